@@ -1,0 +1,166 @@
+# Longspan: `make help` lists what there is. Objects go to build/VARIANT, never beside the sources.
+VARIANT ?= release
+BUILD   ?= build/$(VARIANT)
+PREFIX  ?= /usr/local
+CC      ?= gcc
+MPICC   ?= mpicc
+ARCH    := $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1)
+
+WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+           -Wpointer-arith -Wvla -Wformat=2 -Wno-format-nonliteral
+# No -ffast-math and no implicit contraction: docs/architecture.md, "Same bits".
+NUMERIC := -ffp-contract=off -fno-math-errno -fno-trapping-math
+OPT     ?= -O3 -g
+CFLAGS  += -std=c11 -D_GNU_SOURCE -I. -I$(BUILD) $(WARN) $(NUMERIC) $(OPT) $(SANITIZE) -pthread -MMD -MP
+LDFLAGS += $(SANITIZE) -pthread
+
+pkg_cflags = $(shell pkg-config --cflags $(1) 2>/dev/null)
+pkg_libs   = $(shell pkg-config --libs $(1) 2>/dev/null)
+WIRE_PKGS  := libzmq libprotobuf-c libsodium
+
+# ---- sources, by folder: a file belongs to the library of its folder, main_*.c is a program ------
+SYS_SRC    := $(wildcard sys/*.c)
+MODEL_SRC  := $(wildcard model/*.c)
+KERNEL_SRC := $(filter-out %_x86.c,$(wildcard kernels/*.c kernels/*/*.c))
+PROTO_DEF  := $(wildcard proto/*.proto)
+PROTO_SRC  := $(wildcard proto/*.c)
+COORD_SRC  := $(filter-out coordinator/main.c,$(wildcard coordinator/*.c))
+WORKER_SRC := $(filter-out worker/main.c,$(wildcard worker/*.c))
+NODE_SRC   := $(filter-out attention_node/main.c,$(wildcard attention_node/*.c))
+CLUSTER_SRC:= $(filter-out cluster/main.c,$(wildcard cluster/*.c))
+
+objs = $(patsubst %.c,$(BUILD)/%.o,$(1))
+PROTO_GEN  := $(patsubst %.proto,$(BUILD)/%.pb-c.c,$(PROTO_DEF))
+PROTO_HDR  := $(PROTO_GEN:.c=.h)
+PROTO_OBJ  := $(call objs,$(PROTO_SRC)) $(PROTO_GEN:.c=.o)
+
+LIB := $(BUILD)/lib
+SYS_LIB := $(LIB)/libsys.a
+MODEL_LIB := $(LIB)/libmodel.a
+KERNEL_LIB := $(LIB)/libkernels.a
+PROTO_LIB := $(LIB)/libproto.a
+COORD_LIB := $(LIB)/libcoordinator.a
+WORKER_LIB := $(LIB)/libworker.a
+NODE_LIB := $(LIB)/libattention_node.a
+CLUSTER_LIB := $(LIB)/libcluster.a
+
+BIN := $(BUILD)/bin
+PROGRAMS := $(BIN)/longspan $(BIN)/coordinator $(BIN)/worker $(BIN)/attention_node
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(PROGRAMS) ## build every program into build/release/bin
+
+# ---- compiling ------------------------------------------------------------------------------------
+$(BUILD)/%.pb-c.c $(BUILD)/%.pb-c.h: %.proto
+	@mkdir -p $(@D)
+	protoc-c --c_out=$(BUILD) $<
+
+# Instruction sets are chosen at run time: a file named for one is compiled for it.
+ifeq ($(ARCH),x86_64)
+$(BUILD)/%_avx2.o:   CFLAGS += -mavx2 -mfma -mf16c
+$(BUILD)/%_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512cd -mavx512bf16 -mfma -mf16c
+endif
+
+$(BUILD)/proto/%.pb-c.o: $(BUILD)/proto/%.pb-c.c
+	$(CC) $(CFLAGS) -w $(call pkg_cflags,libprotobuf-c) -c -o $@ $<
+$(BUILD)/sys/%.o: sys/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(call pkg_cflags,hwloc) -c -o $@ $<
+$(BUILD)/model/%.o: model/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(call pkg_cflags,libpcre2-8) -c -o $@ $<
+$(BUILD)/kernels/%.o: kernels/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -c -o $@ $<
+$(BUILD)/proto/%.o: proto/%.c $(PROTO_HDR)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS)) -c -o $@ $<
+$(BUILD)/coordinator/%.o: coordinator/%.c $(PROTO_HDR)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS) jansson) -c -o $@ $<
+$(BUILD)/attention_node/%.o: attention_node/%.c $(PROTO_HDR)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS)) -c -o $@ $<
+$(BUILD)/worker/%.o: worker/%.c $(PROTO_HDR)
+	@mkdir -p $(@D)
+	OMPI_CC=$(CC) $(MPICC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS)) -c -o $@ $<
+$(BUILD)/cluster/%.o: cluster/%.c $(PROTO_HDR)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS) jansson libcyaml) -c -o $@ $<
+
+$(SYS_LIB): $(call objs,$(SYS_SRC))
+$(MODEL_LIB): $(call objs,$(MODEL_SRC))
+$(KERNEL_LIB): $(call objs,$(KERNEL_SRC))
+$(PROTO_LIB): $(PROTO_OBJ)
+$(COORD_LIB): $(call objs,$(COORD_SRC))
+$(WORKER_LIB): $(call objs,$(WORKER_SRC))
+$(NODE_LIB): $(call objs,$(NODE_SRC))
+$(CLUSTER_LIB): $(call objs,$(CLUSTER_SRC))
+$(LIB)/%.a:
+	@mkdir -p $(@D)
+	@rm -f $@
+	ar rcs $@ $^
+
+# ---- linking --------------------------------------------------------------------------------------
+SYS_LIBS   := $(SYS_LIB) $(call pkg_libs,hwloc)
+MODEL_LIBS := $(MODEL_LIB) $(call pkg_libs,libpcre2-8)
+WIRE_LIBS  := $(PROTO_LIB) $(call pkg_libs,$(WIRE_PKGS))
+
+$(BIN)/longspan: $(BUILD)/cluster/main.o $(CLUSTER_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $(BUILD)/cluster/main.o $(CLUSTER_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson libcyaml) -lm
+$(BIN)/coordinator: $(BUILD)/coordinator/main.o $(COORD_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $(BUILD)/coordinator/main.o $(COORD_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson) -lm
+$(BIN)/worker: $(BUILD)/worker/main.o $(WORKER_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
+	@mkdir -p $(@D)
+	OMPI_CC=$(CC) $(MPICC) $(LDFLAGS) -o $@ $(BUILD)/worker/main.o $(WORKER_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) -lm
+$(BIN)/attention_node: $(BUILD)/attention_node/main.o $(NODE_LIB) $(PROTO_LIB) $(KERNEL_LIB) $(SYS_LIB)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $(BUILD)/attention_node/main.o $(NODE_LIB) $(WIRE_LIBS) $(KERNEL_LIB) $(SYS_LIBS) -lm
+
+# ---- unit tests: tests/FOLDER/test_*.c, one program each, linked with what FOLDER may include -----
+TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*/test_*.c tests/*/*/test_*.c))
+TEST_LIBS_sys := $(SYS_LIB)
+TEST_LIBS_model := $(MODEL_LIB) $(SYS_LIB)
+TEST_LIBS_kernels := $(KERNEL_LIB) $(SYS_LIB)
+TEST_LIBS_proto := $(PROTO_LIB) $(SYS_LIB)
+TEST_LIBS_attention_node := $(NODE_LIB) $(PROTO_LIB) $(KERNEL_LIB) $(SYS_LIB)
+TEST_LIBS_coordinator := $(COORD_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
+TEST_LIBS_worker := $(WORKER_LIB) $(NODE_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
+TEST_LIBS_cluster := $(CLUSTER_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
+TEST_PKGS_model := libpcre2-8
+TEST_PKGS_proto := $(WIRE_PKGS)
+TEST_PKGS_attention_node := $(WIRE_PKGS)
+TEST_PKGS_coordinator := $(WIRE_PKGS) libpcre2-8 jansson
+TEST_PKGS_worker := $(WIRE_PKGS) libpcre2-8
+TEST_PKGS_cluster := $(WIRE_PKGS) libpcre2-8 jansson libcyaml
+test_folder = $(word 1,$(subst /, ,$(patsubst $(BUILD)/tests/%,%,$(1))))
+.SECONDEXPANSION:
+$(TESTS): $(BUILD)/tests/%: tests/%.c $$(TEST_LIBS_$$(call test_folder,$$@))
+	@mkdir -p $(@D)
+	$(if $(filter worker,$(call test_folder,$@)),OMPI_CC=$(CC) $(MPICC),$(CC)) $(CFLAGS) -UNDEBUG \
+	    $(call pkg_cflags,cmocka $(TEST_PKGS_$(call test_folder,$@))) $(LDFLAGS) -o $@ $< \
+	    $(TEST_LIBS_$(call test_folder,$@)) $(call pkg_libs,cmocka $(TEST_PKGS_$(call test_folder,$@)) hwloc) -lm
+
+tests: $(TESTS)
+
+# One folder's unit tests: make unit-model, unit-kernels, unit-sys ...
+unit-%:
+	$(MAKE) --no-print-directory $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/$*/test_*.c tests/$*/*/test_*.c))
+	tests/run.sh $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/$*/test_*.c tests/$*/*/test_*.c))
+
+format: ## clang-format every source in place
+	clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h' '*.cu' '*.cuh')
+
+clean: ## remove build/
+	rm -rf build
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
+
+.PHONY: all tests format clean help
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

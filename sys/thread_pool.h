@@ -1,0 +1,39 @@
+/* sys/thread_pool.h - the lanes of one process: threads that run one function together.
+ *
+ * Between two runs a lane spins for a bounded time (pause, then yield), then sleeps on a futex, so
+ * that back-to-back runs start in about a microsecond and an idle process costs nothing. When
+ * the host has fewer processors than lanes want, lanes hardly spin. Lane 0 is the caller's thread.
+ * A pool belongs to one thread: only its creator calls run and destroy. */
+#ifndef LONGSPAN_SYS_THREAD_POOL_H
+#define LONGSPAN_SYS_THREAD_POOL_H
+
+#include "sys/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct thread_pool; /* opaque */
+
+/* n_lanes 0: as many as this process may use processors. The caller owns *pool.
+ * STATUS_INVALID: more than 1024 lanes. STATUS_NO_MEMORY: a thread cannot be started. */
+enum status thread_pool_create(struct thread_pool **pool, uint32_t n_lanes, struct error *error);
+
+/* Waits for the threads to end. NULL is fine. */
+void thread_pool_destroy(struct thread_pool *pool);
+
+uint32_t thread_pool_lanes(const struct thread_pool *pool);
+
+/* Calls function(context, lane, n_lanes) once on every lane; returns when all have returned. What
+ * the caller wrote before is seen by every lane, and what lanes wrote is seen after. */
+void thread_pool_run(struct thread_pool *pool,
+                     void (*function)(void *context, uint32_t lane, uint32_t n_lanes),
+                     void *context);
+
+/* Inside a run: waits until every lane of the pool is here. All lanes must call it equally often. */
+void thread_pool_barrier(struct thread_pool *pool, uint32_t lane);
+
+/* An even share of `n` items in pieces of `grain` items: [*begin, *end) for this lane. */
+void thread_pool_share(size_t n, size_t grain, uint32_t lane, uint32_t n_lanes, size_t *begin,
+                       size_t *end);
+
+#endif
