@@ -1,0 +1,32 @@
+/* sys/topology.h - the processors that this process may use, and the name of its host.
+ *
+ * Read from the kernel at every call, without state: an affinity mask (taskset, mpirun --bind-to,
+ * a cpuset cgroup) counts, a processor that is offline does not. */
+#ifndef LONGSPAN_SYS_TOPOLOGY_H
+#define LONGSPAN_SYS_TOPOLOGY_H
+
+#include "sys/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Processors that the calling thread may run on. At least 1. */
+uint32_t topology_processors(void);
+
+/* Memory nodes (NUMA) of the host. 1 where the kernel does not say. */
+uint32_t topology_memory_nodes(void);
+
+/* Keeps the calling thread on the `index`-th processor of those it may use, modulo their number.
+ * Off by default, as two processes on one host would choose the same ones. To pin the lanes of a
+ * pool, call it once from a thread_pool_run, with `allowed` taken before.
+ * STATUS_IO: the kernel refused. */
+struct topology_mask {
+    uint64_t bits[128]; /* 8192 processors, the kernel's largest number today */
+};
+void topology_allowed(struct topology_mask *allowed);
+enum status topology_pin(const struct topology_mask *allowed, uint32_t index, struct error *error);
+
+/* The host's name, cut to `size` bytes with its final zero; "localhost" if the kernel has none. */
+void topology_host_name(char *name, size_t size);
+
+#endif
