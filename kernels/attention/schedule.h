@@ -1,0 +1,31 @@
+/* kernels/attention/schedule.h - the lean schedule: equal shares of one line of tiles, for every device.
+ *
+ * All tiles of all outputs form one line: output by output, tile by tile. A tile of output i costs
+ * `cost[i]` (its query rows, so that prefill and decode mix). The line is cut into n_lanes contiguous
+ * shares that are equal up to one unit: an aligned block of `unit_tiles` tiles (a power of two) of one output.
+ * A share may begin and end inside an output: LeanAttention, section 4.3 (stream-K, Osama et al.
+ * 2023). Pure C, no device, no allocation: the CPU executor and the CUDA kernel walk the same shares. */
+#ifndef LONGSPAN_KERNELS_ATTENTION_SCHEDULE_H
+#define LONGSPAN_KERNELS_ATTENTION_SCHEDULE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* One output: a row block of a work. Its tiles, numbered 0..n_tiles-1 here. */
+struct schedule_output {
+    uint32_t n_tiles;
+    uint32_t cost; /* of one tile, > 0; any unit */
+};
+
+/* A place on the line: before tile `tile` of output `output`. */
+struct schedule_point {
+    uint32_t output, tile;
+};
+
+/* points[0 .. n_lanes]: lane i works from points[i] to points[i + 1]. points[0] is the line's
+ * beginning, points[n_lanes] is {n_outputs, 0}. A cut inside an output is at a multiple of
+ * unit_tiles. Outputs without tiles are passed over. */
+void schedule_cut(const struct schedule_output *outputs, size_t n_outputs, uint32_t unit_tiles,
+                  uint32_t n_lanes, struct schedule_point *points);
+
+#endif
