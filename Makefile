@@ -11,7 +11,7 @@ WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-proto
 # No -ffast-math and no implicit contraction: docs/architecture.md, "Same bits".
 NUMERIC := -ffp-contract=off -fno-math-errno -fno-trapping-math
 OPT     ?= -O3 -g
-CFLAGS  += -std=c11 -D_GNU_SOURCE -I. -I$(BUILD) $(WARN) $(NUMERIC) $(OPT) $(SANITIZE) -pthread -MMD -MP
+CFLAGS  += -std=c11 -D_GNU_SOURCE -iquote . -iquote $(BUILD) $(WARN) $(NUMERIC) $(OPT) $(SANITIZE) -pthread -MMD -MP
 LDFLAGS += $(SANITIZE) -pthread
 
 pkg_cflags = $(shell pkg-config --cflags $(1) 2>/dev/null)
