@@ -1,0 +1,107 @@
+/* model/tokenizer.h - text to token ids, by the vocabulary inside a GGUF file.
+ *
+ * Only `tokenizer.*` keys count; the file may be a vocabulary alone, of any architecture. Two
+ * kinds:
+ *
+ * `llama` - SentencePiece BPE (Kudo and Richardson 2018): the text, with a space added in front
+ * (unless tokenizer.ggml.add_space_prefix is false) and spaces written as U+2581, starts as
+ * characters; the adjacent pair whose concatenation is the token of highest score is joined,
+ * leftmost first among equals, until no pair is a token. Characters that are no token become byte
+ * tokens <0xNN>, or, in a vocabulary without them, the unknown token. As in SentencePiece, control,
+ * unknown and byte tokens never come from the text of a join.
+ *
+ * `gpt2` - byte-level BPE (Radford et al. 2019): a regular expression cuts the text in words, the
+ * bytes of a word are joined by the lowest-ranked merge first. tokenizer.ggml.pre names the
+ * expression: gpt-2, gpt2                     's|'t|'re|... of GPT-2 llama-bpe, llama3, llama-v3 of
+ * Llama 3; a word that is a token as a whole is not merged A missing `pre`, or "default", is
+ * accepted only where it cannot matter: a vocabulary without merges, in which every byte is a token
+ * of its own. Any other name is refused: its words would be cut differently, and nobody would
+ * notice.
+ *
+ * Any bytes can be encoded. Bytes that are not UTF-8 become byte tokens one by one (`llama`) or
+ * words of their own, never joined with the text around them (`gpt2`); decoding all ids gives the
+ * same bytes back.
+ *
+ * Time is O(n log n) in the text, also without any space in it. Tokens that appear twice in the
+ * list: the lower id encodes, both decode. A tokenizer keeps nothing of the gguf, which may be
+ * closed. It is immutable after opening: any number of threads may encode at once. */
+#ifndef LONGSPAN_MODEL_TOKENIZER_H
+#define LONGSPAN_MODEL_TOKENIZER_H
+
+#include "model/gguf.h"
+#include "sys/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct tokenizer; /* opaque */
+
+#define TOKENIZER_NONE (-1) /* "no such token" */
+
+/* Types of tokens, with the numbers of tokenizer.ggml.token_type. */
+enum tokenizer_type {
+    TOKENIZER_TYPE_UNDEFINED = 0, /* treated as normal */
+    TOKENIZER_TYPE_NORMAL = 1,
+    TOKENIZER_TYPE_UNKNOWN = 2,
+    TOKENIZER_TYPE_CONTROL = 3,
+    TOKENIZER_TYPE_USER_DEFINED = 4,
+    TOKENIZER_TYPE_UNUSED = 5,
+    TOKENIZER_TYPE_BYTE = 6,
+};
+
+enum tokenizer_flags {
+    /* Add BOS in front and EOS behind where the file asks for it (tokenizer.ggml.add_bos_token and
+     * add_eos_token; absent: BOS for `llama` and the llama-bpe rules, no EOS). An empty text then
+     * gives BOS alone. */
+    TOKENIZER_ADD_SPECIAL = 1 << 0,
+    /* Names of control and unknown tokens inside the text ("<|eot_id|>") become those tokens.
+     * Without it they are plain text; user-defined tokens are recognised either way. The longest
+     * names are searched first in the whole text, then leftmost. */
+    TOKENIZER_PARSE_SPECIAL = 1 << 1,
+};
+
+/* The caller ends *tokenizer with tokenizer_close.
+ * STATUS_UNSUPPORTED: no tokenizer in the file, or a tokenizer.ggml.model or .pre that we do not
+ * have; the text names it and those we have. STATUS_INVALID: the vocabulary does not hold together:
+ * no tokens, scores or types of another count, a score that is not a number, a special id outside
+ * the list, a byte with no token (and no unknown token to stand for it), a merge whose parts or
+ * result are not tokens. STATUS_NO_MEMORY. */
+enum status tokenizer_open(struct tokenizer **tokenizer, const struct gguf *gguf,
+                           struct error *error);
+
+/* NULL is fine. */
+void tokenizer_close(struct tokenizer *tokenizer);
+
+/* *ids is allocated, also when *n_ids is 0; the caller frees it. `flags`: enum tokenizer_flags.
+ * STATUS_INVALID: n_bytes above 1 GiB. STATUS_NO_MEMORY. STATUS_FAILED: the regular expression
+ * library gave up (its limits are far above what these expressions need). */
+enum status tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t n_bytes,
+                             unsigned flags, int32_t **ids, size_t *n_ids, struct error *error);
+
+uint32_t tokenizer_vocab(const struct tokenizer *tokenizer);    /* ids are 0 .. vocab - 1 */
+int32_t tokenizer_bos(const struct tokenizer *tokenizer);       /* or TOKENIZER_NONE */
+int32_t tokenizer_eos(const struct tokenizer *tokenizer);       /* or TOKENIZER_NONE */
+const char *tokenizer_model(const struct tokenizer *tokenizer); /* "llama" or "gpt2" */
+
+/* Does generation end with this token: the ids of the keys eos, eot and eom, and control or
+ * user-defined tokens with the usual names (<|eot_id|>, <|eom_id|>, <|im_end|>, <|end_of_text|>,
+ * <|endoftext|>,
+ * <|end|>, <end_of_turn>, <EOT>, </s>). False for an id outside the vocabulary. */
+bool tokenizer_is_end_of_generation(const struct tokenizer *tokenizer, int32_t id);
+
+/* The token's name in the file, any bytes, not NUL-terminated; for showing. Borrowed; {NULL, 0} for
+ * an id outside the vocabulary. */
+struct gguf_string tokenizer_token_name(const struct tokenizer *tokenizer, int32_t id);
+
+/* The bytes of text that the token stands for: a space for U+2581, the byte of <0xNN> or of a
+ * byte-level name; a control, unknown or user-defined token stands for its name. Borrowed. */
+struct gguf_string tokenizer_token_bytes(const struct tokenizer *tokenizer, int32_t id);
+
+/* TOKENIZER_TYPE_UNDEFINED for an id outside the vocabulary. */
+enum tokenizer_type tokenizer_token_type(const struct tokenizer *tokenizer, int32_t id);
+
+/* The id of a token by its name in the file; TOKENIZER_NONE if there is none. */
+int32_t tokenizer_find(const struct tokenizer *tokenizer, const char *name, size_t n_bytes);
+
+#endif

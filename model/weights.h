@@ -1,0 +1,56 @@
+/* model/weights.h - the tensors of the `llama` architecture: names, shapes, and their check.
+ *
+ * A matrix [n_columns, n_rows] has its rows as outputs: y[n_rows] = W x[n_columns].
+ * Llama's GGUF files have the rows of attn_q and attn_k permuted so that rope turns adjacent pairs
+ * (2i, 2i + 1) of a head. */
+#ifndef LONGSPAN_MODEL_WEIGHTS_H
+#define LONGSPAN_MODEL_WEIGHTS_H
+
+#include "model/gguf.h"
+#include "model/hparams.h"
+#include "sys/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum weights_id {
+    /* once per model; `layer` is ignored */
+    WEIGHTS_TOKEN_EMBD,  /* token_embd.weight   [hidden, vocab] */
+    WEIGHTS_OUTPUT_NORM, /* output_norm.weight  [hidden], F32 */
+    WEIGHTS_OUTPUT,      /* output.weight       [hidden, vocab]; absent when tied */
+    WEIGHTS_ROPE_FREQS,  /* rope_freqs.weight   [rope_dims / 2], F32; optional */
+    /* once per layer: blk.N. + */
+    WEIGHTS_ATTN_NORM,   /* attn_norm.weight    [hidden], F32 */
+    WEIGHTS_ATTN_Q,      /* attn_q.weight       [hidden, n_heads head_dim] */
+    WEIGHTS_ATTN_K,      /* attn_k.weight       [hidden, n_kv_heads head_dim] */
+    WEIGHTS_ATTN_V,      /* attn_v.weight       [hidden, n_kv_heads head_dim] */
+    WEIGHTS_ATTN_OUTPUT, /* attn_output.weight  [n_heads head_dim, hidden] */
+    WEIGHTS_FFN_NORM,    /* ffn_norm.weight     [hidden], F32 */
+    WEIGHTS_FFN_GATE,    /* ffn_gate.weight     [hidden, ffn] */
+    WEIGHTS_FFN_UP,      /* ffn_up.weight       [hidden, ffn] */
+    WEIGHTS_FFN_DOWN,    /* ffn_down.weight     [ffn, hidden] */
+    WEIGHTS_COUNT
+};
+#define WEIGHTS_FIRST_OF_LAYER WEIGHTS_ATTN_NORM
+#define WEIGHTS_NAME_BYTES     64
+
+/* Writes the tensor's name, e.g. "blk.3.attn_q.weight", and returns `name`. */
+const char *weights_name(char name[WEIGHTS_NAME_BYTES], uint32_t layer, enum weights_id id);
+
+/* Its shape by these hyper-parameters, as in the file: dims[0] is the row length. Returns n_dims, 1
+ * (a vector) or 2. Also for writing models. */
+uint32_t weights_shape(const struct hparams *hparams, enum weights_id id, uint64_t dims[2]);
+
+/* Every tensor of the architecture is there, with the exact shape, norms and factors in F32 and
+ * matrices in F32, F16 or Q8_0; nothing else is (ignoring a bias would give wrong answers silently;
+ * only blk.N.attn_rot_embd.weight and blk.N.attention.rotary_emb.inv_freq, derived tables that old
+ * converters wrote, are let pass). STATUS_INVALID: missing, or another shape: the text names the
+ * tensor, found and expected. STATUS_UNSUPPORTED: a type or a tensor that we do not compute with.
+ */
+enum status weights_check(const struct gguf *gguf, const struct hparams *hparams,
+                          struct error *error);
+
+/* NULL: absent. With WEIGHTS_OUTPUT of a tied model this is token_embd.weight. */
+const struct gguf_tensor *weights_find(const struct gguf *gguf, uint32_t layer, enum weights_id id);
+
+#endif
