@@ -1,0 +1,177 @@
+/* file.c - see file.h. */
+#include "sys/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char temporary_prefix[] = "longspan-";
+enum {
+    LONGEST_TEMPORARY_PATH = 70, /* see file.h */
+    DEEPEST_TEMPORARY_TREE = 16, /* ours are two deep; each level holds a descriptor */
+    FIRST_READ_BYTES = 64 * 1024
+};
+
+enum status file_read(const char *path, uint64_t max_bytes, char **data, size_t *size,
+                      struct error *error)
+{
+    enum status status = STATUS_OK;
+    char *bytes = NULL;
+    size_t used = 0, capacity = 0;
+    struct stat info;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return error_set(error, errno == ENOENT ? STATUS_NOT_FOUND : STATUS_IO,
+                         "cannot open %s: %s", path, strerror(errno));
+    if (fstat(fd, &info) != 0 || S_ISDIR(info.st_mode)) {
+        status = error_set(error, STATUS_INVALID, "%s is a directory, a file is needed", path);
+        goto out;
+    }
+    /* One byte more than the size tells: the read that finds the end needs no growth. */
+    capacity = info.st_size > 0 ? (size_t)info.st_size + 2 : FIRST_READ_BYTES;
+    for (;;) {
+        if (used > max_bytes || (S_ISREG(info.st_mode) && (uint64_t)info.st_size > max_bytes)) {
+            status = error_set(error, STATUS_INVALID, "%s is larger than the %llu bytes allowed",
+                               path, (unsigned long long)max_bytes);
+            goto out;
+        }
+        if (bytes == NULL || used + 1 >= capacity) {
+            capacity = bytes == NULL ? capacity : capacity * 2;
+            char *larger = realloc(bytes, capacity);
+            if (larger == NULL) {
+                status = error_set(error, STATUS_NO_MEMORY, "%s: no memory for %zu bytes", path,
+                                   capacity);
+                goto out;
+            }
+            bytes = larger;
+        }
+        const ssize_t n = read(fd, bytes + used, capacity - used - 1);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            status = error_set(error, STATUS_IO, "cannot read %s: %s", path, strerror(errno));
+            goto out;
+        }
+        if (n == 0)
+            break;
+        used += (size_t)n;
+    }
+    bytes[used] = '\0';
+    *data = bytes;
+    *size = used;
+    bytes = NULL;
+out:
+    free(bytes);
+    close(fd);
+    return status;
+}
+
+static bool write_all(int fd, const char *data, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        const ssize_t n = write(fd, data + done, size - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        done += (size_t)n;
+    }
+    return true;
+}
+
+enum status file_write(const char *path, const void *data, size_t size, unsigned mode,
+                       struct error *error)
+{
+    char temporary[FILE_PATH_BYTES];
+    if (snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path) >= (int)sizeof(temporary))
+        return error_set(error, STATUS_INVALID, "cannot write a file with a name of %zu bytes",
+                         strlen(path));
+    const int fd = mkostemp(temporary, O_CLOEXEC);
+    if (fd < 0)
+        return error_set(error, STATUS_IO, "cannot write %s: %s", path, strerror(errno));
+
+    const mode_t mask = umask(0); /* the only way to read it */
+    umask(mask);
+    bool good = write_all(fd, data, size) && fchmod(fd, (mode_t)mode & ~mask) == 0;
+    good = good && fsync(fd) == 0;
+    int reason = errno;
+    if (close(fd) != 0 && good) {
+        good = false;
+        reason = errno;
+    }
+    if (good && rename(temporary, path) != 0) {
+        good = false;
+        reason = errno;
+    }
+    if (good)
+        return STATUS_OK;
+    unlink(temporary);
+    return error_set(error, STATUS_IO, "cannot write %s: %s", path, strerror(reason));
+}
+
+enum status file_make_temporary(char path[FILE_PATH_BYTES], struct error *error)
+{
+    char chosen[FILE_PATH_BYTES], name[LONGEST_TEMPORARY_PATH + 1];
+    const char *parent = getenv("TMPDIR");
+    if (parent == NULL || parent[0] != '/')
+        parent = "/tmp";
+    const int length = snprintf(chosen, sizeof(chosen), "%s/%sXXXXXX", parent, temporary_prefix);
+    if (length > LONGEST_TEMPORARY_PATH)
+        return error_set(error, STATUS_INVALID,
+                         "TMPDIR %.200s is too long for sockets in it: set a shorter one", parent);
+    memcpy(name, chosen, (size_t)length + 1);
+    if (mkdtemp(name) == NULL) /* with mode 0700 */
+        return error_set(error, STATUS_IO,
+                         "cannot make a directory in %s: %s; set TMPDIR to one "
+                         "that can be written",
+                         parent, strerror(errno));
+    memcpy(path, name, (size_t)length + 1);
+    return STATUS_OK;
+}
+
+/* Empties the directory open as `fd`, and closes it. False, with errno, if something is left. */
+static bool remove_content(int fd, int depth)
+{
+    DIR *directory = fdopendir(fd);
+    if (directory == NULL) {
+        close(fd);
+        return false;
+    }
+    int reason = 0;
+    for (const struct dirent *entry; (entry = readdir(directory)) != NULL;) {
+        const char *name = entry->d_name;
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || unlinkat(fd, name, 0) == 0)
+            continue;
+        const int inner = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (inner >= 0 && depth >= DEEPEST_TEMPORARY_TREE) {
+            close(inner);
+            reason = ELOOP;
+        } else if (inner < 0 || !remove_content(inner, depth + 1) ||
+                   unlinkat(fd, name, AT_REMOVEDIR) != 0) {
+            reason = errno;
+        }
+    }
+    closedir(directory);
+    errno = reason;
+    return reason == 0;
+}
+
+enum status file_remove_temporary(const char *path, struct error *error)
+{
+    const char *name = strrchr(path, '/');
+    if (name == NULL || strncmp(name + 1, temporary_prefix, strlen(temporary_prefix)) != 0)
+        return error_set(error, STATUS_INVALID, "%s is not a temporary directory of ours, it stays",
+                         path);
+    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return STATUS_OK;
+    if (fd < 0 || !remove_content(fd, 0) || rmdir(path) != 0)
+        return error_set(error, STATUS_IO, "cannot remove %s: %s", path, strerror(errno));
+    return STATUS_OK;
+}

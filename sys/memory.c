@@ -1,0 +1,186 @@
+/* memory.c - mmap without reservation, and the numbers of /proc and /sys/fs/cgroup. */
+#include "sys/memory.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* 2 MiB on x86-64 and most of arm64: an alignment that a kernel with others only ignores. */
+static const size_t huge_page_bytes = (size_t)2 << 20;
+
+static size_t page_bytes(void)
+{
+    const long bytes = sysconf(_SC_PAGESIZE);
+    return bytes > 0 ? (size_t)bytes : 4096;
+}
+
+static size_t round_up(size_t n, size_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+
+enum status memory_reserve(void **base, size_t bytes, struct error *error)
+{
+    if (bytes == 0)
+        return error_set(error, STATUS_INVALID, "memory: 0 bytes cannot be reserved");
+    const size_t slack = bytes >= huge_page_bytes ? huge_page_bytes : 0;
+    char *start = MAP_FAILED;
+    if (bytes <= SIZE_MAX / 2) {
+        start = mmap(NULL, round_up(bytes, page_bytes()) + slack, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    } else {
+        errno = ENOMEM;
+    }
+    if (start == MAP_FAILED)
+        return error_set(error, STATUS_NO_MEMORY,
+                         "memory: cannot reserve %zu bytes of address space: %s; ask for less, or "
+                         "raise `ulimit -v`",
+                         bytes, strerror(errno));
+    if (slack != 0) {
+        /* Cut the slack off both ends: what stays begins on a huge page. */
+        const size_t whole = round_up(bytes, page_bytes());
+        const size_t before = round_up((uintptr_t)start, slack) - (uintptr_t)start;
+        if (before != 0)
+            munmap(start, before);
+        if (before != slack)
+            munmap(start + before + whole, slack - before);
+        start += before;
+        madvise(start, whole, MADV_HUGEPAGE); /* advice: a kernel without it says EINVAL */
+    }
+    *base = start;
+    return STATUS_OK;
+}
+
+void memory_release(void *base, size_t bytes)
+{
+    if (base != NULL)
+        munmap(base, round_up(bytes, page_bytes()));
+}
+
+void memory_discard(void *start, size_t bytes)
+{
+    const size_t page = page_bytes();
+    const size_t skipped = round_up((uintptr_t)start, page) - (uintptr_t)start;
+    if (bytes < skipped + page)
+        return;
+    madvise((char *)start + skipped, (bytes - skipped) / page * page, MADV_DONTNEED);
+}
+
+/* The number behind `key` in a file of "key number" lines; NULL: the file's first number. */
+static bool read_number(const char *path, const char *key, uint64_t *number)
+{
+    FILE *file = fopen(path, "re");
+    char line[256];
+    bool found = false;
+    if (file == NULL)
+        return false;
+    while (!found && fgets(line, sizeof(line), file) != NULL) {
+        const size_t skip = key == NULL ? 0 : strlen(key);
+        if (key != NULL && (strncmp(line, key, skip) != 0 || strchr(": \t", line[skip]) == NULL))
+            continue;
+        unsigned long long value;
+        found = sscanf(line + skip, key == NULL ? "%llu" : "%*[: \t]%llu", &value) == 1;
+        if (found)
+            *number = value;
+        if (key == NULL)
+            break;
+    }
+    fclose(file);
+    return found;
+}
+
+/* The names under which the two versions of control groups keep the same three numbers. */
+struct cgroup_files {
+    const char *mount, *limit, *used, *reclaimable;
+};
+static const struct cgroup_files cgroup_v2 = {"/sys/fs/cgroup", "memory.max", "memory.current",
+                                              "inactive_file"};
+static const struct cgroup_files cgroup_v1 = {"/sys/fs/cgroup/memory", "memory.limit_in_bytes",
+                                              "memory.usage_in_bytes", "total_inactive_file"};
+
+/* What one group leaves; UINT64_MAX where it has no limit ("max" is not a number). */
+static uint64_t group_leaves(const struct cgroup_files *files, const char *group)
+{
+    char path[4600];
+    uint64_t limit, used, reclaimable = 0;
+    snprintf(path, sizeof(path), "%s%s/%s", files->mount, group, files->limit);
+    if (!read_number(path, NULL, &limit))
+        return UINT64_MAX;
+    snprintf(path, sizeof(path), "%s%s/%s", files->mount, group, files->used);
+    if (!read_number(path, NULL, &used))
+        return limit;
+    snprintf(path, sizeof(path), "%s%s/memory.stat", files->mount, group);
+    read_number(path, files->reclaimable, &reclaimable); /* file pages go when others need room */
+    used -= reclaimable < used ? reclaimable : used;
+    return limit > used ? limit - used : 0;
+}
+
+/* The group and all above it: a limit may sit at any level. In a container the path is the host's
+ * and does not exist here, and the last turn, "", finds the container's own group. */
+static uint64_t groups_leave(const struct cgroup_files *files, char *group)
+{
+    uint64_t least = UINT64_MAX;
+    for (;;) {
+        const uint64_t leaves = group_leaves(files, group);
+        least = leaves < least ? leaves : least;
+        char *slash = strrchr(group, '/');
+        if (slash == NULL)
+            return least;
+        *slash = '\0';
+    }
+}
+
+static uint64_t control_groups_leave(void)
+{
+    FILE *file = fopen("/proc/self/cgroup", "re");
+    char line[4200];
+    uint64_t least = UINT64_MAX;
+    if (file == NULL)
+        return least;
+    while (fgets(line, sizeof(line), file) != NULL) { /* "0::/user.slice", "4:memory:/job" */
+        line[strcspn(line, "\n")] = '\0';
+        char *controllers = strchr(line, ':');
+        char *group = controllers == NULL ? NULL : strchr(controllers + 1, ':');
+        if (group == NULL)
+            continue;
+        *group++ = '\0';
+        const struct cgroup_files *files = NULL;
+        if (strcmp(line, "0:") == 0 || strcmp(controllers, ":") == 0)
+            files = &cgroup_v2;
+        else if (strcmp(controllers, ":memory") == 0)
+            files = &cgroup_v1;
+        if (files == NULL)
+            continue;
+        const uint64_t leaves = groups_leave(files, group);
+        least = leaves < least ? leaves : least;
+    }
+    fclose(file);
+    return least;
+}
+
+uint64_t memory_available_bytes(void)
+{
+    uint64_t kib;
+    if (!read_number("/proc/meminfo", "MemAvailable", &kib))
+        return 0;
+    const uint64_t limited = control_groups_leave();
+    return kib * 1024 < limited ? kib * 1024 : limited;
+}
+
+uint64_t memory_resident_bytes(void)
+{
+    uint64_t kib;
+    return read_number("/proc/self/status", "VmRSS", &kib) ? kib * 1024 : 0;
+}
+
+uint64_t memory_own_bytes(void)
+{
+    uint64_t anonymous_kib, shared_kib = 0;
+    if (!read_number("/proc/self/status", "RssAnon", &anonymous_kib))
+        return 0;
+    read_number("/proc/self/status", "RssShmem", &shared_kib);
+    return (anonymous_kib + shared_kib) * 1024;
+}

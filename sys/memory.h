@@ -1,0 +1,34 @@
+/* sys/memory.h - large memory: address space first, pages when they are touched.
+ *
+ * A reservation costs nothing until it is written, reads as zeros, and may be given back page by
+ * page. So a pool can have its final shape from the start, and take memory as it is needed. */
+#ifndef LONGSPAN_SYS_MEMORY_H
+#define LONGSPAN_SYS_MEMORY_H
+
+#include "sys/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Address space for `bytes`, zeros, aligned for huge pages where it is large (otherwise to a page);
+ * the kernel is asked for huge pages. The caller ends it with memory_release.
+ * STATUS_INVALID: 0 bytes. STATUS_NO_MEMORY: no such address space, or a limit (`ulimit -v`). */
+enum status memory_reserve(void **base, size_t bytes, struct error *error);
+
+/* `bytes` as reserved. NULL is fine. */
+void memory_release(void *base, size_t bytes);
+
+/* Gives back the whole pages inside [start, start + bytes) of a reservation; they read as zeros
+ * again. The edges that share a page with others stay as they are. */
+void memory_discard(void *start, size_t bytes);
+
+/* What this process could still take without swapping: MemAvailable, or less where a control
+ * group (container, Slurm job) has a limit. 0: the kernel does not say. */
+uint64_t memory_available_bytes(void);
+
+/* What this process holds in physical memory now, the pages of mapped files included; and without
+ * them (own memory). 0: the kernel does not say. */
+uint64_t memory_resident_bytes(void);
+uint64_t memory_own_bytes(void);
+
+#endif

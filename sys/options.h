@@ -1,0 +1,85 @@
+/* sys/options.h - command lines, read by a table that also prints the help.
+ *
+ *     static struct run { const char *model; uint32_t n_tokens; bool help; } run;  (on the stack)
+ *     const struct option table[] = {
+ *         {.kind = OPTION_SECTION, .help = "Model"},
+ *         {.name = "model", .letter = 'm', .kind = OPTION_TEXT, .value = &run.model,
+ *          .argument = "FILE", .help = "the GGUF file to run"},
+ *         {.name = "count", .letter = 'n', .kind = OPTION_U32, .value = &run.n_tokens,
+ *          .argument = "N", .fallback = "64", .least = 1, .most = 1000000, .help = "..."},
+ *         {.name = "help", .letter = 'h', .kind = OPTION_FLAG, .value = &run.help, .help = "..."},
+ *         {.name = NULL}};
+ *
+ * Understood: `--name value`, `--name=value`, `-n value`, `-nvalue`, flags, several short flags in
+ * one (`-vv`), `--` before words that are no options, `-` as a word. A value may begin with a dash
+ * unless it is itself an option of the table. A repeated option replaces the value before; only
+ * lists collect. */
+#ifndef LONGSPAN_SYS_OPTIONS_H
+#define LONGSPAN_SYS_OPTIONS_H
+
+#include "sys/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum option_kind {
+    OPTION_SECTION = 1, /* no option: `help` is a heading of the help text */
+    OPTION_FLAG,        /* bool: true when given; takes no value */
+    OPTION_COUNT,       /* uint32_t: how often it was given; takes no value */
+    OPTION_TEXT,        /* const char *: points into argv, or to the fallback */
+    OPTION_CHOICE,      /* const char *: one of `choices` (points there) */
+    OPTION_U32,         /* uint32_t in [least, most] */
+    OPTION_U64,         /* uint64_t in [least, most] */
+    OPTION_F32,         /* float in [least_f32, most_f32] */
+    OPTION_BYTES,       /* uint64_t in [least, most], written as in sys/size.h */
+    OPTION_LIST         /* struct option_list: one more item each time */
+};
+
+/* A table ends with an entry of which `kind` is 0. */
+struct option {
+    const char *name; /* long, without the dashes */
+    char letter;      /* short; 0: none */
+    enum option_kind kind;
+    void *value;                /* written as `kind` says */
+    bool *given;                /* NULL, or: set to true when the command line has it */
+    const char *argument;       /* what the help calls the value: "FILE" */
+    const char *fallback;       /* NULL: *value stays as it was; otherwise read like a value */
+    const char *const *choices; /* OPTION_CHOICE: ends with NULL */
+    uint64_t least, most;       /* most 0: as much as the type holds */
+    float least_f32, most_f32;  /* both 0: any */
+    const char *help;           /* wrapped when printed; NULL: the option is not listed */
+};
+
+/* Items in the order of the command line; several options may share one list. */
+struct option_item {
+    const char *name; /* the option's long name */
+    const char *text; /* points into argv */
+};
+struct option_list {
+    struct option_item *items; /* the caller's, `capacity` of them; argc is always enough */
+    uint32_t n, capacity;
+};
+
+/* What a program says about itself before the table. */
+struct option_usage {
+    const char *command; /* "longspan run" */
+    const char *words;   /* "[OPTION...] FILE" */
+    const char *about;   /* a line or a paragraph, wrapped when printed */
+};
+
+/* Sets fallbacks, then reads argv[1] to argv[argc - 1]. Words that are no options go to `words`
+ * (NULL: they are refused). Values point into argv and into the table.
+ * STATUS_INVALID: an unknown option (the nearest name is suggested), a missing, bad or superfluous
+ * value, too many words: caller prints the text and exits with 2. Values may be half set then. */
+enum status options_parse(const struct option *table, int argc, char *const *argv,
+                          struct option_list *words, struct error *error);
+
+/* Usage, about, and the options by section, with their fallbacks, in 100 columns. */
+void options_print_help(FILE *out, const struct option_usage *usage, const struct option *table);
+
+/* The entry of `names` (ended by NULL) that `text` is most likely meant to be; NULL: none is near.
+ * For subcommands and keys of files, as for options. */
+const char *options_nearest(const char *const *names, const char *text);
+
+#endif
