@@ -1,0 +1,110 @@
+/* worker/attention.h - one rank's attention over everything: its own newest tiles, and the KV holders.
+ *
+ * A step's rows are segments: consecutive tokens of one sequence. For each layer the rank calls
+ *     attention_query    q is sent to every remote holder of earlier tiles, first of all (Lamina's
+ *                        early query), before k and v are even computed
+ *     attention_append   k and v are rounded once to the KV type, put into the open tiles and the chunk's tiles,
+ *                        and sent to the holders of these tokens, off the critical path
+ *     attention_finish   evaluates local tiles while the holders work, waits, merges (tree.h)
+ * so prefill and decode, local and offloaded, one holder and many are one code path. Appends are
+ * retained until a holder's mark covers them, and sent again when it says that some are missing.
+ *
+ * What fails (a holder that does not answer, that lost its pages) fails segments, not the step: their
+ * rows become zeros, the rank stays in lockstep with its group, and attention_end_step says which
+ * and why. The lead reports it; nothing of a failed segment is ever sampled. */
+#ifndef LONGSPAN_WORKER_ATTENTION_H
+#define LONGSPAN_WORKER_ATTENTION_H
+
+#include "kernels/attention/attend.h"
+#include "kernels/attention/kv_holder.h"
+#include "proto/socket.h"
+#include "sys/status.h"
+#include "sys/thread_pool.h"
+
+struct attention; /* opaque; belongs to the rank's main thread */
+
+struct attention_holder {
+    const char *name;     /* for messages: "node0 (mem01)" */
+    const char *endpoint; /* "" or NULL: the rank's own memory */
+    uint64_t node;        /* the node's incarnation: another one at that address is an error */
+};
+
+struct attention_config {
+    uint64_t job;
+    uint32_t rank;
+    uint32_t first_layer, n_layers;     /* of this stage */
+    uint32_t first_kv_head, n_kv_heads; /* of this shard */
+    struct attend_shape shape;          /* KV type, head_dim, group, scale, soft cap */
+    uint32_t window;                    /* sliding window in tokens; 0: none */
+    uint32_t max_rows, max_sequences, max_tokens;
+    const struct attention_holder *holders;
+    uint32_t n_holders;
+    uint64_t local_kv_bytes;            /* for a local holder */
+    uint32_t timeout_ms, retry_ms;      /* one answer; sending a query again */
+    const char *kernels;                /* variant name, as kernels_choose */
+    const char *constants_version;      /* goes into Hello */
+    /* Called again and again while waiting for holders: progresses MPI. NULL: nothing to do. */
+    void (*progress)(void *context);
+    void *progress_context;
+};
+
+struct attention_span {
+    uint32_t holder; /* index into holders */
+    struct span tokens;
+};
+
+struct attention_segment {
+    uint64_t sequence;
+    uint32_t incarnation;
+    uint32_t position, n_tokens;
+    const struct attention_span *spans; /* new ones of this sequence */
+    uint32_t n_spans;
+    bool fork; /* first segment of a sequence that shares whole pages of `parent` below `position` */
+    uint64_t parent;
+    uint32_t parent_incarnation;
+};
+
+struct attention_traffic {
+    uint64_t sent_bytes, received_bytes; /* on the wire with this holder; 0 for the local one */
+    uint64_t kv_bytes;                   /* K and V bytes of this rank's layers and heads put there so far */
+};
+
+/* Connects to all remote holders and waits, at most timeout_ms, until each has answered Hello.
+ * STATUS_UNREACHABLE or STATUS_PROTOCOL names the holder. `pool` and `wire` outlive it. */
+enum status attention_open(struct attention **attention, struct thread_pool *pool,
+                           struct wire_context *wire, const struct attention_config *config,
+                           struct error *error);
+void attention_close(struct attention *attention);
+
+/* Forgets a sequence: its open tiles, retained appends, local pages. Unknown ones are fine. */
+void attention_drop(struct attention *attention, uint64_t sequence, uint32_t incarnation);
+
+/* Rows of the step are the segments' tokens, one after the other. Segments with a new sequence open
+ * it. A bad segment (gap in positions, unknown parent, too many sequences) fails that segment.
+ * `segments` is copied. */
+void attention_begin_step(struct attention *attention, uint64_t step,
+                          const struct attention_segment *segments, uint32_t n_segments);
+
+/* q: [rows][n_kv_heads][group][head_dim], with RoPE; must stay until attention_finish. */
+void attention_query(struct attention *attention, uint32_t layer, const float *q);
+
+/* k (with RoPE), v: [rows][n_kv_heads][head_dim]. */
+void attention_append(struct attention *attention, uint32_t layer, const float *k, const float *v);
+
+/* out: [rows][n_kv_heads][group][head_dim]. */
+void attention_finish(struct attention *attention, uint32_t layer, float *out);
+
+/* The failures of this step: *error of segment i, or NULL. Valid until the next begin. Also advances
+ * the sequences' open tiles. */
+void attention_end_step(struct attention *attention);
+const struct error *attention_segment_error(const struct attention *attention, uint32_t segment);
+
+/* Microseconds that the last step waited for holders. */
+uint64_t attention_wait_us(const struct attention *attention);
+void attention_traffic(const struct attention *attention, uint32_t holder,
+                       struct attention_traffic *traffic);
+
+/* Bytes of pages that the local holder may use on this rank; 0 without one. */
+uint64_t attention_local_bytes(const struct attention *attention);
+
+#endif
