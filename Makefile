@@ -153,6 +153,57 @@ unit-%:
 	$(MAKE) --no-print-directory $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/$*/test_*.c tests/$*/*/test_*.c))
 	tests/run.sh $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/$*/test_*.c tests/$*/*/test_*.c))
 
+# ---- what a user types ----------------------------------------------------------------------------
+SEED ?= 1
+deps: ## install what the build needs (Debian packages; asks for root through sudo)
+	@./deps.sh
+
+demo: ## install what is missing, build, ask a cluster of five processes about a long text
+	@./deps.sh --if-missing
+	@$(MAKE) --no-print-directory -j2 all
+	@BIN=$(BIN) cluster/demo.sh --seed $(SEED)
+
+INTEGRATION := $(wildcard tests/integration/test_*.py)
+test: ## unit and integration tests; needs no GPU and no network
+	@$(MAKE) --no-print-directory -j2 all tests layers
+	@LONGSPAN_BIN=$(BIN) tests/run.sh $(TESTS) $(INTEGRATION)
+
+test-layouts: all ## every parallel layout against one process, byte for byte, as one table
+	@LONGSPAN_BIN=$(BIN) python3 tests/integration/layouts.py --all
+
+test-retrieval: all ## five needles in 131,009 tokens: one prefill, five forks, five answers
+	@LONGSPAN_BIN=$(BIN) python3 tests/integration/retrieval.py
+
+# Sanitizers: unit tests and a small cluster, in builds of their own. MPI and ZeroMQ keep memory at exit
+# and synchronise in ways the tools cannot see: tests/suppressions names those libraries, nothing of ours.
+test-asan: ## unit tests and a small cluster under AddressSanitizer and LeakSanitizer
+	@$(MAKE) --no-print-directory VARIANT=asan SANITIZE="-fsanitize=address -fno-omit-frame-pointer" OPT="-O1 -g" sanitized
+test-ubsan: ## the same under UndefinedBehaviorSanitizer
+	@$(MAKE) --no-print-directory VARIANT=ubsan SANITIZE="-fsanitize=undefined -fno-sanitize-recover=undefined" OPT="-O1 -g" sanitized
+test-tsan: ## thread pools, page pools, schedules and sockets under ThreadSanitizer
+	@$(MAKE) --no-print-directory VARIANT=tsan SANITIZE="-fsanitize=thread" OPT="-O1 -g" sanitized-threads
+
+SUPPRESS := $(CURDIR)/tests/suppressions
+SANITIZER_ENV = ASAN_OPTIONS=detect_leaks=1:suppressions=$(SUPPRESS)/asan.txt \
+    LSAN_OPTIONS=suppressions=$(SUPPRESS)/lsan.txt:print_suppressions=0 \
+    UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=suppressions=$(SUPPRESS)/tsan.txt:halt_on_error=1 \
+    LONGSPAN_TEST_TIMEOUT=900 LONGSPAN_SANITIZED=1
+sanitized: all tests
+	@$(SANITIZER_ENV) LONGSPAN_BIN=$(BIN) tests/run.sh $(TESTS) tests/integration/test_small_cluster.py
+TSAN_TESTS = $(filter $(BUILD)/tests/sys/% $(BUILD)/tests/kernels/attention/% $(BUILD)/tests/proto/% \
+    $(BUILD)/tests/attention_node/% $(BUILD)/tests/kernels/test_matmul% $(BUILD)/tests/worker/test_attention%,$(TESTS))
+sanitized-threads: $(TSAN_TESTS)
+	@$(SANITIZER_ENV) tests/run.sh $(TSAN_TESTS)
+
+layers: ## check who includes whom
+	@tests/layers.sh
+
+install: all ## install under PREFIX (/usr/local)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/longspan $(DESTDIR)$(PREFIX)/share/longspan
+	install $(BIN)/longspan $(DESTDIR)$(PREFIX)/bin/
+	install $(BIN)/coordinator $(BIN)/worker $(BIN)/attention_node $(DESTDIR)$(PREFIX)/libexec/longspan/
+	install -m 644 $(wildcard cluster/*.yaml) $(DESTDIR)$(PREFIX)/share/longspan/
+
 format: ## clang-format every source in place
 	clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h' '*.cu' '*.cuh')
 
@@ -162,5 +213,6 @@ clean: ## remove build/
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
-.PHONY: all tests format clean help
+.PHONY: all tests deps demo test test-layouts test-retrieval test-asan test-ubsan test-tsan sanitized \
+    sanitized-threads layers install bench format clean help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
