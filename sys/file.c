@@ -1,6 +1,8 @@
 /* file.c - see file.h. */
 #include "sys/file.h"
 
+#include "sys/random.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -89,17 +91,19 @@ enum status file_write(const char *path, const void *data, size_t size, unsigned
                        struct error *error)
 {
     char temporary[FILE_PATH_BYTES];
-    if (snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path) >= (int)sizeof(temporary))
+    uint64_t unique;
+    const enum status status = random_unique(&unique, sizeof(unique), error);
+    if (status != STATUS_OK)
+        return status;
+    if (snprintf(temporary, sizeof(temporary), "%s.%016llx", path, (unsigned long long)unique) >=
+        (int)sizeof(temporary))
         return error_set(error, STATUS_INVALID, "cannot write a file with a name of %zu bytes",
                          strlen(path));
-    const int fd = mkostemp(temporary, O_CLOEXEC);
+    const int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)mode);
     if (fd < 0)
         return error_set(error, STATUS_IO, "cannot write %s: %s", path, strerror(errno));
 
-    const mode_t mask = umask(0); /* the only way to read it */
-    umask(mask);
-    bool good = write_all(fd, data, size) && fchmod(fd, (mode_t)mode & ~mask) == 0;
-    good = good && fsync(fd) == 0;
+    bool good = write_all(fd, data, size) && fsync(fd) == 0;
     int reason = errno;
     if (close(fd) != 0 && good) {
         good = false;

@@ -1,6 +1,6 @@
 /* sys/options.h - command lines, read by a table that also prints the help.
  *
- *     static struct run { const char *model; uint32_t n_tokens; bool help; } run;  (on the stack)
+ *     struct { const char *model; uint32_t n_tokens; bool help; } run = {0};
  *     const struct option table[] = {
  *         {.kind = OPTION_SECTION, .help = "Model"},
  *         {.name = "model", .letter = 'm', .kind = OPTION_TEXT, .value = &run.model,
@@ -8,7 +8,7 @@
  *         {.name = "count", .letter = 'n', .kind = OPTION_U32, .value = &run.n_tokens,
  *          .argument = "N", .fallback = "64", .least = 1, .most = 1000000, .help = "..."},
  *         {.name = "help", .letter = 'h', .kind = OPTION_FLAG, .value = &run.help, .help = "..."},
- *         {.name = NULL}};
+ *         {.kind = 0}};
  *
  * Understood: `--name value`, `--name=value`, `-n value`, `-nvalue`, flags, several short flags in
  * one (`-vv`), `--` before words that are no options, `-` as a word. A value may begin with a dash

@@ -1,0 +1,80 @@
+/* test_memory.c - address space costs nothing, pages come and go. */
+#include "sys/memory.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const size_t mib = (size_t)1 << 20;
+
+static void test_a_reservation_costs_nothing_until_written(void **state)
+{
+    (void)state;
+    const uint64_t before = memory_own_bytes();
+    void *base = NULL;
+    assert_true(before > 0);
+    assert_int_equal(memory_reserve(&base, 4096 * mib, NULL), STATUS_OK);
+    assert_int_equal((uintptr_t)base % (2 * mib), 0);
+    assert_true(memory_own_bytes() < before + 16 * mib);
+
+    char *bytes = base;
+    assert_int_equal(bytes[4096 * mib - 1], 0);
+    memset(bytes, 1, 32 * mib);
+    assert_true(memory_own_bytes() >= before + 31 * mib);
+    assert_true(memory_resident_bytes() >= memory_own_bytes());
+
+    memory_discard(bytes, 32 * mib);
+    assert_true(memory_own_bytes() < before + 16 * mib);
+    assert_int_equal(bytes[0], 0);
+    memory_release(base, 4096 * mib);
+}
+
+static void test_discard_spares_what_shares_its_pages(void **state)
+{
+    (void)state;
+    void *base = NULL;
+    assert_int_equal(memory_reserve(&base, mib, NULL), STATUS_OK);
+    char *bytes = base;
+    memset(bytes, 7, mib);
+    memory_discard(bytes + 100, 3 * 65536);
+    assert_int_equal(bytes[99], 7);
+    assert_int_equal(bytes[65536], 0);
+    assert_int_equal(bytes[100 + 3 * 65536], 7);
+    memory_discard(bytes + 300000, 10); /* less than a page: nothing */
+    assert_int_equal(bytes[300000], 7);
+    memory_release(base, mib);
+    memory_release(NULL, 0);
+}
+
+static void test_what_cannot_be_reserved(void **state)
+{
+    (void)state;
+    void *base = NULL;
+    struct error error;
+    assert_int_equal(memory_reserve(&base, 0, &error), STATUS_INVALID);
+    assert_int_equal(memory_reserve(&base, SIZE_MAX, &error), STATUS_NO_MEMORY);
+    assert_int_equal(memory_reserve(&base, SIZE_MAX / 2, &error), STATUS_NO_MEMORY);
+    assert_null(base);
+}
+
+static void test_available_memory_is_known(void **state)
+{
+    (void)state;
+    assert_true(memory_available_bytes() > 16 * mib);
+    assert_true(memory_available_bytes() < UINT64_C(1) << 50);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_reservation_costs_nothing_until_written),
+        cmocka_unit_test(test_discard_spares_what_shares_its_pages),
+        cmocka_unit_test(test_what_cannot_be_reserved),
+        cmocka_unit_test(test_available_memory_is_known),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

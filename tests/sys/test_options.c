@@ -1,0 +1,283 @@
+/* test_options.c - every way of writing an option, every way of getting it wrong. */
+#include "sys/options.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+struct settings {
+    const char *model, *kv_type;
+    uint32_t threads, verbosity;
+    uint64_t seed, memory;
+    float temperature;
+    bool json, given;
+    struct option_item items[4];
+    struct option_list prompts, words;
+    struct option_item word_items[2];
+};
+
+static const char *const kv_types[] = {"f16", "f32", NULL};
+
+/* The table of the tests; `table` has room for it. */
+static void describe(struct settings *s, struct option table[13])
+{
+    const struct option filled[] = {
+        {.kind = OPTION_SECTION, .help = "Model"},
+        {.name = "model",
+         .letter = 'm',
+         .kind = OPTION_TEXT,
+         .value = &s->model,
+         .argument = "FILE",
+         .help = "the GGUF file to run"},
+        {.name = "kv-type",
+         .kind = OPTION_CHOICE,
+         .value = &s->kv_type,
+         .choices = kv_types,
+         .fallback = "f16",
+         .help = "how keys and values are kept"},
+        {.name = "prompt",
+         .letter = 'p',
+         .kind = OPTION_LIST,
+         .value = &s->prompts,
+         .argument = "TEXT",
+         .help = "a prompt"},
+        {.name = "file",
+         .letter = 'f',
+         .kind = OPTION_LIST,
+         .value = &s->prompts,
+         .argument = "FILE",
+         .help = "a file with a prompt"},
+        {.kind = OPTION_SECTION, .help = "Machine"},
+        {.name = "threads",
+         .letter = 't',
+         .kind = OPTION_U32,
+         .value = &s->threads,
+         .given = &s->given,
+         .argument = "N",
+         .least = 1,
+         .most = 1024,
+         .help = "lanes of each process, which is a long text that must be wrapped because a "
+                 "terminal has a hundred columns only"},
+        {.name = "seed",
+         .kind = OPTION_U64,
+         .value = &s->seed,
+         .argument = "N",
+         .fallback = "1",
+         .help = "of the sampler"},
+        {.name = "memory",
+         .kind = OPTION_BYTES,
+         .value = &s->memory,
+         .argument = "SIZE",
+         .least = 1 << 20,
+         .help = "for pages"},
+        {.name = "temp",
+         .kind = OPTION_F32,
+         .value = &s->temperature,
+         .argument = "T",
+         .fallback = "0.8",
+         .least_f32 = 0,
+         .most_f32 = 100,
+         .help = "temperature"},
+        {.name = "verbose",
+         .letter = 'v',
+         .kind = OPTION_COUNT,
+         .value = &s->verbosity,
+         .help = "say more"},
+        {.name = "json", .letter = 'j', .kind = OPTION_FLAG, .value = &s->json, .help = "JSON"},
+        {.kind = 0}};
+    memcpy(table, filled, sizeof(filled));
+}
+
+static enum status parse(struct settings *s, struct error *error, int n_words,
+                         const char *const *given)
+{
+    struct option table[13];
+    char *argv[16] = {NULL};
+    *s = (struct settings){0};
+    s->prompts = (struct option_list){.items = s->items, .capacity = 4};
+    s->words = (struct option_list){.items = s->word_items, .capacity = 2};
+    describe(s, table);
+    for (int i = 0; i < n_words; i++)
+        argv[i + 1] = (char *)(uintptr_t)given[i];
+    return options_parse(table, n_words + 1, argv, &s->words, error);
+}
+
+#define PARSE(s, error, ...)                                                                       \
+    parse(s, error, (int)(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)),                 \
+          (const char *[]){__VA_ARGS__})
+
+static void test_every_way_of_writing(void **state)
+{
+    (void)state;
+    struct settings s;
+    assert_int_equal(PARSE(&s, NULL, "--model", "a.gguf", "--seed=7", "-t4", "-vvj", "--memory",
+                           "64GiB", "--temp", "0", "--kv-type=f32", "word"),
+                     STATUS_OK);
+    assert_string_equal(s.model, "a.gguf");
+    assert_true(s.seed == 7 && s.memory == UINT64_C(64) << 30);
+    assert_true(s.threads == 4 && s.given && s.verbosity == 2 && s.json);
+    assert_true(s.temperature == 0);
+    assert_ptr_equal(s.kv_type, kv_types[1]);
+    assert_int_equal(s.words.n, 1);
+    assert_string_equal(s.words.items[0].text, "word");
+
+    assert_int_equal(PARSE(&s, NULL, "-vm", "b", "-m", "c", "--", "--json", "-"), STATUS_OK);
+    assert_string_equal(s.model, "c"); /* the last one counts */
+    assert_int_equal(s.words.n, 2);
+    assert_string_equal(s.words.items[0].text, "--json");
+    assert_false(s.json);
+}
+
+static void test_fallbacks(void **state)
+{
+    (void)state;
+    struct settings s;
+    assert_int_equal(PARSE(&s, NULL, "-v"), STATUS_OK);
+    assert_null(s.model);
+    assert_string_equal(s.kv_type, "f16");
+    assert_true(s.seed == 1 && s.temperature == 0.8f && !s.given && s.threads == 0);
+}
+
+static void test_lists_keep_the_order_of_the_command_line(void **state)
+{
+    (void)state;
+    struct settings s;
+    struct error error;
+    assert_int_equal(PARSE(&s, NULL, "-p", "one", "--file", "two", "--prompt=three", "-p", ""),
+                     STATUS_OK);
+    assert_int_equal(s.prompts.n, 4);
+    assert_string_equal(s.items[0].text, "one");
+    assert_string_equal(s.items[1].name, "file");
+    assert_string_equal(s.items[1].text, "two");
+    assert_string_equal(s.items[2].name, "prompt");
+    assert_string_equal(s.items[3].text, "");
+    assert_int_equal(PARSE(&s, &error, "-p1", "-p2", "-p3", "-p4", "-p5"), STATUS_INVALID);
+    assert_non_null(strstr(error.text, "--prompt"));
+    assert_int_equal(PARSE(&s, &error, "a", "b", "c"), STATUS_INVALID);
+}
+
+static void test_values_may_begin_with_a_dash(void **state)
+{
+    (void)state;
+    struct settings s;
+    struct error error;
+    assert_int_equal(PARSE(&s, NULL, "-p", "--- a title", "-p", "-", "-p", "-5", "-p", "--nothing"),
+                     STATUS_OK);
+    assert_string_equal(s.items[0].text, "--- a title");
+    assert_string_equal(s.items[3].text, "--nothing");
+    /* but an option of the table is no value: the value was forgotten */
+    assert_int_equal(PARSE(&s, &error, "--model", "--temp", "0"), STATUS_INVALID);
+    assert_string_equal(error.text,
+                        "--model needs a value: --model FILE (--temp is an option itself)");
+    assert_int_equal(PARSE(&s, &error, "--model=--temp"), STATUS_OK);
+    assert_string_equal(s.model, "--temp");
+}
+
+static void test_mistakes_are_named(void **state)
+{
+    (void)state;
+    struct settings s;
+    static const struct {
+        const char *word, *next, *text;
+    } cases[] = {
+        {"--modle", "x", "there is no option --modle; --model may be meant, and --help lists all"},
+        {"--mem=1G", NULL, "there is no option --mem=1G; --memory may be meant"},
+        {"--frobnicate", NULL, "there is no option --frobnicate; --help lists all"},
+        {"-x", NULL, "there is no option -x; --help lists all"},
+        {"-jx", NULL, "there is no option -jx; --help lists all"},
+        {"--json=yes", NULL, "--json takes no value, \"yes\" is given"},
+        {"--model", NULL, "--model needs a value: --model FILE"},
+        {"-m", NULL, "--model needs a value: --model FILE"},
+        {"--threads", "0", "--threads is \"0\": give a whole number from 1 to 1024"},
+        {"--threads", "4294967297", "--threads is \"4294967297\""},
+        {"--temp", "hot", "--temp is \"hot\": give a number from 0 to 100"},
+        {"--temp", "-1", "--temp is \"-1\""},
+        {"--memory", "lots", "--memory is \"lots\""},
+        {"--memory", "1k", "--memory is \"1k\": give from 1.00 MiB to 16.0 EiB"},
+        {"--kv-type", "f64", "--kv-type is \"f64\": give one of f16, f32"},
+        {"--=", NULL, "there is no option --="},
+        {"--model-and-a-name-that-is-longer-than-every-buffer-of-the-program", NULL,
+         "there is no option --model-and"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct error error = {0};
+        const char *words[] = {cases[i].word, cases[i].next};
+        assert_int_equal(parse(&s, &error, cases[i].next == NULL ? 1 : 2, words), STATUS_INVALID);
+        if (strncmp(error.text, cases[i].text, strlen(cases[i].text)) != 0)
+            fail_msg("%s: %s", cases[i].word, error.text);
+    }
+}
+
+static void test_words_may_be_refused(void **state)
+{
+    (void)state;
+    struct settings s = {0};
+    struct option table[13];
+    struct error error;
+    char program[] = "program", word[] = "word";
+    char *argv[] = {program, word, NULL};
+    describe(&s, table);
+    assert_int_equal(options_parse(table, 2, argv, NULL, &error), STATUS_INVALID);
+    assert_non_null(strstr(error.text, "word"));
+}
+
+static void test_help_lists_everything_in_100_columns(void **state)
+{
+    (void)state;
+    struct settings s = {0};
+    struct option table[13];
+    char *text = NULL;
+    size_t size = 0;
+    describe(&s, table);
+    FILE *out = open_memstream(&text, &size);
+    const struct option_usage usage = {"longspan run", "[OPTION...]", "Runs a model."};
+    options_print_help(out, &usage, table);
+    fclose(out);
+    static const char *const parts[] = {
+        "usage: longspan run [OPTION...]\nRuns a model.\n",
+        "\nModel:\n  -m, --model FILE            the GGUF file to run\n",
+        "      --kv-type f16|f32       how keys and values are kept (default: f16)\n",
+        "  -p, --prompt TEXT           a prompt (may be repeated)\n",
+        "\nMachine:\n",
+        "wrapped\n                              because a terminal",
+        "  -v, --verbose               say more\n",
+    };
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        if (strstr(text, parts[i]) == NULL)
+            fail_msg("not in the help: %s\n%s", parts[i], text);
+    for (const char *line = text; *line != '\0'; line += strcspn(line, "\n") + 1)
+        assert_true(strcspn(line, "\n") <= 100);
+    free(text);
+}
+
+static void test_nearest_name(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"run", "serve", "keygen", "model", NULL};
+    assert_string_equal(options_nearest(names, "sevre"), "serve");
+    assert_string_equal(options_nearest(names, "key"), "keygen");
+    assert_string_equal(options_nearest(names, "rum"), "run");
+    assert_null(options_nearest(names, "dance"));
+    assert_null(options_nearest(names, ""));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_way_of_writing),
+        cmocka_unit_test(test_fallbacks),
+        cmocka_unit_test(test_lists_keep_the_order_of_the_command_line),
+        cmocka_unit_test(test_values_may_begin_with_a_dash),
+        cmocka_unit_test(test_mistakes_are_named),
+        cmocka_unit_test(test_words_may_be_refused),
+        cmocka_unit_test(test_help_lists_everything_in_100_columns),
+        cmocka_unit_test(test_nearest_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
