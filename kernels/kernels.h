@@ -24,11 +24,14 @@
 
 struct device; /* opaque; each table has its own */
 
-/* A weight matrix on its device: y[n_rows] = W x[n_columns]. Rows are outputs. */
+/* A weight matrix on its device: y[n_rows] = W x[n_columns]. Rows are outputs.
+ *
+ * The device keeps the numbers in an order of its own (kernels/cpu/panel.h), as many bytes as in the
+ * file but for padding. One with a single row is kept as it is in the file, so that `data` of
+ * an F32 vector (a norm's weights) is a plain array. */
 struct matrix {
     enum weight_type type;
     uint32_t n_rows, n_columns; /* n_columns: a multiple of the type's block */
-    size_t row_bytes;           /* from one row to the next */
     void *data;                 /* device memory, owned by the matrix */
     size_t bytes;
 };

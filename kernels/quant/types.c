@@ -81,25 +81,6 @@ uint16_t half_from_float(float value)
     return (uint16_t)(sign | half);
 }
 
-float half_to_float(uint16_t half)
-{
-    const uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 0x1f;
-    uint32_t mantissa = half & 0x3ff, bits;
-    float value;
-
-    if (exponent == 0x1f) { /* infinity, or NaN made quiet */
-        bits = 0x7f800000 | mantissa << 13 | (mantissa != 0 ? 0x400000 : 0);
-    } else if (exponent != 0) {
-        bits = (exponent + 112) << 23 | mantissa << 13;
-    } else { /* zero or subnormal: exact in f32 */
-        value = (float)mantissa * 0x1p-24f;
-        memcpy(&bits, &value, sizeof(bits));
-    }
-    bits |= sign;
-    memcpy(&value, &bits, sizeof(value));
-    return value;
-}
-
 /* One block: d = max|x| / 127 in f32 makes the integers; it is stored rounded to half. */
 static void quantize_q8_0(uint8_t *block, const float *x)
 {

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 enum weight_type {
     WEIGHT_F32 = 0,
@@ -35,7 +36,22 @@ size_t kv_type_bytes(enum kv_type type); /* of one element */
 
 /* IEEE half precision, round to nearest even, subnormals kept; NaN stays NaN. */
 uint16_t half_from_float(float value);
-float half_to_float(uint16_t half);
+
+/* Exact; here, so that loops over halves become vector code where there is no instruction for it. */
+static inline float half_to_float(uint16_t half)
+{
+    const uint32_t small = (uint32_t)(half & 0x7fff) << 13; /* the value times 2^-112 */
+    uint32_t bits;
+    float value;
+    memcpy(&value, &small, sizeof(value));
+    value *= 0x1p112f; /* subnormals too, exactly */
+    memcpy(&bits, &value, sizeof(bits));
+    bits |= (half & 0x7c00) == 0x7c00 ? 0x7f800000u : 0u; /* infinity and NaN */
+    bits |= (half & 0x7fff) > 0x7c00 ? 0x400000u : 0u;    /* NaN, made quiet */
+    bits |= (uint32_t)(half & 0x8000) << 16;
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
 
 /* n elements, a multiple of the type's block, to and from f32; round to nearest even for F16, and
  * for Q8_0 as the format's reference quantizer does (scale = max|x| / 127, half away from zero). */
