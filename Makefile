@@ -146,7 +146,13 @@ $(TESTS): $(BUILD)/tests/%: tests/%.c $$(TEST_LIBS_$$(call test_folder,$$@))
 	    $(call pkg_cflags,cmocka $(TEST_PKGS_$(call test_folder,$@))) $(LDFLAGS) -o $@ $< \
 	    $(TEST_LIBS_$(call test_folder,$@)) $(call pkg_libs,cmocka $(TEST_PKGS_$(call test_folder,$@)) hwloc) -lm
 
-tests: $(TESTS)
+# What the integration tests need beside the programs.
+RELAY := $(BUILD)/tests/integration/relay
+$(RELAY): tests/integration/relay.c $(PROTO_LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS)) $(LDFLAGS) -o $@ $< $(WIRE_LIBS)
+
+tests: $(TESTS) $(RELAY)
 
 # One folder's unit tests: make unit-model, unit-kernels, unit-sys ...
 unit-%:

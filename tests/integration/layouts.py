@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""layouts.py [--all] - every parallel layout against one process, byte for byte, as one table.
+
+Reference: one worker, one lane, its own memory as KV holder, each prompt alone, chunks of 512. Every other
+layout must give the same bits in every row of logits of every prompt; only tensor parallelism may differ,
+by rounding: max |difference| over the root mean square of the reference's logits is printed and bounded,
+and ids must be equal up to the first step whose two best logits are closer than that bound.
+
+Without --all a covering subset is run (what `make test` does, as TAP through test_layouts.py).
+"""
+import math
+import os
+import sys
+
+from longspan_test import Tap, folder, longspan, make_random, read_logits, write_text
+
+N_PREDICT = 6
+STRIPE = 256
+# Bytes of text; BOS adds one token. In the middle of a page's first tile; in the middle of its second;
+# on a tile's edge inside a page; on a stripe's (and page's) edge; short.
+LENGTHS = {"mid-tile": 1599, "mid-page": 1699, "tile-edge": 1663, "stripe-edge": 1791, "short": 90}
+
+SHAPES = {"gqa": "tiny", "mha": "tiny-mha", "odd-96": "tiny-96"}
+TOLERANCE = {"F32": 1e-4, "Q8_0": 1e-2}
+
+
+class Layout:
+    def __init__(self, name, options, prompts=None, alone=False, exact=True, nodes=0, shared=False):
+        self.name, self.options, self.exact, self.nodes = name, options, exact, nodes
+        self.prompts = prompts or list(LENGTHS)
+        self.alone, self.shared = alone, shared
+
+
+LAYOUTS = [
+    Layout("batch of five ragged prompts", []),
+    Layout("lanes 2", ["--threads", 2]),
+    Layout("lanes 3", ["--threads", 3]),
+    Layout("chunk 1", ["--chunk", 1], prompts=["short", "mid-tile"]),
+    Layout("chunk 7", ["--chunk", 7], prompts=["short", "tile-edge"]),
+    Layout("chunk 64", ["--chunk", 64]),
+    Layout("pipeline 2", ["--pipeline", 2]),
+    Layout("pipeline 3", ["--pipeline", 3]),
+    Layout("1 attention node", ["--attention-nodes", 1], nodes=1),
+    Layout("2 attention nodes", ["--attention-nodes", 2], nodes=2),
+    Layout("3 attention nodes", ["--attention-nodes", 3], nodes=3),
+    Layout("2 nodes, chunk 64, lanes 2", ["--attention-nodes", 2, "--chunk", 64, "--threads", 2], nodes=2),
+    Layout("pipeline 2, 2 nodes", ["--pipeline", 2, "--attention-nodes", 2], nodes=2),
+    Layout("pipeline 3, 3 nodes, chunk 7", ["--pipeline", 3, "--attention-nodes", 3, "--chunk", 7], nodes=3,
+           prompts=["short", "stripe-edge"]),
+    Layout("tensor 2", ["--tensor", 2], exact=False),
+    Layout("pipeline 2 x tensor 2, 2 nodes", ["--pipeline", 2, "--tensor", 2, "--attention-nodes", 2], exact=False,
+           nodes=2),
+]
+# A prefix shared by two prompts, whose fork point is 0, 1 and 127 tokens into a tile (BOS is one token).
+FORKS = {"fork at a tile's edge": 1023, "fork 1 token into a tile": 1024, "fork 127 tokens into a tile": 1150}
+
+SUBSET = {  # (shape, weights, kv): layouts of the covering subset
+    ("gqa", "F32", "f16"): ["batch of five ragged prompts", "lanes 3", "chunk 7", "3 attention nodes",
+                            "pipeline 2, 2 nodes", "tensor 2", *FORKS],
+    ("mha", "Q8_0", "f16"): ["pipeline 3", "2 nodes, chunk 64, lanes 2", "pipeline 2 x tensor 2, 2 nodes"],
+    ("odd-96", "Q8_0", "f32"): ["lanes 2", "2 attention nodes", "chunk 1", "fork 1 token into a tile"],
+}
+
+
+def run(model, path, name, files, options, kv):
+    dump = f"{path}/{name}.f32"
+    arguments = ["run", "-m", model, "-n", N_PREDICT, "--temp", 0, "--ignore-eos", "--json", "--kv-type", kv,
+                 "--stripe", STRIPE, "--dump-logits", dump, "--ctx", 4096]
+    for file in files:
+        arguments += ["-f", file]
+    result = longspan(*arguments, *options, timeout=300)
+    if result.code != 0:
+        raise RuntimeError(str(result))
+    answer = result.json()
+    answer = answer if isinstance(answer, list) else [answer]
+    rows = read_logits(dump)
+    os.unlink(dump)
+    per_prompt = len(rows) // len(files)
+    for i, one in enumerate(answer):
+        one["logits"] = rows[i * per_prompt:(i + 1) * per_prompt]
+    return answer
+
+
+def compare_exact(reference, answer):
+    if answer["ids"] != reference["ids"]:
+        return False, f"ids {answer['ids']} instead of {reference['ids']}"
+    if answer["logits"].tobytes() != reference["logits"].tobytes():
+        differ = sum(a != b for a, b in zip(answer["logits"], reference["logits"]))
+        return False, f"{differ} of {len(reference['logits'])} logits differ"
+    return len(reference["logits"]) > 0, "same bits"
+
+
+def compare_near(reference, answer, tolerance):
+    """Compares step by step while the ids agree: after an early stop the two read different texts."""
+    vocabulary = len(reference["logits"]) // N_PREDICT
+    worst = 0.0
+    for step in range(N_PREDICT):
+        a = answer["logits"][step * vocabulary:(step + 1) * vocabulary]
+        b = reference["logits"][step * vocabulary:(step + 1) * vocabulary]
+        rms = math.sqrt(sum(x * x for x in b) / vocabulary)
+        worst = max(worst, max(abs(x - y) for x, y in zip(a, b)) / rms)
+        if answer["ids"][step] != reference["ids"][step]:
+            best, second = sorted(b, reverse=True)[:2]
+            if (best - second) / rms < tolerance:
+                return worst < tolerance, worst, step
+            return False, worst, step
+    return worst < tolerance, worst, None
+
+
+def stripes_of(answer, nodes):
+    """The least number of whole stripes that one node held, over all nodes; every node must be there."""
+    remote = [h for h in answer["holders"] if h["name"] != "local"]
+    if len(remote) != nodes:
+        return -1
+    return min(sum((s["end"] - s["begin"]) // STRIPE for s in h["spans"]) for h in remote)
+
+
+def check_layout(tap, path, model, tag, layout, references, files, kv, weights):
+    answers = run(model, path, "layout", [files[p] for p in layout.prompts], layout.options, kv)
+    notes, good = [], True
+    for prompt, answer in zip(layout.prompts, answers):
+        if layout.exact:
+            ok, note = compare_exact(references[prompt], answer)
+        else:
+            ok, worst, stop = compare_near(references[prompt], answer, TOLERANCE[weights])
+            note = f"max {worst:.1e}" + (f" (stopped at step {stop}: a tie)" if stop is not None else "")
+        good &= ok
+        if not ok or not layout.exact:
+            notes.append(f"{prompt}: {note}")
+    if layout.nodes:
+        longest = max(range(len(layout.prompts)), key=lambda i: LENGTHS[layout.prompts[i]])
+        held = stripes_of(answers[longest], layout.nodes)
+        good &= held >= 2
+        notes.append(f"at least {held} stripes on every node")
+    tap.check(good, f"{tag}: {layout.name}" + (" [" + "; ".join(notes) + "]" if notes else ""), "\n".join(notes))
+
+
+def check_fork(tap, path, model, tag, name, length, kv):
+    with open(write_text(f"{path}/common", length, 77), encoding="ascii") as file:
+        common = file.read()
+    files = []
+    for i, tail in enumerate(["!parent of the fork", "?the child reads on"]):
+        files.append(f"{path}/fork{i}")
+        with open(files[-1], "w", encoding="ascii") as file:
+            file.write(common + tail)
+    fresh = run(model, path, "fresh", files[1:], ["--threads", 1], kv)[0]
+    for options in ([], ["--attention-nodes", 2]):
+        forked = run(model, path, "forked", files, options, kv)[1]
+        ok, note = compare_exact(fresh, forked)
+        shared = forked.get("shared_tokens", 0)
+        pages = (length + 1) // 256 * 256
+        tap.check(ok and shared == pages,
+                  f"{tag}: {name}, {'2 attention nodes' if options else 'local'} [{shared} tokens shared]",
+                  f"{note}; {shared} tokens were shared, {pages} expected")
+
+
+def check_model(tap, path, shape, weights, kv, wanted):
+    model = f"{path}/{shape}-{weights}.gguf"
+    if not os.path.exists(model):
+        make_random(model, SHAPES[shape], weights, 11)
+    tag = f"{shape} {weights} kv {kv}"
+    layouts = [layout for layout in LAYOUTS if layout.name in wanted]
+    files = {p: write_text(f"{path}/{p}", n, 1000 + n) for p, n in LENGTHS.items()}
+    needed = sorted({p for layout in layouts for p in layout.prompts}, key=list(LENGTHS).index)
+    references = {p: run(model, path, "reference", [files[p]], ["--threads", 1], kv)[0] for p in needed}
+    for layout in layouts:
+        check_layout(tap, path, model, tag, layout, references, files, kv, weights)
+    for name, length in FORKS.items():
+        if name in wanted:
+            check_fork(tap, path, model, tag, name, length, kv)
+
+
+def main():
+    tap = Tap()
+    everything = [layout.name for layout in LAYOUTS] + list(FORKS)
+    plan = {(s, w, k): everything for s in SHAPES for w in TOLERANCE for k in ("f16", "f32")} \
+        if "--all" in sys.argv else SUBSET
+    with folder() as path:
+        for (shape, weights, kv), wanted in plan.items():
+            try:
+                check_model(tap, path, shape, weights, kv, wanted)
+            except RuntimeError as failure:
+                tap.check(False, f"{shape} {weights} kv {kv}", failure)
+    tap.finish()
+
+
+if __name__ == "__main__":
+    main()
