@@ -74,7 +74,7 @@ enum status tokenizer_open(struct tokenizer **tokenizer, const struct gguf *gguf
 void tokenizer_close(struct tokenizer *tokenizer);
 
 /* *ids is allocated, also when *n_ids is 0; the caller frees it. `flags`: enum tokenizer_flags.
- * STATUS_INVALID: n_bytes above 1 GiB. STATUS_NO_MEMORY. STATUS_FAILED: the regular expression
+ * STATUS_INVALID: n_bytes above 256 MiB. STATUS_NO_MEMORY. STATUS_FAILED: the regular expression
  * library gave up (its limits are far above what these expressions need). */
 enum status tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t n_bytes,
                              unsigned flags, int32_t **ids, size_t *n_ids, struct error *error);

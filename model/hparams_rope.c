@@ -1,0 +1,73 @@
+/* hparams_rope.c - frequencies as base^(-2i/n) = 2^(-2i log2(base) / n), with a log2 and an exp2 of
+ * our own: a C library's pow may differ in the last bit between machines, and positions of a
+ * million multiply that bit. Both split off the power of two exactly; what is left runs through a
+ * series short enough to read, so a base 2^48 over 16 pairs gives exactly 8^-i. */
+#include "model/hparams.h"
+
+#include <string.h>
+
+#define LN2 0.693147180559945309417
+
+/* log2 of a finite x >= 1: exponent + 2 atanh((m - 1) / (m + 1)) / ln 2, m in [sqrt(1/2), sqrt(2)).
+ * |t| < 0.172, so the term t^27 / 27 is below 2^-70. */
+static double log2_exact(double x)
+{
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof(bits));
+    int exponent = (int)(bits >> 52 & 0x7ff) - 1023;
+    bits = (bits & 0xfffffffffffffu) | (uint64_t)1023 << 52;
+    double m;
+    memcpy(&m, &bits, sizeof(m)); /* [1, 2) */
+    if (m > 1.41421356237309504880) {
+        m /= 2;
+        exponent++;
+    }
+    const double t = (m - 1) / (m + 1), t2 = t * t;
+    double sum = 0;
+    for (int k = 25; k >= 1; k -= 2)
+        sum = sum * t2 + 1.0 / k;
+    return exponent + 2 * t * sum / LN2;
+}
+
+/* 2^x for -1000 < x <= 0: the whole part goes to the exponent, the rest, |f| <= 1/2, through
+ * the series of e^(f ln 2); its term 18 is below 2^-80. */
+static double exp2_exact(double x)
+{
+    int whole = (int)(x - 0.5); /* truncation of a negative number: rounds to nearest */
+    const double f = (x - whole) * LN2;
+    double sum = 1;
+    for (int k = 18; k >= 1; k--)
+        sum = 1 + f * sum / k;
+    const uint64_t bits = (uint64_t)(1023 + whole) << 52;
+    double scale;
+    memcpy(&scale, &bits, sizeof(scale));
+    return sum * scale;
+}
+
+enum status hparams_rope_frequencies(const struct hparams *hparams, const struct gguf *gguf,
+                                     double *out, struct error *error)
+{
+    const uint32_t n = hparams->rope_dims / 2;
+    const float *factors = NULL;
+    if (hparams->rope_factors) {
+        const struct gguf_tensor *tensor = gguf_tensor_find(gguf, "rope_freqs.weight");
+        if (tensor == NULL || tensor->type != GGUF_TYPE_F32 || tensor->n_dims != 1 ||
+            tensor->dims[0] != n)
+            return error_set(error, STATUS_INVALID,
+                             "%s: rope_freqs.weight is missing or not F32 of %u elements",
+                             gguf_path(gguf), n);
+        factors = tensor->data;
+        for (uint32_t i = 0; i < n; i++)
+            if (!(factors[i] > 0 && factors[i] <= 1e30f)) /* also NaN */
+                return error_set(error, STATUS_INVALID,
+                                 "%s: factor %u in rope_freqs.weight is %g; it must be positive",
+                                 gguf_path(gguf), i, (double)factors[i]);
+    }
+    const double log2_base = log2_exact(hparams->rope_base);
+    for (uint32_t i = 0; i < n; i++) {
+        out[i] = exp2_exact(-(log2_base * (2 * i)) / hparams->rope_dims) / hparams->rope_linear;
+        if (factors != NULL)
+            out[i] /= (double)factors[i];
+    }
+    return STATUS_OK;
+}
