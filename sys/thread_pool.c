@@ -13,6 +13,7 @@
 #include "sys/thread_pool.h"
 
 #include "sys/clock.h"
+#include "sys/spin.h"
 #include "sys/topology.h"
 
 #include <assert.h>
@@ -64,17 +65,6 @@ struct thread_pool {
     struct lane *lanes;
 };
 
-static void pause_processor(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ __volatile__("yield");
-#else
-    atomic_signal_fence(memory_order_seq_cst);
-#endif
-}
-
 static unsigned gate_value(struct gate *gate)
 {
     return atomic_load_explicit(&gate->value, memory_order_acquire);
@@ -91,7 +81,7 @@ static void gate_wait(const struct thread_pool *pool, struct gate *gate, unsigne
         for (int i = 0; i < PAUSES_PER_LOOK; i++) {
             if (gate_value(gate) != seen)
                 return;
-            pause_processor();
+            spin_pause();
         }
     const uint64_t end = pool->spin_ns + pool->yield_ns;
     for (uint64_t waited = 0; waited < end; waited = clock_ns() - begin) {
