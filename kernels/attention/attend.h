@@ -1,9 +1,9 @@
 /* kernels/attention/attend.h - attention over tiles, on all lanes, as one lean schedule.
  *
- * The executor takes a list of works; a work is some consecutive query tokens of one sequence that lie
- * in one tile, with all query heads of one KV head, against some tiles of that sequence, layer and KV
- * head. All (work, row block, tile) of a call form one line that is cut in equal shares
- * over the lanes (schedule.h), whatever the mixture of decode and prefill and of short and long
+ * The executor takes a list of works; a work is some consecutive query tokens of one sequence that
+ * lie in one tile, with all query heads of one KV head, against some tiles of that sequence, layer
+ * and KV head. All (work, row block, tile) of a call form one line that is cut in equal shares over
+ * the lanes (schedule.h), whatever the mixture of decode and prefill and of short and long
  * sequences. A tile is evaluated whole, in one order (score: along head_dim; o: along tokens), from
  * nothing, by one kernel for decode and prefill; the tiles' partials are merged as tree.h says.
  *
@@ -34,8 +34,8 @@ struct tile_source {
 /* Bytes of one tile: 2 * TILE_TOKENS * head_dim * element size. */
 size_t tile_bytes(enum kv_type type, uint32_t head_dim);
 
-/* Writes `n_tokens` tokens into a tile from token `first` on. k and v: token i's head_dim values, in
- * the KV type, at k + i * stride_bytes (likewise v). */
+/* Writes `n_tokens` tokens into a tile from token `first` on. k and v: token i's head_dim values,
+ * in the KV type, at k + i * stride_bytes (likewise v). */
 void tile_write(void *tile, enum kv_type type, uint32_t head_dim, uint32_t first, uint32_t n_tokens,
                 const void *k, const void *v, size_t stride_bytes);
 
@@ -46,16 +46,16 @@ void tile_read(const void *tile, enum kv_type type, uint32_t head_dim, uint32_t 
 /* One work. Query row r = token * group + g is at q + token * q_token_stride + g * head_dim. */
 struct attend_work {
     const float *q;
-    size_t q_token_stride;   /* floats */
-    uint32_t n_tokens;       /* query tokens, all inside one tile */
-    uint32_t position;       /* of the first; own tile = position / TILE_TOKENS */
-    uint32_t window;         /* a row at p sees tokens (p - window, p]; 0: all up to p */
+    size_t q_token_stride; /* floats */
+    uint32_t n_tokens;     /* query tokens, all inside one tile */
+    uint32_t position;     /* of the first; own tile = position / TILE_TOKENS */
+    uint32_t window;       /* a row at p sees tokens (p - window, p]; 0: all up to p */
     struct tile_source source;
     const struct tile_range *ranges; /* whole tiles before the own tile, as for tree_nodes */
     uint32_t n_ranges;
-    bool own_tile;           /* evaluate the own tile too, causally; tile own is in `source` */
-    float *out;              /* the nodes' partials in the order of tree_nodes, each
-                              * partial_floats(n_tokens * group, head_dim); then the own tile's */
+    bool own_tile; /* evaluate the own tile too, causally; tile own is in `source` */
+    float *out;    /* the nodes' partials in the order of tree_nodes, each
+                    * partial_floats(n_tokens * group, head_dim); then the own tile's */
 };
 
 struct attend_shape {
@@ -70,8 +70,9 @@ struct attend; /* opaque: scratch memory of one thread pool's lanes */
 
 /* `kernels_name` picks the variant as kernels_choose does ("scalar", "avx2", "avx512", "auto").
  * The pool must outlive it. Nothing is allocated later, except growth of the schedule's tables. */
-enum status attend_create(struct attend **attend, struct thread_pool *pool, const char *kernels_name,
-                          const struct attend_shape *shape, struct error *error);
+enum status attend_create(struct attend **attend, struct thread_pool *pool,
+                          const char *kernels_name, const struct attend_shape *shape,
+                          struct error *error);
 void attend_destroy(struct attend *attend);
 
 /* Floats that a work writes to `out`. */

@@ -1,10 +1,11 @@
-/* kernels/attention/kv_holder.h - a KV holder's memory: pages of many sequences, and what is in them.
+/* kernels/attention/kv_holder.h - a KV holder's memory: pages of many sequences, and what is in
+ * them.
  *
- * The worker's own holder and the attention node use the same code. A page is `page_tiles` tiles of one
- * sequence, layer and KV head. Pages come from one address range that is reserved at creation and
- * touched as pages are taken (vLLM's PagedAttention, Kwon et al. 2023, section 4.2, has the idea).
- * Pages are *reserved* by count when a sequence is opened or extended (control path, may be refused)
- * and *taken* when a token first arrives (data path, cannot fail for memory).
+ * The worker's own holder and the attention node use the same code. A page is `page_tiles` tiles of
+ * one sequence, layer and KV head. Pages come from one address range that is reserved at creation
+ * and touched as pages are taken (vLLM's PagedAttention, Kwon et al. 2023, section 4.2, has the
+ * idea). Pages are *reserved* by count when a sequence is opened or extended (control path, may be
+ * refused) and *taken* when a token first arrives (data path, cannot fail for memory).
  *
  * A sequence is named by (sequence, incarnation). For each of its (layer, KV head) there is a mark:
  * every token below it that lies in this holder's spans is held. Appends name their token range;
@@ -46,28 +47,29 @@ void kv_holder_destroy(struct kv_holder *holder);
 /* Bytes that `n_tokens` tokens (whole pages) of all layers and heads of the shape need. */
 uint64_t kv_holder_bytes(const struct kv_holder_shape *shape, uint64_t n_tokens);
 
-/* Opens a sequence with its spans (ascending, disjoint), or adds spans to an open one (those already
- * known are ignored), and reserves their pages in all layers and heads. `shared_tokens`: a fork will
- * bring pages below that token (a multiple of PAGE_TOKENS), which are not reserved again.
- * STATUS_EXHAUSTED: pages; nothing is changed. STATUS_INVALID: spans overlap or are not aligned, or an
- * older incarnation. */
+/* Opens a sequence with its spans (ascending, disjoint), or adds spans to an open one (those
+ * already known are ignored), and reserves their pages in all layers and heads. `shared_tokens`: a
+ * fork will bring pages below that token (a multiple of PAGE_TOKENS), which are not reserved again.
+ * STATUS_EXHAUSTED: pages; nothing is changed. STATUS_INVALID: spans overlap or are not aligned, or
+ * an older incarnation. */
 enum status kv_holder_reserve(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
                               const struct span *spans, size_t n_spans, uint32_t shared_tokens,
                               struct error *error);
 
-/* Shares the parent's whole pages below n_tokens (a multiple of PAGE_TOKENS) with the child, for one layer
- * and heads [head, head + n_heads); the child's marks there become n_tokens. The parent may be
- * closed later. Again: ignored. STATUS_NOT_FOUND: child or parent is not open. STATUS_INVALID: the
- * parent lacks a token below n_tokens that it should hold, or the range is outside the shape. */
+/* Shares the parent's whole pages below n_tokens (a multiple of PAGE_TOKENS) with the child, for
+ * one layer and heads [head, head + n_heads); the child's marks there become n_tokens. The parent
+ * may be closed later. Again: ignored. STATUS_NOT_FOUND: child or parent is not open.
+ * STATUS_INVALID: the parent lacks a token below n_tokens that it should hold, or the range is
+ * outside the shape. */
 enum status kv_holder_fork(struct kv_holder *holder, uint64_t parent, uint32_t parent_incarnation,
                            uint64_t child, uint32_t child_incarnation, uint32_t n_tokens,
                            uint32_t layer, uint32_t head, uint32_t n_heads, struct error *error);
 
-/* Stores tokens [first, first + n_tokens) of one layer and heads [head, head + n_heads). k: token i, head
- * h at k + ((i * n_heads) + h) * head_dim elements, in the holder's type; v likewise. Tokens outside the
- * spans are skipped, tokens below the mark ignored. STATUS_NOT_FOUND: not open (or a closed
- * incarnation). STATUS_PROTOCOL: a gap (tokens between the mark and `first` are missing); the text
- * says which. */
+/* Stores tokens [first, first + n_tokens) of one layer and heads [head, head + n_heads). k: token
+ * i, head h at k + ((i * n_heads) + h) * head_dim elements, in the holder's type; v likewise.
+ * Tokens outside the spans are skipped, tokens below the mark ignored. STATUS_NOT_FOUND: not open
+ * (or a closed incarnation). STATUS_PROTOCOL: a gap (tokens between the mark and `first` are
+ * missing); the text says which. */
 enum status kv_holder_append(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
                              uint32_t layer, uint32_t head, uint32_t n_heads, uint32_t first,
                              uint32_t n_tokens, const void *k, const void *v, struct error *error);
@@ -76,16 +78,17 @@ enum status kv_holder_append(struct kv_holder *holder, uint64_t sequence, uint32
 uint32_t kv_holder_mark(const struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
                         uint32_t layer, uint32_t head, uint32_t n_heads);
 
-/* Where the tiles are, for attend_work. The ranges (tiles) must all be owned and held for that layer
- * and head: else STATUS_NOT_FOUND (not open) or STATUS_PROTOCOL (a token is missing: the text names the
- * first), and *source is untouched. Valid until the next call that changes the sequence. */
+/* Where the tiles are, for attend_work. The ranges (tiles) must all be owned and held for that
+ * layer and head: else STATUS_NOT_FOUND (not open) or STATUS_PROTOCOL (a token is missing: the text
+ * names the first), and *source is untouched. Valid until the next call that changes the sequence.
+ */
 enum status kv_holder_source(const struct kv_holder *holder, uint64_t sequence,
                              uint32_t incarnation, uint32_t layer, uint32_t head,
                              const struct tile_range *ranges, size_t n_ranges,
                              struct tile_source *source, struct error *error);
 
-/* Frees the sequence and its reservation; the incarnation stays closed: late appends and queries get
- * STATUS_NOT_FOUND. Closing what is not open is fine. */
+/* Frees the sequence and its reservation, of this incarnation or an older one; the incarnation
+ * stays closed: late appends and queries get STATUS_NOT_FOUND. Closing what is not open is fine. */
 void kv_holder_close(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation);
 
 struct kv_holder_usage kv_holder_usage(const struct kv_holder *holder);

@@ -1,9 +1,9 @@
 /* kernels/attention/partial.h - the partial: what attention over some tokens gives, per query row.
  *
  * Per row: m = largest score, l = sum of e^(score - m), o = sum of e^(score - m) v, [head_dim], not
- * divided by l. No visible token: m = -inf, l = 0, o = 0 (the identity of merge). All f32. One block of
- * memory, in memory and on the wire:   m[n_rows] l[n_rows] o[n_rows][head_dim]
- * Lamina v2, section 4.2.2; LeanAttention, section 4.1; Milakov and Gimelshein 2018. */
+ * divided by l. No visible token: m = -inf, l = 0, o = 0 (the identity of merge). All f32. One
+ * block of memory, in memory and on the wire:   m[n_rows] l[n_rows] o[n_rows][head_dim] Lamina v2,
+ * section 4.2.2; LeanAttention, section 4.1; Milakov and Gimelshein 2018. */
 #ifndef LONGSPAN_KERNELS_ATTENTION_PARTIAL_H
 #define LONGSPAN_KERNELS_ATTENTION_PARTIAL_H
 
@@ -24,8 +24,8 @@ void partial_clear(float *partial, size_t n_rows, size_t head_dim);
 void partial_merge(float *a, const float *b, size_t n_rows, size_t head_dim);
 
 /* Folds nodes of one query row block into the row's result, in the order of tree.h, whatever
- * order they came in. Usage: reset, add each node once (any order; all of [0, n) together), then finish.
- * `fold` borrows the partials that are added; it may overwrite them as scratch. */
+ * order they came in. Usage: reset, add each node once (any order; all of [0, n) together), then
+ * finish. `fold` borrows the partials that are added; it may overwrite them as scratch. */
 struct partial_fold {
     uint32_t n_tiles, n_nodes;
     size_t n_rows, head_dim;
@@ -35,7 +35,8 @@ struct partial_fold {
     } nodes[512];
 };
 
-void partial_fold_reset(struct partial_fold *fold, uint32_t n_tiles, size_t n_rows, size_t head_dim);
+void partial_fold_reset(struct partial_fold *fold, uint32_t n_tiles, size_t n_rows,
+                        size_t head_dim);
 
 /* 0 when the fold is full (more than 512 nodes: the placement is too fragmented). */
 int partial_fold_add(struct partial_fold *fold, struct tile_range range, float *partial);

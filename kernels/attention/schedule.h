@@ -1,10 +1,12 @@
-/* kernels/attention/schedule.h - the lean schedule: equal shares of one line of tiles, for every device.
+/* kernels/attention/schedule.h - the lean schedule: equal shares of one line of tiles, for every
+ * device.
  *
  * All tiles of all outputs form one line: output by output, tile by tile. A tile of output i costs
- * `cost[i]` (its query rows, so that prefill and decode mix). The line is cut into n_lanes contiguous
- * shares that are equal up to one unit: an aligned block of `unit_tiles` tiles (a power of two) of one output.
- * A share may begin and end inside an output: LeanAttention, section 4.3 (stream-K, Osama et al.
- * 2023). Pure C, no device, no allocation: the CPU executor and the CUDA kernel walk the same shares. */
+ * `cost[i]` (its query rows, so that prefill and decode mix). The line is cut into n_lanes
+ * contiguous shares that are equal up to one unit: an aligned block of `unit_tiles` tiles (a power
+ * of two) of one output. A share may begin and end inside an output: LeanAttention, section 4.3
+ * (stream-K, Osama et al. 2023). Pure C, no device, no allocation: the CPU executor and the CUDA
+ * kernel walk the same shares. */
 #ifndef LONGSPAN_KERNELS_ATTENTION_SCHEDULE_H
 #define LONGSPAN_KERNELS_ATTENTION_SCHEDULE_H
 

@@ -1,0 +1,343 @@
+/* attend.c - the executor: every lane walks its share of the line (attend_plan.h).
+ *
+ * A node is evaluated tile by tile, left to right, with a stack of partials: the last two are
+ * merged as long as the tree says so (tree_joins), so that a lane needs scratch for one partial per
+ * level of the tree, and none of it is allocated here. A node that a lane has for itself goes
+ * straight to the work's `out`; the parts of a split node go to the plan's memory, and the lane
+ * that arrives last merges them. It does what one lane would have done, so bits do not depend on
+ * the cut. */
+#include "kernels/attention/attend.h"
+
+#include "kernels/attention/attend_plan.h"
+#include "kernels/attention/tile.h"
+#include "kernels/kernels.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct lane {
+    float *memory;  /* everything below, 64-byte aligned */
+    float *q;       /* [TILE_BLOCK_ROWS][head_dim] */
+    float *levels;  /* [TREE_MAX_DEPTH] partials of TILE_BLOCK_ROWS rows */
+    float *scratch; /* of the tile kernel */
+    uint8_t first[TILE_BLOCK_ROWS], last[TILE_BLOCK_ROWS];
+};
+
+struct attend {
+    struct attend_shape shape;
+    struct thread_pool *pool;
+    const struct tile_kernels *kernels;
+    struct attend_plan plan;
+    uint32_t n_lanes;
+    struct lane *lanes;
+};
+
+/* What a lane is working on. */
+struct job {
+    struct attend *attend;
+    const struct plan_output *output;
+    const struct plan_work *work;
+    struct lane *lane;
+    uint32_t n_rows;
+};
+
+static size_t round_up(size_t n_floats)
+{
+    return (n_floats + 15) / 16 * 16;
+}
+
+static size_t level_floats(uint32_t head_dim)
+{
+    return round_up(partial_floats(TILE_BLOCK_ROWS, head_dim));
+}
+
+static struct tile_partial level(const struct job *job, uint32_t index)
+{
+    const uint32_t head_dim = job->attend->shape.head_dim;
+    return tile_partial_at(job->lane->levels + index * level_floats(head_dim), TILE_BLOCK_ROWS,
+                           head_dim, 0);
+}
+
+static const void *tile_at(const struct job *job, uint32_t tile)
+{
+    const struct tile_source *source = &job->work->work->source;
+    const uint32_t index = tile - source->first_tile;
+    const char *page = source->pages[index / source->page_tiles];
+    return page + index % source->page_tiles *
+                      tile_bytes(job->attend->shape.type, job->attend->shape.head_dim);
+}
+
+enum visible { NOTHING, SOMETHING, EVERYTHING };
+
+/* Which tokens of the tile the rows see: lane->first and last where that is SOMETHING. */
+static enum visible bound_rows(const struct job *job, uint32_t tile)
+{
+    const struct attend_work *work = job->work->work;
+    const uint32_t group = job->attend->shape.group;
+    const uint64_t begin = (uint64_t)tile * TILE_TOKENS;
+    bool all = true, none = true;
+
+    for (uint32_t i = 0; i < job->n_rows; i++) {
+        const uint64_t position = (uint64_t)work->position + (job->output->row_begin + i) / group;
+        const uint64_t from =
+            work->window != 0 && position >= work->window ? position - work->window + 1 : 0;
+        const uint64_t first = from <= begin ? 0 : from - begin, last = position + 1 - begin;
+        job->lane->first[i] = (uint8_t)(first < TILE_TOKENS ? first : TILE_TOKENS);
+        job->lane->last[i] = (uint8_t)(last < TILE_TOKENS ? last : TILE_TOKENS);
+        all = all && job->lane->first[i] == 0 && job->lane->last[i] == TILE_TOKENS;
+        none = none && job->lane->first[i] >= job->lane->last[i];
+    }
+    return all ? EVERYTHING : none ? NOTHING : SOMETHING;
+}
+
+static void attend_tile(const struct job *job, uint32_t tile, const void *next,
+                        struct tile_partial out)
+{
+    const struct attend *attend = job->attend;
+    const enum visible visible = bound_rows(job, tile);
+    if (visible == NOTHING) {
+        tile_partial_clear(out, job->n_rows, attend->shape.head_dim);
+        return;
+    }
+    const struct tile_call call = {
+        .shape = &attend->shape,
+        .q = job->lane->q,
+        .n_rows = job->n_rows,
+        .first = visible == EVERYTHING ? NULL : job->lane->first,
+        .last = visible == EVERYTHING ? NULL : job->lane->last,
+        .tile = tile_at(job, tile),
+        .next = next,
+        .scratch = job->lane->scratch,
+    };
+    attend->kernels->attend(&call, out);
+}
+
+/* Evaluates a node of the tree into `out`. */
+static void attend_node(const struct job *job, struct tile_range node, struct tile_partial out)
+{
+    const struct attend *attend = job->attend;
+    struct tile_range stack[TREE_MAX_DEPTH];
+    uint32_t top = 0;
+
+    for (uint32_t tile = node.begin; tile < node.end; tile = stack[top - 1].end) {
+        const struct tile_partial here = top == 0 ? out : level(job, top);
+        const uint32_t visible_from = job->work->visible_from;
+        assert(top < TREE_MAX_DEPTH);
+        if (tile < visible_from) {
+            const uint32_t end = node.end < visible_from ? node.end : visible_from;
+            stack[top] = (struct tile_range){tile, tile + tree_step(tile, end)};
+            tile_partial_clear(here, job->n_rows, attend->shape.head_dim);
+        } else {
+            stack[top] = (struct tile_range){tile, tile + 1};
+            attend_tile(job, tile, tile + 1 < node.end ? tile_at(job, tile + 1) : NULL, here);
+        }
+        for (top++; top >= 2 && tree_joins(job->work->n_tiles, stack[top - 2], stack[top - 1]);
+             top--) {
+            attend->kernels->merge(top == 2 ? out : level(job, top - 2), level(job, top - 1),
+                                   job->n_rows, attend->shape.head_dim);
+            stack[top - 2].end = stack[top - 1].end;
+        }
+    }
+    assert(top == 1);
+}
+
+/* Merges a split node's parts, which all lanes have written, into `out`. */
+static void merge_parts(const struct job *job, const struct plan_split *split,
+                        struct tile_partial out)
+{
+    const struct attend *attend = job->attend;
+    const uint32_t head_dim = attend->shape.head_dim;
+    struct tile_range ranges[TREE_MAX_DEPTH];
+    struct tile_partial stack[TREE_MAX_DEPTH];
+    uint32_t top = 0;
+
+    for (size_t i = 0; i < split->n_parts; i++) {
+        const struct plan_part *part = &attend->plan.parts[split->first_part + i];
+        assert(top < TREE_MAX_DEPTH);
+        ranges[top] = part->range;
+        stack[top] = tile_partial_at(attend->plan.part_memory + part->at, job->n_rows, head_dim, 0);
+        if (top == 0) {
+            memcpy(out.m, stack[0].m, job->n_rows * sizeof(float));
+            memcpy(out.l, stack[0].l, job->n_rows * sizeof(float));
+            memcpy(out.o, stack[0].o, (size_t)job->n_rows * head_dim * sizeof(float));
+            stack[0] = out;
+        }
+        for (top++; top >= 2 && tree_joins(job->work->n_tiles, ranges[top - 2], ranges[top - 1]);
+             top--) {
+            attend->kernels->merge(stack[top - 2], stack[top - 1], job->n_rows, head_dim);
+            ranges[top - 2].end = ranges[top - 1].end;
+        }
+    }
+    assert(top == 1);
+}
+
+/* The lane's share [range) of a split node. */
+static void attend_share(const struct job *job, uint32_t index, struct tile_range range)
+{
+    struct attend_plan *plan = &job->attend->plan;
+    const struct plan_split *split = &plan->splits[index];
+
+    for (size_t i = split->first_part; i < split->first_part + split->n_parts; i++) {
+        const struct plan_part *part = &plan->parts[i];
+        if (part->range.begin >= range.begin && part->range.end <= range.end)
+            attend_node(job, part->range,
+                        tile_partial_at(plan->part_memory + part->at, job->n_rows,
+                                        job->attend->shape.head_dim, 0));
+    }
+    /* Release what was written here, acquire what the others wrote: the last one sees all. */
+    if (atomic_fetch_sub_explicit(&plan->pending[index], 1, memory_order_acq_rel) == 1)
+        merge_parts(job, split, plan_out(plan, &job->attend->shape, job->output, split->node));
+}
+
+/* Tiles [begin, end) of the output's line; split_begin and split_end: the splits that these two
+ * cuts make, if any. */
+static void attend_output(const struct job *job, uint32_t begin, uint32_t end, uint32_t split_begin,
+                          uint32_t split_end)
+{
+    const struct attend *attend = job->attend;
+    const struct attend_plan *plan = &attend->plan;
+    const struct attend_work *work = job->work->work;
+    const uint32_t head_dim = attend->shape.head_dim, group = attend->shape.group;
+
+    for (uint32_t i = 0; i < job->n_rows; i++) {
+        const uint32_t row = job->output->row_begin + i;
+        memcpy(job->lane->q + (size_t)i * head_dim,
+               work->q + row / group * work->q_token_stride + (size_t)(row % group) * head_dim,
+               head_dim * sizeof(float));
+    }
+
+    uint32_t at = 0;
+    for (size_t i = 0; i < job->work->n_nodes && at < end; i++) {
+        const struct tile_range node = plan->nodes[job->work->first_node + i];
+        uint32_t first;
+        const uint32_t n = plan_visible(job->work, node, &first);
+        if (n > 0 && at + n > begin) {
+            struct tile_range range = node;
+            if (begin > at)
+                range.begin = first + (begin - at);
+            if (end < at + n)
+                range.end = first + (end - at);
+            if (range.begin == node.begin && range.end == node.end)
+                attend_node(job, node, plan_out(plan, &attend->shape, job->output, i));
+            else
+                attend_share(job, range.begin > node.begin ? split_begin : split_end, range);
+        }
+        at += n;
+    }
+    if (work->own_tile && at >= begin && at < end)
+        attend_tile(job, job->work->n_tiles, NULL,
+                    plan_out(plan, &attend->shape, job->output, job->work->n_nodes));
+}
+
+static void run_lane(void *context, uint32_t lane, uint32_t n_lanes)
+{
+    struct attend *attend = context;
+    const struct attend_plan *plan = &attend->plan;
+    const struct schedule_point from = plan->points[lane], to = plan->points[lane + 1];
+    assert(n_lanes == attend->n_lanes);
+    (void)n_lanes;
+
+    for (uint32_t i = from.output; i < plan->n_outputs && i <= to.output; i++) {
+        const struct plan_output *output = &plan->outputs[i];
+        const uint32_t begin = i == from.output ? from.tile : 0;
+        const uint32_t end = i == to.output ? to.tile : plan->lines[i].n_tiles;
+        const struct job job = {.attend = attend,
+                                .output = output,
+                                .work = &plan->works[output->work],
+                                .lane = &attend->lanes[lane],
+                                .n_rows = output->row_end - output->row_begin};
+        if (begin < end)
+            attend_output(&job, begin, end,
+                          i == from.output ? plan->split_at[lane] : ATTEND_NO_SPLIT,
+                          i == to.output ? plan->split_at[lane + 1] : ATTEND_NO_SPLIT);
+    }
+}
+
+enum status attend_create(struct attend **attend, struct thread_pool *pool,
+                          const char *kernels_name, const struct attend_shape *shape,
+                          struct error *error)
+{
+    const struct kernels *kernels;
+    if (shape->head_dim == 0 || shape->head_dim % 8 != 0 || shape->head_dim > 512)
+        return error_set(error, STATUS_UNSUPPORTED,
+                         "attention: head_dim %u; a multiple of 8 up to 512 is supported",
+                         shape->head_dim);
+    if (shape->group == 0 || shape->group > 64)
+        return error_set(error, STATUS_UNSUPPORTED,
+                         "attention: %u query heads per KV head; 1 to 64 are supported",
+                         shape->group);
+    if (kv_type_name(shape->type) == NULL)
+        return error_set(error, STATUS_UNSUPPORTED, "attention: unknown KV type %d",
+                         (int)shape->type);
+    enum status status = kernels_choose(&kernels, kernels_name, error);
+    if (status != STATUS_OK)
+        return status;
+    /* All tile kernels give the same bits: a table that has none of its own can use the portable
+     * ones. */
+    const struct tile_kernels *tile_kernels = tile_kernels_find(kernels->name);
+    if (tile_kernels == NULL)
+        tile_kernels = &tile_kernels_scalar;
+
+    struct attend *a = calloc(1, sizeof(*a));
+    const uint32_t n_lanes = thread_pool_lanes(pool);
+    if (a != NULL) {
+        a->shape = *shape;
+        a->pool = pool;
+        a->kernels = tile_kernels;
+        a->n_lanes = n_lanes;
+        a->lanes = calloc(n_lanes, sizeof(*a->lanes));
+    }
+    /* Touched first by the lane that uses it, and only as deep as trees are. */
+    const size_t q_floats = round_up((size_t)TILE_BLOCK_ROWS * shape->head_dim);
+    const size_t scratch_floats = round_up(tile_scratch_floats(shape->head_dim));
+    const size_t levels_floats = TREE_MAX_DEPTH * level_floats(shape->head_dim);
+    bool ok = a != NULL && a->lanes != NULL;
+    for (uint32_t i = 0; ok && i < n_lanes; i++) {
+        struct lane *lane = &a->lanes[i];
+        lane->memory =
+            aligned_alloc(64, (q_floats + scratch_floats + levels_floats) * sizeof(float));
+        ok = lane->memory != NULL;
+        if (ok) {
+            lane->q = lane->memory;
+            lane->scratch = lane->q + q_floats;
+            lane->levels = lane->scratch + scratch_floats;
+        }
+    }
+    if (!ok) {
+        attend_destroy(a);
+        return error_set(error, STATUS_NO_MEMORY, "attention: no scratch memory for %u lanes",
+                         n_lanes);
+    }
+    *attend = a;
+    return STATUS_OK;
+}
+
+void attend_destroy(struct attend *attend)
+{
+    if (attend == NULL)
+        return;
+    attend_plan_clear(&attend->plan);
+    for (uint32_t i = 0; attend->lanes != NULL && i < attend->n_lanes; i++)
+        free(attend->lanes[i].memory);
+    free(attend->lanes);
+    free(attend);
+}
+
+size_t attend_out_floats(const struct attend_shape *shape, const struct attend_work *work)
+{
+    const size_t n_nodes =
+        tree_nodes(work->position / TILE_TOKENS, work->ranges, work->n_ranges, NULL, 0);
+    return (n_nodes + work->own_tile) *
+           partial_floats((size_t)work->n_tokens * shape->group, shape->head_dim);
+}
+
+enum status attend_run(struct attend *attend, const struct attend_work *works, size_t n_works,
+                       struct error *error)
+{
+    const enum status status =
+        attend_plan_make(&attend->plan, &attend->shape, works, n_works, attend->n_lanes, error);
+    if (status == STATUS_OK && attend->plan.n_outputs > 0)
+        thread_pool_run(attend->pool, run_lane, attend);
+    return status;
+}

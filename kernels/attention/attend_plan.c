@@ -1,0 +1,221 @@
+/* attend_plan.c - made by the calling thread before every run: one pass over works, outputs, cuts.
+ *
+ * The tables only grow, so that a steady load allocates nothing. */
+#include "kernels/attention/attend_plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    /* Reading and widening a tile costs as much as this many rows (measured: decode of few rows is
+     * bound by memory, 128 rows by arithmetic). */
+    TILE_COST_ROWS = 8,
+};
+
+/* Makes room for `n` elements in the array that `array` points to; the contents are kept. */
+static bool grow(void *array, size_t *room, size_t n, size_t element)
+{
+    void *memory;
+    if (n <= *room)
+        return true;
+    const size_t more = n + n / 2 + 16;
+    memcpy(&memory, array, sizeof(memory)); /* whatever type of pointer it is */
+    memory = more > SIZE_MAX / element ? NULL : realloc(memory, more * element);
+    if (memory == NULL)
+        return false;
+    memcpy(array, &memory, sizeof(memory));
+    *room = more;
+    return true;
+}
+
+static bool grow_part_memory(struct attend_plan *plan, size_t n_floats)
+{
+    if (n_floats <= plan->part_memory_room)
+        return true;
+    const size_t more = (n_floats + n_floats / 2 + 15) / 16 * 16;
+    float *memory = aligned_alloc(64, more * sizeof(float));
+    if (memory == NULL)
+        return false;
+    free(plan->part_memory); /* the contents are of the last run */
+    plan->part_memory = memory;
+    plan->part_memory_room = more;
+    return true;
+}
+
+uint32_t plan_visible(const struct plan_work *work, struct tile_range node, uint32_t *first)
+{
+    *first = node.begin;
+    if (work->visible_from > node.begin)
+        *first = work->visible_from < node.end ? work->visible_from : node.end;
+    return node.end - *first;
+}
+
+struct tile_partial plan_out(const struct attend_plan *plan, const struct attend_shape *shape,
+                             const struct plan_output *output, size_t node)
+{
+    const struct plan_work *work = &plan->works[output->work];
+    return tile_partial_at(work->work->out + node * partial_floats(work->n_rows, shape->head_dim),
+                           work->n_rows, shape->head_dim, output->row_begin);
+}
+
+static bool add_work(struct attend_plan *plan, const struct attend_shape *shape, size_t index,
+                     const struct attend_work *work)
+{
+    struct plan_work *w = &plan->works[index];
+    w->work = work;
+    w->n_rows = work->n_tokens * shape->group;
+    w->n_tiles = work->position / TILE_TOKENS;
+    w->visible_from = work->window == 0 || work->position < work->window
+                          ? 0
+                          : (work->position - work->window + 1) / TILE_TOKENS;
+    w->first_node = plan->n_nodes;
+    w->n_nodes = tree_nodes(w->n_tiles, work->ranges, work->n_ranges, NULL, 0);
+    if (!grow(&plan->nodes, &plan->nodes_room, plan->n_nodes + w->n_nodes, sizeof(*plan->nodes)))
+        return false;
+    tree_nodes(w->n_tiles, work->ranges, work->n_ranges, plan->nodes + plan->n_nodes, w->n_nodes);
+    plan->n_nodes += w->n_nodes;
+
+    uint32_t n_tiles = work->own_tile;
+    for (size_t i = 0; i < w->n_nodes; i++) {
+        uint32_t first;
+        const uint32_t n_visible = plan_visible(w, plan->nodes[w->first_node + i], &first);
+        n_tiles += n_visible;
+        if (n_visible == 0)
+            partial_clear(work->out + i * partial_floats(w->n_rows, shape->head_dim), w->n_rows,
+                          shape->head_dim);
+    }
+
+    const uint32_t n_blocks = (w->n_rows + TILE_BLOCK_ROWS - 1) / TILE_BLOCK_ROWS;
+    if (!grow(&plan->outputs, &plan->outputs_room, plan->n_outputs + n_blocks,
+              sizeof(*plan->outputs)) ||
+        !grow(&plan->lines, &plan->lines_room, plan->n_outputs + n_blocks, sizeof(*plan->lines)))
+        return false;
+    for (uint32_t i = 0; i < n_blocks;
+         i++) { /* evenly: a block of few rows reads K and V as well */
+        struct plan_output *output = &plan->outputs[plan->n_outputs];
+        output->work = (uint32_t)index;
+        output->row_begin = (uint32_t)((uint64_t)w->n_rows * i / n_blocks);
+        output->row_end = (uint32_t)((uint64_t)w->n_rows * (i + 1) / n_blocks);
+        plan->lines[plan->n_outputs++] = (struct schedule_output){
+            .n_tiles = n_tiles, .cost = output->row_end - output->row_begin + TILE_COST_ROWS};
+    }
+    return true;
+}
+
+/* The node that a point of the line lies strictly inside of, and the tile it is before. */
+static bool inside_node(const struct attend_plan *plan, struct schedule_point point, size_t *node,
+                        uint32_t *tile)
+{
+    const struct plan_work *work = &plan->works[plan->outputs[point.output].work];
+    uint32_t before = 0;
+    for (size_t i = 0; i < work->n_nodes && before < point.tile; i++) {
+        uint32_t first;
+        const uint32_t n = plan_visible(work, plan->nodes[work->first_node + i], &first);
+        if (point.tile < before + n) {
+            *node = i;
+            *tile = first + (point.tile - before);
+            return true;
+        }
+        before += n;
+    }
+    return false;
+}
+
+/* The parts of one share, tiles `range`, of the split node. */
+static bool add_parts(struct attend_plan *plan, const struct attend_shape *shape,
+                      struct plan_split *split, struct tile_range range, size_t *n_floats)
+{
+    const struct plan_output *output = &plan->outputs[split->output];
+    const uint32_t n = plan->works[output->work].n_tiles;
+    struct tile_range parts[TREE_NODES_PER_RANGE];
+    const size_t n_parts = tree_nodes(n, &range, 1, parts, TREE_NODES_PER_RANGE);
+
+    if (!grow(&plan->parts, &plan->parts_room, plan->n_parts + n_parts, sizeof(*plan->parts)))
+        return false;
+    for (size_t i = 0; i < n_parts; i++) {
+        plan->parts[plan->n_parts++] = (struct plan_part){parts[i], *n_floats};
+        *n_floats += partial_floats(output->row_end - output->row_begin, shape->head_dim);
+        *n_floats = (*n_floats + 15) / 16 * 16;
+    }
+    split->n_parts += n_parts;
+    split->n_shares++;
+    return true;
+}
+
+static bool add_splits(struct attend_plan *plan, const struct attend_shape *shape, uint32_t n_lanes)
+{
+    size_t n_floats = 0;
+    plan->n_splits = plan->n_parts = 0;
+    for (uint32_t i = 0; i <= n_lanes; i++)
+        plan->split_at[i] = ATTEND_NO_SPLIT;
+
+    for (uint32_t i = 1; i < n_lanes;) {
+        size_t node = 0;
+        uint32_t tile = 0;
+        const struct schedule_point point = plan->points[i];
+        if (point.output >= plan->n_outputs || !inside_node(plan, point, &node, &tile)) {
+            i++;
+            continue;
+        }
+        const struct plan_work *work = &plan->works[plan->outputs[point.output].work];
+        const struct tile_range range = plan->nodes[work->first_node + node];
+        struct plan_split *split = &plan->splits[plan->n_splits];
+        *split =
+            (struct plan_split){.output = point.output, .node = node, .first_part = plan->n_parts};
+
+        /* All cuts of this node, left to right; several may be at one place. */
+        uint32_t begin = range.begin;
+        for (size_t same = node; same == node;) {
+            if (tile > begin &&
+                !add_parts(plan, shape, split, (struct tile_range){begin, tile}, &n_floats))
+                return false;
+            begin = tile;
+            plan->split_at[i++] = (uint32_t)plan->n_splits;
+            if (i >= n_lanes || plan->points[i].output != point.output ||
+                !inside_node(plan, plan->points[i], &same, &tile))
+                break;
+        }
+        if (!add_parts(plan, shape, split, (struct tile_range){begin, range.end}, &n_floats))
+            return false;
+        atomic_init(&plan->pending[plan->n_splits++], split->n_shares);
+    }
+    return grow_part_memory(plan, n_floats);
+}
+
+enum status attend_plan_make(struct attend_plan *plan, const struct attend_shape *shape,
+                             const struct attend_work *works, size_t n_works, uint32_t n_lanes,
+                             struct error *error)
+{
+    const size_t n_points = (size_t)n_lanes + 1;
+    bool ok = grow(&plan->works, &plan->works_room, n_works, sizeof(*plan->works)) &&
+              grow(&plan->points, &plan->points_room, n_points, sizeof(*plan->points)) &&
+              grow(&plan->split_at, &plan->split_at_room, n_points, sizeof(*plan->split_at)) &&
+              grow(&plan->splits, &plan->splits_room, n_points, sizeof(*plan->splits)) &&
+              grow(&plan->pending, &plan->pending_room, n_points, sizeof(*plan->pending));
+
+    plan->n_nodes = plan->n_outputs = 0;
+    for (size_t i = 0; i < n_works && ok; i++)
+        ok = add_work(plan, shape, i, &works[i]);
+    if (ok) {
+        schedule_cut(plan->lines, plan->n_outputs, ATTEND_UNIT_TILES, n_lanes, plan->points);
+        ok = add_splits(plan, shape, n_lanes);
+    }
+    return ok ? STATUS_OK
+              : error_set(error, STATUS_NO_MEMORY, "attention: no memory to schedule %zu works",
+                          n_works);
+}
+
+void attend_plan_clear(struct attend_plan *plan)
+{
+    free(plan->works);
+    free(plan->nodes);
+    free(plan->outputs);
+    free(plan->lines);
+    free(plan->points);
+    free(plan->split_at);
+    free(plan->splits);
+    free(plan->pending);
+    free(plan->parts);
+    free(plan->part_memory);
+    memset(plan, 0, sizeof(*plan));
+}

@@ -1,0 +1,43 @@
+/* kernels/attention/kv_pool.h - the fixed-size pages that hold a KV holder's part of the cache.
+ *
+ * Create reserves address space; a page's memory is touched when it is first written. A page is
+ * promised (counted), then taken, then shared any number of times, and back in the pool when it was
+ * given as often as it was taken and shared. promised + taken never exceeds the pool, so that
+ * taking a promised page cannot fail (Kwon et al. 2023, PagedAttention, sections 4.2 and 4.4).
+ * Nothing but create allocates. A pool belongs to one thread. */
+#ifndef LONGSPAN_KERNELS_ATTENTION_KV_POOL_H
+#define LONGSPAN_KERNELS_ATTENTION_KV_POOL_H
+
+#include "sys/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct kv_pool; /* opaque */
+
+/* page_bytes: a multiple of 64. STATUS_NO_MEMORY. */
+enum status kv_pool_create(struct kv_pool **pool, uint64_t n_pages, size_t page_bytes,
+                           struct error *error);
+void kv_pool_destroy(struct kv_pool *pool);
+
+/* Promises n more pages; false: there are not as many. */
+bool kv_pool_promise(struct kv_pool *pool, uint64_t n);
+
+/* Takes back the promise of n pages. */
+void kv_pool_release(struct kv_pool *pool, uint64_t n);
+
+/* Makes one promised page a taken one; content undefined, 64-byte aligned. Never NULL. */
+void *kv_pool_take(struct kv_pool *pool);
+
+/* One more user of a taken page. */
+void kv_pool_share(struct kv_pool *pool, void *page);
+
+/* One user less. */
+void kv_pool_give(struct kv_pool *pool, void *page);
+
+uint64_t kv_pool_pages(const struct kv_pool *pool);
+uint64_t kv_pool_promised(const struct kv_pool *pool); /* and not taken yet */
+uint64_t kv_pool_taken(const struct kv_pool *pool);    /* a shared page counts once */
+
+#endif

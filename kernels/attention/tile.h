@@ -1,0 +1,69 @@
+/* kernels/attention/tile.h - the tile kernel: attention of a row block over one tile, from nothing.
+ *
+ * For the executor (attend.c), partial.c and tests only. The evaluation order of a row, the same in
+ * every variant and for every number of rows:
+ *     score[t] = scale * chain over d of fma(q[d], k[t][d], .), from +0
+ *     score[t] = cap * tanh(score[t] / cap)                           where there is a soft cap
+ *     m        = largest score of the visible tokens, + 0 (so that a zero is +0)
+ *     p[t]     = exp_f32(score[t] - m); 0 where t is not visible
+ *     l        = 16 lanes, token t in lane t % 16; each lane adds its eight p as
+ *                ((p0 + p1) + (p2 + p3)) + ((p4 + p5) + (p6 + p7)), then lanes i and i + 8 are
+ * added, i and i + 4, i and i + 2, i and i + 1 o[d]     = chain over the visible t, ascending, of
+ * fma(p[t], v[t][d], .), from +0 Tokens that a row does not see are never multiplied: their memory
+ * may hold anything. */
+#ifndef LONGSPAN_KERNELS_ATTENTION_TILE_H
+#define LONGSPAN_KERNELS_ATTENTION_TILE_H
+
+#include "kernels/attention/attend.h"
+
+enum {
+    TILE_BLOCK = 16,      /* tokens of K that are stored together */
+    TILE_BLOCK_ROWS = 128 /* rows of one call, at most */
+};
+
+/* The m, l and o of some consecutive rows of a partial; o: [n_rows][head_dim]. */
+struct tile_partial {
+    float *m, *l, *o;
+};
+
+struct tile_call {
+    const struct attend_shape *shape;
+    const float *q; /* [n_rows][head_dim] */
+    uint32_t n_rows;
+    /* Row r sees tokens [first[r], last[r]) of the tile; none where last[r] <= first[r]. Both NULL:
+     * all rows see all tokens. */
+    const uint8_t *first, *last;
+    const void *tile, *next; /* next: read after this one, to be fetched ahead; may be NULL */
+    float *scratch;          /* tile_scratch_floats, 64-byte aligned */
+};
+
+struct tile_kernels {
+    const char *name; /* as in kernels/kernels.h */
+    void (*attend)(const struct tile_call *call, struct tile_partial out);
+
+    /* partial_merge of rows: a = merge(a, b). */
+    void (*merge)(struct tile_partial a, struct tile_partial b, size_t n_rows, size_t head_dim);
+};
+
+extern const struct tile_kernels tile_kernels_scalar;
+#if defined(__x86_64__)
+extern const struct tile_kernels tile_kernels_avx2;
+extern const struct tile_kernels tile_kernels_avx512;
+#endif
+
+/* The variant of that name; NULL: not compiled in. */
+const struct tile_kernels *tile_kernels_find(const char *name);
+
+/* The fastest that this machine can run. */
+const struct tile_kernels *tile_kernels_fastest(void);
+
+/* Scratch memory of one call: K and V of a tile in f32, its scores, and o of rows whose head_dim is
+ * not a multiple of 16. */
+size_t tile_scratch_floats(uint32_t head_dim);
+
+/* Rows [row, ...) of a partial of n_rows rows. */
+struct tile_partial tile_partial_at(float *partial, size_t n_rows, size_t head_dim, size_t row);
+
+void tile_partial_clear(struct tile_partial partial, size_t n_rows, size_t head_dim);
+
+#endif

@@ -1,0 +1,150 @@
+/* tests/kernels/attention/reference.h - made-up K and V in tiles, and attention in plain double. */
+#ifndef LONGSPAN_TESTS_KERNELS_ATTENTION_REFERENCE_H
+#define LONGSPAN_TESTS_KERNELS_ATTENTION_REFERENCE_H
+
+#include "kernels/attention/attend.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- random numbers, the same in every run --------------------------------------------------- */
+
+static inline uint32_t random_below(uint64_t *state, uint32_t n)
+{
+    *state = *state * UINT64_C(6364136223846793005) + 1442695040888963407;
+    return (uint32_t)((*state >> 33) % n);
+}
+
+/* In [-1, 1). */
+static inline float random_unit(uint64_t *state)
+{
+    return (float)random_below(state, 1u << 24) / (float)(1 << 23) - 1.0f;
+}
+
+/* ---- a sequence of one layer and KV head --------------------------------------------------------
+ */
+
+struct made_kv {
+    enum kv_type type;
+    uint32_t head_dim, n_tokens, n_tiles;
+    float *k, *v; /* [n_tokens][head_dim], rounded to the type */
+    char *memory; /* the tiles, 64-byte aligned; NaN where no token was written */
+    void **pages; /* of page_tiles tiles each */
+    uint32_t page_tiles;
+};
+
+static inline float round_to(enum kv_type type, float x)
+{
+    return type == KV_F16 ? half_to_float(half_from_float(x)) : x;
+}
+
+static inline void store_as(enum kv_type type, void *to, const float *x, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (type == KV_F16)
+            ((uint16_t *)to)[i] = half_from_float(x[i]);
+        else
+            ((float *)to)[i] = x[i];
+}
+
+/* Writes the tokens of kv->k and kv->v into tiles again. */
+static inline void made_kv_store(struct made_kv *kv)
+{
+    const size_t row_bytes = kv->head_dim * kv_type_bytes(kv->type);
+    const size_t bytes = tile_bytes(kv->type, kv->head_dim);
+    char k[512 * 4], v[512 * 4];
+    memset(kv->memory, 0xff, kv->n_tiles * bytes); /* a NaN in both types */
+    for (uint32_t t = 0; t < kv->n_tokens; t++) {
+        store_as(kv->type, k, kv->k + (size_t)t * kv->head_dim, kv->head_dim);
+        store_as(kv->type, v, kv->v + (size_t)t * kv->head_dim, kv->head_dim);
+        tile_write(kv->memory + t / TILE_TOKENS * bytes, kv->type, kv->head_dim, t % TILE_TOKENS, 1,
+                   k, v, row_bytes);
+    }
+}
+
+static inline struct made_kv *made_kv_create(enum kv_type type, uint32_t head_dim,
+                                             uint32_t n_tokens, uint32_t page_tiles, float k_scale,
+                                             uint64_t seed)
+{
+    struct made_kv *kv = calloc(1, sizeof(*kv));
+    const size_t n = (size_t)n_tokens * head_dim, bytes = tile_bytes(type, head_dim);
+    kv->type = type;
+    kv->head_dim = head_dim;
+    kv->n_tokens = n_tokens;
+    kv->n_tiles = n_tokens / TILE_TOKENS + 1;
+    kv->page_tiles = page_tiles;
+    kv->k = malloc((n + 1) * sizeof(float));
+    kv->v = malloc((n + 1) * sizeof(float));
+    for (size_t i = 0; i < n; i++) {
+        kv->k[i] = round_to(type, k_scale * random_unit(&seed));
+        kv->v[i] = round_to(type, random_unit(&seed));
+    }
+    kv->n_tiles = (kv->n_tiles + page_tiles - 1) / page_tiles * page_tiles;
+    kv->memory = aligned_alloc(64, kv->n_tiles * bytes);
+    kv->pages = malloc((kv->n_tiles / page_tiles) * sizeof(void *));
+    for (uint32_t i = 0; i < kv->n_tiles / page_tiles; i++)
+        kv->pages[i] = kv->memory + i * page_tiles * bytes;
+    made_kv_store(kv);
+    return kv;
+}
+
+static inline void made_kv_destroy(struct made_kv *kv)
+{
+    free(kv->k);
+    free(kv->v);
+    free(kv->memory);
+    free(kv->pages);
+    free(kv);
+}
+
+static inline struct tile_source made_kv_source(const struct made_kv *kv)
+{
+    return (struct tile_source){kv->pages, 0, kv->page_tiles};
+}
+
+static inline float *made_floats(size_t n, float scale, uint64_t seed)
+{
+    float *x = malloc((n + 1) * sizeof(*x));
+    for (size_t i = 0; i < n; i++)
+        x[i] = scale * random_unit(&seed);
+    return x;
+}
+
+/* ---- the judge
+ * ------------------------------------------------------------------------------------ */
+
+/* One query row over tokens [first, last): *m, *l (of e^(score - m)), and out = o / l, in double.
+ * No token: *m = -inf, *l = 0, out = 0. magnitude (may be NULL): the largest |v| with weight. */
+static inline void reference_attend(const struct made_kv *kv, const float *q, uint32_t first,
+                                    uint32_t last, double scale, double soft_cap, double *m,
+                                    double *l, double *out)
+{
+    const uint32_t head_dim = kv->head_dim;
+    double *score = malloc((last - first + 1) * sizeof(*score));
+    *m = -INFINITY;
+    *l = 0;
+    for (uint32_t t = first; t < last; t++) {
+        double sum = 0;
+        for (uint32_t d = 0; d < head_dim; d++)
+            sum += (double)q[d] * (double)kv->k[(size_t)t * head_dim + d];
+        sum *= scale;
+        if (soft_cap > 0)
+            sum = soft_cap * tanh(sum / soft_cap);
+        score[t - first] = sum;
+        *m = sum > *m ? sum : *m;
+    }
+    for (uint32_t d = 0; d < head_dim; d++)
+        out[d] = 0;
+    for (uint32_t t = first; t < last; t++) {
+        const double p = exp(score[t - first] - *m);
+        *l += p;
+        for (uint32_t d = 0; d < head_dim; d++)
+            out[d] += p * (double)kv->v[(size_t)t * head_dim + d];
+    }
+    for (uint32_t d = 0; d<head_dim && * l> 0; d++)
+        out[d] /= *l;
+    free(score);
+}
+
+#endif

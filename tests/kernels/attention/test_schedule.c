@@ -1,0 +1,132 @@
+/* test_schedule.c - the line is covered exactly once, in shares that are equal up to one unit. */
+#include "kernels/attention/schedule.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { MAX_OUTPUTS = 64, MAX_LANES = 96 };
+
+static uint64_t state_of_random = 7;
+
+static uint32_t below(uint32_t n)
+{
+    state_of_random = state_of_random * UINT64_C(6364136223846793005) + 1442695040888963407;
+    return (uint32_t)((state_of_random >> 33) % n);
+}
+
+static void check_cut(const struct schedule_output *outputs, size_t n_outputs, uint32_t unit,
+                      uint32_t n_lanes)
+{
+    struct schedule_point points[MAX_LANES + 1];
+    schedule_cut(outputs, n_outputs, unit, n_lanes, points);
+
+    uint64_t total = 0, largest_unit = 0;
+    for (size_t i = 0; i < n_outputs; i++) {
+        const uint64_t tiles = outputs[i].n_tiles < unit ? outputs[i].n_tiles : unit;
+        total += (uint64_t)outputs[i].n_tiles * outputs[i].cost;
+        if (tiles * outputs[i].cost > largest_unit)
+            largest_unit = tiles * outputs[i].cost;
+    }
+
+    /* Walk the line: the share of lane i is everything between its two points. */
+    size_t output = 0;
+    uint32_t tile = 0;
+    for (uint32_t lane = 0; lane < n_lanes; lane++) {
+        const struct schedule_point from = points[lane], to = points[lane + 1];
+        assert_true(from.output <= n_outputs && to.output <= n_outputs);
+        while (output < n_outputs && output < from.output && tile == outputs[output].n_tiles) {
+            output++;
+            tile = 0;
+        }
+        /* outputs without tiles may be passed over */
+        while (output < from.output && outputs[output].n_tiles == 0)
+            output++;
+        assert_int_equal(from.output, output);
+        assert_int_equal(from.tile, tile);
+        if (from.tile != 0)
+            assert_int_equal(from.tile % unit, 0);
+
+        uint64_t share = 0;
+        for (; output < n_outputs && output <= to.output; output++) {
+            const uint32_t end = output == to.output ? to.tile : outputs[output].n_tiles;
+            assert_true(tile <= end);
+            share += (uint64_t)(end - tile) * outputs[output].cost;
+            tile = end;
+            if (output == to.output)
+                break;
+            tile = 0;
+        }
+        /* |share - total / n_lanes| <= one unit */
+        assert_true(share * n_lanes <= total + largest_unit * n_lanes);
+        assert_true((share + largest_unit) * n_lanes >= total);
+    }
+    assert_int_equal(points[n_lanes].output, n_outputs);
+    assert_int_equal(points[n_lanes].tile, 0);
+    while (output < n_outputs && (tile == outputs[output].n_tiles)) {
+        output++;
+        tile = 0;
+    }
+    assert_int_equal(output, n_outputs); /* nothing is left over */
+}
+
+static void test_ragged_batches_are_covered_in_equal_shares(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 10000; round++) {
+        struct schedule_output outputs[MAX_OUTPUTS];
+        const size_t n_outputs = below(MAX_OUTPUTS + 1);
+        for (size_t i = 0; i < n_outputs; i++) {
+            outputs[i].n_tiles = below(4) == 0 ? below(3) : below(1u << (1 + below(13)));
+            outputs[i].cost = below(2) ? 1 : 1 + below(200);
+        }
+        check_cut(outputs, n_outputs, UINT32_C(1) << below(5), 1 + below(MAX_LANES));
+    }
+}
+
+static void test_large_lines_do_not_overflow(void **state)
+{
+    (void)state;
+    struct schedule_output outputs[MAX_OUTPUTS];
+    for (size_t i = 0; i < MAX_OUTPUTS; i++)
+        outputs[i] = (struct schedule_output){.n_tiles = 1 << 24, .cost = 1000};
+    check_cut(outputs, MAX_OUTPUTS, 4, MAX_LANES);
+}
+
+/* LeanAttention's worked example: two outputs of five tiles on five lanes. */
+static void test_worked_example_of_the_paper(void **state)
+{
+    (void)state;
+    const struct schedule_output outputs[] = {{5, 1}, {5, 1}};
+    const struct schedule_point expected[] = {{0, 0}, {0, 2}, {0, 4}, {1, 1}, {1, 3}, {2, 0}};
+    struct schedule_point points[6];
+    schedule_cut(outputs, 2, 1, 5, points);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(points[i].output, expected[i].output);
+        assert_int_equal(points[i].tile, expected[i].tile);
+    }
+}
+
+static void test_empty_line_gives_empty_shares(void **state)
+{
+    (void)state;
+    const struct schedule_output outputs[] = {{0, 1}, {0, 5}};
+    check_cut(outputs, 2, 4, 3);
+    check_cut(outputs, 0, 4, 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ragged_batches_are_covered_in_equal_shares),
+        cmocka_unit_test(test_large_lines_do_not_overflow),
+        cmocka_unit_test(test_worked_example_of_the_paper),
+        cmocka_unit_test(test_empty_line_gives_empty_shares),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
