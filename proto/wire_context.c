@@ -1,0 +1,53 @@
+/* wire_context.c - see wire_context.h. */
+#include "proto/wire_context.h"
+
+#include "proto/wire_parts.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zmq.h>
+
+enum status wire_context_create(struct wire_context **context,
+                                const struct wire_context_options *options, struct error *error)
+{
+    struct wire_context *c = calloc(1, sizeof(*c));
+    if (c == NULL || (c->zmq = zmq_ctx_new()) == NULL) {
+        free(c);
+        return error_set(error, STATUS_NO_MEMORY, "cannot start ZeroMQ: %s", zmq_strerror(errno));
+    }
+    c->insecure_network = options->insecure_network;
+    const uint32_t n_io_threads = options->n_io_threads;
+    zmq_ctx_set(c->zmq, ZMQ_IO_THREADS, n_io_threads == 0 ? 1 : (int)n_io_threads);
+    zmq_ctx_set(c->zmq, ZMQ_BLOCKY, 0); /* sockets drop what is unsent unless told to linger */
+
+    enum status status = STATUS_OK;
+    if (options->key != NULL) {
+        c->key = *options->key;
+        c->have_key = true;
+        status = wire_authenticator_start(c, error);
+    }
+    if (status != STATUS_OK) {
+        wire_context_destroy(c);
+        return status;
+    }
+    *context = c;
+    return STATUS_OK;
+}
+
+void wire_context_destroy(struct wire_context *context)
+{
+    if (context == NULL)
+        return;
+    assert(atomic_load(&context->n_sockets) == 0);
+    zmq_ctx_shutdown(context->zmq); /* wakes the authenticator, which then closes its socket */
+    if (context->authenticator_runs)
+        pthread_join(context->authenticator_thread, NULL);
+    else if (context->authenticator != NULL)
+        zmq_close(context->authenticator);
+    while (zmq_ctx_term(context->zmq) != 0 && errno == EINTR)
+        continue;
+    cluster_key_wipe(&context->key);
+    free(context);
+}

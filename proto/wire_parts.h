@@ -1,0 +1,52 @@
+/* proto/wire_parts.h - what the files of the transport know of each other. For proto/ only. */
+#ifndef LONGSPAN_PROTO_WIRE_PARTS_H
+#define LONGSPAN_PROTO_WIRE_PARTS_H
+
+#include "proto/address.h"
+#include "proto/wire_context.h"
+#include "proto/wire_socket.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct wire_context {
+    void *zmq;
+    struct cluster_key key;
+    bool have_key, insecure_network;
+    atomic_uint n_sockets; /* open ones: destroy would wait for them for ever */
+    atomic_uint n_opened;  /* ever: names the channels of monitors */
+    void *authenticator;   /* socket, the thread's from its start on */
+    pthread_t authenticator_thread;
+    bool authenticator_runs;
+    uint8_t admitted_key[32];
+};
+
+/* Bytes handed to a socket that ZeroMQ has not yet given back. Messages may outlive their socket,
+ * so that the last one, or the socket, frees it. */
+struct wire_queue {
+    atomic_size_t bytes;
+    atomic_size_t n_users;
+};
+
+struct wire_socket {
+    void *zmq;
+    void *monitor; /* the receiving end of its events */
+    struct wire_context *context;
+    struct wire_queue *queue;
+    enum wire_kind kind;
+    bool listen;
+    uint64_t max_message_bytes, queue_bytes;
+    uint32_t n_unready_ends; /* failed handshakes of which ZeroMQ will still report the end */
+    char endpoint[ADDRESS_BYTES];
+    char name[ADDRESS_BYTES];
+};
+
+void wire_queue_release(struct wire_queue *queue);
+
+/* Starts the thread that answers ZeroMQ's question who may connect; ends with the context. */
+enum status wire_authenticator_start(struct wire_context *context, struct error *error);
+
+/* Connects socket->monitor to the events of socket->zmq, before it binds or connects. */
+enum status wire_events_open(struct wire_socket *socket, struct error *error);
+
+#endif

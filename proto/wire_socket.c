@@ -1,0 +1,252 @@
+/* wire_socket.c - see wire_socket.h: opening and closing; wire_events.c and wire_poll.c the rest.
+ */
+#include "proto/wire_socket.h"
+
+#include "proto/address.h"
+#include "proto/wire_parts.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zmq.h>
+
+enum {
+    DEFAULT_QUEUE_MESSAGES = 1000,
+    MAX_RECEIVE_MESSAGES = 64, /* per peer; then the sender's queue, bounded in bytes, fills */
+    RECONNECT_MS = 10,
+    RECONNECT_MAX_MS = 1000,
+    CONNECT_TIMEOUT_MS = 5000,
+    HANDSHAKE_MS = 10000,
+    /* A dead host is told apart from a slow one by pings above; this frees its connection. */
+    KEEPALIVE_IDLE_S = 30,
+    KEEPALIVE_INTERVAL_S = 5,
+    KEEPALIVE_COUNT = 3,
+    MAX_IDENTITY_BYTES = 255
+};
+static const uint64_t default_max_message_bytes = UINT64_C(256) << 20;
+static const uint64_t default_queue_bytes = UINT64_C(512) << 20;
+
+/* Whether this host has IPv6 at all: then `*` means both versions. */
+static bool host_has_ipv6(void)
+{
+    const struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_ANY_INIT};
+    const int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const bool good = fd >= 0 && bind(fd, (const struct sockaddr *)&any, sizeof(any)) == 0;
+    if (fd >= 0)
+        close(fd);
+    return good;
+}
+
+/* libzmq tries one address of a name only. `localhost` is ::1 first on many hosts, where nobody
+ * listens: so a name is looked up with IPv6 only when it has no other address. */
+static bool wants_ipv6(const struct address *address)
+{
+    struct in_addr v4;
+    if (address->kind != ADDRESS_TCP || inet_pton(AF_INET, address->host, &v4) == 1)
+        return false;
+    if (address->is_ipv6)
+        return true;
+    if (address->is_any)
+        return host_has_ipv6();
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    struct addrinfo *found = NULL;
+    bool v4_found = false, v6_found = false;
+    if (getaddrinfo(address->host, NULL, &hints, &found) != 0)
+        return false; /* an interface's name, or a host that will be known later */
+    for (const struct addrinfo *one = found; one != NULL; one = one->ai_next) {
+        v4_found = v4_found || one->ai_family == AF_INET;
+        v6_found = v6_found || one->ai_family == AF_INET6;
+    }
+    freeaddrinfo(found);
+    return v6_found && !v4_found;
+}
+
+static bool set_int(void *zmq, int option, int value)
+{
+    return zmq_setsockopt(zmq, option, &value, sizeof(value)) == 0;
+}
+
+static bool set_text(void *zmq, int option, const char *text)
+{
+    return zmq_setsockopt(zmq, option, text, strlen(text)) == 0;
+}
+
+static bool set_curve(void *zmq, const struct wire_context *context, bool listen)
+{
+    if (!context->have_key)
+        return true;
+    if (!set_text(zmq, ZMQ_CURVE_SECRETKEY, context->key.secret_text))
+        return false;
+    if (listen) /* without its authenticator there is no context: nobody is let in unchecked */
+        return set_int(zmq, ZMQ_CURVE_SERVER, 1) && set_text(zmq, ZMQ_ZAP_DOMAIN, "longspan");
+    return set_text(zmq, ZMQ_CURVE_PUBLICKEY, context->key.public_text) &&
+           set_text(zmq, ZMQ_CURVE_SERVERKEY, context->key.public_text);
+}
+
+static bool set_options(struct wire_socket *s, const struct wire_socket_options *options,
+                        const struct address *address)
+{
+    void *zmq = s->zmq;
+    const uint32_t asked =
+        options->queue_messages == 0 ? DEFAULT_QUEUE_MESSAGES : options->queue_messages;
+    const int n_messages = asked > INT32_MAX ? INT32_MAX : (int)asked;
+    const int64_t max_frame =
+        s->max_message_bytes > INT64_MAX / 2 ? INT64_MAX : (int64_t)(s->max_message_bytes * 2);
+    const int linger = options->linger_ms > INT32_MAX ? INT32_MAX : (int)options->linger_ms;
+    bool good =
+        set_int(zmq, ZMQ_LINGER, linger) && set_int(zmq, ZMQ_SNDHWM, n_messages) &&
+        set_int(zmq, ZMQ_RCVHWM,
+                n_messages < MAX_RECEIVE_MESSAGES ? n_messages : MAX_RECEIVE_MESSAGES) &&
+        zmq_setsockopt(zmq, ZMQ_MAXMSGSIZE, &max_frame, sizeof(max_frame)) == 0 &&
+        set_int(zmq, ZMQ_RECONNECT_IVL, RECONNECT_MS) &&
+        set_int(zmq, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS) &&
+        set_int(zmq, ZMQ_CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS) &&
+        set_int(zmq, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS) && set_int(zmq, ZMQ_TCP_KEEPALIVE, 1) &&
+        set_int(zmq, ZMQ_TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S) &&
+        set_int(zmq, ZMQ_TCP_KEEPALIVE_INTVL, KEEPALIVE_INTERVAL_S) &&
+        set_int(zmq, ZMQ_TCP_KEEPALIVE_CNT, KEEPALIVE_COUNT) &&
+        set_int(zmq, ZMQ_IMMEDIATE, options->immediate) &&
+        set_int(zmq, ZMQ_IPV6, wants_ipv6(address)) && set_curve(zmq, s->context, options->listen);
+    if (good && s->kind == WIRE_ROUTER)
+        good = set_int(zmq, ZMQ_ROUTER_MANDATORY, 1) &&
+               set_int(zmq, ZMQ_ROUTER_HANDOVER, options->handover);
+    if (good && options->identity != NULL)
+        good = set_text(zmq, ZMQ_ROUTING_ID, options->identity);
+    return good;
+}
+
+/* libzmq removes what stands at an ipc path before it listens there: not a file of the user's. */
+static enum status spare_file(const struct address *address, struct error *error)
+{
+    struct stat info;
+    if (address->kind != ADDRESS_IPC || lstat(address->path, &info) != 0 || S_ISSOCK(info.st_mode))
+        return STATUS_OK;
+    return error_set(error, STATUS_INVALID,
+                     "cannot listen at ipc://%s: a file that is no socket "
+                     "is there; choose another path",
+                     address->path);
+}
+
+static enum status listen_at(struct wire_socket *s, const struct address *address,
+                             struct error *error)
+{
+    const enum status status = spare_file(address, error);
+    if (status != STATUS_OK)
+        return status;
+    size_t size = sizeof(s->endpoint);
+    if (zmq_bind(s->zmq, s->endpoint) != 0) {
+        const int reason = errno;
+        return error_set(
+            error, STATUS_UNREACHABLE, "cannot listen at %s: %s%s", s->endpoint,
+            zmq_strerror(reason),
+            reason == EADDRINUSE ? "; another program listens there, choose another port" : "");
+    }
+    if (zmq_getsockopt(s->zmq, ZMQ_LAST_ENDPOINT, s->endpoint, &size) != 0)
+        return error_set(error, STATUS_IO, "ZeroMQ does not say where it listens: %s",
+                         zmq_strerror(errno));
+    return STATUS_OK;
+}
+
+static enum status connect_to(struct wire_socket *s, const struct address *address,
+                              struct error *error)
+{
+    if (address->is_any || (address->kind == ADDRESS_TCP && address->port == 0))
+        return error_set(error, STATUS_INVALID,
+                         "%s can only be listened at: give the host and port to connect to",
+                         s->endpoint);
+    if (zmq_connect(s->zmq, s->endpoint) != 0)
+        return error_set(error, STATUS_UNREACHABLE, "cannot connect to %s: %s", s->endpoint,
+                         zmq_strerror(errno));
+    return STATUS_OK;
+}
+
+enum status wire_socket_open(struct wire_socket **socket, struct wire_context *context,
+                             const struct wire_socket_options *options, struct error *error)
+{
+    struct address address;
+    enum status status =
+        address_check(options->endpoint, context->have_key, context->insecure_network, error);
+    if (status == STATUS_OK)
+        status = address_parse(options->endpoint, &address, error);
+    if (status != STATUS_OK)
+        return status;
+    if (strlen(options->endpoint) >= ADDRESS_BYTES)
+        return error_set(error, STATUS_INVALID, "%.200s...: an address has at most %d bytes",
+                         options->endpoint, ADDRESS_BYTES - 1);
+    const size_t identity_bytes = options->identity == NULL ? 1 : strlen(options->identity);
+    if (identity_bytes == 0 || identity_bytes > MAX_IDENTITY_BYTES)
+        return error_set(error, STATUS_INVALID, "an identity has 1 to %d bytes, not %zu",
+                         MAX_IDENTITY_BYTES, identity_bytes);
+
+    struct wire_socket *s = calloc(1, sizeof(*s));
+    if (s == NULL || (s->queue = calloc(1, sizeof(*s->queue))) == NULL) {
+        free(s);
+        return error_set(error, STATUS_NO_MEMORY, "no memory for a socket to %s",
+                         options->endpoint);
+    }
+    s->context = context;
+    s->kind = options->kind;
+    s->listen = options->listen;
+    s->max_message_bytes =
+        options->max_message_bytes == 0 ? default_max_message_bytes : options->max_message_bytes;
+    s->queue_bytes = options->queue_bytes == 0 ? default_queue_bytes : options->queue_bytes;
+    atomic_init(&s->queue->n_users, 1);
+    snprintf(s->endpoint, sizeof(s->endpoint), "%s", options->endpoint);
+    atomic_fetch_add(&context->n_sockets, 1);
+
+    s->zmq = zmq_socket(context->zmq, s->kind == WIRE_ROUTER ? ZMQ_ROUTER : ZMQ_DEALER);
+    if (s->zmq == NULL)
+        status = error_set(error, STATUS_NO_MEMORY, "cannot open a socket to %s: %s", s->endpoint,
+                           zmq_strerror(errno));
+    else if (!set_options(s, options, &address))
+        status = error_set(error, STATUS_UNSUPPORTED, "cannot set up the socket to %s: %s",
+                           s->endpoint, zmq_strerror(errno));
+    if (status == STATUS_OK)
+        status = wire_events_open(s, error);
+    if (status == STATUS_OK)
+        status = s->listen ? listen_at(s, &address, error) : connect_to(s, &address, error);
+    if (status != STATUS_OK) {
+        wire_socket_close(s);
+        return status;
+    }
+    snprintf(s->name, sizeof(s->name), "%s", options->name != NULL ? options->name : s->endpoint);
+    *socket = s;
+    return STATUS_OK;
+}
+
+void wire_socket_close(struct wire_socket *socket)
+{
+    if (socket == NULL)
+        return;
+    if (socket->zmq != NULL) {
+        zmq_socket_monitor(socket->zmq, NULL, 0);
+        zmq_close(socket->zmq);
+    }
+    if (socket->monitor != NULL)
+        zmq_close(socket->monitor);
+    wire_queue_release(socket->queue);
+    atomic_fetch_sub(&socket->context->n_sockets, 1);
+    free(socket);
+}
+
+const char *wire_socket_endpoint(const struct wire_socket *socket)
+{
+    return socket->endpoint;
+}
+
+const char *wire_socket_name(const struct wire_socket *socket)
+{
+    return socket->name;
+}
+
+void wire_queue_release(struct wire_queue *queue)
+{
+    if (atomic_fetch_sub(&queue->n_users, 1) == 1)
+        free(queue);
+}
