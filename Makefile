@@ -201,6 +201,14 @@ TSAN_TESTS = $(filter $(BUILD)/tests/sys/% $(BUILD)/tests/kernels/attention/% $(
 sanitized-threads: $(TSAN_TESTS)
 	@$(SANITIZER_ENV) tests/run.sh $(TSAN_TESTS)
 
+# ---- measurements: bench/*.c but measure.c, one program each ---------------------------------------
+BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(filter-out bench/measure.c,$(wildcard bench/*.c)))
+$(BENCHES): $(BUILD)/bench/%: bench/%.c bench/measure.c $(KERNEL_LIB) $(SYS_LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< bench/measure.c $(KERNEL_LIB) $(SYS_LIBS)
+bench: $(BENCHES) ## measure this machine: bandwidth, products, attention
+	@for program in stream matmul attention; do $(BUILD)/bench/$$program || exit 1; echo; done
+
 layers: ## check who includes whom
 	@tests/layers.sh
 

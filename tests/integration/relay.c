@@ -1,10 +1,11 @@
-/* relay.c - stands between the workers and one attention node, and zeroes the K and V of some tokens.
+/* relay.c - stands between the workers and one attention node, and zeroes the K and V of some
+ * tokens.
  *
  *     relay FRONT BACK FIRST END        FRONT, BACK: ZeroMQ endpoints; tokens [FIRST, END)
  *
- * The node never sees the true K and V of these tokens, as if its pages of them had been wiped. What a
- * run then answers shows whether the answer came out of these pages. On SIGTERM it prints how many
- * rows it zeroed. */
+ * The node never sees the true K and V of these tokens, as if its pages of them had been wiped.
+ * What a run then answers shows whether the answer came out of these pages. On SIGTERM it prints
+ * how many rows it zeroed. */
 #include "proto/longspan.pb-c.h"
 
 #include <signal.h>
