@@ -1,0 +1,151 @@
+/* cpu.c - the tables of the CPU's kernels, and elementwise work divided over the lanes. */
+#include "kernels/cpu/device.h"
+
+enum { CACHE_LINE_VALUES = 16 };
+
+struct rows_work {
+    const struct cpu_variant *variant;
+    float *y;
+    const float *x, *weight;
+    uint32_t n_rows, n_columns;
+    float epsilon;
+    const uint32_t *positions;
+    uint32_t n_heads, head_dim;
+    const struct rope *rope;
+};
+
+static void rms_norm_lane(void *context, uint32_t lane, uint32_t n_lanes)
+{
+    const struct rows_work *w = context;
+    size_t begin, end;
+
+    thread_pool_share(w->n_rows, 1, lane, n_lanes, &begin, &end);
+    for (size_t row = begin; row < end; row++)
+        w->variant->rms_norm(w->y + row * w->n_columns, w->x + row * w->n_columns, w->weight,
+                             w->n_columns, w->epsilon);
+}
+
+static void cpu_rms_norm(struct device *device, float *y, const float *x, const float *weight,
+                         uint32_t n_rows, uint32_t n_columns, float epsilon)
+{
+    struct rows_work work = {.variant = device->variant,
+                             .y = y,
+                             .x = x,
+                             .weight = weight,
+                             .n_rows = n_rows,
+                             .n_columns = n_columns,
+                             .epsilon = epsilon};
+    device_run(device, n_rows > 1 ? (size_t)n_rows * n_columns : 0, DEVICE_ALONE, rms_norm_lane,
+               &work);
+}
+
+static void rotate_lane(void *context, uint32_t lane, uint32_t n_lanes)
+{
+    const struct rows_work *w = context;
+    size_t begin, end;
+
+    thread_pool_share(w->n_rows, 1, lane, n_lanes, &begin, &end);
+    for (size_t row = begin; row < end; row++)
+        w->variant->rotate(w->y + row * w->n_heads * w->head_dim, w->positions[row], w->n_heads,
+                           w->head_dim, w->rope);
+}
+
+static void cpu_rotate(struct device *device, float *x, const uint32_t *positions, uint32_t n_rows,
+                       uint32_t n_heads, uint32_t head_dim, const struct rope *rope)
+{
+    struct rows_work work = {.variant = device->variant,
+                             .y = x,
+                             .positions = positions,
+                             .n_rows = n_rows,
+                             .n_heads = n_heads,
+                             .head_dim = head_dim,
+                             .rope = rope};
+    device_run(device, n_rows > 1 ? (size_t)n_rows * n_heads * head_dim : 0, DEVICE_ALONE,
+               rotate_lane, &work);
+}
+
+struct values_work {
+    void (*function)(float *x, const float *y, size_t n);
+    float *x;
+    const float *y;
+    size_t n;
+};
+
+static void values_lane(void *context, uint32_t lane, uint32_t n_lanes)
+{
+    const struct values_work *work = context;
+    size_t begin, end;
+
+    thread_pool_share(work->n, CACHE_LINE_VALUES, lane, n_lanes, &begin, &end);
+    if (begin < end)
+        work->function(work->x + begin, work->y + begin, end - begin);
+}
+
+static void cpu_swiglu(struct device *device, float *gate, const float *up, size_t n)
+{
+    struct values_work work = {device->variant->swiglu, gate, up, n};
+    device_run(device, n, DEVICE_ALONE, values_lane, &work);
+}
+
+static void cpu_add(struct device *device, float *x, const float *y, size_t n)
+{
+    struct values_work work = {device->variant->add, x, y, n};
+    device_run(device, n, 4 * DEVICE_ALONE, values_lane,
+               &work); /* cheaper per value than the others */
+}
+
+/* ---- tables --------------------------------------------------------------------------------- */
+
+/* Here, not in the sources compiled for an instruction set: they must not run before it is known.
+ */
+static enum status open_scalar(struct device **device, struct thread_pool *pool,
+                               struct error *error)
+{
+    return device_open(device, pool, &cpu_variant_scalar, error);
+}
+
+static bool usable_scalar(void)
+{
+    return true;
+}
+
+#define CPU_TABLE(variant)                                                                         \
+    {                                                                                              \
+        .device = "cpu", .name = #variant, .usable = usable_##variant, .open = open_##variant,     \
+        .close = device_close, .matrix_create = device_matrix_create,                              \
+        .matrix_destroy = device_matrix_destroy, .workspace_reserve = device_reserve,              \
+        .embed = device_embed, .prepare = dense_prepare, .matmul = dense_matmul,                   \
+        .rms_norm = cpu_rms_norm, .rotate = cpu_rotate, .swiglu = cpu_swiglu, .add = cpu_add,      \
+    }
+
+const struct kernels kernels_cpu_scalar = CPU_TABLE(scalar);
+
+#if defined(__x86_64__)
+static enum status open_avx2(struct device **device, struct thread_pool *pool, struct error *error)
+{
+    return device_open(device, pool, &cpu_variant_avx2, error);
+}
+
+static bool usable_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("f16c");
+}
+
+static enum status open_avx512(struct device **device, struct thread_pool *pool,
+                               struct error *error)
+{
+    return device_open(device, pool, &cpu_variant_avx512, error);
+}
+
+static bool usable_avx512(void)
+{
+    return usable_avx2() && __builtin_cpu_supports("avx512f") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd") &&
+           __builtin_cpu_supports("avx512vnni");
+}
+
+const struct kernels kernels_cpu_avx2 = CPU_TABLE(avx2);
+const struct kernels kernels_cpu_avx512 = CPU_TABLE(avx512);
+#endif

@@ -1,0 +1,212 @@
+/* dense.c - products of prepared activations with weights in panels.
+ *
+ * A product is divided over the lanes by panels of outputs, in the shares by which matrix_create
+ * first touched them. A lane goes through its panels in groups, a group's columns in spans, and a
+ * span's activations in tiles:
+ *     decode (one tile): a group is few panels, so that memory is read as few long streams, once;
+ *     prefill: a span of a group (128 outputs x 256 columns of f32 are 128 KiB) stays in the second
+ *              level cache while all tiles pass, so that activations come from afar once per 128
+ *              outputs, and a tile's span (12 KiB) stays in the first level while the group passes.
+ * The sums and their order are in variant.h; nothing here can change them, because a tile's height
+ * and a group's size are not part of that order, and spans are. */
+#include "kernels/cpu/device.h"
+#include "kernels/cpu/panel.h"
+
+#include <assert.h>
+
+enum {
+    DECODE_GROUP = 4,       /* panels */
+    PREFILL_GROUP = 8,      /* panels */
+    ALONE_PRODUCT = 131072, /* multiplications that are not worth waking lanes for */
+};
+
+/* Rows are dealt to as few tiles as are needed, as evenly as possible: 13 rows are 7 and 6. */
+static uint32_t tile_count(uint32_t n_rows, uint32_t height)
+{
+    return n_rows / height + (n_rows % height != 0);
+}
+
+static void tile_rows(uint32_t n_rows, uint32_t n_tiles, uint32_t tile, uint32_t *begin,
+                      uint32_t *n)
+{
+    const uint32_t each = n_rows / n_tiles, extra = n_rows % n_tiles;
+    *begin = tile * each + (tile < extra ? tile : extra);
+    *n = each + (tile < extra);
+}
+
+struct prepare_work {
+    const struct device *device;
+    const float *x;
+    bool q8;
+};
+
+/* A piece of work is a tile's columns within one piece of CPU_Q8_SPAN columns. */
+static void prepare_lane(void *context, uint32_t lane, uint32_t n_lanes)
+{
+    const struct prepare_work *work = context;
+    const struct device *d = work->device;
+    const struct cpu_variant *v = d->variant;
+    const size_t n_columns = d->x_columns;
+    const size_t n_spans = n_columns / CPU_Q8_SPAN + (n_columns % CPU_Q8_SPAN != 0);
+    const uint32_t n_tiles = tile_count(d->x_rows, work->q8 ? v->q8_tile_rows : v->float_tile_rows);
+    size_t begin, end;
+
+    thread_pool_share(n_tiles * n_spans, 1, lane, n_lanes, &begin, &end);
+    for (size_t i = begin; i < end; i++) {
+        const size_t column = i % n_spans * CPU_Q8_SPAN, left = n_columns - column;
+        const size_t n = left < CPU_Q8_SPAN ? left : CPU_Q8_SPAN;
+        uint32_t row, n_rows;
+        tile_rows(d->x_rows, n_tiles, (uint32_t)(i / n_spans), &row, &n_rows);
+        const float *x = work->x + row * n_columns + column;
+        if (work->q8)
+            v->pack_q8_0(d->x_q8 + (row * n_columns + column * n_rows) / 32 * CPU_Q8_BLOCK_BYTES, x,
+                         n_columns, n_rows, n);
+        else
+            v->pack_float(d->x_float + row * n_columns + column * n_rows, x, n_columns, n_rows, n);
+    }
+}
+
+void dense_prepare(struct device *device, const float *x, uint32_t n_rows, uint32_t n_columns,
+                   uint32_t types)
+{
+    const uint32_t q8 = 1u << WEIGHT_Q8_0, floats = 1u << WEIGHT_F32 | 1u << WEIGHT_F16;
+    struct prepare_work work = {device, x, false};
+
+    assert(n_rows <= device->max_rows && n_columns <= device->max_columns);
+    assert((types & q8) == 0 || n_columns % 32 == 0);
+    device->x_rows = n_rows;
+    device->x_columns = n_columns;
+    device->x_types = types;
+    if (n_rows == 0)
+        return;
+    if (types & floats)
+        device_run(device, (size_t)n_rows * n_columns, DEVICE_ALONE, prepare_lane, &work);
+    work.q8 = true;
+    if (types & q8)
+        device_run(device, (size_t)n_rows * n_columns, DEVICE_ALONE, prepare_lane, &work);
+}
+
+struct matmul_work {
+    const struct device *device;
+    float *y;
+    size_t y_stride;
+    const struct matrix *weights;
+};
+
+static size_t span_columns(enum weight_type type)
+{
+    return type == WEIGHT_Q8_0 ? CPU_Q8_SPAN : CPU_FLOAT_SPAN;
+}
+
+static uint32_t tile_height(const struct cpu_variant *variant, enum weight_type type)
+{
+    return type == WEIGHT_Q8_0 ? variant->q8_tile_rows : variant->float_tile_rows;
+}
+
+/* `product` names the weights; here every tile of the activations passes by. */
+static void multiply_tiles(const struct matmul_work *work, struct cpu_product *product,
+                           size_t output, size_t column)
+{
+    const struct device *d = work->device;
+    const enum weight_type type = work->weights->type;
+    const uint32_t n_tiles = tile_count(d->x_rows, tile_height(d->variant, type));
+
+    product->y_stride = work->y_stride;
+    product->add = column > 0;
+    for (uint32_t tile = 0; tile < n_tiles; tile++) {
+        uint32_t row;
+        tile_rows(d->x_rows, n_tiles, tile, &row, &product->n_rows);
+        const size_t offset = (size_t)row * d->x_columns + column * product->n_rows;
+        product->y = work->y + row * work->y_stride + output;
+        if (type == WEIGHT_Q8_0) {
+            product->x = d->x_q8 + offset / 32 * CPU_Q8_BLOCK_BYTES;
+            d->variant->product_q8_0(product);
+        } else {
+            product->x = d->x_float + offset;
+            if (type == WEIGHT_F16)
+                d->variant->product_f16(product);
+            else
+                d->variant->product_f32(product);
+        }
+    }
+}
+
+static void multiply_panels(const struct matmul_work *work, size_t panel, uint32_t n_outputs)
+{
+    const struct matrix *w = work->weights;
+    const bool q8 = w->type == WEIGHT_Q8_0;
+    const size_t bytes = panel_bytes(w->type, w->n_columns), span = span_columns(w->type);
+    const uint8_t *weights = (const uint8_t *)w->data + panel * bytes;
+
+    for (size_t column = 0; column < w->n_columns; column += span) {
+        const size_t left = w->n_columns - column, n = left < span ? left : span;
+        struct cpu_product product = {.n_outputs = n_outputs, .panel_bytes = bytes};
+        if (q8) {
+            product.weights = weights + column * PANEL_ROWS;
+            product.scales =
+                weights + panel_scales_offset(w->n_columns) + column / 32 * PANEL_ROWS * 2;
+            product.n = (uint32_t)(n / 32);
+        } else {
+            product.weights = weights + column * PANEL_ROWS * (w->type == WEIGHT_F32 ? 4 : 2);
+            product.n = (uint32_t)n;
+        }
+        multiply_tiles(work, &product, panel * PANEL_ROWS, column);
+    }
+}
+
+/* A matrix of one row is no panel in memory: it becomes one here, span by span. */
+static void multiply_vector(const struct matmul_work *work)
+{
+    const struct matrix *w = work->weights;
+    const size_t span = span_columns(w->type);
+    _Alignas(PANEL_LINE_BYTES) uint8_t panel[CPU_Q8_SPAN * PANEL_ROWS * 34 / 32];
+
+    for (size_t column = 0; column < w->n_columns; column += span) {
+        const size_t left = w->n_columns - column, n = left < span ? left : span;
+        const struct cpu_product whole = {
+            .n_outputs = 1,
+            .weights = panel,
+            .scales = panel + panel_scales_offset((uint32_t)n),
+            .panel_bytes = panel_bytes(w->type, (uint32_t)n),
+            .n = (uint32_t)(w->type == WEIGHT_Q8_0 ? n / 32 : n),
+        };
+        struct cpu_product product = whole;
+        assert(whole.panel_bytes <= sizeof(panel));
+        panel_pack(panel, w->type,
+                   (const uint8_t *)w->data + weight_row_bytes(w->type, (uint32_t)column), 0, 1,
+                   (uint32_t)n);
+        multiply_tiles(work, &product, 0, column);
+    }
+}
+
+static void matmul_lane(void *context, uint32_t lane, uint32_t n_lanes)
+{
+    const struct matmul_work *work = context;
+    const struct matrix *w = work->weights;
+    const size_t group = work->device->x_rows <= tile_height(work->device->variant, w->type)
+                             ? DECODE_GROUP
+                             : PREFILL_GROUP;
+    size_t begin, end;
+
+    thread_pool_share(panel_count(w->n_rows), 1, lane, n_lanes, &begin, &end);
+    for (size_t panel = begin; panel < end; panel += group) {
+        const size_t last = (panel + group < end ? panel + group : end) * PANEL_ROWS;
+        const size_t n_outputs = (last < w->n_rows ? last : w->n_rows) - panel * PANEL_ROWS;
+        multiply_panels(work, panel, (uint32_t)n_outputs);
+    }
+}
+
+void dense_matmul(struct device *device, float *y, size_t y_stride, const struct matrix *weights)
+{
+    struct matmul_work work = {device, y, y_stride, weights};
+
+    assert(device->x_types >> weights->type & 1);
+    if (device->x_rows == 0)
+        return;
+    assert(device->x_columns == weights->n_columns);
+    if (weights->n_rows == 1)
+        multiply_vector(&work);
+    else
+        device_run(device, (size_t)device->x_rows * weights->n_rows * weights->n_columns,
+                   ALONE_PRODUCT, matmul_lane, &work);
+}

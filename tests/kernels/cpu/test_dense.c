@@ -1,0 +1,396 @@
+/* test_dense.c - products: near the double-precision reference, and the same bits by every table,
+ * for any number of rows and lanes, and for any cut of the outputs. */
+#include "tests/kernels/cpu/each_table.h"
+
+#include <float.h>
+#include <math.h>
+
+#define UNIT 0x1p-24 /* one rounding in f32, relative */
+
+enum values { NORMAL, LARGE, TINY, MIXED, N_VALUES };
+
+static float value_of(enum values kind, uint64_t *seed)
+{
+    const float x = random_float(seed);
+    switch (kind) {
+    case LARGE:
+        return x * 1e15f;
+    case TINY:
+        return x * 0x1p-130f; /* subnormal */
+    case MIXED:               /* eighty orders of magnitude, and zeros */
+        return random_u32(seed) % 4 == 0 ? 0.0f : ldexpf(x, (int)(random_u32(seed) % 80) - 40);
+    default:
+        return x;
+    }
+}
+
+struct problem {
+    enum weight_type type;
+    uint32_t n_rows, n_outputs, n_columns;
+    uint8_t *weights; /* as in a file */
+    float *x;
+};
+
+/* F16 weights are clear of infinity; Q8_0 blocks are random bytes (so -128 occurs), or all extreme.
+ */
+static struct problem problem_make(enum weight_type type, enum values kind, uint32_t n_rows,
+                                   uint32_t n_outputs, uint32_t n_columns)
+{
+    uint64_t seed = n_rows * 31 + n_outputs * 7 + n_columns + kind;
+    const size_t row_bytes = weight_row_bytes(type, n_columns);
+    struct problem p = {type, n_rows, n_outputs, n_columns, NULL, NULL};
+    p.weights = malloc(row_bytes * n_outputs);
+    p.x = malloc(sizeof(float) * n_rows * n_columns);
+    assert_true(p.weights != NULL && p.x != NULL);
+    for (size_t i = 0; i < (size_t)n_rows * n_columns; i++)
+        p.x[i] = value_of(kind, &seed);
+    if (type != WEIGHT_Q8_0) {
+        for (size_t i = 0; i < (size_t)n_outputs * n_columns; i++) {
+            float w = value_of(kind, &seed);
+            if (type == WEIGHT_F16)
+                w = kind == TINY ? w * 0x1p+110f : fmaxf(fminf(w, 65504.0f), -65504.0f);
+            weight_quantize(type, p.weights + i * row_bytes / n_columns, &w, 1);
+        }
+        return p;
+    }
+    for (size_t b = 0; b < (size_t)n_outputs * n_columns / 32; b++) {
+        uint8_t *block = p.weights + b * 34;
+        uint16_t scale = (uint16_t)random_u32(&seed);
+        if ((scale & 0x7c00) == 0x7c00)
+            scale ^= 0x4000;
+        memcpy(block, &scale, 2);
+        for (int i = 0; i < 32; i++)
+            block[2 + i] = kind == LARGE ? 0x80 : (uint8_t)random_u32(&seed);
+    }
+    if (kind == LARGE) /* the largest sums there are: -128 times 127, all of one sign */
+        for (size_t i = 0; i < (size_t)n_rows * n_columns; i++)
+            p.x[i] = i / n_columns % 2 == 0 ? 1e15f : -1e15f;
+    return p;
+}
+
+static void problem_free(struct problem *p)
+{
+    free(p->weights);
+    free(p->x);
+}
+
+static float *multiply(const struct lent_device *d, const struct problem *p, size_t y_stride)
+{
+    const struct kernels *k = d->kernels;
+    struct matrix m;
+    float *y = malloc(sizeof(float) * p->n_rows * y_stride);
+    assert_non_null(y);
+    for (size_t i = 0; i < p->n_rows * y_stride; i++)
+        y[i] = 77.0f;
+    assert_int_equal(k->matrix_create(d->device, &m, p->type, p->weights, p->n_columns, 0,
+                                      p->n_outputs, 0, p->n_columns, NULL),
+                     STATUS_OK);
+    k->prepare(d->device, p->x, p->n_rows, p->n_columns, 1u << p->type);
+    k->matmul(d->device, y, y_stride, &m);
+    k->matrix_destroy(d->device, &m);
+    return y;
+}
+
+/* One row's activations as the kernels quantize them, and half a step of each block. */
+static void quantized_activations(float *out, float *half_step, const float *x, uint32_t n)
+{
+    for (uint32_t b = 0; b < n; b += 32) {
+        float largest = 0.0f;
+        for (uint32_t i = b; i < b + 32; i++)
+            largest = fmaxf(largest, fabsf(x[i]));
+        const float scale = largest < 0x1p-100f ? 0.0f : largest / 127.0f;
+        for (uint32_t i = b; i < b + 32; i++) {
+            out[i] = scale == 0.0f ? 0.0f : rintf(x[i] * (127.0f / largest)) * scale;
+            half_step[i] = scale == 0.0f ? 0x1p-100f : 0.5f * scale;
+        }
+    }
+}
+
+/* Roundings: a sum of n terms by fma has n, each at most UNIT times the sum of magnitudes; a span
+ * of 256 columns (32 blocks) is one such sum, the spans another. In Q8_0 a term has two more, the
+ * product of scales and, in this test, the quantized value. Underflow adds half a least subnormal
+ * each. */
+static void check_problem(const struct lent_device *d, enum weight_type type, enum values kind,
+                          uint32_t n_rows, uint32_t n_outputs, uint32_t n_columns)
+{
+    const size_t stride = n_outputs + 3;
+    struct problem p = problem_make(type, kind, n_rows, n_outputs, n_columns);
+    float *y = multiply(d, &p, stride);
+    float *w = malloc(sizeof(float) * n_columns), *quantized = malloc(sizeof(float) * n_columns),
+          *half_step = malloc(sizeof(float) * n_columns);
+    const double roundings = type == WEIGHT_Q8_0 ? fmin(n_columns / 32, 32) + n_columns / 1024 + 5
+                                                 : fmin(n_columns, 256) + n_columns / 256 + 1;
+
+    for (uint32_t row = 0; row < n_rows; row++) {
+        const float *x = p.x + (size_t)row * n_columns;
+        if (type == WEIGHT_Q8_0)
+            quantized_activations(quantized, half_step, x, n_columns);
+        for (uint32_t o = 0; o < n_outputs; o++) {
+            weight_dequantize(type, w, p.weights + o * weight_row_bytes(type, n_columns),
+                              n_columns);
+            const float *used = type == WEIGHT_Q8_0 ? quantized : x;
+            double want = 0.0, magnitude = 0.0, exact = 0.0, quantization = 0.0;
+            for (uint32_t i = 0; i < n_columns; i++) {
+                want += (double)w[i] * (double)used[i];
+                magnitude += fabs((double)w[i] * (double)used[i]);
+            }
+            const double got = y[row * stride + o];
+            const double tolerance = 1.01 * roundings * UNIT * magnitude + n_columns * 0x1p-150;
+            if (!(fabs(got - want) <= tolerance))
+                fail_msg("%s %s %ux%ux%u values %d: y[%u][%u] = %.9g, not %.9g +- %.2g",
+                         d->kernels->name, weight_traits(type)->name, n_rows, n_outputs, n_columns,
+                         (int)kind, row, o, got, want, tolerance);
+            if (type != WEIGHT_Q8_0)
+                continue;
+            for (uint32_t i = 0; i < n_columns; i++) { /* and against what was not quantized */
+                exact += (double)w[i] * (double)x[i];
+                quantization += fabs((double)w[i]) * 1.0001 * (double)half_step[i];
+            }
+            assert_true(fabs(got - exact) <= tolerance + quantization);
+        }
+        for (size_t o = n_outputs; o < stride; o++)
+            assert_true(y[row * stride + o] == 77.0f); /* not ours */
+    }
+    free(w);
+    free(quantized);
+    free(half_step);
+    free(y);
+    problem_free(&p);
+}
+
+static const struct shape {
+    uint32_t n_rows, n_outputs, n_columns;
+} shapes[] = {{1, 1, 32},     {1, 16, 32},   {1, 33, 64},    {2, 17, 96},    {3, 31, 288},
+              {4, 100, 256},  {5, 48, 1024}, {6, 65, 1056},  {7, 15, 2048},  {11, 130, 512},
+              {12, 64, 320},  {13, 5, 4096}, {17, 79, 1120}, {300, 37, 224}, {300, 1, 96},
+              {1, 300, 4128}, {2, 3, 16416}};
+static const enum weight_type types[] = {WEIGHT_F32, WEIGHT_F16, WEIGHT_Q8_0};
+
+static void test_products_are_accurate(void **state)
+{
+    const struct kernels *kernels = each_table_usable(state);
+    struct lent_device d = device_lend(kernels, 2, 300, 16416);
+    for (size_t t = 0; t < 3; t++)
+        for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++)
+            check_problem(&d, types[t], NORMAL, shapes[s].n_rows, shapes[s].n_outputs,
+                          shapes[s].n_columns);
+    for (uint32_t n = 1; n < 40; n += 6) /* columns without any block */
+        for (size_t t = 0; t < 2; t++) {
+            check_problem(&d, types[t], NORMAL, n, 20, n);
+            check_problem(&d, types[t], NORMAL, 3, 35, 240 + n);
+        }
+    device_return(&d);
+}
+
+static void test_extreme_values(void **state)
+{
+    const struct kernels *kernels = each_table_usable(state);
+    struct lent_device d = device_lend(kernels, 1, 16, 2080);
+    for (size_t t = 0; t < 3; t++)
+        for (enum values kind = LARGE; kind < N_VALUES; kind++) {
+            check_problem(&d, types[t], kind, 5, 34, 2080);
+            check_problem(&d, types[t], kind, 16, 18, 320);
+        }
+    device_return(&d);
+}
+
+/* One bad row or weight spoils its own outputs, not its neighbours'. */
+static void test_infinities_stay_where_they_are(void **state)
+{
+    const struct kernels *kernels = each_table_usable(state);
+    enum { ROWS = 7, OUTPUTS = 20, COLUMNS = 96 };
+    struct lent_device d = device_lend(kernels, 1, ROWS, COLUMNS);
+    for (size_t t = 0; t < 3; t++) {
+        struct problem p = problem_make(types[t], NORMAL, ROWS, OUTPUTS, COLUMNS);
+        float *clean = multiply(&d, &p, OUTPUTS);
+        p.x[2 * COLUMNS + 40] = NAN;
+        p.x[4 * COLUMNS + 70] = INFINITY;
+        const size_t row_bytes = weight_row_bytes(types[t], COLUMNS);
+        memset(p.weights + 3 * row_bytes, 0xff, row_bytes); /* NaN as a number or as a scale */
+        float *y = multiply(&d, &p, OUTPUTS);
+        for (uint32_t row = 0; row < ROWS; row++)
+            for (uint32_t o = 0; o < OUTPUTS; o++) {
+                const float value = y[row * OUTPUTS + o];
+                if (row == 2 || o == 3)
+                    assert_true(isnan(value));
+                else if (row == 4)
+                    assert_false(isfinite(value));
+                else
+                    assert_memory_equal(&value, &clean[row * OUTPUTS + o], sizeof(value));
+            }
+        free(clean);
+        free(y);
+        problem_free(&p);
+    }
+    device_return(&d);
+}
+
+static void test_same_bits_as_scalar(void **state)
+{
+    const struct kernels *kernels = each_table_usable(state);
+    struct lent_device d = device_lend(kernels, 1, 300, 16416),
+                       scalar = device_lend(&kernels_cpu_scalar, 1, 300, 16416);
+    for (size_t t = 0; t < 3; t++)
+        for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++)
+            for (enum values kind = NORMAL; kind < N_VALUES; kind++) {
+                struct problem p = problem_make(types[t], kind, shapes[s].n_rows,
+                                                shapes[s].n_outputs, shapes[s].n_columns);
+                if (kind != NORMAL && p.n_rows > 20)
+                    p.n_rows = 20; /* enough, and the portable version is slow */
+                float *y = multiply(&d, &p, p.n_outputs),
+                      *want = multiply(&scalar, &p, p.n_outputs);
+                assert_memory_equal(y, want, sizeof(*y) * p.n_rows * p.n_outputs);
+                free(y);
+                free(want);
+                problem_free(&p);
+            }
+    device_return(&d);
+    device_return(&scalar);
+}
+
+static void test_a_row_does_not_depend_on_its_batch(void **state)
+{
+    const struct kernels *kernels = each_table_usable(state);
+    enum { MAX_ROWS = 41, OUTPUTS = 51, COLUMNS = 1312 };
+    static const uint32_t batches[] = {2, 5, 12, 13, 14, 23, 24, 25, MAX_ROWS};
+    struct lent_device d = device_lend(kernels, 1, MAX_ROWS, COLUMNS);
+    for (size_t t = 0; t < 3; t++) {
+        struct problem p = problem_make(types[t], NORMAL, MAX_ROWS, OUTPUTS, COLUMNS);
+        float alone[MAX_ROWS * OUTPUTS];
+        for (uint32_t row = 0; row < MAX_ROWS; row++) {
+            struct problem one = p;
+            one.n_rows = 1;
+            one.x = p.x + (size_t)row * COLUMNS;
+            float *y = multiply(&d, &one, OUTPUTS);
+            memcpy(alone + row * OUTPUTS, y, OUTPUTS * sizeof(*y));
+            free(y);
+        }
+        for (size_t b = 0; b < sizeof(batches) / sizeof(batches[0]); b++) {
+            struct problem batch = p;
+            batch.n_rows = batches[b];
+            float *y = multiply(&d, &batch, OUTPUTS);
+            assert_memory_equal(y, alone, batches[b] * OUTPUTS * sizeof(*y));
+            free(y);
+        }
+        problem_free(&p);
+    }
+    device_return(&d);
+}
+
+static void test_bits_do_not_depend_on_lanes(void **state)
+{
+    const struct kernels *kernels = each_table_usable(state);
+    for (size_t t = 0; t < 3; t++)
+        for (uint32_t n_rows = 1; n_rows < 40; n_rows += 19) {
+            struct problem p = problem_make(types[t], NORMAL, n_rows, 333, 1056);
+            float *first = NULL;
+            for (uint32_t lanes = 1; lanes <= 5; lanes++) {
+                struct lent_device d = device_lend(kernels, lanes, n_rows, 1056);
+                float *y = multiply(&d, &p, 333);
+                if (first == NULL) {
+                    first = y;
+                } else {
+                    assert_memory_equal(y, first, sizeof(*y) * n_rows * 333);
+                    free(y);
+                }
+                device_return(&d);
+            }
+            free(first);
+            problem_free(&p);
+        }
+}
+
+/* A shard's outputs are those of the whole: rows at any cut, columns at blocks. */
+static void test_cuts_of_a_matrix(void **state)
+{
+    const struct kernels *kernels = each_table_usable(state);
+    enum { ROWS = 3, OUTPUTS = 61, COLUMNS = 352 };
+    static const uint32_t cuts[][2] = {{0, 1}, {1, 2}, {0, 17}, {5, 61}, {60, 61}, {16, 48}};
+    struct lent_device d = device_lend(kernels, 2, ROWS, COLUMNS);
+    for (size_t t = 0; t < 3; t++) {
+        struct problem p = problem_make(types[t], NORMAL, ROWS, OUTPUTS, COLUMNS);
+        float *whole = multiply(&d, &p, OUTPUTS), y[ROWS * OUTPUTS];
+        struct matrix m;
+        for (size_t c = 0; c < sizeof(cuts) / sizeof(cuts[0]); c++) {
+            const uint32_t begin = cuts[c][0], end = cuts[c][1];
+            assert_int_equal(kernels->matrix_create(d.device, &m, p.type, p.weights, COLUMNS, begin,
+                                                    end, 0, COLUMNS, NULL),
+                             STATUS_OK);
+            kernels->matmul(d.device, y, OUTPUTS, &m); /* prepared by multiply above */
+            for (uint32_t row = 0; row < ROWS; row++)
+                assert_memory_equal(y + row * OUTPUTS, whole + row * OUTPUTS + begin,
+                                    (end - begin) * sizeof(*y));
+            kernels->matrix_destroy(d.device, &m);
+        }
+
+        /* columns: against a matrix that holds nothing else */
+        enum { BEGIN = 64, END = 320, PART = END - BEGIN };
+        struct problem part = problem_make(types[t], NORMAL, ROWS, OUTPUTS, PART);
+        const size_t row_bytes = weight_row_bytes(types[t], COLUMNS),
+                     part_bytes = weight_row_bytes(types[t], PART);
+        for (uint32_t o = 0; o < OUTPUTS; o++)
+            memcpy(part.weights + o * part_bytes,
+                   p.weights + o * row_bytes + weight_row_bytes(types[t], BEGIN), part_bytes);
+        float *want = multiply(&d, &part, OUTPUTS);
+        assert_int_equal(kernels->matrix_create(d.device, &m, p.type, p.weights, COLUMNS, 0,
+                                                OUTPUTS, BEGIN, END, NULL),
+                         STATUS_OK);
+        kernels->matmul(d.device, y, OUTPUTS, &m);
+        assert_memory_equal(y, want, sizeof(y));
+        kernels->matrix_destroy(d.device, &m);
+        free(want);
+        free(whole);
+        problem_free(&p);
+        problem_free(&part);
+    }
+    device_return(&d);
+}
+
+/* One prepare serves products of several types, and again after other calls. */
+static void test_one_prepare_serves_all_types(void **state)
+{
+    const struct kernels *kernels = each_table_usable(state);
+    enum { ROWS = 14, OUTPUTS = 40, COLUMNS = 288 };
+    struct lent_device d = device_lend(kernels, 2, ROWS, COLUMNS);
+    struct problem p[3];
+    struct matrix m[3];
+    float *want[3], y[ROWS * OUTPUTS];
+    for (size_t t = 0; t < 3; t++) {
+        p[t] = problem_make(types[t], NORMAL, ROWS, OUTPUTS, COLUMNS);
+        memcpy(p[t].x, p[0].x, sizeof(float) * ROWS * COLUMNS);
+        want[t] = multiply(&d, &p[t], OUTPUTS);
+        assert_int_equal(kernels->matrix_create(d.device, &m[t], types[t], p[t].weights, COLUMNS, 0,
+                                                OUTPUTS, 0, COLUMNS, NULL),
+                         STATUS_OK);
+    }
+    kernels->prepare(d.device, p[0].x, ROWS, COLUMNS,
+                     1u << WEIGHT_F32 | 1u << WEIGHT_F16 | 1u << WEIGHT_Q8_0);
+    for (int round = 0; round < 2; round++)
+        for (size_t t = 0; t < 3; t++) {
+            kernels->matmul(d.device, y, OUTPUTS, &m[t]);
+            assert_memory_equal(y, want[t], sizeof(y));
+        }
+    kernels->prepare(d.device, p[0].x, 0, COLUMNS, 1u << WEIGHT_F32);
+    kernels->matmul(d.device, y, OUTPUTS, &m[0]); /* no rows: nothing to do */
+    for (size_t t = 0; t < 3; t++) {
+        kernels->matrix_destroy(d.device, &m[t]);
+        free(want[t]);
+        problem_free(&p[t]);
+    }
+    device_return(&d);
+}
+
+int main(void)
+{
+    const struct each_table_test tests[] = {
+        {"products_are_accurate", test_products_are_accurate},
+        {"extreme_values", test_extreme_values},
+        {"infinities_stay_where_they_are", test_infinities_stay_where_they_are},
+        {"same_bits_as_scalar", test_same_bits_as_scalar},
+        {"a_row_does_not_depend_on_its_batch", test_a_row_does_not_depend_on_its_batch},
+        {"bits_do_not_depend_on_lanes", test_bits_do_not_depend_on_lanes},
+        {"cuts_of_a_matrix", test_cuts_of_a_matrix},
+        {"one_prepare_serves_all_types", test_one_prepare_serves_all_types},
+    };
+    return each_table_run(tests, sizeof(tests) / sizeof(tests[0]));
+}
