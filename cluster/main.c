@@ -1,0 +1,72 @@
+/* main.c - `longspan`, the front door: finds the command and hands the words over. */
+#include "cluster/keygen.h"
+#include "cluster/model_command.h"
+#include "proto/protocol.h"
+#include "sys/log.h"
+#include "sys/options.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *name, *about;
+    int (*main)(int argc, char **argv);
+} commands[] = {
+    {"model", "inspect, tokenize, make-retrieval, make-random, make-haystack", model_command_main},
+    {"keygen", "make a cluster key", keygen_main},
+};
+
+enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
+
+static void print_help(FILE *out)
+{
+    fputs("Longspan " LONGSPAN_VERSION
+          ": large language models with long contexts, on clusters whose machines differ.\n\n"
+          "usage: longspan COMMAND [OPTION...]\n\nCommands:\n",
+          out);
+    for (uint32_t i = 0; i < N_COMMANDS; i++)
+        fprintf(out, "  %-10s%s\n", commands[i].name, commands[i].about);
+    fputs("  help      this text\n\n"
+          "longspan COMMAND --help says more.\n",
+          out);
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN); /* writing to a closed pipe is an error of that write */
+    const char *name = argc > 1 ? argv[1] : "";
+    for (uint32_t i = 0; i < N_COMMANDS; i++)
+        if (strcmp(name, commands[i].name) == 0)
+            return commands[i].main(argc - 1, argv + 1);
+    if (strcmp(name, "help") == 0 && argc > 2)
+        for (uint32_t i = 0; i < N_COMMANDS; i++)
+            if (strcmp(argv[2], commands[i].name) == 0) {
+                char help[] = "--help";
+                char *words[] = {argv[2], help, NULL};
+                return commands[i].main(2, words);
+            }
+    if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
+        print_help(stdout);
+        return EXIT_SUCCESS;
+    }
+    if (strcmp(name, "--version") == 0) {
+        puts("longspan " LONGSPAN_VERSION);
+        return EXIT_SUCCESS;
+    }
+    if (argc < 2) {
+        print_help(stderr);
+        return status_exit_code(STATUS_INVALID);
+    }
+    const char *names[N_COMMANDS + 1] = {NULL};
+    for (uint32_t i = 0; i < N_COMMANDS; i++)
+        names[i] = commands[i].name;
+    const char *nearest = options_nearest(names, name);
+    struct log log;
+    log_open(&log, "longspan", 0);
+    log_error(&log, "there is no command '%s'%s%s%s; longspan help lists them", name,
+              nearest == NULL ? "" : ", did you mean '", nearest == NULL ? "" : nearest,
+              nearest == NULL ? "" : "'?");
+    return status_exit_code(STATUS_INVALID);
+}

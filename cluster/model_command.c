@@ -1,0 +1,362 @@
+/* model_command.c - one function per subcommand: options, then a call, then the exit code. */
+#include "cluster/model_command.h"
+
+#include "cluster/make_haystack.h"
+#include "cluster/make_random.h"
+#include "cluster/make_retrieval.h"
+#include "model/gguf.h"
+#include "model/inspect.h"
+#include "model/tokenizer.h"
+#include "sys/file.h"
+#include "sys/log.h"
+#include "sys/options.h"
+#include "sys/parse.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MOST_TEXT_BYTES = 1 << 30 };
+
+/* Every subcommand works on one file. */
+struct command {
+    struct log log;
+    struct error error;
+    const char *file;
+    bool help;
+};
+
+#define OPTION_HELP(command)                                                                       \
+    {                                                                                              \
+        .name = "help", .letter = 'h', .kind = OPTION_FLAG, .value = &(command)->help,             \
+        .help = "this text"                                                                        \
+    }
+
+/* Reads options and FILE. False: done (help was printed, or an error, *exit_code says). */
+static bool begin(struct command *command, const struct option_usage *usage,
+                  const struct option *table, int argc, char **argv, int *exit_code)
+{
+    log_open(&command->log, usage->command, 0);
+    struct option_item *items = calloc((size_t)argc + 1, sizeof(*items));
+    struct option_list words = {.items = items, .capacity = (uint32_t)argc};
+    enum status status = items == NULL
+                             ? error_set(&command->error, STATUS_NO_MEMORY, "no memory for options")
+                             : options_parse(table, argc, argv, &words, &command->error);
+    if (status == STATUS_OK && !command->help && words.n != 1)
+        status = error_set(&command->error, STATUS_INVALID, "%s: %s %s",
+                           words.n == 0 ? "which file?" : "one file at a time", usage->command,
+                           usage->words);
+    if (status == STATUS_OK && words.n == 1)
+        command->file = words.items[0].text;
+    free(items);
+    *exit_code = status_exit_code(status);
+    if (status != STATUS_OK)
+        log_error(&command->log, "%s", command->error.text);
+    else if (command->help)
+        options_print_help(stdout, usage, table);
+    return status == STATUS_OK && !command->help;
+}
+
+static int end(struct command *command, enum status status)
+{
+    if (status == STATUS_OK && fflush(stdout) != 0)
+        status = error_set(&command->error, STATUS_IO, "standard output could not be written");
+    if (status != STATUS_OK)
+        log_error(&command->log, "%s", command->error.text);
+    return status_exit_code(status);
+}
+
+/* ---- inspect, tokenize -------------------------------------------------------------------------
+ */
+
+static int inspect_main(int argc, char **argv)
+{
+    struct command command = {0};
+    bool json = false;
+    int exit_code;
+    const struct option_usage usage = {
+        "longspan model inspect", "[--json] FILE",
+        "Shows what is in a GGUF file: hyper-parameters, KV bytes per token, tokenizer, tensors "
+        "and their sizes."};
+    const struct option table[] = {{.kind = OPTION_SECTION, .help = "Options"},
+                                   {.name = "json",
+                                    .kind = OPTION_FLAG,
+                                    .value = &json,
+                                    .help = "one JSON object instead of text"},
+                                   OPTION_HELP(&command),
+                                   {.kind = 0}};
+    if (!begin(&command, &usage, table, argc, argv, &exit_code))
+        return exit_code;
+    struct gguf *gguf = NULL;
+    enum status status = gguf_open(&gguf, command.file, &command.error);
+    if (status == STATUS_OK)
+        status = inspect_print(stdout, gguf, json, &command.error);
+    gguf_close(gguf);
+    return end(&command, status);
+}
+
+static enum status tokenize(const char *file, unsigned flags, bool json, struct error *error)
+{
+    struct gguf *gguf = NULL;
+    struct tokenizer *tokenizer = NULL;
+    char *text = NULL;
+    int32_t *ids = NULL;
+    size_t n_bytes = 0, n_ids = 0;
+    enum status status = gguf_open(&gguf, file, error);
+    if (status == STATUS_OK)
+        status = tokenizer_open(&tokenizer, gguf, error);
+    if (status == STATUS_OK)
+        status = file_read("/dev/stdin", MOST_TEXT_BYTES, &text, &n_bytes, error);
+    if (status == STATUS_OK)
+        status = tokenizer_encode(tokenizer, text, n_bytes, flags, &ids, &n_ids, error);
+    if (status == STATUS_OK) {
+        fputs(json ? "{\"ids\": [" : "", stdout);
+        for (size_t i = 0; i < n_ids; i++)
+            printf("%s%" PRId32, i == 0 ? "" : json ? ", " : " ", ids[i]);
+        fputs(json ? "]}\n" : "\n", stdout);
+    }
+    free(ids);
+    free(text);
+    tokenizer_close(tokenizer);
+    gguf_close(gguf);
+    return status;
+}
+
+static int tokenize_main(int argc, char **argv)
+{
+    struct command command = {0};
+    bool json = false, no_special = false;
+    int exit_code;
+    const struct option_usage usage = {
+        "longspan model tokenize", "[--json] [--no-special] FILE < TEXT",
+        "Reads text from standard input and prints its token ids by the vocabulary in a GGUF file "
+        "(a vocabulary alone is enough)."};
+    const struct option table[] = {
+        {.kind = OPTION_SECTION, .help = "Options"},
+        {.name = "json", .kind = OPTION_FLAG, .value = &json, .help = "{\"ids\": [1, 2, 3]}"},
+        {.name = "no-special",
+         .kind = OPTION_FLAG,
+         .value = &no_special,
+         .help = "add no BOS in front and no EOS behind"},
+        OPTION_HELP(&command),
+        {.kind = 0}};
+    if (!begin(&command, &usage, table, argc, argv, &exit_code))
+        return exit_code;
+    const unsigned flags = TOKENIZER_PARSE_SPECIAL | (no_special ? 0 : TOKENIZER_ADD_SPECIAL);
+    return end(&command, tokenize(command.file, flags, json, &command.error));
+}
+
+/* ---- make-... ----------------------------------------------------------------------------------
+ */
+
+static int make_retrieval_main(int argc, char **argv)
+{
+    struct command command = {0};
+    uint32_t group = 1;
+    int exit_code;
+    const struct option_usage usage = {
+        "longspan model make-retrieval", "[--group 1|2] FILE",
+        "Writes a small model with constructed weights, always the same, that continues a text by "
+        "exact look-up: it finds the place that agrees with the last 18 bytes and repeats what "
+        "followed there. Its context is a million tokens (bytes). See docs/retrieval-model.md."};
+    const struct option table[] = {{.kind = OPTION_SECTION, .help = "Options"},
+                                   {.name = "group",
+                                    .kind = OPTION_U32,
+                                    .value = &group,
+                                    .argument = "N",
+                                    .fallback = "1",
+                                    .least = 1,
+                                    .most = 2,
+                                    .help = "query heads that share a KV head, 1 or 2"},
+                                   OPTION_HELP(&command),
+                                   {.kind = 0}};
+    if (!begin(&command, &usage, table, argc, argv, &exit_code))
+        return exit_code;
+    return end(&command, make_retrieval(command.file, group, &command.error));
+}
+
+static int make_random_main(int argc, char **argv)
+{
+    struct command command = {0};
+    const char *shape_text = NULL, *type = NULL, *vocab = NULL;
+    uint64_t seed = 0;
+    bool tied = false;
+    int exit_code;
+    static const char *const types[] = {"F32", "F16", "Q8_0", NULL};
+    static const enum gguf_type type_values[] = {GGUF_TYPE_F32, GGUF_TYPE_F16, GGUF_TYPE_Q8_0};
+    const struct option_usage usage = {
+        "longspan model make-random", "[--shape SHAPE] [--type TYPE] [OPTION...] FILE",
+        "Writes a model with seeded random weights, for tests and benchmarks. The same options "
+        "give the same bytes."};
+    const struct option table[] = {
+        {.kind = OPTION_SECTION, .help = "Options"},
+        {.name = "shape",
+         .kind = OPTION_TEXT,
+         .value = &shape_text,
+         .argument = "SHAPE",
+         .fallback = "tiny",
+         .help = "a name (tiny: grouped queries; tiny-mha: multi-head; tiny-96: 5 layers, head_dim "
+                 "96; bench-1b; llama-8b), or keys, or both, as in tiny,layers=7,ctx=4096. Keys: "
+                 "layers, hidden, heads, kv-heads, head-dim, ffn, vocab, ctx, rope-base"},
+        {.name = "type",
+         .kind = OPTION_CHOICE,
+         .value = &type,
+         .choices = types,
+         .fallback = "F32",
+         .help = "of matrices; norms are always F32"},
+        {.name = "seed",
+         .kind = OPTION_U64,
+         .value = &seed,
+         .argument = "N",
+         .fallback = "1",
+         .help = "another seed, other weights"},
+        {.name = "vocab",
+         .kind = OPTION_TEXT,
+         .value = &vocab,
+         .argument = "FILE",
+         .help = "takes the tokenizer of this GGUF file; without it tokens are the 256 bytes, BOS, "
+                 "EOS, and unused ones up to the shape's vocab"},
+        {.name = "tied",
+         .kind = OPTION_FLAG,
+         .value = &tied,
+         .help = "the embedding is also the output matrix"},
+        OPTION_HELP(&command),
+        {.kind = 0}};
+    if (!begin(&command, &usage, table, argc, argv, &exit_code))
+        return exit_code;
+
+    struct make_random_shape shape;
+    struct gguf *tokenizer = NULL;
+    enum status status = make_random_shape(&shape, shape_text, &command.error);
+    if (status == STATUS_OK && vocab != NULL)
+        status = gguf_open(&tokenizer, vocab, &command.error);
+    struct make_random_options options = {.shape = &shape,
+                                          .seed = seed,
+                                          .tied = tied,
+                                          .tokenizer = tokenizer,
+                                          .progress = isatty(2) ? stderr : NULL};
+    for (size_t i = 0; types[i] != NULL; i++)
+        if (strcmp(types[i], type) == 0)
+            options.type = type_values[i];
+    if (status == STATUS_OK)
+        status = make_random(command.file, &options, &command.error);
+    gguf_close(tokenizer);
+    return end(&command, status);
+}
+
+static enum status read_depths(struct make_haystack_options *options,
+                               const struct option_list *depths, struct error *error)
+{
+    if (depths->n > MAKE_HAYSTACK_MOST_NEEDLES)
+        return error_set(error, STATUS_INVALID, "%u needles are too many: %d at most", depths->n,
+                         MAKE_HAYSTACK_MOST_NEEDLES);
+    options->n_needles = depths->n == 0 ? 1 : depths->n;
+    options->depths[0] = 37;
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; status == STATUS_OK && i < depths->n; i++)
+        status = parse_u32("--depth", depths->items[i].text, 0, 99, &options->depths[i], error);
+    return status;
+}
+
+static int make_haystack_main(int argc, char **argv)
+{
+    struct command command = {0};
+    struct make_haystack_options options = {0};
+    struct option_item items[MAKE_HAYSTACK_MOST_NEEDLES + 1];
+    struct option_list depths = {.items = items, .capacity = MAKE_HAYSTACK_MOST_NEEDLES + 1};
+    int exit_code;
+    const struct option_usage usage = {
+        "longspan model make-haystack", "[OPTION...] FILE",
+        "Writes a long text in which some sentences say a password, and which ends with the "
+        "beginning of one of them. Prints the words that a model should continue with. Made for "
+        "the model of make-retrieval, whose tokens are bytes."};
+    const struct option table[] = {
+        {.kind = OPTION_SECTION, .help = "Options"},
+        {.name = "tokens",
+         .kind = OPTION_U64,
+         .value = &options.n_tokens,
+         .argument = "N",
+         .fallback = "100000",
+         .help = "the prompt's length, with BOS"},
+        {.name = "seed",
+         .kind = OPTION_U64,
+         .value = &options.seed,
+         .argument = "N",
+         .fallback = "1",
+         .help = "another seed, another text and other words"},
+        {.name = "depth",
+         .kind = OPTION_LIST,
+         .value = &depths,
+         .argument = "PERCENT",
+         .help = "a needle, with that much of the text before it; 37 when none is given"},
+        {.name = "question",
+         .kind = OPTION_U32,
+         .value = &options.question,
+         .argument = "N",
+         .fallback = "1",
+         .least = 1,
+         .most = MAKE_HAYSTACK_MOST_NEEDLES,
+         .help = "which needle the end asks for, counted in the order of --depth; all else in the "
+                 "text stays the same"},
+        OPTION_HELP(&command),
+        {.kind = 0}};
+    if (!begin(&command, &usage, table, argc, argv, &exit_code))
+        return exit_code;
+    struct make_haystack_answer answer;
+    options.question--;
+    enum status status = read_depths(&options, &depths, &command.error);
+    if (status == STATUS_OK)
+        status = make_haystack(command.file, &options, &answer, &command.error);
+    if (status == STATUS_OK)
+        printf("%s\n", answer.answer);
+    return end(&command, status);
+}
+
+/* ---- which one ---------------------------------------------------------------------------------
+ */
+
+static const struct {
+    const char *name, *about;
+    int (*main)(int argc, char **argv);
+} subcommands[] = {
+    {"inspect", "show what is in a GGUF file", inspect_main},
+    {"tokenize", "print the token ids of a text", tokenize_main},
+    {"make-retrieval", "write a model that answers by look-up", make_retrieval_main},
+    {"make-random", "write a model with random weights", make_random_main},
+    {"make-haystack", "write a long text with a question for make-retrieval's model",
+     make_haystack_main},
+};
+
+enum { N_SUBCOMMANDS = sizeof(subcommands) / sizeof(subcommands[0]) };
+
+static void print_help(FILE *out)
+{
+    fputs("usage: longspan model COMMAND [OPTION...] FILE\n\nCommands:\n", out);
+    for (uint32_t i = 0; i < N_SUBCOMMANDS; i++)
+        fprintf(out, "  %-16s%s\n", subcommands[i].name, subcommands[i].about);
+    fputs("\nlongspan model COMMAND --help says more.\n", out);
+}
+
+int model_command_main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "--help";
+    for (uint32_t i = 0; i < N_SUBCOMMANDS; i++)
+        if (strcmp(name, subcommands[i].name) == 0)
+            return subcommands[i].main(argc - 1, argv + 1);
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        print_help(argc > 1 ? stdout : stderr);
+        return argc > 1 ? EXIT_SUCCESS : status_exit_code(STATUS_INVALID);
+    }
+    const char *names[N_SUBCOMMANDS + 1] = {NULL};
+    for (uint32_t i = 0; i < N_SUBCOMMANDS; i++)
+        names[i] = subcommands[i].name;
+    const char *nearest = options_nearest(names, name);
+    struct log log;
+    log_open(&log, "longspan model", 0);
+    log_error(&log, "there is no command '%s'%s%s%s; longspan model --help lists them", name,
+              nearest == NULL ? "" : ", did you mean '", nearest == NULL ? "" : nearest,
+              nearest == NULL ? "" : "'?");
+    return status_exit_code(STATUS_INVALID);
+}

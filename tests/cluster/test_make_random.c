@@ -1,0 +1,213 @@
+/* test_make_random.c - random models are models: readable, of the asked shape, lively, repeatable.
+ */
+#include "cluster/make_random.h"
+
+#include "kernels/quant/types.h"
+#include "model/tokenizer.h"
+#include "model/weights.h"
+#include "sys/file.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static char directory[FILE_PATH_BYTES];
+
+static int make_directory(void **state)
+{
+    (void)state;
+    return file_make_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
+}
+
+static int remove_directory(void **state)
+{
+    (void)state;
+    return file_remove_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
+}
+
+static const char *path_of(const char *name, char path[FILE_PATH_BYTES + 32])
+{
+    snprintf(path, FILE_PATH_BYTES + 32, "%s/%s", directory, name);
+    return path;
+}
+
+static struct make_random_shape shape_of(const char *text)
+{
+    struct make_random_shape shape;
+    struct error error;
+    assert_int_equal(make_random_shape(&shape, text, &error), STATUS_OK);
+    return shape;
+}
+
+static void test_shapes_are_presets_with_changes(void **state)
+{
+    (void)state;
+    struct make_random_shape shape = shape_of("tiny-96,layers=3,ctx=512");
+    assert_int_equal(shape.hparams.n_layers, 3);
+    assert_int_equal(shape.hparams.head_dim, 96);
+    assert_int_equal(shape.hparams.rope_dims, 96);
+    assert_int_equal(shape.hparams.context_train, 512);
+    shape = shape_of("hidden=64,heads=4,ffn=96");
+    assert_int_equal(shape.hparams.head_dim, 16);
+    assert_int_equal(shape.hparams.n_kv_heads, 2);
+    shape = shape_of("hidden=96,heads=3");
+    assert_int_equal(shape.hparams.n_kv_heads, 3);
+    for (uint32_t i = 0; make_random_presets[i] != NULL; i++)
+        (void)shape_of(make_random_presets[i]);
+}
+
+static void test_impossible_shapes_are_refused_with_their_reason(void **state)
+{
+    (void)state;
+    const struct {
+        const char *text, *reason;
+    } cases[] = {
+        {"huge", "'huge'"},
+        {"layrs=3", "'layrs'"},
+        {"layers=0", "layers"},
+        {"layers=x", "layers"},
+        {"layers=", "layers"},
+        {"", "''"},
+        {"tiny,tiny-96", "tiny-96"},
+        {"heads=8,kv-heads=3", "kv-heads=3"},
+        {"hidden=100,heads=8,kv-heads=8", "hidden=100"},
+        {"head-dim=33", "33"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct make_random_shape shape;
+        struct error error;
+        assert_int_equal(make_random_shape(&shape, cases[i].text, &error), STATUS_INVALID);
+        if (strstr(error.text, cases[i].reason) == NULL)
+            fail_msg("'%s': %s", cases[i].text, error.text);
+    }
+}
+
+static struct gguf *make(const char *name, const char *shape_text, enum gguf_type type,
+                         uint64_t seed, bool tied, const struct gguf *tokenizer)
+{
+    char path[FILE_PATH_BYTES + 32];
+    const struct make_random_shape shape = shape_of(shape_text);
+    const struct make_random_options options = {
+        .shape = &shape, .type = type, .seed = seed, .tied = tied, .tokenizer = tokenizer};
+    struct gguf *gguf = NULL;
+    struct error error;
+    assert_int_equal(make_random(path_of(name, path), &options, &error), STATUS_OK);
+    assert_int_equal(gguf_open(&gguf, path, &error), STATUS_OK);
+    return gguf;
+}
+
+static void test_every_shape_and_type_is_a_model(void **state)
+{
+    (void)state;
+    const enum gguf_type types[] = {GGUF_TYPE_F32, GGUF_TYPE_F16, GGUF_TYPE_Q8_0};
+    for (size_t i = 0; i < 3; i++)
+        for (uint32_t preset = 0; preset < 3; preset++)
+            for (int tied = 0; tied < 2; tied++) {
+                const struct make_random_shape shape = shape_of(make_random_presets[preset]);
+                struct gguf *gguf =
+                    make("m", make_random_presets[preset], types[i], 1, tied != 0, NULL);
+                struct hparams hparams;
+                struct tokenizer *tokenizer = NULL;
+                struct error error = {0};
+                assert_int_equal(hparams_read(&hparams, gguf, &error), STATUS_OK);
+                assert_int_equal(weights_check(gguf, &hparams, &error), STATUS_OK);
+                assert_int_equal(tokenizer_open(&tokenizer, gguf, &error), STATUS_OK);
+                assert_int_equal(hparams.n_layers, shape.hparams.n_layers);
+                assert_int_equal(hparams.head_dim, shape.hparams.head_dim);
+                assert_int_equal(hparams.tied, tied);
+                assert_int_equal(weights_find(gguf, 0, WEIGHTS_FFN_UP)->type, types[i]);
+                assert_true(tokenizer_is_end_of_generation(tokenizer, tokenizer_eos(tokenizer)));
+                tokenizer_close(tokenizer);
+                gguf_close(gguf);
+            }
+}
+
+static void test_weights_keep_values_near_one(void **state)
+{
+    (void)state;
+    struct gguf *gguf = make("m", "tiny", GGUF_TYPE_F32, 1, false, NULL);
+    const struct gguf_tensor *tensor = weights_find(gguf, 2, WEIGHTS_ATTN_K);
+    const float *values = tensor->data;
+    const uint64_t n = tensor->dims[0] * tensor->dims[1];
+    double sum = 0, square = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        sum += (double)values[i];
+        square += (double)values[i] * (double)values[i];
+    }
+    /* 16,384 draws: mean within 4 deviations, variance within 5% */
+    assert_true(fabs(sum / (double)n) < 4 / sqrt((double)n * 256));
+    assert_true(fabs(square / (double)n * 256 - 1) < 0.05);
+    gguf_close(gguf);
+}
+
+static void test_a_seed_means_one_file(void **state)
+{
+    (void)state;
+    uint8_t prints[3][GGUF_FINGERPRINT_BYTES];
+    const uint64_t seeds[] = {7, 7, 8};
+    for (int i = 0; i < 3; i++) {
+        struct gguf *gguf = make("m", "tiny,layers=1", GGUF_TYPE_Q8_0, seeds[i], false, NULL);
+        gguf_fingerprint(gguf, prints[i]);
+        gguf_close(gguf);
+    }
+    assert_memory_equal(prints[0], prints[1], GGUF_FINGERPRINT_BYTES);
+    assert_memory_not_equal(prints[0], prints[2], GGUF_FINGERPRINT_BYTES);
+}
+
+static void test_the_vocabulary_of_another_file_is_taken(void **state)
+{
+    (void)state;
+    struct gguf *source = make("source", "tiny,layers=1,vocab=300", GGUF_TYPE_F32, 1, false, NULL);
+    struct gguf *gguf = make("m", "tiny,layers=1", GGUF_TYPE_F32, 1, false, source);
+    struct hparams hparams;
+    struct tokenizer *tokenizer = NULL;
+    struct error error;
+    assert_int_equal(hparams_read(&hparams, gguf, &error), STATUS_OK);
+    assert_int_equal(hparams.vocab, 300);
+    assert_int_equal(tokenizer_open(&tokenizer, gguf, &error), STATUS_OK);
+    assert_int_equal(tokenizer_vocab(tokenizer), 300);
+    tokenizer_close(tokenizer);
+    gguf_close(gguf);
+
+    char path[FILE_PATH_BYTES + 32];
+    const struct make_random_shape shape = shape_of("tiny,vocab=299");
+    const struct make_random_options options = {.shape = &shape, .tokenizer = source};
+    assert_int_equal(make_random(path_of("small", path), &options, &error), STATUS_INVALID);
+    assert_non_null(strstr(error.text, "299"));
+    gguf_close(source);
+}
+
+static void test_what_a_type_cannot_hold_leaves_no_file(void **state)
+{
+    (void)state;
+    char path[FILE_PATH_BYTES + 32], *data;
+    size_t size;
+    struct error error;
+    const struct make_random_shape shape = shape_of("tiny,ffn=100");
+    const struct make_random_options options = {.shape = &shape, .type = GGUF_TYPE_Q8_0};
+    assert_int_equal(make_random(path_of("none", path), &options, &error), STATUS_INVALID);
+    assert_non_null(strstr(error.text, "ffn_down"));
+    assert_int_equal(file_read(path, 1 << 20, &data, &size, &error), STATUS_NOT_FOUND);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_shapes_are_presets_with_changes),
+        cmocka_unit_test(test_impossible_shapes_are_refused_with_their_reason),
+        cmocka_unit_test(test_every_shape_and_type_is_a_model),
+        cmocka_unit_test(test_weights_keep_values_near_one),
+        cmocka_unit_test(test_a_seed_means_one_file),
+        cmocka_unit_test(test_the_vocabulary_of_another_file_is_taken),
+        cmocka_unit_test(test_what_a_type_cannot_hold_leaves_no_file),
+    };
+    return cmocka_run_group_tests(tests, make_directory, remove_directory);
+}
