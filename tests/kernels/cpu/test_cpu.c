@@ -1,0 +1,191 @@
+/* test_cpu.c - normalisation, rotation, SwiGLU and sums against long double, and the same bits by
+ * every table and for any number of lanes. */
+#include "tests/kernels/cpu/each_table.h"
+
+#include <math.h>
+
+#define UNIT 0x1p-24L
+
+static void fill(float *x, size_t n, float scale, uint64_t seed)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = scale * random_float(&seed);
+}
+
+/* What differs from `want` by more than `relative` times |want|. */
+static void check_near(const char *what, float got, long double want, long double tolerance)
+{
+    if (!(fabsl((long double)got - want) <= tolerance))
+        fail_msg("%s: %.9g, not %.12Lg +- %.2Lg", what, (double)got, want, tolerance);
+}
+
+static void test_rms_norm(void **state)
+{
+    const struct kernels *k = each_table_usable(state);
+    static const uint32_t sizes[] = {1, 5, 16, 17, 288, 1000, 4096};
+    enum { ROWS = 5, MAX = 4096 };
+    struct lent_device d = device_lend(k, 2, ROWS, MAX);
+    float *x = malloc(sizeof(float) * ROWS * MAX), *y = malloc(sizeof(float) * ROWS * MAX),
+          weight[MAX];
+    fill(weight, MAX, 2.0f, 1);
+    for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++)
+        for (int size = -60; size <= 60; size += 30) { /* 2^60: its square is beyond f32 */
+            const uint32_t n = sizes[s];
+            const float epsilon = 1e-5f;
+            fill(x, (size_t)ROWS * n, ldexpf(1.0f, size), s);
+            memset(x + n, 0, n * sizeof(*x)); /* a row of zeros is defined */
+            k->rms_norm(d.device, y, x, weight, ROWS, n, epsilon);
+            for (uint32_t row = 0; row < ROWS; row++) {
+                long double sum = 0.0L;
+                for (uint32_t i = 0; i < n; i++)
+                    sum += (long double)x[row * n + i] * (long double)x[row * n + i];
+                const long double scale = 1.0L / sqrtl(sum / n + (long double)epsilon);
+                for (uint32_t i = 0; i < n; i++) {
+                    const long double want =
+                        (long double)x[row * n + i] * scale * (long double)weight[i];
+                    /* three roundings in f32: the scale and two products */
+                    check_near("rms_norm", y[row * n + i], want,
+                               3.01L * UNIT * fabsl(want) + 0x1p-149L);
+                }
+            }
+            k->rms_norm(d.device, x, x, weight, ROWS, n, epsilon);
+            assert_memory_equal(x, y, sizeof(*x) * ROWS * n); /* in place */
+        }
+    free(x);
+    free(y);
+    device_return(&d);
+}
+
+static void check_rotation(const struct lent_device *d, const struct rope *rope, uint32_t head_dim,
+                           const uint32_t *positions, uint32_t n_rows, uint32_t n_heads)
+{
+    const size_t n = (size_t)n_rows * n_heads * head_dim;
+    float *x = malloc(n * sizeof(*x)), *y = malloc(n * sizeof(*y));
+    fill(x, n, 1.0f, head_dim + n_rows);
+    memcpy(y, x, n * sizeof(*x));
+    d->kernels->rotate(d->device, y, positions, n_rows, n_heads, head_dim, rope);
+    for (size_t head = 0; head < (size_t)n_rows * n_heads; head++) {
+        const float *in = x + head * head_dim, *out = y + head * head_dim;
+        for (uint32_t i = 0; i < rope->n_dims / 2; i++) {
+            const uint32_t a = rope->neox ? i : 2 * i,
+                           b = rope->neox ? i + rope->n_dims / 2 : a + 1;
+            /* the angle is a product in double, by definition */
+            const double angle = (double)positions[head / n_heads] * rope->frequency[i];
+            const long double c = cosl((long double)angle) * (long double)rope->magnitude,
+                              s = sinl((long double)angle) * (long double)rope->magnitude;
+            const long double ia = (long double)in[a], ib = (long double)in[b];
+            /* cos and sin rounded, one product rounded, and the final fma */
+            const long double tolerance =
+                3.1L * UNIT * (long double)rope->magnitude * (fabsl(ia) + fabsl(ib));
+            check_near("rotate", out[a], ia * c - ib * s, tolerance);
+            check_near("rotate", out[b], ia * s + ib * c, tolerance);
+        }
+        assert_memory_equal(in + rope->n_dims, out + rope->n_dims,
+                            (head_dim - rope->n_dims) * sizeof(*in)); /* the rest passes */
+    }
+    free(x);
+    free(y);
+}
+
+static void test_rotate(void **state)
+{
+    const struct kernels *k = each_table_usable(state);
+    enum { ROWS = 6 };
+    static const uint32_t positions[ROWS] = {0, 1, 4097, 131071, 1048575, 7};
+    static const uint32_t dims[][2] = {{32, 32},   {64, 64},   {96, 96},
+                                       {128, 128}, {256, 256}, {80, 20}};
+    struct lent_device d = device_lend(k, 2, ROWS, 64);
+    double frequency[128];
+    for (size_t s = 0; s < sizeof(dims) / sizeof(dims[0]); s++)
+        for (int neox = 0; neox < 2; neox++) {
+            const uint32_t n_dims = dims[s][1];
+            for (uint32_t i = 0; i < n_dims / 2; i++)
+                frequency[i] = pow(500000.0, -2.0 * i / n_dims);
+            const struct rope rope = {n_dims, neox != 0, frequency, neox ? 1.0f : 1.25f};
+            check_rotation(&d, &rope, dims[s][0], positions, ROWS, 3);
+            check_rotation(&d, &rope, dims[s][0], positions + 3, 1, 40);
+        }
+    device_return(&d);
+}
+
+static void test_swiglu_and_add(void **state)
+{
+    const struct kernels *k = each_table_usable(state);
+    enum { N = 100003 };
+    struct lent_device d = device_lend(k, 2, 1, 64);
+    float *gate = malloc(sizeof(float) * N), *up = malloc(sizeof(float) * N),
+          *y = malloc(sizeof(float) * N);
+    fill(gate, N, 30.0f, 1);
+    fill(up, N, 3.0f, 2);
+    const float edges[] = {0.0f, -0.0f, 88.0f, -88.0f, -104.0f, -200.0f, -1e30f, 1e30f};
+    memcpy(gate, edges, sizeof(edges));
+    memcpy(gate + N - 8, edges, sizeof(edges)); /* where no vector is full */
+    memcpy(y, gate, sizeof(float) * N);
+    k->swiglu(d.device, y, up, N);
+    for (size_t i = 0; i < N; i++) {
+        const long double g = (long double)gate[i],
+                          want = g / (1.0L + expl(-g)) * (long double)up[i];
+        /* exp within 1e-7 (1.7 units), then an addition, a division, a product; where exp(-g)
+         * overflows f32 the result is 0 instead of under 1e-35 */
+        check_near("swiglu", y[i], want, 5.0L * UNIT * fabsl(want) + 1e-35L);
+    }
+    memcpy(y, gate, sizeof(float) * N);
+    k->add(d.device, y, up, N);
+    for (size_t i = 0; i < N; i++)
+        assert_true(y[i] == gate[i] + up[i]);
+    k->add(d.device, y, up, 0);
+    k->swiglu(d.device, y, up, 0);
+    free(gate);
+    free(up);
+    free(y);
+    device_return(&d);
+}
+
+enum { ROWS = 9, COLUMNS = 9 * 416, VALUES = ROWS * COLUMNS };
+
+/* Everything elementwise, one after the other, on the same numbers. */
+static float *chain(const struct kernels *k, uint32_t lanes)
+{
+    static const uint32_t positions[ROWS] = {5, 70000, 0, 1, 2, 3, 999999, 12, 31};
+    struct lent_device d = device_lend(k, lanes, ROWS, COLUMNS);
+    float *x = malloc(sizeof(float) * VALUES), *y = malloc(sizeof(float) * VALUES), weight[COLUMNS];
+    double frequency[52];
+    for (uint32_t i = 0; i < 52; i++)
+        frequency[i] = pow(10000.0, -2.0 * i / 104);
+    struct rope rope = {104, false, frequency, 1.0f};
+    fill(x, VALUES, 100.0f, 3);
+    fill(y, VALUES, 1.0f, 4);
+    fill(weight, COLUMNS, 1.0f, 5);
+    k->swiglu(d.device, x, y, VALUES);
+    k->add(d.device, x, y, VALUES);
+    k->rms_norm(d.device, x, x, weight, ROWS, COLUMNS, 1e-6f);
+    k->rotate(d.device, x, positions, ROWS, COLUMNS / 104, 104, &rope);
+    rope.neox = true;
+    k->rotate(d.device, x, positions, ROWS, COLUMNS / 416, 416, &rope);
+    free(y);
+    device_return(&d);
+    return x;
+}
+
+static void test_same_bits_for_any_table_and_lanes(void **state)
+{
+    const struct kernels *k = each_table_usable(state);
+    float *want = chain(&kernels_cpu_scalar, 1);
+    for (uint32_t lanes = 1; lanes <= 3; lanes++) {
+        float *got = chain(k, lanes);
+        assert_memory_equal(got, want, sizeof(float) * VALUES);
+        free(got);
+    }
+    free(want);
+}
+
+int main(void)
+{
+    const struct each_table_test tests[] = {
+        {"rms_norm", test_rms_norm},
+        {"rotate", test_rotate},
+        {"swiglu_and_add", test_swiglu_and_add},
+        {"same_bits_for_any_table_and_lanes", test_same_bits_for_any_table_and_lanes},
+    };
+    return each_table_run(tests, sizeof(tests) / sizeof(tests[0]));
+}

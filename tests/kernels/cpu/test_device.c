@@ -1,0 +1,152 @@
+/* test_device.c - weights come in whole or are refused, embeddings come out as they went in. */
+#include "tests/kernels/cpu/each_table.h"
+
+#include <math.h>
+
+static const enum weight_type types[] = {WEIGHT_F32, WEIGHT_F16, WEIGHT_Q8_0};
+
+static void test_bad_cuts_are_refused(void **state)
+{
+    const struct kernels *k = each_table_usable(state);
+    static const struct {
+        enum weight_type type;
+        uint32_t source_columns, row_begin, row_end, column_begin, column_end;
+    } bad[] = {
+        {WEIGHT_Q8_0, 64, 0, 1, 16, 64},        {WEIGHT_Q8_0, 64, 0, 1, 0, 48},
+        {WEIGHT_Q8_0, 48, 0, 1, 0, 32},         {WEIGHT_Q8_0, 64, 0, 1, 0, 96},
+        {WEIGHT_F32, 64, 0, 1, 0, 65},          {WEIGHT_F32, 64, 1, 1, 0, 64},
+        {WEIGHT_F32, 64, 2, 1, 0, 64},          {WEIGHT_F16, 64, 0, 1, 32, 32},
+        {(enum weight_type)2, 64, 0, 1, 0, 64},
+    };
+    struct lent_device d = device_lend(k, 1, 1, 64);
+    uint8_t source[256] = {0};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct matrix m = {.n_rows = 12345};
+        struct error error = {STATUS_OK, ""};
+        assert_int_equal(k->matrix_create(d.device, &m, bad[i].type, source, bad[i].source_columns,
+                                          bad[i].row_begin, bad[i].row_end, bad[i].column_begin,
+                                          bad[i].column_end, &error),
+                         STATUS_INVALID);
+        assert_int_equal(error.status, STATUS_INVALID);
+        assert_true(error.text[0] != '\0' && m.n_rows == 12345); /* untouched */
+    }
+    struct error error;
+    assert_int_equal(k->workspace_reserve(d.device, 0, 0, &error), STATUS_OK); /* still enough */
+    assert_int_equal(k->workspace_reserve(d.device, UINT32_MAX, UINT32_MAX, &error),
+                     STATUS_NO_MEMORY);
+    const float x[64] = {1.0f};
+    k->prepare(d.device, x, 1, 64, 1u << WEIGHT_F32); /* the old workspace is still there */
+    k->close(d.device);
+    struct device *fresh;
+    assert_int_equal(k->open(&fresh, d.pool, NULL), STATUS_OK);
+    assert_int_equal(k->workspace_reserve(fresh, 0, 64, &error), STATUS_INVALID);
+    k->close(fresh);
+    k->close(NULL);
+    thread_pool_destroy(d.pool);
+}
+
+static void test_a_vector_is_a_plain_array(void **state)
+{
+    const struct kernels *k = each_table_usable(state);
+    struct lent_device d = device_lend(k, 1, 1, 64);
+    float source[3][100];
+    for (int i = 0; i < 300; i++)
+        source[i / 100][i % 100] = (float)i;
+    struct matrix m;
+    assert_int_equal(k->matrix_create(d.device, &m, WEIGHT_F32, source, 100, 1, 2, 20, 100, NULL),
+                     STATUS_OK);
+    assert_int_equal(m.n_columns, 80);
+    assert_int_equal(m.bytes, 320);
+    assert_memory_equal(m.data, &source[1][20], 320);
+    k->matrix_destroy(d.device, &m);
+    assert_null(m.data);
+    device_return(&d);
+}
+
+/* A vocabulary split over ranks: the parts add up to the whole table's row. */
+static void test_embeddings_of_a_split_vocabulary(void **state)
+{
+    const struct kernels *k = each_table_usable(state);
+    enum { VOCABULARY = 83, COLUMNS = 288, TOKENS = 90 };
+    static const uint32_t cuts[] = {0, 1, 30, 64, VOCABULARY}; /* the first rank has one row */
+    struct lent_device d = device_lend(k, 3, 1, 64);
+    int32_t tokens[TOKENS];
+    float *out = malloc(sizeof(float) * TOKENS * COLUMNS),
+          *sum = malloc(sizeof(float) * TOKENS * COLUMNS), row[COLUMNS];
+    for (int i = 0; i < TOKENS; i++)
+        tokens[i] = i * 37 % VOCABULARY;
+    tokens[88] = -1, tokens[89] = INT32_MAX; /* in no part */
+    for (size_t t = 0; t < 3; t++) {
+        const size_t row_bytes = weight_row_bytes(types[t], COLUMNS);
+        uint8_t *source = malloc(row_bytes * VOCABULARY);
+        uint64_t seed = t;
+        for (size_t r = 0; r < VOCABULARY; r++) {
+            for (int i = 0; i < COLUMNS; i++)
+                row[i] = random_float(&seed);
+            weight_quantize(types[t], source + r * row_bytes, row, COLUMNS);
+        }
+        memset(sum, 0, sizeof(float) * TOKENS * COLUMNS);
+        for (size_t c = 0; c < 4; c++) {
+            struct matrix m;
+            assert_int_equal(k->matrix_create(d.device, &m, types[t], source, COLUMNS, cuts[c],
+                                              cuts[c + 1], 0, COLUMNS, NULL),
+                             STATUS_OK);
+            memset(out, 0xff, sizeof(float) * TOKENS * COLUMNS);
+            k->embed(d.device, out, &m, tokens, TOKENS, (int32_t)cuts[c]);
+            k->add(d.device, sum, out, TOKENS * COLUMNS);
+            k->matrix_destroy(d.device, &m);
+        }
+        for (int i = 0; i < TOKENS; i++) {
+            if (i < 88)
+                weight_dequantize(types[t], row, source + (size_t)tokens[i] * row_bytes, COLUMNS);
+            else
+                memset(row, 0, sizeof(row));
+            for (int j = 0; j < COLUMNS; j++)
+                assert_true(sum[i * COLUMNS + j] == row[j]);
+        }
+        free(source);
+    }
+    free(out);
+    free(sum);
+    device_return(&d);
+}
+
+/* Large enough for huge pages and a wide vocabulary; the last row is where it belongs. */
+static void test_a_vocabulary_of_256k_rows(void **state)
+{
+    const struct kernels *k = each_table_usable(state);
+    enum { VOCABULARY = 262147, COLUMNS = 32 };
+    struct lent_device d = device_lend(k, 2, 1, COLUMNS);
+    uint16_t *source = calloc(VOCABULARY, COLUMNS * sizeof(*source));
+    for (int r = 0; r < VOCABULARY; r++)
+        source[(size_t)r * COLUMNS + 3] = half_from_float((float)(r % 2048));
+    struct matrix m;
+    assert_int_equal(k->matrix_create(d.device, &m, WEIGHT_F16, source, COLUMNS, 0, VOCABULARY, 0,
+                                      COLUMNS, NULL),
+                     STATUS_OK);
+    assert_true(m.bytes < (size_t)VOCABULARY * COLUMNS * 2 + 16 * COLUMNS * 2);
+    const int32_t tokens[2] = {VOCABULARY - 1, 131071};
+    float out[2][COLUMNS], x[COLUMNS] = {0}, *y = malloc(sizeof(float) * VOCABULARY);
+    k->embed(d.device, out[0], &m, tokens, 2, 0);
+    assert_true(out[0][3] == (VOCABULARY - 1) % 2048 && out[1][3] == 131071 % 2048);
+    x[3] = 1.0f;
+    k->prepare(d.device, x, 1, COLUMNS, 1u << WEIGHT_F16);
+    k->matmul(d.device, y, VOCABULARY, &m);
+    for (int r = 0; r < VOCABULARY; r++)
+        assert_true(y[r] == (float)(r % 2048));
+    k->matrix_destroy(d.device, &m);
+    free(source);
+    free(y);
+    device_return(&d);
+}
+
+int main(void)
+{
+    const struct each_table_test tests[] = {
+        {"bad_cuts_are_refused", test_bad_cuts_are_refused},
+        {"a_vector_is_a_plain_array", test_a_vector_is_a_plain_array},
+        {"embeddings_of_a_split_vocabulary", test_embeddings_of_a_split_vocabulary},
+        {"a_vocabulary_of_256k_rows", test_a_vocabulary_of_256k_rows},
+    };
+    return each_table_run(tests, sizeof(tests) / sizeof(tests[0]));
+}

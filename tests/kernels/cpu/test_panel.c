@@ -1,0 +1,62 @@
+/* test_panel.c - what goes into a panel comes out again, from any alignment, and nothing else. */
+#include "kernels/cpu/panel.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void test_rows_come_out_as_they_went_in(void **state)
+{
+    (void)state;
+    static const enum weight_type types[] = {WEIGHT_F32, WEIGHT_F16, WEIGHT_Q8_0};
+    enum { COLUMNS = 96 };
+    float want[COLUMNS], got[COLUMNS];
+    for (size_t t = 0; t < 3; t++)
+        for (uint32_t n_rows = 1; n_rows <= PANEL_ROWS; n_rows++) {
+            const size_t row_bytes = weight_row_bytes(types[t], COLUMNS),
+                         bytes = panel_bytes(types[t], COLUMNS);
+            uint8_t *file = malloc(row_bytes * n_rows + 1), *source = file + 1; /* odd */
+            uint8_t *panel = aligned_alloc(PANEL_LINE_BYTES, bytes);
+            for (size_t i = 0; i < row_bytes * n_rows; i++)
+                source[i] = (uint8_t)(i * 7 % 113); /* no NaN */
+            memset(panel, 0xff, bytes);
+            panel_pack(panel, types[t], source, row_bytes, n_rows, COLUMNS);
+            for (uint32_t row = 0; row < PANEL_ROWS; row++) {
+                memset(want, 0, sizeof(want));
+                if (row < n_rows)
+                    weight_dequantize(types[t], want, source + row * row_bytes, COLUMNS);
+                panel_unpack_row(got, types[t], panel, row, COLUMNS);
+                assert_memory_equal(got, want, sizeof(want));
+            }
+            free(file);
+            free(panel);
+        }
+}
+
+static void test_sizes(void **state)
+{
+    (void)state;
+    assert_int_equal(panel_count(1), 1);
+    assert_int_equal(panel_count(16), 1);
+    assert_int_equal(panel_count(17), 2);
+    assert_int_equal(panel_count(UINT32_MAX), 1u << 28);
+    assert_int_equal(panel_bytes(WEIGHT_F32, 1), 64);
+    assert_int_equal(panel_bytes(WEIGHT_F16, 3), 128); /* 96, to a cache line */
+    assert_int_equal(panel_bytes(WEIGHT_Q8_0, 32), 576);
+    assert_int_equal(panel_bytes(WEIGHT_Q8_0, 64), 1088);
+    assert_true(panel_bytes(WEIGHT_F32, UINT32_MAX) == (size_t)UINT32_MAX * 64);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rows_come_out_as_they_went_in),
+        cmocka_unit_test(test_sizes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
