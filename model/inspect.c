@@ -1,0 +1,323 @@
+/* inspect.c - one report struct is filled, then printed twice over: as text or as JSON.
+ *
+ * Names come from the file: nothing of them reaches the terminal or the JSON unescaped. */
+#include "model/inspect.h"
+#include "model/hparams.h"
+#include "model/tokenizer.h"
+#include "model/utf8.h"
+#include "model/weights.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct report {
+    const struct gguf *gguf;
+    struct gguf_string architecture, name; /* data NULL: not in the file */
+    bool has_hparams;
+    struct hparams hparams;
+    bool supported;       /* hyper-parameters and weights */
+    struct error why_not; /* the reason when not */
+    bool has_tokenizer;
+    struct gguf_string tokenizer_model, tokenizer_pre;
+    uint64_t n_tokens;
+    bool tokenizer_supported;
+    struct error tokenizer_why_not;
+    uint64_t parameters;
+    uint64_t type_tensors[GGUF_TYPE_COUNT], type_bytes[GGUF_TYPE_COUNT];
+    uint8_t fingerprint[GGUF_FINGERPRINT_BYTES];
+};
+
+static struct gguf_string string_key(const struct gguf *gguf, const char *name)
+{
+    struct gguf_string value = {NULL, 0};
+    (void)gguf_get_string(gguf, name, &value, NULL); /* absent or another type: nothing to show */
+    return value;
+}
+
+static void examine_model(struct report *r)
+{
+    enum status status = hparams_read(&r->hparams, r->gguf, &r->why_not);
+    r->has_hparams = status == STATUS_OK;
+    if (r->has_hparams && gguf_tensor_count(r->gguf) == 0)
+        status = error_set(&r->why_not, STATUS_INVALID, "%s: no tensors: a vocabulary alone",
+                           gguf_path(r->gguf));
+    else if (r->has_hparams)
+        status = weights_check(r->gguf, &r->hparams, &r->why_not);
+    r->supported = status == STATUS_OK;
+}
+
+static enum status examine(struct report *r, const struct gguf *gguf, struct error *error)
+{
+    *r = (struct report){.gguf = gguf};
+    r->architecture = string_key(gguf, "general.architecture");
+    r->name = string_key(gguf, "general.name");
+    examine_model(r);
+    const struct gguf_key *tokens = gguf_key_find(gguf, "tokenizer.ggml.tokens");
+    r->tokenizer_model = string_key(gguf, "tokenizer.ggml.model");
+    r->tokenizer_pre = string_key(gguf, "tokenizer.ggml.pre");
+    r->has_tokenizer = r->tokenizer_model.data != NULL || tokens != NULL;
+    if (r->has_tokenizer) {
+        struct tokenizer *tokenizer = NULL;
+        const enum status status = tokenizer_open(&tokenizer, gguf, &r->tokenizer_why_not);
+        if (status == STATUS_NO_MEMORY)
+            return error_set(error, status, "%s", r->tokenizer_why_not.text);
+        r->n_tokens = tokens != NULL && tokens->type == GGUF_VALUE_ARRAY ? tokens->n : 0;
+        r->tokenizer_supported = status == STATUS_OK;
+        tokenizer_close(tokenizer);
+    }
+    for (size_t i = 0; i < gguf_tensor_count(gguf); i++) {
+        const struct gguf_tensor *tensor = gguf_tensor_at(gguf, i);
+        uint64_t elements = 1; /* their bytes lie in the file, so this cannot overflow */
+        for (uint32_t k = 0; k < tensor->n_dims; k++)
+            elements *= tensor->dims[k];
+        r->parameters += elements;
+        r->type_tensors[tensor->type]++;
+        r->type_bytes[tensor->type] += tensor->n_bytes;
+    }
+    gguf_fingerprint(gguf, r->fingerprint);
+    return STATUS_OK;
+}
+
+/* ---- text --------------------------------------------------------------------------------------
+ */
+
+/* Control characters, DEL, C1 and bytes that are not UTF-8 as \xNN: a terminal obeys some of them.
+ */
+static void print_safe(FILE *stream, struct gguf_string text)
+{
+    for (size_t at = 0; at < text.n_bytes;) {
+        const size_t n = utf8_char_bytes(text.data + at, text.n_bytes - at);
+        const uint32_t code_point = n == 0 ? 0 : utf8_decode(text.data + at, n);
+        if (code_point < 0x20 || (code_point >= 0x7f && code_point < 0xa0)) {
+            for (size_t i = 0; i < (n == 0 ? 1 : n); i++)
+                fprintf(stream, "\\x%02x", (unsigned char)text.data[at + i]);
+        } else {
+            fwrite(text.data + at, 1, n, stream);
+        }
+        at += n == 0 ? 1 : n;
+    }
+}
+
+static struct gguf_string as_string(const char *text)
+{
+    return (struct gguf_string){text, strlen(text)};
+}
+
+static void print_line(FILE *stream, const char *label, struct gguf_string value)
+{
+    fprintf(stream, "%-24s ", label);
+    if (value.data == NULL)
+        fputs("(not said)", stream);
+    else
+        print_safe(stream, value);
+    fputc('\n', stream);
+}
+
+static void print_size(FILE *stream, uint64_t bytes)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double value = (double)bytes;
+    unsigned unit = 0;
+    for (; value >= 1024 && unit < 4; unit++)
+        value /= 1024;
+    fprintf(stream, unit == 0 ? "%.0f %s" : "%.2f %s", value, units[unit]);
+}
+
+static void print_hparams(FILE *stream, const struct hparams *h, bool tied)
+{
+    fprintf(stream, "%-24s %u\n", "layers", h->n_layers);
+    fprintf(stream, "%-24s %u\n", "hidden", h->hidden);
+    fprintf(stream, "%-24s %u query, %u KV, of %u\n", "heads", h->n_heads, h->n_kv_heads,
+            h->head_dim);
+    fprintf(stream, "%-24s %u\n", "feed-forward", h->ffn);
+    fprintf(stream, "%-24s %u%s\n", "vocabulary", h->vocab,
+            tied ? ", output tied to the embedding" : "");
+    fprintf(stream, "%-24s %u\n", "trained context", h->context_train);
+    fprintf(stream, "%-24s %u dims, base %g", "rope", h->rope_dims, h->rope_base);
+    if (h->rope_linear != 1)
+        fprintf(stream, ", linear scaling %g", h->rope_linear);
+    fprintf(stream, "%s\n", h->rope_factors ? ", frequency factors" : "");
+    fprintf(stream, "%-24s %g\n", "rms epsilon", (double)h->rms_eps);
+    fprintf(stream, "%-24s %llu bytes in f16, %llu in f32\n", "KV cache per token",
+            (unsigned long long)hparams_kv_bytes_per_token(h, 2),
+            (unsigned long long)hparams_kv_bytes_per_token(h, 4));
+}
+
+static void print_text(FILE *stream, const struct report *r)
+{
+    print_line(stream, "file", as_string(gguf_path(r->gguf)));
+    fprintf(stream, "%-24s GGUF %u, ", "format", gguf_version(r->gguf));
+    print_size(stream, gguf_file_bytes(r->gguf));
+    fprintf(stream, " (%llu bytes), %zu keys, %zu tensors\n",
+            (unsigned long long)gguf_file_bytes(r->gguf), gguf_key_count(r->gguf),
+            gguf_tensor_count(r->gguf));
+    fprintf(stream, "%-24s ", "fingerprint");
+    for (size_t i = 0; i < sizeof(r->fingerprint); i++)
+        fprintf(stream, "%02x", r->fingerprint[i]);
+    fputc('\n', stream);
+    print_line(stream, "architecture", r->architecture);
+    print_line(stream, "name", r->name);
+    if (r->supported)
+        print_line(stream, "supported", as_string("yes"));
+    else {
+        fprintf(stream, "%-24s no: ", "supported");
+        print_safe(stream, as_string(r->why_not.text));
+        fputc('\n', stream);
+    }
+    if (r->has_hparams)
+        print_hparams(stream, &r->hparams, r->hparams.tied && gguf_tensor_count(r->gguf) > 0);
+    if (r->has_tokenizer) {
+        print_line(stream, "tokenizer", r->tokenizer_model);
+        print_line(stream, "pre-tokenizer", r->tokenizer_pre);
+        fprintf(stream, "%-24s %llu\n", "tokens", (unsigned long long)r->n_tokens);
+        fprintf(stream, "%-24s %s", "tokenizer supported", r->tokenizer_supported ? "yes" : "no: ");
+        print_safe(stream, as_string(r->tokenizer_why_not.text));
+        fputc('\n', stream);
+    } else {
+        print_line(stream, "tokenizer", as_string("none in the file"));
+    }
+    fprintf(stream, "%-24s %llu\n", "parameters", (unsigned long long)r->parameters);
+    for (int type = 0; type < GGUF_TYPE_COUNT; type++) {
+        if (r->type_tensors[type] == 0)
+            continue;
+        fprintf(stream, "  %-22s %llu tensors, ", gguf_type_traits((enum gguf_type)type)->name,
+                (unsigned long long)r->type_tensors[type]);
+        print_size(stream, r->type_bytes[type]);
+        fputc('\n', stream);
+    }
+    if (gguf_tensor_count(r->gguf) > 0)
+        fprintf(stream, "\n%-40s %-10s %14s  shape\n", "tensor", "type", "bytes");
+    for (size_t i = 0; i < gguf_tensor_count(r->gguf); i++) {
+        const struct gguf_tensor *tensor = gguf_tensor_at(r->gguf, i);
+        print_safe(stream, as_string(tensor->name));
+        const size_t n = strlen(tensor->name);
+        fprintf(stream, "%*s %-10s %14llu  [", n < 40 ? (int)(40 - n) : 0, "",
+                gguf_type_traits(tensor->type)->name, (unsigned long long)tensor->n_bytes);
+        for (uint32_t k = 0; k < tensor->n_dims; k++)
+            fprintf(stream, "%s%llu", k == 0 ? "" : ", ", (unsigned long long)tensor->dims[k]);
+        fputs("]\n", stream);
+    }
+}
+
+/* ---- JSON --------------------------------------------------------------------------------------
+ */
+
+static void json_string(FILE *stream, struct gguf_string text)
+{
+    if (text.data == NULL) {
+        fputs("null", stream);
+        return;
+    }
+    fputc('"', stream);
+    for (size_t at = 0; at < text.n_bytes;) {
+        bool cut_off;
+        const size_t n = utf8_char_bytes(text.data + at, text.n_bytes - at);
+        const unsigned char c = (unsigned char)text.data[at];
+        if (n == 0) {
+            fputs("\\ufffd", stream);
+            at += utf8_broken_bytes(text.data + at, text.n_bytes - at, &cut_off);
+            continue;
+        }
+        if (c == '"' || c == '\\')
+            fprintf(stream, "\\%c", c);
+        else if (c < 0x20 || c == 0x7f)
+            fprintf(stream, "\\u%04x", c);
+        else
+            fwrite(text.data + at, 1, n, stream);
+        at += n;
+    }
+    fputc('"', stream);
+}
+
+static void json_field(FILE *stream, const char *name, struct gguf_string value)
+{
+    fprintf(stream, ",\"%s\":", name);
+    json_string(stream, value);
+}
+
+/* JSON knows no infinity; hparams are finite, so %.17g is a JSON number. */
+static void json_hparams(FILE *stream, const struct hparams *h)
+{
+    fprintf(
+        stream,
+        ",\"hparams\":{\"layers\":%u,\"hidden\":%u,\"heads\":%u,\"kv_heads\":%u,\"head_dim\":%u,"
+        "\"ffn\":%u,\"vocab\":%u,\"context_train\":%u,\"rope_dims\":%u,\"rope_base\":%.17g,"
+        "\"rope_linear\":%.17g,\"rope_factors\":%s,\"rms_eps\":%.9g,\"tied\":%s}",
+        h->n_layers, h->hidden, h->n_heads, h->n_kv_heads, h->head_dim, h->ffn, h->vocab,
+        h->context_train, h->rope_dims, h->rope_base, h->rope_linear,
+        h->rope_factors ? "true" : "false", (double)h->rms_eps, h->tied ? "true" : "false");
+    fprintf(stream, ",\"kv_bytes_per_token\":{\"f16\":%llu,\"f32\":%llu}",
+            (unsigned long long)hparams_kv_bytes_per_token(h, 2),
+            (unsigned long long)hparams_kv_bytes_per_token(h, 4));
+}
+
+static void json_tensors(FILE *stream, const struct report *r)
+{
+    fprintf(stream, ",\"parameters\":%llu,\"types\":[", (unsigned long long)r->parameters);
+    const char *comma = "";
+    for (int type = 0; type < GGUF_TYPE_COUNT; type++) {
+        if (r->type_tensors[type] == 0)
+            continue;
+        fprintf(stream, "%s{\"type\":\"%s\",\"tensors\":%llu,\"bytes\":%llu}", comma,
+                gguf_type_traits((enum gguf_type)type)->name,
+                (unsigned long long)r->type_tensors[type], (unsigned long long)r->type_bytes[type]);
+        comma = ",";
+    }
+    fputs("],\"tensors\":[", stream);
+    for (size_t i = 0; i < gguf_tensor_count(r->gguf); i++) {
+        const struct gguf_tensor *tensor = gguf_tensor_at(r->gguf, i);
+        fprintf(stream, "%s{\"name\":", i == 0 ? "" : ",");
+        json_string(stream, as_string(tensor->name));
+        fprintf(stream, ",\"type\":\"%s\",\"shape\":[", gguf_type_traits(tensor->type)->name);
+        for (uint32_t k = 0; k < tensor->n_dims; k++)
+            fprintf(stream, "%s%llu", k == 0 ? "" : ",", (unsigned long long)tensor->dims[k]);
+        fprintf(stream, "],\"bytes\":%llu}", (unsigned long long)tensor->n_bytes);
+    }
+    fputs("]", stream);
+}
+
+static void print_json(FILE *stream, const struct report *r)
+{
+    const struct gguf_string none = {NULL, 0};
+    fputs("{\"file\":", stream);
+    json_string(stream, as_string(gguf_path(r->gguf)));
+    fprintf(stream, ",\"version\":%u,\"bytes\":%llu", gguf_version(r->gguf),
+            (unsigned long long)gguf_file_bytes(r->gguf));
+    json_field(stream, "architecture", r->architecture);
+    json_field(stream, "name", r->name);
+    fprintf(stream, ",\"supported\":%s", r->supported ? "true" : "false");
+    json_field(stream, "why_not", r->supported ? none : as_string(r->why_not.text));
+    if (r->has_hparams)
+        json_hparams(stream, &r->hparams);
+    else
+        fputs(",\"hparams\":null,\"kv_bytes_per_token\":null", stream);
+    if (r->has_tokenizer) {
+        fputs(",\"tokenizer\":{\"model\":", stream);
+        json_string(stream, r->tokenizer_model);
+        json_field(stream, "pre", r->tokenizer_pre);
+        fprintf(stream, ",\"tokens\":%llu,\"supported\":%s", (unsigned long long)r->n_tokens,
+                r->tokenizer_supported ? "true" : "false");
+        json_field(stream, "why_not",
+                   r->tokenizer_supported ? none : as_string(r->tokenizer_why_not.text));
+        fputs("}", stream);
+    } else {
+        fputs(",\"tokenizer\":null", stream);
+    }
+    json_tensors(stream, r);
+    fputs(",\"fingerprint\":\"", stream);
+    for (size_t i = 0; i < sizeof(r->fingerprint); i++)
+        fprintf(stream, "%02x", r->fingerprint[i]);
+    fputs("\"}\n", stream);
+}
+
+enum status inspect_print(FILE *stream, const struct gguf *gguf, bool json, struct error *error)
+{
+    struct report report;
+    const enum status status = examine(&report, gguf, error);
+    if (status != STATUS_OK)
+        return status;
+    (json ? print_json : print_text)(stream, &report);
+    if (fflush(stream) != 0 || ferror(stream))
+        return error_set(error, STATUS_IO, "cannot write what is in %s", gguf_path(gguf));
+    return STATUS_OK;
+}
