@@ -73,6 +73,10 @@ const struct tile_kernels *tile_kernels_find(const char *name)
 {
     static const struct tile_kernels *const all[] = {
         &tile_kernels_scalar,
+#if defined(__x86_64__)
+        &tile_kernels_avx2,
+        &tile_kernels_avx512,
+#endif
     };
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         if (strcmp(all[i]->name, name) == 0)

@@ -1,0 +1,117 @@
+/* tile_avx2.c - the tile kernel on vectors of 8: 16 registers hold 6 rows x 2 vectors. */
+#include "kernels/cpu/numeric_avx2.h"
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#define VEC   __m256
+#define LANES 8
+
+enum { MAX_ROWS = 6, BLOCK_ROWS = 6 };
+#define EACH_ROWS(half)                                                                            \
+    ROWS_OF(1, half)                                                                               \
+    ROWS_OF(2, half) ROWS_OF(3, half) ROWS_OF(4, half) ROWS_OF(5, half) ROWS_OF(6, half)
+
+static inline VEC vec_zero(void)
+{
+    return _mm256_setzero_ps();
+}
+
+static inline VEC vec_set1(float x)
+{
+    return _mm256_set1_ps(x);
+}
+
+static inline VEC vec_load(const float *x)
+{
+    return _mm256_loadu_ps(x);
+}
+
+static inline void vec_store(float *x, VEC a)
+{
+    _mm256_storeu_ps(x, a);
+}
+
+static inline VEC vec_widen(const uint16_t *x)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)x));
+}
+
+static inline VEC vec_fma(VEC a, VEC b, VEC c)
+{
+    return _mm256_fmadd_ps(a, b, c);
+}
+
+static inline VEC vec_mul(VEC a, VEC b)
+{
+    return _mm256_mul_ps(a, b);
+}
+
+static inline VEC vec_add(VEC a, VEC b)
+{
+    return _mm256_add_ps(a, b);
+}
+
+static inline VEC vec_sub(VEC a, VEC b)
+{
+    return _mm256_sub_ps(a, b);
+}
+
+static inline VEC vec_div(VEC a, VEC b)
+{
+    return _mm256_div_ps(a, b);
+}
+
+static inline VEC vec_max(VEC a, VEC b)
+{
+    return _mm256_max_ps(a, b);
+}
+
+static inline VEC vec_abs(VEC a)
+{
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
+}
+
+static inline VEC vec_copysign(VEC a, VEC sign)
+{
+    return _mm256_or_ps(vec_abs(a), _mm256_and_ps(sign, _mm256_set1_ps(-0.0f)));
+}
+
+static inline VEC vec_exp(VEC a)
+{
+    return exp_f32_avx2(a);
+}
+
+static inline float vec_largest(VEC a)
+{
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+/* 16 lanes, two vectors: i and i + 8, i and i + 4, i and i + 2, i and i + 1. */
+static inline float vec_lane_sum(const VEC *lane)
+{
+    const __m256 eight = _mm256_add_ps(lane[0], lane[1]);
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+static inline __attribute__((always_inline)) int scores_tokens(const int rows)
+{
+    return rows == 1 ? 8 : rows <= 3 ? 4 : 2;
+}
+
+static inline __attribute__((always_inline)) int values_dims(const int rows)
+{
+    return rows == 1 ? 8 : rows <= 3 ? 4 : 2;
+}
+
+#include "kernels/attention/tile_simd.h"
+
+const struct tile_kernels tile_kernels_avx2 = {
+    .name = "avx2",
+    .attend = simd_attend,
+    .merge = simd_merge,
+};

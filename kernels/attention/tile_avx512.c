@@ -1,0 +1,117 @@
+/* tile_avx512.c - the tile kernel on vectors of 16: 32 registers hold 6 rows x 4 vectors. */
+#include "kernels/cpu/numeric_avx512.h"
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#define VEC   __m512
+#define LANES 16
+
+enum { MAX_ROWS = 8, BLOCK_ROWS = 6 };
+#define EACH_ROWS(half)                                                                            \
+    ROWS_OF(1, half)                                                                               \
+    ROWS_OF(2, half) ROWS_OF(3, half) ROWS_OF(4, half) ROWS_OF(5, half) ROWS_OF(6, half)           \
+        ROWS_OF(7, half) ROWS_OF(8, half)
+
+static inline VEC vec_zero(void)
+{
+    return _mm512_setzero_ps();
+}
+
+static inline VEC vec_set1(float x)
+{
+    return _mm512_set1_ps(x);
+}
+
+static inline VEC vec_load(const float *x)
+{
+    return _mm512_loadu_ps(x);
+}
+
+static inline void vec_store(float *x, VEC a)
+{
+    _mm512_storeu_ps(x, a);
+}
+
+static inline VEC vec_widen(const uint16_t *x)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)x));
+}
+
+static inline VEC vec_fma(VEC a, VEC b, VEC c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+static inline VEC vec_mul(VEC a, VEC b)
+{
+    return _mm512_mul_ps(a, b);
+}
+
+static inline VEC vec_add(VEC a, VEC b)
+{
+    return _mm512_add_ps(a, b);
+}
+
+static inline VEC vec_sub(VEC a, VEC b)
+{
+    return _mm512_sub_ps(a, b);
+}
+
+static inline VEC vec_div(VEC a, VEC b)
+{
+    return _mm512_div_ps(a, b);
+}
+
+static inline VEC vec_max(VEC a, VEC b)
+{
+    return _mm512_max_ps(a, b);
+}
+
+static inline VEC vec_abs(VEC a)
+{
+    return _mm512_abs_ps(a);
+}
+
+static inline VEC vec_copysign(VEC a, VEC sign)
+{
+    return _mm512_or_ps(_mm512_abs_ps(a), _mm512_and_ps(sign, _mm512_set1_ps(-0.0f)));
+}
+
+static inline VEC vec_exp(VEC a)
+{
+    return exp_f32_avx512(a);
+}
+
+static inline float vec_largest(VEC a)
+{
+    return _mm512_reduce_max_ps(a);
+}
+
+/* 16 lanes, one vector: i and i + 8, i and i + 4, i and i + 2, i and i + 1. */
+static inline float vec_lane_sum(const VEC *lane)
+{
+    const __m256 eight =
+        _mm256_add_ps(_mm512_castps512_ps256(lane[0]), _mm512_extractf32x8_ps(lane[0], 1));
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+static inline __attribute__((always_inline)) int scores_tokens(const int rows)
+{
+    return rows <= 2 ? 8 : rows <= 6 ? 4 : 2;
+}
+
+static inline __attribute__((always_inline)) int values_dims(const int rows)
+{
+    return rows <= 2 ? 8 : rows <= 6 ? 4 : 2;
+}
+
+#include "kernels/attention/tile_simd.h"
+
+const struct tile_kernels tile_kernels_avx512 = {
+    .name = "avx512",
+    .attend = simd_attend,
+    .merge = simd_merge,
+};
