@@ -150,7 +150,7 @@ void frames_set_peer(struct frames *frames, const void *identity, size_t size)
 
 void frames_reply_to(struct frames *reply, const struct frames *request)
 {
-    memcpy(reply->peer, request->peer, request->peer_bytes);
+    memmove(reply->peer, request->peer, request->peer_bytes); /* they may be the same */
     reply->peer_bytes = request->peer_bytes;
 }
 

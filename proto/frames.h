@@ -30,7 +30,7 @@ struct frames {
     zmq_msg_t parts[FRAMES_MAX];
 };
 
-/* Empty, without a peer. */
+/* Empty, without a peer. A struct of zeros is that too. */
 void frames_init(struct frames *frames);
 
 /* Gives back all memory; empty again, without a peer. */
