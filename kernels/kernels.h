@@ -1,13 +1,14 @@
 /* kernels/kernels.h - the numeric operations of a worker, one table of functions per device.
  *
- * A worker chooses a table once, opens a device with it, and calls only through it; nothing branches
- * on a device's name after. Vectors and activations are f32, row-major, contiguous unless a stride
- * is named; weights are `struct matrix`, in the type they have in the model file.
+ * A worker chooses a table once, opens a device with it, and calls only through it; nothing
+ * branches on a device's name after. Vectors and activations are f32, row-major, contiguous unless
+ * a stride is named; weights are `struct matrix`, in the type they have in the model file.
  *
- * Bits (docs/architecture.md, "Same bits"): every output value is a function of its own input row and
- * weights alone, whatever the number of rows in the call, the number of lanes and the rows' order.
- * The CPU variants (scalar, avx2, avx512) follow one evaluation order and give the same bits as each
- * other; each is judged against a double-precision reference in tests/kernels.
+ * Bits (docs/architecture.md, "Same bits"): every output value is a function of its own input row
+ * and weights alone, whatever the number of rows in the call, the number of lanes and the rows'
+ * order. The CPU variants (scalar, avx2, avx512) follow one evaluation order
+ * (kernels/cpu/variant.h) and give the same bits as each other; each is judged against a
+ * double-precision reference in tests/kernels.
  *
  * A device belongs to one thread. Nothing here allocates after open, matrix_create and
  * workspace_reserve. */
@@ -26,8 +27,8 @@ struct device; /* opaque; each table has its own */
 
 /* A weight matrix on its device: y[n_rows] = W x[n_columns]. Rows are outputs.
  *
- * The device keeps the numbers in an order of its own (kernels/cpu/panel.h), as many bytes as in the
- * file but for padding. One with a single row is kept as it is in the file, so that `data` of
+ * The device keeps the numbers in an order of its own (kernels/cpu/panel.h), as many bytes as in
+ * the file but for padding. One with a single row is kept as it is in the file, so that `data` of
  * an F32 vector (a norm's weights) is a plain array. */
 struct matrix {
     enum weight_type type;
@@ -39,15 +40,15 @@ struct matrix {
 /* Rotary position embedding (Su et al. 2021): pair i of a head turns by position * frequency[i].
  * Llama's GGUF order rotates adjacent pairs (2i, 2i+1); `neox` rotates (i, i + n_dims/2). */
 struct rope {
-    uint32_t n_dims;         /* dims of a head that turn, even; the rest pass */
+    uint32_t n_dims; /* dims of a head that turn, even; the rest pass */
     bool neox;
     const double *frequency; /* [n_dims / 2], radians per token, after any scaling */
     float magnitude;         /* multiplies cos and sin; 1 unless a scaling asks otherwise */
 };
 
 struct kernels {
-    const char *device; /* "cpu", "cuda": as written in cluster files */
-    const char *name;   /* "scalar", "avx2", "avx512"; part of the joining handshake */
+    const char *device;   /* "cpu", "cuda": as written in cluster files */
+    const char *name;     /* "scalar", "avx2", "avx512"; part of the joining handshake */
     bool (*usable)(void); /* can this machine run it */
 
     /* The lanes of `pool` do the work; the pool must outlive the device. */
@@ -59,15 +60,15 @@ struct kernels {
      * will read it. Columns are cut at multiples of the type's block. A 1-row matrix is a vector.
      * STATUS_INVALID: a cut inside a block or beyond the matrix. STATUS_NO_MEMORY. */
     enum status (*matrix_create)(struct device *device, struct matrix *matrix,
-                                 enum weight_type type, const void *source,
-                                 uint32_t source_columns, uint32_t row_begin, uint32_t row_end,
-                                 uint32_t column_begin, uint32_t column_end, struct error *error);
+                                 enum weight_type type, const void *source, uint32_t source_columns,
+                                 uint32_t row_begin, uint32_t row_end, uint32_t column_begin,
+                                 uint32_t column_end, struct error *error);
     void (*matrix_destroy)(struct device *device, struct matrix *matrix);
 
     /* Scratch for calls of up to that many rows and columns; called before the first step, and
      * again to grow. */
-    enum status (*workspace_reserve)(struct device *device, uint32_t max_rows,
-                                     uint32_t max_columns, struct error *error);
+    enum status (*workspace_reserve)(struct device *device, uint32_t max_rows, uint32_t max_columns,
+                                     struct error *error);
 
     /* out[i] = row tokens[i] of `table`, as f32. A token outside [first, first + table->n_rows)
      * gives zeros: the rank that holds the row adds it (vocabulary split over a group). */
@@ -79,15 +80,16 @@ struct kernels {
     void (*prepare)(struct device *device, const float *x, uint32_t n_rows, uint32_t n_columns,
                     uint32_t types);
 
-    /* y[row][output] = sum over k of W[output][k] x[row][k], x the one last prepared (its n_rows and
-     * n_columns). y rows are y_stride floats apart. */
+    /* y[row][output] = sum over k of W[output][k] x[row][k], x the one last prepared (its n_rows
+     * and n_columns). y rows are y_stride floats apart. */
     void (*matmul)(struct device *device, float *y, size_t y_stride, const struct matrix *weights);
 
     /* y = x / sqrt(mean(x^2) + epsilon) * weight, per row. In place is fine. */
     void (*rms_norm)(struct device *device, float *y, const float *x, const float *weight,
                      uint32_t n_rows, uint32_t n_columns, float epsilon);
 
-    /* Turns x[row][head][head_dim] in place, row i by positions[i]. No libm: same bits everywhere. */
+    /* Turns x[row][head][head_dim] in place, row i by positions[i]. No libm: same bits everywhere.
+     */
     void (*rotate)(struct device *device, float *x, const uint32_t *positions, uint32_t n_rows,
                    uint32_t n_heads, uint32_t head_dim, const struct rope *rope);
 
@@ -104,9 +106,9 @@ extern const struct kernels kernels_cpu_avx2;
 extern const struct kernels kernels_cpu_avx512;
 #endif
 
-/* The table for `name`: NULL, "" or "auto" takes the fastest usable CPU table; else "scalar", "avx2",
- * "avx512". STATUS_NOT_FOUND: no such name. STATUS_UNSUPPORTED: this machine cannot run it; the
- * text lists those it can. LONGSPAN_KERNELS in the environment overrides "auto" (for tests). */
+/* The table for `name`: NULL, "" or "auto" takes the fastest usable CPU table; else "scalar",
+ * "avx2", "avx512". STATUS_NOT_FOUND: no such name. STATUS_UNSUPPORTED: this machine cannot run it;
+ * the text lists those it can. LONGSPAN_KERNELS in the environment overrides "auto" (for tests). */
 enum status kernels_choose(const struct kernels **kernels, const char *name, struct error *error);
 
 /* All tables that were compiled in, slowest first, NULL-terminated; tests go through them. */

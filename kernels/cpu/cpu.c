@@ -1,6 +1,10 @@
 /* cpu.c - the tables of the CPU's kernels, and elementwise work divided over the lanes. */
 #include "kernels/cpu/device.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 enum { CACHE_LINE_VALUES = 16 };
 
 struct rows_work {
@@ -128,8 +132,9 @@ static enum status open_avx2(struct device **device, struct thread_pool *pool, s
 
 static bool usable_avx2(void)
 {
+    unsigned eax, ebx, ecx = 0, edx; /* not every compiler knows F16C by name */
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("f16c");
+           __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
 }
 
 static enum status open_avx512(struct device **device, struct thread_pool *pool,

@@ -1,7 +1,7 @@
 /* kernels/cpu/variant.h - what an instruction set provides: the inner loops of the CPU's kernels.
  *
- * kernels/cpu/cpu.c does everything else once for all of them: memory, lanes, blocking. A variant's
- * functions run on one lane and know neither the device nor the pool.
+ * device.c (memory), dense.c (blocking) and cpu.c (lanes) do everything else once for all of them.
+ * A variant's functions run on one lane and know neither the device nor the pool.
  *
  * The evaluation order of a product, which every variant follows, so that all give the same bits:
  *   - F32, F16: the columns are cut in spans of CPU_FLOAT_SPAN. A span's sum starts at 0 and takes
