@@ -41,8 +41,8 @@ static void test_the_deadline_ends_the_wait_and_idle_waits_sleep(void **state)
         while (waiting_pause(&waiting) == STATUS_OK)
             n_pauses++;
         assert_true(clock_us() - begin >= 300000);
-        assert_true(n_pauses > 100); /* sleeps of at most 2 ms */
-        assert_true(processor_time_us() - busy < 60000);
+        assert_true(n_pauses > 0);
+        assert_true(processor_time_us() - busy < 30000); /* a tenth: the foot of the ladder */
     }
 }
 
