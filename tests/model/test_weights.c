@@ -1,0 +1,146 @@
+/* A model is taken only with every tensor in its exact shape and a type that we compute with, and
+ * with nothing that we would leave out. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/model/fixtures.h"
+#include "tests/model/small_model.h"
+
+static enum status check(const struct small_model *m, struct error *error)
+{
+    struct hparams h;
+    struct gguf *g = small_model_open(m);
+    enum status status = hparams_read(&h, g, error);
+    check_ok(status, error);
+    status = weights_check(g, &h, error);
+    gguf_close(g);
+    return status;
+}
+
+static void refused(const struct small_model *m, enum status expected, const char *name,
+                    const char *word)
+{
+    struct error error = {0};
+    const enum status status = check(m, &error);
+    if (status != expected || strstr(error.text, name) == NULL || strstr(error.text, word) == NULL)
+        fail_msg("expected %s with '%s' and '%s', got %s: %s", status_name(expected), name, word,
+                 status_name(status), error.text);
+}
+
+static void test_supported_types_pass(void **state)
+{
+    static const enum gguf_type types[] = {GGUF_TYPE_F32, GGUF_TYPE_F16, GGUF_TYPE_Q8_0};
+    static const float factors[] = {1, 1, 1, 1, 1, 1, 1, 1};
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        struct small_model m = small_model;
+        struct error error = {0};
+        m.type = types[i];
+        check_ok(check(&m, &error), &error);
+        m.factors = factors;
+        m.without_tensor = "output.weight"; /* tied */
+        check_ok(check(&m, &error), &error);
+    }
+}
+
+static void test_every_tensor_must_be_there(void **state)
+{
+    (void)state;
+    for (uint32_t layer = 0; layer < 2; layer++)
+        for (int id = 0; id < WEIGHTS_COUNT; id++) {
+            char name[WEIGHTS_NAME_BYTES];
+            struct small_model m = small_model;
+            struct error error = {0};
+            m.without_tensor = weights_name(name, layer, (enum weights_id)id);
+            if (id == WEIGHTS_OUTPUT || id == WEIGHTS_ROPE_FREQS)
+                check_ok(check(&m, &error), &error);
+            else if (id != WEIGHTS_TOKEN_EMBD) /* without it there is no vocabulary at all */
+                refused(&m, STATUS_INVALID, name, "missing");
+        }
+}
+
+static void test_shapes_must_be_exact(void **state)
+{
+    struct small_model m = small_model;
+    (void)state;
+    m.odd_tensor = "blk.1.attn_k.weight";
+    m.n_odd_dims = 2;
+    m.odd_dims[0] = 64;
+    m.odd_dims[1] = 64;
+    refused(&m, STATUS_INVALID, "blk.1.attn_k.weight", "[64, 64]");
+    refused(&m, STATUS_INVALID, "blk.1.attn_k.weight", "[64, 32]");
+    m.odd_tensor = "blk.0.attn_norm.weight"; /* one dimension too many */
+    m.odd_dims[1] = 1;
+    refused(&m, STATUS_INVALID, "blk.0.attn_norm.weight", "[64, 1]");
+    m.odd_tensor = "blk.0.ffn_down.weight"; /* transposed */
+    m.odd_dims[1] = 96;
+    refused(&m, STATUS_INVALID, "blk.0.ffn_down.weight", "[96, 64]");
+    m.odd_tensor = "token_embd.weight"; /* fewer rows change the vocabulary, so output is wrong */
+    m.odd_dims[1] = 39;
+    refused(&m, STATUS_INVALID, "output.weight", "[64, 39]");
+}
+
+static void test_types_that_we_do_not_compute_with(void **state)
+{
+    struct small_model m = small_model;
+    (void)state;
+    m.odd_tensor = "blk.1.ffn_up.weight";
+    m.odd_type = GGUF_TYPE_Q4_0;
+    refused(&m, STATUS_UNSUPPORTED, "blk.1.ffn_up.weight", "Q4_0");
+    refused(&m, STATUS_UNSUPPORTED, "blk.1.ffn_up.weight", "F32, F16, Q8_0");
+    m.odd_type = GGUF_TYPE_I32;
+    refused(&m, STATUS_UNSUPPORTED, "blk.1.ffn_up.weight", "I32");
+    m.odd_tensor = "output_norm.weight";
+    m.odd_type = GGUF_TYPE_F16;
+    refused(&m, STATUS_UNSUPPORTED, "output_norm.weight", "F16");
+}
+
+static void test_tensors_that_we_would_leave_out(void **state)
+{
+    static const char *const extra[] = {"blk.0.attn_q.bias",         "blk.2.attn_q.weight",
+                                        "blk.00.attn_q.weight",      "blk.0.",
+                                        "blk.-1.attn_q.weight",      "output.bias",
+                                        "blk.0.ffn_gate_inp.weight", "blk.0.output_norm.weight"};
+    struct small_model m = small_model;
+    struct error error = {0};
+    (void)state;
+    for (size_t i = 0; i < sizeof(extra) / sizeof(extra[0]); i++) {
+        m.extra_tensor = extra[i];
+        refused(&m, STATUS_UNSUPPORTED, extra[i], "not part of a llama model");
+    }
+    m.extra_tensor = "blk.0.attn_rot_embd.weight"; /* a table that can be derived */
+    check_ok(check(&m, &error), &error);
+}
+
+static void test_weights_are_found(void **state)
+{
+    struct small_model m = small_model;
+    (void)state;
+    struct gguf *g = small_model_open(&m);
+    assert_string_equal(weights_find(g, 1, WEIGHTS_FFN_UP)->name, "blk.1.ffn_up.weight");
+    assert_string_equal(weights_find(g, 9, WEIGHTS_OUTPUT)->name, "output.weight");
+    assert_null(weights_find(g, 2, WEIGHTS_FFN_UP));
+    assert_null(weights_find(g, 0, WEIGHTS_ROPE_FREQS));
+    gguf_close(g);
+    m.without_tensor = "output.weight";
+    g = small_model_open(&m);
+    assert_string_equal(weights_find(g, 0, WEIGHTS_OUTPUT)->name, "token_embd.weight");
+    gguf_close(g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_supported_types_pass),
+        cmocka_unit_test(test_every_tensor_must_be_there),
+        cmocka_unit_test(test_shapes_must_be_exact),
+        cmocka_unit_test(test_types_that_we_do_not_compute_with),
+        cmocka_unit_test(test_tensors_that_we_would_leave_out),
+        cmocka_unit_test(test_weights_are_found),
+    };
+    return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
+}
