@@ -68,7 +68,7 @@ $(BUILD)/proto/%.pb-c.o: $(BUILD)/proto/%.pb-c.c
 	$(CC) $(CFLAGS) -w $(call pkg_cflags,libprotobuf-c) -c -o $@ $<
 $(BUILD)/sys/%.o: sys/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(call pkg_cflags,hwloc) -c -o $@ $<
+	$(CC) $(CFLAGS) -c -o $@ $<
 $(BUILD)/model/%.o: model/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(call pkg_cflags,libpcre2-8) -c -o $@ $<
@@ -105,7 +105,7 @@ $(LIB)/%.a:
 	ar rcs $@ $^
 
 # ---- linking --------------------------------------------------------------------------------------
-SYS_LIBS   := $(SYS_LIB) $(call pkg_libs,hwloc)
+SYS_LIBS   := $(SYS_LIB)
 MODEL_LIBS := $(MODEL_LIB) $(call pkg_libs,libpcre2-8)
 WIRE_LIBS  := $(PROTO_LIB) $(call pkg_libs,$(WIRE_PKGS))
 
@@ -144,7 +144,7 @@ $(TESTS): $(BUILD)/tests/%: tests/%.c $$(TEST_LIBS_$$(call test_folder,$$@))
 	@mkdir -p $(@D)
 	$(if $(filter worker,$(call test_folder,$@)),OMPI_CC=$(CC) $(MPICC),$(CC)) $(CFLAGS) -UNDEBUG \
 	    $(call pkg_cflags,cmocka $(TEST_PKGS_$(call test_folder,$@))) $(LDFLAGS) -o $@ $< \
-	    $(TEST_LIBS_$(call test_folder,$@)) $(call pkg_libs,cmocka $(TEST_PKGS_$(call test_folder,$@)) hwloc) -lm
+	    $(TEST_LIBS_$(call test_folder,$@)) $(call pkg_libs,cmocka $(TEST_PKGS_$(call test_folder,$@))) -lm
 
 # What the integration tests need beside the programs.
 RELAY := $(BUILD)/tests/integration/relay
