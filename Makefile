@@ -61,7 +61,7 @@ $(BUILD)/%.pb-c.c $(BUILD)/%.pb-c.h: %.proto
 # Instruction sets are chosen at run time: a file named for one is compiled for it.
 ifeq ($(ARCH),x86_64)
 $(BUILD)/%_avx2.o:   CFLAGS += -mavx2 -mfma -mf16c
-$(BUILD)/%_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512cd -mavx512bf16 -mfma -mf16c
+$(BUILD)/%_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512cd -mfma -mf16c
 endif
 
 $(BUILD)/proto/%.pb-c.o: $(BUILD)/proto/%.pb-c.c
