@@ -1,0 +1,252 @@
+/* forward.c - the layer loop. Two residual streams: one may still leave while the next step runs.
+ */
+#include "worker/forward.h"
+
+#include "sys/clock.h"
+#include "sys/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum buffer {
+    STREAM_0, /* the residual stream, [rows][hidden] */
+    STREAM_1,
+    NORMED,  /* [rows][hidden] */
+    PRODUCT, /* of the two products that are summed, [rows][hidden] */
+    QUERY,   /* [rows][heads here][head_dim] */
+    KEY,     /* [rows][KV heads here][head_dim] */
+    VALUE,
+    ATTENDED, /* like QUERY */
+    GATE,     /* [rows][FFN columns here] */
+    UP,
+    N_BUFFERS
+};
+
+struct forward {
+    struct forward_config config;
+    const struct kernels *kernels;
+    struct device *device;
+    const struct shard *shard;
+    uint32_t hidden, head_dim;
+    uint32_t n_kv_heads, n_heads, ffn, vocab; /* of this rank */
+
+    float *buffers[N_BUFFERS]; /* parts of one block */
+    void *block;
+    size_t block_bytes;
+    uint32_t parity; /* the stream of this step */
+
+    uint64_t compute_us;
+};
+
+static enum status take_buffers(struct forward *f, uint32_t max_rows, struct error *error)
+{
+    const size_t heads = (size_t)f->n_heads * f->head_dim, kv = (size_t)f->n_kv_heads * f->head_dim;
+    const size_t columns[N_BUFFERS] = {f->hidden, f->hidden, f->hidden, f->hidden, heads,
+                                       kv,        kv,        heads,     f->ffn,    f->ffn};
+    size_t floats = 0;
+    for (int i = 0; i < N_BUFFERS; i++)
+        floats += (columns[i] * max_rows + 15) / 16 * 16; /* each begins at a cache line */
+    f->block_bytes = floats * sizeof(float);
+    const enum status status = memory_reserve(&f->block, f->block_bytes, error);
+    if (status != STATUS_OK)
+        return status;
+    float *next = f->block;
+    for (int i = 0; i < N_BUFFERS; i++) {
+        f->buffers[i] = next;
+        next += (columns[i] * max_rows + 15) / 16 * 16;
+    }
+    size_t most = heads > f->hidden ? heads : f->hidden;
+    most = f->ffn > most ? f->ffn : most;
+    return f->kernels->workspace_reserve(f->device, max_rows, (uint32_t)most, error);
+}
+
+enum status forward_create(struct forward **forward, const struct forward_config *config,
+                           struct error *error)
+{
+    struct forward *f = calloc(1, sizeof(*f));
+    if (f == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "forward: no memory");
+    const struct shard *shard = config->shard;
+    const struct hparams *h = &shard->hparams;
+    f->config = *config;
+    f->shard = shard;
+    f->kernels = shard->kernels;
+    f->device = shard->device;
+    f->hidden = h->hidden;
+    f->head_dim = h->head_dim;
+    f->n_kv_heads = shard->part.kv_head_end - shard->part.kv_head_begin;
+    f->n_heads = f->n_kv_heads * (h->n_heads / h->n_kv_heads);
+    f->ffn = shard->part.ffn_end - shard->part.ffn_begin;
+    f->vocab = shard->part.vocab_end - shard->part.vocab_begin;
+    const enum status status = take_buffers(f, config->max_rows, error);
+    if (status != STATUS_OK) {
+        forward_destroy(f);
+        return status;
+    }
+    *forward = f;
+    return STATUS_OK;
+}
+
+void forward_destroy(struct forward *forward)
+{
+    if (forward == NULL)
+        return;
+    memory_release(forward->block, forward->block_bytes);
+    free(forward);
+}
+
+uint64_t forward_compute_us(const struct forward *forward)
+{
+    return forward->compute_us;
+}
+
+/* ---- layers -------------------------------------------------------------------------------------
+ */
+
+static void prepare(struct forward *f, const float *x, uint32_t n_rows, uint32_t n_columns,
+                    const struct matrix *const *used, size_t n_used)
+{
+    uint32_t types = 0;
+    for (size_t i = 0; i < n_used; i++)
+        types |= 1u << used[i]->type;
+    f->kernels->prepare(f->device, x, n_rows, n_columns, types);
+}
+
+static enum status attend(struct forward *f, const struct shard_layer *weights, uint32_t layer,
+                          const struct step *step, float *x, struct error *error)
+{
+    const struct kernels *kernels = f->kernels;
+    struct device *device = f->device;
+    const struct rope *rope = &f->shard->rope;
+    const uint32_t n = step->n_rows;
+    float *q = f->buffers[QUERY], *k = f->buffers[KEY], *v = f->buffers[VALUE];
+    float *product = f->buffers[PRODUCT];
+
+    kernels->rms_norm(device, f->buffers[NORMED], x, weights->attn_norm.data, n, f->hidden,
+                      f->shard->hparams.rms_eps);
+    prepare(f, f->buffers[NORMED], n, f->hidden,
+            (const struct matrix *[]){&weights->q, &weights->k, &weights->v}, 3);
+    kernels->matmul(device, q, (size_t)f->n_heads * f->head_dim, &weights->q);
+    kernels->rotate(device, q, step->positions, n, f->n_heads, f->head_dim, rope);
+    attention_query(f->config.attention, layer, q);
+
+    kernels->matmul(device, k, (size_t)f->n_kv_heads * f->head_dim, &weights->k);
+    kernels->matmul(device, v, (size_t)f->n_kv_heads * f->head_dim, &weights->v);
+    kernels->rotate(device, k, step->positions, n, f->n_kv_heads, f->head_dim, rope);
+    attention_append(f->config.attention, layer, k, v);
+    attention_finish(f->config.attention, layer, f->buffers[ATTENDED]);
+
+    prepare(f, f->buffers[ATTENDED], n, f->n_heads * f->head_dim,
+            (const struct matrix *[]){&weights->attn_output}, 1);
+    kernels->matmul(device, product, f->hidden, &weights->attn_output);
+    const enum status status = group_sum(f->config.group, product, (size_t)n * f->hidden, error);
+    if (status == STATUS_OK)
+        kernels->add(device, x, product, (size_t)n * f->hidden);
+    return status;
+}
+
+static enum status feed_forward(struct forward *f, const struct shard_layer *weights, uint32_t n,
+                                float *x, struct error *error)
+{
+    const struct kernels *kernels = f->kernels;
+    struct device *device = f->device;
+    float *gate = f->buffers[GATE], *up = f->buffers[UP], *product = f->buffers[PRODUCT];
+
+    kernels->rms_norm(device, f->buffers[NORMED], x, weights->ffn_norm.data, n, f->hidden,
+                      f->shard->hparams.rms_eps);
+    prepare(f, f->buffers[NORMED], n, f->hidden,
+            (const struct matrix *[]){&weights->gate, &weights->up}, 2);
+    kernels->matmul(device, gate, f->ffn, &weights->gate);
+    kernels->matmul(device, up, f->ffn, &weights->up);
+    kernels->swiglu(device, gate, up, (size_t)n * f->ffn);
+    prepare(f, gate, n, f->ffn, (const struct matrix *[]){&weights->down}, 1);
+    kernels->matmul(device, product, f->hidden, &weights->down);
+    const enum status status = group_sum(f->config.group, product, (size_t)n * f->hidden, error);
+    if (status == STATUS_OK)
+        kernels->add(device, x, product, (size_t)n * f->hidden);
+    return status;
+}
+
+/* ---- both ends of a stage
+ * ------------------------------------------------------------------------ */
+
+/* Logits are needed only for the last row of each segment that wants something; a row's bits do not
+ * depend on the other rows, so the rest is left out. */
+static enum status make_logits(struct forward *f, const struct step *step, const float *x,
+                               struct error *error)
+{
+    const struct kernels *kernels = f->kernels;
+    const struct matrix *output = shard_output(f->shard);
+    float *last = f->buffers[PRODUCT], *normed = f->buffers[NORMED], *logits;
+    enum status status = results_logits(f->config.results, step, &logits, error);
+    if (status != STATUS_OK || step->n_wanted == 0)
+        return status;
+
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < step->n_segments; i++) {
+        const struct step_segment *segment = &step->segments[i];
+        if (segment->error.status != STATUS_OK || segment->want == STEP_WANT_NOTHING)
+            continue;
+        const size_t row = segment->row + segment->n_tokens - 1;
+        memcpy(last + (size_t)n++ * f->hidden, x + row * f->hidden, f->hidden * sizeof(float));
+    }
+    kernels->rms_norm(f->device, normed, last, f->shard->output_norm.data, n, f->hidden,
+                      f->shard->hparams.rms_eps);
+    prepare(f, normed, n, f->hidden, &output, 1);
+    kernels->matmul(f->device, logits, f->vocab, output);
+    return results_make(f->config.results, step, error);
+}
+
+static enum status run_layers(struct forward *f, const struct step *step, float *x,
+                              struct error *error)
+{
+    attention_begin_step(f->config.attention, step->number, step->attention, step->n_attention);
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < f->shard->n_layers && status == STATUS_OK; i++) {
+        const struct shard_layer *weights = &f->shard->layers[i];
+        status = attend(f, weights, f->shard->first_layer + i, step, x, error);
+        if (status == STATUS_OK)
+            status = feed_forward(f, weights, step->n_rows, x, error);
+        if (status == STATUS_OK)
+            status = group_progress(f->config.group, error);
+    }
+    attention_end_step(f->config.attention);
+    return status;
+}
+
+static enum status enter(struct forward *f, const struct step *step, float *x, struct error *error)
+{
+    const size_t n = (size_t)step->n_rows * f->hidden;
+    if (!f->shard->first)
+        return group_receive_rows(f->config.group, x, n, error);
+    f->kernels->embed(f->device, x, &f->shard->token_embd, step->tokens, step->n_rows,
+                      (int32_t)f->shard->part.vocab_begin);
+    return group_sum(f->config.group, x, n, error); /* zeros from those who lack the token */
+}
+
+enum status forward_run(struct forward *forward, const struct step *step, struct error *error)
+{
+    struct forward *f = forward;
+    results_clear(f->config.results);
+    f->compute_us = 0;
+    if (step->n_rows == 0)
+        return STATUS_OK; /* on all ranks alike */
+
+    const uint32_t parity = f->parity;
+    f->parity ^= 1;
+    float *x = f->buffers[parity == 0 ? STREAM_0 : STREAM_1];
+    enum status status = group_rows_sent(f->config.group, parity, error);
+    uint64_t began_us = clock_us();
+    if (status == STATUS_OK)
+        status = enter(f, step, x, error);
+    if (!f->shard->first)
+        began_us = clock_us();
+    if (status == STATUS_OK)
+        status = run_layers(f, step, x, error);
+    if (status == STATUS_OK)
+        status = f->shard->last ? make_logits(f, step, x, error)
+                                : group_send_rows(f->config.group, x,
+                                                  (size_t)step->n_rows * f->hidden, parity, error);
+    f->compute_us = clock_us() - began_us;
+    return status;
+}

@@ -1,0 +1,50 @@
+/* worker/forward.h - one step through the layers of one rank.
+ *
+ * Rows come from the embedding (first stage) or from the stage before, go through the layers, and
+ * leave to the next stage or become logits (last stage). Per layer, in Lamina's order, so that the
+ * KV holders work while this rank computes k and v: q = rope(Wq n), query leaves;  k = rope(Wk n),
+ * v = Wv n, append leaves;  finish;  x += Wo a x += Wdown (silu(Wgate n) * Wup n) with the two
+ * products that are split by columns summed over the stage's shards.
+ *
+ * All memory is taken at creation. */
+#ifndef LONGSPAN_WORKER_FORWARD_H
+#define LONGSPAN_WORKER_FORWARD_H
+
+#include "kernels/kernels.h"
+#include "sys/status.h"
+#include "sys/thread_pool.h"
+#include "worker/attention.h"
+#include "worker/group.h"
+#include "worker/load.h"
+#include "worker/results.h"
+#include "worker/step.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct forward; /* opaque */
+
+/* Everything is borrowed and outlives the forward. */
+struct forward_config {
+    struct thread_pool *pool;
+    const struct shard *shard; /* with its kernels and device */
+    struct attention *attention;
+    struct group *group;     /* arranged */
+    struct results *results; /* used on the last stage */
+    uint32_t max_rows;
+};
+
+/* STATUS_NO_MEMORY, with the bytes. */
+enum status forward_create(struct forward **forward, const struct forward_config *config,
+                           struct error *error);
+void forward_destroy(struct forward *forward);
+
+/* Runs the rows of a step; segments of which attention fails have zeros there and go on. On
+ * the last stage the results are made. Failures are those of the group, and STATUS_NO_MEMORY for
+ * results; all end the job. */
+enum status forward_run(struct forward *forward, const struct step *step, struct error *error);
+
+/* Microseconds of the last run, without waiting for the stage before. */
+uint64_t forward_compute_us(const struct forward *forward);
+
+#endif

@@ -1,0 +1,64 @@
+/* worker/load.h - one rank's shard of the model: the layers of its stage, its slice of each tensor.
+ *
+ *     attn_q            rows of the query heads of KV heads [kv_head_begin, kv_head_end)
+ *     attn_k, attn_v    rows of these KV heads
+ *     attn_output       columns of the same query heads
+ *     ffn_gate, ffn_up  rows [ffn_begin, ffn_end)
+ *     ffn_down          columns of the same
+ *     token_embd        rows [vocab_begin, vocab_end), on the first stage
+ *     output            rows [vocab_begin, vocab_end), on the last stage (tied: of token_embd; one
+ *                       copy when first and last are the same)
+ *     norms             whole
+ * So the shards' parts of attn_output and ffn_down products add up to the whole product.
+ *
+ * The file is mapped only while loading; what stays in memory is the shard. */
+#ifndef LONGSPAN_WORKER_LOAD_H
+#define LONGSPAN_WORKER_LOAD_H
+
+#include "kernels/kernels.h"
+#include "model/hparams.h"
+#include "sys/log.h"
+#include "sys/status.h"
+#include "worker/setup.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct shard_layer {
+    struct matrix attn_norm, q, k, v, attn_output, ffn_norm, gate, up, down;
+};
+
+struct shard {
+    struct hparams hparams;
+    uint32_t stage, index;   /* which one */
+    bool first, last;        /* stage of the embedding; of the output */
+    struct setup_shard part; /* ranges of heads, FFN columns, vocabulary */
+    uint32_t first_layer, n_layers;
+    struct shard_layer *layers; /* [n_layers] */
+    struct matrix token_embd;   /* first stage */
+    struct matrix output_norm;  /* last stage */
+    struct matrix output;       /* last stage, unless it is token_embd itself */
+    bool output_is_token_embd;
+    struct rope rope;
+    double *frequency;
+    uint64_t weight_bytes; /* of all matrices */
+
+    const struct kernels *kernels;
+    struct device *device;
+};
+
+/* Opens `path`, compares its fingerprint with the setup's, checks the model and loads what belongs
+ * to `rank`. `tick` is called between tensors; NULL is fine. The caller ends *shard with
+ * shard_destroy, before the device is closed. Error texts name the path. STATUS_INVALID: another
+ * file than the coordinator's, or a split that does not fit the model. Fails also as gguf_open,
+ * hparams_read, weights_check and matrix_create. */
+enum status shard_load(struct shard **shard, const char *path, const struct setup *setup,
+                       uint32_t rank, const struct kernels *kernels, struct device *device,
+                       const struct log *log, void (*tick)(void *context), void *context,
+                       struct error *error);
+void shard_destroy(struct shard *shard);
+
+/* The matrix that gives logits of this rank's part of the vocabulary. */
+const struct matrix *shard_output(const struct shard *shard);
+
+#endif

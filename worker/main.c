@@ -1,0 +1,162 @@
+/* main.c - worker: one MPI rank, a shard of some layers. */
+#include "proto/protocol.h"
+#include "sys/options.h"
+#include "sys/status.h"
+#include "worker/rank.h"
+
+#include <mpi.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+struct command_line {
+    struct rank_options rank;
+    uint32_t verbosity;
+    bool help, version;
+};
+
+static enum status read_command_line(struct command_line *line, int argc, char **argv,
+                                     struct error *error)
+{
+    static const char *const devices[] = {"cpu", "cuda", NULL};
+    const struct option table[] = {
+        {.kind = OPTION_SECTION, .help = "Cluster"},
+        {.name = "coordinator",
+         .kind = OPTION_TEXT,
+         .value = &line->rank.coordinator,
+         .argument = "ADDR",
+         .help = "the coordinator's address: tcp://host:port or ipc://path"},
+        {.name = "cluster-key",
+         .kind = OPTION_TEXT,
+         .value = &line->rank.cluster_key,
+         .argument = "FILE",
+         .help = "the key that all roles share (longspan keygen)"},
+        {.name = "insecure-network",
+         .kind = OPTION_FLAG,
+         .value = &line->rank.insecure_network,
+         .help = "allow addresses that other hosts can reach without a key"},
+        {.name = "join-timeout",
+         .kind = OPTION_U32,
+         .value = &line->rank.join_timeout_s,
+         .argument = "SECONDS",
+         .fallback = "30",
+         .least = 1,
+         .most = 86400,
+         .help = "how long to try to reach the coordinator"},
+        {.kind = OPTION_SECTION, .help = "This rank"},
+        {.name = "model",
+         .letter = 'm',
+         .kind = OPTION_TEXT,
+         .value = &line->rank.model,
+         .argument = "FILE",
+         .help = "where the coordinator's model file is on this host, if elsewhere"},
+        {.name = "threads",
+         .kind = OPTION_U32,
+         .value = &line->rank.threads,
+         .argument = "N",
+         .least = 1,
+         .most = 1024,
+         .help = "lanes; without it, the processors that this rank may use, divided by the ranks "
+                 "that share them"},
+        {.name = "device",
+         .kind = OPTION_CHOICE,
+         .value = &line->rank.device,
+         .argument = "NAME",
+         .fallback = "cpu",
+         .choices = devices,
+         .help = "where the layers run: cpu or cuda"},
+        {.name = "kernels",
+         .kind = OPTION_TEXT,
+         .value = &line->rank.kernels,
+         .argument = "VARIANT",
+         .help = "scalar, avx2 or avx512, whatever the coordinator says"},
+        {.name = "verbose",
+         .letter = 'v',
+         .kind = OPTION_COUNT,
+         .value = &line->verbosity,
+         .help = "also print what each step took"},
+        {.name = "help", .letter = 'h', .kind = OPTION_FLAG, .value = &line->help, .help = "this"},
+        {.name = "version",
+         .kind = OPTION_FLAG,
+         .value = &line->version,
+         .help = "print the version"},
+        {.kind = 0}};
+    const enum status status = options_parse(table, argc, argv, NULL, error);
+    if (status != STATUS_OK)
+        return status;
+    line->rank.verbosity = line->verbosity > 0 ? 1 : 0;
+    if (line->help) {
+        const struct option_usage usage = {
+            .command = "worker",
+            .words = "--coordinator ADDR [OPTION...]",
+            .about =
+                "Runs the layers of one pipeline stage, or a shard of them. Started by "
+                "mpirun -n RANKS, or alone as the only rank; it waits for the coordinator's "
+                "plan, loads its part of the model, and runs steps until it is told to leave."};
+        options_print_help(stdout, &usage, table);
+    } else if (!line->version && line->rank.coordinator == NULL) {
+        return error_set(error, STATUS_INVALID,
+                         "--coordinator is missing: the address at which the coordinator listens");
+    }
+    return STATUS_OK;
+}
+
+/* Open MPI's launchers tell their children so. */
+static bool is_launched(void)
+{
+    return getenv("OMPI_COMM_WORLD_SIZE") != NULL || getenv("PMIX_RANK") != NULL ||
+           getenv("PMI_RANK") != NULL;
+}
+
+/* A rank does not outlive its mpirun. One that was started by hand may outlive its shell. */
+static void die_with_launcher(void)
+{
+    const pid_t parent = getppid();
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent)
+        raise(SIGTERM); /* it was too late for the signal */
+}
+
+static int run(const struct rank_options *options, int *argc, char ***argv)
+{
+    if (is_launched())
+        die_with_launcher();
+    else /* a daemon for spawning ranks would be left behind when this one is killed */
+        setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    int provided = MPI_THREAD_SINGLE, n_ranks = 1;
+    if (MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
+        fprintf(stderr, "worker: error: MPI cannot be initialised\n");
+        return status_exit_code(STATUS_UNREACHABLE);
+    }
+    if (provided < MPI_THREAD_FUNNELED) {
+        fprintf(stderr, "worker: error: this MPI library does not allow threads beside it\n");
+        MPI_Abort(MPI_COMM_WORLD, status_exit_code(STATUS_UNSUPPORTED));
+    }
+    bool together = false;
+    const int code = status_exit_code(rank_run(options, &together));
+    MPI_Comm_size(MPI_COMM_WORLD, &n_ranks);
+    if (together || n_ranks == 1)
+        MPI_Finalize();
+    else
+        MPI_Abort(MPI_COMM_WORLD, code);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct command_line line = {.verbosity = 0};
+    struct error error = {.status = STATUS_OK};
+    const enum status status = read_command_line(&line, argc, argv, &error);
+    if (status != STATUS_OK) {
+        fprintf(stderr, "worker: error: %s\nTry: worker --help\n", error.text);
+        return status_exit_code(status);
+    }
+    if (line.version)
+        printf("worker " LONGSPAN_VERSION "\n");
+    if (line.help || line.version)
+        return 0;
+    return run(&line.rank, &argc, &argv);
+}

@@ -1,0 +1,480 @@
+/* rank.c - every rank goes through the same states, and learns of each change from rank 0.
+ *
+ * Rank 0 reads the coordinator and broadcasts what concerns all: steps, the end. The others wait
+ * for that broadcast, ping, and notice a silent coordinator themselves. Whatever fails on one rank
+ * alone while the job runs (MPI, memory) ends the process, and MPI ends the others: they would wait
+ * for it forever. */
+#include "worker/rank.h"
+
+#include "kernels/kernels.h"
+#include "proto/address.h"
+#include "proto/cluster_key.h"
+#include "proto/protocol.h"
+#include "proto/waiting.h"
+#include "sys/clock.h"
+#include "sys/log.h"
+#include "sys/memory.h"
+#include "sys/size.h"
+#include "sys/thread_pool.h"
+#include "sys/topology.h"
+#include "worker/attention.h"
+#include "worker/forward.h"
+#include "worker/group.h"
+#include "worker/join.h"
+#include "worker/link.h"
+#include "worker/load.h"
+#include "worker/report.h"
+#include "worker/results.h"
+#include "worker/setup.h"
+#include "worker/step.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SENDING_POLL_US = 200, TICK_US = 20000 };
+
+struct rank {
+    const struct rank_options *options;
+    struct log log;
+    struct group *group;
+    struct wire_context *wire;
+    struct link *link;
+    uint32_t number, n_lanes, n_local;
+    bool linked;      /* the coordinator expects pings */
+    uint64_t tick_us; /* last look at the link */
+
+    struct setup *setup;
+    const struct kernels *kernels;
+    struct thread_pool *pool;
+    struct device *device;
+    struct shard *shard;
+    struct attention *attention;
+    struct results *results;
+    struct forward *forward;
+    struct step *step;
+    struct report *report;
+    bool unready; /* some rank could not load: steps are refused */
+    bool ended;   /* all ranks have been told */
+};
+
+/* ---- while waiting ------------------------------------------------------------------------------
+ */
+
+/* Pings. Ranks other than 0 also read: pongs, and nothing else of interest, as rank 0 tells the
+ * rest. */
+static enum status tick(void *context, struct error *error)
+{
+    struct rank *rank = context;
+    const uint64_t now = clock_us();
+    if (!rank->linked || now - rank->tick_us < TICK_US)
+        return STATUS_OK;
+    rank->tick_us = now;
+    link_ping(rank->link);
+    if (rank->number == 0)
+        return STATUS_OK;
+    for (;;) {
+        struct link_message message;
+        const enum status status = link_receive(rank->link, &message, 0, error);
+        if (status == STATUS_PROTOCOL)
+            continue; /* rank 0 gets the same and says so */
+        if (status != STATUS_OK || message.control == NULL)
+            return status;
+        if (message.control->body_case == LONGSPAN__CONTROL__BODY_REFUSAL)
+            return error_set(error, join_refusal_status(message.control->refusal),
+                             "the coordinator refuses rank %u: %.900s", rank->number,
+                             message.control->refusal->text);
+    }
+}
+
+/* For those who cannot fail; the next wait meets the same failure. */
+static void progress(void *context)
+{
+    struct rank *rank = context;
+    group_progress(rank->group, NULL);
+}
+
+/* ---- joining ------------------------------------------------------------------------------------
+ */
+
+static enum status open_wire(struct rank *rank, struct error *error)
+{
+    const struct rank_options *options = rank->options;
+    struct cluster_key key;
+    enum status status = address_check(options->coordinator, options->cluster_key != NULL,
+                                       options->insecure_network, error);
+    if (status == STATUS_OK && options->cluster_key != NULL)
+        status = cluster_key_read(options->cluster_key, &key, error);
+    if (status != STATUS_OK)
+        return status;
+    const struct wire_context_options wire = {
+        .key = options->cluster_key != NULL ? &key : NULL,
+        .insecure_network = options->insecure_network,
+    };
+    status = wire_context_create(&rank->wire, &wire, error);
+    if (options->cluster_key != NULL)
+        cluster_key_wipe(&key);
+    if (status == STATUS_OK)
+        status = link_open(&rank->link, rank->wire, options->coordinator, rank->number,
+                           waiting_spin_us(rank->n_lanes * rank->n_local), error);
+    return status;
+}
+
+static void fill_card(struct rank *rank, struct join_card *card)
+{
+    const struct rank_options *options = rank->options;
+    *card = (struct join_card){
+        .lanes = rank->n_lanes,
+        .pid = (uint32_t)getpid(),
+        .memory_bytes = memory_available_bytes() / rank->n_local,
+    };
+    topology_host_name(card->host, sizeof(card->host));
+    snprintf(card->device, sizeof(card->device), "%s", options->device);
+    enum status status = kernels_choose(&rank->kernels, options->kernels, &card->error);
+    if (status == STATUS_OK && strcmp(rank->kernels->device, options->device) != 0)
+        status =
+            error_set(&card->error, STATUS_UNSUPPORTED, "device %s: this build has %s kernels only",
+                      options->device, rank->kernels->device);
+    if (status == STATUS_OK)
+        snprintf(card->kernels, sizeof(card->kernels), "%s", rank->kernels->name);
+    if (status == STATUS_OK)
+        open_wire(rank, &card->error);
+}
+
+/* The answer of the coordinator, the same on all ranks: a setup, or the end of the job. */
+static enum status join(struct rank *rank, Longspan__Control **answer, struct error *error)
+{
+    const uint64_t deadline_us = clock_us() + rank->options->join_timeout_s * (uint64_t)1000000;
+    uint32_t n_lanes;
+    enum status status = group_lanes(rank->group, &n_lanes, &rank->n_local, error);
+    if (status != STATUS_OK)
+        return status;
+    rank->n_lanes = rank->options->threads > 0 ? rank->options->threads : n_lanes;
+    struct join_card card;
+    fill_card(rank, &card);
+    status = join_cluster(answer, rank->group, rank->link, &card, rank->options->coordinator,
+                          deadline_us, &rank->log, error);
+    if (status != STATUS_OK || (*answer)->body_case != LONGSPAN__CONTROL__BODY_WORKER_SETUP)
+        return status;
+
+    /* Rank 0 has reached the coordinator; from now on all must. */
+    struct error own = {.status = STATUS_OK};
+    link_await(rank->link, clock_us() + rank->options->join_timeout_s * (uint64_t)1000000, &own);
+    uint32_t worst = own.status;
+    status = group_largest(rank->group, &worst, error);
+    if (status == STATUS_OK && worst != STATUS_OK) {
+        rank->ended = true;
+        return own.status != STATUS_OK ? error_set(error, own.status, "%s", own.text)
+                                       : error_set(error, (enum status)worst,
+                                                   "another rank cannot reach the coordinator");
+    }
+    link_set_job(rank->link, (*answer)->worker_setup->job);
+    rank->linked = status == STATUS_OK;
+    return status;
+}
+
+/* ---- loading ------------------------------------------------------------------------------------
+ */
+
+static enum status open_device(struct rank *rank, struct error *error)
+{
+    if (rank->options->kernels == NULL) {
+        const enum status status = kernels_choose(&rank->kernels, rank->setup->kernels, error);
+        if (status != STATUS_OK)
+            return status;
+    }
+    enum status status = thread_pool_create(&rank->pool, rank->n_lanes, error);
+    if (status == STATUS_OK)
+        status = rank->kernels->open(&rank->device, rank->pool, error);
+    return status;
+}
+
+/* For a local holder: what the user gives it, or most of what the ranks of this host find free. */
+static uint64_t local_kv_bytes(const struct rank *rank)
+{
+    return rank->setup->local_kv_bytes > 0 ? rank->setup->local_kv_bytes
+                                           : memory_available_bytes() / 5 * 4 / rank->n_local;
+}
+
+static enum status open_attention(struct rank *rank, struct error *error)
+{
+    const struct setup *setup = rank->setup;
+    const struct shard *shard = rank->shard;
+    const struct hparams *h = &shard->hparams;
+    const struct attention_config config = {
+        .job = setup->job,
+        .rank = rank->number,
+        .first_layer = shard->first_layer,
+        .n_layers = shard->n_layers,
+        .first_kv_head = shard->part.kv_head_begin,
+        .n_kv_heads = shard->part.kv_head_end - shard->part.kv_head_begin,
+        .shape = {.type = setup->kv_type,
+                  .head_dim = h->head_dim,
+                  .group = h->n_heads / h->n_kv_heads,
+                  .scale = 1.0f / sqrtf((float)h->head_dim), /* rounds the same everywhere */
+                  .soft_cap = 0},
+        .window = 0,
+        .max_rows = setup->max_rows,
+        .max_sequences = setup->max_sequences,
+        .max_tokens = setup->max_tokens,
+        .holders = setup->holders,
+        .n_holders = setup->n_holders,
+        .local_kv_bytes = local_kv_bytes(rank),
+        .timeout_ms = setup->timeout_ms,
+        .retry_ms = setup->retry_ms,
+        .kernels = rank->kernels->name,
+        .constants_version = LONGSPAN_VERSION,
+        .progress = progress,
+        .progress_context = rank,
+    };
+    return attention_open(&rank->attention, rank->pool, rank->wire, &config, error);
+}
+
+static enum status open_steps(struct rank *rank, struct error *error)
+{
+    const struct setup *setup = rank->setup;
+    const struct step_limits limits = {
+        .job = setup->job,
+        .n_holders = setup->n_holders,
+        .max_rows = setup->max_rows,
+        .max_sequences = setup->max_sequences,
+        .max_tokens = setup->max_tokens,
+        .vocab = rank->shard->hparams.vocab,
+    };
+    enum status status = step_create(&rank->step, &limits, error);
+    if (status == STATUS_OK)
+        status = results_create(&rank->results, rank->pool, rank->group, setup->shards, error);
+    const struct forward_config config = {
+        .pool = rank->pool,
+        .shard = rank->shard,
+        .attention = rank->attention,
+        .group = rank->group,
+        .results = rank->results,
+        .max_rows = setup->max_rows,
+    };
+    if (status == STATUS_OK)
+        status = forward_create(&rank->forward, &config, error);
+    return status;
+}
+
+static enum status load(struct rank *rank, const Longspan__WorkerSetup *message,
+                        struct error *error)
+{
+    const struct rank_options *options = rank->options;
+    enum status status = setup_create(&rank->setup, message, group_ranks(rank->group), error);
+    if (status == STATUS_OK)
+        status = open_device(rank, error);
+    if (status == STATUS_OK)
+        status = shard_load(&rank->shard,
+                            options->model != NULL ? options->model : rank->setup->model_path,
+                            rank->setup, rank->number, rank->kernels, rank->device, &rank->log,
+                            progress, rank, error);
+    if (status == STATUS_OK)
+        status = group_arrange(rank->group, rank->setup->n_stages, rank->setup->tensor,
+                               (size_t)rank->setup->max_rows * rank->shard->hparams.hidden,
+                               rank->kernels, rank->device, error);
+    if (status == STATUS_OK)
+        status = open_attention(rank, error);
+    if (status == STATUS_OK)
+        status = open_steps(rank, error);
+    return status;
+}
+
+/* Loads and reports. Afterwards every rank knows whether all of them are ready. */
+static enum status get_ready(struct rank *rank, const Longspan__WorkerSetup *message,
+                             struct error *error)
+{
+    const uint64_t began_us = clock_us();
+    struct error failure = {.status = STATUS_OK};
+    const struct report_config config = {
+        .link = rank->link,
+        .job = message->job,
+        .rank = rank->number,
+        .n_holders = (uint32_t)message->n_holders,
+        .answers = rank->number + message->n_shards == group_ranks(rank->group),
+    };
+    enum status status = report_create(&rank->report, &config, error);
+    if (status != STATUS_OK)
+        return status;
+    if (load(rank, message, &failure) != STATUS_OK)
+        log_error(&rank->log, "%s", failure.text);
+    const struct report_ready ready = {
+        .weight_bytes = rank->shard != NULL ? rank->shard->weight_bytes : 0,
+        .resident_bytes = memory_resident_bytes(),
+        .local_kv_bytes = rank->attention != NULL ? attention_local_bytes(rank->attention) : 0,
+        .load_s = (double)(clock_us() - began_us) / 1e6,
+    };
+    status = report_send_ready(rank->report, &ready, &failure, error);
+    uint32_t worst = failure.status;
+    if (status == STATUS_OK)
+        status = group_largest(rank->group, &worst, error);
+    rank->unready = worst != STATUS_OK;
+    if (status == STATUS_OK && !rank->unready) {
+        char size[SIZE_TEXT_BYTES];
+        log_info(&rank->log, "ready after %.1f s: %s kernels, %u lane%s, %s resident", ready.load_s,
+                 rank->kernels->name, rank->n_lanes, rank->n_lanes == 1 ? "" : "s",
+                 size_format(ready.resident_bytes, size));
+    }
+    return status;
+}
+
+/* ---- running ------------------------------------------------------------------------------------
+ */
+
+static enum status run_step(struct rank *rank, const Longspan__Step *message, struct error *error)
+{
+    if (rank->unready) {
+        const struct error failure = {.status = STATUS_FAILED,
+                                      .text = "a worker rank could not load its weights"};
+        return report_send_failure(rank->report, message, &failure, error);
+    }
+    struct step *step = rank->step;
+    enum status status = step_decode(step, message, error);
+    if (status != STATUS_OK)
+        return status;
+    for (uint32_t i = 0; i < step->n_closed; i++)
+        attention_drop(rank->attention, step->closed[i].sequence, step->closed[i].incarnation);
+    if (step->fault.status != STATUS_OK) {
+        log_error(&rank->log, "%s", step->fault.text);
+        return report_send_failure(rank->report, message, &step->fault, error);
+    }
+    status = forward_run(rank->forward, step, error);
+    if (status != STATUS_OK)
+        return status;
+    log_debug(&rank->log, "step %" PRIu64 ": %u rows of %u segments, %" PRIu64 " us", step->number,
+              step->n_rows, step->n_attention, forward_compute_us(rank->forward));
+    return report_send_step(rank->report, step, rank->attention, rank->results,
+                            forward_compute_us(rank->forward), error);
+}
+
+/* Rank 0: the next message that concerns all, broadcast. While something is still leaving, MPI is
+ * looked at between short waits. */
+static enum status next_from_coordinator(struct rank *rank, struct link_message *message,
+                                         struct error *error)
+{
+    for (;;) {
+        enum status status = group_progress(rank->group, error);
+        if (status != STATUS_OK)
+            return status;
+        const uint64_t wait_us = group_is_sending(rank->group) ? SENDING_POLL_US : LINK_PING_US;
+        status = link_receive(rank->link, message, clock_us() + wait_us, error);
+        if (status == STATUS_PROTOCOL) { /* no step's number is known */
+            const struct error unread = *error;
+            log_warn(&rank->log, "%s", unread.text);
+            status = report_send_failure(rank->report, NULL, &unread, error);
+            if (status == STATUS_OK)
+                continue;
+        }
+        if (status == STATUS_TIMEOUT) { /* the coordinator is gone: all end */
+            const struct error silent = *error;
+            rank->ended = join_refuse(rank->group, &silent, error) == STATUS_OK;
+            return rank->ended ? error_set(error, silent.status, "%s", silent.text) : STATUS_FAILED;
+        }
+        if (status != STATUS_OK)
+            return status;
+        if (message->control == NULL)
+            continue;
+        switch (message->control->body_case) {
+        case LONGSPAN__CONTROL__BODY_STEP:
+        case LONGSPAN__CONTROL__BODY_LEAVE:
+        case LONGSPAN__CONTROL__BODY_REFUSAL:
+            return group_broadcast(rank->group, message->bytes, message->n_bytes, error);
+        default: /* pongs; and nothing else is meant for a worker */
+            break;
+        }
+    }
+}
+
+static enum status next_message(struct rank *rank, struct link_message *message,
+                                struct error *error)
+{
+    if (rank->number == 0)
+        return next_from_coordinator(rank, message, error);
+    const uint8_t *bytes;
+    size_t n_bytes;
+    const enum status status = group_receive(rank->group, &bytes, &n_bytes, error);
+    return status == STATUS_OK ? link_unpack(rank->link, message, bytes, n_bytes, error) : status;
+}
+
+static enum status refused(struct rank *rank, const Longspan__Refusal *refusal, struct error *error)
+{
+    rank->ended = true;
+    return error_set(error, join_refusal_status(refusal), "%.1000s", refusal->text);
+}
+
+static enum status serve(struct rank *rank, struct error *error)
+{
+    for (;;) {
+        struct link_message message;
+        enum status status = next_message(rank, &message, error);
+        if (status != STATUS_OK)
+            return status;
+        switch (message.control->body_case) {
+        case LONGSPAN__CONTROL__BODY_STEP:
+            status = run_step(rank, message.control->step, error);
+            break;
+        case LONGSPAN__CONTROL__BODY_LEAVE:
+            rank->ended = true;
+            log_debug(&rank->log, "leaving: %s", message.control->leave->reason);
+            return group_flush(rank->group, error);
+        case LONGSPAN__CONTROL__BODY_REFUSAL:
+            status = group_flush(rank->group, error);
+            return status == STATUS_OK ? refused(rank, message.control->refusal, error) : status;
+        default:
+            break;
+        }
+        if (status != STATUS_OK)
+            return status;
+    }
+}
+
+static void close_all(struct rank *rank)
+{
+    report_destroy(rank->report);
+    forward_destroy(rank->forward);
+    results_destroy(rank->results);
+    step_destroy(rank->step);
+    attention_close(rank->attention);
+    shard_destroy(rank->shard);
+    if (rank->device != NULL)
+        rank->kernels->close(rank->device);
+    thread_pool_destroy(rank->pool);
+    setup_destroy(rank->setup);
+    link_close(rank->link);
+    wire_context_destroy(rank->wire);
+    group_destroy(rank->group);
+}
+
+enum status rank_run(const struct rank_options *options, bool *together)
+{
+    struct rank rank = {.options = options};
+    struct error error = {.status = STATUS_OK};
+    Longspan__Control *answer = NULL;
+    char role[LOG_ROLE_BYTES] = "worker";
+    log_open(&rank.log, role, options->verbosity);
+    enum status status = group_create(&rank.group, tick, &rank, &error);
+    if (status == STATUS_OK) {
+        rank.number = group_rank(rank.group);
+        snprintf(role, sizeof(role), "worker %u", rank.number);
+        log_open(&rank.log, role, options->verbosity);
+        status = join(&rank, &answer, &error);
+    }
+    if (status == STATUS_OK && answer->body_case == LONGSPAN__CONTROL__BODY_REFUSAL) {
+        status = refused(&rank, answer->refusal, &error);
+    } else if (status == STATUS_OK) {
+        status = get_ready(&rank, answer->worker_setup, &error);
+        if (status == STATUS_OK)
+            status = serve(&rank, &error);
+    }
+    /* What all ranks know is said once. */
+    if (status != STATUS_OK && (rank.number == 0 || !rank.ended))
+        log_error(&rank.log, "%s", error.text);
+    if (answer != NULL)
+        longspan__control__free_unpacked(answer, NULL);
+    *together = rank.ended;
+    if (rank.ended || rank.group == NULL || group_ranks(rank.group) == 1)
+        close_all(&rank); /* otherwise the process is about to be aborted, with others waiting */
+    return status;
+}

@@ -1,0 +1,246 @@
+/* step.c - two passes: the whole step first, then segment by segment.
+ *
+ * Errors of a segment name the sequence and the value, because the coordinator shows them to the
+ * user whose request it was. */
+#include "worker/step.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum status step_create(struct step **step, const struct step_limits *limits, struct error *error)
+{
+    if (limits->max_rows == 0 || limits->max_sequences == 0 || limits->max_tokens == 0 ||
+        limits->vocab == 0)
+        return error_set(error, STATUS_INVALID,
+                         "step: %u rows, %u sequences, %u tokens and a vocabulary of %u: none may "
+                         "be 0",
+                         limits->max_rows, limits->max_sequences, limits->max_tokens,
+                         limits->vocab);
+    struct step *s = calloc(1, sizeof(*s));
+    if (s == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "step: no memory");
+    s->limits = *limits;
+    s->segments = calloc(limits->max_sequences, sizeof(*s->segments));
+    s->attention = calloc(limits->max_sequences, sizeof(*s->attention));
+    s->order = calloc(limits->max_sequences, sizeof(*s->order));
+    s->tokens = calloc(limits->max_rows, sizeof(*s->tokens));
+    s->positions = calloc(limits->max_rows, sizeof(*s->positions));
+    if (s->segments == NULL || s->attention == NULL || s->order == NULL || s->tokens == NULL ||
+        s->positions == NULL) {
+        step_destroy(s);
+        return error_set(error, STATUS_NO_MEMORY, "step: no memory for %u rows of %u sequences",
+                         limits->max_rows, limits->max_sequences);
+    }
+    *step = s;
+    return STATUS_OK;
+}
+
+void step_destroy(struct step *step)
+{
+    if (step == NULL)
+        return;
+    free(step->closed);
+    free(step->segments);
+    free(step->tokens);
+    free(step->positions);
+    free(step->attention);
+    free(step->spans);
+    free(step->order);
+    free(step);
+}
+
+/* Room for n items of `size` bytes; content is not kept. */
+static enum status reserve(void **items, size_t *capacity, size_t n, size_t size,
+                           struct error *error)
+{
+    if (n <= *capacity)
+        return STATUS_OK;
+    if (n > SIZE_MAX / 2 / size)
+        return error_set(error, STATUS_NO_MEMORY, "step: a table of %zu entries", n);
+    void *grown = malloc(n * size);
+    if (grown == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "step: no memory for a table of %zu entries", n);
+    free(*items);
+    *items = grown;
+    *capacity = n;
+    return STATUS_OK;
+}
+
+/* What makes all of it unusable. */
+static void check_whole(struct step *step, const Longspan__Step *message)
+{
+    const struct step_limits *limits = &step->limits;
+    struct error *fault = &step->fault;
+
+    if (message->job != limits->job) {
+        error_set(fault, STATUS_PROTOCOL,
+                  "step %" PRIu64 " is for job %" PRIx64 ", this is %" PRIx64, message->step,
+                  message->job, limits->job);
+        return;
+    }
+    if (message->step <= step->last_number) {
+        error_set(fault, STATUS_PROTOCOL, "step %" PRIu64 " comes after step %" PRIu64,
+                  message->step, step->last_number);
+        return;
+    }
+    step->last_number = message->step;
+    step->n_closed = (uint32_t)message->n_closed;
+    for (uint32_t i = 0; i < step->n_closed; i++)
+        step->closed[i] =
+            (struct step_name){message->closed[i]->sequence, message->closed[i]->incarnation};
+    if (message->n_segments > limits->max_sequences) {
+        error_set(fault, STATUS_EXHAUSTED,
+                  "step %" PRIu64 " has %zu segments, at most %u sequences were announced",
+                  message->step, message->n_segments, limits->max_sequences);
+        return;
+    }
+    step->n_segments = (uint32_t)message->n_segments;
+    uint64_t rows = 0;
+    for (uint32_t i = 0; i < step->n_segments; i++)
+        rows += message->segments[i]->n_tokens;
+    if (rows > limits->max_rows)
+        error_set(fault, STATUS_EXHAUSTED,
+                  "step %" PRIu64 " has %" PRIu64 " token rows, at most %u were announced",
+                  message->step, rows, limits->max_rows);
+}
+
+/* Of one segment alone. */
+static enum status check_segment(const struct step_limits *limits, const Longspan__Segment *message,
+                                 struct error *error)
+{
+    const uint64_t name = message->sequence;
+
+    if (message->n_tokens == 0)
+        return error_set(error, STATUS_PROTOCOL, "sequence %" PRIu64 ": a segment without tokens",
+                         name);
+    if ((uint64_t)message->position + message->n_tokens > limits->max_tokens)
+        return error_set(error, STATUS_EXHAUSTED,
+                         "sequence %" PRIu64 ": %zu tokens from position %u on go beyond the "
+                         "limit of %u tokens",
+                         name, message->n_tokens, message->position, limits->max_tokens);
+    for (size_t i = 0; i < message->n_tokens; i++)
+        if (message->tokens[i] < 0 || (uint32_t)message->tokens[i] >= limits->vocab)
+            return error_set(error, STATUS_INVALID,
+                             "sequence %" PRIu64 ": token %d at position %zu is outside the "
+                             "vocabulary of %u",
+                             name, message->tokens[i], message->position + i, limits->vocab);
+    if (message->want != LONGSPAN__WANT__WANT_NOTHING &&
+        message->want != LONGSPAN__WANT__WANT_CANDIDATES &&
+        message->want != LONGSPAN__WANT__WANT_LOGITS)
+        return error_set(error, STATUS_PROTOCOL, "sequence %" PRIu64 ": wants %d, which is unknown",
+                         name, (int)message->want);
+    if (message->fork && message->position == 0)
+        return error_set(error, STATUS_PROTOCOL,
+                         "sequence %" PRIu64 ": forks nothing (its first position is 0)", name);
+    for (size_t i = 0; i < message->n_spans; i++) {
+        const Longspan__Span *span = message->spans[i];
+        if (span->holder >= limits->n_holders)
+            return error_set(error, STATUS_PROTOCOL,
+                             "sequence %" PRIu64 ": span %zu is at holder %u of %u", name, i,
+                             span->holder, limits->n_holders);
+        if (span->begin >= span->end || span->begin % PAGE_TOKENS != 0 ||
+            span->end % PAGE_TOKENS != 0 || span->begin >= limits->max_tokens)
+            return error_set(error, STATUS_PROTOCOL,
+                             "sequence %" PRIu64 ": span [%u, %u) is not a range of whole pages of "
+                             "%d tokens below %u",
+                             name, span->begin, span->end, (int)PAGE_TOKENS, limits->max_tokens);
+    }
+    return STATUS_OK;
+}
+
+static int by_sequence(const void *a, const void *b, void *context)
+{
+    const Longspan__Step *message = context;
+    const uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
+    const uint64_t x = message->segments[i]->sequence, y = message->segments[j]->sequence;
+    return x != y ? (x < y ? -1 : 1) : (i > j) - (i < j);
+}
+
+/* A sequence twice in one step: the second segment would attend to rows that are not stored yet. */
+static void refuse_twins(struct step *step, const Longspan__Step *message)
+{
+    for (uint32_t i = 0; i < step->n_segments; i++)
+        step->order[i] = i;
+    qsort_r(step->order, step->n_segments, sizeof(*step->order), by_sequence, (void *)message);
+    for (uint32_t i = 1; i < step->n_segments; i++) {
+        const uint32_t first = step->order[i - 1], second = step->order[i];
+        if (message->segments[first]->sequence != message->segments[second]->sequence)
+            continue;
+        error_set(&step->segments[second].error, STATUS_PROTOCOL,
+                  "sequence %" PRIu64 " is in step %" PRIu64 " twice",
+                  message->segments[second]->sequence, message->step);
+    }
+}
+
+static void take_segment(struct step *step, struct step_segment *segment,
+                         const Longspan__Segment *message, struct attention_span *spans)
+{
+    segment->row = step->n_rows;
+    segment->n_tokens = (uint32_t)message->n_tokens;
+    segment->attention = step->n_attention;
+    segment->want = message->want == LONGSPAN__WANT__WANT_LOGITS       ? STEP_WANT_LOGITS
+                    : message->want == LONGSPAN__WANT__WANT_CANDIDATES ? STEP_WANT_CANDIDATES
+                                                                       : STEP_WANT_NOTHING;
+    segment->n_candidates =
+        message->n_candidates < step->limits.vocab ? message->n_candidates : step->limits.vocab;
+    step->n_wanted += segment->want != STEP_WANT_NOTHING;
+    for (uint32_t i = 0; i < segment->n_tokens; i++) {
+        step->tokens[step->n_rows] = message->tokens[i];
+        step->positions[step->n_rows++] = message->position + i;
+    }
+    for (size_t i = 0; i < message->n_spans; i++)
+        spans[i] = (struct attention_span){message->spans[i]->holder,
+                                           {message->spans[i]->begin, message->spans[i]->end}};
+    step->attention[step->n_attention++] = (struct attention_segment){
+        .sequence = message->sequence,
+        .incarnation = message->incarnation,
+        .position = message->position,
+        .n_tokens = segment->n_tokens,
+        .spans = spans,
+        .n_spans = (uint32_t)message->n_spans,
+        .fork = message->fork,
+        .parent = message->fork_parent,
+        .parent_incarnation = message->fork_incarnation,
+    };
+}
+
+enum status step_decode(struct step *step, const Longspan__Step *message, struct error *error)
+{
+    size_t n_spans = 0;
+    for (size_t i = 0; i < message->n_segments; i++)
+        n_spans += message->segments[i]->n_spans;
+    enum status status =
+        reserve((void **)&step->spans, &step->span_capacity, n_spans, sizeof(*step->spans), error);
+    if (status == STATUS_OK)
+        status = reserve((void **)&step->closed, &step->closed_capacity, message->n_closed,
+                         sizeof(*step->closed), error);
+    if (status != STATUS_OK)
+        return status;
+
+    step->number = message->step;
+    step->fault = (struct error){.status = STATUS_OK};
+    step->n_closed = step->n_segments = step->n_rows = step->n_attention = step->n_wanted = 0;
+    check_whole(step, message);
+
+    for (uint32_t i = 0; i < step->n_segments; i++) {
+        step->segments[i] = (struct step_segment){
+            .error = step->fault,
+            .answered = message->segments[i]->want != LONGSPAN__WANT__WANT_NOTHING,
+        };
+    }
+    if (step->fault.status != STATUS_OK)
+        return STATUS_OK;
+
+    refuse_twins(step, message);
+    struct attention_span *spans = step->spans;
+    for (uint32_t i = 0; i < step->n_segments; i++) {
+        struct step_segment *segment = &step->segments[i];
+        if (segment->error.status == STATUS_OK &&
+            check_segment(&step->limits, message->segments[i], &segment->error) == STATUS_OK) {
+            take_segment(step, segment, message->segments[i], spans);
+            spans += message->segments[i]->n_spans;
+        }
+    }
+    return STATUS_OK;
+}

@@ -1,0 +1,88 @@
+/* worker/step.h - a Step from the wire, checked and turned into plain rows.
+ *
+ * Every rank decodes the same bytes with the same limits and comes to the same rows, the same
+ * faults and therefore the same MPI calls: nothing here looks at what only one rank knows. What is
+ * wrong with one segment (a token outside the vocabulary, a position beyond the limit) takes that
+ * segment out of the rows and is reported for it; what is wrong with the whole step (another job,
+ * an old number, too many rows) takes them all out. Segments that stay are numbered anew for
+ * worker/attention.h. */
+#ifndef LONGSPAN_WORKER_STEP_H
+#define LONGSPAN_WORKER_STEP_H
+
+#include "proto/longspan.pb-c.h"
+#include "sys/status.h"
+#include "worker/attention.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What a step of this job may hold; from WorkerSetup and the model. */
+struct step_limits {
+    uint64_t job;
+    uint32_t n_holders;
+    uint32_t max_rows, max_sequences, max_tokens;
+    uint32_t vocab;
+};
+
+enum step_want {
+    STEP_WANT_NOTHING,
+    STEP_WANT_CANDIDATES,
+    STEP_WANT_LOGITS, /* candidates and the row */
+};
+
+struct step_name {
+    uint64_t sequence;
+    uint32_t incarnation;
+};
+
+/* One segment of the message, in its order. */
+struct step_segment {
+    struct error error; /* STATUS_OK: it takes part, and the next three fields count */
+    uint32_t row;       /* first of its rows */
+    uint32_t n_tokens;
+    uint32_t attention; /* index in step.attention */
+    bool answered;      /* the sender expects a result for it, be it an empty one */
+    enum step_want want;
+    uint32_t n_candidates; /* at most the vocabulary */
+};
+
+struct step {
+    uint64_t number;    /* as in the message, also when it is refused */
+    struct error fault; /* of the whole step; STATUS_OK: none */
+
+    uint32_t n_closed; /* sequences to drop first */
+    struct step_name *closed;
+
+    uint32_t n_segments; /* 0 when the message has more than max_sequences: `fault` says so */
+    struct step_segment *segments;
+
+    uint32_t n_rows; /* of the segments that take part, one after the other */
+    int32_t *tokens;
+    uint32_t *positions;
+
+    uint32_t n_attention; /* the segments that take part */
+    struct attention_segment *attention;
+
+    uint32_t n_wanted; /* taking part and wanting a result */
+
+    /* private */
+    struct step_limits limits;
+    uint64_t last_number;
+    struct attention_span *spans;
+    size_t span_capacity, closed_capacity;
+    uint32_t *order;
+};
+
+/* Allocates for the limits; the caller ends *step with step_destroy. STATUS_INVALID: a limit is 0.
+ * STATUS_NO_MEMORY. */
+enum status step_create(struct step **step, const struct step_limits *limits, struct error *error);
+void step_destroy(struct step *step);
+
+/* Fills `step`; what it held before is gone. A bad message is not a failure of this function: see
+ * `fault` and the segments' errors. Numbers must grow; a refused step does not count. Grows its
+ * tables for many spans or closed sequences, otherwise allocates nothing.
+ * STATUS_NO_MEMORY: of this rank alone, so the job cannot go on. */
+enum status step_decode(struct step *step, const Longspan__Step *message, struct error *error);
+
+#endif
