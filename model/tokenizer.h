@@ -19,8 +19,9 @@
  * notice.
  *
  * Any bytes can be encoded. Bytes that are not UTF-8 become byte tokens one by one (`llama`) or
- * words of their own, never joined with the text around them (`gpt2`); decoding all ids gives the
- * same bytes back.
+ * words of their own, never joined with the text around them (`gpt2`). Decoding all ids gives the
+ * same bytes back, with two exceptions: U+2581 in a text comes back as a space (`llama`: it is the
+ * same to SentencePiece), and what became the unknown token is lost.
  *
  * Time is O(n log n) in the text, also without any space in it. Tokens that appear twice in the
  * list: the lower id encodes, both decode. A tokenizer keeps nothing of the gguf, which may be
