@@ -1,0 +1,293 @@
+/* cluster.c - see cluster.h; joining is in cluster_join.c, set-up in cluster_setup.c. */
+#include "coordinator/cluster.h"
+
+#include "coordinator/cluster_join.h"
+#include "coordinator/cluster_setup.h"
+#include "kernels/attention/kv_holder.h"
+#include "sys/random.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    PROBE_US = 1000000,
+    LOST_US = 2000000, /* a connection that broke may come back: ZeroMQ tries for up to a second */
+};
+
+enum status cluster_open(struct cluster *cluster, const struct coordinator_options *options,
+                         const char *model_path, const struct gguf *gguf,
+                         const struct hparams *hparams, struct control *control,
+                         const struct log *log, uint64_t now_us, struct error *error)
+{
+    *cluster = (struct cluster){.options = options,
+                                .model_path = model_path,
+                                .log = log,
+                                .control = control,
+                                .hparams = hparams,
+                                .began_us = now_us,
+                                .deadline_us = now_us + options->join_timeout_ms * 1000ull};
+    planner_model_read(&cluster->model, hparams, gguf);
+    gguf_fingerprint(gguf, cluster->fingerprint);
+    cluster->page_bytes =
+        PAGE_TOKENS * planner_kv_bytes(&cluster->model, (uint32_t)kv_type_bytes(options->kv_type));
+    if (options->weights != NULL && options->n_weights != options->nodes)
+        return error_set(error, STATUS_INVALID,
+                         "--weights has %u numbers, there are %u attention nodes",
+                         options->n_weights, options->nodes);
+    if (options->workers > CLUSTER_MAX_RANKS)
+        return error_set(error, STATUS_INVALID, "--workers %u: at most %d", options->workers,
+                         CLUSTER_MAX_RANKS);
+    enum status status = planner_plan(&cluster->plan, &cluster->model, options->workers,
+                                      options->pipeline, options->tensor, error);
+    if (status == STATUS_OK)
+        status = random_unique(&cluster->job, sizeof(cluster->job), error);
+    if (status != STATUS_OK)
+        return status;
+    cluster->job |= 1; /* 0 means no job */
+    cluster->ranks = calloc(options->workers, sizeof(*cluster->ranks));
+    cluster->nodes = calloc(options->nodes + 1u, sizeof(*cluster->nodes));
+    if (cluster->ranks == NULL || cluster->nodes == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for %u workers and %u nodes",
+                         options->workers, options->nodes);
+    if (options->ctx > hparams->context_train && hparams->context_train > 0)
+        log_warn(log,
+                 "--ctx %u is more than the %u tokens that the model was trained for: its "
+                 "answers may be poor beyond",
+                 options->ctx, hparams->context_train);
+    return STATUS_OK;
+}
+
+void cluster_close(struct cluster *cluster)
+{
+    planner_plan_free(&cluster->plan);
+    free(cluster->ranks);
+    free(cluster->nodes);
+    cluster->ranks = NULL;
+    cluster->nodes = NULL;
+}
+
+uint32_t cluster_find_rank(const struct cluster *cluster, const struct control_peer *peer)
+{
+    for (uint32_t i = 0; i < cluster->options->workers; i++)
+        if (cluster->ranks[i].peer.n > 0 && control_same_peer(&cluster->ranks[i].peer, peer))
+            return i;
+    return CLUSTER_NOBODY;
+}
+
+uint32_t cluster_find_node(const struct cluster *cluster, const struct control_peer *peer)
+{
+    for (uint32_t i = 0; i < cluster->n_nodes; i++)
+        if (control_same_peer(&cluster->nodes[i].peer, peer))
+            return i;
+    return CLUSTER_NOBODY;
+}
+
+const char *cluster_rank_label(const struct cluster *cluster, uint32_t rank,
+                               char label[CLUSTER_LABEL_BYTES])
+{
+    snprintf(label, CLUSTER_LABEL_BYTES, "worker %u (%s)", rank, cluster->ranks[rank].host);
+    return label;
+}
+
+uint32_t cluster_n_holders(const struct cluster *cluster)
+{
+    return cluster->options->nodes > 0 ? cluster->options->nodes : 1;
+}
+
+const char *cluster_holder_name(const struct cluster *cluster, uint32_t holder)
+{
+    return cluster->options->nodes > 0 ? cluster->nodes[holder].name : "local";
+}
+
+double cluster_holder_weight(const struct cluster *cluster, uint32_t holder)
+{
+    return cluster->options->nodes > 0 ? cluster->nodes[holder].weight : 1.0;
+}
+
+uint64_t cluster_holder_pages(const struct cluster *cluster, uint32_t holder)
+{
+    return cluster->options->nodes > 0 ? cluster->nodes[holder].capacity_bytes / cluster->page_bytes
+                                       : cluster->capacity_tokens / PAGE_TOKENS;
+}
+
+uint32_t cluster_result_rank(const struct cluster *cluster)
+{
+    return (cluster->plan.pipeline - 1) * cluster->plan.tensor;
+}
+
+/* A rank pings from its own socket: this is how the coordinator learns where it is, also after a
+ * reconnect under another name. */
+static void hear_ping(struct cluster *cluster, const struct control_peer *peer,
+                      const Longspan__Ping *ping)
+{
+    if (ping->job != cluster->job)
+        return;
+    for (uint32_t i = 0; i < cluster->n_nodes; i++)
+        if (ping->name != NULL && strcmp(cluster->nodes[i].name, ping->name) == 0 &&
+            cluster->nodes[i].live.lost_since_us != 0) {
+            cluster->nodes[i].peer = *peer;
+            return;
+        }
+    if (cluster_find_node(cluster, peer) == CLUSTER_NOBODY && cluster->workers_joined &&
+        ping->rank < cluster->options->workers &&
+        (cluster->ranks[ping->rank].peer.n == 0 ||
+         cluster->ranks[ping->rank].live.lost_since_us != 0))
+        cluster->ranks[ping->rank].peer = *peer;
+}
+
+static void hear(struct cluster *cluster, const struct control_peer *peer, uint64_t now_us)
+{
+    const struct cluster_liveness alive = {.heard_us = now_us};
+    const uint32_t rank = cluster_find_rank(cluster, peer);
+    const uint32_t node = cluster_find_node(cluster, peer);
+    if (rank != CLUSTER_NOBODY)
+        cluster->ranks[rank].live = alive;
+    if (node != CLUSTER_NOBODY)
+        cluster->nodes[node].live = alive;
+}
+
+static enum status handle_leave(const struct cluster *cluster, const struct control_peer *peer,
+                                const Longspan__Leave *leave, struct error *error)
+{
+    const char *reason =
+        leave->reason != NULL && leave->reason[0] != '\0' ? leave->reason : "no reason given";
+    const uint32_t rank = cluster_find_rank(cluster, peer);
+    const uint32_t node = cluster_find_node(cluster, peer);
+    const enum status status = cluster->phase == CLUSTER_READY ? STATUS_FAILED : STATUS_UNREACHABLE;
+    char label[CLUSTER_LABEL_BYTES];
+    if (rank != CLUSTER_NOBODY)
+        return error_set(error, status, "%s left: %.800s", cluster_rank_label(cluster, rank, label),
+                         reason);
+    if (node != CLUSTER_NOBODY)
+        return error_set(error, status, "attention node %s (%s) left: %.800s",
+                         cluster->nodes[node].name, cluster->nodes[node].host, reason);
+    return STATUS_OK;
+}
+
+enum status cluster_message(struct cluster *cluster, const struct control_peer *peer,
+                            const Longspan__Control *message, uint64_t now_us, struct error *error)
+{
+    hear(cluster, peer, now_us);
+    const uint32_t node = cluster_find_node(cluster, peer);
+    switch (message->body_case) {
+    case LONGSPAN__CONTROL__BODY_WORKERS_JOIN:
+        return cluster_join_workers(cluster, peer, message->workers_join, now_us, error);
+    case LONGSPAN__CONTROL__BODY_NODE_JOIN:
+        return cluster_join_node(cluster, peer, message->node_join, now_us, error);
+    case LONGSPAN__CONTROL__BODY_NODE_READY:
+        return node == CLUSTER_NOBODY
+                   ? STATUS_OK
+                   : cluster_setup_node_ready(cluster, node, message->node_ready, now_us, error);
+    case LONGSPAN__CONTROL__BODY_WORKER_READY:
+        return cluster_setup_worker_ready(cluster, peer, message->worker_ready, now_us, error);
+    case LONGSPAN__CONTROL__BODY_LEAVE:
+        return handle_leave(cluster, peer, message->leave, error);
+    case LONGSPAN__CONTROL__BODY_PING:
+        hear_ping(cluster, peer, message->ping);
+        hear(cluster, peer, now_us);
+        control_send_pong(cluster->control, peer, cluster->job, NULL); /* gone again: so be it */
+        return STATUS_OK;
+    case LONGSPAN__CONTROL__BODY_NODE_USAGE:
+        if (node != CLUSTER_NOBODY)
+            log_debug(cluster->log, "%s: %" PRIu64 " pages taken, %" PRIu64 " reserved",
+                      cluster->nodes[node].label, message->node_usage->pages_taken,
+                      message->node_usage->pages_reserved);
+        return STATUS_OK;
+    default:
+        return STATUS_OK;
+    }
+}
+
+/* A pong that nobody asked for finds out whether there still is a connection. */
+static void probe(struct cluster *cluster, const struct control_peer *peer,
+                  struct cluster_liveness *live, uint64_t now_us)
+{
+    if (peer->n == 0)
+        return;
+    const enum status status = control_send_pong(cluster->control, peer, cluster->job, NULL);
+    if (status != STATUS_UNREACHABLE)
+        live->lost_since_us = 0;
+    else if (live->lost_since_us == 0)
+        live->lost_since_us = now_us;
+}
+
+static enum status check_live(const struct cluster *cluster, const struct cluster_liveness *live,
+                              const char *label, uint64_t now_us, bool may_be_silent,
+                              struct error *error)
+{
+    /* While starting, exit code 3 says that somebody could not be reached; later it is a failure.
+     */
+    const enum status status = cluster->phase == CLUSTER_READY ? STATUS_FAILED : STATUS_UNREACHABLE;
+    if (live->lost_since_us != 0 && now_us - live->lost_since_us >= LOST_US)
+        return error_set(error, status,
+                         "%s is lost: its connection ended, it crashed or was killed", label);
+    const uint64_t silent_us = now_us - live->heard_us;
+    if (!may_be_silent && silent_us >= cluster->options->silence_ms * 1000ull)
+        return error_set(error, status, "%s is lost: nothing was heard of it for %" PRIu64 " s",
+                         label, silent_us / 1000000);
+    return STATUS_OK;
+}
+
+static enum status check_deadline(const struct cluster *cluster, uint64_t now_us,
+                                  struct error *error)
+{
+    if (cluster->phase == CLUSTER_READY || now_us < cluster->deadline_us)
+        return STATUS_OK;
+    if (cluster->phase == CLUSTER_JOINING)
+        return cluster_join_missing(cluster, error);
+    for (uint32_t i = 0; cluster->phase == CLUSTER_NODES && i < cluster->n_nodes; i++)
+        if (!cluster->nodes[i].ready)
+            return error_set(error, STATUS_UNREACHABLE,
+                             "attention node %s did not get ready within %u s (--join-timeout)",
+                             cluster->nodes[i].label, cluster->options->join_timeout_ms / 1000);
+    for (uint32_t i = 0; i < cluster->options->workers; i++) {
+        char label[CLUSTER_LABEL_BYTES];
+        if (!cluster->ranks[i].ready)
+            return error_set(error, STATUS_UNREACHABLE,
+                             "%s did not load its part of %s within %u s (--load-timeout)",
+                             cluster_rank_label(cluster, i, label), cluster->options->model,
+                             cluster->options->load_timeout_ms / 1000);
+    }
+    return STATUS_OK;
+}
+
+enum status cluster_tick(struct cluster *cluster, uint64_t now_us, bool stepping,
+                         struct error *error)
+{
+    enum status status = check_deadline(cluster, now_us, error);
+    if (status != STATUS_OK || now_us < cluster->next_probe_us)
+        return status;
+    cluster->next_probe_us = now_us + PROBE_US;
+
+    char label[CLUSTER_LABEL_BYTES + 32];
+    for (uint32_t i = 0; i < cluster->n_nodes && status == STATUS_OK; i++) {
+        struct cluster_node *node = &cluster->nodes[i];
+        probe(cluster, &node->peer, &node->live, now_us);
+        snprintf(label, sizeof(label), "attention node %s (%s)", node->name, node->host);
+        status = check_live(cluster, &node->live, label, now_us, false, error);
+    }
+    for (uint32_t i = 0;
+         cluster->workers_joined && i < cluster->options->workers && status == STATUS_OK; i++) {
+        struct cluster_rank *rank = &cluster->ranks[i];
+        probe(cluster, &rank->peer, &rank->live, now_us);
+        cluster_rank_label(cluster, i, label);
+        /* Loading a shard takes as long as it takes: the load deadline counts then. */
+        const bool busy = stepping || cluster->phase == CLUSTER_WORKERS || rank->peer.n == 0;
+        if (stepping && rank->live.lost_since_us == 0)
+            rank->live.heard_us = now_us;
+        status = check_live(cluster, &rank->live, label, now_us, busy, error);
+    }
+    return status;
+}
+
+void cluster_leave(struct cluster *cluster, const char *reason)
+{
+    /* Not yet joined peers are told nothing: they have their own deadlines. */
+    for (uint32_t i = 0; cluster->ranks != NULL && i < cluster->options->workers; i++)
+        if (cluster->ranks[i].peer.n > 0)
+            control_send_leave(cluster->control, &cluster->ranks[i].peer, reason);
+    for (uint32_t i = 0; i < cluster->n_nodes; i++)
+        control_send_leave(cluster->control, &cluster->nodes[i].peer, reason);
+}

@@ -1,0 +1,136 @@
+/* coordinator/cluster.h - the workers and attention nodes of a job: joining, planning, set-up,
+ * liveness.
+ *
+ *     JOINING   WorkersJoin of rank 0, NodeJoin of each node           deadline: join_timeout
+ *     NODES     NodeSetup sent, NodeReady awaited                      join_timeout again
+ *     WORKERS   WorkerSetup sent to rank 0, WorkerReady of each rank   load_timeout
+ *     READY     served until somebody is lost
+ *
+ * A join that cannot be (another protocol, other tiles or pages, another job, one too many) is
+ * refused by name and changes nothing. What makes the job impossible (a kernel variant that differs
+ * under --strict-bits, a rank that cannot load, KV that does not fit, somebody missing or lost) is
+ * a failure of the function that notices it: the coordinator then ends.
+ *
+ * A peer that stopped is noticed in two ways: its connection is gone (a pong to it finds nobody,
+ * for LOST_US), or nothing was heard of it for the silence limit. A rank computes and may be silent
+ * during a step; then the step's deadline counts (results.h). */
+#ifndef LONGSPAN_COORDINATOR_CLUSTER_H
+#define LONGSPAN_COORDINATOR_CLUSTER_H
+
+#include "coordinator/control.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/planner.h"
+#include "model/gguf.h"
+#include "model/hparams.h"
+#include "sys/log.h"
+#include "sys/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    CLUSTER_NAME_BYTES = 64,
+    CLUSTER_LABEL_BYTES = 160,
+    CLUSTER_ENDPOINT_BYTES = 288,
+    CLUSTER_MAX_RANKS = 4096,
+    CLUSTER_READY_LINES = 4,
+    CLUSTER_LINE_BYTES = 512,
+};
+#define CLUSTER_NOBODY UINT32_MAX
+
+enum cluster_phase { CLUSTER_JOINING, CLUSTER_NODES, CLUSTER_WORKERS, CLUSTER_READY };
+
+struct cluster_liveness {
+    uint64_t heard_us, lost_since_us; /* lost_since_us 0: the connection stands */
+};
+
+struct cluster_rank {
+    struct control_peer peer; /* n 0: has not spoken on its own socket yet */
+    struct cluster_liveness live;
+    char host[CLUSTER_NAME_BYTES], kernels[CLUSTER_NAME_BYTES];
+    uint32_t lanes, pid;
+    uint64_t memory_bytes;
+    bool ready;
+    uint64_t weight_bytes, resident_bytes, local_kv_bytes;
+    double load_s;
+};
+
+struct cluster_node {
+    struct control_peer peer;
+    struct cluster_liveness live;
+    char name[CLUSTER_NAME_BYTES]; /* of the holder: unique, "node0" */
+    bool named;                    /* somebody chose the name */
+    char host[CLUSTER_NAME_BYTES], kernels[CLUSTER_NAME_BYTES];
+    char label[CLUSTER_LABEL_BYTES]; /* "node0 (mem01)" */
+    char endpoint[CLUSTER_ENDPOINT_BYTES];
+    uint64_t node, memory_bytes, capacity_bytes;
+    double read_bytes_per_s, weight;
+    uint32_t joined; /* the how-many-th */
+    bool ready;
+};
+
+/* To be read by others. */
+struct cluster {
+    const struct coordinator_options *options;
+    const char *model_path; /* absolute, as workers shall open it */
+    const struct log *log;
+    struct control *control;
+    const struct hparams *hparams;
+    struct planner_model model;
+    struct planner_plan plan;
+    uint8_t fingerprint[GGUF_FINGERPRINT_BYTES];
+    uint64_t job;
+    enum cluster_phase phase;
+    uint64_t began_us, deadline_us, next_probe_us;
+    bool workers_joined;
+    struct cluster_rank *ranks; /* [options->workers] */
+    struct cluster_node *nodes; /* [options->nodes], the first n_nodes have joined */
+    uint32_t n_nodes;
+    uint32_t max_tokens;      /* of one sequence; final when READY */
+    uint64_t page_bytes;      /* of all layers and KV heads */
+    uint64_t capacity_tokens; /* of all holders, known when READY */
+    char last_refusal[512];   /* the last join that was refused, for who waits in vain */
+    double load_s;            /* from start to READY */
+    uint32_t n_ready_lines;
+    char ready_lines[CLUSTER_READY_LINES][CLUSTER_LINE_BYTES]; /* the plan, for people */
+};
+
+/* Plans for this model and these options, before anybody has joined. The referenced structs outlive
+ * the cluster. STATUS_INVALID: an impossible split, a list of weights of another length. */
+enum status cluster_open(struct cluster *cluster, const struct coordinator_options *options,
+                         const char *model_path, const struct gguf *gguf,
+                         const struct hparams *hparams, struct control *control,
+                         const struct log *log, uint64_t now_us, struct error *error);
+void cluster_close(struct cluster *cluster);
+
+/* Handles what belongs to it: joins, readiness, pings, leaves. *known: the peer is one of ours
+ * (rank or node). A failure is the end of the job. */
+enum status cluster_message(struct cluster *cluster, const struct control_peer *peer,
+                            const Longspan__Control *message, uint64_t now_us, struct error *error);
+
+/* Deadlines and probes; call at least twice a second. `stepping`: a step is in flight, ranks may be
+ * silent. A failure is the end of the job, and names who is missing or lost. */
+enum status cluster_tick(struct cluster *cluster, uint64_t now_us, bool stepping,
+                         struct error *error);
+
+/* Index of who speaks there; CLUSTER_NOBODY. */
+uint32_t cluster_find_rank(const struct cluster *cluster, const struct control_peer *peer);
+uint32_t cluster_find_node(const struct cluster *cluster, const struct control_peer *peer);
+
+/* "rank 1 (mem01)". */
+const char *cluster_rank_label(const struct cluster *cluster, uint32_t rank,
+                               char label[CLUSTER_LABEL_BYTES]);
+
+/* KV holders: the nodes, or one called "local". */
+uint32_t cluster_n_holders(const struct cluster *cluster);
+const char *cluster_holder_name(const struct cluster *cluster, uint32_t holder);
+double cluster_holder_weight(const struct cluster *cluster, uint32_t holder);
+uint64_t cluster_holder_pages(const struct cluster *cluster, uint32_t holder);
+
+/* The rank that reports results: shard 0 of the last stage. */
+uint32_t cluster_result_rank(const struct cluster *cluster);
+
+/* Says goodbye to everybody who has joined. */
+void cluster_leave(struct cluster *cluster, const char *reason);
+
+#endif

@@ -1,0 +1,403 @@
+/* cluster_setup.c - see cluster_setup.h.
+ *
+ * Whether the KV cache fits is asked as early as the answer can be known: of nodes when they have
+ * joined, of the workers' own memory when they have joined (an estimate) and again when they have
+ * loaded. */
+#include "coordinator/cluster_setup.h"
+
+#include "kernels/attention/kv_holder.h"
+#include "proto/protocol.h"
+#include "sys/size.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { UNKNOWN_CONTEXT = 4096 }; /* of a model whose file does not say what it was trained for */
+
+static uint32_t element_bytes(const struct cluster *cluster)
+{
+    return (uint32_t)kv_type_bytes(cluster->options->kv_type);
+}
+
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Settles max_tokens: what the user asked for, if it fits, else the trained context or what fits.
+ */
+static enum status settle_context(struct cluster *cluster, uint64_t tokens, struct error *error)
+{
+    const struct coordinator_options *options = cluster->options;
+    const uint32_t trained =
+        cluster->hparams->context_train > 0 ? cluster->hparams->context_train : UNKNOWN_CONTEXT;
+    char needed[SIZE_TEXT_BYTES], available[SIZE_TEXT_BYTES];
+    const uint64_t per_token = cluster->page_bytes / PAGE_TOKENS;
+    cluster->capacity_tokens = tokens;
+    if (tokens == 0)
+        return error_set(error, STATUS_EXHAUSTED,
+                         "the KV holders have no memory for even one page: %s for %d tokens",
+                         size_format(cluster->page_bytes, needed), PAGE_TOKENS);
+    if (options->ctx > tokens)
+        return error_set(error, STATUS_EXHAUSTED,
+                         "--ctx %u needs %s of KV cache (%s, %" PRIu64 " bytes per token), the KV "
+                         "holders have %s: --ctx %" PRIu64 " would fit, or give them more memory",
+                         options->ctx, size_format(options->ctx * per_token, needed),
+                         kv_type_name(options->kv_type), per_token,
+                         size_format(tokens * per_token, available), tokens);
+    cluster->max_tokens = options->ctx > 0 ? options->ctx : (uint32_t)smaller(trained, tokens);
+    return STATUS_OK;
+}
+
+static uint64_t node_tokens(const struct cluster *cluster, uint64_t bytes)
+{
+    return bytes / cluster->page_bytes * PAGE_TOKENS;
+}
+
+/* The tokens that the local holder can have: as many as the rank with the least room. */
+static uint64_t local_tokens(const struct cluster *cluster, bool loaded)
+{
+    const uint64_t most = 1ull << 30;
+    uint64_t tokens = most;
+    for (uint32_t i = 0; i < cluster->options->workers; i++) {
+        const struct cluster_rank *rank = &cluster->ranks[i];
+        const uint64_t per_page =
+            PAGE_TOKENS *
+            planner_rank_kv_bytes(&cluster->plan, &cluster->model, i, element_bytes(cluster));
+        const uint64_t weights = planner_weight_bytes(&cluster->plan, &cluster->model, i);
+        uint64_t bytes = cluster->options->kv_memory;
+        if (loaded)
+            bytes = rank->local_kv_bytes;
+        else if (bytes == 0 && rank->memory_bytes == 0)
+            continue; /* the host does not say; the rank will */
+        else if (bytes == 0)
+            bytes = rank->memory_bytes > weights ? rank->memory_bytes - weights : 0;
+        tokens = smaller(tokens, bytes / per_page * PAGE_TOKENS);
+    }
+    return tokens;
+}
+
+static enum status check_weights_fit(const struct cluster *cluster, struct error *error)
+{
+    for (uint32_t i = 0; i < cluster->options->workers; i++) {
+        const uint64_t weights = planner_weight_bytes(&cluster->plan, &cluster->model, i);
+        const uint64_t memory = cluster->ranks[i].memory_bytes;
+        char needed[SIZE_TEXT_BYTES], available[SIZE_TEXT_BYTES], label[CLUSTER_LABEL_BYTES];
+        if (memory > 0 && weights > memory)
+            return error_set(error, STATUS_EXHAUSTED,
+                             "%s has %s of memory, its weights need %s: more --workers, each with "
+                             "fewer layers, would do",
+                             cluster_rank_label(cluster, i, label), size_format(memory, available),
+                             size_format(weights, needed));
+    }
+    return STATUS_OK;
+}
+
+/* node2 before node10: shorter first where both begin with the same letters. */
+static int by_name(const void *a, const void *b)
+{
+    const struct cluster_node *x = a, *y = b;
+    if (x->named != y->named)
+        return x->named ? -1 : 1;
+    if (!x->named)
+        return x->joined < y->joined ? -1 : x->joined > y->joined;
+    const size_t n = strcspn(x->name, "0123456789"), m = strcspn(y->name, "0123456789");
+    const size_t length_x = strlen(x->name), length_y = strlen(y->name);
+    if (n == m && strncmp(x->name, y->name, n) == 0 && length_x != length_y)
+        return length_x < length_y ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+static bool name_taken(const struct cluster *cluster, uint32_t n, const char *name)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (strcmp(cluster->nodes[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* Holders in a fixed order with names that are told apart, whoever was faster to join. */
+static void name_nodes(struct cluster *cluster)
+{
+    qsort(cluster->nodes, cluster->n_nodes, sizeof(*cluster->nodes), by_name);
+    for (uint32_t i = 0; i < cluster->n_nodes; i++) {
+        struct cluster_node *node = &cluster->nodes[i];
+        if (!node->named || name_taken(cluster, i, node->name))
+            snprintf(node->name, sizeof(node->name), "node%u", i);
+        for (uint32_t k = 2; name_taken(cluster, i, node->name); k++)
+            snprintf(node->name, sizeof(node->name), "node%u.%u", i, k);
+        snprintf(node->label, sizeof(node->label), "%s (%s)", node->name, node->host);
+    }
+}
+
+static void weigh_nodes(struct cluster *cluster)
+{
+    bool measured = true;
+    for (uint32_t i = 0; i < cluster->n_nodes; i++)
+        measured = measured && cluster->nodes[i].read_bytes_per_s > 0.0 &&
+                   cluster->nodes[i].read_bytes_per_s < 1e18;
+    if (!measured && cluster->options->weights == NULL)
+        log_warn(cluster->log, "a node has not measured its memory: all nodes get equal shares");
+    for (uint32_t i = 0; i < cluster->n_nodes; i++) {
+        struct cluster_node *node = &cluster->nodes[i];
+        node->weight = cluster->options->weights != NULL ? cluster->options->weights[i]
+                       : measured                        ? node->read_bytes_per_s
+                                                         : 1.0;
+        log_info(cluster->log, "%s: weight %.4g (%s), %.1f GB/s, %" PRIu64 " tokens", node->label,
+                 node->weight, cluster->options->weights != NULL ? "--weights" : "measured",
+                 node->read_bytes_per_s / 1e9, node_tokens(cluster, node->memory_bytes));
+    }
+}
+
+static enum status send_node_setup(struct cluster *cluster, const struct cluster_node *node,
+                                   struct error *error)
+{
+    const struct hparams *h = cluster->hparams;
+    Longspan__NodeSetup setup = LONGSPAN__NODE_SETUP__INIT;
+    setup.job = cluster->job;
+    setup.kv_type = cluster->options->kv_type;
+    setup.head_dim = h->head_dim;
+    setup.group = h->n_heads / h->n_kv_heads;
+    setup.n_layers = h->n_layers;
+    setup.n_kv_heads = h->n_kv_heads;
+    setup.scale = 1.0f / sqrtf((float)h->head_dim);
+    setup.max_tokens = cluster->max_tokens;
+    Longspan__Control message = LONGSPAN__CONTROL__INIT;
+    message.body_case = LONGSPAN__CONTROL__BODY_NODE_SETUP;
+    message.node_setup = &setup;
+    struct error why;
+    const enum status status = control_send(cluster->control, &node->peer, &message, NULL, 0, &why);
+    if (status == STATUS_OK)
+        return STATUS_OK;
+    return error_set(error, STATUS_UNREACHABLE, "%s cannot be reached: %s", node->label, why.text);
+}
+
+static void fill_constants(Longspan__Constants *constants, const struct cluster *cluster)
+{
+    constants->protocol = PROTOCOL_VERSION;
+    constants->tile_tokens = TILE_TOKENS;
+    constants->page_tokens = PAGE_TOKENS;
+    constants->kernels = (char *)cluster->options->kernels;
+    constants->version = (char *)LONGSPAN_VERSION;
+}
+
+static enum status send_worker_setup(struct cluster *cluster, struct error *error)
+{
+    const struct coordinator_options *options = cluster->options;
+    const struct planner_plan *plan = &cluster->plan;
+    struct arena *arena = &cluster->control->arena;
+    const uint32_t n_holders = cluster_n_holders(cluster);
+    Longspan__Stage *stages = arena_array(arena, plan->pipeline, sizeof(*stages));
+    Longspan__Stage **stage_list = arena_array(arena, plan->pipeline, sizeof(*stage_list));
+    Longspan__Shard *shards = arena_array(arena, plan->tensor, sizeof(*shards));
+    Longspan__Shard **shard_list = arena_array(arena, plan->tensor, sizeof(*shard_list));
+    Longspan__Holder *holders = arena_array(arena, n_holders, sizeof(*holders));
+    Longspan__Holder **holder_list = arena_array(arena, n_holders, sizeof(*holder_list));
+    if (stages == NULL || stage_list == NULL || shards == NULL || shard_list == NULL ||
+        holders == NULL || holder_list == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for the workers' set-up");
+    for (uint32_t i = 0; i < plan->pipeline; i++) {
+        longspan__stage__init(&stages[i]);
+        stages[i].first_layer = plan->stages[i].first_layer;
+        stages[i].n_layers = plan->stages[i].n_layers;
+        stage_list[i] = &stages[i];
+    }
+    for (uint32_t i = 0; i < plan->tensor; i++) {
+        longspan__shard__init(&shards[i]);
+        shards[i].kv_head_begin = plan->shards[i].kv_head_begin;
+        shards[i].kv_head_end = plan->shards[i].kv_head_end;
+        shards[i].ffn_begin = plan->shards[i].ffn_begin;
+        shards[i].ffn_end = plan->shards[i].ffn_end;
+        shards[i].vocab_begin = plan->shards[i].vocab_begin;
+        shards[i].vocab_end = plan->shards[i].vocab_end;
+        shard_list[i] = &shards[i];
+    }
+    for (uint32_t i = 0; i < n_holders; i++) {
+        longspan__holder__init(&holders[i]);
+        holders[i].name = (char *)cluster_holder_name(cluster, i);
+        if (options->nodes > 0) {
+            holders[i].name = cluster->nodes[i].label; /* messages of workers name the host too */
+            holders[i].endpoint = cluster->nodes[i].endpoint;
+            holders[i].node = cluster->nodes[i].node;
+        }
+        holder_list[i] = &holders[i];
+    }
+    Longspan__Constants constants = LONGSPAN__CONSTANTS__INIT;
+    fill_constants(&constants, cluster);
+    Longspan__WorkerSetup setup = LONGSPAN__WORKER_SETUP__INIT;
+    setup.job = cluster->job;
+    setup.constants = &constants;
+    setup.model_path = (char *)cluster->model_path;
+    setup.fingerprint.data = cluster->fingerprint;
+    setup.fingerprint.len = sizeof(cluster->fingerprint);
+    setup.n_stages = plan->pipeline;
+    setup.stages = stage_list;
+    setup.n_shards = plan->tensor;
+    setup.shards = shard_list;
+    setup.kv_type = options->kv_type;
+    setup.n_holders = n_holders;
+    setup.holders = holder_list;
+    setup.max_rows = options->chunk + options->max_batch;
+    setup.max_sequences = options->max_batch;
+    setup.max_tokens = cluster->max_tokens;
+    setup.local_kv_bytes = options->nodes > 0 ? 0 : options->kv_memory;
+    setup.timeout_ms = options->timeout_ms;
+    setup.retry_ms = options->retry_ms;
+    setup.kernels = (char *)options->kernels;
+    Longspan__Control message = LONGSPAN__CONTROL__INIT;
+    message.body_case = LONGSPAN__CONTROL__BODY_WORKER_SETUP;
+    message.worker_setup = &setup;
+    struct error why;
+    if (control_send(cluster->control, &cluster->ranks[0].peer, &message, NULL, 0, &why) ==
+        STATUS_OK)
+        return STATUS_OK;
+    char label[CLUSTER_LABEL_BYTES];
+    return error_set(error, STATUS_UNREACHABLE, "%s cannot be reached: %s",
+                     cluster_rank_label(cluster, 0, label), why.text);
+}
+
+static enum status begin_nodes(struct cluster *cluster, uint64_t now_us, struct error *error)
+{
+    uint64_t tokens = local_tokens(cluster, false);
+    if (cluster->options->nodes > 0) {
+        name_nodes(cluster);
+        weigh_nodes(cluster);
+        tokens = 0;
+        for (uint32_t i = 0; i < cluster->n_nodes; i++)
+            tokens += node_tokens(cluster, cluster->nodes[i].memory_bytes);
+    }
+    enum status status = check_weights_fit(cluster, error);
+    if (status == STATUS_OK)
+        status = settle_context(cluster, tokens, error);
+    if (status != STATUS_OK)
+        return status;
+    cluster->phase = CLUSTER_NODES;
+    cluster->deadline_us = now_us + cluster->options->join_timeout_ms * 1000ull;
+    for (uint32_t i = 0; i < cluster->n_nodes && status == STATUS_OK; i++)
+        status = send_node_setup(cluster, &cluster->nodes[i], error);
+    return status;
+}
+
+static void write_ready_lines(struct cluster *cluster)
+{
+    const struct planner_plan *plan = &cluster->plan;
+    char *line = cluster->ready_lines[0];
+    size_t n =
+        (size_t)snprintf(line, CLUSTER_LINE_BYTES, "%u worker%s: pipeline %u x tensor %u, layers",
+                         cluster->options->workers, cluster->options->workers > 1 ? "s" : "",
+                         plan->pipeline, plan->tensor);
+    for (uint32_t i = 0; i < plan->pipeline && n < CLUSTER_LINE_BYTES; i++)
+        n += (size_t)snprintf(line + n, CLUSTER_LINE_BYTES - n, "%s%u", i > 0 ? "+" : " ",
+                              plan->stages[i].n_layers);
+    line = cluster->ready_lines[1];
+    n = (size_t)snprintf(line, CLUSTER_LINE_BYTES, "KV holders:");
+    for (uint32_t i = 0; i < cluster_n_holders(cluster) && n < CLUSTER_LINE_BYTES; i++)
+        n += (size_t)snprintf(line + n, CLUSTER_LINE_BYTES - n, "%s %s, %" PRIu64 " tokens",
+                              i > 0 ? ";" : "",
+                              cluster->options->nodes > 0 ? cluster->nodes[i].label : "local",
+                              cluster_holder_pages(cluster, i) * PAGE_TOKENS);
+    uint64_t weights = 0;
+    for (uint32_t i = 0; i < cluster->options->workers; i++)
+        weights += cluster->ranks[i].weight_bytes;
+    char text[SIZE_TEXT_BYTES];
+    snprintf(cluster->ready_lines[2], CLUSTER_LINE_BYTES,
+             "context %u tokens, KV %s, weights %s, ready after %.1f s", cluster->max_tokens,
+             kv_type_name(cluster->options->kv_type), size_format(weights, text), cluster->load_s);
+    cluster->n_ready_lines = 3;
+}
+
+static enum status become_ready(struct cluster *cluster, uint64_t now_us, struct error *error)
+{
+    uint64_t tokens = 0;
+    if (cluster->options->nodes == 0)
+        tokens = local_tokens(cluster, true);
+    for (uint32_t i = 0; i < cluster->n_nodes; i++)
+        tokens += node_tokens(cluster, cluster->nodes[i].capacity_bytes);
+    const uint32_t announced = cluster->max_tokens;
+    const enum status status = settle_context(cluster, tokens, error);
+    if (status != STATUS_OK)
+        return status;
+    cluster->max_tokens = (uint32_t)smaller(cluster->max_tokens, announced);
+    cluster->phase = CLUSTER_READY;
+    cluster->load_s = (double)(now_us - cluster->began_us) * 1e-6;
+    write_ready_lines(cluster);
+    for (uint32_t i = 0; i < cluster->n_ready_lines; i++)
+        log_info(cluster->log, "%s%s", i == 0 ? "ready: " : "  ", cluster->ready_lines[i]);
+    return STATUS_OK;
+}
+
+enum status cluster_setup_advance(struct cluster *cluster, uint64_t now_us, struct error *error)
+{
+    enum status status = STATUS_OK;
+    if (cluster->phase == CLUSTER_JOINING && cluster->workers_joined &&
+        cluster->n_nodes == cluster->options->nodes)
+        status = begin_nodes(cluster, now_us, error);
+    if (status == STATUS_OK && cluster->phase == CLUSTER_NODES) {
+        for (uint32_t i = 0; i < cluster->n_nodes; i++)
+            if (!cluster->nodes[i].ready)
+                return STATUS_OK;
+        cluster->phase = CLUSTER_WORKERS;
+        cluster->deadline_us = now_us + cluster->options->load_timeout_ms * 1000ull;
+        log_info(cluster->log, "loading %s", cluster->options->model);
+        status = send_worker_setup(cluster, error);
+    }
+    if (status == STATUS_OK && cluster->phase == CLUSTER_WORKERS) {
+        for (uint32_t i = 0; i < cluster->options->workers; i++)
+            if (!cluster->ranks[i].ready)
+                return STATUS_OK;
+        status = become_ready(cluster, now_us, error);
+    }
+    return status;
+}
+
+enum status cluster_setup_repeat(struct cluster *cluster, struct cluster_node *node,
+                                 struct error *error)
+{
+    if (cluster->phase == CLUSTER_JOINING || node->ready)
+        return STATUS_OK;
+    return send_node_setup(cluster, node, error);
+}
+
+enum status cluster_setup_node_ready(struct cluster *cluster, uint32_t index,
+                                     const Longspan__NodeReady *ready, uint64_t now_us,
+                                     struct error *error)
+{
+    struct cluster_node *node = &cluster->nodes[index];
+    if (ready->job != cluster->job || cluster->phase != CLUSTER_NODES || node->ready)
+        return STATUS_OK; /* of an earlier job, or said twice */
+    if (ready->failure != NULL)
+        return error_set(error, control_failure_status(ready->failure->status), "%s: %.800s",
+                         node->label,
+                         ready->failure->text != NULL ? ready->failure->text : "failed");
+    node->ready = true;
+    node->capacity_bytes = ready->capacity_bytes;
+    return cluster_setup_advance(cluster, now_us, error);
+}
+
+enum status cluster_setup_worker_ready(struct cluster *cluster, const struct control_peer *peer,
+                                       const Longspan__WorkerReady *ready, uint64_t now_us,
+                                       struct error *error)
+{
+    if (ready->job != cluster->job || cluster->phase != CLUSTER_WORKERS ||
+        ready->rank >= cluster->options->workers || cluster->ranks[ready->rank].ready)
+        return STATUS_OK;
+    struct cluster_rank *rank = &cluster->ranks[ready->rank];
+    char label[CLUSTER_LABEL_BYTES];
+    if (ready->failure != NULL)
+        return error_set(error, control_failure_status(ready->failure->status), "%s: %.800s",
+                         cluster_rank_label(cluster, ready->rank, label),
+                         ready->failure->text != NULL ? ready->failure->text : "failed");
+    rank->peer = *peer;
+    rank->live = (struct cluster_liveness){.heard_us = now_us};
+    rank->ready = true;
+    rank->weight_bytes = ready->weight_bytes;
+    rank->resident_bytes = ready->resident_bytes;
+    rank->local_kv_bytes = ready->local_kv_bytes;
+    rank->load_s = ready->load_s;
+    log_debug(cluster->log, "%s is ready after %.1f s",
+              cluster_rank_label(cluster, ready->rank, label), ready->load_s);
+    return cluster_setup_advance(cluster, now_us, error);
+}

@@ -1,0 +1,60 @@
+/* coordinator/control.h - control messages out of the coordinator's ROUTER, and who they go to.
+ *
+ * A message is built on the stack, with its arrays in control.arena, and is packed into one frame;
+ * a tensor may follow as another. Sending never waits: the socket's queues are large, and a peer
+ * that does not empty its own is to be given up, not to be waited for. */
+#ifndef LONGSPAN_COORDINATOR_CONTROL_H
+#define LONGSPAN_COORDINATOR_CONTROL_H
+
+#include "proto/arena.h"
+#include "proto/frames.h"
+#include "proto/longspan.pb-c.h"
+#include "sys/log.h"
+#include "sys/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* A ROUTER's name for a connection; n 0: nobody. */
+struct control_peer {
+    uint32_t n;
+    uint8_t bytes[FRAMES_PEER_BYTES];
+};
+
+struct control {
+    struct wire_socket *socket;
+    struct frames out;
+    struct arena arena; /* for building; control_send resets it */
+};
+
+/* `socket` stays the caller's. The struct must not move afterwards. */
+void control_open(struct control *control, struct wire_socket *socket);
+void control_close(struct control *control);
+
+bool control_same_peer(const struct control_peer *a, const struct control_peer *b);
+
+/* Sends to `peer`; with `tensor` not NULL, its bytes follow as a frame (copied). The arena is
+ * reset. STATUS_UNREACHABLE: no such connection (any more). STATUS_EXHAUSTED: its queue is full.
+ * STATUS_NO_MEMORY, STATUS_CANCELLED, STATUS_IO. */
+enum status control_send(struct control *control, const struct control_peer *peer,
+                         const Longspan__Control *message, const void *tensor, size_t tensor_bytes,
+                         struct error *error);
+
+/* Short ones. */
+enum status control_send_pong(struct control *control, const struct control_peer *peer,
+                              uint64_t job, struct error *error);
+void control_send_refusal(struct control *control, const struct control_peer *peer,
+                          enum status status, const char *text);
+void control_send_leave(struct control *control, const struct control_peer *peer,
+                        const char *reason);
+enum status control_send_event_failure(struct control *control, const struct control_peer *peer,
+                                       uint64_t request, enum status status, const char *text,
+                                       struct error *error);
+
+/* A text of a peer for our own messages and logs: NULL becomes "", and it is cut. */
+void control_copy_text(char *text, size_t size, const char *from);
+
+/* The status of a peer's failure, as one of ours: STATUS_FAILED when it is none. */
+enum status control_failure_status(uint32_t status);
+
+#endif

@@ -1,0 +1,339 @@
+/* coordinator.c - see coordinator.h: what is opened, in which order, and the loop. */
+#include "coordinator/coordinator.h"
+
+#include "coordinator/cluster.h"
+#include "coordinator/control.h"
+#include "coordinator/early.h"
+#include "coordinator/serving.h"
+#include "model/gguf.h"
+#include "model/hparams.h"
+#include "model/tokenizer.h"
+#include "model/weights.h"
+#include "proto/cluster_key.h"
+#include "proto/wire_context.h"
+#include "proto/wire_socket.h"
+#include "sys/clock.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    TICK_US = 500000,         /* deadlines are looked at this often */
+    GOODBYE_MS = 1000,        /* for Leave to reach the kernel */
+    UNPACKED_BYTES = 1 << 30, /* a request of 2^26 tokens unpacks to less */
+};
+
+struct coordinator {
+    const struct coordinator_options *options;
+    const struct log *log;
+    char *model_path; /* absolute: workers may run in another directory */
+    struct gguf *gguf;
+    struct hparams hparams;
+    struct tokenizer *tokenizer;
+    struct wire_context *wire;
+    struct wire_socket *socket;
+    struct control control;
+    bool control_open, cluster_open;
+    struct cluster cluster;
+    struct serving *serving; /* NULL until the cluster is ready */
+    struct early early;
+    struct frames in;
+    struct arena arena; /* of the message that is being handled */
+    uint64_t next_tick_us;
+};
+
+/* Everything about the model that can be wrong is found before anybody is waited for. */
+static enum status open_model(struct coordinator *c, struct error *error)
+{
+    const char *path = c->options->model;
+    enum status status = gguf_open(&c->gguf, path, error);
+    if (status == STATUS_OK)
+        status = hparams_read(&c->hparams, c->gguf, error);
+    if (status == STATUS_OK)
+        status = weights_check(c->gguf, &c->hparams, error);
+    if (status == STATUS_OK)
+        status = tokenizer_open(&c->tokenizer, c->gguf, error);
+    if (status == STATUS_OK && (c->model_path = realpath(path, NULL)) == NULL)
+        status = error_set(error, STATUS_IO, "%s: its absolute path cannot be told", path);
+    return status;
+}
+
+static enum status open_socket(struct coordinator *c, struct error *error)
+{
+    struct cluster_key key;
+    const bool has_key = c->options->cluster_key != NULL;
+    enum status status =
+        has_key ? cluster_key_read(c->options->cluster_key, &key, error) : STATUS_OK;
+    if (status != STATUS_OK)
+        return status;
+    const struct wire_context_options context = {.key = has_key ? &key : NULL,
+                                                 .insecure_network = c->options->insecure_network};
+    status = wire_context_create(&c->wire, &context, error);
+    if (has_key)
+        cluster_key_wipe(&key);
+    if (status != STATUS_OK)
+        return status;
+    const struct wire_socket_options options = {.kind = WIRE_ROUTER,
+                                                .listen = true,
+                                                .endpoint = c->options->listen,
+                                                .name = "the coordinator's socket",
+                                                .handover = true,
+                                                .linger_ms = GOODBYE_MS,
+                                                .queue_messages = 100000};
+    status = wire_socket_open(&c->socket, c->wire, &options, error);
+    if (status != STATUS_OK)
+        return status;
+    control_open(&c->control, c->socket);
+    c->control_open = true;
+    return STATUS_OK;
+}
+
+static enum status open_all(struct coordinator *c, struct error *error)
+{
+    enum status status = open_model(c, error);
+    if (status == STATUS_OK)
+        status = open_socket(c, error);
+    if (status != STATUS_OK)
+        return status;
+    status = cluster_open(&c->cluster, c->options, c->model_path, c->gguf, &c->hparams, &c->control,
+                          c->log, clock_us(), error);
+    c->cluster_open = true;
+    if (status == STATUS_OK)
+        log_info(c->log, "listening at %s for %u worker%s and %u attention node%s; model %s",
+                 wire_socket_endpoint(c->socket), c->options->workers,
+                 c->options->workers > 1 ? "s" : "", c->options->nodes,
+                 c->options->nodes == 1 ? "" : "s", c->hparams.name);
+    return status;
+}
+
+static void close_all(struct coordinator *c)
+{
+    struct early_request *request;
+    while ((request = early_take(&c->early)) != NULL)
+        free(request);
+    serving_destroy(c->serving);
+    if (c->cluster_open)
+        cluster_close(&c->cluster);
+    if (c->control_open)
+        control_close(&c->control);
+    frames_clear(&c->in);
+    arena_destroy(&c->arena);
+    wire_socket_close(c->socket);
+    wire_context_destroy(c->wire);
+    tokenizer_close(c->tokenizer);
+    gguf_close(c->gguf);
+    free(c->model_path);
+}
+
+/* ---- messages -----------------------------------------------------------------------------------
+ */
+
+static void take_request(struct coordinator *c, const struct control_peer *peer,
+                         const Longspan__RunRequest *request, uint64_t now_us)
+{
+    struct error error;
+    if (c->serving != NULL) {
+        serving_request(c->serving, peer, request, now_us);
+        return;
+    }
+    const enum status status = early_add(&c->early, peer, request->request, frames_data(&c->in, 0),
+                                         frames_size(&c->in, 0), now_us, &error);
+    if (status != STATUS_OK)
+        control_send_event_failure(&c->control, peer, request->request, status, error.text, NULL);
+}
+
+static enum status handle_step_done(struct coordinator *c, const struct control_peer *peer,
+                                    const Longspan__StepDone *done, uint64_t now_us,
+                                    struct error *error)
+{
+    const uint32_t rank = cluster_find_rank(&c->cluster, peer);
+    if (rank == CLUSTER_NOBODY || done->rank != rank || c->serving == NULL) {
+        log_debug(c->log, "a report of step %" PRIu64 " from nobody", done->step);
+        return STATUS_OK;
+    }
+    return serving_step_done(c->serving, rank, done, &c->in, now_us, error);
+}
+
+static enum status handle(struct coordinator *c, const struct control_peer *peer,
+                          const Longspan__Control *message, uint64_t now_us, struct error *error)
+{
+    const uint32_t node = cluster_find_node(&c->cluster, peer);
+    switch (message->body_case) {
+    case LONGSPAN__CONTROL__BODY_RUN_REQUEST:
+        take_request(c, peer, message->run_request, now_us);
+        return STATUS_OK;
+    case LONGSPAN__CONTROL__BODY_RUN_CANCEL:
+        early_drop(&c->early, peer, false, message->run_cancel->request);
+        if (c->serving != NULL)
+            serving_cancel(c->serving, peer, message->run_cancel->request);
+        return STATUS_OK;
+    case LONGSPAN__CONTROL__BODY_RESERVE_REPLY:
+        if (c->serving != NULL && node != CLUSTER_NOBODY)
+            serving_reserve_reply(c->serving, node, message->reserve_reply);
+        return STATUS_OK;
+    case LONGSPAN__CONTROL__BODY_LEAVE:
+        early_drop(&c->early, peer, true, 0);
+        if (c->serving != NULL)
+            serving_client_left(c->serving, peer);
+        break;
+    case LONGSPAN__CONTROL__BODY_PING:
+        early_heard(&c->early, peer, now_us);
+        if (c->serving != NULL)
+            serving_client_heard(c->serving, peer, now_us);
+        break;
+    default:
+        break;
+    }
+    enum status status = cluster_message(&c->cluster, peer, message, now_us, error);
+    if (status == STATUS_OK && message->body_case == LONGSPAN__CONTROL__BODY_STEP_DONE)
+        status = handle_step_done(c, peer, message->step_done, now_us, error);
+    return status;
+}
+
+static Longspan__Control *unpack(struct coordinator *c, const void *bytes, size_t n_bytes)
+{
+    arena_reset(&c->arena);
+    return longspan__control__unpack(&c->arena.allocator, n_bytes, bytes);
+}
+
+/* One message, if there is one. What cannot be read is dropped: it is nobody of ours. */
+static enum status receive(struct coordinator *c, bool *received, struct error *error)
+{
+    enum status status = frames_receive(c->socket, &c->in, 0, error);
+    *received = status != STATUS_TIMEOUT;
+    if (status == STATUS_TIMEOUT)
+        return STATUS_OK;
+    if (status == STATUS_PROTOCOL) {
+        log_debug(c->log, "a message is dropped: %s", error->text);
+        return STATUS_OK;
+    }
+    if (status != STATUS_OK || c->in.n == 0 || c->in.peer_bytes == 0)
+        return status;
+    struct control_peer peer = {.n = c->in.peer_bytes};
+    memcpy(peer.bytes, c->in.peer, c->in.peer_bytes);
+    const Longspan__Control *message = unpack(c, frames_data(&c->in, 0), frames_size(&c->in, 0));
+    if (message == NULL) {
+        log_debug(c->log, "a message of %zu bytes cannot be read", frames_size(&c->in, 0));
+        return STATUS_OK;
+    }
+    status = handle(c, &peer, message, clock_us(), error);
+    frames_clear(&c->in);
+    return status;
+}
+
+/* The cluster has just become ready: who waited is served. */
+static enum status begin_serving(struct coordinator *c, struct error *error)
+{
+    const enum status status =
+        serving_create(&c->serving, &c->cluster, &c->control, c->tokenizer, c->log, error);
+    struct early_request *request;
+    while (status == STATUS_OK && (request = early_take(&c->early)) != NULL) {
+        const Longspan__Control *message = unpack(c, request->bytes, request->n_bytes);
+        if (message != NULL && message->body_case == LONGSPAN__CONTROL__BODY_RUN_REQUEST)
+            serving_request(c->serving, &request->client, message->run_request, clock_us());
+        free(request);
+    }
+    return status;
+}
+
+static enum status tick(struct coordinator *c, struct error *error)
+{
+    const uint64_t now_us = clock_us();
+    if (now_us < c->next_tick_us)
+        return STATUS_OK;
+    c->next_tick_us = now_us + TICK_US;
+    if (now_us > SERVING_CLIENT_SILENCE_US)
+        early_drop_silent(&c->early, now_us - SERVING_CLIENT_SILENCE_US);
+    const bool stepping = c->serving != NULL && serving_stepping(c->serving);
+    enum status status = cluster_tick(&c->cluster, now_us, stepping, error);
+    if (status == STATUS_OK && c->serving != NULL)
+        status = serving_tick(c->serving, now_us, error);
+    return status;
+}
+
+static enum status loop(struct coordinator *c, int stop_descriptor, struct error *error)
+{
+    for (;;) {
+        struct wire_poll_item items[2] = {{.socket = c->socket}, {.descriptor = stop_descriptor}};
+        enum status status = wire_poll(items, 2, 0, c->next_tick_us, error);
+        if (status != STATUS_OK && status != STATUS_TIMEOUT)
+            return status;
+        if (items[1].readable)
+            return STATUS_OK;
+        bool received = items[0].readable;
+        /* A flood of messages must not keep deadlines from being looked at. */
+        for (int n = 0; received && n < 100; n++) {
+            status = receive(c, &received, error);
+            if (status == STATUS_OK && c->serving == NULL && c->cluster.phase == CLUSTER_READY)
+                status = begin_serving(c, error);
+            if (status == STATUS_OK && c->serving != NULL)
+                status = serving_pump(c->serving, clock_us(), error);
+            if (status != STATUS_OK)
+                return status;
+        }
+        status = tick(c, error);
+        if (status == STATUS_OK && c->serving != NULL)
+            status = serving_pump(c->serving, clock_us(), error);
+        if (status != STATUS_OK)
+            return status;
+    }
+}
+
+/* Whoever still waits for us learns why it need not. */
+static void say_goodbye(struct coordinator *c, enum status status, const char *reason)
+{
+    struct early_request *request;
+    while ((request = early_take(&c->early)) != NULL) {
+        control_send_event_failure(&c->control, &request->client, request->number, status, reason,
+                                   NULL);
+        free(request);
+    }
+    if (c->serving != NULL)
+        serving_fail_all(c->serving, status, reason);
+    cluster_leave(&c->cluster, reason);
+}
+
+/* One more look at the socket: clients that asked while we failed to start get their answer too. */
+static void read_last_requests(struct coordinator *c)
+{
+    struct error error;
+    while (frames_receive(c->socket, &c->in, 0, &error) == STATUS_OK) {
+        if (c->in.n == 0 || c->in.peer_bytes == 0)
+            continue;
+        struct control_peer peer = {.n = c->in.peer_bytes};
+        memcpy(peer.bytes, c->in.peer, c->in.peer_bytes);
+        const Longspan__Control *message =
+            unpack(c, frames_data(&c->in, 0), frames_size(&c->in, 0));
+        if (message != NULL && message->body_case == LONGSPAN__CONTROL__BODY_RUN_REQUEST)
+            take_request(c, &peer, message->run_request, clock_us());
+    }
+}
+
+enum status coordinator_run(const struct coordinator_options *options, int stop_descriptor,
+                            const struct log *log, struct error *error)
+{
+    struct coordinator *c = calloc(1, sizeof(*c));
+    if (c == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory");
+    struct error failure = {.status = STATUS_OK};
+    c->options = options;
+    c->log = log;
+    frames_init(&c->in);
+    arena_init(&c->arena, UNPACKED_BYTES);
+    enum status status = open_all(c, &failure);
+    if (status == STATUS_OK)
+        status = loop(c, stop_descriptor, &failure);
+    if (c->control_open && c->cluster_open) {
+        if (status != STATUS_OK)
+            read_last_requests(c);
+        say_goodbye(c, status == STATUS_OK ? STATUS_CANCELLED : status,
+                    status == STATUS_OK ? "the coordinator was told to stop" : failure.text);
+    }
+    close_all(c);
+    free(c);
+    if (status != STATUS_OK && error != NULL)
+        *error = failure;
+    return status;
+}

@@ -1,0 +1,72 @@
+/* early.c - see early.h. */
+#include "coordinator/early.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum status early_add(struct early *early, const struct control_peer *client, uint64_t number,
+                      const void *bytes, size_t n_bytes, uint64_t now_us, struct error *error)
+{
+    if (early->n == EARLY_MAX_REQUESTS)
+        return error_set(error, STATUS_EXHAUSTED,
+                         "%d requests wait for the cluster to be ready already: try later",
+                         EARLY_MAX_REQUESTS);
+    struct early_request *request = malloc(sizeof(*request) + n_bytes);
+    if (request == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for a request of %zu bytes", n_bytes);
+    request->next = NULL;
+    request->client = *client;
+    request->number = number;
+    request->heard_us = now_us;
+    request->n_bytes = n_bytes;
+    memcpy(request->bytes, bytes, n_bytes);
+    struct early_request **end = &early->first;
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = request;
+    early->n++;
+    return STATUS_OK;
+}
+
+struct early_request *early_take(struct early *early)
+{
+    struct early_request *request = early->first;
+    if (request != NULL) {
+        early->first = request->next;
+        early->n--;
+    }
+    return request;
+}
+
+void early_heard(struct early *early, const struct control_peer *client, uint64_t now_us)
+{
+    for (struct early_request *r = early->first; r != NULL; r = r->next)
+        if (control_same_peer(&r->client, client))
+            r->heard_us = now_us;
+}
+
+static void drop(struct early *early, struct early_request **link)
+{
+    struct early_request *request = *link;
+    *link = request->next;
+    early->n--;
+    free(request);
+}
+
+void early_drop(struct early *early, const struct control_peer *client, bool all, uint64_t number)
+{
+    for (struct early_request **link = &early->first; *link != NULL;)
+        if (control_same_peer(&(*link)->client, client) && (all || (*link)->number == number))
+            drop(early, link);
+        else
+            link = &(*link)->next;
+}
+
+void early_drop_silent(struct early *early, uint64_t since_us)
+{
+    for (struct early_request **link = &early->first; *link != NULL;)
+        if ((*link)->heard_us < since_us)
+            drop(early, link);
+        else
+            link = &(*link)->next;
+}

@@ -1,0 +1,42 @@
+/* coordinator/early.h - requests that come before the cluster is ready: kept as they came, in
+ * order. */
+#ifndef LONGSPAN_COORDINATOR_EARLY_H
+#define LONGSPAN_COORDINATOR_EARLY_H
+
+#include "coordinator/control.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { EARLY_MAX_REQUESTS = 64 };
+
+struct early_request {
+    struct early_request *next;
+    struct control_peer client;
+    uint64_t number, heard_us;
+    size_t n_bytes;
+    uint8_t bytes[]; /* a packed Control */
+};
+
+/* Zeroed: empty. */
+struct early {
+    struct early_request *first;
+    uint32_t n;
+};
+
+/* Copies the message. STATUS_EXHAUSTED: EARLY_MAX_REQUESTS are waiting. STATUS_NO_MEMORY. */
+enum status early_add(struct early *early, const struct control_peer *client, uint64_t number,
+                      const void *bytes, size_t n_bytes, uint64_t now_us, struct error *error);
+
+/* The oldest, which is the caller's (free); NULL: none. */
+struct early_request *early_take(struct early *early);
+
+void early_heard(struct early *early, const struct control_peer *client, uint64_t now_us);
+
+/* Drops the request `number` of a client; or all of its requests. */
+void early_drop(struct early *early, const struct control_peer *client, bool all, uint64_t number);
+
+/* Drops those whose client was not heard of since `since_us`. */
+void early_drop_silent(struct early *early, uint64_t since_us);
+
+#endif

@@ -1,0 +1,196 @@
+/* events.c - see events.h. */
+#include "coordinator/events.h"
+
+#include <string.h>
+
+static enum status send_event(struct control *control, const struct request *request,
+                              Longspan__RunEvent *event, const void *tensor, size_t tensor_bytes,
+                              struct error *error)
+{
+    event->request = request->number;
+    Longspan__Control message = LONGSPAN__CONTROL__INIT;
+    message.body_case = LONGSPAN__CONTROL__BODY_RUN_EVENT;
+    message.run_event = event;
+    return control_send(control, &request->client, &message, tensor, tensor_bytes, error);
+}
+
+static enum status no_memory(struct control *control, struct error *error)
+{
+    arena_reset(&control->arena);
+    return error_set(error, STATUS_NO_MEMORY, "no memory for a message to a client");
+}
+
+/* Of the arena. NULL: no memory. */
+static Longspan__Span **span_list(struct arena *arena, const struct placement_span *from, size_t n)
+{
+    Longspan__Span *spans = arena_array(arena, n + 1, sizeof(*spans));
+    Longspan__Span **list = arena_array(arena, n + 1, sizeof(*list));
+    for (size_t i = 0; spans != NULL && list != NULL && i < n; i++) {
+        longspan__span__init(&spans[i]);
+        spans[i].holder = from[i].holder;
+        spans[i].begin = from[i].begin;
+        spans[i].end = from[i].end;
+        list[i] = &spans[i];
+    }
+    return spans != NULL ? list : NULL;
+}
+
+static bool fill_prompt_plan(struct arena *arena, Longspan__PromptPlan *plan,
+                             const struct request_prompt *prompt, const struct scheduler *scheduler,
+                             const struct placement *placement)
+{
+    longspan__prompt_plan__init(plan);
+    plan->n_ids = prompt->n_ids;
+    plan->ids = prompt->ids;
+    plan->shared_tokens = prompt->shared_tokens;
+    if (prompt->sequence == SCHEDULER_NONE)
+        return true;
+    const struct scheduler_sequence *q = scheduler_sequence(scheduler, prompt->sequence);
+    if (!q->has_place)
+        return true;
+    const uint32_t end = placement_tokens(placement, q->place);
+    const size_t n = placement_spans(placement, q->place, 0, end, NULL, 0);
+    struct placement_span *spans = arena_array(arena, n + 1, sizeof(*spans));
+    if (spans == NULL)
+        return false;
+    placement_spans(placement, q->place, 0, end, spans, n);
+    plan->n_spans = n;
+    plan->spans = span_list(arena, spans, n);
+    return plan->spans != NULL;
+}
+
+enum status events_plan(struct control *control, const struct cluster *cluster,
+                        const struct request *request, const struct scheduler *scheduler,
+                        const struct placement *placement, struct error *error)
+{
+    struct arena *arena = &control->arena;
+    Longspan__RunPlan plan = LONGSPAN__RUN_PLAN__INIT;
+    Longspan__PromptPlan *plans = arena_array(arena, request->n_prompts, sizeof(*plans));
+    plan.prompts = arena_array(arena, request->n_prompts, sizeof(*plan.prompts));
+    plan.ready = arena_array(arena, CLUSTER_READY_LINES, sizeof(*plan.ready));
+    if (plans == NULL || plan.prompts == NULL || plan.ready == NULL)
+        return no_memory(control, error);
+    for (uint32_t i = 0; i < request->n_prompts; i++) {
+        if (!fill_prompt_plan(arena, &plans[i], &request->prompts[i], scheduler, placement))
+            return no_memory(control, error);
+        plan.prompts[i] = &plans[i];
+    }
+    plan.n_prompts = request->n_prompts;
+    plan.load_s = cluster->load_s;
+    plan.n_ready = cluster->n_ready_lines;
+    for (uint32_t i = 0; i < cluster->n_ready_lines; i++)
+        plan.ready[i] = (char *)cluster->ready_lines[i];
+    Longspan__RunEvent event = LONGSPAN__RUN_EVENT__INIT;
+    event.body_case = LONGSPAN__RUN_EVENT__BODY_PLAN;
+    event.plan = &plan;
+    return send_event(control, request, &event, NULL, 0, error);
+}
+
+enum status events_progress(struct control *control, const struct request *request, uint32_t prompt,
+                            uint32_t done, uint32_t total, struct error *error)
+{
+    Longspan__RunProgress progress = LONGSPAN__RUN_PROGRESS__INIT;
+    progress.prompt = prompt;
+    progress.done = done;
+    progress.total = total;
+    Longspan__RunEvent event = LONGSPAN__RUN_EVENT__INIT;
+    event.body_case = LONGSPAN__RUN_EVENT__BODY_PROGRESS;
+    event.progress = &progress;
+    return send_event(control, request, &event, NULL, 0, error);
+}
+
+enum status events_token(struct control *control, const struct request *request, uint32_t prompt,
+                         int32_t id, float logprob, const struct sampler_row *row, const char *text,
+                         size_t text_bytes, struct error *error)
+{
+    Longspan__RunToken token = LONGSPAN__RUN_TOKEN__INIT;
+    token.prompt = prompt;
+    token.id = id;
+    token.logprob = logprob;
+    token.text.data = (uint8_t *)text;
+    token.text.len = text_bytes;
+    const uint32_t n = request->n_logprobs < row->n ? request->n_logprobs : row->n;
+    Longspan__Logprob top[SAMPLER_MAX_LOGPROBS], *list[SAMPLER_MAX_LOGPROBS];
+    for (uint32_t i = 0; request->want_logprobs && i < n; i++) {
+        longspan__logprob__init(&top[i]);
+        top[i].id = row->ids[i];
+        top[i].logprob = (float)((double)row->logits[i] - row->log_sum_exp);
+        list[token.n_top++] = &top[i];
+    }
+    token.top = list;
+    Longspan__RunEvent event = LONGSPAN__RUN_EVENT__INIT;
+    event.body_case = LONGSPAN__RUN_EVENT__BODY_TOKEN;
+    event.token = &token;
+    const float *logits = request->want_logits ? row->row : NULL;
+    return send_event(control, request, &event, logits, row->vocab * sizeof(float), error);
+}
+
+enum status events_finished(struct control *control, const struct request *request, uint32_t prompt,
+                            const char *reason, const char *text, size_t text_bytes,
+                            struct error *error)
+{
+    Longspan__RunFinished finished = LONGSPAN__RUN_FINISHED__INIT;
+    finished.prompt = prompt;
+    finished.reason = (char *)reason;
+    finished.n_tokens = request->prompts[prompt].n_generated;
+    finished.text.data = (uint8_t *)text;
+    finished.text.len = text_bytes;
+    Longspan__RunEvent event = LONGSPAN__RUN_EVENT__INIT;
+    event.body_case = LONGSPAN__RUN_EVENT__BODY_FINISHED;
+    event.finished = &finished;
+    return send_event(control, request, &event, NULL, 0, error);
+}
+
+/* The spans at one holder, of all prompts, named by prompt. NULL: no memory. */
+static Longspan__Span **spans_of_holder(struct arena *arena, const struct request *request,
+                                        uint32_t holder, size_t *n)
+{
+    size_t most = 0;
+    for (uint32_t i = 0; i < request->n_prompts; i++)
+        most += request->prompts[i].n_spans;
+    struct placement_span *spans = arena_array(arena, most + 1, sizeof(*spans));
+    *n = 0;
+    for (uint32_t i = 0; spans != NULL && i < request->n_prompts; i++)
+        for (size_t j = 0; j < request->prompts[i].n_spans; j++) {
+            const struct placement_span *from = &request->prompts[i].spans[j];
+            if (from->holder == holder)
+                spans[(*n)++] =
+                    (struct placement_span){.holder = i, .begin = from->begin, .end = from->end};
+        }
+    return spans != NULL ? span_list(arena, spans, *n) : NULL;
+}
+
+enum status events_done(struct control *control, const struct cluster *cluster,
+                        const struct request *request, const struct reports *reports,
+                        uint64_t now_us, struct error *error)
+{
+    struct arena *arena = &control->arena;
+    const uint32_t n_holders = cluster_n_holders(cluster);
+    Longspan__RunDone done = LONGSPAN__RUN_DONE__INIT;
+    Longspan__HolderReport *holders = arena_array(arena, n_holders, sizeof(*holders));
+    done.holders = arena_array(arena, n_holders, sizeof(*done.holders));
+    if (holders == NULL || done.holders == NULL)
+        return no_memory(control, error);
+    for (uint32_t i = 0; i < n_holders; i++) {
+        const struct reports_traffic now = reports_traffic(reports, i);
+        longspan__holder_report__init(&holders[i]);
+        holders[i].name = (char *)cluster_holder_name(cluster, i);
+        holders[i].kv_bytes = now.kv_bytes - request->before[i].kv_bytes;
+        holders[i].sent_bytes = now.sent_bytes - request->before[i].sent_bytes;
+        holders[i].received_bytes = now.received_bytes - request->before[i].received_bytes;
+        holders[i].spans = spans_of_holder(arena, request, i, &holders[i].n_spans);
+        if (holders[i].spans == NULL)
+            return no_memory(control, error);
+        done.holders[i] = &holders[i];
+    }
+    done.n_holders = n_holders;
+    done.load_s = cluster->load_s;
+    done.prefill_s = (double)(request->prefilled_us - request->began_us) * 1e-6;
+    done.decode_s = (double)(now_us - request->prefilled_us) * 1e-6;
+    done.prefill_tokens = request->prefill_tokens;
+    done.decode_tokens = request->decode_tokens;
+    Longspan__RunEvent event = LONGSPAN__RUN_EVENT__INIT;
+    event.body_case = LONGSPAN__RUN_EVENT__BODY_DONE;
+    event.done = &done;
+    return send_event(control, request, &event, NULL, 0, error);
+}

@@ -1,0 +1,417 @@
+/* placement.c - see placement.h.
+ *
+ * A sequence is a list of blocks, one per page; a block is a page at some holder, with a reference
+ * count. A million tokens are 4,096 blocks, so nothing cleverer is needed, and a fork at any page
+ * is a copy of indices. */
+#include "coordinator/placement.h"
+
+#include "kernels/attention/kv_holder.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NO_HOLDER UINT32_MAX
+
+enum {
+    RUNS_PER_SHARE = 8, /* of a known prompt: a prefix is balanced within 1/8 of a share */
+    MAX_RUNS = 128,     /* of a known prompt: each is a node of the merge tree (partial.h has room
+                         * for 512) */
+    GROWTH_UNITS = 64,  /* growth units get longer when a sequence has more of them */
+};
+
+struct holder {
+    double weight, share; /* share: weight / sum of the weights that have capacity */
+    uint64_t capacity, used;
+};
+
+struct block {
+    uint32_t holder;
+    uint32_t references; /* 0: free; then `holder` is the next free block */
+};
+
+struct sequence {
+    bool open;
+    uint32_t n_pages, max_pages;
+    uint32_t run_end; /* pages below it belong to the holder of the page before them */
+    uint32_t *blocks; /* [max_pages], NULL when closed */
+    uint32_t *dealt;  /* [n_holders] pages, inherited ones included: all of them are read */
+};
+
+struct placement {
+    struct holder *holders;
+    uint32_t n_holders, stripe_pages;
+    uint64_t total, used, promised;
+    struct block *blocks;
+    uint32_t n_blocks, block_capacity, free_block; /* free_block: UINT32_MAX is none */
+    struct sequence *sequences;
+    uint32_t n_sequences;
+};
+
+static uint32_t pages_of(uint32_t n_tokens)
+{
+    return n_tokens / PAGE_TOKENS + (n_tokens % PAGE_TOKENS != 0);
+}
+
+/* The largest power of two that is at most n; 1 for 0. */
+static uint32_t power_of_two_below(uint32_t n)
+{
+    uint32_t power = 1;
+    while (power <= n / 2)
+        power *= 2;
+    return power;
+}
+
+static uint32_t round_up(uint32_t n, uint32_t multiple)
+{
+    const uint64_t rounded = ((uint64_t)n + multiple - 1) / multiple * multiple;
+    return rounded > UINT32_MAX ? UINT32_MAX : (uint32_t)rounded;
+}
+
+static uint32_t smaller(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+enum status placement_create(struct placement **placement, const struct placement_holder *holders,
+                             uint32_t n_holders, uint32_t stripe_tokens, struct error *error)
+{
+    const uint32_t stripe_pages = stripe_tokens / PAGE_TOKENS;
+    if (stripe_pages == 0 || stripe_tokens % PAGE_TOKENS != 0 ||
+        (stripe_pages & (stripe_pages - 1)) != 0)
+        return error_set(error, STATUS_INVALID,
+                         "stripe of %u tokens: must be the page of %d tokens times a power of two, "
+                         "such as 4096",
+                         stripe_tokens, PAGE_TOKENS);
+    if (n_holders == 0 || n_holders > PLACEMENT_MAX_HOLDERS)
+        return error_set(error, STATUS_INVALID, "%u KV holders: there must be 1 to %d", n_holders,
+                         PLACEMENT_MAX_HOLDERS);
+    double sum = 0.0;
+    for (uint32_t i = 0; i < n_holders; i++) {
+        if (!(holders[i].weight > 0.0) || !(holders[i].weight < 1e300))
+            return error_set(error, STATUS_INVALID, "KV holder %u: the weight %g is not positive",
+                             i, holders[i].weight);
+        if (holders[i].capacity_pages > 0)
+            sum += holders[i].weight;
+    }
+
+    struct placement *p = calloc(1, sizeof(*p));
+    if (p == NULL || (p->holders = calloc(n_holders, sizeof(*p->holders))) == NULL) {
+        placement_destroy(p);
+        return error_set(error, STATUS_NO_MEMORY, "placement: no memory for %u holders", n_holders);
+    }
+    p->n_holders = n_holders;
+    p->stripe_pages = stripe_pages;
+    p->free_block = UINT32_MAX;
+    for (uint32_t i = 0; i < n_holders; i++) {
+        /* 2^48 pages are more than any sequence numbers can use, and their sum cannot overflow. */
+        const uint64_t capacity =
+            holders[i].capacity_pages < 1ull << 48 ? holders[i].capacity_pages : 1ull << 48;
+        p->holders[i] = (struct holder){.weight = holders[i].weight,
+                                        .share = capacity > 0 ? holders[i].weight / sum : 0.0,
+                                        .capacity = capacity};
+        p->total += capacity;
+    }
+    *placement = p;
+    return STATUS_OK;
+}
+
+void placement_destroy(struct placement *placement)
+{
+    if (placement == NULL)
+        return;
+    for (uint32_t i = 0; i < placement->n_sequences; i++) {
+        free(placement->sequences[i].blocks);
+        free(placement->sequences[i].dealt);
+    }
+    free(placement->sequences);
+    free(placement->blocks);
+    free(placement->holders);
+    free(placement);
+}
+
+static uint64_t holder_free(const struct holder *holder)
+{
+    return holder->capacity - holder->used;
+}
+
+static bool less_loaded(const struct placement *p, uint32_t a, uint32_t b, uint32_t pages)
+{
+    const struct holder *x = &p->holders[a], *y = &p->holders[b];
+    return (double)(x->used + pages) / x->weight < (double)(y->used + pages) / y->weight;
+}
+
+static uint32_t choose_least_loaded(const struct placement *p, uint32_t pages, uint32_t need)
+{
+    uint32_t best = NO_HOLDER;
+    for (uint32_t i = 0; i < p->n_holders; i++)
+        if (holder_free(&p->holders[i]) >= need &&
+            (best == NO_HOLDER || less_loaded(p, i, best, pages)))
+            best = i;
+    return best;
+}
+
+/* Whose turn it is for the next `pages` pages of a sequence, among holders with `need` free pages.
+ * In units of `pages`, with t units dealt after this one: holder i is eligible when it is behind,
+ * t f_i - a_i >= 1 / (2n - 2), and of these the one goes first that would be the first to be a
+ * whole unit behind. When others were passed over for lack of pages, nobody may be eligible: then
+ * the one that is furthest behind for its share. */
+static uint32_t choose_by_share(const struct placement *p, const struct sequence *s, uint32_t pages,
+                                uint32_t need)
+{
+    const double slack = p->n_holders > 1 ? 1.0 / (2.0 * p->n_holders - 2.0) : 0.0;
+    const double t = ((double)s->n_pages + pages) / pages;
+    uint32_t best = NO_HOLDER;
+    double best_key = 0.0;
+    bool best_eligible = false;
+    for (uint32_t i = 0; i < p->n_holders; i++) {
+        const struct holder *h = &p->holders[i];
+        if (holder_free(h) < need || h->share == 0.0)
+            continue;
+        const double behind = t * h->share - (double)s->dealt[i] / pages;
+        /* rounding in t f_i must not make an exact tie ineligible */
+        const bool eligible = behind >= slack - 1e-9;
+        const double key = eligible ? (1.0 - slack - behind) / h->share : -behind / h->share;
+        if (best == NO_HOLDER || (eligible && !best_eligible) ||
+            (eligible == best_eligible &&
+             (key < best_key || (key == best_key && less_loaded(p, i, best, pages))))) {
+            best = i;
+            best_key = key;
+            best_eligible = eligible;
+        }
+    }
+    return best;
+}
+
+static enum status blocks_ensure(struct placement *p, uint32_t n, struct error *error)
+{
+    /* Free blocks in the list are not counted: a little memory more is never wrong. */
+    if (p->block_capacity - p->n_blocks >= n)
+        return STATUS_OK;
+    const uint64_t wanted = 2ull * p->block_capacity + n;
+    struct block *blocks =
+        wanted < UINT32_MAX ? realloc(p->blocks, (size_t)wanted * sizeof(*blocks)) : NULL;
+    if (blocks == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "placement: no memory for %llu pages",
+                         (unsigned long long)wanted);
+    p->blocks = blocks;
+    p->block_capacity = (uint32_t)wanted;
+    return STATUS_OK;
+}
+
+static void give_page(struct placement *p, struct sequence *s, uint32_t holder)
+{
+    uint32_t block = p->free_block;
+    if (block != UINT32_MAX)
+        p->free_block = p->blocks[block].holder;
+    else
+        block = p->n_blocks++;
+    p->blocks[block] = (struct block){.holder = holder, .references = 1};
+    s->blocks[s->n_pages++] = block;
+    s->dealt[holder]++;
+    p->holders[holder].used++;
+    p->used++;
+    p->promised--;
+}
+
+/* The length of the next unit in pages, and therefore its alignment: `page` begins a stripe. */
+static uint32_t unit_pages(const struct placement *p, const struct sequence *s, uint32_t page,
+                           uint32_t target, bool known)
+{
+    const uint32_t at = page / p->stripe_pages;
+    const uint32_t n_stripes = target / p->stripe_pages + (target % p->stripe_pages != 0);
+    uint32_t stripes;
+    if (known) {
+        double least = 1.0;
+        for (uint32_t i = 0; i < p->n_holders; i++)
+            if (p->holders[i].share > 0.0 && p->holders[i].share < least)
+                least = p->holders[i].share;
+        stripes = power_of_two_below((uint32_t)(least * n_stripes / RUNS_PER_SHARE));
+        const uint32_t fewest = power_of_two_below(n_stripes / MAX_RUNS);
+        if (stripes < fewest)
+            stripes = fewest;
+    } else {
+        stripes = power_of_two_below(s->n_pages / p->stripe_pages / GROWTH_UNITS);
+    }
+    while (at % stripes != 0)
+        stripes /= 2;
+    return stripes * p->stripe_pages;
+}
+
+/* Covers pages below `target`; they are promised, so there are enough of them. */
+static void deal(struct placement *p, struct sequence *s, uint32_t target, bool known)
+{
+    const uint32_t n_stripes = target / p->stripe_pages + (target % p->stripe_pages != 0);
+    while (s->n_pages < target) {
+        const uint32_t page = s->n_pages;
+        uint32_t holder = NO_HOLDER, count;
+        if (page > 0 && page < s->run_end) {
+            count = smaller(s->run_end, target) - page;
+            holder = p->blocks[s->blocks[page - 1]].holder;
+            if (holder_free(&p->holders[holder]) == 0)
+                holder = NO_HOLDER;
+        } else {
+            const uint32_t unit = unit_pages(p, s, page, target, known);
+            count = smaller(unit, target - page);
+            /* A prompt that ends inside a run leaves the rest of the run to growth. */
+            s->run_end = smaller(page + unit, round_up(page + count, p->stripe_pages));
+        }
+        const bool few = known && n_stripes <= p->n_holders;
+        for (uint32_t attempt = 0; holder == NO_HOLDER; attempt++) {
+            const uint32_t need =
+                attempt == 0 ? count : 1; /* whole if anybody can, else in parts */
+            holder = few || page == 0 ? choose_least_loaded(p, count, need)
+                                      : choose_by_share(p, s, count, need);
+            assert(holder != NO_HOLDER || attempt == 0);
+        }
+        const uint64_t room = holder_free(&p->holders[holder]);
+        if (room < count)
+            count = (uint32_t)room;
+        for (uint32_t i = 0; i < count; i++)
+            give_page(p, s, holder);
+    }
+}
+
+static enum status slot_find(struct placement *p, uint32_t *slot, struct error *error)
+{
+    for (uint32_t i = 0; i < p->n_sequences; i++)
+        if (!p->sequences[i].open) {
+            *slot = i;
+            return STATUS_OK;
+        }
+    const uint32_t n = p->n_sequences < 8 ? 16 : p->n_sequences * 2;
+    struct sequence *sequences = realloc(p->sequences, n * sizeof(*sequences));
+    if (sequences == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "placement: no memory for %u sequences", n);
+    memset(sequences + p->n_sequences, 0, (n - p->n_sequences) * sizeof(*sequences));
+    *slot = p->n_sequences;
+    p->sequences = sequences;
+    p->n_sequences = n;
+    return STATUS_OK;
+}
+
+enum status placement_open(struct placement *p, uint32_t n_tokens, uint32_t max_tokens,
+                           uint32_t parent, uint32_t shared_tokens, uint32_t *sequence,
+                           struct error *error)
+{
+    assert(n_tokens > 0 && n_tokens <= max_tokens);
+    assert(shared_tokens % PAGE_TOKENS == 0 && shared_tokens < n_tokens);
+    const uint32_t shared = parent == PLACEMENT_NO_PARENT ? 0 : shared_tokens / PAGE_TOKENS;
+    const uint32_t target = pages_of(n_tokens), most = pages_of(max_tokens);
+    const uint64_t available = placement_free_pages(p);
+    if (most - shared > available)
+        return error_set(error, STATUS_EXHAUSTED,
+                         "%u KV pages of %d tokens are needed, %llu of %llu are free",
+                         most - shared, PAGE_TOKENS, (unsigned long long)available,
+                         (unsigned long long)p->total);
+
+    uint32_t slot = 0;
+    enum status status = slot_find(p, &slot, error);
+    if (status == STATUS_OK)
+        status = blocks_ensure(p, target - shared, error);
+    if (status != STATUS_OK)
+        return status;
+    struct sequence *s = &p->sequences[slot]; /* after slot_find, which may move them */
+    s->blocks = malloc((size_t)most * sizeof(*s->blocks));
+    s->dealt = calloc(p->n_holders, sizeof(*s->dealt));
+    if (s->blocks == NULL || s->dealt == NULL) {
+        free(s->blocks);
+        free(s->dealt);
+        *s = (struct sequence){0};
+        return error_set(error, STATUS_NO_MEMORY, "placement: no memory for %u pages", most);
+    }
+    s->open = true;
+    s->max_pages = most;
+    for (uint32_t i = 0; i < shared; i++) {
+        const uint32_t block = p->sequences[parent].blocks[i];
+        p->blocks[block].references++;
+        s->blocks[i] = block;
+        s->dealt[p->blocks[block].holder]++;
+    }
+    s->n_pages = shared;
+    s->run_end = round_up(shared, p->stripe_pages); /* a stripe stays where it began */
+    p->promised += most - shared;
+    deal(p, s, target, true);
+    *sequence = slot;
+    return STATUS_OK;
+}
+
+enum status placement_grow(struct placement *p, uint32_t sequence, uint32_t n_tokens,
+                           struct error *error)
+{
+    struct sequence *s = &p->sequences[sequence];
+    const uint32_t target = pages_of(n_tokens);
+    assert(s->open && target <= s->max_pages);
+    if (target <= s->n_pages)
+        return STATUS_OK;
+    const enum status status = blocks_ensure(p, target - s->n_pages, error);
+    if (status == STATUS_OK)
+        deal(p, s, target, false);
+    return status;
+}
+
+void placement_close(struct placement *p, uint32_t sequence)
+{
+    struct sequence *s = &p->sequences[sequence];
+    assert(s->open);
+    for (uint32_t i = 0; i < s->n_pages; i++) {
+        struct block *block = &p->blocks[s->blocks[i]];
+        if (--block->references > 0)
+            continue;
+        p->holders[block->holder].used--;
+        p->used--;
+        block->holder = p->free_block;
+        p->free_block = s->blocks[i];
+    }
+    p->promised -= s->max_pages - s->n_pages;
+    free(s->blocks);
+    free(s->dealt);
+    *s = (struct sequence){0};
+}
+
+uint32_t placement_tokens(const struct placement *p, uint32_t sequence)
+{
+    return p->sequences[sequence].n_pages * PAGE_TOKENS;
+}
+
+size_t placement_spans(const struct placement *p, uint32_t sequence, uint32_t begin, uint32_t end,
+                       struct placement_span *spans, size_t max)
+{
+    const struct sequence *s = &p->sequences[sequence];
+    assert(begin % PAGE_TOKENS == 0 && end / PAGE_TOKENS <= s->n_pages);
+    size_t n = 0;
+    uint32_t last = NO_HOLDER;
+    for (uint32_t page = begin / PAGE_TOKENS; page < end / PAGE_TOKENS; page++) {
+        const uint32_t holder = p->blocks[s->blocks[page]].holder;
+        if (holder != last) {
+            if (n < max)
+                spans[n] = (struct placement_span){.holder = holder, .begin = page * PAGE_TOKENS};
+            n++;
+            last = holder;
+        }
+        if (n <= max)
+            spans[n - 1].end = (page + 1) * PAGE_TOKENS;
+    }
+    return n;
+}
+
+bool placement_holds(const struct placement *p, uint32_t sequence, uint32_t holder)
+{
+    return p->sequences[sequence].dealt[holder] > 0;
+}
+
+uint64_t placement_used_pages(const struct placement *p, uint32_t holder)
+{
+    return p->holders[holder].used;
+}
+
+uint64_t placement_free_pages(const struct placement *p)
+{
+    return p->total - p->used - p->promised;
+}
+
+uint64_t placement_total_pages(const struct placement *p)
+{
+    return p->total;
+}

@@ -1,0 +1,90 @@
+/* coordinator/placement.h - who holds which tokens of a sequence; page accounting over all holders.
+ *
+ * Attention over a sequence is finished when the slowest holder is, so tokens are dealt in
+ * proportion to the holders' weights (their measured read bandwidth), which is stream-K
+ * (LeanAttention, section 4.2) with machines as lanes. The pieces:
+ *   - The unit is the stripe: a power-of-two number of pages, aligned. A sequence that fits one
+ *     stripe stays on one holder, the least loaded one (used pages over weight).
+ *   - A known prompt is dealt in runs: a power-of-two number of stripes, aligned at its own size,
+ *     about 1/8 of the smallest share. A run is one node of the merge tree, so few partials
+ *     come back; eight runs and more per holder keep every prefix balanced too, which is prefill.
+ *   - What is generated later is dealt stripe by stripe (in longer units once a sequence is long,
+ * so that the number of nodes stays near 128).
+ *   - Whose turn it is: the earliest deadline among those that are behind (Tijdeman 1980, "The
+ *     chairman assignment problem"): after each unit, every holder is within one unit of its share.
+ *     Ties: the least loaded holder, then the lower index.
+ *   - A holder without free pages is passed over; only then may a stripe be cut between pages.
+ *   - A fork takes over the parent's pages below the fork point. Pages are counted by reference:
+ * they are free again when the last sequence that uses them is closed. A sequence is opened with
+ * the tokens that it may reach; that many pages are promised to it, so that growing cannot fail.
+ *
+ * Deterministic, no I/O. Belongs to one thread. */
+#ifndef LONGSPAN_COORDINATOR_PLACEMENT_H
+#define LONGSPAN_COORDINATOR_PLACEMENT_H
+
+#include "sys/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct placement; /* opaque */
+
+enum { PLACEMENT_MAX_HOLDERS = 1024 };
+#define PLACEMENT_NO_PARENT UINT32_MAX
+
+struct placement_holder {
+    double weight;           /* any positive number; only ratios count */
+    uint64_t capacity_pages; /* pages of whole token pages: all layers and heads of PAGE_TOKENS */
+};
+
+/* Tokens [begin, end) at `holder`; multiples of PAGE_TOKENS. */
+struct placement_span {
+    uint32_t holder, begin, end;
+};
+
+/* `holders` is copied. stripe_tokens: a power-of-two multiple of PAGE_TOKENS.
+ * STATUS_INVALID: that, a weight that is not positive and finite, no holder or more than
+ * PLACEMENT_MAX_HOLDERS. STATUS_NO_MEMORY. */
+enum status placement_create(struct placement **placement, const struct placement_holder *holders,
+                             uint32_t n_holders, uint32_t stripe_tokens, struct error *error);
+void placement_destroy(struct placement *placement);
+
+/* Places tokens [0, n_tokens) of a new sequence that may grow to max_tokens (at least n_tokens,
+ * which is at least 1). With a parent, tokens below shared_tokens (a multiple of PAGE_TOKENS that
+ * the parent covers) stay where the parent has them. *sequence is a small number, used again after
+ * placement_close. STATUS_EXHAUSTED: the pages that are neither used nor promised do not suffice;
+ * nothing is changed. STATUS_NO_MEMORY. */
+enum status placement_open(struct placement *placement, uint32_t n_tokens, uint32_t max_tokens,
+                           uint32_t parent, uint32_t shared_tokens, uint32_t *sequence,
+                           struct error *error);
+
+/* Covers [0, n_tokens) at least; n_tokens <= max_tokens. STATUS_NO_MEMORY. */
+enum status placement_grow(struct placement *placement, uint32_t sequence, uint32_t n_tokens,
+                           struct error *error);
+
+/* Gives back its pages, except those that forks still use, and the rest of its promise. */
+void placement_close(struct placement *placement, uint32_t sequence);
+
+/* Tokens that are covered: a multiple of PAGE_TOKENS. */
+uint32_t placement_tokens(const struct placement *placement, uint32_t sequence);
+
+/* The spans that cover [begin, end), ascending, neighbours of one holder joined. begin and end are
+ * multiples of PAGE_TOKENS, end <= placement_tokens. Returns how many there are and writes at most
+ * `max` of them. */
+size_t placement_spans(const struct placement *placement, uint32_t sequence, uint32_t begin,
+                       uint32_t end, struct placement_span *spans, size_t max);
+
+/* Does the holder have any of its pages? */
+bool placement_holds(const struct placement *placement, uint32_t sequence, uint32_t holder);
+
+/* Pages in use at a holder, those shared by forks counted once. */
+uint64_t placement_used_pages(const struct placement *placement, uint32_t holder);
+
+/* Pages of all holders that are neither used nor promised. */
+uint64_t placement_free_pages(const struct placement *placement);
+
+/* Pages of all holders: a sequence of more tokens can never be. */
+uint64_t placement_total_pages(const struct placement *placement);
+
+#endif

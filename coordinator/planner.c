@@ -1,0 +1,228 @@
+/* planner.c - see planner.h. */
+#include "coordinator/planner.h"
+
+#include "model/weights.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static uint32_t block_elements(const struct gguf_tensor *tensor)
+{
+    const struct gguf_type_traits *traits = tensor != NULL ? gguf_type_traits(tensor->type) : NULL;
+    return traits != NULL && traits->block_elements > 0 ? traits->block_elements : 1;
+}
+
+static uint64_t tensor_bytes(const struct gguf *gguf, uint32_t layer, enum weights_id id)
+{
+    const struct gguf_tensor *tensor = weights_find(gguf, layer, id);
+    return tensor != NULL ? tensor->n_bytes : 0;
+}
+
+static void keep_larger(uint64_t *a, uint64_t b)
+{
+    *a = *a > b ? *a : b;
+}
+
+void planner_model_read(struct planner_model *model, const struct hparams *hparams,
+                        const struct gguf *gguf)
+{
+    *model = (struct planner_model){.n_layers = hparams->n_layers,
+                                    .n_heads = hparams->n_heads,
+                                    .n_kv_heads = hparams->n_kv_heads,
+                                    .head_dim = hparams->head_dim,
+                                    .ffn = hparams->ffn,
+                                    .vocab = hparams->vocab,
+                                    .ffn_block = 1,
+                                    .attn_block = 1};
+    for (uint32_t layer = 0; layer < hparams->n_layers; layer++) {
+        const uint32_t down = block_elements(weights_find(gguf, layer, WEIGHTS_FFN_DOWN));
+        const uint32_t output = block_elements(weights_find(gguf, layer, WEIGHTS_ATTN_OUTPUT));
+        model->ffn_block = down > model->ffn_block ? down : model->ffn_block;
+        model->attn_block = output > model->attn_block ? output : model->attn_block;
+        keep_larger(&model->heads_bytes, tensor_bytes(gguf, layer, WEIGHTS_ATTN_Q) +
+                                             tensor_bytes(gguf, layer, WEIGHTS_ATTN_K) +
+                                             tensor_bytes(gguf, layer, WEIGHTS_ATTN_V) +
+                                             tensor_bytes(gguf, layer, WEIGHTS_ATTN_OUTPUT));
+        keep_larger(&model->ffn_bytes, tensor_bytes(gguf, layer, WEIGHTS_FFN_GATE) +
+                                           tensor_bytes(gguf, layer, WEIGHTS_FFN_UP) +
+                                           tensor_bytes(gguf, layer, WEIGHTS_FFN_DOWN));
+        keep_larger(&model->norm_bytes, tensor_bytes(gguf, layer, WEIGHTS_ATTN_NORM) +
+                                            tensor_bytes(gguf, layer, WEIGHTS_FFN_NORM));
+    }
+    model->embed_bytes = tensor_bytes(gguf, 0, WEIGHTS_TOKEN_EMBD);
+    model->output_bytes = tensor_bytes(gguf, 0, WEIGHTS_OUTPUT);
+}
+
+static uint32_t greatest_common_divisor(uint32_t a, uint32_t b)
+{
+    while (b != 0) {
+        const uint32_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* KV heads that must stay together so that their query columns end with a block of attn_output. */
+static uint32_t head_unit(const struct planner_model *m)
+{
+    const uint32_t columns = m->n_heads / m->n_kv_heads * m->head_dim; /* of one KV head's group */
+    return m->attn_block / greatest_common_divisor(columns, m->attn_block);
+}
+
+/* Both are tried, the coarser first: 32 columns are whole cache lines and vector registers. */
+static uint32_t ffn_unit(const struct planner_model *m, uint32_t tensor)
+{
+    const uint32_t nice = m->ffn_block < 32 && 32 % m->ffn_block == 0 ? 32 : m->ffn_block;
+    return m->ffn / nice >= tensor ? nice : m->ffn_block;
+}
+
+/* Units [0, n) dealt to `parts`, as evenly as possible, odd ones first: where part i begins. */
+static uint32_t part_begin(uint32_t n, uint32_t parts, uint32_t i)
+{
+    const uint32_t odd = n % parts;
+    return n / parts * i + (i < odd ? i : odd);
+}
+
+/* The begin of part i among n elements that may be cut at multiples of `unit` only. */
+static uint32_t cut(uint32_t n, uint32_t unit, uint32_t parts, uint32_t i)
+{
+    const uint32_t units = n / unit + (n % unit != 0);
+    const uint64_t begin = (uint64_t)part_begin(units, parts, i) * unit;
+    return begin < n ? (uint32_t)begin : n;
+}
+
+/* "1, 2, 4" or "1 to 32". */
+static void list_possible(char *text, size_t size, uint32_t most)
+{
+    if (most <= 4) {
+        size_t length = 0;
+        text[0] = '\0';
+        for (uint32_t i = 1; i <= most && length < size; i++)
+            length += (size_t)snprintf(text + length, size - length, "%s%u", i > 1 ? ", " : "", i);
+    } else {
+        snprintf(text, size, "1 to %u", most);
+    }
+}
+
+static enum status check_split(const struct planner_model *m, uint32_t workers, uint32_t pipeline,
+                               uint32_t tensor, struct error *error)
+{
+    char possible[64];
+    const uint32_t unit = head_unit(m);
+    const uint32_t head_units = m->n_kv_heads / unit + (m->n_kv_heads % unit != 0);
+    const uint32_t ffn_units = m->ffn / m->ffn_block + (m->ffn % m->ffn_block != 0);
+    uint32_t most = head_units < ffn_units ? head_units : ffn_units;
+    most = most < m->vocab ? most : m->vocab;
+    if (tensor == 0 || tensor > most) {
+        list_possible(possible, sizeof(possible), most);
+        if (unit == 1 && most == head_units)
+            return error_set(error, STATUS_INVALID,
+                             "tensor %u: the model has %u KV heads; possible: %s", tensor,
+                             m->n_kv_heads, possible);
+        return error_set(error, STATUS_INVALID,
+                         "tensor %u: the model has %u KV heads (cut at multiples of %u), %u FFN "
+                         "columns (at multiples of %u) and %u tokens; possible: %s",
+                         tensor, m->n_kv_heads, unit, m->ffn, m->ffn_block, m->vocab, possible);
+    }
+    if (pipeline == 0 || pipeline > m->n_layers) {
+        list_possible(possible, sizeof(possible), m->n_layers);
+        return error_set(error, STATUS_INVALID,
+                         "pipeline %u: the model has %u layers; possible: %s", pipeline,
+                         m->n_layers, possible);
+    }
+    if ((uint64_t)pipeline * tensor != workers) {
+        char splits[256] = "";
+        size_t length = 0;
+        for (uint32_t t = 1; t <= workers && t <= most && length < sizeof(splits); t++)
+            if (workers % t == 0 && workers / t <= m->n_layers)
+                length += (size_t)snprintf(splits + length, sizeof(splits) - length, "%s%ux%u",
+                                           length > 0 ? ", " : "", workers / t, t);
+        return error_set(
+            error, STATUS_INVALID,
+            "pipeline %u x tensor %u are %llu ranks, not %u workers; possible for %u: %s", pipeline,
+            tensor, (unsigned long long)pipeline * tensor, workers, workers,
+            splits[0] != '\0' ? splits : "none, take fewer workers");
+    }
+    return STATUS_OK;
+}
+
+enum status planner_plan(struct planner_plan *plan, const struct planner_model *m, uint32_t workers,
+                         uint32_t pipeline, uint32_t tensor, struct error *error)
+{
+    if (workers == 0)
+        return error_set(error, STATUS_INVALID, "workers 0: at least one is needed");
+    if (pipeline == 0)
+        pipeline = tensor > 0 && workers >= tensor ? workers / tensor : 1;
+    const enum status status = check_split(m, workers, pipeline, tensor, error);
+    if (status != STATUS_OK)
+        return status;
+
+    struct planner_plan p = {.pipeline = pipeline,
+                             .tensor = tensor,
+                             .stages = calloc(pipeline, sizeof(*p.stages)),
+                             .shards = calloc(tensor, sizeof(*p.shards))};
+    if (p.stages == NULL || p.shards == NULL) {
+        planner_plan_free(&p);
+        return error_set(error, STATUS_NO_MEMORY, "no memory for a plan of %u ranks", workers);
+    }
+    for (uint32_t i = 0; i < pipeline; i++) {
+        p.stages[i].first_layer = part_begin(m->n_layers, pipeline, i);
+        p.stages[i].n_layers = part_begin(m->n_layers, pipeline, i + 1) - p.stages[i].first_layer;
+    }
+    const uint32_t heads = head_unit(m), columns = ffn_unit(m, tensor);
+    for (uint32_t i = 0; i < tensor; i++)
+        p.shards[i] = (struct planner_shard){
+            .kv_head_begin = cut(m->n_kv_heads, heads, tensor, i),
+            .kv_head_end = cut(m->n_kv_heads, heads, tensor, i + 1),
+            .ffn_begin = cut(m->ffn, columns, tensor, i),
+            .ffn_end = cut(m->ffn, columns, tensor, i + 1),
+            .vocab_begin = cut(m->vocab, 1, tensor, i),
+            .vocab_end = cut(m->vocab, 1, tensor, i + 1),
+        };
+    *plan = p;
+    return STATUS_OK;
+}
+
+void planner_plan_free(struct planner_plan *plan)
+{
+    free(plan->stages);
+    free(plan->shards);
+    *plan = (struct planner_plan){0};
+}
+
+/* bytes * part / whole without overflow for files below 2^53 bytes; an estimate anyway. */
+static uint64_t fraction(uint64_t bytes, uint32_t part, uint32_t whole)
+{
+    return whole > 0 ? (uint64_t)((double)bytes * part / whole) : 0;
+}
+
+uint64_t planner_weight_bytes(const struct planner_plan *plan, const struct planner_model *m,
+                              uint32_t rank)
+{
+    const struct planner_stage *stage = &plan->stages[rank / plan->tensor];
+    const struct planner_shard *shard = &plan->shards[rank % plan->tensor];
+    uint64_t bytes =
+        (fraction(m->heads_bytes, shard->kv_head_end - shard->kv_head_begin, m->n_kv_heads) +
+         fraction(m->ffn_bytes, shard->ffn_end - shard->ffn_begin, m->ffn) + m->norm_bytes) *
+        stage->n_layers;
+    if (rank / plan->tensor == 0)
+        bytes += m->embed_bytes;
+    if (rank / plan->tensor == plan->pipeline - 1)
+        bytes += fraction(m->output_bytes, shard->vocab_end - shard->vocab_begin, m->vocab);
+    return bytes;
+}
+
+uint64_t planner_rank_kv_bytes(const struct planner_plan *plan, const struct planner_model *m,
+                               uint32_t rank, uint32_t element_bytes)
+{
+    const struct planner_shard *shard = &plan->shards[rank % plan->tensor];
+    return 2ull * plan->stages[rank / plan->tensor].n_layers *
+           (shard->kv_head_end - shard->kv_head_begin) * m->head_dim * element_bytes;
+}
+
+uint64_t planner_kv_bytes(const struct planner_model *m, uint32_t element_bytes)
+{
+    return 2ull * m->n_layers * m->n_kv_heads * m->head_dim * element_bytes;
+}

@@ -1,0 +1,67 @@
+/* coordinator/planner.h - which rank computes what, and whether it fits.
+ *
+ * `pipeline` stages of consecutive layers, dealt as evenly as possible (earlier stages take the
+ * odd layers, because the last one also has the output matrix); in each stage `tensor` shards
+ * (Megatron-LM, Shoeybi et al. 2019, section 3): whole KV-head groups, FFN columns, vocabulary
+ * rows. A shard may be unequal to its neighbours; it is cut where the blocks of the tensors'
+ * quantized formats end, because ffn_down and attn_output are cut along their rows.
+ *
+ * Pure: it looks at shapes only. */
+#ifndef LONGSPAN_COORDINATOR_PLANNER_H
+#define LONGSPAN_COORDINATOR_PLANNER_H
+
+#include "model/hparams.h"
+#include "sys/status.h"
+
+#include <stdint.h>
+
+/* What planning needs to know of a model. */
+struct planner_model {
+    uint32_t n_layers, n_heads, n_kv_heads, head_dim, ffn, vocab;
+    uint32_t ffn_block;  /* elements of a block in ffn_down, over all layers the largest */
+    uint32_t attn_block; /* likewise attn_output */
+    /* bytes in the file, of the largest layer where layers differ */
+    uint64_t heads_bytes;  /* of one layer: attn_q, k, v, output: cut by KV heads */
+    uint64_t ffn_bytes;    /* of one layer: gate, up, down: cut by FFN columns */
+    uint64_t norm_bytes;   /* of one layer: whole in each shard */
+    uint64_t embed_bytes;  /* token_embd: whole in each shard of stage 0 */
+    uint64_t output_bytes; /* output (token_embd when tied): cut by rows, in the last stage */
+};
+
+/* Takes the shapes and types out of a file that passed weights_check. */
+void planner_model_read(struct planner_model *model, const struct hparams *hparams,
+                        const struct gguf *gguf);
+
+struct planner_stage {
+    uint32_t first_layer, n_layers;
+};
+
+struct planner_shard {
+    uint32_t kv_head_begin, kv_head_end;
+    uint32_t ffn_begin, ffn_end;
+    uint32_t vocab_begin, vocab_end;
+};
+
+struct planner_plan {
+    uint32_t pipeline, tensor; /* MPI rank = stage * tensor + shard */
+    struct planner_stage *stages;
+    struct planner_shard *shards;
+};
+
+/* pipeline 0: workers / tensor. The caller ends *plan with planner_plan_free.
+ * STATUS_INVALID: pipeline * tensor is not `workers`, or an impossible split; the text lists the
+ * possible ones. STATUS_NO_MEMORY. */
+enum status planner_plan(struct planner_plan *plan, const struct planner_model *model,
+                         uint32_t workers, uint32_t pipeline, uint32_t tensor, struct error *error);
+void planner_plan_free(struct planner_plan *plan);
+
+/* Bytes of weights that this rank will hold, about. */
+uint64_t planner_weight_bytes(const struct planner_plan *plan, const struct planner_model *model,
+                              uint32_t rank);
+
+/* Bytes of K and V of one token: on that rank (its layers and heads), and of the whole model. */
+uint64_t planner_rank_kv_bytes(const struct planner_plan *plan, const struct planner_model *model,
+                               uint32_t rank, uint32_t element_bytes);
+uint64_t planner_kv_bytes(const struct planner_model *model, uint32_t element_bytes);
+
+#endif

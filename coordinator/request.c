@@ -1,0 +1,173 @@
+/* request.c - see request.h. */
+#include "coordinator/request.h"
+
+#include "coordinator/scheduler.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void request_destroy(struct request *request)
+{
+    if (request == NULL)
+        return;
+    for (uint32_t i = 0; request->prompts != NULL && i < request->n_prompts; i++) {
+        struct request_prompt *prompt = &request->prompts[i];
+        free(prompt->ids);
+        free(prompt->spans);
+        free(prompt->reservation.awaited);
+        detokenizer_destroy(prompt->detokenizer);
+    }
+    free(request->prompts);
+    free(request->before);
+    free(request);
+}
+
+static enum status read_ids(struct request_prompt *prompt, uint32_t index,
+                            const Longspan__Prompt *message, const struct request_limits *limits,
+                            struct error *error)
+{
+    if (message->n_ids > 0) {
+        if (message->n_ids > limits->max_tokens)
+            return error_set(error, STATUS_INVALID,
+                             "prompt %u has %zu tokens, the context has %u (--ctx)", index,
+                             message->n_ids, limits->max_tokens);
+        for (size_t i = 0; i < message->n_ids; i++)
+            if (message->ids[i] < 0 || (uint32_t)message->ids[i] >= limits->vocab)
+                return error_set(error, STATUS_INVALID,
+                                 "prompt %u: id %d at position %zu is outside the vocabulary of %u",
+                                 index, message->ids[i], i, limits->vocab);
+        prompt->ids = malloc(message->n_ids * sizeof(*prompt->ids));
+        if (prompt->ids == NULL)
+            return error_set(error, STATUS_NO_MEMORY, "no memory for %zu tokens", message->n_ids);
+        memcpy(prompt->ids, message->ids, message->n_ids * sizeof(*prompt->ids));
+        prompt->n_ids = (uint32_t)message->n_ids;
+        return STATUS_OK;
+    }
+    if (message->text.len == 0)
+        return error_set(error, STATUS_INVALID, "prompt %u is empty", index);
+    size_t n_ids = 0;
+    const enum status status = tokenizer_encode(
+        limits->tokenizer, (const char *)message->text.data, message->text.len,
+        TOKENIZER_ADD_SPECIAL | TOKENIZER_PARSE_SPECIAL, &prompt->ids, &n_ids, error);
+    if (status != STATUS_OK)
+        return status;
+    if (n_ids == 0)
+        return error_set(error, STATUS_INVALID, "prompt %u gives no tokens", index);
+    if (n_ids > limits->max_tokens)
+        return error_set(error, STATUS_INVALID,
+                         "prompt %u has %zu tokens, the context has %u (--ctx)", index, n_ids,
+                         limits->max_tokens);
+    prompt->n_ids = (uint32_t)n_ids;
+    return STATUS_OK;
+}
+
+static enum status read_prompt(struct request *request, uint32_t index,
+                               const Longspan__Prompt *message, const struct request_limits *limits,
+                               struct error *error)
+{
+    struct request_prompt *prompt = &request->prompts[index];
+    enum status status = read_ids(prompt, index, message, limits, error);
+    if (status != STATUS_OK)
+        return status;
+    /* The last token that is generated is never computed. */
+    const uint64_t wanted = (uint64_t)prompt->n_ids + request->n_predict - 1;
+    prompt->max_tokens = request->n_predict == 0 || wanted > limits->max_tokens ? limits->max_tokens
+                                                                                : (uint32_t)wanted;
+    prompt->parent = SCHEDULER_NONE;
+    prompt->sequence = SCHEDULER_NONE;
+    prompt->reservation.awaited = calloc(limits->n_holders, sizeof(bool));
+    if (prompt->reservation.awaited == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for prompt %u", index);
+    sampler_start(&prompt->sampler, &request->sampling);
+    return detokenizer_create(&prompt->detokenizer, limits->tokenizer, 0, error);
+}
+
+/* Earlier prompts that are looked at: all pairs of a thousand long prompts would take minutes. */
+enum { MAX_PARENTS = 64 };
+
+/* Whole pages that an earlier prompt of the request has in common are computed once. */
+static enum status share_prefixes(struct request *request, struct error *error)
+{
+    const int32_t **ids = calloc(request->n_prompts, sizeof(*ids));
+    uint32_t *lengths = calloc(request->n_prompts, sizeof(*lengths));
+    if (ids == NULL || lengths == NULL) {
+        free(ids);
+        free(lengths);
+        return error_set(error, STATUS_NO_MEMORY, "no memory for %u prompts", request->n_prompts);
+    }
+    for (uint32_t i = 0; i < request->n_prompts; i++) {
+        struct request_prompt *prompt = &request->prompts[i];
+        ids[i] = prompt->ids;
+        lengths[i] = prompt->n_ids;
+        uint32_t which = 0;
+        const uint32_t n = i < MAX_PARENTS ? i : MAX_PARENTS;
+        prompt->shared_tokens =
+            scheduler_common_prefix(prompt->ids, prompt->n_ids, ids, lengths, n, &which);
+        if (prompt->shared_tokens > 0)
+            prompt->parent = which;
+    }
+    free(ids);
+    free(lengths);
+    return STATUS_OK;
+}
+
+static enum status read_sampling(struct request *request, const Longspan__Sampling *sampling,
+                                 struct error *error)
+{
+    if (sampling == NULL)
+        return STATUS_OK; /* zeros: greedy */
+    request->sampling = (struct sampler_settings){.temperature = sampling->temperature,
+                                                  .top_k = sampling->top_k,
+                                                  .top_p = sampling->top_p,
+                                                  .min_p = sampling->min_p,
+                                                  .seed = sampling->seed};
+    return sampler_check(&request->sampling, error);
+}
+
+static enum status read_request(struct request *r, const Longspan__RunRequest *message,
+                                const struct request_limits *limits, struct error *error)
+{
+    if (message->n_prompts == 0 || message->n_prompts > REQUEST_MAX_PROMPTS)
+        return error_set(error, STATUS_INVALID, "%zu prompts: there must be 1 to %d",
+                         message->n_prompts, REQUEST_MAX_PROMPTS);
+    if (message->n_logprobs > SAMPLER_MAX_LOGPROBS)
+        return error_set(error, STATUS_INVALID, "%u log-probabilities per token: at most %d",
+                         message->n_logprobs, SAMPLER_MAX_LOGPROBS);
+    enum status status = read_sampling(r, message->sampling, error);
+    if (status != STATUS_OK)
+        return status;
+    r->prompts = calloc(message->n_prompts, sizeof(*r->prompts));
+    r->before = calloc(limits->n_holders, sizeof(*r->before));
+    if (r->prompts == NULL || r->before == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for %zu prompts", message->n_prompts);
+    r->n_prompts = r->n_unfinished = (uint32_t)message->n_prompts;
+    r->n_predict = message->n_predict;
+    r->ignore_eos = message->ignore_eos;
+    r->want_logprobs = message->want_logprobs;
+    r->want_logits = message->want_logits;
+    r->n_logprobs = message->n_logprobs;
+    for (uint32_t i = 0; i < r->n_prompts && status == STATUS_OK; i++)
+        status = read_prompt(r, i, message->prompts[i], limits, error);
+    if (status == STATUS_OK && !message->no_prefix_sharing)
+        status = share_prefixes(r, error);
+    return status;
+}
+
+enum status request_create(struct request **request, const Longspan__RunRequest *message,
+                           const struct control_peer *client, const struct request_limits *limits,
+                           uint64_t now_us, struct error *error)
+{
+    struct request *r = calloc(1, sizeof(*r));
+    if (r == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for a request");
+    r->client = *client;
+    r->number = message->request;
+    r->heard_us = r->began_us = now_us;
+    const enum status status = read_request(r, message, limits, error);
+    if (status != STATUS_OK) {
+        request_destroy(r);
+        return status;
+    }
+    *request = r;
+    return STATUS_OK;
+}

@@ -1,0 +1,71 @@
+/* coordinator/request.h - one client's request: its prompts, what is asked about them, how far they
+ * are.
+ *
+ * Everything that the client said is checked here, once. */
+#ifndef LONGSPAN_COORDINATOR_REQUEST_H
+#define LONGSPAN_COORDINATOR_REQUEST_H
+
+#include "coordinator/control.h"
+#include "coordinator/placement.h"
+#include "coordinator/reports.h"
+#include "coordinator/reservations.h"
+#include "coordinator/sampler.h"
+#include "model/detokenizer.h"
+#include "model/tokenizer.h"
+#include "sys/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { REQUEST_MAX_PROMPTS = 1024 };
+
+struct request_prompt {
+    int32_t *ids;
+    uint32_t n_ids;
+    uint32_t max_tokens; /* that may be computed: the prompt, and what is generated but the last */
+    uint32_t parent;     /* the earlier prompt that it shares pages with; SCHEDULER_NONE */
+    uint32_t shared_tokens;
+    uint32_t sequence; /* in the scheduler, until finished */
+    bool finished;
+    struct sampler sampler;
+    struct detokenizer *detokenizer;
+    uint32_t n_generated;
+    struct placement_span *spans; /* where its tokens were; taken when it finishes */
+    size_t n_spans;
+    struct reservation reservation; /* that holders have to acknowledge */
+};
+
+struct request {
+    struct request *next;
+    struct control_peer client;
+    uint64_t number; /* the client's own */
+    struct request_prompt *prompts;
+    uint32_t n_prompts, n_unfinished;
+    uint32_t n_predict; /* 0: until the end of generation or of the context */
+    bool ignore_eos, want_logprobs, want_logits;
+    uint32_t n_logprobs;
+    struct sampler_settings sampling;
+    uint64_t heard_us;               /* of the client */
+    uint64_t began_us, prefilled_us; /* prefilled_us 0: some prompt has no token yet */
+    uint32_t n_first;                /* prompts that have their first token */
+    uint64_t prefill_tokens, decode_tokens;
+    struct reports_traffic *before; /* [n_holders] when it began */
+};
+
+/* What a request may ask for. */
+struct request_limits {
+    const struct tokenizer *tokenizer;
+    uint32_t vocab;      /* of the model; the tokenizer's may be smaller */
+    uint32_t max_tokens; /* of one sequence */
+    uint32_t n_holders;
+};
+
+/* The caller ends *request with request_destroy. STATUS_INVALID: no or too many prompts, an empty
+ * one, one longer than the context, an id outside the vocabulary, sampling numbers out of range;
+ * the text names the prompt and both numbers. STATUS_NO_MEMORY, STATUS_FAILED (the tokenizer). */
+enum status request_create(struct request **request, const Longspan__RunRequest *message,
+                           const struct control_peer *client, const struct request_limits *limits,
+                           uint64_t now_us, struct error *error);
+void request_destroy(struct request *request);
+
+#endif

@@ -1,0 +1,214 @@
+/* sampler.c - see sampler.h.
+ *
+ * The whole vocabulary is never sorted: top-p takes tokens from a heap until it has enough of them,
+ * min-p is a threshold, and drawing needs no order but a fixed one. */
+#include "coordinator/sampler.h"
+
+#include "kernels/numeric.h"
+
+#include <math.h>
+
+enum status sampler_check(const struct sampler_settings *settings, struct error *error)
+{
+    /* Written so that NaN fails. */
+    if (!(settings->temperature >= 0.0f && settings->temperature <= 1000.0f))
+        return error_set(error, STATUS_INVALID, "temperature %g: must be from 0 (greedy) to 1000",
+                         (double)settings->temperature);
+    if (!(settings->top_p >= 0.0f && settings->top_p <= 1.0f))
+        return error_set(error, STATUS_INVALID, "top-p %g: must be above 0, and at most 1 (no cut)",
+                         (double)settings->top_p);
+    if (!(settings->min_p >= 0.0f && settings->min_p <= 1.0f))
+        return error_set(error, STATUS_INVALID, "min-p %g: must be from 0 (no cut) to 1",
+                         (double)settings->min_p);
+    if (settings->top_k > SAMPLER_MAX_TOP_K)
+        return error_set(error, STATUS_INVALID, "top-k %u: must be at most %d, or 0 for no cut",
+                         settings->top_k, SAMPLER_MAX_TOP_K);
+    return STATUS_OK;
+}
+
+bool sampler_needs_row(const struct sampler_settings *settings)
+{
+    return settings->temperature > 0.0f && settings->top_k == 0;
+}
+
+uint32_t sampler_candidates(const struct sampler_settings *settings, uint32_t n_logprobs,
+                            uint32_t vocab)
+{
+    uint32_t n = settings->temperature > 0.0f && settings->top_k > 0 ? settings->top_k : 1;
+    n = n > n_logprobs ? n : n_logprobs;
+    return n < vocab ? n : vocab;
+}
+
+void sampler_start(struct sampler *sampler, const struct sampler_settings *settings)
+{
+    sampler->settings = *settings;
+    random_seed(&sampler->random, settings->seed);
+}
+
+enum status sampler_row_check(const struct sampler_row *row, uint32_t least, struct error *error)
+{
+    if (row->n < least || row->n == 0)
+        return error_set(error, STATUS_PROTOCOL, "%u candidates where %u were asked for", row->n,
+                         least);
+    if (!isfinite(row->log_sum_exp))
+        return error_set(error, STATUS_FAILED,
+                         "the log-sum-exp of the logits is %g: not a number to sample from",
+                         row->log_sum_exp);
+    for (uint32_t i = 0; i < row->n; i++) {
+        if (!isfinite(row->logits[i]))
+            return error_set(error, STATUS_FAILED, "logit of token %d is %g: not a finite number",
+                             row->ids[i], (double)row->logits[i]);
+        if (row->ids[i] < 0 || (uint32_t)row->ids[i] >= row->vocab)
+            return error_set(error, STATUS_PROTOCOL, "candidate %d is outside the vocabulary of %u",
+                             row->ids[i], row->vocab);
+        if (i > 0 && !(row->logits[i - 1] > row->logits[i] ||
+                       (row->logits[i - 1] == row->logits[i] && row->ids[i - 1] < row->ids[i])))
+            return error_set(error, STATUS_PROTOCOL, "candidates %u and %u are out of order", i - 1,
+                             i);
+    }
+    if (row->row != NULL) {
+        for (uint32_t i = 0; i < row->vocab; i++)
+            if (isnan(row->row[i]) || row->row[i] == INFINITY)
+                return error_set(error, STATUS_FAILED, "logit of token %u is %g", i,
+                                 (double)row->row[i]);
+        if (row->row[row->ids[0]] != row->logits[0])
+            return error_set(error, STATUS_PROTOCOL,
+                             "the best candidate's logit is not that of the row");
+    }
+    return STATUS_OK;
+}
+
+/* Tokens to choose from. With the whole row, `order` is a list of ids; without, of places among the
+ * candidates. */
+struct choice {
+    const struct sampler_row *row;
+    bool whole;
+    uint32_t *order;
+    uint32_t n;
+    float max;
+};
+
+static float choice_logit(const struct choice *c, uint32_t i)
+{
+    return c->whole ? c->row->row[i] : c->row->logits[i];
+}
+
+static int32_t choice_id(const struct choice *c, uint32_t i)
+{
+    return c->whole ? (int32_t)i : c->row->ids[i];
+}
+
+static double choice_weight(const struct choice *c, uint32_t i)
+{
+    return (double)exp_f32(choice_logit(c, i) - c->max);
+}
+
+/* Both lists ascend with ids (candidates: among equal logits), so the place breaks ties. */
+static bool before(const struct choice *c, uint32_t i, uint32_t j)
+{
+    const float a = choice_logit(c, i), b = choice_logit(c, j);
+    return a > b || (a == b && i < j);
+}
+
+static void sift_down(const struct choice *c, uint32_t n, uint32_t root)
+{
+    const uint32_t item = c->order[root];
+    for (uint32_t child; (child = 2 * root + 1) < n; root = child) {
+        if (child + 1 < n && before(c, c->order[child + 1], c->order[child]))
+            child++;
+        if (!before(c, c->order[child], item))
+            break;
+        c->order[root] = c->order[child];
+    }
+    c->order[root] = item;
+}
+
+/* Keeps the most probable tokens, in descending order at the front of `order`. */
+static void cut_top_p(struct choice *c, double p)
+{
+    double total = 0.0;
+    for (uint32_t i = 0; i < c->n; i++)
+        total += choice_weight(c, c->order[i]);
+    for (uint32_t root = c->n / 2; root-- > 0;)
+        sift_down(c, c->n, root);
+    /* The heap shrinks from its end; what it gave is parked behind it, best last. */
+    const double goal = p * total;
+    double sum = 0.0;
+    uint32_t left = c->n, taken = 0;
+    while (left > 0 && (taken == 0 || sum < goal)) {
+        const uint32_t best = c->order[0];
+        sum += choice_weight(c, best);
+        c->order[0] = c->order[--left];
+        c->order[left] = best;
+        sift_down(c, left, 0);
+        taken++;
+    }
+    for (uint32_t i = 0; i < taken / 2; i++) {
+        const uint32_t a = c->n - 1 - i, b = c->n - taken + i;
+        const uint32_t swap = c->order[a];
+        c->order[a] = c->order[b];
+        c->order[b] = swap;
+    }
+    for (uint32_t i = 0; i < taken; i++)
+        c->order[i] = c->order[c->n - taken + i];
+    c->n = taken;
+}
+
+static void cut_min_p(struct choice *c, double min_p)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < c->n; i++)
+        if (choice_weight(c, c->order[i]) >= min_p)
+            c->order[n++] = c->order[i];
+    c->n = n; /* the best one has weight 1 and stays */
+}
+
+static uint32_t draw(const struct choice *c, float temperature, double u)
+{
+    double total = 0.0;
+    for (uint32_t i = 0; i < c->n; i++)
+        total += (double)exp_f32((choice_logit(c, c->order[i]) - c->max) / temperature);
+    const double goal = u * total;
+    double sum = 0.0;
+    uint32_t last = c->order[0];
+    for (uint32_t i = 0; i < c->n; i++) {
+        const double w = (double)exp_f32((choice_logit(c, c->order[i]) - c->max) / temperature);
+        if (w == 0.0)
+            continue; /* also the last one, should rounding walk past the goal */
+        last = c->order[i];
+        sum += w;
+        if (sum > goal)
+            break;
+    }
+    return last;
+}
+
+int32_t sampler_take(struct sampler *sampler, const struct sampler_row *row, uint32_t *scratch,
+                     float *logprob)
+{
+    const struct sampler_settings *settings = &sampler->settings;
+    if (!(settings->temperature > 0.0f)) {
+        *logprob = (float)((double)row->logits[0] - row->log_sum_exp);
+        return row->ids[0];
+    }
+
+    uint32_t places[SAMPLER_MAX_TOP_K];
+    struct choice c = {.row = row, .whole = sampler_needs_row(settings), .max = row->logits[0]};
+    if (c.whole) {
+        c.order = scratch;
+        c.n = row->vocab;
+    } else {
+        c.order = places;
+        c.n = row->n < settings->top_k ? row->n : settings->top_k;
+    }
+    for (uint32_t i = 0; i < c.n; i++)
+        c.order[i] = i;
+    if (settings->top_p > 0.0f && settings->top_p < 1.0f)
+        cut_top_p(&c, (double)settings->top_p);
+    if (settings->min_p > 0.0f)
+        cut_min_p(&c, (double)settings->min_p);
+
+    const uint32_t place = draw(&c, settings->temperature, random_f64(&sampler->random));
+    *logprob = (float)((double)choice_logit(&c, place) - row->log_sum_exp);
+    return choice_id(&c, place);
+}

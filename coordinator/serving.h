@@ -1,0 +1,64 @@
+/* coordinator/serving.h - requests on a cluster that is ready: reserve, step, sample, answer, free.
+ *
+ *     request ─▶ sequences ─▶ admitted: Reserve ─▶ acknowledged ─▶ steps ─▶ reported by all ranks
+ *        ▲                                                                      │ sample
+ *        └── RunProgress, RunToken, RunFinished, RunDone ◀─────────────────────┘
+ *     finished, failed or cancelled ─▶ named in a step's `closed` ─▶ reported by all ─▶ Free
+ *
+ * What fails in a segment fails its request; what fails in a step's reports, or does not come in
+ * time, is a failure of these functions, and ends the job. */
+#ifndef LONGSPAN_COORDINATOR_SERVING_H
+#define LONGSPAN_COORDINATOR_SERVING_H
+
+#include "coordinator/cluster.h"
+#include "coordinator/control.h"
+#include "model/tokenizer.h"
+#include "sys/log.h"
+#include "sys/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct serving; /* opaque */
+
+/* A client that does not ping for so long is gone, and its requests are cancelled. */
+enum { SERVING_CLIENT_SILENCE_US = 10000000 };
+
+/* All arguments are borrowed; `cluster` is READY. STATUS_NO_MEMORY. */
+enum status serving_create(struct serving **serving, struct cluster *cluster,
+                           struct control *control, const struct tokenizer *tokenizer,
+                           const struct log *log, struct error *error);
+void serving_destroy(struct serving *serving);
+
+/* A bad request is answered with its failure, which is none of ours. */
+void serving_request(struct serving *serving, const struct control_peer *client,
+                     const Longspan__RunRequest *message, uint64_t now_us);
+void serving_cancel(struct serving *serving, const struct control_peer *client, uint64_t number);
+/* All of its requests. */
+void serving_client_left(struct serving *serving, const struct control_peer *client);
+void serving_client_heard(struct serving *serving, const struct control_peer *client,
+                          uint64_t now_us);
+
+void serving_reserve_reply(struct serving *serving, uint32_t node,
+                           const Longspan__ReserveReply *reply);
+enum status serving_step_done(struct serving *serving, uint32_t rank,
+                              const Longspan__StepDone *done, struct frames *frames,
+                              uint64_t now_us, struct error *error);
+
+/* Sends what can be sent: call it after every message. */
+enum status serving_pump(struct serving *serving, uint64_t now_us, struct error *error);
+
+/* Deadlines: of reservations and clients (their requests fail), of steps (a failure that names the
+ * ranks). Call at least twice a second. */
+enum status serving_tick(struct serving *serving, uint64_t now_us, struct error *error);
+
+/* A step is in flight. */
+bool serving_stepping(const struct serving *serving);
+
+/* Tells every client that its request fails. */
+void serving_fail_all(struct serving *serving, enum status status, const char *text);
+
+/* Requests that are not answered yet; pages that are used or promised. For logs and tests. */
+uint32_t serving_n_requests(const struct serving *serving);
+
+#endif
