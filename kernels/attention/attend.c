@@ -70,25 +70,33 @@ static const void *tile_at(const struct job *job, uint32_t tile)
 
 enum visible { NOTHING, SOMETHING, EVERYTHING };
 
+/* The first token that a row at `position` sees. */
+static uint64_t window_begin(const struct attend_work *work, uint64_t position)
+{
+    return work->window != 0 && position >= work->window ? position - work->window + 1 : 0;
+}
+
 /* Which tokens of the tile the rows see: lane->first and last where that is SOMETHING. */
 static enum visible bound_rows(const struct job *job, uint32_t tile)
 {
     const struct attend_work *work = job->work->work;
     const uint32_t group = job->attend->shape.group;
     const uint64_t begin = (uint64_t)tile * TILE_TOKENS;
-    bool all = true, none = true;
+    const uint64_t lowest = (uint64_t)work->position + job->output->row_begin / group;
+    const uint64_t highest = (uint64_t)work->position + (job->output->row_end - 1) / group;
 
+    if (lowest + 1 >= begin + TILE_TOKENS && window_begin(work, highest) <= begin)
+        return EVERYTHING;
+    if (window_begin(work, lowest) >= begin + TILE_TOKENS)
+        return NOTHING;
     for (uint32_t i = 0; i < job->n_rows; i++) {
         const uint64_t position = (uint64_t)work->position + (job->output->row_begin + i) / group;
-        const uint64_t from =
-            work->window != 0 && position >= work->window ? position - work->window + 1 : 0;
+        const uint64_t from = window_begin(work, position);
         const uint64_t first = from <= begin ? 0 : from - begin, last = position + 1 - begin;
         job->lane->first[i] = (uint8_t)(first < TILE_TOKENS ? first : TILE_TOKENS);
         job->lane->last[i] = (uint8_t)(last < TILE_TOKENS ? last : TILE_TOKENS);
-        all = all && job->lane->first[i] == 0 && job->lane->last[i] == TILE_TOKENS;
-        none = none && job->lane->first[i] >= job->lane->last[i];
     }
-    return all ? EVERYTHING : none ? NOTHING : SOMETHING;
+    return SOMETHING;
 }
 
 static void attend_tile(const struct job *job, uint32_t tile, const void *next,

@@ -27,13 +27,12 @@ enum {
     BLOCK_VECS = TILE_BLOCK / LANES, /* of one block of K */
     PIECE = 64,                      /* tokens of K, dimensions of V that pass together */
     DIRECT_ROWS = 2 * MAX_ROWS,      /* up to so many rows widen in registers, twice at most */
-    MAX_HEAD_DIM = 512
+    LINE = 64,                       /* bytes of a line of the cache */
 };
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* ---- register blocks
- * ------------------------------------------------------------------------------ */
+/* ---- register blocks --------------------------------------------------------------------- */
 
 /* LANES elements as f32. */
 INLINE VEC load_wide(const void *from, size_t element, const bool half)
@@ -42,15 +41,35 @@ INLINE VEC load_wide(const void *from, size_t element, const bool half)
                 : vec_load((const float *)from + element);
 }
 
-INLINE void fetch(const char *from, ptrdiff_t ahead)
+/* What a register block's sources are: the widened tile, or the tile as it lies in memory. */
+enum kind { WIDE, DIRECT_F32, DIRECT_F16, N_KINDS };
+
+/* Memory that will be read next, [at, end), fetched line by line while what came before is
+ * computed: V during the scores, the next tile's K during the values. Measured on one core, f16,
+ * groups of 4: 13 GB/s without; 34 so; 30 if the exponentials fetch a share too; 28 into the
+ * second-level cache only. */
+struct fetch {
+    const char *at, *end;
+};
+
+/* In a loop that reads `width` elements a turn: fetches as much. */
+INLINE void fetch_in_loop(struct fetch *fetch, const enum kind kind, const int width, size_t turn)
 {
-    _mm_prefetch(from + ahead, _MM_HINT_T0);
+    const int bytes = width * (kind == DIRECT_F32 ? 4 : 2);
+    const int n = bytes > LINE ? bytes / LINE : 1;
+    if (kind != WIDE && turn % (size_t)(n * LINE / bytes) == 0 && fetch->at < fetch->end) {
+#pragma GCC unroll 16
+        for (int i = 0; i < n; i++)
+            _mm_prefetch(fetch->at + (ptrdiff_t)i * LINE, _MM_HINT_T0);
+        fetch->at += (ptrdiff_t)n * LINE;
+    }
 }
 
-/* s[r][token] = chain over d of q[r][d] * k[token][d], for R rows and T vectors of tokens from
- * vector `vec` on. ahead: bytes from an element of K to what is read later. */
-INLINE void scores_block(const int R, const int T, const bool half, const float *q, size_t head_dim,
-                         const void *k, int vec, ptrdiff_t ahead, float *s)
+/* s[r][token] = scale * chain over d of q[r][d] * k[token][d], for R rows and T vectors of tokens
+ * from vector `vec` on. */
+INLINE void scores_block(const int R, const int T, const enum kind kind, const float *q,
+                         size_t head_dim, const void *k, int vec, struct fetch *fetch, float scale,
+                         float *s)
 {
     VEC sum[MAX_ROWS][VECS];
     size_t at[VECS];
@@ -63,10 +82,7 @@ INLINE void scores_block(const int R, const int T, const bool half, const float 
             sum[r][t] = vec_zero();
     }
     for (size_t d = 0; d < head_dim; d++) {
-        if (half && ahead != 0 && d % 2 == 0)
-#pragma GCC unroll 16
-            for (int t = 0; t < T; t += BLOCK_VECS)
-                fetch((const char *)((const uint16_t *)k + at[t] + d * TILE_BLOCK), ahead);
+        fetch_in_loop(fetch, kind, T * LANES, d);
         if (R < T) {
             VEC row[MAX_ROWS];
 #pragma GCC unroll 16
@@ -74,7 +90,7 @@ INLINE void scores_block(const int R, const int T, const bool half, const float 
                 row[r] = vec_set1(q[(size_t)r * head_dim + d]);
 #pragma GCC unroll 16
             for (int t = 0; t < T; t++) {
-                const VEC column = load_wide(k, at[t] + d * TILE_BLOCK, half);
+                const VEC column = load_wide(k, at[t] + d * TILE_BLOCK, kind == DIRECT_F16);
 #pragma GCC unroll 16
                 for (int r = 0; r < R; r++)
                     sum[r][t] = vec_fma(row[r], column, sum[r][t]);
@@ -83,7 +99,7 @@ INLINE void scores_block(const int R, const int T, const bool half, const float 
             VEC column[VECS];
 #pragma GCC unroll 16
             for (int t = 0; t < T; t++)
-                column[t] = load_wide(k, at[t] + d * TILE_BLOCK, half);
+                column[t] = load_wide(k, at[t] + d * TILE_BLOCK, kind == DIRECT_F16);
 #pragma GCC unroll 16
             for (int r = 0; r < R; r++) {
                 const VEC row = vec_set1(q[(size_t)r * head_dim + d]);
@@ -97,25 +113,26 @@ INLINE void scores_block(const int R, const int T, const bool half, const float 
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 16
         for (int t = 0; t < T; t++)
-            vec_store(s + (size_t)r * TILE_TOKENS + (vec + t) * LANES, sum[r][t]);
+            vec_store(s + (size_t)r * TILE_TOKENS + (vec + t) * LANES,
+                      vec_mul(sum[r][t], vec_set1(scale)));
 }
 
 /* Vectors [vec, end) of tokens; both even. */
-INLINE void scores_rows(const int R, const bool half, const float *q, size_t head_dim,
-                        const void *k, int vec, int end, ptrdiff_t ahead, float *s)
+INLINE void scores_rows(const int R, const enum kind kind, const float *q, size_t head_dim,
+                        const void *k, int vec, int end, struct fetch *fetch, float scale, float *s)
 {
     const int T = scores_tokens(R);
     for (; vec + T <= end; vec += T)
-        scores_block(R, T, half, q, head_dim, k, vec, ahead, s);
+        scores_block(R, T, kind, q, head_dim, k, vec, fetch, scale, s);
     for (; vec < end; vec += 2)
-        scores_block(R, 2, half, q, head_dim, k, vec, ahead, s);
+        scores_block(R, 2, kind, q, head_dim, k, vec, fetch, scale, s);
 }
 
 /* o[r][d] = chain over t in [first, last) of p[r][t] * v[t][d], from 0 or (add) from o, for R rows
  * and C vectors of d. v: tokens are v_stride elements apart. */
-INLINE void values_block(const int R, const int C, const bool half, const float *p, const void *v,
-                         size_t element, size_t v_stride, uint32_t first, uint32_t last, bool add,
-                         ptrdiff_t ahead, float *o, size_t o_stride)
+INLINE void values_block(const int R, const int C, const enum kind kind, const float *p,
+                         const void *v, size_t element, size_t v_stride, uint32_t first,
+                         uint32_t last, bool add, struct fetch *fetch, float *o, size_t o_stride)
 {
     VEC sum[MAX_ROWS][VECS];
 #pragma GCC unroll 16
@@ -125,14 +142,11 @@ INLINE void values_block(const int R, const int C, const bool half, const float 
             sum[r][c] = add ? vec_load(o + r * o_stride + c * LANES) : vec_zero();
     element += first * v_stride;
     for (uint32_t t = first; t < last; t++, element += v_stride) {
-        if (half && ahead != 0)
-#pragma GCC unroll 16
-            for (int c = 0; c < C; c += 32 / LANES)
-                fetch((const char *)((const uint16_t *)v + element + c * LANES), ahead);
+        fetch_in_loop(fetch, kind, C * LANES, t);
         VEC column[VECS];
 #pragma GCC unroll 16
         for (int c = 0; c < C; c++)
-            column[c] = load_wide(v, element + c * LANES, half);
+            column[c] = load_wide(v, element + c * LANES, kind == DIRECT_F16);
 #pragma GCC unroll 16
         for (int r = 0; r < R; r++) {
             const VEC weight = vec_set1(p[(size_t)r * TILE_TOKENS + t]);
@@ -149,57 +163,58 @@ INLINE void values_block(const int R, const int C, const bool half, const float 
 }
 
 /* All of `width` dimensions, a multiple of LANES. */
-INLINE void values_rows(const int R, const bool half, const float *p, const void *v,
+INLINE void values_rows(const int R, const enum kind kind, const float *p, const void *v,
                         size_t v_stride, size_t width, uint32_t first, uint32_t last, bool add,
-                        ptrdiff_t ahead, float *o, size_t o_stride)
+                        struct fetch *fetch, float *o, size_t o_stride)
 {
     const int C = values_dims(R);
     size_t d = 0;
     for (; d + C * LANES <= width; d += C * LANES)
-        values_block(R, C, half, p, v, d, v_stride, first, last, add, ahead, o + d, o_stride);
+        values_block(R, C, kind, p, v, d, v_stride, first, last, add, fetch, o + d, o_stride);
     if (C > 4 && d + 4 * LANES <= width) {
-        values_block(R, 4, half, p, v, d, v_stride, first, last, add, ahead, o + d, o_stride);
+        values_block(R, 4, kind, p, v, d, v_stride, first, last, add, fetch, o + d, o_stride);
         d += 4 * LANES;
     }
     if (C > 2 && d + 2 * LANES <= width) {
-        values_block(R, 2, half, p, v, d, v_stride, first, last, add, ahead, o + d, o_stride);
+        values_block(R, 2, kind, p, v, d, v_stride, first, last, add, fetch, o + d, o_stride);
         d += 2 * LANES;
     }
     if (d < width)
-        values_block(R, 1, half, p, v, d, v_stride, first, last, add, ahead, o + d, o_stride);
+        values_block(R, 1, kind, p, v, d, v_stride, first, last, add, fetch, o + d, o_stride);
 }
 
 /* One function for each number of rows and type. */
-#define ROWS_OF(R, half)                                                                           \
-    static void scores_##half##_##R(const float *q, size_t head_dim, const void *k, int vec,       \
-                                    int end, ptrdiff_t ahead, float *s)                            \
+#define ROWS_OF(R, kind)                                                                           \
+    static void scores_##kind##_##R(const float *q, size_t head_dim, const void *k, int vec,       \
+                                    int end, struct fetch *fetch, float scale, float *s)           \
     {                                                                                              \
-        scores_rows(R, half, q, head_dim, k, vec, end, ahead, s);                                  \
+        scores_rows(R, kind, q, head_dim, k, vec, end, fetch, scale, s);                           \
     }                                                                                              \
-    static void values_##half##_##R(const float *p, const void *v, size_t v_stride, size_t width,  \
-                                    uint32_t first, uint32_t last, bool add, ptrdiff_t ahead,      \
+    static void values_##kind##_##R(const float *p, const void *v, size_t v_stride, size_t width,  \
+                                    uint32_t first, uint32_t last, bool add, struct fetch *fetch,  \
                                     float *o, size_t o_stride)                                     \
     {                                                                                              \
-        values_rows(R, half, p, v, v_stride, width, first, last, add, ahead, o, o_stride);         \
+        values_rows(R, kind, p, v, v_stride, width, first, last, add, fetch, o, o_stride);         \
     }
-EACH_ROWS(0)
-EACH_ROWS(1)
+EACH_ROWS(WIDE)
+EACH_ROWS(DIRECT_F32)
+EACH_ROWS(DIRECT_F16)
 #undef ROWS_OF
 
 static const struct {
     void (*scores)(const float *q, size_t head_dim, const void *k, int vec, int end,
-                   ptrdiff_t ahead, float *s);
+                   struct fetch *fetch, float scale, float *s);
     void (*values)(const float *p, const void *v, size_t v_stride, size_t width, uint32_t first,
-                   uint32_t last, bool add, ptrdiff_t ahead, float *o, size_t o_stride);
-} rows_table[2][MAX_ROWS + 1] = {
-#define ROWS_OF(R, half) {scores_##half##_##R, values_##half##_##R},
-    {{NULL, NULL}, EACH_ROWS(0)},
-    {{NULL, NULL}, EACH_ROWS(1)},
+                   uint32_t last, bool add, struct fetch *fetch, float *o, size_t o_stride);
+} rows_table[N_KINDS][MAX_ROWS + 1] = {
+#define ROWS_OF(R, kind) {scores_##kind##_##R, values_##kind##_##R},
+    {{NULL, NULL}, EACH_ROWS(WIDE)},
+    {{NULL, NULL}, EACH_ROWS(DIRECT_F32)},
+    {{NULL, NULL}, EACH_ROWS(DIRECT_F16)},
 #undef ROWS_OF
 };
 
-/* ---- a row's exponentials
- * ------------------------------------------------------------------------- */
+/* ---- a row's exponentials ---------------------------------------------------------------- */
 
 INLINE VEC soft_cap_of(VEC x, VEC cap)
 {
@@ -208,63 +223,62 @@ INLINE VEC soft_cap_of(VEC x, VEC cap)
     return vec_mul(cap, vec_copysign(vec_div(vec_sub(one, e), vec_add(one, e)), y));
 }
 
-/* In: s = sums over head_dim. Out: p, m, l. Tokens outside [first, last) may hold anything. */
-INLINE void exponentials(const struct attend_shape *shape, float *s, uint32_t first, uint32_t last,
-                         float *m, float *l)
+/* Scores of a row: the soft cap, and -inf for tokens outside [first, last), which may hold
+ * anything. */
+static void cap_and_mask(const struct attend_shape *shape, float *s, uint32_t first, uint32_t last)
 {
-    const VEC scale = vec_set1(shape->scale), cap = vec_set1(shape->soft_cap);
-    VEC x[VECS];
-#pragma GCC unroll 16
-    for (int i = 0; i < VECS; i++)
-        x[i] = vec_mul(vec_load(s + i * LANES), scale);
-    if (shape->soft_cap > 0.0f)
-        for (int i = 0; i < VECS; i++)
-            x[i] = soft_cap_of(x[i], cap);
-    if (first > 0 || last < TILE_TOKENS) {
-        for (int i = 0; i < VECS; i++)
-            vec_store(s + i * LANES, x[i]);
-        for (uint32_t t = 0; t < first; t++)
-            s[t] = -INFINITY;
-        for (uint32_t t = last; t < TILE_TOKENS; t++)
-            s[t] = -INFINITY;
-        for (int i = 0; i < VECS; i++)
-            x[i] = vec_load(s + i * LANES);
-    }
-    VEC largest[4] = {x[0], x[1], x[2], x[3]};
-#pragma GCC unroll 16
-    for (int i = 4; i < VECS; i++)
-        largest[i % 4] = vec_max(largest[i % 4], x[i]);
-    *m = vec_largest(vec_max(vec_max(largest[0], largest[1]), vec_max(largest[2], largest[3]))) +
-         0.0f;
-    /* (-inf) - (-inf) is NaN and would spread */
-    const VEC base = vec_set1(*m == -INFINITY ? 0.0f : *m);
-#pragma GCC unroll 16
-    for (int i = 0; i < VECS; i++) {
-        x[i] = vec_exp(vec_sub(x[i], base));
-        vec_store(s + i * LANES, x[i]);
-    }
-    VEC lane[BLOCK_VECS]; /* the 16 lanes of tile.h */
-#pragma GCC unroll 16
-    for (int i = 0; i < BLOCK_VECS; i++) {
-        const VEC *p = x + i;
-        enum { B = BLOCK_VECS };
-        lane[i] = vec_add(vec_add(vec_add(p[0], p[B]), vec_add(p[2 * B], p[3 * B])),
-                          vec_add(vec_add(p[4 * B], p[5 * B]), vec_add(p[6 * B], p[7 * B])));
-    }
-    *l = vec_lane_sum(lane);
+    for (int i = 0; i < VECS && shape->soft_cap > 0.0f; i++)
+        vec_store(s + i * LANES, soft_cap_of(vec_load(s + i * LANES), vec_set1(shape->soft_cap)));
+    for (uint32_t t = 0; t < first; t++)
+        s[t] = -INFINITY;
+    for (uint32_t t = last; t < TILE_TOKENS; t++)
+        s[t] = -INFINITY;
 }
 
-/* ---- a tile
- * --------------------------------------------------------------------------------------- */
+INLINE float largest_of(const float *s)
+{
+    VEC largest[4];
+#pragma GCC unroll 16
+    for (int i = 0; i < 4; i++)
+        largest[i] = vec_load(s + i * LANES);
+#pragma GCC unroll 16
+    for (int i = 4; i < VECS; i++)
+        largest[i % 4] = vec_max(largest[i % 4], vec_load(s + i * LANES));
+    return vec_largest(vec_max(vec_max(largest[0], largest[1]), vec_max(largest[2], largest[3]))) +
+           0.0f;
+}
+
+/* Turns the scores of a row into p; returns l. */
+INLINE float exponentials(float *s, float m)
+{
+    /* (-inf) - (-inf) is NaN and would spread */
+    const VEC base = vec_set1(m == -INFINITY ? 0.0f : m);
+    VEC p[VECS], lane[BLOCK_VECS]; /* the 16 lanes of tile.h */
+#pragma GCC unroll 16
+    for (int i = 0; i < VECS; i++) {
+        p[i] = vec_exp(vec_sub(vec_load(s + i * LANES), base));
+        vec_store(s + i * LANES, p[i]);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < BLOCK_VECS; i++) {
+        enum { B = BLOCK_VECS };
+        const VEC *x = p + i;
+        lane[i] = vec_add(vec_add(vec_add(x[0], x[B]), vec_add(x[2 * B], x[3 * B])),
+                          vec_add(vec_add(x[4 * B], x[5 * B]), vec_add(x[6 * B], x[7 * B])));
+    }
+    return vec_lane_sum(lane);
+}
+
+/* ---- a tile ------------------------------------------------------------------------------ */
 
 /* What all row blocks of a call read. */
 struct pass {
     const struct tile_call *call;
     uint32_t head_dim, padded; /* padded: to a multiple of LANES */
-    bool half;                 /* k and v are f16: direct */
+    enum kind kind;            /* of k and v */
     const void *k, *v;
-    float *p, *o;               /* p: [n_rows][TILE_TOKENS]; o: [n_rows][padded] */
-    ptrdiff_t ahead_k, ahead_v; /* bytes to what is fetched ahead; 0: nothing */
+    float *p, *m, *l, *o;              /* p: [n_rows][TILE_TOKENS]; o: [n_rows][padded] */
+    struct fetch in_scores, in_values; /* empty: nothing to fetch */
 };
 
 static void widen(float *to, const void *from, size_t n, bool half)
@@ -276,156 +290,198 @@ static void widen(float *to, const void *from, size_t n, bool half)
 /* V in pieces of PIECE dimensions: [piece][token][dimension], the last one narrower. */
 static void widen_values(float *to, const void *v, uint32_t head_dim, uint32_t padded, bool half)
 {
+    const uint32_t rest = padded == head_dim ? 0 : 8; /* head_dim is a multiple of 8 */
     for (uint32_t d = 0; d < padded; d += PIECE) {
         const uint32_t width = padded - d < PIECE ? padded - d : PIECE;
-        for (uint32_t t = 0; t < TILE_TOKENS; t++, to += width)
-            for (uint32_t i = 0; i < width; i += LANES) {
-                const size_t element = (size_t)t * head_dim + d + i;
-                if (d + i + LANES <= head_dim)
-                    vec_store(to + i, load_wide(v, element, half));
-                else /* half a vector is left: head_dim is a multiple of 8 */
-                    for (uint32_t j = 0; j < LANES; j++)
-                        to[i + j] = d + i + j >= head_dim ? 0.0f
-                                    : half ? half_to_float(((const uint16_t *)v)[element + j])
-                                           : ((const float *)v)[element + j];
-            }
+        const uint32_t n_whole = d + width > head_dim ? width - LANES : width;
+        for (uint32_t t = 0; t < TILE_TOKENS; t++, to += width) {
+            const size_t element = (size_t)t * head_dim + d;
+            for (uint32_t i = 0; i < n_whole; i += LANES)
+                vec_store(to + i, load_wide(v, element + i, half));
+            for (uint32_t i = n_whole; i < width; i++)
+                to[i] = i >= n_whole + rest ? 0.0f
+                        : half              ? half_to_float(((const uint16_t *)v)[element + i])
+                                            : ((const float *)v)[element + i];
+        }
     }
 }
 
-/* The i-th of n parts of n_rows rows that differ by one row at most. */
-INLINE uint32_t part_begin(uint32_t n_rows, uint32_t i, uint32_t n)
-{
-    return n_rows * i / n;
-}
+/* Rows that are in registers together, and which tokens any and all of them see. */
+struct block {
+    uint32_t row, end;
+    uint32_t low, high;         /* any */
+    uint32_t low_all, high_all; /* all; none where high_all <= low_all */
+};
 
-/* The tokens that rows [row, end) see together: any of them (*low, *high), all of them. */
-static void visible_tokens(const struct tile_call *call, uint32_t row, uint32_t end, uint32_t *low,
-                           uint32_t *high, uint32_t *low_all, uint32_t *high_all)
+/* The i-th of n blocks; they differ by one row at most. */
+static struct block block_of(const struct tile_call *call, uint32_t i, uint32_t n)
 {
-    *low = call->first == NULL ? 0 : TILE_TOKENS;
-    *high = call->last == NULL ? TILE_TOKENS : 0;
-    *low_all = 0;
-    *high_all = TILE_TOKENS;
-    for (; call->first != NULL && row < end; row++) {
+    struct block block = {.row = call->n_rows * i / n,
+                          .end = call->n_rows * (i + 1) / n,
+                          .high = TILE_TOKENS,
+                          .high_all = TILE_TOKENS};
+    if (call->first == NULL)
+        return block;
+    block.low = TILE_TOKENS;
+    block.high = 0;
+    for (uint32_t row = block.row; row < block.end; row++) {
         const uint32_t first = call->first[row], last = call->last[row];
-        *low_all = first > *low_all ? first : *low_all;
-        *high_all = last < *high_all ? last : *high_all;
+        block.low_all = first > block.low_all ? first : block.low_all;
+        block.high_all = last < block.high_all ? last : block.high_all;
         if (first < last) {
-            *low = first < *low ? first : *low;
-            *high = last > *high ? last : *high;
+            block.low = first < block.low ? first : block.low;
+            block.high = last > block.high ? last : block.high;
         }
+    }
+    return block;
+}
+
+/* Scores of vectors [vec, end) of tokens. */
+static void block_scores(struct pass *pass, const struct block *block, int vec, int end)
+{
+    const struct tile_call *call = pass->call;
+    const int low = (int)(block->low / (2 * LANES)) * 2;
+    const int high = (int)((block->high + 2 * LANES - 1) / (2 * LANES)) * 2;
+    vec = vec > low ? vec : low;
+    end = end < high ? end : high;
+    if (vec < end)
+        rows_table[pass->kind][block->end - block->row].scores(
+            call->q + (size_t)block->row * pass->head_dim, pass->head_dim, pass->k, vec, end,
+            &pass->in_scores, call->shape->scale, pass->p + (size_t)block->row * TILE_TOKENS);
+}
+
+static void block_exponentials(struct pass *pass, const struct block *block)
+{
+    const struct tile_call *call = pass->call;
+    const struct attend_shape *shape = call->shape;
+    float *p = pass->p;
+    if (call->first != NULL || shape->soft_cap > 0.0f)
+        for (uint32_t row = block->row; row < block->end; row++)
+            cap_and_mask(shape, p + (size_t)row * TILE_TOKENS,
+                         call->first != NULL ? call->first[row] : 0,
+                         call->last != NULL ? call->last[row] : TILE_TOKENS);
+    /* Apart, so that no exponential waits for the chain that finds its row's largest score. */
+    for (uint32_t row = block->row; row < block->end; row++)
+        pass->m[row] = largest_of(p + (size_t)row * TILE_TOKENS);
+    for (uint32_t row = block->row; row < block->end; row++)
+        pass->l[row] = exponentials(p + (size_t)row * TILE_TOKENS, pass->m[row]);
+}
+
+/* One row's tokens [first, last). */
+static void row_values(struct pass *pass, uint32_t row, const void *v, size_t v_stride,
+                       uint32_t width, uint32_t first, uint32_t last, bool add, float *o)
+{
+    rows_table[pass->kind][1].values(pass->p + (size_t)row * TILE_TOKENS, v, v_stride, width, first,
+                                     last, add, &pass->in_values, o + (size_t)row * pass->padded,
+                                     pass->padded);
+}
+
+/* `width` dimensions of V, from v on, to o. */
+static void block_values(struct pass *pass, const struct block *block, const void *v,
+                         size_t v_stride, uint32_t width, float *o)
+{
+    const struct tile_call *call = pass->call;
+    const bool all = block->low_all == 0 && block->high_all == TILE_TOKENS;
+    const bool common = block->low_all < block->high_all;
+
+    /* A row's own tokens alone, in order: before, among and after those that all rows see. */
+    for (uint32_t row = block->row; row < block->end && !all; row++)
+        row_values(pass, row, v, v_stride, width, call->first[row],
+                   common ? block->low_all : call->last[row], false, o);
+    if (common)
+        rows_table[pass->kind][block->end - block->row].values(
+            pass->p + (size_t)block->row * TILE_TOKENS, v, v_stride, width, block->low_all,
+            block->high_all, !all, &pass->in_values, o + (size_t)block->row * pass->padded,
+            pass->padded);
+    for (uint32_t row = block->row; row < block->end && !all && common; row++)
+        if (call->last[row] > block->high_all)
+            row_values(pass, row, v, v_stride, width, block->high_all, call->last[row], true, o);
+}
+
+/* Few rows: every block from end to end, on the tile as it lies in memory. */
+static void attend_direct(struct pass *pass)
+{
+    const struct tile_call *call = pass->call;
+    const uint32_t n_blocks = (call->n_rows + MAX_ROWS - 1) / MAX_ROWS;
+    const char *k = pass->k, *v = pass->v, *next = call->next;
+    pass->in_scores = (struct fetch){v, v + (v - k)};
+    if (next != NULL)
+        pass->in_values = (struct fetch){next, next + (v - k)};
+    for (uint32_t i = 0; i < n_blocks; i++) {
+        const struct block block = block_of(call, i, n_blocks);
+        block_scores(pass, &block, 0, VECS);
+        block_exponentials(pass, &block);
+        block_values(pass, &block, pass->v, pass->head_dim, pass->head_dim, pass->o);
     }
 }
 
-static void pass_scores(const struct pass *pass, uint32_t n_parts)
+/* Many rows: piece by piece of the widened tile, all blocks over each; where the whole tile is one
+ * piece, so are a block's scores, exponentials and values. */
+static void attend_widened(struct pass *pass)
 {
     const struct tile_call *call = pass->call;
-    const int step = pass->half || n_parts == 1 ? VECS : PIECE / LANES;
-    for (int vec = 0; vec < VECS; vec += step)
-        for (uint32_t i = 0; i < n_parts; i++) {
-            const uint32_t row = part_begin(call->n_rows, i, n_parts);
-            const uint32_t end = part_begin(call->n_rows, i + 1, n_parts);
-            uint32_t low, high, low_all, high_all;
-            visible_tokens(call, row, end, &low, &high, &low_all, &high_all);
-            int from = (int)(low / (2 * LANES)) * 2,
-                to = (int)((high + 2 * LANES - 1) / (2 * LANES)) * 2;
-            from = from > vec ? from : vec;
-            to = to < vec + step ? to : vec + step;
-            if (from < to)
-                rows_table[pass->half][end - row].scores(
-                    call->q + (size_t)row * pass->head_dim, pass->head_dim, pass->k, from, to,
-                    pass->ahead_k, pass->p + (size_t)row * TILE_TOKENS);
-        }
-}
+    const size_t n_wide = (size_t)TILE_TOKENS * pass->padded;
+    const uint32_t n_blocks = (call->n_rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    float *k = call->scratch, *v = k + n_wide;
+    widen(k, pass->k, (size_t)TILE_TOKENS * pass->head_dim, pass->kind == DIRECT_F16);
+    widen_values(v, pass->v, pass->head_dim, pass->padded, pass->kind == DIRECT_F16);
+    pass->kind = WIDE;
+    pass->k = k;
 
-/* `width` dimensions of V from v on, to o. */
-static void pass_values(const struct pass *pass, uint32_t n_parts, const void *v, size_t v_stride,
-                        uint32_t width, float *o)
-{
-    const struct tile_call *call = pass->call;
-    for (uint32_t i = 0; i < n_parts; i++) {
-        const uint32_t row = part_begin(call->n_rows, i, n_parts);
-        const uint32_t end = part_begin(call->n_rows, i + 1, n_parts);
-        float *p = pass->p + (size_t)row * TILE_TOKENS, *to = o + (size_t)row * pass->padded;
-        uint32_t low, high, low_all, high_all;
-        visible_tokens(call, row, end, &low, &high, &low_all, &high_all);
-        if (low_all == 0 && high_all == TILE_TOKENS) {
-            rows_table[pass->half][end - row].values(p, v, v_stride, width, 0, TILE_TOKENS, false,
-                                                     pass->ahead_v, to, pass->padded);
-            continue;
+    if (pass->padded <= PIECE / 2) {
+        for (uint32_t i = 0; i < n_blocks; i++) {
+            const struct block block = block_of(call, i, n_blocks);
+            block_scores(pass, &block, 0, VECS);
+            block_exponentials(pass, &block);
+            block_values(pass, &block, v, pass->padded, pass->padded, pass->o);
         }
-        /* Each row's own tokens alone, in order: before, among and after those that all rows see.
-         */
-        const bool common = low_all < high_all;
-        for (uint32_t r = row; r < end; r++) {
-            const uint32_t first = call->first[r], last = common ? low_all : call->last[r];
-            rows_table[pass->half][1].values(pass->p + (size_t)r * TILE_TOKENS, v, v_stride, width,
-                                             first, last, false, 0, o + (size_t)r * pass->padded,
-                                             pass->padded);
-        }
-        if (!common)
-            continue;
-        rows_table[pass->half][end - row].values(p, v, v_stride, width, low_all, high_all, true, 0,
-                                                 to, pass->padded);
-        for (uint32_t r = row; r < end; r++)
-            if (call->last[r] > high_all)
-                rows_table[pass->half][1].values(pass->p + (size_t)r * TILE_TOKENS, v, v_stride,
-                                                 width, high_all, call->last[r], true, 0,
-                                                 o + (size_t)r * pass->padded, pass->padded);
+        return;
     }
+    for (int vec = 0; vec < VECS; vec += PIECE / LANES)
+        for (uint32_t i = 0; i < n_blocks; i++) {
+            const struct block block = block_of(call, i, n_blocks);
+            block_scores(pass, &block, vec, vec + PIECE / LANES);
+        }
+    for (uint32_t i = 0; i < n_blocks; i++) {
+        const struct block block = block_of(call, i, n_blocks);
+        block_exponentials(pass, &block);
+    }
+    for (uint32_t d = 0; d < pass->padded; d += PIECE)
+        for (uint32_t i = 0; i < n_blocks; i++) {
+            const struct block block = block_of(call, i, n_blocks);
+            const uint32_t width = pass->padded - d < PIECE ? pass->padded - d : PIECE;
+            block_values(pass, &block, v + (size_t)d * TILE_TOKENS, width, width, pass->o + d);
+        }
 }
 
 static void simd_attend(const struct tile_call *call, struct tile_partial out)
 {
-    const struct attend_shape *shape = call->shape;
-    const uint32_t head_dim = shape->head_dim;
-    const bool half = shape->type == KV_F16;
-    const char *tile = call->tile;
-    const size_t half_tile = tile_bytes(shape->type, head_dim) / 2;
-    struct pass pass = {.call = call,
-                        .head_dim = head_dim,
-                        .padded = (head_dim + LANES - 1) / LANES * LANES,
-                        .half = half,
-                        .k = tile,
-                        .v = tile + half_tile};
-    const size_t n_wide = (size_t)TILE_TOKENS * pass.padded;
-    float *k = call->scratch, *v = k + n_wide;
-    pass.p = v + n_wide;
-    pass.o = pass.padded == head_dim ? out.o : pass.p + (size_t)TILE_BLOCK_ROWS * TILE_TOKENS;
-
-    const bool direct = call->n_rows <= DIRECT_ROWS && pass.padded == head_dim;
-    const uint32_t most = direct ? MAX_ROWS : BLOCK_ROWS;
-    const uint32_t n_parts = (call->n_rows + most - 1) / most;
-    if (direct) {
-        pass.ahead_k = (ptrdiff_t)half_tile;
-        pass.ahead_v = call->next != NULL ? (const char *)call->next - (const char *)pass.v : 0;
-    } else {
-        widen(k, tile, (size_t)TILE_TOKENS * head_dim, half);
-        widen_values(v, tile + half_tile, head_dim, pass.padded, half);
-        pass.half = false;
-        pass.k = k;
-    }
-
-    pass_scores(&pass, n_parts);
-    for (uint32_t row = 0; row < call->n_rows; row++)
-        exponentials(shape, pass.p + (size_t)row * TILE_TOKENS,
-                     call->first != NULL ? call->first[row] : 0,
-                     call->last != NULL ? call->last[row] : TILE_TOKENS, out.m + row, out.l + row);
-    if (direct) {
-        pass_values(&pass, n_parts, pass.v, head_dim, head_dim, pass.o);
-        return;
-    }
-    for (uint32_t d = 0; d < pass.padded; d += PIECE) {
-        const uint32_t width = pass.padded - d < PIECE ? pass.padded - d : PIECE;
-        pass_values(&pass, n_parts, v + (size_t)d * TILE_TOKENS, width, width, pass.o + d);
-    }
-    for (uint32_t row = 0; row < call->n_rows && pass.o != out.o; row++)
-        memcpy(out.o + (size_t)row * head_dim, pass.o + (size_t)row * pass.padded,
+    const uint32_t head_dim = call->shape->head_dim;
+    const uint32_t padded = (head_dim + LANES - 1) / LANES * LANES;
+    struct pass pass = {
+        .call = call,
+        .head_dim = head_dim,
+        .padded = padded,
+        .kind = call->shape->type == KV_F16 ? DIRECT_F16 : DIRECT_F32,
+        .k = call->tile,
+        .v = (const char *)call->tile + tile_bytes(call->shape->type, head_dim) / 2,
+        .p = call->scratch + 2 * (size_t)TILE_TOKENS * padded,
+        .m = out.m,
+        .l = out.l,
+        .o = out.o,
+    };
+    if (padded != head_dim)
+        pass.o = pass.p + (size_t)TILE_BLOCK_ROWS * TILE_TOKENS;
+    if (call->n_rows <= DIRECT_ROWS && padded == head_dim)
+        attend_direct(&pass);
+    else
+        attend_widened(&pass);
+    for (uint32_t row = 0; row < call->n_rows && padded != head_dim; row++)
+        memcpy(out.o + (size_t)row * head_dim, pass.o + (size_t)row * padded,
                head_dim * sizeof(float));
 }
 
-/* ---- merge
- * ---------------------------------------------------------------------------------------- */
+/* ---- merge ------------------------------------------------------------------------------- */
 
 static void simd_merge(struct tile_partial a, struct tile_partial b, size_t n_rows, size_t head_dim)
 {
