@@ -205,7 +205,7 @@ sanitized-threads: $(TSAN_TESTS)
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(filter-out bench/measure.c,$(wildcard bench/*.c)))
 $(BENCHES): $(BUILD)/bench/%: bench/%.c bench/measure.c $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< bench/measure.c $(KERNEL_LIB) $(SYS_LIBS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< bench/measure.c $(KERNEL_LIB) $(SYS_LIBS) -lm
 bench: $(BENCHES) ## measure this machine: bandwidth, products, attention
 	@for program in stream matmul attention; do $(BUILD)/bench/$$program || exit 1; echo; done
 
