@@ -1,23 +1,24 @@
-/* worker/attention.h - one rank's attention over everything: its own newest tiles, and the KV holders.
+/* worker/attention.h - one rank's attention over everything: its own newest tiles, and the KV
+ * holders.
  *
  * A step's rows are segments: consecutive tokens of one sequence. For each layer the rank calls
  *     attention_query    q is sent to every remote holder of earlier tiles, first of all (Lamina's
  *                        early query), before k and v are even computed
- *     attention_append   k and v are rounded once to the KV type, put into the open tiles and the chunk's tiles,
- *                        and sent to the holders of these tokens, off the critical path
- *     attention_finish   evaluates local tiles while the holders work, waits, merges (tree.h)
- * so prefill and decode, local and offloaded, one holder and many are one code path. Appends are
- * retained until a holder's mark covers them, and sent again when it says that some are missing.
+ *     attention_append   k and v are rounded once to the KV type, put into the open tiles and the
+ * chunk's tiles, and sent to the holders of these tokens, off the critical path attention_finish
+ * evaluates local tiles while the holders work, waits, merges (tree.h) so prefill and decode, local
+ * and offloaded, one holder and many are one code path. Appends are retained until a holder's mark
+ * covers them, and sent again when it says that some are missing.
  *
- * What fails (a holder that does not answer, that lost its pages) fails segments, not the step: their
- * rows become zeros, the rank stays in lockstep with its group, and attention_end_step says which
- * and why. The lead reports it; nothing of a failed segment is ever sampled. */
+ * What fails (a holder that does not answer, that lost its pages) fails segments, not the step:
+ * their rows become zeros, the rank stays in lockstep with its group, and attention_end_step says
+ * which and why. The lead reports it; nothing of a failed segment is ever sampled. */
 #ifndef LONGSPAN_WORKER_ATTENTION_H
 #define LONGSPAN_WORKER_ATTENTION_H
 
 #include "kernels/attention/attend.h"
 #include "kernels/attention/kv_holder.h"
-#include "proto/socket.h"
+#include "proto/wire_context.h"
 #include "sys/status.h"
 #include "sys/thread_pool.h"
 
@@ -39,10 +40,10 @@ struct attention_config {
     uint32_t max_rows, max_sequences, max_tokens;
     const struct attention_holder *holders;
     uint32_t n_holders;
-    uint64_t local_kv_bytes;            /* for a local holder */
-    uint32_t timeout_ms, retry_ms;      /* one answer; sending a query again */
-    const char *kernels;                /* variant name, as kernels_choose */
-    const char *constants_version;      /* goes into Hello */
+    uint64_t local_kv_bytes;       /* for a local holder */
+    uint32_t timeout_ms, retry_ms; /* one answer; sending a query again */
+    const char *kernels;           /* variant name, as kernels_choose */
+    const char *constants_version; /* goes into Hello */
     /* Called again and again while waiting for holders: progresses MPI. NULL: nothing to do. */
     void (*progress)(void *context);
     void *progress_context;
@@ -59,14 +60,15 @@ struct attention_segment {
     uint32_t position, n_tokens;
     const struct attention_span *spans; /* new ones of this sequence */
     uint32_t n_spans;
-    bool fork; /* first segment of a sequence that shares whole pages of `parent` below `position` */
+    bool
+        fork; /* first segment of a sequence that shares whole pages of `parent` below `position` */
     uint64_t parent;
     uint32_t parent_incarnation;
 };
 
 struct attention_traffic {
     uint64_t sent_bytes, received_bytes; /* on the wire with this holder; 0 for the local one */
-    uint64_t kv_bytes;                   /* K and V bytes of this rank's layers and heads put there so far */
+    uint64_t kv_bytes; /* K and V bytes of this rank's layers and heads put there so far */
 };
 
 /* Connects to all remote holders and waits, at most timeout_ms, until each has answered Hello.
@@ -94,8 +96,8 @@ void attention_append(struct attention *attention, uint32_t layer, const float *
 /* out: [rows][n_kv_heads][group][head_dim]. */
 void attention_finish(struct attention *attention, uint32_t layer, float *out);
 
-/* The failures of this step: *error of segment i, or NULL. Valid until the next begin. Also advances
- * the sequences' open tiles. */
+/* The failures of this step: *error of segment i, or NULL. Valid until the next begin. Also
+ * advances the sequences' open tiles. */
 void attention_end_step(struct attention *attention);
 const struct error *attention_segment_error(const struct attention *attention, uint32_t segment);
 

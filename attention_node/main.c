@@ -1,0 +1,233 @@
+/* main.c - attention_node: options in, exit code out. */
+#include "attention_node/node.h"
+
+#include "proto/address.h"
+#include "proto/protocol.h"
+#include "sys/memory.h"
+#include "sys/options.h"
+#include "sys/size.h"
+#include "sys/topology.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+struct command_line {
+    const char *coordinator, *bind, *advertise, *name, *device, *kernels, *key_file;
+    uint64_t memory_bytes;
+    uint32_t n_threads, silence_s, verbosity;
+    float weight;
+    bool memory_given, insecure_network, help, version;
+};
+
+static const char *const devices[] = {"cpu", "cuda", NULL};
+
+static const struct option_usage usage = {
+    .command = "attention_node",
+    .words = "--coordinator ADDR [OPTION...]",
+    .about = "Keeps KV cache pages and computes attention over them, for the workers of a Longspan "
+             "cluster. Start as many as there are machines with memory to spare; each joins the "
+             "coordinator, serves its job, and waits for the next one when that ends. SIGTERM or "
+             "Ctrl-C ends it."};
+
+enum { N_OPTIONS = 20 };
+
+static void fill_table(struct option table[N_OPTIONS], struct command_line *line)
+{
+    const struct option options[N_OPTIONS] = {
+        {.kind = OPTION_SECTION, .help = "Where"},
+        {.name = "coordinator",
+         .kind = OPTION_TEXT,
+         .value = &line->coordinator,
+         .argument = "ADDR",
+         .help = "the coordinator's address: tcp://head:5600, or ipc:///run/longspan/head.sock"},
+        {.name = "bind",
+         .kind = OPTION_TEXT,
+         .value = &line->bind,
+         .argument = "ADDR",
+         .help = "where to listen for workers. Without it: a free port, on loopback when the "
+                 "coordinator is there, on all interfaces otherwise; beside the coordinator's "
+                 "socket when that is ipc"},
+        {.name = "advertise",
+         .kind = OPTION_TEXT,
+         .value = &line->advertise,
+         .argument = "ADDR",
+         .help = "the address that workers are told, when they cannot use what --bind says (NAT, "
+                 "several networks); a port of * becomes the one that was bound"},
+        {.name = "name",
+         .kind = OPTION_TEXT,
+         .value = &line->name,
+         .argument = "NAME",
+         .help = "what to call this node in reports; the host's name without it"},
+        {.kind = OPTION_SECTION, .help = "What it gives"},
+        {.name = "memory",
+         .kind = OPTION_BYTES,
+         .value = &line->memory_bytes,
+         .given = &line->memory_given,
+         .argument = "SIZE",
+         .least = 1,
+         .help = "for KV pages, such as 64GiB; taken as pages fill. Without it: 80% of the memory "
+                 "that is available now"},
+        {.name = "threads",
+         .kind = OPTION_U32,
+         .value = &line->n_threads,
+         .argument = "N",
+         .least = 1,
+         .most = 1024,
+         .help = "lanes; without it: all processors it may use"},
+        {.name = "weight",
+         .kind = OPTION_F32,
+         .value = &line->weight,
+         .argument = "F",
+         .least_f32 = 1e-6f,
+         .most_f32 = 1e6f,
+         .help = "how much of the tokens to place here, relative to the other nodes' weights "
+                 "(1 counts like 1 GB/s). Without it: the read bandwidth, measured at start"},
+        {.name = "device",
+         .kind = OPTION_CHOICE,
+         .value = &line->device,
+         .choices = devices,
+         .argument = "cpu|cuda",
+         .fallback = "cpu",
+         .help = "what computes"},
+        {.name = "kernels",
+         .kind = OPTION_TEXT,
+         .value = &line->kernels,
+         .argument = "VARIANT",
+         .fallback = "auto",
+         .help = "scalar, avx2 or avx512. Same bits as another machine need the same variant"},
+        {.kind = OPTION_SECTION, .help = "Trust"},
+        {.name = "cluster-key",
+         .kind = OPTION_TEXT,
+         .value = &line->key_file,
+         .argument = "FILE",
+         .help = "the key that all processes of the cluster share (longspan keygen); needed for "
+                 "every address that is not loopback or ipc"},
+        {.name = "insecure-network",
+         .kind = OPTION_FLAG,
+         .value = &line->insecure_network,
+         .help = "do without a key: everybody who can reach the addresses can read and steer"},
+        {.kind = OPTION_SECTION, .help = "Else"},
+        {.name = "silence",
+         .kind = OPTION_U32,
+         .value = &line->silence_s,
+         .argument = "SECONDS",
+         .fallback = "10",
+         .least = 1,
+         .most = 86400,
+         .help = "give up a job, and free its pages, when the coordinator has said nothing for "
+                 "so long"},
+        {.name = "verbose",
+         .letter = 'v',
+         .kind = OPTION_COUNT,
+         .value = &line->verbosity,
+         .help = "say more"},
+        {.name = "help",
+         .letter = 'h',
+         .kind = OPTION_FLAG,
+         .value = &line->help,
+         .help = "this text"},
+        {.name = "version", .kind = OPTION_FLAG, .value = &line->version, .help = "the version"},
+        {.kind = 0}};
+    memcpy(table, options, sizeof(options));
+}
+
+/* SIGTERM and SIGINT become a descriptor, before any thread starts: they inherit the mask. */
+static int stop_descriptor(void)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static enum status check(struct command_line *line, struct error *error)
+{
+    const char *addresses[] = {line->coordinator, line->bind, line->advertise};
+    if (line->coordinator == NULL)
+        return error_set(error, STATUS_INVALID,
+                         "--coordinator ADDR is missing: the address that the coordinator says "
+                         "when it starts, such as tcp://127.0.0.1:5600");
+    if (strcmp(line->device, "cuda") == 0)
+        return error_set(error, STATUS_UNSUPPORTED,
+                         "--device cuda: this build has no CUDA backend; use --device cpu");
+    for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++) {
+        if (addresses[i] == NULL)
+            continue;
+        const enum status status =
+            address_check(addresses[i], line->key_file != NULL, line->insecure_network, error);
+        if (status != STATUS_OK)
+            return status;
+    }
+    if (line->memory_given)
+        return STATUS_OK;
+    line->memory_bytes = memory_available_bytes() / 5 * 4;
+    if (line->memory_bytes == 0)
+        return error_set(error, STATUS_INVALID,
+                         "the kernel does not say how much memory is available; say --memory SIZE");
+    return STATUS_OK;
+}
+
+static enum status run(struct command_line *line, struct error *error)
+{
+    struct cluster_key key;
+    struct log log;
+    char role[LOG_ROLE_BYTES], name[64], size[SIZE_TEXT_BYTES];
+    enum status status = check(line, error);
+    if (status == STATUS_OK && line->key_file != NULL)
+        status = cluster_key_read(line->key_file, &key, error);
+    if (status != STATUS_OK)
+        return status;
+    topology_host_name(name, sizeof(name));
+    snprintf(role, sizeof(role), "attention_node %.30s", line->name != NULL ? line->name : name);
+    log_open(&log, role, line->verbosity > 0 ? 1 : 0);
+    if (!line->memory_given)
+        log_info(&log, "takes up to %s for KV pages, 80%% of what is available (--memory)",
+                 size_format(line->memory_bytes, size));
+    const struct node_config config = {.coordinator = line->coordinator,
+                                       .bind = line->bind,
+                                       .advertise = line->advertise,
+                                       .name = line->name,
+                                       .memory_bytes = line->memory_bytes,
+                                       .n_threads = line->n_threads,
+                                       .kernels = line->kernels,
+                                       .bytes_per_s = (double)line->weight * 1e9,
+                                       .silence_ms = line->silence_s * 1000,
+                                       .key = line->key_file != NULL ? &key : NULL,
+                                       .insecure_network = line->insecure_network,
+                                       .stop = stop_descriptor(),
+                                       .log = &log};
+    status = node_run(&config, error);
+    if (line->key_file != NULL)
+        cluster_key_wipe(&key);
+    if (config.stop >= 0)
+        close(config.stop);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    struct command_line line = {0};
+    struct option table[N_OPTIONS];
+    struct error error = {0};
+    fill_table(table, &line);
+    enum status status = options_parse(table, argc, argv, NULL, &error);
+    if (status == STATUS_OK && line.help) {
+        options_print_help(stdout, &usage, table);
+        return 0;
+    }
+    if (status == STATUS_OK && line.version) {
+        printf("attention_node (Longspan) %s\n", LONGSPAN_VERSION);
+        return 0;
+    }
+    if (status == STATUS_OK)
+        status = run(&line, &error);
+    if (status != STATUS_OK)
+        fprintf(stderr, "attention_node: error: %s\n", error.text);
+    return status_exit_code(status);
+}

@@ -1,0 +1,494 @@
+/* node.c - the loop, and what the coordinator says. What workers say is serve.c's. */
+#include "attention_node/node.h"
+
+#include "attention_node/bandwidth.h"
+#include "attention_node/endpoint.h"
+#include "attention_node/serve.h"
+#include "kernels/kernels.h"
+#include "proto/arena.h"
+#include "proto/protocol.h"
+#include "proto/waiting.h"
+#include "sys/clock.h"
+#include "sys/random.h"
+#include "sys/size.h"
+#include "sys/topology.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    SECOND_US = 1000000,
+    CONNECTING_US = 20000,
+    CONNECTING_SLOW_US = 250000,
+    DRAIN_MESSAGES = 256, /* of one socket, before the other one has its turn */
+    STILL_WAITING_US = 15000000
+};
+
+struct node {
+    struct node_config config;
+    char host[ADDRESS_HOST_BYTES], name[ADDRESS_HOST_BYTES];
+    char endpoint[ADDRESS_BYTES]; /* advertised */
+    const struct kernels *kernels;
+    uint64_t node; /* our incarnation */
+    double bytes_per_s;
+    struct thread_pool *pool;
+    struct wire_context *context;
+    struct wire_socket *control, *data;
+    struct serve *serve;
+    struct arena arena;
+    struct frames in, out;
+    uint32_t spin_us;
+
+    bool ended; /* refused; `end` says why */
+    struct error end;
+    bool connected; /* the coordinator's socket */
+    uint64_t began_us;
+    uint64_t said_us;    /* NodeJoin or Ping, last */
+    uint64_t usage_us;   /* NodeUsage, last */
+    uint64_t heard_us;   /* anything of the coordinator */
+    uint64_t waiting_us; /* since when there is no job */
+    uint64_t data_us;    /* a data message, last */
+};
+
+/* ---- what we say to the coordinator ---- */
+
+static void say(struct node *node, const Longspan__Control *control)
+{
+    void *header;
+    struct error error = {0};
+    frames_clear(&node->out);
+    enum status status =
+        frames_add(&node->out, longspan__control__get_packed_size(control), &header, &error);
+    if (status == STATUS_OK) {
+        longspan__control__pack(control, header);
+        status = frames_send(node->control, &node->out, 0, &error);
+    }
+    frames_clear(&node->out);
+    if (status != STATUS_OK && status != STATUS_TIMEOUT) /* full or not connected: said again */
+        log_warn(node->config.log, "cannot write to the coordinator: %s", error.text);
+}
+
+static void say_join(struct node *node)
+{
+    Longspan__Constants constants = LONGSPAN__CONSTANTS__INIT;
+    Longspan__NodeJoin join = LONGSPAN__NODE_JOIN__INIT;
+    Longspan__Control control = LONGSPAN__CONTROL__INIT;
+    char version[] = LONGSPAN_VERSION, kernels[32];
+    snprintf(kernels, sizeof(kernels), "%s", node->kernels->name);
+    constants.protocol = PROTOCOL_VERSION;
+    constants.tile_tokens = TILE_TOKENS;
+    constants.page_tokens = PAGE_TOKENS;
+    constants.kernels = kernels;
+    constants.version = version;
+    join.constants = &constants;
+    join.name = node->name;
+    join.host = node->host;
+    join.endpoint = node->endpoint;
+    join.node = node->node;
+    join.memory_bytes = node->config.memory_bytes;
+    join.read_bytes_per_s = node->bytes_per_s;
+    join.lanes = thread_pool_lanes(node->pool);
+    join.job = serve_job(node->serve);
+    join.pid = (uint32_t)getpid();
+    control.body_case = LONGSPAN__CONTROL__BODY_NODE_JOIN;
+    control.node_join = &join;
+    say(node, &control);
+}
+
+static void say_ping(struct node *node)
+{
+    Longspan__Ping ping = LONGSPAN__PING__INIT;
+    Longspan__Control control = LONGSPAN__CONTROL__INIT;
+    ping.job = serve_job(node->serve);
+    ping.name = node->name;
+    control.body_case = LONGSPAN__CONTROL__BODY_PING;
+    control.ping = &ping;
+    say(node, &control);
+}
+
+static void say_usage(struct node *node)
+{
+    const struct kv_holder_usage usage = serve_usage(node->serve);
+    Longspan__NodeUsage message = LONGSPAN__NODE_USAGE__INIT;
+    Longspan__Control control = LONGSPAN__CONTROL__INIT;
+    message.job = serve_job(node->serve);
+    message.pages_taken = usage.pages_taken;
+    message.pages_reserved = usage.pages_reserved;
+    message.page_bytes = usage.page_bytes;
+    control.body_case = LONGSPAN__CONTROL__BODY_NODE_USAGE;
+    control.node_usage = &message;
+    say(node, &control);
+}
+
+static Longspan__Failure failure_of(struct error *error)
+{
+    Longspan__Failure failure = LONGSPAN__FAILURE__INIT;
+    failure.status = (uint32_t)error->status;
+    failure.text = error->text;
+    return failure;
+}
+
+/* ---- what the coordinator says ---- */
+
+static void drop_job(struct node *node, const char *why)
+{
+    if (serve_job(node->serve) != 0)
+        log_info(node->config.log, "job %016" PRIx64 " ends: %s; its pages are freed",
+                 serve_job(node->serve), why);
+    serve_drop(node->serve);
+    node->waiting_us = clock_us();
+    node->said_us = 0;
+}
+
+static void handle_setup(struct node *node, const Longspan__NodeSetup *setup)
+{
+    struct error error = {0};
+    const bool known = serve_job(node->serve) == setup->job;
+    Longspan__NodeReady ready = LONGSPAN__NODE_READY__INIT;
+    Longspan__Control control = LONGSPAN__CONTROL__INIT;
+    Longspan__Failure failure;
+    ready.job = setup->job;
+    if (serve_setup(node->serve, setup, &error) != STATUS_OK) {
+        failure = failure_of(&error);
+        ready.failure = &failure;
+        log_error(node->config.log, "%s", error.text);
+    } else {
+        char text[SIZE_TEXT_BYTES];
+        ready.capacity_bytes = serve_capacity(node->serve);
+        if (!known)
+            log_info(node->config.log,
+                     "serves job %016" PRIx64 ": layers %u to %u, KV heads %u to %u, head_dim %u, "
+                     "%s, up to %s",
+                     setup->job, setup->first_layer, setup->first_layer + setup->n_layers - 1,
+                     setup->first_kv_head, setup->first_kv_head + setup->n_kv_heads - 1,
+                     setup->head_dim, kv_type_name((enum kv_type)setup->kv_type),
+                     size_format(ready.capacity_bytes, text));
+    }
+    control.body_case = LONGSPAN__CONTROL__BODY_NODE_READY;
+    control.node_ready = &ready;
+    say(node, &control);
+}
+
+static void handle_reserve(struct node *node, const Longspan__Reserve *reserve)
+{
+    struct error error = {0};
+    Longspan__ReserveReply reply = LONGSPAN__RESERVE_REPLY__INIT;
+    Longspan__Control control = LONGSPAN__CONTROL__INIT;
+    Longspan__Failure failure;
+    reply.job = reserve->job;
+    reply.request = reserve->request;
+    if (serve_reserve(node->serve, reserve, &error) != STATUS_OK) {
+        failure = failure_of(&error);
+        reply.failure = &failure;
+        log_debug(node->config.log, "refused to reserve: %s", error.text);
+    }
+    control.body_case = LONGSPAN__CONTROL__BODY_RESERVE_REPLY;
+    control.reserve_reply = &reply;
+    say(node, &control);
+}
+
+static void handle_refusal(struct node *node, const Longspan__Refusal *refusal)
+{
+    const enum status status = refusal->status > STATUS_OK && refusal->status < STATUS_COUNT
+                                   ? (enum status)refusal->status
+                                   : STATUS_FAILED;
+    error_set(&node->end, status, "%s", refusal->text);
+    node->ended = true;
+}
+
+/* Another job in a Pong: the coordinator that we worked for was replaced, and knows nothing of us.
+ */
+static void handle_pong(struct node *node, const Longspan__Pong *pong)
+{
+    const uint64_t job = serve_job(node->serve);
+    if (job != 0 && pong->job != 0 && pong->job != job)
+        drop_job(node, "the coordinator has another job");
+}
+
+static void handle_control(struct node *node)
+{
+    arena_reset(&node->arena);
+    const Longspan__Control *control =
+        frames_size(&node->in, 0) > SERVE_HEADER_BYTES
+            ? NULL
+            : longspan__control__unpack(&node->arena.allocator, frames_size(&node->in, 0),
+                                        frames_data(&node->in, 0));
+    if (control == NULL) {
+        log_warn(node->config.log, "a message of the coordinator cannot be read: %zu bytes",
+                 frames_size(&node->in, 0));
+        return;
+    }
+    node->heard_us = clock_us();
+    switch (control->body_case) {
+    case LONGSPAN__CONTROL__BODY_NODE_SETUP:
+        handle_setup(node, control->node_setup);
+        break;
+    case LONGSPAN__CONTROL__BODY_RESERVE:
+        handle_reserve(node, control->reserve);
+        break;
+    case LONGSPAN__CONTROL__BODY_FREE:
+        serve_free(node->serve, control->free);
+        break;
+    case LONGSPAN__CONTROL__BODY_REFUSAL:
+        handle_refusal(node, control->refusal);
+        break;
+    case LONGSPAN__CONTROL__BODY_LEAVE:
+        drop_job(node, control->leave->reason[0] != '\0' ? control->leave->reason
+                                                         : "the coordinator leaves");
+        node->said_us = clock_us(); /* it is about to go: knock a second later */
+        break;
+    case LONGSPAN__CONTROL__BODY_PONG:
+        handle_pong(node, control->pong);
+        break;
+    default:
+        log_debug(node->config.log, "a message of kind %d is not for attention nodes",
+                  (int)control->body_case);
+    }
+}
+
+/* ---- the loop ---- */
+
+static enum status receive_control(struct node *node, struct error *error)
+{
+    for (int i = 0; i < DRAIN_MESSAGES && !node->ended; i++) {
+        struct error why = {0};
+        const enum status status = frames_receive(node->control, &node->in, 0, &why);
+        if (status == STATUS_OK)
+            handle_control(node);
+        else if (status == STATUS_PROTOCOL)
+            log_warn(node->config.log, "%s", why.text);
+        else
+            return status == STATUS_TIMEOUT ? STATUS_OK : error_set(error, status, "%s", why.text);
+    }
+    return STATUS_OK;
+}
+
+/* All that waits there, up to a bound; then every query of it at once. */
+static enum status receive_data(struct node *node, struct error *error)
+{
+    enum status status = STATUS_OK;
+    for (int i = 0; i < DRAIN_MESSAGES && serve_pending(node->serve) < SERVE_QUERIES; i++) {
+        struct error why = {0};
+        status = frames_receive(node->data, serve_inbox(node->serve), 0, &why);
+        if (status == STATUS_OK) {
+            node->data_us = clock_us();
+            serve_message(node->serve);
+        } else if (status == STATUS_PROTOCOL) {
+            log_warn(node->config.log, "%s", why.text);
+        } else {
+            if (status != STATUS_TIMEOUT)
+                return error_set(error, status, "%s", why.text);
+            break;
+        }
+    }
+    serve_run(node->serve);
+    return STATUS_OK;
+}
+
+static void send_answer(void *context, struct frames *answer)
+{
+    struct node *node = context;
+    struct error error = {0};
+    /* A rank that does not read must not stop the others: it asks again when it wants to know. */
+    const enum status status = frames_send(node->data, answer, 0, &error);
+    if (status != STATUS_OK)
+        log_debug(node->config.log, "an answer is dropped: %s",
+                  status == STATUS_TIMEOUT ? "the queue is full" : error.text);
+    frames_clear(answer);
+}
+
+static enum status watch_connection(struct node *node, struct error *error)
+{
+    struct wire_event event;
+    char text[512];
+    while (wire_socket_event(node->control, &event)) {
+        switch (event.kind) {
+        case WIRE_READY:
+            node->connected = true;
+            node->said_us = 0;
+            break;
+        case WIRE_LOST:
+            node->connected = false;
+            log_info(node->config.log, "lost the connection to the coordinator at %s",
+                     node->config.coordinator);
+            break;
+        case WIRE_HANDSHAKE_FAILED:
+            return error_set(error, STATUS_UNREACHABLE, "%s", wire_event_text(&event, text));
+        case WIRE_RETRY:
+            break;
+        }
+    }
+    return STATUS_OK;
+}
+
+/* Says what is due, and gives up a job nobody cares for. Returns when to look again. */
+static uint64_t timers(struct node *node)
+{
+    uint64_t now = clock_us();
+    const bool serving = serve_job(node->serve) != 0;
+    if (serving && now - node->heard_us > (uint64_t)node->config.silence_ms * 1000) {
+        char why[96];
+        snprintf(why, sizeof(why), "nothing heard of the coordinator for %" PRIu64 " s",
+                 (now - node->heard_us) / SECOND_US);
+        drop_job(node, why);
+        now = clock_us();
+    }
+    if (!serving && now - node->waiting_us >= STILL_WAITING_US) {
+        log_info(node->config.log, "%s the coordinator at %s",
+                 node->connected ? "waits for a job of" : "cannot reach", node->config.coordinator);
+        node->waiting_us = now;
+    }
+    if (now - node->said_us >= SECOND_US) {
+        if (serve_job(node->serve) != 0)
+            say_ping(node);
+        else if (node->connected)
+            say_join(node);
+        node->said_us = now;
+    }
+    if (serve_job(node->serve) != 0 && now - node->usage_us >= SECOND_US &&
+        node->data_us >= node->usage_us) {
+        say_usage(node);
+        node->usage_us = now;
+    }
+    /* A connection that is made does not wake the poll. */
+    return serving || node->connected
+               ? node->said_us + SECOND_US
+               : now + (now - node->began_us < 5 * SECOND_US ? CONNECTING_US : CONNECTING_SLOW_US);
+}
+
+static enum status loop(struct node *node, struct error *error)
+{
+    struct wire_poll_item items[3] = {
+        {.socket = node->control}, {.socket = node->data}, {.descriptor = node->config.stop}};
+    const size_t n_items = node->config.stop >= 0 ? 3 : 2;
+    node->began_us = node->heard_us = node->waiting_us = clock_us();
+    while (!node->ended) {
+        enum status status = watch_connection(node, error);
+        if (status != STATUS_OK)
+            return status;
+        const uint64_t deadline = timers(node);
+        const uint32_t spin_us = serve_job(node->serve) != 0 ? node->spin_us : 0;
+        status = wire_poll(items, n_items, spin_us, deadline, error);
+        if (status != STATUS_OK && status != STATUS_TIMEOUT)
+            return status;
+        if (status == STATUS_TIMEOUT)
+            continue;
+        if (n_items == 3 && items[2].readable) {
+            log_info(node->config.log, "asked to stop");
+            return STATUS_OK;
+        }
+        if (items[0].readable && (status = receive_control(node, error)) != STATUS_OK)
+            return status;
+        if (items[1].readable) {
+            const uint64_t began = clock_us();
+            status = receive_data(node, error);
+            if (status != STATUS_OK)
+                return status;
+            node->heard_us += clock_us() - began; /* who computes cannot listen */
+        }
+    }
+    return error_set(error, node->end.status, "%s", node->end.text);
+}
+
+/* ---- starting ---- */
+
+static enum status open_sockets(struct node *node, struct error *error)
+{
+    const struct node_config *config = &node->config;
+    char bind[ADDRESS_BYTES];
+    enum status status =
+        wire_context_create(&node->context,
+                            &(struct wire_context_options){
+                                .key = config->key, .insecure_network = config->insecure_network},
+                            error);
+    if (status == STATUS_OK)
+        status = endpoint_bind(config->bind, config->coordinator, node->node, bind, error);
+    if (status == STATUS_OK)
+        status =
+            wire_socket_open(&node->data, node->context,
+                             &(struct wire_socket_options){.kind = WIRE_ROUTER,
+                                                           .listen = true,
+                                                           .endpoint = bind,
+                                                           .handover = true,
+                                                           .max_message_bytes = SERVE_MESSAGE_BYTES,
+                                                           .linger_ms = 0},
+                             error);
+    if (status == STATUS_OK)
+        status = endpoint_advertise(config->advertise, wire_socket_endpoint(node->data),
+                                    config->coordinator, node->host, node->endpoint, error);
+    /* Immediate: what is said to nobody must not wait, and flood the coordinator that comes. */
+    if (status == STATUS_OK)
+        status = wire_socket_open(&node->control, node->context,
+                                  &(struct wire_socket_options){.kind = WIRE_DEALER,
+                                                                .endpoint = config->coordinator,
+                                                                .name = "the coordinator",
+                                                                .immediate = true,
+                                                                .linger_ms = 200},
+                                  error);
+    return status;
+}
+
+static enum status start(struct node *node, struct error *error)
+{
+    const struct node_config *config = &node->config;
+    topology_host_name(node->host, sizeof(node->host));
+    snprintf(node->name, sizeof(node->name), "%s",
+             config->name != NULL && config->name[0] != '\0' ? config->name : node->host);
+    enum status status = kernels_choose(&node->kernels, config->kernels, error);
+    if (status == STATUS_OK)
+        status = random_unique(&node->node, sizeof(node->node), error);
+    if (status == STATUS_OK)
+        status = thread_pool_create(&node->pool, config->n_threads, error);
+    if (status == STATUS_OK)
+        status = serve_create(&node->serve,
+                              &(struct serve_config){.name = node->name,
+                                                     .node = node->node,
+                                                     .memory_bytes = config->memory_bytes,
+                                                     .pool = node->pool,
+                                                     .kernels = node->kernels->name,
+                                                     .log = config->log,
+                                                     .send = send_answer,
+                                                     .context = node},
+                              error);
+    if (status == STATUS_OK)
+        status = open_sockets(node, error);
+    if (status != STATUS_OK)
+        return status;
+    node->spin_us = waiting_spin_us(thread_pool_lanes(node->pool));
+    node->bytes_per_s = config->bytes_per_s > 0
+                            ? config->bytes_per_s
+                            : bandwidth_measure(node->pool, config->memory_bytes / 4);
+    char text[SIZE_TEXT_BYTES];
+    log_info(config->log, "%s of memory at %s, %u %s lanes %s %.3g GB/s; joins %s",
+             size_format(config->memory_bytes, text), node->endpoint, thread_pool_lanes(node->pool),
+             node->kernels->name, config->bytes_per_s > 0 ? "weighing" : "reading",
+             node->bytes_per_s / 1e9, config->coordinator);
+    return STATUS_OK;
+}
+
+enum status node_run(const struct node_config *config, struct error *error)
+{
+    struct node node = {.config = *config};
+    arena_init(&node.arena, 0);
+    frames_init(&node.in);
+    frames_init(&node.out);
+    enum status status = start(&node, error);
+    if (status == STATUS_OK)
+        status = loop(&node, error);
+
+    frames_clear(&node.in);
+    frames_clear(&node.out);
+    wire_socket_close(node.control);
+    char bound[ADDRESS_BYTES] = "";
+    if (node.data != NULL)
+        snprintf(bound, sizeof(bound), "%s", wire_socket_endpoint(node.data));
+    wire_socket_close(node.data);
+    endpoint_remove(bound);
+    serve_destroy(node.serve);
+    wire_context_destroy(node.context);
+    thread_pool_destroy(node.pool);
+    arena_destroy(&node.arena);
+    return status;
+}

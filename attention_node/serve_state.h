@@ -1,0 +1,89 @@
+/* attention_node/serve_state.h - what serve.c (messages) and serve_attend.c (queries) share. */
+#ifndef LONGSPAN_ATTENTION_NODE_SERVE_STATE_H
+#define LONGSPAN_ATTENTION_NODE_SERVE_STATE_H
+
+#include "attention_node/serve.h"
+#include "kernels/attention/attend.h"
+#include "proto/arena.h"
+#include "proto/frame_pool.h"
+
+struct serve_peer {
+    uint8_t identity[FRAMES_PEER_BYTES];
+    uint32_t identity_bytes;
+    uint32_t rank;
+    uint64_t used; /* for finding the oldest */
+};
+
+/* An entry of a query that has been checked. */
+struct serve_entry {
+    uint64_t sequence;
+    uint32_t incarnation;
+    uint32_t position, n_tokens, window;
+    size_t first_range, n_ranges;
+    size_t row; /* of its first token in the query's frame */
+};
+
+/* A query that waits. Its message is serve->frames[index of the query]. */
+struct serve_query {
+    uint64_t query, step;
+    uint32_t layer, head, n_heads;
+    size_t first_entry, n_entries;
+    size_t n_works, reply_floats;
+    struct frame_buffer *reply; /* while it runs; NULL: it was answered */
+    size_t first_mark;
+};
+
+struct serve {
+    struct serve_config config;
+
+    /* The job. */
+    uint64_t job; /* 0: none, and the rest is void */
+    Longspan__NodeSetup setup;
+    struct kv_holder *holder;
+    struct attend *attend;
+    struct attend_shape shape;
+
+    struct serve_peer *peers;
+    size_t n_peers, peers_capacity, last_peer;
+    uint64_t peer_uses;
+
+    /* Queries that wait, and the message that is being read: frames[n_queries]. */
+    struct frames *frames[SERVE_QUERIES + 1];
+    struct serve_query queries[SERVE_QUERIES];
+    size_t n_queries;
+    struct serve_entry *entries;
+    size_t n_entries, entries_capacity;
+    struct tile_range *ranges;
+    size_t n_ranges, ranges_capacity;
+
+    /* Of one run. */
+    struct attend_work *works;
+    size_t works_capacity;
+    uint32_t *marks;
+    size_t marks_capacity;
+
+    struct arena arena; /* of one message, in or out */
+    struct frame_pool pool;
+    struct frames answer;
+    struct serve_counts counts;
+    uint64_t warned_us; /* the last line about a bad message */
+};
+
+/* Makes *items, of `bytes` each, hold at least n; content stays. STATUS_NO_MEMORY. */
+enum status serve_grow(void *items, size_t *capacity, size_t n, size_t bytes, struct error *error);
+
+/* Whether the message's layer and heads are ours. STATUS_PROTOCOL. */
+enum status serve_check_place(const struct serve *serve, const Longspan__Data *data,
+                              struct error *error);
+
+/* serve_attend.c: keeps the query that is in frames[n_queries], or says why not; *entry is then the
+ * entry that was wrong. */
+enum status serve_query_add(struct serve *serve, const Longspan__Data *data, uint32_t *entry,
+                            struct error *error);
+
+/* Answers a query by a failure. `marks`: of all its entries, or NULL. */
+void serve_refuse(struct serve *serve, const struct frames *request, const Longspan__Data *place,
+                  uint64_t query, const struct error *why, uint32_t entry, bool missing,
+                  uint32_t *marks, size_t n_marks);
+
+#endif

@@ -1,0 +1,349 @@
+/* test_attention.c - whoever holds the tokens, and however a prompt is cut: the same bits, and
+ * right. */
+#include "tests/worker/attention_harness.h"
+
+enum { LONGEST = 1100 };
+
+static float *new_result(void)
+{
+    float *result = calloc((size_t)N_LAYERS * LONGEST * Q_ROW, sizeof(*result));
+    assert_non_null(result);
+    return result;
+}
+
+/* Stripes of `stripe` tokens, dealt in turn over the holders. */
+static uint32_t deal(struct attention_span *spans, uint32_t n_tokens, uint32_t stripe,
+                     uint32_t n_holders)
+{
+    uint32_t n = 0;
+    for (uint32_t begin = 0; begin < n_tokens; begin += stripe, n++)
+        spans[n] = (struct attention_span){n % n_holders, {begin, begin + stripe}};
+    return n;
+}
+
+static void expect_fine(const struct attention *attention, uint32_t n_segments)
+{
+    for (uint32_t i = 0; i < n_segments; i++) {
+        const struct error *error = attention_segment_error(attention, i);
+        if (error != NULL)
+            fail_msg("segment %u: %s", i, error->text);
+    }
+}
+
+/* Runs a whole sequence in chunks. */
+static void run_sequence(struct cluster *cluster, struct attention *attention, uint64_t sequence,
+                         const struct text *text, uint32_t n_tokens, uint32_t chunk,
+                         uint32_t stripe, uint32_t n_remote, uint32_t n_holders, float *result)
+{
+    struct attention_span spans[64];
+    const uint32_t n_spans = deal(spans, n_tokens, stripe, n_holders);
+    for (uint32_t i = 0; i < n_remote; i++)
+        cluster_reserve(cluster, i, sequence, 1, spans, n_spans, 0);
+    for (uint32_t position = 0; position < n_tokens;) {
+        const uint32_t left = n_tokens - position, n = chunk < left ? chunk : left;
+        const struct attention_segment segment = {.sequence = sequence,
+                                                  .incarnation = 1,
+                                                  .position = position,
+                                                  .n_tokens = n,
+                                                  .spans = spans,
+                                                  .n_spans = position == 0 ? n_spans : 0};
+        cluster_step(cluster, attention, &segment, text, 1, &result, LONGEST);
+        expect_fine(attention, 1);
+        position += n;
+    }
+}
+
+struct layout {
+    const char *name;
+    uint32_t n_nodes;
+    bool local;
+};
+
+static const struct layout layouts[] = {{"local", 0, true},
+                                        {"1 node", 1, false},
+                                        {"2 nodes", 2, false},
+                                        {"3 nodes", 3, false},
+                                        {"2 nodes and local", 2, true}};
+
+static void same_bits(enum kv_type type, uint32_t window)
+{
+    static const struct {
+        uint32_t n_tokens, chunk, stripe;
+    } cases[] = {
+        {LONGEST, 512, 256}, /* ends inside a tile */
+        {1024, 64, 512},     /* on a stripe's edge */
+        {768, 7, 256},       /* on a page's edge, chunks that cross tiles anywhere */
+        {897, 512, 256},     /* one token behind a tile's edge */
+        {520, 1, 256},       /* token by token */
+        {896, 200, 256},     /* on a tile's edge */
+    };
+    struct cluster cluster;
+    struct attention *attention;
+    struct error error = {0};
+    float *reference = new_result(), *result = new_result();
+    const struct text text = {.text = 1};
+    cluster_start(&cluster, MAX_NODES, type);
+    cluster.window = window;
+    for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++) {
+        const struct layout *layout = &layouts[i];
+        const uint32_t n_holders = layout->n_nodes + layout->local;
+        if (cluster_attention(&cluster, layout->n_nodes, layout->local, NULL, &attention, &error) !=
+            STATUS_OK)
+            fail_msg("%s", error.text);
+        for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
+            const bool first = i == 0 && c == 0;
+            const uint64_t sequence = 100 * i + c;
+            run_sequence(&cluster, attention, sequence, &text, cases[c].n_tokens, cases[c].chunk,
+                         cases[c].stripe, layout->n_nodes, n_holders, first ? reference : result);
+            if (first)
+                check_reference(&cluster, &text, cases[c].n_tokens, reference, LONGEST);
+            else /* all are prefixes of one text */
+                check_same_bits(reference, result, cases[c].n_tokens, LONGEST, layout->name);
+            attention_drop(attention, sequence, 1);
+            cluster_free(&cluster, sequence, 1);
+        }
+        attention_close(attention);
+    }
+    cluster_stop(&cluster);
+    free(reference);
+    free(result);
+}
+
+static void test_same_bits_for_all_layouts_f16(void **state)
+{
+    (void)state;
+    same_bits(KV_F16, 0);
+}
+
+static void test_same_bits_for_all_layouts_f32(void **state)
+{
+    (void)state;
+    same_bits(KV_F32, 0);
+}
+
+static void test_sliding_window_leaves_holders_out(void **state)
+{
+    (void)state;
+    same_bits(KV_F16, 300);
+}
+
+/* Sequences of different lengths in one step, decode beside prefill, as each alone. */
+static void test_batch_mates_change_nothing(void **state)
+{
+    (void)state;
+    enum { N = 4 };
+    static const uint32_t lengths[N] = {3, 300, 513, 900};
+    struct cluster cluster;
+    struct attention *attention;
+    float *alone[N], *together[N];
+    struct text texts[N];
+    struct attention_span spans[N][16];
+    uint32_t n_spans[N], position[N] = {0};
+    cluster_start(&cluster, 2, KV_F16);
+    assert_int_equal(cluster_attention(&cluster, 2, false, NULL, &attention, NULL), STATUS_OK);
+    for (uint32_t i = 0; i < N; i++) {
+        alone[i] = new_result();
+        together[i] = new_result();
+        texts[i] = (struct text){.text = 10 + i};
+        run_sequence(&cluster, attention, i, &texts[i], lengths[i], 512, 256, 2, 2, alone[i]);
+        n_spans[i] = deal(spans[i], lengths[i], 256, 2);
+        for (uint32_t node = 0; node < 2; node++)
+            cluster_reserve(&cluster, node, 50 + i, 1, spans[i], n_spans[i], 0);
+    }
+    for (uint32_t step = 0, left = N; left > 0; step++) {
+        struct attention_segment segments[N];
+        struct text segment_texts[N];
+        float *results[N];
+        uint32_t n = 0;
+        left = 0;
+        for (uint32_t i = 0; i < N; i++) {
+            const uint32_t rest = lengths[i] - position[i], chunk = 1 + (step * 7 + i * 61) % 199;
+            if (rest == 0 || (step + i) % 5 == 4) { /* not every sequence in every step */
+                left += rest > 0;
+                continue;
+            }
+            segments[n] = (struct attention_segment){.sequence = 50 + i,
+                                                     .incarnation = 1,
+                                                     .position = position[i],
+                                                     .n_tokens = chunk < rest ? chunk : rest,
+                                                     .spans = spans[i],
+                                                     .n_spans = position[i] == 0 ? n_spans[i] : 0};
+            position[i] += segments[n].n_tokens;
+            segment_texts[n] = texts[i];
+            results[n++] = together[i];
+            left++;
+        }
+        cluster_step(&cluster, attention, segments, segment_texts, n, results, LONGEST);
+        expect_fine(attention, n);
+    }
+    for (uint32_t i = 0; i < N; i++) {
+        check_same_bits(alone[i], together[i], lengths[i], LONGEST, "batch");
+        free(alone[i]);
+        free(together[i]);
+    }
+    attention_close(attention);
+    cluster_stop(&cluster);
+}
+
+static void test_forks_equal_fresh_prefill(void **state)
+{
+    (void)state;
+    struct cluster cluster;
+    struct attention *attention;
+    float *fresh = new_result(), *forked = new_result();
+    struct attention_span spans[16];
+    const struct text parent = {.text = 77};
+    cluster_start(&cluster, 2, KV_F16);
+    assert_int_equal(cluster_attention(&cluster, 2, true, NULL, &attention, NULL), STATUS_OK);
+    run_sequence(&cluster, attention, 1, &parent, 700, 512, 256, 2, 3, fresh);
+    for (uint32_t shared = 256; shared <= 512; shared += 256) {
+        /* The texts part one token behind the shared pages: the tail is prefilled again. */
+        const struct text child = {.text = 78, .parent = 77, .shared = shared + 1};
+        const uint64_t sequence = 10 + shared;
+        const uint32_t n_spans = deal(spans, 900, 256, 3);
+        run_sequence(&cluster, attention, sequence + 1, &child, 900, 300, 256, 2, 3, fresh);
+        for (uint32_t node = 0; node < 2; node++)
+            cluster_reserve(&cluster, node, sequence, 1, spans, n_spans, shared);
+        memcpy(forked, fresh, sizeof(float) * N_LAYERS * LONGEST * Q_ROW);
+        for (uint32_t position = shared; position < 900; position += 100) {
+            const struct attention_segment segment = {
+                .sequence = sequence,
+                .incarnation = 1,
+                .position = position,
+                .n_tokens = 900 - position < 100 ? 900 - position : 100,
+                .spans = spans,
+                .n_spans = position == shared ? n_spans : 0,
+                .fork = position == shared,
+                .parent = 1,
+                .parent_incarnation = 1};
+            for (uint32_t layer = 0; layer < N_LAYERS; layer++)
+                memset(forked + ((size_t)layer * LONGEST + position) * Q_ROW, 0,
+                       segment.n_tokens * Q_ROW * sizeof(float));
+            cluster_step(&cluster, attention, &segment, &child, 1, &forked, LONGEST);
+            expect_fine(attention, 1);
+        }
+        check_same_bits(fresh, forked, 900, LONGEST, "fork");
+        check_reference(&cluster, &child, 900, forked, LONGEST);
+    }
+    /* The parent may go before its children. */
+    attention_drop(attention, 1, 1);
+    cluster_free(&cluster, 1, 1);
+    struct attention_segment next = {
+        .sequence = 522, .incarnation = 1, .position = 900, .n_tokens = 1};
+    const struct text child = {.text = 78, .parent = 77, .shared = 513};
+    float *results[] = {forked};
+    cluster_step(&cluster, attention, &next, &child, 1, results, LONGEST);
+    expect_fine(attention, 1);
+    attention_close(attention);
+    cluster_stop(&cluster);
+    free(fresh);
+    free(forked);
+}
+
+/* Wrong segments fail alone; the others of the step are right, and their own rows become zeros. */
+static void test_bad_segments_fail_alone(void **state)
+{
+    (void)state;
+    struct cluster cluster;
+    struct attention *attention;
+    float *result = new_result(), *other = new_result();
+    struct attention_span spans[4] = {{0, {0, 512}}};
+    const struct attention_span wrong[] = {{0, {0, 100}}}, foreign[] = {{9, {0, 256}}};
+    const struct text texts[] = {{.text = 1}, {.text = 2}, {.text = 3}, {.text = 4}, {.text = 5}};
+    cluster_start(&cluster, 0, KV_F16);
+    assert_int_equal(cluster_attention(&cluster, 0, true, NULL, &attention, NULL), STATUS_OK);
+    run_sequence(&cluster, attention, 1, &texts[0], 300, 512, 512, 0, 1, result);
+    const struct attention_segment segments[] = {
+        {.sequence = 1, .incarnation = 1, .position = 300, .n_tokens = 5},
+        {.sequence = 2, .incarnation = 1, .position = 4, .n_tokens = 5}, /* begins in the middle */
+        {.sequence = 3, .incarnation = 1, .n_tokens = 5, .spans = wrong, .n_spans = 1},
+        {.sequence = 4, .incarnation = 1, .n_tokens = 5, .spans = foreign, .n_spans = 1},
+        {.sequence = 5,
+         .incarnation = 1,
+         .position = 256,
+         .n_tokens = 5,
+         .fork = true,
+         .parent = 99}};
+    float *results[] = {result, other, other, other, other};
+    cluster_step(&cluster, attention, segments, texts, 5, results, LONGEST);
+    assert_null(attention_segment_error(attention, 0));
+    for (uint32_t i = 1; i < 5; i++)
+        assert_non_null(attention_segment_error(attention, i));
+    for (size_t i = 0; i < 5 * Q_ROW; i++)
+        assert_true(other[i] == 0.0f);
+    check_reference(&cluster, &texts[0], 305, result, LONGEST);
+
+    /* A gap; then the sequence can only be dropped. A dropped one may come again. */
+    struct attention_segment gap = {
+        .sequence = 1, .incarnation = 1, .position = 306, .n_tokens = 1};
+    cluster_step(&cluster, attention, &gap, texts, 1, results, LONGEST);
+    assert_non_null(strstr(attention_segment_error(attention, 0)->text, "305"));
+    gap.position = 305;
+    cluster_step(&cluster, attention, &gap, texts, 1, results, LONGEST);
+    assert_non_null(attention_segment_error(attention, 0));
+    attention_drop(attention, 1, 1);
+    attention_drop(attention, 1, 1);
+    const struct attention_segment again = {
+        .sequence = 1, .incarnation = 2, .n_tokens = 9, .spans = spans, .n_spans = 1};
+    cluster_step(&cluster, attention, &again, texts, 1, results, LONGEST);
+    assert_null(attention_segment_error(attention, 0));
+
+    /* More rows than a step may have, no rows, an unplaced past. */
+    const struct attention_segment many[] = {
+        {.sequence = 20, .incarnation = 1, .n_tokens = MAX_ROWS},
+        {.sequence = 21, .incarnation = 1, .n_tokens = 1},
+        {.sequence = 22, .incarnation = 1, .n_tokens = 0}};
+    float *none[] = {NULL, NULL, NULL};
+    cluster_step(&cluster, attention, many, texts, 3, none, LONGEST);
+    assert_null(attention_segment_error(attention, 0));
+    assert_non_null(attention_segment_error(attention, 1));
+    assert_non_null(attention_segment_error(attention, 2));
+    const struct attention_segment unplaced = {
+        .sequence = 20, .incarnation = 1, .position = MAX_ROWS, .n_tokens = 1};
+    cluster_step(&cluster, attention, &unplaced, texts, 1, none, LONGEST);
+    assert_non_null(strstr(attention_segment_error(attention, 0)->text, "nobody"));
+    attention_close(attention);
+    cluster_stop(&cluster);
+    free(result);
+    free(other);
+}
+
+/* Nothing grows with the tokens: what a holder has confirmed is let go. */
+static void test_traffic_counts_kv_once(void **state)
+{
+    (void)state;
+    struct cluster cluster;
+    struct attention *attention;
+    float *result = new_result();
+    const struct text text = {.text = 1};
+    cluster_start(&cluster, 2, KV_F16);
+    assert_int_equal(cluster_attention(&cluster, 2, false, NULL, &attention, NULL), STATUS_OK);
+    run_sequence(&cluster, attention, 1, &text, 768, 64, 256, 2, 2, result);
+    struct attention_traffic traffic[2];
+    attention_traffic(attention, 0, &traffic[0]);
+    attention_traffic(attention, 1, &traffic[1]);
+    const uint64_t token_bytes = (uint64_t)2 * KV_ROW * 2 * N_LAYERS;
+    assert_int_equal(traffic[0].kv_bytes, 512 * token_bytes);
+    assert_int_equal(traffic[1].kv_bytes, 256 * token_bytes);
+    for (int i = 0; i < 2; i++) {
+        assert_true(traffic[i].sent_bytes > traffic[i].kv_bytes);
+        assert_true(traffic[i].received_bytes > 0);
+    }
+    attention_close(attention);
+    cluster_stop(&cluster);
+    free(result);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_bits_for_all_layouts_f16),
+        cmocka_unit_test(test_same_bits_for_all_layouts_f32),
+        cmocka_unit_test(test_sliding_window_leaves_holders_out),
+        cmocka_unit_test(test_batch_mates_change_nothing),
+        cmocka_unit_test(test_forks_equal_fresh_prefill),
+        cmocka_unit_test(test_bad_segments_fail_alone),
+        cmocka_unit_test(test_traffic_counts_kv_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

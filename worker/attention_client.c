@@ -1,0 +1,674 @@
+/* attention_client.c - one query per holder and layer is under way; replies are judged as they
+ * come. */
+#include "worker/attention_client.h"
+
+#include "proto/waiting.h"
+#include "sys/clock.h"
+#include "worker/attention_channel.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct attention_client {
+    struct attention_wire wire;
+    struct attention_channel *channels; /* one for each holder, local ones too */
+    uint32_t n_channels;
+    struct attention_piece *pieces; /* the plan's, to be placed */
+    struct frames *in;
+    uint64_t n_queries, n_stamps;
+    /* Holders that are asked about the same parts share one copy of the rows. */
+    struct frame_buffer *rows;
+    size_t rows_bytes, n_shared, shared_capacity;
+    uint32_t *shared; /* parts whose rows it has */
+};
+
+/* ---- failures ---- */
+
+/* The sequence can only be dropped now; its rows in this step become zeros. */
+static void fail_sequence(struct attention_client *client, struct attention_sequence *sequence,
+                          const struct error *error)
+{
+    if (sequence->error.status == STATUS_OK)
+        sequence->error = *error;
+    if (sequence->part != ATTENTION_NO_PART &&
+        client->wire.parts[sequence->part].error.status == STATUS_OK)
+        client->wire.parts[sequence->part].error = *error;
+}
+
+static void fail_included(struct attention_client *client, struct attention_channel *channel,
+                          const struct error *error)
+{
+    channel->waiting = false;
+    for (size_t i = 0; i < channel->n_included; i++)
+        fail_sequence(client, client->wire.plan->entries[channel->included[i]].sequence, error);
+}
+
+static void lose(struct attention_client *client, struct attention_channel *channel,
+                 const struct error *error)
+{
+    if (channel->lost.status == STATUS_OK)
+        channel->lost = *error;
+    if (channel->waiting)
+        fail_included(client, channel, &channel->lost);
+}
+
+enum status attention_client_check(const struct attention_client *client, uint32_t holder,
+                                   struct error *error)
+{
+    const struct attention_channel *channel = &client->channels[holder];
+    if (channel->socket == NULL)
+        return STATUS_OK;
+    if (channel->lost.status != STATUS_OK)
+        return error_set(error, channel->lost.status, "%s", channel->lost.text);
+    if (channel->silent)
+        return error_set(error, STATUS_UNREACHABLE, "%s: has not answered since %llu s",
+                         channel->name,
+                         (unsigned long long)((clock_us() - channel->heard_us) / 1000000));
+    return STATUS_OK;
+}
+
+static enum status peer_status(uint32_t status)
+{
+    return status > STATUS_OK && status < STATUS_COUNT ? (enum status)status : STATUS_FAILED;
+}
+
+/* ---- asking ---- */
+
+static bool entry_alive(const struct attention_client *client, const struct attention_entry *entry)
+{
+    return entry->sequence->error.status == STATUS_OK &&
+           (entry->part == ATTENTION_NO_PART ||
+            client->wire.parts[entry->part].error.status == STATUS_OK);
+}
+
+/* Lists the living entries. False: nothing to ask. Without memory for the list they all fail. */
+static bool include_entries(struct attention_client *client, struct attention_channel *channel)
+{
+    struct error error = {0};
+    const struct attention_plan *plan = client->wire.plan;
+    const struct attention_plan_list *list = &plan->lists[channel->holder];
+    channel->n_included = 0;
+    if (attention_grow(&channel->included, &channel->included_capacity, list->n_entries,
+                       sizeof(*channel->included), &error) != STATUS_OK) {
+        for (size_t i = list->first_entry; i != ATTENTION_NONE; i = plan->entries[i].next)
+            fail_sequence(client, plan->entries[i].sequence, &error);
+        return false;
+    }
+    for (size_t i = list->first_entry; i != ATTENTION_NONE; i = plan->entries[i].next)
+        if (entry_alive(client, &plan->entries[i]))
+            channel->included[channel->n_included++] = i;
+    return channel->n_included > 0;
+}
+
+/* Copies the rows of the included parts, unless the channel before asked about the same ones. */
+static enum status copy_rows(struct attention_client *client, struct attention_channel *channel,
+                             const float *q, struct error *error)
+{
+    const struct attention_plan *plan = client->wire.plan;
+    const struct attention_part *parts = client->wire.parts;
+    const size_t row_bytes = client->wire.row_floats * sizeof(float);
+    enum status status = attention_grow(&client->shared, &client->shared_capacity,
+                                        channel->n_included, sizeof(*client->shared), error);
+    if (status != STATUS_OK)
+        return status;
+    bool same = client->rows != NULL;
+    size_t n_parts = 0, n_tokens = 0;
+    for (size_t i = 0; i < channel->n_included; i++) {
+        const uint32_t part = plan->entries[channel->included[i]].part;
+        if (part == ATTENTION_NO_PART)
+            continue;
+        same = same && n_parts < client->n_shared && client->shared[n_parts] == part;
+        if (!same)
+            client->shared[n_parts] = part;
+        n_parts++;
+        n_tokens += parts[part].n_tokens;
+    }
+    if (!same || n_parts != client->n_shared) {
+        frame_buffer_give(client->rows);
+        client->rows = NULL;
+        client->n_shared = n_parts;
+        client->rows_bytes = n_tokens * row_bytes;
+        status = frame_pool_take(&client->wire.pool, client->rows_bytes, &client->rows, error);
+        if (status != STATUS_OK)
+            return status;
+        unsigned char *to = frame_buffer_data(client->rows);
+        for (size_t i = 0; i < n_parts; i++) {
+            const struct attention_part *part = &parts[client->shared[i]];
+            memcpy(to, q + part->row * client->wire.row_floats, part->n_tokens * row_bytes);
+            to += part->n_tokens * row_bytes;
+        }
+    }
+    frame_buffer_give(channel->rows);
+    channel->rows = frame_buffer_share(client->rows);
+    channel->rows_bytes = client->rows_bytes;
+    return STATUS_OK;
+}
+
+/* The rows of the living entries, taken out of the query before, when some have failed since. */
+static enum status narrow_rows(struct attention_client *client, struct attention_channel *channel,
+                               const size_t *before, size_t n_before, struct error *error)
+{
+    const size_t row_bytes = client->wire.row_floats * sizeof(float);
+    struct frame_buffer *rows = NULL;
+    const enum status status =
+        frame_pool_take(&client->wire.pool, channel->rows_bytes, &rows, error);
+    if (status != STATUS_OK)
+        return status;
+    const unsigned char *from = frame_buffer_data(channel->rows);
+    unsigned char *to = frame_buffer_data(rows);
+    size_t bytes = 0;
+    for (size_t i = 0; i < n_before; i++) {
+        const struct attention_entry *entry = &client->wire.plan->entries[before[i]];
+        if (entry->part == ATTENTION_NO_PART)
+            continue;
+        const size_t n = client->wire.parts[entry->part].n_tokens * row_bytes;
+        if (entry_alive(client, entry)) {
+            memcpy(to + bytes, from, n);
+            bytes += n;
+        }
+        from += n;
+    }
+    frame_buffer_give(channel->rows);
+    channel->rows = rows;
+    channel->rows_bytes = bytes;
+    return STATUS_OK;
+}
+
+/* The included entries, under a new number. */
+static void ask(struct attention_client *client, struct attention_channel *channel)
+{
+    struct error error = {0};
+    const uint64_t now = clock_us();
+    channel->query = ++client->n_queries;
+    channel->waiting = true;
+    channel->retry_after_us = (uint64_t)client->wire.config.retry_ms * 1000;
+    channel->retry_us = now + channel->retry_after_us;
+    channel->resend_us = 0;
+    if (attention_channel_pack(channel, &client->wire, client->pieces, &error) != STATUS_OK ||
+        attention_channel_ask(channel, &client->wire, &error) != STATUS_OK)
+        fail_included(client, channel, &error);
+}
+
+static void ask_without_failed(struct attention_client *client, struct attention_channel *channel)
+{
+    struct error error = {0};
+    const size_t n_before = channel->n_included;
+    size_t *before = malloc((n_before + 1) * sizeof(*before)); /* an error's path may allocate */
+    channel->waiting = false;
+    if (before == NULL) {
+        error_set(&error, STATUS_NO_MEMORY, "%s: no memory to ask again", channel->name);
+        fail_included(client, channel, &error);
+        return;
+    }
+    memcpy(before, channel->included, n_before * sizeof(*before));
+    if (include_entries(client, channel)) {
+        if (narrow_rows(client, channel, before, n_before, &error) == STATUS_OK)
+            ask(client, channel);
+        else
+            fail_included(client, channel, &error);
+    }
+    free(before);
+}
+
+void attention_client_query(struct attention_client *client, uint32_t layer, const float *q)
+{
+    frame_buffer_give(client->rows);
+    client->rows = NULL;
+    client->n_shared = 0;
+    for (uint32_t i = 0; i < client->n_channels; i++) {
+        struct attention_channel *channel = &client->channels[i];
+        struct error error = {0};
+        if (channel->socket == NULL)
+            continue;
+        const bool some = include_entries(client, channel);
+        if (attention_client_check(client, i, &error) != STATUS_OK) {
+            fail_included(client, channel, &error);
+            continue;
+        }
+        if (attention_channel_fork(channel, &client->wire, layer, 0, &error) < 0) {
+            for (uint32_t part = 0; part < client->wire.n_parts; part++)
+                if (client->wire.parts[part].sequence != NULL &&
+                    client->wire.parts[part].sequence->forking)
+                    fail_sequence(client, client->wire.parts[part].sequence, &error);
+            fail_included(client, channel, &error);
+            continue;
+        }
+        if (!some)
+            continue;
+        channel->layer = layer;
+        channel->began_us = clock_us();
+        channel->resent = false;
+        if (copy_rows(client, channel, q, &error) == STATUS_OK)
+            ask(client, channel);
+        else
+            fail_included(client, channel, &error);
+    }
+}
+
+void attention_client_append(struct attention_client *client, uint32_t layer, const void *k,
+                             const void *v)
+{
+    for (uint32_t i = 0; i < client->n_channels; i++) {
+        struct attention_channel *channel = &client->channels[i];
+        const struct attention_plan_list *list = &client->wire.plan->lists[i];
+        struct error error = {0};
+        if (channel->socket == NULL || list->n_appends == 0)
+            continue;
+        if (attention_client_check(client, i, &error) == STATUS_OK &&
+            attention_channel_append(channel, &client->wire, layer, k, v, &error) == STATUS_OK)
+            continue;
+        for (size_t j = 0; j < list->n_appends; j++) {
+            const uint32_t part = client->wire.plan->appends[list->first_append + j].part;
+            if (client->wire.parts[part].sequence != NULL)
+                fail_sequence(client, client->wire.parts[part].sequence, &error);
+        }
+    }
+}
+
+/* ---- answers ---- */
+
+static void hello_reply(struct attention_client *client, struct attention_channel *channel,
+                        const Longspan__HelloReply *reply)
+{
+    struct error error = {0};
+    if (reply->node != channel->node) {
+        error_set(&error, STATUS_UNREACHABLE,
+                  "%s: another process answers there now: the tokens it held are lost",
+                  channel->name);
+        lose(client, channel, &error);
+    } else if (reply->failure != NULL) {
+        error_set(&error, peer_status(reply->failure->status), "%s: %s", channel->name,
+                  reply->failure->text);
+        lose(client, channel, &error);
+    } else {
+        channel->greeted = true;
+    }
+}
+
+/* Notes the marks of a reply in the sequences, under a new stamp. */
+static uint64_t note_marks(struct attention_client *client, struct attention_channel *channel,
+                           const uint32_t *marks)
+{
+    const uint64_t stamp = ++client->n_stamps;
+    for (size_t i = 0; i < channel->n_included; i++) {
+        struct attention_sequence *sequence =
+            client->wire.plan->entries[channel->included[i]].sequence;
+        sequence->stamp = stamp;
+        sequence->mark = marks[i];
+    }
+    attention_retention_cover(&channel->retention, channel->layer - client->wire.config.first_layer,
+                              stamp);
+    return stamp;
+}
+
+/* Sends again what the holder lacks. Returns how many messages; -1: the query has failed. */
+static int send_lacking(struct attention_client *client, struct attention_channel *channel,
+                        uint64_t stamp, bool older, struct error *error)
+{
+    const int n_forks =
+        attention_channel_fork(channel, &client->wire, channel->layer, stamp, error);
+    if (n_forks < 0)
+        return -1;
+    const int n_appends =
+        attention_channel_append_again(channel, &client->wire, channel->layer, older, error);
+    return n_appends < 0 ? -1 : n_forks + n_appends;
+}
+
+static void failed_entry(struct attention_client *client, struct attention_channel *channel,
+                         uint32_t index, const struct error *error)
+{
+    fail_sequence(client, client->wire.plan->entries[channel->included[index]].sequence, error);
+    ask_without_failed(client, channel);
+}
+
+static void missing(struct attention_client *client, struct attention_channel *channel,
+                    const Longspan__AttendReply *reply, const struct error *why)
+{
+    const uint64_t now = clock_us();
+    const uint32_t index = reply->failed_entry; /* what is sent now uses the reply's memory */
+    struct error error = {0};
+    if (now < channel->resend_us)
+        return; /* that was sent again already; the timer repeats the query */
+    const uint64_t stamp = note_marks(client, channel, reply->marks);
+    const int n = send_lacking(client, channel, stamp, false, &error);
+    if (n == 0) {
+        failed_entry(client, channel, index, why);
+        return;
+    }
+    channel->resent = true;
+    channel->resend_us = now + channel->retry_after_us;
+    if (n < 0 || attention_channel_ask(channel, &client->wire, &error) != STATUS_OK)
+        fail_included(client, channel, &error);
+}
+
+static void attend_reply(struct attention_client *client, struct attention_channel *channel,
+                         const Longspan__Data *data)
+{
+    struct frames *in = client->in;
+    const Longspan__AttendReply *reply = data->attend_reply;
+    struct error error = {0};
+    if (!channel->waiting || reply->query != channel->query || data->layer != channel->layer ||
+        data->head != client->wire.config.first_kv_head ||
+        data->n_heads != client->wire.config.n_kv_heads)
+        return; /* late, or repeated */
+
+    if (reply->failure != NULL) {
+        error_set(&error, peer_status(reply->failure->status), "%s: %s", channel->name,
+                  reply->failure->text);
+        if (reply->failed_entry >= channel->n_included)
+            fail_included(client, channel, &error);
+        else if (reply->missing && reply->n_marks == channel->n_included)
+            missing(client, channel, reply, &error);
+        else
+            failed_entry(client, channel, reply->failed_entry, &error);
+        return;
+    }
+    const size_t bytes = in->n > 1 ? frames_size(in, 1) : 0;
+    if (reply->n_marks != channel->n_included || in->n > 2 ||
+        bytes != channel->reply_floats * sizeof(float)) {
+        error_set(&error, STATUS_PROTOCOL,
+                  "%s: its answer has %u frames, %zu marks and %zu bytes instead of 2, %zu and %zu",
+                  channel->name, in->n, reply->n_marks, bytes, channel->n_included,
+                  channel->reply_floats * sizeof(float));
+        fail_included(client, channel, &error);
+        return;
+    }
+    const uint64_t stamp = note_marks(client, channel, reply->marks);
+    channel->waiting = false;
+    channel->data = bytes > 0 ? frames_data(in, 1) : NULL;
+    client->in = channel->reply;
+    channel->reply = in;
+
+    /* What was sent before this query and is not covered was lost on the way: the channel keeps
+     * order. The holder does not need it yet, so nobody waits. */
+    send_lacking(client, channel, stamp, true, NULL);
+}
+
+static void handle(struct attention_client *client, struct attention_channel *channel)
+{
+    struct frames *in = client->in;
+    Longspan__Data *data;
+    for (uint32_t i = 0; i < in->n; i++)
+        channel->traffic.received_bytes += frames_size(in, i);
+    if (!attention_channel_read(&client->wire, in, &data))
+        return;
+    channel->heard_us = clock_us();
+    channel->silent = false;
+    if (data->body_case == LONGSPAN__DATA__BODY_HELLO_REPLY && data->hello_reply != NULL)
+        hello_reply(client, channel, data->hello_reply);
+    else if (data->body_case == LONGSPAN__DATA__BODY_ATTEND_REPLY && data->attend_reply != NULL)
+        attend_reply(client, channel, data);
+}
+
+/* Everything that has come. True: there was something. */
+static bool receive(struct attention_client *client, struct attention_channel *channel)
+{
+    bool some = false;
+    for (;;) {
+        struct error error = {0};
+        const enum status status = frames_receive(channel->socket, client->in, 0, &error);
+        if (status == STATUS_OK) {
+            handle(client, channel);
+            some = true;
+        } else if (status == STATUS_PROTOCOL) {
+            some = true;
+            if (channel->waiting)
+                fail_included(client, channel, &error);
+        } else {
+            if (status != STATUS_TIMEOUT)
+                lose(client, channel, &error);
+            return some;
+        }
+    }
+}
+
+/* ---- waiting ---- */
+
+static void out_of_time(struct attention_client *client, struct attention_channel *channel)
+{
+    struct error error = {0};
+    channel->silent = channel->heard_us < channel->began_us;
+    error_set(&error, STATUS_TIMEOUT, "%s: %s within %u ms (layer %u, step %llu)", channel->name,
+              channel->resent ? "did not get the tokens it lacks" : "no answer",
+              client->wire.config.timeout_ms, channel->layer,
+              (unsigned long long)client->wire.step);
+    fail_included(client, channel, &error);
+}
+
+static void timers(struct attention_client *client, struct attention_channel *channel)
+{
+    const uint64_t now = clock_us();
+    if (now >= channel->began_us + (uint64_t)client->wire.config.timeout_ms * 1000) {
+        out_of_time(client, channel);
+    } else if (now >= channel->retry_us) {
+        struct error error = {0};
+        channel->retry_after_us *= 2;
+        channel->retry_us = now + channel->retry_after_us;
+        attention_channel_hello(channel, &client->wire);
+        if (attention_channel_ask(channel, &client->wire, &error) != STATUS_OK)
+            fail_included(client, channel, &error);
+    }
+}
+
+static bool anyone_waiting(const struct attention_client *client)
+{
+    for (uint32_t i = 0; i < client->n_channels; i++)
+        if (client->channels[i].waiting)
+            return true;
+    return false;
+}
+
+void attention_client_wait(struct attention_client *client)
+{
+    struct waiting waiting;
+    waiting_begin(&waiting, UINT64_MAX, client->wire.spin_us); /* the timers end it */
+    while (anyone_waiting(client)) {
+        bool some = false;
+        for (uint32_t i = 0; i < client->n_channels; i++) {
+            struct attention_channel *channel = &client->channels[i];
+            if (!channel->waiting)
+                continue;
+            some = receive(client, channel) || some;
+            if (channel->waiting)
+                timers(client, channel);
+        }
+        if (client->wire.config.progress != NULL)
+            client->wire.config.progress(client->wire.config.progress_context);
+        if (some)
+            waiting_reset(&waiting);
+        else if (anyone_waiting(client))
+            waiting_pause(&waiting);
+    }
+}
+
+float *attention_client_reply(const struct attention_client *client, uint32_t holder)
+{
+    return client->channels[holder].data;
+}
+
+void attention_client_release(struct attention_client *client)
+{
+    for (uint32_t i = 0; i < client->n_channels; i++)
+        if (client->channels[i].data != NULL) {
+            frames_clear(client->channels[i].reply);
+            client->channels[i].data = NULL;
+        }
+}
+
+/* ---- steps ---- */
+
+void attention_client_listen(struct attention_client *client)
+{
+    for (uint32_t i = 0; i < client->n_channels; i++) {
+        struct attention_channel *channel = &client->channels[i];
+        if (channel->socket == NULL)
+            continue;
+        receive(client, channel);
+        const uint64_t retry_us = (uint64_t)client->wire.config.retry_ms * 1000;
+        if (channel->silent && clock_us() - channel->hello_us >= retry_us)
+            attention_channel_hello(channel, &client->wire);
+    }
+}
+
+/* A holder that was appended to and is asked nothing would never tell what it has. */
+static enum status confirm(struct attention_client *client, struct attention_channel *channel,
+                           struct attention_plan *plan, struct error *error)
+{
+    const uint64_t stamp = ++client->n_stamps;
+    const struct attention_plan_list *list = &plan->lists[channel->holder];
+    for (size_t i = list->first_entry; i != ATTENTION_NONE; i = plan->entries[i].next)
+        plan->entries[i].sequence->stamp = stamp;
+    for (uint32_t layer = 0; layer < channel->retention.n_layers; layer++) {
+        const struct attention_retained *retained = channel->retention.first[layer];
+        for (; retained != NULL; retained = retained->next)
+            for (size_t i = 0; i < retained->n_entries; i++) {
+                struct attention_sequence *sequence = retained->entries[i].sequence;
+                if (sequence == NULL || sequence->stamp == stamp ||
+                    sequence->error.status != STATUS_OK)
+                    continue;
+                sequence->stamp = stamp;
+                const enum status status =
+                    attention_plan_confirm(plan, channel->holder, sequence, error);
+                if (status != STATUS_OK)
+                    return status;
+            }
+    }
+    return STATUS_OK;
+}
+
+enum status attention_client_begin(struct attention_client *client, uint64_t step,
+                                   struct attention_plan *plan, struct attention_part *parts,
+                                   uint32_t n_parts, struct error *error)
+{
+    client->wire.step = step;
+    client->wire.plan = plan;
+    client->wire.parts = parts;
+    client->wire.n_parts = n_parts;
+    client->pieces = plan->pieces;
+    for (uint32_t i = 0; i < client->n_channels; i++) {
+        if (client->channels[i].socket == NULL)
+            continue;
+        const enum status status = confirm(client, &client->channels[i], plan, error);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+void attention_client_forget(struct attention_client *client,
+                             const struct attention_sequence *sequence)
+{
+    for (uint32_t i = 0; i < client->n_channels; i++)
+        if (client->channels[i].socket != NULL)
+            attention_retention_forget(&client->channels[i].retention, sequence);
+}
+
+void attention_client_traffic(const struct attention_client *client, uint32_t holder,
+                              struct attention_traffic *traffic)
+{
+    *traffic = client->channels[holder].traffic;
+}
+
+/* ---- opening ---- */
+
+static enum status greet(struct attention_client *client, struct error *error)
+{
+    const struct attention_config *config = &client->wire.config;
+    const uint64_t began = clock_us();
+    uint64_t again_us = 0, retry_us = (uint64_t)config->retry_ms * 1000;
+    struct waiting waiting;
+    waiting_begin(&waiting, began + (uint64_t)config->timeout_ms * 1000, client->wire.spin_us);
+    for (;;) {
+        const struct attention_channel *absent = NULL;
+        const bool again = clock_us() >= again_us;
+        bool some = false;
+        if (again) {
+            again_us = clock_us() + retry_us;
+            retry_us *= 2;
+        }
+        for (uint32_t i = 0; i < client->n_channels; i++) {
+            struct attention_channel *channel = &client->channels[i];
+            if (channel->socket == NULL || channel->greeted)
+                continue;
+            if (again)
+                attention_channel_hello(channel, &client->wire);
+            some = receive(client, channel) || some;
+            if (channel->lost.status != STATUS_OK)
+                return error_set(error, channel->lost.status, "%s", channel->lost.text);
+            if (!channel->greeted)
+                absent = channel;
+        }
+        if (absent == NULL)
+            return STATUS_OK;
+        if (config->progress != NULL)
+            config->progress(config->progress_context);
+        if (!some && waiting_pause(&waiting) != STATUS_OK)
+            return error_set(error, STATUS_UNREACHABLE,
+                             "%s: no answer at %s within %u ms; is the attention node running, and "
+                             "can this host reach that address?",
+                             absent->name, wire_socket_endpoint(absent->socket),
+                             config->timeout_ms);
+    }
+}
+
+enum status attention_client_open(struct attention_client **client, struct wire_context *context,
+                                  const struct attention_config *config, const char *kernels,
+                                  uint32_t n_lanes, struct error *error)
+{
+    struct attention_client *c = calloc(1, sizeof(*c));
+    if (c == NULL || (c->in = malloc(sizeof(*c->in))) == NULL ||
+        (c->channels = calloc(config->n_holders + 1, sizeof(*c->channels))) == NULL) {
+        if (c != NULL)
+            free(c->in);
+        free(c);
+        return error_set(error, STATUS_NO_MEMORY, "attention: no memory for %u holders",
+                         config->n_holders);
+    }
+    c->wire.config = *config;
+    c->wire.config.holders = NULL;
+    if (c->wire.config.retry_ms == 0)
+        c->wire.config.retry_ms = 1;
+    snprintf(c->wire.version, sizeof(c->wire.version), "%s",
+             config->constants_version != NULL ? config->constants_version : "");
+    snprintf(c->wire.kernels, sizeof(c->wire.kernels), "%s", kernels);
+    c->wire.kv_row_bytes =
+        (size_t)config->n_kv_heads * config->shape.head_dim * kv_type_bytes(config->shape.type);
+    c->wire.row_floats = (size_t)config->n_kv_heads * config->shape.group * config->shape.head_dim;
+    c->wire.spin_us = waiting_spin_us(n_lanes);
+    arena_init(&c->wire.arena, 0);
+    frames_init(&c->wire.out);
+    frames_init(c->in);
+
+    enum status status = STATUS_OK;
+    for (; status == STATUS_OK && c->n_channels < config->n_holders; c->n_channels++) {
+        c->channels[c->n_channels].holder = c->n_channels;
+        status = attention_channel_open(&c->channels[c->n_channels], &c->wire, context,
+                                        &config->holders[c->n_channels], error);
+    }
+    if (status == STATUS_OK)
+        status = greet(c, error);
+    if (status != STATUS_OK) {
+        attention_client_close(c);
+        return status;
+    }
+    *client = c;
+    return STATUS_OK;
+}
+
+void attention_client_close(struct attention_client *client)
+{
+    if (client == NULL)
+        return;
+    for (uint32_t i = 0; i < client->n_channels; i++)
+        attention_channel_close(&client->channels[i]);
+    frames_clear(client->in);
+    free(client->in);
+    frames_clear(&client->wire.out);
+    frame_buffer_give(client->rows);
+    frame_pool_destroy(&client->wire.pool);
+    arena_destroy(&client->wire.arena);
+    free(client->shared);
+    free(client->channels);
+    free(client);
+}

@@ -1,0 +1,311 @@
+/* attention_plan.c - cuts segments into runs, and the tiles before them into pieces by source. */
+#include "worker/attention_plan.h"
+
+#include "kernels/attention/partial.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum status attention_grow(void *items, size_t *capacity, size_t n, size_t bytes,
+                           struct error *error)
+{
+    if (n <= *capacity)
+        return STATUS_OK;
+    size_t wanted = *capacity < 16 ? 16 : *capacity, total;
+    while (wanted < n && wanted <= SIZE_MAX / 2)
+        wanted *= 2;
+    void *old, *grown = NULL;
+    memcpy(&old, items, sizeof(old)); /* `items` is the address of a pointer to any type */
+    if (wanted >= n && !__builtin_mul_overflow(wanted, bytes, &total))
+        grown = realloc(old, total);
+    if (grown == NULL)
+        return error_set(error, STATUS_NO_MEMORY,
+                         "attention: no memory for %zu entries of %zu bytes in the plan of a step; "
+                         "use smaller chunks, or fewer sequences at once",
+                         n, bytes);
+    memcpy(items, &grown, sizeof(grown));
+    *capacity = wanted;
+    return STATUS_OK;
+}
+
+enum status attention_plan_open(struct attention_plan *plan,
+                                const struct attention_plan_shape *shape, struct error *error)
+{
+    *plan = (struct attention_plan){.shape = *shape};
+    plan->lists = calloc(shape->n_holders + 1, sizeof(*plan->lists));
+    if (plan->lists == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "attention: no memory for %u holders",
+                         shape->n_holders);
+    attention_plan_reset(plan);
+    return STATUS_OK;
+}
+
+void attention_plan_close(struct attention_plan *plan)
+{
+    free(plan->runs);
+    free(plan->pieces);
+    free(plan->entries);
+    free(plan->appends);
+    free(plan->ranges);
+    free(plan->nodes);
+    free(plan->lists);
+    memset(plan, 0, sizeof(*plan));
+}
+
+void attention_plan_reset(struct attention_plan *plan)
+{
+    plan->n_runs = plan->n_pieces = plan->n_entries = plan->n_ranges = plan->n_nodes = 0;
+    plan->n_appends = 0;
+    plan->own_floats = plan->n_pages = plan->n_chunk_tiles = 0;
+    for (uint32_t i = 0; i < plan->shape.n_holders; i++)
+        plan->lists[i] = (struct attention_plan_list){.first_entry = ATTENTION_NONE,
+                                                      .last_entry = ATTENTION_NONE,
+                                                      .first_piece = ATTENTION_NONE,
+                                                      .last_piece = ATTENTION_NONE};
+}
+
+static enum status add_entry(struct attention_plan *plan, uint32_t holder,
+                             struct attention_entry entry, struct error *error)
+{
+    const enum status status = attention_grow(&plan->entries, &plan->entries_capacity,
+                                              plan->n_entries + 1, sizeof(*plan->entries), error);
+    if (status != STATUS_OK)
+        return status;
+    struct attention_plan_list *list = &plan->lists[holder];
+    const size_t index = plan->n_entries++;
+    entry.next = ATTENTION_NONE;
+    plan->entries[index] = entry;
+    if (list->last_entry == ATTENTION_NONE)
+        list->first_entry = index;
+    else
+        plan->entries[list->last_entry].next = index;
+    list->last_entry = index;
+    list->n_entries++;
+    return STATUS_OK;
+}
+
+/* The nodes of `run` over the given ranges; for the own tiles one partial more. */
+static enum status add_piece(struct attention_plan *plan, uint32_t run_index, uint32_t source,
+                             size_t first_range, size_t n_ranges, struct error *error)
+{
+    struct attention_run *run = &plan->runs[run_index];
+    const size_t most_nodes = n_ranges * TREE_NODES_PER_RANGE;
+    enum status status = attention_grow(&plan->pieces, &plan->pieces_capacity, plan->n_pieces + 1,
+                                        sizeof(*plan->pieces), error);
+    if (status == STATUS_OK)
+        status = attention_grow(&plan->nodes, &plan->nodes_capacity, plan->n_nodes + most_nodes,
+                                sizeof(*plan->nodes), error);
+    if (status != STATUS_OK)
+        return status;
+
+    struct attention_piece piece = {.source = source,
+                                    .run = run_index,
+                                    .first_range = first_range,
+                                    .n_ranges = n_ranges,
+                                    .first_node = plan->n_nodes,
+                                    .next = ATTENTION_NONE};
+    if (n_ranges > 0)
+        piece.n_nodes = tree_nodes(run->tile, plan->ranges + first_range, n_ranges,
+                                   plan->nodes + plan->n_nodes, most_nodes);
+    const size_t partials = piece.n_nodes + (source == ATTENTION_OWN);
+    piece.head_floats = partials * partial_floats(run->n_rows, plan->shape.head_dim);
+
+    const size_t index = plan->n_pieces++;
+    if (source < plan->shape.n_holders && plan->shape.remote[source]) {
+        struct attention_plan_list *list = &plan->lists[source];
+        if (list->last_piece == ATTENTION_NONE)
+            list->first_piece = index;
+        else
+            plan->pieces[list->last_piece].next = index;
+        list->last_piece = index;
+    } else {
+        piece.offset = plan->own_floats;
+        plan->own_floats += piece.head_floats * plan->shape.n_heads;
+    }
+    plan->n_nodes += piece.n_nodes;
+    plan->pieces[index] = piece;
+    run->n_pieces++;
+    return STATUS_OK;
+}
+
+static enum status add_range(struct attention_plan *plan, struct tile_range range,
+                             struct error *error)
+{
+    const enum status status = attention_grow(&plan->ranges, &plan->ranges_capacity,
+                                              plan->n_ranges + 1, sizeof(*plan->ranges), error);
+    if (status == STATUS_OK)
+        plan->ranges[plan->n_ranges++] = range;
+    return status;
+}
+
+/* The ranges of every holder are computed once for the part, and shared by its runs. */
+struct part_ranges {
+    size_t first_blank, n_blank; /* tiles no row of the part can see */
+    size_t first_holder;         /* ranges of holder 0; those of the next holders follow */
+};
+
+static enum status plan_run(struct attention_plan *plan, const struct attention_part *part,
+                            uint32_t run_index, const struct part_ranges *ranges,
+                            struct error *error)
+{
+    struct attention_run *run = &plan->runs[run_index];
+    enum status status = STATUS_OK;
+    run->first_piece = plan->n_pieces;
+    if (ranges->n_blank > 0)
+        status = add_piece(plan, run_index, ATTENTION_BLANK, ranges->first_blank, ranges->n_blank,
+                           error);
+    size_t range = ranges->first_holder;
+    for (uint32_t holder = 0; status == STATUS_OK && holder < plan->shape.n_holders; holder++) {
+        const struct tile_range count = plan->ranges[range++]; /* see plan_ranges */
+        if (count.end > 0)
+            status = add_piece(plan, run_index, holder, range, count.end, error);
+        range += count.end;
+    }
+    size_t n_own = 0;
+    const size_t first_own = plan->n_ranges;
+    if (status == STATUS_OK && run->tile > part->first_tile) {
+        status = add_range(plan, (struct tile_range){part->first_tile, run->tile}, error);
+        n_own = 1;
+    }
+    return status != STATUS_OK ? status
+                               : add_piece(plan, run_index, ATTENTION_OWN, first_own, n_own, error);
+}
+
+/* Writes the ranges of all holders: for each first its count (as the `end` of one range), then the
+ * ranges themselves; and an entry for each remote holder that has some. */
+static enum status plan_ranges(struct attention_plan *plan, const struct attention_part *part,
+                               uint32_t index, struct part_ranges *out, struct error *error)
+{
+    const uint32_t window = plan->shape.window;
+    uint32_t visible = 0; /* the first tile that the part's first row sees */
+    if (window > 0 && part->position + 1 > window)
+        visible = (part->position + 1 - window) / TILE_TOKENS;
+    if (visible > part->first_tile)
+        visible = part->first_tile;
+
+    out->first_blank = plan->n_ranges;
+    out->n_blank = visible > 0;
+    enum status status = STATUS_OK;
+    if (visible > 0)
+        status = add_range(plan, (struct tile_range){0, visible}, error);
+    const uint32_t hole = attention_sequence_uncovered(part->sequence, visible, part->first_tile);
+    if (status == STATUS_OK && hole < part->first_tile)
+        return error_set(error, STATUS_INVALID,
+                         "attention: sequence %" PRIu64 " is at token %u, but nobody was named to "
+                         "hold its tokens from %u on",
+                         part->id, part->position, hole * TILE_TOKENS);
+
+    out->first_holder = plan->n_ranges;
+    for (uint32_t holder = 0; status == STATUS_OK && holder < plan->shape.n_holders; holder++) {
+        const size_t count_at = plan->n_ranges;
+        status =
+            attention_grow(&plan->ranges, &plan->ranges_capacity,
+                           count_at + 1 + part->sequence->n_spans, sizeof(*plan->ranges), error);
+        if (status != STATUS_OK)
+            break;
+        const size_t n = attention_sequence_ranges(part->sequence, holder, visible,
+                                                   part->first_tile, plan->ranges + count_at + 1);
+        plan->ranges[count_at] = (struct tile_range){0, (uint32_t)n};
+        plan->n_ranges += 1 + n;
+        if (n > 0 && plan->shape.remote[holder])
+            status = add_entry(plan, holder,
+                               (struct attention_entry){.sequence = part->sequence,
+                                                        .part = index,
+                                                        .first_range = count_at + 1,
+                                                        .n_ranges = n},
+                               error);
+    }
+    return status;
+}
+
+enum status attention_plan_add(struct attention_plan *plan, struct attention_part *part,
+                               uint32_t index, struct error *error)
+{
+    const uint32_t last = part->position + part->n_tokens - 1;
+    part->first_tile = part->position / TILE_TOKENS;
+    part->n_tiles = last / TILE_TOKENS - part->first_tile + 1;
+    part->first_run = plan->n_runs;
+    part->n_runs = part->n_tiles;
+    part->first_page = plan->n_pages;
+    part->first_chunk = plan->n_chunk_tiles;
+    plan->n_pages += (size_t)part->n_tiles * plan->shape.n_heads;
+    plan->n_chunk_tiles += (size_t)(part->n_tiles - 1) * plan->shape.n_heads;
+
+    struct part_ranges ranges = {0};
+    enum status status = plan_ranges(plan, part, index, &ranges, error);
+    if (status == STATUS_OK)
+        status = attention_grow(&plan->runs, &plan->runs_capacity, plan->n_runs + part->n_runs,
+                                sizeof(*plan->runs), error);
+    if (status != STATUS_OK) {
+        part->n_runs = 0;
+        return status;
+    }
+    uint32_t position = part->position;
+    for (size_t i = 0; i < part->n_runs; i++) {
+        const uint32_t tile = position / TILE_TOKENS;
+        const uint32_t end = i + 1 < part->n_runs ? (tile + 1) * TILE_TOKENS : last + 1;
+        plan->runs[plan->n_runs++] =
+            (struct attention_run){.part = index,
+                                   .row = part->row + (position - part->position),
+                                   .n_tokens = end - position,
+                                   .position = position,
+                                   .tile = tile,
+                                   .n_rows = (size_t)(end - position) * plan->shape.group};
+        if (status == STATUS_OK)
+            status = plan_run(plan, part, (uint32_t)(plan->n_runs - 1), &ranges, error);
+        position = end;
+    }
+    return status;
+}
+
+static enum status plan_appends(struct attention_plan *plan, uint32_t holder,
+                                const struct attention_part *part, uint32_t index,
+                                struct error *error)
+{
+    const struct attention_sequence *sequence = part->sequence;
+    const uint32_t begin = part->position, end = part->position + part->n_tokens;
+    for (size_t i = 0; i < sequence->n_spans; i++) {
+        struct span tokens = sequence->spans[i].tokens;
+        if (tokens.begin >= end)
+            break;
+        tokens.begin = tokens.begin > begin ? tokens.begin : begin;
+        tokens.end = tokens.end < end ? tokens.end : end;
+        if (sequence->spans[i].holder != holder || tokens.begin >= tokens.end)
+            continue;
+        const enum status status =
+            attention_grow(&plan->appends, &plan->appends_capacity, plan->n_appends + 1,
+                           sizeof(*plan->appends), error);
+        if (status != STATUS_OK)
+            return status;
+        plan->appends[plan->n_appends++] = (struct attention_plan_append){index, tokens};
+        plan->lists[holder].n_appends++;
+    }
+    return STATUS_OK;
+}
+
+enum status attention_plan_appends(struct attention_plan *plan, const struct attention_part *parts,
+                                   uint32_t n_parts, struct error *error)
+{
+    plan->n_appends = 0;
+    for (uint32_t holder = 0; holder < plan->shape.n_holders; holder++) {
+        plan->lists[holder].first_append = plan->n_appends;
+        plan->lists[holder].n_appends = 0;
+        for (uint32_t i = 0; i < n_parts; i++) {
+            if (parts[i].error.status != STATUS_OK)
+                continue;
+            const enum status status = plan_appends(plan, holder, &parts[i], i, error);
+            if (status != STATUS_OK)
+                return status;
+        }
+    }
+    return STATUS_OK;
+}
+
+enum status attention_plan_confirm(struct attention_plan *plan, uint32_t holder,
+                                   struct attention_sequence *sequence, struct error *error)
+{
+    return add_entry(plan, holder,
+                     (struct attention_entry){.sequence = sequence, .part = ATTENTION_NO_PART},
+                     error);
+}

@@ -1,0 +1,117 @@
+/* worker/attention_plan.h - who evaluates what in a step: the same for every layer of the rank.
+ *
+ *     part    one segment of the step
+ *     run     tokens of a part that lie in one tile: rows that share their whole tiles [0, tile)
+ *     piece   what one source gives to a run: the nodes (tree.h) over the source's tiles, per head
+ *     entry   the rows of a part that one remote holder is asked about
+ *
+ * A source is a KV holder; or the rank's own tiles, from the tile of the part's first token to the
+ * row's own tile; or nothing: tiles that lie outside the sliding window of all rows, which still
+ * have to be named, because a fold accepts only what covers all tiles exactly once. The pieces of a
+ * run cover [0, tile). Pieces of a remote holder are linked in the order of its reply. All arrays
+ * are reused from step to step. */
+#ifndef LONGSPAN_WORKER_ATTENTION_PLAN_H
+#define LONGSPAN_WORKER_ATTENTION_PLAN_H
+
+#include "sys/status.h"
+#include "worker/attention_sequence.h"
+
+enum { ATTENTION_OWN = UINT32_MAX, ATTENTION_BLANK = UINT32_MAX - 1 };
+static const size_t ATTENTION_NONE = SIZE_MAX; /* the end of a list */
+
+struct attention_part {
+    struct attention_sequence *sequence; /* NULL: it failed before it began */
+    uint64_t id;
+    uint32_t incarnation;
+    uint32_t position, n_tokens, row; /* row: of its first token in the step */
+    uint32_t first_tile, n_tiles;     /* tiles that its tokens lie in */
+    size_t first_run, n_runs;
+    size_t first_page;  /* where its own tiles are: pages[first_page + head * n_tiles + tile] */
+    size_t first_chunk; /* its chunk tiles: all but the first, tile by tile within each head */
+    struct error error; /* not STATUS_OK: it failed, its rows become zeros */
+};
+
+struct attention_run {
+    uint32_t part, row, n_tokens, position, tile;
+    size_t n_rows; /* query rows: n_tokens * group */
+    size_t first_piece, n_pieces;
+};
+
+struct attention_piece {
+    uint32_t source; /* index of a holder, or ATTENTION_OWN, ATTENTION_BLANK */
+    uint32_t run;
+    size_t first_range, n_ranges;
+    size_t first_node, n_nodes;
+    size_t head_floats; /* of one head, the own tile included */
+    size_t offset;      /* of its first head: in the rank's memory, or in the holder's reply */
+    size_t next;        /* of this holder */
+};
+
+struct attention_entry {
+    struct attention_sequence *sequence;
+    uint32_t part;                /* ATTENTION_NO_PART: no rows, only to hear what the holder has */
+    size_t first_range, n_ranges; /* its tiles; none: likewise */
+    size_t next;
+};
+
+/* New tokens of a part that one holder will hold. */
+struct attention_plan_append {
+    uint32_t part;
+    struct span tokens;
+};
+
+/* Of one holder. */
+struct attention_plan_list {
+    size_t first_entry, last_entry, n_entries;
+    size_t first_piece, last_piece;
+    size_t first_append, n_appends; /* one after the other */
+};
+
+struct attention_plan_shape {
+    uint32_t head_dim, group, n_heads, window, n_holders;
+    const bool *remote; /* [n_holders] */
+};
+
+struct attention_plan {
+    struct attention_plan_shape shape;
+    struct attention_run *runs;
+    struct attention_piece *pieces;
+    struct attention_entry *entries;
+    struct attention_plan_append *appends;
+    struct tile_range *ranges, *nodes;
+    struct attention_plan_list *lists; /* [n_holders] */
+    size_t n_runs, n_pieces, n_entries, n_appends, n_ranges, n_nodes;
+    size_t runs_capacity, pieces_capacity, entries_capacity, appends_capacity;
+    size_t ranges_capacity, nodes_capacity;
+    size_t own_floats; /* memory for the pieces that are evaluated here */
+    size_t n_pages, n_chunk_tiles;
+};
+
+/* STATUS_NO_MEMORY. `shape.remote` stays the caller's. */
+enum status attention_plan_open(struct attention_plan *plan,
+                                const struct attention_plan_shape *shape, struct error *error);
+/* Zeroed memory is fine. */
+void attention_plan_close(struct attention_plan *plan);
+
+void attention_plan_reset(struct attention_plan *plan);
+
+/* Plans part number `index`: position, n_tokens and row are set, the rest is set here.
+ * STATUS_INVALID: some tile before it has no holder. STATUS_NO_MEMORY. The caller marks the part as
+ * failed then; what was planned for it is left out later like that of any failed part. */
+enum status attention_plan_add(struct attention_plan *plan, struct attention_part *part,
+                               uint32_t index, struct error *error);
+
+/* Plans which holder gets which new tokens, after all parts. STATUS_NO_MEMORY. */
+enum status attention_plan_appends(struct attention_plan *plan, const struct attention_part *parts,
+                                   uint32_t n_parts, struct error *error);
+
+/* Asks `holder` what it has of the sequence, without rows: for those it is asked nothing else
+ * about. STATUS_NO_MEMORY. */
+enum status attention_plan_confirm(struct attention_plan *plan, uint32_t holder,
+                                   struct attention_sequence *sequence, struct error *error);
+
+/* Makes *items, of `bytes` each, hold at least n; content stays. STATUS_NO_MEMORY. */
+enum status attention_grow(void *items, size_t *capacity, size_t n, size_t bytes,
+                           struct error *error);
+
+#endif
