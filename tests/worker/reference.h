@@ -1,0 +1,40 @@
+/* tests/worker/reference.h - a tiny random llama model, as a file and in plain double precision.
+ *
+ * Test programs link one source file: include reference.c once in each. */
+#ifndef LONGSPAN_TESTS_WORKER_REFERENCE_H
+#define LONGSPAN_TESTS_WORKER_REFERENCE_H
+
+#include "kernels/quant/types.h"
+#include "model/hparams.h"
+#include "model/weights.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct reference_shape {
+    uint32_t n_layers, hidden, n_heads, n_kv_heads, head_dim, ffn, vocab;
+    bool tied, rope_factors;
+    enum weight_type type; /* of the matrices */
+    uint64_t seed;
+};
+
+struct reference; /* opaque */
+
+/* Writes the model to `path`. The same shape and seed give the same bytes. Failures fail the test.
+ */
+struct reference *reference_create(const struct reference_shape *shape, const char *path);
+void reference_destroy(struct reference *reference);
+
+/* Rows of floats as the file's values are, dims as in the file; NULL: not in the model. */
+const float *reference_tensor(const struct reference *reference, uint32_t layer,
+                              enum weights_id id);
+
+/* logits[i][vocab] after tokens[0..i], for i < n. Straight from the formulas; k and v are rounded
+ * to `kv_type`, nothing else is rounded to less than double. */
+void reference_logits(const struct reference *reference, const int32_t *tokens, uint32_t n,
+                      enum kv_type kv_type, double *logits);
+
+/* Largest |a - b| of n, over the root mean square of b. */
+double reference_distance(const float *a, const double *b, size_t n);
+
+#endif

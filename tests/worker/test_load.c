@@ -1,0 +1,225 @@
+/* test_load.c - shards of every split, put together, are the model; a wrong file is refused. */
+#include "tests/worker/fixture.h"
+
+#include "tests/worker/reference.c"
+
+static char directory[FILE_PATH_BYTES];
+
+static struct reference *make_model(const struct reference_shape *shape, char path[])
+{
+    snprintf(path, FILE_PATH_BYTES + 32, "%s/model.gguf", directory);
+    return reference_create(shape, path);
+}
+
+/* The rows of a loaded matrix as floats, by the device's own way of reading a row. */
+static float *read_matrix(const struct fixture *f, const struct matrix *matrix)
+{
+    float *rows = calloc((size_t)matrix->n_rows * matrix->n_columns, sizeof(*rows));
+    int32_t *ids = calloc(matrix->n_rows, sizeof(*ids));
+    assert_non_null(rows);
+    for (uint32_t i = 0; i < matrix->n_rows; i++)
+        ids[i] = (int32_t)i;
+    f->kernels->embed(f->device, rows, matrix, ids, matrix->n_rows, 0);
+    free(ids);
+    return rows;
+}
+
+/* `matrix` holds rows from row_begin and columns from column_begin on of the whole tensor. */
+static void check_matrix(const struct fixture *f, const struct reference *reference,
+                         const struct matrix *matrix, uint32_t layer, enum weights_id id,
+                         uint32_t row_begin, uint32_t column_begin, uint32_t whole_columns)
+{
+    const float *whole = reference_tensor(reference, layer, id);
+    float *rows = read_matrix(f, matrix);
+    for (uint32_t row = 0; row < matrix->n_rows; row++)
+        assert_memory_equal(rows + (size_t)row * matrix->n_columns,
+                            whole + (size_t)(row_begin + row) * whole_columns + column_begin,
+                            matrix->n_columns * sizeof(float));
+    free(rows);
+}
+
+static void check_layer(const struct fixture *f, const struct reference *reference, uint32_t layer)
+{
+    const struct reference_shape *s = &f->shape;
+    const struct setup_shard *part = &f->shard->part;
+    const struct shard_layer *l = &f->shard->layers[layer - f->shard->first_layer];
+    const uint32_t kv = part->kv_head_begin * s->head_dim, q = kv * (s->n_heads / s->n_kv_heads);
+    const uint32_t kv_rows = (part->kv_head_end - part->kv_head_begin) * s->head_dim;
+    const uint32_t q_rows = kv_rows * (s->n_heads / s->n_kv_heads);
+    const uint32_t ffn_rows = part->ffn_end - part->ffn_begin;
+
+    assert_int_equal(l->q.n_rows, q_rows);
+    assert_int_equal(l->k.n_rows, kv_rows);
+    assert_int_equal(l->v.n_rows, kv_rows);
+    assert_int_equal(l->attn_output.n_columns, q_rows);
+    assert_int_equal(l->attn_output.n_rows, s->hidden);
+    assert_int_equal(l->gate.n_rows, ffn_rows);
+    assert_int_equal(l->up.n_rows, ffn_rows);
+    assert_int_equal(l->down.n_columns, ffn_rows);
+    check_matrix(f, reference, &l->q, layer, WEIGHTS_ATTN_Q, q, 0, s->hidden);
+    check_matrix(f, reference, &l->k, layer, WEIGHTS_ATTN_K, kv, 0, s->hidden);
+    check_matrix(f, reference, &l->v, layer, WEIGHTS_ATTN_V, kv, 0, s->hidden);
+    check_matrix(f, reference, &l->attn_output, layer, WEIGHTS_ATTN_OUTPUT, 0, q,
+                 s->n_heads * s->head_dim);
+    check_matrix(f, reference, &l->gate, layer, WEIGHTS_FFN_GATE, part->ffn_begin, 0, s->hidden);
+    check_matrix(f, reference, &l->up, layer, WEIGHTS_FFN_UP, part->ffn_begin, 0, s->hidden);
+    check_matrix(f, reference, &l->down, layer, WEIGHTS_FFN_DOWN, 0, part->ffn_begin, s->ffn);
+    check_matrix(f, reference, &l->attn_norm, layer, WEIGHTS_ATTN_NORM, 0, 0, s->hidden);
+    check_matrix(f, reference, &l->ffn_norm, layer, WEIGHTS_FFN_NORM, 0, 0, s->hidden);
+}
+
+/* A rank of a larger job, without MPI: loading needs only its number. */
+static void load_rank(struct fixture *f, const struct reference_shape *shape, const char *path,
+                      const struct fixture_layout *layout, uint32_t rank)
+{
+    struct fixture_message message;
+    struct error error;
+    *f = (struct fixture){.shape = *shape};
+    fixture_fill_setup(&message, shape, path, layout);
+    fixture_ok(setup_create(&f->setup, &message.setup, layout->n_stages * layout->tensor, &error),
+               &error);
+    fixture_ok(kernels_choose(&f->kernels, NULL, &error), &error);
+    fixture_ok(thread_pool_create(&f->pool, 1, &error), &error);
+    fixture_ok(f->kernels->open(&f->device, f->pool, &error), &error);
+    fixture_ok(shard_load(&f->shard, path, f->setup, rank, f->kernels, f->device, NULL, NULL, NULL,
+                          &error),
+               &error);
+}
+
+static void check_layout(const struct reference_shape *shape, uint32_t n_stages, uint32_t tensor)
+{
+    char path[FILE_PATH_BYTES + 32];
+    struct reference *reference = make_model(shape, path);
+    const struct fixture_layout layout = {n_stages, tensor, 1, KV_F16, NULL};
+    uint32_t layers = 0, heads = 0, ffn = 0, embedded = 0, output = 0;
+    for (uint32_t rank = 0; rank < n_stages * tensor; rank++) {
+        struct fixture f;
+        load_rank(&f, shape, path, &layout, rank);
+        const struct shard *shard = f.shard;
+        for (uint32_t i = 0; i < shard->n_layers; i++)
+            check_layer(&f, reference, shard->first_layer + i);
+        assert_true(shard->first == (rank < tensor));
+        assert_true(shard->last == (rank + tensor >= n_stages * tensor));
+        if (shard->first) {
+            check_matrix(&f, reference, &shard->token_embd, 0, WEIGHTS_TOKEN_EMBD,
+                         shard->part.vocab_begin, 0, shape->hidden);
+            embedded += shard->token_embd.n_rows;
+            heads += shard->part.kv_head_end - shard->part.kv_head_begin;
+            ffn += shard->part.ffn_end - shard->part.ffn_begin;
+        } else {
+            assert_null(shard->token_embd.data);
+        }
+        if (shard->last) {
+            check_matrix(&f, reference, shard_output(shard), 0,
+                         shape->tied ? WEIGHTS_TOKEN_EMBD : WEIGHTS_OUTPUT, shard->part.vocab_begin,
+                         0, shape->hidden);
+            check_matrix(&f, reference, &shard->output_norm, 0, WEIGHTS_OUTPUT_NORM, 0, 0,
+                         shape->hidden);
+            output += shard_output(shard)->n_rows;
+            assert_true(shard->output_is_token_embd == (shape->tied && n_stages == 1));
+        } else {
+            assert_null(shard->output.data);
+        }
+        if (rank % tensor == 0)
+            layers += shard->n_layers;
+        fixture_close(&f);
+    }
+    assert_int_equal(layers, shape->n_layers);
+    assert_int_equal(heads, shape->n_kv_heads);
+    assert_int_equal(ffn, shape->ffn);
+    assert_int_equal(embedded, shape->vocab);
+    assert_int_equal(output, shape->vocab);
+    reference_destroy(reference);
+}
+
+static void test_shards_put_together_are_the_model(void **state)
+{
+    (void)state;
+    const struct reference_shape shape = {3, 64, 8, 4, 32, 160, 97, false, true, WEIGHT_F32, 7};
+    for (uint32_t n_stages = 1; n_stages <= 3; n_stages++)
+        for (uint32_t tensor = 1; tensor <= 4; tensor++)
+            check_layout(&shape, n_stages, tensor);
+}
+
+static void test_quantized_and_tied_shards_too(void **state)
+{
+    (void)state;
+    struct reference_shape shape = {2, 64, 4, 2, 32, 96, 70, true, false, WEIGHT_Q8_0, 8};
+    check_layout(&shape, 1, 1);
+    check_layout(&shape, 1, 2);
+    check_layout(&shape, 2, 2);
+    shape.type = WEIGHT_F16;
+    check_layout(&shape, 2, 2);
+}
+
+/* Loads with something wrong; the error names the path. */
+static void check_refused(const struct fixture_message *message, uint32_t n_ranks, const char *path,
+                          enum status expected)
+{
+    struct error error = {.status = STATUS_OK};
+    struct setup *setup;
+    const struct kernels *kernels;
+    struct thread_pool *pool;
+    struct device *device;
+    struct shard *shard = NULL;
+    fixture_ok(setup_create(&setup, &message->setup, n_ranks, &error), &error);
+    fixture_ok(kernels_choose(&kernels, NULL, &error), &error);
+    fixture_ok(thread_pool_create(&pool, 1, &error), &error);
+    fixture_ok(kernels->open(&device, pool, &error), &error);
+    assert_int_equal(
+        shard_load(&shard, path, setup, n_ranks - 1, kernels, device, NULL, NULL, NULL, &error),
+        expected);
+    assert_null(shard);
+    assert_non_null(strstr(error.text, path));
+    kernels->close(device);
+    thread_pool_destroy(pool);
+    setup_destroy(setup);
+}
+
+static void test_a_wrong_file_or_split_is_refused_by_name(void **state)
+{
+    (void)state;
+    const struct reference_shape shape = {2, 64, 4, 2, 32, 96, 70, false, false, WEIGHT_Q8_0, 9};
+    struct reference_shape other = shape;
+    other.seed = 10;
+    char path[FILE_PATH_BYTES + 32], other_path[FILE_PATH_BYTES + 32];
+    reference_destroy(make_model(&shape, path));
+    snprintf(other_path, sizeof(other_path), "%s/other.gguf", directory);
+    reference_destroy(reference_create(&other, other_path));
+    const struct fixture_layout one = {1, 1, 1, KV_F16, NULL}, two = {1, 2, 1, KV_F16, NULL};
+    struct fixture_message message;
+
+    fixture_fill_setup(&message, &shape, path, &one);
+    check_refused(&message, 1, other_path, STATUS_INVALID);
+    check_refused(&message, 1, "/nonexistent/model.gguf", STATUS_NOT_FOUND);
+    message.stages[0].n_layers = 3;
+    check_refused(&message, 1, path, STATUS_INVALID);
+    fixture_fill_setup(&message, &shape, path, &one);
+    message.shards[0].kv_head_end = 3;
+    check_refused(&message, 1, path, STATUS_INVALID);
+    fixture_fill_setup(&message, &shape, path, &two); /* a cut inside a block of 32 */
+    message.shards[0].ffn_end = message.shards[1].ffn_begin = 33;
+    check_refused(&message, 2, path, STATUS_INVALID);
+}
+
+static int make_directory(void **state)
+{
+    (void)state;
+    return file_make_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
+}
+
+static int remove_directory(void **state)
+{
+    (void)state;
+    return file_remove_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_shards_put_together_are_the_model),
+        cmocka_unit_test(test_quantized_and_tied_shards_too),
+        cmocka_unit_test(test_a_wrong_file_or_split_is_refused_by_name),
+    };
+    return cmocka_run_group_tests_name("worker/load", tests, make_directory, remove_directory);
+}

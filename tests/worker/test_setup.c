@@ -1,0 +1,140 @@
+/* test_setup.c - a WorkerSetup is taken whole or refused, saying what is wrong. */
+#include "tests/worker/fixture.h"
+
+#include "tests/worker/reference.c"
+
+static char directory[FILE_PATH_BYTES], path[FILE_PATH_BYTES + 32];
+static const struct reference_shape SHAPE = {4, 64, 4, 2, 32, 96, 70, false, false, WEIGHT_F32, 5};
+
+static void test_a_good_setup_is_taken(void **state)
+{
+    (void)state;
+    struct fixture_message message;
+    const struct fixture_layout layout = {2, 2, 1, KV_F16, NULL};
+    fixture_fill_setup(&message, &SHAPE, path, &layout);
+    struct setup *setup = NULL;
+    struct error error;
+    fixture_ok(setup_create(&setup, &message.setup, 4, &error), &error);
+    assert_int_equal(setup->job, FIXTURE_JOB);
+    assert_int_equal(setup->n_stages, 2);
+    assert_int_equal(setup->tensor, 2);
+    assert_int_equal(setup->stages[1].end, 4);
+    assert_int_equal(setup->shards[1].kv_head_begin, 1);
+    assert_int_equal(setup->shards[1].kv_head_end, 2);
+    assert_int_equal(setup->shards[1].vocab_end, 70);
+    assert_string_equal(setup->model_path, path);
+    assert_string_equal(setup->holders[0].name, "local");
+    assert_string_equal(setup->holders[0].endpoint, "");
+    assert_int_equal(setup->max_rows, FIXTURE_ROWS);
+    setup_destroy(setup);
+}
+
+static void test_a_bad_setup_is_refused(void **state)
+{
+    (void)state;
+    enum { CASES = 21 };
+    for (int c = 0; c < CASES; c++) {
+        struct fixture_message m;
+        const struct fixture_layout layout = {2, 2, 1, KV_F16, NULL};
+        fixture_fill_setup(&m, &SHAPE, path, &layout);
+        uint32_t n_ranks = 4;
+        switch (c) {
+        case 0:
+            m.setup.constants = NULL;
+            break;
+        case 1:
+            m.constants.protocol++;
+            break;
+        case 2:
+            m.constants.tile_tokens = 64;
+            break;
+        case 3:
+            m.constants.page_tokens = 512;
+            break;
+        case 4:
+            n_ranks = 3;
+            break;
+        case 5:
+            m.setup.n_stages = 0;
+            break;
+        case 6:
+            m.setup.n_shards = 0;
+            break;
+        case 7:
+            m.stages[1].first_layer++;
+            break;
+        case 8:
+            m.stages[1].n_layers = 0;
+            break;
+        case 9:
+            m.stages[1].n_layers = UINT32_MAX;
+            break;
+        case 10:
+            m.shards[1].kv_head_begin = 0;
+            break;
+        case 11:
+            m.shards[1].kv_head_end = 1;
+            break;
+        case 12:
+            m.shards[1].ffn_end = 1;
+            break;
+        case 13:
+            m.shards[0].vocab_end = 0;
+            break;
+        case 14:
+            m.setup.max_rows = 0;
+            break;
+        case 15:
+            m.setup.max_rows = UINT32_MAX;
+            break;
+        case 16:
+            m.setup.max_sequences = UINT32_MAX;
+            break;
+        case 17:
+            m.setup.max_tokens = 0;
+            break;
+        case 18:
+            m.setup.kv_type = 77;
+            break;
+        case 19:
+            m.setup.fingerprint.len = 31;
+            break;
+        case 20:
+            m.setup.n_holders = 0;
+            break;
+        default:
+            break;
+        }
+        struct setup *setup = NULL;
+        struct error error = {.status = STATUS_OK};
+        assert_int_not_equal(setup_create(&setup, &m.setup, n_ranks, &error), STATUS_OK);
+        assert_null(setup);
+        assert_true(error.text[0] != '\0');
+    }
+    setup_destroy(NULL);
+}
+
+static int make_model(void **state)
+{
+    (void)state;
+    if (file_make_temporary(directory, NULL) != STATUS_OK)
+        return -1;
+    snprintf(path, sizeof(path), "%s/model.gguf", directory);
+    reference_destroy(reference_create(&SHAPE, path));
+    return 0;
+}
+
+static int remove_directory(void **state)
+{
+    (void)state;
+    return file_remove_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_good_setup_is_taken),
+        cmocka_unit_test(test_a_bad_setup_is_refused),
+    };
+    return cmocka_run_group_tests_name("worker/setup", tests, make_model, remove_directory);
+}
