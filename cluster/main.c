@@ -1,6 +1,7 @@
 /* main.c - `longspan`, the front door: finds the command and hands the words over. */
 #include "cluster/keygen.h"
 #include "cluster/model_command.h"
+#include "cluster/run.h"
 #include "proto/protocol.h"
 #include "sys/log.h"
 #include "sys/options.h"
@@ -14,6 +15,7 @@ static const struct {
     const char *name, *about;
     int (*main)(int argc, char **argv);
 } commands[] = {
+    {"run", "continue texts with a model, on this machine or on a cluster", run_main},
     {"model", "inspect, tokenize, make-retrieval, make-random, make-haystack", model_command_main},
     {"keygen", "make a cluster key", keygen_main},
 };
@@ -29,7 +31,9 @@ static void print_help(FILE *out)
     for (uint32_t i = 0; i < N_COMMANDS; i++)
         fprintf(out, "  %-10s%s\n", commands[i].name, commands[i].about);
     fputs("  help      this text\n\n"
-          "longspan COMMAND --help says more.\n",
+          "Begin with:\n"
+          "  longspan run -m model.gguf -p \"Once upon a time\" -n 64\n"
+          "  longspan run --help\n",
           out);
 }
 

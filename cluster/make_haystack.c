@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum {
-    LEAST_TOKENS = 500,     /* for the first needle */
+    LEAST_TOKENS = 500,      /* for the first needle */
     TOKENS_PER_NEEDLE = 100, /* for each */
     MOST_TOKENS = 1 << 30,
     SENTENCE_BYTES = 512,

@@ -1,0 +1,263 @@
+/* client.c - one DEALER socket: a request out, pings out, events in. */
+#include "cluster/client.h"
+
+#include "proto/arena.h"
+#include "proto/frames.h"
+#include "sys/clock.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    REQUEST = 1,           /* our number of the one request of this connection */
+    PING_US = 1000000,     /* the coordinator drops clients after 10 s of silence */
+    GOODBYE_MS = 300,      /* for the cancel to reach the kernel */
+    MOST_EVENT_MIB = 1024, /* a plan repeats the prompt's ids */
+    NAME_BYTES = 320,
+};
+
+struct client {
+    struct wire_context *context;
+    struct wire_socket *socket;
+    char name[NAME_BYTES];
+    uint64_t reach_deadline_us, reach_us, last_heard_us, next_ping_us;
+    bool connected, heard, finished;
+    char trouble[512]; /* the last reason why it could not be reached */
+    struct frames frames;
+    struct arena arena;
+};
+
+static enum status send_control(struct client *client, Longspan__Control *control,
+                                struct error *error)
+{
+    struct frames frames;
+    void *data = NULL;
+    frames_init(&frames);
+    const size_t size = longspan__control__get_packed_size(control);
+    enum status status = frames_add(&frames, size, &data, error);
+    if (status == STATUS_OK) {
+        longspan__control__pack(control, data);
+        status = frames_send(client->socket, &frames, clock_us() + PING_US, error);
+    }
+    frames_clear(&frames);
+    return status;
+}
+
+static enum status send_request(struct client *client, const struct run_options *options,
+                                const struct prompts *prompts, struct error *error)
+{
+    Longspan__Prompt *items = calloc(prompts->n, sizeof(*items));
+    Longspan__Prompt **list = calloc(prompts->n, sizeof(*list));
+    Longspan__Sampling sampling = LONGSPAN__SAMPLING__INIT;
+    Longspan__RunRequest request = LONGSPAN__RUN_REQUEST__INIT;
+    Longspan__Control control = LONGSPAN__CONTROL__INIT;
+    enum status status = STATUS_OK;
+    if (items == NULL || list == NULL)
+        status = error_set(error, STATUS_NO_MEMORY, "no memory for the request");
+    for (uint32_t i = 0; status == STATUS_OK && i < prompts->n; i++) {
+        longspan__prompt__init(&items[i]);
+        items[i].text.data = (uint8_t *)prompts->items[i].text;
+        items[i].text.len = prompts->items[i].n_bytes;
+        list[i] = &items[i];
+    }
+    sampling.temperature = options->temperature;
+    sampling.top_k = options->top_k;
+    sampling.top_p = options->top_p;
+    sampling.min_p = options->min_p;
+    sampling.seed = options->seed;
+    request.request = REQUEST;
+    request.n_prompts = prompts->n;
+    request.prompts = list;
+    request.n_predict = options->n_predict;
+    request.sampling = &sampling;
+    request.ignore_eos = options->ignore_eos;
+    request.want_logprobs = options->logprobs_given;
+    request.n_logprobs = options->n_logprobs;
+    request.want_logits = options->dump_logits != NULL;
+    request.no_prefix_sharing = options->no_prefix_sharing;
+    control.body_case = LONGSPAN__CONTROL__BODY_RUN_REQUEST;
+    control.run_request = &request;
+    if (status == STATUS_OK)
+        status = send_control(client, &control, error);
+    free(items);
+    free(list);
+    return status;
+}
+
+enum status client_open(struct client **client, const char *address, const struct cluster_key *key,
+                        const struct run_options *options, const struct prompts *prompts,
+                        uint64_t reach_us, struct error *error)
+{
+    struct client *made = calloc(1, sizeof(*made));
+    if (made == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for a connection");
+    frames_init(&made->frames);
+    arena_init(&made->arena, (size_t)MOST_EVENT_MIB << 20);
+    snprintf(made->name, sizeof(made->name), "the coordinator at %s", address);
+    const uint64_t now = clock_us();
+    made->reach_us = reach_us;
+    made->reach_deadline_us = now + reach_us;
+    made->last_heard_us = now;
+    const struct wire_context_options context_options = {
+        .key = key, .insecure_network = options->insecure_network};
+    const struct wire_socket_options socket_options = {
+        .kind = WIRE_DEALER,
+        .endpoint = address,
+        .name = made->name,
+        .linger_ms = GOODBYE_MS,
+        .max_message_bytes = (uint64_t)MOST_EVENT_MIB << 20,
+    };
+    enum status status = wire_context_create(&made->context, &context_options, error);
+    if (status == STATUS_OK)
+        status = wire_socket_open(&made->socket, made->context, &socket_options, error);
+    if (status == STATUS_OK)
+        status = send_request(made, options, prompts, error);
+    if (status == STATUS_OK)
+        *client = made;
+    else
+        client_close(made);
+    return status;
+}
+
+void client_close(struct client *client)
+{
+    if (client == NULL)
+        return;
+    if (client->socket != NULL && client->connected) {
+        Longspan__RunCancel cancel = LONGSPAN__RUN_CANCEL__INIT;
+        Longspan__Leave leave = LONGSPAN__LEAVE__INIT;
+        Longspan__Control control = LONGSPAN__CONTROL__INIT;
+        cancel.request = REQUEST;
+        control.body_case = LONGSPAN__CONTROL__BODY_RUN_CANCEL;
+        control.run_cancel = &cancel;
+        if (!client->finished)
+            send_control(client, &control, NULL);
+        control.body_case = LONGSPAN__CONTROL__BODY_LEAVE;
+        control.leave = &leave;
+        send_control(client, &control, NULL);
+    }
+    frames_clear(&client->frames);
+    arena_destroy(&client->arena);
+    wire_socket_close(client->socket);
+    wire_context_destroy(client->context);
+    free(client);
+}
+
+struct wire_socket *client_socket(struct client *client)
+{
+    return client->socket;
+}
+
+bool client_is_connected(const struct client *client)
+{
+    return client->heard;
+}
+
+void client_finished(struct client *client)
+{
+    client->finished = true;
+}
+
+/* Connections as they come and go. */
+static enum status take_events(struct client *client, struct error *error)
+{
+    struct wire_event event;
+    char text[512];
+    while (wire_socket_event(client->socket, &event))
+        switch (event.kind) {
+        case WIRE_READY:
+            client->connected = true;
+            client->last_heard_us = clock_us();
+            break;
+        case WIRE_LOST:
+            if (client->connected && !client->finished)
+                return error_set(error, STATUS_FAILED, "the connection to %s ended", client->name);
+            break;
+        case WIRE_RETRY:
+            snprintf(client->trouble, sizeof(client->trouble), "nobody listens there");
+            break;
+        case WIRE_HANDSHAKE_FAILED: /* time does not mend a key */
+            return error_set(error, STATUS_UNREACHABLE, "%s", wire_event_text(&event, text));
+        }
+    return STATUS_OK;
+}
+
+static enum status check_deadlines(struct client *client, struct error *error)
+{
+    const uint64_t now = clock_us();
+    if (!client->heard && now >= client->reach_deadline_us)
+        return error_set(error, STATUS_UNREACHABLE,
+                         "%s did not answer within %" PRIu64 " s (%s): is it running, and is the "
+                         "address right?",
+                         client->name, client->reach_us / 1000000,
+                         client->connected            ? "something else listens there"
+                         : client->trouble[0] != '\0' ? client->trouble
+                                                      : "no connection");
+    if (client->heard && now - client->last_heard_us >= (uint64_t)CLIENT_SILENCE_S * 1000000)
+        return error_set(error, STATUS_TIMEOUT, "%s has been silent for %d s", client->name,
+                         CLIENT_SILENCE_S);
+    if (now < client->next_ping_us)
+        return STATUS_OK;
+    Longspan__Ping ping = LONGSPAN__PING__INIT;
+    Longspan__Control control = LONGSPAN__CONTROL__INIT;
+    char name[] = "longspan run";
+    ping.name = name;
+    control.body_case = LONGSPAN__CONTROL__BODY_PING;
+    control.ping = &ping;
+    client->next_ping_us = now + PING_US;
+    struct error ignored; /* a full queue shows in the silence */
+    send_control(client, &control, &ignored);
+    return STATUS_OK;
+}
+
+static enum status take_message(struct client *client, const Longspan__RunEvent **event,
+                                const void **row, size_t *row_bytes, struct error *error)
+{
+    arena_reset(&client->arena);
+    const Longspan__Control *control =
+        client->frames.n == 0
+            ? NULL
+            : longspan__control__unpack(&client->arena.allocator, frames_size(&client->frames, 0),
+                                        frames_data(&client->frames, 0));
+    if (control == NULL)
+        return error_set(error, STATUS_PROTOCOL, "%s sent a message that cannot be read",
+                         client->name);
+    client->heard = true;
+    client->last_heard_us = clock_us();
+    switch (control->body_case) {
+    case LONGSPAN__CONTROL__BODY_RUN_EVENT:
+        if (control->run_event->request != REQUEST)
+            return STATUS_OK;
+        *event = control->run_event;
+        if (client->frames.n > 1) {
+            *row = frames_data(&client->frames, 1);
+            *row_bytes = frames_size(&client->frames, 1);
+        }
+        return STATUS_OK;
+    case LONGSPAN__CONTROL__BODY_REFUSAL:
+        return error_set(error, STATUS_UNREACHABLE, "%s refuses: %s", client->name,
+                         control->refusal->text);
+    case LONGSPAN__CONTROL__BODY_LEAVE:
+        return error_set(error, STATUS_FAILED, "%s ended: %s", client->name,
+                         control->leave->reason);
+    default:
+        return STATUS_OK; /* a pong */
+    }
+}
+
+enum status client_progress(struct client *client, const Longspan__RunEvent **event,
+                            const void **row, size_t *row_bytes, struct error *error)
+{
+    *event = NULL;
+    *row = NULL;
+    *row_bytes = 0;
+    enum status status = frames_receive(client->socket, &client->frames, 0, error);
+    if (status == STATUS_OK) /* first: what came before the connection ended counts */
+        return take_message(client, event, row, row_bytes, error);
+    if (status != STATUS_TIMEOUT)
+        return status;
+    status = take_events(client, error);
+    return status == STATUS_OK ? check_deadlines(client, error) : status;
+}

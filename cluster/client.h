@@ -1,0 +1,54 @@
+/* cluster/client.h - the conversation of `longspan run` with a coordinator.
+ *
+ * One request, then its events. The caller owns the loop: it polls the socket beside other
+ * things, and calls client_progress when something may have come, at least five times a second.
+ *
+ * Deadlines: the coordinator must be there within `reach_us`; then it answers pings, and one that
+ * has been silent for CLIENT_SILENCE_S is given up. A connection that ends, ends the request: the
+ * coordinator names clients by their connection. How long the work itself takes is bounded by
+ * the coordinator's deadlines for its workers and nodes. */
+#ifndef LONGSPAN_CLUSTER_CLIENT_H
+#define LONGSPAN_CLUSTER_CLIENT_H
+
+#include "cluster/prompts.h"
+#include "cluster/run_options.h"
+#include "proto/longspan.pb-c.h"
+#include "proto/wire_socket.h"
+#include "sys/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CLIENT_SILENCE_S = 30 };
+
+struct client; /* opaque */
+
+/* Connects to `address` and queues the request. The prompts are copied. `key` NULL: none. The
+ * caller ends *client with client_close. STATUS_INVALID: an address that is not trusted without a
+ * key. STATUS_UNREACHABLE, STATUS_NO_MEMORY. */
+enum status client_open(struct client **client, const char *address, const struct cluster_key *key,
+                        const struct run_options *options, const struct prompts *prompts,
+                        uint64_t reach_us, struct error *error);
+
+/* Cancels what still runs, and says goodbye. NULL is fine. */
+void client_close(struct client *client);
+
+/* For wire_poll. */
+struct wire_socket *client_socket(struct client *client);
+
+/* Whether the coordinator has been heard. */
+bool client_is_connected(const struct client *client);
+
+/* Sends what is due, and reads one message: *event is set to NULL when none is there that is an
+ * event of our request. It, and *row (a row of logits, NULL: none), live until the next call.
+ * STATUS_UNREACHABLE: nobody there in time, another key, or a refusal. STATUS_FAILED: the
+ * connection was lost or the coordinator left. STATUS_TIMEOUT: it is silent. STATUS_PROTOCOL.
+ * STATUS_NO_MEMORY. */
+enum status client_progress(struct client *client, const Longspan__RunEvent **event,
+                            const void **row, size_t *row_bytes, struct error *error);
+
+/* The coordinator's answer to our request has come to its end: nothing to cancel any more. */
+void client_finished(struct client *client);
+
+#endif

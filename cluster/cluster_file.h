@@ -1,0 +1,71 @@
+/* cluster/cluster_file.h - the description of a cluster, in YAML.
+ *
+ *     name: lab
+ *     coordinator: {host: head, listen: "tcp://0.0.0.0:5600"}
+ *     security: {cluster_key: /etc/longspan/cluster.key}
+ *     workers:
+ *       - {host: gpu01, slots: 2, device: cpu, threads: 16}
+ *     parallel: {pipeline: 2, tensor: 1}               # or: auto (one stage per rank)
+ *     attention_nodes:
+ *       - {host: mem01, memory: 512GiB, threads: 64, weight: 0.5}
+ *     kv: {type: f16, memory: 8GiB, stripe: 4096}
+ *
+ * Unknown keys and values out of range are refused, with the line where there is one. Only
+ * `workers` is required. Hosts are names or addresses as ssh knows them; localhost, and this
+ * machine's own name, are this machine. */
+#ifndef LONGSPAN_CLUSTER_CLUSTER_FILE_H
+#define LONGSPAN_CLUSTER_CLUSTER_FILE_H
+
+#include "sys/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    CLUSTER_FILE_MOST_RANKS = 4096,
+    CLUSTER_FILE_MOST_NODES = 1024,
+    CLUSTER_FILE_MOST_THREADS = 1024,
+};
+
+/* Strings are owned by the file; NULL where the key is absent. */
+struct cluster_file_worker {
+    const char *host, *device, *kernels;
+    uint32_t slots;   /* ranks on that host, at least 1 */
+    uint32_t threads; /* lanes of each; 0: not said */
+};
+
+struct cluster_file_node {
+    const char *host, *device, *kernels, *name;
+    const char *bind, *advertise; /* endpoints, as the attention node's options */
+    uint64_t memory_bytes;        /* 0: not said */
+    uint32_t threads;             /* 0: not said */
+    float weight;                 /* 0: not said, measured */
+};
+
+struct cluster_file {
+    const char *path, *name;
+    const char *coordinator_host, *listen, *cluster_key;
+    struct cluster_file_worker *workers;
+    uint32_t n_workers; /* entries */
+    uint32_t n_ranks;   /* the sum of their slots */
+    struct cluster_file_node *nodes;
+    uint32_t n_nodes;
+    uint32_t pipeline, tensor; /* 0: auto, or not said */
+    const char *kv_type;       /* "f16", "f32" */
+    uint64_t kv_memory_bytes;  /* 0: not said */
+    uint32_t stripe;           /* tokens; 0: not said */
+    void *document;            /* the loader's */
+};
+
+/* The caller ends *file with cluster_file_free; `path` must outlive it.
+ * STATUS_NOT_FOUND: no such file. STATUS_INVALID: not YAML, an unknown key (with the nearest known
+ * one), a missing one, a bad value: the text begins with path and, where known, line. */
+enum status cluster_file_read(struct cluster_file *file, const char *path, struct error *error);
+
+/* Of a zeroed one too. */
+void cluster_file_free(struct cluster_file *file);
+
+/* Whether `host` is this machine: localhost, 127.x, ::1, or its own name, long or short. */
+bool cluster_file_is_here(const char *host);
+
+#endif

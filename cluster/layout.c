@@ -1,0 +1,249 @@
+/* layout.c - fair shares of this machine, and addresses that all sides can use. */
+#include "cluster/layout.h"
+
+#include "sys/memory.h"
+#include "sys/topology.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULT_PORT = 5600, MEGABYTE = 1 << 20 };
+
+/* What nodes get together of the memory that is free; the rest is for weights and the system. */
+#define NODES_SHARE       0.6
+#define LEAST_NODE_MEMORY ((uint64_t)64 * MEGABYTE)
+
+static uint64_t node_memory(uint32_t n_nodes)
+{
+    const uint64_t share =
+        (uint64_t)((double)memory_available_bytes() * NODES_SHARE / (double)n_nodes);
+    const uint64_t whole = share / MEGABYTE * MEGABYTE;
+    return whole < LEAST_NODE_MEMORY ? LEAST_NODE_MEMORY : whole;
+}
+
+/* Lanes for each of `n` processes on this machine. */
+static uint32_t fair_share(uint32_t n)
+{
+    const uint32_t share = topology_processors() / (n == 0 ? 1 : n);
+    return share == 0 ? 1 : share;
+}
+
+/* Roles may run with another working directory. What does not exist stays as it is, and is
+ * complained about by who opens it. */
+static void absolute(char out[LAYOUT_TEXT_BYTES], const char *path)
+{
+    char *resolved = path == NULL ? NULL : realpath(path, NULL);
+    snprintf(out, LAYOUT_TEXT_BYTES, "%s", resolved != NULL ? resolved : path != NULL ? path : "");
+    free(resolved);
+}
+
+static enum status allocate(struct layout *layout, uint32_t n_workers, uint32_t n_nodes,
+                            struct error *error)
+{
+    layout->n_workers = n_workers;
+    layout->n_nodes = n_nodes;
+    layout->workers = calloc((size_t)n_workers + 1, sizeof(*layout->workers));
+    layout->nodes = calloc((size_t)n_nodes + 1, sizeof(*layout->nodes));
+    if (layout->workers == NULL || layout->nodes == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for %u processes",
+                         n_workers + n_nodes);
+    return STATUS_OK;
+}
+
+/* Sockets in the private directory, or on loopback. */
+static void listen_here(struct layout *layout, const char *directory)
+{
+    if (directory != NULL)
+        snprintf(layout->listen, sizeof(layout->listen), "ipc://%s/coordinator", directory);
+    else
+        snprintf(layout->listen, sizeof(layout->listen), "tcp://127.0.0.1:%d", DEFAULT_PORT);
+    memcpy(layout->address, layout->listen, sizeof(layout->address));
+}
+
+static enum status from_options(struct layout *layout, const struct run_options *options,
+                                const char *directory, struct error *error)
+{
+    const enum status status = allocate(layout, 1, options->attention_nodes, error);
+    if (status != STATUS_OK)
+        return status;
+    layout->n_ranks = options->pipeline * options->tensor;
+    const uint32_t threads = options->threads != 0
+                                 ? options->threads
+                                 : fair_share(layout->n_ranks + options->attention_nodes);
+    layout->workers[0] = (struct layout_worker){.slots = layout->n_ranks, .threads = threads};
+    for (uint32_t i = 0; i < layout->n_nodes; i++) {
+        struct layout_node *node = &layout->nodes[i];
+        node->threads = threads;
+        node->memory_bytes =
+            options->memory_bytes != 0 ? options->memory_bytes : node_memory(layout->n_nodes);
+        snprintf(node->name, sizeof(node->name), "node%u", i);
+    }
+    listen_here(layout, directory);
+    return STATUS_OK;
+}
+
+/* ---- from a file -------------------------------------------------------------------------------
+ */
+
+static void take_worker(struct layout_worker *worker, const struct cluster_file_worker *from,
+                        uint32_t here_share)
+{
+    const bool here = cluster_file_is_here(from->host);
+    *worker = (struct layout_worker){
+        .host = here ? NULL : from->host,
+        .device = from->device,
+        .kernels = from->kernels,
+        .slots = from->slots,
+        .threads = from->threads != 0 ? from->threads
+                   : here             ? here_share
+                                      : 0,
+    };
+}
+
+static void take_node(struct layout_node *node, const struct cluster_file_node *from,
+                      uint32_t index, uint32_t here_share, uint32_t n_here)
+{
+    const bool here = cluster_file_is_here(from->host);
+    *node = (struct layout_node){
+        .host = here ? NULL : from->host,
+        .device = from->device,
+        .kernels = from->kernels,
+        .memory_bytes = from->memory_bytes != 0 ? from->memory_bytes
+                        : here                  ? node_memory(n_here)
+                                                : 0,
+        .threads = from->threads != 0 ? from->threads
+                   : here             ? here_share
+                                      : 0,
+        .weight = from->weight,
+    };
+    if (from->name != NULL)
+        snprintf(node->name, sizeof(node->name), "%s", from->name);
+    else
+        snprintf(node->name, sizeof(node->name), "node%u", index);
+    if (from->bind != NULL)
+        snprintf(node->bind, sizeof(node->bind), "%s", from->bind);
+    if (from->advertise != NULL)
+        snprintf(node->advertise, sizeof(node->advertise), "%s", from->advertise);
+}
+
+/* Where the coordinator listens, and the address by which the others find it. */
+static enum status take_addresses(struct layout *layout, const struct cluster_file *file,
+                                  const char *directory, struct error *error)
+{
+    const char *host = file->coordinator_host != NULL ? file->coordinator_host : "localhost";
+    struct address address;
+    if (!cluster_file_is_here(host))
+        return error_set(error, STATUS_INVALID,
+                         "%s: coordinator: %s is not this machine: type this command there, or "
+                         "start the coordinator there by hand (--dry-run shows how) and say "
+                         "--coordinator ADDRESS here",
+                         file->path, host);
+    if (file->listen == NULL && !layout->has_remote) {
+        listen_here(layout, directory);
+        return STATUS_OK;
+    }
+    if (file->listen != NULL)
+        snprintf(layout->listen, sizeof(layout->listen), "%s", file->listen);
+    else
+        snprintf(layout->listen, sizeof(layout->listen), "tcp://0.0.0.0:%d", DEFAULT_PORT);
+    enum status status = address_parse(layout->listen, &address, error);
+    if (status == STATUS_OK)
+        status = address_check(layout->listen, layout->cluster_key[0] != '\0',
+                               layout->insecure_network, error);
+    if (status != STATUS_OK)
+        return status;
+    if (address.kind == ADDRESS_TCP && address.port == 0)
+        return error_set(error, STATUS_INVALID,
+                         "%s: coordinator: listen: %s needs a port that the others can know, such "
+                         "as %d",
+                         file->path, layout->listen, DEFAULT_PORT);
+    const bool by_name = layout->has_remote && file->coordinator_host != NULL &&
+                         strcmp(host, "localhost") != 0 && strncmp(host, "127.", 4) != 0;
+    if (layout->has_remote && (address.is_local || (address.is_any && !by_name)))
+        return error_set(error, STATUS_INVALID,
+                         "%s: coordinator: other machines cannot reach %s at %s: say host: NAME "
+                         "that they know, and listen: \"tcp://0.0.0.0:%d\"",
+                         file->path, host, layout->listen, DEFAULT_PORT);
+    if (address.is_any)
+        snprintf(address.host, sizeof(address.host), "%s", by_name ? host : "127.0.0.1");
+    if (address.kind == ADDRESS_TCP && address.is_any) {
+        address.is_any = false;
+        address.is_ipv6 = strchr(address.host, ':') != NULL;
+        return address_with_port(&address, address.port, layout->address, error);
+    }
+    memcpy(layout->address, layout->listen, sizeof(layout->address));
+    return STATUS_OK;
+}
+
+static enum status from_file(struct layout *layout, const struct run_options *options,
+                             const struct cluster_file *file, const char *directory,
+                             struct error *error)
+{
+    enum status status = allocate(layout, file->n_workers, file->n_nodes, error);
+    if (status != STATUS_OK)
+        return status;
+    uint32_t n_here = 0, n_nodes_here = 0;
+    for (uint32_t i = 0; i < file->n_workers; i++)
+        n_here += cluster_file_is_here(file->workers[i].host) ? file->workers[i].slots : 0;
+    for (uint32_t i = 0; i < file->n_nodes; i++)
+        n_nodes_here += cluster_file_is_here(file->nodes[i].host);
+    const uint32_t share = fair_share(n_here + n_nodes_here);
+    layout->n_ranks = file->n_ranks;
+    layout->has_remote = n_here < file->n_ranks || n_nodes_here < file->n_nodes;
+    for (uint32_t i = 0; i < file->n_workers; i++)
+        take_worker(&layout->workers[i], &file->workers[i], share);
+    for (uint32_t i = 0; i < file->n_nodes; i++)
+        take_node(&layout->nodes[i], &file->nodes[i], i, share, n_nodes_here);
+    status = take_addresses(layout, file, directory, error);
+    layout->pipeline = options->pipeline_given ? options->pipeline : file->pipeline;
+    layout->tensor = options->tensor_given ? options->tensor : file->tensor;
+    if (layout->tensor == 0)
+        layout->tensor = 1;
+    const uint64_t needed =
+        (uint64_t)(layout->pipeline != 0 ? layout->pipeline : 1) * layout->tensor;
+    if (status == STATUS_OK &&
+        (layout->pipeline != 0 ? needed != file->n_ranks : file->n_ranks % layout->tensor != 0))
+        return error_set(error, STATUS_INVALID,
+                         "--pipeline %u x --tensor %u do not make up the %u ranks of %s",
+                         layout->pipeline, layout->tensor, file->n_ranks, file->path);
+    return status;
+}
+
+enum status layout_make(struct layout *layout, const struct run_options *options,
+                        const struct cluster_file *file, const char *directory, struct error *error)
+{
+    struct layout made = {
+        .insecure_network = options->insecure_network,
+        .pipeline = options->pipeline,
+        .tensor = options->tensor,
+        .kv_type = options->kv_type != NULL ? options->kv_type
+                   : file != NULL           ? file->kv_type
+                                            : NULL,
+        .kv_memory_bytes = options->kv_memory_bytes != 0 ? options->kv_memory_bytes
+                           : file != NULL                ? file->kv_memory_bytes
+                                                         : 0,
+        .stripe = options->stripe != 0 ? options->stripe
+                  : file != NULL       ? file->stripe
+                                       : 0,
+    };
+    absolute(made.model, options->model);
+    absolute(made.cluster_key, options->cluster_key != NULL ? options->cluster_key
+                               : file != NULL               ? file->cluster_key
+                                                            : NULL);
+    const enum status status = file != NULL ? from_file(&made, options, file, directory, error)
+                                            : from_options(&made, options, directory, error);
+    if (status == STATUS_OK)
+        *layout = made;
+    else
+        layout_free(&made);
+    return status;
+}
+
+void layout_free(struct layout *layout)
+{
+    free(layout->workers);
+    free(layout->nodes);
+    *layout = (struct layout){0};
+}

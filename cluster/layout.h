@@ -1,0 +1,60 @@
+/* cluster/layout.h - which processes make up a cluster, and on which machine.
+ *
+ * From options (all on this machine) or from a cluster file; the rest does not know which. */
+#ifndef LONGSPAN_CLUSTER_LAYOUT_H
+#define LONGSPAN_CLUSTER_LAYOUT_H
+
+#include "cluster/cluster_file.h"
+#include "cluster/run_options.h"
+#include "proto/address.h"
+#include "sys/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { LAYOUT_NAME_BYTES = 64, LAYOUT_TEXT_BYTES = 4096 };
+
+/* Strings are borrowed from the options or the file. Numbers that are 0 are left to the program. */
+struct layout_worker {
+    const char *host; /* NULL: this machine */
+    const char *device, *kernels;
+    uint32_t slots, threads;
+};
+
+struct layout_node {
+    const char *host; /* NULL: this machine */
+    const char *device, *kernels;
+    char name[LAYOUT_NAME_BYTES];
+    char bind[ADDRESS_BYTES], advertise[ADDRESS_BYTES]; /* "": left to the program */
+    uint64_t memory_bytes;
+    uint32_t threads;
+    float weight;
+};
+
+struct layout {
+    char listen[ADDRESS_BYTES];                                    /* of the coordinator */
+    char address[ADDRESS_BYTES];                                   /* where everybody finds it */
+    char model[LAYOUT_TEXT_BYTES], cluster_key[LAYOUT_TEXT_BYTES]; /* absolute; "": no key */
+    bool insecure_network;
+    struct layout_worker *workers;
+    uint32_t n_workers, n_ranks;
+    struct layout_node *nodes;
+    uint32_t n_nodes;
+    uint32_t pipeline, tensor; /* pipeline 0: as many as there are ranks for */
+    const char *kv_type;
+    uint64_t kv_memory_bytes;
+    uint32_t stripe;
+    bool has_remote; /* some process on another machine */
+};
+
+/* `directory`: where sockets go; NULL for command lines that people shall type: loopback addresses
+ * then. `file`: NULL for a cluster of options alone. The caller ends *layout with layout_free.
+ * STATUS_INVALID: what the file says cannot be (the coordinator on another machine, hosts that
+ * could not reach it, no key on a network). STATUS_NO_MEMORY. */
+enum status layout_make(struct layout *layout, const struct run_options *options,
+                        const struct cluster_file *file, const char *directory,
+                        struct error *error);
+
+void layout_free(struct layout *layout);
+
+#endif

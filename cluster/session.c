@@ -1,0 +1,130 @@
+/* session.c - checks, a private directory, processes; and their end in the other order. */
+#include "cluster/session.h"
+
+#include "cluster/cluster_file.h"
+#include "cluster/commands.h"
+#include "cluster/layout.h"
+#include "model/gguf.h"
+#include "model/hparams.h"
+#include "model/weights.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* So that what is wrong with the file is said at once, and by us. */
+static enum status check_model(const char *path, struct error *error)
+{
+    struct gguf *gguf = NULL;
+    struct hparams hparams;
+    enum status status = gguf_open(&gguf, path, error);
+    if (status == STATUS_OK)
+        status = hparams_read(&hparams, gguf, error);
+    if (status == STATUS_OK)
+        status = weights_check(gguf, &hparams, error);
+    gguf_close(gguf);
+    return status;
+}
+
+/* Everything that `make` does with it happens between reading the cluster file and freeing it. */
+struct plan {
+    struct cluster_file file;
+    struct layout layout;
+    struct commands commands;
+};
+
+static void plan_free(struct plan *plan)
+{
+    commands_free(&plan->commands);
+    layout_free(&plan->layout);
+    cluster_file_free(&plan->file);
+}
+
+/* `directory` NULL: for --dry-run. */
+static enum status plan_make(struct plan *plan, const struct run_options *options,
+                             const char *directory, struct error *error)
+{
+    const bool has_file = options->cluster != NULL;
+    enum status status = check_model(options->model, error);
+    if (status == STATUS_OK && has_file)
+        status = cluster_file_read(&plan->file, options->cluster, error);
+    if (status == STATUS_OK)
+        status =
+            layout_make(&plan->layout, options, has_file ? &plan->file : NULL, directory, error);
+    if (status == STATUS_OK)
+        status = commands_make(&plan->commands, &plan->layout, options, error);
+    return status;
+}
+
+static enum status read_key(struct session *session, const char *path, struct error *error)
+{
+    if (path == NULL || path[0] == '\0')
+        return STATUS_OK;
+    const enum status status = cluster_key_read(path, &session->key, error);
+    session->has_key = status == STATUS_OK;
+    return status;
+}
+
+static enum status start(struct session *session, const struct commands *commands,
+                         struct error *error)
+{
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; status == STATUS_OK && i < commands->n; i++) {
+        const struct command *command = &commands->commands[i];
+        const unsigned flags = (command->needs_input ? LAUNCH_NEEDS_INPUT : 0) |
+                               (command->role == COMMANDS_WORKERS ? LAUNCH_LEAVES : 0);
+        status = launch_start(session->launch, command->label, command->words, flags, error);
+    }
+    return status;
+}
+
+enum status session_open(struct session *session, const struct run_options *options,
+                         struct error *error)
+{
+    struct plan plan = {0};
+    const enum launch_show show = options->verbose > 0 ? LAUNCH_SHOW_ALL
+                                  : options->quiet     ? LAUNCH_SHOW_NOTHING
+                                                       : LAUNCH_SHOW_WARNINGS;
+    enum status status = launch_create(&session->launch, show, error);
+    if (status == STATUS_OK && options->coordinator != NULL) {
+        snprintf(session->address, sizeof(session->address), "%s", options->coordinator);
+        return read_key(session, options->cluster_key, error);
+    }
+    if (status == STATUS_OK)
+        status = file_make_temporary(session->directory, error);
+    if (status == STATUS_OK)
+        status = plan_make(&plan, options, session->directory, error);
+    if (status == STATUS_OK)
+        status = read_key(session, plan.layout.cluster_key, error);
+    if (status == STATUS_OK) {
+        memcpy(session->address, plan.layout.address, sizeof(session->address));
+        session->started = true;
+        status = start(session, &plan.commands, error);
+    }
+    plan_free(&plan);
+    return status;
+}
+
+void session_close(struct session *session, bool gently)
+{
+    if (session->launch != NULL)
+        launch_end(session->launch, gently);
+    if (session->directory[0] != '\0')
+        file_remove_temporary(session->directory, NULL);
+    launch_destroy(session->launch);
+    cluster_key_wipe(&session->key);
+    *session = (struct session){0};
+}
+
+enum status session_print(FILE *out, const struct run_options *options, struct error *error)
+{
+    struct plan plan = {0};
+    enum status status = plan_make(&plan, options, NULL, error);
+    for (uint32_t i = 0; status == STATUS_OK && i < plan.commands.n; i++)
+        commands_print(out, plan.commands.commands[i].words);
+    if (status == STATUS_OK)
+        status = commands_print_client(out, &plan.layout, options, error);
+    if (status == STATUS_OK && fflush(out) != 0)
+        status = error_set(error, STATUS_IO, "standard output could not be written");
+    plan_free(&plan);
+    return status;
+}

@@ -1,0 +1,38 @@
+/* cluster/session.h - a cluster to talk to: one that is started for this run, or one that runs. */
+#ifndef LONGSPAN_CLUSTER_SESSION_H
+#define LONGSPAN_CLUSTER_SESSION_H
+
+#include "cluster/launch.h"
+#include "cluster/run_options.h"
+#include "proto/address.h"
+#include "proto/cluster_key.h"
+#include "sys/file.h"
+#include "sys/status.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+
+/* Zeroed: nothing. */
+struct session {
+    struct launch *launch;           /* always there once open, with or without children */
+    char directory[FILE_PATH_BYTES]; /* of sockets; "": none */
+    char address[ADDRESS_BYTES];     /* of the coordinator */
+    struct cluster_key key;
+    bool has_key, started;
+};
+
+/* Checks what can be checked here (model, key, cluster file), then starts the processes. The caller
+ * ends *session with session_close, also after a failure. Call it before any thread is created.
+ * STATUS_INVALID, STATUS_NOT_FOUND, STATUS_UNSUPPORTED: files and options. STATUS_UNREACHABLE: a
+ * program that is missing. STATUS_IO, STATUS_NO_MEMORY. */
+enum status session_open(struct session *session, const struct run_options *options,
+                         struct error *error);
+
+/* Ends every process and removes the directory; `gently`: as launch_end. */
+void session_close(struct session *session, bool gently);
+
+/* --dry-run: the same checks, then the command lines, and that of the client, instead of starting
+ * anything. Also STATUS_IO: `out` failed. */
+enum status session_print(FILE *out, const struct run_options *options, struct error *error);
+
+#endif
