@@ -140,8 +140,9 @@ static enum status lead(struct group *group, struct link *link, struct link_mess
             break;
         }
     }
-    if (failure->status == STATUS_OK)
-        await_answer(link, message, cards, n, coordinator, deadline_us, log, failure);
+    if (failure->status == STATUS_OK &&
+        await_answer(link, message, cards, n, coordinator, deadline_us, log, failure) == STATUS_OK)
+        failure->status = STATUS_OK; /* a text may be left of what was got over */
     if (failure->status != STATUS_OK)
         return join_refuse(group, failure, error);
     const enum status status = group_broadcast(group, message->bytes, message->n_bytes, error);

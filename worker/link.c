@@ -141,22 +141,23 @@ enum status link_receive(struct link *link, struct link_message *message, uint64
 {
     *message = (struct link_message){.control = NULL};
     for (;;) {
-        enum status status = frames_receive(link->socket, &link->received, 0, error);
+        struct error why;
+        enum status status = frames_receive(link->socket, &link->received, 0, &why);
         if (status == STATUS_OK) {
             link->unanswered_us = 0;
             return link_unpack(link, message, frames_data(&link->received, 0),
                                frames_size(&link->received, 0), error);
         }
         if (status != STATUS_TIMEOUT)
-            return status;
+            return error_set(error, status, "%s", why.text);
         const uint64_t now = clock_us();
         if ((status = check_silence(link, now, error)) != STATUS_OK || now >= deadline_us)
             return status;
         link_ping(link);
         struct wire_poll_item item = {.socket = link->socket};
-        status = wire_poll(&item, 1, link->spin_us, next_look(link, deadline_us), error);
+        status = wire_poll(&item, 1, link->spin_us, next_look(link, deadline_us), &why);
         if (status != STATUS_OK && status != STATUS_TIMEOUT)
-            return status;
+            return error_set(error, status, "%s", why.text);
         if (status == STATUS_OK && !item.readable)
             return STATUS_OK; /* a signal */
     }

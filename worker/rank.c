@@ -56,8 +56,9 @@ struct rank {
     struct forward *forward;
     struct step *step;
     struct report *report;
-    bool unready; /* some rank could not load: steps are refused */
-    bool ended;   /* all ranks have been told */
+    enum status
+        unready; /* why some rank could not load: steps are refused; STATUS_OK: all are ready */
+    bool ended;  /* all ranks have been told */
 };
 
 /* ---- while waiting ------------------------------------------------------------------------------
@@ -140,7 +141,8 @@ static void fill_card(struct rank *rank, struct join_card *card)
     if (status == STATUS_OK)
         snprintf(card->kernels, sizeof(card->kernels), "%s", rank->kernels->name);
     if (status == STATUS_OK)
-        open_wire(rank, &card->error);
+        status = open_wire(rank, &card->error);
+    card->error.status = status;
 }
 
 /* The answer of the coordinator, the same on all ranks: a setup, or the end of the job. */
@@ -161,7 +163,10 @@ static enum status join(struct rank *rank, Longspan__Control **answer, struct er
 
     /* Rank 0 has reached the coordinator; from now on all must. */
     struct error own = {.status = STATUS_OK};
-    link_await(rank->link, clock_us() + rank->options->join_timeout_s * (uint64_t)1000000, &own);
+    if (rank->number > 0 &&
+        link_await(rank->link, clock_us() + rank->options->join_timeout_s * (uint64_t)1000000,
+                   &own) == STATUS_OK)
+        own.status = STATUS_OK;
     uint32_t worst = own.status;
     status = group_largest(rank->group, &worst, error);
     if (status == STATUS_OK && worst != STATUS_OK) {
@@ -298,7 +303,9 @@ static enum status get_ready(struct rank *rank, const Longspan__WorkerSetup *mes
     enum status status = report_create(&rank->report, &config, error);
     if (status != STATUS_OK)
         return status;
-    if (load(rank, message, &failure) != STATUS_OK)
+    if (load(rank, message, &failure) == STATUS_OK)
+        failure.status = STATUS_OK; /* a text may be left of what was got over */
+    else
         log_error(&rank->log, "%s", failure.text);
     const struct report_ready ready = {
         .weight_bytes = rank->shard != NULL ? rank->shard->weight_bytes : 0,
@@ -310,8 +317,8 @@ static enum status get_ready(struct rank *rank, const Longspan__WorkerSetup *mes
     uint32_t worst = failure.status;
     if (status == STATUS_OK)
         status = group_largest(rank->group, &worst, error);
-    rank->unready = worst != STATUS_OK;
-    if (status == STATUS_OK && !rank->unready) {
+    rank->unready = (enum status)worst;
+    if (status == STATUS_OK && rank->unready == STATUS_OK) {
         char size[SIZE_TEXT_BYTES];
         log_info(&rank->log, "ready after %.1f s: %s kernels, %u lane%s, %s resident", ready.load_s,
                  rank->kernels->name, rank->n_lanes, rank->n_lanes == 1 ? "" : "s",
@@ -325,7 +332,7 @@ static enum status get_ready(struct rank *rank, const Longspan__WorkerSetup *mes
 
 static enum status run_step(struct rank *rank, const Longspan__Step *message, struct error *error)
 {
-    if (rank->unready) {
+    if (rank->unready != STATUS_OK) {
         const struct error failure = {.status = STATUS_FAILED,
                                       .text = "a worker rank could not load its weights"};
         return report_send_failure(rank->report, message, &failure, error);
@@ -418,7 +425,10 @@ static enum status serve(struct rank *rank, struct error *error)
         case LONGSPAN__CONTROL__BODY_LEAVE:
             rank->ended = true;
             log_debug(&rank->log, "leaving: %s", message.control->leave->reason);
-            return group_flush(rank->group, error);
+            status = group_flush(rank->group, error);
+            return status == STATUS_OK && rank->unready != STATUS_OK
+                       ? error_set(error, rank->unready, "the job ends: a rank could not load")
+                       : status;
         case LONGSPAN__CONTROL__BODY_REFUSAL:
             status = group_flush(rank->group, error);
             return status == STATUS_OK ? refused(rank, message.control->refusal, error) : status;
