@@ -1,0 +1,81 @@
+/* tests/coordinator/rig_model.h - the smallest llama model with a byte vocabulary. Part of rig.h.
+ */
+#ifndef LONGSPAN_TESTS_COORDINATOR_RIG_MODEL_H
+#define LONGSPAN_TESTS_COORDINATOR_RIG_MODEL_H
+
+#include "model/gguf_writer.h"
+#include "model/hparams.h"
+#include "model/weights.h"
+
+static inline void rig_write_vocabulary(struct gguf_writer *w, struct error *e)
+{
+    static char names[RIG_VOCAB][8];
+    struct gguf_string tokens[RIG_VOCAB];
+    float scores[RIG_VOCAB] = {0};
+    int32_t types[RIG_VOCAB] = {2, 3, 3}; /* unknown, control, control */
+    for (int i = 0; i < RIG_VOCAB; i++) {
+        static const char *const special[] = {"<unk>", "<s>", "</s>"};
+        if (i >= 3)
+            types[i] = 6; /* byte */
+        if (i < 3)
+            snprintf(names[i], sizeof(names[i]), "%s", special[i]);
+        else
+            snprintf(names[i], sizeof(names[i]), "<0x%02X>", (unsigned)(i - 3));
+        tokens[i] = (struct gguf_string){names[i], strlen(names[i])};
+    }
+    gguf_writer_add_string(w, "tokenizer.ggml.model", "llama", e);
+    gguf_writer_add_strings(w, "tokenizer.ggml.tokens", tokens, RIG_VOCAB, e);
+    gguf_writer_add_array(w, "tokenizer.ggml.scores", GGUF_VALUE_F32, scores, RIG_VOCAB, e);
+    gguf_writer_add_array(w, "tokenizer.ggml.token_type", GGUF_VALUE_I32, types, RIG_VOCAB, e);
+    gguf_writer_add_u32(w, "tokenizer.ggml.bos_token_id", 1, e);
+    gguf_writer_add_u32(w, "tokenizer.ggml.eos_token_id", 2, e);
+    gguf_writer_add_bool(w, "tokenizer.ggml.add_space_prefix", false, e);
+}
+
+static inline void rig_write_model(const char *path)
+{
+    static const struct hparams h = {.n_layers = RIG_LAYERS,
+                                     .hidden = 32,
+                                     .n_heads = 4,
+                                     .n_kv_heads = 2,
+                                     .head_dim = 8,
+                                     .ffn = 64,
+                                     .vocab = RIG_VOCAB,
+                                     .rope_dims = 8};
+    static const uint8_t zeros[1 << 16];
+    struct gguf_writer *w = NULL;
+    struct error e = {0};
+    char name[WEIGHTS_NAME_BYTES];
+    uint64_t dims[2], bytes;
+    assert_int_equal(gguf_writer_create(&w, path, &e), STATUS_OK);
+    gguf_writer_add_string(w, "general.architecture", "llama", &e);
+    gguf_writer_add_string(w, "general.name", "rig", &e);
+    gguf_writer_add_u32(w, "llama.block_count", h.n_layers, &e);
+    gguf_writer_add_u32(w, "llama.embedding_length", h.hidden, &e);
+    gguf_writer_add_u32(w, "llama.feed_forward_length", h.ffn, &e);
+    gguf_writer_add_u32(w, "llama.context_length", 8192, &e);
+    gguf_writer_add_u32(w, "llama.attention.head_count", h.n_heads, &e);
+    gguf_writer_add_u32(w, "llama.attention.head_count_kv", h.n_kv_heads, &e);
+    gguf_writer_add_u32(w, "llama.rope.dimension_count", h.rope_dims, &e);
+    gguf_writer_add_f32(w, "llama.attention.layer_norm_rms_epsilon", 1e-5f, &e);
+    rig_write_vocabulary(w, &e);
+    for (int pass = 0; pass < 2; pass++)
+        for (uint32_t layer = 0; layer < h.n_layers; layer++)
+            for (int id = layer == 0 ? 0 : WEIGHTS_FIRST_OF_LAYER; id < WEIGHTS_COUNT; id++) {
+                if (id == WEIGHTS_ROPE_FREQS)
+                    continue;
+                const uint32_t n_dims = weights_shape(&h, (enum weights_id)id, dims);
+                weights_name(name, layer, (enum weights_id)id);
+                gguf_tensor_bytes(&bytes, GGUF_TYPE_F32, n_dims, dims, &e);
+                assert_true(bytes <= sizeof(zeros));
+                if (pass == 0)
+                    gguf_writer_declare(w, name, GGUF_TYPE_F32, n_dims, dims, &e);
+                else
+                    gguf_writer_data(w, zeros, bytes, &e);
+            }
+    if (e.status != STATUS_OK)
+        fail_msg("%s", e.text);
+    assert_int_equal(gguf_writer_finish(w, &e), STATUS_OK);
+}
+
+#endif

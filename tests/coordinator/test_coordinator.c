@@ -1,0 +1,580 @@
+/* test_coordinator.c - the real loop against actors that behave, and against actors that do not. */
+#include "tests/coordinator/rig.c"
+
+#include "sys/random.h"
+
+/* Ends in order: the stop is noticed, everybody is told, and nothing was wrong. */
+static void end(struct rig *rig)
+{
+    rig_stop(rig);
+    assert_int_equal(rig_wait(rig, 10), STATUS_OK);
+    rig_close(rig);
+}
+
+static void expect_end(struct rig *rig, enum status status, const char *text)
+{
+    assert_int_equal(rig_wait(rig, 15), status);
+    if (strstr(rig->result->error.text, text) == NULL)
+        fail_msg("\"%s\" is not in: %s", text, rig->result->error.text);
+    rig_close(rig);
+}
+
+/* What the fake model generates behind the prompt is what came back. */
+static void check_generated(const struct rig_actor *client, const struct rig_ask *ask)
+{
+    int32_t *tokens = calloc(RIG_TOKENS, sizeof(*tokens));
+    assert_non_null(tokens);
+    for (uint32_t i = 0; i < ask->n; i++) {
+        uint32_t n = ask->lengths[i];
+        for (uint32_t j = 0; j < n; j++)
+            tokens[j] = rig_prompt_token(i, j, ask->common);
+        assert_int_equal(client->prompts[i].n_generated, ask->n_predict);
+        assert_int_equal(client->prompts[i].text_bytes, ask->n_predict);
+        assert_string_equal(client->prompts[i].reason, "length");
+        for (uint32_t j = 0; j < ask->n_predict; j++) {
+            tokens[n] = rig_next(tokens, n);
+            assert_int_equal(client->prompts[i].generated[j], tokens[n]);
+            assert_int_equal(client->prompts[i].text[j], tokens[n] - 3);
+            n++;
+        }
+    }
+    free(tokens);
+}
+
+static void serve(uint32_t workers, uint32_t nodes)
+{
+    struct rig *rig = rig_open(workers, nodes);
+    struct rig_actor *client = rig_ready(rig);
+    const uint32_t lengths[] = {700, 1, 300, 700};
+    const struct rig_ask ask = {
+        .lengths = lengths, .n = 4, .common = 600, .n_predict = 20, .n_logprobs = 3};
+    rig_request(rig, client, 5, &ask); /* early: before anybody is ready */
+    rig_until(rig, client->done);
+    check_generated(client, &ask);
+    assert_int_equal(client->n_plans, 1);
+    assert_int_equal(client->prompts[0].shared_tokens, 0);
+    assert_int_equal(client->prompts[2].shared_tokens, 256);
+    assert_int_equal(client->prompts[3].shared_tokens, 512);
+    assert_int_equal(client->prefill_tokens, 700 + 1 + 44 + 188);
+    assert_int_equal(client->prompts[0].progress, 700);
+    assert_int_equal(client->prompts[0].n_top, 3);
+    assert_true(client->prompts[0].logprob == -0.5f);
+    assert_true(client->kv_bytes > 0);
+    assert_string_equal(client->holder, nodes > 0 ? "node0" : "local");
+    assert_true(rig->actors[0]->max_rows_seen <= rig->options.chunk + rig->options.max_batch);
+    for (uint32_t i = 0; i < rig->n_actors; i++)
+        if (rig->actors[i]->kind == RIG_NODE) {
+            assert_true(rig->actors[i]->n_reserves > 0);
+            rig_until_n(rig, rig->actors[i]->n_frees, 1); /* after the closing step */
+        }
+
+    /* alone, without sharing, with whole rows: the same ids */
+    struct rig_actor *second = rig_add(rig, RIG_CLIENT);
+    const struct rig_ask again = {.lengths = lengths,
+                                  .n = 4,
+                                  .common = 600,
+                                  .n_predict = 20,
+                                  .want_logits = true,
+                                  .no_sharing = true};
+    rig_request(rig, second, 5, &again);
+    rig_until(rig, second->done);
+    check_generated(second, &again);
+    assert_int_equal(second->n_rows, 80);
+    assert_int_equal(second->prefill_tokens, 1701);
+    rig_stop(rig);
+    assert_int_equal(rig_wait(rig, 10), STATUS_OK);
+    for (int i = 0; i < 20 && rig->actors[0]->left[0] == '\0'; i++)
+        rig_turn(rig, 50);
+    assert_true(rig->actors[0]->left[0] != '\0'); /* workers are told to go */
+    rig_close(rig);
+}
+
+static void test_one_worker_serves(void **state)
+{
+    (void)state;
+    serve(1, 0);
+}
+
+static void test_stages_and_nodes_serve(void **state)
+{
+    (void)state;
+    serve(3, 2);
+}
+
+static void test_seeded_sampling_repeats(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 0);
+    struct rig_actor *a = rig_ready(rig), *b = rig_add(rig, RIG_CLIENT);
+    const uint32_t lengths[] = {10};
+    const struct rig_ask ask = {
+        .lengths = lengths, .n = 1, .n_predict = 30, .temperature = 8.0f, .seed = 4};
+    rig_request(rig, a, 1, &ask);
+    rig_request(rig, b, 1, &ask);
+    rig_until(rig, a->done);
+    rig_until(rig, b->done);
+    assert_true(a->prompts[0].n_generated > 0);
+    assert_int_equal(a->prompts[0].n_generated, b->prompts[0].n_generated);
+    assert_memory_equal(a->prompts[0].generated, b->prompts[0].generated,
+                        a->prompts[0].n_generated * sizeof(int32_t));
+    end(rig);
+}
+
+static void test_bad_requests_are_answered(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 0);
+    rig->options.ctx = 1000;
+    struct rig_actor *client = rig_ready(rig);
+    const uint32_t lengths[] = {1001};
+    struct rig_ask ask = {.lengths = lengths, .n = 1, .n_predict = 5};
+    rig_request(rig, client, 1, &ask);
+    rig_until(rig, client->failed);
+    assert_int_equal(client->failure_status, STATUS_INVALID);
+    assert_string_equal(client->failure, "prompt 0 has 1001 tokens, the context has 1000 (--ctx)");
+
+    const uint32_t none[] = {0};
+    ask.lengths = none;
+    client->failed = false;
+    rig_request(rig, client, 2, &ask);
+    rig_until(rig, client->failed);
+    assert_string_equal(client->failure, "prompt 0 is empty");
+
+    ask.n = 0;
+    client->failed = false;
+    rig_request(rig, client, 3, &ask);
+    rig_until(rig, client->failed);
+    assert_non_null(strstr(client->failure, "0 prompts"));
+
+    /* exactly the context: one token comes */
+    const uint32_t full[] = {1000};
+    ask = (struct rig_ask){.lengths = full, .n = 1, .n_predict = 5};
+    rig_request(rig, client, 4, &ask);
+    rig_until(rig, client->done);
+    assert_int_equal(client->prompts[0].n_generated, 1);
+    assert_string_equal(client->prompts[0].reason, "length");
+    end(rig);
+}
+
+static void test_another_protocol_is_refused_by_name(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 1);
+    rig->options.join_timeout_ms = 2000;
+    rig_start(rig);
+    struct rig_actor *worker = rig_join_workers(rig, 1, 77);
+    struct rig_actor *node = rig_join_node(rig, "n", 1 << 20, 0, 78, "avx2");
+    while (worker->refusal[0] == '\0' || node->refusal[0] == '\0') {
+        assert_true(rig_running(rig));
+        rig_turn(rig, 20);
+    }
+    assert_non_null(strstr(worker->refusal, "(longspan 9.9) speaks protocol 77"));
+    assert_non_null(
+        strstr(worker->refusal, "the coordinator (longspan " LONGSPAN_VERSION ") speaks 1"));
+    assert_non_null(strstr(node->refusal, "protocol 78"));
+    /* and at the deadline it is said who was refused */
+    expect_end(rig, STATUS_UNREACHABLE, "0 of 1 workers joined");
+}
+
+static void test_missing_peers_are_named_in_time(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 2);
+    rig->options.join_timeout_ms = 1000;
+    rig_start(rig);
+    rig_join_workers(rig, 1, 0);
+    rig_join_node(rig, "node0", 1 << 20, 0, 0, "avx2");
+    struct rig_actor *client = rig_add(rig, RIG_CLIENT);
+    const uint32_t lengths[] = {5};
+    const struct rig_ask ask = {.lengths = lengths, .n = 1, .n_predict = 5};
+    rig_request(rig, client, 1, &ask);
+    rig_until(rig, client->failed); /* who waits is told, too */
+    assert_non_null(strstr(client->failure, "missing: 1"));
+    expect_end(
+        rig, STATUS_UNREACHABLE,
+        "after 1 s (--join-timeout): 1 of 2 attention nodes joined: node0 (mem01); missing: 1");
+}
+
+static void test_one_job_at_a_time(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 1);
+    struct rig_actor *client = rig_ready(rig);
+    rig_until(rig, rig->actors[0]->set_up);
+    struct rig_actor *intruder = rig_join_workers(rig, 1, 0);
+    while (intruder->refusal[0] == '\0') {
+        assert_true(rig_running(rig));
+        rig_turn(rig, 20);
+    }
+    assert_non_null(strstr(intruder->refusal, "already has its 1 workers, the first on alpha"));
+    struct rig_actor *node = rig_join_node(rig, "late", 1 << 20, 0, 0, "avx2");
+    while (node->refusal[0] == '\0')
+        rig_turn(rig, 20);
+    assert_non_null(strstr(node->refusal, "is not needed"));
+    const uint32_t lengths[] = {5};
+    const struct rig_ask ask = {.lengths = lengths, .n = 1, .n_predict = 5};
+    rig_request(rig, client, 1, &ask);
+    rig_until(rig, client->done);
+    end(rig);
+}
+
+static void test_a_node_of_another_job_is_refused(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 1);
+    rig_start(rig);
+    struct rig_actor *node = rig_join_node(rig, "busy", 1 << 20, 0xabc, 0, "avx2");
+    while (node->refusal[0] == '\0') {
+        assert_true(rig_running(rig));
+        rig_turn(rig, 20);
+    }
+    assert_non_null(
+        strstr(node->refusal, "attention node busy (mem01) serves job 0000000000000abc"));
+    end(rig);
+}
+
+static void test_a_wrong_number_of_ranks_is_refused(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(2, 0);
+    rig_start(rig);
+    struct rig_actor *worker = rig_join_workers(rig, 3, 0);
+    while (worker->refusal[0] == '\0') {
+        assert_true(rig_running(rig));
+        rig_turn(rig, 20);
+    }
+    assert_non_null(strstr(worker->refusal, "has 3 ranks"));
+    assert_non_null(strstr(worker->refusal, "mpirun -n 2"));
+    end(rig);
+}
+
+static void test_strict_bits_refuses_another_variant(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 1);
+    rig->options.strict_bits = true;
+    rig_start(rig);
+    struct rig_actor *worker = rig_join_workers(rig, 1, 0);
+    rig_until_n(rig, worker->n_pongs, 1);
+    rig_join_node(rig, "odd", 1 << 20, 0, 0, "avx512");
+    expect_end(rig, STATUS_INVALID, "--strict-bits");
+}
+
+static void test_failures_to_start_are_passed_on(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(2, 0);
+    rig_start(rig);
+    struct rig_actor *first = rig_join_workers(rig, 2, 0);
+    first->load_failure = "model.gguf: another file";
+    expect_end(rig, STATUS_INVALID, "worker 0 (alpha): model.gguf: another file");
+
+    rig = rig_open(1, 1);
+    rig_start(rig);
+    rig_join_workers(rig, 1, 0);
+    struct rig_actor *node = rig_join_node(rig, "node0", 1 << 24, 0, 0, "avx2");
+    node->setup_failure = "already serving";
+    expect_end(rig, STATUS_FAILED, "node0 (mem01): already serving");
+}
+
+static void test_kv_that_does_not_fit_is_said_before_starting(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 2);
+    rig->options.ctx = 8192;
+    rig_start(rig);
+    rig_join_node(rig, "node0", 1024 * RIG_KV_BYTES, 0, 0, "avx2");
+    rig_join_node(rig, "node1", 1100 * RIG_KV_BYTES, 0, 0, "avx2");
+    rig_join_workers(rig, 1, 0);
+    expect_end(rig, STATUS_EXHAUSTED, "--ctx 2048 would fit");
+
+    rig = rig_open(1, 0);
+    rig->options.ctx = 8192;
+    rig->options.kv_memory = 3000 * RIG_KV_BYTES;
+    rig_start(rig);
+    rig_join_workers(rig, 1, 0);
+    expect_end(rig, STATUS_EXHAUSTED, "--ctx 2816 would fit");
+}
+
+static void test_bad_input_is_found_before_anybody_joins(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(3, 0);
+    rig->options.tensor = 3;
+    rig_start(rig);
+    expect_end(rig, STATUS_INVALID, "tensor 3: the model has 2 KV heads; possible: 1, 2");
+
+    rig = rig_open(1, 0);
+    rig->options.model = "/nonexistent.gguf";
+    rig_start(rig);
+    expect_end(rig, STATUS_NOT_FOUND, "/nonexistent.gguf");
+
+    rig = rig_open(1, 0);
+    rig->options.listen = "tcp://0.0.0.0:5999";
+    rig_start(rig);
+    expect_end(rig, STATUS_INVALID, "--cluster-key");
+}
+
+static void test_a_failed_segment_fails_its_request_only(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(2, 1);
+    struct rig_actor *client = rig_ready(rig);
+    rig_until(rig, rig->actors[1]->set_up);
+    rig->actors[1]->segment_failure = "node0 (mem01) did not answer for 60 s";
+    const uint32_t lengths[] = {400};
+    const struct rig_ask ask = {.lengths = lengths, .n = 1, .n_predict = 5};
+    rig_request(rig, client, 1, &ask);
+    rig_until(rig, client->failed);
+    assert_int_equal(client->failure_status, STATUS_TIMEOUT);
+    assert_string_equal(client->failure, "node0 (mem01) did not answer for 60 s");
+    rig_until_n(rig, rig->actors[2]->n_frees, 1);
+    struct rig_actor *second = rig_add(rig, RIG_CLIENT);
+    rig_request(rig, second, 1, &ask);
+    rig_until(rig, second->done);
+    check_generated(second, &ask);
+    end(rig);
+}
+
+static void test_a_refused_reservation_fails_its_request(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 1);
+    struct rig_actor *client = rig_ready(rig);
+    rig->actors[1]->refuses_reserve = true;
+    const uint32_t lengths[] = {400};
+    const struct rig_ask ask = {.lengths = lengths, .n = 1, .n_predict = 5};
+    rig_request(rig, client, 1, &ask);
+    rig_until(rig, client->failed);
+    assert_string_equal(client->failure, "attention node node0 (mem01): no pages left");
+    rig_until_n(rig, rig->actors[1]->n_frees, 1);
+    rig->actors[1]->refuses_reserve = false;
+    client->failed = false;
+    rig_request(rig, client, 2, &ask);
+    rig_until(rig, client->done);
+    end(rig);
+}
+
+static void test_a_cancelled_request_is_freed(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 1);
+    struct rig_actor *client = rig_ready(rig);
+    const uint32_t lengths[] = {100, 3000};
+    const struct rig_ask ask = {.lengths = lengths, .n = 2, .n_predict = 300};
+    rig_request(rig, client, 1, &ask);
+    rig_until_n(rig, client->prompts[0].n_generated, 3);
+    Longspan__RunCancel cancel = LONGSPAN__RUN_CANCEL__INIT;
+    cancel.request = 1;
+    Longspan__Control message = LONGSPAN__CONTROL__INIT;
+    message.body_case = LONGSPAN__CONTROL__BODY_RUN_CANCEL;
+    message.run_cancel = &cancel;
+    rig_send(rig, client, &message, NULL, 0);
+    rig_until(rig, client->failed);
+    assert_int_equal(client->failure_status, STATUS_CANCELLED);
+    rig_until_n(rig, rig->actors[1]->n_frees, 2);
+
+    /* everything is free again: a request that needs nearly all pages is served */
+    struct rig_actor *second = rig_add(rig, RIG_CLIENT);
+    const uint32_t large[] = {4000};
+    const struct rig_ask all = {.lengths = large, .n = 1, .n_predict = 50};
+    rig_request(rig, second, 1, &all);
+    rig_until(rig, second->done);
+    check_generated(second, &all);
+
+    /* so is one whose client dies */
+    struct rig_actor *third = rig_add(rig, RIG_CLIENT), *fourth = rig_add(rig, RIG_CLIENT);
+    rig_until_n(rig, rig->actors[1]->n_frees, 3);
+    rig_request(rig, third, 1, &all);
+    rig_until_n(rig, third->n_plans, 1);
+    rig_kill(third);
+    rig_until_n(rig, rig->actors[1]->n_frees, 4);
+    rig_request(rig, fourth, 1, &all);
+    rig_until(rig, fourth->done);
+    end(rig);
+}
+
+static void test_more_requests_than_pages_wait_their_turn(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 1);
+    struct rig_actor *clients[5] = {rig_ready(rig)};
+    const uint32_t lengths[] = {2500};
+    const struct rig_ask ask = {.lengths = lengths, .n = 1, .n_predict = 10};
+    for (int i = 1; i < 5; i++)
+        clients[i] = rig_add(rig, RIG_CLIENT);
+    for (int i = 0; i < 5; i++)
+        rig_request(rig, clients[i], 1, &ask);
+    for (int i = 0; i < 5; i++) {
+        rig_until(rig, clients[i]->done);
+        check_generated(clients[i], &ask);
+    }
+    end(rig);
+}
+
+static void test_a_step_that_is_not_reported_names_who(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(3, 0);
+    rig->options.step_timeout_ms = 1000;
+    struct rig_actor *client = rig_ready(rig);
+    rig_until(rig, rig->actors[1]->set_up);
+    rig->actors[1]->silent_steps = true;
+    const uint32_t lengths[] = {10};
+    const struct rig_ask ask = {.lengths = lengths, .n = 1, .n_predict = 5};
+    rig_request(rig, client, 1, &ask);
+    rig_until(rig, client->failed);
+    assert_non_null(strstr(client->failure, "by: worker 1 (beta)"));
+    expect_end(rig, STATUS_TIMEOUT,
+               "step 1 was not reported within 1 s (--step-timeout) by: worker 1");
+}
+
+static void test_a_worker_that_dies_is_noticed(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(2, 0);
+    struct rig_actor *client = rig_ready(rig);
+    const uint32_t lengths[] = {10};
+    const struct rig_ask ask = {.lengths = lengths, .n = 1, .n_predict = 5};
+    rig_request(rig, client, 1, &ask);
+    rig_until(rig, client->done);
+    rig_kill(rig->actors[1]);
+    expect_end(rig, STATUS_FAILED, "worker 1 (beta) is lost: its connection ended");
+}
+
+static void test_a_node_that_falls_silent_is_noticed(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 1);
+    rig->options.silence_ms = 1500;
+    struct rig_actor *client = rig_ready(rig);
+    const uint32_t lengths[] = {10};
+    const struct rig_ask ask = {.lengths = lengths, .n = 1, .n_predict = 5};
+    rig_request(rig, client, 1, &ask);
+    rig_until(rig, client->done);
+    rig->actors[1]->mute = true;
+    expect_end(rig, STATUS_FAILED, "attention node node0 (mem01) is lost: nothing was heard of it");
+}
+
+static void test_a_lying_worker_ends_the_job(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 0);
+    struct rig_actor *client = rig_ready(rig);
+    const uint32_t lengths[] = {10};
+    const struct rig_ask ask = {.lengths = lengths, .n = 1, .n_predict = 5};
+    rig_request(rig, client, 1, &ask);
+    rig_until(rig, client->done);
+    Longspan__StepDone done = LONGSPAN__STEP_DONE__INIT;
+    done.job = rig->actors[0]->job;
+    done.step = 4711;
+    Longspan__Control message = LONGSPAN__CONTROL__INIT;
+    message.body_case = LONGSPAN__CONTROL__BODY_STEP_DONE;
+    message.step_done = &done;
+    rig_send(rig, rig->actors[0], &message, NULL, 0);
+    expect_end(rig, STATUS_PROTOCOL, "step 4711");
+}
+
+/* Bytes that are no message, messages that make no sense here, from anybody: it goes on serving. */
+static void test_hostile_messages_are_survived(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 1);
+    struct rig_actor *client = rig_ready(rig), *enemy = rig_add(rig, RIG_CLIENT);
+    struct random_state random;
+    random_seed(&random, 99);
+    rig_until(rig, rig->actors[1]->set_up);
+    uint8_t bytes[200];
+    for (int i = 0; i < 2000; i++) {
+        const size_t n = 1 + random_below(&random, sizeof(bytes));
+        for (size_t j = 0; j < n; j++)
+            bytes[j] = (uint8_t)random_u64(&random);
+        rig_send_bytes(rig, enemy, bytes, n);
+    }
+    /* valid messages of every kind, with random bits flipped */
+    const uint32_t lengths[] = {20};
+    for (int i = 0; i < 2000; i++) {
+        Longspan__Control message = LONGSPAN__CONTROL__INIT;
+        Longspan__NodeReady ready = LONGSPAN__NODE_READY__INIT;
+        Longspan__ReserveReply reply = LONGSPAN__RESERVE_REPLY__INIT;
+        Longspan__StepDone done = LONGSPAN__STEP_DONE__INIT;
+        Longspan__NodeJoin join = LONGSPAN__NODE_JOIN__INIT;
+        Longspan__WorkerReady worker = LONGSPAN__WORKER_READY__INIT;
+        Longspan__WorkersJoin workers = LONGSPAN__WORKERS_JOIN__INIT;
+        Longspan__Leave leave = LONGSPAN__LEAVE__INIT;
+        ready.job = reply.job = done.job = worker.job = rig->actors[0]->job;
+        reply.request = random_below(&random, 10);
+        switch (random_below(&random, 7)) {
+        case 0:
+            message.body_case = LONGSPAN__CONTROL__BODY_NODE_READY;
+            message.node_ready = &ready;
+            break;
+        case 1:
+            message.body_case = LONGSPAN__CONTROL__BODY_RESERVE_REPLY;
+            message.reserve_reply = &reply;
+            break;
+        case 2:
+            message.body_case = LONGSPAN__CONTROL__BODY_STEP_DONE;
+            message.step_done = &done;
+            break;
+        case 3:
+            message.body_case = LONGSPAN__CONTROL__BODY_NODE_JOIN;
+            message.node_join = &join;
+            break;
+        case 4:
+            worker.rank = (uint32_t)random_u64(&random);
+            message.body_case = LONGSPAN__CONTROL__BODY_WORKER_READY;
+            message.worker_ready = &worker;
+            break;
+        case 5:
+            message.body_case = LONGSPAN__CONTROL__BODY_WORKERS_JOIN;
+            message.workers_join = &workers;
+            break;
+        default:
+            message.body_case = LONGSPAN__CONTROL__BODY_LEAVE;
+            message.leave = &leave;
+            break;
+        }
+        const size_t n = longspan__control__pack(&message, bytes);
+        if (random_below(&random, 2))
+            bytes[random_below(&random, n)] ^= (uint8_t)(1u << random_below(&random, 8));
+        rig_send_bytes(rig, enemy, bytes, n);
+        if (i % 50 == 0)
+            rig_turn(rig, 0);
+    }
+    enemy->mute = true; /* whatever it was answered */
+    const struct rig_ask ask = {.lengths = lengths, .n = 1, .n_predict = 10};
+    rig_request(rig, client, 1, &ask);
+    rig_until(rig, client->done);
+    check_generated(client, &ask);
+    end(rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_worker_serves),
+        cmocka_unit_test(test_stages_and_nodes_serve),
+        cmocka_unit_test(test_seeded_sampling_repeats),
+        cmocka_unit_test(test_bad_requests_are_answered),
+        cmocka_unit_test(test_another_protocol_is_refused_by_name),
+        cmocka_unit_test(test_missing_peers_are_named_in_time),
+        cmocka_unit_test(test_one_job_at_a_time),
+        cmocka_unit_test(test_a_node_of_another_job_is_refused),
+        cmocka_unit_test(test_a_wrong_number_of_ranks_is_refused),
+        cmocka_unit_test(test_strict_bits_refuses_another_variant),
+        cmocka_unit_test(test_failures_to_start_are_passed_on),
+        cmocka_unit_test(test_kv_that_does_not_fit_is_said_before_starting),
+        cmocka_unit_test(test_bad_input_is_found_before_anybody_joins),
+        cmocka_unit_test(test_a_failed_segment_fails_its_request_only),
+        cmocka_unit_test(test_a_refused_reservation_fails_its_request),
+        cmocka_unit_test(test_a_cancelled_request_is_freed),
+        cmocka_unit_test(test_more_requests_than_pages_wait_their_turn),
+        cmocka_unit_test(test_a_step_that_is_not_reported_names_who),
+        cmocka_unit_test(test_a_worker_that_dies_is_noticed),
+        cmocka_unit_test(test_a_node_that_falls_silent_is_noticed),
+        cmocka_unit_test(test_a_lying_worker_ends_the_job),
+        cmocka_unit_test(test_hostile_messages_are_survived),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

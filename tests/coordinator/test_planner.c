@@ -1,0 +1,165 @@
+/* test_planner.c - every layer, head, column and row belongs to exactly one rank; what cannot be
+ * split is refused with what can. */
+#include "coordinator/planner.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "sys/random.h"
+
+static struct planner_model tiny(void)
+{
+    return (struct planner_model){.n_layers = 5,
+                                  .n_heads = 8,
+                                  .n_kv_heads = 2,
+                                  .head_dim = 32,
+                                  .ffn = 352,
+                                  .vocab = 300,
+                                  .ffn_block = 32,
+                                  .attn_block = 32,
+                                  .heads_bytes = 8000,
+                                  .ffn_bytes = 11000,
+                                  .norm_bytes = 100,
+                                  .embed_bytes = 5000,
+                                  .output_bytes = 6000};
+}
+
+static void check_plan(const struct planner_model *m, const struct planner_plan *plan)
+{
+    uint32_t layer = 0, least = UINT32_MAX, most = 0;
+    for (uint32_t i = 0; i < plan->pipeline; i++) {
+        assert_int_equal(plan->stages[i].first_layer, layer);
+        const uint32_t n = plan->stages[i].n_layers;
+        assert_true(n > 0);
+        least = n < least ? n : least;
+        most = n > most ? n : most;
+        layer += n;
+    }
+    assert_int_equal(layer, m->n_layers);
+    assert_true(most - least <= 1);
+    const uint32_t columns = m->n_heads / m->n_kv_heads * m->head_dim;
+    uint32_t head = 0, ffn = 0, vocab = 0;
+    for (uint32_t i = 0; i < plan->tensor; i++) {
+        const struct planner_shard *s = &plan->shards[i];
+        assert_int_equal(s->kv_head_begin, head);
+        assert_int_equal(s->ffn_begin, ffn);
+        assert_int_equal(s->vocab_begin, vocab);
+        assert_true(s->kv_head_end > head && s->ffn_end > ffn && s->vocab_end > vocab);
+        assert_int_equal(s->kv_head_begin * columns % m->attn_block, 0);
+        assert_int_equal(s->ffn_begin % m->ffn_block, 0);
+        head = s->kv_head_end;
+        ffn = s->ffn_end;
+        vocab = s->vocab_end;
+    }
+    assert_int_equal(head, m->n_kv_heads);
+    assert_int_equal(ffn, m->ffn);
+    assert_int_equal(vocab, m->vocab);
+}
+
+static void test_odd_layers_go_to_the_first_stages(void **state)
+{
+    (void)state;
+    const struct planner_model m = tiny();
+    struct planner_plan plan;
+    assert_int_equal(planner_plan(&plan, &m, 3, 0, 1, NULL), STATUS_OK);
+    check_plan(&m, &plan);
+    assert_int_equal(plan.pipeline, 3);
+    assert_int_equal(plan.stages[0].n_layers, 2);
+    assert_int_equal(plan.stages[1].n_layers, 2);
+    assert_int_equal(plan.stages[2].n_layers, 1);
+    planner_plan_free(&plan);
+}
+
+static void test_random_models_are_covered_exactly(void **state)
+{
+    (void)state;
+    struct random_state random;
+    random_seed(&random, 1);
+    for (int i = 0; i < 5000; i++) {
+        struct planner_model m = tiny();
+        m.n_layers = 1 + (uint32_t)random_below(&random, 80);
+        m.n_kv_heads = 1 + (uint32_t)random_below(&random, 12);
+        m.n_heads = m.n_kv_heads * (1 + (uint32_t)random_below(&random, 8));
+        m.head_dim = 8 * (1 + (uint32_t)random_below(&random, 32));
+        m.ffn_block = random_below(&random, 2) ? 32 : 1;
+        m.attn_block = m.ffn_block;
+        m.ffn = 32 * (1 + (uint32_t)random_below(&random, 64));
+        m.vocab = 16 + (uint32_t)random_below(&random, 1000);
+        const uint32_t tensor = 1 + (uint32_t)random_below(&random, 12);
+        const uint32_t pipeline = 1 + (uint32_t)random_below(&random, 12);
+        struct planner_plan plan;
+        struct error error;
+        const enum status status =
+            planner_plan(&plan, &m, tensor * pipeline, pipeline, tensor, &error);
+        if (status != STATUS_OK) {
+            assert_int_equal(status, STATUS_INVALID);
+            assert_non_null(strstr(error.text, "possible"));
+            continue;
+        }
+        check_plan(&m, &plan);
+        uint64_t kv = 0;
+        for (uint32_t rank = 0; rank < tensor * pipeline; rank++)
+            kv += planner_rank_kv_bytes(&plan, &m, rank, 2);
+        assert_int_equal(kv, planner_kv_bytes(&m, 2));
+        planner_plan_free(&plan);
+    }
+}
+
+static void expect_refusal(const struct planner_model *m, uint32_t workers, uint32_t pipeline,
+                           uint32_t tensor, const char *text)
+{
+    struct planner_plan plan;
+    struct error error;
+    assert_int_equal(planner_plan(&plan, m, workers, pipeline, tensor, &error), STATUS_INVALID);
+    assert_string_equal(error.text, text);
+}
+
+static void test_refusals_list_what_is_possible(void **state)
+{
+    (void)state;
+    struct planner_model m = tiny();
+    expect_refusal(&m, 3, 0, 3, "tensor 3: the model has 2 KV heads; possible: 1, 2");
+    expect_refusal(&m, 6, 0, 1, "pipeline 6: the model has 5 layers; possible: 1 to 5");
+    expect_refusal(&m, 4, 3, 1,
+                   "pipeline 3 x tensor 1 are 3 ranks, not 4 workers; possible for 4: 4x1, 2x2");
+    expect_refusal(&m, 3, 0, 2,
+                   "pipeline 1 x tensor 2 are 2 ranks, not 3 workers; possible for 3: 3x1");
+    expect_refusal(&m, 0, 0, 1, "workers 0: at least one is needed");
+    m.head_dim = 8; /* a group has 4 x 8 = 32 columns of attn_output: one block */
+    struct planner_plan plan;
+    assert_int_equal(planner_plan(&plan, &m, 2, 0, 2, NULL), STATUS_OK);
+    planner_plan_free(&plan);
+    m.n_heads = 2; /* a head has 8 columns, a block spans both heads */
+    expect_refusal(
+        &m, 2, 0, 2,
+        "tensor 2: the model has 2 KV heads (cut at multiples of 4), 352 FFN columns (at "
+        "multiples of 32) and 300 tokens; possible: 1");
+}
+
+static void test_weights_are_counted_once(void **state)
+{
+    (void)state;
+    const struct planner_model m = tiny();
+    struct planner_plan plan;
+    assert_int_equal(planner_plan(&plan, &m, 2, 2, 1, NULL), STATUS_OK);
+    assert_int_equal(planner_weight_bytes(&plan, &m, 0), 3 * 19100 + 5000);
+    assert_int_equal(planner_weight_bytes(&plan, &m, 1), 2 * 19100 + 6000);
+    planner_plan_free(&plan);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_odd_layers_go_to_the_first_stages),
+        cmocka_unit_test(test_random_models_are_covered_exactly),
+        cmocka_unit_test(test_refusals_list_what_is_possible),
+        cmocka_unit_test(test_weights_are_counted_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
