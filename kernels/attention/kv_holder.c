@@ -43,8 +43,7 @@ struct kv_holder {
     size_t n_buckets;
 };
 
-/* ---- sequences --------------------------------------------------------------------------------
- */
+/* ---- sequences --------------------------------------------------------------------------- */
 
 static struct sequence **bucket(const struct kv_holder *holder, uint64_t id)
 {
@@ -122,8 +121,7 @@ static void grow_buckets(struct kv_holder *holder)
     free(old);
 }
 
-/* ---- planes -----------------------------------------------------------------------------------
- */
+/* ---- planes ------------------------------------------------------------------------------ */
 
 static bool planes_inside(const struct kv_holder *holder, uint32_t layer, uint32_t head,
                           uint32_t n_heads)
@@ -160,8 +158,7 @@ static void **page_at(const struct sequence *s, size_t plane, uint32_t page)
     return &s->pages[plane * s->n_pages + (page - s->first_page)];
 }
 
-/* ---- holder -----------------------------------------------------------------------------------
- */
+/* ---- holder ------------------------------------------------------------------------------ */
 
 enum status kv_holder_create(struct kv_holder **holder, const struct kv_holder_shape *shape,
                              uint64_t memory_bytes, struct error *error)

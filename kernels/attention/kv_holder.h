@@ -1,5 +1,4 @@
-/* kernels/attention/kv_holder.h - a KV holder's memory: pages of many sequences, and what is in
- * them.
+/* kernels/attention/kv_holder.h - a KV holder's memory: pages of many sequences.
  *
  * The worker's own holder and the attention node use the same code. A page is `page_tiles` tiles of
  * one sequence, layer and KV head. Pages come from one address range that is reserved at creation
@@ -47,11 +46,14 @@ void kv_holder_destroy(struct kv_holder *holder);
 /* Bytes that `n_tokens` tokens (whole pages) of all layers and heads of the shape need. */
 uint64_t kv_holder_bytes(const struct kv_holder_shape *shape, uint64_t n_tokens);
 
-/* Opens a sequence with its spans (ascending, disjoint), or adds spans to an open one (those
- * already known are ignored), and reserves their pages in all layers and heads. `shared_tokens`: a
- * fork will bring pages below that token (a multiple of PAGE_TOKENS), which are not reserved again.
- * STATUS_EXHAUSTED: pages; nothing is changed. STATUS_INVALID: spans overlap or are not aligned, or
- * an older incarnation. */
+/* Opens a sequence with its spans (ascending, disjoint), or adds spans to an open one (tokens that
+ * it has already are ignored), and reserves their pages in all layers and heads. `shared_tokens`: a
+ * fork will bring the pages below that token (a multiple of PAGE_TOKENS), which are not reserved
+ * again, and cannot be appended to before; what was said when the sequence was opened counts. A
+ * newer incarnation closes the one that is open, even when it is then refused. STATUS_EXHAUSTED:
+ * pages, or page tables (a quarter of the memory, or 16 MiB if that is more); nothing is changed.
+ * STATUS_INVALID: spans overlap or are not aligned, an older incarnation, or a span that begins
+ * below a mark. */
 enum status kv_holder_reserve(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
                               const struct span *spans, size_t n_spans, uint32_t shared_tokens,
                               struct error *error);
@@ -69,7 +71,8 @@ enum status kv_holder_fork(struct kv_holder *holder, uint64_t parent, uint32_t p
  * i, head h at k + ((i * n_heads) + h) * head_dim elements, in the holder's type; v likewise.
  * Tokens outside the spans are skipped, tokens below the mark ignored. STATUS_NOT_FOUND: not open
  * (or a closed incarnation). STATUS_PROTOCOL: a gap (tokens between the mark and `first` are
- * missing); the text says which. */
+ * missing), a token that a fork has to bring, or a layer, head or token
+ * out of range; the text says which. On failure nothing is stored. */
 enum status kv_holder_append(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
                              uint32_t layer, uint32_t head, uint32_t n_heads, uint32_t first,
                              uint32_t n_tokens, const void *k, const void *v, struct error *error);
@@ -87,8 +90,9 @@ enum status kv_holder_source(const struct kv_holder *holder, uint64_t sequence,
                              const struct tile_range *ranges, size_t n_ranges,
                              struct tile_source *source, struct error *error);
 
-/* Frees the sequence and its reservation, of this incarnation or an older one; the incarnation
- * stays closed: late appends and queries get STATUS_NOT_FOUND. Closing what is not open is fine. */
+/* Frees the sequence and its reservation, if this incarnation or an older one is open. It stays
+ * closed, as only reserve opens: late appends and queries get STATUS_NOT_FOUND. Closing what is not
+ * open is fine. */
 void kv_holder_close(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation);
 
 struct kv_holder_usage kv_holder_usage(const struct kv_holder *holder);

@@ -16,6 +16,7 @@ void partial_clear(float *partial, size_t n_rows, size_t head_dim)
 
 void partial_merge(float *a, const float *b, size_t n_rows, size_t head_dim)
 {
+    /* merge only reads its second partial. All variants give the same bits: the fastest will do. */
     tile_kernels_fastest()->merge(tile_partial_at(a, n_rows, head_dim, 0),
                                   tile_partial_at((float *)b, n_rows, head_dim, 0), n_rows,
                                   head_dim);

@@ -1,5 +1,4 @@
-/* kernels/attention/schedule.h - the lean schedule: equal shares of one line of tiles, for every
- * device.
+/* kernels/attention/schedule.h - the lean schedule: equal shares of one line of tiles.
  *
  * All tiles of all outputs form one line: output by output, tile by tile. A tile of output i costs
  * `cost[i]` (its query rows, so that prefill and decode mix). The line is cut into n_lanes

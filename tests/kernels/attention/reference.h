@@ -111,8 +111,8 @@ static inline float *made_floats(size_t n, float scale, uint64_t seed)
     return x;
 }
 
-/* ---- the judge
- * ------------------------------------------------------------------------------------ */
+/* ---- the judge ---------------------------------------------------------------------------------
+ */
 
 /* One query row over tokens [first, last): *m, *l (of e^(score - m)), and out = o / l, in double.
  * No token: *m = -inf, *l = 0, out = 0. magnitude (may be NULL): the largest |v| with weight. */

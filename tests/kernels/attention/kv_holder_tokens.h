@@ -1,0 +1,73 @@
+/* tests/kernels/attention/kv_holder_tokens.h - a small holder, and tokens whose values say what
+ * they are.
+ *
+ * Include after cmocka.h. */
+#ifndef LONGSPAN_TESTS_KERNELS_ATTENTION_KV_HOLDER_TOKENS_H
+#define LONGSPAN_TESTS_KERNELS_ATTENTION_KV_HOLDER_TOKENS_H
+
+#include "kernels/attention/kv_holder.h"
+
+#include <stdlib.h>
+
+enum { D = 8, LAYER = 4, N_LAYERS = 2, HEAD = 2, N_HEADS = 3, N_PLANES = N_LAYERS * N_HEADS };
+
+static const struct kv_holder_shape shape = {.type = KV_F32,
+                                             .head_dim = D,
+                                             .first_layer = LAYER,
+                                             .n_layers = N_LAYERS,
+                                             .first_kv_head = HEAD,
+                                             .n_kv_heads = N_HEADS};
+
+static inline struct kv_holder *holder_of(uint64_t n_pages)
+{
+    struct kv_holder *holder = NULL;
+    const uint64_t page_bytes = kv_holder_bytes(&shape, PAGE_TOKENS) / N_PLANES;
+    assert_int_equal(page_bytes, 2 * PAGE_TOKENS * D * 4);
+    assert_int_equal(kv_holder_create(&holder, &shape, n_pages * page_bytes + 100, NULL),
+                     STATUS_OK);
+    assert_int_equal(kv_holder_usage(holder).pages_total, n_pages);
+    assert_int_equal(kv_holder_usage(holder).page_bytes, page_bytes);
+    return holder;
+}
+
+/* The value that is stored for a token: its writer, plane, dimension and place. */
+static inline float value_of(uint32_t seed, uint32_t plane, uint32_t token, uint32_t d, bool is_v)
+{
+    return (float)(((seed * 31 + plane) * 64 + d * 2 + is_v) % 4096) + (float)token / 16384.0f;
+}
+
+static inline enum status append(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
+                                 uint32_t layer, uint32_t head, uint32_t n_heads, uint32_t first,
+                                 uint32_t n_tokens, uint32_t seed)
+{
+    const size_t n = (size_t)n_tokens * n_heads * D;
+    float *k = malloc((n + 1) * sizeof(*k)), *v = malloc((n + 1) * sizeof(*v));
+    for (uint32_t t = 0; t < n_tokens; t++)
+        for (uint32_t h = 0; h < n_heads; h++)
+            for (uint32_t d = 0; d < D; d++) {
+                const uint32_t plane = (layer - LAYER) * N_HEADS + (head - HEAD) + h;
+                k[(t * n_heads + h) * D + d] = value_of(seed, plane, first + t, d, false);
+                v[(t * n_heads + h) * D + d] = value_of(seed, plane, first + t, d, true);
+            }
+    const enum status status = kv_holder_append(holder, sequence, incarnation, layer, head, n_heads,
+                                                first, n_tokens, k, v, NULL);
+    free(k);
+    free(v);
+    return status;
+}
+
+static inline void check_token(const struct tile_source *source, uint32_t plane, uint32_t token,
+                               uint32_t seed)
+{
+    const uint32_t tile = token / TILE_TOKENS - source->first_tile;
+    const char *page = source->pages[tile / source->page_tiles];
+    float k[D], v[D];
+    tile_read(page + tile % source->page_tiles * tile_bytes(KV_F32, D), KV_F32, D,
+              token % TILE_TOKENS, 1, k, v, sizeof(k));
+    for (uint32_t d = 0; d < D; d++) {
+        assert_true(k[d] == value_of(seed, plane, token, d, false));
+        assert_true(v[d] == value_of(seed, plane, token, d, true));
+    }
+}
+
+#endif
