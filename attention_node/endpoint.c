@@ -34,7 +34,7 @@ enum status endpoint_bind(const char *wanted, const char *coordinator, uint64_t 
                     error);
     const char *slash = strrchr(address.path, '/');
     const int directory = slash != NULL ? (int)(slash - address.path) + 1 : 0;
-    char path[ADDRESS_BYTES];
+    char path[ADDRESS_PATH_BYTES + 64];
     snprintf(path, sizeof(path), "%.*snode-%08" PRIx32 ".sock", directory, address.path,
              (uint32_t)node);
     if (strlen(path) >= ADDRESS_PATH_BYTES)
@@ -42,7 +42,7 @@ enum status endpoint_bind(const char *wanted, const char *coordinator, uint64_t 
                          "the directory of %s is too long for another socket (%zu bytes, %d are "
                          "allowed); say where to listen with --bind",
                          coordinator, strlen(path), ADDRESS_PATH_BYTES - 1);
-    snprintf(bind, ADDRESS_BYTES, "ipc://%s", path);
+    snprintf(bind, ADDRESS_BYTES, "ipc://%.*s", ADDRESS_PATH_BYTES, path);
     return STATUS_OK;
 }
 

@@ -54,7 +54,8 @@ struct node {
 
 /* ---- what we say to the coordinator ---- */
 
-static void say(struct node *node, const Longspan__Control *control)
+/* False: not sent; the queue is full, or the connection not ready yet. */
+static bool say(struct node *node, const Longspan__Control *control)
 {
     void *header;
     struct error error = {0};
@@ -68,9 +69,10 @@ static void say(struct node *node, const Longspan__Control *control)
     frames_clear(&node->out);
     if (status != STATUS_OK && status != STATUS_TIMEOUT) /* full or not connected: said again */
         log_warn(node->config.log, "cannot write to the coordinator: %s", error.text);
+    return status == STATUS_OK;
 }
 
-static void say_join(struct node *node)
+static bool say_join(struct node *node)
 {
     Longspan__Constants constants = LONGSPAN__CONSTANTS__INIT;
     Longspan__NodeJoin join = LONGSPAN__NODE_JOIN__INIT;
@@ -94,10 +96,10 @@ static void say_join(struct node *node)
     join.pid = (uint32_t)getpid();
     control.body_case = LONGSPAN__CONTROL__BODY_NODE_JOIN;
     control.node_join = &join;
-    say(node, &control);
+    return say(node, &control);
 }
 
-static void say_ping(struct node *node)
+static bool say_ping(struct node *node)
 {
     Longspan__Ping ping = LONGSPAN__PING__INIT;
     Longspan__Control control = LONGSPAN__CONTROL__INIT;
@@ -105,7 +107,7 @@ static void say_ping(struct node *node)
     ping.name = node->name;
     control.body_case = LONGSPAN__CONTROL__BODY_PING;
     control.ping = &ping;
-    say(node, &control);
+    return say(node, &control);
 }
 
 static void say_usage(struct node *node)
@@ -341,11 +343,10 @@ static uint64_t timers(struct node *node)
         node->waiting_us = now;
     }
     if (now - node->said_us >= SECOND_US) {
-        if (serve_job(node->serve) != 0)
-            say_ping(node);
-        else if (node->connected)
-            say_join(node);
-        node->said_us = now;
+        const bool said = serve_job(node->serve) != 0 ? say_ping(node)
+                          : node->connected           ? say_join(node)
+                                                      : true;
+        node->said_us = said ? now : now - SECOND_US + CONNECTING_US;
     }
     if (serve_job(node->serve) != 0 && now - node->usage_us >= SECOND_US &&
         node->data_us >= node->usage_us) {

@@ -411,8 +411,12 @@ static enum status handle(struct serve *serve, struct frames *message, const Lon
     }
     if (serve->job == 0 || data->job != serve->job || find_peer(serve, message) == NULL) {
         serve->counts.strangers++;
-        return error_set(error, STATUS_NOT_FOUND,
-                         "its sender has not said Hello, or is of another job");
+        error_set(error, STATUS_NOT_FOUND,
+                  "%s: its sender has not said Hello, or is of another job", serve->config.name);
+        /* A rank whose connection was made anew learns that it has to introduce itself. */
+        if (data->body_case == LONGSPAN__DATA__BODY_ATTEND && data->attend != NULL)
+            serve_refuse(serve, message, data, data->attend->query, error, 0, true, NULL, 0);
+        return STATUS_NOT_FOUND;
     }
     if (data->body_case == LONGSPAN__DATA__BODY_APPEND && data->append != NULL)
         return handle_append(serve, message, data, error);

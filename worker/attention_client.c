@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { HELLO_AGAIN_US = 5000 };
+
 struct attention_client {
     struct attention_wire wire;
     struct attention_channel *channels; /* one for each holder, local ones too */
@@ -184,7 +186,7 @@ static void ask(struct attention_client *client, struct attention_channel *chann
     channel->waiting = true;
     channel->retry_after_us = (uint64_t)client->wire.config.retry_ms * 1000;
     channel->retry_us = now + channel->retry_after_us;
-    channel->resend_us = 0;
+    channel->resend_us = channel->lacking_marks = 0;
     if (attention_channel_pack(channel, &client->wire, client->pieces, &error) != STATUS_OK ||
         attention_channel_ask(channel, &client->wire, &error) != STATUS_OK)
         fail_included(client, channel, &error);
@@ -322,14 +324,19 @@ static void failed_entry(struct attention_client *client, struct attention_chann
     ask_without_failed(client, channel);
 }
 
+/* A repeated `missing` is answered only if the holder has got further, or after a while: otherwise
+ * one answer could be the cause of the next, for as long as the network loses what it lacks. */
 static void missing(struct attention_client *client, struct attention_channel *channel,
                     const Longspan__AttendReply *reply, const struct error *why)
 {
     const uint64_t now = clock_us();
     const uint32_t index = reply->failed_entry; /* what is sent now uses the reply's memory */
+    uint64_t marks = 0;
     struct error error = {0};
-    if (now < channel->resend_us)
-        return; /* that was sent again already; the timer repeats the query */
+    for (size_t i = 0; i < reply->n_marks; i++)
+        marks += reply->marks[i];
+    if (now < channel->resend_us && marks <= channel->lacking_marks)
+        return; /* the timer repeats the query */
     const uint64_t stamp = note_marks(client, channel, reply->marks);
     const int n = send_lacking(client, channel, stamp, false, &error);
     if (n == 0) {
@@ -338,7 +345,21 @@ static void missing(struct attention_client *client, struct attention_channel *c
     }
     channel->resent = true;
     channel->resend_us = now + channel->retry_after_us;
+    channel->lacking_marks = marks;
     if (n < 0 || attention_channel_ask(channel, &client->wire, &error) != STATUS_OK)
+        fail_included(client, channel, &error);
+}
+
+/* The node does not know us: the connection was made anew by something in between, and what was on
+ * its way may be lost. */
+static void introduce(struct attention_client *client, struct attention_channel *channel)
+{
+    struct error error = {0};
+    if (clock_us() - channel->hello_us < HELLO_AGAIN_US)
+        return; /* the timer does it */
+    channel->resend_us = 0;
+    attention_channel_hello(channel, &client->wire);
+    if (attention_channel_ask(channel, &client->wire, &error) != STATUS_OK)
         fail_included(client, channel, &error);
 }
 
@@ -356,7 +377,9 @@ static void attend_reply(struct attention_client *client, struct attention_chann
     if (reply->failure != NULL) {
         error_set(&error, peer_status(reply->failure->status), "%s: %s", channel->name,
                   reply->failure->text);
-        if (reply->failed_entry >= channel->n_included)
+        if (reply->missing && reply->n_marks == 0)
+            introduce(client, channel);
+        else if (reply->failed_entry >= channel->n_included)
             fail_included(client, channel, &error);
         else if (reply->missing && reply->n_marks == channel->n_included)
             missing(client, channel, reply, &error);
