@@ -95,12 +95,28 @@ static double sum_exponentials(const float *logits, size_t n, float largest)
            ((sums[1] + sums[5]) + (sums[3] + sums[7]));
 }
 
+/* Eight columns at once, so that the compiler can compare them in one vector. */
 static struct candidates_sum look_at(const float *logits, size_t n)
 {
+    float largest[SUMS];
+    uint32_t bad[SUMS] = {0};
+    for (size_t j = 0; j < SUMS; j++)
+        largest[j] = -INFINITY;
+    size_t i = 0;
+    for (; i + SUMS <= n; i += SUMS)
+        for (size_t j = 0; j < SUMS; j++) {
+            const float logit = logits[i + j];
+            bad[j] += logit < INFINITY ? 0 : 1; /* NaN too */
+            largest[j] = logit > largest[j] ? logit : largest[j];
+        }
+    for (; i < n; i++) {
+        bad[0] += logits[i] < INFINITY ? 0 : 1;
+        largest[0] = logits[i] > largest[0] ? logits[i] : largest[0];
+    }
     struct candidates_sum sum = {.largest = -INFINITY};
-    for (size_t i = 0; i < n; i++) {
-        sum.bad += !(logits[i] < INFINITY);
-        sum.largest = logits[i] > sum.largest ? logits[i] : sum.largest;
+    for (size_t j = 0; j < SUMS; j++) {
+        sum.bad += bad[j];
+        sum.largest = largest[j] > sum.largest ? largest[j] : sum.largest;
     }
     if (sum.bad == 0 && sum.largest > -INFINITY)
         sum.sum = sum_exponentials(logits, n, sum.largest);
