@@ -11,10 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    PROBE_US = 1000000,
-    LOST_US = 2000000, /* a connection that broke may come back: ZeroMQ tries for up to a second */
-};
+enum { PROBE_US = 1000000 };
 
 enum status cluster_open(struct cluster *cluster, const struct coordinator_options *options,
                          const char *model_path, const struct gguf *gguf,
@@ -220,7 +217,8 @@ static enum status check_live(const struct cluster *cluster, const struct cluste
     /* While starting, exit code 3 says that somebody could not be reached; later it is a failure.
      */
     const enum status status = cluster->phase == CLUSTER_READY ? STATUS_FAILED : STATUS_UNREACHABLE;
-    if (live->lost_since_us != 0 && now_us - live->lost_since_us >= LOST_US)
+    if (live->lost_since_us != 0 &&
+        now_us - live->lost_since_us >= cluster->options->lost_ms * 1000ull)
         return error_set(error, status,
                          "%s is lost: its connection ended, it crashed or was killed", label);
     const uint64_t silent_us = now_us - live->heard_us;
@@ -240,15 +238,15 @@ static enum status check_deadline(const struct cluster *cluster, uint64_t now_us
     for (uint32_t i = 0; cluster->phase == CLUSTER_NODES && i < cluster->n_nodes; i++)
         if (!cluster->nodes[i].ready)
             return error_set(error, STATUS_UNREACHABLE,
-                             "attention node %s did not get ready within %u s (--join-timeout)",
-                             cluster->nodes[i].label, cluster->options->join_timeout_ms / 1000);
+                             "attention node %s did not get ready within %g s (--join-timeout)",
+                             cluster->nodes[i].label, cluster->options->join_timeout_ms / 1000.0);
     for (uint32_t i = 0; i < cluster->options->workers; i++) {
         char label[CLUSTER_LABEL_BYTES];
         if (!cluster->ranks[i].ready)
             return error_set(error, STATUS_UNREACHABLE,
-                             "%s did not load its part of %s within %u s (--load-timeout)",
+                             "%s did not load its part of %s within %g s (--load-timeout)",
                              cluster_rank_label(cluster, i, label), cluster->options->model,
-                             cluster->options->load_timeout_ms / 1000);
+                             cluster->options->load_timeout_ms / 1000.0);
     }
     return STATUS_OK;
 }
@@ -259,12 +257,16 @@ enum status cluster_tick(struct cluster *cluster, uint64_t now_us, bool stepping
     enum status status = check_deadline(cluster, now_us, error);
     if (status != STATUS_OK || now_us < cluster->next_probe_us)
         return status;
-    cluster->next_probe_us = now_us + PROBE_US;
+    const uint64_t half_us = cluster->options->lost_ms * 500ull;
+    cluster->next_probe_us = now_us + (half_us < PROBE_US ? half_us : PROBE_US);
 
     char label[CLUSTER_LABEL_BYTES + 32];
     for (uint32_t i = 0; i < cluster->n_nodes && status == STATUS_OK; i++) {
         struct cluster_node *node = &cluster->nodes[i];
         probe(cluster, &node->peer, &node->live, now_us);
+        /* Attending for a long prompt is work too; workers have a deadline for each answer. */
+        if (stepping && node->live.lost_since_us == 0)
+            node->live.heard_us = now_us;
         snprintf(label, sizeof(label), "attention node %s (%s)", node->name, node->host);
         status = check_live(cluster, &node->live, label, now_us, false, error);
     }

@@ -12,8 +12,11 @@
  * a failure of the function that notices it: the coordinator then ends.
  *
  * A peer that stopped is noticed in two ways: its connection is gone (a pong to it finds nobody,
- * for LOST_US), or nothing was heard of it for the silence limit. A rank computes and may be silent
- * during a step; then the step's deadline counts (results.h). */
+ * for two seconds), or nothing was heard of it for the silence limit. During a step ranks and nodes
+ * compute and may be silent; then the step's deadline counts (reports.h).
+ *
+ * A node's share is its host's read bandwidth as measured at joining (the mean of the host's nodes,
+ * which share it), or the user's --weights. */
 #ifndef LONGSPAN_COORDINATOR_CLUSTER_H
 #define LONGSPAN_COORDINATOR_CLUSTER_H
 

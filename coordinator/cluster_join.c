@@ -213,7 +213,7 @@ enum status cluster_join_missing(const struct cluster *cluster, struct error *er
             snprintf(text + length, sizeof(text) - length, "; missing: %u",
                      options->nodes - cluster->n_nodes);
     }
-    return error_set(error, STATUS_UNREACHABLE, "after %u s (--join-timeout): %s%s%s",
-                     options->join_timeout_ms / 1000, text,
+    return error_set(error, STATUS_UNREACHABLE, "after %g s (--join-timeout): %s%s%s",
+                     options->join_timeout_ms / 1000.0, text,
                      cluster->last_refusal[0] != '\0' ? "; refused: " : "", cluster->last_refusal);
 }

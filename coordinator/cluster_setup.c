@@ -133,21 +133,36 @@ static void name_nodes(struct cluster *cluster)
     }
 }
 
+/* Nodes of one host share its memory, and measured it at the same time or one after the other: the
+ * differences between them are chance. */
+static double host_rate(const struct cluster *cluster, const char *host)
+{
+    double sum = 0.0;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < cluster->n_nodes; i++)
+        if (strcmp(cluster->nodes[i].host, host) == 0) {
+            sum += cluster->nodes[i].read_bytes_per_s;
+            n++;
+        }
+    return sum / n;
+}
+
 static void weigh_nodes(struct cluster *cluster)
 {
     bool measured = true;
     for (uint32_t i = 0; i < cluster->n_nodes; i++)
         measured = measured && cluster->nodes[i].read_bytes_per_s > 0.0 &&
                    cluster->nodes[i].read_bytes_per_s < 1e18;
-    if (!measured && cluster->options->weights == NULL)
+    const double *weights = cluster->options->weights;
+    if (!measured && weights == NULL)
         log_warn(cluster->log, "a node has not measured its memory: all nodes get equal shares");
     for (uint32_t i = 0; i < cluster->n_nodes; i++) {
         struct cluster_node *node = &cluster->nodes[i];
-        node->weight = cluster->options->weights != NULL ? cluster->options->weights[i]
-                       : measured                        ? node->read_bytes_per_s
-                                                         : 1.0;
-        log_info(cluster->log, "%s: weight %.4g (%s), %.1f GB/s, %" PRIu64 " tokens", node->label,
-                 node->weight, cluster->options->weights != NULL ? "--weights" : "measured",
+        node->weight = weights != NULL ? weights[i]
+                       : measured      ? host_rate(cluster, node->host)
+                                       : 1.0;
+        log_info(cluster->log, "%s: weight %.4g (%s), reads %.1f GB/s, holds %" PRIu64 " tokens",
+                 node->label, node->weight, weights != NULL ? "--weights" : "measured",
                  node->read_bytes_per_s / 1e9, node_tokens(cluster, node->memory_bytes));
     }
 }

@@ -20,7 +20,7 @@
 #include <string.h>
 
 enum {
-    TICK_US = 500000,         /* deadlines are looked at this often */
+    TICK_US = 250000,         /* deadlines are looked at this often */
     GOODBYE_MS = 1000,        /* for Leave to reach the kernel */
     UNPACKED_BYTES = 1 << 30, /* a request of 2^26 tokens unpacks to less */
 };

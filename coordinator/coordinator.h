@@ -36,6 +36,8 @@ struct coordinator_options {
     uint32_t load_timeout_ms; /* until ranks have loaded their weights */
     uint32_t timeout_ms;      /* one answer of an attention node */
     uint32_t step_timeout_ms; /* until all ranks have reported a step */
+    uint32_t lost_ms;         /* a connection that ended and did not come back for this long: ZeroMQ
+                               * tries again for up to a second */
     uint32_t silence_ms;      /* a peer that should be idle and does not ping: dead after this */
     uint32_t retry_ms;
 };

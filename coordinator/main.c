@@ -101,7 +101,7 @@ int main(int argc, char **argv)
 {
     static const char *const kv_types[] = {"f16", "f32", NULL};
     static const char *const kernels[] = {"auto", "scalar", "avx2", "avx512", NULL};
-    struct words w = {.options = {.silence_ms = 20000}};
+    struct words w = {.options = {.lost_ms = 2000, .silence_ms = 20000}};
     struct coordinator_options *o = &w.options;
     const struct option table[] = {
         {.kind = OPTION_SECTION, .help = "Cluster"},

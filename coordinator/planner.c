@@ -35,6 +35,7 @@ void planner_model_read(struct planner_model *model, const struct hparams *hpara
                                     .vocab = hparams->vocab,
                                     .ffn_block = 1,
                                     .attn_block = 1};
+    weights_segments(&model->segments, gguf, hparams);
     for (uint32_t layer = 0; layer < hparams->n_layers; layer++) {
         const uint32_t down = block_elements(weights_find(gguf, layer, WEIGHTS_FFN_DOWN));
         const uint32_t output = block_elements(weights_find(gguf, layer, WEIGHTS_ATTN_OUTPUT));
@@ -172,6 +173,7 @@ enum status planner_plan(struct planner_plan *plan, const struct planner_model *
         p.stages[i].n_layers = part_begin(m->n_layers, pipeline, i + 1) - p.stages[i].first_layer;
     }
     const uint32_t heads = head_unit(m), columns = ffn_unit(m, tensor);
+    const struct weights_segments *segments = &m->segments;
     for (uint32_t i = 0; i < tensor; i++)
         p.shards[i] = (struct planner_shard){
             .kv_head_begin = cut(m->n_kv_heads, heads, tensor, i),
@@ -181,6 +183,13 @@ enum status planner_plan(struct planner_plan *plan, const struct planner_model *
             .vocab_begin = cut(m->vocab, 1, tensor, i),
             .vocab_end = cut(m->vocab, 1, tensor, i + 1),
         };
+    for (uint32_t i = 0; i < tensor && segments->n > 1 && segments->n % tensor == 0; i++) {
+        const uint32_t first = segments->n / tensor * i, end = segments->n / tensor * (i + 1);
+        p.shards[i].kv_head_begin = segments->kv_head[first];
+        p.shards[i].kv_head_end = segments->kv_head[end];
+        p.shards[i].ffn_begin = segments->ffn[first];
+        p.shards[i].ffn_end = segments->ffn[end];
+    }
     *plan = p;
     return STATUS_OK;
 }

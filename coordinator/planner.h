@@ -6,11 +6,15 @@
  * rows. A shard may be unequal to its neighbours; it is cut where the blocks of the tensors'
  * quantized formats end, because ffn_down and attn_output are cut along their rows.
  *
+ * Over 2, 4 or 8 ranks that divide the model's segments (model/weights.h) the cuts are at segments,
+ * so that the sums over the ranks have the bits of one rank.
+ *
  * Pure: it looks at shapes only. */
 #ifndef LONGSPAN_COORDINATOR_PLANNER_H
 #define LONGSPAN_COORDINATOR_PLANNER_H
 
 #include "model/hparams.h"
+#include "model/weights.h"
 #include "sys/status.h"
 
 #include <stdint.h>
@@ -20,6 +24,7 @@ struct planner_model {
     uint32_t n_layers, n_heads, n_kv_heads, head_dim, ffn, vocab;
     uint32_t ffn_block;  /* elements of a block in ffn_down, over all layers the largest */
     uint32_t attn_block; /* likewise attn_output */
+    struct weights_segments segments; /* where a cut keeps the bits of one rank */
     /* bytes in the file, of the largest layer where layers differ */
     uint64_t heads_bytes;  /* of one layer: attn_q, k, v, output: cut by KV heads */
     uint64_t ffn_bytes;    /* of one layer: gate, up, down: cut by FFN columns */

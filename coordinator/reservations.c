@@ -99,8 +99,8 @@ enum status reservations_check(const struct reservations *r, const struct reserv
     while (node + 1 < r->n_holders && !reservation->awaited[node])
         node++;
     return error_set(error, STATUS_TIMEOUT,
-                     "attention node %s did not answer a reservation for %u s",
-                     r->cluster->nodes[node].label, r->cluster->options->timeout_ms / 1000);
+                     "attention node %s did not answer a reservation for %g s",
+                     r->cluster->nodes[node].label, r->cluster->options->timeout_ms / 1000.0);
 }
 
 void reservations_free(const struct reservations *r, const struct scheduler_sequence *q)

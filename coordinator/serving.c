@@ -521,8 +521,8 @@ static enum status check_steps(const struct serving *s, uint64_t now_us, struct 
                 (size_t)snprintf(missing + length, sizeof(missing) - length, "%s%s",
                                  length > 0 ? ", " : "", cluster_rank_label(s->cluster, i, label));
     return error_set(error, STATUS_TIMEOUT,
-                     "step %" PRIu64 " was not reported within %u s (--step-timeout) by: %s",
-                     reports_oldest(s->reports), s->cluster->options->step_timeout_ms / 1000,
+                     "step %" PRIu64 " was not reported within %g s (--step-timeout) by: %s",
+                     reports_oldest(s->reports), s->cluster->options->step_timeout_ms / 1000.0,
                      missing);
 }
 

@@ -41,6 +41,7 @@ struct rig *rig_open(uint32_t workers, uint32_t nodes)
                                                 .load_timeout_ms = 20000,
                                                 .timeout_ms = 20000,
                                                 .step_timeout_ms = 20000,
+                                                .lost_ms = 500,
                                                 .silence_ms = 20000,
                                                 .retry_ms = 1000};
     rig->stop = -1;

@@ -160,7 +160,7 @@ static void test_another_protocol_is_refused_by_name(void **state)
 {
     (void)state;
     struct rig *rig = rig_open(1, 1);
-    rig->options.join_timeout_ms = 2000;
+    rig->options.join_timeout_ms = 500;
     rig_start(rig);
     struct rig_actor *worker = rig_join_workers(rig, 1, 77);
     struct rig_actor *node = rig_join_node(rig, "n", 1 << 20, 0, 78, "avx2");
@@ -180,7 +180,7 @@ static void test_missing_peers_are_named_in_time(void **state)
 {
     (void)state;
     struct rig *rig = rig_open(1, 2);
-    rig->options.join_timeout_ms = 1000;
+    rig->options.join_timeout_ms = 500;
     rig_start(rig);
     rig_join_workers(rig, 1, 0);
     rig_join_node(rig, "node0", 1 << 20, 0, 0, "avx2");
@@ -192,7 +192,7 @@ static void test_missing_peers_are_named_in_time(void **state)
     assert_non_null(strstr(client->failure, "missing: 1"));
     expect_end(
         rig, STATUS_UNREACHABLE,
-        "after 1 s (--join-timeout): 1 of 2 attention nodes joined: node0 (mem01); missing: 1");
+        "after 0.5 s (--join-timeout): 1 of 2 attention nodes joined: node0 (mem01); missing: 1");
 }
 
 static void test_one_job_at_a_time(void **state)
@@ -416,7 +416,7 @@ static void test_a_step_that_is_not_reported_names_who(void **state)
 {
     (void)state;
     struct rig *rig = rig_open(3, 0);
-    rig->options.step_timeout_ms = 1000;
+    rig->options.step_timeout_ms = 500;
     struct rig_actor *client = rig_ready(rig);
     rig_until(rig, rig->actors[1]->set_up);
     rig->actors[1]->silent_steps = true;
@@ -426,7 +426,7 @@ static void test_a_step_that_is_not_reported_names_who(void **state)
     rig_until(rig, client->failed);
     assert_non_null(strstr(client->failure, "by: worker 1 (beta)"));
     expect_end(rig, STATUS_TIMEOUT,
-               "step 1 was not reported within 1 s (--step-timeout) by: worker 1");
+               "step 1 was not reported within 0.5 s (--step-timeout) by: worker 1");
 }
 
 static void test_a_worker_that_dies_is_noticed(void **state)
@@ -446,7 +446,7 @@ static void test_a_node_that_falls_silent_is_noticed(void **state)
 {
     (void)state;
     struct rig *rig = rig_open(1, 1);
-    rig->options.silence_ms = 1500;
+    rig->options.silence_ms = 700;
     struct rig_actor *client = rig_ready(rig);
     const uint32_t lengths[] = {10};
     const struct rig_ask ask = {.lengths = lengths, .n = 1, .n_predict = 5};
