@@ -322,6 +322,9 @@ static enum status watch_connection(struct node *node, struct error *error)
             break;
         }
     }
+    while (wire_socket_event(node->data, &event))
+        if (event.kind == WIRE_HANDSHAKE_FAILED)
+            log_warn(node->config.log, "a worker cannot join: %s", wire_event_text(&event, text));
     return STATUS_OK;
 }
 

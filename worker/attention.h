@@ -58,7 +58,8 @@ struct attention_segment {
     uint64_t sequence;
     uint32_t incarnation;
     uint32_t position, n_tokens;
-    const struct attention_span *spans; /* new ones of this sequence */
+    const struct attention_span *spans; /* new ones of this sequence; those known are ignored. A
+                                         * fork has its parent's below `position` without saying */
     uint32_t n_spans;
     bool
         fork; /* first segment of a sequence that shares whole pages of `parent` below `position` */
@@ -87,7 +88,10 @@ void attention_drop(struct attention *attention, uint64_t sequence, uint32_t inc
 void attention_begin_step(struct attention *attention, uint64_t step,
                           const struct attention_segment *segments, uint32_t n_segments);
 
-/* q: [rows][n_kv_heads][group][head_dim], with RoPE; must stay until attention_finish. */
+/* Layers are counted in the whole model: first_layer, first_layer + 1 ... in turn, and for each one
+ * query, append and finish in this order.
+ *
+ * q: [rows][n_kv_heads][group][head_dim], with RoPE; must stay until attention_finish. */
 void attention_query(struct attention *attention, uint32_t layer, const float *q);
 
 /* k (with RoPE), v: [rows][n_kv_heads][head_dim]. */

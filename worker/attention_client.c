@@ -4,32 +4,18 @@
 
 #include "proto/waiting.h"
 #include "sys/clock.h"
-#include "worker/attention_channel.h"
+#include "worker/attention_client_state.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { HELLO_AGAIN_US = 5000 };
-
-struct attention_client {
-    struct attention_wire wire;
-    struct attention_channel *channels; /* one for each holder, local ones too */
-    uint32_t n_channels;
-    struct attention_piece *pieces; /* the plan's, to be placed */
-    struct frames *in;
-    uint64_t n_queries, n_stamps;
-    /* Holders that are asked about the same parts share one copy of the rows. */
-    struct frame_buffer *rows;
-    size_t rows_bytes, n_shared, shared_capacity;
-    uint32_t *shared; /* parts whose rows it has */
-};
+enum { HELLO_AGAIN_US = 5000 }; /* between introductions that the node asks for */
 
 /* ---- failures ---- */
 
-/* The sequence can only be dropped now; its rows in this step become zeros. */
-static void fail_sequence(struct attention_client *client, struct attention_sequence *sequence,
-                          const struct error *error)
+void attention_client_fail(struct attention_client *client, struct attention_sequence *sequence,
+                           const struct error *error)
 {
     if (sequence->error.status == STATUS_OK)
         sequence->error = *error;
@@ -38,12 +24,13 @@ static void fail_sequence(struct attention_client *client, struct attention_sequ
         client->wire.parts[sequence->part].error = *error;
 }
 
-static void fail_included(struct attention_client *client, struct attention_channel *channel,
-                          const struct error *error)
+void attention_client_fail_query(struct attention_client *client, struct attention_channel *channel,
+                                 const struct error *error)
 {
     channel->waiting = false;
     for (size_t i = 0; i < channel->n_included; i++)
-        fail_sequence(client, client->wire.plan->entries[channel->included[i]].sequence, error);
+        attention_client_fail(client, client->wire.plan->entries[channel->included[i]].sequence,
+                              error);
 }
 
 static void lose(struct attention_client *client, struct attention_channel *channel,
@@ -52,7 +39,7 @@ static void lose(struct attention_client *client, struct attention_channel *chan
     if (channel->lost.status == STATUS_OK)
         channel->lost = *error;
     if (channel->waiting)
-        fail_included(client, channel, &channel->lost);
+        attention_client_fail_query(client, channel, &channel->lost);
 }
 
 enum status attention_client_check(const struct attention_client *client, uint32_t holder,
@@ -75,143 +62,7 @@ static enum status peer_status(uint32_t status)
     return status > STATUS_OK && status < STATUS_COUNT ? (enum status)status : STATUS_FAILED;
 }
 
-/* ---- asking ---- */
-
-static bool entry_alive(const struct attention_client *client, const struct attention_entry *entry)
-{
-    return entry->sequence->error.status == STATUS_OK &&
-           (entry->part == ATTENTION_NO_PART ||
-            client->wire.parts[entry->part].error.status == STATUS_OK);
-}
-
-/* Lists the living entries. False: nothing to ask. Without memory for the list they all fail. */
-static bool include_entries(struct attention_client *client, struct attention_channel *channel)
-{
-    struct error error = {0};
-    const struct attention_plan *plan = client->wire.plan;
-    const struct attention_plan_list *list = &plan->lists[channel->holder];
-    channel->n_included = 0;
-    if (attention_grow(&channel->included, &channel->included_capacity, list->n_entries,
-                       sizeof(*channel->included), &error) != STATUS_OK) {
-        for (size_t i = list->first_entry; i != ATTENTION_NONE; i = plan->entries[i].next)
-            fail_sequence(client, plan->entries[i].sequence, &error);
-        return false;
-    }
-    for (size_t i = list->first_entry; i != ATTENTION_NONE; i = plan->entries[i].next)
-        if (entry_alive(client, &plan->entries[i]))
-            channel->included[channel->n_included++] = i;
-    return channel->n_included > 0;
-}
-
-/* Copies the rows of the included parts, unless the channel before asked about the same ones. */
-static enum status copy_rows(struct attention_client *client, struct attention_channel *channel,
-                             const float *q, struct error *error)
-{
-    const struct attention_plan *plan = client->wire.plan;
-    const struct attention_part *parts = client->wire.parts;
-    const size_t row_bytes = client->wire.row_floats * sizeof(float);
-    enum status status = attention_grow(&client->shared, &client->shared_capacity,
-                                        channel->n_included, sizeof(*client->shared), error);
-    if (status != STATUS_OK)
-        return status;
-    bool same = client->rows != NULL;
-    size_t n_parts = 0, n_tokens = 0;
-    for (size_t i = 0; i < channel->n_included; i++) {
-        const uint32_t part = plan->entries[channel->included[i]].part;
-        if (part == ATTENTION_NO_PART)
-            continue;
-        same = same && n_parts < client->n_shared && client->shared[n_parts] == part;
-        if (!same)
-            client->shared[n_parts] = part;
-        n_parts++;
-        n_tokens += parts[part].n_tokens;
-    }
-    if (!same || n_parts != client->n_shared) {
-        frame_buffer_give(client->rows);
-        client->rows = NULL;
-        client->n_shared = n_parts;
-        client->rows_bytes = n_tokens * row_bytes;
-        status = frame_pool_take(&client->wire.pool, client->rows_bytes, &client->rows, error);
-        if (status != STATUS_OK)
-            return status;
-        unsigned char *to = frame_buffer_data(client->rows);
-        for (size_t i = 0; i < n_parts; i++) {
-            const struct attention_part *part = &parts[client->shared[i]];
-            memcpy(to, q + part->row * client->wire.row_floats, part->n_tokens * row_bytes);
-            to += part->n_tokens * row_bytes;
-        }
-    }
-    frame_buffer_give(channel->rows);
-    channel->rows = frame_buffer_share(client->rows);
-    channel->rows_bytes = client->rows_bytes;
-    return STATUS_OK;
-}
-
-/* The rows of the living entries, taken out of the query before, when some have failed since. */
-static enum status narrow_rows(struct attention_client *client, struct attention_channel *channel,
-                               const size_t *before, size_t n_before, struct error *error)
-{
-    const size_t row_bytes = client->wire.row_floats * sizeof(float);
-    struct frame_buffer *rows = NULL;
-    const enum status status =
-        frame_pool_take(&client->wire.pool, channel->rows_bytes, &rows, error);
-    if (status != STATUS_OK)
-        return status;
-    const unsigned char *from = frame_buffer_data(channel->rows);
-    unsigned char *to = frame_buffer_data(rows);
-    size_t bytes = 0;
-    for (size_t i = 0; i < n_before; i++) {
-        const struct attention_entry *entry = &client->wire.plan->entries[before[i]];
-        if (entry->part == ATTENTION_NO_PART)
-            continue;
-        const size_t n = client->wire.parts[entry->part].n_tokens * row_bytes;
-        if (entry_alive(client, entry)) {
-            memcpy(to + bytes, from, n);
-            bytes += n;
-        }
-        from += n;
-    }
-    frame_buffer_give(channel->rows);
-    channel->rows = rows;
-    channel->rows_bytes = bytes;
-    return STATUS_OK;
-}
-
-/* The included entries, under a new number. */
-static void ask(struct attention_client *client, struct attention_channel *channel)
-{
-    struct error error = {0};
-    const uint64_t now = clock_us();
-    channel->query = ++client->n_queries;
-    channel->waiting = true;
-    channel->retry_after_us = (uint64_t)client->wire.config.retry_ms * 1000;
-    channel->retry_us = now + channel->retry_after_us;
-    channel->resend_us = channel->lacking_marks = 0;
-    if (attention_channel_pack(channel, &client->wire, client->pieces, &error) != STATUS_OK ||
-        attention_channel_ask(channel, &client->wire, &error) != STATUS_OK)
-        fail_included(client, channel, &error);
-}
-
-static void ask_without_failed(struct attention_client *client, struct attention_channel *channel)
-{
-    struct error error = {0};
-    const size_t n_before = channel->n_included;
-    size_t *before = malloc((n_before + 1) * sizeof(*before)); /* an error's path may allocate */
-    channel->waiting = false;
-    if (before == NULL) {
-        error_set(&error, STATUS_NO_MEMORY, "%s: no memory to ask again", channel->name);
-        fail_included(client, channel, &error);
-        return;
-    }
-    memcpy(before, channel->included, n_before * sizeof(*before));
-    if (include_entries(client, channel)) {
-        if (narrow_rows(client, channel, before, n_before, &error) == STATUS_OK)
-            ask(client, channel);
-        else
-            fail_included(client, channel, &error);
-    }
-    free(before);
-}
+/* ---- questions ---- */
 
 void attention_client_query(struct attention_client *client, uint32_t layer, const float *q)
 {
@@ -223,28 +74,22 @@ void attention_client_query(struct attention_client *client, uint32_t layer, con
         struct error error = {0};
         if (channel->socket == NULL)
             continue;
-        const bool some = include_entries(client, channel);
+        const bool some = attention_ask_include(client, channel);
         if (attention_client_check(client, i, &error) != STATUS_OK) {
-            fail_included(client, channel, &error);
+            attention_client_fail_query(client, channel, &error);
             continue;
         }
         if (attention_channel_fork(channel, &client->wire, layer, 0, &error) < 0) {
             for (uint32_t part = 0; part < client->wire.n_parts; part++)
                 if (client->wire.parts[part].sequence != NULL &&
                     client->wire.parts[part].sequence->forking)
-                    fail_sequence(client, client->wire.parts[part].sequence, &error);
-            fail_included(client, channel, &error);
+                    attention_client_fail(client, client->wire.parts[part].sequence, &error);
+            attention_client_fail_query(client, channel, &error);
             continue;
         }
         if (!some)
             continue;
-        channel->layer = layer;
-        channel->began_us = clock_us();
-        channel->resent = false;
-        if (copy_rows(client, channel, q, &error) == STATUS_OK)
-            ask(client, channel);
-        else
-            fail_included(client, channel, &error);
+        attention_ask(client, channel, layer, q);
     }
 }
 
@@ -263,7 +108,7 @@ void attention_client_append(struct attention_client *client, uint32_t layer, co
         for (size_t j = 0; j < list->n_appends; j++) {
             const uint32_t part = client->wire.plan->appends[list->first_append + j].part;
             if (client->wire.parts[part].sequence != NULL)
-                fail_sequence(client, client->wire.parts[part].sequence, &error);
+                attention_client_fail(client, client->wire.parts[part].sequence, &error);
         }
     }
 }
@@ -320,8 +165,9 @@ static int send_lacking(struct attention_client *client, struct attention_channe
 static void failed_entry(struct attention_client *client, struct attention_channel *channel,
                          uint32_t index, const struct error *error)
 {
-    fail_sequence(client, client->wire.plan->entries[channel->included[index]].sequence, error);
-    ask_without_failed(client, channel);
+    attention_client_fail(client, client->wire.plan->entries[channel->included[index]].sequence,
+                          error);
+    attention_ask_fewer(client, channel);
 }
 
 /* A repeated `missing` is answered only if the holder has got further, or after a while: otherwise
@@ -347,7 +193,7 @@ static void missing(struct attention_client *client, struct attention_channel *c
     channel->resend_us = now + channel->retry_after_us;
     channel->lacking_marks = marks;
     if (n < 0 || attention_channel_ask(channel, &client->wire, &error) != STATUS_OK)
-        fail_included(client, channel, &error);
+        attention_client_fail_query(client, channel, &error);
 }
 
 /* The node does not know us: the connection was made anew by something in between, and what was on
@@ -360,7 +206,7 @@ static void introduce(struct attention_client *client, struct attention_channel 
     channel->resend_us = 0;
     attention_channel_hello(channel, &client->wire);
     if (attention_channel_ask(channel, &client->wire, &error) != STATUS_OK)
-        fail_included(client, channel, &error);
+        attention_client_fail_query(client, channel, &error);
 }
 
 static void attend_reply(struct attention_client *client, struct attention_channel *channel,
@@ -380,7 +226,7 @@ static void attend_reply(struct attention_client *client, struct attention_chann
         if (reply->missing && reply->n_marks == 0)
             introduce(client, channel);
         else if (reply->failed_entry >= channel->n_included)
-            fail_included(client, channel, &error);
+            attention_client_fail_query(client, channel, &error);
         else if (reply->missing && reply->n_marks == channel->n_included)
             missing(client, channel, reply, &error);
         else
@@ -394,7 +240,7 @@ static void attend_reply(struct attention_client *client, struct attention_chann
                   "%s: its answer has %u frames, %zu marks and %zu bytes instead of 2, %zu and %zu",
                   channel->name, in->n, reply->n_marks, bytes, channel->n_included,
                   channel->reply_floats * sizeof(float));
-        fail_included(client, channel, &error);
+        attention_client_fail_query(client, channel, &error);
         return;
     }
     const uint64_t stamp = note_marks(client, channel, reply->marks);
@@ -437,7 +283,7 @@ static bool receive(struct attention_client *client, struct attention_channel *c
         } else if (status == STATUS_PROTOCOL) {
             some = true;
             if (channel->waiting)
-                fail_included(client, channel, &error);
+                attention_client_fail_query(client, channel, &error);
         } else {
             if (status != STATUS_TIMEOUT)
                 lose(client, channel, &error);
@@ -456,7 +302,7 @@ static void out_of_time(struct attention_client *client, struct attention_channe
               channel->resent ? "did not get the tokens it lacks" : "no answer",
               client->wire.config.timeout_ms, channel->layer,
               (unsigned long long)client->wire.step);
-    fail_included(client, channel, &error);
+    attention_client_fail_query(client, channel, &error);
 }
 
 static void timers(struct attention_client *client, struct attention_channel *channel)
@@ -470,7 +316,7 @@ static void timers(struct attention_client *client, struct attention_channel *ch
         channel->retry_us = now + channel->retry_after_us;
         attention_channel_hello(channel, &client->wire);
         if (attention_channel_ask(channel, &client->wire, &error) != STATUS_OK)
-            fail_included(client, channel, &error);
+            attention_client_fail_query(client, channel, &error);
     }
 }
 
@@ -525,8 +371,11 @@ void attention_client_listen(struct attention_client *client)
 {
     for (uint32_t i = 0; i < client->n_channels; i++) {
         struct attention_channel *channel = &client->channels[i];
+        struct wire_event event;
         if (channel->socket == NULL)
             continue;
+        while (wire_socket_event(channel->socket, &event))
+            ; /* retries tell what they do; unread events would pile up */
         receive(client, channel);
         const uint64_t retry_us = (uint64_t)client->wire.config.retry_ms * 1000;
         if (channel->silent && clock_us() - channel->hello_us >= retry_us)
@@ -595,6 +444,18 @@ void attention_client_traffic(const struct attention_client *client, uint32_t ho
 
 /* ---- opening ---- */
 
+/* Time does not mend a wrong key: that is told at once. */
+static enum status check_handshake(struct attention_channel *channel, struct error *error)
+{
+    struct wire_event event;
+    char text[512];
+    while (wire_socket_event(channel->socket, &event))
+        if (event.kind == WIRE_HANDSHAKE_FAILED)
+            return error_set(error, STATUS_UNREACHABLE, "%s: %s", channel->name,
+                             wire_event_text(&event, text));
+    return STATUS_OK;
+}
+
 static enum status greet(struct attention_client *client, struct error *error)
 {
     const struct attention_config *config = &client->wire.config;
@@ -616,6 +477,9 @@ static enum status greet(struct attention_client *client, struct error *error)
                 continue;
             if (again)
                 attention_channel_hello(channel, &client->wire);
+            const enum status status = check_handshake(channel, error);
+            if (status != STATUS_OK)
+                return status;
             some = receive(client, channel) || some;
             if (channel->lost.status != STATUS_OK)
                 return error_set(error, channel->lost.status, "%s", channel->lost.text);

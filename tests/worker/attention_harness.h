@@ -98,6 +98,23 @@ static inline void cluster_send(struct cluster *cluster, struct harness_node *no
                      STATUS_OK);
 }
 
+/* Notes who has joined. NULL: nobody we started. */
+static inline struct harness_node *cluster_joined(struct cluster *cluster)
+{
+    const Longspan__NodeJoin *join = cluster->last->node_join;
+    for (uint32_t i = 0; i < cluster->n_nodes; i++) {
+        struct harness_node *node = &cluster->nodes[i];
+        if (strcmp(node->name, join->name) != 0)
+            continue;
+        frames_reply_to(&node->peer, &cluster->in);
+        node->joined = true;
+        node->node = join->node;
+        snprintf(node->endpoint, sizeof(node->endpoint), "%s", join->endpoint);
+        return node;
+    }
+    return NULL;
+}
+
 /* The next message of that kind, in cluster->last; others are dropped. NULL: none in time. */
 static inline struct harness_node *cluster_receive(struct cluster *cluster, int kind,
                                                    uint64_t timeout_ms)
@@ -108,21 +125,13 @@ static inline struct harness_node *cluster_receive(struct cluster *cluster, int 
         cluster->last = longspan__control__unpack(
             &cluster->arena.allocator, frames_size(&cluster->in, 0), frames_data(&cluster->in, 0));
         assert_non_null(cluster->last);
+        if (cluster->last->body_case == LONGSPAN__CONTROL__BODY_NODE_JOIN) {
+            struct harness_node *node = cluster_joined(cluster);
+            if (node != NULL && kind == LONGSPAN__CONTROL__BODY_NODE_JOIN)
+                return node;
+        }
         if ((int)cluster->last->body_case != kind)
             continue;
-        if (kind == LONGSPAN__CONTROL__BODY_NODE_JOIN) {
-            const Longspan__NodeJoin *join = cluster->last->node_join;
-            for (uint32_t i = 0; i < cluster->n_nodes; i++)
-                if (strcmp(cluster->nodes[i].name, join->name) == 0) {
-                    struct harness_node *node = &cluster->nodes[i];
-                    frames_reply_to(&node->peer, &cluster->in);
-                    node->joined = true;
-                    node->node = join->node;
-                    snprintf(node->endpoint, sizeof(node->endpoint), "%s", join->endpoint);
-                    return node;
-                }
-            continue;
-        }
         for (uint32_t i = 0; i < cluster->n_nodes; i++)
             if (cluster->nodes[i].peer.peer_bytes == cluster->in.peer_bytes &&
                 memcmp(cluster->nodes[i].peer.peer, cluster->in.peer, cluster->in.peer_bytes) == 0)

@@ -1,0 +1,52 @@
+/* worker/attention_state.h - what attention.c (steps) and attention_layer.c (layers) share. */
+#ifndef LONGSPAN_WORKER_ATTENTION_STATE_H
+#define LONGSPAN_WORKER_ATTENTION_STATE_H
+
+#include "worker/attention_client.h"
+#include "worker/attention_plan.h"
+#include "worker/attention_sequence.h"
+#include "worker/attention_tiles.h"
+
+enum { ATTENTION_NO_HOLDER = UINT32_MAX };
+
+struct attention {
+    struct attention_config config; /* without the pointers */
+    struct thread_pool *pool;
+    struct attend *attend;
+    struct attention_client *client;
+    struct attention_sequences sequences;
+    struct attention_tiles tiles;
+    struct attention_plan plan;
+    struct kv_holder *holder; /* the local one, or NULL */
+    uint32_t local;           /* its index, or NO_HOLDER */
+    uint64_t local_kv_bytes;  /* put there so far */
+    bool *remote;
+    size_t q_row, kv_row; /* values of one token, all heads */
+
+    struct attention_part *parts;
+    uint32_t n_parts;
+    size_t parts_capacity, n_rows;
+    struct span *spans; /* scratch: of one sequence at the local holder */
+    size_t spans_capacity;
+
+    /* Of one layer. */
+    const float *q;
+    const float *k_in, *v_in;
+    unsigned char *kv; /* k, then v, of all rows in the KV type */
+    size_t kv_capacity, v_offset;
+    float *own; /* partials that are evaluated here */
+    size_t own_capacity;
+    void **pages;
+    size_t pages_capacity;
+    struct attend_work *works;
+    size_t works_capacity;
+    uint8_t *unfolded; /* [runs]: the fold did not add up */
+    size_t unfolded_capacity;
+    float *out;
+    uint64_t wait_us;
+};
+
+/* The part has failed, and its sequence with it; the first reason stays. */
+void attention_fail_part(struct attention_part *part, const struct error *error);
+
+#endif
