@@ -25,16 +25,23 @@
 
 struct device; /* opaque; each table has its own */
 
+enum { MATRIX_SEGMENTS = 8 }; /* at most; a power of two */
+
 /* A weight matrix on its device: y[n_rows] = W x[n_columns]. Rows are outputs.
  *
  * The device keeps the numbers in an order of its own (kernels/cpu/panel.h), as many bytes as in
  * the file but for padding. One with a single row is kept as it is in the file, so that `data` of
  * an F32 vector (a norm's weights) is a plain array. */
+/* The columns may be cut in segments: a product is then the binary tree over its segments' sums,
+ * ((s0 + s1) + (s2 + s3)) + ..., so that ranks that hold aligned segments each can add up theirs
+ * and then each other's, and the result has the bits of the whole matrix on one rank. */
 struct matrix {
     enum weight_type type;
     uint32_t n_rows, n_columns; /* n_columns: a multiple of the type's block */
     void *data;                 /* device memory, owned by the matrix */
     size_t bytes;
+    uint32_t n_segments; /* 0 or 1: the columns are one sum; else set after matrix_create */
+    uint32_t segment_end[MATRIX_SEGMENTS]; /* ascending multiples of the block; last: n_columns */
 };
 
 /* Rotary position embedding (Su et al. 2021): pair i of a head turns by position * frequency[i].

@@ -50,6 +50,18 @@ uint32_t weights_shape(const struct hparams *hparams, enum weights_id id, uint64
 enum status weights_check(const struct gguf *gguf, const struct hparams *hparams,
                           struct error *error);
 
+/* Where the columns of attn_output and ffn_down are cut in segments whose sums are added as a
+ * binary tree (kernels.h, struct matrix), so that tensor parallelism over 2, 4 or 8 ranks cut at
+ * these places has the bits of one rank. Segments are whole KV heads and whole blocks. */
+enum { WEIGHTS_SEGMENTS = 8 };
+struct weights_segments {
+    uint32_t n; /* a power of two: the most up to WEIGHTS_SEGMENTS that divides the KV heads */
+    uint32_t kv_head[WEIGHTS_SEGMENTS + 1]; /* where each begins, and the end */
+    uint32_t ffn[WEIGHTS_SEGMENTS + 1];     /* FFN columns, likewise */
+};
+void weights_segments(struct weights_segments *segments, const struct gguf *gguf,
+                      const struct hparams *hparams);
+
 /* NULL: absent. With WEIGHTS_OUTPUT of a tied model this is token_embd.weight. */
 const struct gguf_tensor *weights_find(const struct gguf *gguf, uint32_t layer, enum weights_id id);
 

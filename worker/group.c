@@ -408,26 +408,25 @@ static void slice(const struct group *group, size_t n, uint32_t shard, size_t *b
     *length = shard + 1 < group->tensor ? n / group->tensor : n - *begin;
 }
 
-/* mine += the others' parts, `stride` floats apart in the order of shards (mine left out). The
- * first addition may be turned around, its bits are the same; then one after the other. */
-static void add_in_order(struct group *group, float *mine, size_t n, size_t stride)
+static float *part_of(struct group *group, float *mine, size_t stride, uint32_t shard)
 {
-    const struct kernels *kernels = group->kernels;
-    float *sum = mine, *part = group->parts;
-    for (uint32_t shard = 0; shard < group->tensor; shard++) {
-        if (shard == group->shard) {
-            if (shard >= 2)
-                kernels->add(group->device, sum, mine, n);
-            continue;
-        }
-        if (shard == 0 && group->shard >= 2)
-            sum = part;
-        else
-            kernels->add(group->device, sum, part, n);
-        part += stride;
-    }
-    if (sum != mine)
-        memcpy(mine, sum, n * sizeof(float));
+    if (shard == group->shard)
+        return mine;
+    return group->parts + (shard < group->shard ? shard : shard - 1) * stride;
+}
+
+/* Adds up all shards' parts, the others' `stride` floats apart in the order of shards (mine left
+ * out), and puts the sum into mine: a binary tree by shard, on every rank the same, ((0 + 1) + (2 +
+ * 3))... Where shards are aligned segments of the columns, this is the tree of kernels.h and has
+ * its bits. */
+static void add_as_tree(struct group *group, float *mine, size_t n, size_t stride)
+{
+    for (uint32_t step = 1; step < group->tensor; step *= 2)
+        for (uint32_t shard = 0; shard + step < group->tensor; shard += 2 * step)
+            group->kernels->add(group->device, part_of(group, mine, stride, shard),
+                                part_of(group, mine, stride, shard + step), n);
+    if (group->shard != 0)
+        memcpy(mine, part_of(group, mine, stride, 0), n * sizeof(float));
 }
 
 /* Sends x + from[shard] to every other shard and receives into `into`, both of lengths that `n_out`
@@ -487,7 +486,7 @@ enum status group_sum(struct group *group, float *x, size_t n, struct error *err
     if (group->tensor == 2 || n * sizeof(float) <= SUM_DIRECT_BYTES) {
         const enum status status = exchange_all(group, x, n, 0, error);
         if (status == STATUS_OK)
-            add_in_order(group, x, n, n);
+            add_as_tree(group, x, n, n);
         return status;
     }
     size_t begin, length;
@@ -495,7 +494,7 @@ enum status group_sum(struct group *group, float *x, size_t n, struct error *err
     enum status status = exchange_all(group, x, n, 1, error);
     if (status != STATUS_OK)
         return status;
-    add_in_order(group, x + begin, length, length);
+    add_as_tree(group, x + begin, length, length);
     return exchange_all(group, x, n, 2, error);
 }
 

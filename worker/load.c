@@ -18,6 +18,7 @@ struct loader {
     void *context;
     uint32_t n_tensors, n_done;
     uint64_t logged_us;
+    struct weights_segments segments; /* of attn_output's and ffn_down's columns */
 };
 
 struct cut {
@@ -97,6 +98,19 @@ static enum status load_tensor(struct loader *loader, struct matrix *matrix, uin
     return STATUS_OK;
 }
 
+/* The model's segments (begins[0..n] in whole columns) that a shard's columns from `first` on meet.
+ */
+static void cut_segments(struct matrix *matrix, const uint32_t *begins, uint32_t n, uint32_t first)
+{
+    const uint32_t end = first + matrix->n_columns;
+    _Static_assert((int)WEIGHTS_SEGMENTS == (int)MATRIX_SEGMENTS, "one for one");
+    matrix->n_segments = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (begins[i] < end && begins[i + 1] > first && begins[i + 1] > begins[i])
+            matrix->segment_end[matrix->n_segments++] =
+                (begins[i + 1] < end ? begins[i + 1] : end) - first;
+}
+
 static enum status load_layer(struct loader *loader, uint32_t layer, struct error *error)
 {
     const struct hparams *h = &loader->shard->hparams;
@@ -123,6 +137,13 @@ static enum status load_layer(struct loader *loader, uint32_t layer, struct erro
     enum status status = STATUS_OK;
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]) && status == STATUS_OK; i++)
         status = load_tensor(loader, table[i].matrix, layer, table[i].id, &table[i].cut, error);
+    if (status == STATUS_OK) {
+        uint32_t columns[WEIGHTS_SEGMENTS + 1];
+        for (uint32_t i = 0; i <= loader->segments.n; i++)
+            columns[i] = loader->segments.kv_head[i] * group * h->head_dim;
+        cut_segments(&to->attn_output, columns, loader->segments.n, kv_begin * group);
+        cut_segments(&to->down, loader->segments.ffn, loader->segments.n, part->ffn_begin);
+    }
     return status;
 }
 
@@ -173,6 +194,7 @@ static enum status load(struct loader *loader, const struct setup *setup, const 
         status = load_rope(shard, loader->gguf, error);
     if (status != STATUS_OK)
         return status;
+    weights_segments(&loader->segments, loader->gguf, &shard->hparams);
     if ((shard->layers = calloc(shard->n_layers, sizeof(*shard->layers))) == NULL)
         return error_set(error, STATUS_NO_MEMORY, "%s: no memory for %u layers", path,
                          shard->n_layers);

@@ -7,16 +7,18 @@
  *     prefill: a span of a group (128 outputs x 256 columns of f32 are 128 KiB) stays in the second
  *              level cache while all tiles pass, so that activations come from afar once per 128
  *              outputs, and a tile's span (12 KiB) stays in the first level while the group passes.
- * The sums and their order are in variant.h; nothing here can change them, because a tile's height
- * and a group's size are not part of that order, and spans are. */
+ * Where the columns are cut in segments, a group's columns are gone through segment by segment;
+ * sums that wait for their sibling lie in the lane's own memory, at most one for each level of the
+ * tree. The sums and their order are in variant.h; nothing here can change them, because a tile's
+ * height and a group's size are not part of that order, and spans are. */
 #include "kernels/cpu/device.h"
 #include "kernels/cpu/panel.h"
 
 #include <assert.h>
 
 enum {
-    DECODE_GROUP = 4,       /* panels */
-    PREFILL_GROUP = 8,      /* panels */
+    DECODE_GROUP = 4,                                 /* panels */
+    PREFILL_GROUP = DENSE_GROUP_OUTPUTS / PANEL_ROWS, /* panels */
     ALONE_PRODUCT = 131072, /* multiplications that are not worth waking lanes for */
 };
 
@@ -93,6 +95,12 @@ struct matmul_work {
     const struct matrix *weights;
 };
 
+/* Where sums of one group of outputs go: y itself, or a lane's memory. */
+struct target {
+    float *y;
+    size_t stride;
+};
+
 static size_t span_columns(enum weight_type type)
 {
     return type == WEIGHT_Q8_0 ? CPU_Q8_SPAN : CPU_FLOAT_SPAN;
@@ -103,21 +111,22 @@ static uint32_t tile_height(const struct cpu_variant *variant, enum weight_type 
     return type == WEIGHT_Q8_0 ? variant->q8_tile_rows : variant->float_tile_rows;
 }
 
-/* `product` names the weights; here every tile of the activations passes by. */
+/* `product` names the weights; here every tile of the activations passes by. `add`: not the first
+ * span of its sum. */
 static void multiply_tiles(const struct matmul_work *work, struct cpu_product *product,
-                           size_t output, size_t column)
+                           const struct target *target, size_t column, bool add)
 {
     const struct device *d = work->device;
     const enum weight_type type = work->weights->type;
     const uint32_t n_tiles = tile_count(d->x_rows, tile_height(d->variant, type));
 
-    product->y_stride = work->y_stride;
-    product->add = column > 0;
+    product->y_stride = target->stride;
+    product->add = add;
     for (uint32_t tile = 0; tile < n_tiles; tile++) {
         uint32_t row;
         tile_rows(d->x_rows, n_tiles, tile, &row, &product->n_rows);
         const size_t offset = (size_t)row * d->x_columns + column * product->n_rows;
-        product->y = work->y + row * work->y_stride + output;
+        product->y = target->y + row * target->stride;
         if (type == WEIGHT_Q8_0) {
             product->x = d->x_q8 + offset / 32 * CPU_Q8_BLOCK_BYTES;
             d->variant->product_q8_0(product);
@@ -131,15 +140,17 @@ static void multiply_tiles(const struct matmul_work *work, struct cpu_product *p
     }
 }
 
-static void multiply_panels(const struct matmul_work *work, size_t panel, uint32_t n_outputs)
+/* The sum over columns [begin, end), for n_outputs outputs from panel `panel` on. */
+static void multiply_columns(const struct matmul_work *work, const struct target *target,
+                             size_t panel, uint32_t n_outputs, size_t begin, size_t end)
 {
     const struct matrix *w = work->weights;
     const bool q8 = w->type == WEIGHT_Q8_0;
     const size_t bytes = panel_bytes(w->type, w->n_columns), span = span_columns(w->type);
     const uint8_t *weights = (const uint8_t *)w->data + panel * bytes;
 
-    for (size_t column = 0; column < w->n_columns; column += span) {
-        const size_t left = w->n_columns - column, n = left < span ? left : span;
+    for (size_t column = begin; column < end; column += span) {
+        const size_t left = end - column, n = left < span ? left : span;
         struct cpu_product product = {.n_outputs = n_outputs, .panel_bytes = bytes};
         if (q8) {
             product.weights = weights + column * PANEL_ROWS;
@@ -150,14 +161,49 @@ static void multiply_panels(const struct matmul_work *work, size_t panel, uint32
             product.weights = weights + column * PANEL_ROWS * (w->type == WEIGHT_F32 ? 4 : 2);
             product.n = (uint32_t)n;
         }
-        multiply_tiles(work, &product, panel * PANEL_ROWS, column);
+        multiply_tiles(work, &product, target, column, column > begin);
     }
 }
 
-/* A matrix of one row is no panel in memory: it becomes one here, span by span. */
+static void add_target(const struct device *device, const struct target *to,
+                       const struct target *from, uint32_t n_outputs)
+{
+    for (size_t row = 0; row < device->x_rows; row++)
+        device->variant->add(to->y + row * to->stride, from->y + row * from->stride, n_outputs);
+}
+
+/* Segment by segment, like a binary counter: two finished siblings are added at once. */
+static void multiply_panels(const struct matmul_work *work, size_t panel, uint32_t n_outputs,
+                            uint32_t lane)
+{
+    const struct matrix *w = work->weights;
+    const struct device *d = work->device;
+    const uint32_t n_segments = w->n_segments > 1 ? w->n_segments : 1;
+    struct target pending[DENSE_LEVELS + 1] = {
+        {work->y + panel * PANEL_ROWS, work->y_stride},
+    };
+    for (uint32_t i = 0; i < DENSE_LEVELS; i++)
+        pending[i + 1] = (struct target){d->sums + ((size_t)lane * DENSE_LEVELS + i) * d->max_rows *
+                                                       DENSE_GROUP_OUTPUTS,
+                                         DENSE_GROUP_OUTPUTS};
+    uint32_t depth = 0;
+    for (uint32_t i = 0; i < n_segments; i++) {
+        multiply_columns(work, &pending[depth++], panel, n_outputs,
+                         i == 0 ? 0 : w->segment_end[i - 1],
+                         w->n_segments > 1 ? w->segment_end[i] : w->n_columns);
+        for (uint32_t done = i + 1; done % 2 == 0; done /= 2, depth--)
+            add_target(d, &pending[depth - 2], &pending[depth - 1], n_outputs);
+    }
+    for (; depth > 1; depth--) /* not a power of two: what is left has no sibling */
+        add_target(d, &pending[depth - 2], &pending[depth - 1], n_outputs);
+}
+
+/* A matrix of one row is no panel in memory: it becomes one here, span by span; it has no segments.
+ */
 static void multiply_vector(const struct matmul_work *work)
 {
     const struct matrix *w = work->weights;
+    const struct target target = {work->y, work->y_stride};
     const size_t span = span_columns(w->type);
     _Alignas(PANEL_LINE_BYTES) uint8_t panel[CPU_Q8_SPAN * PANEL_ROWS * 34 / 32];
 
@@ -175,7 +221,7 @@ static void multiply_vector(const struct matmul_work *work)
         panel_pack(panel, w->type,
                    (const uint8_t *)w->data + weight_row_bytes(w->type, (uint32_t)column), 0, 1,
                    (uint32_t)n);
-        multiply_tiles(work, &product, 0, column);
+        multiply_tiles(work, &product, &target, column, column > 0);
     }
 }
 
@@ -192,7 +238,7 @@ static void matmul_lane(void *context, uint32_t lane, uint32_t n_lanes)
     for (size_t panel = begin; panel < end; panel += group) {
         const size_t last = (panel + group < end ? panel + group : end) * PANEL_ROWS;
         const size_t n_outputs = (last < w->n_rows ? last : w->n_rows) - panel * PANEL_ROWS;
-        multiply_panels(work, panel, (uint32_t)n_outputs);
+        multiply_panels(work, panel, (uint32_t)n_outputs, lane);
     }
 }
 
@@ -204,6 +250,7 @@ void dense_matmul(struct device *device, float *y, size_t y_stride, const struct
     if (device->x_rows == 0)
         return;
     assert(device->x_columns == weights->n_columns);
+    assert(weights->n_segments <= MATRIX_SEGMENTS);
     if (weights->n_rows == 1)
         multiply_vector(&work);
     else

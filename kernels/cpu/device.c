@@ -74,6 +74,7 @@ void device_close(struct device *device)
         return;
     memory_give(device->x_float, device->x_float_bytes);
     memory_give(device->x_q8, device->x_q8_bytes);
+    memory_give(device->sums, device->sums_bytes);
     free(device);
 }
 
@@ -91,7 +92,7 @@ enum status device_reserve(struct device *device, uint32_t max_rows, uint32_t ma
 {
     const uint32_t rows = max_rows > device->max_rows ? max_rows : device->max_rows;
     const uint32_t columns = max_columns > device->max_columns ? max_columns : device->max_columns;
-    size_t float_bytes, q8_bytes;
+    size_t float_bytes, q8_bytes, sums_bytes;
 
     if (rows == 0 || columns == 0)
         return error_set(error, STATUS_INVALID, "kernels: a workspace of %u rows, %u columns", rows,
@@ -99,20 +100,27 @@ enum status device_reserve(struct device *device, uint32_t max_rows, uint32_t ma
     if (rows == device->max_rows && columns == device->max_columns)
         return STATUS_OK;
     if (!product_of(&float_bytes, rows, columns, sizeof(float)) ||
-        !product_of(&q8_bytes, rows, columns / 32 + 1, CPU_Q8_BLOCK_BYTES))
+        !product_of(&q8_bytes, rows, columns / 32 + 1, CPU_Q8_BLOCK_BYTES) ||
+        !product_of(&sums_bytes, (size_t)thread_pool_lanes(device->pool) * DENSE_LEVELS, rows,
+                    DENSE_GROUP_OUTPUTS * sizeof(float)))
         return error_set(error, STATUS_NO_MEMORY, "kernels: %u rows of %u columns have no size",
                          rows, columns);
     float *x_float = memory_take(float_bytes);
     uint8_t *x_q8 = memory_take(q8_bytes);
-    if (x_float == NULL || x_q8 == NULL) {
+    float *sums = memory_take(sums_bytes);
+    if (x_float == NULL || x_q8 == NULL || sums == NULL) {
         memory_give(x_float, float_bytes);
         memory_give(x_q8, q8_bytes);
+        memory_give(sums, sums_bytes);
         return error_set(error, STATUS_NO_MEMORY,
                          "kernels: no memory for a workspace of %zu bytes; use smaller chunks",
-                         float_bytes + q8_bytes);
+                         float_bytes + q8_bytes + sums_bytes);
     }
     memory_give(device->x_float, device->x_float_bytes);
     memory_give(device->x_q8, device->x_q8_bytes);
+    memory_give(device->sums, device->sums_bytes);
+    device->sums = sums;
+    device->sums_bytes = sums_bytes;
     device->x_float = x_float;
     device->x_float_bytes = float_bytes;
     device->x_q8 = x_q8;

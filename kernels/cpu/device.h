@@ -16,7 +16,8 @@ struct device {
     uint32_t max_rows, max_columns; /* of the workspace */
     float *x_float;                 /* prepared activations in tiles, see variant.h */
     uint8_t *x_q8;
-    size_t x_float_bytes, x_q8_bytes;
+    float *sums; /* per lane: pending sums of segments, see dense.c */
+    size_t x_float_bytes, x_q8_bytes, sums_bytes;
     uint32_t x_rows, x_columns, x_types; /* what was prepared last */
 };
 
@@ -40,6 +41,7 @@ void device_embed(struct device *device, float *out, const struct matrix *table,
                   const int32_t *tokens, uint32_t n_tokens, int32_t first);
 
 /* dense.c */
+enum { DENSE_GROUP_OUTPUTS = 128, DENSE_LEVELS = 3 }; /* 2^3 = MATRIX_SEGMENTS */
 void dense_prepare(struct device *device, const float *x, uint32_t n_rows, uint32_t n_columns,
                    uint32_t types);
 void dense_matmul(struct device *device, float *y, size_t y_stride, const struct matrix *weights);

@@ -10,7 +10,9 @@
  *     dot product is exact, in any order. The sum of a span (CPU_Q8_SPAN columns) starts at 0 and
  * takes its blocks one after the other: fma((float)dot, weight_scale * activation_scale, sum).
  *   - The first span's sum is the output; the others are added to it in order.
- * Nothing in it depends on other rows, outputs, lanes, or on the height of a tile. */
+ *   - Where the columns are cut in segments, all this holds for each of them, and the segments'
+ * sums are added as a binary tree (kernels.h, struct matrix). Nothing in it depends on other rows,
+ * outputs, lanes, or on the height of a tile. */
 #ifndef LONGSPAN_KERNELS_CPU_VARIANT_H
 #define LONGSPAN_KERNELS_CPU_VARIANT_H
 

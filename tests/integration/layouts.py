@@ -112,7 +112,7 @@ def stripes_of(answer, nodes):
     remote = [h for h in answer["holders"] if h["name"] != "local"]
     if len(remote) != nodes:
         return -1
-    return min(sum((s["end"] - s["begin"]) // STRIPE for s in h["spans"]) for h in remote)
+    return min(sum((s[1] - s[0]) // STRIPE for s in h["spans"]) for h in remote)
 
 
 def check_layout(tap, path, model, tag, layout, references, files, kv, weights):

@@ -48,7 +48,7 @@ def main():
         tap.check(harmless == answers["amber"], f"wiping what does not matter: {harmless!r} is right", answers["amber"])
         for name in retrieval.NAMES:  # a needle that node1 holds
             needle = text.index(answers[name]) + 1
-            if any(s["begin"] <= needle and needle + 8 < s["end"] for s in spans):
+            if any(s[0] <= needle and needle + 8 < s[1] for s in spans):
                 with open(prompt, "w", encoding="ascii") as file:
                     file.write(f"{text} The code of {name} is ")
                 answer, rows, _ = ask(tap, path, model, prompt, (needle - 4, needle + 12))
