@@ -410,8 +410,3 @@ uint64_t placement_free_pages(const struct placement *p)
 {
     return p->total - p->used - p->promised;
 }
-
-uint64_t placement_total_pages(const struct placement *p)
-{
-    return p->total;
-}

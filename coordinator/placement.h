@@ -84,7 +84,4 @@ uint64_t placement_used_pages(const struct placement *placement, uint32_t holder
 /* Pages of all holders that are neither used nor promised. */
 uint64_t placement_free_pages(const struct placement *placement);
 
-/* Pages of all holders: a sequence of more tokens can never be. */
-uint64_t placement_total_pages(const struct placement *placement);
-
 #endif

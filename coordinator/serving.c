@@ -546,8 +546,3 @@ bool serving_stepping(const struct serving *s)
 {
     return scheduler_in_flight(s->scheduler) > 0;
 }
-
-uint32_t serving_n_requests(const struct serving *s)
-{
-    return s->n_requests;
-}

@@ -58,7 +58,4 @@ bool serving_stepping(const struct serving *serving);
 /* Tells every client that its request fails. */
 void serving_fail_all(struct serving *serving, enum status status, const char *text);
 
-/* Requests that are not answered yet; pages that are used or promised. For logs and tests. */
-uint32_t serving_n_requests(const struct serving *serving);
-
 #endif

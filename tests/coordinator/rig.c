@@ -2,6 +2,7 @@
 #include "tests/coordinator/rig.h"
 
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -218,10 +219,10 @@ static struct rig_sequence *take_segment(struct rig *rig, const Longspan__Segmen
 }
 
 /* Candidates and a row that agree: the best is what the hash says, the others follow by id. */
-static void make_row(const struct rig_sequence *s, uint32_t n, int32_t *ids, float *logits,
-                     float *row)
+static void make_row(const struct rig *rig, const struct rig_sequence *s, uint32_t n, int32_t *ids,
+                     float *logits, float *row)
 {
-    const int32_t best = rig_next(s->tokens, s->n);
+    const int32_t best = s->n == rig->ends_at ? 2 : rig_next(s->tokens, s->n);
     for (uint32_t i = 0; i < RIG_VOCAB; i++)
         row[i] = (int32_t)i == best ? 10.0f : -(float)i / 16.0f;
     ids[0] = best;
@@ -255,12 +256,12 @@ static void report(struct rig *rig, struct rig_actor *rank, const Longspan__Step
             continue;
         Longspan__Candidates *result = &results[done.n_results];
         longspan__candidates__init(result);
-        make_row(s, segment->n_candidates, ids[done.n_results], logits[done.n_results],
+        make_row(rig, s, segment->n_candidates, ids[done.n_results], logits[done.n_results],
                  rows[n_rows]);
         result->ids = ids[done.n_results];
         result->logits = logits[done.n_results];
         result->n_ids = result->n_logits = segment->n_candidates;
-        result->log_sum_exp = 10.5;
+        result->log_sum_exp = rig->bad_numbers ? (double)NAN : 10.5;
         n_rows += segment->want == LONGSPAN__WANT__WANT_LOGITS;
         list[done.n_results++] = result;
     }

@@ -96,6 +96,8 @@ struct rig {
     struct frames in, out;
     struct rig_sequence *sequences; /* [RIG_SEQUENCES] */
     uint64_t last_step;
+    uint32_t ends_at; /* the fake model ends generation behind so many tokens; 0: never */
+    bool bad_numbers; /* its log-sum-exp is NaN */
 };
 
 /* A directory, the model file, and options that suit tests; the coordinator is not started. */

@@ -394,6 +394,101 @@ static void test_a_cancelled_request_is_freed(void **state)
     end(rig);
 }
 
+/* Long enough for several stripes at both nodes, page by page, beyond what the prompt reserved. */
+static void test_a_growing_sequence_reserves_ahead(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(2, 2);
+    struct rig_actor *client = rig_ready(rig);
+    const uint32_t lengths[] = {700, 200};
+    const struct rig_ask ask = {.lengths = lengths, .n = 2, .n_predict = 500};
+    rig_request(rig, client, 1, &ask);
+    rig_until(rig, client->done);
+    check_generated(client, &ask);
+    const struct rig_actor *a = rig->actors[2], *b = rig->actors[3];
+    assert_true(a->kind == RIG_NODE && b->kind == RIG_NODE);
+    /* 1199 tokens and 699 tokens in pages of 256, each page reserved once, none too many */
+    assert_int_equal(a->reserved_tokens + b->reserved_tokens, 1280 + 768);
+    assert_true(a->reserved_tokens >= 512 && b->reserved_tokens >= 512);
+    assert_true(a->n_reserves + b->n_reserves >= 6);
+    end(rig);
+}
+
+static void test_generation_ends_where_the_model_says(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 0);
+    rig->ends_at = 105;
+    struct rig_actor *client = rig_ready(rig);
+    const uint32_t lengths[] = {100, 300};
+    const struct rig_ask ask = {.lengths = lengths, .n = 2, .n_predict = 50};
+    rig_request(rig, client, 1, &ask);
+    rig_until(rig, client->done);
+    assert_int_equal(client->prompts[0].n_generated, 6);
+    assert_int_equal(client->prompts[0].generated[5], 2);
+    assert_int_equal(client->prompts[0].text_bytes, 5); /* the end has no text */
+    assert_string_equal(client->prompts[0].reason, "stop");
+    assert_int_equal(client->prompts[1].n_generated, 50);
+    assert_string_equal(client->prompts[1].reason, "length");
+    end(rig);
+}
+
+static void test_numbers_that_are_none_fail_the_request(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 0);
+    rig->bad_numbers = true;
+    struct rig_actor *client = rig_ready(rig);
+    const uint32_t lengths[] = {10};
+    const struct rig_ask ask = {.lengths = lengths, .n = 1, .n_predict = 5};
+    rig_request(rig, client, 1, &ask);
+    rig_until(rig, client->failed);
+    assert_int_equal(client->failure_status, STATUS_FAILED);
+    assert_non_null(strstr(client->failure, "log-sum-exp"));
+    rig->bad_numbers = false;
+    rig_request(rig, client, 2, &ask);
+    rig_until(rig, client->done);
+    end(rig);
+}
+
+static void test_a_worker_that_leaves_ends_the_job(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(2, 1);
+    struct rig_actor *client = rig_ready(rig);
+    const uint32_t lengths[] = {10};
+    const struct rig_ask ask = {.lengths = lengths, .n = 1, .n_predict = 5};
+    rig_request(rig, client, 1, &ask);
+    rig_until(rig, client->done);
+    Longspan__Leave leave = LONGSPAN__LEAVE__INIT;
+    leave.reason = "interrupted";
+    Longspan__Control message = LONGSPAN__CONTROL__INIT;
+    message.body_case = LONGSPAN__CONTROL__BODY_LEAVE;
+    message.leave = &leave;
+    rig_send(rig, rig->actors[1], &message, NULL, 0);
+    expect_end(rig, STATUS_FAILED, "worker 1 (beta) left: interrupted");
+}
+
+static void test_who_does_not_get_ready_is_named(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 2);
+    rig->options.join_timeout_ms = 600;
+    rig_start(rig);
+    rig_join_workers(rig, 1, 0);
+    rig_join_node(rig, "node0", 1 << 24, 0, 0, "avx2");
+    struct rig_actor *node = rig_join_node(rig, "node1", 1 << 24, 0, 0, "avx2");
+    node->mute = true;
+    expect_end(rig, STATUS_UNREACHABLE,
+               "attention node node1 (mem01) did not get ready within 0.6 s");
+
+    rig = rig_open(2, 0);
+    rig->options.load_timeout_ms = 400;
+    rig_start(rig);
+    rig_join_workers(rig, 2, 0)->mute = true;
+    expect_end(rig, STATUS_UNREACHABLE, "worker 0 (alpha) did not load its part of");
+}
+
 static void test_more_requests_than_pages_wait_their_turn(void **state)
 {
     (void)state;
@@ -569,6 +664,11 @@ int main(void)
         cmocka_unit_test(test_a_failed_segment_fails_its_request_only),
         cmocka_unit_test(test_a_refused_reservation_fails_its_request),
         cmocka_unit_test(test_a_cancelled_request_is_freed),
+        cmocka_unit_test(test_a_growing_sequence_reserves_ahead),
+        cmocka_unit_test(test_generation_ends_where_the_model_says),
+        cmocka_unit_test(test_numbers_that_are_none_fail_the_request),
+        cmocka_unit_test(test_a_worker_that_leaves_ends_the_job),
+        cmocka_unit_test(test_who_does_not_get_ready_is_named),
         cmocka_unit_test(test_more_requests_than_pages_wait_their_turn),
         cmocka_unit_test(test_a_step_that_is_not_reported_names_who),
         cmocka_unit_test(test_a_worker_that_dies_is_noticed),
