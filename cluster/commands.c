@@ -258,7 +258,8 @@ static enum status make_workers(struct command *command, const struct maker *mak
 {
     const struct layout *layout = maker->layout;
     command->role = COMMANDS_WORKERS;
-    snprintf(command->label, sizeof(command->label), layout->n_ranks == 1 ? "worker" : "workers");
+    snprintf(command->label, sizeof(command->label),
+             layout->n_ranks == 1 ? "worker" : "workers (mpirun)");
     if (layout->n_ranks == 1 && layout->workers[0].host == NULL) {
         add_worker(command, maker, &layout->workers[0]);
         return STATUS_OK;
@@ -268,6 +269,7 @@ static enum status make_workers(struct command *command, const struct maker *mak
             error, STATUS_UNREACHABLE,
             "mpirun is not on PATH: install Open MPI (Debian: openmpi-bin), or run one "
             "worker");
+    snprintf(command->label, sizeof(command->label), "mpirun of the workers");
     bool has_remote = false;
     for (uint32_t i = 0; i < layout->n_workers; i++)
         has_remote |= layout->workers[i].host != NULL;

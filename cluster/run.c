@@ -23,6 +23,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define LOST_CONNECTION "the connection to" /* how client.c begins that text */
+
 enum {
     LOOK_US = 100000,       /* deadlines and the progress line are looked at this often */
     LAST_WORDS_US = 300000, /* for the coordinator to explain the death of another process */
@@ -105,48 +107,58 @@ static void show_progress(struct run *run)
 /* ---- failures ----------------------------------------------------------------------------------
  */
 
-/* A process that was started here died. Its own words say why; its exit code becomes ours if it
- * is one of ours. */
-static enum status explain_death(struct run *run, struct error *error)
+/* A process that was started here died, and nobody said why: its own last words are shown. Its exit
+ * code becomes ours if it is one of ours. */
+static enum status explain_death(struct run *run, const struct launch_death *death,
+                                 const struct error *said, struct error *error)
 {
-    struct launch_death death;
-    launch_first_death(run->session.launch, &death);
-    char how[64];
-    if (death.code > SIGNAL_EXIT)
-        snprintf(how, sizeof(how), "was ended by signal %d", death.code - SIGNAL_EXIT);
+    char how[96];
+    if (death->code > SIGNAL_EXIT)
+        snprintf(how, sizeof(how), "ended by signal %d (%s)", death->code - SIGNAL_EXIT,
+                 strsignal(death->code - SIGNAL_EXIT));
     else
-        snprintf(how, sizeof(how), "ended with exit status %d", death.code);
+        snprintf(how, sizeof(how), "ended with exit status %d", death->code);
     progress_clear(&run->progress);
-    if (death.tail[0] != '\0' && run->options.verbose == 0)
-        fputs(death.tail, stderr);
-    run->exit_code = death.code >= 2 && death.code <= 4 ? death.code : 4;
-    return error_set(error, STATUS_FAILED, "the %s %s", death.label, how);
+    if (death->tail[0] != '\0' && run->options.verbose == 0)
+        fputs(death->tail, stderr);
+    run->exit_code = death->code >= 2 && death->code <= 4 ? death->code : 4;
+    return said->text[0] != '\0'
+               ? error_set(error, STATUS_FAILED, "%s: %s; %s", death->label, how, said->text)
+               : error_set(error, STATUS_FAILED, "%s: %s", death->label, how);
 }
 
-/* The coordinator usually knows more about it than the exit status says: give it a moment. */
-static enum status wait_for_explanation(struct run *run, struct error *error)
+/* Something failed: a process died, or the coordinator said so in `said` (empty: it has not yet).
+ * Often both are on their way, and the one explains the other: each gets a moment. */
+static enum status explain(struct run *run, struct error said, struct error *error)
 {
     const uint64_t deadline = clock_us() + LAST_WORDS_US;
-    while (clock_us() < deadline) {
-        struct error said = {0};
-        struct wire_poll_item item = {.socket = client_socket(run->client)};
-        wire_poll(&item, 1, 0, deadline, NULL);
-        const enum status status = take_events(run, &said);
-        if (run->result.done)
-            return STATUS_OK;
-        if (status == STATUS_OK)
-            continue;
-        /* "Connection lost" explains nothing that its death does not. */
-        struct launch_death death;
+    struct launch_death death = {0};
+    bool died = false;
+    for (;;) {
         launch_progress(run->session.launch);
-        if (said.status == STATUS_FAILED && launch_first_death(run->session.launch, &death) &&
-            strncmp(said.text, "the connection to", strlen("the connection to")) == 0)
+        died = launch_first_death(run->session.launch, &death);
+        if (said.status == STATUS_OK) {
+            struct error words = {0}; /* may be written without a failure: look at the status */
+            if (take_events(run, &words) != STATUS_OK)
+                said = words;
+            if (run->result.done)
+                return STATUS_OK;
+        }
+        /* "Connection lost" explains nothing that a death does not. */
+        const bool lost = strncmp(said.text, LOST_CONNECTION, strlen(LOST_CONNECTION)) == 0;
+        if (died && lost)
+            said = (struct error){.status = STATUS_FAILED};
+        if (said.status != STATUS_OK && said.status != STATUS_FAILED)
+            break; /* a reason, such as an option's value: complete by itself */
+        if ((died && said.status != STATUS_OK) || clock_us() >= deadline)
             break;
-        if (error != NULL)
-            *error = said;
-        return status;
+        struct wire_poll_item items[] = {{.socket = client_socket(run->client)},
+                                         {.descriptor = launch_descriptor(run->session.launch)}};
+        wire_poll(items, 2, 0, deadline, NULL);
     }
-    return explain_death(run, error);
+    if (!died || (said.status != STATUS_OK && said.status != STATUS_FAILED))
+        return error_set(error, said.status, "%s", said.text);
+    return explain_death(run, &death, &said, error);
 }
 
 /* ---- the loop ----------------------------------------------------------------------------------
@@ -164,20 +176,15 @@ static enum status loop(struct run *run, struct error *error)
                              launch_signal(launch), strsignal(launch_signal(launch)));
         }
         if (launch_first_death(launch, &death))
-            return wait_for_explanation(run, error);
-        enum status status = take_events(run, error);
-        if (status == STATUS_FAILED && run->session.started) {
-            /* Perhaps because the coordinator died: then its own last words are better. */
-            const struct error said = *error;
-            status = wait_for_explanation(run, error);
-            if (status != STATUS_OK && !launch_first_death(launch, &death)) {
-                run->exit_code = 0;
-                *error = said;
-            }
-            return status;
-        }
-        if (status != STATUS_OK || run->result.done)
-            return status;
+            return explain(run, (struct error){0}, error);
+        struct error said = {0};
+        enum status status = take_events(run, &said);
+        if (status == STATUS_FAILED && run->session.started)
+            return explain(run, said, error);
+        if (status != STATUS_OK)
+            return error_set(error, status, "%s", said.text);
+        if (run->result.done)
+            return STATUS_OK;
         show_progress(run);
         struct wire_poll_item items[] = {{.socket = client_socket(run->client)},
                                          {.descriptor = launch_descriptor(launch)}};

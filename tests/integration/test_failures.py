@@ -15,7 +15,7 @@ def start(path, model):
     log = open(f"{path}/stderr", "wb")
     process = subprocess.Popen([program("longspan"), "run", "-m", model, "-f", f"{path}/long", "-n", "4", "-v",
                                 *LAYOUT], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log,
-                               start_new_session=True)
+                               start_new_session=True, env={**os.environ, "TMPDIR": path})
     log.close()
 
     def busy():
@@ -49,15 +49,8 @@ def stop_of(tap, path, model, who, how):
         tap.check(who.replace("_", " ") in err.replace("_", " "), f"{name}: the message names it", err[-1500:])
     elif how != signal.SIGKILL:
         tap.check(process.returncode not in (0, 2, 3), f"{name}: exit status {process.returncode}", err[-1500:])
-        tap.check(not [e for e in os.listdir("/tmp") if e.startswith("longspan-") and _mine(e)],
-                  f"{name}: no temporary folder stays", os.listdir("/tmp"))
-
-
-def _mine(entry):
-    try:
-        return time.time() - os.stat(f"/tmp/{entry}").st_mtime < 60
-    except OSError:
-        return False
+        left = [e for e in os.listdir(path) if e.startswith("longspan-")]
+        tap.check(not left, f"{name}: no temporary folder stays", left)
 
 
 def main():
