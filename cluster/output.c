@@ -124,6 +124,7 @@ static json_t *prompt_object(const struct result *result, uint32_t index, bool l
     const struct result_prompt *prompt = &result->prompts[index];
     json_t *object = json_object();
     int failed = json_object_set_new(object, "prompt_ids", id_list(prompt->ids, prompt->n_ids));
+    failed |= json_object_set_new(object, "shared_tokens", json_integer(prompt->n_shared));
     failed |= json_object_set_new(object, "ids", token_ids(prompt));
     failed |= json_object_set_new(object, "text", text_of(prompt));
     failed |= json_object_set_new(object, "finish_reason", json_string(prompt->reason));

@@ -2,9 +2,10 @@
 """layouts.py [--all] - every parallel layout against one process, byte for byte, as one table.
 
 Reference: one worker, one lane, its own memory as KV holder, each prompt alone, chunks of 512. Every other
-layout must give the same bits in every row of logits of every prompt; only tensor parallelism may differ,
-by rounding: max |difference| over the root mean square of the reference's logits is printed and bounded,
-and ids must be equal up to the first step whose two best logits are closer than that bound.
+layout must give the same bits in every row of logits of every prompt. Only tensor parallelism over a number of ranks
+that does not divide the model's segments (3 of 4 KV heads) may differ, by rounding. For every tensor-parallel layout
+max |difference| over the root mean square of the reference's logits is printed; where it may differ it is bounded, and ids
+must be equal up to the first step whose two best logits are closer than the bound; such early stops are counted.
 
 Without --all a covering subset is run (what `make test` does, as TAP through test_layouts.py).
 """
@@ -25,10 +26,10 @@ TOLERANCE = {"F32": 1e-4, "Q8_0": 1e-2}
 
 
 class Layout:
-    def __init__(self, name, options, prompts=None, alone=False, exact=True, nodes=0, shared=False):
-        self.name, self.options, self.exact, self.nodes = name, options, exact, nodes
+    def __init__(self, name, options, prompts=None, nodes=0, tensor=1):
+        self.name, self.options, self.nodes, self.tensor = name, options, nodes, tensor
         self.prompts = prompts or list(LENGTHS)
-        self.alone, self.shared = alone, shared
+        self.exact = tensor != 3
 
 
 LAYOUTS = [
@@ -47,9 +48,10 @@ LAYOUTS = [
     Layout("pipeline 2, 2 nodes", ["--pipeline", 2, "--attention-nodes", 2], nodes=2),
     Layout("pipeline 3, 3 nodes, chunk 7", ["--pipeline", 3, "--attention-nodes", 3, "--chunk", 7], nodes=3,
            prompts=["short", "stripe-edge"]),
-    Layout("tensor 2", ["--tensor", 2], exact=False),
-    Layout("pipeline 2 x tensor 2, 2 nodes", ["--pipeline", 2, "--tensor", 2, "--attention-nodes", 2], exact=False,
+    Layout("tensor 2", ["--tensor", 2], tensor=2),
+    Layout("pipeline 2 x tensor 2, 2 nodes", ["--pipeline", 2, "--tensor", 2, "--attention-nodes", 2], tensor=2,
            nodes=2),
+    Layout("tensor 3 (uneven)", ["--tensor", 3], tensor=3),
 ]
 # A prefix shared by two prompts, whose fork point is 0, 1 and 127 tokens into a tile (BOS is one token).
 FORKS = {"fork at a tile's edge": 1023, "fork 1 token into a tile": 1024, "fork 127 tokens into a tile": 1150}
@@ -58,6 +60,7 @@ SUBSET = {  # (shape, weights, kv): layouts of the covering subset
     ("gqa", "F32", "f16"): ["batch of five ragged prompts", "lanes 3", "chunk 7", "3 attention nodes",
                             "pipeline 2, 2 nodes", "tensor 2", *FORKS],
     ("mha", "Q8_0", "f16"): ["pipeline 3", "2 nodes, chunk 64, lanes 2", "pipeline 2 x tensor 2, 2 nodes"],
+    ("mha", "F32", "f32"): ["tensor 3 (uneven)"],
     ("odd-96", "Q8_0", "f32"): ["lanes 2", "2 attention nodes", "chunk 1", "fork 1 token into a tile"],
 }
 
@@ -117,16 +120,20 @@ def stripes_of(answer, nodes):
 
 def check_layout(tap, path, model, tag, layout, references, files, kv, weights):
     answers = run(model, path, "layout", [files[p] for p in layout.prompts], layout.options, kv)
-    notes, good = [], True
+    notes, good, worst_of_all, stops = [], True, 0.0, 0
     for prompt, answer in zip(layout.prompts, answers):
         if layout.exact:
             ok, note = compare_exact(references[prompt], answer)
-        else:
+            good &= ok
+            if not ok:
+                notes.append(f"{prompt}: {note}")
+        if layout.tensor > 1:
             ok, worst, stop = compare_near(references[prompt], answer, TOLERANCE[weights])
-            note = f"max {worst:.1e}" + (f" (stopped at step {stop}: a tie)" if stop is not None else "")
-        good &= ok
-        if not ok or not layout.exact:
-            notes.append(f"{prompt}: {note}")
+            good &= ok
+            worst_of_all = max(worst_of_all, worst)
+            stops += stop is not None
+    if layout.tensor > 1:
+        notes.append(f"max |difference| / RMS {worst_of_all:.1e}, {stops} early stops")
     if layout.nodes:
         longest = max(range(len(layout.prompts)), key=lambda i: LENGTHS[layout.prompts[i]])
         held = stripes_of(answers[longest], layout.nodes)
@@ -159,7 +166,8 @@ def check_model(tap, path, shape, weights, kv, wanted):
     if not os.path.exists(model):
         make_random(model, SHAPES[shape], weights, 11)
     tag = f"{shape} {weights} kv {kv}"
-    layouts = [layout for layout in LAYOUTS if layout.name in wanted]
+    layouts = [layout for layout in LAYOUTS if layout.name in wanted and
+               (layout.tensor < 3 or (shape == "mha" and weights == "F32" and kv == "f32"))]
     files = {p: write_text(f"{path}/{p}", n, 1000 + n) for p, n in LENGTHS.items()}
     needed = sorted({p for layout in layouts for p in layout.prompts}, key=list(LENGTHS).index)
     references = {p: run(model, path, "reference", [files[p]], ["--threads", 1], kv)[0] for p in needed}
