@@ -22,6 +22,7 @@ enum {
     LABEL_BYTES = 96,
     LINE_BYTES = 2048,
     LATEST_BYTES = 256,
+    LAST_LINES = 8,
     GENTLE_US = 700000,
     PATIENCE_US = 1500000, /* from SIGTERM to SIGKILL */
     LAST_US = 600000,      /* for the kernel, after SIGKILL */
@@ -216,7 +217,8 @@ static void show_line(struct launch *launch, struct child *child)
         snprintf(launch->latest, sizeof(launch->latest), "%.*s", LATEST_BYTES - 1, child->line);
     const bool wanted =
         launch->show == LAUNCH_SHOW_ALL ||
-        (launch->show == LAUNCH_SHOW_WARNINGS && strstr(child->line, ": warning: ") != NULL);
+        (launch->show == LAUNCH_SHOW_WARNINGS && strstr(child->line, ": warning: ") != NULL &&
+         strstr(child->line, ": warning: request ") == NULL);
     if (wanted && (!launch->ended || launch->show == LAUNCH_SHOW_ALL)) {
         child->line[child->line_bytes] = '\n';
         (void)!write(2, child->line, child->line_bytes + 1);
@@ -290,25 +292,40 @@ int launch_signal(const struct launch *launch)
     return launch->signal;
 }
 
-/* The lines that say what went wrong; all of them where none does. */
+static bool is_worth_showing(const char *line, size_t length, bool errors_only)
+{
+    const char *mark = strstr(line, ": error: ");
+    if (errors_only)
+        return mark != NULL && mark < line + length;
+    return length > strspn(line, "- "); /* mpirun draws frames */
+}
+
+/* The lines that say what went wrong; the last few where none does. */
 static void choose_lines(char out[LAUNCH_TAIL_BYTES], const char *tail, bool errors_only)
 {
-    size_t used = 0;
-    const char *end = tail + strlen(tail);
-    for (const char *line = tail; line < end;) {
+    uint32_t n = 0, skip = 0;
+    for (const char *line = tail; *line != '\0';) {
         const size_t length = strcspn(line, "\n");
-        const char *mark = strstr(line, ": error: ");
-        if (length != 0 && (!errors_only || (mark != NULL && mark < line + length))) {
+        n += is_worth_showing(line, length, errors_only);
+        line += length + (line[length] == '\n');
+    }
+    if (n > LAST_LINES)
+        skip = n - LAST_LINES;
+    size_t used = 0;
+    for (const char *line = tail; *line != '\0';) {
+        const size_t length = strcspn(line, "\n");
+        const bool wanted = is_worth_showing(line, length, errors_only);
+        if (wanted && skip == 0) {
             memcpy(out + used, line, length);
             used += length;
             out[used++] = '\n';
         }
+        skip -= wanted && skip != 0;
         line += length + (line[length] == '\n');
     }
     out[used] = '\0';
 }
 
-/* What the user wants to see first: one line per thing that happened, in the sanest order. */
 bool launch_first_death(struct launch *launch, struct launch_death *death)
 {
     const struct child *first = NULL;

@@ -24,7 +24,8 @@ enum { LAUNCH_TAIL_BYTES = 4096, LAUNCH_MOST = 1100 };
 struct launch; /* opaque */
 
 enum launch_show {
-    LAUNCH_SHOW_WARNINGS, /* lines with ": warning: " go to standard error as they come */
+    LAUNCH_SHOW_WARNINGS, /* lines with ": warning: " go to standard error as they come, except
+                             those with ": warning: request ", which the request's own end tells */
     LAUNCH_SHOW_ALL,
     LAUNCH_SHOW_NOTHING,
 };

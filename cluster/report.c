@@ -6,18 +6,27 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { RANGES_BYTES = 120, MOST_RANGES = 4 };
+enum { COLUMNS = 92, MARGIN = 4, MOST_RANGES = 64, WORD_BYTES = 64 };
 
-/* "0-49151, 53248-57343 and 3 more": inclusive, as people read it. */
-static void format_ranges(char text[RANGES_BYTES], const struct result_holder *holder)
+/* "node0 held tokens 0-4095, 8192-12287...": inclusive, as people read it; wrapped. */
+static void print_ranges(FILE *out, const struct result_holder *holder)
 {
-    size_t used = 0;
-    text[0] = '\0';
-    for (uint32_t i = 0; i < holder->n_spans && i < MOST_RANGES; i++)
-        used += (size_t)snprintf(text + used, RANGES_BYTES - used, "%s%u-%u", i == 0 ? "" : ", ",
-                                 holder->spans[i].begin, holder->spans[i].end - 1);
-    if (holder->n_spans > MOST_RANGES)
-        snprintf(text + used, RANGES_BYTES - used, " and %u more", holder->n_spans - MOST_RANGES);
+    size_t column = (size_t)fprintf(out, "%s held tokens", holder->name);
+    for (uint32_t i = 0; i < holder->n_spans; i++) {
+        char word[WORD_BYTES];
+        const bool last = i + 1 == holder->n_spans || i == MOST_RANGES;
+        if (i == MOST_RANGES)
+            snprintf(word, sizeof(word), "and %u ranges more", holder->n_spans - i);
+        else
+            snprintf(word, sizeof(word), "%u-%u%s", holder->spans[i].begin,
+                     holder->spans[i].end - 1, last ? "" : ",");
+        if (column + 1 + strlen(word) > COLUMNS)
+            column = (size_t)fprintf(out, "\n%*s", MARGIN - 1, "") - 1;
+        column += (size_t)fprintf(out, " %s", word);
+        if (last)
+            break;
+    }
+    fputc('\n', out);
 }
 
 static uint64_t count_tokens(const struct result_holder *holder)
@@ -44,19 +53,16 @@ void report_print(FILE *out, const struct result *result)
             result->decode_s, result_rate(result->decode_tokens, result->decode_s));
     if (result->n_holders == 0 || strcmp(result->holders[0].name, "local") == 0)
         return;
-    fprintf(out, "\n%-12s %10s %12s %12s  %s\n", "KV holder", "KV cache", "sent to it", "came back",
-            result->n_prompts == 1 ? "tokens held" : "tokens held, of all prompts");
+    fprintf(out, "\n%-16s %10s %10s %12s %12s\n", "KV holder", "tokens", "KV cache", "sent to it",
+            "came back");
     for (uint32_t i = 0; i < result->n_holders; i++) {
         const struct result_holder *holder = &result->holders[i];
         char kv[SIZE_TEXT_BYTES], sent[SIZE_TEXT_BYTES], received[SIZE_TEXT_BYTES];
-        char ranges[RANGES_BYTES];
-        format_ranges(ranges, holder);
-        fprintf(out, "%-12s %10s %12s %12s  ", holder->name, size_format(holder->kv_bytes, kv),
-                size_format(holder->sent_bytes, sent),
+        fprintf(out, "%-16s %10" PRIu64 " %10s %12s %12s\n", holder->name, count_tokens(holder),
+                size_format(holder->kv_bytes, kv), size_format(holder->sent_bytes, sent),
                 size_format(holder->received_bytes, received));
-        if (result->n_prompts == 1 && holder->n_spans != 0)
-            fprintf(out, "%s\n", ranges);
-        else
-            fprintf(out, "%" PRIu64 "\n", count_tokens(holder));
     }
+    for (uint32_t i = 0; result->n_prompts == 1 && i < result->n_holders; i++)
+        if (result->holders[i].n_spans != 0)
+            print_ranges(out, &result->holders[i]);
 }

@@ -6,7 +6,8 @@
 
 #include <stdio.h>
 
-/* Two lines of times; a table of KV holders where they are attention nodes. */
+/* Times; where KV holders are attention nodes, a table of them, and for a single prompt the token
+ * ranges of each. */
 void report_print(FILE *out, const struct result *result);
 
 #endif

@@ -36,18 +36,21 @@ static enum status settle_context(struct cluster *cluster, uint64_t tokens, stru
         cluster->hparams->context_train > 0 ? cluster->hparams->context_train : UNKNOWN_CONTEXT;
     char needed[SIZE_TEXT_BYTES], available[SIZE_TEXT_BYTES];
     const uint64_t per_token = cluster->page_bytes / PAGE_TOKENS;
+    const char *remedy = options->attention_nodes > 0 ? "--memory of the attention nodes"
+                                                      : "--kv-memory of the workers";
     cluster->capacity_tokens = tokens;
     if (tokens == 0)
         return error_set(error, STATUS_EXHAUSTED,
-                         "the KV holders have no memory for even one page: %s for %d tokens",
-                         size_format(cluster->page_bytes, needed), PAGE_TOKENS);
+                         "the KV holders have no memory for even one page: %s for %d tokens; raise "
+                         "%s",
+                         size_format(cluster->page_bytes, needed), PAGE_TOKENS, remedy);
     if (options->ctx > tokens)
         return error_set(error, STATUS_EXHAUSTED,
                          "--ctx %u needs %s of KV cache (%s, %" PRIu64 " bytes per token), the KV "
-                         "holders have %s: --ctx %" PRIu64 " would fit, or give them more memory",
+                         "holders have %s: --ctx %" PRIu64 " would fit, or raise %s",
                          options->ctx, size_format(options->ctx * per_token, needed),
                          kv_type_name(options->kv_type), per_token,
-                         size_format(tokens * per_token, available), tokens);
+                         size_format(tokens * per_token, available), tokens, remedy);
     cluster->max_tokens = options->ctx > 0 ? options->ctx : (uint32_t)smaller(trained, tokens);
     return STATUS_OK;
 }

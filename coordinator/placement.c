@@ -81,7 +81,7 @@ enum status placement_create(struct placement **placement, const struct placemen
     if (stripe_pages == 0 || stripe_tokens % PAGE_TOKENS != 0 ||
         (stripe_pages & (stripe_pages - 1)) != 0)
         return error_set(error, STATUS_INVALID,
-                         "stripe of %u tokens: must be the page of %d tokens times a power of two, "
+                         "--stripe %u: must be the page of %d tokens times a power of two, "
                          "such as 4096",
                          stripe_tokens, PAGE_TOKENS);
     if (n_holders == 0 || n_holders > PLACEMENT_MAX_HOLDERS)

@@ -68,7 +68,7 @@ def options(tap, path, good):
     expect(tap, "more stages than layers", run("--pipeline", 99), 2, "99")
     expect(tap, "KV that does not fit in the nodes",
            run("--attention-nodes", 1, "--memory", "64KiB", "--ctx", 4096), 2, "KiB")
-    expect(tap, "KV that does not fit in the worker", run("--kv-memory", "100KiB", "--ctx", 100000, prompt=("-f", text)),
+    expect(tap, "KV that does not fit in the worker", run("--kv-memory", "1MiB", "--ctx", 100000, prompt=("-f", text)),
            2, "--kv-memory")
     expect(tap, "a stripe that is no power of two", run("--stripe", 700), 2, "--stripe", "700")
     expect(tap, "an unreachable coordinator",
