@@ -169,7 +169,7 @@ demo: ## install what is missing, build, ask a cluster of five processes about a
 	@$(MAKE) --no-print-directory -j2 all
 	@BIN=$(BIN) cluster/demo.sh --seed $(SEED)
 
-INTEGRATION := $(wildcard tests/integration/test_*.py)
+INTEGRATION := $(wildcard tests/*/test_*.py)
 test: ## unit and integration tests; needs no GPU and no network
 	@$(MAKE) --no-print-directory -j2 all tests layers
 	@LONGSPAN_BIN=$(BIN) tests/run.sh $(TESTS) $(INTEGRATION)
@@ -190,7 +190,7 @@ test-tsan: ## thread pools, page pools, schedules and sockets under ThreadSaniti
 	@$(MAKE) --no-print-directory VARIANT=tsan SANITIZE="-fsanitize=thread" OPT="-O1 -g" sanitized-threads
 
 SUPPRESS := $(CURDIR)/tests/suppressions
-SANITIZER_ENV = ASAN_OPTIONS=detect_leaks=1:suppressions=$(SUPPRESS)/asan.txt \
+SANITIZER_ENV = ASAN_OPTIONS=detect_leaks=1 \
     LSAN_OPTIONS=suppressions=$(SUPPRESS)/lsan.txt:print_suppressions=0 \
     UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=suppressions=$(SUPPRESS)/tsan.txt:halt_on_error=1 \
     LONGSPAN_TEST_TIMEOUT=900 LONGSPAN_SANITIZED=1
