@@ -181,14 +181,33 @@ static void unload(struct yaml_file *document)
                    document, 0);
 }
 
-static enum status refuse(const char *path, const struct complaint *complaint, struct error *error)
+/* libcyaml knows where the mapping was when it met an unknown key; the key itself may be lines
+ * below. */
+static uint32_t line_of_key(const char *text, uint32_t from, const char *key)
+{
+    const size_t length = strlen(key);
+    uint32_t line = 1;
+    for (const char *at = text; *at != '\0'; line += *at++ == '\n')
+        if (line >= from && strncmp(at, key, length) == 0 &&
+            at[length + strspn(at + length, "\"' ")] == ':' &&
+            (at == text || strchr(" \t\n{,-\"'", at[-1]) != NULL))
+            return line;
+    return from;
+}
+
+static enum status refuse(const char *path, const char *text, const struct complaint *complaint,
+                          struct error *error)
 {
     char where[WHERE_BYTES] = "";
     const char unexpected[] = "Unexpected key: ", *nearest = NULL;
-    if (complaint->line != 0)
-        snprintf(where, sizeof(where), ":%u", complaint->line);
-    if (strncmp(complaint->what, unexpected, sizeof(unexpected) - 1) == 0)
-        nearest = options_nearest(known_keys, complaint->what + sizeof(unexpected) - 1);
+    uint32_t line = complaint->line;
+    if (strncmp(complaint->what, unexpected, sizeof(unexpected) - 1) == 0) {
+        const char *key = complaint->what + sizeof(unexpected) - 1;
+        nearest = options_nearest(known_keys, key);
+        line = line_of_key(text, line, key);
+    }
+    if (line != 0)
+        snprintf(where, sizeof(where), ":%u", line);
     return error_set(error, STATUS_INVALID, "%s%s: %s%s%s%s", path, where, complaint->what,
                      nearest != NULL ? " (did you mean '" : "", nearest != NULL ? nearest : "",
                      nearest != NULL ? "'?)" : "");
@@ -204,7 +223,7 @@ static enum status read_document(struct yaml_file **document, const char *path, 
     struct complaint numbers, word;
     *document = load(text, size, &numbers_value, &numbers);
     if (*document == NULL && (*document = load(text, size, &word_value, &word)) == NULL)
-        status = refuse(path, word.line > numbers.line ? &word : &numbers, error);
+        status = refuse(path, text, word.line > numbers.line ? &word : &numbers, error);
     free(text);
     return status;
 }

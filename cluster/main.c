@@ -6,10 +6,12 @@
 #include "sys/log.h"
 #include "sys/options.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct {
     const char *name, *about;
@@ -37,8 +39,21 @@ static void print_help(FILE *out)
           out);
 }
 
+/* A file opened while 0, 1 or 2 is free would take its place, and be read or written by accident.
+ */
+static void fill_standard_descriptors(void)
+{
+    int descriptor;
+    do
+        descriptor = open("/dev/null", O_RDWR);
+    while (descriptor >= 0 && descriptor <= 2);
+    if (descriptor > 2)
+        close(descriptor);
+}
+
 int main(int argc, char **argv)
 {
+    fill_standard_descriptors();
     signal(SIGPIPE, SIG_IGN); /* writing to a closed pipe is an error of that write */
     const char *name = argc > 1 ? argv[1] : "";
     for (uint32_t i = 0; i < N_COMMANDS; i++)

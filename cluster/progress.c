@@ -10,7 +10,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { INTERVAL_US = 200000, LINE_BYTES = 512, BAR = 24, DEFAULT_COLUMNS = 80 };
+enum { INTERVAL_US = 200000, LINE_BYTES = 512, BAR = 20, DEFAULT_COLUMNS = 80 };
 
 void progress_begin(struct progress *progress, bool on)
 {

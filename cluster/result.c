@@ -157,8 +157,15 @@ static enum status take_finished(struct result *result, const Longspan__RunFinis
     return add_text(prompt, &finished->text, error);
 }
 
-static enum status take_holder(struct result_holder *holder, const Longspan__HolderReport *from,
-                               uint32_t n_prompts, struct error *error)
+/* Tokens of a prompt that have a place: all but the last generated one, which was not computed. */
+static uint32_t placed_tokens(const struct result_prompt *prompt)
+{
+    return prompt->n_ids + (prompt->n_tokens == 0 ? 0 : prompt->n_tokens - 1);
+}
+
+/* A holder has room for whole pages; what is told are the tokens in them. */
+static enum status take_holder(struct result_holder *holder, const struct result *result,
+                               const Longspan__HolderReport *from, struct error *error)
 {
     snprintf(holder->name, sizeof(holder->name), "%s", from->name);
     holder->kv_bytes = from->kv_bytes;
@@ -169,15 +176,18 @@ static enum status take_holder(struct result_holder *holder, const Longspan__Hol
         return no_memory(error);
     for (size_t i = 0; i < from->n_spans; i++) {
         const Longspan__Span *span = from->spans[i];
-        if (span->holder >= n_prompts || span->begin >= span->end)
+        if (span->holder >= result->n_prompts || span->begin >= span->end)
             return nonsense(error, "tokens of no prompt at a holder");
+        const uint32_t placed = placed_tokens(&result->prompts[span->holder]);
+        const uint32_t end = span->end < placed ? span->end : placed;
+        if (span->begin >= end)
+            continue;
         struct result_span *last =
             holder->n_spans == 0 ? NULL : &holder->spans[holder->n_spans - 1];
         if (last != NULL && last->prompt == span->holder && last->end == span->begin)
-            last->end = span->end;
+            last->end = end;
         else
-            holder->spans[holder->n_spans++] =
-                (struct result_span){span->holder, span->begin, span->end};
+            holder->spans[holder->n_spans++] = (struct result_span){span->holder, span->begin, end};
     }
     return STATUS_OK;
 }
@@ -201,8 +211,8 @@ static enum status take_done(struct result *result, const Longspan__RunDone *don
         return no_memory(error);
     enum status status = STATUS_OK;
     for (size_t i = 0; status == STATUS_OK && i < done->n_holders; i++)
-        status = take_holder(&result->holders[result->n_holders++], done->holders[i],
-                             result->n_prompts, error);
+        status =
+            take_holder(&result->holders[result->n_holders++], result, done->holders[i], error);
     result->load_s = done->load_s;
     result->prefill_s = done->prefill_s;
     result->decode_s = done->decode_s;

@@ -1,0 +1,208 @@
+/* test_cluster_file.c - what a cluster file may say, and what is said about the others. */
+#include "cluster/cluster_file.h"
+
+#include "sys/file.h"
+#include "sys/topology.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static char directory[FILE_PATH_BYTES], path[FILE_PATH_BYTES + 16];
+
+static int make_directory(void **state)
+{
+    (void)state;
+    const bool made = file_make_temporary(directory, NULL) == STATUS_OK;
+    snprintf(path, sizeof(path), "%s/c.yaml", directory);
+    return made ? 0 : -1;
+}
+
+static int remove_directory(void **state)
+{
+    (void)state;
+    return file_remove_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
+}
+
+static enum status read_text(struct cluster_file *file, const char *text, struct error *error)
+{
+    *file = (struct cluster_file){0};
+    assert_int_equal(file_write(path, text, strlen(text), 0600, error), STATUS_OK);
+    return cluster_file_read(file, path, error);
+}
+
+static void test_everything_that_can_be_said_arrives(void **state)
+{
+    (void)state;
+    const char text[] = "name: lab\n"
+                        "coordinator: {host: head, listen: \"tcp://0.0.0.0:5600\"}\n"
+                        "security: {cluster_key: /etc/longspan/cluster.key}\n"
+                        "workers:\n"
+                        "  - {host: gpu01, slots: 2, device: cpu}\n"
+                        "  - {host: cpu07, threads: 16, kernels: avx2}\n"
+                        "parallel: {pipeline: 3, tensor: 1}\n"
+                        "attention_nodes:\n"
+                        "  - {host: mem01, memory: 512GiB, threads: 64}\n"
+                        "  - {host: mem02, memory: 256GiB, weight: 0.5, name: second,\n"
+                        "     bind: \"tcp://*:7000\", advertise: \"tcp://10.0.0.9:7000\"}\n"
+                        "kv: {type: f32, memory: 8GiB, stripe: 512}\n";
+    struct cluster_file file;
+    struct error error;
+    assert_int_equal(read_text(&file, text, &error), STATUS_OK);
+    assert_string_equal(file.name, "lab");
+    assert_string_equal(file.coordinator_host, "head");
+    assert_string_equal(file.listen, "tcp://0.0.0.0:5600");
+    assert_string_equal(file.cluster_key, "/etc/longspan/cluster.key");
+    assert_int_equal(file.n_workers, 2);
+    assert_int_equal(file.n_ranks, 3);
+    assert_string_equal(file.workers[0].host, "gpu01");
+    assert_int_equal(file.workers[0].slots, 2);
+    assert_int_equal(file.workers[0].threads, 0);
+    assert_int_equal(file.workers[1].slots, 1);
+    assert_int_equal(file.workers[1].threads, 16);
+    assert_string_equal(file.workers[1].kernels, "avx2");
+    assert_int_equal(file.pipeline, 3);
+    assert_int_equal(file.tensor, 1);
+    assert_int_equal(file.n_nodes, 2);
+    assert_true(file.nodes[0].memory_bytes == (uint64_t)512 << 30);
+    assert_int_equal(file.nodes[0].threads, 64);
+    assert_true(file.nodes[0].weight == 0.0f);
+    assert_true(file.nodes[1].weight == 0.5f);
+    assert_string_equal(file.nodes[1].name, "second");
+    assert_string_equal(file.nodes[1].bind, "tcp://*:7000");
+    assert_string_equal(file.nodes[1].advertise, "tcp://10.0.0.9:7000");
+    assert_string_equal(file.kv_type, "f32");
+    assert_true(file.kv_memory_bytes == (uint64_t)8 << 30);
+    assert_int_equal(file.stripe, 512);
+    cluster_file_free(&file);
+}
+
+static void test_only_workers_are_required(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "workers: [{host: localhost}]\n",
+        "workers: [{host: localhost}]\nparallel: auto\n",
+        "workers: [{host: localhost}]\nparallel: {}\nattention_nodes: []\nkv: {}\n",
+        "# a comment\n---\nworkers:\n- host: localhost\n",
+    };
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct cluster_file file;
+        struct error error;
+        if (read_text(&file, texts[i], &error) != STATUS_OK)
+            fail_msg("%s: %s", texts[i], error.text);
+        assert_int_equal(file.n_ranks, 1);
+        assert_int_equal(file.pipeline, 0);
+        assert_int_equal(file.n_nodes, 0);
+        assert_null(file.listen);
+        cluster_file_free(&file);
+    }
+}
+
+static void test_mistakes_are_named_with_their_line(void **state)
+{
+    (void)state;
+#define W "workers: [{host: localhost}]\n"
+    const struct {
+        const char *text, *said;
+    } cases[] = {
+        {"", "the file is empty"},
+        {"name: x\n", "workers"},
+        {"workers: []\n", "Insufficient"},
+        {"- a\n", "MAPPING"},
+        {"workers: [\n", "libyaml"},
+        {"\x01\x02", "control characters"},
+        {W "wrokers: 3\n", "c.yaml:2: Unexpected key: wrokers (did you mean 'workers'?)"},
+        {W "attention_nodes:\n  - {host: a, memmory: 1G}\n", "c.yaml:3: Unexpected key: memmory"},
+        {"workers:\n  - {slots: 2}\n", "c.yaml:2: "},
+        {"workers:\n  - {host: a, slots: two}\n", "'two'"},
+        {"workers:\n  - {host: a, slots: -1}\n", "'-1'"},
+        {"workers: [{host: a, slots: 0}]\n", "workers entry 1: slots: 0"},
+        {"workers: [{host: a, slots: 5000}]\n", "5000"},
+        {"workers: [{host: a, slots: 4000}, {host: b, slots: 4000}]\n", "entry 2: more than 4096"},
+        {"workers: [{host: a, threads: 99999}]\n", "threads: 99999"},
+        {"workers: [{host: a, device: cuda}]\n", "device 'cuda' is not supported"},
+        {"workers: [{host: a, device: tpu}]\n", "device 'tpu'"},
+        {"workers: [{host: \"-oProxyCommand=x\"}]\n", "is no host name"},
+        {"workers: [{host: \"a;b\"}]\n", "is no host name"},
+        {"workers: [{host: \"a,b\"}]\n", "is no host name"},
+        {W "parallel: some\n", "parallel: 'some' is neither"},
+        {W "parallel: {pipeline: 2}\n", "needs 2 ranks"},
+        {W "parallel: {pipeline: 0}\n", "pipeline: 0"},
+        {W "parallel: {tensor: 2}\n", "tensor: 2 does not divide"},
+        {W "attention_nodes: [{host: a, memory: lots}]\n", "memory"},
+        {W "attention_nodes: [{host: a, memory: 0}]\n", "memory"},
+        {W "attention_nodes: [{host: a, weight: -1}]\n", "weight: -1"},
+        {W "attention_nodes: [{host: a, weight: .nan}]\n", "Invalid FLOAT"},
+        {W "attention_nodes: [{host: a, bind: here}]\n", "bind"},
+        {W "kv: {type: f8}\n", "'f8' is neither f16 nor f32"},
+        {W "kv: {stripe: 0}\n", "stripe: 0"},
+        {W "coordinator: {listen: \"udp://x:1\"}\n", "listen"},
+        {W "coordinator: {host: \"a b\"}\n", "is no host name"},
+        {W W, "already seen"},
+        {"a: &x 1\n" W, "Unexpected key"},
+    };
+#undef W
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct cluster_file file;
+        struct error error;
+        const enum status status = read_text(&file, cases[i].text, &error);
+        if (status != STATUS_INVALID && status != STATUS_UNSUPPORTED)
+            fail_msg("accepted: %s", cases[i].text);
+        if (strstr(error.text, cases[i].said) == NULL || strncmp(error.text, path, 1) != 0)
+            fail_msg("%s said: %s", cases[i].text, error.text);
+        assert_null(file.workers); /* untouched */
+    }
+    struct cluster_file file = {0};
+    struct error error;
+    assert_int_equal(cluster_file_read(&file, "/nowhere.yaml", &error), STATUS_NOT_FOUND);
+}
+
+static void test_auto_with_another_mistake_names_the_mistake(void **state)
+{
+    (void)state;
+    struct cluster_file file;
+    struct error error;
+    assert_int_equal(
+        read_text(&file, "workers: [{host: localhost}]\nparallel: auto\nkv:\n  typ: f16\n", &error),
+        STATUS_INVALID);
+    assert_non_null(strstr(error.text, ":4: Unexpected key: typ"));
+    assert_int_equal(read_text(&file, "workers: [{hots: localhost}]\nparallel: auto\n", &error),
+                     STATUS_INVALID);
+    assert_non_null(strstr(error.text, ":1: Unexpected key: hots"));
+}
+
+static void test_this_machine_is_known_by_its_names(void **state)
+{
+    (void)state;
+    char name[256], other[300];
+    topology_host_name(name, sizeof(name));
+    snprintf(other, sizeof(other), "not-%s", name);
+    assert_true(cluster_file_is_here("localhost"));
+    assert_true(cluster_file_is_here("127.0.0.1"));
+    assert_true(cluster_file_is_here("127.1.2.3"));
+    assert_true(cluster_file_is_here("::1"));
+    assert_true(cluster_file_is_here(name));
+    assert_false(cluster_file_is_here(other));
+    assert_false(cluster_file_is_here("10.0.0.1"));
+    assert_false(cluster_file_is_here("localhost.evil.example"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_everything_that_can_be_said_arrives),
+        cmocka_unit_test(test_only_workers_are_required),
+        cmocka_unit_test(test_mistakes_are_named_with_their_line),
+        cmocka_unit_test(test_auto_with_another_mistake_names_the_mistake),
+        cmocka_unit_test(test_this_machine_is_known_by_its_names),
+    };
+    return cmocka_run_group_tests(tests, make_directory, remove_directory);
+}
