@@ -12,6 +12,8 @@
 #include <cmocka.h>
 
 #include "sys/random.h"
+#include "tests/model/fixtures.h"
+#include "tests/model/small_model.h"
 
 static struct planner_model tiny(void)
 {
@@ -111,6 +113,43 @@ static void test_random_models_are_covered_exactly(void **state)
     }
 }
 
+/* 11 units of FFN columns: dealt to two ranks alone, the cut would be at 6 units, not at 5. */
+static void test_ranks_are_cut_at_segments(void **state)
+{
+    (void)state;
+    for (int from_file = 0; from_file < 2; from_file++) {
+        struct planner_model m = tiny();
+        m.n_heads = m.n_kv_heads = 8;
+        m.segments = (struct weights_segments){
+            8, {0, 1, 2, 3, 4, 5, 6, 7, 8}, {0, 32, 64, 128, 160, 192, 256, 288, 352}};
+        if (from_file) {
+            struct small_model file = small_model;
+            file.h.n_heads = file.h.n_kv_heads = 8;
+            file.h.head_dim = file.h.rope_dims = 32; /* a block of attn_output */
+            file.h.ffn = 352;
+            file.type = GGUF_TYPE_Q8_0;
+            const struct weights_segments expected = m.segments;
+            struct gguf *gguf = small_model_open(&file);
+            planner_model_read(&m, &file.h, gguf);
+            gguf_close(gguf);
+            assert_memory_equal(&m.segments, &expected, sizeof(expected));
+        }
+        for (uint32_t tensor = 1; tensor <= 8; tensor++) {
+            struct planner_plan plan;
+            assert_int_equal(planner_plan(&plan, &m, tensor, 1, tensor, NULL), STATUS_OK);
+            check_plan(&m, &plan);
+            for (uint32_t i = 0; i < tensor && 8 % tensor == 0; i++) {
+                const struct planner_shard *s = &plan.shards[i];
+                assert_int_equal(s->kv_head_begin, m.segments.kv_head[8 / tensor * i]);
+                assert_int_equal(s->kv_head_end, m.segments.kv_head[8 / tensor * (i + 1)]);
+                assert_int_equal(s->ffn_begin, m.segments.ffn[8 / tensor * i]);
+                assert_int_equal(s->ffn_end, m.segments.ffn[8 / tensor * (i + 1)]);
+            }
+            planner_plan_free(&plan);
+        }
+    }
+}
+
 static void expect_refusal(const struct planner_model *m, uint32_t workers, uint32_t pipeline,
                            uint32_t tensor, const char *text)
 {
@@ -158,8 +197,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_odd_layers_go_to_the_first_stages),
         cmocka_unit_test(test_random_models_are_covered_exactly),
+        cmocka_unit_test(test_ranks_are_cut_at_segments),
         cmocka_unit_test(test_refusals_list_what_is_possible),
         cmocka_unit_test(test_weights_are_counted_once),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
 }

@@ -7,6 +7,7 @@
 #define LONGSPAN_TESTS_WORKER_FIXTURE_H
 
 #include "model/gguf.h"
+#include "model/weights.h"
 #include "proto/protocol.h"
 #include "sys/file.h"
 #include "tests/worker/reference.h"
@@ -33,6 +34,7 @@ struct fixture_layout {
     uint32_t n_stages, tensor, lanes;
     enum kv_type kv_type;
     const char *kernels; /* NULL: auto */
+    bool at_segments;    /* shards are cut where a plan cuts them; else unequally */
 };
 
 struct fixture {
@@ -68,6 +70,23 @@ static inline uint32_t fixture_cut(uint32_t n, uint32_t parts, uint32_t i, uint3
     return (even > i && units > parts ? even - 1 : even) * grain;
 }
 
+static inline struct weights_segments fixture_segments(const struct reference_shape *s,
+                                                       const char *path)
+{
+    const struct hparams h = {.n_layers = s->n_layers,
+                              .n_heads = s->n_heads,
+                              .n_kv_heads = s->n_kv_heads,
+                              .head_dim = s->head_dim,
+                              .ffn = s->ffn};
+    struct weights_segments segments;
+    struct error error;
+    struct gguf *gguf;
+    fixture_ok(gguf_open(&gguf, path, &error), &error);
+    weights_segments(&segments, gguf, &h);
+    gguf_close(gguf);
+    return segments;
+}
+
 /* A WorkerSetup for this model and layout, in `memory` (the message's parts). */
 struct fixture_message {
     Longspan__WorkerSetup setup;
@@ -86,6 +105,8 @@ static inline void fixture_fill_setup(struct fixture_message *m, const struct re
     fixture_ok(gguf_open(&gguf, path, &error), &error);
     gguf_fingerprint(gguf, m->fingerprint);
     gguf_close(gguf);
+    const struct weights_segments segments = fixture_segments(s, path);
+    assert_true(!layout->at_segments || segments.n % layout->tensor == 0);
 
     longspan__worker_setup__init(&m->setup);
     longspan__constants__init(&m->constants);
@@ -111,6 +132,13 @@ static inline void fixture_fill_setup(struct fixture_message *m, const struct re
         shard->kv_head_end = fixture_cut(s->n_kv_heads, layout->tensor, i + 1, 1);
         shard->ffn_begin = fixture_cut(s->ffn, layout->tensor, i, 32);
         shard->ffn_end = fixture_cut(s->ffn, layout->tensor, i + 1, 32);
+        if (layout->at_segments) {
+            const uint32_t each = segments.n / layout->tensor;
+            shard->kv_head_begin = segments.kv_head[each * i];
+            shard->kv_head_end = segments.kv_head[each * (i + 1)];
+            shard->ffn_begin = segments.ffn[each * i];
+            shard->ffn_end = segments.ffn[each * (i + 1)];
+        }
         shard->vocab_begin = fixture_cut(s->vocab, layout->tensor, i, 1);
         shard->vocab_end = fixture_cut(s->vocab, layout->tensor, i + 1, 1);
     }

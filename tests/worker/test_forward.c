@@ -70,7 +70,7 @@ static void check_against_reference(const struct reference_shape *shape, enum kv
     struct error error;
     fixture_ok(group_create(&group, NULL, NULL, &error), &error);
     struct fixture f;
-    const struct fixture_layout layout = {1, 1, 2, kv_type, kernels};
+    const struct fixture_layout layout = {1, 1, 2, kv_type, kernels, false};
     fixture_open(&f, shape, path, &layout, group);
     run_chunks(&f, 1, tokens, N, 1, found);
     const double distance = reference_distance(found, expected, (size_t)N * shape->vocab);
@@ -147,7 +147,7 @@ static void test_chunks_lanes_and_neighbours_leave_the_bits(void **state)
             struct error error;
             fixture_ok(group_create(&group, NULL, NULL, &error), &error);
             struct fixture f;
-            const struct fixture_layout layout = {1, 1, lanes, KV_F16, NULL};
+            const struct fixture_layout layout = {1, 1, lanes, KV_F16, NULL, false};
             fixture_open(&f, &shape, path, &layout, group);
             for (size_t c = 0; c < sizeof(chunks) / sizeof(chunks[0]); c++) {
                 if (lanes > 1 && chunks[c] == 1)
@@ -207,7 +207,7 @@ static void test_a_failed_segment_leaves_its_neighbours(void **state)
     struct error error;
     fixture_ok(group_create(&group, NULL, NULL, &error), &error);
     struct fixture f;
-    const struct fixture_layout layout = {1, 1, 1, KV_F16, NULL};
+    const struct fixture_layout layout = {1, 1, 1, KV_F16, NULL, false};
     fixture_open(&f, shape, path, &layout, group);
     float judge[97];
     const struct fixture_segment alone = {1, 0, N, tokens, LONGSPAN__WANT__WANT_LOGITS, 1};

@@ -38,7 +38,22 @@ static void check_matrix(const struct fixture *f, const struct reference *refere
     free(rows);
 }
 
-static void check_layer(const struct fixture *f, const struct reference *reference, uint32_t layer)
+/* The model's segments that lie in these columns, wherever the rank was cut. */
+static void check_segments(const struct matrix *matrix, const uint32_t *begins, uint32_t n,
+                           uint32_t columns_each, uint32_t column_begin)
+{
+    uint32_t n_segments = 0;
+    for (uint32_t i = 1; i <= n; i++) {
+        const uint32_t end = begins[i] * columns_each;
+        if (end > column_begin && end < column_begin + matrix->n_columns)
+            assert_int_equal(matrix->segment_end[n_segments++], end - column_begin);
+    }
+    assert_int_equal(matrix->n_segments, n_segments + 1);
+    assert_int_equal(matrix->segment_end[n_segments], matrix->n_columns);
+}
+
+static void check_layer(const struct fixture *f, const struct reference *reference,
+                        const struct weights_segments *segments, uint32_t layer)
 {
     const struct reference_shape *s = &f->shape;
     const struct setup_shard *part = &f->shard->part;
@@ -64,6 +79,9 @@ static void check_layer(const struct fixture *f, const struct reference *referen
     check_matrix(f, reference, &l->gate, layer, WEIGHTS_FFN_GATE, part->ffn_begin, 0, s->hidden);
     check_matrix(f, reference, &l->up, layer, WEIGHTS_FFN_UP, part->ffn_begin, 0, s->hidden);
     check_matrix(f, reference, &l->down, layer, WEIGHTS_FFN_DOWN, 0, part->ffn_begin, s->ffn);
+    check_segments(&l->attn_output, segments->kv_head, segments->n,
+                   s->n_heads / s->n_kv_heads * s->head_dim, q);
+    check_segments(&l->down, segments->ffn, segments->n, 1, part->ffn_begin);
     check_matrix(f, reference, &l->attn_norm, layer, WEIGHTS_ATTN_NORM, 0, 0, s->hidden);
     check_matrix(f, reference, &l->ffn_norm, layer, WEIGHTS_FFN_NORM, 0, 0, s->hidden);
 }
@@ -90,14 +108,15 @@ static void check_layout(const struct reference_shape *shape, uint32_t n_stages,
 {
     char path[FILE_PATH_BYTES + 32];
     struct reference *reference = make_model(shape, path);
-    const struct fixture_layout layout = {n_stages, tensor, 1, KV_F16, NULL};
+    const struct fixture_layout layout = {n_stages, tensor, 1, KV_F16, NULL, false};
+    const struct weights_segments segments = fixture_segments(shape, path);
     uint32_t layers = 0, heads = 0, ffn = 0, embedded = 0, output = 0;
     for (uint32_t rank = 0; rank < n_stages * tensor; rank++) {
         struct fixture f;
         load_rank(&f, shape, path, &layout, rank);
         const struct shard *shard = f.shard;
         for (uint32_t i = 0; i < shard->n_layers; i++)
-            check_layer(&f, reference, shard->first_layer + i);
+            check_layer(&f, reference, &segments, shard->first_layer + i);
         assert_true(shard->first == (rank < tensor));
         assert_true(shard->last == (rank + tensor >= n_stages * tensor));
         if (shard->first) {
@@ -186,7 +205,8 @@ static void test_a_wrong_file_or_split_is_refused_by_name(void **state)
     reference_destroy(make_model(&shape, path));
     snprintf(other_path, sizeof(other_path), "%s/other.gguf", directory);
     reference_destroy(reference_create(&other, other_path));
-    const struct fixture_layout one = {1, 1, 1, KV_F16, NULL}, two = {1, 2, 1, KV_F16, NULL};
+    const struct fixture_layout one = {1, 1, 1, KV_F16, NULL, false},
+                                two = {1, 2, 1, KV_F16, NULL, false};
     struct fixture_message message;
 
     fixture_fill_setup(&message, &shape, path, &one);

@@ -10,7 +10,7 @@ static void test_a_good_setup_is_taken(void **state)
 {
     (void)state;
     struct fixture_message message;
-    const struct fixture_layout layout = {2, 2, 1, KV_F16, NULL};
+    const struct fixture_layout layout = {2, 2, 1, KV_F16, NULL, false};
     fixture_fill_setup(&message, &SHAPE, path, &layout);
     struct setup *setup = NULL;
     struct error error;
@@ -35,7 +35,7 @@ static void test_a_bad_setup_is_refused(void **state)
     enum { CASES = 21 };
     for (int c = 0; c < CASES; c++) {
         struct fixture_message m;
-        const struct fixture_layout layout = {2, 2, 1, KV_F16, NULL};
+        const struct fixture_layout layout = {2, 2, 1, KV_F16, NULL, false};
         fixture_fill_setup(&m, &SHAPE, path, &layout);
         uint32_t n_ranks = 4;
         switch (c) {

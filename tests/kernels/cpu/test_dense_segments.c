@@ -1,0 +1,307 @@
+/* test_dense_segments.c - a matrix whose columns are cut in segments gives the bits of its
+ * segments' separate products, added as a binary tree; so ranks that hold aligned segments each can
+ * add up theirs and then each other's. */
+#include "tests/kernels/cpu/each_table.h"
+
+#include <math.h>
+
+enum { BLOCKS = 44, COLUMNS = BLOCKS * 32, GUARD = 3 };
+
+/* In blocks of 32 columns. Begins are off the spans' grid, and one segment is longer than a span of
+ * any type (256 or 1024 columns). */
+static const struct cut {
+    uint32_t n, end[MATRIX_SEGMENTS];
+} cuts[] = {
+    {2, {3, BLOCKS}},
+    {3, {36, 37, BLOCKS}},
+    {4, {2, 37, 43, BLOCKS}},
+    {8, {1, 4, 6, 7, 40, 41, 43, BLOCKS}},
+};
+enum { N_CUTS = sizeof(cuts) / sizeof(cuts[0]) };
+static const enum weight_type types[] = {WEIGHT_F32, WEIGHT_F16, WEIGHT_Q8_0};
+
+/* One row, few, more than a tile, many; fewer outputs than lanes' panels, and more than a group. */
+static const struct shape {
+    uint32_t n_rows, n_outputs;
+} shapes[] = {{1, 150}, {7, 37}, {40, 150}, {300, 19}};
+enum { N_SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
+
+struct problem {
+    enum weight_type type;
+    uint32_t n_rows, n_outputs;
+    uint8_t *weights; /* as in a file */
+    float *x;
+};
+
+static struct problem problem_make(enum weight_type type, struct shape shape)
+{
+    struct problem p = {type, shape.n_rows, shape.n_outputs, NULL, NULL};
+    const size_t n_weights = (size_t)p.n_outputs * COLUMNS, n_x = (size_t)p.n_rows * COLUMNS;
+    uint64_t seed = p.n_rows * 31 + p.n_outputs;
+    float *w = malloc(n_weights * sizeof(*w));
+    p.weights = malloc(weight_row_bytes(type, COLUMNS) * p.n_outputs);
+    p.x = malloc(n_x * sizeof(*p.x));
+    assert_true(w != NULL && p.weights != NULL && p.x != NULL);
+    for (size_t i = 0; i < n_weights; i++)
+        w[i] = random_float(&seed);
+    for (size_t i = 0; i < n_x; i++)
+        p.x[i] = random_float(&seed);
+    weight_quantize(type, p.weights, w, n_weights);
+    free(w);
+    return p;
+}
+
+static void problem_free(struct problem *p)
+{
+    free(p->weights);
+    free(p->x);
+}
+
+static uint32_t segment_begin(const struct cut *cut, uint32_t i)
+{
+    return i == 0 ? 0 : cut->end[i - 1] * 32;
+}
+
+/* Segments [first, end) of a cut as a matrix of their own, as a rank holds it: [row][output].
+ * `apart`: not told that it has segments. */
+static float *multiply(const struct lent_device *d, const struct problem *p, const struct cut *cut,
+                       uint32_t first, uint32_t end, bool apart)
+{
+    const struct kernels *k = d->kernels;
+    const uint32_t begin = segment_begin(cut, first), n = segment_begin(cut, end) - begin;
+    const size_t stride = p->n_outputs + GUARD;
+    float *x = malloc((size_t)p->n_rows * n * sizeof(*x));
+    float *y = malloc(p->n_rows * stride * sizeof(*y));
+    struct matrix m;
+
+    assert_true(x != NULL && y != NULL);
+    for (uint32_t row = 0; row < p->n_rows; row++)
+        memcpy(x + (size_t)row * n, p->x + (size_t)row * COLUMNS + begin, n * sizeof(*x));
+    for (size_t i = 0; i < p->n_rows * stride; i++)
+        y[i] = 77.0f;
+    assert_int_equal(k->matrix_create(d->device, &m, p->type, p->weights, COLUMNS, 0, p->n_outputs,
+                                      begin, begin + n, NULL),
+                     STATUS_OK);
+    for (uint32_t i = first; i < end && !apart; i++)
+        m.segment_end[m.n_segments++] = segment_begin(cut, i + 1) - begin;
+    k->prepare(d->device, x, p->n_rows, n, 1u << p->type);
+    k->matmul(d->device, y, stride, &m);
+    k->matrix_destroy(d->device, &m);
+    free(x);
+    for (uint32_t row = 0; row < p->n_rows; row++) {
+        for (size_t o = p->n_outputs; o < stride; o++)
+            assert_true(y[row * stride + o] == 77.0f); /* not ours */
+        memmove(y + (size_t)row * p->n_outputs, y + row * stride, p->n_outputs * sizeof(*y));
+    }
+    return y;
+}
+
+static float *multiply_whole(const struct lent_device *d, const struct problem *p,
+                             const struct cut *cut)
+{
+    return multiply(d, p, cut, 0, cut->n, false);
+}
+
+static size_t n_products(const struct problem *p)
+{
+    return (size_t)p->n_rows * p->n_outputs;
+}
+
+/* The definition: ((s0 + s1) + (s2 + s3)) + ..., from separate products of segments [first, end).
+ */
+static float *add_segments(const struct lent_device *d, const struct problem *p,
+                           const struct cut *cut, uint32_t first, uint32_t end)
+{
+    if (end - first == 1)
+        return multiply(d, p, cut, first, end, true);
+    uint32_t half = 1;
+    while (2 * half < end - first)
+        half *= 2;
+    float *left = add_segments(d, p, cut, first, first + half);
+    float *right = add_segments(d, p, cut, first + half, end);
+    for (size_t i = 0; i < n_products(p); i++)
+        left[i] += right[i];
+    free(right);
+    return left;
+}
+
+static void test_segments_are_added_as_a_tree(void **state)
+{
+    const struct kernels *kernels = each_table_usable(state);
+    for (size_t s = 0; s < N_SHAPES; s++) {
+        struct lent_device lent[3];
+        for (uint32_t lanes = 1; lanes <= 3; lanes++)
+            lent[lanes - 1] = device_lend(kernels, lanes, shapes[s].n_rows, COLUMNS);
+        for (size_t t = 0; t < 3; t++) {
+            struct problem p = problem_make(types[t], shapes[s]);
+            for (size_t c = 0; c < N_CUTS; c++) {
+                float *want = add_segments(&lent[0], &p, &cuts[c], 0, cuts[c].n);
+                for (int i = 0; i < 3; i++) {
+                    float *y = multiply_whole(&lent[i], &p, &cuts[c]);
+                    if (memcmp(y, want, n_products(&p) * sizeof(*y)) != 0)
+                        fail_msg("%s: %u rows, %u segments, %d lanes: not the tree's bits",
+                                 weight_traits(types[t])->name, p.n_rows, cuts[c].n, i + 1);
+                    free(y);
+                }
+                free(want);
+            }
+            problem_free(&p);
+        }
+        for (int i = 0; i < 3; i++)
+            device_return(&lent[i]);
+    }
+}
+
+/* Otherwise the test above would pass where segments are not regarded at all. */
+static void test_the_cut_shows_in_the_bits(void **state)
+{
+    const struct kernels *kernels = each_table_usable(state);
+    struct lent_device d = device_lend(kernels, 1, 7, COLUMNS);
+    for (size_t t = 0; t < 3; t++) {
+        struct problem p = problem_make(types[t], shapes[1]);
+        float *y[N_CUTS];
+        for (size_t c = 0; c < N_CUTS; c++)
+            y[c] = multiply_whole(&d, &p, &cuts[c]);
+        float *uncut = multiply(&d, &p, &cuts[0], 0, cuts[0].n, true);
+        for (size_t c = 0; c < N_CUTS; c++) {
+            assert_memory_not_equal(y[c], uncut, n_products(&p) * sizeof(float));
+            for (size_t other = 0; other < c; other++)
+                assert_memory_not_equal(y[c], y[other], n_products(&p) * sizeof(float));
+        }
+        for (size_t c = 0; c < N_CUTS; c++)
+            free(y[c]);
+        free(uncut);
+        problem_free(&p);
+    }
+    device_return(&d);
+}
+
+static void test_same_bits_as_scalar(void **state)
+{
+    const struct kernels *kernels = each_table_usable(state);
+    struct lent_device d = device_lend(kernels, 2, 40, COLUMNS),
+                       scalar = device_lend(&kernels_cpu_scalar, 1, 40, COLUMNS);
+    for (size_t t = 0; t < 3; t++)
+        for (size_t s = 0; s < 3; s++)
+            for (size_t c = 0; c < N_CUTS; c++) {
+                struct problem p = problem_make(types[t], shapes[s]);
+                float *y = multiply_whole(&d, &p, &cuts[c]);
+                float *want = multiply_whole(&scalar, &p, &cuts[c]);
+                assert_memory_equal(y, want, n_products(&p) * sizeof(*y));
+                free(y);
+                free(want);
+                problem_free(&p);
+            }
+    device_return(&d);
+    device_return(&scalar);
+}
+
+/* A row's bits are those it has alone. */
+static void test_a_row_does_not_depend_on_its_batch(void **state)
+{
+    const struct kernels *kernels = each_table_usable(state);
+    const struct cut *cut = &cuts[N_CUTS - 1];
+    struct lent_device d = device_lend(kernels, 1, 40, COLUMNS);
+    for (size_t t = 0; t < 3; t++) {
+        struct problem p = problem_make(types[t], shapes[2]);
+        float *y = multiply_whole(&d, &p, cut);
+        for (uint32_t row = 0; row < p.n_rows; row += 13) {
+            struct problem one = p;
+            one.n_rows = 1;
+            one.x = p.x + (size_t)row * COLUMNS;
+            float *alone = multiply_whole(&d, &one, cut);
+            assert_memory_equal(alone, y + (size_t)row * p.n_outputs, n_products(&one) * 4);
+            free(alone);
+        }
+        free(y);
+        problem_free(&p);
+    }
+    device_return(&d);
+}
+
+/* As a group of ranks computes it: each has as many segments, and their sums are added in pairs. */
+static void test_ranks_that_hold_aligned_segments_have_the_bits_of_one(void **state)
+{
+    const struct kernels *kernels = each_table_usable(state);
+    struct lent_device d = device_lend(kernels, 2, 40, COLUMNS);
+    for (size_t t = 0; t < 3; t++)
+        for (size_t s = 0; s < 3; s++)
+            for (size_t c = 0; c < N_CUTS; c++)
+                for (uint32_t ranks = 2; cuts[c].n % ranks == 0; ranks *= 2) {
+                    struct problem p = problem_make(types[t], shapes[s]);
+                    const uint32_t each = cuts[c].n / ranks;
+                    float *whole = multiply_whole(&d, &p, &cuts[c]), *y[MATRIX_SEGMENTS];
+                    for (uint32_t i = 0; i < ranks; i++)
+                        y[i] = multiply(&d, &p, &cuts[c], i * each, (i + 1) * each, false);
+                    for (uint32_t step = 1; step < ranks; step *= 2)
+                        for (uint32_t i = 0; i < ranks; i += 2 * step)
+                            kernels->add(d.device, y[i], y[i + step], n_products(&p));
+                    if (memcmp(y[0], whole, n_products(&p) * sizeof(float)) != 0)
+                        fail_msg("%s: %u rows, %u segments: %u ranks have other bits",
+                                 weight_traits(types[t])->name, p.n_rows, cuts[c].n, ranks);
+                    for (uint32_t i = 0; i < ranks; i++)
+                        free(y[i]);
+                    free(whole);
+                    problem_free(&p);
+                }
+    device_return(&d);
+}
+
+/* Roundings as in test_dense.c: a span's at most 256, spans', and the tree's three; in Q8_0, half a
+ * step of each activation's block besides. */
+static void check_accuracy(const struct lent_device *d, const struct problem *p,
+                           const struct cut *cut)
+{
+    const double unit = 0x1p-24, roundings = 256 + COLUMNS / 256 + 3;
+    float *y = multiply_whole(d, p, cut), w[COLUMNS];
+    for (uint32_t o = 0; o < p->n_outputs; o++) {
+        weight_dequantize(p->type, w, p->weights + o * weight_row_bytes(p->type, COLUMNS), COLUMNS);
+        for (uint32_t row = 0; row < p->n_rows; row++) {
+            const float *x = p->x + (size_t)row * COLUMNS;
+            double want = 0.0, tolerance = 0.0;
+            for (uint32_t block = 0; block < COLUMNS; block += 32) {
+                double largest = 0.0;
+                for (uint32_t i = block; i < block + 32; i++)
+                    largest = fmax(largest, fabs((double)x[i]));
+                for (uint32_t i = block; i < block + 32; i++) {
+                    want += (double)w[i] * (double)x[i];
+                    tolerance += 1.01 * roundings * unit * fabs((double)w[i] * (double)x[i]);
+                    if (p->type == WEIGHT_Q8_0)
+                        tolerance += 1.001 * fabs((double)w[i]) * largest / 254.0;
+                }
+            }
+            const double got = (double)y[(size_t)row * p->n_outputs + o];
+            if (!(fabs(got - want) <= tolerance))
+                fail_msg("%s, %u segments: y[%u][%u] = %.9g, not %.9g +- %.2g",
+                         weight_traits(p->type)->name, cut->n, row, o, got, want, tolerance);
+        }
+    }
+    free(y);
+}
+
+static void test_products_are_accurate(void **state)
+{
+    const struct kernels *kernels = each_table_usable(state);
+    struct lent_device d = device_lend(kernels, 2, 7, COLUMNS);
+    for (size_t t = 0; t < 3; t++)
+        for (size_t c = 0; c < N_CUTS; c++) {
+            struct problem p = problem_make(types[t], shapes[1]);
+            check_accuracy(&d, &p, &cuts[c]);
+            problem_free(&p);
+        }
+    device_return(&d);
+}
+
+int main(void)
+{
+    const struct each_table_test tests[] = {
+        {"segments_are_added_as_a_tree", test_segments_are_added_as_a_tree},
+        {"the_cut_shows_in_the_bits", test_the_cut_shows_in_the_bits},
+        {"same_bits_as_scalar", test_same_bits_as_scalar},
+        {"a_row_does_not_depend_on_its_batch", test_a_row_does_not_depend_on_its_batch},
+        {"ranks_that_hold_aligned_segments_have_the_bits_of_one",
+         test_ranks_that_hold_aligned_segments_have_the_bits_of_one},
+        {"products_are_accurate", test_products_are_accurate},
+    };
+    return each_table_run(tests, sizeof(tests) / sizeof(tests[0]));
+}
