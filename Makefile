@@ -47,6 +47,15 @@ CLUSTER_LIB := $(LIB)/libcluster.a
 BIN := $(BUILD)/bin
 PROGRAMS := $(BIN)/longspan $(BIN)/coordinator $(BIN)/worker $(BIN)/attention_node
 
+# make V=1 shows whole command lines.
+ifeq ($(V),1)
+Q :=
+say = @:
+else
+Q := @
+say = @printf '  %-6s %s\n' $(1) $(2)
+endif
+
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -56,7 +65,8 @@ all: $(PROGRAMS) ## build every program into build/release/bin
 # ---- compiling ------------------------------------------------------------------------------------
 $(BUILD)/%.pb-c.c $(BUILD)/%.pb-c.h: %.proto
 	@mkdir -p $(@D)
-	protoc-c --c_out=$(BUILD) $<
+	$(call say,PROTO,$<)
+	$(Q)protoc-c --c_out=$(BUILD) $<
 
 # Instruction sets are chosen at run time: a file named for one is compiled for it.
 ifeq ($(ARCH),x86_64)
@@ -65,31 +75,40 @@ $(BUILD)/%_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx5
 endif
 
 $(BUILD)/proto/%.pb-c.o: $(BUILD)/proto/%.pb-c.c
-	$(CC) $(CFLAGS) -w $(call pkg_cflags,libprotobuf-c) -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS) -w $(call pkg_cflags,libprotobuf-c) -c -o $@ $<
 $(BUILD)/sys/%.o: sys/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
 $(BUILD)/model/%.o: model/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(call pkg_cflags,libpcre2-8) -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,libpcre2-8) -c -o $@ $<
 $(BUILD)/kernels/%.o: kernels/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
 $(BUILD)/proto/%.o: proto/%.c $(PROTO_HDR)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS)) -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS)) -c -o $@ $<
 $(BUILD)/coordinator/%.o: coordinator/%.c $(PROTO_HDR)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS) jansson) -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS) jansson) -c -o $@ $<
 $(BUILD)/attention_node/%.o: attention_node/%.c $(PROTO_HDR)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS)) -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS)) -c -o $@ $<
 $(BUILD)/worker/%.o: worker/%.c $(PROTO_HDR)
 	@mkdir -p $(@D)
-	OMPI_CC=$(CC) $(MPICC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS)) -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)OMPI_CC=$(CC) $(MPICC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS)) -c -o $@ $<
 $(BUILD)/cluster/%.o: cluster/%.c $(PROTO_HDR)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS) jansson libcyaml) -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS) jansson libcyaml) -c -o $@ $<
 
 $(SYS_LIB): $(call objs,$(SYS_SRC))
 $(MODEL_LIB): $(call objs,$(MODEL_SRC))
@@ -102,7 +121,8 @@ $(CLUSTER_LIB): $(call objs,$(CLUSTER_SRC))
 $(LIB)/%.a:
 	@mkdir -p $(@D)
 	@rm -f $@
-	ar rcs $@ $^
+	$(call say,AR,$@)
+	$(Q)ar rcs $@ $^
 
 # ---- linking --------------------------------------------------------------------------------------
 SYS_LIBS   := $(SYS_LIB)
@@ -111,16 +131,20 @@ WIRE_LIBS  := $(PROTO_LIB) $(call pkg_libs,$(WIRE_PKGS))
 
 $(BIN)/longspan: $(BUILD)/cluster/main.o $(CLUSTER_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $(BUILD)/cluster/main.o $(CLUSTER_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson libcyaml) -lm
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/cluster/main.o $(CLUSTER_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson libcyaml) -lm
 $(BIN)/coordinator: $(BUILD)/coordinator/main.o $(COORD_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $(BUILD)/coordinator/main.o $(COORD_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson) -lm
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/coordinator/main.o $(COORD_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson) -lm
 $(BIN)/worker: $(BUILD)/worker/main.o $(WORKER_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
-	OMPI_CC=$(CC) $(MPICC) $(LDFLAGS) -o $@ $(BUILD)/worker/main.o $(WORKER_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) -lm
+	$(call say,LINK,$@)
+	$(Q)OMPI_CC=$(CC) $(MPICC) $(LDFLAGS) -o $@ $(BUILD)/worker/main.o $(WORKER_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) -lm
 $(BIN)/attention_node: $(BUILD)/attention_node/main.o $(NODE_LIB) $(PROTO_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $(BUILD)/attention_node/main.o $(NODE_LIB) $(WIRE_LIBS) $(KERNEL_LIB) $(SYS_LIBS) -lm
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/attention_node/main.o $(NODE_LIB) $(WIRE_LIBS) $(KERNEL_LIB) $(SYS_LIBS) -lm
 
 # ---- unit tests: tests/FOLDER/test_*.c, one program each, linked with what FOLDER may include -----
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*/test_*.c tests/*/*/test_*.c))
@@ -142,7 +166,8 @@ test_folder = $(word 1,$(subst /, ,$(patsubst $(BUILD)/tests/%,%,$(1))))
 .SECONDEXPANSION:
 $(TESTS): $(BUILD)/tests/%: tests/%.c $$(TEST_LIBS_$$(call test_folder,$$@))
 	@mkdir -p $(@D)
-	$(if $(filter worker,$(call test_folder,$@)),OMPI_CC=$(CC) $(MPICC),$(CC)) $(CFLAGS) -UNDEBUG \
+	$(call say,LINK,$@)
+	$(Q)$(if $(filter worker,$(call test_folder,$@)),OMPI_CC=$(CC) $(MPICC),$(CC)) $(CFLAGS) -UNDEBUG \
 	    $(call pkg_cflags,cmocka $(TEST_PKGS_$(call test_folder,$@))) $(LDFLAGS) -o $@ $< \
 	    $(TEST_LIBS_$(call test_folder,$@)) $(call pkg_libs,cmocka $(TEST_PKGS_$(call test_folder,$@))) -lm
 
@@ -150,7 +175,8 @@ $(TESTS): $(BUILD)/tests/%: tests/%.c $$(TEST_LIBS_$$(call test_folder,$$@))
 RELAY := $(BUILD)/tests/integration/relay
 $(RELAY): tests/integration/relay.c $(PROTO_LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS)) $(LDFLAGS) -o $@ $< $(WIRE_LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS)) $(LDFLAGS) -o $@ $< $(WIRE_LIBS)
 
 tests: $(TESTS) $(RELAY)
 
@@ -205,7 +231,8 @@ sanitized-threads: $(TSAN_TESTS)
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(filter-out bench/measure.c,$(wildcard bench/*.c)))
 $(BENCHES): $(BUILD)/bench/%: bench/%.c bench/measure.c $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< bench/measure.c $(KERNEL_LIB) $(SYS_LIBS) -lm
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< bench/measure.c $(KERNEL_LIB) $(SYS_LIBS) -lm
 bench: $(BENCHES) ## measure this machine: bandwidth, products, attention
 	@for program in stream matmul attention; do $(BUILD)/bench/$$program || exit 1; echo; done
 
