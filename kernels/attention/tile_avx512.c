@@ -11,8 +11,8 @@ enum { MAX_ROWS = 8, BLOCK_ROWS = 6 };
 #define EACH_ROWS(half)                                                                            \
     ROWS_OF(1, half)                                                                               \
     ROWS_OF(2, half)                                                                               \
-    ROWS_OF(3, half) ROWS_OF(4, half) ROWS_OF(5, half) ROWS_OF(6, half) ROWS_OF(7, half)           \
-        ROWS_OF(8, half)
+    ROWS_OF(3, half)                                                                               \
+    ROWS_OF(4, half) ROWS_OF(5, half) ROWS_OF(6, half) ROWS_OF(7, half) ROWS_OF(8, half)
 
 static inline VEC vec_zero(void)
 {

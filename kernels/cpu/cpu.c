@@ -130,11 +130,21 @@ static enum status open_avx2(struct device **device, struct thread_pool *pool, s
     return device_open(device, pool, &cpu_variant_avx2, error);
 }
 
+/* As the compiler's start-up code has asked the processor, once. In a virtual machine each cpuid
+ * takes tens of microseconds, and every fold of partials asks for the fastest table. */
+static bool has_f16c(void)
+{
+#if defined(__clang__) || __GNUC__ < 11 /* which do not know F16C by name */
+    unsigned eax, ebx, ecx = 0, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+#else
+    return __builtin_cpu_supports("f16c");
+#endif
+}
+
 static bool usable_avx2(void)
 {
-    unsigned eax, ebx, ecx = 0, edx; /* not every compiler knows F16C by name */
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 }
 
 static enum status open_avx512(struct device **device, struct thread_pool *pool,
