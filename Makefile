@@ -18,10 +18,13 @@ pkg_cflags = $(shell pkg-config --cflags $(1) 2>/dev/null)
 pkg_libs   = $(shell pkg-config --libs $(1) 2>/dev/null)
 WIRE_PKGS  := libzmq libprotobuf-c libsodium
 
-# ---- sources, by folder: a file belongs to the library of its folder, main_*.c is a program ------
+# ---- sources, by folder: a file belongs to the library of its folder, main.c is its program -------
 SYS_SRC    := $(wildcard sys/*.c)
 MODEL_SRC  := $(wildcard model/*.c)
-KERNEL_SRC := $(filter-out %_x86.c,$(wildcard kernels/*.c kernels/*/*.c))
+KERNEL_SRC := $(wildcard kernels/*.c kernels/*/*.c)
+ifneq ($(ARCH),x86_64)
+KERNEL_SRC := $(filter-out %_avx2.c %_avx512.c,$(KERNEL_SRC))
+endif
 PROTO_DEF  := $(wildcard proto/*.proto)
 PROTO_SRC  := $(wildcard proto/*.c)
 COORD_SRC  := $(filter-out coordinator/main.c,$(wildcard coordinator/*.c))
@@ -223,7 +226,7 @@ SANITIZER_ENV = ASAN_OPTIONS=detect_leaks=1 \
 sanitized: all tests
 	@$(SANITIZER_ENV) LONGSPAN_BIN=$(BIN) tests/run.sh $(TESTS) tests/integration/test_small_cluster.py
 TSAN_TESTS = $(filter $(BUILD)/tests/sys/% $(BUILD)/tests/kernels/attention/% $(BUILD)/tests/proto/% \
-    $(BUILD)/tests/attention_node/% $(BUILD)/tests/kernels/test_matmul% $(BUILD)/tests/worker/test_attention%,$(TESTS))
+    $(BUILD)/tests/attention_node/% $(BUILD)/tests/kernels/cpu/% $(BUILD)/tests/worker/test_attention%,$(TESTS))
 sanitized-threads: $(TSAN_TESTS)
 	@$(SANITIZER_ENV) tests/run.sh $(TSAN_TESTS)
 

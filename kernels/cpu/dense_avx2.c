@@ -8,8 +8,6 @@
  * signs go to the activations: |w| <= 128 is right as an unsigned byte even for -128, activations
  * are within [-127, 127] so that their sign can be turned, and 2 * 128 * 127 < 2^15 cannot
  * saturate. */
-#if defined(__x86_64__)
-
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/numeric_avx2.h"
 #include "kernels/cpu/panel.h"
@@ -243,7 +241,3 @@ const struct cpu_variant cpu_variant_avx2 = {
     .swiglu = swiglu,
     .add = add_vectors,
 };
-
-#else
-extern int dense_avx2_is_for_x86; /* ISO C wants something in a file */
-#endif

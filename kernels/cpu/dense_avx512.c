@@ -10,8 +10,6 @@
  * Q8_0: vpdpbusd multiplies unsigned by signed bytes and does not saturate. Weights become unsigned
  * by flipping their top bit (+128), for which the sum starts at -128 times the sum of the
  * activations; -128 in a file is 0 then, not a special case. */
-#if defined(__x86_64__)
-
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/numeric_avx512.h"
 #include "kernels/cpu/panel.h"
@@ -234,7 +232,3 @@ const struct cpu_variant cpu_variant_avx512 = {
     .swiglu = swiglu,
     .add = add_vectors,
 };
-
-#else
-extern int dense_avx512_is_for_x86; /* ISO C wants something in a file */
-#endif
