@@ -104,7 +104,8 @@ struct gguf_tensor {
     enum gguf_type type;
     uint64_t offset;  /* of the data, from the beginning of the file */
     uint64_t n_bytes; /* of the data */
-    const void *data; /* in the mapping; aligned to the file's alignment, at least 8 */
+    const void *data; /* in the mapping; aligned to the smaller of the file's
+                         alignment (at least 8) and a page */
 };
 
 /* Types of metadata values, with the numbers that stand in the file. */
@@ -163,8 +164,7 @@ uint32_t gguf_alignment(const struct gguf *gguf); /* a power of two, at least 8 
 uint64_t gguf_data_offset(
     const struct gguf *gguf); /* where tensor data begins; file size if none */
 
-/* ---- metadata ----------------------------------------------------------------------------------
- */
+/* ---- metadata ------------------------------------------------------------------------------- */
 
 size_t gguf_key_count(const struct gguf *gguf);
 
@@ -198,8 +198,7 @@ enum status gguf_get_f32s(const struct gguf *gguf, const char *name, float **val
 enum status gguf_get_i32s(const struct gguf *gguf, const char *name, int32_t **values, size_t *n,
                           struct error *error);
 
-/* ---- tensors -----------------------------------------------------------------------------------
- */
+/* ---- tensors -------------------------------------------------------------------------------- */
 
 size_t gguf_tensor_count(const struct gguf *gguf);
 

@@ -78,8 +78,7 @@ static enum status examine(struct report *r, const struct gguf *gguf, struct err
     return STATUS_OK;
 }
 
-/* ---- text --------------------------------------------------------------------------------------
- */
+/* ---- text ----------------------------------------------------------------------------------- */
 
 /* Control characters, DEL, C1 and bytes that are not UTF-8 as \xNN: a terminal obeys some of them.
  */
@@ -199,8 +198,7 @@ static void print_text(FILE *stream, const struct report *r)
     }
 }
 
-/* ---- JSON --------------------------------------------------------------------------------------
- */
+/* ---- JSON ----------------------------------------------------------------------------------- */
 
 static void json_string(FILE *stream, struct gguf_string text)
 {

@@ -25,8 +25,7 @@ void id_list_add(struct id_list *list, int32_t id)
         list->ids[list->n++] = id;
 }
 
-/* ---- opening -----------------------------------------------------------------------------------
- */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 /* The names, in memory of our own: *tokenizer then outlives the gguf. */
 static enum status read_names(struct tokenizer *t, const struct gguf *gguf, struct error *error)
@@ -252,8 +251,7 @@ void tokenizer_close(struct tokenizer *tokenizer)
     free(tokenizer);
 }
 
-/* ---- encoding ----------------------------------------------------------------------------------
- */
+/* ---- encoding ------------------------------------------------------------------------------- */
 
 static enum status encode_fragments(struct encoding *e, const char *text,
                                     const struct fragment_list *fragments)
@@ -312,8 +310,7 @@ enum status tokenizer_encode(const struct tokenizer *tokenizer, const char *text
     return status;
 }
 
-/* ---- what is known about tokens ----------------------------------------------------------------
- */
+/* ---- what is known about tokens ------------------------------------------------------------- */
 
 static const struct token *token_at(const struct tokenizer *tokenizer, int32_t id)
 {

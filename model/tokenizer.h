@@ -12,9 +12,10 @@
  *
  * `gpt2` - byte-level BPE (Radford et al. 2019): a regular expression cuts the text in words, the
  * bytes of a word are joined by the lowest-ranked merge first. tokenizer.ggml.pre names the
- * expression: gpt-2, gpt2                     's|'t|'re|... of GPT-2 llama-bpe, llama3, llama-v3 of
- * Llama 3; a word that is a token as a whole is not merged A missing `pre`, or "default", is
- * accepted only where it cannot matter: a vocabulary without merges, in which every byte is a token
+ * expression:
+ *     gpt-2, gpt2                   of GPT-2
+ *     llama-bpe, llama3, llama-v3   of Llama 3; a word that is a token as a whole is not merged
+ * A missing `pre`, or "default", is accepted only where it cannot matter: a vocabulary without merges, in which every byte is a token
  * of its own. Any other name is refused: its words would be cut differently, and nobody would
  * notice.
  *

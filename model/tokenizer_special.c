@@ -2,7 +2,8 @@
  *
  * The longest names are looked for first, over the whole text, then the next length in what is
  * left; a byte map of first letters makes a pass cheap. The time is the text's length times the
- * number of different lengths, whatever the number of special tokens. */
+ * number of different lengths, whatever the number of special tokens; where a text is made of their
+ * first letters, times the sum of these lengths. */
 #include "model/tokenizer_internal.h"
 
 #include <stdlib.h>

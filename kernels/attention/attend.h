@@ -39,7 +39,7 @@ size_t tile_bytes(enum kv_type type, uint32_t head_dim);
 void tile_write(void *tile, enum kv_type type, uint32_t head_dim, uint32_t first, uint32_t n_tokens,
                 const void *k, const void *v, size_t stride_bytes);
 
-/* The reverse, for tests and for sending again. */
+/* The reverse; for tests. */
 void tile_read(const void *tile, enum kv_type type, uint32_t head_dim, uint32_t first,
                uint32_t n_tokens, void *k, void *v, size_t stride_bytes);
 
@@ -60,7 +60,7 @@ struct attend_work {
 
 struct attend_shape {
     enum kv_type type;
-    uint32_t head_dim; /* any multiple of 8 up to 512; 32, 64, 96, 128 and 256 have fast paths */
+    uint32_t head_dim; /* any multiple of 8 up to 512; multiples of 16 are faster in decode */
     uint32_t group;    /* query heads per KV head, 1..64 */
     float scale;       /* multiplies q . k */
     float soft_cap;    /* score = cap * tanh(score / cap); 0: none */

@@ -7,10 +7,11 @@
  *     m        = largest score of the visible tokens, + 0 (so that a zero is +0)
  *     p[t]     = exp_f32(score[t] - m); 0 where t is not visible
  *     l        = 16 lanes, token t in lane t % 16; each lane adds its eight p as
- *                ((p0 + p1) + (p2 + p3)) + ((p4 + p5) + (p6 + p7)), then lanes i and i + 8 are
- * added, i and i + 4, i and i + 2, i and i + 1 o[d]     = chain over the visible t, ascending, of
- * fma(p[t], v[t][d], .), from +0 Tokens that a row does not see are never multiplied: their memory
- * may hold anything. */
+ *                ((p0 + p1) + (p2 + p3)) + ((p4 + p5) + (p6 + p7)),
+ *                then lanes i and i + 8 are added, i and i + 4, i and i + 2, i and i + 1
+ *     o[d]     = chain over the visible t, ascending, of fma(p[t], v[t][d], .), from +0
+ *
+ * Values of tokens that a row does not see are never used: their memory may hold anything. */
 #ifndef LONGSPAN_KERNELS_ATTENTION_TILE_H
 #define LONGSPAN_KERNELS_ATTENTION_TILE_H
 

@@ -4,8 +4,10 @@
  * numbers that meet the same activation lie side by side, so that one vector register holds sixteen
  * outputs, every product reads its weights as one stream, and no sum crosses a register:
  *     F32, F16   [n_columns][16]
- *     Q8_0       [n_columns / 32] blocks of [8][16 rows][4] int8, then, for the same blocks, [16]
- * f16 scales A panel starts at a cache line. The weights are those of the file, not converted: a
+ *     Q8_0       [n_columns / 32] blocks of [8][16 rows][4] int8,
+ *                then [n_columns / 32][16 rows] f16: the blocks' scales
+ *
+ * A panel starts at a cache line. The weights are those of the file, not converted: a
  * matrix is larger by its padding only. A matrix of one row stays as it is in the file (it is a
  * vector). */
 #ifndef LONGSPAN_KERNELS_CPU_PANEL_H

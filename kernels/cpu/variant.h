@@ -5,14 +5,15 @@
  *
  * The evaluation order of a product, which every variant follows, so that all give the same bits:
  *   - F32, F16: the columns are cut in spans of CPU_FLOAT_SPAN. A span's sum starts at 0 and takes
- * its columns one after the other by fused multiply-add in f32, weights converted exactly.
+ *     its columns one after the other by fused multiply-add in f32, weights converted exactly.
  *   - Q8_0: activations are quantized by blocks of 32 to int8 with an f32 scale. A block's integer
  *     dot product is exact, in any order. The sum of a span (CPU_Q8_SPAN columns) starts at 0 and
- * takes its blocks one after the other: fma((float)dot, weight_scale * activation_scale, sum).
+ *     takes its blocks one after the other: fma((float)dot, weight_scale * activation_scale, sum).
  *   - The first span's sum is the output; the others are added to it in order.
  *   - Where the columns are cut in segments, all this holds for each of them, and the segments'
- * sums are added as a binary tree (kernels.h, struct matrix). Nothing in it depends on other rows,
- * outputs, lanes, or on the height of a tile. */
+ *     sums are added as a binary tree (kernels.h, struct matrix).
+ *
+ * Nothing in it depends on other rows, outputs, lanes, or on the height of a tile. */
 #ifndef LONGSPAN_KERNELS_CPU_VARIANT_H
 #define LONGSPAN_KERNELS_CPU_VARIANT_H
 
@@ -29,10 +30,13 @@ enum {
 };
 
 /* Prepared activations lie in tiles of a few rows, the rows side by side, so that a product reads
- * them as one stream too. A tile of R rows is for F32, F16   f32 [n_columns][R] for Q8_0 [n_columns
- * / 32] blocks of int8  [8][R][4]  the quantized values, in [-127, 127] f32   [R]        their
- * scale: max|x| / 127; NaN if a value is not finite int32 [R]        -128 times the sum of the 32
- * values: what a variant starts from that adds 128 to the weights to make them unsigned */
+ * them as one stream too. A tile of R rows is
+ *     for F32, F16   f32 [n_columns][R]
+ *     for Q8_0       [n_columns / 32] blocks of
+ *                    int8 [8][R][4]   the quantized values, in [-127, 127]
+ *                    f32 [R]          their scale: max|x| / 127; NaN if a value is not finite
+ *                    int32 [R]        -128 times the sum of the 32 values: what a variant starts
+ *                                     from that adds 128 to the weights to make them unsigned */
 
 /* One call: n_outputs outputs (of consecutive panels) for the n_rows rows of one tile, over one
  * span. */

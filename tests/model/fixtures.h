@@ -90,8 +90,7 @@ __attribute__((unused)) static struct gguf *fixture_open(const char *path)
     return gguf;
 }
 
-/* ---- a file, byte by byte ----------------------------------------------------------------------
- */
+/* ---- a file, byte by byte ------------------------------------------------------------------- */
 
 struct bytes {
     uint8_t data[8192];
@@ -149,8 +148,7 @@ __attribute__((unused)) static void put_padding(struct bytes *b, size_t n_after)
     put_bytes(b, zeros, n_after);
 }
 
-/* ---- vocabularies ------------------------------------------------------------------------------
- */
+/* ---- vocabularies --------------------------------------------------------------------------- */
 
 struct vocabulary {
     const char *model, *pre; /* NULL: the key is left out */

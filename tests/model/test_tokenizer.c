@@ -130,8 +130,7 @@ static void test_ids_that_end_generation(void **state)
     tokenizer_close(NULL);
 }
 
-/* ---- the real vocabularies ---------------------------------------------------------------------
- */
+/* ---- the real vocabularies ------------------------------------------------------------------ */
 
 static struct tokenizer *real_vocabulary(const char *name)
 {

@@ -22,8 +22,7 @@ static inline float random_unit(uint64_t *state)
     return (float)random_below(state, 1u << 24) / (float)(1 << 23) - 1.0f;
 }
 
-/* ---- a sequence of one layer and KV head --------------------------------------------------------
- */
+/* ---- a sequence of one layer and KV head ----------------------------------------------------- */
 
 struct made_kv {
     enum kv_type type;
@@ -111,8 +110,7 @@ static inline float *made_floats(size_t n, float scale, uint64_t seed)
     return x;
 }
 
-/* ---- the judge ---------------------------------------------------------------------------------
- */
+/* ---- the judge ------------------------------------------------------------------------------ */
 
 /* One query row over tokens [first, last): *m, *l (of e^(score - m)), and out = o / l, in double.
  * No token: *m = -inf, *l = 0, out = 0. magnitude (may be NULL): the largest |v| with weight. */
