@@ -2,8 +2,8 @@
  *
  * The sum: up to SUM_DIRECT_BYTES, or with two shards, everybody sends its part to everybody (one
  * latency); above, shard i sums slice i and sends it back (reduce-scatter, then all-gather: twice
- * the latency, 2 (t - 1) / t of the bytes; Thakur, Rabenseifner and Gropp 2005). Both add in the
- * order of the shards: an MPI_Allreduce picks its algorithm, hence its order, by the message's
+ * the latency, 2 (t - 1) / t of the bytes; Thakur, Rabenseifner and Gropp 2005). Both add as one
+ * tree over the shards: an MPI_Allreduce picks its algorithm, hence its order, by the message's
  * size, and a prompt's logits would depend on how it was cut in chunks. */
 #include "worker/group.h"
 

@@ -81,8 +81,9 @@ uint32_t group_stages(const struct group *group);
 uint32_t group_shard(const struct group *group);
 uint32_t group_tensor(const struct group *group);
 
-/* x becomes the sum of the shards' x, the same bits on every shard: ((x0 + x1) + x2) ... for each
- * element, whatever n, so that bits do not depend on how many rows share a step. */
+/* x becomes the sum of the shards' x, the same bits on every shard: for each element the binary
+ * tree ((x0 + x1) + (x2 + x3)) + ..., whatever n, so that bits do not depend on how many rows share
+ * a step, nor, where shards are aligned segments (kernels.h), on how many shards there are. */
 enum status group_sum(struct group *group, float *x, size_t n, struct error *error);
 
 /* From the same shard of the stage before. */

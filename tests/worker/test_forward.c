@@ -127,6 +127,46 @@ static void test_every_variant_is_near_double_precision(void **state)
             check_against_reference(&SHAPES[0], KV_F32, kernels_all[i]->name, 2e-5);
 }
 
+/* Same bits: each usable variant, in products, norms and attention, with every weight type. */
+static void test_variants_leave_the_bits(void **state)
+{
+    (void)state;
+    enum { N = 140 };
+    static const enum weight_type types[] = {WEIGHT_F32, WEIGHT_F16, WEIGHT_Q8_0};
+    for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++) {
+        struct reference_shape shape = SHAPES[0];
+        shape.type = types[t];
+        char path[FILE_PATH_BYTES + 32];
+        reference_destroy(make_model(&shape, path));
+        int32_t tokens[N];
+        random_tokens(tokens, N, shape.vocab);
+        const size_t n = N / 35 * shape.vocab;
+        float *judge = NULL;
+        for (size_t i = 0; kernels_all[i] != NULL; i++) {
+            if (!kernels_all[i]->usable())
+                continue;
+            struct group *group;
+            struct error error;
+            fixture_ok(group_create(&group, NULL, NULL, &error), &error);
+            struct fixture f;
+            const struct fixture_layout layout = {1, 1, 1, KV_F16, kernels_all[i]->name, false};
+            fixture_open(&f, &shape, path, &layout, group);
+            float *found = calloc(n, sizeof(*found));
+            assert_non_null(found);
+            run_chunks(&f, 1, tokens, N, 35, found);
+            if (judge == NULL)
+                judge = found;
+            else
+                assert_memory_equal(found, judge, n * sizeof(*found));
+            if (judge != found)
+                free(found);
+            fixture_close(&f);
+            group_destroy(group);
+        }
+        free(judge);
+    }
+}
+
 /* Same bits: chunks of any size, lanes, and neighbours in the batch. */
 static void test_chunks_lanes_and_neighbours_leave_the_bits(void **state)
 {
@@ -248,6 +288,7 @@ int main(void)
         cmocka_unit_test(test_f16_weights_are_near_double_precision),
         cmocka_unit_test(test_q8_0_is_near_double_precision),
         cmocka_unit_test(test_every_variant_is_near_double_precision),
+        cmocka_unit_test(test_variants_leave_the_bits),
         cmocka_unit_test(test_chunks_lanes_and_neighbours_leave_the_bits),
         cmocka_unit_test(test_a_failed_segment_leaves_its_neighbours),
     };
