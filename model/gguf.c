@@ -451,11 +451,6 @@ uint32_t gguf_version(const struct gguf *gguf)
     return gguf->version;
 }
 
-uint32_t gguf_alignment(const struct gguf *gguf)
-{
-    return gguf->alignment;
-}
-
 uint64_t gguf_data_offset(const struct gguf *gguf)
 {
     return gguf->data_offset;

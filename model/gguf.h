@@ -159,8 +159,7 @@ void gguf_close(struct gguf *gguf);
 
 const char *gguf_path(const struct gguf *gguf); /* as given to gguf_open */
 uint64_t gguf_file_bytes(const struct gguf *gguf);
-uint32_t gguf_version(const struct gguf *gguf);   /* 2 or 3 */
-uint32_t gguf_alignment(const struct gguf *gguf); /* a power of two, at least 8 */
+uint32_t gguf_version(const struct gguf *gguf); /* 2 or 3 */
 uint64_t gguf_data_offset(
     const struct gguf *gguf); /* where tensor data begins; file size if none */
 

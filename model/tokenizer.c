@@ -332,11 +332,6 @@ int32_t tokenizer_eos(const struct tokenizer *tokenizer)
     return tokenizer->eos;
 }
 
-const char *tokenizer_model(const struct tokenizer *tokenizer)
-{
-    return tokenizer->spm ? "llama" : "gpt2";
-}
-
 bool tokenizer_is_end_of_generation(const struct tokenizer *tokenizer, int32_t id)
 {
     const struct token *token = token_at(tokenizer, id);

@@ -15,9 +15,9 @@
  * expression:
  *     gpt-2, gpt2                   of GPT-2
  *     llama-bpe, llama3, llama-v3   of Llama 3; a word that is a token as a whole is not merged
- * A missing `pre`, or "default", is accepted only where it cannot matter: a vocabulary without merges, in which every byte is a token
- * of its own. Any other name is refused: its words would be cut differently, and nobody would
- * notice.
+ * A missing `pre`, or "default", is accepted only where it cannot matter: a vocabulary without
+ * merges, in which every byte is a token of its own. Any other name is refused: its words would be
+ * cut differently, and nobody would notice.
  *
  * Any bytes can be encoded. Bytes that are not UTF-8 become byte tokens one by one (`llama`) or
  * words of their own, never joined with the text around them (`gpt2`). Decoding all ids gives the
@@ -81,10 +81,9 @@ void tokenizer_close(struct tokenizer *tokenizer);
 enum status tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t n_bytes,
                              unsigned flags, int32_t **ids, size_t *n_ids, struct error *error);
 
-uint32_t tokenizer_vocab(const struct tokenizer *tokenizer);    /* ids are 0 .. vocab - 1 */
-int32_t tokenizer_bos(const struct tokenizer *tokenizer);       /* or TOKENIZER_NONE */
-int32_t tokenizer_eos(const struct tokenizer *tokenizer);       /* or TOKENIZER_NONE */
-const char *tokenizer_model(const struct tokenizer *tokenizer); /* "llama" or "gpt2" */
+uint32_t tokenizer_vocab(const struct tokenizer *tokenizer); /* ids are 0 .. vocab - 1 */
+int32_t tokenizer_bos(const struct tokenizer *tokenizer);    /* or TOKENIZER_NONE */
+int32_t tokenizer_eos(const struct tokenizer *tokenizer);    /* or TOKENIZER_NONE */
 
 /* Does generation end with this token: the ids of the keys eos, eot and eom, and control or
  * user-defined tokens with the usual names (<|eot_id|>, <|eom_id|>, <|im_end|>, <|end_of_text|>,

@@ -14,7 +14,7 @@ void log_open(struct log *log, const char *role, int verbosity)
     log->descriptor = STDERR_FILENO;
 }
 
-bool log_is_debug(const struct log *log)
+static bool is_debug(const struct log *log)
 {
     return log != NULL && log->verbosity >= 1;
 }
@@ -61,7 +61,7 @@ static void write_line(const struct log *log, const char *level, const char *for
 
 void log_debug(const struct log *log, const char *format, ...)
 {
-    if (!log_is_debug(log))
+    if (!is_debug(log))
         return;
     va_list arguments;
     va_start(arguments, format);

@@ -20,9 +20,6 @@ struct log {
 /* Nothing to close. With verbosity 1 a line begins with the host's time of day, in ms. */
 void log_open(struct log *log, const char *role, int verbosity);
 
-/* Whether log_debug would print: to leave out work that only a debug line needs. */
-bool log_is_debug(const struct log *log);
-
 void log_debug(const struct log *log, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void log_info(const struct log *log, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -1,4 +1,4 @@
-/* topology.c - sched_getaffinity and /sys, no library: kernels and tests link this everywhere. */
+/* topology.c - sched_getaffinity, no library: kernels and tests link this everywhere. */
 #include "sys/topology.h"
 
 #include <errno.h>
@@ -56,27 +56,6 @@ enum status topology_pin(const struct topology_mask *allowed, uint32_t index, st
         return error_set(error, STATUS_IO, "topology: cannot pin a thread to processor %u: %s",
                          processor, strerror(errno));
     return STATUS_OK;
-}
-
-uint32_t topology_memory_nodes(void)
-{
-    /* "0", "0-3" or "0,2-3" */
-    FILE *file = fopen("/sys/devices/system/node/online", "re");
-    uint32_t count = 0;
-    if (file != NULL) {
-        unsigned first, last;
-        while (fscanf(file, "%u", &first) == 1) {
-            last = first;
-            int next = fgetc(file);
-            if (next == '-' && fscanf(file, "%u", &last) == 1)
-                next = fgetc(file);
-            count += last >= first ? last - first + 1 : 1;
-            if (next != ',')
-                break;
-        }
-        fclose(file);
-    }
-    return count > 0 ? count : 1;
 }
 
 void topology_host_name(char *name, size_t size)

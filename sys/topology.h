@@ -13,9 +13,6 @@
 /* Processors that the calling thread may run on. At least 1. */
 uint32_t topology_processors(void);
 
-/* Memory nodes (NUMA) of the host. 1 where the kernel does not say. */
-uint32_t topology_memory_nodes(void);
-
 /* Keeps the calling thread on the `index`-th processor of those it may use, modulo their number.
  * Off by default, as two processes on one host would choose the same ones. To pin the lanes of a
  * pool, call it once from a thread_pool_run, with `allowed` taken before.

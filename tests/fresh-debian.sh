@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # fresh-debian.sh [FOLDER] - tries both README commands, `make demo` and `make test`, in a fresh Debian.
 #
-# Makes a minimal Debian 12 with debootstrap in FOLDER (a new temporary one by default; removed at the end), clones the
+# Makes a minimal Debian 12 with debootstrap in FOLDER (which is kept; by default a temporary one, which is not), clones the
 # committed tree into it, and runs the commands there as root, with nothing of this system but its package
 # mirror and its name servers. Needs root, debootstrap, git and about 3 GB. DEBIAN_MIRROR names a mirror; by default
 # the one that this system uses. FRESH_COMMANDS replaces the commands ("make demo").
@@ -11,7 +11,8 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 for tool in debootstrap git; do
     command -v "$tool" >/dev/null || { echo "fresh-debian: needs $tool: apt-get install $tool" >&2; exit 77; }
 done
-target=${1:-$(mktemp -d /var/tmp/fresh-debian.XXXXXX)}
+given=${1:-}
+target=${given:-$(mktemp -d /var/tmp/fresh-debian.XXXXXX)}
 mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(SITE)' 2>/dev/null | head -n 1)}
 mirror=${mirror:-http://deb.debian.org/debian}
 
@@ -19,7 +20,7 @@ cleanup() {
     for mount in dev/shm dev proc; do
         mountpoint -q "$target/$mount" && umount -l "$target/$mount"
     done
-    [ -n "${1:-}" ] || rm -rf --one-file-system "$target"
+    [ -n "$given" ] || rm -rf --one-file-system "$target"
 }
 trap 'cleanup' EXIT
 
