@@ -114,24 +114,39 @@ uint32_t cluster_result_rank(const struct cluster *cluster)
     return (cluster->plan.pipeline - 1) * cluster->plan.tensor;
 }
 
-/* A rank pings from its own socket: this is how the coordinator learns where it is, also after a
- * reconnect under another name. */
+/* The node that pings as `name` from a connection that we do not know: a lost one, if only one
+ * joined under this name. */
+static struct cluster_node *find_lost_node(struct cluster *cluster, const char *name)
+{
+    struct cluster_node *found = NULL;
+    for (uint32_t i = 0; i < cluster->n_nodes; i++)
+        if (strcmp(cluster->nodes[i].said, name) == 0) {
+            if (found != NULL)
+                return NULL; /* unnamed nodes of one host: which of them cannot be told */
+            found = &cluster->nodes[i];
+        }
+    return found != NULL && found->live.lost_since_us != 0 ? found : NULL;
+}
+
+/* A rank pings from its own socket: this is how the coordinator learns where it is. Ranks and nodes
+ * may also come back after a reconnect, which gives them another name here. A node's ping has rank
+ * 0 too, as every message that does not say one, and must not be taken for the lead's. */
 static void hear_ping(struct cluster *cluster, const struct control_peer *peer,
                       const Longspan__Ping *ping)
 {
-    if (ping->job != cluster->job)
+    if (ping->job != cluster->job || cluster_find_node(cluster, peer) != CLUSTER_NOBODY)
         return;
-    for (uint32_t i = 0; i < cluster->n_nodes; i++)
-        if (ping->name != NULL && strcmp(cluster->nodes[i].name, ping->name) == 0 &&
-            cluster->nodes[i].live.lost_since_us != 0) {
-            cluster->nodes[i].peer = *peer;
-            return;
-        }
-    if (cluster_find_node(cluster, peer) == CLUSTER_NOBODY && cluster->workers_joined &&
-        ping->rank < cluster->options->workers &&
-        (cluster->ranks[ping->rank].peer.n == 0 ||
-         cluster->ranks[ping->rank].live.lost_since_us != 0))
+    char name[CLUSTER_NAME_BYTES];
+    control_copy_text(name, sizeof(name), ping->name);
+    if (strcmp(name, "worker") != 0) {
+        struct cluster_node *node = find_lost_node(cluster, name);
+        if (node != NULL)
+            node->peer = *peer;
+    } else if (cluster->workers_joined && ping->rank < cluster->options->workers &&
+               (cluster->ranks[ping->rank].peer.n == 0 ||
+                cluster->ranks[ping->rank].live.lost_since_us != 0)) {
         cluster->ranks[ping->rank].peer = *peer;
+    }
 }
 
 static void hear(struct cluster *cluster, const struct control_peer *peer, uint64_t now_us)

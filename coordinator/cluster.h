@@ -62,6 +62,7 @@ struct cluster_node {
     struct control_peer peer;
     struct cluster_liveness live;
     char name[CLUSTER_NAME_BYTES]; /* of the holder: unique, "node0" */
+    char said[CLUSTER_NAME_BYTES]; /* the name it joined under, and pings with */
     bool named;                    /* somebody chose the name */
     char host[CLUSTER_NAME_BYTES], kernels[CLUSTER_NAME_BYTES];
     char label[CLUSTER_LABEL_BYTES]; /* "node0 (mem01)" */

@@ -151,6 +151,7 @@ enum status cluster_join_node(struct cluster *cluster, const struct control_peer
                                 .read_bytes_per_s = join->read_bytes_per_s};
     control_copy_text(node.host, sizeof(node.host), join->host);
     control_copy_text(node.name, sizeof(node.name), join->name);
+    control_copy_text(node.said, sizeof(node.said), join->name);
     control_copy_text(node.endpoint, sizeof(node.endpoint), join->endpoint);
     control_copy_text(node.kernels, sizeof(node.kernels),
                       join->constants != NULL ? join->constants->kernels : NULL);

@@ -36,8 +36,8 @@ static enum status settle_context(struct cluster *cluster, uint64_t tokens, stru
         cluster->hparams->context_train > 0 ? cluster->hparams->context_train : UNKNOWN_CONTEXT;
     char needed[SIZE_TEXT_BYTES], available[SIZE_TEXT_BYTES];
     const uint64_t per_token = cluster->page_bytes / PAGE_TOKENS;
-    const char *remedy = options->nodes > 0 ? "--memory of the attention nodes"
-                                                      : "--kv-memory of the workers";
+    const char *remedy =
+        options->nodes > 0 ? "--memory of the attention nodes" : "--kv-memory of the workers";
     cluster->capacity_tokens = tokens;
     if (tokens == 0)
         return error_set(error, STATUS_EXHAUSTED,

@@ -295,11 +295,12 @@ static void say_goodbye(struct coordinator *c, enum status status, const char *r
     cluster_leave(&c->cluster, reason);
 }
 
-/* One more look at the socket: clients that asked while we failed to start get their answer too. */
+/* One more look at the socket: clients that asked while we failed to start get their answer too.
+ * Not for ever, should somebody flood us. */
 static void read_last_requests(struct coordinator *c)
 {
     struct error error;
-    while (frames_receive(c->socket, &c->in, 0, &error) == STATUS_OK) {
+    for (int n = 0; n < 1000 && frames_receive(c->socket, &c->in, 0, &error) == STATUS_OK; n++) {
         if (c->in.n == 0 || c->in.peer_bytes == 0)
             continue;
         struct control_peer peer = {.n = c->in.peer_bytes};

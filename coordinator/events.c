@@ -147,7 +147,8 @@ static Longspan__Span **spans_of_holder(struct arena *arena, const struct reques
 {
     size_t most = 0;
     for (uint32_t i = 0; i < request->n_prompts; i++)
-        most += request->prompts[i].n_spans;
+        for (size_t j = 0; j < request->prompts[i].n_spans; j++)
+            most += request->prompts[i].spans[j].holder == holder;
     struct placement_span *spans = arena_array(arena, most + 1, sizeof(*spans));
     *n = 0;
     for (uint32_t i = 0; spans != NULL && i < request->n_prompts; i++)

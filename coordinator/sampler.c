@@ -8,6 +8,10 @@
 
 #include <math.h>
 
+/* What numbers that are none come from, worker bugs aside. */
+#define REMEDY                                                                                     \
+    "; the model file may be damaged, or its keys and values too large for f16: try --kv-type f32"
+
 enum status sampler_check(const struct sampler_settings *settings, struct error *error)
 {
     /* Written so that NaN fails. */
@@ -52,12 +56,12 @@ enum status sampler_row_check(const struct sampler_row *row, uint32_t least, str
                          least);
     if (!isfinite(row->log_sum_exp))
         return error_set(error, STATUS_FAILED,
-                         "the log-sum-exp of the logits is %g: not a number to sample from",
+                         "the log-sum-exp of the logits is %g: nothing to sample from" REMEDY,
                          row->log_sum_exp);
     for (uint32_t i = 0; i < row->n; i++) {
         if (!isfinite(row->logits[i]))
-            return error_set(error, STATUS_FAILED, "logit of token %d is %g: not a finite number",
-                             row->ids[i], (double)row->logits[i]);
+            return error_set(error, STATUS_FAILED, "logit of token %d is %g" REMEDY, row->ids[i],
+                             (double)row->logits[i]);
         if (row->ids[i] < 0 || (uint32_t)row->ids[i] >= row->vocab)
             return error_set(error, STATUS_PROTOCOL, "candidate %d is outside the vocabulary of %u",
                              row->ids[i], row->vocab);
@@ -67,10 +71,15 @@ enum status sampler_row_check(const struct sampler_row *row, uint32_t least, str
                              i);
     }
     if (row->row != NULL) {
-        for (uint32_t i = 0; i < row->vocab; i++)
+        for (uint32_t i = 0; i < row->vocab; i++) {
             if (isnan(row->row[i]) || row->row[i] == INFINITY)
-                return error_set(error, STATUS_FAILED, "logit of token %u is %g", i,
+                return error_set(error, STATUS_FAILED, "logit of token %u is %g" REMEDY, i,
                                  (double)row->row[i]);
+            if (row->row[i] > row->logits[0])
+                return error_set(error, STATUS_PROTOCOL,
+                                 "token %u of the row has logit %g, the best candidate only %g", i,
+                                 (double)row->row[i], (double)row->logits[0]);
+        }
         if (row->row[row->ids[0]] != row->logits[0])
             return error_set(error, STATUS_PROTOCOL,
                              "the best candidate's logit is not that of the row");

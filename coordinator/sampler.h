@@ -66,9 +66,9 @@ struct sampler_row {
 };
 
 /* Checks what a peer sent: order, ids inside the vocabulary and no id twice in a row, finite
- * numbers (a logit of the row may be -inf), at least `least` candidates. STATUS_PROTOCOL or
- * STATUS_FAILED
- * ("not a number": the model or a worker computes nonsense). */
+ * numbers (a logit of the row may be -inf), the first candidate the row's best, at least `least`
+ * candidates. STATUS_PROTOCOL, or STATUS_FAILED (no number: the model or a worker computes
+ * nonsense). */
 enum status sampler_row_check(const struct sampler_row *row, uint32_t least, struct error *error);
 
 /* Takes the next token of a checked row; *logprob is the model's: logit - log_sum_exp, before

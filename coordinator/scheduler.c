@@ -253,12 +253,8 @@ static void add_segment(struct scheduler *s, struct scheduler_step *step, uint32
         .spans_begin = q->n_told,
         .spans_end = q->n_acked,
     };
-    step->n_rows += n_tokens;
-    if (q->n_sent < q->n_prompt)
-        step->n_prompt_rows += n_tokens;
     q->n_told = q->n_acked;
     q->n_sent += n_tokens;
-    q->n_flying++;
     q->known_to_workers = true;
     if (forks)
         s->sequences[q->parent].n_forks--; /* from the next step on it may be closed */
@@ -297,7 +293,7 @@ const struct scheduler_step *scheduler_next(struct scheduler *s)
     if (s->n_flying == s->config.depth)
         return NULL;
     struct scheduler_step *step = &s->ring[(s->first + s->n_flying) % s->config.depth];
-    step->n_segments = step->n_closed = step->n_rows = step->n_prompt_rows = 0;
+    step->n_segments = step->n_closed = 0;
 
     for (uint32_t i = 0; i < s->n_sequences; i++)
         if (s->sequences[i].state == SCHEDULER_FINISHED && s->sequences[i].n_forks == 0 &&
@@ -342,9 +338,7 @@ void scheduler_commit(struct scheduler *s)
     assert(s->n_flying > 0);
     for (uint32_t i = 0; i < step->n_segments; i++) {
         const struct scheduler_segment *segment = &step->segments[i];
-        struct scheduler_sequence *q = &s->sequences[segment->sequence];
-        q->n_done = segment->position + segment->n_tokens;
-        q->n_flying--;
+        s->sequences[segment->sequence].n_done = segment->position + segment->n_tokens;
     }
     for (uint32_t i = 0; i < step->n_closed; i++)
         close_sequence(s, &s->sequences[step->closed[i]]);

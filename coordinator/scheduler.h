@@ -67,8 +67,7 @@ struct scheduler_sequence {
     uint32_t n_asked; /* tokens whose pages they have been asked for */
     uint32_t n_told;  /* tokens whose spans the workers have been told */
     bool known_to_workers;
-    uint32_t n_flying; /* steps in flight with it */
-    uint64_t order;    /* of admission */
+    uint64_t order; /* of admission */
 };
 
 struct scheduler_segment {
@@ -84,7 +83,6 @@ struct scheduler_step {
     uint32_t n_segments, n_closed;
     struct scheduler_segment *segments;
     uint32_t *closed; /* indices */
-    uint32_t n_rows, n_prompt_rows;
 };
 
 struct scheduler_config {

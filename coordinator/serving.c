@@ -1,8 +1,7 @@
 /* serving.c - see serving.h.
  *
- * Sequences of a request that is gone live on in the scheduler until they are closed; they point to
- * their request only while they are RESERVING or RUNNING, and a request that ends finishes them
- * all first. */
+ * Sequences of a request that is gone live on in the scheduler until they are closed; their
+ * owner counts only until they are FINISHED, and a request that ends finishes them all first. */
 #include "coordinator/serving.h"
 
 #include "coordinator/events.h"
@@ -145,11 +144,15 @@ static void fail_request(struct serving *s, struct request *request, enum status
     end_request(s, request);
 }
 
-/* After an event could not be sent. */
+/* After an event could not be sent. Where the event was at fault, too large or without memory, a
+ * short message may still arrive: else the client would wait for ever. */
 static void lose_client(struct serving *s, struct request *request, const struct error *why)
 {
     log_info(s->log, "request %" PRIu64 " is cancelled: its client cannot be told anything: %s",
              request->number, why->text);
+    if (why->status != STATUS_UNREACHABLE)
+        control_send_event_failure(s->control, &request->client, request->number, why->status,
+                                   why->text, NULL);
     end_request(s, request);
 }
 
@@ -263,6 +266,7 @@ static enum status finish_prompt(struct serving *s, struct request *r, uint32_t 
     keep_spans(s, prompt);
     scheduler_finish(s->scheduler, prompt->sequence);
     prompt->sequence = SCHEDULER_NONE;
+    prompt->reservation.number = 0; /* pages ahead that nobody needs: late answers mean nothing */
     prompt->finished = true;
     r->n_unfinished--;
     detokenizer_flush(prompt->detokenizer, &text, &n_bytes);

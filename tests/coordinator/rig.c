@@ -290,9 +290,24 @@ static void report(struct rig *rig, struct rig_actor *rank, const Longspan__Step
     rig_send(rig, rank, &message, n_rows > 0 ? rows : NULL, n_rows * sizeof(rows[0]));
 }
 
+static void answer_held(struct rig *rig, struct rig_actor *node)
+{
+    Longspan__ReserveReply reply = LONGSPAN__RESERVE_REPLY__INIT;
+    reply.job = node->job;
+    reply.request = node->held;
+    Longspan__Control message = LONGSPAN__CONTROL__INIT;
+    message.body_case = LONGSPAN__CONTROL__BODY_RESERVE_REPLY;
+    message.reserve_reply = &reply;
+    rig_send(rig, node, &message, NULL, 0);
+    node->held = node->holds_growth = 0;
+}
+
 static void handle_step(struct rig *rig, const Longspan__Step *step)
 {
     assert_int_equal(step->step, ++rig->last_step);
+    for (uint32_t i = 0; i < rig->n_actors; i++)
+        if (rig->actors[i]->held != 0 && rig->actors[i]->holds_growth == step->step)
+            answer_held(rig, rig->actors[i]);
     for (size_t i = 0; i < step->n_closed; i++) {
         struct rig_sequence *s = find_sequence(rig, step->closed[i]->sequence);
         if (s != NULL)
@@ -362,6 +377,10 @@ static void answer_node_setup(struct rig *rig, struct rig_actor *node,
 static void answer_reserve(struct rig *rig, struct rig_actor *node,
                            const Longspan__Reserve *reserve)
 {
+    if (node->holds_growth > 0 && reserve->spans[0]->begin > 0) {
+        node->held = reserve->request;
+        return;
+    }
     node->n_reserves++;
     for (size_t i = 0; i < reserve->n_spans; i++) {
         assert_true(reserve->spans[i]->end > reserve->spans[i]->begin);
@@ -489,6 +508,7 @@ static void ping(struct rig *rig, struct rig_actor *actor, uint64_t now)
     Longspan__Ping message_body = LONGSPAN__PING__INIT;
     message_body.job = actor->job;
     message_body.rank = actor->index;
+    message_body.name = actor->kind == RIG_RANK ? "worker" : "";
     Longspan__Control message = LONGSPAN__CONTROL__INIT;
     message.body_case = LONGSPAN__CONTROL__BODY_PING;
     message.ping = &message_body;

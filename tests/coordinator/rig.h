@@ -62,6 +62,8 @@ struct rig_actor {
     bool silent_steps; /* rank: does not report steps */
     bool mute;         /* does not ping, nor answer anything */
     bool refuses_reserve;
+    uint32_t holds_growth; /* node: answers growth only when this step comes; 0: at once */
+    uint64_t held;         /* its last growth that is not answered; 0: none */
     const char *load_failure, *segment_failure, *setup_failure;
     uint64_t capacity;
     /* what it has seen */

@@ -355,11 +355,10 @@ static void test_a_refused_reservation_fails_its_request(void **state)
     end(rig);
 }
 
-static void test_a_cancelled_request_is_freed(void **state)
+static void cancel(uint32_t workers)
 {
-    (void)state;
-    struct rig *rig = rig_open(1, 1);
-    struct rig_actor *client = rig_ready(rig);
+    struct rig *rig = rig_open(workers, 1);
+    struct rig_actor *client = rig_ready(rig), *node = rig->actors[workers];
     const uint32_t lengths[] = {100, 3000};
     const struct rig_ask ask = {.lengths = lengths, .n = 2, .n_predict = 300};
     rig_request(rig, client, 1, &ask);
@@ -372,7 +371,7 @@ static void test_a_cancelled_request_is_freed(void **state)
     rig_send(rig, client, &message, NULL, 0);
     rig_until(rig, client->failed);
     assert_int_equal(client->failure_status, STATUS_CANCELLED);
-    rig_until_n(rig, rig->actors[1]->n_frees, 2);
+    rig_until_n(rig, node->n_frees, 2);
 
     /* everything is free again: a request that needs nearly all pages is served */
     struct rig_actor *second = rig_add(rig, RIG_CLIENT);
@@ -384,14 +383,21 @@ static void test_a_cancelled_request_is_freed(void **state)
 
     /* so is one whose client dies */
     struct rig_actor *third = rig_add(rig, RIG_CLIENT), *fourth = rig_add(rig, RIG_CLIENT);
-    rig_until_n(rig, rig->actors[1]->n_frees, 3);
+    rig_until_n(rig, node->n_frees, 3);
     rig_request(rig, third, 1, &all);
     rig_until_n(rig, third->n_plans, 1);
     rig_kill(third);
-    rig_until_n(rig, rig->actors[1]->n_frees, 4);
+    rig_until_n(rig, node->n_frees, 4);
     rig_request(rig, fourth, 1, &all);
     rig_until(rig, fourth->done);
     end(rig);
+}
+
+static void test_a_cancelled_request_is_freed(void **state)
+{
+    (void)state;
+    cancel(1);
+    cancel(2); /* with two steps in flight */
 }
 
 /* Long enough for several stripes at both nodes, page by page, beyond what the prompt reserved. */
@@ -411,6 +417,29 @@ static void test_a_growing_sequence_reserves_ahead(void **state)
     assert_int_equal(a->reserved_tokens + b->reserved_tokens, 1280 + 768);
     assert_true(a->reserved_tokens >= 512 && b->reserved_tokens >= 512);
     assert_true(a->n_reserves + b->n_reserves >= 6);
+    end(rig);
+}
+
+/* A prompt ends while a node still thinks about its next page: the late answer is for nobody. */
+static void test_an_answer_for_a_finished_prompt_means_nothing(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 1);
+    rig->ends_at = 255;
+    struct rig_actor *client = rig_ready(rig), *node = rig->actors[1];
+    assert_int_equal(node->kind, RIG_NODE);
+    node->holds_growth = 100;
+    /* the second asks for a second page at once, and ends at 255; the first stays in its own */
+    const uint32_t lengths[] = {10, 250};
+    const struct rig_ask ask = {.lengths = lengths, .n = 2, .n_predict = 200};
+    rig_request(rig, client, 1, &ask);
+    rig_until(rig, client->done);
+    assert_int_equal(node->held, 0);
+    assert_int_equal(node->holds_growth, 0); /* it did answer late */
+    assert_string_equal(client->prompts[1].reason, "stop");
+    assert_int_equal(client->prompts[1].n_generated, 6);
+    assert_string_equal(client->prompts[0].reason, "length");
+    assert_int_equal(client->prompts[0].n_generated, 200);
     end(rig);
 }
 
@@ -535,6 +564,46 @@ static void test_a_worker_that_dies_is_noticed(void **state)
     rig_until(rig, client->done);
     rig_kill(rig->actors[1]);
     expect_end(rig, STATUS_FAILED, "worker 1 (beta) is lost: its connection ended");
+}
+
+static void send_ping(struct rig *rig, struct rig_actor *actor, uint64_t job, char *name)
+{
+    Longspan__Ping ping = LONGSPAN__PING__INIT;
+    ping.job = job;
+    ping.name = name;
+    Longspan__Control message = LONGSPAN__CONTROL__INIT;
+    message.body_case = LONGSPAN__CONTROL__BODY_PING;
+    message.ping = &ping;
+    rig_send(rig, actor, &message, NULL, 0);
+}
+
+/* Connections end and come back: who pings as a node is that node, and not a worker. */
+static void test_a_node_that_reconnects_is_not_the_lead(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 1);
+    struct rig_actor *client = rig_ready(rig);
+    const uint32_t lengths[] = {10};
+    const struct rig_ask ask = {.lengths = lengths, .n = 1, .n_predict = 5};
+    rig_request(rig, client, 1, &ask);
+    rig_until(rig, client->done);
+    struct rig_actor *back = rig_add(rig, RIG_CLIENT);
+    const uint64_t job = rig->actors[0]->job;
+    rig_kill(rig->actors[1]);
+    const uint64_t until_us = clock_us() + 1200000; /* longer than a lost one may stay away */
+    while (clock_us() < until_us && rig_running(rig)) {
+        send_ping(rig, back, job, "node0");
+        rig_turn(rig, 50);
+    }
+    assert_true(rig_running(rig));
+    rig_kill(rig->actors[0]);
+    struct rig_actor *other = rig_add(rig, RIG_CLIENT);
+    while (clock_us() < until_us + 4000000 && rig_running(rig)) {
+        send_ping(rig, back, job, "node0");
+        send_ping(rig, other, job, "mem01");
+        rig_turn(rig, 50);
+    }
+    expect_end(rig, STATUS_FAILED, "worker 0 (alpha) is lost: its connection ended");
 }
 
 static void test_a_node_that_falls_silent_is_noticed(void **state)
@@ -665,6 +734,7 @@ int main(void)
         cmocka_unit_test(test_a_refused_reservation_fails_its_request),
         cmocka_unit_test(test_a_cancelled_request_is_freed),
         cmocka_unit_test(test_a_growing_sequence_reserves_ahead),
+        cmocka_unit_test(test_an_answer_for_a_finished_prompt_means_nothing),
         cmocka_unit_test(test_generation_ends_where_the_model_says),
         cmocka_unit_test(test_numbers_that_are_none_fail_the_request),
         cmocka_unit_test(test_a_worker_that_leaves_ends_the_job),
@@ -672,6 +742,7 @@ int main(void)
         cmocka_unit_test(test_more_requests_than_pages_wait_their_turn),
         cmocka_unit_test(test_a_step_that_is_not_reported_names_who),
         cmocka_unit_test(test_a_worker_that_dies_is_noticed),
+        cmocka_unit_test(test_a_node_that_reconnects_is_not_the_lead),
         cmocka_unit_test(test_a_node_that_falls_silent_is_noticed),
         cmocka_unit_test(test_a_lying_worker_ends_the_job),
         cmocka_unit_test(test_hostile_messages_are_survived),

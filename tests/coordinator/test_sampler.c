@@ -250,6 +250,8 @@ static void test_rows_of_a_peer_are_checked(void **state)
     row.logits[7] = NAN;
     r = view(&row, 8, true);
     assert_int_equal(sampler_row_check(&r, 1, NULL), STATUS_FAILED);
+    row.logits[7] = row.sorted[0] + 1.0f; /* better than the best */
+    assert_int_equal(sampler_row_check(&r, 1, NULL), STATUS_PROTOCOL);
     r = view(&row, 0, false);
     assert_int_equal(sampler_row_check(&r, 0, NULL), STATUS_PROTOCOL);
 }
