@@ -45,9 +45,9 @@ INLINE VEC load_wide(const void *from, size_t element, const bool half)
 enum kind { WIDE, DIRECT_F32, DIRECT_F16, N_KINDS };
 
 /* Memory that will be read next, [at, end), fetched line by line while what came before is
- * computed: V during the scores, the next tile's K during the values. Measured on one core, f16,
- * groups of 4: 13 GB/s without; 34 so; 30 if the exponentials fetch a share too; 28 into the
- * second-level cache only. */
+ * computed: V during the scores, the next tile's K during the values. Measured on one core
+ * (bench/attention --lanes 1), f16, groups of 4: 13 GB/s without; 34 so; 30 if the exponentials
+ * fetch a share too; 28 into the second-level cache only. */
 struct fetch {
     const char *at, *end;
 };
