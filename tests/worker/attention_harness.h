@@ -159,13 +159,13 @@ static inline Longspan__NodeSetup cluster_setup_message(const struct cluster *cl
 static inline void cluster_set_up(struct cluster *cluster, struct harness_node *node)
 {
     while (!node->joined)
-        assert_non_null(cluster_receive(cluster, LONGSPAN__CONTROL__BODY_NODE_JOIN, 10000));
+        assert_non_null(cluster_receive(cluster, LONGSPAN__CONTROL__BODY_NODE_JOIN, 60000));
     Longspan__NodeSetup setup = cluster_setup_message(cluster);
     Longspan__Control control = LONGSPAN__CONTROL__INIT;
     control.body_case = LONGSPAN__CONTROL__BODY_NODE_SETUP;
     control.node_setup = &setup;
     cluster_send(cluster, node, &control);
-    assert_ptr_equal(cluster_receive(cluster, LONGSPAN__CONTROL__BODY_NODE_READY, 10000), node);
+    assert_ptr_equal(cluster_receive(cluster, LONGSPAN__CONTROL__BODY_NODE_READY, 60000), node);
     assert_null(cluster->last->node_ready->failure);
     assert_true(cluster->last->node_ready->capacity_bytes > 0);
 }
@@ -197,7 +197,7 @@ static inline void cluster_reserve(struct cluster *cluster, uint32_t index, uint
     control.body_case = LONGSPAN__CONTROL__BODY_RESERVE;
     control.reserve = &reserve;
     cluster_send(cluster, &cluster->nodes[index], &control);
-    assert_non_null(cluster_receive(cluster, LONGSPAN__CONTROL__BODY_RESERVE_REPLY, 10000));
+    assert_non_null(cluster_receive(cluster, LONGSPAN__CONTROL__BODY_RESERVE_REPLY, 60000));
     assert_int_equal(cluster->last->reserve_reply->request, reserve.request);
     if (cluster->last->reserve_reply->failure != NULL)
         fail_msg("%s", cluster->last->reserve_reply->failure->text);
@@ -261,7 +261,7 @@ static inline void cluster_start(struct cluster *cluster, uint32_t n_nodes, enum
 {
     memset(cluster, 0, sizeof(*cluster));
     cluster->type = type;
-    cluster->timeout_ms = 10000;
+    cluster->timeout_ms = 60000; /* loaded machines, sanitizers */
     cluster->retry_ms = 1000;
     cluster->n_nodes = n_nodes;
     strcpy(cluster->directory, "/tmp/longspan-test-XXXXXX");

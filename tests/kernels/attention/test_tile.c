@@ -2,7 +2,6 @@
  * shape and whatever the memory holds that a row must not see. */
 #include "kernels/attention/tile.h"
 #include "kernels/kernels.h"
-#include "sys/clock.h"
 #include "tests/kernels/attention/reference.h"
 
 #include <setjmp.h>
@@ -268,24 +267,6 @@ static void test_read_gives_back_what_was_written(void **state)
     }
 }
 
-/* Every fold of partials asks for the fastest kernels: an instruction that a virtual machine has to
- * emulate (cpuid) would make that ask cost more than the fold. The best of many, as others run too.
- */
-static void test_the_choice_of_kernels_costs_nothing(void **state)
-{
-    enum { BATCHES = 50, CALLS = 20, MOST_NS = 5000 };
-    uint64_t best = UINT64_MAX;
-    (void)state;
-    for (int batch = 0; batch < BATCHES; batch++) {
-        const uint64_t begin = clock_ns();
-        for (int i = 0; i < CALLS; i++)
-            assert_non_null(tile_kernels_fastest());
-        const uint64_t took = clock_ns() - begin;
-        best = took < best ? took : best;
-    }
-    assert_true(best < (uint64_t)CALLS * MOST_NS);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -294,7 +275,6 @@ int main(void)
         cmocka_unit_test(test_masked_tokens_leave_negative_zeros),
         cmocka_unit_test(test_extreme_scores),
         cmocka_unit_test(test_soft_cap),
-        cmocka_unit_test(test_the_choice_of_kernels_costs_nothing),
         cmocka_unit_test(test_read_gives_back_what_was_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
