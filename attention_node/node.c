@@ -124,6 +124,18 @@ static void say_usage(struct node *node)
     say(node, &control);
 }
 
+/* So that nobody waits for us until a deadline. */
+static void say_leave(struct node *node)
+{
+    Longspan__Leave leave = LONGSPAN__LEAVE__INIT;
+    Longspan__Control control = LONGSPAN__CONTROL__INIT;
+    char reason[] = "it was asked to stop";
+    leave.reason = reason;
+    control.body_case = LONGSPAN__CONTROL__BODY_LEAVE;
+    control.leave = &leave;
+    say(node, &control);
+}
+
 static Longspan__Failure failure_of(struct error *error)
 {
     Longspan__Failure failure = LONGSPAN__FAILURE__INIT;
@@ -380,6 +392,7 @@ static enum status loop(struct node *node, struct error *error)
         if (status == STATUS_TIMEOUT)
             continue;
         if (n_items == 3 && items[2].readable) {
+            say_leave(node);
             log_info(node->config.log, "asked to stop");
             return STATUS_OK;
         }

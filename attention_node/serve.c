@@ -303,6 +303,7 @@ static void handle_hello(struct serve *serve, const struct frames *request,
     Longspan__HelloReply reply = LONGSPAN__HELLO_REPLY__INIT;
     Longspan__Data answer = LONGSPAN__DATA__INIT;
     enum status status = check_hello(serve, data, &why);
+    const bool known = status == STATUS_OK && find_peer(serve, request) != NULL;
     if (status == STATUS_OK)
         status = add_peer(serve, request, data->hello->rank, &why);
     if (status != STATUS_OK) {
@@ -310,7 +311,7 @@ static void handle_hello(struct serve *serve, const struct frames *request,
         failure.text = why.text;
         reply.failure = &failure;
         warn(serve, "a Hello", why.text);
-    } else {
+    } else if (!known) {
         const char *kernels = data->hello->constants->kernels;
         if (kernels[0] != '\0' && strcmp(kernels, serve->config.kernels) != 0)
             log_warn(serve->config.log,

@@ -2,6 +2,7 @@
  */
 #include "worker/attention.h"
 
+#include "kernels/kernels.h"
 #include "sys/clock.h"
 #include "sys/memory.h"
 #include "worker/attention_state.h"
@@ -63,6 +64,7 @@ static enum status open_local(struct attention *a, const struct attention_config
 static enum status open_parts(struct attention *a, struct wire_context *wire,
                               const struct attention_config *config, struct error *error)
 {
+    const struct kernels *kernels = NULL;
     enum status status = attend_create(&a->attend, a->pool, config->kernels, &config->shape, error);
     if (status == STATUS_OK)
         status = attention_sequences_open(&a->sequences, config->max_sequences, error);
@@ -83,8 +85,9 @@ static enum status open_parts(struct attention *a, struct wire_context *wire,
                                                                .remote = a->remote},
                                 error);
     if (status == STATUS_OK)
-        status = attention_client_open(&a->client, wire, config,
-                                       config->kernels != NULL ? config->kernels : "",
+        status = kernels_choose(&kernels, config->kernels, error);
+    if (status == STATUS_OK)
+        status = attention_client_open(&a->client, wire, config, kernels->name,
                                        thread_pool_lanes(a->pool), error);
     return status;
 }

@@ -182,6 +182,7 @@ static void test_join_tells_who_it_is_and_is_repeated(void **state)
     assert_int_equal(join(f)->node, node);
     stop_node(f);
     assert_int_equal(f->status, STATUS_OK);
+    expect(f, LONGSPAN__CONTROL__BODY_LEAVE);
 }
 
 static void test_refusal_ends_it_with_the_coordinators_words(void **state)
