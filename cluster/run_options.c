@@ -240,7 +240,8 @@ static void fill_table(struct option table[MOST_OPTIONS], struct run_options *o)
         {.name = "strict-bits",
          .kind = OPTION_FLAG,
          .value = &o->strict_bits,
-         .help = "refuse attention nodes whose variant would give other low bits"},
+         .help = "refuse processes with another variant, instead of relying on variants having the "
+                 "same bits"},
 
         {.kind = OPTION_SECTION, .help = "Waiting"},
         {.name = "join-timeout",

@@ -51,7 +51,8 @@ static bool same_constants(struct cluster *cluster, const struct control_peer *p
     return true;
 }
 
-/* Another instruction set may give other last bits. The first one who joined is the measure. */
+/* CPU variants are made to give the same bits (docs/architecture.md); --strict-bits does not rely
+ * on it. The first one who joined is the measure. */
 static enum status same_kernels(struct cluster *cluster, const char *who, const char *kernels,
                                 struct error *error)
 {
@@ -67,12 +68,13 @@ static enum status same_kernels(struct cluster *cluster, const char *who, const 
         return STATUS_OK;
     if (cluster->options->strict_bits)
         return error_set(error, STATUS_INVALID,
-                         "%s computes with %s kernels, %s with %s: not the same bits, which "
-                         "--strict-bits asks for (--kernels forces one variant)",
+                         "%s computes with %s kernels, %s with %s: --strict-bits wants one variant "
+                         "everywhere (--kernels forces one)",
                          who, kernels, first_host, first);
     log_warn(cluster->log,
-             "%s computes with %s kernels, %s with %s: results may differ in their last bits", who,
-             kernels, first_host, first);
+             "%s computes with %s kernels, %s with %s: they are made to give the same bits; "
+             "--strict-bits refuses to rely on it",
+             who, kernels, first_host, first);
     return STATUS_OK;
 }
 

@@ -176,7 +176,8 @@ int main(int argc, char **argv)
         {.name = "strict-bits",
          .kind = OPTION_FLAG,
          .value = &o->strict_bits,
-         .help = "refuse workers and nodes whose kernels could give other last bits"},
+         .help = "refuse workers and nodes with other kernel variants, instead of relying on their "
+                 "having the same bits"},
         {.kind = OPTION_SECTION, .help = "Context and KV cache"},
         {.name = "ctx",
          .kind = OPTION_U32,
