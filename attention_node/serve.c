@@ -314,10 +314,11 @@ static void handle_hello(struct serve *serve, const struct frames *request,
     } else if (!known) {
         const char *kernels = data->hello->constants->kernels;
         if (kernels[0] != '\0' && strcmp(kernels, serve->config.kernels) != 0)
-            log_warn(serve->config.log,
-                     "rank %u has %s kernels, this node %s: results may differ in the last bits "
-                     "from those of one kind of machine",
-                     data->hello->rank, kernels, serve->config.kernels);
+            log_warn(
+                serve->config.log,
+                "rank %u has %s kernels, this node %s; they are made to give the same bits, and "
+                "--strict-bits would refuse to rely on it",
+                data->hello->rank, kernels, serve->config.kernels);
     }
     reply.node = serve->config.node;
     answer.job = data->job;
