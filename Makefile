@@ -221,7 +221,7 @@ test-tsan: ## thread pools, page pools, schedules and sockets under ThreadSaniti
 SUPPRESS := $(CURDIR)/tests/suppressions
 SANITIZER_ENV = ASAN_OPTIONS=detect_leaks=1 \
     LSAN_OPTIONS=suppressions=$(SUPPRESS)/lsan.txt:print_suppressions=0 \
-    UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=suppressions=$(SUPPRESS)/tsan.txt:halt_on_error=1 \
+    UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=suppressions=$(SUPPRESS)/tsan.txt:halt_on_error=1:ignore_noninstrumented_modules=1 \
     LONGSPAN_TEST_TIMEOUT=900 LONGSPAN_SANITIZED=1
 sanitized: all tests
 	@$(SANITIZER_ENV) LONGSPAN_BIN=$(BIN) tests/run.sh $(TESTS) tests/integration/test_small_cluster.py

@@ -430,7 +430,7 @@ static enum status open_sockets(struct node *node, struct error *error)
                                                            .endpoint = bind,
                                                            .handover = true,
                                                            .max_message_bytes = SERVE_MESSAGE_BYTES,
-                                                           .linger_ms = 0},
+                                                           .linger_ms = 200},
                              error);
     if (status == STATUS_OK)
         status = endpoint_advertise(config->advertise, wire_socket_endpoint(node->data),

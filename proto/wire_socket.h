@@ -33,7 +33,9 @@ struct wire_socket_options {
                              peer), instead of being ignored until the old connection is gone */
     bool immediate;       /* queue only for connections that are complete: without, what is sent
                              early waits for the peer */
-    uint32_t linger_ms;   /* how long after close unsent messages may still go; 0: dropped */
+    uint32_t linger_ms;   /* how long after close unsent messages may still go; 0: dropped. Not 0
+                             where a close may meet a half-sent message: libzmq up to 4.3.5 aborts
+                             the process when the connection breaks then (its issue 3442) */
     uint64_t max_message_bytes; /* 0: 256 MiB */
     uint64_t queue_bytes;       /* 0: 512 MiB */
     uint32_t queue_messages;    /* 0: 1000 */

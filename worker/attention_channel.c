@@ -11,7 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MESSAGE_BYTES = 1 << 30 }; /* of one data message, at most; the nodes have the same bound */
+enum {
+    MESSAGE_BYTES = 1 << 30, /* of one data message, at most; the nodes have the same bound */
+    LINGER_MS = 300,         /* appends that are on their way when the rank leaves */
+};
 
 enum status attention_channel_open(struct attention_channel *channel, struct attention_wire *wire,
                                    struct wire_context *context,
@@ -42,6 +45,7 @@ enum status attention_channel_open(struct attention_channel *channel, struct att
                                                           .endpoint = holder->endpoint,
                                                           .name = channel->name,
                                                           .identity = identity,
+                                                          .linger_ms = LINGER_MS,
                                                           .max_message_bytes = MESSAGE_BYTES},
                             error);
 }
