@@ -150,11 +150,6 @@ struct wire_socket *client_socket(struct client *client)
     return client->socket;
 }
 
-bool client_is_connected(const struct client *client)
-{
-    return client->heard;
-}
-
 void client_finished(struct client *client)
 {
     client->finished = true;

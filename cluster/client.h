@@ -37,9 +37,6 @@ void client_close(struct client *client);
 /* For wire_poll. */
 struct wire_socket *client_socket(struct client *client);
 
-/* Whether the coordinator has been heard. */
-bool client_is_connected(const struct client *client);
-
 /* Sends what is due, and reads one message: *event is set to NULL when none is there that is an
  * event of our request. It, and *row (a row of logits, NULL: none), live until the next call.
  * STATUS_UNREACHABLE: nobody there in time, another key, or a refusal. STATUS_FAILED: the

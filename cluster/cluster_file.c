@@ -26,8 +26,7 @@ enum {
     MESSAGE_BYTES = 512,
 };
 
-/* ---- what libcyaml reads -----------------------------------------------------------------------
- */
+/* ---- what libcyaml reads --------------------------------------------------------------------- */
 
 struct yaml_coordinator {
     char *host, *listen;
@@ -228,8 +227,7 @@ static enum status read_document(struct yaml_file **document, const char *path, 
     return status;
 }
 
-/* ---- checks ------------------------------------------------------------------------------------
- */
+/* ---- checks ---------------------------------------------------------------------------------- */
 
 /* An absent number stays 0. */
 static enum status take_number(uint32_t *out, const uint32_t *value, uint32_t most,

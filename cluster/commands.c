@@ -20,8 +20,7 @@
 
 enum { NUMBER_BYTES = 32, FIRST_WORDS = 64 };
 
-/* ---- lists of words ----------------------------------------------------------------------------
- */
+/* ---- lists of words -------------------------------------------------------------------------- */
 
 static void add(struct command *command, const char *word)
 {
@@ -92,8 +91,7 @@ static void free_command(struct command *command)
     *command = (struct command){0};
 }
 
-/* ---- quoting -----------------------------------------------------------------------------------
- */
+/* ---- quoting --------------------------------------------------------------------------------- */
 
 static bool is_plain(const char *word)
 {
@@ -144,8 +142,7 @@ static char *quoted(char *const *words)
     return text;
 }
 
-/* ---- programs ----------------------------------------------------------------------------------
- */
+/* ---- programs -------------------------------------------------------------------------------- */
 
 enum status commands_find_program(char path[LAYOUT_TEXT_BYTES], const char *name,
                                   struct error *error)
@@ -189,8 +186,7 @@ static bool is_on_path(const char *name)
     return found;
 }
 
-/* ---- roles -------------------------------------------------------------------------------------
- */
+/* ---- roles ----------------------------------------------------------------------------------- */
 
 struct maker {
     const struct layout *layout;

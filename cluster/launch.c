@@ -55,8 +55,7 @@ struct launch {
     char words[LAUNCH_TAIL_BYTES]; /* what launch_first_death tells */
 };
 
-/* ---- create, destroy ---------------------------------------------------------------------------
- */
+/* ---- create, destroy ------------------------------------------------------------------------- */
 
 static bool watch(struct launch *launch, int descriptor)
 {
@@ -116,8 +115,7 @@ void launch_destroy(struct launch *launch)
     free(launch);
 }
 
-/* ---- start -------------------------------------------------------------------------------------
- */
+/* ---- start ----------------------------------------------------------------------------------- */
 
 /* Between fork and exec: only what is allowed there. `report` is closed by a successful exec. */
 static void become(char *const *words, pid_t parent, int input, int output, int report,
@@ -191,8 +189,7 @@ enum status launch_start(struct launch *launch, const char *label, char *const *
     return STATUS_OK;
 }
 
-/* ---- listening ---------------------------------------------------------------------------------
- */
+/* ---- listening ------------------------------------------------------------------------------- */
 
 static void keep_tail(struct child *child, const char *data, size_t size)
 {
@@ -346,8 +343,7 @@ bool launch_first_death(struct launch *launch, struct launch_death *death)
     return true;
 }
 
-/* ---- ending ------------------------------------------------------------------------------------
- */
+/* ---- ending ---------------------------------------------------------------------------------- */
 
 static bool all_dead(const struct launch *launch)
 {

@@ -84,8 +84,7 @@ static enum status from_options(struct layout *layout, const struct run_options 
     return STATUS_OK;
 }
 
-/* ---- from a file -------------------------------------------------------------------------------
- */
+/* ---- from a file ----------------------------------------------------------------------------- */
 
 static void take_worker(struct layout_worker *worker, const struct cluster_file_worker *from,
                         uint32_t here_share)

@@ -58,8 +58,7 @@ struct codes {
     double rotation[CODE][CODE];       /* R: orthogonal, times DECAY */
 };
 
-/* ---- codes -------------------------------------------------------------------------------------
- */
+/* ---- codes ----------------------------------------------------------------------------------- */
 
 static uint32_t parity(uint32_t bits)
 {
@@ -164,8 +163,7 @@ static void rotation_power(const struct codes *codes, uint32_t power, double out
     }
 }
 
-/* ---- tensors -----------------------------------------------------------------------------------
- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 /* Where a tensor is built: rows are outputs, zero at first. */
 struct tensor {
@@ -341,8 +339,7 @@ static void fill(struct tensor *tensor, const struct codes *codes, enum weights_
     }
 }
 
-/* ---- the file ----------------------------------------------------------------------------------
- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 /* First pass (data false) announces a tensor, second pass writes it. */
 static enum status write_tensor(struct gguf_writer *writer, const struct codes *codes,

@@ -68,8 +68,7 @@ static int end(struct command *command, enum status status)
     return status_exit_code(status);
 }
 
-/* ---- inspect, tokenize -------------------------------------------------------------------------
- */
+/* ---- inspect, tokenize ----------------------------------------------------------------------- */
 
 static int inspect_main(int argc, char **argv)
 {
@@ -148,8 +147,7 @@ static int tokenize_main(int argc, char **argv)
     return end(&command, tokenize(command.file, flags, json, &command.error));
 }
 
-/* ---- make-... ----------------------------------------------------------------------------------
- */
+/* ---- make-... -------------------------------------------------------------------------------- */
 
 static int make_retrieval_main(int argc, char **argv)
 {
@@ -314,8 +312,7 @@ static int make_haystack_main(int argc, char **argv)
     return end(&command, status);
 }
 
-/* ---- which one ---------------------------------------------------------------------------------
- */
+/* ---- which one ------------------------------------------------------------------------------- */
 
 static const struct {
     const char *name, *about;

@@ -72,8 +72,7 @@ static enum status add_text(struct result_prompt *prompt, const ProtobufCBinaryD
     return STATUS_OK;
 }
 
-/* ---- events ------------------------------------------------------------------------------------
- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 static enum status take_plan(struct result *result, const Longspan__RunPlan *plan,
                              struct error *error)

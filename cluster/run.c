@@ -45,8 +45,7 @@ struct run {
     int exit_code; /* when it is not the status's */
 };
 
-/* ---- events ------------------------------------------------------------------------------------
- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 static enum status show_text(struct run *run, const char *text, size_t n_bytes, struct error *error)
 {
@@ -104,8 +103,7 @@ static void show_progress(struct run *run)
                                                               : "waiting for the coordinator");
 }
 
-/* ---- failures ----------------------------------------------------------------------------------
- */
+/* ---- failures -------------------------------------------------------------------------------- */
 
 /* A process that was started here died, and nobody said why: its own last words are shown. Its exit
  * code becomes ours if it is one of ours. */
@@ -161,8 +159,7 @@ static enum status explain(struct run *run, struct error said, struct error *err
     return explain_death(run, &death, &said, error);
 }
 
-/* ---- the loop ----------------------------------------------------------------------------------
- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 static enum status loop(struct run *run, struct error *error)
 {

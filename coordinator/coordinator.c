@@ -127,8 +127,7 @@ static void close_all(struct coordinator *c)
     free(c->model_path);
 }
 
-/* ---- messages -----------------------------------------------------------------------------------
- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 static void take_request(struct coordinator *c, const struct control_peer *peer,
                          const Longspan__RunRequest *request, uint64_t now_us)

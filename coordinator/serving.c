@@ -114,8 +114,7 @@ void serving_destroy(struct serving *serving)
     free(serving);
 }
 
-/* ---- the end of requests ------------------------------------------------------------------------
- */
+/* ---- the end of requests --------------------------------------------------------------------- */
 
 static void forget(struct serving *s, struct request *request)
 {
@@ -195,8 +194,7 @@ void serving_client_heard(struct serving *s, const struct control_peer *client, 
             r->heard_us = now_us;
 }
 
-/* ---- reservations -------------------------------------------------------------------------------
- */
+/* ---- reservations ---------------------------------------------------------------------------- */
 
 /* Asks every holder that has tokens in [begin, n_asked) for their pages. */
 static enum status reserve(struct serving *s, uint32_t index, uint32_t begin, uint64_t now_us,
@@ -243,8 +241,7 @@ static void free_closed(struct serving *s)
     }
 }
 
-/* ---- sampling -----------------------------------------------------------------------------------
- */
+/* ---- sampling -------------------------------------------------------------------------------- */
 
 /* Keeps where the tokens are, for the report; without memory the report has no spans. */
 static void keep_spans(struct serving *s, struct request_prompt *prompt)
@@ -370,8 +367,7 @@ enum status serving_step_done(struct serving *s, uint32_t rank, const Longspan__
     return STATUS_OK;
 }
 
-/* ---- requests come ------------------------------------------------------------------------------
- */
+/* ---- requests come --------------------------------------------------------------------------- */
 
 static enum status add_sequences(struct serving *s, struct request *r, struct error *error)
 {
@@ -455,8 +451,7 @@ void serving_request(struct serving *s, const struct control_peer *client,
         lose_client(s, request, &error);
 }
 
-/* ---- steps go -----------------------------------------------------------------------------------
- */
+/* ---- steps go -------------------------------------------------------------------------------- */
 
 static enum status send_step(struct serving *s, const struct scheduler_step *step, uint64_t now_us,
                              struct error *error)
@@ -499,8 +494,7 @@ enum status serving_pump(struct serving *s, uint64_t now_us, struct error *error
     return STATUS_OK;
 }
 
-/* ---- deadlines ----------------------------------------------------------------------------------
- */
+/* ---- deadlines ------------------------------------------------------------------------------- */
 
 static void check_reservations(struct serving *s, struct request *r, uint64_t now_us)
 {

@@ -5,10 +5,11 @@
  *     attention_query    q is sent to every remote holder of earlier tiles, first of all (Lamina's
  *                        early query), before k and v are even computed
  *     attention_append   k and v are rounded once to the KV type, put into the open tiles and the
- * chunk's tiles, and sent to the holders of these tokens, off the critical path attention_finish
- * evaluates local tiles while the holders work, waits, merges (tree.h) so prefill and decode, local
- * and offloaded, one holder and many are one code path. Appends are retained until a holder's mark
- * covers them, and sent again when it says that some are missing.
+ *                        chunk's tiles, and sent to the holders of these tokens, off the critical
+ *                        path
+ *     attention_finish   evaluates local tiles while the holders work, waits, merges (tree.h)
+ * so prefill and decode, local and offloaded, one holder and many are one code path. Appends are
+ * retained until a holder's mark covers them, and sent again when it says that some are missing.
  *
  * What fails (a holder that does not answer, that lost its pages) fails segments, not the step:
  * their rows become zeros, the rank stays in lockstep with its group, and attention_end_step says

@@ -100,8 +100,7 @@ uint64_t forward_compute_us(const struct forward *forward)
     return forward->compute_us;
 }
 
-/* ---- layers -------------------------------------------------------------------------------------
- */
+/* ---- layers ---------------------------------------------------------------------------------- */
 
 static void prepare(struct forward *f, const float *x, uint32_t n_rows, uint32_t n_columns,
                     const struct matrix *const *used, size_t n_used)

@@ -46,7 +46,7 @@ struct group {
     uint8_t *received;
     size_t received_capacity;
 
-    uint32_t n_stages, tensor, stage, shard;
+    uint32_t tensor, stage, shard;
     const struct kernels *kernels;
     struct device *device;
     float *parts; /* what other shards send */
@@ -104,7 +104,7 @@ enum status group_create(struct group **group,
     int initialized = 0, code = MPI_Initialized(&initialized);
     g->alone = code != MPI_SUCCESS || !initialized;
     g->comm = MPI_COMM_NULL;
-    g->n_ranks = g->n_stages = g->tensor = 1;
+    g->n_ranks = g->tensor = 1;
     g->tick = tick;
     g->tick_context = context;
     g->rows[0] = g->rows[1] = MPI_REQUEST_NULL;
@@ -159,8 +159,7 @@ uint32_t group_ranks(const struct group *group)
     return group->n_ranks;
 }
 
-/* ---- all ranks ----------------------------------------------------------------------------------
- */
+/* ---- all ranks ------------------------------------------------------------------------------- */
 
 /* A launcher binds ranks to processors of their own or lets them share: masks tell which. */
 enum status group_lanes(struct group *group, uint32_t *n_lanes, uint32_t *n_local,
@@ -340,8 +339,7 @@ enum status group_flush(struct group *group, struct error *error)
     return status;
 }
 
-/* ---- stages and shards --------------------------------------------------------------------------
- */
+/* ---- stages and shards ----------------------------------------------------------------------- */
 
 enum status group_arrange(struct group *group, uint32_t n_stages, uint32_t tensor, size_t n_floats,
                           const struct kernels *kernels, struct device *device, struct error *error)
@@ -352,7 +350,6 @@ enum status group_arrange(struct group *group, uint32_t n_stages, uint32_t tenso
                          "group: a step of %zu activations is more than one message holds: take "
                          "smaller chunks",
                          n_floats);
-    group->n_stages = n_stages;
     group->tensor = tensor;
     group->stage = group->rank / tensor;
     group->shard = group->rank % tensor;
@@ -379,11 +376,6 @@ enum status group_arrange(struct group *group, uint32_t n_stages, uint32_t tenso
 uint32_t group_stage(const struct group *group)
 {
     return group->stage;
-}
-
-uint32_t group_stages(const struct group *group)
-{
-    return group->n_stages;
 }
 
 uint32_t group_shard(const struct group *group)

@@ -4,9 +4,10 @@
  *   control   rank 0 sends what came from the coordinator to all others (group_broadcast,
  *             group_receive)
  *   rows      activations go from a stage to the next one, between equal shards; two buffers, so
- * that a stage computes the next step while the last one is still leaving sums      the shards of a
- * stage add their parts of a product (group_sum), and collect candidates A stage's shards form one
- * tensor-parallel group; rank = stage * tensor + shard.
+ *             that a stage computes the next step while the last one is still leaving
+ *   sums      the shards of a stage add their parts of a product (group_sum), and collect
+ *             candidates
+ * A stage's shards form one tensor-parallel group; rank = stage * tensor + shard.
  *
  * Every wait is a test in a loop with proto/waiting.h: a blocked MPI call burns a core, however
  * long it takes, and answers no ping. While waiting, `tick` is called again and again; a failure of
@@ -68,8 +69,7 @@ enum status group_progress(struct group *group, struct error *error);
 /* Waits until all that was started has left. */
 enum status group_flush(struct group *group, struct error *error);
 
-/* ---- after the setup ----------------------------------------------------------------------------
- */
+/* ---- after the setup ------------------------------------------------------------------------- */
 
 /* Arranges the ranks, ranks = n_stages * tensor, and allocates for sums and rows of up to
  * `n_floats` floats, below 2^31. Sums run on `device`. */
@@ -77,7 +77,6 @@ enum status group_arrange(struct group *group, uint32_t n_stages, uint32_t tenso
                           const struct kernels *kernels, struct device *device,
                           struct error *error);
 uint32_t group_stage(const struct group *group);
-uint32_t group_stages(const struct group *group);
 uint32_t group_shard(const struct group *group);
 uint32_t group_tensor(const struct group *group);
 

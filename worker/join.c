@@ -9,8 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- rank 0 -------------------------------------------------------------------------------------
- */
+/* ---- rank 0 ---------------------------------------------------------------------------------- */
 
 /* WorkersJoin of these cards. */
 static enum status send_join(struct link *link, const struct join_card *cards, uint32_t n,
@@ -149,8 +148,7 @@ static enum status lead(struct group *group, struct link *link, struct link_mess
     return status == STATUS_OK ? group_flush(group, error) : status;
 }
 
-/* ---- all ranks ----------------------------------------------------------------------------------
- */
+/* ---- all ranks ------------------------------------------------------------------------------- */
 
 static Longspan__Control *own_refusal(const struct error *failure)
 {

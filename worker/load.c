@@ -25,8 +25,7 @@ struct cut {
     uint32_t row_begin, row_end, column_begin, column_end;
 };
 
-/* ---- checks -------------------------------------------------------------------------------------
- */
+/* ---- checks ---------------------------------------------------------------------------------- */
 
 static enum status check_split(const struct hparams *hparams, const struct setup *setup,
                                const char *path, struct error *error)
@@ -57,8 +56,7 @@ static enum status check_file(const struct gguf *gguf, const struct setup *setup
     return STATUS_OK;
 }
 
-/* ---- tensors ------------------------------------------------------------------------------------
- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 static void progressed(struct loader *loader)
 {

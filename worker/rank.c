@@ -61,8 +61,7 @@ struct rank {
     bool ended;  /* all ranks have been told */
 };
 
-/* ---- while waiting ------------------------------------------------------------------------------
- */
+/* ---- while waiting --------------------------------------------------------------------------- */
 
 /* Pings. Ranks other than 0 also read: pongs, and nothing else of interest, as rank 0 tells the
  * rest. */
@@ -97,8 +96,7 @@ static void progress(void *context)
     group_progress(rank->group, NULL);
 }
 
-/* ---- joining ------------------------------------------------------------------------------------
- */
+/* ---- joining --------------------------------------------------------------------------------- */
 
 static enum status open_wire(struct rank *rank, struct error *error)
 {
@@ -180,8 +178,7 @@ static enum status join(struct rank *rank, Longspan__Control **answer, struct er
     return status;
 }
 
-/* ---- loading ------------------------------------------------------------------------------------
- */
+/* ---- loading --------------------------------------------------------------------------------- */
 
 static enum status open_device(struct rank *rank, struct error *error)
 {
@@ -327,8 +324,7 @@ static enum status get_ready(struct rank *rank, const Longspan__WorkerSetup *mes
     return status;
 }
 
-/* ---- running ------------------------------------------------------------------------------------
- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 static enum status run_step(struct rank *rank, const Longspan__Step *message, struct error *error)
 {

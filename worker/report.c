@@ -69,8 +69,7 @@ enum status report_send_ready(struct report *report, const struct report_ready *
     return link_send(report->config.link, &control, NULL, 0, error);
 }
 
-/* ---- a step -------------------------------------------------------------------------------------
- */
+/* ---- a step ---------------------------------------------------------------------------------- */
 
 static enum status no_memory(struct error *error)
 {

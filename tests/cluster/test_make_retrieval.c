@@ -47,8 +47,7 @@ static const char *path_of(const char *name, char path[FILE_PATH_BYTES + 32])
     return path;
 }
 
-/* ---- the reference -----------------------------------------------------------------------------
- */
+/* ---- the reference --------------------------------------------------------------------------- */
 
 static const float *tensor(const struct gguf *gguf, int layer, const char *name)
 {
@@ -182,8 +181,7 @@ static double margin(const struct gguf *gguf, const double *x, int32_t *id)
     return logits[*id] - second;
 }
 
-/* ---- tests -------------------------------------------------------------------------------------
- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 /* A text of N_TOKENS tokens: the haystack, its question, and all of the answer but its last byte.
  */

@@ -15,8 +15,7 @@
 
 enum { RIG_PATIENCE_S = 20 };
 
-/* ---- life ---------------------------------------------------------------------------------------
- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 struct rig *rig_open(uint32_t workers, uint32_t nodes)
 {
@@ -174,8 +173,7 @@ void rig_send(struct rig *rig, struct rig_actor *actor, const Longspan__Control 
     assert_int_equal(frames_send(actor->socket, &rig->out, clock_us() + 1000000, NULL), STATUS_OK);
 }
 
-/* ---- the fake model -----------------------------------------------------------------------------
- */
+/* ---- the fake model -------------------------------------------------------------------------- */
 
 int32_t rig_next(const int32_t *tokens, uint32_t n)
 {
@@ -323,8 +321,7 @@ static void handle_step(struct rig *rig, const Longspan__Step *step)
     }
 }
 
-/* ---- actors -------------------------------------------------------------------------------------
- */
+/* ---- actors ---------------------------------------------------------------------------------- */
 
 static void answer_worker_setup(struct rig *rig, const Longspan__WorkerSetup *setup)
 {
@@ -579,8 +576,7 @@ void rig_until_bool(struct rig *rig, const bool *what, const char *name)
     }
 }
 
-/* ---- joining ------------------------------------------------------------------------------------
- */
+/* ---- joining --------------------------------------------------------------------------------- */
 
 static void fill_constants(Longspan__Constants *constants, uint32_t protocol, const char *kernels)
 {
@@ -657,8 +653,7 @@ struct rig_actor *rig_ready(struct rig *rig)
     return rig_add(rig, RIG_CLIENT);
 }
 
-/* ---- requests -----------------------------------------------------------------------------------
- */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 int32_t rig_prompt_token(uint32_t prompt, uint32_t position, uint32_t common)
 {

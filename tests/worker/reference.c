@@ -191,8 +191,7 @@ void reference_destroy(struct reference *reference)
     free(reference);
 }
 
-/* ---- the forward pass ---------------------------------------------------------------------------
- */
+/* ---- the forward pass ------------------------------------------------------------------------ */
 
 static double *doubles(size_t n)
 {

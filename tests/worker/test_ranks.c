@@ -28,8 +28,7 @@ static void random_tokens(int32_t *tokens, uint32_t n, uint32_t vocab)
         tokens[i] = (int32_t)random_below(&random, vocab);
 }
 
-/* ---- in a rank: a failed check ends the job with status 1 ---------------------------------------
- */
+/* ---- in a rank: a failed check ends the job with status 1 ------------------------------------ */
 
 static void must(bool ok, const char *what, const struct error *error)
 {
@@ -181,8 +180,7 @@ static int run_rank(int argc, char **argv)
     return 0;
 }
 
-/* ---- in the test -------------------------------------------------------------------------------
- */
+/* ---- in the test ----------------------------------------------------------------------------- */
 
 /* Open MPI unloads its plugins, so that LeakSanitizer can neither name nor be told to pass over
  * what they kept: it looks at the tests that run in one process. */
