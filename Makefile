@@ -16,7 +16,7 @@ LDFLAGS += $(SANITIZE) -pthread
 
 pkg_cflags = $(shell pkg-config --cflags $(1) 2>/dev/null)
 pkg_libs   = $(shell pkg-config --libs $(1) 2>/dev/null)
-WIRE_PKGS  := libzmq libprotobuf-c libsodium
+WIRE_PKGS  := libzmq libprotobuf-c
 
 # ---- sources, by folder: a file belongs to the library of its folder, main.c is its program -------
 SYS_SRC    := $(wildcard sys/*.c)
