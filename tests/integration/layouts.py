@@ -178,8 +178,29 @@ def check_model(tap, path, shape, weights, kv, wanted):
             check_fork(tap, path, model, tag, name, length, kv)
 
 
+class Table(Tap):
+    """For people: one aligned row for each check; details of a failure below it."""
+
+    def check(self, ok, name, detail=""):
+        self.n += 1
+        model, _, rest = name.partition(": ")
+        layout, _, note = rest.partition(" [")
+        print(f"{'ok' if ok else 'FAILED':7} {model:20} {layout:44} {note.rstrip(']')}", flush=True)
+        if not ok:
+            self.failed += 1
+            for line in str(detail).splitlines()[-40:]:
+                print(f"        {line}", flush=True)
+        return ok
+
+    def finish(self):
+        print(f"{self.n - self.failed} passed, {self.failed} failed")
+        sys.exit(1 if self.failed or self.n == 0 else 0)
+
+
 def main():
-    tap = Tap()
+    tap = Table() if "--all" in sys.argv else Tap()
+    if "--all" in sys.argv:
+        print(f"{'result':7} {'model, weights, KV':20} {'layout':44} note")
     everything = [layout.name for layout in LAYOUTS] + list(FORKS)
     plan = {(s, w, k): everything for s in SHAPES for w in TOLERANCE for k in ("f16", "f32")} \
         if "--all" in sys.argv else SUBSET

@@ -48,6 +48,7 @@ def files(tap, path, good):
         assert len(old) == len(new) and old in data
         return made(name, data.replace(old, new))
     expect(tap, "an unknown architecture", run(replaced("arch.gguf", b"llama", b"lhama")), 2, "lhama", "llama")
+    expect(tap, "an unknown pre-tokenizer", run(replaced("pre.gguf", b"gpt-2", b"gpt-7")), 2, "gpt-7", "gpt-2")
     expect(tap, "an unknown tokenizer", run(replaced("tok.gguf", b"gpt2", b"gpt9")), 2, "gpt9", "gpt2")
 
 
