@@ -337,11 +337,13 @@ void attention_begin_step(struct attention *attention, uint64_t step,
             attention_fail_part(part, &error);
         a->n_rows += segments[i].n_tokens;
     }
+    /* The client first: whatever fails, it must not keep the parts of the step before, which may
+     * have moved. */
     error = (struct error){0};
-    if (attention_plan_appends(&a->plan, a->parts, a->n_parts, &error) != STATUS_OK ||
-        reserve_memory(a, &error) != STATUS_OK ||
-        attention_client_begin(a->client, step, &a->plan, a->parts, a->n_parts, &error) !=
-            STATUS_OK)
+    if (attention_client_begin(a->client, step, &a->plan, a->parts, a->n_parts, &error) !=
+            STATUS_OK ||
+        attention_plan_appends(&a->plan, a->parts, a->n_parts, &error) != STATUS_OK ||
+        reserve_memory(a, &error) != STATUS_OK)
         for (uint32_t i = 0; i < a->n_parts; i++)
             attention_fail_part(&a->parts[i], &error);
 }

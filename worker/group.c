@@ -421,8 +421,7 @@ static void add_as_tree(struct group *group, float *mine, size_t n, size_t strid
         memcpy(mine, part_of(group, mine, stride, 0), n * sizeof(float));
 }
 
-/* Sends x + from[shard] to every other shard and receives into `into`, both of lengths that `n_out`
- * and `n_in` tell for that shard. */
+/* What goes to one other shard, and where what it sends goes. */
 struct exchange {
     const float *out;
     size_t n_out;

@@ -425,9 +425,13 @@ static enum status serve(struct rank *rank, struct error *error)
             return status == STATUS_OK && rank->unready != STATUS_OK
                        ? error_set(error, rank->unready, "the job ends: a rank could not load")
                        : status;
-        case LONGSPAN__CONTROL__BODY_REFUSAL:
-            status = group_flush(rank->group, error);
-            return status == STATUS_OK ? refused(rank, message.control->refusal, error) : status;
+        case LONGSPAN__CONTROL__BODY_REFUSAL: {
+            /* Read first: flushing ticks, a tick reads the link, and the text lies there. */
+            struct error refusal = {.status = STATUS_OK};
+            status = refused(rank, message.control->refusal, &refusal);
+            rank->ended = group_flush(rank->group, error) == STATUS_OK;
+            return rank->ended ? error_set(error, status, "%s", refusal.text) : error->status;
+        }
         default:
             break;
         }

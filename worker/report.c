@@ -124,6 +124,7 @@ static const struct error *find_error(struct arena *arena, const struct step *st
                                       const struct attention *attention,
                                       const struct candidates_sum *row)
 {
+    static const struct error overflow = {STATUS_FAILED, "the logits of a sequence are not finite"};
     const struct step_segment *segment = &step->segments[i];
     if (segment->error.status != STATUS_OK)
         return &segment->error;
@@ -132,13 +133,14 @@ static const struct error *find_error(struct arena *arena, const struct step *st
     if (error != NULL || row == NULL || (row->bad == 0 && row->largest > -INFINITY))
         return error;
     struct error *own = arena_take(arena, sizeof(*own));
-    if (own != NULL)
-        error_set(own, STATUS_FAILED,
-                  "sequence %" PRIu64 ": %s logits after position %u: the model's weights or "
-                  "activations overflow",
-                  step->attention[segment->attention].sequence,
-                  row->bad > 0 ? "infinite or undefined" : "no finite",
-                  step->attention[segment->attention].position + segment->n_tokens - 1);
+    if (own == NULL)
+        return &overflow; /* without its words it is still no result */
+    error_set(own, STATUS_FAILED,
+              "sequence %" PRIu64 ": %s logits after position %u: the model's weights or "
+              "activations overflow",
+              step->attention[segment->attention].sequence,
+              row->bad > 0 ? "infinite or undefined" : "no finite",
+              step->attention[segment->attention].position + segment->n_tokens - 1);
     return own;
 }
 
