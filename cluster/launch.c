@@ -52,7 +52,7 @@ struct launch {
     int signal;
     bool ended;
     char latest[LATEST_BYTES];
-    char words[LAUNCH_TAIL_BYTES]; /* what launch_first_death tells */
+    char words[LAUNCH_TAIL_BYTES + 1]; /* what launch_first_death tells */
 };
 
 /* ---- create, destroy ------------------------------------------------------------------------- */
@@ -297,8 +297,9 @@ static bool is_worth_showing(const char *line, size_t length, bool errors_only)
     return length > strspn(line, "- "); /* mpirun draws frames */
 }
 
-/* The lines that say what went wrong; the last few where none does. */
-static void choose_lines(char out[LAUNCH_TAIL_BYTES], const char *tail, bool errors_only)
+/* The lines that say what went wrong; the last few where none does. The last one may have come
+ * without its newline, and gets one: a byte more than there was. */
+static void choose_lines(char out[LAUNCH_TAIL_BYTES + 1], const char *tail, bool errors_only)
 {
     uint32_t n = 0, skip = 0;
     for (const char *line = tail; *line != '\0';) {

@@ -74,6 +74,26 @@ static json_t *timings(const struct result *result)
                      result_rate(result->decode_tokens, result->decode_s));
 }
 
+/* Text and names are UTF-8; where one is not (a name is what somebody typed), each of its bytes
+ * beyond ASCII becomes U+FFFD. */
+static json_t *string_of(const char *text, size_t n_bytes)
+{
+    json_t *string = json_stringn(text, n_bytes);
+    char *safe = string == NULL ? malloc(3 * n_bytes + 1) : NULL;
+    size_t used = 0;
+    for (size_t i = 0; safe != NULL && i < n_bytes; i++)
+        if ((unsigned char)text[i] < 0x80) {
+            safe[used++] = text[i];
+        } else {
+            memcpy(safe + used, "\xef\xbf\xbd", 3);
+            used += 3;
+        }
+    if (safe != NULL)
+        string = json_stringn(safe, used);
+    free(safe);
+    return string;
+}
+
 static json_t *holder_list(const struct result *result, uint32_t prompt)
 {
     json_t *list = json_array();
@@ -88,7 +108,8 @@ static json_t *holder_list(const struct result *result, uint32_t prompt)
                                                                  (json_int_t)holder->spans[j].end));
         failed |= json_array_append_new(
             list,
-            json_pack("{s:s, s:I, s:I, s:I, s:o}", "name", holder->name, "kv_bytes",
+            json_pack("{s:o, s:I, s:I, s:I, s:o}", "name",
+                      string_of(holder->name, strlen(holder->name)), "kv_bytes",
                       (json_int_t)holder->kv_bytes, "sent_bytes", (json_int_t)holder->sent_bytes,
                       "received_bytes", (json_int_t)holder->received_bytes, "spans", spans));
         if (failed != 0) {
@@ -99,26 +120,6 @@ static json_t *holder_list(const struct result *result, uint32_t prompt)
     return list;
 }
 
-/* Text of the coordinator is UTF-8; if it were not, each bad byte becomes U+FFFD. */
-static json_t *text_of(const struct result_prompt *prompt)
-{
-    const char *text = prompt->text != NULL ? prompt->text : "";
-    json_t *string = json_stringn(text, prompt->text_bytes);
-    char *safe = string == NULL ? malloc(3 * prompt->text_bytes + 1) : NULL;
-    size_t used = 0;
-    for (size_t i = 0; safe != NULL && i < prompt->text_bytes; i++)
-        if ((unsigned char)text[i] < 0x80) {
-            safe[used++] = text[i];
-        } else {
-            memcpy(safe + used, "\xef\xbf\xbd", 3);
-            used += 3;
-        }
-    if (safe != NULL)
-        string = json_stringn(safe, used);
-    free(safe);
-    return string;
-}
-
 static json_t *prompt_object(const struct result *result, uint32_t index, bool logprobs)
 {
     const struct result_prompt *prompt = &result->prompts[index];
@@ -126,8 +127,10 @@ static json_t *prompt_object(const struct result *result, uint32_t index, bool l
     int failed = json_object_set_new(object, "prompt_ids", id_list(prompt->ids, prompt->n_ids));
     failed |= json_object_set_new(object, "shared_tokens", json_integer(prompt->n_shared));
     failed |= json_object_set_new(object, "ids", token_ids(prompt));
-    failed |= json_object_set_new(object, "text", text_of(prompt));
-    failed |= json_object_set_new(object, "finish_reason", json_string(prompt->reason));
+    failed |= json_object_set_new(
+        object, "text", string_of(prompt->text != NULL ? prompt->text : "", prompt->text_bytes));
+    failed |= json_object_set_new(object, "finish_reason",
+                                  string_of(prompt->reason, strlen(prompt->reason)));
     if (logprobs)
         failed |= json_object_set_new(object, "logprobs", logprob_list(prompt));
     failed |= json_object_set_new(object, "timings", timings(result));

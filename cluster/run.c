@@ -18,6 +18,8 @@
 #include "sys/clock.h"
 #include "sys/log.h"
 
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +31,11 @@ enum {
     LOOK_US = 100000,       /* deadlines and the progress line are looked at this often */
     LAST_WORDS_US = 300000, /* for the coordinator to explain the death of another process */
     SIGNAL_EXIT = 128,      /* the exit code is this and the signal's number */
+    MOST_EVENTS = 4096,     /* taken before signals and processes get a look again */
+    /* What a shell and a loader say of a program that they cannot start, and ssh of a host. */
+    NOT_EXECUTABLE = 126,
+    NOT_FOUND = 127,
+    SSH_FAILED = 255,
 };
 
 struct run {
@@ -47,10 +54,34 @@ struct run {
 
 /* ---- events ---------------------------------------------------------------------------------- */
 
+static enum status ended_by_signal(struct run *run, struct error *error)
+{
+    const int number = launch_signal(run->session.launch);
+    run->exit_code = SIGNAL_EXIT + number;
+    return error_set(error, STATUS_CANCELLED, "ended by signal %d (%s)", number, strsignal(number));
+}
+
+/* Waits until standard output takes some more, as a pager that nobody turns does not. Signals are
+ * blocked: a write that waits would keep them from being seen. False: one came. */
+static bool wait_for_reader(struct run *run)
+{
+    struct pollfd items[] = {{.fd = 1, .events = POLLOUT},
+                             {.fd = launch_descriptor(run->session.launch), .events = POLLIN}};
+    for (;;) {
+        launch_progress(run->session.launch);
+        if (launch_signal(run->session.launch) != 0)
+            return false;
+        if (poll(items, 2, -1) > 0 && items[0].revents != 0)
+            return true;
+    }
+}
+
 static enum status show_text(struct run *run, const char *text, size_t n_bytes, struct error *error)
 {
     if (!run->streaming || n_bytes == 0)
         return STATUS_OK;
+    if (!wait_for_reader(run))
+        return ended_by_signal(run, error);
     progress_clear(&run->progress);
     run->text_shown = true;
     run->ends_in_newline = text[n_bytes - 1] == '\n';
@@ -59,13 +90,13 @@ static enum status show_text(struct run *run, const char *text, size_t n_bytes, 
     return STATUS_OK;
 }
 
-/* Reads all that has come. */
+/* Reads what has come. */
 static enum status take_events(struct run *run, struct error *error)
 {
     const Longspan__RunEvent *event;
     const void *row;
     size_t row_bytes;
-    while (!run->result.done) {
+    for (uint32_t i = 0; i < MOST_EVENTS && !run->result.done; i++) {
         enum status status = client_progress(run->client, &event, &row, &row_bytes, error);
         if (status != STATUS_OK)
             return status;
@@ -87,7 +118,8 @@ static enum status take_events(struct run *run, struct error *error)
         if (status != STATUS_OK)
             return status;
     }
-    client_finished(run->client);
+    if (run->result.done)
+        client_finished(run->client);
     return STATUS_OK;
 }
 
@@ -111,7 +143,13 @@ static enum status explain_death(struct run *run, const struct launch_death *dea
                                  const struct error *said, struct error *error)
 {
     char how[96];
-    if (death->code > SIGNAL_EXIT)
+    if (death->code == SSH_FAILED)
+        snprintf(how, sizeof(how),
+                 "could not be reached (exit status %d): does ssh log in there without a password?",
+                 death->code);
+    else if (death->code == NOT_FOUND || death->code == NOT_EXECUTABLE)
+        snprintf(how, sizeof(how), "could not be started (exit status %d)", death->code);
+    else if (death->code > SIGNAL_EXIT && death->code <= SIGNAL_EXIT + SIGRTMAX)
         snprintf(how, sizeof(how), "ended by signal %d (%s)", death->code - SIGNAL_EXIT,
                  strsignal(death->code - SIGNAL_EXIT));
     else
@@ -119,7 +157,13 @@ static enum status explain_death(struct run *run, const struct launch_death *dea
     progress_clear(&run->progress);
     if (death->tail[0] != '\0' && run->options.verbose == 0)
         fputs(death->tail, stderr);
-    run->exit_code = death->code >= 2 && death->code <= 4 ? death->code : 4;
+    if (death->code >= 2 && death->code <= 4)
+        run->exit_code = death->code;
+    else
+        run->exit_code = status_exit_code(death->code == SSH_FAILED || death->code == NOT_FOUND ||
+                                                  death->code == NOT_EXECUTABLE
+                                              ? STATUS_UNREACHABLE
+                                              : STATUS_FAILED);
     return said->text[0] != '\0'
                ? error_set(error, STATUS_FAILED, "%s: %s; %s", death->label, how, said->text)
                : error_set(error, STATUS_FAILED, "%s: %s", death->label, how);
@@ -167,11 +211,8 @@ static enum status loop(struct run *run, struct error *error)
     for (;;) {
         struct launch_death death;
         launch_progress(launch);
-        if (launch_signal(launch) != 0) {
-            run->exit_code = SIGNAL_EXIT + launch_signal(launch);
-            return error_set(error, STATUS_CANCELLED, "ended by signal %d (%s)",
-                             launch_signal(launch), strsignal(launch_signal(launch)));
-        }
+        if (launch_signal(launch) != 0)
+            return ended_by_signal(run, error);
         if (launch_first_death(launch, &death))
             return explain(run, (struct error){0}, error);
         struct error said = {0};
@@ -202,6 +243,13 @@ static enum status ask(struct run *run, struct error *error)
         status = loop(run, error);
     progress_clear(&run->progress);
     return status;
+}
+
+static void leave(struct run *run, bool gently)
+{
+    client_close(run->client);
+    run->client = NULL;
+    session_close(&run->session, gently);
 }
 
 static enum status print_result(struct run *run, struct error *error)
@@ -240,10 +288,16 @@ static enum status work(struct run *run, struct error *error)
     progress_begin(&run->progress, isatty(2) && !options->quiet && options->verbose == 0);
     if (status == STATUS_OK)
         status = ask(run, error);
-    if (status == STATUS_OK)
+    if (status == STATUS_OK) {
+        /* First: writing may take as long as the reader likes, and no process waits for that; and
+         * signals are what they were, so that they end a write that waits. */
+        leave(run, true);
         status = print_result(run, error);
-    else if (run->text_shown && !run->ends_in_newline)
-        (void)!write(1, "\n", 1);
+    } else if (run->text_shown && !run->ends_in_newline) {
+        struct pollfd out = {.fd = 1, .events = POLLOUT};
+        if (poll(&out, 1, 0) > 0)
+            (void)!write(1, "\n", 1);
+    }
     return status;
 }
 
@@ -260,8 +314,7 @@ int run_main(int argc, char **argv)
     }
     if (status == STATUS_OK)
         status = work(&run, &error);
-    client_close(run.client);
-    session_close(&run.session, status == STATUS_OK);
+    leave(&run, false);
     if (status != STATUS_OK)
         log_error(&run.log, "%s", error.text);
     logits_file_destroy(run.logits);

@@ -97,6 +97,18 @@ static void test_a_flood_of_words_keeps_its_end(void **state)
     launch_destroy(launch);
 }
 
+/* As many bytes as are kept, and no newline: the one that is added must have a place. */
+static void test_one_long_line_without_an_end(void **state)
+{
+    (void)state;
+    struct launch *launch = create();
+    start(launch, "long", "head -c 10000 /dev/zero | tr '\\0' x; exit 1", 0);
+    const struct launch_death death = wait_for_death(launch);
+    assert_int_equal(strlen(death.tail), LAUNCH_TAIL_BYTES);
+    assert_string_equal(death.tail + LAUNCH_TAIL_BYTES - 2, "x\n");
+    launch_destroy(launch);
+}
+
 static void test_what_cannot_be_started_is_said_at_once(void **state)
 {
     (void)state;
@@ -237,6 +249,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_death_comes_with_label_code_and_last_words),
         cmocka_unit_test(test_a_flood_of_words_keeps_its_end),
+        cmocka_unit_test(test_one_long_line_without_an_end),
         cmocka_unit_test(test_what_cannot_be_started_is_said_at_once),
         cmocka_unit_test(test_the_end_takes_everybody_even_the_stubborn_and_their_children),
         cmocka_unit_test(test_a_gentle_end_lets_a_follower_leave_by_itself),

@@ -223,8 +223,12 @@ static void test_text_that_is_not_utf8_does_not_break_the_json(void **state)
     assert_int_equal(give_plan(&result, 1, 1), STATUS_OK);
     assert_int_equal(give_token(&result, 0, 1, "a\xff\"b", 0), STATUS_OK);
     assert_int_equal(give_finished(&result, 0, "stop", ""), STATUS_OK);
+    assert_int_equal(give_done(&result, 0, 0, 1, 1), STATUS_OK);
+    strcpy(result.holders[0].name, "n\xc3"); /* cut in the middle of a character */
     json_t *root = json_of(&result, false);
+    const json_t *holder = json_array_get(json_object_get(root, "holders"), 0);
     assert_string_equal(json_string_value(json_object_get(root, "text")), "a\xef\xbf\xbd\"b");
+    assert_string_equal(json_string_value(json_object_get(holder, "name")), "n\xef\xbf\xbd");
     json_decref(root);
     result_close(&result);
 }

@@ -2,6 +2,7 @@
 """test_front_door.py - the `longspan` program as a user meets it: what it prints, what it refuses, and
 that it never leaves a process behind. Prints TAP. LONGSPAN_BIN: the folder of the programs."""
 
+import fcntl
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import uuid
 
@@ -452,6 +454,71 @@ def test_what_the_coordinator_refuses_is_told():
         check(done.returncode == code and done.stdout == b"", words, done)
         check(said in done.stderr.decode() or "3000" in done.stderr.decode(), words, done)
         nothing_is_left()
+
+
+def test_a_reader_that_waits_keeps_nobody_alive():
+    """As `longspan run ... | less` with the first page on the screen: text as it comes, and JSON."""
+    for words in (("-n", 1, "--json"), ("-n", 6000, "--ignore-eos")):
+        process = place.start("run", "-m", "retrieval.gguf", "-f", "text.txt", "-q", *words)
+        size = fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+        deadline = time.monotonic() + 30
+        while True:
+            waiting = struct.unpack("i", fcntl.ioctl(process.stdout, termios.FIONREAD, bytes(4)))[0]
+            if waiting == size or (waiting > 0 and "--json" not in words):
+                break
+            check(time.monotonic() < deadline and process.poll() is None, words, waiting)
+            time.sleep(0.02)
+        time.sleep(0.5)
+        if "--json" in words:
+            nothing_is_left_but(process.pid)
+        began = time.monotonic()
+        process.terminate()
+        while process.poll() is None:  # without reading
+            check(time.monotonic() - began < ENDED_WITHIN_S + SLACK_S, words, "still there")
+            time.sleep(0.02)
+        check(process.returncode in (128 + signal.SIGTERM, -signal.SIGTERM), process.returncode)
+        process.communicate()
+        nothing_is_left()
+
+
+def nothing_is_left_but(pid):
+    check(set(place.processes()) == {pid}, "left behind:", place.processes())
+    check(place.leftovers() == [], "left behind:", place.leftovers())
+
+
+def test_a_host_without_ssh_is_unreachable():
+    """What ssh and the shell behind it say of a login and of a program that cannot be."""
+    host = socket.gethostname()
+    try:
+        socket.gethostbyname(host)
+    except OSError:
+        return "this host's own name cannot be resolved"
+    os.makedirs(place.path("no-ssh"), exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    with open(place.path("no-ssh.yaml"), "w") as file:
+        file.write(f"""
+coordinator: {{host: {host}, listen: "tcp://0.0.0.0:{port}"}}
+workers: [{{host: localhost, threads: 1}}]
+attention_nodes: [{{host: far.example, memory: 64MiB, threads: 1}}]
+""")
+    path = place.environment["PATH"]
+    place.environment["PATH"] = place.path("no-ssh") + ":" + path
+    try:
+        for code, words in ((255, "could not be reached"), (127, "could not be started")):
+            with open(place.path("no-ssh/ssh"), "w") as file:
+                file.write(f"#!/bin/sh\necho no such thing >&2; exit {code}\n")
+            os.chmod(place.path("no-ssh/ssh"), 0o755)
+            done = place.run("run", "-m", "retrieval.gguf", "-p", "x", "--cluster", "no-ssh.yaml",
+                             "--insecure-network")
+            said = done.stderr.decode()
+            check(done.returncode == 3, code, done)
+            check(words in said and "far.example" in said and "no such thing" in said, said)
+            check("signal" not in said, said)
+    finally:
+        place.environment["PATH"] = path
+    nothing_is_left()
 
 
 def test_an_unreachable_coordinator_is_named():
