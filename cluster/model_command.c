@@ -107,7 +107,7 @@ static enum status tokenize(const char *file, unsigned flags, bool json, struct 
     if (status == STATUS_OK)
         status = tokenizer_open(&tokenizer, gguf, error);
     if (status == STATUS_OK)
-        status = file_read("/dev/stdin", MOST_TEXT_BYTES, &text, &n_bytes, error);
+        status = file_read(NULL, MOST_TEXT_BYTES, &text, &n_bytes, error);
     if (status == STATUS_OK)
         status = tokenizer_encode(tokenizer, text, n_bytes, flags, &ids, &n_ids, error);
     if (status == STATUS_OK) {

@@ -41,7 +41,7 @@ enum status prompts_read(struct prompts *prompts, const struct option_list *list
         const struct option_item *from = &list->items[i];
         struct prompts_item *item = &read.items[read.n++];
         const bool is_file = strcmp(from->name, "file") == 0;
-        const char *path = strcmp(from->text, "-") == 0 ? "/dev/stdin" : from->text;
+        const char *path = strcmp(from->text, "-") == 0 ? NULL : from->text;
         name_item(item, from);
         if (is_file) {
             status = file_read(path, MOST_BYTES, &item->text, &item->n_bytes, error);

@@ -27,7 +27,11 @@ enum status file_read(const char *path, uint64_t max_bytes, char **data, size_t 
     char *bytes = NULL;
     size_t used = 0, capacity = 0;
     struct stat info;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* Not /dev/stdin: that would read a file from its beginning again, and fails on a socket. */
+    const int fd = path != NULL ? open(path, O_RDONLY | O_CLOEXEC)
+                                : fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (path == NULL)
+        path = "standard input";
     if (fd < 0)
         return error_set(error, errno == ENOENT ? STATUS_NOT_FOUND : STATUS_IO,
                          "cannot open %s: %s", path, strerror(errno));

@@ -2,6 +2,7 @@
 #include "sys/file.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -45,6 +47,35 @@ static unsigned count_entries(const char *path)
         n++;
     closedir(directory);
     return n - 2; /* . and .. */
+}
+
+/* Standard input goes on where it is, and may be a socket: neither is true of /dev/stdin. */
+static void test_standard_input_is_read_from_where_it_is(void **state)
+{
+    struct place *place = *state;
+    char first, *text = NULL;
+    size_t size = 0;
+    const int kept = dup(STDIN_FILENO);
+    assert_int_equal(file_write(place->path, "abcd", 4, 0644, NULL), STATUS_OK);
+    const int file = open(place->path, O_RDONLY);
+    assert_true(file >= 0 && dup2(file, STDIN_FILENO) == STDIN_FILENO);
+    assert_int_equal(read(STDIN_FILENO, &first, 1), 1);
+    assert_int_equal(file_read(NULL, 100, &text, &size, NULL), STATUS_OK);
+    assert_string_equal(text, "bcd");
+    free(text);
+
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    assert_int_equal(write(pair[1], "xyz", 3), 3);
+    close(pair[1]);
+    assert_true(dup2(pair[0], STDIN_FILENO) == STDIN_FILENO);
+    assert_int_equal(file_read(NULL, 100, &text, &size, NULL), STATUS_OK);
+    assert_string_equal(text, "xyz");
+    free(text);
+    dup2(kept, STDIN_FILENO);
+    close(kept);
+    close(file);
+    close(pair[0]);
 }
 
 static void test_written_files_are_read_back(void **state)
@@ -165,6 +196,8 @@ static void test_a_long_tmpdir_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_standard_input_is_read_from_where_it_is, make_place,
+                                        remove_place),
         cmocka_unit_test_setup_teardown(test_written_files_are_read_back, make_place, remove_place),
         cmocka_unit_test_setup_teardown(test_a_failed_write_leaves_the_old_file, make_place,
                                         remove_place),
