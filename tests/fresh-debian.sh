@@ -14,7 +14,7 @@ done
 given=${1:-}
 target=${given:-$(mktemp -d /var/tmp/fresh-debian.XXXXXX)}
 mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(SITE)' 2>/dev/null | head -n 1)}
-mirror=${mirror:-http://deb.debian.org/debian}
+[ -n "$mirror" ] || { echo "fresh-debian: no package mirror is known: set DEBIAN_MIRROR" >&2; exit 77; }
 
 cleanup() {
     for mount in dev/shm dev proc; do
