@@ -107,7 +107,7 @@ $(BUILD)/attention_node/%.o: attention_node/%.c $(PROTO_HDR)
 $(BUILD)/worker/%.o: worker/%.c $(PROTO_HDR)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)OMPI_CC=$(CC) $(MPICC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS)) -c -o $@ $<
+	$(Q)OMPI_CC="$(CC)" $(MPICC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS)) -c -o $@ $<
 $(BUILD)/cluster/%.o: cluster/%.c $(PROTO_HDR)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
@@ -143,7 +143,7 @@ $(BIN)/coordinator: $(BUILD)/coordinator/main.o $(COORD_LIB) $(PROTO_LIB) $(MODE
 $(BIN)/worker: $(BUILD)/worker/main.o $(WORKER_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)OMPI_CC=$(CC) $(MPICC) $(LDFLAGS) -o $@ $(BUILD)/worker/main.o $(WORKER_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) -lm
+	$(Q)OMPI_CC="$(CC)" $(MPICC) $(LDFLAGS) -o $@ $(BUILD)/worker/main.o $(WORKER_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) -lm
 $(BIN)/attention_node: $(BUILD)/attention_node/main.o $(NODE_LIB) $(PROTO_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -170,7 +170,7 @@ test_folder = $(word 1,$(subst /, ,$(patsubst $(BUILD)/tests/%,%,$(1))))
 $(TESTS): $(BUILD)/tests/%: tests/%.c $$(TEST_LIBS_$$(call test_folder,$$@))
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(if $(filter worker,$(call test_folder,$@)),OMPI_CC=$(CC) $(MPICC),$(CC)) $(CFLAGS) -UNDEBUG \
+	$(Q)$(if $(filter worker,$(call test_folder,$@)),OMPI_CC="$(CC)" $(MPICC),$(CC)) $(CFLAGS) -UNDEBUG \
 	    $(call pkg_cflags,cmocka $(TEST_PKGS_$(call test_folder,$@))) $(LDFLAGS) -o $@ $< \
 	    $(TEST_LIBS_$(call test_folder,$@)) $(call pkg_libs,cmocka $(TEST_PKGS_$(call test_folder,$@))) -lm
 
