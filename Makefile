@@ -230,12 +230,19 @@ TSAN_TESTS = $(filter $(BUILD)/tests/sys/% $(BUILD)/tests/kernels/attention/% $(
 sanitized-threads: $(TSAN_TESTS)
 	@$(SANITIZER_ENV) tests/run.sh $(TSAN_TESTS)
 
-# ---- measurements: bench/*.c but measure.c, one program each ---------------------------------------
+# ---- measurements: bench/*.c, one program each, with what bench/measure/ shares ---------------------
+BENCH_LIB := $(LIB)/libmeasure.a
+BENCH_PKGS := $(WIRE_PKGS) libpcre2-8 jansson
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(filter-out bench/measure.c,$(wildcard bench/*.c)))
-$(BENCHES): $(BUILD)/bench/%: bench/%.c bench/measure.c $(KERNEL_LIB) $(SYS_LIB)
+$(BUILD)/bench/%.o: bench/%.c $(PROTO_HDR)
 	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(BENCH_PKGS)) -c -o $@ $<
+$(BENCH_LIB): $(call objs,bench/measure.c $(wildcard bench/measure/*.c))
+$(BENCHES): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BENCH_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< bench/measure.c $(KERNEL_LIB) $(SYS_LIBS) -lm
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(BENCH_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson) -lm
+benches: $(BENCHES) ## build what measures
 bench: $(BENCHES) ## measure this machine: bandwidth, products, attention
 	@for program in stream matmul attention; do $(BUILD)/bench/$$program || exit 1; echo; done
 
@@ -258,5 +265,5 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 .PHONY: all tests deps demo test test-layouts test-retrieval test-asan test-ubsan test-tsan sanitized \
-    sanitized-threads layers install bench format clean help
+    sanitized-threads layers install benches bench format clean help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

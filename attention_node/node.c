@@ -1,9 +1,9 @@
 /* node.c - the loop, and what the coordinator says. What workers say is serve.c's. */
 #include "attention_node/node.h"
 
-#include "attention_node/bandwidth.h"
 #include "attention_node/endpoint.h"
 #include "attention_node/serve.h"
+#include "kernels/cpu/limits.h"
 #include "kernels/kernels.h"
 #include "proto/arena.h"
 #include "proto/protocol.h"
@@ -23,8 +23,10 @@ enum {
     CONNECTING_US = 20000,
     CONNECTING_SLOW_US = 250000,
     DRAIN_MESSAGES = 256, /* of one socket, before the other one has its turn */
-    STILL_WAITING_US = 15000000
+    STILL_WAITING_US = 15000000,
+    PROBE_MS = 150 /* of reading, for the node's weight in the placement */
 };
+static const uint64_t MOST_PROBE_BYTES = UINT64_C(256) << 20;
 
 struct node {
     struct node_config config;
@@ -474,9 +476,12 @@ static enum status start(struct node *node, struct error *error)
     if (status != STATUS_OK)
         return status;
     node->spin_us = waiting_spin_us(thread_pool_lanes(node->pool));
-    node->bytes_per_s = config->bytes_per_s > 0
-                            ? config->bytes_per_s
-                            : bandwidth_measure(node->pool, config->memory_bytes / 4);
+    const uint64_t quarter = config->memory_bytes / 4;
+    node->bytes_per_s =
+        config->bytes_per_s > 0
+            ? config->bytes_per_s
+            : limits_read(node->pool, quarter < MOST_PROBE_BYTES ? quarter : MOST_PROBE_BYTES,
+                          PROBE_MS);
     char text[SIZE_TEXT_BYTES];
     log_info(config->log, "%s of memory at %s, %u %s lanes %s %.3g GB/s; joins %s",
              size_format(config->memory_bytes, text), node->endpoint, thread_pool_lanes(node->pool),

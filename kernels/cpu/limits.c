@@ -1,0 +1,166 @@
+/* limits.c - see limits.h. */
+#include "kernels/cpu/limits.h"
+
+#include "kernels/cpu/limits_loops.h"
+#include "kernels/cpu/limits_read.h"
+#include "kernels/kernels.h"
+#include "sys/clock.h"
+#include "sys/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MOST_PASSES = 64,
+    MOST_LANES = 1024, /* of a pool */
+    PIECE_WORDS = 512, /* a page */
+    ARITHMETIC_NS = 50000000,
+};
+
+/* ---- the loops of this processor --------------------------------------------------------------- */
+
+static float f32_loop(uint64_t rounds)
+{
+    float sums[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+    for (uint64_t round = 0; round < rounds; round++)
+        for (int i = 0; i < 8; i++)
+            sums[i] = sums[i] * 0.5f + 0.25f; /* without fma that is a call of the library */
+    float sum = 0;
+    for (int i = 0; i < 8; i++)
+        sum += sums[i];
+    return sum;
+}
+
+const struct limits_loops limits_loops_scalar = {.f32 = {f32_loop, 16},
+                                                 .read = LIMITS_READ_PATTERNS};
+
+static struct limits_loops best_loops(void)
+{
+    struct limits_loops loops = limits_loops_scalar;
+#if defined(__x86_64__)
+    if (kernels_cpu_avx512.usable())
+        loops = limits_loops_avx512;
+    else if (kernels_cpu_avx2.usable())
+        loops = limits_loops_avx2;
+    if (!__builtin_cpu_supports("avx512bf16"))
+        loops.bf16 = (struct limits_loop){NULL, 0};
+#endif
+    return loops;
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+struct reading {
+    struct thread_pool *pool;
+    uint64_t *words;
+    size_t n_words;
+    void (*pattern)(const uint64_t *words, size_t n, uint64_t sum[8]);
+    uint64_t sums[MOST_LANES][8]; /* a cache line each: the reads are used for something */
+};
+
+static void touch_lane(void *context, uint32_t lane, uint32_t n_lanes)
+{
+    const struct reading *reading = context;
+    size_t begin, end;
+    thread_pool_share(reading->n_words, PIECE_WORDS, lane, n_lanes, &begin, &end);
+    memset(reading->words + begin, (int)lane + 1, (end - begin) * sizeof(uint64_t));
+}
+
+static void read_lane(void *context, uint32_t lane, uint32_t n_lanes)
+{
+    struct reading *reading = context;
+    uint64_t sum[8] = {0};
+    size_t begin, end;
+    thread_pool_share(reading->n_words, PIECE_WORDS, lane, n_lanes, &begin, &end);
+    reading->pattern(reading->words + begin, end - begin, sum);
+    memcpy(reading->sums[lane], sum, sizeof(sum));
+}
+
+static int compare(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double limits_read(struct thread_pool *pool, size_t bytes, uint32_t budget_ms)
+{
+    const struct limits_loops loops = best_loops();
+    struct reading *reading = malloc(sizeof(*reading));
+    double rates[LIMITS_PATTERNS][MOST_PASSES], best = 0;
+    uint32_t n = 0;
+    void *memory = NULL;
+    bytes -= bytes % (PIECE_WORDS * sizeof(uint64_t));
+    if (reading == NULL || bytes == 0 || memory_reserve(&memory, bytes, NULL) != STATUS_OK) {
+        free(reading);
+        return 0;
+    }
+    reading->pool = pool;
+    reading->words = memory;
+    reading->n_words = bytes / sizeof(uint64_t);
+    thread_pool_run(pool, touch_lane, reading);
+    const uint64_t end = clock_ns() + (uint64_t)budget_ms * 1000000;
+    do {
+        for (uint32_t i = 0; i < LIMITS_PATTERNS; i++) {
+            reading->pattern = loops.read[i];
+            const uint64_t begin = clock_ns();
+            thread_pool_run(pool, read_lane, reading);
+            rates[i][n] = (double)bytes * 1e9 / (double)(clock_ns() - begin + 1);
+        }
+    } while (++n < MOST_PASSES && clock_ns() < end);
+    memory_release(memory, bytes);
+    free(reading);
+    for (uint32_t i = 0; i < LIMITS_PATTERNS; i++) {
+        qsort(rates[i], n, sizeof(rates[i][0]), compare);
+        best = rates[i][n / 2] > best ? rates[i][n / 2] : best;
+    }
+    return best;
+}
+
+/* ---- arithmetic ------------------------------------------------------------------------------ */
+
+struct arithmetic {
+    const struct limits_loop *loop;
+    uint64_t rounds;
+    float results[MOST_LANES];
+};
+
+static void calculate_lane(void *context, uint32_t lane, uint32_t n_lanes)
+{
+    struct arithmetic *arithmetic = context;
+    (void)n_lanes;
+    arithmetic->results[lane] = arithmetic->loop->run(arithmetic->rounds);
+}
+
+/* Rounds are doubled until they take long enough to be timed. */
+static double calculate(struct thread_pool *pool, const struct limits_loop *loop)
+{
+    if (loop->run == NULL)
+        return 0;
+    struct arithmetic arithmetic = {.loop = loop, .rounds = 1 << 14};
+    for (;; arithmetic.rounds *= 2) {
+        const uint64_t begin = clock_ns();
+        thread_pool_run(pool, calculate_lane, &arithmetic);
+        const uint64_t took = clock_ns() - begin;
+        if (took >= ARITHMETIC_NS / 2 || arithmetic.rounds > UINT64_MAX / 4)
+            return (double)(arithmetic.rounds * loop->operations) * thread_pool_lanes(pool) * 1e9 /
+                   (double)took;
+    }
+}
+
+double limits_f32(struct thread_pool *pool)
+{
+    const struct limits_loops loops = best_loops();
+    return calculate(pool, &loops.f32);
+}
+
+double limits_int8(struct thread_pool *pool)
+{
+    const struct limits_loops loops = best_loops();
+    return calculate(pool, &loops.int8);
+}
+
+double limits_bf16(struct thread_pool *pool)
+{
+    const struct limits_loops loops = best_loops();
+    return calculate(pool, &loops.bf16);
+}

@@ -1,0 +1,28 @@
+/* kernels/cpu/limits.h - what this machine's lanes can do at most, measured: the limits that every
+ * result is put beside.
+ *
+ * A lane reads its own part of memory; arithmetic runs from registers, in the widest instruction
+ * set that the processor has, whatever variant the kernels use. The limits belong to the moment:
+ * on a shared host they move, so they are taken in the run that they are compared with. */
+#ifndef LONGSPAN_KERNELS_CPU_LIMITS_H
+#define LONGSPAN_KERNELS_CPU_LIMITS_H
+
+#include "sys/thread_pool.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Bytes per second that all lanes together read from `bytes` of memory, which they touched first, in
+ * the pattern that is fastest here: the median of as many passes as fit into budget_ms (touching
+ * not counted), at least one. Make it several times the last-level cache, or it is the cache that
+ * is measured. 0: no memory to measure with. */
+double limits_read(struct thread_pool *pool, size_t bytes, uint32_t budget_ms);
+
+/* Operations per second of all lanes together, a multiplication and an addition counting as two:
+ * fused multiply-adds of f32; products of 8-bit integers summed in 32 bits; products of bf16 pairs
+ * summed in f32. 0: no instruction for it. Each takes about 50 ms. */
+double limits_f32(struct thread_pool *pool);
+double limits_int8(struct thread_pool *pool);
+double limits_bf16(struct thread_pool *pool);
+
+#endif

@@ -1,0 +1,62 @@
+/* test_limits.c - limits are numbers that a machine can have; how large they are is its own affair.
+ */
+#include "kernels/cpu/limits.h"
+
+#include "kernels/kernels.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static struct thread_pool *pool;
+
+static int open_pool(void **state)
+{
+    (void)state;
+    return thread_pool_create(&pool, 2, NULL) == STATUS_OK ? 0 : -1;
+}
+
+static int close_pool(void **state)
+{
+    (void)state;
+    thread_pool_destroy(pool);
+    return 0;
+}
+
+static void test_every_processor_reads_and_multiplies(void **state)
+{
+    (void)state;
+    const double read = limits_read(pool, (size_t)4 << 20, 0), f32 = limits_f32(pool);
+    assert_true(read > 1e6 && read < 1e14);
+    assert_true(f32 > 1e5 && f32 < 1e14);
+}
+
+static void test_what_the_processor_lacks_has_no_limit(void **state)
+{
+    const double int8 = limits_int8(pool), bf16 = limits_bf16(pool);
+    bool has_vectors = false;
+    (void)state;
+    for (size_t i = 1; kernels_all[i] != NULL; i++)
+        has_vectors |= kernels_all[i]->usable();
+    assert_int_equal(int8 > 0, has_vectors);
+    assert_true(bf16 >= 0 && bf16 < 1e14);
+}
+
+static void test_less_memory_than_a_page_is_no_measurement(void **state)
+{
+    (void)state;
+    assert_true(limits_read(pool, 100, 1) == 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_processor_reads_and_multiplies),
+        cmocka_unit_test(test_what_the_processor_lacks_has_no_limit),
+        cmocka_unit_test(test_less_memory_than_a_page_is_no_measurement),
+    };
+    return cmocka_run_group_tests(tests, open_pool, close_pool);
+}
