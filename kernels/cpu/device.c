@@ -164,6 +164,10 @@ enum status device_matrix_create(struct device *device, struct matrix *matrix,
     if (traits == NULL)
         return error_set(error, STATUS_INVALID, "kernels: weight type %d is not one of ours",
                          (int)type);
+    if (type != WEIGHT_F32 && type != WEIGHT_F16 && type != WEIGHT_Q8_0)
+        return error_set(error, STATUS_UNSUPPORTED,
+                         "kernels: there are no products with %s weights; F32, F16 and Q8_0 have",
+                         traits->name);
     const uint32_t block = traits->block_elements;
     if (row_begin >= row_end || column_begin >= column_end || column_end > source_columns)
         return error_set(error, STATUS_INVALID,

@@ -4,24 +4,37 @@
 #ifndef LONGSPAN_KERNELS_QUANT_TYPES_H
 #define LONGSPAN_KERNELS_QUANT_TYPES_H
 
+#include "kernels/quant/half.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 enum weight_type {
     WEIGHT_F32 = 0,
     WEIGHT_F16 = 1,
-    WEIGHT_Q8_0 = 8, /* blocks of 32: f16 scale, 32 int8; 34 bytes */
+    WEIGHT_Q4_0 = 2,
+    WEIGHT_Q4_1 = 3,
+    WEIGHT_Q5_0 = 6,
+    WEIGHT_Q5_1 = 7,
+    WEIGHT_Q8_0 = 8,
+    WEIGHT_Q4_K = 12,
+    WEIGHT_Q5_K = 13,
+    WEIGHT_Q6_K = 14,
+    WEIGHT_BF16 = 30,
 };
 
+/* All of them, for loops: weight_types[0] to weight_types[WEIGHT_TYPES - 1]. */
+enum { WEIGHT_TYPES = 11, WEIGHT_MAX_BLOCK_ELEMENTS = 256 };
+extern const enum weight_type weight_types[WEIGHT_TYPES];
+
 struct weight_traits {
-    const char *name;        /* "F32", "F16", "Q8_0" */
+    const char *name;        /* "F32", "Q4_K": as GGUF's tools write it */
     uint32_t block_elements; /* a row is a whole number of blocks */
     uint32_t block_bytes;
 };
 
-/* NULL for a type that we do not multiply with. */
+/* NULL for a number that is none of weight_types. */
 const struct weight_traits *weight_traits(enum weight_type type);
 
 /* Bytes of `n` elements; n must be a multiple of the block. */
@@ -34,28 +47,17 @@ const char *kv_type_name(enum kv_type type);
 bool kv_type_parse(enum kv_type *type, const char *name);
 size_t kv_type_bytes(enum kv_type type); /* of one element */
 
-/* IEEE half precision, round to nearest even, subnormals kept; NaN stays NaN. */
-uint16_t half_from_float(float value);
-
-/* Exact; here, so that loops over halves become vector code where there is no instruction for it. */
-static inline float half_to_float(uint16_t half)
-{
-    const uint32_t small = (uint32_t)(half & 0x7fff) << 13; /* the value times 2^-112 */
-    uint32_t bits;
-    float value;
-    memcpy(&value, &small, sizeof(value));
-    value *= 0x1p112f; /* subnormals too, exactly */
-    memcpy(&bits, &value, sizeof(bits));
-    bits |= (half & 0x7c00) == 0x7c00 ? 0x7f800000u : 0u; /* infinity and NaN */
-    bits |= (half & 0x7fff) > 0x7c00 ? 0x400000u : 0u;    /* NaN, made quiet */
-    bits |= (uint32_t)(half & 0x8000) << 16;
-    memcpy(&value, &bits, sizeof(value));
-    return value;
-}
-
-/* n elements, a multiple of the type's block, to and from f32; round to nearest even for F16, and
- * for Q8_0 as the format's reference quantizer does (scale = max|x| / 127, half away from zero). */
-void weight_quantize(enum weight_type type, void *out, const float *x, size_t n);
+/* n elements, a multiple of the type's block, to f32: exactly what the format says (block32.h,
+ * superblock.h), every bit. A scale that is no number gives values that are none. */
 void weight_dequantize(enum weight_type type, float *out, const void *x, size_t n);
+
+/* n elements from f32. F16 and BF16 round to nearest even. The blocks of 32 are those of the
+ * format's reference quantizer, byte for byte; super-blocks are searched (superblock_quantize.c).
+ * The same bytes on every machine.
+ *     Zeros, or values below the least scale: a block of zeros.
+ *     Values beyond the greatest scale (65504): the nearest that the block can hold.
+ *     A NaN or an infinity: F32, F16 and BF16 keep it; of a block it makes every value a NaN (the
+ *     scale is one), because there is no scale for it, and a zero in its place would hide it. */
+void weight_quantize(enum weight_type type, void *out, const float *x, size_t n);
 
 #endif
