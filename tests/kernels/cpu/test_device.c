@@ -16,7 +16,7 @@ static void test_bad_cuts_are_refused(void **state)
         {WEIGHT_Q8_0, 48, 0, 1, 0, 32},         {WEIGHT_Q8_0, 64, 0, 1, 0, 96},
         {WEIGHT_F32, 64, 0, 1, 0, 65},          {WEIGHT_F32, 64, 1, 1, 0, 64},
         {WEIGHT_F32, 64, 2, 1, 0, 64},          {WEIGHT_F16, 64, 0, 1, 32, 32},
-        {(enum weight_type)2, 64, 0, 1, 0, 64},
+        {(enum weight_type)4, 64, 0, 1, 0, 64},
     };
     struct lent_device d = device_lend(k, 1, 1, 64);
     uint8_t source[256] = {0};
