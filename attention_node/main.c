@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 struct command_line {
-    const char *coordinator, *bind, *advertise, *name, *device, *kernels, *key_file;
+    const char *coordinator, *bind, *advertise, *name, *device, *kernels, *key_file, *trace;
     uint64_t memory_bytes;
     uint32_t n_threads, silence_s, verbosity;
     float weight;
@@ -32,7 +32,7 @@ static const struct option_usage usage = {
              "coordinator, serves its job, and waits for the next one when that ends. SIGTERM or "
              "Ctrl-C ends it."};
 
-enum { N_OPTIONS = 20 };
+enum { N_OPTIONS = 21 };
 
 static void fill_table(struct option table[N_OPTIONS], struct command_line *line)
 {
@@ -119,6 +119,11 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
          .most = 86400,
          .help = "give up a job, and free its pages, when the coordinator has said nothing for "
                  "so long"},
+        {.name = "trace",
+         .kind = OPTION_TEXT,
+         .value = &line->trace,
+         .argument = "FILE",
+         .help = "write where the time goes to FILE at the end, in Chrome's trace format"},
         {.name = "verbose",
          .letter = 'v',
          .kind = OPTION_COUNT,
@@ -200,6 +205,7 @@ static enum status run(struct command_line *line, struct error *error)
                                        .silence_ms = line->silence_s * 1000,
                                        .key = line->key_file != NULL ? &key : NULL,
                                        .insecure_network = line->insecure_network,
+                                       .trace = line->trace,
                                        .stop = stop_descriptor(),
                                        .log = &log};
     status = node_run(&config, error);

@@ -12,6 +12,7 @@
 #include "sys/random.h"
 #include "sys/size.h"
 #include "sys/topology.h"
+#include "sys/trace.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -36,6 +37,9 @@ struct node {
     uint64_t node; /* our incarnation */
     double bytes_per_s;
     struct thread_pool *pool;
+    struct trace *trace;
+    struct trace_track *track; /* of the loop */
+    uint64_t asked_ns;         /* Ping, last */
     struct wire_context *context;
     struct wire_socket *control, *data;
     struct serve *serve;
@@ -109,6 +113,7 @@ static bool say_ping(struct node *node)
     ping.name = node->name;
     control.body_case = LONGSPAN__CONTROL__BODY_PING;
     control.ping = &ping;
+    node->asked_ns = clock_ns();
     return say(node, &control);
 }
 
@@ -219,6 +224,7 @@ static void handle_refusal(struct node *node, const Longspan__Refusal *refusal)
 static void handle_pong(struct node *node, const Longspan__Pong *pong)
 {
     const uint64_t job = serve_job(node->serve);
+    trace_heard(node->trace, node->asked_ns, pong->clock_ns);
     if (job != 0 && pong->job != 0 && pong->job != job)
         drop_job(node, "the coordinator has another job");
 }
@@ -388,7 +394,11 @@ static enum status loop(struct node *node, struct error *error)
             return status;
         const uint64_t deadline = timers(node);
         const uint32_t spin_us = serve_job(node->serve) != 0 ? node->spin_us : 0;
+        const uint64_t at = trace_begin(node->track);
         status = wire_poll(items, n_items, spin_us, deadline, error);
+        if (status == STATUS_TIMEOUT)
+            trace_step(node->track, 0, TRACE_IDLE);
+        trace_span(node->track, "wait", at);
         if (status != STATUS_OK && status != STATUS_TIMEOUT)
             return status;
         if (status == STATUS_TIMEOUT)
@@ -459,7 +469,12 @@ static enum status start(struct node *node, struct error *error)
     if (status == STATUS_OK)
         status = random_unique(&node->node, sizeof(node->node), error);
     if (status == STATUS_OK)
+        status = trace_create(&node->trace, config->trace, node->name, error);
+    if (status == STATUS_OK)
         status = thread_pool_create(&node->pool, config->n_threads, error);
+    node->track = trace_track(node->trace, "main");
+    if (status == STATUS_OK)
+        thread_pool_trace(node->pool, node->trace, node->track);
     if (status == STATUS_OK)
         status = serve_create(&node->serve,
                               &(struct serve_config){.name = node->name,
@@ -469,7 +484,8 @@ static enum status start(struct node *node, struct error *error)
                                                      .kernels = node->kernels->name,
                                                      .log = config->log,
                                                      .send = send_answer,
-                                                     .context = node},
+                                                     .context = node,
+                                                     .trace = node->track},
                               error);
     if (status == STATUS_OK)
         status = open_sockets(node, error);
@@ -511,6 +527,10 @@ enum status node_run(const struct node_config *config, struct error *error)
     serve_destroy(node.serve);
     wire_context_destroy(node.context);
     thread_pool_destroy(node.pool);
+    struct error unwritten;
+    if (trace_write(node.trace, config->log, &unwritten) != STATUS_OK)
+        log_error(config->log, "%s", unwritten.text);
+    trace_destroy(node.trace);
     arena_destroy(&node.arena);
     return status;
 }

@@ -24,7 +24,8 @@ struct node_config {
     uint32_t silence_ms;     /* without a word of the coordinator for so long, its job ends */
     const struct cluster_key *key; /* NULL: none */
     bool insecure_network;
-    int stop; /* a descriptor that becomes readable when the node shall end; -1: none */
+    const char *trace; /* file; NULL: none */
+    int stop;          /* a descriptor that becomes readable when the node shall end; -1: none */
     const struct log *log;
 };
 

@@ -435,6 +435,22 @@ static enum status handle(struct serve *serve, struct frames *message, const Lon
     return error_set(error, STATUS_PROTOCOL, "neither Hello, Fork, Append nor Attend");
 }
 
+/* The step and layer that a message is about. */
+static void trace_place(struct trace_track *track, const Longspan__Data *data)
+{
+    enum trace_phase phase = TRACE_DECODE;
+    if (data->body_case == LONGSPAN__DATA__BODY_ATTEND && data->attend != NULL)
+        for (size_t i = 0; i < data->attend->n_entries; i++)
+            if (data->attend->entries[i]->n_tokens > 1)
+                phase = TRACE_PREFILL;
+    if (data->body_case == LONGSPAN__DATA__BODY_APPEND && data->append != NULL)
+        for (size_t i = 0; i < data->append->n_entries; i++)
+            if (data->append->entries[i]->n_tokens > 1)
+                phase = TRACE_PREFILL;
+    trace_step(track, data->step, phase);
+    trace_layer(track, data->layer);
+}
+
 void serve_message(struct serve *serve)
 {
     if (serve->n_queries == SERVE_QUERIES) {
@@ -447,10 +463,13 @@ void serve_message(struct serve *serve)
     const size_t n_before = serve->n_queries;
     struct error error = {0};
     Longspan__Data *data = NULL;
+    const uint64_t at = trace_begin(serve->config.trace);
     arena_reset(&serve->arena);
     if (message->n > 0 && frames_size(message, 0) <= SERVE_HEADER_BYTES)
         data = longspan__data__unpack(&serve->arena.allocator, frames_size(message, 0),
                                       frames_data(message, 0));
+    if (data != NULL)
+        trace_place(serve->config.trace, data);
     enum status status = data != NULL
                              ? handle(serve, message, data, &error)
                              : error_set(&error, STATUS_PROTOCOL, "its header cannot be read");
@@ -460,4 +479,5 @@ void serve_message(struct serve *serve)
     }
     if (serve->n_queries == n_before)
         frames_clear(message);
+    trace_span(serve->config.trace, serve->n_queries > n_before ? "take query" : "take append", at);
 }

@@ -19,6 +19,7 @@
 #include "sys/log.h"
 #include "sys/status.h"
 #include "sys/thread_pool.h"
+#include "sys/trace.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,6 +44,7 @@ struct serve_config {
     /* Takes over the frames of an answer, peer set; they are empty afterwards. */
     void (*send)(void *context, struct frames *answer);
     void *context;
+    struct trace_track *trace; /* of the thread that owns the serve, or NULL */
 };
 
 /* What was dropped or repeated, since creation. */

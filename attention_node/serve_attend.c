@@ -352,13 +352,17 @@ void serve_run(struct serve *serve)
     if (status == STATUS_OK)
         status = serve_grow(&serve->marks, &serve->marks_capacity, n_marks, sizeof(*serve->marks),
                             &error);
+    uint64_t at = trace_begin(serve->config.trace);
     if (status == STATUS_OK) {
         for (size_t i = 0; i < serve->n_queries; i++)
             query_works(serve, i, &n_works);
+        at = trace_span(serve->config.trace, "find pages", at);
         if (n_works > 0)
             attend_run(serve->attend, serve->works, n_works, &error);
+        at = trace_span(serve->config.trace, "attend", at);
         for (size_t i = 0; i < serve->n_queries; i++)
             answer_query(serve, i, &error);
+        trace_span(serve->config.trace, "answer", at);
     } else {
         log_error(serve->config.log, "cannot run %zu queries: %s", serve->n_queries, error.text);
     }

@@ -201,6 +201,14 @@ static void add_trust(struct command *command, const struct maker *maker)
     add_flag(command, "-v", maker->options->verbose > 1);
 }
 
+/* Each process has a file of its own (trace_files.h). */
+static void add_trace(struct command *command, const struct maker *maker, const char *name)
+{
+    char text[LAYOUT_TEXT_BYTES + LAYOUT_NAME_BYTES];
+    snprintf(text, sizeof(text), "%s.%s", maker->layout->trace, name);
+    add_text(command, "--trace", maker->layout->trace[0] != '\0' ? text : NULL);
+}
+
 static void make_coordinator(struct command *command, const struct maker *maker)
 {
     const struct layout *layout = maker->layout;
@@ -224,6 +232,7 @@ static void make_coordinator(struct command *command, const struct maker *maker)
     add_text(command, "--kernels", options->kernels);
     add_number(command, "--join-timeout", options->join_timeout_s);
     add_number(command, "--timeout", options->timeout_s);
+    add_trace(command, maker, "coordinator");
     add_trust(command, maker);
 }
 
@@ -237,6 +246,7 @@ static void add_worker(struct command *command, const struct maker *maker,
     add_number(command, "--threads", worker->threads);
     add_text(command, "--device", worker->device);
     add_text(command, "--kernels", kernels);
+    add_trace(command, maker, "worker");
     add_trust(command, maker);
 }
 
@@ -307,6 +317,7 @@ static void add_node(struct command *command, const struct maker *maker,
     add_text(command, "--device", node->device);
     add_text(command, "--kernels", kernels);
     add_text(command, "--weight", node->weight != 0 ? weight : NULL);
+    add_trace(command, maker, node->name);
     add_trust(command, maker);
 }
 

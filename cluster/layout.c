@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { DEFAULT_PORT = 5600, MEGABYTE = 1 << 20 };
 
@@ -37,6 +38,15 @@ static void absolute(char out[LAYOUT_TEXT_BYTES], const char *path)
     char *resolved = path == NULL ? NULL : realpath(path, NULL);
     snprintf(out, LAYOUT_TEXT_BYTES, "%s", resolved != NULL ? resolved : path != NULL ? path : "");
     free(resolved);
+}
+
+/* The same of a file that need not exist yet. */
+static void absolute_new(char out[LAYOUT_TEXT_BYTES], const char *path)
+{
+    char *here = path == NULL || path[0] == '/' ? NULL : getcwd(NULL, 0);
+    snprintf(out, LAYOUT_TEXT_BYTES, "%s%s%s", here != NULL ? here : "", here != NULL ? "/" : "",
+             path != NULL ? path : "");
+    free(here);
 }
 
 static enum status allocate(struct layout *layout, uint32_t n_workers, uint32_t n_nodes,
@@ -228,6 +238,7 @@ enum status layout_make(struct layout *layout, const struct run_options *options
                                        : 0,
     };
     absolute(made.model, options->model);
+    absolute_new(made.trace, options->trace);
     absolute(made.cluster_key, options->cluster_key != NULL ? options->cluster_key
                                : file != NULL               ? file->cluster_key
                                                             : NULL);

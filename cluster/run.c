@@ -15,6 +15,7 @@
 #include "cluster/result.h"
 #include "cluster/run_options.h"
 #include "cluster/session.h"
+#include "cluster/trace_files.h"
 #include "sys/clock.h"
 #include "sys/log.h"
 
@@ -291,8 +292,13 @@ static enum status work(struct run *run, struct error *error)
     if (status == STATUS_OK) {
         /* First: writing may take as long as the reader likes, and no process waits for that; and
          * signals are what they were, so that they end a write that waits. */
+        struct trace_files traces = run->session.traces;
+        run->session.traces = (struct trace_files){0};
         leave(run, true);
         status = print_result(run, error);
+        if (status == STATUS_OK && traces.n_parts > 0)
+            status = trace_files_join(&traces, options->quiet ? NULL : stderr, &run->log, error);
+        trace_files_free(&traces);
     } else if (run->text_shown && !run->ends_in_newline) {
         struct pollfd out = {.fd = 1, .events = POLLOUT};
         if (poll(&out, 1, 0) > 0)

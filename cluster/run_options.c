@@ -124,6 +124,12 @@ static void fill_table(struct option table[MOST_OPTIONS], struct run_options *o)
          .value = &o->dump_logits,
          .argument = "FILE",
          .help = "raw f32 rows as wide as the vocabulary, prompt by prompt, step by step"},
+        {.name = "trace",
+         .kind = OPTION_TEXT,
+         .value = &o->trace,
+         .argument = "FILE",
+         .help = "where the time went, on every process, in Chrome's trace format; and on standard "
+                 "error what a decode step took"},
         {.name = "quiet",
          .letter = 'q',
          .kind = OPTION_FLAG,
@@ -292,6 +298,7 @@ static enum status check_place(const struct run_options *o, struct error *error)
         {o->kernels != NULL, "--kernels", true},
         {o->strict_bits, "--strict-bits", true},
         {o->timeout_s != 0, "--timeout", true},
+        {o->trace != NULL, "--trace", true},
     };
     if (o->cluster != NULL && o->coordinator != NULL)
         return error_set(error, STATUS_INVALID,

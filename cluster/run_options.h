@@ -35,7 +35,7 @@ struct run_options {
 
     bool json, logprobs_given, dry_run, quiet;
     uint32_t n_logprobs;
-    const char *dump_logits;
+    const char *dump_logits, *trace;
     uint32_t verbose;
 
     const char *cluster_key;

@@ -95,6 +95,8 @@ enum status session_open(struct session *session, const struct run_options *opti
         status = plan_make(&plan, options, session->directory, error);
     if (status == STATUS_OK)
         status = read_key(session, plan.layout.cluster_key, error);
+    if (status == STATUS_OK)
+        status = trace_files_expect(&session->traces, &plan.layout, error);
     if (status == STATUS_OK) {
         memcpy(session->address, plan.layout.address, sizeof(session->address));
         session->started = true;
@@ -112,6 +114,7 @@ void session_close(struct session *session, bool gently)
         file_remove_temporary(session->directory, NULL);
     launch_destroy(session->launch);
     cluster_key_wipe(&session->key);
+    trace_files_free(&session->traces);
     *session = (struct session){0};
 }
 

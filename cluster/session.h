@@ -4,6 +4,7 @@
 
 #include "cluster/launch.h"
 #include "cluster/run_options.h"
+#include "cluster/trace_files.h"
 #include "proto/address.h"
 #include "proto/cluster_key.h"
 #include "sys/file.h"
@@ -19,6 +20,7 @@ struct session {
     char address[ADDRESS_BYTES];     /* of the coordinator */
     struct cluster_key key;
     bool has_key, started;
+    struct trace_files traces; /* that the processes will write */
 };
 
 /* Checks what can be checked here (model, key, cluster file), then starts the processes. The caller

@@ -1,6 +1,8 @@
 /* control.c - see control.h. */
 #include "coordinator/control.h"
 
+#include "sys/clock.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -51,6 +53,7 @@ enum status control_send_pong(struct control *control, const struct control_peer
 {
     Longspan__Pong pong = LONGSPAN__PONG__INIT;
     pong.job = job;
+    pong.clock_ns = clock_ns();
     Longspan__Control message = LONGSPAN__CONTROL__INIT;
     message.body_case = LONGSPAN__CONTROL__BODY_PONG;
     message.pong = &pong;

@@ -13,6 +13,7 @@
 #include "proto/wire_context.h"
 #include "proto/wire_socket.h"
 #include "sys/clock.h"
+#include "sys/trace.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -42,6 +43,8 @@ struct coordinator {
     struct frames in;
     struct arena arena; /* of the message that is being handled */
     uint64_t next_tick_us;
+    struct trace *trace;
+    struct trace_track *track; /* of the one thread */
 };
 
 /* Everything about the model that can be wrong is found before anybody is waited for. */
@@ -92,7 +95,10 @@ static enum status open_socket(struct coordinator *c, struct error *error)
 
 static enum status open_all(struct coordinator *c, struct error *error)
 {
-    enum status status = open_model(c, error);
+    enum status status = trace_create(&c->trace, c->options->trace, "coordinator", error);
+    c->track = trace_track(c->trace, "main");
+    if (status == STATUS_OK)
+        status = open_model(c, error);
     if (status == STATUS_OK)
         status = open_socket(c, error);
     if (status != STATUS_OK)
@@ -111,6 +117,10 @@ static enum status open_all(struct coordinator *c, struct error *error)
 static void close_all(struct coordinator *c)
 {
     struct early_request *request;
+    struct error error;
+    if (trace_write(c->trace, c->log, &error) != STATUS_OK)
+        log_error(c->log, "%s", error.text);
+    trace_destroy(c->trace);
     while ((request = early_take(&c->early)) != NULL)
         free(request);
     serving_destroy(c->serving);
@@ -225,8 +235,8 @@ static enum status receive(struct coordinator *c, bool *received, struct error *
 /* The cluster has just become ready: who waited is served. */
 static enum status begin_serving(struct coordinator *c, struct error *error)
 {
-    const enum status status =
-        serving_create(&c->serving, &c->cluster, &c->control, c->tokenizer, c->log, error);
+    const enum status status = serving_create(&c->serving, &c->cluster, &c->control, c->tokenizer,
+                                              c->log, c->track, error);
     struct early_request *request;
     while (status == STATUS_OK && (request = early_take(&c->early)) != NULL) {
         const Longspan__Control *message = unpack(c, request->bytes, request->n_bytes);
@@ -256,7 +266,11 @@ static enum status loop(struct coordinator *c, int stop_descriptor, struct error
 {
     for (;;) {
         struct wire_poll_item items[2] = {{.socket = c->socket}, {.descriptor = stop_descriptor}};
+        if (c->serving == NULL || !serving_stepping(c->serving))
+            trace_step(c->track, 0, TRACE_IDLE);
+        uint64_t at = trace_begin(c->track);
         enum status status = wire_poll(items, 2, 0, c->next_tick_us, error);
+        at = trace_span(c->track, "wait", at);
         if (status != STATUS_OK && status != STATUS_TIMEOUT)
             return status;
         if (items[1].readable)
@@ -264,7 +278,9 @@ static enum status loop(struct coordinator *c, int stop_descriptor, struct error
         bool received = items[0].readable;
         /* A flood of messages must not keep deadlines from being looked at. */
         for (int n = 0; received && n < 100; n++) {
+            at = trace_begin(c->track);
             status = receive(c, &received, error);
+            trace_span(c->track, "receive", at);
             if (status == STATUS_OK && c->serving == NULL && c->cluster.phase == CLUSTER_READY)
                 status = begin_serving(c, error);
             if (status == STATUS_OK && c->serving != NULL)

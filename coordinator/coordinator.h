@@ -40,6 +40,7 @@ struct coordinator_options {
                                * tries again for up to a second */
     uint32_t silence_ms;      /* a peer that should be idle and does not ping: dead after this */
     uint32_t retry_ms;
+    const char *trace; /* file; NULL: none */
 };
 
 /* Runs until a signal can be read from `stop_descriptor` (a signalfd, or any descriptor that

@@ -25,6 +25,7 @@ struct serving {
     struct control *control;
     const struct tokenizer *tokenizer;
     const struct log *log;
+    struct trace_track *trace;
     struct placement *placement;
     struct scheduler *scheduler;
     struct reports *reports;
@@ -53,7 +54,7 @@ static enum status create_placement(struct serving *s, struct error *error)
 
 enum status serving_create(struct serving **serving, struct cluster *cluster,
                            struct control *control, const struct tokenizer *tokenizer,
-                           const struct log *log, struct error *error)
+                           const struct log *log, struct trace_track *trace, struct error *error)
 {
     const struct coordinator_options *options = cluster->options;
     struct serving *s = calloc(1, sizeof(*s));
@@ -63,6 +64,7 @@ enum status serving_create(struct serving **serving, struct cluster *cluster,
     s->control = control;
     s->tokenizer = tokenizer;
     s->log = log;
+    s->trace = trace;
     s->n_holders = cluster_n_holders(cluster);
     s->remote = options->nodes > 0;
     s->scratch = calloc(cluster->hparams->vocab, sizeof(*s->scratch));
@@ -348,6 +350,14 @@ static void commit_segment(struct serving *s, const struct scheduler_segment *se
         fail_request(s, r, status, error.text);
 }
 
+static enum trace_phase phase_of(const struct scheduler_step *step)
+{
+    for (uint32_t i = 0; i < step->n_segments; i++)
+        if (step->segments[i].n_tokens > 1)
+            return TRACE_PREFILL;
+    return step->n_segments > 0 ? TRACE_DECODE : TRACE_IDLE;
+}
+
 enum status serving_step_done(struct serving *s, uint32_t rank, const Longspan__StepDone *done,
                               struct frames *frames, uint64_t now_us, struct error *error)
 {
@@ -358,11 +368,14 @@ enum status serving_step_done(struct serving *s, uint32_t rank, const Longspan__
         return status;
     while (reports_complete(s->reports)) {
         const struct scheduler_step *step = scheduler_oldest(s->scheduler);
+        const uint64_t at = trace_begin(s->trace);
+        trace_step(s->trace, step->number, phase_of(step));
         scheduler_commit(s->scheduler);
         for (uint32_t i = 0; i < step->n_segments; i++)
             commit_segment(s, &step->segments[i], i, now_us);
         scheduler_pop(s->scheduler);
         reports_pop(s->reports);
+        trace_span(s->trace, "sample", at);
     }
     return STATUS_OK;
 }
@@ -484,10 +497,14 @@ static enum status send_step(struct serving *s, const struct scheduler_step *ste
 enum status serving_pump(struct serving *s, uint64_t now_us, struct error *error)
 {
     const struct scheduler_step *step;
+    uint64_t at = trace_begin(s->trace);
     free_closed(s);
     admit(s, now_us);
     while ((step = scheduler_next(s->scheduler)) != NULL) {
+        trace_step(s->trace, step->number, phase_of(step));
+        at = trace_span(s->trace, "schedule", at);
         const enum status status = send_step(s, step, now_us, error);
+        at = trace_span(s->trace, "send step", at);
         if (status != STATUS_OK)
             return status;
     }

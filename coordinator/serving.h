@@ -15,6 +15,7 @@
 #include "model/tokenizer.h"
 #include "sys/log.h"
 #include "sys/status.h"
+#include "sys/trace.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,10 +25,11 @@ struct serving; /* opaque */
 /* A client that does not ping for so long is gone, and its requests are cancelled. */
 enum { SERVING_CLIENT_SILENCE_US = 10000000 };
 
-/* All arguments are borrowed; `cluster` is READY. STATUS_NO_MEMORY. */
+/* All arguments are borrowed; `cluster` is READY; `trace`: of this thread, or NULL.
+ * STATUS_NO_MEMORY. */
 enum status serving_create(struct serving **serving, struct cluster *cluster,
                            struct control *control, const struct tokenizer *tokenizer,
-                           const struct log *log, struct error *error);
+                           const struct log *log, struct trace_track *trace, struct error *error);
 void serving_destroy(struct serving *serving);
 
 /* A bad request is answered with its failure, which is none of ours. */

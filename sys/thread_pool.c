@@ -24,6 +24,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -51,6 +52,7 @@ struct lane {
     struct thread_pool *pool;
     pthread_t thread;
     uint32_t index;
+    struct trace_track *track; /* NULL: not traced */
 };
 
 struct thread_pool {
@@ -105,6 +107,15 @@ static void gate_open(struct gate *gate)
         syscall(SYS_futex, &gate->value, FUTEX_WAKE_PRIVATE, MAX_LANES, NULL, NULL, 0);
 }
 
+/* A lane is where its pool's caller is, who waits for it. */
+static void trace_lane(struct trace_track *track, const struct trace_track *caller, uint64_t began)
+{
+    track->step = caller->step;
+    track->layer = caller->layer;
+    track->phase = caller->phase;
+    trace_record(track, "run", began);
+}
+
 static void *lane_main(void *argument)
 {
     const struct lane *lane = argument;
@@ -114,7 +125,10 @@ static void *lane_main(void *argument)
         gate_wait(pool, &pool->start, run);
         if (pool->function == NULL)
             return NULL;
+        const uint64_t began = trace_begin(lane->track);
         pool->function(pool->context, lane->index, pool->n_lanes);
+        if (lane->track != NULL)
+            trace_lane(lane->track, pool->lanes[0].track, began);
         if (atomic_fetch_sub(&pool->n_running, 1) == 1)
             gate_open(&pool->done);
     }
@@ -197,6 +211,16 @@ void thread_pool_destroy(struct thread_pool *pool)
     free(pool);
 }
 
+void thread_pool_trace(struct thread_pool *pool, struct trace *trace, struct trace_track *caller)
+{
+    for (uint32_t i = 1; i < pool->n_lanes; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "lane %u", i);
+        pool->lanes[i].track = caller != NULL ? trace_track(trace, name) : NULL;
+    }
+    pool->lanes[0].track = pool->n_lanes > 1 ? caller : NULL;
+}
+
 uint32_t thread_pool_lanes(const struct thread_pool *pool)
 {
     return pool->n_lanes;
@@ -216,8 +240,11 @@ void thread_pool_run(struct thread_pool *pool,
     pool->context = context;
     atomic_store_explicit(&pool->n_running, pool->n_lanes - 1, memory_order_relaxed);
     gate_open(&pool->start);
+    struct trace_track *track = pool->lanes[0].track;
     function(context, 0, pool->n_lanes);
+    const uint64_t at = trace_begin(track);
     gate_wait(pool, &pool->done, done);
+    trace_span(track, "wait for lanes", at);
 }
 
 void thread_pool_barrier(struct thread_pool *pool, uint32_t lane)

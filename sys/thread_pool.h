@@ -8,6 +8,7 @@
 #define LONGSPAN_SYS_THREAD_POOL_H
 
 #include "sys/status.h"
+#include "sys/trace.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -17,6 +18,11 @@ struct thread_pool; /* opaque */
 /* n_lanes 0: as many as this process may use processors. The caller owns *pool.
  * STATUS_INVALID: more than 1024 lanes. STATUS_NO_MEMORY: a thread cannot be started. */
 enum status thread_pool_create(struct thread_pool **pool, uint32_t n_lanes, struct error *error);
+
+/* From now on lanes record their runs, on tracks "lane 1", "lane 2"... of `trace`, and the caller,
+ * on its own, how long it waits for them ("wait for lanes"). Between two runs, once. NULL is fine.
+ */
+void thread_pool_trace(struct thread_pool *pool, struct trace *trace, struct trace_track *caller);
 
 /* Waits for the threads to end. NULL is fine. */
 void thread_pool_destroy(struct thread_pool *pool);

@@ -22,6 +22,7 @@
 #include "proto/wire_context.h"
 #include "sys/status.h"
 #include "sys/thread_pool.h"
+#include "sys/trace.h"
 
 struct attention; /* opaque; belongs to the rank's main thread */
 
@@ -48,6 +49,7 @@ struct attention_config {
     /* Called again and again while waiting for holders: progresses MPI. NULL: nothing to do. */
     void (*progress)(void *context);
     void *progress_context;
+    struct trace_track *trace; /* of this thread, or NULL */
 };
 
 struct attention_span {

@@ -109,12 +109,17 @@ void attention_append(struct attention *attention, uint32_t layer, const float *
         return;
     a->k_in = k;
     a->v_in = v;
+    struct trace_track *trace = a->config.trace;
+    uint64_t at = trace_begin(trace);
     run_lanes(a, a->n_rows * a->kv_row, round_rows);
+    at = trace_span(trace, "round k, v", at);
     attention_client_append(a->client, layer, a->kv, a->kv + a->v_offset);
+    at = trace_span(trace, "append", at);
     find_pages(a, layer - a->config.first_layer);
     run_lanes(a, a->n_rows * a->kv_row, write_tiles);
     if (a->holder != NULL)
         append_local(a, layer);
+    trace_span(trace, "keep k, v", at);
 }
 
 /* One piece's works, one for each head. False: the local holder lacks it. */
@@ -228,12 +233,16 @@ void attention_finish(struct attention *attention, uint32_t layer, float *out)
 {
     struct attention *a = attention;
     struct error error = {0};
+    struct trace_track *trace = a->config.trace;
+    uint64_t at = trace_begin(trace);
     a->out = out;
     evaluate_own(a, layer);
+    at = trace_span(trace, "own tiles", at);
 
     const uint64_t began = clock_us();
     attention_client_wait(a->client);
     a->wait_us += clock_us() - began;
+    at = trace_span(trace, "wait for holders", at);
 
     if (a->plan.n_runs > 0)
         memset(a->unfolded, 0, a->plan.n_runs);
@@ -254,4 +263,5 @@ void attention_finish(struct attention *attention, uint32_t layer, float *out)
         if (!part_works(&a->parts[i]))
             memset(out + a->parts[i].row * a->q_row, 0,
                    a->parts[i].n_tokens * a->q_row * sizeof(*out));
+    trace_span(trace, "merge", at);
 }

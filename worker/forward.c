@@ -120,27 +120,39 @@ static enum status attend(struct forward *f, const struct shard_layer *weights, 
     const uint32_t n = step->n_rows;
     float *q = f->buffers[QUERY], *k = f->buffers[KEY], *v = f->buffers[VALUE];
     float *product = f->buffers[PRODUCT];
+    struct trace_track *trace = f->config.trace;
+    uint64_t at = trace_begin(trace);
 
     kernels->rms_norm(device, f->buffers[NORMED], x, weights->attn_norm.data, n, f->hidden,
                       f->shard->hparams.rms_eps);
     prepare(f, f->buffers[NORMED], n, f->hidden,
             (const struct matrix *[]){&weights->q, &weights->k, &weights->v}, 3);
+    at = trace_span(trace, "norm", at);
     kernels->matmul(device, q, (size_t)f->n_heads * f->head_dim, &weights->q);
+    at = trace_span(trace, "q", at);
     kernels->rotate(device, q, step->positions, n, f->n_heads, f->head_dim, rope);
+    at = trace_span(trace, "rope", at);
     attention_query(f->config.attention, layer, q);
+    at = trace_span(trace, "query", at);
 
     kernels->matmul(device, k, (size_t)f->n_kv_heads * f->head_dim, &weights->k);
     kernels->matmul(device, v, (size_t)f->n_kv_heads * f->head_dim, &weights->v);
+    at = trace_span(trace, "k, v", at);
     kernels->rotate(device, k, step->positions, n, f->n_kv_heads, f->head_dim, rope);
+    at = trace_span(trace, "rope", at);
     attention_append(f->config.attention, layer, k, v);
     attention_finish(f->config.attention, layer, f->buffers[ATTENDED]);
 
+    at = trace_begin(trace);
     prepare(f, f->buffers[ATTENDED], n, f->n_heads * f->head_dim,
             (const struct matrix *[]){&weights->attn_output}, 1);
     kernels->matmul(device, product, f->hidden, &weights->attn_output);
+    at = trace_span(trace, "output", at);
     const enum status status = group_sum(f->config.group, product, (size_t)n * f->hidden, error);
+    at = trace_begin(trace);
     if (status == STATUS_OK)
         kernels->add(device, x, product, (size_t)n * f->hidden);
+    trace_span(trace, "add", at);
     return status;
 }
 
@@ -150,19 +162,27 @@ static enum status feed_forward(struct forward *f, const struct shard_layer *wei
     const struct kernels *kernels = f->kernels;
     struct device *device = f->device;
     float *gate = f->buffers[GATE], *up = f->buffers[UP], *product = f->buffers[PRODUCT];
+    struct trace_track *trace = f->config.trace;
+    uint64_t at = trace_begin(trace);
 
     kernels->rms_norm(device, f->buffers[NORMED], x, weights->ffn_norm.data, n, f->hidden,
                       f->shard->hparams.rms_eps);
     prepare(f, f->buffers[NORMED], n, f->hidden,
             (const struct matrix *[]){&weights->gate, &weights->up}, 2);
+    at = trace_span(trace, "norm", at);
     kernels->matmul(device, gate, f->ffn, &weights->gate);
     kernels->matmul(device, up, f->ffn, &weights->up);
+    at = trace_span(trace, "gate, up", at);
     kernels->swiglu(device, gate, up, (size_t)n * f->ffn);
     prepare(f, gate, n, f->ffn, (const struct matrix *[]){&weights->down}, 1);
+    at = trace_span(trace, "swiglu", at);
     kernels->matmul(device, product, f->hidden, &weights->down);
+    at = trace_span(trace, "down", at);
     const enum status status = group_sum(f->config.group, product, (size_t)n * f->hidden, error);
+    at = trace_begin(trace);
     if (status == STATUS_OK)
         kernels->add(device, x, product, (size_t)n * f->hidden);
+    trace_span(trace, "add", at);
     return status;
 }
 
@@ -181,6 +201,7 @@ static enum status make_logits(struct forward *f, const struct step *step, const
     if (status != STATUS_OK || step->n_wanted == 0)
         return status;
 
+    uint64_t at = trace_begin(f->config.trace);
     uint32_t n = 0;
     for (uint32_t i = 0; i < step->n_segments; i++) {
         const struct step_segment *segment = &step->segments[i];
@@ -193,23 +214,35 @@ static enum status make_logits(struct forward *f, const struct step *step, const
                       f->shard->hparams.rms_eps);
     prepare(f, normed, n, f->hidden, &output, 1);
     kernels->matmul(f->device, logits, f->vocab, output);
-    return results_make(f->config.results, step, error);
+    at = trace_span(f->config.trace, "logits", at);
+    status = results_make(f->config.results, step, error);
+    trace_span(f->config.trace, "results", at);
+    return status;
 }
 
 static enum status run_layers(struct forward *f, const struct step *step, float *x,
                               struct error *error)
 {
+    struct trace_track *trace = f->config.trace;
+    uint64_t at = trace_begin(trace);
     attention_begin_step(f->config.attention, step->number, step->attention, step->n_attention);
+    trace_span(trace, "begin", at);
     enum status status = STATUS_OK;
     for (uint32_t i = 0; i < f->shard->n_layers && status == STATUS_OK; i++) {
         const struct shard_layer *weights = &f->shard->layers[i];
+        trace_layer(trace, f->shard->first_layer + i);
         status = attend(f, weights, f->shard->first_layer + i, step, x, error);
         if (status == STATUS_OK)
             status = feed_forward(f, weights, step->n_rows, x, error);
+        at = trace_begin(trace);
         if (status == STATUS_OK)
             status = group_progress(f->config.group, error);
+        trace_span(trace, "progress", at);
     }
+    trace_layer(trace, TRACE_NO_LAYER);
+    at = trace_begin(trace);
     attention_end_step(f->config.attention);
+    trace_span(trace, "end", at);
     return status;
 }
 
@@ -218,8 +251,10 @@ static enum status enter(struct forward *f, const struct step *step, float *x, s
     const size_t n = (size_t)step->n_rows * f->hidden;
     if (!f->shard->first)
         return group_receive_rows(f->config.group, x, n, error);
+    const uint64_t at = trace_begin(f->config.trace);
     f->kernels->embed(f->device, x, &f->shard->token_embd, step->tokens, step->n_rows,
                       (int32_t)f->shard->part.vocab_begin);
+    trace_span(f->config.trace, "embed", at);
     return group_sum(f->config.group, x, n, error); /* zeros from those who lack the token */
 }
 

@@ -13,6 +13,7 @@
 #include "kernels/kernels.h"
 #include "sys/status.h"
 #include "sys/thread_pool.h"
+#include "sys/trace.h"
 #include "worker/attention.h"
 #include "worker/group.h"
 #include "worker/load.h"
@@ -32,6 +33,7 @@ struct forward_config {
     struct group *group;     /* arranged */
     struct results *results; /* used on the last stage */
     uint32_t max_rows;
+    struct trace_track *trace; /* of this thread, or NULL */
 };
 
 /* STATUS_NO_MEMORY, with the bytes. */

@@ -53,6 +53,7 @@ struct group {
     size_t parts_floats;
     MPI_Request *requests; /* [2 * tensor] of the sum that runs */
     MPI_Request rows[2];
+    struct trace_track *trace;
 };
 
 static enum status mpi_failed(int code, const char *what, struct error *error)
@@ -147,6 +148,11 @@ void group_destroy(struct group *group)
     free(group->requests);
     memory_release(group->parts, group->parts_floats * sizeof(float));
     free(group);
+}
+
+void group_trace(struct group *group, struct trace_track *track)
+{
+    group->trace = track;
 }
 
 uint32_t group_rank(const struct group *group)
@@ -475,18 +481,26 @@ enum status group_sum(struct group *group, float *x, size_t n, struct error *err
     if (group->tensor == 1 || n == 0)
         return STATUS_OK;
     if (group->tensor == 2 || n * sizeof(float) <= SUM_DIRECT_BYTES) {
+        uint64_t at = trace_begin(group->trace);
         const enum status status = exchange_all(group, x, n, 0, error);
+        at = trace_span(group->trace, "exchange sums", at);
         if (status == STATUS_OK)
             add_as_tree(group, x, n, n);
+        trace_span(group->trace, "add sums", at);
         return status;
     }
     size_t begin, length;
     slice(group, n, group->shard, &begin, &length);
+    uint64_t at = trace_begin(group->trace);
     enum status status = exchange_all(group, x, n, 1, error);
+    at = trace_span(group->trace, "exchange sums", at);
     if (status != STATUS_OK)
         return status;
     add_as_tree(group, x + begin, length, length);
-    return exchange_all(group, x, n, 2, error);
+    at = trace_span(group->trace, "add sums", at);
+    status = exchange_all(group, x, n, 2, error);
+    trace_span(group->trace, "exchange sums", at);
+    return status;
 }
 
 enum status group_receive_rows(struct group *group, float *rows, size_t n, struct error *error)
@@ -496,14 +510,20 @@ enum status group_receive_rows(struct group *group, float *rows, size_t n, struc
                                TAG_ROWS, group->comm, &request);
     if (code != MPI_SUCCESS)
         return mpi_failed(code, "receiving rows of the stage before", error);
-    return finish(group, &request, 1, "receiving rows of the stage before", error);
+    const uint64_t at = trace_begin(group->trace);
+    const enum status status =
+        finish(group, &request, 1, "receiving rows of the stage before", error);
+    trace_span(group->trace, "wait for rows", at);
+    return status;
 }
 
 enum status group_send_rows(struct group *group, const float *rows, size_t n, uint32_t slot,
                             struct error *error)
 {
+    const uint64_t at = trace_begin(group->trace);
     const int code = MPI_Isend(rows, (int)n, MPI_FLOAT, (int)(group->rank + group->tensor),
                                TAG_ROWS, group->comm, &group->rows[slot]);
+    trace_span(group->trace, "send rows", at);
     return code == MPI_SUCCESS ? STATUS_OK
                                : mpi_failed(code, "sending rows to the next stage", error);
 }
@@ -512,7 +532,11 @@ enum status group_rows_sent(struct group *group, uint32_t slot, struct error *er
 {
     if (group->rows[slot] == MPI_REQUEST_NULL)
         return STATUS_OK;
-    return finish(group, &group->rows[slot], 1, "sending rows to the next stage", error);
+    const uint64_t at = trace_begin(group->trace);
+    const enum status status =
+        finish(group, &group->rows[slot], 1, "sending rows to the next stage", error);
+    trace_span(group->trace, "send rows", at);
+    return status;
 }
 
 enum status group_collect(struct group *group, const void *mine, void *all, size_t n_bytes,

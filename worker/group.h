@@ -20,6 +20,7 @@
 
 #include "kernels/kernels.h"
 #include "sys/status.h"
+#include "sys/trace.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -32,6 +33,9 @@ enum status group_create(struct group **group,
                          enum status (*tick)(void *context, struct error *error), void *context,
                          struct error *error);
 void group_destroy(struct group *group);
+
+/* From now on waits and sums are recorded on `track`, of the thread that uses the group. */
+void group_trace(struct group *group, struct trace_track *track);
 
 uint32_t group_rank(const struct group *group);
 uint32_t group_ranks(const struct group *group);

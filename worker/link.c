@@ -16,7 +16,9 @@ struct link {
     struct arena arena; /* of the message that was received last */
     uint64_t job;
     uint32_t rank, spin_us;
-    uint64_t pinged_us;     /* last ping; 0: never */
+    uint64_t pinged_us; /* last ping; 0: never */
+    struct trace *trace;
+    uint64_t asked_ns;      /* clock_ns of the last ping */
     uint64_t unanswered_us; /* first ping since the last message; 0: none */
 };
 
@@ -56,6 +58,11 @@ void link_close(struct link *link)
 enum status link_await(struct link *link, uint64_t deadline_us, struct error *error)
 {
     return wire_socket_await(link->socket, deadline_us, error);
+}
+
+void link_trace(struct link *link, struct trace *trace)
+{
+    link->trace = trace;
 }
 
 void link_set_job(struct link *link, uint64_t job)
@@ -100,6 +107,7 @@ void link_ping(struct link *link)
     control.body_case = LONGSPAN__CONTROL__BODY_PING;
     control.ping = &ping;
     link->pinged_us = now;
+    link->asked_ns = clock_ns();
     if (link->unanswered_us == 0)
         link->unanswered_us = now;
     /* One that does not leave is missed as an answer is: the silence is noticed. */
@@ -124,6 +132,9 @@ enum status link_unpack(struct link *link, struct link_message *message, const v
     if (message->control == NULL)
         return error_set(error, STATUS_PROTOCOL, "%s sent %zu bytes that are no control message",
                          wire_socket_name(link->socket), n_bytes);
+    if (message->control->body_case == LONGSPAN__CONTROL__BODY_PONG &&
+        message->control->pong != NULL)
+        trace_heard(link->trace, link->asked_ns, message->control->pong->clock_ns);
     return STATUS_OK;
 }
 

@@ -9,6 +9,7 @@
 #include "proto/longspan.pb-c.h"
 #include "proto/wire_context.h"
 #include "sys/status.h"
+#include "sys/trace.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,6 +32,9 @@ void link_close(struct link *link);
 /* Until the connection stands: STATUS_UNREACHABLE names the address and says whether nobody is
  * there or the cluster key is another one. */
 enum status link_await(struct link *link, uint64_t deadline_us, struct error *error);
+
+/* Pings and their answers tell `trace` the coordinator's clock. */
+void link_trace(struct link *link, struct trace *trace);
 
 /* Job that pings name; 0 before the setup. */
 void link_set_job(struct link *link, uint64_t job);

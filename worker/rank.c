@@ -12,11 +12,13 @@
 #include "proto/protocol.h"
 #include "proto/waiting.h"
 #include "sys/clock.h"
+#include "sys/file.h"
 #include "sys/log.h"
 #include "sys/memory.h"
 #include "sys/size.h"
 #include "sys/thread_pool.h"
 #include "sys/topology.h"
+#include "sys/trace.h"
 #include "worker/attention.h"
 #include "worker/forward.h"
 #include "worker/group.h"
@@ -45,6 +47,8 @@ struct rank {
     uint32_t number, n_lanes, n_local;
     bool linked;      /* the coordinator expects pings */
     uint64_t tick_us; /* last look at the link */
+    struct trace *trace;
+    struct trace_track *track; /* of the main thread */
 
     struct setup *setup;
     const struct kernels *kernels;
@@ -189,6 +193,8 @@ static enum status open_device(struct rank *rank, struct error *error)
     }
     enum status status = thread_pool_create(&rank->pool, rank->n_lanes, error);
     if (status == STATUS_OK)
+        thread_pool_trace(rank->pool, rank->trace, rank->track);
+    if (status == STATUS_OK)
         status = rank->kernels->open(&rank->device, rank->pool, error);
     return status;
 }
@@ -230,6 +236,7 @@ static enum status open_attention(struct rank *rank, struct error *error)
         .constants_version = LONGSPAN_VERSION,
         .progress = progress,
         .progress_context = rank,
+        .trace = rank->track,
     };
     return attention_open(&rank->attention, rank->pool, rank->wire, &config, error);
 }
@@ -255,6 +262,7 @@ static enum status open_steps(struct rank *rank, struct error *error)
         .group = rank->group,
         .results = rank->results,
         .max_rows = setup->max_rows,
+        .trace = rank->track,
     };
     if (status == STATUS_OK)
         status = forward_create(&rank->forward, &config, error);
@@ -334,22 +342,31 @@ static enum status run_step(struct rank *rank, const Longspan__Step *message, st
         return report_send_failure(rank->report, message, &failure, error);
     }
     struct step *step = rank->step;
+    uint64_t at = trace_begin(rank->track);
     enum status status = step_decode(step, message, error);
     if (status != STATUS_OK)
         return status;
+    trace_step(rank->track, step->number,
+               step->n_rows == 0                   ? TRACE_IDLE
+               : step->n_rows == step->n_attention ? TRACE_DECODE
+                                                   : TRACE_PREFILL);
     for (uint32_t i = 0; i < step->n_closed; i++)
         attention_drop(rank->attention, step->closed[i].sequence, step->closed[i].incarnation);
     if (step->fault.status != STATUS_OK) {
         log_error(&rank->log, "%s", step->fault.text);
         return report_send_failure(rank->report, message, &step->fault, error);
     }
+    trace_span(rank->track, "read step", at);
     status = forward_run(rank->forward, step, error);
     if (status != STATUS_OK)
         return status;
     log_debug(&rank->log, "step %" PRIu64 ": %u rows of %u segments, %" PRIu64 " us", step->number,
               step->n_rows, step->n_attention, forward_compute_us(rank->forward));
-    return report_send_step(rank->report, step, rank->attention, rank->results,
-                            forward_compute_us(rank->forward), error);
+    at = trace_begin(rank->track);
+    status = report_send_step(rank->report, step, rank->attention, rank->results,
+                              forward_compute_us(rank->forward), error);
+    trace_span(rank->track, "report", at);
+    return status;
 }
 
 /* Rank 0: the next message that concerns all, broadcast. While something is still leaving, MPI is
@@ -411,7 +428,11 @@ static enum status serve(struct rank *rank, struct error *error)
 {
     for (;;) {
         struct link_message message;
+        const uint64_t at = trace_begin(rank->track);
         enum status status = next_message(rank, &message, error);
+        if (status == STATUS_OK && message.control->body_case != LONGSPAN__CONTROL__BODY_STEP)
+            trace_step(rank->track, 0, TRACE_IDLE);
+        trace_span(rank->track, "wait for step", at);
         if (status != STATUS_OK)
             return status;
         switch (message.control->body_case) {
@@ -440,6 +461,28 @@ static enum status serve(struct rank *rank, struct error *error)
     }
 }
 
+/* One file for each rank: all of them have the same command line. */
+static enum status open_trace(struct rank *rank, const char *role, struct error *error)
+{
+    char path[FILE_PATH_BYTES];
+    if (rank->options->trace == NULL)
+        return STATUS_OK;
+    snprintf(path, sizeof(path), "%s.%u", rank->options->trace, rank->number);
+    const enum status status = trace_create(&rank->trace, path, role, error);
+    rank->track = trace_track(rank->trace, "main");
+    group_trace(rank->group, rank->track);
+    return status;
+}
+
+static void write_trace(struct rank *rank)
+{
+    struct error error;
+    if (trace_write(rank->trace, &rank->log, &error) != STATUS_OK)
+        log_error(&rank->log, "%s", error.text);
+    trace_destroy(rank->trace);
+    rank->trace = NULL;
+}
+
 static void close_all(struct rank *rank)
 {
     report_destroy(rank->report);
@@ -451,6 +494,7 @@ static void close_all(struct rank *rank)
     if (rank->device != NULL)
         rank->kernels->close(rank->device);
     thread_pool_destroy(rank->pool);
+    write_trace(rank);
     setup_destroy(rank->setup);
     link_close(rank->link);
     wire_context_destroy(rank->wire);
@@ -469,8 +513,10 @@ enum status rank_run(const struct rank_options *options, bool *together)
         rank.number = group_rank(rank.group);
         snprintf(role, sizeof(role), "worker %u", rank.number);
         log_open(&rank.log, role, options->verbosity);
-        status = join(&rank, &answer, &error);
+        status = open_trace(&rank, role, &error);
     }
+    if (status == STATUS_OK)
+        status = join(&rank, &answer, &error);
     if (status == STATUS_OK && answer->body_case == LONGSPAN__CONTROL__BODY_REFUSAL) {
         status = refused(&rank, answer->refusal, &error);
     } else if (status == STATUS_OK) {

@@ -17,7 +17,8 @@ struct rank_options {
     bool insecure_network;
     uint32_t threads; /* 0: this host's processors, divided by the ranks that share them */
     uint32_t join_timeout_s;
-    int verbosity; /* as log_open */
+    const char *trace; /* file, to which this rank's number is added; NULL: none */
+    int verbosity;     /* as log_open */
 };
 
 /* After MPI_Init (or without MPI: one rank alone). Returns when the coordinator says so, or on a

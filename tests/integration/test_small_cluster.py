@@ -40,6 +40,25 @@ def main():
             tap.check(again.code == 0 and [o["ids"] for o in again.json()] == [o["ids"] for o in out],
                       "the same seed gives the same ids in another layout", again)
 
+        trace = f"{path}/trace.json"
+        result = longspan("run", "-m", random_model, *arguments, "-n", 5, "--ignore-eos", "--trace", trace, "--pipeline", 2,
+                          "--attention-nodes", 1)
+        if tap.check(result.code == 0 and "decode steps" in result.err, "a traced run says what a step took", result):
+            with open(trace, encoding="ascii") as file:
+                events = json.load(file)
+            names = {e["args"]["name"]: e["pid"] for e in events if e["name"] == "process_name"}
+            tap.check(sorted(names) == ["coordinator", "node0", "worker 0", "worker 1"], "every process is in the trace", names)
+            spans = [e for e in events if e["ph"] == "X"]
+            tap.check(all(e["ts"] > 0 and e["dur"] >= 0 for e in spans) and
+                      {(e["name"], e["pid"]) for e in spans} >= {
+                          ("send step", names["coordinator"]), ("gate, up", names["worker 0"]), ("wait for rows", names["worker 1"]),
+                          ("logits", names["worker 1"]), ("attend", names["node0"])}, "every process recorded its work",
+                      sorted({(e["pid"], e["name"]) for e in spans}))
+            begin, end = min(e["ts"] for e in spans), max(e["ts"] + e["dur"] for e in spans)
+            tap.check(end - begin < 1e6 * result.seconds, "all have one clock", f"{begin} to {end}")
+            tap.check(sorted(f for f in os.listdir(path) if f.startswith("trace")) == ["trace.json"], "one file is left",
+                      os.listdir(path))
+
         greedy = longspan("run", "-m", random_model, "-p", "abc", "-n", 4, "--json", "--temp", 0)
         tap.check(greedy.code == 0 and greedy.json()["prompt_ids"][1:] == [ord(c) for c in "abc"],
                   "one prompt gives one object with its ids", greedy)
