@@ -2,17 +2,11 @@
  * integers. The scale that makes the integers is the f32 one, before it is rounded to half. */
 #include "kernels/quant/block32.h"
 
+#include "kernels/quant/quantize.h"
+
 #include <float.h>
 #include <math.h>
 #include <string.h>
-
-#define GREATEST_HALF 65504.0f
-#define HALF_NAN      0x7e00
-
-static float clamp(float x, float least, float most)
-{
-    return x < least ? least : x > most ? most : x;
-}
 
 /* 1 / scale; 0 for a scale so small that its half is 0 anyway and that this could overflow. */
 static float inverse_of(float scale)
@@ -27,11 +21,12 @@ static void fit_signed(struct block32 *block, const float *x, int half)
     float largest = 0.0f;
     for (int i = 0; i < BLOCK32_ELEMENTS; i++)
         largest = fabsf(x[i]) > fabsf(largest) ? x[i] : largest;
-    const float d = clamp(largest / (float)-half, -GREATEST_HALF, GREATEST_HALF);
+    const float d = quantize_clamp(largest / (float)-half, -QUANTIZE_GREATEST, QUANTIZE_GREATEST);
     const float inverse = inverse_of(d), bias = (float)half + 0.5f;
     block->d = half_from_float(d);
     for (int i = 0; i < BLOCK32_ELEMENTS; i++)
-        block->q[i] = (int8_t)((int)clamp(x[i] * inverse + bias, 0, (float)(2 * half - 1)) - half);
+        block->q[i] =
+            (int8_t)((int)quantize_clamp(x[i] * inverse + bias, 0, (float)(2 * half - 1)) - half);
 }
 
 /* The least value becomes 0, the greatest `steps`. */
@@ -42,13 +37,13 @@ static void fit_range(struct block32 *block, const float *x, int steps)
         least = x[i] < least ? x[i] : least;
         greatest = x[i] > greatest ? x[i] : greatest;
     }
-    const float d = clamp((greatest - least) / (float)steps, 0, GREATEST_HALF);
+    const float d = quantize_clamp((greatest - least) / (float)steps, 0, QUANTIZE_GREATEST);
     const float inverse = inverse_of(d);
-    least = clamp(least, -GREATEST_HALF, GREATEST_HALF);
+    least = quantize_clamp(least, -QUANTIZE_GREATEST, QUANTIZE_GREATEST);
     block->d = half_from_float(d);
     block->m = half_from_float(least);
     for (int i = 0; i < BLOCK32_ELEMENTS; i++)
-        block->q[i] = (int8_t)clamp((x[i] - least) * inverse + 0.5f, 0, (float)steps);
+        block->q[i] = (int8_t)quantize_clamp((x[i] - least) * inverse + 0.5f, 0, (float)steps);
 }
 
 /* Halves go away from zero. */
@@ -57,10 +52,10 @@ static void fit_bytes(struct block32 *block, const float *x)
     float largest = 0.0f;
     for (int i = 0; i < BLOCK32_ELEMENTS; i++)
         largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
-    const float d = clamp(largest / 127.0f, 0, GREATEST_HALF), inverse = inverse_of(d);
+    const float d = quantize_clamp(largest / 127.0f, 0, QUANTIZE_GREATEST), inverse = inverse_of(d);
     block->d = half_from_float(d);
     for (int i = 0; i < BLOCK32_ELEMENTS; i++) {
-        const float scaled = clamp(x[i] * inverse, -127.0f, 127.0f);
+        const float scaled = quantize_clamp(x[i] * inverse, -127.0f, 127.0f);
         const int whole = (int)scaled;
         const float rest = scaled - (float)whole;
         block->q[i] = (int8_t)(whole + (rest >= 0.5f) - (rest <= -0.5f));
@@ -69,7 +64,7 @@ static void fit_bytes(struct block32 *block, const float *x)
 
 void block32_quantize(uint8_t *bytes, enum weight_type type, const float x[BLOCK32_ELEMENTS])
 {
-    struct block32 block = {.d = HALF_NAN};
+    struct block32 block = {.d = QUANTIZE_NAN};
     bool finite = true;
     for (int i = 0; i < BLOCK32_ELEMENTS; i++)
         finite &= fabsf(x[i]) <= FLT_MAX;

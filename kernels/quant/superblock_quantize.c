@@ -2,7 +2,7 @@
  *
  * A weight's error counts with (rms of its sub-block + |weight|): large weights carry more of an
  * output than small ones. Four steps:
- *   1. per sub-block, 21 step sizes around the one that just covers the range: the integers of
+ *   1. per sub-block, nine step sizes around the one that just covers the range: the integers of
  *      each, then the scale and minimum that fit these integers best (least squares, two unknowns);
  *   2. d and dmin, so that the greatest scale and minimum take the whole range of their integers;
  *   3. per sub-block, the integers of scale and minimum: the nearest and their neighbours, each
@@ -15,15 +15,14 @@
  * leaves f32. */
 #include "kernels/quant/superblock.h"
 
+#include "kernels/numeric.h"
+#include "kernels/quant/quantize.h"
+
 #include <assert.h>
-#include <float.h>
 #include <math.h>
 #include <string.h>
 
-#define GREATEST_HALF 65504.0f
-#define HALF_NAN      0x7e00
-
-enum { LANES = 8, STEP_SIZES = 21, PASSES = 2 };
+enum { LANES = 8, STEP_SIZES = 9 };
 
 /* What the integers of a type can be. */
 struct range {
@@ -59,25 +58,10 @@ static float sum_lanes(const float lanes[LANES])
            ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
 }
 
-static float clamp(float x, float least, float most)
-{
-    x = x < most ? x : most;
-    return x > least ? x : least;
-}
-
 /* To the nearest integer, ties to even; |x| < 2^22. */
 static float nearest(float x)
 {
     return (x + 0x1.8p23f) - 0x1.8p23f;
-}
-
-/* 2^exponent, a normal number. */
-static float power_of_two(int exponent)
-{
-    const uint32_t bits = (uint32_t)(exponent + 127) << 23;
-    float value;
-    memcpy(&value, &bits, sizeof(value));
-    return value;
 }
 
 /* False: it holds a NaN or an infinity. All zeros are scaled by anything. */
@@ -94,8 +78,8 @@ static bool normalise(struct search *s, const float *x)
         return false;
     const int exponent = (int)(largest >> 23) - 126;
     const int within = exponent < -125 ? -125 : exponent > 125 ? 125 : exponent;
-    s->down = power_of_two(-within);
-    s->up = power_of_two(within);
+    s->down = exp_f32_power(-within);
+    s->up = exp_f32_power(within);
     for (int i = 0; i < SUPERBLOCK_ELEMENTS; i++)
         s->x[i] = x[i] * s->down;
     return true;
@@ -130,7 +114,8 @@ static struct sums sum_part(const struct range *range, const float *x, const flo
     for (int i = 0; i < range->part; i += LANES)
         for (int k = 0; k < LANES; k++) {
             const float steps = (x[i + k] + min) * inverse;
-            const float q = nearest(clamp(steps, range->least, range->most)), r = steps - q;
+            const float q = nearest(quantize_clamp(steps, range->least, range->most)),
+                        r = steps - q;
             const float q_weight = weight[i + k] * q, r_weight = weight[i + k] * r;
             w[k] += weight[i + k];
             wq[k] += q_weight;
@@ -191,7 +176,7 @@ static void search_part(struct search *s, int part)
         return;
     const float all = s->range.has_min ? s->range.most : -s->range.least;
     for (int i = 0; i < STEP_SIZES; i++) {
-        const float inverse = (1.0f + 0.1f * (float)(i - STEP_SIZES / 2) / all) / step;
+        const float inverse = (1.0f + 0.2f * (float)(i - STEP_SIZES / 2) / all) / step;
         const struct sums sums = sum_part(&s->range, x, weight, inverse, min);
         float scale, fitted_min;
         const float error = fit(&s->range, &sums, inverse, min, &scale, &fitted_min);
@@ -208,7 +193,7 @@ static void search_part(struct search *s, int part)
 /* The half of a scale of scales; the least one rather than none. */
 static uint16_t half_of(float d)
 {
-    const uint16_t half = half_from_float(clamp(d, -GREATEST_HALF, GREATEST_HALF));
+    const uint16_t half = half_from_float(quantize_clamp(d, -QUANTIZE_GREATEST, QUANTIZE_GREATEST));
     return (half & 0x7fff) != 0 || d == 0.0f ? half : (uint16_t)(half | 1);
 }
 
@@ -220,7 +205,8 @@ static float quantize_part(const struct search *s, int part, float scale, float 
     float lanes[LANES] = {0};
     for (int i = 0; i < s->range.part; i += LANES)
         for (int k = 0; k < LANES; k++) {
-            const float steps = clamp((x[i + k] + min) * inverse, s->range.least, s->range.most);
+            const float steps =
+                quantize_clamp((x[i + k] + min) * inverse, s->range.least, s->range.most);
             q[i + k] = nearest(steps);
             const float error = x[i + k] - (scale * q[i + k] - min);
             lanes[k] += weight[i + k] * error * error;
@@ -234,8 +220,10 @@ static float choose_part(const struct search *s, int part, float d, float dmin,
 {
     const struct range *range = &s->range;
     const float scale =
-        d != 0.0f ? nearest(clamp(s->scale[part] / d, range->scale_least, range->scale_most)) : 0;
-    const float min = dmin != 0.0f ? nearest(clamp(s->min[part] / dmin, 0, 63)) : 0;
+        d != 0.0f
+            ? nearest(quantize_clamp(s->scale[part] / d, range->scale_least, range->scale_most))
+            : 0;
+    const float min = dmin != 0.0f ? nearest(quantize_clamp(s->min[part] / dmin, 0, 63)) : 0;
     float best = INFINITY, q[32], best_q[32] = {0};
     for (float i = scale - 1; i <= scale + 1; i++)
         for (float j = min - 1; j <= min + 1; j++) {
@@ -320,7 +308,7 @@ static void choose_super(const struct search *s, struct superblock *block)
 void superblock_quantize(uint8_t *bytes, enum weight_type type, const float x[SUPERBLOCK_ELEMENTS])
 {
     struct search s = {.range = range_of(type)};
-    struct superblock best = {.d = HALF_NAN};
+    struct superblock best = {.d = QUANTIZE_NAN};
     assert(superblock_holds(type));
     if (!normalise(&s, x)) {
         superblock_write(bytes, type, &best);
@@ -330,16 +318,9 @@ void superblock_quantize(uint8_t *bytes, enum weight_type type, const float x[SU
     for (int part = 0; part < SUPERBLOCK_ELEMENTS / s.range.part; part++)
         search_part(&s, part);
     choose_super(&s, &best);
-    float error = choose(&s, &best);
-    for (int pass = 1; pass < PASSES; pass++) {
-        struct superblock other = best;
-        if (!refit(&s, &other))
-            break;
-        const float other_error = choose(&s, &other);
-        if (!(other_error < error))
-            break;
-        error = other_error;
+    const float error = choose(&s, &best);
+    struct superblock other = best;
+    if (refit(&s, &other) && choose(&s, &other) < error)
         best = other;
-    }
     superblock_write(bytes, type, &best);
 }
