@@ -60,6 +60,8 @@ static enum status send_request(struct client *client, const struct run_options 
         longspan__prompt__init(&items[i]);
         items[i].text.data = (uint8_t *)prompts->items[i].text;
         items[i].text.len = prompts->items[i].n_bytes;
+        items[i].fill_tokens = options->fill_tokens;
+        items[i].fill_seed = options->seed + i;
         list[i] = &items[i];
     }
     sampling.temperature = options->temperature;

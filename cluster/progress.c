@@ -80,7 +80,7 @@ void progress_running(struct progress *progress, const struct result *result, bo
     uint64_t done = 0, total = 0, generated = 0;
     for (uint32_t i = 0; i < result->n_prompts; i++) {
         done += result->prompts[i].n_prefilled;
-        total += result->prompts[i].n_ids;
+        total += result->prompts[i].n_filled + result->prompts[i].n_ids;
         generated += result->prompts[i].n_tokens;
     }
     if (progress->prefill_began_us == 0 && total != 0) {

@@ -82,7 +82,8 @@ static enum status take_plan(struct result *result, const Longspan__RunPlan *pla
     for (uint32_t i = 0; i < result->n_prompts; i++) {
         const Longspan__PromptPlan *from = plan->prompts[i];
         struct result_prompt *prompt = &result->prompts[i];
-        if (from->n_ids == 0 || from->n_ids > UINT32_MAX || from->shared_tokens > from->n_ids)
+        if (from->n_ids == 0 || from->n_ids > UINT32_MAX - from->fill_tokens ||
+            from->shared_tokens > from->n_ids)
             return nonsense(error, "a prompt without tokens");
         int32_t *ids = malloc(from->n_ids * sizeof(*ids));
         if (ids == NULL)
@@ -92,17 +93,23 @@ static enum status take_plan(struct result *result, const Longspan__RunPlan *pla
         prompt->ids = ids;
         prompt->n_ids = (uint32_t)from->n_ids;
         prompt->n_shared = from->shared_tokens;
+        prompt->n_filled = from->fill_tokens;
     }
     result->load_s = plan->load_s;
     result->planned = true;
     return STATUS_OK;
 }
 
+static uint32_t prompt_tokens(const struct result_prompt *prompt)
+{
+    return prompt->n_filled + prompt->n_ids;
+}
+
 static enum status take_progress(struct result *result, const Longspan__RunProgress *progress,
                                  struct error *error)
 {
     if (progress->prompt >= result->n_prompts || progress->done > progress->total ||
-        progress->total > result->prompts[progress->prompt].n_ids)
+        progress->total > prompt_tokens(&result->prompts[progress->prompt]))
         return nonsense(error, "progress beyond the prompt");
     result->prompts[progress->prompt].n_prefilled = progress->done;
     return STATUS_OK;
@@ -138,7 +145,7 @@ static enum status take_token(struct result *result, const Longspan__RunToken *t
     struct result_choice *top = token->n_top == 0 ? NULL : take_top(token);
     if (token->n_top != 0 && top == NULL)
         return no_memory(error);
-    prompt->n_prefilled = prompt->n_ids;
+    prompt->n_prefilled = prompt_tokens(prompt);
     prompt->tokens[prompt->n_tokens++] =
         (struct result_token){token->id, token->logprob, top, (uint32_t)token->n_top};
     return add_text(prompt, &token->text, error);
@@ -159,7 +166,7 @@ static enum status take_finished(struct result *result, const Longspan__RunFinis
 /* Tokens of a prompt that have a place: all but the last generated one, which was not computed. */
 static uint32_t placed_tokens(const struct result_prompt *prompt)
 {
-    return prompt->n_ids + (prompt->n_tokens == 0 ? 0 : prompt->n_tokens - 1);
+    return prompt_tokens(prompt) + (prompt->n_tokens == 0 ? 0 : prompt->n_tokens - 1);
 }
 
 /* A holder has room for whole pages; what is told are the tokens in them. */

@@ -32,7 +32,8 @@ struct result_span {
 struct result_prompt {
     int32_t *ids; /* of the prompt; NULL until the plan is known */
     uint32_t n_ids, n_shared;
-    uint32_t n_prefilled; /* of n_ids */
+    uint32_t n_filled;    /* positions before them, for measuring */
+    uint32_t n_prefilled; /* of n_filled and n_ids together */
     struct result_token *tokens;
     uint32_t n_tokens, token_capacity;
     char *text; /* NUL-terminated behind its text_bytes */

@@ -66,6 +66,13 @@ static void fill_table(struct option table[MOST_OPTIONS], struct run_options *o)
          .kind = OPTION_FLAG,
          .value = &o->no_prefix_sharing,
          .help = "compute every prompt from its first token, also where several begin alike"},
+        {.name = "fill",
+         .kind = OPTION_U32,
+         .value = &o->fill_tokens,
+         .argument = "N",
+         .most = MOST_TOKENS,
+         .help = "for measuring: N tokens before each prompt, of which nobody computed anything; "
+                 "their keys and values are seeded random numbers (--seed)"},
 
         {.kind = OPTION_SECTION, .help = "Sampling"},
         {.name = "temp",

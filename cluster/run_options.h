@@ -15,7 +15,7 @@ struct run_options {
     const char *model;
     struct option_list prompts; /* items "prompt" (the text) and "file" (a path, or -), in order */
     struct option_item *prompt_items;
-    uint32_t n_predict;
+    uint32_t n_predict, fill_tokens;
 
     const char *coordinator, *cluster; /* at most one of them */
     uint32_t pipeline, tensor;         /* 1 when not given */

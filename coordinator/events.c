@@ -40,8 +40,9 @@ static bool fill_prompt_plan(struct arena *arena, Longspan__PromptPlan *plan,
                              const struct placement *placement)
 {
     longspan__prompt_plan__init(plan);
-    plan->n_ids = prompt->n_ids;
-    plan->ids = prompt->ids;
+    plan->fill_tokens = prompt->n_fill;
+    plan->n_ids = prompt->n_ids - prompt->n_fill;
+    plan->ids = prompt->ids + prompt->n_fill;
     plan->shared_tokens = prompt->shared_tokens;
     if (prompt->sequence == SCHEDULER_NONE)
         return true;
@@ -186,7 +187,8 @@ enum status events_done(struct control *control, const struct cluster *cluster,
     }
     done.n_holders = n_holders;
     done.load_s = cluster->load_s;
-    done.prefill_s = (double)(request->prefilled_us - request->began_us) * 1e-6;
+    const uint64_t began_us = request->filled_us > 0 ? request->filled_us : request->began_us;
+    done.prefill_s = (double)(request->prefilled_us - began_us) * 1e-6;
     done.decode_s = (double)(now_us - request->prefilled_us) * 1e-6;
     done.prefill_tokens = request->prefill_tokens;
     done.decode_tokens = request->decode_tokens;

@@ -22,43 +22,65 @@ void request_destroy(struct request *request)
     free(request);
 }
 
+static enum status check_length(const struct request_prompt *prompt, uint32_t index, size_t n_ids,
+                                const struct request_limits *limits, struct error *error)
+{
+    if (n_ids + (uint64_t)prompt->n_fill <= limits->max_tokens)
+        return STATUS_OK;
+    if (prompt->n_fill == 0)
+        return error_set(error, STATUS_INVALID,
+                         "prompt %u has %zu tokens, the context has %u (--ctx)", index, n_ids,
+                         limits->max_tokens);
+    return error_set(error, STATUS_INVALID,
+                     "prompt %u has %zu tokens and %u filled ones before, the context has %u "
+                     "(--ctx)",
+                     index, n_ids, prompt->n_fill, limits->max_tokens);
+}
+
+/* The prompt's ids, behind a zero for each token that is filled. */
+static enum status take_ids(struct request_prompt *prompt, const int32_t *ids, size_t n,
+                            struct error *error)
+{
+    prompt->ids = calloc(prompt->n_fill + n, sizeof(*prompt->ids));
+    if (prompt->ids == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for %zu tokens", prompt->n_fill + n);
+    memcpy(prompt->ids + prompt->n_fill, ids, n * sizeof(*ids));
+    prompt->n_ids = (uint32_t)(prompt->n_fill + n);
+    return STATUS_OK;
+}
+
 static enum status read_ids(struct request_prompt *prompt, uint32_t index,
                             const Longspan__Prompt *message, const struct request_limits *limits,
                             struct error *error)
 {
-    if (message->n_ids > 0) {
-        if (message->n_ids > limits->max_tokens)
-            return error_set(error, STATUS_INVALID,
-                             "prompt %u has %zu tokens, the context has %u (--ctx)", index,
-                             message->n_ids, limits->max_tokens);
-        for (size_t i = 0; i < message->n_ids; i++)
-            if (message->ids[i] < 0 || (uint32_t)message->ids[i] >= limits->vocab)
-                return error_set(error, STATUS_INVALID,
-                                 "prompt %u: id %d at position %zu is outside the vocabulary of %u",
-                                 index, message->ids[i], i, limits->vocab);
-        prompt->ids = malloc(message->n_ids * sizeof(*prompt->ids));
-        if (prompt->ids == NULL)
-            return error_set(error, STATUS_NO_MEMORY, "no memory for %zu tokens", message->n_ids);
-        memcpy(prompt->ids, message->ids, message->n_ids * sizeof(*prompt->ids));
-        prompt->n_ids = (uint32_t)message->n_ids;
-        return STATUS_OK;
-    }
+    enum status status = check_length(prompt, index, message->n_ids, limits, error);
+    for (size_t i = 0; i < message->n_ids && status == STATUS_OK; i++)
+        if (message->ids[i] < 0 || (uint32_t)message->ids[i] >= limits->vocab)
+            status = error_set(error, STATUS_INVALID,
+                               "prompt %u: id %d at position %zu is outside the vocabulary of %u",
+                               index, message->ids[i], i, limits->vocab);
+    return status == STATUS_OK ? take_ids(prompt, message->ids, message->n_ids, error) : status;
+}
+
+static enum status read_text(struct request_prompt *prompt, uint32_t index,
+                             const Longspan__Prompt *message, const struct request_limits *limits,
+                             struct error *error)
+{
+    int32_t *ids = NULL;
+    size_t n_ids = 0;
     if (message->text.len == 0)
         return error_set(error, STATUS_INVALID, "prompt %u is empty", index);
-    size_t n_ids = 0;
-    const enum status status = tokenizer_encode(
-        limits->tokenizer, (const char *)message->text.data, message->text.len,
-        TOKENIZER_ADD_SPECIAL | TOKENIZER_PARSE_SPECIAL, &prompt->ids, &n_ids, error);
-    if (status != STATUS_OK)
-        return status;
-    if (n_ids == 0)
-        return error_set(error, STATUS_INVALID, "prompt %u gives no tokens", index);
-    if (n_ids > limits->max_tokens)
-        return error_set(error, STATUS_INVALID,
-                         "prompt %u has %zu tokens, the context has %u (--ctx)", index, n_ids,
-                         limits->max_tokens);
-    prompt->n_ids = (uint32_t)n_ids;
-    return STATUS_OK;
+    enum status status =
+        tokenizer_encode(limits->tokenizer, (const char *)message->text.data, message->text.len,
+                         TOKENIZER_ADD_SPECIAL | TOKENIZER_PARSE_SPECIAL, &ids, &n_ids, error);
+    if (status == STATUS_OK && n_ids == 0)
+        status = error_set(error, STATUS_INVALID, "prompt %u gives no tokens", index);
+    if (status == STATUS_OK)
+        status = check_length(prompt, index, n_ids, limits, error);
+    if (status == STATUS_OK)
+        status = take_ids(prompt, ids, n_ids, error);
+    free(ids);
+    return status;
 }
 
 static enum status read_prompt(struct request *request, uint32_t index,
@@ -66,7 +88,10 @@ static enum status read_prompt(struct request *request, uint32_t index,
                                struct error *error)
 {
     struct request_prompt *prompt = &request->prompts[index];
-    enum status status = read_ids(prompt, index, message, limits, error);
+    prompt->n_fill = message->fill_tokens;
+    prompt->fill_seed = message->fill_seed;
+    enum status status = message->n_ids > 0 ? read_ids(prompt, index, message, limits, error)
+                                            : read_text(prompt, index, message, limits, error);
     if (status != STATUS_OK)
         return status;
     /* The last token that is generated is never computed. */
@@ -85,7 +110,8 @@ static enum status read_prompt(struct request *request, uint32_t index,
 /* Earlier prompts that are looked at: all pairs of a thousand long prompts would take minutes. */
 enum { MAX_PARENTS = 64 };
 
-/* Whole pages that an earlier prompt of the request has in common are computed once. */
+/* Whole pages that an earlier prompt of the request has in common are computed once. What is filled
+ * has nothing in common with anything. */
 static enum status share_prefixes(struct request *request, struct error *error)
 {
     const int32_t **ids = calloc(request->n_prompts, sizeof(*ids));
@@ -97,9 +123,11 @@ static enum status share_prefixes(struct request *request, struct error *error)
     }
     for (uint32_t i = 0; i < request->n_prompts; i++) {
         struct request_prompt *prompt = &request->prompts[i];
+        uint32_t which = 0;
+        if (prompt->n_fill > 0)
+            continue;
         ids[i] = prompt->ids;
         lengths[i] = prompt->n_ids;
-        uint32_t which = 0;
         const uint32_t n = i < MAX_PARENTS ? i : MAX_PARENTS;
         prompt->shared_tokens =
             scheduler_common_prefix(prompt->ids, prompt->n_ids, ids, lengths, n, &which);

@@ -20,8 +20,10 @@
 enum { REQUEST_MAX_PROMPTS = 1024 };
 
 struct request_prompt {
-    int32_t *ids;
+    int32_t *ids; /* what is filled counts, as zeros */
     uint32_t n_ids;
+    uint32_t n_fill; /* of n_ids; fewer */
+    uint64_t fill_seed;
     uint32_t max_tokens; /* that may be computed: the prompt, and what is generated but the last */
     uint32_t parent;     /* the earlier prompt that it shares pages with; SCHEDULER_NONE */
     uint32_t shared_tokens;
@@ -47,6 +49,7 @@ struct request {
     struct sampler_settings sampling;
     uint64_t heard_us;               /* of the client */
     uint64_t began_us, prefilled_us; /* prefilled_us 0: some prompt has no token yet */
+    uint64_t filled_us;              /* the last fill was reported; 0: none was */
     uint32_t n_first;                /* prompts that have their first token */
     uint64_t prefill_tokens, decode_tokens;
     struct reports_traffic *before; /* [n_holders] when it began */

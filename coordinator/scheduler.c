@@ -95,6 +95,7 @@ enum status scheduler_add(struct scheduler *s, const struct scheduler_prompt *pr
                           uint32_t *index, struct error *error)
 {
     assert(prompt->n_tokens >= 1 && prompt->max_tokens >= prompt->n_tokens);
+    assert(prompt->n_fill < prompt->n_tokens);
     uint32_t slot = 0;
     const enum status status = find_slot(s, &slot, error);
     if (status != STATUS_OK)
@@ -113,6 +114,8 @@ enum status scheduler_add(struct scheduler *s, const struct scheduler_prompt *pr
         .n_prompt = prompt->n_tokens,
         .n_tokens = prompt->n_tokens,
         .max_tokens = prompt->max_tokens,
+        .n_fill = prompt->n_fill,
+        .fill_seed = prompt->fill_seed,
         .parent = prompt->parent,
         .shared_tokens = prompt->parent != SCHEDULER_NONE ? prompt->shared_tokens : 0,
         .order = s->next_order++,
@@ -248,6 +251,7 @@ static void add_segment(struct scheduler *s, struct scheduler_step *step, uint32
         .sequence = index,
         .position = q->n_sent,
         .n_tokens = n_tokens,
+        .fills = q->n_sent < q->n_fill,
         .wants = q->n_sent + n_tokens == q->n_tokens,
         .forks = forks,
         .spans_begin = q->n_told,
@@ -288,6 +292,42 @@ static uint32_t collect_running(struct scheduler *s)
     return n;
 }
 
+static void add_fills(struct scheduler *s, struct scheduler_step *step, uint32_t n)
+{
+    uint32_t budget = s->config.chunk;
+    for (uint32_t i = 0; i < n && budget > 0; i++) {
+        struct scheduler_sequence *q = &s->sequences[s->ready[i]];
+        if (q->n_sent >= q->n_fill)
+            continue;
+        const uint32_t n_tokens = smaller(smaller(sendable(s, q), q->n_fill - q->n_sent), budget);
+        if (n_tokens == 0)
+            continue;
+        add_segment(s, step, s->ready[i], n_tokens);
+        budget -= n_tokens;
+    }
+}
+
+/* Decodes, then prompts. */
+static void add_computed(struct scheduler *s, struct scheduler_step *step, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        struct scheduler_sequence *q = &s->sequences[s->ready[i]];
+        if (q->n_sent >= q->n_prompt && sendable(s, q) > 0)
+            add_segment(s, step, s->ready[i], 1);
+    }
+    uint32_t budget = s->config.chunk;
+    for (uint32_t i = 0; i < n && budget > 0; i++) {
+        struct scheduler_sequence *q = &s->sequences[s->ready[i]];
+        if (q->n_sent >= q->n_prompt || q->n_sent < q->n_fill)
+            continue;
+        const uint32_t n_tokens = smaller(sendable(s, q), budget);
+        if (n_tokens == 0)
+            continue;
+        add_segment(s, step, s->ready[i], n_tokens);
+        budget -= n_tokens;
+    }
+}
+
 const struct scheduler_step *scheduler_next(struct scheduler *s)
 {
     if (s->n_flying == s->config.depth)
@@ -301,22 +341,9 @@ const struct scheduler_step *scheduler_next(struct scheduler *s)
             step->closed[step->n_closed++] = i;
 
     const uint32_t n = collect_running(s);
-    for (uint32_t i = 0; i < n; i++) {
-        struct scheduler_sequence *q = &s->sequences[s->ready[i]];
-        if (q->n_sent >= q->n_prompt && sendable(s, q) > 0)
-            add_segment(s, step, s->ready[i], 1);
-    }
-    uint32_t budget = s->config.chunk;
-    for (uint32_t i = 0; i < n && budget > 0; i++) {
-        struct scheduler_sequence *q = &s->sequences[s->ready[i]];
-        if (q->n_sent >= q->n_prompt)
-            continue;
-        const uint32_t n_tokens = smaller(sendable(s, q), budget);
-        if (n_tokens == 0)
-            continue;
-        add_segment(s, step, s->ready[i], n_tokens);
-        budget -= n_tokens;
-    }
+    add_fills(s, step, n);
+    if (step->n_segments == 0)
+        add_computed(s, step, n);
     if (step->n_segments == 0 && step->n_closed == 0)
         return NULL;
 

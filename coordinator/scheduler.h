@@ -10,6 +10,10 @@
  *     CLOSING      named in the `closed` of a step that is in flight
  *     CLOSED       for the caller: free its pages at the holders, then scheduler_release
  *
+ * Positions before a prompt may be filled instead of computed, for measuring (worker/fill.h). A step
+ * fills or computes, and filling goes first, so that sequences that were asked for together begin to
+ * decode together.
+ *
  * A step has all decodes that are ready, then prompt tokens, at most `chunk` of them in total, in
  * order of admission. So no decode waits for more than one chunk, and a step has at most chunk +
  * max_batch rows. Prompt chunks of one sequence may be in flight in up to `depth` steps at once
@@ -55,6 +59,8 @@ struct scheduler_sequence {
     uint32_t owner_index;
     int32_t *tokens; /* prompt and samples */
     uint32_t n_prompt, n_tokens;
+    uint32_t n_fill; /* of n_prompt: filled from fill_seed */
+    uint64_t fill_seed;
     uint32_t max_tokens; /* positions that it may compute; n_prompt at least */
     uint32_t n_sent;     /* computed, or in flight: the next position */
     uint32_t n_done;     /* computed and committed */
@@ -73,6 +79,7 @@ struct scheduler_sequence {
 struct scheduler_segment {
     uint32_t sequence; /* index */
     uint32_t position, n_tokens;
+    bool fills;                      /* the tokens mean nothing */
     bool wants;                      /* the last row's logits: its result is a sample */
     bool forks;                      /* the first segment of a fork */
     uint32_t spans_begin, spans_end; /* tokens whose spans go with it; equal: none */
@@ -100,10 +107,13 @@ void scheduler_destroy(struct scheduler *scheduler);
 
 /* What the caller wants computed. `tokens` is copied; n_tokens >= 1; max_tokens >= n_tokens, and
  * not more than all holders have. With a parent (an index, of which at least shared_tokens prompt
- * tokens are equal): shared_tokens is a positive multiple of PAGE_TOKENS below n_tokens. */
+ * tokens are equal): shared_tokens is a positive multiple of PAGE_TOKENS below n_tokens. The first
+ * n_fill < n_tokens tokens are filled; a sequence that fills has no parent and is none. */
 struct scheduler_prompt {
     const int32_t *tokens;
     uint32_t n_tokens, max_tokens;
+    uint32_t n_fill;
+    uint64_t fill_seed;
     uint32_t parent, shared_tokens;
     void *owner;
     uint32_t owner_index;

@@ -328,8 +328,10 @@ static void commit_segment(struct serving *s, const struct scheduler_segment *se
     struct error error = {.status = STATUS_OK};
     enum status status = STATUS_OK;
     bool sending = true;
+    if (segment->fills)
+        r->filled_us = now_us;
     if (segment->position < q->n_prompt) {
-        r->prefill_tokens += segment->n_tokens;
+        r->prefill_tokens += segment->fills ? 0 : segment->n_tokens;
         status = events_progress(s->control, r, index, q->n_done, q->n_prompt, &error);
     }
     if (status == STATUS_OK && segment->wants)
@@ -390,6 +392,8 @@ static enum status add_sequences(struct serving *s, struct request *r, struct er
         const struct scheduler_prompt add = {.tokens = prompt->ids,
                                              .n_tokens = prompt->n_ids,
                                              .max_tokens = prompt->max_tokens,
+                                             .n_fill = prompt->n_fill,
+                                             .fill_seed = prompt->fill_seed,
                                              .parent = prompt->parent == SCHEDULER_NONE
                                                            ? SCHEDULER_NONE
                                                            : r->prompts[prompt->parent].sequence,

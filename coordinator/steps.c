@@ -65,8 +65,13 @@ static bool fill_segment(struct arena *arena, Longspan__Segment *to,
     to->sequence = q->name;
     to->incarnation = STEPS_INCARNATION;
     to->position = segment->position;
-    to->n_tokens = segment->n_tokens;
-    to->tokens = q->tokens + segment->position;
+    if (segment->fills) {
+        to->fill_tokens = segment->n_tokens;
+        to->fill_seed = q->fill_seed;
+    } else {
+        to->n_tokens = segment->n_tokens;
+        to->tokens = q->tokens + segment->position;
+    }
     to->n_candidates = want->n_candidates;
     to->want = want->row          ? LONGSPAN__WANT__WANT_LOGITS
                : want->candidates ? LONGSPAN__WANT__WANT_CANDIDATES

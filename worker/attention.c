@@ -330,6 +330,7 @@ void attention_begin_step(struct attention *attention, uint64_t step,
                                         .incarnation = segments[i].incarnation,
                                         .position = segments[i].position,
                                         .n_tokens = segments[i].n_tokens,
+                                        .fill = segments[i].fill,
                                         .row = (uint32_t)a->n_rows};
         a->n_parts = i + 1;
         error = (struct error){0};

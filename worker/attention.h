@@ -64,6 +64,7 @@ struct attention_segment {
     const struct attention_span *spans; /* new ones of this sequence; those known are ignored. A
                                          * fork has its parent's below `position` without saying */
     uint32_t n_spans;
+    bool fill; /* its rows attend to nothing: q and out are not touched (worker/fill.h) */
     bool
         fork; /* first segment of a sequence that shares whole pages of `parent` below `position` */
     uint64_t parent;

@@ -226,11 +226,14 @@ enum status attention_plan_add(struct attention_plan *plan, struct attention_par
     part->first_tile = part->position / TILE_TOKENS;
     part->n_tiles = last / TILE_TOKENS - part->first_tile + 1;
     part->first_run = plan->n_runs;
-    part->n_runs = part->n_tiles;
+    part->n_runs = part->fill ? 0 : part->n_tiles;
     part->first_page = plan->n_pages;
     part->first_chunk = plan->n_chunk_tiles;
     plan->n_pages += (size_t)part->n_tiles * plan->shape.n_heads;
     plan->n_chunk_tiles += (size_t)(part->n_tiles - 1) * plan->shape.n_heads;
+
+    if (part->fill)
+        return STATUS_OK;
 
     struct part_ranges ranges = {0};
     enum status status = plan_ranges(plan, part, index, &ranges, error);

@@ -25,6 +25,7 @@ struct attention_part {
     uint32_t incarnation;
     uint32_t position, n_tokens, row; /* row: of its first token in the step */
     uint32_t first_tile, n_tiles;     /* tiles that its tokens lie in */
+    bool fill;                        /* its rows attend to nothing: no runs */
     size_t first_run, n_runs;
     size_t first_page;  /* where its own tiles are: pages[first_page + head * n_tiles + tile] */
     size_t first_chunk; /* its chunk tiles: all but the first, tile by tile within each head */
@@ -95,7 +96,7 @@ void attention_plan_close(struct attention_plan *plan);
 
 void attention_plan_reset(struct attention_plan *plan);
 
-/* Plans part number `index`: position, n_tokens and row are set, the rest is set here.
+/* Plans part number `index`: position, n_tokens, row and fill are set, the rest is set here.
  * STATUS_INVALID: some tile before it has no holder. STATUS_NO_MEMORY. The caller marks the part as
  * failed then; what was planned for it is left out later like that of any failed part. */
 enum status attention_plan_add(struct attention_plan *plan, struct attention_part *part,

@@ -4,6 +4,7 @@
 
 #include "sys/clock.h"
 #include "sys/memory.h"
+#include "worker/fill.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -246,6 +247,28 @@ static enum status run_layers(struct forward *f, const struct step *step, float 
     return status;
 }
 
+/* In place of layers, and of what comes before and after them: no stage waits for another. */
+static enum status fill_layers(struct forward *f, const struct step *step, struct error *error)
+{
+    struct attention *attention = f->config.attention;
+    float *k = f->buffers[KEY], *v = f->buffers[VALUE];
+    enum status status = STATUS_OK;
+    attention_begin_step(attention, step->number, step->attention, step->n_attention);
+    for (uint32_t i = 0; i < f->shard->n_layers && status == STATUS_OK; i++) {
+        const struct fill_shape shape = {.layer = f->shard->first_layer + i,
+                                         .first_kv_head = f->shard->part.kv_head_begin,
+                                         .n_kv_heads = f->n_kv_heads,
+                                         .head_dim = f->head_dim};
+        attention_query(attention, shape.layer, f->buffers[QUERY]);
+        fill_rows(f->config.pool, step, &shape, k, v);
+        attention_append(attention, shape.layer, k, v);
+        attention_finish(attention, shape.layer, f->buffers[ATTENDED]);
+        status = group_progress(f->config.group, error);
+    }
+    attention_end_step(attention);
+    return status;
+}
+
 static enum status enter(struct forward *f, const struct step *step, float *x, struct error *error)
 {
     const size_t n = (size_t)step->n_rows * f->hidden;
@@ -265,12 +288,18 @@ enum status forward_run(struct forward *forward, const struct step *step, struct
     f->compute_us = 0;
     if (step->n_rows == 0)
         return STATUS_OK; /* on all ranks alike */
+    uint64_t began_us = clock_us();
+    if (step->fill) {
+        const enum status filled = fill_layers(f, step, error);
+        f->compute_us = clock_us() - began_us;
+        return filled;
+    }
 
     const uint32_t parity = f->parity;
     f->parity ^= 1;
     float *x = f->buffers[parity == 0 ? STREAM_0 : STREAM_1];
     enum status status = group_rows_sent(f->config.group, parity, error);
-    uint64_t began_us = clock_us();
+    began_us = clock_us();
     if (status == STATUS_OK)
         status = enter(f, step, x, error);
     if (!f->shard->first)

@@ -67,6 +67,12 @@ static enum status reserve(void **items, size_t *capacity, size_t n, size_t size
     return STATUS_OK;
 }
 
+/* Of either kind. */
+static uint64_t segment_tokens(const Longspan__Segment *message)
+{
+    return message->n_tokens + (uint64_t)message->fill_tokens;
+}
+
 /* What makes all of it unusable. */
 static void check_whole(struct step *step, const Longspan__Step *message)
 {
@@ -97,9 +103,17 @@ static void check_whole(struct step *step, const Longspan__Step *message)
     }
     step->n_segments = (uint32_t)message->n_segments;
     uint64_t rows = 0;
-    for (uint32_t i = 0; i < step->n_segments; i++)
-        rows += message->segments[i]->n_tokens;
-    if (rows > limits->max_rows)
+    uint32_t n_fill = 0;
+    for (uint32_t i = 0; i < step->n_segments; i++) {
+        rows += segment_tokens(message->segments[i]);
+        n_fill += message->segments[i]->fill_tokens > 0;
+    }
+    step->fill = n_fill > 0;
+    if (n_fill > 0 && n_fill < step->n_segments)
+        error_set(fault, STATUS_PROTOCOL,
+                  "step %" PRIu64 " fills %u of its %u segments: all, or none", message->step,
+                  n_fill, step->n_segments);
+    else if (rows > limits->max_rows)
         error_set(fault, STATUS_EXHAUSTED,
                   "step %" PRIu64 " has %" PRIu64 " token rows, at most %u were announced",
                   message->step, rows, limits->max_rows);
@@ -109,16 +123,22 @@ static void check_whole(struct step *step, const Longspan__Step *message)
 static enum status check_segment(const struct step_limits *limits, const Longspan__Segment *message,
                                  struct error *error)
 {
-    const uint64_t name = message->sequence;
+    const uint64_t name = message->sequence, n_tokens = segment_tokens(message);
 
-    if (message->n_tokens == 0)
+    if (message->fill_tokens > 0 &&
+        (message->n_tokens > 0 || message->want != LONGSPAN__WANT__WANT_NOTHING))
+        return error_set(error, STATUS_PROTOCOL,
+                         "sequence %" PRIu64 ": a segment that fills has %zu tokens of its own and "
+                         "wants %d: neither can be",
+                         name, message->n_tokens, (int)message->want);
+    if (n_tokens == 0)
         return error_set(error, STATUS_PROTOCOL, "sequence %" PRIu64 ": a segment without tokens",
                          name);
-    if ((uint64_t)message->position + message->n_tokens > limits->max_tokens)
+    if (message->position + n_tokens > limits->max_tokens)
         return error_set(error, STATUS_EXHAUSTED,
-                         "sequence %" PRIu64 ": %zu tokens from position %u on go beyond the "
-                         "limit of %u tokens",
-                         name, message->n_tokens, message->position, limits->max_tokens);
+                         "sequence %" PRIu64 ": %" PRIu64 " tokens from position %u on go beyond "
+                         "the limit of %u tokens",
+                         name, n_tokens, message->position, limits->max_tokens);
     for (size_t i = 0; i < message->n_tokens; i++)
         if (message->tokens[i] < 0 || (uint32_t)message->tokens[i] >= limits->vocab)
             return error_set(error, STATUS_INVALID,
@@ -177,7 +197,8 @@ static void take_segment(struct step *step, struct step_segment *segment,
                          const Longspan__Segment *message, struct attention_span *spans)
 {
     segment->row = step->n_rows;
-    segment->n_tokens = (uint32_t)message->n_tokens;
+    segment->n_tokens = (uint32_t)segment_tokens(message);
+    segment->fill_seed = message->fill_seed;
     segment->attention = step->n_attention;
     segment->want = message->want == LONGSPAN__WANT__WANT_LOGITS       ? STEP_WANT_LOGITS
                     : message->want == LONGSPAN__WANT__WANT_CANDIDATES ? STEP_WANT_CANDIDATES
@@ -186,7 +207,7 @@ static void take_segment(struct step *step, struct step_segment *segment,
         message->n_candidates < step->limits.vocab ? message->n_candidates : step->limits.vocab;
     step->n_wanted += segment->want != STEP_WANT_NOTHING;
     for (uint32_t i = 0; i < segment->n_tokens; i++) {
-        step->tokens[step->n_rows] = message->tokens[i];
+        step->tokens[step->n_rows] = step->fill ? 0 : message->tokens[i];
         step->positions[step->n_rows++] = message->position + i;
     }
     for (size_t i = 0; i < message->n_spans; i++)
@@ -199,6 +220,7 @@ static void take_segment(struct step *step, struct step_segment *segment,
         .n_tokens = segment->n_tokens,
         .spans = spans,
         .n_spans = (uint32_t)message->n_spans,
+        .fill = step->fill,
         .fork = message->fork,
         .parent = message->fork_parent,
         .parent_incarnation = message->fork_incarnation,
@@ -220,6 +242,7 @@ enum status step_decode(struct step *step, const Longspan__Step *message, struct
 
     step->number = message->step;
     step->fault = (struct error){.status = STATUS_OK};
+    step->fill = false;
     step->n_closed = step->n_segments = step->n_rows = step->n_attention = step->n_wanted = 0;
     check_whole(step, message);
 

@@ -42,6 +42,7 @@ struct step_segment {
     uint32_t row;       /* first of its rows */
     uint32_t n_tokens;
     uint32_t attention; /* index in step.attention */
+    uint64_t fill_seed; /* of a step that fills */
     bool answered;      /* the sender expects a result for it, be it an empty one */
     enum step_want want;
     uint32_t n_candidates; /* at most the vocabulary */
@@ -56,6 +57,8 @@ struct step {
 
     uint32_t n_segments; /* 0 when the message has more than max_sequences: `fault` says so */
     struct step_segment *segments;
+
+    bool fill; /* its rows are filled (worker/fill.h), not computed; tokens mean nothing then */
 
     uint32_t n_rows; /* of the segments that take part, one after the other */
     int32_t *tokens;

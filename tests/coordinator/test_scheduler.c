@@ -393,6 +393,56 @@ static void test_prompt_chunks_fill_the_pipeline(void **state)
     placement_destroy(p);
 }
 
+/* Filling goes first and alone, so that both begin to decode in one step. */
+static void test_fills_go_first_and_alone(void **state)
+{
+    (void)state;
+    const struct placement_holder holder = {1.0, 100};
+    struct placement *p = NULL;
+    struct scheduler *s = NULL;
+    const struct scheduler_config config = {.chunk = 100, .max_batch = 4, .depth = 1};
+    assert_int_equal(placement_create(&p, &holder, 1, 4096, NULL), STATUS_OK);
+    assert_int_equal(scheduler_create(&s, &config, p, NULL), STATUS_OK);
+    static const int32_t tokens[200];
+    const uint32_t n_fill[] = {0, 30, 150};
+    for (uint32_t i = 0; i < 3; i++) {
+        const struct scheduler_prompt prompt = {.tokens = tokens,
+                                                .n_tokens = n_fill[i] + 2,
+                                                .max_tokens = n_fill[i] + 3,
+                                                .n_fill = n_fill[i],
+                                                .fill_seed = i,
+                                                .parent = SCHEDULER_NONE};
+        uint32_t index = 0;
+        assert_int_equal(scheduler_add(s, &prompt, &index, NULL), STATUS_OK);
+        assert_true(scheduler_admit(s, &index, NULL));
+        scheduler_acked(s, index);
+    }
+    const struct {
+        uint32_t n, sequence, position, n_tokens;
+        bool fills;
+    } expected[] = {
+        {2, 1, 0, 30, true},  /* and 70 of the third */
+        {1, 2, 70, 80, true}, /* not its prompt too */
+        {3, 0, 0, 2, false},  /* all three prompts in one step */
+    };
+    for (uint32_t i = 0; i < 3; i++) {
+        const struct scheduler_step *step = scheduler_next(s);
+        assert_non_null(step);
+        assert_int_equal(step->n_segments, expected[i].n);
+        assert_int_equal(step->segments[0].sequence, expected[i].sequence);
+        assert_int_equal(step->segments[0].position, expected[i].position);
+        assert_int_equal(step->segments[0].n_tokens, expected[i].n_tokens);
+        for (uint32_t j = 0; j < step->n_segments; j++) {
+            assert_int_equal(step->segments[j].fills, expected[i].fills);
+            assert_int_equal(step->segments[j].wants, !expected[i].fills);
+        }
+        scheduler_commit(s);
+        scheduler_pop(s);
+    }
+    scheduler_destroy(s);
+    placement_destroy(p);
+}
+
 static void test_common_prefix_leaves_a_token_to_compute(void **state)
 {
     (void)state;
@@ -427,6 +477,7 @@ int main(void)
         cmocka_unit_test(test_simulations_with_cancellations),
         cmocka_unit_test(test_scarce_pages_and_places),
         cmocka_unit_test(test_prompt_chunks_fill_the_pipeline),
+        cmocka_unit_test(test_fills_go_first_and_alone),
         cmocka_unit_test(test_common_prefix_leaves_a_token_to_compute),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

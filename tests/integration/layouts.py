@@ -56,9 +56,12 @@ LAYOUTS = [
 # A prefix shared by two prompts, whose fork point is 0, 1 and 127 tokens into a tile (BOS is one token).
 FORKS = {"fork at a tile's edge": 1023, "fork 1 token into a tile": 1024, "fork 127 tokens into a tile": 1150}
 
+# Filled positions (worker/fill.h) before the prompt: inside a tile, on a stripe's edge.
+FILLS = {"fill to inside a tile": 1700, "fill to a stripe's edge": 1792}
+
 SUBSET = {  # (shape, weights, kv): layouts of the covering subset
     ("gqa", "F32", "f16"): ["batch of five ragged prompts", "lanes 3", "chunk 7", "3 attention nodes",
-                            "pipeline 2, 2 nodes", "tensor 2", *FORKS],
+                            "pipeline 2, 2 nodes", "tensor 2", *FORKS, *FILLS],
     ("mha", "Q8_0", "f16"): ["pipeline 3", "2 nodes, chunk 64, lanes 2", "pipeline 2 x tensor 2, 2 nodes"],
     ("mha", "F32", "f32"): ["tensor 3 (uneven)"],
     ("odd-96", "Q8_0", "f32"): ["lanes 2", "2 attention nodes", "chunk 1", "fork 1 token into a tile"],
@@ -161,6 +164,18 @@ def check_fork(tap, path, model, tag, name, length, kv):
                   f"{note}; {shared} tokens were shared, {pages} expected")
 
 
+def check_fill(tap, path, model, tag, name, n, kv):
+    file = [write_text(f"{path}/behind", 40, 5)]
+    fill = ["--fill", n, "--seed", 3]
+    reference = run(model, path, "filled", file, ["--threads", 1, *fill], kv)[0]
+    other = run(model, path, "filled", file, ["--threads", 1, "--fill", n, "--seed", 4], kv)[0]
+    tap.check(not compare_exact(reference, other)[0], f"{tag}: {name}, another seed: other bits")
+    for options in (["--chunk", 64, "--threads", 2], ["--pipeline", 2, "--chunk", 300], ["--tensor", 2],
+                    ["--attention-nodes", 2, "--chunk", 7], ["--attention-nodes", 2, "--pipeline", 2]):
+        ok, note = compare_exact(reference, run(model, path, "layout", file, [*options, *fill], kv)[0])
+        tap.check(ok, f"{tag}: {name}, {' '.join(str(o) for o in options)}", note)
+
+
 def check_model(tap, path, shape, weights, kv, wanted):
     model = f"{path}/{shape}-{weights}.gguf"
     if not os.path.exists(model):
@@ -176,6 +191,9 @@ def check_model(tap, path, shape, weights, kv, wanted):
     for name, length in FORKS.items():
         if name in wanted:
             check_fork(tap, path, model, tag, name, length, kv)
+    for name, n in FILLS.items():
+        if name in wanted:
+            check_fill(tap, path, model, tag, name, n, kv)
 
 
 class Table(Tap):
@@ -201,7 +219,7 @@ def main():
     tap = Table() if "--all" in sys.argv else Tap()
     if "--all" in sys.argv:
         print(f"{'result':7} {'model, weights, KV':20} {'layout':44} note")
-    everything = [layout.name for layout in LAYOUTS] + list(FORKS)
+    everything = [layout.name for layout in LAYOUTS] + list(FORKS) + list(FILLS)
     plan = {(s, w, k): everything for s in SHAPES for w in TOLERANCE for k in ("f16", "f32")} \
         if "--all" in sys.argv else SUBSET
     with folder() as path:

@@ -448,6 +448,7 @@ def test_a_closed_output_ends_it():
 def test_what_the_coordinator_refuses_is_told():
     for words, said, code in ((("-f", "text.txt", "--ctx", 100), "2999", 2),
                               (("-p", "x", "--tensor", 3, "--threads", 1), "3", 2),
+                              (("-p", "x", "--ctx", 300, "--fill", 299), "299", 2),
                               (("-f", "text.txt", "--kv-memory", "4K"), "KV", 2),
                               (("-p", "x", "--stripe", 300), "300", 2)):
         done = place.run("run", "-m", "retrieval.gguf", *words)

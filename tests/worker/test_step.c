@@ -210,7 +210,7 @@ static void test_a_bad_segment_fails_alone(void **state)
 static void test_a_bad_step_fails_whole(void **state)
 {
     (void)state;
-    enum { CASES = 4 };
+    enum { CASES = 6 };
     for (int c = 0; c < CASES; c++) {
         struct draft d;
         draft(&d, 3, 5);
@@ -226,6 +226,16 @@ static void test_a_bad_step_fails_whole(void **state)
             break;
         case 3:
             d.step.n_segments = SEQUENCES + 1;
+            break;
+        case 4: /* one fills, two compute */
+            d.segments[1].n_tokens = 0;
+            d.segments[1].fill_tokens = 5;
+            break;
+        case 5: /* more rows than 32 bits hold */
+            for (uint32_t i = 0; i < 3; i++) {
+                d.segments[i].n_tokens = 0;
+                d.segments[i].fill_tokens = UINT32_MAX;
+            }
             break;
         default:
             break;
@@ -279,6 +289,41 @@ static void test_a_step_of_closings_only(void **state)
     assert_int_equal(step->fault.status, STATUS_OK);
     assert_int_equal(step->n_closed, 2);
     assert_int_equal(step->n_rows, 0);
+    step_destroy(step);
+}
+
+static void test_a_step_fills_positions(void **state)
+{
+    (void)state;
+    struct draft d;
+    draft(&d, 4, 0);
+    for (uint32_t i = 0; i < 4; i++) {
+        d.segments[i].fill_tokens = 10;
+        d.segments[i].fill_seed = 100 + i;
+        d.segments[i].n_spans = 2;
+    }
+    d.segments[1].n_tokens = 5; /* computes too */
+    d.segments[2].want = LONGSPAN__WANT__WANT_CANDIDATES;
+    struct step *step = new_step();
+    decode(step, &d);
+    assert_int_equal(step->fault.status, STATUS_OK);
+    assert_true(step->fill);
+    assert_int_equal(step->segments[0].error.status, STATUS_OK);
+    assert_int_equal(step->segments[1].error.status, STATUS_PROTOCOL);
+    assert_int_equal(step->segments[2].error.status, STATUS_PROTOCOL);
+    assert_int_equal(step->segments[3].error.status, STATUS_OK);
+    assert_int_equal(step->segments[3].fill_seed, 103);
+    assert_int_equal(step->segments[3].row, 10);
+    assert_int_equal(step->n_rows, 20);
+    assert_int_equal(step->n_wanted, 0);
+    assert_int_equal(step->positions[10], 256 * 3);
+    assert_int_equal(step->tokens[10], 0);
+    assert_true(step->attention[1].fill);
+
+    draft(&d, 1, 5); /* the next one computes */
+    d.step.step = 2;
+    decode(step, &d);
+    assert_false(step->fill || step->attention[0].fill);
     step_destroy(step);
 }
 
@@ -342,6 +387,7 @@ int main(void)
         cmocka_unit_test(test_a_bad_step_fails_whole),
         cmocka_unit_test(test_an_old_number_is_refused_and_changes_nothing),
         cmocka_unit_test(test_a_step_of_closings_only),
+        cmocka_unit_test(test_a_step_fills_positions),
         cmocka_unit_test(test_damaged_bytes_stay_inside_the_limits),
         cmocka_unit_test(test_limits_of_zero_are_refused),
     };
