@@ -45,40 +45,43 @@ static enum status send_control(struct client *client, Longspan__Control *contro
     return status;
 }
 
-static enum status send_request(struct client *client, const struct run_options *options,
-                                const struct prompts *prompts, struct error *error)
+static enum status send_request(struct client *client, const struct client_request *asked,
+                                struct error *error)
 {
-    Longspan__Prompt *items = calloc(prompts->n, sizeof(*items));
-    Longspan__Prompt **list = calloc(prompts->n, sizeof(*list));
+    Longspan__Prompt *items = calloc(asked->n_prompts, sizeof(*items));
+    Longspan__Prompt **list = calloc(asked->n_prompts, sizeof(*list));
     Longspan__Sampling sampling = LONGSPAN__SAMPLING__INIT;
     Longspan__RunRequest request = LONGSPAN__RUN_REQUEST__INIT;
     Longspan__Control control = LONGSPAN__CONTROL__INIT;
     enum status status = STATUS_OK;
     if (items == NULL || list == NULL)
         status = error_set(error, STATUS_NO_MEMORY, "no memory for the request");
-    for (uint32_t i = 0; status == STATUS_OK && i < prompts->n; i++) {
+    for (uint32_t i = 0; status == STATUS_OK && i < asked->n_prompts; i++) {
+        const struct client_prompt *prompt = &asked->prompts[i];
         longspan__prompt__init(&items[i]);
-        items[i].text.data = (uint8_t *)prompts->items[i].text;
-        items[i].text.len = prompts->items[i].n_bytes;
-        items[i].fill_tokens = options->fill_tokens;
-        items[i].fill_seed = options->seed + i;
+        items[i].text.data = (uint8_t *)prompt->text;
+        items[i].text.len = prompt->n_bytes;
+        items[i].ids = (int32_t *)prompt->ids;
+        items[i].n_ids = prompt->n_ids;
+        items[i].fill_tokens = prompt->fill_tokens;
+        items[i].fill_seed = prompt->fill_seed;
         list[i] = &items[i];
     }
-    sampling.temperature = options->temperature;
-    sampling.top_k = options->top_k;
-    sampling.top_p = options->top_p;
-    sampling.min_p = options->min_p;
-    sampling.seed = options->seed;
+    sampling.temperature = asked->temperature;
+    sampling.top_k = asked->top_k;
+    sampling.top_p = asked->top_p;
+    sampling.min_p = asked->min_p;
+    sampling.seed = asked->seed;
     request.request = REQUEST;
-    request.n_prompts = prompts->n;
+    request.n_prompts = asked->n_prompts;
     request.prompts = list;
-    request.n_predict = options->n_predict;
+    request.n_predict = asked->n_predict;
     request.sampling = &sampling;
-    request.ignore_eos = options->ignore_eos;
-    request.want_logprobs = options->logprobs_given;
-    request.n_logprobs = options->n_logprobs;
-    request.want_logits = options->dump_logits != NULL;
-    request.no_prefix_sharing = options->no_prefix_sharing;
+    request.ignore_eos = asked->ignore_eos;
+    request.want_logprobs = asked->want_logprobs;
+    request.n_logprobs = asked->n_logprobs;
+    request.want_logits = asked->want_logits;
+    request.no_prefix_sharing = asked->no_prefix_sharing;
     control.body_case = LONGSPAN__CONTROL__BODY_RUN_REQUEST;
     control.run_request = &request;
     if (status == STATUS_OK)
@@ -89,7 +92,7 @@ static enum status send_request(struct client *client, const struct run_options 
 }
 
 enum status client_open(struct client **client, const char *address, const struct cluster_key *key,
-                        const struct run_options *options, const struct prompts *prompts,
+                        bool insecure_network, const struct client_request *request,
                         uint64_t reach_us, struct error *error)
 {
     struct client *made = calloc(1, sizeof(*made));
@@ -102,8 +105,8 @@ enum status client_open(struct client **client, const char *address, const struc
     made->reach_us = reach_us;
     made->reach_deadline_us = now + reach_us;
     made->last_heard_us = now;
-    const struct wire_context_options context_options = {
-        .key = key, .insecure_network = options->insecure_network};
+    const struct wire_context_options context_options = {.key = key,
+                                                         .insecure_network = insecure_network};
     const struct wire_socket_options socket_options = {
         .kind = WIRE_DEALER,
         .endpoint = address,
@@ -115,7 +118,7 @@ enum status client_open(struct client **client, const char *address, const struc
     if (status == STATUS_OK)
         status = wire_socket_open(&made->socket, made->context, &socket_options, error);
     if (status == STATUS_OK)
-        status = send_request(made, options, prompts, error);
+        status = send_request(made, request, error);
     if (status == STATUS_OK)
         *client = made;
     else
@@ -199,7 +202,7 @@ static enum status check_deadlines(struct client *client, struct error *error)
         return STATUS_OK;
     Longspan__Ping ping = LONGSPAN__PING__INIT;
     Longspan__Control control = LONGSPAN__CONTROL__INIT;
-    char name[] = "longspan run";
+    char name[] = "longspan";
     ping.name = name;
     control.body_case = LONGSPAN__CONTROL__BODY_PING;
     control.ping = &ping;

@@ -1,4 +1,4 @@
-/* cluster/client.h - the conversation of `longspan run` with a coordinator.
+/* cluster/client.h - the conversation of a command with a coordinator.
  *
  * One request, then its events. The caller owns the loop: it polls the socket beside other
  * things, and calls client_progress when something may have come, at least five times a second.
@@ -10,8 +10,6 @@
 #ifndef LONGSPAN_CLUSTER_CLIENT_H
 #define LONGSPAN_CLUSTER_CLIENT_H
 
-#include "cluster/prompts.h"
-#include "cluster/run_options.h"
 #include "proto/longspan.pb-c.h"
 #include "proto/wire_socket.h"
 #include "sys/status.h"
@@ -24,11 +22,33 @@ enum { CLIENT_SILENCE_S = 30 };
 
 struct client; /* opaque */
 
+/* A prompt is a text, or ids, which win when there are some; and so many positions before it that
+ * are filled, for measuring (docs/protocol.md). */
+struct client_prompt {
+    const char *text;
+    size_t n_bytes;
+    const int32_t *ids;
+    uint32_t n_ids;
+    uint32_t fill_tokens;
+    uint64_t fill_seed;
+};
+
+/* What RunRequest says. */
+struct client_request {
+    const struct client_prompt *prompts;
+    uint32_t n_prompts, n_predict;
+    float temperature, top_p, min_p;
+    uint32_t top_k;
+    uint64_t seed;
+    bool ignore_eos, no_prefix_sharing, want_logprobs, want_logits;
+    uint32_t n_logprobs;
+};
+
 /* Connects to `address` and queues the request. The prompts are copied. `key` NULL: none. The
  * caller ends *client with client_close. STATUS_INVALID: an address that is not trusted without a
  * key. STATUS_UNREACHABLE, STATUS_NO_MEMORY. */
 enum status client_open(struct client **client, const char *address, const struct cluster_key *key,
-                        const struct run_options *options, const struct prompts *prompts,
+                        bool insecure_network, const struct client_request *request,
                         uint64_t reach_us, struct error *error);
 
 /* Cancels what still runs, and says goodbye. NULL is fine. */

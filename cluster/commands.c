@@ -190,7 +190,7 @@ static bool is_on_path(const char *name)
 
 struct maker {
     const struct layout *layout;
-    const struct run_options *options;
+    const struct place_options *options;
     char coordinator[LAYOUT_TEXT_BYTES], worker[LAYOUT_TEXT_BYTES], node[LAYOUT_TEXT_BYTES];
 };
 
@@ -212,7 +212,7 @@ static void add_trace(struct command *command, const struct maker *maker, const 
 static void make_coordinator(struct command *command, const struct maker *maker)
 {
     const struct layout *layout = maker->layout;
-    const struct run_options *options = maker->options;
+    const struct place_options *options = maker->options;
     command->role = COMMANDS_COORDINATOR;
     snprintf(command->label, sizeof(command->label), "coordinator");
     add(command, maker->coordinator);
@@ -369,7 +369,7 @@ static enum status make_node(struct command *command, const struct maker *maker,
 }
 
 enum status commands_make(struct commands *commands, const struct layout *layout,
-                          const struct run_options *options, struct error *error)
+                          const struct place_options *options, struct error *error)
 {
     struct maker maker = {.layout = layout, .options = options};
     enum status status = commands_find_program(maker.coordinator, "coordinator", error);
@@ -436,18 +436,20 @@ enum status commands_print_client(FILE *out, const struct layout *layout,
     add_text(&command, "-n", count);
     add_flag(&command, "--ignore-eos", options->ignore_eos);
     add_flag(&command, "--no-prefix-sharing", options->no_prefix_sharing);
+    add_number(&command, "--fill", options->fill_tokens);
     add_real(&command, "--temp", options->temperature, 0);
     if (options->temperature > 0) {
         snprintf(count, sizeof(count), "%u", options->top_k);
         add_text(&command, "--top-k", count);
         add_real(&command, "--top-p", options->top_p, -1);
         add_real(&command, "--min-p", options->min_p, -1);
-        add_number(&command, "--seed", options->seed);
     }
+    if (options->temperature > 0 || options->fill_tokens > 0)
+        add_number(&command, "--seed", options->seed);
     add_flag(&command, "--json", options->json);
     add_text(&command, "--logprobs", options->logprobs_given ? logprobs : NULL);
     add_text(&command, "--dump-logits", options->dump_logits);
-    add_flag(&command, "-q", options->quiet);
+    add_flag(&command, "-q", options->place.quiet);
     const bool failed = command.failed;
     if (!failed)
         commands_print(out, command.words);

@@ -37,7 +37,7 @@ enum status commands_find_program(char path[LAYOUT_TEXT_BYTES], const char *name
 /* The caller ends *commands with commands_free. STATUS_UNREACHABLE: a program is missing (mpirun
  * and ssh too, where they are needed). STATUS_NO_MEMORY. */
 enum status commands_make(struct commands *commands, const struct layout *layout,
-                          const struct run_options *options, struct error *error);
+                          const struct place_options *options, struct error *error);
 
 void commands_free(struct commands *commands);
 

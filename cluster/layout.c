@@ -72,7 +72,7 @@ static void listen_here(struct layout *layout, const char *directory)
     memcpy(layout->address, layout->listen, sizeof(layout->address));
 }
 
-static enum status from_options(struct layout *layout, const struct run_options *options,
+static enum status from_options(struct layout *layout, const struct place_options *options,
                                 const char *directory, struct error *error)
 {
     const enum status status = allocate(layout, 1, options->attention_nodes, error);
@@ -186,7 +186,7 @@ static enum status take_addresses(struct layout *layout, const struct cluster_fi
     return STATUS_OK;
 }
 
-static enum status from_file(struct layout *layout, const struct run_options *options,
+static enum status from_file(struct layout *layout, const struct place_options *options,
                              const struct cluster_file *file, const char *directory,
                              struct error *error)
 {
@@ -220,7 +220,7 @@ static enum status from_file(struct layout *layout, const struct run_options *op
     return status;
 }
 
-enum status layout_make(struct layout *layout, const struct run_options *options,
+enum status layout_make(struct layout *layout, const struct place_options *options,
                         const struct cluster_file *file, const char *directory, struct error *error)
 {
     struct layout made = {

@@ -5,7 +5,7 @@
 #define LONGSPAN_CLUSTER_LAYOUT_H
 
 #include "cluster/cluster_file.h"
-#include "cluster/run_options.h"
+#include "cluster/place_options.h"
 #include "proto/address.h"
 #include "sys/status.h"
 
@@ -52,7 +52,7 @@ struct layout {
  * then. `file`: NULL for a cluster of options alone. The caller ends *layout with layout_free.
  * STATUS_INVALID: what the file says cannot be (the coordinator on another machine, hosts that
  * could not reach it, no key on a network). STATUS_NO_MEMORY. */
-enum status layout_make(struct layout *layout, const struct run_options *options,
+enum status layout_make(struct layout *layout, const struct place_options *options,
                         const struct cluster_file *file, const char *directory,
                         struct error *error);
 

@@ -40,7 +40,7 @@ static void plan_free(struct plan *plan)
 }
 
 /* `directory` NULL: for --dry-run. */
-static enum status plan_make(struct plan *plan, const struct run_options *options,
+static enum status plan_make(struct plan *plan, const struct place_options *options,
                              const char *directory, struct error *error)
 {
     const bool has_file = options->cluster != NULL;
@@ -77,7 +77,7 @@ static enum status start(struct session *session, const struct commands *command
     return status;
 }
 
-enum status session_open(struct session *session, const struct run_options *options,
+enum status session_open(struct session *session, const struct place_options *options,
                          struct error *error)
 {
     struct plan plan = {0};
@@ -121,7 +121,7 @@ void session_close(struct session *session, bool gently)
 enum status session_print(FILE *out, const struct run_options *options, struct error *error)
 {
     struct plan plan = {0};
-    enum status status = plan_make(&plan, options, NULL, error);
+    enum status status = plan_make(&plan, &options->place, NULL, error);
     for (uint32_t i = 0; status == STATUS_OK && i < plan.commands.n; i++)
         commands_print(out, plan.commands.commands[i].words);
     if (status == STATUS_OK)

@@ -27,7 +27,7 @@ struct session {
  * ends *session with session_close, also after a failure. Call it before any thread is created.
  * STATUS_INVALID, STATUS_NOT_FOUND, STATUS_UNSUPPORTED: files and options. STATUS_UNREACHABLE: a
  * program that is missing. STATUS_IO, STATUS_NO_MEMORY. */
-enum status session_open(struct session *session, const struct run_options *options,
+enum status session_open(struct session *session, const struct place_options *options,
                          struct error *error);
 
 /* Ends every process and removes the directory; `gently`: as launch_end. */

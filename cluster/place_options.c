@@ -1,0 +1,217 @@
+/* place_options.c - one table, then the rules about options that do not go together. */
+#include "cluster/place_options.h"
+
+#include "proto/address.h"
+
+#include <string.h>
+
+enum { DEFAULT_JOIN_S = 60, DEFAULT_REACH_S = 10 };
+
+static const char *const kv_types[] = {"f16", "f32", NULL};
+static const char *const kernel_names[] = {"auto", "scalar", "avx2", "avx512", NULL};
+
+size_t place_options_table(struct option *table, struct place_options *o)
+{
+    const struct option options[] = {
+        {.kind = OPTION_SECTION,
+         .help = "Where it runs: on this machine (without any of these: one worker on all cores)"},
+        {.name = "pipeline",
+         .kind = OPTION_U32,
+         .value = &o->pipeline,
+         .given = &o->pipeline_given,
+         .argument = "N",
+         .least = 1,
+         .most = PLACE_OPTIONS_MOST_RANKS,
+         .help = "stages: the layers are cut in N ranges, one worker each"},
+        {.name = "tensor",
+         .kind = OPTION_U32,
+         .value = &o->tensor,
+         .given = &o->tensor_given,
+         .argument = "N",
+         .least = 1,
+         .most = PLACE_OPTIONS_MOST_RANKS,
+         .help = "each stage's weights are cut over N workers"},
+        {.name = "attention-nodes",
+         .kind = OPTION_U32,
+         .value = &o->attention_nodes,
+         .given = &o->attention_nodes_given,
+         .argument = "N",
+         .most = PLACE_OPTIONS_MOST_NODES,
+         .help = "processes that hold the KV cache and attend over it; without, workers do"},
+        {.name = "threads",
+         .letter = 't',
+         .kind = OPTION_U32,
+         .value = &o->threads,
+         .argument = "N",
+         .least = 1,
+         .most = 1024,
+         .help = "lanes of each worker and attention node; without: a fair share of the cores"},
+        {.name = "memory",
+         .kind = OPTION_BYTES,
+         .value = &o->memory_bytes,
+         .argument = "SIZE",
+         .least = 1,
+         .help = "KV cache of each attention node; without: its share of most of what is free"},
+
+        {.kind = OPTION_SECTION, .help = "Where it runs: on other machines"},
+        {.name = "cluster",
+         .kind = OPTION_TEXT,
+         .value = &o->cluster,
+         .argument = "FILE",
+         .help = "start the cluster that this YAML file describes (see cluster/example.yaml)"},
+        {.name = "coordinator",
+         .kind = OPTION_TEXT,
+         .value = &o->coordinator,
+         .argument = "ADDRESS",
+         .help = "use a cluster that already runs, such as tcp://head:5600"},
+        {.name = "cluster-key",
+         .kind = OPTION_TEXT,
+         .value = &o->cluster_key,
+         .argument = "FILE",
+         .help = "encrypt and admit by this key (longspan keygen); needed off this machine"},
+        {.name = "insecure-network",
+         .kind = OPTION_FLAG,
+         .value = &o->insecure_network,
+         .help = "go without a key over a network that you trust"},
+
+        {.kind = OPTION_SECTION, .help = "How it computes"},
+        {.name = "kv-type",
+         .kind = OPTION_CHOICE,
+         .value = &o->kv_type,
+         .choices = kv_types,
+         .help = "numbers in the KV cache; f16 unless given"},
+        {.name = "kv-memory",
+         .kind = OPTION_BYTES,
+         .value = &o->kv_memory_bytes,
+         .argument = "SIZE",
+         .least = 1,
+         .help = "KV cache of each worker, when there are no attention nodes"},
+        {.name = "chunk",
+         .kind = OPTION_U32,
+         .value = &o->chunk,
+         .argument = "N",
+         .least = 1,
+         .most = 32768,
+         .help = "prompt tokens of one step; 512 unless given"},
+        {.name = "stripe",
+         .kind = OPTION_U32,
+         .value = &o->stripe,
+         .argument = "N",
+         .least = 256,
+         .most = 1u << 24,
+         .help = "tokens that lie together on one KV holder, 256 times a power of two; 4096 unless "
+                 "given"},
+        {.name = "weights",
+         .kind = OPTION_TEXT,
+         .value = &o->weights,
+         .argument = "W,W...",
+         .help = "shares of the attention nodes; measured unless given"},
+        {.name = "kernels",
+         .kind = OPTION_CHOICE,
+         .value = &o->kernels,
+         .choices = kernel_names,
+         .help = "variant of the numeric code; the fastest unless given"},
+        {.name = "strict-bits",
+         .kind = OPTION_FLAG,
+         .value = &o->strict_bits,
+         .help = "refuse processes with another variant, instead of relying on variants having the "
+                 "same bits"},
+
+        {.kind = OPTION_SECTION, .help = "Waiting"},
+        {.name = "join-timeout",
+         .kind = OPTION_U32,
+         .value = &o->join_timeout_s,
+         .argument = "S",
+         .least = 1,
+         .most = 86400,
+         .help = "seconds until every process must have joined (60; with --coordinator 10: until "
+                 "it must have answered)"},
+        {.name = "timeout",
+         .kind = OPTION_U32,
+         .value = &o->timeout_s,
+         .argument = "S",
+         .least = 1,
+         .most = 86400,
+         .help = "seconds until an attention node must have answered a query"},
+        {.kind = 0}};
+    const size_t n = sizeof(options) / sizeof(options[0]);
+    _Static_assert(sizeof(options) / sizeof(options[0]) <= PLACE_OPTIONS_MOST_ENTRIES, "it fits");
+    memcpy(table, options, sizeof(options));
+    return n - 1;
+}
+
+/* Options that describe a cluster have no meaning for one that is described elsewhere. */
+static enum status check_where(const struct place_options *o, struct error *error)
+{
+    const struct {
+        bool given;
+        const char *name;
+        bool with_cluster; /* allowed with --cluster: it overrides the file */
+    } layout[] = {
+        {o->model != NULL, "-m", true},
+        {o->pipeline_given, "--pipeline", true},
+        {o->tensor_given, "--tensor", true},
+        {o->attention_nodes_given, "--attention-nodes", false},
+        {o->threads != 0, "--threads", false},
+        {o->memory_bytes != 0, "--memory", false},
+        {o->weights != NULL, "--weights", false},
+        {o->kv_type != NULL, "--kv-type", true},
+        {o->kv_memory_bytes != 0, "--kv-memory", true},
+        {o->stripe != 0, "--stripe", true},
+        {o->chunk != 0, "--chunk", true},
+        {o->ctx != 0, "--ctx", true},
+        {o->kernels != NULL, "--kernels", true},
+        {o->strict_bits, "--strict-bits", true},
+        {o->timeout_s != 0, "--timeout", true},
+        {o->trace != NULL, "--trace", true},
+    };
+    if (o->cluster != NULL && o->coordinator != NULL)
+        return error_set(error, STATUS_INVALID,
+                         "--cluster starts a cluster, --coordinator uses one that runs: say one of "
+                         "them");
+    for (size_t i = 0; i < sizeof(layout) / sizeof(layout[0]); i++) {
+        if (layout[i].given && o->coordinator != NULL)
+            return error_set(
+                error, STATUS_INVALID,
+                "%s has no effect on the cluster at %s, which already runs: give it to "
+                "that cluster's programs, or leave it away",
+                layout[i].name, o->coordinator);
+        if (layout[i].given && o->cluster != NULL && !layout[i].with_cluster)
+            return error_set(error, STATUS_INVALID,
+                             "%s is for a cluster on this machine: with "
+                             "--cluster, %s says it",
+                             layout[i].name, o->cluster);
+    }
+    if (o->coordinator != NULL) {
+        const enum status status =
+            address_check(o->coordinator, o->cluster_key != NULL, o->insecure_network, error);
+        if (status != STATUS_OK)
+            return status;
+    } else if (o->model == NULL) {
+        return error_set(error, STATUS_INVALID,
+                         "which model? -m FILE names a GGUF file (--help lists all options)");
+    }
+    return STATUS_OK;
+}
+
+enum status place_options_check(struct place_options *o, struct error *error)
+{
+    const enum status status = check_where(o, error);
+    if (status != STATUS_OK)
+        return status;
+    if ((uint64_t)o->pipeline * o->tensor > PLACE_OPTIONS_MOST_RANKS)
+        return error_set(error, STATUS_INVALID,
+                         "--pipeline %u x --tensor %u are more than %d workers", o->pipeline,
+                         o->tensor, PLACE_OPTIONS_MOST_RANKS);
+    if (o->memory_bytes != 0 && o->attention_nodes == 0)
+        return error_set(error, STATUS_INVALID,
+                         "--memory is for attention nodes, and there are none: say --kv-memory for "
+                         "the workers, or --attention-nodes N");
+    if (o->weights != NULL && o->attention_nodes == 0)
+        return error_set(error, STATUS_INVALID,
+                         "--weights is for attention nodes, and there are none: say "
+                         "--attention-nodes N");
+    if (o->join_timeout_s == 0)
+        o->join_timeout_s = o->coordinator != NULL ? DEFAULT_REACH_S : DEFAULT_JOIN_S;
+    return STATUS_OK;
+}

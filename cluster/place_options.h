@@ -1,0 +1,47 @@
+/* cluster/place_options.h - where it runs and how it computes: the options that every command has that
+ * starts a cluster, or uses one. */
+#ifndef LONGSPAN_CLUSTER_PLACE_OPTIONS_H
+#define LONGSPAN_CLUSTER_PLACE_OPTIONS_H
+
+#include "sys/options.h"
+#include "sys/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    PLACE_OPTIONS_MOST_NODES = 64,
+    PLACE_OPTIONS_MOST_RANKS = 4096,
+    PLACE_OPTIONS_MOST_ENTRIES = 40, /* of a table */
+};
+
+/* Strings point into argv. A number that is 0 was not given, unless said otherwise. */
+struct place_options {
+    const char *model;
+    const char *coordinator, *cluster; /* at most one of them */
+    uint32_t pipeline, tensor;         /* 1 when not given */
+    uint32_t attention_nodes;
+    bool pipeline_given, tensor_given, attention_nodes_given;
+    uint32_t threads;
+    uint64_t memory_bytes, kv_memory_bytes;
+    const char *kv_type, *weights, *kernels;
+    uint32_t stripe, chunk;
+    uint32_t ctx;                       /* tokens of one sequence; the command's own option */
+    uint32_t join_timeout_s, timeout_s; /* join_timeout_s: set by place_options_check */
+    bool strict_bits;
+    const char *trace; /* the command's own option, if it has one */
+    const char *cluster_key;
+    bool insecure_network;
+    bool quiet;
+    uint32_t verbose;
+};
+
+/* Writes entries that point into `options` to `table`, at most PLACE_OPTIONS_MOST_ENTRIES; an entry
+ * of kind 0 ends them. Returns their number without it. */
+size_t place_options_table(struct option *table, struct place_options *options);
+
+/* Rules about options that do not go together, after the command line was read. STATUS_INVALID:
+ * with the option and the remedy. */
+enum status place_options_check(struct place_options *options, struct error *error);
+
+#endif
