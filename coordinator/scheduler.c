@@ -21,6 +21,9 @@ struct scheduler {
     struct scheduler_step *ring; /* [depth] */
     uint32_t first, n_flying;
     uint32_t *ready; /* [max_batch] scratch: running sequences in order of admission */
+    struct micro_batches_member *members; /* [max_batch] scratch: those of them that decode */
+    uint64_t *load;                       /* [depth] scratch: of micro-batches */
+    uint64_t *left;                       /* [depth]: the step in which each one left last */
 };
 
 static uint32_t smaller(uint32_t a, uint32_t b)
@@ -42,7 +45,11 @@ enum status scheduler_create(struct scheduler **scheduler, const struct schedule
     s->next_name = s->next_step = 1;
     s->ring = calloc(config->depth, sizeof(*s->ring));
     s->ready = calloc(config->max_batch, sizeof(*s->ready));
-    bool complete = s->ring != NULL && s->ready != NULL;
+    s->members = calloc(config->max_batch, sizeof(*s->members));
+    s->load = calloc(config->depth, sizeof(*s->load));
+    s->left = calloc(config->depth, sizeof(*s->left));
+    bool complete = s->ring != NULL && s->ready != NULL && s->members != NULL && s->load != NULL &&
+                    s->left != NULL;
     for (uint32_t i = 0; complete && i < config->depth; i++) {
         s->ring[i].segments = calloc(config->max_batch, sizeof(*s->ring[i].segments));
         s->ring[i].closed = calloc(config->max_batch, sizeof(*s->ring[i].closed));
@@ -70,6 +77,9 @@ void scheduler_destroy(struct scheduler *scheduler)
     free(scheduler->sequences);
     free(scheduler->ring);
     free(scheduler->ready);
+    free(scheduler->members);
+    free(scheduler->load);
+    free(scheduler->left);
     free(scheduler);
 }
 
@@ -119,6 +129,7 @@ enum status scheduler_add(struct scheduler *s, const struct scheduler_prompt *pr
         .parent = prompt->parent,
         .shared_tokens = prompt->parent != SCHEDULER_NONE ? prompt->shared_tokens : 0,
         .order = s->next_order++,
+        .micro_batch = MICRO_BATCHES_NONE,
     };
     if (prompt->parent != SCHEDULER_NONE)
         s->sequences[prompt->parent].n_forks++;
@@ -307,14 +318,74 @@ static void add_fills(struct scheduler *s, struct scheduler_step *step, uint32_t
     }
 }
 
+/* It has a sample that is not computed yet, or is in flight with it. */
+static bool decodes(const struct scheduler_sequence *q)
+{
+    return q->n_tokens > q->n_prompt;
+}
+
+/* Deals the `n` running sequences that decode to micro-batches. */
+static void deal(struct scheduler *s, uint32_t n)
+{
+    uint32_t n_members = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct scheduler_sequence *q = &s->sequences[s->ready[i]];
+        if (decodes(q))
+            s->members[n_members++] =
+                (struct micro_batches_member){.batch = q->micro_batch, .n_tokens = q->n_tokens};
+    }
+    micro_batches_deal(s->members, n_members, s->load, s->config.depth);
+    n_members = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        struct scheduler_sequence *q = &s->sequences[s->ready[i]];
+        if (decodes(q))
+            q->micro_batch = s->members[n_members++].batch;
+    }
+}
+
+/* Whether the micro-batch can leave: somebody has something to send, and nobody is under way. */
+static bool can_leave(struct scheduler *s, uint32_t n, uint32_t batch)
+{
+    bool some = false;
+    for (uint32_t i = 0; i < n; i++) {
+        struct scheduler_sequence *q = &s->sequences[s->ready[i]];
+        if (!decodes(q) || q->micro_batch != batch)
+            continue;
+        if (q->n_done < q->n_sent)
+            return false;
+        some = some || sendable(s, q) > 0;
+    }
+    return some;
+}
+
+/* The micro-batch that left longest ago, of those that can leave; NONE: no decode can. */
+static uint32_t choose_micro_batch(struct scheduler *s, uint32_t n)
+{
+    uint32_t chosen = MICRO_BATCHES_NONE;
+    for (uint32_t i = 0; i < s->config.depth; i++)
+        if ((chosen == MICRO_BATCHES_NONE || s->left[i] < s->left[chosen]) && can_leave(s, n, i))
+            chosen = i;
+    return chosen;
+}
+
+/* One token of each decode of a micro-batch. */
+static void add_decodes(struct scheduler *s, struct scheduler_step *step, uint32_t n)
+{
+    deal(s, n);
+    const uint32_t batch = choose_micro_batch(s, n);
+    for (uint32_t i = 0; i < n && batch != MICRO_BATCHES_NONE; i++) {
+        struct scheduler_sequence *q = &s->sequences[s->ready[i]];
+        if (decodes(q) && q->micro_batch == batch && sendable(s, q) > 0)
+            add_segment(s, step, s->ready[i], 1);
+    }
+    if (batch != MICRO_BATCHES_NONE)
+        s->left[batch] = s->next_step;
+}
+
 /* Decodes, then prompts. */
 static void add_computed(struct scheduler *s, struct scheduler_step *step, uint32_t n)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        struct scheduler_sequence *q = &s->sequences[s->ready[i]];
-        if (q->n_sent >= q->n_prompt && sendable(s, q) > 0)
-            add_segment(s, step, s->ready[i], 1);
-    }
+    add_decodes(s, step, n);
     uint32_t budget = s->config.chunk;
     for (uint32_t i = 0; i < n && budget > 0; i++) {
         struct scheduler_sequence *q = &s->sequences[s->ready[i]];

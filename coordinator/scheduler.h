@@ -14,10 +14,13 @@
  * fills or computes, and filling goes first, so that sequences that were asked for together begin to
  * decode together.
  *
- * A step has all decodes that are ready, then prompt tokens, at most `chunk` of them in total, in
- * order of admission. So no decode waits for more than one chunk, and a step has at most chunk +
- * max_batch rows. Prompt chunks of one sequence may be in flight in up to `depth` steps at once
- * (one per pipeline stage); a sample is awaited before the sequence goes on.
+ * Up to `depth` steps are in flight, one per pipeline stage, and the sequences that decode are dealt
+ * to as many micro-batches (micro_batches.h), so that all stages have work; with one stage there is
+ * one. A step has the decodes of one micro-batch, all of them back from their last step and the
+ * one that left longest ago first; then prompt tokens, at most `chunk` of them in total, in order of
+ * admission. So no decode waits for more than one chunk per stage, and a step has at most chunk +
+ * max_batch rows. Prompt chunks of one sequence may be in flight in several steps at once; a sample
+ * is awaited before the sequence goes on.
  *
  * A fork (SGLang's prefix sharing, Zheng et al. 2024, within one request) waits until its parent
  * has been computed up to the fork point, and computes at least its last prompt token itself. When
@@ -32,6 +35,7 @@
 #ifndef LONGSPAN_COORDINATOR_SCHEDULER_H
 #define LONGSPAN_COORDINATOR_SCHEDULER_H
 
+#include "coordinator/micro_batches.h"
 #include "coordinator/placement.h"
 #include "sys/status.h"
 
@@ -73,7 +77,8 @@ struct scheduler_sequence {
     uint32_t n_asked; /* tokens whose pages they have been asked for */
     uint32_t n_told;  /* tokens whose spans the workers have been told */
     bool known_to_workers;
-    uint64_t order; /* of admission */
+    uint64_t order;       /* of admission */
+    uint32_t micro_batch; /* while it decodes; MICRO_BATCHES_NONE: not dealt yet */
 };
 
 struct scheduler_segment {

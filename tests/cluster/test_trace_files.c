@@ -38,7 +38,7 @@ static struct trace_files expected(void)
     struct layout_node node = {.name = "mem"};
     struct layout layout = {.n_ranks = 1, .nodes = &node, .n_nodes = 1};
     struct trace_files files = {0};
-    snprintf(layout.trace, sizeof(layout.trace), "%s/all", directory);
+    snprintf(layout.trace, sizeof(layout.trace), "%.*s/all", FILE_PATH_BYTES - 8, directory);
     assert_int_equal(trace_files_expect(&files, &layout, NULL), STATUS_OK);
     assert_int_equal(files.n_parts, 3);
     return files;

@@ -443,6 +443,79 @@ static void test_fills_go_first_and_alone(void **state)
     placement_destroy(p);
 }
 
+/* A pipeline whose stages each take one unit of time for a step, of `n` sequences that decode. Says
+ * how many steps were reported in `time` units; tokens[i]: of sequence i. */
+static uint32_t run_pipeline(uint32_t depth, uint32_t n, uint32_t n_prompt, uint32_t time,
+                             uint32_t *tokens)
+{
+    const struct placement_holder holder = {1.0, 1000};
+    struct placement *p = NULL;
+    struct scheduler *s = NULL;
+    const struct scheduler_config config = {.chunk = 64, .max_batch = 16, .depth = depth};
+    static const int32_t text[64];
+    uint32_t index[16] = {0}, n_done = 0, arrives[MAX_FLYING] = {0}, stage_free[MAX_FLYING] = {0};
+    assert_true(depth <= MAX_FLYING);
+    assert_int_equal(placement_create(&p, &holder, 1, 4096, NULL), STATUS_OK);
+    assert_int_equal(scheduler_create(&s, &config, p, NULL), STATUS_OK);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct scheduler_prompt prompt = {.tokens = text,
+                                                .n_tokens = n_prompt,
+                                                .max_tokens = 4000,
+                                                .parent = SCHEDULER_NONE,
+                                                .owner_index = i};
+        assert_int_equal(scheduler_add(s, &prompt, &index[i], NULL), STATUS_OK);
+        tokens[i] = 0;
+    }
+    for (uint32_t now = 0; now < time; now++) {
+        uint32_t i, begin;
+        while (scheduler_admit(s, &i, NULL) || scheduler_grow(s, &i, &begin, NULL))
+            scheduler_acked(s, i);
+        while (scheduler_in_flight(s) > 0 && arrives[0] <= now) {
+            const struct scheduler_step *step = scheduler_oldest(s);
+            scheduler_commit(s);
+            for (uint32_t j = 0; j < step->n_segments; j++)
+                if (step->segments[j].wants) {
+                    scheduler_sampled(s, step->segments[j].sequence, 1);
+                    tokens[scheduler_sequence(s, step->segments[j].sequence)->owner_index]++;
+                }
+            scheduler_pop(s);
+            n_done++;
+            memmove(arrives, arrives + 1, (MAX_FLYING - 1) * sizeof(arrives[0]));
+        }
+        while (scheduler_next(s) != NULL) {
+            uint32_t at = now;
+            for (uint32_t stage = 0; stage < depth; stage++) {
+                at = at > stage_free[stage] ? at : stage_free[stage];
+                stage_free[stage] = ++at;
+            }
+            arrives[scheduler_in_flight(s) - 1] = at;
+        }
+    }
+    scheduler_destroy(s);
+    placement_destroy(p);
+    return n_done;
+}
+
+static void test_decodes_fill_the_pipeline_and_share_it(void **state)
+{
+    (void)state;
+    enum { TIME = 600 };
+    for (uint32_t depth = 1; depth <= MAX_FLYING; depth++)
+        for (uint32_t n = 1; n <= 9; n++) {
+            uint32_t tokens[16], least = UINT32_MAX, most = 0;
+            const uint32_t n_steps = run_pipeline(depth, n, 10, TIME, tokens);
+            const uint32_t busy = n < depth ? n : depth; /* stages that can have work */
+            assert_true(n_steps + 3 * depth >= TIME * busy / depth);
+            for (uint32_t i = 0; i < n; i++) {
+                least = tokens[i] < least ? tokens[i] : least;
+                most = tokens[i] > most ? tokens[i] : most;
+            }
+            /* A token for everybody per passage of the pipeline; the prompts come first. */
+            assert_true(least + 2 * n + 8 >= TIME / depth);
+            assert_true(most - least <= n);
+        }
+}
+
 static void test_common_prefix_leaves_a_token_to_compute(void **state)
 {
     (void)state;
@@ -478,6 +551,7 @@ int main(void)
         cmocka_unit_test(test_scarce_pages_and_places),
         cmocka_unit_test(test_prompt_chunks_fill_the_pipeline),
         cmocka_unit_test(test_fills_go_first_and_alone),
+        cmocka_unit_test(test_decodes_fill_the_pipeline_and_share_it),
         cmocka_unit_test(test_common_prefix_leaves_a_token_to_compute),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
