@@ -65,8 +65,7 @@ struct kernels {
     /* Copies rows [row_begin, row_end) and columns [column_begin, column_end) of a matrix in file
      * order (`source`, `source_columns` per row) to device memory, touched first by the lanes that
      * will read it. Columns are cut at multiples of the type's block. A 1-row matrix is a vector.
-     * STATUS_INVALID: a cut inside a block or beyond the matrix. STATUS_UNSUPPORTED: a type that
-     * there are no products for. STATUS_NO_MEMORY. */
+     * STATUS_INVALID: a cut inside a block or beyond the matrix. STATUS_NO_MEMORY. */
     enum status (*matrix_create)(struct device *device, struct matrix *matrix,
                                  enum weight_type type, const void *source, uint32_t source_columns,
                                  uint32_t row_begin, uint32_t row_end, uint32_t column_begin,

@@ -19,8 +19,28 @@
 enum {
     DECODE_GROUP = 4,                                 /* panels */
     PREFILL_GROUP = DENSE_GROUP_OUTPUTS / PANEL_ROWS, /* panels */
+    WIDEN_TILES = 2,        /* so many tiles widen 16-bit weights by themselves, in registers */
     ALONE_PRODUCT = 131072, /* multiplications that are not worth waking lanes for */
 };
+
+/* How activations of a kind lie in memory (variant.h): `unit` columns of a row take unit_bytes. */
+static const struct {
+    uint32_t span, unit;
+    size_t unit_bytes;
+} layouts[CPU_KINDS] = {
+    [CPU_FLOAT] = {CPU_FLOAT_SPAN, 1, sizeof(float)},
+    [CPU_QUANT] = {CPU_QUANT_SPAN, PANEL_PIECE, CPU_X_BLOCK_BYTES},
+};
+
+static enum cpu_kind kind_of(enum weight_type type)
+{
+    return panel_quantized(type) ? CPU_QUANT : CPU_FLOAT;
+}
+
+size_t dense_activation_bytes(enum cpu_kind kind, uint32_t n_columns)
+{
+    return (n_columns / layouts[kind].unit + 1) * layouts[kind].unit_bytes;
+}
 
 /* Rows are dealt to as few tiles as are needed, as evenly as possible: 13 rows are 7 and 6. */
 static uint32_t tile_count(uint32_t n_rows, uint32_t height)
@@ -36,56 +56,64 @@ static void tile_rows(uint32_t n_rows, uint32_t n_tiles, uint32_t tile, uint32_t
     *n = each + (tile < extra);
 }
 
+static uint32_t device_tiles(const struct device *device, enum cpu_kind kind)
+{
+    return tile_count(device->x_rows, device->variant->products[kind].tile_rows);
+}
+
+/* Where the columns from `column` on are, in the tile of n_rows rows that begins with `row`. */
+static uint8_t *tile_at(const struct device *device, enum cpu_kind kind, uint32_t row,
+                        uint32_t n_rows, size_t column)
+{
+    const size_t numbers = (size_t)row * device->x_columns + column * n_rows;
+    return (uint8_t *)device->x[kind] + numbers / layouts[kind].unit * layouts[kind].unit_bytes;
+}
+
 struct prepare_work {
     const struct device *device;
     const float *x;
-    bool q8;
+    enum cpu_kind kind;
 };
 
-/* A piece of work is a tile's columns within one piece of CPU_Q8_SPAN columns. */
+/* A piece of work is a tile's columns within one piece of CPU_QUANT_SPAN columns. */
 static void prepare_lane(void *context, uint32_t lane, uint32_t n_lanes)
 {
     const struct prepare_work *work = context;
     const struct device *d = work->device;
-    const struct cpu_variant *v = d->variant;
     const size_t n_columns = d->x_columns;
-    const size_t n_spans = n_columns / CPU_Q8_SPAN + (n_columns % CPU_Q8_SPAN != 0);
-    const uint32_t n_tiles = tile_count(d->x_rows, work->q8 ? v->q8_tile_rows : v->float_tile_rows);
+    const size_t n_spans = n_columns / CPU_QUANT_SPAN + (n_columns % CPU_QUANT_SPAN != 0);
+    const uint32_t n_tiles = device_tiles(d, work->kind);
     size_t begin, end;
 
     thread_pool_share(n_tiles * n_spans, 1, lane, n_lanes, &begin, &end);
     for (size_t i = begin; i < end; i++) {
-        const size_t column = i % n_spans * CPU_Q8_SPAN, left = n_columns - column;
-        const size_t n = left < CPU_Q8_SPAN ? left : CPU_Q8_SPAN;
+        const size_t column = i % n_spans * CPU_QUANT_SPAN, left = n_columns - column;
+        const size_t n = left < CPU_QUANT_SPAN ? left : CPU_QUANT_SPAN;
         uint32_t row, n_rows;
         tile_rows(d->x_rows, n_tiles, (uint32_t)(i / n_spans), &row, &n_rows);
-        const float *x = work->x + row * n_columns + column;
-        if (work->q8)
-            v->pack_q8_0(d->x_q8 + (row * n_columns + column * n_rows) / 32 * CPU_Q8_BLOCK_BYTES, x,
-                         n_columns, n_rows, n);
-        else
-            v->pack_float(d->x_float + row * n_columns + column * n_rows, x, n_columns, n_rows, n);
+        d->variant->products[work->kind].pack(tile_at(d, work->kind, row, n_rows, column),
+                                              work->x + row * n_columns + column, n_columns, n_rows,
+                                              n);
     }
 }
 
 void dense_prepare(struct device *device, const float *x, uint32_t n_rows, uint32_t n_columns,
                    uint32_t types)
 {
-    const uint32_t q8 = 1u << WEIGHT_Q8_0, floats = 1u << WEIGHT_F32 | 1u << WEIGHT_F16;
-    struct prepare_work work = {device, x, false};
-
     assert(n_rows <= device->max_rows && n_columns <= device->max_columns);
-    assert((types & q8) == 0 || n_columns % 32 == 0);
     device->x_rows = n_rows;
     device->x_columns = n_columns;
     device->x_types = types;
-    if (n_rows == 0)
-        return;
-    if (types & floats)
-        device_run(device, (size_t)n_rows * n_columns, DEVICE_ALONE, prepare_lane, &work);
-    work.q8 = true;
-    if (types & q8)
-        device_run(device, (size_t)n_rows * n_columns, DEVICE_ALONE, prepare_lane, &work);
+    bool wanted[CPU_KINDS] = {false};
+    for (size_t t = 0; t < WEIGHT_TYPES; t++)
+        if (types >> weight_types[t] & 1)
+            wanted[kind_of(weight_types[t])] = true;
+    for (enum cpu_kind kind = 0; kind < CPU_KINDS; kind++) {
+        struct prepare_work work = {device, x, kind};
+        assert(!wanted[kind] || n_columns % layouts[kind].unit == 0);
+        if (wanted[kind] && n_rows > 0)
+            device_run(device, (size_t)n_rows * n_columns, DEVICE_ALONE, prepare_lane, &work);
+    }
 }
 
 struct matmul_work {
@@ -101,66 +129,61 @@ struct target {
     size_t stride;
 };
 
-static size_t span_columns(enum weight_type type)
-{
-    return type == WEIGHT_Q8_0 ? CPU_Q8_SPAN : CPU_FLOAT_SPAN;
-}
-
-static uint32_t tile_height(const struct cpu_variant *variant, enum weight_type type)
-{
-    return type == WEIGHT_Q8_0 ? variant->q8_tile_rows : variant->float_tile_rows;
-}
-
 /* `product` names the weights; here every tile of the activations passes by. `add`: not the first
  * span of its sum. */
 static void multiply_tiles(const struct matmul_work *work, struct cpu_product *product,
                            const struct target *target, size_t column, bool add)
 {
     const struct device *d = work->device;
-    const enum weight_type type = work->weights->type;
-    const uint32_t n_tiles = tile_count(d->x_rows, tile_height(d->variant, type));
+    const enum cpu_kind kind = kind_of(product->type);
+    const uint32_t n_tiles = device_tiles(d, kind);
 
     product->y_stride = target->stride;
     product->add = add;
     for (uint32_t tile = 0; tile < n_tiles; tile++) {
         uint32_t row;
         tile_rows(d->x_rows, n_tiles, tile, &row, &product->n_rows);
-        const size_t offset = (size_t)row * d->x_columns + column * product->n_rows;
         product->y = target->y + row * target->stride;
-        if (type == WEIGHT_Q8_0) {
-            product->x = d->x_q8 + offset / 32 * CPU_Q8_BLOCK_BYTES;
-            d->variant->product_q8_0(product);
-        } else {
-            product->x = d->x_float + offset;
-            if (type == WEIGHT_F16)
-                d->variant->product_f16(product);
-            else
-                d->variant->product_f32(product);
-        }
+        product->x = tile_at(d, kind, row, product->n_rows, column);
+        d->variant->products[kind].product(product);
     }
+}
+
+/* Numbers of 16 bits that many tiles will pass are widened once, to the lane's own memory. */
+static void widen_panels(const struct device *device, struct cpu_product *product, uint32_t lane)
+{
+    float *wide = device->wide + (size_t)lane * DENSE_GROUP_OUTPUTS * CPU_FLOAT_SPAN;
+    const size_t panel_values = (size_t)product->n * PANEL_ROWS;
+
+    for (size_t i = 0; i < panel_count(product->n_outputs); i++)
+        device->variant->widen(wide + i * panel_values, product->type,
+                               product->weights + i * product->panel_bytes, product->n);
+    product->type = WEIGHT_F32;
+    product->weights = (const uint8_t *)wide;
+    product->panel_bytes = panel_values * sizeof(*wide);
 }
 
 /* The sum over columns [begin, end), for n_outputs outputs from panel `panel` on. */
 static void multiply_columns(const struct matmul_work *work, const struct target *target,
-                             size_t panel, uint32_t n_outputs, size_t begin, size_t end)
+                             size_t panel, uint32_t n_outputs, size_t begin, size_t end,
+                             uint32_t lane)
 {
     const struct matrix *w = work->weights;
-    const bool q8 = w->type == WEIGHT_Q8_0;
-    const size_t bytes = panel_bytes(w->type, w->n_columns), span = span_columns(w->type);
+    const enum cpu_kind kind = kind_of(w->type);
+    const size_t bytes = panel_bytes(w->type, w->n_columns), span = layouts[kind].span;
     const uint8_t *weights = (const uint8_t *)w->data + panel * bytes;
+    const uint8_t *scales = weights + panel_weights_bytes(w->type, w->n_columns);
 
     for (size_t column = begin; column < end; column += span) {
         const size_t left = end - column, n = left < span ? left : span;
-        struct cpu_product product = {.n_outputs = n_outputs, .panel_bytes = bytes};
-        if (q8) {
-            product.weights = weights + column * PANEL_ROWS;
-            product.scales =
-                weights + panel_scales_offset(w->n_columns) + column / 32 * PANEL_ROWS * 2;
-            product.n = (uint32_t)(n / 32);
-        } else {
-            product.weights = weights + column * PANEL_ROWS * (w->type == WEIGHT_F32 ? 4 : 2);
-            product.n = (uint32_t)n;
-        }
+        struct cpu_product product = {.type = w->type,
+                                      .n_outputs = n_outputs,
+                                      .weights = weights + panel_weights_bytes(w->type, column),
+                                      .scales = scales + panel_scales_bytes(w->type, column),
+                                      .panel_bytes = bytes,
+                                      .n = (uint32_t)n};
+        if (panel_format(w->type).low_bits == 16 && device_tiles(work->device, kind) > WIDEN_TILES)
+            widen_panels(work->device, &product, lane);
         multiply_tiles(work, &product, target, column, column > begin);
     }
 }
@@ -190,7 +213,7 @@ static void multiply_panels(const struct matmul_work *work, size_t panel, uint32
     for (uint32_t i = 0; i < n_segments; i++) {
         multiply_columns(work, &pending[depth++], panel, n_outputs,
                          i == 0 ? 0 : w->segment_end[i - 1],
-                         w->n_segments > 1 ? w->segment_end[i] : w->n_columns);
+                         w->n_segments > 1 ? w->segment_end[i] : w->n_columns, lane);
         for (uint32_t done = i + 1; done % 2 == 0; done /= 2, depth--)
             add_target(d, &pending[depth - 2], &pending[depth - 1], n_outputs);
     }
@@ -204,20 +227,18 @@ static void multiply_vector(const struct matmul_work *work)
 {
     const struct matrix *w = work->weights;
     const struct target target = {work->y, work->y_stride};
-    const size_t span = span_columns(w->type);
-    _Alignas(PANEL_LINE_BYTES) uint8_t panel[CPU_Q8_SPAN * PANEL_ROWS * 34 / 32];
+    const size_t span = layouts[kind_of(w->type)].span;
+    _Alignas(PANEL_LINE_BYTES) uint8_t panel[CPU_QUANT_SPAN * PANEL_ROWS * 34 / 32];
 
     for (size_t column = 0; column < w->n_columns; column += span) {
         const size_t left = w->n_columns - column, n = left < span ? left : span;
-        const struct cpu_product whole = {
-            .n_outputs = 1,
-            .weights = panel,
-            .scales = panel + panel_scales_offset((uint32_t)n),
-            .panel_bytes = panel_bytes(w->type, (uint32_t)n),
-            .n = (uint32_t)(w->type == WEIGHT_Q8_0 ? n / 32 : n),
-        };
-        struct cpu_product product = whole;
-        assert(whole.panel_bytes <= sizeof(panel));
+        struct cpu_product product = {.type = w->type,
+                                      .n_outputs = 1,
+                                      .weights = panel,
+                                      .scales = panel + panel_weights_bytes(w->type, n),
+                                      .panel_bytes = panel_bytes(w->type, (uint32_t)n),
+                                      .n = (uint32_t)n};
+        assert(product.panel_bytes <= sizeof(panel));
         panel_pack(panel, w->type,
                    (const uint8_t *)w->data + weight_row_bytes(w->type, (uint32_t)column), 0, 1,
                    (uint32_t)n);
@@ -229,9 +250,8 @@ static void matmul_lane(void *context, uint32_t lane, uint32_t n_lanes)
 {
     const struct matmul_work *work = context;
     const struct matrix *w = work->weights;
-    const size_t group = work->device->x_rows <= tile_height(work->device->variant, w->type)
-                             ? DECODE_GROUP
-                             : PREFILL_GROUP;
+    const size_t group =
+        device_tiles(work->device, kind_of(w->type)) == 1 ? DECODE_GROUP : PREFILL_GROUP;
     size_t begin, end;
 
     thread_pool_share(panel_count(w->n_rows), 1, lane, n_lanes, &begin, &end);

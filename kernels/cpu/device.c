@@ -68,13 +68,19 @@ enum status device_open(struct device **device, struct thread_pool *pool,
     return STATUS_OK;
 }
 
+static void workspace_give(struct device *device)
+{
+    for (enum cpu_kind kind = 0; kind < CPU_KINDS; kind++)
+        memory_give(device->x[kind], device->x_bytes[kind]);
+    memory_give(device->sums, device->sums_bytes);
+    memory_give(device->wide, device->wide_bytes);
+}
+
 void device_close(struct device *device)
 {
     if (device == NULL)
         return;
-    memory_give(device->x_float, device->x_float_bytes);
-    memory_give(device->x_q8, device->x_q8_bytes);
-    memory_give(device->sums, device->sums_bytes);
+    workspace_give(device);
     free(device);
 }
 
@@ -92,42 +98,41 @@ enum status device_reserve(struct device *device, uint32_t max_rows, uint32_t ma
 {
     const uint32_t rows = max_rows > device->max_rows ? max_rows : device->max_rows;
     const uint32_t columns = max_columns > device->max_columns ? max_columns : device->max_columns;
-    size_t float_bytes, q8_bytes, sums_bytes;
+    const size_t lanes = thread_pool_lanes(device->pool);
+    struct device next = *device;
 
     if (rows == 0 || columns == 0)
         return error_set(error, STATUS_INVALID, "kernels: a workspace of %u rows, %u columns", rows,
                          columns);
     if (rows == device->max_rows && columns == device->max_columns)
         return STATUS_OK;
-    if (!product_of(&float_bytes, rows, columns, sizeof(float)) ||
-        !product_of(&q8_bytes, rows, columns / 32 + 1, CPU_Q8_BLOCK_BYTES) ||
-        !product_of(&sums_bytes, (size_t)thread_pool_lanes(device->pool) * DENSE_LEVELS, rows,
-                    DENSE_GROUP_OUTPUTS * sizeof(float)))
+    bool sized = product_of(&next.sums_bytes, lanes * DENSE_LEVELS, rows,
+                            DENSE_GROUP_OUTPUTS * sizeof(float));
+    for (enum cpu_kind kind = 0; kind < CPU_KINDS; kind++)
+        sized = sized &&
+                product_of(&next.x_bytes[kind], rows, dense_activation_bytes(kind, columns), 1);
+    if (!sized)
         return error_set(error, STATUS_NO_MEMORY, "kernels: %u rows of %u columns have no size",
                          rows, columns);
-    float *x_float = memory_take(float_bytes);
-    uint8_t *x_q8 = memory_take(q8_bytes);
-    float *sums = memory_take(sums_bytes);
-    if (x_float == NULL || x_q8 == NULL || sums == NULL) {
-        memory_give(x_float, float_bytes);
-        memory_give(x_q8, q8_bytes);
-        memory_give(sums, sums_bytes);
+    next.wide_bytes = lanes * DENSE_GROUP_OUTPUTS * CPU_FLOAT_SPAN * sizeof(float);
+    size_t bytes = next.sums_bytes + next.wide_bytes;
+    bool taken = (next.sums = memory_take(next.sums_bytes)) != NULL;
+    taken = (next.wide = memory_take(next.wide_bytes)) != NULL && taken;
+    for (enum cpu_kind kind = 0; kind < CPU_KINDS; kind++) {
+        taken = (next.x[kind] = memory_take(next.x_bytes[kind])) != NULL && taken;
+        bytes += next.x_bytes[kind];
+    }
+    if (!taken) {
+        workspace_give(&next);
         return error_set(error, STATUS_NO_MEMORY,
                          "kernels: no memory for a workspace of %zu bytes; use smaller chunks",
-                         float_bytes + q8_bytes + sums_bytes);
+                         bytes);
     }
-    memory_give(device->x_float, device->x_float_bytes);
-    memory_give(device->x_q8, device->x_q8_bytes);
-    memory_give(device->sums, device->sums_bytes);
-    device->sums = sums;
-    device->sums_bytes = sums_bytes;
-    device->x_float = x_float;
-    device->x_float_bytes = float_bytes;
-    device->x_q8 = x_q8;
-    device->x_q8_bytes = q8_bytes;
-    device->max_rows = rows;
-    device->max_columns = columns;
-    device->x_rows = 0; /* what was prepared is gone */
+    workspace_give(device);
+    next.max_rows = rows;
+    next.max_columns = columns;
+    next.x_rows = 0; /* what was prepared is gone */
+    *device = next;
     return STATUS_OK;
 }
 
@@ -164,10 +169,6 @@ enum status device_matrix_create(struct device *device, struct matrix *matrix,
     if (traits == NULL)
         return error_set(error, STATUS_INVALID, "kernels: weight type %d is not one of ours",
                          (int)type);
-    if (type != WEIGHT_F32 && type != WEIGHT_F16 && type != WEIGHT_Q8_0)
-        return error_set(error, STATUS_UNSUPPORTED,
-                         "kernels: there are no products with %s weights; F32, F16 and Q8_0 have",
-                         traits->name);
     const uint32_t block = traits->block_elements;
     if (row_begin >= row_end || column_begin >= column_end || column_end > source_columns)
         return error_set(error, STATUS_INVALID,

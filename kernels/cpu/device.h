@@ -14,10 +14,10 @@ struct device {
     const struct cpu_variant *variant;
     struct thread_pool *pool;
     uint32_t max_rows, max_columns; /* of the workspace */
-    float *x_float;                 /* prepared activations in tiles, see variant.h */
-    uint8_t *x_q8;
-    float *sums; /* per lane: pending sums of segments, see dense.c */
-    size_t x_float_bytes, x_q8_bytes, sums_bytes;
+    void *x[CPU_KINDS];             /* prepared activations in tiles, see variant.h */
+    float *sums;                    /* per lane: pending sums of segments, see dense.c */
+    float *wide;                    /* per lane: widened weights of a group, likewise */
+    size_t x_bytes[CPU_KINDS], sums_bytes, wide_bytes;
     uint32_t x_rows, x_columns, x_types; /* what was prepared last */
 };
 
@@ -42,6 +42,8 @@ void device_embed(struct device *device, float *out, const struct matrix *table,
 
 /* dense.c */
 enum { DENSE_GROUP_OUTPUTS = 128, DENSE_LEVELS = 3 }; /* 2^3 = MATRIX_SEGMENTS */
+/* Of one row of prepared activations, for the workspace. */
+size_t dense_activation_bytes(enum cpu_kind kind, uint32_t n_columns);
 void dense_prepare(struct device *device, const float *x, uint32_t n_rows, uint32_t n_columns,
                    uint32_t types);
 void dense_matmul(struct device *device, float *y, size_t y_stride, const struct matrix *weights);

@@ -52,21 +52,27 @@ static inline float quantize_block(int8_t *q, const float *x)
     return maximum / 127.0f;
 }
 
-static void pack_q8_0(void *tile, const float *x, size_t x_stride, uint32_t n_rows, size_t n)
+static void pack_quant(void *tile, const float *x, size_t x_stride, uint32_t n_rows, size_t n)
 {
     uint8_t *block = tile;
-    for (size_t k = 0; k < n; k += 32, block += (size_t)n_rows * CPU_Q8_BLOCK_BYTES)
+    for (size_t k = 0; k < n; k += 32, block += (size_t)n_rows * CPU_X_BLOCK_BYTES)
         for (size_t row = 0; row < n_rows; row++) {
             int8_t q[32];
-            int32_t sum = 0;
+            int32_t words[CPU_X_WORDS], first = 0, second = 0;
             const float scale = quantize_block(q, x + row * x_stride + k);
-            for (int i = 0; i < 32; i++)
-                sum += q[i];
-            sum *= -128;
-            for (size_t i = 0; i < 8; i++)
-                memcpy(block + (i * n_rows + row) * 4, q + i * 4, 4);
-            memcpy(block + (8 * n_rows + row) * 4, &scale, 4);
-            memcpy(block + (9 * n_rows + row) * 4, &sum, 4);
+            for (int i = 0; i < 16; i++) {
+                first += q[i];
+                second += q[i + 16];
+            }
+            const float sum = scale * (float)(first + second);
+            memcpy(words + CPU_X_VALUES, q, sizeof(q));
+            memcpy(words + CPU_X_SCALE, &scale, 4);
+            memcpy(words + CPU_X_SUM, &sum, 4);
+            words[CPU_X_START] = -8 * (first + second);
+            words[CPU_X_STARTS] = -32 * first;
+            words[CPU_X_STARTS + 1] = -32 * second;
+            for (size_t i = 0; i < CPU_X_WORDS; i++)
+                memcpy(block + (i * n_rows + row) * 4, &words[i], 4);
         }
 }
 

@@ -4,11 +4,19 @@
  * A variant's functions run on one lane and know neither the device nor the pool.
  *
  * The evaluation order of a product, which every variant follows, so that all give the same bits:
- *   - F32, F16: the columns are cut in spans of CPU_FLOAT_SPAN. A span's sum starts at 0 and takes
- *     its columns one after the other by fused multiply-add in f32, weights converted exactly.
- *   - Q8_0: activations are quantized by blocks of 32 to int8 with an f32 scale. A block's integer
- *     dot product is exact, in any order. The sum of a span (CPU_Q8_SPAN columns) starts at 0 and
- *     takes its blocks one after the other: fma((float)dot, weight_scale * activation_scale, sum).
+ *   - F32, F16, BF16: the columns are cut in spans of CPU_FLOAT_SPAN. A span's sum starts at 0 and
+ *     takes its columns one after the other by fused multiply-add in f32, weights converted
+ *     exactly.
+ *   - The others: the columns are cut in spans of CPU_QUANT_SPAN. Activations are quantized by
+ *     blocks of 32 to int8 with an f32 scale xs; xsum = xs * (float)(the sum of the 32 values).
+ *     A span's sum starts at 0 and takes its blocks of 32 one after the other:
+ *         dot   the exact integer dot product of the activations and the format's integers
+ *               (kernels/quant: q = -8 .. 7 for Q4_0), in any order
+ *         ws    the weights' scale: d, of super-blocks d * (float)scale, which is exact
+ *         wm    the minimum: m of Q4_1 and Q5_1, of super-blocks -dmin * (float)min, exact too
+ *         sum = fma((float)dot, ws * xs, sum); then, with a minimum, sum = fma(wm, xsum, sum)
+ *     Q6_K's scales count for 16 weights: the first step is made for the first 16 columns of a
+ *     block, then for the second.
  *   - The first span's sum is the output; the others are added to it in order.
  *   - Where the columns are cut in segments, all this holds for each of them, and the segments'
  *     sums are added as a binary tree (kernels.h, struct matrix).
@@ -24,45 +32,57 @@
 #include <stdint.h>
 
 enum {
-    CPU_FLOAT_SPAN = 256,   /* columns: 16 KiB of an f32 panel; a tile of 12 rows takes 12 KiB */
-    CPU_Q8_SPAN = 1024,     /* columns: 17 KiB of a Q8_0 panel */
-    CPU_Q8_BLOCK_BYTES = 40 /* of prepared activations, per row and block */
+    CPU_FLOAT_SPAN = 256,  /* columns: 16 KiB of an f32 panel; a tile of 12 rows takes 12 KiB */
+    CPU_QUANT_SPAN = 1024, /* columns, whole super-blocks: 17 KiB of a Q8_0 panel */
 };
 
 /* Prepared activations lie in tiles of a few rows, the rows side by side, so that a product reads
  * them as one stream too. A tile of R rows is
- *     for F32, F16   f32 [n_columns][R]
- *     for Q8_0       [n_columns / 32] blocks of
- *                    int8 [8][R][4]   the quantized values, in [-127, 127]
- *                    f32 [R]          their scale: max|x| / 127; NaN if a value is not finite
- *                    int32 [R]        -128 times the sum of the 32 values: what a variant starts
- *                                     from that adds 128 to the weights to make them unsigned */
+ *     floats      f32 [n_columns][R]
+ *     quantized   [n_columns / 32] blocks of CPU_X_WORDS rows of 32-bit words, [word][R]: */
+enum {
+    CPU_X_VALUES = 0,  /* 8 words of four int8, in [-127, 127] */
+    CPU_X_SCALE = 8,   /* f32: max|x| / 127; NaN if a value is not finite */
+    CPU_X_SUM = 9,     /* f32: the scale times the sum of the 32 values */
+    CPU_X_START = 10,  /* int32: -8 times the sum of the values */
+    CPU_X_STARTS = 11, /* 2 words of int32: -32 times the sum of the first, the second 16 values */
+    CPU_X_WORDS = 13,
+    CPU_X_BLOCK_BYTES = 4 * CPU_X_WORDS /* per row and block */
+};
+/* The starts are what a variant begins a dot product with when it multiplies weights as stored,
+ * which are larger by 8, 16 or 32 (panel.h), or by 128. */
 
 /* One call: n_outputs outputs (of consecutive panels) for the n_rows rows of one tile, over one
  * span. */
 struct cpu_product {
     float *y; /* [row][output] */
     size_t y_stride;
+    enum weight_type type;
     uint32_t n_outputs, n_rows;
     const uint8_t *weights; /* where the span starts in the first panel */
-    const uint8_t *scales;  /* Q8_0: likewise */
+    const uint8_t *scales;  /* likewise, if there are any */
     size_t panel_bytes;     /* to the next panel, for both */
     const void *x;          /* where the span starts in the tile */
-    uint32_t n;             /* columns in the span, for Q8_0 blocks */
+    uint32_t n;             /* columns in the span */
     bool add;               /* not the first span: y += sum, else y = sum */
+};
+
+/* Weights whose products take the same activations. */
+enum cpu_kind { CPU_FLOAT, CPU_QUANT, CPU_KINDS };
+
+struct cpu_products {
+    uint32_t tile_rows; /* the tallest tile that `product` takes */
+    void (*product)(const struct cpu_product *product);
+    /* n columns of a tile's n_rows rows, which are x_stride floats apart. */
+    void (*pack)(void *tile, const float *x, size_t x_stride, uint32_t n_rows, size_t n);
 };
 
 struct cpu_variant {
     const char *name;
-    uint32_t float_tile_rows, q8_tile_rows; /* the tallest tile that the products take */
+    struct cpu_products products[CPU_KINDS];
 
-    void (*product_f32)(const struct cpu_product *product);
-    void (*product_f16)(const struct cpu_product *product);
-    void (*product_q8_0)(const struct cpu_product *product);
-
-    /* n columns of a tile's n_rows rows, which are x_stride floats apart. */
-    void (*pack_float)(void *tile, const float *x, size_t x_stride, uint32_t n_rows, size_t n);
-    void (*pack_q8_0)(void *tile, const float *x, size_t x_stride, uint32_t n_rows, size_t n);
+    /* n columns of a panel of F16 or BF16 become those of an F32 panel. */
+    void (*widen)(float *out, enum weight_type type, const uint8_t *weights, size_t n);
 
     /* One row each; see kernels.h. */
     void (*rms_norm)(float *y, const float *x, const float *weight, uint32_t n, float epsilon);

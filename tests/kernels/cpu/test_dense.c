@@ -1,8 +1,10 @@
 /* test_dense.c - products: near the double-precision reference, and the same bits by every table,
  * for any number of rows and lanes, and for any cut of the outputs. */
+#include "kernels/quant/block32.h"
+#include "kernels/quant/half.h"
+#include "kernels/quant/superblock.h"
 #include "tests/kernels/cpu/each_table.h"
 
-#include <float.h>
 #include <math.h>
 
 #define UNIT 0x1p-24 /* one rounding in f32, relative */
@@ -31,12 +33,44 @@ struct problem {
     float *x;
 };
 
-/* F16 weights are clear of infinity; Q8_0 blocks are random bytes (so -128 occurs), or all extreme.
- */
+static bool has_blocks(enum weight_type type)
+{
+    return weight_traits(type)->block_elements > 1;
+}
+
+/* As many columns, or more: whole blocks. */
+static uint32_t whole_blocks(enum weight_type type, uint32_t n_columns)
+{
+    const uint32_t block = weight_traits(type)->block_elements;
+    return (n_columns + block - 1) / block * block;
+}
+
+/* Random bytes, so that every integer and every small scale occurs; or, for LARGE, integers that
+ * are all the least or all the greatest. The scales are numbers. */
+static void fill_block(uint8_t *bytes, enum weight_type type, enum values kind, uint64_t *seed)
+{
+    const uint32_t n = weight_traits(type)->block_bytes;
+    const uint8_t extreme = random_u32(seed) % 2 ? 0xff : 0x00;
+    for (uint32_t i = 0; i < n; i++)
+        bytes[i] = kind == LARGE ? extreme : (uint8_t)random_u32(seed);
+    if (kind == LARGE && type == WEIGHT_Q8_0)
+        memset(bytes, extreme ^ 0x80, n); /* 127 or -128 */
+    const bool second =
+        type == WEIGHT_Q4_1 || type == WEIGHT_Q5_1 || type == WEIGHT_Q4_K || type == WEIGHT_Q5_K;
+    for (uint32_t i = 0; i < 1u + second; i++) {
+        uint16_t scale = (uint16_t)random_u32(seed);
+        if ((scale & 0x7c00) == 0x7c00)
+            scale ^= 0x4000;
+        memcpy(bytes + (type == WEIGHT_Q6_K ? 208 : 2 * i), &scale, 2);
+    }
+}
+
+/* F16 weights are clear of infinity. */
 static struct problem problem_make(enum weight_type type, enum values kind, uint32_t n_rows,
                                    uint32_t n_outputs, uint32_t n_columns)
 {
     uint64_t seed = n_rows * 31 + n_outputs * 7 + n_columns + kind;
+    n_columns = whole_blocks(type, n_columns);
     const size_t row_bytes = weight_row_bytes(type, n_columns);
     struct problem p = {type, n_rows, n_outputs, n_columns, NULL, NULL};
     p.weights = malloc(row_bytes * n_outputs);
@@ -44,7 +78,7 @@ static struct problem problem_make(enum weight_type type, enum values kind, uint
     assert_true(p.weights != NULL && p.x != NULL);
     for (size_t i = 0; i < (size_t)n_rows * n_columns; i++)
         p.x[i] = value_of(kind, &seed);
-    if (type != WEIGHT_Q8_0) {
+    if (!has_blocks(type)) {
         for (size_t i = 0; i < (size_t)n_outputs * n_columns; i++) {
             float w = value_of(kind, &seed);
             if (type == WEIGHT_F16)
@@ -53,16 +87,9 @@ static struct problem problem_make(enum weight_type type, enum values kind, uint
         }
         return p;
     }
-    for (size_t b = 0; b < (size_t)n_outputs * n_columns / 32; b++) {
-        uint8_t *block = p.weights + b * 34;
-        uint16_t scale = (uint16_t)random_u32(&seed);
-        if ((scale & 0x7c00) == 0x7c00)
-            scale ^= 0x4000;
-        memcpy(block, &scale, 2);
-        for (int i = 0; i < 32; i++)
-            block[2 + i] = kind == LARGE ? 0x80 : (uint8_t)random_u32(&seed);
-    }
-    if (kind == LARGE) /* the largest sums there are: -128 times 127, all of one sign */
+    for (size_t i = 0; i < row_bytes * n_outputs; i += weight_traits(type)->block_bytes)
+        fill_block(p.weights + i, type, kind, &seed);
+    if (kind == LARGE) /* the largest sums there are: all of one sign */
         for (size_t i = 0; i < (size_t)n_rows * n_columns; i++)
             p.x[i] = i / n_columns % 2 == 0 ? 1e15f : -1e15f;
     return p;
@@ -106,52 +133,80 @@ static void quantized_activations(float *out, float *half_step, const float *x, 
     }
 }
 
+/* |scale * integer| + |minimum| of each weight, which is larger than the weight where these cancel.
+ */
+static void weight_sizes(float *out, enum weight_type type, const uint8_t *row, uint32_t n)
+{
+    const struct weight_traits *traits = weight_traits(type);
+    weight_dequantize(type, out, row, n);
+    for (uint32_t i = 0; i < n; i++) {
+        const uint8_t *bytes = row + (size_t)(i / traits->block_elements) * traits->block_bytes;
+        float min = 0.0f;
+        if (block32_holds(type)) {
+            struct block32 block;
+            block32_read(&block, type, bytes);
+            min = half_to_float(block.m);
+        } else if (superblock_holds(type)) {
+            struct superblock block;
+            superblock_read(&block, type, bytes);
+            min = -half_to_float(block.dmin) * block.min[i % 256 / 32];
+        }
+        out[i] = fabsf(out[i] - min) * 1.001f + fabsf(min);
+    }
+}
+
 /* Roundings: a sum of n terms by fma has n, each at most UNIT times the sum of magnitudes; a span
- * of 256 columns (32 blocks) is one such sum, the spans another. In Q8_0 a term has two more, the
- * product of scales and, in this test, the quantized value. Underflow adds half a least subnormal
- * each. */
+ * of 256 columns (32 blocks, of up to three terms) is one such sum, the spans another. With blocks a
+ * term has three more, the product of scales, the sum of activations and, in this test, the
+ * quantized value or weight. Underflow adds half a least subnormal each. */
 static void check_problem(const struct lent_device *d, enum weight_type type, enum values kind,
                           uint32_t n_rows, uint32_t n_outputs, uint32_t n_columns)
 {
     const size_t stride = n_outputs + 3;
+    n_columns = whole_blocks(type, n_columns);
+    const bool blocks = has_blocks(type);
     struct problem p = problem_make(type, kind, n_rows, n_outputs, n_columns);
     float *y = multiply(d, &p, stride);
-    float *w = malloc(sizeof(float) * n_columns), *quantized = malloc(sizeof(float) * n_columns),
+    float *w = malloc(sizeof(float) * n_columns), *size = malloc(sizeof(float) * n_columns),
+          *quantized = malloc(sizeof(float) * n_columns),
           *half_step = malloc(sizeof(float) * n_columns);
-    const double roundings = type == WEIGHT_Q8_0 ? fmin(n_columns / 32, 32) + n_columns / 1024 + 5
-                                                 : fmin(n_columns, 256) + n_columns / 256 + 1;
+    const double roundings = blocks ? 3 * fmin(n_columns / 32, 32) + n_columns / 1024 + 7
+                                    : fmin(n_columns, 256) + n_columns / 256 + 1;
 
-    for (uint32_t row = 0; row < n_rows; row++) {
-        const float *x = p.x + (size_t)row * n_columns;
-        if (type == WEIGHT_Q8_0)
-            quantized_activations(quantized, half_step, x, n_columns);
-        for (uint32_t o = 0; o < n_outputs; o++) {
-            weight_dequantize(type, w, p.weights + o * weight_row_bytes(type, n_columns),
-                              n_columns);
-            const float *used = type == WEIGHT_Q8_0 ? quantized : x;
+    for (uint32_t o = 0; o < n_outputs; o++) {
+        const uint8_t *weights = p.weights + o * weight_row_bytes(type, n_columns);
+        weight_dequantize(type, w, weights, n_columns);
+        weight_sizes(size, type, weights, n_columns);
+        for (uint32_t row = 0; row < n_rows; row++) {
+            const float *x = p.x + (size_t)row * n_columns;
+            const float *used = x;
+            if (blocks) {
+                quantized_activations(quantized, half_step, x, n_columns);
+                used = quantized;
+            }
             double want = 0.0, magnitude = 0.0, exact = 0.0, quantization = 0.0;
             for (uint32_t i = 0; i < n_columns; i++) {
                 want += (double)w[i] * (double)used[i];
-                magnitude += fabs((double)w[i] * (double)used[i]);
+                magnitude += fabs((double)size[i] * (double)used[i]);
             }
             const double got = y[row * stride + o];
-            const double tolerance = 1.01 * roundings * UNIT * magnitude + n_columns * 0x1p-150;
+            const double tolerance = 1.01 * roundings * UNIT * magnitude + n_columns * 0x1p-149;
             if (!(fabs(got - want) <= tolerance))
                 fail_msg("%s %s %ux%ux%u values %d: y[%u][%u] = %.9g, not %.9g +- %.2g",
                          d->kernels->name, weight_traits(type)->name, n_rows, n_outputs, n_columns,
                          (int)kind, row, o, got, want, tolerance);
-            if (type != WEIGHT_Q8_0)
-                continue;
-            for (uint32_t i = 0; i < n_columns; i++) { /* and against what was not quantized */
+            for (uint32_t i = 0; blocks && i < n_columns; i++) { /* and what was not quantized */
                 exact += (double)w[i] * (double)x[i];
                 quantization += fabs((double)w[i]) * 1.0001 * (double)half_step[i];
             }
-            assert_true(fabs(got - exact) <= tolerance + quantization);
+            assert_true(!blocks || fabs(got - exact) <= tolerance + quantization);
         }
+    }
+    for (uint32_t row = 0; row < n_rows; row++)
         for (size_t o = n_outputs; o < stride; o++)
             assert_true(y[row * stride + o] == 77.0f); /* not ours */
-    }
     free(w);
+    free(size);
     free(quantized);
     free(half_step);
     free(y);
@@ -164,20 +219,22 @@ static const struct shape {
               {4, 100, 256},  {5, 48, 1024}, {6, 65, 1056},  {7, 15, 2048},  {11, 130, 512},
               {12, 64, 320},  {13, 5, 4096}, {17, 79, 1120}, {300, 37, 224}, {300, 1, 96},
               {1, 300, 4128}, {2, 3, 16416}};
-static const enum weight_type types[] = {WEIGHT_F32, WEIGHT_F16, WEIGHT_Q8_0};
+enum { MAX_COLUMNS = 16640 }; /* of the shapes, in whole super-blocks */
 
 static void test_products_are_accurate(void **state)
 {
     const struct kernels *kernels = each_table_usable(state);
-    struct lent_device d = device_lend(kernels, 2, 300, 16416);
-    for (size_t t = 0; t < 3; t++)
+    struct lent_device d = device_lend(kernels, 2, 300, MAX_COLUMNS);
+    for (size_t t = 0; t < WEIGHT_TYPES; t++)
         for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++)
-            check_problem(&d, types[t], NORMAL, shapes[s].n_rows, shapes[s].n_outputs,
+            check_problem(&d, weight_types[t], NORMAL, shapes[s].n_rows, shapes[s].n_outputs,
                           shapes[s].n_columns);
     for (uint32_t n = 1; n < 40; n += 6) /* columns without any block */
-        for (size_t t = 0; t < 2; t++) {
-            check_problem(&d, types[t], NORMAL, n, 20, n);
-            check_problem(&d, types[t], NORMAL, 3, 35, 240 + n);
+        for (size_t t = 0; t < WEIGHT_TYPES; t++) {
+            if (has_blocks(weight_types[t]))
+                continue;
+            check_problem(&d, weight_types[t], NORMAL, n, 20, n);
+            check_problem(&d, weight_types[t], NORMAL, 3, 35, 240 + n);
         }
     device_return(&d);
 }
@@ -185,11 +242,11 @@ static void test_products_are_accurate(void **state)
 static void test_extreme_values(void **state)
 {
     const struct kernels *kernels = each_table_usable(state);
-    struct lent_device d = device_lend(kernels, 1, 16, 2080);
-    for (size_t t = 0; t < 3; t++)
+    struct lent_device d = device_lend(kernels, 1, 16, 2304);
+    for (size_t t = 0; t < WEIGHT_TYPES; t++)
         for (enum values kind = LARGE; kind < N_VALUES; kind++) {
-            check_problem(&d, types[t], kind, 5, 34, 2080);
-            check_problem(&d, types[t], kind, 16, 18, 320);
+            check_problem(&d, weight_types[t], kind, 5, 34, 2080);
+            check_problem(&d, weight_types[t], kind, 16, 18, 320);
         }
     device_return(&d);
 }
@@ -198,14 +255,14 @@ static void test_extreme_values(void **state)
 static void test_infinities_stay_where_they_are(void **state)
 {
     const struct kernels *kernels = each_table_usable(state);
-    enum { ROWS = 7, OUTPUTS = 20, COLUMNS = 96 };
+    enum { ROWS = 7, OUTPUTS = 20, COLUMNS = 256 };
     struct lent_device d = device_lend(kernels, 1, ROWS, COLUMNS);
-    for (size_t t = 0; t < 3; t++) {
-        struct problem p = problem_make(types[t], NORMAL, ROWS, OUTPUTS, COLUMNS);
+    for (size_t t = 0; t < WEIGHT_TYPES; t++) {
+        struct problem p = problem_make(weight_types[t], NORMAL, ROWS, OUTPUTS, COLUMNS);
         float *clean = multiply(&d, &p, OUTPUTS);
         p.x[2 * COLUMNS + 40] = NAN;
         p.x[4 * COLUMNS + 70] = INFINITY;
-        const size_t row_bytes = weight_row_bytes(types[t], COLUMNS);
+        const size_t row_bytes = weight_row_bytes(weight_types[t], COLUMNS);
         memset(p.weights + 3 * row_bytes, 0xff, row_bytes); /* NaN as a number or as a scale */
         float *y = multiply(&d, &p, OUTPUTS);
         for (uint32_t row = 0; row < ROWS; row++)
@@ -228,12 +285,12 @@ static void test_infinities_stay_where_they_are(void **state)
 static void test_same_bits_as_scalar(void **state)
 {
     const struct kernels *kernels = each_table_usable(state);
-    struct lent_device d = device_lend(kernels, 1, 300, 16416),
-                       scalar = device_lend(&kernels_cpu_scalar, 1, 300, 16416);
-    for (size_t t = 0; t < 3; t++)
+    struct lent_device d = device_lend(kernels, 1, 300, MAX_COLUMNS),
+                       scalar = device_lend(&kernels_cpu_scalar, 1, 300, MAX_COLUMNS);
+    for (size_t t = 0; t < WEIGHT_TYPES; t++)
         for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++)
             for (enum values kind = NORMAL; kind < N_VALUES; kind++) {
-                struct problem p = problem_make(types[t], kind, shapes[s].n_rows,
+                struct problem p = problem_make(weight_types[t], kind, shapes[s].n_rows,
                                                 shapes[s].n_outputs, shapes[s].n_columns);
                 if (kind != NORMAL && p.n_rows > 20)
                     p.n_rows = 20; /* enough, and the portable version is slow */
@@ -251,11 +308,11 @@ static void test_same_bits_as_scalar(void **state)
 static void test_a_row_does_not_depend_on_its_batch(void **state)
 {
     const struct kernels *kernels = each_table_usable(state);
-    enum { MAX_ROWS = 41, OUTPUTS = 51, COLUMNS = 1312 };
+    enum { MAX_ROWS = 41, OUTPUTS = 51, COLUMNS = 1536 };
     static const uint32_t batches[] = {2, 5, 12, 13, 14, 23, 24, 25, MAX_ROWS};
     struct lent_device d = device_lend(kernels, 1, MAX_ROWS, COLUMNS);
-    for (size_t t = 0; t < 3; t++) {
-        struct problem p = problem_make(types[t], NORMAL, MAX_ROWS, OUTPUTS, COLUMNS);
+    for (size_t t = 0; t < WEIGHT_TYPES; t++) {
+        struct problem p = problem_make(weight_types[t], NORMAL, MAX_ROWS, OUTPUTS, COLUMNS);
         float alone[MAX_ROWS * OUTPUTS];
         for (uint32_t row = 0; row < MAX_ROWS; row++) {
             struct problem one = p;
@@ -280,12 +337,12 @@ static void test_a_row_does_not_depend_on_its_batch(void **state)
 static void test_bits_do_not_depend_on_lanes(void **state)
 {
     const struct kernels *kernels = each_table_usable(state);
-    for (size_t t = 0; t < 3; t++)
+    for (size_t t = 0; t < WEIGHT_TYPES; t++)
         for (uint32_t n_rows = 1; n_rows < 40; n_rows += 19) {
-            struct problem p = problem_make(types[t], NORMAL, n_rows, 333, 1056);
+            struct problem p = problem_make(weight_types[t], NORMAL, n_rows, 333, 1280);
             float *first = NULL;
             for (uint32_t lanes = 1; lanes <= 5; lanes++) {
-                struct lent_device d = device_lend(kernels, lanes, n_rows, 1056);
+                struct lent_device d = device_lend(kernels, lanes, n_rows, 1280);
                 float *y = multiply(&d, &p, 333);
                 if (first == NULL) {
                     first = y;
@@ -304,11 +361,11 @@ static void test_bits_do_not_depend_on_lanes(void **state)
 static void test_cuts_of_a_matrix(void **state)
 {
     const struct kernels *kernels = each_table_usable(state);
-    enum { ROWS = 3, OUTPUTS = 61, COLUMNS = 352 };
+    enum { ROWS = 3, OUTPUTS = 61, COLUMNS = 1536 };
     static const uint32_t cuts[][2] = {{0, 1}, {1, 2}, {0, 17}, {5, 61}, {60, 61}, {16, 48}};
     struct lent_device d = device_lend(kernels, 2, ROWS, COLUMNS);
-    for (size_t t = 0; t < 3; t++) {
-        struct problem p = problem_make(types[t], NORMAL, ROWS, OUTPUTS, COLUMNS);
+    for (size_t t = 0; t < WEIGHT_TYPES; t++) {
+        struct problem p = problem_make(weight_types[t], NORMAL, ROWS, OUTPUTS, COLUMNS);
         float *whole = multiply(&d, &p, OUTPUTS), y[ROWS * OUTPUTS];
         struct matrix m;
         for (size_t c = 0; c < sizeof(cuts) / sizeof(cuts[0]); c++) {
@@ -324,13 +381,14 @@ static void test_cuts_of_a_matrix(void **state)
         }
 
         /* columns: against a matrix that holds nothing else */
-        enum { BEGIN = 64, END = 320, PART = END - BEGIN };
-        struct problem part = problem_make(types[t], NORMAL, ROWS, OUTPUTS, PART);
-        const size_t row_bytes = weight_row_bytes(types[t], COLUMNS),
-                     part_bytes = weight_row_bytes(types[t], PART);
+        enum { BEGIN = 256, END = 1280, PART = END - BEGIN };
+        struct problem part = problem_make(weight_types[t], NORMAL, ROWS, OUTPUTS, PART);
+        const size_t row_bytes = weight_row_bytes(weight_types[t], COLUMNS),
+                     part_bytes = weight_row_bytes(weight_types[t], PART);
         for (uint32_t o = 0; o < OUTPUTS; o++)
             memcpy(part.weights + o * part_bytes,
-                   p.weights + o * row_bytes + weight_row_bytes(types[t], BEGIN), part_bytes);
+                   p.weights + o * row_bytes + weight_row_bytes(weight_types[t], BEGIN),
+                   part_bytes);
         float *want = multiply(&d, &part, OUTPUTS);
         assert_int_equal(kernels->matrix_create(d.device, &m, p.type, p.weights, COLUMNS, 0,
                                                 OUTPUTS, BEGIN, END, NULL),
@@ -350,29 +408,30 @@ static void test_cuts_of_a_matrix(void **state)
 static void test_one_prepare_serves_all_types(void **state)
 {
     const struct kernels *kernels = each_table_usable(state);
-    enum { ROWS = 14, OUTPUTS = 40, COLUMNS = 288 };
+    enum { ROWS = 14, OUTPUTS = 40, COLUMNS = 512 };
     struct lent_device d = device_lend(kernels, 2, ROWS, COLUMNS);
-    struct problem p[3];
-    struct matrix m[3];
-    float *want[3], y[ROWS * OUTPUTS];
-    for (size_t t = 0; t < 3; t++) {
-        p[t] = problem_make(types[t], NORMAL, ROWS, OUTPUTS, COLUMNS);
+    struct problem p[WEIGHT_TYPES];
+    struct matrix m[WEIGHT_TYPES];
+    float *want[WEIGHT_TYPES], y[ROWS * OUTPUTS];
+    uint32_t all = 0;
+    for (size_t t = 0; t < WEIGHT_TYPES; t++) {
+        p[t] = problem_make(weight_types[t], NORMAL, ROWS, OUTPUTS, COLUMNS);
         memcpy(p[t].x, p[0].x, sizeof(float) * ROWS * COLUMNS);
         want[t] = multiply(&d, &p[t], OUTPUTS);
-        assert_int_equal(kernels->matrix_create(d.device, &m[t], types[t], p[t].weights, COLUMNS, 0,
-                                                OUTPUTS, 0, COLUMNS, NULL),
+        all |= 1u << weight_types[t];
+        assert_int_equal(kernels->matrix_create(d.device, &m[t], weight_types[t], p[t].weights,
+                                                COLUMNS, 0, OUTPUTS, 0, COLUMNS, NULL),
                          STATUS_OK);
     }
-    kernels->prepare(d.device, p[0].x, ROWS, COLUMNS,
-                     1u << WEIGHT_F32 | 1u << WEIGHT_F16 | 1u << WEIGHT_Q8_0);
+    kernels->prepare(d.device, p[0].x, ROWS, COLUMNS, all);
     for (int round = 0; round < 2; round++)
-        for (size_t t = 0; t < 3; t++) {
+        for (size_t t = 0; t < WEIGHT_TYPES; t++) {
             kernels->matmul(d.device, y, OUTPUTS, &m[t]);
             assert_memory_equal(y, want[t], sizeof(y));
         }
     kernels->prepare(d.device, p[0].x, 0, COLUMNS, 1u << WEIGHT_F32);
     kernels->matmul(d.device, y, OUTPUTS, &m[0]); /* no rows: nothing to do */
-    for (size_t t = 0; t < 3; t++) {
+    for (size_t t = 0; t < WEIGHT_TYPES; t++) {
         kernels->matrix_destroy(d.device, &m[t]);
         free(want[t]);
         problem_free(&p[t]);

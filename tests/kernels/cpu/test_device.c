@@ -3,8 +3,6 @@
 
 #include <math.h>
 
-static const enum weight_type types[] = {WEIGHT_F32, WEIGHT_F16, WEIGHT_Q8_0};
-
 static void test_bad_cuts_are_refused(void **state)
 {
     const struct kernels *k = each_table_usable(state);
@@ -16,6 +14,7 @@ static void test_bad_cuts_are_refused(void **state)
         {WEIGHT_Q8_0, 48, 0, 1, 0, 32},         {WEIGHT_Q8_0, 64, 0, 1, 0, 96},
         {WEIGHT_F32, 64, 0, 1, 0, 65},          {WEIGHT_F32, 64, 1, 1, 0, 64},
         {WEIGHT_F32, 64, 2, 1, 0, 64},          {WEIGHT_F16, 64, 0, 1, 32, 32},
+        {WEIGHT_Q4_K, 128, 0, 1, 0, 128},       {WEIGHT_Q6_K, 512, 0, 1, 32, 288},
         {(enum weight_type)4, 64, 0, 1, 0, 64},
     };
     struct lent_device d = device_lend(k, 1, 1, 64);
@@ -67,7 +66,7 @@ static void test_a_vector_is_a_plain_array(void **state)
 static void test_embeddings_of_a_split_vocabulary(void **state)
 {
     const struct kernels *k = each_table_usable(state);
-    enum { VOCABULARY = 83, COLUMNS = 288, TOKENS = 90 };
+    enum { VOCABULARY = 83, COLUMNS = 512, TOKENS = 90 };
     static const uint32_t cuts[] = {0, 1, 30, 64, VOCABULARY}; /* the first rank has one row */
     struct lent_device d = device_lend(k, 3, 1, 64);
     int32_t tokens[TOKENS];
@@ -76,20 +75,20 @@ static void test_embeddings_of_a_split_vocabulary(void **state)
     for (int i = 0; i < TOKENS; i++)
         tokens[i] = i * 37 % VOCABULARY;
     tokens[88] = -1, tokens[89] = INT32_MAX; /* in no part */
-    for (size_t t = 0; t < 3; t++) {
-        const size_t row_bytes = weight_row_bytes(types[t], COLUMNS);
+    for (size_t t = 0; t < WEIGHT_TYPES; t++) {
+        const size_t row_bytes = weight_row_bytes(weight_types[t], COLUMNS);
         uint8_t *source = malloc(row_bytes * VOCABULARY);
         uint64_t seed = t;
         for (size_t r = 0; r < VOCABULARY; r++) {
             for (int i = 0; i < COLUMNS; i++)
                 row[i] = random_float(&seed);
-            weight_quantize(types[t], source + r * row_bytes, row, COLUMNS);
+            weight_quantize(weight_types[t], source + r * row_bytes, row, COLUMNS);
         }
         memset(sum, 0, sizeof(float) * TOKENS * COLUMNS);
         for (size_t c = 0; c < 4; c++) {
             struct matrix m;
-            assert_int_equal(k->matrix_create(d.device, &m, types[t], source, COLUMNS, cuts[c],
-                                              cuts[c + 1], 0, COLUMNS, NULL),
+            assert_int_equal(k->matrix_create(d.device, &m, weight_types[t], source, COLUMNS,
+                                              cuts[c], cuts[c + 1], 0, COLUMNS, NULL),
                              STATUS_OK);
             memset(out, 0xff, sizeof(float) * TOKENS * COLUMNS);
             k->embed(d.device, out, &m, tokens, TOKENS, (int32_t)cuts[c]);
@@ -98,7 +97,8 @@ static void test_embeddings_of_a_split_vocabulary(void **state)
         }
         for (int i = 0; i < TOKENS; i++) {
             if (i < 88)
-                weight_dequantize(types[t], row, source + (size_t)tokens[i] * row_bytes, COLUMNS);
+                weight_dequantize(weight_types[t], row, source + (size_t)tokens[i] * row_bytes,
+                                  COLUMNS);
             else
                 memset(row, 0, sizeof(row));
             for (int j = 0; j < COLUMNS; j++)

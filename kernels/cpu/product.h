@@ -1,0 +1,27 @@
+/* kernels/cpu/product.h - the inner loops of products, one set per instruction set; what they do is
+ * in variant.h. Inside kernels/cpu only. */
+#ifndef LONGSPAN_KERNELS_CPU_PRODUCT_H
+#define LONGSPAN_KERNELS_CPU_PRODUCT_H
+
+#include "kernels/cpu/variant.h"
+
+/* The tallest tiles. */
+enum {
+    PRODUCT_FLOAT_ROWS_scalar = 4,
+    PRODUCT_QUANT_ROWS_scalar = 4,
+    PRODUCT_FLOAT_ROWS_avx2 = 6,
+    PRODUCT_QUANT_ROWS_avx2 = 4,
+    PRODUCT_FLOAT_ROWS_avx512 = 12,
+    PRODUCT_QUANT_ROWS_avx512 = 12,
+};
+
+#define PRODUCTS(isa)                                                                              \
+    void product_float_##isa(const struct cpu_product *product);                                   \
+    void product_quant_##isa(const struct cpu_product *product);                                   \
+    void widen_##isa(float *out, enum weight_type type, const uint8_t *weights, size_t n);
+PRODUCTS(scalar)
+PRODUCTS(avx2)
+PRODUCTS(avx512)
+#undef PRODUCTS
+
+#endif

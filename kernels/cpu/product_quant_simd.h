@@ -1,0 +1,232 @@
+/* kernels/cpu/product_quant_simd.h - products with weights in blocks over vectors of any length;
+ * the body of product_quant_avx2.c and product_quant_avx512.c, which include a vector_....h before
+ * and define QUANT_ROWS(X): X(R, V) for every height R of a tile, with the number of vectors V that
+ * go together.
+ *
+ * Register tiles of V vectors of outputs times R rows, as for floats, with an integer and a float
+ * sum for each output. Weights stay packed in memory and are unpacked in registers: a mask and a
+ * shift per vector, paid once for R rows, on ports that the multiplications do not use. Scales of
+ * super-blocks are unpacked once per super-block to a few lines of the first-level cache. */
+#include "kernels/cpu/product_simd.h"
+
+enum { QUANT_MAX_SUMS = 16, QUANT_MAX_VECTORS = 4, PIECES_OF_SUPER = 8 };
+
+/* The scales of a super-block, ready to multiply with: [sub-block]. */
+struct super_scales {
+    _Alignas(64) float scale[16][LANES];
+    _Alignas(64) float min[PIECES_OF_SUPER][LANES];
+};
+
+/* Four weights of each output: group g of a piece, whose first bytes of these outputs are at w. */
+INLINE VECI unpack_group(const uint8_t *w, const enum weight_type type, const int g)
+{
+    const struct panel_format f = panel_format(type);
+    const uint8_t *high = w + 4 * PANEL_LINE_BYTES;
+    if (f.low_bits == 8)
+        return flip_bytes(int_load(w + g * PANEL_LINE_BYTES));
+    VECI v = int_load(w + g % 4 * PANEL_LINE_BYTES);
+    v = int_and(g < 4 ? v : int_shift(v, -4), int_set1(0x0f0f0f0f));
+    if (f.high_bits == 1)
+        v = int_or(v, int_and(int_shift(int_load(high), 4 - g), int_set1(0x10101010)));
+    else if (f.high_bits == 2)
+        v = int_or(v, int_and(int_shift(int_load(high + g / 4 * PANEL_LINE_BYTES), 4 - g % 4 * 2),
+                              int_set1(0x30303030)));
+    return v;
+}
+
+/* Four values of six bits, or of eight with their sign: byte i of every lane as a float. */
+INLINE VEC byte_to_float(VECI v, int i)
+{
+    return vec_from_int(int_and(int_shift(v, -8 * i), int_set1(0xff)));
+}
+
+INLINE VEC signed_byte_to_float(VECI v, int i)
+{
+    return vec_from_int(int_shift_right_signed(int_shift(v, 24 - 8 * i), 24));
+}
+
+/* `words` and `halves`: where a super-block's scales of these outputs begin. */
+INLINE void unpack_scales(struct super_scales *out, const enum weight_type type,
+                          const uint8_t *words, const uint8_t *halves)
+{
+    const VEC d = vec_load_f16(halves);
+    if (type == WEIGHT_Q6_K) {
+#pragma GCC unroll 4
+        for (int w = 0; w < 4; w++) {
+            const VECI four = int_load(words + w * 4 * PANEL_ROWS);
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++)
+                vec_store(out->scale[4 * w + i], vec_mul(d, signed_byte_to_float(four, i)));
+        }
+        return;
+    }
+    const VEC m = vec_mul(vec_set1(-1.0f), vec_load_f16(halves + 2 * PANEL_ROWS));
+    const VECI scales = int_load(words), mins = int_load(words + 4 * PANEL_ROWS),
+               low = int_load(words + 8 * PANEL_ROWS);
+    const VECI six = int_set1(0x3f3f3f3f), four = int_set1(0x0f0f0f0f), two = int_set1(0x30303030);
+    const VECI scale[2] = {int_and(scales, six),
+                           int_or(int_and(low, four), int_and(int_shift(scales, -2), two))};
+    const VECI min[2] = {int_and(mins, six), int_or(int_and(int_shift(low, -4), four),
+                                                    int_and(int_shift(mins, -2), two))};
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+        vec_store(out->scale[i], vec_mul(d, byte_to_float(scale[i / 4], i % 4)));
+        vec_store(out->min[i], vec_mul(m, byte_to_float(min[i / 4], i % 4)));
+    }
+}
+
+/* What a dot product of the weights as they are multiplied begins with, for row r. */
+INLINE VECI dot_start(const int32_t *x, const enum weight_type type, const int half, const int R,
+                      const int r)
+{
+    if (type == WEIGHT_Q6_K)
+        return int_set1(x[(CPU_X_STARTS + half) * R + r]);
+    const int zero = type == WEIGHT_Q8_0 ? BYTE_ZERO : panel_format(type).zero;
+    const VECI eight = int_set1(x[CPU_X_START * R + r]);
+    return zero == 0 ? int_zero() : zero == 8 ? eight : int_shift(eight, zero == 16 ? 1 : 4);
+}
+
+/* Vectors [first, first + V) with the R rows of the tile. */
+INLINE void quant_tile(const struct cpu_product *p, uint32_t first, const enum weight_type type,
+                       const int V, const int R)
+{
+    const struct panel_format f = panel_format(type);
+    const bool super = f.columns > PANEL_PIECE;
+    const int halves = type == WEIGHT_Q6_K ? 2 : 1, groups = 8 / halves;
+    const int part_groups = dot_groups(type) < groups ? dot_groups(type) : groups;
+    const size_t words_bytes = (size_t)f.n_words * 4 * PANEL_ROWS;
+    const uint8_t *w = p->weights + vector_offset(p, first, 4 * LANES);
+    const uint8_t *words = p->scales + vector_offset(p, first, 4 * LANES);
+    const uint8_t *d = p->scales + words_bytes + vector_offset(p, first, 2 * LANES);
+    const int32_t *x = p->x;
+    struct super_scales scales[QUANT_MAX_VECTORS];
+    VEC sum[QUANT_MAX_SUMS];
+
+#pragma GCC unroll 16
+    for (int i = 0; i < V * R; i++)
+        sum[i] = vec_zero();
+    for (uint32_t b = 0; b < p->n / PANEL_PIECE; b++, x += CPU_X_WORDS * R) {
+        const uint32_t sub = b % PIECES_OF_SUPER;
+        if (super && sub == 0) {
+#pragma GCC unroll 4
+            for (int i = 0; i < V; i++)
+                unpack_scales(&scales[i], type, words + vector_offset(p, (uint32_t)i, 4 * LANES),
+                              d + vector_offset(p, (uint32_t)i, 2 * LANES));
+            words += panel_scales_bytes(type, f.columns);
+            d += panel_scales_bytes(type, f.columns);
+        }
+#pragma GCC unroll 2
+        for (int half = 0; half < halves; half++) {
+            VECI dot[QUANT_MAX_SUMS], part[QUANT_MAX_SUMS];
+#pragma GCC unroll 16
+            for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+                for (int i = 0; i < V; i++)
+                    dot[i * R + r] = dot_start(x, type, half, R, r);
+#pragma GCC unroll 8
+            for (int step = 0; step < groups; step++) {
+                /* both halves of a byte one after the other, unless they have scales of their own
+                 */
+                const int g = f.low_bits == 8 ? step
+                              : halves == 2   ? half * groups + step
+                                              : step / 2 + step % 2 * 4;
+                VECI weight[QUANT_MAX_VECTORS];
+#pragma GCC unroll 4
+                for (int i = 0; i < V; i++) {
+                    const uint8_t *from = w + vector_offset(p, (uint32_t)i, 4 * LANES);
+                    weight[i] = unpack_group(from, type, g);
+                    if (i % PANEL_VECTORS == 0 && (g < 4 || f.low_bits == 8))
+                        prefetch(from + g * PANEL_LINE_BYTES, R);
+                }
+#pragma GCC unroll 16
+                for (int r = 0; r < R; r++) {
+                    const VECI value = int_set1(x[(CPU_X_VALUES + g) * R + r]);
+#pragma GCC unroll 4
+                    for (int i = 0; i < V; i++) {
+                        const int at = i * R + r;
+                        if (step % part_groups == 0)
+                            part[at] = dot_begin(dot[at]);
+                        part[at] = dot_add(part[at], weight[i], value, type);
+                        if ((step + 1) % part_groups == 0)
+                            dot[at] = dot_end(dot[at], part[at]);
+                    }
+                }
+            }
+#pragma GCC unroll 4
+            for (int i = 0; i < V; i++) {
+                const VEC scale =
+                    !super ? vec_load_f16(d + vector_offset(p, (uint32_t)i, 2 * LANES))
+                           : vec_load(scales[i].scale[sub * (uint32_t)halves + (uint32_t)half]);
+#pragma GCC unroll 16
+                for (int r = 0; r < R; r++) {
+                    const VEC x_scale = vec_from_bits(int_set1(x[CPU_X_SCALE * R + r]));
+                    sum[i * R + r] = vec_fma(vec_from_int(dot[i * R + r]), vec_mul(scale, x_scale),
+                                             sum[i * R + r]);
+                }
+            }
+        }
+        if (f.min) {
+#pragma GCC unroll 4
+            for (int i = 0; i < V; i++) {
+                const VEC min = !super ? vec_load_f16(d + 2 * PANEL_ROWS +
+                                                      vector_offset(p, (uint32_t)i, 2 * LANES))
+                                       : vec_load(scales[i].min[sub]);
+#pragma GCC unroll 16
+                for (int r = 0; r < R; r++)
+                    sum[i * R + r] =
+                        vec_fma(min, vec_from_bits(int_set1(x[CPU_X_SUM * R + r])), sum[i * R + r]);
+            }
+        }
+        w += panel_weights_bytes(type, PANEL_PIECE);
+        if (!super)
+            d += panel_scales_bytes(type, PANEL_PIECE);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < V; i++)
+#pragma GCC unroll 16
+        for (int r = 0; r < R; r++)
+            store(p, first + (uint32_t)i, (uint32_t)r, sum[i * R + r]);
+}
+
+/* All vectors of the call, V at a time, the rest one by one. */
+INLINE void quant_tiles(const struct cpu_product *p, const enum weight_type type, const int V,
+                        const int R)
+{
+    const uint32_t n_vectors = panel_count(p->n_outputs) * PANEL_VECTORS;
+    uint32_t i = 0;
+    for (; i + (uint32_t)V <= n_vectors; i += (uint32_t)V)
+        quant_tile(p, i, type, V, R);
+    for (; i < n_vectors; i++)
+        quant_tile(p, i, type, 1, R);
+}
+
+#define QUANT_CASE(R, V)                                                                           \
+    case R:                                                                                        \
+        quant_tiles(p, type, V, R);                                                                \
+        break;
+#define QUANT_TYPE(name)                                                                           \
+    static void product_##name(const struct cpu_product *p)                                        \
+    {                                                                                              \
+        const enum weight_type type = WEIGHT_##name;                                               \
+        switch (p->n_rows) {                                                                       \
+            QUANT_ROWS(QUANT_CASE)                                                                 \
+        }                                                                                          \
+    }
+#define QUANT_TYPES(X) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q4_K) X(Q5_K) X(Q6_K)
+QUANT_TYPES(QUANT_TYPE)
+
+#define QUANT_CHOICE(name)                                                                         \
+    case WEIGHT_##name:                                                                            \
+        product_##name(p);                                                                         \
+        break;
+static void product_quant(const struct cpu_product *p)
+{
+    switch (p->type) {
+        QUANT_TYPES(QUANT_CHOICE)
+    default: /* the others are floats */
+        break;
+    }
+}
+#undef QUANT_CHOICE
+#undef QUANT_TYPE
+#undef QUANT_CASE
