@@ -369,7 +369,7 @@ static enum status handle_append(struct serve *serve, struct frames *message,
         return error_set(error, STATUS_PROTOCOL, "%u frames instead of header, k and v",
                          message->n);
     const size_t token_bytes =
-        (size_t)data->n_heads * serve->shape.head_dim * kv_type_bytes(serve->shape.type);
+        data->n_heads * kv_row_bytes(serve->shape.type, serve->shape.head_dim);
     const size_t bytes = frames_size(message, 1);
     uint64_t n_tokens = 0; /* cannot overflow: fewer than 2^22 entries of 32 bits each */
     for (size_t i = 0; i < append->n_entries; i++) {

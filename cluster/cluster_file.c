@@ -6,7 +6,7 @@
  * further tells what is wrong. */
 #include "cluster/cluster_file.h"
 
-#include "kernels/quant/types.h"
+#include "kernels/quant/kv_type.h"
 #include "proto/address.h"
 #include "sys/file.h"
 #include "sys/options.h"
@@ -389,8 +389,8 @@ static enum status take_kv(struct cluster_file *file, const struct yaml_kv *kv, 
     if (kv == NULL)
         return STATUS_OK;
     if (kv->type != NULL && !kv_type_parse(&type, kv->type))
-        return error_set(error, STATUS_INVALID, "%s: type: '%s' is neither f16 nor f32", where,
-                         kv->type);
+        return error_set(error, STATUS_INVALID, "%s: type: '%s' is none of f16, bf16, q8_0, f32",
+                         where, kv->type);
     file->kv_type = kv->type;
     enum status status = take_size(&file->kv_memory_bytes, kv->memory, where, error);
     if (status == STATUS_OK)

@@ -51,7 +51,7 @@ struct cluster_file {
     struct cluster_file_node *nodes;
     uint32_t n_nodes;
     uint32_t pipeline, tensor; /* 0: auto, or not said */
-    const char *kv_type;       /* "f16", "f32" */
+    const char *kv_type;       /* as kv_type_parse */
     uint64_t kv_memory_bytes;  /* 0: not said */
     uint32_t stripe;           /* tokens; 0: not said */
     void *document;            /* the loader's */

@@ -1,13 +1,13 @@
 /* place_options.c - one table, then the rules about options that do not go together. */
 #include "cluster/place_options.h"
 
+#include "kernels/quant/kv_type.h"
 #include "proto/address.h"
 
 #include <string.h>
 
 enum { DEFAULT_JOIN_S = 60, DEFAULT_REACH_S = 10 };
 
-static const char *const kv_types[] = {"f16", "f32", NULL};
 static const char *const kernel_names[] = {"auto", "scalar", "avx2", "avx512", NULL};
 
 size_t place_options_table(struct option *table, struct place_options *o)
@@ -78,7 +78,7 @@ size_t place_options_table(struct option *table, struct place_options *o)
         {.name = "kv-type",
          .kind = OPTION_CHOICE,
          .value = &o->kv_type,
-         .choices = kv_types,
+         .choices = kv_type_choices,
          .help = "numbers in the KV cache; f16 unless given"},
         {.name = "kv-memory",
          .kind = OPTION_BYTES,

@@ -27,8 +27,10 @@ enum status cluster_open(struct cluster *cluster, const struct coordinator_optio
                                 .deadline_us = now_us + options->join_timeout_ms * 1000ull};
     planner_model_read(&cluster->model, hparams, gguf);
     gguf_fingerprint(gguf, cluster->fingerprint);
-    cluster->page_bytes =
-        PAGE_TOKENS * planner_kv_bytes(&cluster->model, (uint32_t)kv_type_bytes(options->kv_type));
+    enum status status = tile_check(options->kv_type, hparams->head_dim, error);
+    if (status != STATUS_OK)
+        return status;
+    cluster->page_bytes = PAGE_TOKENS * planner_kv_bytes(&cluster->model, options->kv_type);
     if (options->weights != NULL && options->n_weights != options->nodes)
         return error_set(error, STATUS_INVALID,
                          "--weights has %u numbers, there are %u attention nodes",
@@ -36,8 +38,8 @@ enum status cluster_open(struct cluster *cluster, const struct coordinator_optio
     if (options->workers > CLUSTER_MAX_RANKS)
         return error_set(error, STATUS_INVALID, "--workers %u: at most %d", options->workers,
                          CLUSTER_MAX_RANKS);
-    enum status status = planner_plan(&cluster->plan, &cluster->model, options->workers,
-                                      options->pipeline, options->tensor, error);
+    status = planner_plan(&cluster->plan, &cluster->model, options->workers, options->pipeline,
+                          options->tensor, error);
     if (status == STATUS_OK)
         status = random_unique(&cluster->job, sizeof(cluster->job), error);
     if (status != STATUS_OK)

@@ -17,11 +17,6 @@
 
 enum { UNKNOWN_CONTEXT = 4096 }; /* of a model whose file does not say what it was trained for */
 
-static uint32_t element_bytes(const struct cluster *cluster)
-{
-    return (uint32_t)kv_type_bytes(cluster->options->kv_type);
-}
-
 static uint64_t smaller(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
@@ -69,7 +64,7 @@ static uint64_t local_tokens(const struct cluster *cluster, bool loaded)
         const struct cluster_rank *rank = &cluster->ranks[i];
         const uint64_t per_page =
             PAGE_TOKENS *
-            planner_rank_kv_bytes(&cluster->plan, &cluster->model, i, element_bytes(cluster));
+            planner_rank_kv_bytes(&cluster->plan, &cluster->model, i, cluster->options->kv_type);
         const uint64_t weights = planner_weight_bytes(&cluster->plan, &cluster->model, i);
         uint64_t bytes = cluster->options->kv_memory;
         if (loaded)

@@ -8,7 +8,7 @@
 #ifndef LONGSPAN_COORDINATOR_COORDINATOR_H
 #define LONGSPAN_COORDINATOR_COORDINATOR_H
 
-#include "kernels/quant/types.h"
+#include "kernels/quant/kv_type.h"
 #include "sys/log.h"
 #include "sys/status.h"
 

@@ -99,7 +99,6 @@ static enum status settle(struct words *words, double **weights, struct error *e
 
 int main(int argc, char **argv)
 {
-    static const char *const kv_types[] = {"f16", "f32", NULL};
     static const char *const kernels[] = {"auto", "scalar", "avx2", "avx512", NULL};
     struct words w = {.options = {.lost_ms = 2000, .silence_ms = 20000}};
     struct coordinator_options *o = &w.options;
@@ -192,7 +191,7 @@ int main(int argc, char **argv)
          .value = &w.kv_type,
          .argument = "TYPE",
          .fallback = "f16",
-         .choices = kv_types,
+         .choices = kv_type_choices,
          .help = "of the keys and values that are kept"},
         {.name = "kv-memory",
          .kind = OPTION_BYTES,

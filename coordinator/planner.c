@@ -224,14 +224,14 @@ uint64_t planner_weight_bytes(const struct planner_plan *plan, const struct plan
 }
 
 uint64_t planner_rank_kv_bytes(const struct planner_plan *plan, const struct planner_model *m,
-                               uint32_t rank, uint32_t element_bytes)
+                               uint32_t rank, enum kv_type type)
 {
     const struct planner_shard *shard = &plan->shards[rank % plan->tensor];
     return 2ull * plan->stages[rank / plan->tensor].n_layers *
-           (shard->kv_head_end - shard->kv_head_begin) * m->head_dim * element_bytes;
+           (shard->kv_head_end - shard->kv_head_begin) * kv_row_bytes(type, m->head_dim);
 }
 
-uint64_t planner_kv_bytes(const struct planner_model *m, uint32_t element_bytes)
+uint64_t planner_kv_bytes(const struct planner_model *m, enum kv_type type)
 {
-    return 2ull * m->n_layers * m->n_kv_heads * m->head_dim * element_bytes;
+    return 2ull * m->n_layers * m->n_kv_heads * kv_row_bytes(type, m->head_dim);
 }

@@ -13,6 +13,7 @@
 #ifndef LONGSPAN_COORDINATOR_PLANNER_H
 #define LONGSPAN_COORDINATOR_PLANNER_H
 
+#include "kernels/quant/kv_type.h"
 #include "model/hparams.h"
 #include "model/weights.h"
 #include "sys/status.h"
@@ -64,9 +65,10 @@ void planner_plan_free(struct planner_plan *plan);
 uint64_t planner_weight_bytes(const struct planner_plan *plan, const struct planner_model *model,
                               uint32_t rank);
 
-/* Bytes of K and V of one token: on that rank (its layers and heads), and of the whole model. */
+/* Bytes of K and V of one token: on that rank (its layers and heads), and of the whole model.
+ * head_dim: whole blocks of the type (tile_check). */
 uint64_t planner_rank_kv_bytes(const struct planner_plan *plan, const struct planner_model *model,
-                               uint32_t rank, uint32_t element_bytes);
-uint64_t planner_kv_bytes(const struct planner_model *model, uint32_t element_bytes);
+                               uint32_t rank, enum kv_type type);
+uint64_t planner_kv_bytes(const struct planner_model *model, enum kv_type type);
 
 #endif

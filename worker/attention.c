@@ -289,7 +289,7 @@ void attention_fail_part(struct attention_part *part, const struct error *error)
 static enum status reserve_memory(struct attention *a, struct error *error)
 {
     const struct attention_plan *plan = &a->plan;
-    const size_t kv_bytes = a->n_rows * a->kv_row * kv_type_bytes(a->config.shape.type);
+    const size_t kv_bytes = kv_row_bytes(a->config.shape.type, a->n_rows * a->kv_row);
     a->v_offset = (kv_bytes + 63) / 64 * 64;
     enum status status = attention_tiles_reserve(&a->tiles, plan->n_chunk_tiles, error);
     if (status == STATUS_OK)

@@ -520,7 +520,7 @@ enum status attention_client_open(struct attention_client **client, struct wire_
              config->constants_version != NULL ? config->constants_version : "");
     snprintf(c->wire.kernels, sizeof(c->wire.kernels), "%s", kernels);
     c->wire.kv_row_bytes =
-        (size_t)config->n_kv_heads * config->shape.head_dim * kv_type_bytes(config->shape.type);
+        kv_row_bytes(config->shape.type, (size_t)config->n_kv_heads * config->shape.head_dim);
     c->wire.row_floats = (size_t)config->n_kv_heads * config->shape.group * config->shape.head_dim;
     c->wire.spin_us = waiting_spin_us(n_lanes);
     arena_init(&c->wire.arena, 0);

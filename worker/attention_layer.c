@@ -39,13 +39,13 @@ void attention_query(struct attention *attention, uint32_t layer, const float *q
 static void round_rows(void *context, uint32_t lane, uint32_t n_lanes)
 {
     struct attention *a = context;
-    const bool half = a->config.shape.type == KV_F16;
-    const size_t bytes = kv_type_bytes(a->config.shape.type);
+    const enum kv_type type = a->config.shape.type;
     size_t begin, end;
-    thread_pool_share(a->n_rows * a->kv_row, 64, lane, n_lanes, &begin, &end);
-    const enum weight_type type = half ? WEIGHT_F16 : WEIGHT_F32;
-    weight_quantize(type, a->kv + begin * bytes, a->k_in + begin, end - begin);
-    weight_quantize(type, a->kv + a->v_offset + begin * bytes, a->v_in + begin, end - begin);
+    /* All rows lie one after the other, so a share need only be whole blocks. */
+    thread_pool_share(a->n_rows * a->kv_row, 2 * KV_MAX_BLOCK, lane, n_lanes, &begin, &end);
+    unsigned char *k = a->kv + kv_row_bytes(type, begin);
+    kv_round(type, k, a->k_in + begin, end - begin);
+    kv_round(type, k + a->v_offset, a->v_in + begin, end - begin);
 }
 
 /* A lane takes every n-th (part, head). */
@@ -53,7 +53,7 @@ static void write_tiles(void *context, uint32_t lane, uint32_t n_lanes)
 {
     struct attention *a = context;
     const uint32_t n_heads = a->config.n_kv_heads;
-    const size_t stride = a->kv_row * kv_type_bytes(a->config.shape.type);
+    const size_t stride = kv_row_bytes(a->config.shape.type, a->kv_row);
     const size_t head_bytes = stride / n_heads;
     for (size_t i = lane; i < (size_t)a->n_parts * n_heads; i += n_lanes) {
         const struct attention_part *part = &a->parts[i / n_heads];
@@ -84,7 +84,7 @@ static void find_pages(struct attention *a, uint32_t layer)
 static void append_local(struct attention *a, uint32_t layer)
 {
     const struct attention_plan_list *list = &a->plan.lists[a->local];
-    const size_t row_bytes = a->kv_row * kv_type_bytes(a->config.shape.type);
+    const size_t row_bytes = kv_row_bytes(a->config.shape.type, a->kv_row);
     for (size_t i = 0; i < list->n_appends; i++) {
         const struct attention_plan_append *append = &a->plan.appends[list->first_append + i];
         struct attention_part *part = &a->parts[append->part];

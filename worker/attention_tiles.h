@@ -7,7 +7,7 @@
 #ifndef LONGSPAN_WORKER_ATTENTION_TILES_H
 #define LONGSPAN_WORKER_ATTENTION_TILES_H
 
-#include "kernels/quant/types.h"
+#include "kernels/quant/kv_type.h"
 #include "sys/status.h"
 
 #include <stddef.h>

@@ -5,7 +5,7 @@
 #ifndef LONGSPAN_WORKER_SETUP_H
 #define LONGSPAN_WORKER_SETUP_H
 
-#include "kernels/quant/types.h"
+#include "kernels/quant/kv_type.h"
 #include "proto/longspan.pb-c.h"
 #include "sys/status.h"
 #include "worker/attention.h"

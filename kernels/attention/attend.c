@@ -18,7 +18,7 @@
 
 struct lane {
     float *memory;  /* everything below, 64-byte aligned */
-    float *q;       /* [TILE_BLOCK_ROWS][head_dim] */
+    float *q;       /* [TILE_BLOCK_ROWS] query rows */
     float *levels;  /* [TREE_MAX_DEPTH] partials of TILE_BLOCK_ROWS rows */
     float *scratch; /* of the tile kernel */
     uint8_t first[TILE_BLOCK_ROWS], last[TILE_BLOCK_ROWS];
@@ -108,13 +108,15 @@ static void attend_tile(const struct job *job, uint32_t tile, const void *next,
         tile_partial_clear(out, job->n_rows, attend->shape.head_dim);
         return;
     }
+    const char *k = tile_at(job, tile);
     const struct tile_call call = {
         .shape = &attend->shape,
         .q = job->lane->q,
         .n_rows = job->n_rows,
         .first = visible == EVERYTHING ? NULL : job->lane->first,
         .last = visible == EVERYTHING ? NULL : job->lane->last,
-        .tile = tile_at(job, tile),
+        .k = k,
+        .v = k + tile_bytes(attend->shape.type, attend->shape.head_dim) / 2,
         .next = next,
         .scratch = job->lane->scratch,
     };
@@ -210,9 +212,10 @@ static void attend_output(const struct job *job, uint32_t begin, uint32_t end, u
 
     for (uint32_t i = 0; i < job->n_rows; i++) {
         const uint32_t row = job->output->row_begin + i;
-        memcpy(job->lane->q + (size_t)i * head_dim,
-               work->q + row / group * work->q_token_stride + (size_t)(row % group) * head_dim,
-               head_dim * sizeof(float));
+        tile_query_write(attend->shape.type, head_dim,
+                         job->lane->q + i * tile_query_floats(attend->shape.type, head_dim),
+                         work->q + row / group * work->q_token_stride +
+                             (size_t)(row % group) * head_dim);
     }
 
     uint32_t at = 0;
@@ -267,18 +270,14 @@ enum status attend_create(struct attend **attend, struct thread_pool *pool,
                           struct error *error)
 {
     const struct kernels *kernels;
-    if (shape->head_dim == 0 || shape->head_dim % 8 != 0 || shape->head_dim > 512)
-        return error_set(error, STATUS_UNSUPPORTED,
-                         "attention: head_dim %u; a multiple of 8 up to 512 is supported",
-                         shape->head_dim);
+    enum status status = tile_check(shape->type, shape->head_dim, error);
+    if (status != STATUS_OK)
+        return status;
     if (shape->group == 0 || shape->group > 64)
         return error_set(error, STATUS_UNSUPPORTED,
                          "attention: %u query heads per KV head; 1 to 64 are supported",
                          shape->group);
-    if (kv_type_name(shape->type) == NULL)
-        return error_set(error, STATUS_UNSUPPORTED, "attention: unknown KV type %d",
-                         (int)shape->type);
-    enum status status = kernels_choose(&kernels, kernels_name, error);
+    status = kernels_choose(&kernels, kernels_name, error);
     if (status != STATUS_OK)
         return status;
     /* All tile kernels give the same bits: a table that has none of its own can use the portable

@@ -7,16 +7,21 @@
  * sequences. A tile is evaluated whole, in one order (score: along head_dim; o: along tokens), from
  * nothing, by one kernel for decode and prefill; the tiles' partials are merged as tree.h says.
  *
- * A tile in memory ([head_dim] = D, elements of the KV type, 64-byte aligned):
+ * A tile in memory ([head_dim] = D, 64-byte aligned) has two halves of equal size. f32, f16, bf16:
  *     K  [TILE_TOKENS / 16][D][16]      transposed in blocks of 16 tokens: no horizontal sums
  *     V  [TILE_TOKENS][D]
+ * q8_0, integers and then the f16 scales of their blocks of 32 dimensions:
+ *     K  [TILE_TOKENS / 16][D / 4][16][4] k + 128, uint8; [TILE_TOKENS / 16][D / 32][16] scales
+ *     V  [D / 32][TILE_TOKENS][32] v, int8;               [D / 32][TILE_TOKENS] scales
+ * so that one instruction adds 4 products to each of 16 tokens' sums where there is such a one
+ * (VNNI), and a scale of V is multiplied into p for 16 tokens at a time.
  * LeanAttention, sections 4.1 to 4.3. */
 #ifndef LONGSPAN_KERNELS_ATTENTION_ATTEND_H
 #define LONGSPAN_KERNELS_ATTENTION_ATTEND_H
 
 #include "kernels/attention/partial.h"
 #include "kernels/attention/tree.h"
-#include "kernels/quant/types.h"
+#include "kernels/quant/kv_type.h"
 #include "sys/status.h"
 #include "sys/thread_pool.h"
 
@@ -31,11 +36,15 @@ struct tile_source {
     uint32_t first_tile, page_tiles;
 };
 
-/* Bytes of one tile: 2 * TILE_TOKENS * head_dim * element size. */
+/* STATUS_UNSUPPORTED, and why: an unknown type, or a head_dim that tiles cannot have: a multiple of
+ * 8, for q8_0 of 32, up to 512. */
+enum status tile_check(enum kv_type type, uint32_t head_dim, struct error *error);
+
+/* Bytes of one tile: 2 * TILE_TOKENS rows. */
 size_t tile_bytes(enum kv_type type, uint32_t head_dim);
 
-/* Writes `n_tokens` tokens into a tile from token `first` on. k and v: token i's head_dim values,
- * in the KV type, at k + i * stride_bytes (likewise v). */
+/* Writes `n_tokens` tokens into a tile from token `first` on. k and v: token i's row, in
+ * the KV type, at k + i * stride_bytes (likewise v), aligned to its elements (q8_0: at will). */
 void tile_write(void *tile, enum kv_type type, uint32_t head_dim, uint32_t first, uint32_t n_tokens,
                 const void *k, const void *v, size_t stride_bytes);
 
@@ -60,7 +69,7 @@ struct attend_work {
 
 struct attend_shape {
     enum kv_type type;
-    uint32_t head_dim; /* any multiple of 8 up to 512; multiples of 16 are faster in decode */
+    uint32_t head_dim; /* as tile_check; multiples of 16 are faster in decode */
     uint32_t group;    /* query heads per KV head, 1..64 */
     float scale;       /* multiplies q . k */
     float soft_cap;    /* score = cap * tanh(score / cap); 0: none */

@@ -36,7 +36,7 @@ struct sequence {
 struct kv_holder {
     struct kv_holder_shape shape;
     struct kv_pool *pool;
-    size_t element_bytes, tile_bytes, page_bytes;
+    size_t row_bytes, tile_bytes, page_bytes;
     uint64_t n_planes, n_sequences;
     uint64_t table_bytes, max_table_bytes;
     struct sequence **buckets; /* chained; a power of two of them */
@@ -163,15 +163,16 @@ static void **page_at(const struct sequence *s, size_t plane, uint32_t page)
 enum status kv_holder_create(struct kv_holder **holder, const struct kv_holder_shape *shape,
                              uint64_t memory_bytes, struct error *error)
 {
-    if (kv_type_name(shape->type) == NULL || shape->head_dim == 0 || shape->head_dim % 8 != 0 ||
-        shape->head_dim > 512 || shape->n_layers == 0 || shape->n_kv_heads == 0 ||
+    const enum status possible = tile_check(shape->type, shape->head_dim, error);
+    if (possible != STATUS_OK)
+        return possible;
+    if (shape->n_layers == 0 || shape->n_kv_heads == 0 ||
         (uint64_t)shape->n_layers * shape->n_kv_heads > 1 << 24 ||
         shape->n_layers > UINT32_MAX - shape->first_layer ||
         shape->n_kv_heads > UINT32_MAX - shape->first_kv_head)
-        return error_set(
-            error, STATUS_INVALID,
-            "KV holder: %u layers, %u KV heads, head_dim %u, KV type %d cannot be held",
-            shape->n_layers, shape->n_kv_heads, shape->head_dim, (int)shape->type);
+        return error_set(error, STATUS_INVALID,
+                         "KV holder: %u layers and %u KV heads cannot be held", shape->n_layers,
+                         shape->n_kv_heads);
     const size_t page_bytes = PAGE_TILES * tile_bytes(shape->type, shape->head_dim);
     if (memory_bytes < page_bytes)
         return error_set(
@@ -182,7 +183,7 @@ enum status kv_holder_create(struct kv_holder **holder, const struct kv_holder_s
     struct kv_holder *h = calloc(1, sizeof(*h));
     if (h != NULL) {
         h->shape = *shape;
-        h->element_bytes = kv_type_bytes(shape->type);
+        h->row_bytes = kv_row_bytes(shape->type, shape->head_dim);
         h->tile_bytes = tile_bytes(shape->type, shape->head_dim);
         h->page_bytes = page_bytes;
         h->n_planes = (uint64_t)shape->n_layers * shape->n_kv_heads;
@@ -482,7 +483,7 @@ enum status kv_holder_append(struct kv_holder *holder, uint64_t sequence, uint32
 
     const uint32_t head_dim = holder->shape.head_dim, end = first + n_tokens;
     const size_t plane = plane_of(holder, layer, head);
-    const size_t row_bytes = head_dim * holder->element_bytes, token_bytes = n_heads * row_bytes;
+    const size_t row_bytes = holder->row_bytes, token_bytes = n_heads * row_bytes;
     for (size_t i = plane; i < plane + n_heads; i++) {
         const enum status status = check_append(s, i, first, end, error);
         if (status != STATUS_OK)

@@ -38,7 +38,8 @@ struct kv_holder_usage {
 };
 
 /* Reserves address space for memory_bytes of pages (rounded down to whole pages).
- * STATUS_EXHAUSTED: not even one page fits. STATUS_NO_MEMORY. */
+ * STATUS_EXHAUSTED: not even one page fits. STATUS_UNSUPPORTED: see tile_check. STATUS_INVALID.
+ * STATUS_NO_MEMORY. */
 enum status kv_holder_create(struct kv_holder **holder, const struct kv_holder_shape *shape,
                              uint64_t memory_bytes, struct error *error);
 void kv_holder_destroy(struct kv_holder *holder);
@@ -68,7 +69,7 @@ enum status kv_holder_fork(struct kv_holder *holder, uint64_t parent, uint32_t p
                            uint32_t layer, uint32_t head, uint32_t n_heads, struct error *error);
 
 /* Stores tokens [first, first + n_tokens) of one layer and heads [head, head + n_heads). k: token
- * i, head h at k + ((i * n_heads) + h) * head_dim elements, in the holder's type; v likewise.
+ * i, head h is row (i * n_heads) + h, in the holder's type; v likewise.
  * Tokens outside the spans are skipped, tokens below the mark ignored. STATUS_NOT_FOUND: not open
  * (or a closed incarnation). STATUS_PROTOCOL: a gap (tokens between the mark and `first` are
  * missing), a token that a fork has to bring, or a layer, head or token

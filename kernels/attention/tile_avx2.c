@@ -3,8 +3,10 @@
 
 #include <immintrin.h>
 #include <stdint.h>
+#include <string.h>
 
 #define VEC   __m256
+#define VECI  __m256i
 #define LANES 8
 
 enum { MAX_ROWS = 6, BLOCK_ROWS = 6 };
@@ -32,9 +34,57 @@ static inline void vec_store(float *x, VEC a)
     _mm256_storeu_ps(x, a);
 }
 
-static inline VEC vec_widen(const uint16_t *x)
+/* 8 elements as f32. */
+static inline VEC vec_widen_half(const void *x)
 {
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)x));
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)x));
+}
+
+static inline VEC vec_widen_bfloat16(const void *x)
+{
+    const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)x));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+
+static inline VEC vec_widen_int8(const void *x)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)x)));
+}
+
+/* Integers: 8 sums of 32 bits. */
+static inline VECI veci_load(const void *x)
+{
+    return _mm256_loadu_si256((const __m256i *)x);
+}
+
+static inline VECI veci_set1(int32_t x)
+{
+    return _mm256_set1_epi32(x);
+}
+
+/* The same 4 bytes everywhere. */
+static inline VECI veci_set1_bytes(const int8_t *x)
+{
+    int32_t four;
+    memcpy(&four, x, sizeof(four));
+    return _mm256_set1_epi32(four);
+}
+
+/* sum + 4 products of an unsigned and a signed byte. In words of 16 bits, even and odd bytes apart:
+ * the instruction for bytes would saturate. */
+static inline VECI veci_dot(VECI sum, VECI unsigned_bytes, VECI signed_bytes)
+{
+    const __m256i even =
+        _mm256_madd_epi16(_mm256_and_si256(unsigned_bytes, _mm256_set1_epi16(0xff)),
+                          _mm256_srai_epi16(_mm256_slli_epi16(signed_bytes, 8), 8));
+    const __m256i odd =
+        _mm256_madd_epi16(_mm256_srli_epi16(unsigned_bytes, 8), _mm256_srai_epi16(signed_bytes, 8));
+    return _mm256_add_epi32(sum, _mm256_add_epi32(even, odd));
+}
+
+static inline VEC vec_from_int(VECI x)
+{
+    return _mm256_cvtepi32_ps(x);
 }
 
 static inline VEC vec_fma(VEC a, VEC b, VEC c)
@@ -101,6 +151,11 @@ static inline float vec_lane_sum(const VEC *lane)
 static inline __attribute__((always_inline)) int scores_tokens(const int rows)
 {
     return rows == 1 ? 8 : rows <= 3 ? 4 : 2;
+}
+
+static inline __attribute__((always_inline)) int q8_scores_tokens(const int rows)
+{
+    return rows <= 2 ? 2 : 1;
 }
 
 static inline __attribute__((always_inline)) int values_dims(const int rows)

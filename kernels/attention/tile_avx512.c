@@ -3,8 +3,10 @@
 
 #include <immintrin.h>
 #include <stdint.h>
+#include <string.h>
 
 #define VEC   __m512
+#define VECI  __m512i
 #define LANES 16
 
 enum { MAX_ROWS = 8, BLOCK_ROWS = 6 };
@@ -34,9 +36,51 @@ static inline void vec_store(float *x, VEC a)
     _mm512_storeu_ps(x, a);
 }
 
-static inline VEC vec_widen(const uint16_t *x)
+/* 16 elements as f32. */
+static inline VEC vec_widen_half(const void *x)
 {
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)x));
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)x));
+}
+
+static inline VEC vec_widen_bfloat16(const void *x)
+{
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)x));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
+static inline VEC vec_widen_int8(const void *x)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)x)));
+}
+
+/* Integers: 16 sums of 32 bits. */
+static inline VECI veci_load(const void *x)
+{
+    return _mm512_loadu_si512(x);
+}
+
+static inline VECI veci_set1(int32_t x)
+{
+    return _mm512_set1_epi32(x);
+}
+
+/* The same 4 bytes everywhere. */
+static inline VECI veci_set1_bytes(const int8_t *x)
+{
+    int32_t four;
+    memcpy(&four, x, sizeof(four));
+    return _mm512_set1_epi32(four);
+}
+
+/* sum + 4 products of an unsigned and a signed byte. */
+static inline VECI veci_dot(VECI sum, VECI unsigned_bytes, VECI signed_bytes)
+{
+    return _mm512_dpbusd_epi32(sum, unsigned_bytes, signed_bytes);
+}
+
+static inline VEC vec_from_int(VECI x)
+{
+    return _mm512_cvtepi32_ps(x);
 }
 
 static inline VEC vec_fma(VEC a, VEC b, VEC c)
@@ -102,6 +146,11 @@ static inline float vec_lane_sum(const VEC *lane)
 static inline __attribute__((always_inline)) int scores_tokens(const int rows)
 {
     return rows <= 2 ? 8 : rows <= 6 ? 4 : 2;
+}
+
+static inline __attribute__((always_inline)) int q8_scores_tokens(const int rows)
+{
+    return rows == 1 ? 8 : rows <= 3 ? 4 : rows <= 6 ? 2 : 1;
 }
 
 static inline __attribute__((always_inline)) int values_dims(const int rows)

@@ -9,20 +9,6 @@
 #include <stdbool.h>
 #include <string.h>
 
-enum { N_BLOCKS = TILE_TOKENS / TILE_BLOCK };
-
-/* K and V of the tile as f32, in the same layout. */
-static const float *widen(const struct tile_call *call)
-{
-    const size_t n = 2 * (size_t)TILE_TOKENS * call->shape->head_dim;
-    if (call->shape->type == KV_F32)
-        return call->tile;
-    const uint16_t *halves = call->tile;
-    for (size_t i = 0; i < n; i++)
-        call->scratch[i] = half_to_float(halves[i]);
-    return call->scratch;
-}
-
 /* tanh by e^(-2|x|): absolute error under 2e-7. */
 static float tanh_f32(float x)
 {
@@ -42,22 +28,46 @@ static float lane_sum(const float *p)
     return lane[0];
 }
 
-static void attend_row(const struct attend_shape *shape, const float *q, const float *k,
-                       const float *v, uint32_t first, uint32_t last, float *m, float *l, float *o)
+/* score[t] of the blocks of 16 tokens that hold [first, last). */
+static void float_scores(uint32_t head_dim, const float *q, const float *k, uint32_t first,
+                         uint32_t last, float *score)
 {
-    const uint32_t head_dim = shape->head_dim;
-    float p[TILE_TOKENS];
-
-    float largest = -INFINITY;
     for (uint32_t block = first / TILE_BLOCK; block * TILE_BLOCK < last; block++) {
-        float *score = p + block * TILE_BLOCK;
-        memset(score, 0, TILE_BLOCK * sizeof(*score));
+        float *s = score + block * TILE_BLOCK;
+        memset(s, 0, TILE_BLOCK * sizeof(*s));
         for (uint32_t d = 0; d < head_dim; d++) {
             const float *column = k + ((size_t)block * head_dim + d) * TILE_BLOCK;
             for (int i = 0; i < TILE_BLOCK; i++)
-                score[i] = fmaf(q[d], column[i], score[i]);
+                s[i] = fmaf(q[d], column[i], s[i]);
         }
     }
+}
+
+static void q8_scores(uint32_t head_dim, struct tile_q8_query q, struct tile_q8 k, uint32_t first,
+                      uint32_t last, float *score)
+{
+    const uint32_t n_blocks = head_dim / TILE_Q8_DIMS;
+    for (uint32_t t = first; t < last; t++) {
+        const uint8_t *values =
+            (const uint8_t *)k.values + (size_t)(t / TILE_BLOCK) * TILE_BLOCK * head_dim;
+        const uint16_t *scales = k.scales + (size_t)(t / TILE_BLOCK) * TILE_BLOCK * n_blocks;
+        score[t] = 0.0f;
+        for (uint32_t b = 0; b < n_blocks; b++) {
+            int32_t dot = 0;
+            for (uint32_t d = b * TILE_Q8_DIMS; d < (b + 1) * TILE_Q8_DIMS; d++)
+                dot +=
+                    q.q[d] * (values[d / 4 * (4 * TILE_BLOCK) + t % TILE_BLOCK * 4 + d % 4] - 128);
+            const float scale = half_to_float(scales[b * TILE_BLOCK + t % TILE_BLOCK]) * q.scale[b];
+            score[t] = fmaf((float)dot, scale, score[t]);
+        }
+    }
+}
+
+/* Turns the scores of [first, last) into p, and all others into 0; returns l. */
+static float weights_of(const struct attend_shape *shape, uint32_t first, uint32_t last, float *p,
+                        float *m)
+{
+    float largest = -INFINITY;
     for (uint32_t t = first; t < last; t++) {
         p[t] *= shape->scale;
         if (shape->soft_cap > 0.0f)
@@ -68,24 +78,67 @@ static void attend_row(const struct attend_shape *shape, const float *q, const f
     const float base = *m == -INFINITY ? 0.0f : *m; /* (-inf) - (-inf) is NaN and would spread */
     for (uint32_t t = 0; t < TILE_TOKENS; t++)
         p[t] = t >= first && t < last ? exp_f32(p[t] - base) : 0.0f;
-    *l = lane_sum(p);
+    return lane_sum(p);
+}
 
-    memset(o, 0, head_dim * sizeof(*o));
+static void float_values(uint32_t head_dim, const float *p, const float *v, uint32_t first,
+                         uint32_t last, float *o)
+{
     for (uint32_t t = first; t < last; t++)
         for (uint32_t d = 0; d < head_dim; d++)
             o[d] = fmaf(p[t], v[(size_t)t * head_dim + d], o[d]);
 }
 
+static void q8_values(uint32_t head_dim, const float *p, struct tile_q8 v, uint32_t first,
+                      uint32_t last, float *o)
+{
+    for (uint32_t b = 0; b < head_dim / TILE_Q8_DIMS; b++)
+        for (uint32_t t = first; t < last; t++) {
+            const size_t row = (size_t)b * TILE_TOKENS + t;
+            const float weight = p[t] * half_to_float(v.scales[row]);
+            const int8_t *values = (const int8_t *)v.values + row * TILE_Q8_DIMS;
+            for (uint32_t d = 0; d < TILE_Q8_DIMS; d++)
+                o[b * TILE_Q8_DIMS + d] = fmaf(weight, (float)values[d], o[b * TILE_Q8_DIMS + d]);
+        }
+}
+
+/* Half a tile in f32, in the same layout. */
+static const float *widened(const struct tile_call *call, const void *half, float *scratch)
+{
+    if (call->shape->type == KV_F32)
+        return half;
+    kv_widen(call->shape->type, scratch, half, (size_t)TILE_TOKENS * call->shape->head_dim);
+    return scratch;
+}
+
 static void scalar_attend(const struct tile_call *call, struct tile_partial out)
 {
     const struct attend_shape *shape = call->shape;
-    const float *k = widen(call), *v = k + (size_t)TILE_TOKENS * shape->head_dim;
+    const uint32_t head_dim = shape->head_dim;
+    const bool q8 = shape->type == KV_Q8_0;
+    const float *k = NULL, *v = NULL;
+    if (!q8) {
+        k = widened(call, call->k, call->scratch);
+        v = widened(call, call->v, call->scratch + (size_t)TILE_TOKENS * head_dim);
+    }
+    for (uint32_t row = 0; row < call->n_rows; row++) {
+        const uint32_t first = call->first != NULL ? call->first[row] : 0;
+        const uint32_t last = call->last != NULL ? call->last[row] : TILE_TOKENS;
+        const float *query = call->q + row * tile_query_floats(shape->type, head_dim);
+        float p[TILE_TOKENS], *o = out.o + (size_t)row * head_dim;
 
-    for (uint32_t row = 0; row < call->n_rows; row++)
-        attend_row(shape, call->q + (size_t)row * shape->head_dim, k, v,
-                   call->first != NULL ? call->first[row] : 0,
-                   call->last != NULL ? call->last[row] : TILE_TOKENS, out.m + row, out.l + row,
-                   out.o + (size_t)row * shape->head_dim);
+        if (q8)
+            q8_scores(head_dim, tile_q8_query(query, head_dim), tile_q8(call->k, head_dim), first,
+                      last, p);
+        else
+            float_scores(head_dim, query, k, first, last, p);
+        out.l[row] = weights_of(shape, first, last, p, &out.m[row]);
+        memset(o, 0, head_dim * sizeof(*o));
+        if (q8)
+            q8_values(head_dim, p, tile_q8(call->v, head_dim), first, last, o);
+        else
+            float_values(head_dim, p, v, first, last, o);
+    }
 }
 
 static void scalar_merge(struct tile_partial a, struct tile_partial b, size_t n_rows,

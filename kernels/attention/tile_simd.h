@@ -1,20 +1,19 @@
 /* kernels/attention/tile_simd.h - the tile kernel over vectors of any length; the body of
  * tile_avx2.c and tile_avx512.c, which define before:
- *     VEC, LANES, TILE_NAME (a string), and the functions vec_...
+ *     VEC, VECI, LANES, and the functions vec_... and veci_...
  *     scores_tokens(R)   vectors of tokens that R rows sweep together in q k
+ *     q8_scores_tokens(R) likewise, where q and k are integers
  *     values_dims(R)     vectors of dimensions that R rows sweep together in p v
  *     MAX_ROWS           the largest R of decode, and EACH_ROWS(half): ROWS_OF(1, half) and so on
  *     BLOCK_ROWS         the R of prefill
  *
  * Every sum of the evaluation order (tile.h) runs inside one vector lane, so vectors and blocking
- * change no bit; what is left is to keep both multipliers busy. A register block is R rows by T
- * vectors: each vector of K or V that is loaded is used R times, each value of q or p that is
- * broadcast T times, and R * T independent chains hide the latency of the multiply-add.
+ * change no bit; what is left is to keep both multipliers busy (tile_simd_rows.h).
  *
- * Decode, a few rows: f16 is widened in the register block itself, so that the tile is read once,
- * and what comes next is fetched ahead. Prefill: the tile is widened once into scratch memory, in
- * pieces that stay in the first-level cache while all rows pass over them: 64 tokens of K, then 64
- * dimensions of V. */
+ * Decode, a few rows: the tile is widened in the register block itself, so that it is read once, and
+ * what comes next is fetched ahead. Prefill: the tile is widened once into scratch memory, in pieces
+ * that stay in the first-level cache while all rows pass over them: 64 tokens of K, then 64
+ * dimensions of V. K of q8_0 is never widened: its scores are sums of integers. */
 #include "kernels/attention/tile.h"
 
 #include <math.h>
@@ -32,187 +31,7 @@ enum {
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* ---- register blocks --------------------------------------------------------------------- */
-
-/* LANES elements as f32. */
-INLINE VEC load_wide(const void *from, size_t element, const bool half)
-{
-    return half ? vec_widen((const uint16_t *)from + element)
-                : vec_load((const float *)from + element);
-}
-
-/* What a register block's sources are: the widened tile, or the tile as it lies in memory. */
-enum kind { WIDE, DIRECT_F32, DIRECT_F16, N_KINDS };
-
-/* Memory that will be read next, [at, end), fetched line by line while what came before is
- * computed: V during the scores, the next tile's K during the values. Measured on one core
- * (bench/attention --lanes 1), f16, groups of 4: 13 GB/s without; 34 so; 30 if the exponentials
- * fetch a share too; 28 into the second-level cache only. */
-struct fetch {
-    const char *at, *end;
-};
-
-/* In a loop that reads `width` elements a turn: fetches as much. */
-INLINE void fetch_in_loop(struct fetch *fetch, const enum kind kind, const int width, size_t turn)
-{
-    const int bytes = width * (kind == DIRECT_F32 ? 4 : 2);
-    const int n = bytes > LINE ? bytes / LINE : 1;
-    if (kind != WIDE && turn % (size_t)(n * LINE / bytes) == 0 && fetch->at < fetch->end) {
-#pragma GCC unroll 16
-        for (int i = 0; i < n; i++)
-            _mm_prefetch(fetch->at + (ptrdiff_t)i * LINE, _MM_HINT_T0);
-        fetch->at += (ptrdiff_t)n * LINE;
-    }
-}
-
-/* s[r][token] = scale * chain over d of q[r][d] * k[token][d], for R rows and T vectors of tokens
- * from vector `vec` on. */
-INLINE void scores_block(const int R, const int T, const enum kind kind, const float *q,
-                         size_t head_dim, const void *k, int vec, struct fetch *fetch, float scale,
-                         float *s)
-{
-    VEC sum[MAX_ROWS][VECS];
-    size_t at[VECS];
-#pragma GCC unroll 16
-    for (int t = 0; t < T; t++) {
-        at[t] = (size_t)((vec + t) / BLOCK_VECS) * TILE_BLOCK * head_dim +
-                (size_t)((vec + t) % BLOCK_VECS) * LANES;
-#pragma GCC unroll 16
-        for (int r = 0; r < R; r++)
-            sum[r][t] = vec_zero();
-    }
-    for (size_t d = 0; d < head_dim; d++) {
-        fetch_in_loop(fetch, kind, T * LANES, d);
-        if (R < T) {
-            VEC row[MAX_ROWS];
-#pragma GCC unroll 16
-            for (int r = 0; r < R; r++)
-                row[r] = vec_set1(q[(size_t)r * head_dim + d]);
-#pragma GCC unroll 16
-            for (int t = 0; t < T; t++) {
-                const VEC column = load_wide(k, at[t] + d * TILE_BLOCK, kind == DIRECT_F16);
-#pragma GCC unroll 16
-                for (int r = 0; r < R; r++)
-                    sum[r][t] = vec_fma(row[r], column, sum[r][t]);
-            }
-        } else {
-            VEC column[VECS];
-#pragma GCC unroll 16
-            for (int t = 0; t < T; t++)
-                column[t] = load_wide(k, at[t] + d * TILE_BLOCK, kind == DIRECT_F16);
-#pragma GCC unroll 16
-            for (int r = 0; r < R; r++) {
-                const VEC row = vec_set1(q[(size_t)r * head_dim + d]);
-#pragma GCC unroll 16
-                for (int t = 0; t < T; t++)
-                    sum[r][t] = vec_fma(row, column[t], sum[r][t]);
-            }
-        }
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 16
-        for (int t = 0; t < T; t++)
-            vec_store(s + (size_t)r * TILE_TOKENS + (vec + t) * LANES,
-                      vec_mul(sum[r][t], vec_set1(scale)));
-}
-
-/* Vectors [vec, end) of tokens; both even. */
-INLINE void scores_rows(const int R, const enum kind kind, const float *q, size_t head_dim,
-                        const void *k, int vec, int end, struct fetch *fetch, float scale, float *s)
-{
-    const int T = scores_tokens(R);
-    for (; vec + T <= end; vec += T)
-        scores_block(R, T, kind, q, head_dim, k, vec, fetch, scale, s);
-    for (; vec < end; vec += 2)
-        scores_block(R, 2, kind, q, head_dim, k, vec, fetch, scale, s);
-}
-
-/* o[r][d] = chain over t in [first, last) of p[r][t] * v[t][d], from 0 or (add) from o, for R rows
- * and C vectors of d. v: tokens are v_stride elements apart. */
-INLINE void values_block(const int R, const int C, const enum kind kind, const float *p,
-                         const void *v, size_t element, size_t v_stride, uint32_t first,
-                         uint32_t last, bool add, struct fetch *fetch, float *o, size_t o_stride)
-{
-    VEC sum[MAX_ROWS][VECS];
-#pragma GCC unroll 16
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 16
-        for (int c = 0; c < C; c++)
-            sum[r][c] = add ? vec_load(o + r * o_stride + c * LANES) : vec_zero();
-    element += first * v_stride;
-    for (uint32_t t = first; t < last; t++, element += v_stride) {
-        fetch_in_loop(fetch, kind, C * LANES, t);
-        VEC column[VECS];
-#pragma GCC unroll 16
-        for (int c = 0; c < C; c++)
-            column[c] = load_wide(v, element + c * LANES, kind == DIRECT_F16);
-#pragma GCC unroll 16
-        for (int r = 0; r < R; r++) {
-            const VEC weight = vec_set1(p[(size_t)r * TILE_TOKENS + t]);
-#pragma GCC unroll 16
-            for (int c = 0; c < C; c++)
-                sum[r][c] = vec_fma(weight, column[c], sum[r][c]);
-        }
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 16
-        for (int c = 0; c < C; c++)
-            vec_store(o + r * o_stride + c * LANES, sum[r][c]);
-}
-
-/* All of `width` dimensions, a multiple of LANES. */
-INLINE void values_rows(const int R, const enum kind kind, const float *p, const void *v,
-                        size_t v_stride, size_t width, uint32_t first, uint32_t last, bool add,
-                        struct fetch *fetch, float *o, size_t o_stride)
-{
-    const int C = values_dims(R);
-    size_t d = 0;
-    for (; d + C * LANES <= width; d += C * LANES)
-        values_block(R, C, kind, p, v, d, v_stride, first, last, add, fetch, o + d, o_stride);
-    if (C > 4 && d + 4 * LANES <= width) {
-        values_block(R, 4, kind, p, v, d, v_stride, first, last, add, fetch, o + d, o_stride);
-        d += 4 * LANES;
-    }
-    if (C > 2 && d + 2 * LANES <= width) {
-        values_block(R, 2, kind, p, v, d, v_stride, first, last, add, fetch, o + d, o_stride);
-        d += 2 * LANES;
-    }
-    if (d < width)
-        values_block(R, 1, kind, p, v, d, v_stride, first, last, add, fetch, o + d, o_stride);
-}
-
-/* One function for each number of rows and type. */
-#define ROWS_OF(R, kind)                                                                           \
-    static void scores_##kind##_##R(const float *q, size_t head_dim, const void *k, int vec,       \
-                                    int end, struct fetch *fetch, float scale, float *s)           \
-    {                                                                                              \
-        scores_rows(R, kind, q, head_dim, k, vec, end, fetch, scale, s);                           \
-    }                                                                                              \
-    static void values_##kind##_##R(const float *p, const void *v, size_t v_stride, size_t width,  \
-                                    uint32_t first, uint32_t last, bool add, struct fetch *fetch,  \
-                                    float *o, size_t o_stride)                                     \
-    {                                                                                              \
-        values_rows(R, kind, p, v, v_stride, width, first, last, add, fetch, o, o_stride);         \
-    }
-EACH_ROWS(WIDE)
-EACH_ROWS(DIRECT_F32)
-EACH_ROWS(DIRECT_F16)
-#undef ROWS_OF
-
-static const struct {
-    void (*scores)(const float *q, size_t head_dim, const void *k, int vec, int end,
-                   struct fetch *fetch, float scale, float *s);
-    void (*values)(const float *p, const void *v, size_t v_stride, size_t width, uint32_t first,
-                   uint32_t last, bool add, struct fetch *fetch, float *o, size_t o_stride);
-} rows_table[N_KINDS][MAX_ROWS + 1] = {
-#define ROWS_OF(R, kind) {scores_##kind##_##R, values_##kind##_##R},
-    {{NULL, NULL}, EACH_ROWS(WIDE)},
-    {{NULL, NULL}, EACH_ROWS(DIRECT_F32)},
-    {{NULL, NULL}, EACH_ROWS(DIRECT_F16)},
-#undef ROWS_OF
-};
+#include "kernels/attention/tile_simd_rows.h"
 
 /* ---- a row's exponentials ---------------------------------------------------------------- */
 
@@ -275,20 +94,32 @@ INLINE float exponentials(float *s, float m)
 struct pass {
     const struct tile_call *call;
     uint32_t head_dim, padded; /* padded: to a multiple of LANES */
-    enum kind kind;            /* of k and v */
+    size_t query_floats;
+    bool q8;
+    enum kind k_kind, v_kind; /* what k and v are */
     const void *k, *v;
     float *p, *m, *l, *o;              /* p: [n_rows][TILE_TOKENS]; o: [n_rows][padded] */
+    float *folded;                     /* [TILE_FOLDED_ROWS][TILE_TOKENS]: p times a scale of V */
     struct fetch in_scores, in_values; /* empty: nothing to fetch */
 };
 
-static void widen(float *to, const void *from, size_t n, bool half)
+static void widen(float *to, const void *from, size_t n, const enum kind kind)
 {
     for (size_t i = 0; i < n; i += LANES)
-        vec_store(to + i, load_wide(from, i, half));
+        vec_store(to + i, load_wide(from, i, kind));
+}
+
+/* One element of V; head_dim need not be a multiple of LANES. */
+static float widen_one(const void *v, size_t element, enum kind kind)
+{
+    return kind == DIRECT_F16    ? half_to_float(((const uint16_t *)v)[element])
+           : kind == DIRECT_BF16 ? bfloat16_to_float(((const uint16_t *)v)[element])
+                                 : ((const float *)v)[element];
 }
 
 /* V in pieces of PIECE dimensions: [piece][token][dimension], the last one narrower. */
-static void widen_values(float *to, const void *v, uint32_t head_dim, uint32_t padded, bool half)
+static void widen_values(float *to, const void *v, uint32_t head_dim, uint32_t padded,
+                         const enum kind kind)
 {
     const uint32_t rest = padded == head_dim ? 0 : 8; /* head_dim is a multiple of 8 */
     for (uint32_t d = 0; d < padded; d += PIECE) {
@@ -297,13 +128,39 @@ static void widen_values(float *to, const void *v, uint32_t head_dim, uint32_t p
         for (uint32_t t = 0; t < TILE_TOKENS; t++, to += width) {
             const size_t element = (size_t)t * head_dim + d;
             for (uint32_t i = 0; i < n_whole; i += LANES)
-                vec_store(to + i, load_wide(v, element + i, half));
+                vec_store(to + i, load_wide(v, element + i, kind));
             for (uint32_t i = n_whole; i < width; i++)
-                to[i] = i >= n_whole + rest ? 0.0f
-                        : half              ? half_to_float(((const uint16_t *)v)[element + i])
-                                            : ((const float *)v)[element + i];
+                to[i] = i >= n_whole + rest ? 0.0f : widen_one(v, element + i, kind);
         }
     }
+}
+
+/* Half a tile, in the layout that many rows pass over. */
+static void widen_tile(struct pass *pass, float *k, float *v)
+{
+    const uint32_t head_dim = pass->head_dim, padded = pass->padded;
+    const size_t n = (size_t)TILE_TOKENS * head_dim;
+    switch (pass->v_kind) {
+    case DIRECT_F16:
+        widen(k, pass->k, n, DIRECT_F16);
+        widen_values(v, pass->v, head_dim, padded, DIRECT_F16);
+        break;
+    case DIRECT_BF16:
+        widen(k, pass->k, n, DIRECT_BF16);
+        widen_values(v, pass->v, head_dim, padded, DIRECT_BF16);
+        break;
+    case DIRECT_Q8: /* already in pieces, of TILE_Q8_DIMS dimensions */
+        widen(v, pass->v, n, DIRECT_Q8);
+        pass->v = v;
+        pass->v_kind = WIDE;
+        return;
+    default:
+        widen(k, pass->k, n, DIRECT_F32);
+        widen_values(v, pass->v, head_dim, padded, DIRECT_F32);
+    }
+    pass->k = k;
+    pass->v = v;
+    pass->k_kind = pass->v_kind = WIDE;
 }
 
 /* Rows that are in registers together, and which tokens any and all of them see. */
@@ -345,8 +202,8 @@ static void block_scores(struct pass *pass, const struct block *block, int vec, 
     vec = vec > low ? vec : low;
     end = end < high ? end : high;
     if (vec < end)
-        rows_table[pass->kind][block->end - block->row].scores(
-            call->q + (size_t)block->row * pass->head_dim, pass->head_dim, pass->k, vec, end,
+        rows_table[pass->k_kind][block->end - block->row].scores(
+            call->q + block->row * pass->query_floats, pass->head_dim, pass->k, vec, end,
             &pass->in_scores, call->shape->scale, pass->p + (size_t)block->row * TILE_TOKENS);
 }
 
@@ -367,35 +224,79 @@ static void block_exponentials(struct pass *pass, const struct block *block)
         pass->l[row] = exponentials(p + (size_t)row * TILE_TOKENS, pass->m[row]);
 }
 
-/* One row's tokens [first, last). */
-static void row_values(struct pass *pass, uint32_t row, const void *v, size_t v_stride,
-                       uint32_t width, uint32_t first, uint32_t last, bool add, float *o)
+/* What a block's rows are multiplied with, from row block->row on. */
+struct values {
+    const float *p; /* [rows][TILE_TOKENS] */
+    const void *v;
+    size_t v_stride;
+    uint32_t width;
+    float *o; /* [rows][padded] */
+};
+
+/* Rows [row, row + n) of the block, tokens [first, last). */
+static void add_values(struct pass *pass, const struct values *values, uint32_t row, uint32_t n,
+                       uint32_t first, uint32_t last, bool add)
 {
-    rows_table[pass->kind][1].values(pass->p + (size_t)row * TILE_TOKENS, v, v_stride, width, first,
-                                     last, add, &pass->in_values, o + (size_t)row * pass->padded,
-                                     pass->padded);
+    rows_table[pass->v_kind][n].values(
+        values->p + (size_t)row * TILE_TOKENS, values->v, values->v_stride, values->width, first,
+        last, add, &pass->in_values, values->o + (size_t)row * pass->padded, pass->padded);
 }
 
-/* `width` dimensions of V, from v on, to o. */
-static void block_values(struct pass *pass, const struct block *block, const void *v,
-                         size_t v_stride, uint32_t width, float *o)
+static void block_values(struct pass *pass, const struct block *block, const struct values *values)
 {
     const struct tile_call *call = pass->call;
+    const uint32_t n = block->end - block->row;
     const bool all = block->low_all == 0 && block->high_all == TILE_TOKENS;
     const bool common = block->low_all < block->high_all;
 
     /* A row's own tokens alone, in order: before, among and after those that all rows see. */
-    for (uint32_t row = block->row; row < block->end && !all; row++)
-        row_values(pass, row, v, v_stride, width, call->first[row],
-                   common ? block->low_all : call->last[row], false, o);
+    for (uint32_t i = 0; i < n && !all; i++)
+        add_values(pass, values, i, 1, call->first[block->row + i],
+                   common ? block->low_all : call->last[block->row + i], false);
     if (common)
-        rows_table[pass->kind][block->end - block->row].values(
-            pass->p + (size_t)block->row * TILE_TOKENS, v, v_stride, width, block->low_all,
-            block->high_all, !all, &pass->in_values, o + (size_t)block->row * pass->padded,
-            pass->padded);
-    for (uint32_t row = block->row; row < block->end && !all && common; row++)
-        if (call->last[row] > block->high_all)
-            row_values(pass, row, v, v_stride, width, block->high_all, call->last[row], true, o);
+        add_values(pass, values, 0, n, block->low_all, block->high_all, !all);
+    for (uint32_t i = 0; i < n && !all && common; i++)
+        if (call->last[block->row + i] > block->high_all)
+            add_values(pass, values, i, 1, block->high_all, call->last[block->row + i], true);
+}
+
+/* `width` dimensions of V from dimension d on, which lie at v. */
+static void block_floats(struct pass *pass, const struct block *block, const void *v,
+                         size_t v_stride, uint32_t d, uint32_t width)
+{
+    const struct values values = {.p = pass->p + (size_t)block->row * TILE_TOKENS,
+                                  .v = v,
+                                  .v_stride = v_stride,
+                                  .width = width,
+                                  .o = pass->o + (size_t)block->row * pass->padded + d};
+    block_values(pass, block, &values);
+}
+
+/* q8_0, all dimensions: a scale of V belongs to a token and 32 dimensions, so it goes into p. What
+ * lies in the place of a scale that no row sees is multiplied too, and never used. */
+static void block_q8(struct pass *pass, const struct block *block)
+{
+    const struct tile_q8 tile = tile_q8(pass->call->v, pass->head_dim);
+    const uint32_t n = block->end - block->row;
+    for (uint32_t b = 0; b < pass->head_dim / TILE_Q8_DIMS; b++) {
+        const size_t element = (size_t)b * TILE_TOKENS * TILE_Q8_DIMS;
+        for (int i = 0; i < VECS; i++) {
+            const VEC scale = vec_widen_half(tile.scales + b * TILE_TOKENS + i * LANES);
+            for (uint32_t row = 0; row < n; row++) {
+                const size_t at = (size_t)row * TILE_TOKENS + (size_t)i * LANES;
+                vec_store(
+                    pass->folded + at,
+                    vec_mul(vec_load(pass->p + (size_t)block->row * TILE_TOKENS + at), scale));
+            }
+        }
+        const struct values values = {
+            .p = pass->folded,
+            .v = (const char *)pass->v + element * kind_bytes(pass->v_kind),
+            .v_stride = TILE_Q8_DIMS,
+            .width = TILE_Q8_DIMS,
+            .o = pass->o + (size_t)block->row * pass->padded + b * TILE_Q8_DIMS};
+        block_values(pass, block, &values);
+    }
 }
 
 /* Few rows: every block from end to end, on the tile as it lies in memory. */
@@ -403,15 +304,19 @@ static void attend_direct(struct pass *pass)
 {
     const struct tile_call *call = pass->call;
     const uint32_t n_blocks = (call->n_rows + MAX_ROWS - 1) / MAX_ROWS;
-    const char *k = pass->k, *v = pass->v, *next = call->next;
-    pass->in_scores = (struct fetch){v, v + (v - k)};
+    const size_t half = tile_bytes(call->shape->type, pass->head_dim) / 2;
+    const char *v = pass->v, *next = call->next;
+    pass->in_scores = (struct fetch){v, v + half};
     if (next != NULL)
-        pass->in_values = (struct fetch){next, next + (v - k)};
+        pass->in_values = (struct fetch){next, next + half};
     for (uint32_t i = 0; i < n_blocks; i++) {
         const struct block block = block_of(call, i, n_blocks);
         block_scores(pass, &block, 0, VECS);
         block_exponentials(pass, &block);
-        block_values(pass, &block, pass->v, pass->head_dim, pass->head_dim, pass->o);
+        if (pass->q8)
+            block_q8(pass, &block);
+        else
+            block_floats(pass, &block, v, pass->head_dim, 0, pass->head_dim);
     }
 }
 
@@ -420,20 +325,19 @@ static void attend_direct(struct pass *pass)
 static void attend_widened(struct pass *pass)
 {
     const struct tile_call *call = pass->call;
-    const size_t n_wide = (size_t)TILE_TOKENS * pass->padded;
     const uint32_t n_blocks = (call->n_rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
-    float *k = call->scratch, *v = k + n_wide;
-    widen(k, pass->k, (size_t)TILE_TOKENS * pass->head_dim, pass->kind == DIRECT_F16);
-    widen_values(v, pass->v, pass->head_dim, pass->padded, pass->kind == DIRECT_F16);
-    pass->kind = WIDE;
-    pass->k = k;
+    float *v = call->scratch + (size_t)TILE_TOKENS * pass->padded;
+    widen_tile(pass, call->scratch, v);
 
-    if (pass->padded <= PIECE / 2) {
+    if (pass->q8 || pass->padded <= PIECE / 2) {
         for (uint32_t i = 0; i < n_blocks; i++) {
             const struct block block = block_of(call, i, n_blocks);
             block_scores(pass, &block, 0, VECS);
             block_exponentials(pass, &block);
-            block_values(pass, &block, v, pass->padded, pass->padded, pass->o);
+            if (pass->q8)
+                block_q8(pass, &block);
+            else
+                block_floats(pass, &block, v, pass->padded, 0, pass->padded);
         }
         return;
     }
@@ -450,26 +354,35 @@ static void attend_widened(struct pass *pass)
         for (uint32_t i = 0; i < n_blocks; i++) {
             const struct block block = block_of(call, i, n_blocks);
             const uint32_t width = pass->padded - d < PIECE ? pass->padded - d : PIECE;
-            block_values(pass, &block, v + (size_t)d * TILE_TOKENS, width, width, pass->o + d);
+            block_floats(pass, &block, v + (size_t)d * TILE_TOKENS, width, d, width);
         }
 }
 
 static void simd_attend(const struct tile_call *call, struct tile_partial out)
 {
+    static const enum kind kinds[KV_TYPES] = {[KV_F32] = DIRECT_F32,
+                                              [KV_F16] = DIRECT_F16,
+                                              [KV_BF16] = DIRECT_BF16,
+                                              [KV_Q8_0] = DIRECT_Q8};
+    const enum kv_type type = call->shape->type;
     const uint32_t head_dim = call->shape->head_dim;
     const uint32_t padded = (head_dim + LANES - 1) / LANES * LANES;
     struct pass pass = {
         .call = call,
         .head_dim = head_dim,
         .padded = padded,
-        .kind = call->shape->type == KV_F16 ? DIRECT_F16 : DIRECT_F32,
-        .k = call->tile,
-        .v = (const char *)call->tile + tile_bytes(call->shape->type, head_dim) / 2,
-        .p = call->scratch + 2 * (size_t)TILE_TOKENS * padded,
+        .query_floats = tile_query_floats(type, head_dim),
+        .q8 = type == KV_Q8_0,
+        .k_kind = kinds[type],
+        .v_kind = kinds[type],
+        .k = call->k,
+        .v = call->v,
+        .folded = call->scratch + 2 * (size_t)TILE_TOKENS * padded,
         .m = out.m,
         .l = out.l,
         .o = out.o,
     };
+    pass.p = pass.folded + TILE_FOLDED_ROWS * TILE_TOKENS;
     if (padded != head_dim)
         pass.o = pass.p + (size_t)TILE_BLOCK_ROWS * TILE_TOKENS;
     if (call->n_rows <= DIRECT_ROWS && padded == head_dim)

@@ -78,29 +78,3 @@ void weight_quantize(enum weight_type type, void *out, const float *x, size_t n)
     for (size_t i = 0; superblock_holds(type) && i < n; i += SUPERBLOCK_ELEMENTS)
         superblock_quantize(bytes + i / SUPERBLOCK_ELEMENTS * traits->block_bytes, type, x + i);
 }
-
-const char *kv_type_name(enum kv_type type)
-{
-    switch (type) {
-    case KV_F32:
-        return "f32";
-    case KV_F16:
-        return "f16";
-    }
-    return NULL;
-}
-
-bool kv_type_parse(enum kv_type *type, const char *name)
-{
-    for (enum kv_type candidate = KV_F32; candidate <= KV_F16; candidate++)
-        if (strcmp(name, kv_type_name(candidate)) == 0) {
-            *type = candidate;
-            return true;
-        }
-    return false;
-}
-
-size_t kv_type_bytes(enum kv_type type)
-{
-    return type == KV_F16 ? 2 : 4;
-}

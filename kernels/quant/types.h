@@ -1,4 +1,4 @@
-/* kernels/quant/types.h - the number formats of weights and of the KV cache.
+/* kernels/quant/types.h - the number formats of weights; those of the KV cache are in kv_type.h.
  *
  * The values of `weight_type` are those of GGUF's tensor types. */
 #ifndef LONGSPAN_KERNELS_QUANT_TYPES_H
@@ -39,13 +39,6 @@ const struct weight_traits *weight_traits(enum weight_type type);
 
 /* Bytes of `n` elements; n must be a multiple of the block. */
 size_t weight_row_bytes(enum weight_type type, uint32_t n);
-
-enum kv_type { KV_F32 = 0, KV_F16 = 1 };
-
-/* "f32", "f16"; NULL for an unknown type. */
-const char *kv_type_name(enum kv_type type);
-bool kv_type_parse(enum kv_type *type, const char *name);
-size_t kv_type_bytes(enum kv_type type); /* of one element */
 
 /* n elements, a multiple of the type's block, to f32: exactly what the format says (block32.h,
  * superblock.h), every bit. A scale that is no number gives values that are none. */

@@ -10,7 +10,7 @@
 
 #include "attention_node/endpoint.h"
 #include "attention_node/node.h"
-#include "kernels/quant/types.h"
+#include "kernels/quant/kv_type.h"
 #include "proto/frames.h"
 #include "proto/longspan.pb-c.h"
 #include "proto/protocol.h"

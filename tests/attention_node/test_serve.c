@@ -311,8 +311,8 @@ static void test_setup_checks_the_shape_and_keeps_its_job(void **state)
     struct fixture *f = *state;
     struct error error = {0};
     const Longspan__NodeSetup good = good_setup();
-    Longspan__NodeSetup bad[10];
-    for (size_t i = 0; i < 10; i++)
+    Longspan__NodeSetup bad[11];
+    for (size_t i = 0; i < 11; i++)
         bad[i] = good;
     bad[0].job = 0;
     bad[1].n_layers = 0;
@@ -324,7 +324,9 @@ static void test_setup_checks_the_shape_and_keeps_its_job(void **state)
     bad[7].kv_type = 99;
     bad[8].scale = NAN;
     bad[9].max_tokens = UINT32_MAX;
-    for (size_t i = 0; i < 10; i++)
+    bad[10].kv_type = KV_Q8_0;
+    bad[10].head_dim = 40; /* no whole blocks */
+    for (size_t i = 0; i < 11; i++)
         if (serve_setup(f->serve, &bad[i], NULL) == STATUS_OK)
             fail_msg("bad setup %zu is accepted", i);
     assert_int_equal(serve_job(f->serve), 0);

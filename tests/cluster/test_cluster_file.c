@@ -142,7 +142,7 @@ static void test_mistakes_are_named_with_their_line(void **state)
         {W "attention_nodes: [{host: a, weight: -1}]\n", "weight: -1"},
         {W "attention_nodes: [{host: a, weight: .nan}]\n", "Invalid FLOAT"},
         {W "attention_nodes: [{host: a, bind: here}]\n", "bind"},
-        {W "kv: {type: f8}\n", "'f8' is neither f16 nor f32"},
+        {W "kv: {type: f8}\n", "'f8' is none of f16, bf16, q8_0, f32"},
         {W "kv: {stripe: 0}\n", "stripe: 0"},
         {W "coordinator: {listen: \"udp://x:1\"}\n", "listen"},
         {W "coordinator: {host: \"a b\"}\n", "is no host name"},

@@ -107,8 +107,8 @@ static void test_random_models_are_covered_exactly(void **state)
         check_plan(&m, &plan);
         uint64_t kv = 0;
         for (uint32_t rank = 0; rank < tensor * pipeline; rank++)
-            kv += planner_rank_kv_bytes(&plan, &m, rank, 2);
-        assert_int_equal(kv, planner_kv_bytes(&m, 2));
+            kv += planner_rank_kv_bytes(&plan, &m, rank, KV_F16);
+        assert_int_equal(kv, planner_kv_bytes(&m, KV_F16));
         planner_plan_free(&plan);
     }
 }

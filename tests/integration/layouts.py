@@ -64,6 +64,11 @@ SUBSET = {  # (shape, weights, kv): layouts of the covering subset
                             "pipeline 2, 2 nodes", "tensor 2", *FORKS, *FILLS],
     ("mha", "Q8_0", "f16"): ["pipeline 3", "2 nodes, chunk 64, lanes 2", "pipeline 2 x tensor 2, 2 nodes"],
     ("mha", "F32", "f32"): ["tensor 3 (uneven)"],
+    ("gqa", "F32", "bf16"): ["lanes 2", "chunk 7", "2 attention nodes", "pipeline 2, 2 nodes", "fork at a tile's edge",
+                             "fill to inside a tile"],
+    ("gqa", "Q8_0", "q8_0"): ["batch of five ragged prompts", "lanes 3", "chunk 7", "3 attention nodes", "tensor 2",
+                              "fork 1 token into a tile", "fill to inside a tile"],
+    ("odd-96", "F32", "q8_0"): ["2 nodes, chunk 64, lanes 2", "pipeline 3"],
     ("odd-96", "Q8_0", "f32"): ["lanes 2", "2 attention nodes", "chunk 1", "fork 1 token into a tile"],
 }
 
@@ -220,7 +225,7 @@ def main():
     if "--all" in sys.argv:
         print(f"{'result':7} {'model, weights, KV':20} {'layout':44} note")
     everything = [layout.name for layout in LAYOUTS] + list(FORKS) + list(FILLS)
-    plan = {(s, w, k): everything for s in SHAPES for w in TOLERANCE for k in ("f16", "f32")} \
+    plan = {(s, w, k): everything for s in SHAPES for w in TOLERANCE for k in ("f16", "f32", "bf16", "q8_0")} \
         if "--all" in sys.argv else SUBSET
     with folder() as path:
         for (shape, weights, kv), wanted in plan.items():

@@ -17,7 +17,8 @@
 #include <cmocka.h>
 
 #include "attention_node/node.h"
-#include "kernels/quant/types.h"
+#include "kernels/attention/tile.h"
+#include "kernels/quant/kv_type.h"
 #include "proto/address.h"
 #include "proto/arena.h"
 #include "proto/frames.h"
@@ -414,9 +415,25 @@ static inline void cluster_step(struct cluster *cluster, struct attention *atten
     free(out);
 }
 
-static inline float text_rounded(enum kv_type type, float value)
+/* n values, whole rows, as the holders have them. */
+static inline void text_round(enum kv_type type, float *values, size_t n)
 {
-    return type == KV_F16 ? half_to_float(half_from_float(value)) : value;
+    void *rows = malloc(kv_row_bytes(type, n) + 1);
+    kv_round(type, rows, values, n);
+    kv_widen(type, values, rows, n);
+    free(rows);
+}
+
+/* A query head as tiles of q8_0 take it (kernels/attention/tile.h). */
+static inline void text_round_query(enum kv_type type, float *q)
+{
+    float query[HEAD_DIM];
+    if (type != KV_Q8_0)
+        return;
+    tile_query_write(type, HEAD_DIM, query, q);
+    const struct tile_q8_query q8 = tile_q8_query(query, HEAD_DIM);
+    for (uint32_t i = 0; i < HEAD_DIM; i++)
+        q[i] = (float)q8.q[i] * q8.scale[i / TILE_Q8_DIMS];
 }
 
 /* Checks [layer][token][Q_ROW] against one softmax over all visible tokens, in double precision. */
@@ -429,12 +446,12 @@ static inline void check_reference(const struct cluster *cluster, const struct t
     for (uint32_t layer = 0; layer < N_LAYERS; layer++) {
         text_rows(text, 1, FIRST_LAYER + layer, 0, n_tokens, k);
         text_rows(text, 2, FIRST_LAYER + layer, 0, n_tokens, v);
-        for (size_t i = 0; i < (size_t)n_tokens * KV_ROW; i++) {
-            k[i] = text_rounded(cluster->type, k[i]);
-            v[i] = text_rounded(cluster->type, v[i]);
-        }
+        text_round(cluster->type, k, (size_t)n_tokens * KV_ROW);
+        text_round(cluster->type, v, (size_t)n_tokens * KV_ROW);
         for (uint32_t t = 0; t < n_tokens; t += t + 37 < n_tokens ? 37 : 1) { /* a sample of rows */
             text_rows(text, 0, FIRST_LAYER + layer, t, 1, q);
+            for (uint32_t head = 0; head < N_HEADS * GROUP; head++)
+                text_round_query(cluster->type, q + head * HEAD_DIM);
             const uint32_t first =
                 cluster->window > 0 && t + 1 > cluster->window ? t + 1 - cluster->window : 0;
             for (uint32_t head = 0; head < N_HEADS * GROUP; head++) {

@@ -235,11 +235,19 @@ static void turn(const struct reference *r, double *head, uint32_t position)
     }
 }
 
+/* n: whole rows. */
 static void round_to(double *values, size_t n, enum kv_type type)
 {
+    float *floats = malloc(n * sizeof(*floats));
+    void *rows = malloc(kv_row_bytes(type, n));
     for (size_t i = 0; i < n; i++)
-        values[i] = type == KV_F16 ? (double)half_to_float(half_from_float((float)values[i]))
-                                   : (double)(float)values[i];
+        floats[i] = (float)values[i];
+    kv_round(type, rows, floats, n);
+    kv_widen(type, floats, rows, n);
+    for (size_t i = 0; i < n; i++)
+        values[i] = (double)floats[i];
+    free(floats);
+    free(rows);
 }
 
 /* One query head against tokens 0 to `position`, whose k and v of this KV head are `stride` apart.

@@ -4,7 +4,7 @@
 #ifndef LONGSPAN_TESTS_WORKER_REFERENCE_H
 #define LONGSPAN_TESTS_WORKER_REFERENCE_H
 
-#include "kernels/quant/types.h"
+#include "kernels/quant/kv_type.h"
 #include "model/hparams.h"
 #include "model/weights.h"
 

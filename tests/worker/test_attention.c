@@ -121,6 +121,18 @@ static void test_same_bits_for_all_layouts_f32(void **state)
     same_bits(KV_F32, 0, 2);
 }
 
+static void test_same_bits_for_all_layouts_bf16(void **state)
+{
+    (void)state;
+    same_bits(KV_BF16, 0, 2);
+}
+
+static void test_same_bits_for_all_layouts_q8_0(void **state)
+{
+    (void)state;
+    same_bits(KV_Q8_0, 0, 2);
+}
+
 static void test_sliding_window_leaves_holders_out(void **state)
 {
     (void)state;
@@ -339,6 +351,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bits_for_all_layouts_f16),
         cmocka_unit_test(test_same_bits_for_all_layouts_f32),
+        cmocka_unit_test(test_same_bits_for_all_layouts_bf16),
+        cmocka_unit_test(test_same_bits_for_all_layouts_q8_0),
         cmocka_unit_test(test_sliding_window_leaves_holders_out),
         cmocka_unit_test(test_batch_mates_change_nothing),
         cmocka_unit_test(test_forks_equal_fresh_prefill),

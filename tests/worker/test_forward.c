@@ -101,6 +101,18 @@ static void test_f16_kv_is_near_double_precision(void **state)
         check_against_reference(&SHAPES[i], KV_F16, NULL, 5e-4);
 }
 
+/* As for f16, and a step of bf16 is eight times as large; of q8_0, 1/127 of the largest value of 32,
+ * and queries are rounded so too, which the reference does not do. */
+static void test_bf16_and_q8_0_kv_are_near_double_precision(void **state)
+{
+    (void)state;
+    for (int i = 0; i < N_SHAPES; i++) {
+        check_against_reference(&SHAPES[i], KV_BF16, NULL, 4e-3);
+        if (tile_check(KV_Q8_0, SHAPES[i].head_dim, NULL) == STATUS_OK)
+            check_against_reference(&SHAPES[i], KV_Q8_0, NULL, 3e-2);
+    }
+}
+
 static void test_f16_weights_are_near_double_precision(void **state)
 {
     (void)state;
@@ -285,6 +297,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_f32_is_near_double_precision),
         cmocka_unit_test(test_f16_kv_is_near_double_precision),
+        cmocka_unit_test(test_bf16_and_q8_0_kv_are_near_double_precision),
         cmocka_unit_test(test_f16_weights_are_near_double_precision),
         cmocka_unit_test(test_q8_0_is_near_double_precision),
         cmocka_unit_test(test_every_variant_is_near_double_precision),

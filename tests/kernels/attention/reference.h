@@ -3,6 +3,7 @@
 #define LONGSPAN_TESTS_KERNELS_ATTENTION_REFERENCE_H
 
 #include "kernels/attention/attend.h"
+#include "kernels/attention/tile.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -33,30 +34,20 @@ struct made_kv {
     uint32_t page_tiles;
 };
 
-static inline float round_to(enum kv_type type, float x)
-{
-    return type == KV_F16 ? half_to_float(half_from_float(x)) : x;
-}
-
-static inline void store_as(enum kv_type type, void *to, const float *x, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++)
-        if (type == KV_F16)
-            ((uint16_t *)to)[i] = half_from_float(x[i]);
-        else
-            ((float *)to)[i] = x[i];
-}
-
-/* Writes the tokens of kv->k and kv->v into tiles again. */
+/* Rounds the rows of kv->k and kv->v to the type, and writes them into tiles again. */
 static inline void made_kv_store(struct made_kv *kv)
 {
-    const size_t row_bytes = kv->head_dim * kv_type_bytes(kv->type);
+    const size_t row_bytes = kv_row_bytes(kv->type, kv->head_dim);
     const size_t bytes = tile_bytes(kv->type, kv->head_dim);
-    char k[512 * 4], v[512 * 4];
-    memset(kv->memory, 0xff, kv->n_tiles * bytes); /* a NaN in both types */
+    float k[512], v[512];                          /* rows of any type */
+    memset(kv->memory, 0xff, kv->n_tiles * bytes); /* a NaN in all types */
     for (uint32_t t = 0; t < kv->n_tokens; t++) {
-        store_as(kv->type, k, kv->k + (size_t)t * kv->head_dim, kv->head_dim);
-        store_as(kv->type, v, kv->v + (size_t)t * kv->head_dim, kv->head_dim);
+        float *made_k = kv->k + (size_t)t * kv->head_dim,
+              *made_v = kv->v + (size_t)t * kv->head_dim;
+        kv_round(kv->type, k, made_k, kv->head_dim);
+        kv_round(kv->type, v, made_v, kv->head_dim);
+        kv_widen(kv->type, made_k, k, kv->head_dim);
+        kv_widen(kv->type, made_v, v, kv->head_dim);
         tile_write(kv->memory + t / TILE_TOKENS * bytes, kv->type, kv->head_dim, t % TILE_TOKENS, 1,
                    k, v, row_bytes);
     }
@@ -76,8 +67,8 @@ static inline struct made_kv *made_kv_create(enum kv_type type, uint32_t head_di
     kv->k = malloc((n + 1) * sizeof(float));
     kv->v = malloc((n + 1) * sizeof(float));
     for (size_t i = 0; i < n; i++) {
-        kv->k[i] = round_to(type, k_scale * random_unit(&seed));
-        kv->v[i] = round_to(type, random_unit(&seed));
+        kv->k[i] = k_scale * random_unit(&seed);
+        kv->v[i] = random_unit(&seed);
     }
     kv->n_tiles = (kv->n_tiles + page_tiles - 1) / page_tiles * page_tiles;
     kv->memory = aligned_alloc(64, kv->n_tiles * bytes);
@@ -112,6 +103,18 @@ static inline float *made_floats(size_t n, float scale, uint64_t seed)
 
 /* ---- the judge ------------------------------------------------------------------------------ */
 
+/* A query row as the kernels of the type take it: q8_0 rounds it to blocks of integers. */
+static inline void reference_query(enum kv_type type, uint32_t head_dim, const float *q,
+                                   double *query)
+{
+    float made[512];
+    tile_query_write(type, head_dim, made, q);
+    const struct tile_q8_query q8 = tile_q8_query(made, head_dim);
+    for (uint32_t d = 0; d < head_dim; d++)
+        query[d] = type == KV_Q8_0 ? (double)q8.q[d] * (double)q8.scale[d / TILE_Q8_DIMS]
+                                   : (double)made[d];
+}
+
 /* One query row over tokens [first, last): *m, *l (of e^(score - m)), and out = o / l, in double.
  * No token: *m = -inf, *l = 0, out = 0. magnitude (may be NULL): the largest |v| with weight. */
 static inline void reference_attend(const struct made_kv *kv, const float *q, uint32_t first,
@@ -119,13 +122,14 @@ static inline void reference_attend(const struct made_kv *kv, const float *q, ui
                                     double *l, double *out)
 {
     const uint32_t head_dim = kv->head_dim;
-    double *score = malloc((last - first + 1) * sizeof(*score));
+    double *score = malloc((last - first + 1) * sizeof(*score)), query[512];
+    reference_query(kv->type, head_dim, q, query);
     *m = -INFINITY;
     *l = 0;
     for (uint32_t t = first; t < last; t++) {
         double sum = 0;
         for (uint32_t d = 0; d < head_dim; d++)
-            sum += (double)q[d] * (double)kv->k[(size_t)t * head_dim + d];
+            sum += query[d] * (double)kv->k[(size_t)t * head_dim + d];
         sum *= scale;
         if (soft_cap > 0)
             sum = soft_cap * tanh(sum / soft_cap);

@@ -137,6 +137,13 @@ static void test_agrees_with_double_precision(void **state)
         {KV_F16, 64, 4, 900, 20, 0, 5.0f}, {KV_F16, 64, 4, 0, 128, 0, 0},
         {KV_F16, 64, 4, 0, 1, 0, 0},       {KV_F16, 64, 4, 127, 1, 0, 0},
         {KV_F16, 64, 4, 128, 1, 0, 0},     {KV_F16, 72, 5, 260, 90, 300, 0},
+        {KV_BF16, 64, 4, 1000, 1, 0, 0},   {KV_BF16, 128, 8, 2047, 1, 0, 0},
+        {KV_BF16, 96, 3, 700, 60, 0, 0},   {KV_BF16, 256, 2, 400, 100, 0, 0},
+        {KV_BF16, 40, 2, 300, 37, 0, 0},   {KV_BF16, 160, 2, 1530, 6, 128, 0},
+        {KV_Q8_0, 64, 4, 1000, 1, 0, 0},   {KV_Q8_0, 128, 8, 2047, 1, 0, 0},
+        {KV_Q8_0, 96, 3, 700, 60, 0, 0},   {KV_Q8_0, 256, 2, 400, 100, 0, 0},
+        {KV_Q8_0, 32, 2, 1500, 30, 1, 0},  {KV_Q8_0, 160, 2, 1530, 6, 128, 0},
+        {KV_Q8_0, 64, 64, 129, 3, 0, 0},   {KV_Q8_0, 64, 4, 900, 20, 0, 5.0f},
     };
     struct thread_pool *pool = pool_of(2);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -165,10 +172,14 @@ static void test_same_bits_for_any_lanes_and_variant(void **state)
     (void)state;
     static const uint32_t lanes[] = {1, 2, 3, 7};
     static const struct {
+        enum kv_type type;
         uint32_t head_dim, group, position, n_tokens, window;
-    } cases[] = {{64, 4, 5000, 1, 0}, {40, 3, 1500, 9, 0}, {32, 1, 3000, 72, 1000}};
+    } cases[] = {{KV_F16, 64, 4, 5000, 1, 0},     {KV_F16, 40, 3, 1500, 9, 0},
+                 {KV_F16, 32, 1, 3000, 72, 1000}, {KV_BF16, 128, 4, 3000, 1, 0},
+                 {KV_BF16, 96, 2, 1500, 40, 600}, {KV_Q8_0, 64, 4, 5000, 1, 0},
+                 {KV_Q8_0, 128, 3, 1500, 9, 0},   {KV_Q8_0, 32, 1, 3000, 72, 1000}};
     for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
-        struct made_kv *kv = made_kv_create(KV_F16, cases[c].head_dim,
+        struct made_kv *kv = made_kv_create(cases[c].type, cases[c].head_dim,
                                             cases[c].position + cases[c].n_tokens, 2, 4.0f, c);
         const struct attend_shape shape = shape_of(kv, cases[c].group);
         const size_t n = (size_t)cases[c].n_tokens * shape.group * shape.head_dim;
@@ -197,11 +208,10 @@ static void test_same_bits_for_any_lanes_and_variant(void **state)
     }
 }
 
-static void test_same_bits_token_by_token_and_in_chunks(void **state)
+static void check_chunks(enum kv_type type)
 {
-    (void)state;
     static const uint32_t windows[] = {0, 1, 130, 700};
-    struct made_kv *kv = made_kv_create(KV_F16, 64, 1280, 2, 4.0f, 5);
+    struct made_kv *kv = made_kv_create(type, 64, 1280, 2, 4.0f, 5);
     const struct attend_shape shape = shape_of(kv, 4);
     const size_t row = (size_t)shape.group * shape.head_dim;
     struct thread_pool *pool = pool_of(3);
@@ -222,6 +232,13 @@ static void test_same_bits_token_by_token_and_in_chunks(void **state)
     attend_destroy(attend);
     thread_pool_destroy(pool);
     made_kv_destroy(kv);
+}
+
+static void test_same_bits_token_by_token_and_in_chunks(void **state)
+{
+    (void)state;
+    for (enum kv_type type = 0; (int)type < KV_TYPES; type++)
+        check_chunks(type);
 }
 
 /* Every stripe to a random holder. */
@@ -251,7 +268,8 @@ static void test_same_bits_for_any_holders(void **state)
     uint64_t random = 9;
     for (size_t i = 0; i < sizeof(positions) / sizeof(positions[0]); i++) {
         const uint32_t position = positions[i], n = position / TILE_TOKENS;
-        struct made_kv *kv = made_kv_create(KV_F16, 32, position + 1, 2, 6.0f, i);
+        const enum kv_type type = (enum kv_type)(i % KV_TYPES);
+        struct made_kv *kv = made_kv_create(type, 32, position + 1, 2, 6.0f, i);
         const struct attend_shape shape = shape_of(kv, 2);
         float *q = made_floats(64, 6.0f, i), expected[64], out[64];
         for (uint32_t round = 0; round < 12; round++) {
@@ -275,12 +293,11 @@ static void test_same_bits_for_any_holders(void **state)
 }
 
 /* Ragged works, decode and prefill, in one call and each alone. */
-static void test_same_bits_beside_other_works(void **state)
+static void check_beside_others(enum kv_type type)
 {
-    (void)state;
     enum { N_WORKS = 9 };
     uint64_t random = 77;
-    struct made_kv *kv = made_kv_create(KV_F32, 32, 6000, 1, 4.0f, 1);
+    struct made_kv *kv = made_kv_create(type, 32, 6000, 1, 4.0f, 1);
     const struct attend_shape shape = shape_of(kv, 2);
     float *q = made_floats(128 * 64, 4.0f, 2);
     for (uint32_t lanes = 1; lanes <= 7; lanes += 2) {
@@ -326,6 +343,13 @@ static void test_same_bits_beside_other_works(void **state)
     made_kv_destroy(kv);
 }
 
+static void test_same_bits_beside_other_works(void **state)
+{
+    (void)state;
+    check_beside_others(KV_F32);
+    check_beside_others(KV_Q8_0);
+}
+
 static void test_nothing_to_do_is_fine(void **state)
 {
     (void)state;
@@ -363,13 +387,19 @@ static void test_impossible_shapes_are_refused(void **state)
     struct thread_pool *pool = pool_of(1);
     struct attend *attend = NULL;
     const struct attend_shape good = {KV_F16, 64, 4, 1.0f, 0.0f};
-    struct attend_shape bad[4] = {good, good, good, good};
+    struct attend_shape bad[5] = {good, good, good, good, good};
+    struct error error = {0};
     bad[0].head_dim = 12;
     bad[1].head_dim = 520;
     bad[2].group = 65;
     bad[3].type = (enum kv_type)9;
-    for (int i = 0; i < 4; i++)
-        assert_int_equal(attend_create(&attend, pool, "auto", &bad[i], NULL), STATUS_UNSUPPORTED);
+    bad[4].type = KV_Q8_0;
+    bad[4].head_dim = 72;
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(attend_create(&attend, pool, "auto", &bad[i], &error), STATUS_UNSUPPORTED);
+    assert_non_null(strstr(error.text, "head_dim 72"));
+    assert_non_null(strstr(error.text, "q8_0"));
+    assert_non_null(strstr(error.text, "multiple of 32"));
     assert_int_equal(attend_create(&attend, pool, "mmx", &good, NULL), STATUS_NOT_FOUND);
     assert_null(attend);
     attend_destroy(NULL);

@@ -25,11 +25,6 @@ static void test_plain_types_and_names(void **state)
     assert_null(weight_traits((enum weight_type)4));
     assert_true(weight_row_bytes(WEIGHT_Q8_0, 4096) == 4352);
     assert_true(weight_row_bytes(WEIGHT_F32, 1u << 31) == (size_t)1 << 33);
-    enum kv_type type;
-    assert_true(kv_type_parse(&type, "f16") && type == KV_F16 && kv_type_bytes(type) == 2);
-    assert_true(kv_type_parse(&type, "f32") && type == KV_F32 && kv_type_bytes(type) == 4);
-    assert_false(kv_type_parse(&type, "q4"));
-    assert_null(kv_type_name((enum kv_type)7));
 }
 
 /* The numbers and sizes are GGUF's. */
