@@ -9,6 +9,7 @@
 #include "proto/protocol.h"
 #include "proto/waiting.h"
 #include "sys/clock.h"
+#include "sys/memory.h"
 #include "sys/random.h"
 #include "sys/size.h"
 #include "sys/topology.h"
@@ -111,6 +112,7 @@ static bool say_ping(struct node *node)
     Longspan__Control control = LONGSPAN__CONTROL__INIT;
     ping.job = serve_job(node->serve);
     ping.name = node->name;
+    ping.peak_bytes = memory_peak_bytes();
     control.body_case = LONGSPAN__CONTROL__BODY_PING;
     control.ping = &ping;
     node->asked_ns = clock_ns();

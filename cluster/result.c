@@ -38,6 +38,7 @@ void result_close(struct result *result)
     }
     free(result->prompts);
     close_holders(result);
+    free(result->processes);
     *result = (struct result){0};
 }
 
@@ -203,6 +204,23 @@ static bool is_time(double seconds)
     return isfinite(seconds) && seconds >= 0;
 }
 
+static enum status take_processes(struct result *result, const Longspan__RunDone *done,
+                                  struct error *error)
+{
+    free(result->processes);
+    result->n_processes = 0;
+    result->processes = calloc(done->n_processes + 1, sizeof(*result->processes));
+    if (result->processes == NULL)
+        return no_memory(error);
+    for (size_t i = 0; i < done->n_processes; i++) {
+        struct result_process *process = &result->processes[result->n_processes++];
+        snprintf(process->name, sizeof(process->name), "%s", done->processes[i]->name);
+        process->weight_bytes = done->processes[i]->weight_bytes;
+        process->peak_bytes = done->processes[i]->peak_bytes;
+    }
+    return STATUS_OK;
+}
+
 static enum status take_done(struct result *result, const Longspan__RunDone *done,
                              struct error *error)
 {
@@ -219,6 +237,8 @@ static enum status take_done(struct result *result, const Longspan__RunDone *don
     for (size_t i = 0; status == STATUS_OK && i < done->n_holders; i++)
         status =
             take_holder(&result->holders[result->n_holders++], result, done->holders[i], error);
+    if (status == STATUS_OK)
+        status = take_processes(result, done, error);
     result->load_s = done->load_s;
     result->prefill_s = done->prefill_s;
     result->decode_s = done->decode_s;

@@ -48,12 +48,20 @@ struct result_holder {
     uint32_t n_spans;
 };
 
+/* A worker rank or an attention node; peak_bytes: the most that was resident, up to a second ago. */
+struct result_process {
+    char name[64];
+    uint64_t weight_bytes, peak_bytes;
+};
+
 struct result {
     struct result_prompt *prompts;
     uint32_t n_prompts;
     bool planned, done;
     struct result_holder *holders; /* known when done */
     uint32_t n_holders;
+    struct result_process *processes; /* likewise */
+    uint32_t n_processes;
     double load_s, prefill_s, decode_s;
     uint64_t prefill_tokens, decode_tokens;
 };

@@ -151,6 +151,16 @@ static void hear_ping(struct cluster *cluster, const struct control_peer *peer,
     }
 }
 
+static void hear_peak(struct cluster *cluster, const struct control_peer *peer, uint64_t bytes)
+{
+    const uint32_t rank = cluster_find_rank(cluster, peer);
+    const uint32_t node = cluster_find_node(cluster, peer);
+    if (rank != CLUSTER_NOBODY)
+        cluster->ranks[rank].peak_bytes = bytes;
+    if (node != CLUSTER_NOBODY)
+        cluster->nodes[node].peak_bytes = bytes;
+}
+
 static void hear(struct cluster *cluster, const struct control_peer *peer, uint64_t now_us)
 {
     const struct cluster_liveness alive = {.heard_us = now_us};
@@ -200,6 +210,7 @@ enum status cluster_message(struct cluster *cluster, const struct control_peer *
         return handle_leave(cluster, peer, message->leave, error);
     case LONGSPAN__CONTROL__BODY_PING:
         hear_ping(cluster, peer, message->ping);
+        hear_peak(cluster, peer, message->ping->peak_bytes);
         hear(cluster, peer, now_us);
         control_send_pong(cluster->control, peer, cluster->job, NULL); /* gone again: so be it */
         return STATUS_OK;

@@ -55,6 +55,7 @@ struct cluster_rank {
     uint64_t memory_bytes;
     bool ready;
     uint64_t weight_bytes, resident_bytes, local_kv_bytes;
+    uint64_t peak_bytes; /* as it last pinged */
     double load_s;
 };
 
@@ -68,6 +69,7 @@ struct cluster_node {
     char label[CLUSTER_LABEL_BYTES]; /* "node0 (mem01)" */
     char endpoint[CLUSTER_ENDPOINT_BYTES];
     uint64_t node, memory_bytes, capacity_bytes;
+    uint64_t peak_bytes; /* as it last pinged */
     double read_bytes_per_s, weight;
     uint32_t joined; /* the how-many-th */
     bool ready;

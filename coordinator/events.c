@@ -162,6 +162,33 @@ static Longspan__Span **spans_of_holder(struct arena *arena, const struct reques
     return spans != NULL ? span_list(arena, spans, *n) : NULL;
 }
 
+/* Ranks, then nodes. */
+static bool fill_processes(struct arena *arena, Longspan__RunDone *done,
+                           const struct cluster *cluster)
+{
+    const uint32_t n_ranks = cluster->options->workers, n = n_ranks + cluster->n_nodes;
+    Longspan__ProcessReport *reports = arena_array(arena, n, sizeof(*reports));
+    char(*labels)[CLUSTER_LABEL_BYTES] = arena_array(arena, n_ranks, sizeof(*labels));
+    done->processes = arena_array(arena, n, sizeof(*done->processes));
+    if (reports == NULL || labels == NULL || done->processes == NULL)
+        return false;
+    for (uint32_t i = 0; i < n; i++) {
+        longspan__process_report__init(&reports[i]);
+        done->processes[i] = &reports[i];
+    }
+    for (uint32_t i = 0; i < n_ranks; i++) {
+        reports[i].name = (char *)cluster_rank_label(cluster, i, labels[i]);
+        reports[i].weight_bytes = cluster->ranks[i].weight_bytes;
+        reports[i].peak_bytes = cluster->ranks[i].peak_bytes;
+    }
+    for (uint32_t i = 0; i < cluster->n_nodes; i++) {
+        reports[n_ranks + i].name = (char *)cluster->nodes[i].label;
+        reports[n_ranks + i].peak_bytes = cluster->nodes[i].peak_bytes;
+    }
+    done->n_processes = n;
+    return true;
+}
+
 enum status events_done(struct control *control, const struct cluster *cluster,
                         const struct request *request, const struct reports *reports,
                         uint64_t now_us, struct error *error)
@@ -185,6 +212,8 @@ enum status events_done(struct control *control, const struct cluster *cluster,
             return no_memory(control, error);
         done.holders[i] = &holders[i];
     }
+    if (!fill_processes(arena, &done, cluster))
+        return no_memory(control, error);
     done.n_holders = n_holders;
     done.load_s = cluster->load_s;
     const uint64_t began_us = request->filled_us > 0 ? request->filled_us : request->began_us;

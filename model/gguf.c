@@ -501,3 +501,11 @@ void gguf_fingerprint(const struct gguf *gguf, uint8_t fingerprint[GGUF_FINGERPR
     }
     sha256_final(&hash, fingerprint);
 }
+
+void gguf_tensor_release(const struct gguf *gguf, const struct gguf_tensor *tensor)
+{
+    /* Whole pages, with what neighbours share of them. */
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    const uint64_t begin = tensor->offset / page * page, end = tensor->offset + tensor->n_bytes;
+    madvise((char *)gguf->map + begin, end - begin, MADV_DONTNEED); /* a wish */
+}

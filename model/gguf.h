@@ -207,6 +207,10 @@ const struct gguf_tensor *gguf_tensor_at(const struct gguf *gguf, size_t index);
 /* NULL: absent. */
 const struct gguf_tensor *gguf_tensor_find(const struct gguf *gguf, const char *name);
 
+/* The tensor's pages need not stay in this process's memory: whoever has copied its data says so.
+ * The data can still be read; it comes from the file again. */
+void gguf_tensor_release(const struct gguf *gguf, const struct gguf_tensor *tensor);
+
 /* SHA-256 over the file's size, everything before the tensor data, and the first 4 KiB of each
  * tensor in file order: two processes that agree hold the same file for every practical purpose
  * (not against an adversary who keeps the head of every tensor), and neither reads it all. */

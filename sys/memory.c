@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* 2 MiB on x86-64 and most of arm64: an alignment that a kernel with others only ignores. */
@@ -183,4 +184,10 @@ uint64_t memory_own_bytes(void)
         return 0;
     read_number("/proc/self/status", "RssShmem", &shared_kib);
     return (anonymous_kib + shared_kib) * 1024;
+}
+
+uint64_t memory_peak_bytes(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
 }

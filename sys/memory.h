@@ -31,4 +31,7 @@ uint64_t memory_available_bytes(void);
 uint64_t memory_resident_bytes(void);
 uint64_t memory_own_bytes(void);
 
+/* The most that memory_resident_bytes has ever been. */
+uint64_t memory_peak_bytes(void);
+
 #endif

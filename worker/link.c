@@ -5,6 +5,7 @@
 #include "proto/arena.h"
 #include "proto/wire_socket.h"
 #include "sys/clock.h"
+#include "sys/memory.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -103,6 +104,7 @@ void link_ping(struct link *link)
     ping.job = link->job;
     ping.rank = link->rank;
     ping.name = "worker";
+    ping.peak_bytes = memory_peak_bytes();
     Longspan__Control control = LONGSPAN__CONTROL__INIT;
     control.body_case = LONGSPAN__CONTROL__BODY_PING;
     control.ping = &ping;

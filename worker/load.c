@@ -90,6 +90,8 @@ static enum status load_tensor(struct loader *loader, struct matrix *matrix, uin
         return error_set(error, status, "%s: %s, rows [%u, %u) and columns [%u, %u): %s",
                          gguf_path(loader->gguf), name, cut->row_begin, cut->row_end,
                          cut->column_begin, cut->column_end, cause.text);
+    /* Copied: the file's pages would count as much memory again. */
+    gguf_tensor_release(loader->gguf, tensor);
     *matrix = created;
     shard->weight_bytes += matrix->bytes;
     progressed(loader);

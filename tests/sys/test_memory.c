@@ -71,6 +71,18 @@ static void test_available_memory_is_known(void **state)
     assert_true(memory_available_bytes() < UINT64_C(1) << 50);
 }
 
+static void test_the_peak_stays_when_memory_is_given_back(void **state)
+{
+    (void)state;
+    void *base = NULL;
+    const uint64_t before = memory_resident_bytes();
+    assert_int_equal(memory_reserve(&base, 64 * mib, NULL), STATUS_OK);
+    memset(base, 1, 64 * mib);
+    memory_release(base, 64 * mib);
+    assert_true(memory_peak_bytes() >= before + 60 * mib);
+    assert_true(memory_peak_bytes() >= memory_resident_bytes());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -78,6 +90,7 @@ int main(void)
         cmocka_unit_test(test_discard_spares_what_shares_its_pages),
         cmocka_unit_test(test_what_cannot_be_reserved),
         cmocka_unit_test(test_available_memory_is_known),
+        cmocka_unit_test(test_the_peak_stays_when_memory_is_given_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
