@@ -1,5 +1,6 @@
 /* stream.c - what this machine can do at most: read bandwidth and arithmetic with 1 to N lanes. */
 #include "bench/measure/program.h"
+#include "sys/samples.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -40,7 +41,7 @@ static enum status measure_lanes(struct program *program, uint32_t lanes, struct
     for (uint32_t i = 0; i < program->runs; i++)
         rates[i] = limits_read(pool, READ_BYTES, READ_BUDGET_MS);
     table_number(program->table, lanes);
-    table_number(program->table, in_giga(timing_of(rates, program->runs).median_s));
+    table_number(program->table, in_giga(samples_of(rates, program->runs).median));
     table_number(program->table, in_giga(limits_f32(pool)));
     table_number(program->table, in_giga(limits_int8(pool)));
     table_number(program->table, in_giga(limits_bf16(pool)));

@@ -1,4 +1,5 @@
 /* main.c - `longspan`, the front door: finds the command and hands the words over. */
+#include "cluster/bench.h"
 #include "cluster/keygen.h"
 #include "cluster/model_command.h"
 #include "cluster/run.h"
@@ -18,6 +19,7 @@ static const struct {
     int (*main)(int argc, char **argv);
 } commands[] = {
     {"run", "continue texts with a model, on this machine or on a cluster", run_main},
+    {"bench", "measure decode and prefill beside the limits of this hardware", bench_main},
     {"model", "inspect, tokenize, make-retrieval, make-random, make-haystack", model_command_main},
     {"keygen", "make a cluster key", keygen_main},
 };

@@ -4,9 +4,11 @@
 #include "cluster/cluster_file.h"
 #include "cluster/commands.h"
 #include "cluster/layout.h"
+#include "kernels/quant/types.h"
 #include "model/gguf.h"
 #include "model/hparams.h"
 #include "model/weights.h"
+#include "sys/topology.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +66,21 @@ static enum status read_key(struct session *session, const char *path, struct er
     return status;
 }
 
+static void note_layout(struct session *session, const struct layout *layout)
+{
+    const uint32_t processors = topology_processors();
+    uint32_t lanes = 0;
+    for (uint32_t i = 0; i < layout->n_workers; i++)
+        lanes += layout->workers[i].slots * layout->workers[i].threads;
+    for (uint32_t i = 0; i < layout->n_nodes; i++)
+        lanes += layout->nodes[i].threads;
+    session->n_lanes = layout->has_remote ? 0 : lanes < processors ? lanes : processors;
+    session->n_ranks = layout->n_ranks;
+    session->n_nodes = layout->n_nodes;
+    snprintf(session->kv_type, sizeof(session->kv_type), "%s",
+             layout->kv_type != NULL ? layout->kv_type : kv_type_name(KV_F16));
+}
+
 static enum status start(struct session *session, const struct commands *commands,
                          struct error *error)
 {
@@ -100,6 +117,7 @@ enum status session_open(struct session *session, const struct place_options *op
     if (status == STATUS_OK) {
         memcpy(session->address, plan.layout.address, sizeof(session->address));
         session->started = true;
+        note_layout(session, &plan.layout);
         status = start(session, &plan.commands, error);
     }
     plan_free(&plan);

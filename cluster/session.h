@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+enum { SESSION_KV_TYPE_BYTES = 16 };
+
 /* Zeroed: nothing. */
 struct session {
     struct launch *launch;           /* always there once open, with or without children */
@@ -20,6 +22,10 @@ struct session {
     char address[ADDRESS_BYTES];     /* of the coordinator */
     struct cluster_key key;
     bool has_key, started;
+    /* Of a cluster that was started; n_lanes: of all its processes, at most as many as there are
+     * processors; 0 where one of them is on another machine. */
+    uint32_t n_lanes, n_ranks, n_nodes;
+    char kv_type[SESSION_KV_TYPE_BYTES];
     struct trace_files traces; /* that the processes will write */
 };
 

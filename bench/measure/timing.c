@@ -2,23 +2,9 @@
 #include "bench/measure/timing.h"
 
 #include "sys/clock.h"
+#include "sys/samples.h"
 
 #include <assert.h>
-#include <stdlib.h>
-
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-struct timing timing_of(double *seconds, uint32_t n)
-{
-    assert(n > 0);
-    qsort(seconds, n, sizeof(seconds[0]), compare);
-    const double median = n % 2 == 1 ? seconds[n / 2] : (seconds[n / 2 - 1] + seconds[n / 2]) / 2;
-    return (struct timing){median, seconds[0], seconds[n - 1], n};
-}
 
 struct timing timing_measure(uint32_t n_runs, void (*function)(void *context), void *context)
 {
@@ -30,5 +16,6 @@ struct timing timing_measure(uint32_t n_runs, void (*function)(void *context), v
         function(context);
         seconds[i] = (double)(clock_ns() - begin) * 1e-9;
     }
-    return timing_of(seconds, n_runs);
+    const struct samples samples = samples_of(seconds, n_runs);
+    return (struct timing){samples.median, samples.min, samples.max, n_runs};
 }

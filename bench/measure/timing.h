@@ -15,7 +15,4 @@ struct timing {
 /* Runs function(context) once, then n_runs times (1 to TIMING_MAX_RUNS). */
 struct timing timing_measure(uint32_t n_runs, void (*function)(void *context), void *context);
 
-/* Of n samples (any number but 0), which it sorts. */
-struct timing timing_of(double *seconds, uint32_t n);
-
 #endif

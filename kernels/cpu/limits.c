@@ -6,6 +6,7 @@
 #include "kernels/kernels.h"
 #include "sys/clock.h"
 #include "sys/memory.h"
+#include "sys/samples.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -76,12 +77,6 @@ static void read_lane(void *context, uint32_t lane, uint32_t n_lanes)
     memcpy(reading->sums[lane], sum, sizeof(sum));
 }
 
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 double limits_read(struct thread_pool *pool, size_t bytes, uint32_t budget_ms)
 {
     const struct limits_loops loops = best_loops();
@@ -110,8 +105,8 @@ double limits_read(struct thread_pool *pool, size_t bytes, uint32_t budget_ms)
     memory_release(memory, bytes);
     free(reading);
     for (uint32_t i = 0; i < LIMITS_PATTERNS; i++) {
-        qsort(rates[i], n, sizeof(rates[i][0]), compare);
-        best = rates[i][n / 2] > best ? rates[i][n / 2] : best;
+        const double median = samples_of(rates[i], n).median;
+        best = median > best ? median : best;
     }
     return best;
 }

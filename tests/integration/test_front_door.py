@@ -99,11 +99,11 @@ def prepare():
 def test_help_lists_what_exists():
     done = place.run("help")
     check(done.returncode == 0 and done.stderr == b"", done)
-    for word in (b"run", b"model", b"keygen"):
+    for word in (b"run", b"bench", b"model", b"keygen"):
         check(word in done.stdout, "help lacks", word)
-    for word in (b"serve", b"plan", b"bench", b"status"):
+    for word in (b"serve", b"plan", b"status"):
         check(b"\n  " + word not in done.stdout, "help lists", word)
-    for words in (("run", "--help"), ("keygen", "--help"), ("model", "make-random", "--help"),
+    for words in (("run", "--help"), ("bench", "--help"), ("keygen", "--help"), ("model", "make-random", "--help"),
                   ("help", "run")):
         done = place.run(*words)
         check(done.returncode == 0 and b"usage: longspan" in done.stdout, words, done)

@@ -1,0 +1,8 @@
+/* cluster/bench.h - `longspan bench`: how fast, beside how fast it could be. */
+#ifndef LONGSPAN_CLUSTER_BENCH_H
+#define LONGSPAN_CLUSTER_BENCH_H
+
+/* argv[0] is "bench". Returns the exit code. */
+int bench_main(int argc, char **argv);
+
+#endif

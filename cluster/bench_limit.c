@@ -1,0 +1,76 @@
+/* bench_limit.c - sums over tensors and sequences. */
+#include "cluster/bench_limit.h"
+
+#include "kernels/attention/attend.h"
+#include "kernels/attention/tree.h"
+#include "model/gguf.h"
+#include "model/hparams.h"
+#include "model/weights.h"
+
+static void add_products(struct bench_limit_operations *sum, const struct gguf_tensor *tensor)
+{
+    const double operations = 2.0 * (double)tensor->dims[0] * (double)tensor->dims[1];
+    if (tensor->n_dims < 2)
+        return;
+    if (tensor->type == GGUF_TYPE_F32 || tensor->type == GGUF_TYPE_F16 ||
+        tensor->type == GGUF_TYPE_BF16)
+        sum->f32 += operations;
+    else
+        sum->int8 += operations;
+}
+
+enum status bench_limit_model_read(struct bench_limit_model *model, const char *path,
+                                   enum kv_type kv_type, struct error *error)
+{
+    struct gguf *gguf = NULL;
+    struct hparams h;
+    enum status status = gguf_open(&gguf, path, error);
+    if (status == STATUS_OK)
+        status = hparams_read(&h, gguf, error);
+    if (status != STATUS_OK) {
+        gguf_close(gguf);
+        return status;
+    }
+    struct bench_limit_model read = {0};
+    const struct gguf_tensor *embedding = weights_find(gguf, 0, WEIGHTS_TOKEN_EMBD);
+    const struct gguf_tensor *output = weights_find(gguf, 0, WEIGHTS_OUTPUT);
+    for (size_t i = 0; i < gguf_tensor_count(gguf); i++) {
+        const struct gguf_tensor *tensor = gguf_tensor_at(gguf, i);
+        if (tensor == embedding && tensor != output)
+            continue; /* only rows of it are read */
+        read.weight_bytes += tensor->n_bytes;
+        add_products(tensor == output ? &read.output : &read.layers, tensor);
+    }
+    read.attend_operations = 4.0 * h.n_heads * h.head_dim * h.n_layers;
+    read.kv_token_bytes =
+        (double)tile_bytes(kv_type, h.head_dim) / TILE_TOKENS * h.n_kv_heads * h.n_layers;
+    gguf_close(gguf);
+    *model = read;
+    return STATUS_OK;
+}
+
+static double product_seconds(const struct bench_limit_operations *operations,
+                              const struct bench_limit_machine *machine)
+{
+    return operations->f32 / machine->f32_per_s +
+           (machine->int8_per_s > 0 ? operations->int8 / machine->int8_per_s : 0);
+}
+
+struct bench_limit bench_limit_of(const struct bench_limit_model *model,
+                                  const struct bench_limit_machine *machine,
+                                  const struct bench_case *bench_case)
+{
+    const double depth = (double)bench_case_depth(bench_case), n = bench_case->n_tokens;
+    const double rows = bench_case->prefill ? n : bench_case->n_sequences;
+    const double predicted = bench_case->prefill ? 1 : rows;
+    /* A row of a prompt sees the rows before it too. */
+    const double seen = bench_case->prefill ? n * depth + n * (n + 1) / 2 : depth + rows;
+    const double bytes = (double)model->weight_bytes + depth * model->kv_token_bytes;
+    const double read_s = bytes / machine->read_bytes_per_s;
+    const double compute_s = rows * product_seconds(&model->layers, machine) +
+                             predicted * product_seconds(&model->output, machine) +
+                             seen * model->attend_operations / machine->f32_per_s;
+    return (struct bench_limit){.seconds = read_s > compute_s ? read_s : compute_s,
+                                .bytes = bytes,
+                                .arithmetic = compute_s > read_s};
+}

@@ -1,0 +1,149 @@
+/* bench_options.c - see bench_options.h. */
+#include "cluster/bench_options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_OPTIONS = 64, MOST_PROMPT = 1 << 20, MOST_TOKENS = 100000 };
+
+static void fill_table(struct option table[MOST_OPTIONS], struct bench_options *o)
+{
+    const struct option options[] = {
+        {.kind = OPTION_SECTION, .help = "What is measured"},
+        {.name = "model",
+         .letter = 'm',
+         .kind = OPTION_TEXT,
+         .value = &o->place.model,
+         .argument = "FILE",
+         .help = "the GGUF file"},
+        {.name = "depths",
+         .letter = 'd',
+         .kind = OPTION_TEXT,
+         .value = &o->depths,
+         .argument = "N,N...",
+         .fallback = "0,4096,32768",
+         .help = "tokens before the first one that is computed; their keys and values are filled "
+                 "with random numbers, which takes seconds where reading them would take minutes"},
+        {.name = "prompt",
+         .letter = 'p',
+         .kind = OPTION_U32,
+         .value = &o->prompt,
+         .argument = "N",
+         .most = MOST_PROMPT,
+         .fallback = "512",
+         .help = "prefill: tokens that are read at each depth; 0: none"},
+        {.name = "tokens",
+         .letter = 'n',
+         .kind = OPTION_U32,
+         .value = &o->n_tokens,
+         .argument = "N",
+         .most = MOST_TOKENS,
+         .fallback = "16",
+         .help = "decode: steps of one run; 0: no decode"},
+        {.name = "batch",
+         .letter = 'b',
+         .kind = OPTION_TEXT,
+         .value = &o->batches,
+         .argument = "N,N...",
+         .fallback = "1",
+         .help = "decode: so many sequences of equal depth at once"},
+        {.name = "ragged",
+         .kind = OPTION_LIST,
+         .value = &o->ragged,
+         .argument = "N+N...",
+         .help = "decode: sequences of these depths at once, such as 256+1024+32768"},
+        {.name = "runs",
+         .letter = 'r',
+         .kind = OPTION_U32,
+         .value = &o->runs,
+         .argument = "N",
+         .least = 1,
+         .most = BENCH_OPTIONS_MOST_RUNS,
+         .fallback = "5",
+         .help = "of each row; the median is told"},
+
+        {.kind = OPTION_SECTION, .help = "Output"},
+        {.name = "csv",
+         .kind = OPTION_TEXT,
+         .value = &o->csv,
+         .argument = "FILE",
+         .help = "write the rows as comma-separated values too"},
+        {.name = "json",
+         .kind = OPTION_TEXT,
+         .value = &o->json,
+         .argument = "FILE",
+         .help = "write rows, memory, limits and machine as JSON too"},
+        {.name = "quiet",
+         .letter = 'q',
+         .kind = OPTION_FLAG,
+         .value = &o->place.quiet,
+         .help = "no progress on standard error"},
+        {.name = "verbose",
+         .letter = 'v',
+         .kind = OPTION_COUNT,
+         .value = &o->place.verbose,
+         .help = "show what the started programs say; twice: all that they can say"},
+        {.kind = 0}};
+    const struct option help = {
+        .name = "help", .letter = 'h', .kind = OPTION_FLAG, .value = &o->help, .help = "this text"};
+    const size_t n_own = sizeof(options) / sizeof(options[0]) - 1;
+    _Static_assert(sizeof(options) / sizeof(options[0]) + PLACE_OPTIONS_MOST_ENTRIES < MOST_OPTIONS,
+                   "the table fits");
+    memcpy(table, options, n_own * sizeof(*options));
+    const size_t n = n_own + place_options_table(table + n_own, &o->place);
+    table[n] = help;
+    table[n + 1] = (struct option){.kind = 0};
+}
+
+enum status bench_options_read(struct bench_options *options, int argc, char **argv,
+                               struct error *error)
+{
+    struct bench_options read = {.place = {.pipeline = 1, .tensor = 1}};
+    struct option table[MOST_OPTIONS];
+    read.ragged_items = calloc((size_t)argc, sizeof(*read.ragged_items));
+    if (read.ragged_items == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for options");
+    read.ragged = (struct option_list){.items = read.ragged_items, .capacity = (uint32_t)argc};
+    fill_table(table, &read);
+    enum status status = options_parse(table, argc, argv, NULL, error);
+    if (status == STATUS_OK && !read.help)
+        status = place_options_check(&read.place, error);
+    if (status == STATUS_OK && !read.help && read.prompt == 0 && read.n_tokens == 0)
+        status =
+            error_set(error, STATUS_INVALID, "--prompt 0 and --tokens 0 leave nothing to measure");
+    if (status == STATUS_OK)
+        *options = read;
+    else
+        free(read.ragged_items);
+    return status;
+}
+
+void bench_options_free(struct bench_options *options)
+{
+    free(options->ragged_items);
+    *options = (struct bench_options){0};
+}
+
+void bench_options_print_help(void)
+{
+    struct bench_options options = {0};
+    struct option table[MOST_OPTIONS];
+    const struct option_usage usage = {
+        "longspan bench", "-m MODEL [OPTION...]",
+        "Measures prefill and decode behind contexts of several lengths, beside the limit of this "
+        "hardware, which is probed before each row: the bytes of weights and KV cache that a step "
+        "reads over the read bandwidth, or its arithmetic over what the processors can do, "
+        "whichever takes longer. Then the memory of every process. Starts and ends what is needed, "
+        "like longspan run. Have nothing else running."};
+    fill_table(table, &options);
+    options_print_help(stdout, &usage, table);
+    fputs("\nExamples:\n"
+          "  longspan bench -m model.gguf\n"
+          "  longspan bench -m model.gguf -d 131072 --kv-type f16 --prompt 0\n"
+          "  longspan bench -m model.gguf -d 2048 -b 1,4,16 --ragged 256+512+1024+32768\n"
+          "  longspan bench -m model.gguf --attention-nodes 1 --threads 1 --json figures.json\n"
+          "  longspan bench --cluster lab.yaml -m model.gguf\n"
+          "\nExit codes: as longspan run.\n",
+          stdout);
+}
