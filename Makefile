@@ -83,7 +83,7 @@ $(BUILD)/proto/%.pb-c.o: $(BUILD)/proto/%.pb-c.c
 $(BUILD)/sys/%.o: sys/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,hwloc) -c -o $@ $<
 $(BUILD)/model/%.o: model/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
@@ -129,6 +129,7 @@ $(LIB)/%.a:
 
 # ---- linking --------------------------------------------------------------------------------------
 SYS_LIBS   := $(SYS_LIB)
+SEAT_LIBS  := $(call pkg_libs,hwloc)
 MODEL_LIBS := $(MODEL_LIB) $(call pkg_libs,libpcre2-8)
 WIRE_LIBS  := $(PROTO_LIB) $(call pkg_libs,$(WIRE_PKGS))
 
@@ -143,11 +144,11 @@ $(BIN)/coordinator: $(BUILD)/coordinator/main.o $(COORD_LIB) $(PROTO_LIB) $(MODE
 $(BIN)/worker: $(BUILD)/worker/main.o $(WORKER_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)OMPI_CC="$(CC)" $(MPICC) $(LDFLAGS) -o $@ $(BUILD)/worker/main.o $(WORKER_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) -lm
+	$(Q)OMPI_CC="$(CC)" $(MPICC) $(LDFLAGS) -o $@ $(BUILD)/worker/main.o $(WORKER_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(SEAT_LIBS) -lm
 $(BIN)/attention_node: $(BUILD)/attention_node/main.o $(NODE_LIB) $(PROTO_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/attention_node/main.o $(NODE_LIB) $(WIRE_LIBS) $(KERNEL_LIB) $(SYS_LIBS) -lm
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/attention_node/main.o $(NODE_LIB) $(WIRE_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(SEAT_LIBS) -lm
 
 # ---- unit tests: tests/FOLDER/test_*.c, one program each, linked with what FOLDER may include -----
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*/test_*.c tests/*/*/test_*.c))
@@ -159,11 +160,12 @@ TEST_LIBS_attention_node := $(NODE_LIB) $(PROTO_LIB) $(KERNEL_LIB) $(SYS_LIB)
 TEST_LIBS_coordinator := $(COORD_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 TEST_LIBS_worker := $(WORKER_LIB) $(NODE_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 TEST_LIBS_cluster := $(CLUSTER_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
+TEST_PKGS_sys := hwloc
 TEST_PKGS_model := libpcre2-8
 TEST_PKGS_proto := $(WIRE_PKGS)
-TEST_PKGS_attention_node := $(WIRE_PKGS)
+TEST_PKGS_attention_node := $(WIRE_PKGS) hwloc
 TEST_PKGS_coordinator := $(WIRE_PKGS) libpcre2-8 jansson
-TEST_PKGS_worker := $(WIRE_PKGS) libpcre2-8
+TEST_PKGS_worker := $(WIRE_PKGS) libpcre2-8 hwloc
 TEST_PKGS_cluster := $(WIRE_PKGS) libpcre2-8 jansson libcyaml
 test_folder = $(word 1,$(subst /, ,$(patsubst $(BUILD)/tests/%,%,$(1))))
 .SECONDEXPANSION:

@@ -15,13 +15,14 @@
 #include <unistd.h>
 
 struct command_line {
-    const char *coordinator, *bind, *advertise, *name, *device, *kernels, *key_file, *trace;
+    const char *coordinator, *bind, *advertise, *name, *device, *kernels, *key_file, *pin, *trace;
     uint64_t memory_bytes;
     uint32_t n_threads, silence_s, verbosity;
     float weight;
     bool memory_given, insecure_network, help, version;
 };
 
+static const char *const pins[] = {"auto", "none", NULL};
 static const char *const devices[] = {"cpu", "cuda", NULL};
 
 static const struct option_usage usage = {
@@ -32,7 +33,7 @@ static const struct option_usage usage = {
              "coordinator, serves its job, and waits for the next one when that ends. SIGTERM or "
              "Ctrl-C ends it."};
 
-enum { N_OPTIONS = 21 };
+enum { N_OPTIONS = 22 };
 
 static void fill_table(struct option table[N_OPTIONS], struct command_line *line)
 {
@@ -77,6 +78,15 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
          .least = 1,
          .most = 1024,
          .help = "lanes; without it: all processors it may use"},
+        {.name = "pin",
+         .kind = OPTION_CHOICE,
+         .value = &line->pin,
+         .choices = pins,
+         .argument = "auto|none",
+         .fallback = "auto",
+         .help = "auto keeps each lane on a processor of its own, "
+                 "where the job and the others of this host leave it "
+                 "one; none lets the kernel move them"},
         {.name = "weight",
          .kind = OPTION_F32,
          .value = &line->weight,
@@ -205,6 +215,7 @@ static enum status run(struct command_line *line, struct error *error)
                                        .silence_ms = line->silence_s * 1000,
                                        .key = line->key_file != NULL ? &key : NULL,
                                        .insecure_network = line->insecure_network,
+                                       .pin = strcmp(line->pin, "none") != 0,
                                        .trace = line->trace,
                                        .stop = stop_descriptor(),
                                        .log = &log};

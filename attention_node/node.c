@@ -11,6 +11,7 @@
 #include "sys/clock.h"
 #include "sys/memory.h"
 #include "sys/random.h"
+#include "sys/seat.h"
 #include "sys/size.h"
 #include "sys/topology.h"
 #include "sys/trace.h"
@@ -38,6 +39,8 @@ struct node {
     uint64_t node; /* our incarnation */
     double bytes_per_s;
     struct thread_pool *pool;
+    struct seat seat; /* of its lanes, while there is a job */
+    char processors[ADDRESS_HOST_BYTES];
     struct trace *trace;
     struct trace_track *track; /* of the loop */
     uint64_t asked_ns;         /* Ping, last */
@@ -101,6 +104,7 @@ static bool say_join(struct node *node)
     join.lanes = thread_pool_lanes(node->pool);
     join.job = serve_job(node->serve);
     join.pid = (uint32_t)getpid();
+    join.processors = node->processors;
     control.body_case = LONGSPAN__CONTROL__BODY_NODE_JOIN;
     control.node_join = &join;
     return say(node, &control);
@@ -161,8 +165,18 @@ static void drop_job(struct node *node, const char *why)
         log_info(node->config.log, "job %016" PRIx64 " ends: %s; its pages are freed",
                  serve_job(node->serve), why);
     serve_drop(node->serve);
+    seat_give(&node->seat);
     node->waiting_us = clock_us();
     node->said_us = 0;
+}
+
+/* Before the job's memory is taken: it goes where the lanes are. */
+static void take_seat(struct node *node, uint32_t host_lanes)
+{
+    const uint32_t own = thread_pool_lanes(node->pool);
+    seat_give(&node->seat);
+    seat_take(&node->seat, node->pool, host_lanes > own ? host_lanes : own, node->config.pin);
+    node->spin_us = waiting_spin_us(host_lanes > own ? host_lanes : own);
 }
 
 static void handle_setup(struct node *node, const Longspan__NodeSetup *setup)
@@ -173,6 +187,8 @@ static void handle_setup(struct node *node, const Longspan__NodeSetup *setup)
     Longspan__Control control = LONGSPAN__CONTROL__INIT;
     Longspan__Failure failure;
     ready.job = setup->job;
+    if (serve_job(node->serve) == 0)
+        take_seat(node, setup->host_lanes);
     if (serve_setup(node->serve, setup, &error) != STATUS_OK) {
         failure = failure_of(&error);
         ready.failure = &failure;
@@ -183,11 +199,11 @@ static void handle_setup(struct node *node, const Longspan__NodeSetup *setup)
         if (!known)
             log_info(node->config.log,
                      "serves job %016" PRIx64 ": layers %u to %u, KV heads %u to %u, head_dim %u, "
-                     "%s, up to %s",
+                     "%s, up to %s; lanes %s",
                      setup->job, setup->first_layer, setup->first_layer + setup->n_layers - 1,
                      setup->first_kv_head, setup->first_kv_head + setup->n_kv_heads - 1,
                      setup->head_dim, kv_type_name((enum kv_type)setup->kv_type),
-                     size_format(ready.capacity_bytes, text));
+                     size_format(ready.capacity_bytes, text), node->seat.text);
     }
     control.body_case = LONGSPAN__CONTROL__BODY_NODE_READY;
     control.node_ready = &ready;
@@ -464,7 +480,10 @@ static enum status open_sockets(struct node *node, struct error *error)
 static enum status start(struct node *node, struct error *error)
 {
     const struct node_config *config = &node->config;
+    struct topology_mask allowed;
     topology_host_name(node->host, sizeof(node->host));
+    topology_allowed(&allowed);
+    topology_text(&allowed, node->processors, sizeof(node->processors));
     snprintf(node->name, sizeof(node->name), "%s",
              config->name != NULL && config->name[0] != '\0' ? config->name : node->host);
     enum status status = kernels_choose(&node->kernels, config->kernels, error);
@@ -487,6 +506,7 @@ static enum status start(struct node *node, struct error *error)
                                                      .log = config->log,
                                                      .send = send_answer,
                                                      .context = node,
+                                                     .seat = &node->seat,
                                                      .trace = node->track},
                               error);
     if (status == STATUS_OK)
@@ -528,6 +548,7 @@ enum status node_run(const struct node_config *config, struct error *error)
     endpoint_remove(bound);
     serve_destroy(node.serve);
     wire_context_destroy(node.context);
+    seat_give(&node.seat);
     thread_pool_destroy(node.pool);
     struct error unwritten;
     if (trace_write(node.trace, config->log, &unwritten) != STATUS_OK)

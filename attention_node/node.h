@@ -24,6 +24,7 @@ struct node_config {
     uint32_t silence_ms;     /* without a word of the coordinator for so long, its job ends */
     const struct cluster_key *key; /* NULL: none */
     bool insecure_network;
+    bool pin;          /* lanes to processors, where there is one for each */
     const char *trace; /* file; NULL: none */
     int stop;          /* a descriptor that becomes readable when the node shall end; -1: none */
     const struct log *log;

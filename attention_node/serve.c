@@ -115,6 +115,12 @@ enum status serve_setup(struct serve *serve, const Longspan__NodeSetup *setup, s
         attend_destroy(attend);
         return status;
     }
+    if (serve->config.seat != NULL) {
+        void *base;
+        size_t bytes;
+        kv_holder_memory(serve->holder, &base, &bytes);
+        seat_spread(serve->config.seat, base, bytes); /* any lane may read any tile */
+    }
     serve->attend = attend;
     serve->shape = shape;
     serve->setup = *setup;

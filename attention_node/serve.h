@@ -17,6 +17,7 @@
 #include "proto/frames.h"
 #include "proto/longspan.pb-c.h"
 #include "sys/log.h"
+#include "sys/seat.h"
 #include "sys/status.h"
 #include "sys/thread_pool.h"
 #include "sys/trace.h"
@@ -44,6 +45,7 @@ struct serve_config {
     /* Takes over the frames of an answer, peer set; they are empty afterwards. */
     void (*send)(void *context, struct frames *answer);
     void *context;
+    const struct seat *seat;   /* of the pool's lanes, when a job is set up; NULL: none */
     struct trace_track *trace; /* of the thread that owns the serve, or NULL */
 };
 

@@ -246,6 +246,7 @@ static void add_worker(struct command *command, const struct maker *maker,
     add_number(command, "--threads", worker->threads);
     add_text(command, "--device", worker->device);
     add_text(command, "--kernels", kernels);
+    add_text(command, "--pin", maker->options->pin);
     add_trace(command, maker, "worker");
     add_trust(command, maker);
 }
@@ -316,6 +317,7 @@ static void add_node(struct command *command, const struct maker *maker,
     add_number(command, "--threads", node->threads);
     add_text(command, "--device", node->device);
     add_text(command, "--kernels", kernels);
+    add_text(command, "--pin", maker->options->pin);
     add_text(command, "--weight", node->weight != 0 ? weight : NULL);
     add_trace(command, maker, node->name);
     add_trust(command, maker);

@@ -8,6 +8,7 @@
 
 enum { DEFAULT_JOIN_S = 60, DEFAULT_REACH_S = 10 };
 
+static const char *const pins[] = {"auto", "none", NULL};
 static const char *const kernel_names[] = {"auto", "scalar", "avx2", "avx512", NULL};
 
 size_t place_options_table(struct option *table, struct place_options *o)
@@ -106,6 +107,13 @@ size_t place_options_table(struct option *table, struct place_options *o)
          .value = &o->weights,
          .argument = "W,W...",
          .help = "shares of the attention nodes; measured unless given"},
+        {.name = "pin",
+         .kind = OPTION_CHOICE,
+         .value = &o->pin,
+         .choices = pins,
+         .argument = "auto|none",
+         .help = "auto, unless given: a processor of its own for each lane, where this job and the "
+                 "others of a host leave it one; none: where the kernel puts them"},
         {.name = "kernels",
          .kind = OPTION_CHOICE,
          .value = &o->kernels,
@@ -160,6 +168,7 @@ static enum status check_where(const struct place_options *o, struct error *erro
         {o->stripe != 0, "--stripe", true},
         {o->chunk != 0, "--chunk", true},
         {o->ctx != 0, "--ctx", true},
+        {o->pin != NULL, "--pin", true},
         {o->kernels != NULL, "--kernels", true},
         {o->strict_bits, "--strict-bits", true},
         {o->timeout_s != 0, "--timeout", true},

@@ -51,6 +51,7 @@ struct cluster_rank {
     struct control_peer peer; /* n 0: has not spoken on its own socket yet */
     struct cluster_liveness live;
     char host[CLUSTER_NAME_BYTES], kernels[CLUSTER_NAME_BYTES];
+    char processors[CLUSTER_NAME_BYTES]; /* that it may use; a list that is cut is still its own */
     uint32_t lanes, pid;
     uint64_t memory_bytes;
     bool ready;
@@ -66,6 +67,8 @@ struct cluster_node {
     char said[CLUSTER_NAME_BYTES]; /* the name it joined under, and pings with */
     bool named;                    /* somebody chose the name */
     char host[CLUSTER_NAME_BYTES], kernels[CLUSTER_NAME_BYTES];
+    char processors[CLUSTER_NAME_BYTES];
+    uint32_t lanes;
     char label[CLUSTER_LABEL_BYTES]; /* "node0 (mem01)" */
     char endpoint[CLUSTER_ENDPOINT_BYTES];
     uint64_t node, memory_bytes, capacity_bytes;

@@ -115,6 +115,7 @@ enum status cluster_join_workers(struct cluster *cluster, const struct control_p
         struct cluster_rank *rank = &cluster->ranks[i];
         control_copy_text(rank->host, sizeof(rank->host), join->ranks[i]->host);
         control_copy_text(rank->kernels, sizeof(rank->kernels), join->ranks[i]->kernels);
+        control_copy_text(rank->processors, sizeof(rank->processors), join->ranks[i]->processors);
         rank->lanes = join->ranks[i]->lanes;
         rank->memory_bytes = join->ranks[i]->memory_bytes;
         rank->pid = join->ranks[i]->pid;
@@ -149,10 +150,12 @@ enum status cluster_join_node(struct cluster *cluster, const struct control_peer
     struct cluster_node node = {.peer = *peer,
                                 .live.heard_us = now_us,
                                 .node = join->node,
+                                .lanes = join->lanes,
                                 .memory_bytes = join->memory_bytes,
                                 .read_bytes_per_s = join->read_bytes_per_s};
     control_copy_text(node.host, sizeof(node.host), join->host);
     control_copy_text(node.name, sizeof(node.name), join->name);
+    control_copy_text(node.processors, sizeof(node.processors), join->processors);
     control_copy_text(node.said, sizeof(node.said), join->name);
     control_copy_text(node.endpoint, sizeof(node.endpoint), join->endpoint);
     control_copy_text(node.kernels, sizeof(node.kernels),

@@ -165,6 +165,21 @@ static void weigh_nodes(struct cluster *cluster)
     }
 }
 
+/* Lanes of ranks and nodes that may use these processors: one host, one mask. */
+static uint32_t count_lanes(const struct cluster *cluster, const char *host, const char *processors)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < cluster->options->workers; i++)
+        if (strcmp(cluster->ranks[i].host, host) == 0 &&
+            strcmp(cluster->ranks[i].processors, processors) == 0)
+            n += cluster->ranks[i].lanes;
+    for (uint32_t i = 0; i < cluster->n_nodes; i++)
+        if (strcmp(cluster->nodes[i].host, host) == 0 &&
+            strcmp(cluster->nodes[i].processors, processors) == 0)
+            n += cluster->nodes[i].lanes;
+    return n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+}
+
 static enum status send_node_setup(struct cluster *cluster, const struct cluster_node *node,
                                    struct error *error)
 {
@@ -178,6 +193,7 @@ static enum status send_node_setup(struct cluster *cluster, const struct cluster
     setup.n_kv_heads = h->n_kv_heads;
     setup.scale = 1.0f / sqrtf((float)h->head_dim);
     setup.max_tokens = cluster->max_tokens;
+    setup.host_lanes = count_lanes(cluster, node->host, node->processors);
     Longspan__Control message = LONGSPAN__CONTROL__INIT;
     message.body_case = LONGSPAN__CONTROL__BODY_NODE_SETUP;
     message.node_setup = &setup;
@@ -209,8 +225,9 @@ static enum status send_worker_setup(struct cluster *cluster, struct error *erro
     Longspan__Shard **shard_list = arena_array(arena, plan->tensor, sizeof(*shard_list));
     Longspan__Holder *holders = arena_array(arena, n_holders, sizeof(*holders));
     Longspan__Holder **holder_list = arena_array(arena, n_holders, sizeof(*holder_list));
-    if (stages == NULL || stage_list == NULL || shards == NULL || shard_list == NULL ||
-        holders == NULL || holder_list == NULL)
+    uint32_t *host_lanes = arena_array(arena, options->workers, sizeof(*host_lanes));
+    if (host_lanes == NULL || stages == NULL || stage_list == NULL || shards == NULL ||
+        shard_list == NULL || holders == NULL || holder_list == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for the workers' set-up");
     for (uint32_t i = 0; i < plan->pipeline; i++) {
         longspan__stage__init(&stages[i]);
@@ -228,6 +245,8 @@ static enum status send_worker_setup(struct cluster *cluster, struct error *erro
         shards[i].vocab_end = plan->shards[i].vocab_end;
         shard_list[i] = &shards[i];
     }
+    for (uint32_t i = 0; i < options->workers; i++)
+        host_lanes[i] = count_lanes(cluster, cluster->ranks[i].host, cluster->ranks[i].processors);
     for (uint32_t i = 0; i < n_holders; i++) {
         longspan__holder__init(&holders[i]);
         holders[i].name = (char *)cluster_holder_name(cluster, i);
@@ -260,6 +279,8 @@ static enum status send_worker_setup(struct cluster *cluster, struct error *erro
     setup.timeout_ms = options->timeout_ms;
     setup.retry_ms = options->retry_ms;
     setup.kernels = (char *)options->kernels;
+    setup.n_host_lanes = options->workers;
+    setup.host_lanes = host_lanes;
     Longspan__Control message = LONGSPAN__CONTROL__INIT;
     message.body_case = LONGSPAN__CONTROL__BODY_WORKER_SETUP;
     message.worker_setup = &setup;

@@ -8,7 +8,7 @@
  * A barrier that counts up is a sense-reversing barrier whose sense has 32 bits: nobody can
  * arrive at the next barrier and find the gate of this one, so one counter serves all of them.
  *
- * Lanes are not pinned here. Who wants that runs topology_pin (sys/topology.h) on every lane once.
+ * Lanes are not pinned here (seat.h), and go back from there in thread_pool_unpin.
  */
 #include "sys/thread_pool.h"
 
@@ -63,6 +63,8 @@ struct thread_pool {
     _Alignas(CACHE_LINE) void (*function)(void *context, uint32_t lane, uint32_t n_lanes);
     void *context;
     uint64_t spin_ns, yield_ns;
+    bool spin_given; /* by the environment */
+    struct topology_mask allowed;
     uint32_t n_lanes, n_started;
     struct lane *lanes;
 };
@@ -136,9 +138,7 @@ static void *lane_main(void *argument)
 
 static enum status choose_waiting(struct thread_pool *pool, struct error *error)
 {
-    const bool crowded = pool->n_lanes > topology_processors();
-    pool->spin_ns = (crowded ? CROWDED_SPIN_US : SPIN_US) * UINT64_C(1000);
-    pool->yield_ns = (crowded ? CROWDED_YIELD_US : YIELD_US) * UINT64_C(1000);
+    thread_pool_set_crowded(pool, pool->n_lanes > thread_pool_processors(pool));
 
     const char *text = getenv("LONGSPAN_SPIN_US");
     if (text == NULL || *text == '\0')
@@ -151,6 +151,7 @@ static enum status choose_waiting(struct thread_pool *pool, struct error *error)
                          "LONGSPAN_SPIN_US=%s: give microseconds, 0 to %d, or unset it", text,
                          MAX_SPIN_US);
     pool->spin_ns = spin_us * UINT64_C(1000);
+    pool->spin_given = true;
     return STATUS_OK;
 }
 
@@ -172,6 +173,7 @@ enum status thread_pool_create(struct thread_pool **pool, uint32_t n_lanes, stru
         free(p);
         return error_set(error, STATUS_NO_MEMORY, "thread pool: no memory for %u lanes", n_lanes);
     }
+    topology_allowed(&p->allowed);
     enum status status = choose_waiting(p, error);
 
     /* Signals are for the program's main thread; lanes are started deaf. */
@@ -209,6 +211,32 @@ void thread_pool_destroy(struct thread_pool *pool)
         pthread_join(pool->lanes[i].thread, NULL);
     free(pool->lanes);
     free(pool);
+}
+
+uint32_t thread_pool_processors(const struct thread_pool *pool)
+{
+    const uint32_t n = topology_count(&pool->allowed);
+    return n > 0 ? n : 1;
+}
+
+void thread_pool_set_crowded(struct thread_pool *pool, bool crowded)
+{
+    if (!pool->spin_given)
+        pool->spin_ns = (crowded ? CROWDED_SPIN_US : SPIN_US) * UINT64_C(1000);
+    pool->yield_ns = (crowded ? CROWDED_YIELD_US : YIELD_US) * UINT64_C(1000);
+}
+
+static void unpin_lane(void *context, uint32_t lane, uint32_t n_lanes)
+{
+    struct thread_pool *pool = context;
+    (void)lane;
+    (void)n_lanes;
+    (void)topology_confine(&pool->allowed, NULL); /* could do that before: may still */
+}
+
+void thread_pool_unpin(struct thread_pool *pool)
+{
+    thread_pool_run(pool, unpin_lane, pool);
 }
 
 void thread_pool_trace(struct thread_pool *pool, struct trace *trace, struct trace_track *caller)

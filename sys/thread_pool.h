@@ -3,6 +3,7 @@
  * Between two runs a lane spins for a bounded time (pause, then yield), then sleeps on a futex, so
  * that back-to-back runs start in about a microsecond and an idle process costs nothing. When
  * the host has fewer processors than lanes want, lanes hardly spin. Lane 0 is the caller's thread.
+ * Where lanes run is seat.h's business.
  * A pool belongs to one thread: only its creator calls run and destroy. */
 #ifndef LONGSPAN_SYS_THREAD_POOL_H
 #define LONGSPAN_SYS_THREAD_POOL_H
@@ -10,6 +11,7 @@
 #include "sys/status.h"
 #include "sys/trace.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +20,16 @@ struct thread_pool; /* opaque */
 /* n_lanes 0: as many as this process may use processors. The caller owns *pool.
  * STATUS_INVALID: more than 1024 lanes. STATUS_NO_MEMORY: a thread cannot be started. */
 enum status thread_pool_create(struct thread_pool **pool, uint32_t n_lanes, struct error *error);
+
+/* Processors that the creator of the pool could use then. */
+uint32_t thread_pool_processors(const struct thread_pool *pool);
+
+/* From now on lanes hardly spin (more lanes than processors), or do. LONGSPAN_SPIN_US in the environment
+ * wins. Not during a run. Without this call a pool is crowded when it alone has more lanes. */
+void thread_pool_set_crowded(struct thread_pool *pool, bool crowded);
+
+/* Every lane, the caller too, may run where the creator could. */
+void thread_pool_unpin(struct thread_pool *pool);
 
 /* From now on lanes record their runs, on tracks "lane 1", "lane 2"... of `trace`, and the caller,
  * on its own, how long it waits for them ("wait for lanes"). Between two runs, once. NULL is fine.

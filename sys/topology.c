@@ -1,8 +1,9 @@
-/* topology.c - sched_getaffinity, no library: kernels and tests link this everywhere. */
+/* topology.c - masks of the kernel; cores and NUMA nodes are hwloc's (binding.c). */
 #include "sys/topology.h"
 
 #include <errno.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,7 +23,7 @@ void topology_allowed(struct topology_mask *allowed)
     }
 }
 
-static uint32_t mask_count(const struct topology_mask *mask)
+uint32_t topology_count(const struct topology_mask *mask)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < MASK_WORDS; i++)
@@ -34,28 +35,36 @@ uint32_t topology_processors(void)
 {
     struct topology_mask allowed;
     topology_allowed(&allowed);
-    const uint32_t count = mask_count(&allowed);
+    const uint32_t count = topology_count(&allowed);
     return count > 0 ? count : 1;
 }
 
-enum status topology_pin(const struct topology_mask *allowed, uint32_t index, struct error *error)
+enum status topology_confine(const struct topology_mask *mask, struct error *error)
 {
-    const uint32_t count = mask_count(allowed);
-    if (count == 0)
-        return error_set(error, STATUS_INVALID, "topology: no processor to pin a thread to");
-
-    struct topology_mask one = {{0}};
-    uint32_t left = index % count, processor = 0;
-    for (uint32_t i = 0; i < MASK_WORDS * 64; i++)
-        if ((allowed->bits[i / 64] >> (i % 64) & 1) != 0 && left-- == 0) {
-            processor = i;
-            break;
-        }
-    one.bits[processor / 64] = UINT64_C(1) << (processor % 64);
-    if (sched_setaffinity(0, sizeof(one), (const cpu_set_t *)(const void *)&one) != 0)
-        return error_set(error, STATUS_IO, "topology: cannot pin a thread to processor %u: %s",
-                         processor, strerror(errno));
+    if (sched_setaffinity(0, sizeof(*mask), (const cpu_set_t *)(const void *)mask) != 0)
+        return error_set(error, STATUS_IO, "topology: cannot confine a thread: %s",
+                         strerror(errno));
     return STATUS_OK;
+}
+
+static bool has(const struct topology_mask *mask, uint32_t i)
+{
+    return i < MASK_WORDS * 64 && (mask->bits[i / 64] >> (i % 64) & 1) != 0;
+}
+
+void topology_text(const struct topology_mask *mask, char *text, size_t size)
+{
+    size_t used = 0;
+    snprintf(text, size, "%s", "");
+    for (uint32_t i = 0; i < MASK_WORDS * 64 && used < size; i++) {
+        if (!has(mask, i) || (i > 0 && has(mask, i - 1)))
+            continue;
+        uint32_t last = i;
+        while (has(mask, last + 1))
+            last++;
+        used += (size_t)snprintf(text + used, size - used, last > i ? "%s%u-%u" : "%s%u",
+                                 used > 0 ? "," : "", i, last);
+    }
 }
 
 void topology_host_name(char *name, size_t size)

@@ -13,15 +13,17 @@
 /* Processors that the calling thread may run on. At least 1. */
 uint32_t topology_processors(void);
 
-/* Keeps the calling thread on the `index`-th processor of those it may use, modulo their number.
- * Off by default, as two processes on one host would choose the same ones. To pin the lanes of a
- * pool, call it once from a thread_pool_run, with `allowed` taken before.
- * STATUS_IO: the kernel refused. */
+/* The same as a mask, which says whether two processes share some. topology_confine: the calling
+ * thread runs there only. STATUS_IO: the kernel refused. */
 struct topology_mask {
     uint64_t bits[128]; /* 8192 processors, the kernel's largest number today */
 };
 void topology_allowed(struct topology_mask *allowed);
-enum status topology_pin(const struct topology_mask *allowed, uint32_t index, struct error *error);
+uint32_t topology_count(const struct topology_mask *mask);
+enum status topology_confine(const struct topology_mask *mask, struct error *error);
+
+/* "0-3,8", cut to `size` bytes with its final zero. */
+void topology_text(const struct topology_mask *mask, char *text, size_t size);
 
 /* The host's name, cut to `size` bytes with its final zero; "localhost" if the kernel has none. */
 void topology_host_name(char *name, size_t size);

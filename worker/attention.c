@@ -58,7 +58,14 @@ static enum status open_local(struct attention *a, const struct attention_config
                                           .n_kv_heads = config->n_kv_heads};
     const uint64_t bytes =
         config->local_kv_bytes > 0 ? config->local_kv_bytes : memory_available_bytes() / 5 * 4;
-    return kv_holder_create(&a->holder, &shape, bytes, error);
+    const enum status status = kv_holder_create(&a->holder, &shape, bytes, error);
+    if (status == STATUS_OK && config->seat != NULL) {
+        void *base;
+        size_t n;
+        kv_holder_memory(a->holder, &base, &n);
+        seat_spread(config->seat, base, n); /* any lane may read any tile */
+    }
+    return status;
 }
 
 static enum status open_parts(struct attention *a, struct wire_context *wire,

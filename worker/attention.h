@@ -20,6 +20,7 @@
 #include "kernels/attention/attend.h"
 #include "kernels/attention/kv_holder.h"
 #include "proto/wire_context.h"
+#include "sys/seat.h"
 #include "sys/status.h"
 #include "sys/thread_pool.h"
 #include "sys/trace.h"
@@ -50,6 +51,7 @@ struct attention_config {
     void (*progress)(void *context);
     void *progress_context;
     struct trace_track *trace; /* of this thread, or NULL */
+    const struct seat *seat; /* of the pool's lanes; NULL: pages lie where they are touched first */
 };
 
 struct attention_span {

@@ -20,6 +20,7 @@ enum { JOIN_HOST_BYTES = 64, JOIN_NAME_BYTES = 32 };
 struct join_card {
     struct error error; /* of this rank; STATUS_OK: it can join */
     char host[JOIN_HOST_BYTES], device[JOIN_NAME_BYTES], kernels[JOIN_NAME_BYTES];
+    char processors[JOIN_HOST_BYTES]; /* that it may use */
     uint32_t lanes, pid;
     uint64_t memory_bytes;
 };

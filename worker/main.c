@@ -14,6 +14,7 @@
 
 struct command_line {
     struct rank_options rank;
+    const char *pin;
     uint32_t verbosity;
     bool help, version;
 };
@@ -22,6 +23,7 @@ static enum status read_command_line(struct command_line *line, int argc, char *
                                      struct error *error)
 {
     static const char *const devices[] = {"cpu", "cuda", NULL};
+    static const char *const pins[] = {"auto", "none", NULL};
     const struct option table[] = {
         {.kind = OPTION_SECTION, .help = "Cluster"},
         {.name = "coordinator",
@@ -61,6 +63,15 @@ static enum status read_command_line(struct command_line *line, int argc, char *
          .most = 1024,
          .help = "lanes; without it, the processors that this rank may use, divided by the ranks "
                  "that share them"},
+        {.name = "pin",
+         .kind = OPTION_CHOICE,
+         .value = &line->pin,
+         .choices = pins,
+         .argument = "auto|none",
+         .fallback = "auto",
+         .help = "auto keeps each lane on a processor of its own, "
+                 "where the job and the others of this host leave it "
+                 "one; none lets the kernel move them"},
         {.name = "device",
          .kind = OPTION_CHOICE,
          .value = &line->rank.device,
@@ -92,6 +103,7 @@ static enum status read_command_line(struct command_line *line, int argc, char *
     const enum status status = options_parse(table, argc, argv, NULL, error);
     if (status != STATUS_OK)
         return status;
+    line->rank.pin = strcmp(line->pin, "none") != 0;
     line->rank.verbosity = line->verbosity > 0 ? 1 : 0;
     if (line->help) {
         const struct option_usage usage = {

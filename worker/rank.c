@@ -15,6 +15,7 @@
 #include "sys/file.h"
 #include "sys/log.h"
 #include "sys/memory.h"
+#include "sys/seat.h"
 #include "sys/size.h"
 #include "sys/thread_pool.h"
 #include "sys/topology.h"
@@ -53,6 +54,7 @@ struct rank {
     struct setup *setup;
     const struct kernels *kernels;
     struct thread_pool *pool;
+    struct seat seat; /* of its lanes */
     struct device *device;
     struct shard *shard;
     struct attention *attention;
@@ -134,6 +136,9 @@ static void fill_card(struct rank *rank, struct join_card *card)
         .memory_bytes = memory_available_bytes() / rank->n_local,
     };
     topology_host_name(card->host, sizeof(card->host));
+    struct topology_mask allowed;
+    topology_allowed(&allowed);
+    topology_text(&allowed, card->processors, sizeof(card->processors));
     snprintf(card->device, sizeof(card->device), "%s", options->device);
     enum status status = kernels_choose(&rank->kernels, options->kernels, &card->error);
     if (status == STATUS_OK && strcmp(rank->kernels->device, options->device) != 0)
@@ -184,6 +189,13 @@ static enum status join(struct rank *rank, Longspan__Control **answer, struct er
 
 /* ---- loading --------------------------------------------------------------------------------- */
 
+/* Lanes that compete for the processors that this rank may use. */
+static uint32_t host_lanes(const struct rank *rank)
+{
+    return rank->setup->host_lanes != NULL ? rank->setup->host_lanes[rank->number]
+                                           : rank->n_lanes * rank->n_local;
+}
+
 static enum status open_device(struct rank *rank, struct error *error)
 {
     if (rank->options->kernels == NULL) {
@@ -191,12 +203,12 @@ static enum status open_device(struct rank *rank, struct error *error)
         if (status != STATUS_OK)
             return status;
     }
-    enum status status = thread_pool_create(&rank->pool, rank->n_lanes, error);
-    if (status == STATUS_OK)
-        thread_pool_trace(rank->pool, rank->trace, rank->track);
-    if (status == STATUS_OK)
-        status = rank->kernels->open(&rank->device, rank->pool, error);
-    return status;
+    const enum status status = thread_pool_create(&rank->pool, rank->n_lanes, error);
+    if (status != STATUS_OK)
+        return status;
+    seat_take(&rank->seat, rank->pool, host_lanes(rank), rank->options->pin);
+    thread_pool_trace(rank->pool, rank->trace, rank->track);
+    return rank->kernels->open(&rank->device, rank->pool, error);
 }
 
 /* For a local holder: what the user gives it, or most of what the ranks of this host find free. */
@@ -237,6 +249,7 @@ static enum status open_attention(struct rank *rank, struct error *error)
         .progress = progress,
         .progress_context = rank,
         .trace = rank->track,
+        .seat = &rank->seat,
     };
     return attention_open(&rank->attention, rank->pool, rank->wire, &config, error);
 }
@@ -325,9 +338,9 @@ static enum status get_ready(struct rank *rank, const Longspan__WorkerSetup *mes
     rank->unready = (enum status)worst;
     if (status == STATUS_OK && rank->unready == STATUS_OK) {
         char size[SIZE_TEXT_BYTES];
-        log_info(&rank->log, "ready after %.1f s: %s kernels, %u lane%s, %s resident", ready.load_s,
-                 rank->kernels->name, rank->n_lanes, rank->n_lanes == 1 ? "" : "s",
-                 size_format(ready.resident_bytes, size));
+        log_info(&rank->log, "ready after %.1f s: %s kernels, %u lane%s %s, %s resident",
+                 ready.load_s, rank->kernels->name, rank->n_lanes, rank->n_lanes == 1 ? "" : "s",
+                 rank->seat.text, size_format(ready.resident_bytes, size));
     }
     return status;
 }
@@ -493,6 +506,7 @@ static void close_all(struct rank *rank)
     shard_destroy(rank->shard);
     if (rank->device != NULL)
         rank->kernels->close(rank->device);
+    seat_give(&rank->seat);
     thread_pool_destroy(rank->pool);
     write_trace(rank);
     setup_destroy(rank->setup);

@@ -15,6 +15,7 @@ struct rank_options {
     const char *kernels;     /* a variant; NULL: as the coordinator says, or the fastest */
     const char *cluster_key; /* file; NULL: none */
     bool insecure_network;
+    bool pin;         /* lanes to processors, where there is one for each */
     uint32_t threads; /* 0: this host's processors, divided by the ranks that share them */
     uint32_t join_timeout_s;
     const char *trace; /* file, to which this rank's number is added; NULL: none */

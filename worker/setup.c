@@ -45,6 +45,9 @@ static enum status check_split(const Longspan__WorkerSetup *message, uint32_t n_
         layer += stage->n_layers;
     }
     struct setup_shard last = {0};
+    if (message->n_host_lanes != 0 && message->n_host_lanes != n_ranks)
+        return error_set(error, STATUS_PROTOCOL, "setup: lanes beside %zu ranks, of %u",
+                         message->n_host_lanes, n_ranks);
     for (size_t i = 0; i < message->n_shards; i++) {
         const Longspan__Shard *shard = message->shards[i];
         if (shard->kv_head_begin != last.kv_head_end || shard->kv_head_end <= last.kv_head_end ||
@@ -122,6 +125,12 @@ static bool fill(struct setup *s, const Longspan__WorkerSetup *message)
     s->timeout_ms = message->timeout_ms;
     s->retry_ms = message->retry_ms;
 
+    if (message->n_host_lanes > 0) {
+        s->host_lanes = calloc(message->n_host_lanes, sizeof(*s->host_lanes));
+        if (s->host_lanes == NULL)
+            return false;
+        memcpy(s->host_lanes, message->host_lanes, message->n_host_lanes * sizeof(*s->host_lanes));
+    }
     s->stages = calloc(message->n_stages, sizeof(*s->stages));
     s->shards = calloc(message->n_shards, sizeof(*s->shards));
     s->holders = calloc(message->n_holders, sizeof(*s->holders));
@@ -174,6 +183,7 @@ void setup_destroy(struct setup *setup)
         free((char *)setup->holders[i].endpoint);
     }
     free(setup->holders);
+    free(setup->host_lanes);
     free(setup->stages);
     free(setup->shards);
     free(setup->model_path);

@@ -45,7 +45,9 @@ struct setup {
     uint32_t max_rows, max_sequences, max_tokens;
     uint64_t local_kv_bytes;
     uint32_t timeout_ms, retry_ms;
-    char *kernels; /* "auto" or a variant's name */
+    uint32_t
+        *host_lanes; /* [ranks]: of the job, that may use the same processors; NULL: not said */
+    char *kernels;   /* "auto" or a variant's name */
 };
 
 /* The caller ends *setup with setup_destroy. STATUS_PROTOCOL: another protocol version or other

@@ -567,6 +567,11 @@ void kv_holder_close(struct kv_holder *holder, uint64_t sequence, uint32_t incar
         unlink_and_destroy(holder, s);
 }
 
+void kv_holder_memory(const struct kv_holder *holder, void **base, size_t *bytes)
+{
+    kv_pool_memory(holder->pool, base, bytes);
+}
+
 struct kv_holder_usage kv_holder_usage(const struct kv_holder *holder)
 {
     const uint64_t taken = kv_pool_taken(holder->pool);

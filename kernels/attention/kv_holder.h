@@ -96,6 +96,9 @@ enum status kv_holder_source(const struct kv_holder *holder, uint64_t sequence,
  * open is fine. */
 void kv_holder_close(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation);
 
+/* As kv_pool_memory. */
+void kv_holder_memory(const struct kv_holder *holder, void **base, size_t *bytes);
+
 struct kv_holder_usage kv_holder_usage(const struct kv_holder *holder);
 
 #endif

@@ -109,6 +109,12 @@ void kv_pool_give(struct kv_pool *pool, void *page)
     pool->n_taken--;
 }
 
+void kv_pool_memory(const struct kv_pool *pool, void **base, size_t *bytes)
+{
+    *base = pool->pages;
+    *bytes = pool->n_pages * pool->page_bytes;
+}
+
 uint64_t kv_pool_pages(const struct kv_pool *pool)
 {
     return pool->n_pages;

@@ -36,6 +36,9 @@ void kv_pool_share(struct kv_pool *pool, void *page);
 /* One user less. */
 void kv_pool_give(struct kv_pool *pool, void *page);
 
+/* The memory of all pages, for whoever decides on which NUMA node it shall be. */
+void kv_pool_memory(const struct kv_pool *pool, void **base, size_t *bytes);
+
 uint64_t kv_pool_pages(const struct kv_pool *pool);
 uint64_t kv_pool_promised(const struct kv_pool *pool); /* and not taken yet */
 uint64_t kv_pool_taken(const struct kv_pool *pool);    /* a shared page counts once */
