@@ -1,7 +1,7 @@
 /* make_random.c - weights are drawn, rounded to their type and written some rows at a time.
  *
- * Each tensor has a seed of its own, made of the seed and its name's place in the file, so that
- * shapes that differ in one place still share the rest.
+ * Each piece of each tensor has a seed of its own, made of the seed and its place in the file, so
+ * that lanes can draw pieces side by side, and shapes that differ in one place still share the rest.
  *
  * Scales. A normed input has values around 1, so a matrix scaled by 1/sqrt(inputs) gives outputs
  * around 1. Queries get twice that: scores then have a deviation of about 2, and a softmax over
@@ -9,12 +9,14 @@
  * the best stands clear of rounding. A tied embedding is an output first, and small as an input. */
 #include "cluster/make_random.h"
 
+#include "cluster/make_random_blocks.h"
 #include "cluster/model_keys.h"
-#include "kernels/quant/types.h"
+#include "cluster/write_progress.h"
+#include "kernels/quant/superblock.h"
 #include "model/weights.h"
 #include "sys/clock.h"
 #include "sys/random.h"
-#include "sys/size.h"
+#include "sys/thread_pool.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -23,18 +25,16 @@
 #define LOGIT_SCALE 3.0f
 #define NORM_SPREAD 0.1f
 
-enum { PIECE_VALUES = 1 << 18, PROGRESS_US = 200000 };
+enum { PIECE_VALUES = 1 << 18 }; /* a multiple of every block */
 
 struct maker {
     const struct make_random_options *options;
     struct hparams hparams;
     struct gguf_writer *writer;
-    float *values;    /* one piece */
+    struct thread_pool *pool;
+    float *values;    /* one piece per lane */
     uint8_t *encoded; /* the same, in the tensor's type */
-    size_t piece_values;
-    uint64_t n_written, n_all; /* bytes of tensor data */
-    uint64_t shown_us;         /* when the line was last shown, at first when the work began */
-    bool shown;
+    struct write_progress progress;
     uint32_t n_tensors;
 };
 
@@ -64,27 +64,12 @@ static float scale_of(const struct maker *maker, enum weights_id id, uint64_t n_
     return id == WEIGHTS_OUTPUT ? LOGIT_SCALE * unit : unit;
 }
 
-static void show_progress(struct maker *maker, bool last)
+static enum gguf_type type_of(const struct maker *maker, enum weights_id id, uint32_t layer)
 {
-    FILE *out = maker->options->progress;
-    const uint64_t now = clock_us();
-    if (out == NULL || (!last && now - maker->shown_us < PROGRESS_US))
-        return;
-    char done[SIZE_TEXT_BYTES], all[SIZE_TEXT_BYTES];
-    maker->shown_us = now;
-    maker->shown = true;
-    if (last)
-        fputs("\r\033[K", out);
-    else
-        fprintf(out, "\rwriting %s of %s (%.0f%%)\033[K", size_format(maker->n_written, done),
-                size_format(maker->n_all, all),
-                100.0 * (double)maker->n_written / (double)maker->n_all);
-    fflush(out);
-}
-
-static enum gguf_type type_of(const struct maker *maker, enum weights_id id)
-{
-    return is_norm(id) ? GGUF_TYPE_F32 : maker->options->type;
+    uint64_t dims[2];
+    weights_shape(&maker->hparams, id, dims);
+    return mixture_fitting_type(mixture_type(maker->options->mixture, &maker->hparams, id, layer),
+                                dims[0]);
 }
 
 static enum status declare(struct maker *maker, enum weights_id id, uint32_t layer,
@@ -94,42 +79,84 @@ static enum status declare(struct maker *maker, enum weights_id id, uint32_t lay
     uint64_t dims[2] = {0, 1}, bytes = 0;
     const uint32_t n_dims = weights_shape(&maker->hparams, id, dims);
     weights_name(name, layer, id);
-    const struct gguf_type_traits *traits = gguf_type_traits(type_of(maker, id));
-    if (dims[0] % traits->block_elements != 0)
-        return error_set(error, STATUS_INVALID,
-                         "%s has rows of %llu values: --type %s needs multiples of %u", name,
-                         (unsigned long long)dims[0], traits->name, traits->block_elements);
-    enum status status = gguf_tensor_bytes(&bytes, type_of(maker, id), n_dims, dims, error);
+    const enum gguf_type type = type_of(maker, id, layer);
+    const enum gguf_type wanted = mixture_type(maker->options->mixture, &maker->hparams, id, layer);
+    if (type != wanted)
+        log_info(maker->options->log, "%s: rows of %llu are no whole blocks of %s: it gets %s",
+                 name, (unsigned long long)dims[0], gguf_type_traits(wanted)->name,
+                 gguf_type_traits(type)->name);
+    enum status status = gguf_tensor_bytes(&bytes, type, n_dims, dims, error);
     if (status == STATUS_OK)
-        status = gguf_writer_declare(maker->writer, name, type_of(maker, id), n_dims, dims, error);
-    maker->n_all += bytes;
+        status = gguf_writer_declare(maker->writer, name, type, n_dims, dims, error);
+    maker->progress.n_all += bytes;
     return status;
+}
+
+/* The pieces of a tensor that the lanes draw together, one each. */
+struct drawing {
+    const struct maker *maker;
+    enum weight_type type;
+    float scale, middle;
+    uint64_t seed;        /* the tensor's; piece i has seed + i */
+    uint64_t n;           /* weights of the tensor */
+    uint64_t first_piece; /* lane 0's */
+};
+
+static size_t piece_values(const struct drawing *drawing, uint64_t piece)
+{
+    const uint64_t begin = piece * PIECE_VALUES;
+    if (begin >= drawing->n)
+        return 0;
+    return drawing->n - begin < PIECE_VALUES ? drawing->n - begin : PIECE_VALUES;
+}
+
+static void draw_lane(void *context, uint32_t lane, uint32_t n_lanes)
+{
+    const struct drawing *drawing = context;
+    const uint64_t piece = drawing->first_piece + lane;
+    const size_t n = piece_values(drawing, piece), at = (size_t)lane * PIECE_VALUES;
+    float *values = drawing->maker->values + at;
+    uint8_t *encoded = drawing->maker->encoded + at * sizeof(float);
+    struct random_state random;
+
+    (void)n_lanes;
+    random_seed(&random, drawing->seed + piece);
+    if (superblock_holds(drawing->type)) {
+        make_random_blocks(drawing->type, encoded, n, drawing->scale, &random);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        values[i] = drawing->middle + drawing->scale * draw(&random);
+    weight_quantize(drawing->type, encoded, values, n);
 }
 
 static enum status write(struct maker *maker, enum weights_id id, uint32_t layer,
                          struct error *error)
 {
-    (void)layer;
     uint64_t dims[2] = {0, 1};
     const uint32_t n_dims = weights_shape(&maker->hparams, id, dims);
-    const uint64_t n = n_dims == 1 ? dims[0] : dims[0] * dims[1];
-    const float scale = is_norm(id) ? NORM_SPREAD : scale_of(maker, id, dims[0]);
-    const float middle = is_norm(id) ? 1.0f : 0.0f;
-    const enum weight_type type = (enum weight_type)type_of(maker, id);
-    struct random_state random;
-    random_seed(&random, random_mix(maker->options->seed) + maker->n_tensors++);
-
+    const uint32_t n_lanes = thread_pool_lanes(maker->pool);
+    const uint64_t tensor_seed = random_mix(maker->options->seed) + maker->n_tensors++;
+    struct drawing drawing = {
+        .maker = maker,
+        .type = (enum weight_type)type_of(maker, id, layer),
+        .scale = is_norm(id) ? NORM_SPREAD : scale_of(maker, id, dims[0]),
+        .middle = is_norm(id) ? 1.0f : 0.0f,
+        .seed = random_mix(tensor_seed),
+        .n = n_dims == 1 ? dims[0] : dims[0] * dims[1],
+    };
     enum status status = STATUS_OK;
-    for (uint64_t done = 0; status == STATUS_OK && done < n;) {
-        const size_t count = n - done < maker->piece_values ? n - done : maker->piece_values;
-        for (size_t i = 0; i < count; i++)
-            maker->values[i] = middle + scale * draw(&random);
-        weight_quantize(type, maker->encoded, maker->values, count);
-        const size_t bytes = weight_row_bytes(type, (uint32_t)count);
-        status = gguf_writer_data(maker->writer, maker->encoded, bytes, error);
-        done += count;
-        maker->n_written += bytes;
-        show_progress(maker, false);
+    while (status == STATUS_OK && piece_values(&drawing, drawing.first_piece) > 0) {
+        thread_pool_run(maker->pool, draw_lane, &drawing);
+        for (uint32_t lane = 0; status == STATUS_OK && lane < n_lanes; lane++) {
+            const size_t n = piece_values(&drawing, drawing.first_piece + lane);
+            const size_t bytes = weight_row_bytes(drawing.type, (uint32_t)n);
+            status = gguf_writer_data(maker->writer,
+                                      maker->encoded + (size_t)lane * PIECE_VALUES * sizeof(float),
+                                      bytes, error);
+            write_progress_add(&maker->progress, bytes);
+        }
+        drawing.first_piece += n_lanes;
     }
     return status;
 }
@@ -171,18 +198,23 @@ static enum status choose_vocab(struct maker *maker, struct error *error)
 
 static enum status write_file(struct maker *maker, const char *path, struct error *error)
 {
-    maker->piece_values = PIECE_VALUES; /* a multiple of every block */
-    maker->values = malloc(maker->piece_values * sizeof(float));
-    maker->encoded = malloc(maker->piece_values * sizeof(float));
+    enum status status = thread_pool_create(&maker->pool, 0, error);
+    if (status != STATUS_OK)
+        return status;
+    const size_t n_values = (size_t)thread_pool_lanes(maker->pool) * PIECE_VALUES;
+    maker->values = malloc(n_values * sizeof(float));
+    maker->encoded = malloc(n_values * sizeof(float));
     if (maker->values == NULL || maker->encoded == NULL)
-        return error_set(error, STATUS_NO_MEMORY, "no memory for %zu weights", maker->piece_values);
-    enum status status = gguf_writer_create(&maker->writer, path, error);
+        return error_set(error, STATUS_NO_MEMORY, "no memory for %zu weights", n_values);
+    status = gguf_writer_create(&maker->writer, path, error);
     if (status == STATUS_OK)
         status = model_keys_hparams(maker->writer, &maker->hparams, error);
     if (status == STATUS_OK && maker->options->tokenizer != NULL)
         status = model_keys_copy_tokenizer(maker->writer, maker->options->tokenizer, error);
     else if (status == STATUS_OK)
         status = model_keys_byte_tokenizer(maker->writer, maker->hparams.vocab, true, error);
+    if (status == STATUS_OK)
+        status = mixture_add_keys(maker->options->mixture, maker->writer, error);
     if (status == STATUS_OK)
         status = each_tensor(maker, declare, error);
     if (status == STATUS_OK)
@@ -197,15 +229,16 @@ static enum status write_file(struct maker *maker, const char *path, struct erro
 enum status make_random(const char *path, const struct make_random_options *options,
                         struct error *error)
 {
-    struct maker maker = {
-        .options = options, .hparams = options->shape->hparams, .shown_us = clock_us()};
+    struct maker maker = {.options = options,
+                          .hparams = options->shape->hparams,
+                          .progress = {.out = options->progress, .began_us = clock_us()}};
     maker.hparams.tied = options->tied;
     enum status status = choose_vocab(&maker, error);
     if (status == STATUS_OK)
         status = write_file(&maker, path, error);
-    if (maker.shown)
-        show_progress(&maker, true);
+    write_progress_clear(&maker.progress);
     gguf_writer_destroy(maker.writer);
+    thread_pool_destroy(maker.pool);
     free(maker.values);
     free(maker.encoded);
     return status;

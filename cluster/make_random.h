@@ -2,12 +2,18 @@
  *
  * For tests and benchmarks: everything of a real model but sense. Matrices are scaled by
  * 1/sqrt(inputs), queries and logits some more, so that attention picks and the best logits stand
- * apart; norms are around 1. The same seed, shape, type and vocabulary give the same bytes. */
+ * apart; norms are around 1. The same seed, shape, types and vocabulary give the same bytes.
+ *
+ * F32 to Q8_0 are draws that are then rounded. Super-blocks (Q4_K, Q5_K, Q6_K) are drawn as blocks,
+ * uniform integers under scales that give the same mean and variance, because the search for the
+ * scales of a billion drawn weights takes a minute: see make_random_blocks.h. */
 #ifndef LONGSPAN_CLUSTER_MAKE_RANDOM_H
 #define LONGSPAN_CLUSTER_MAKE_RANDOM_H
 
+#include "cluster/mixture.h"
 #include "model/gguf.h"
 #include "model/hparams.h"
+#include "sys/log.h"
 #include "sys/status.h"
 
 #include <stdbool.h>
@@ -31,15 +37,17 @@ enum status make_random_shape(struct make_random_shape *shape, const char *text,
 
 struct make_random_options {
     const struct make_random_shape *shape;
-    enum gguf_type type; /* of matrices: F32, F16, Q8_0; norms are F32 */
+    const struct mixture *mixture; /* types of matrices; norms are F32 */
     uint64_t seed;
     bool tied;                    /* no output.weight */
     const struct gguf *tokenizer; /* NULL: bytes, BOS, EOS, the rest unused */
+    const struct log *log;        /* NULL: says nothing */
     FILE *progress;               /* NULL, or a terminal for a line about large files */
 };
 
-/* Streams the file: memory for some rows only. STATUS_INVALID: rows that are no whole blocks of the
- * type, or a vocabulary that does not fit. STATUS_IO, STATUS_NO_MEMORY. */
+/* Streams the file: memory for some rows only. A tensor whose rows are no whole blocks of its type
+ * gets one that fits (mixture_fitting_type), and the log says so.
+ * STATUS_INVALID: a vocabulary that does not fit. STATUS_IO, STATUS_NO_MEMORY. */
 enum status make_random(const char *path, const struct make_random_options *options,
                         struct error *error);
 

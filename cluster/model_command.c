@@ -4,13 +4,18 @@
 #include "cluster/make_haystack.h"
 #include "cluster/make_random.h"
 #include "cluster/make_retrieval.h"
+#include "cluster/mixture.h"
+#include "cluster/quantize.h"
 #include "model/gguf.h"
 #include "model/inspect.h"
 #include "model/tokenizer.h"
+#include "sys/clock.h"
 #include "sys/file.h"
 #include "sys/log.h"
 #include "sys/options.h"
 #include "sys/parse.h"
+#include "sys/size.h"
+#include "sys/thread_pool.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,11 +25,13 @@
 
 enum { MOST_TEXT_BYTES = 1 << 30 };
 
-/* Every subcommand works on one file. */
+/* Every subcommand works on one file, which is its only word, or has `n_words` of them. */
 struct command {
     struct log log;
     struct error error;
-    const char *file;
+    uint32_t n_words; /* 0: one */
+    const char *words[3];
+    const char *file; /* the first word */
     bool help;
 };
 
@@ -34,7 +41,7 @@ struct command {
         .help = "this text"                                                                        \
     }
 
-/* Reads options and FILE. False: done (help was printed, or an error, *exit_code says). */
+/* Reads options and words. False: done (help was printed, or an error, *exit_code says). */
 static bool begin(struct command *command, const struct option_usage *usage,
                   const struct option *table, int argc, char **argv, int *exit_code)
 {
@@ -44,12 +51,16 @@ static bool begin(struct command *command, const struct option_usage *usage,
     enum status status = items == NULL
                              ? error_set(&command->error, STATUS_NO_MEMORY, "no memory for options")
                              : options_parse(table, argc, argv, &words, &command->error);
-    if (status == STATUS_OK && !command->help && words.n != 1)
+    const uint32_t n_words = command->n_words > 0 ? command->n_words : 1;
+    if (status == STATUS_OK && !command->help && words.n != n_words)
         status = error_set(&command->error, STATUS_INVALID, "%s: %s %s",
-                           words.n == 0 ? "which file?" : "one file at a time", usage->command,
-                           usage->words);
-    if (status == STATUS_OK && words.n == 1)
-        command->file = words.items[0].text;
+                           n_words > 1    ? "which file, to which file, in which type?"
+                           : words.n == 0 ? "which file?"
+                                          : "one file at a time",
+                           usage->command, usage->words);
+    for (uint32_t i = 0; status == STATUS_OK && i < words.n && i < n_words; i++)
+        command->words[i] = words.items[i].text;
+    command->file = command->words[0];
     free(items);
     *exit_code = status_exit_code(status);
     if (status != STATUS_OK)
@@ -147,6 +158,79 @@ static int tokenize_main(int argc, char **argv)
     return end(&command, tokenize(command.file, flags, json, &command.error));
 }
 
+/* ---- quantize -------------------------------------------------------------------------------- */
+
+static void print_types(FILE *out)
+{
+    fputs("\nTypes, with bits per weight of the matrices that have them:\n", out);
+    for (const struct mixture *m = mixtures; m->name != NULL; m++) {
+        const struct gguf_type_traits *traits = gguf_type_traits(m->type);
+        fprintf(out, "  %-8s %5.2f   %s\n", m->name,
+                8.0 * traits->block_bytes / traits->block_elements, m->about);
+    }
+}
+
+static int quantize_main(int argc, char **argv)
+{
+    struct command command = {.n_words = 3};
+    bool allow_requantize = false, quiet = false;
+    uint32_t n_threads = 0;
+    int exit_code;
+    const struct option_usage usage = {
+        "longspan model quantize", "[OPTION...] IN OUT TYPE",
+        "Writes the model of the GGUF file IN to OUT with its matrices in TYPE. Norms stay F32; "
+        "tensors whose rows are no whole blocks of TYPE get a larger type that fits, and standard "
+        "error says which. All keys are copied. OUT appears when it is complete."};
+    const struct option table[] = {
+        {.kind = OPTION_SECTION, .help = "Options"},
+        {.name = "allow-requantize",
+         .kind = OPTION_FLAG,
+         .value = &allow_requantize,
+         .help = "IN may hold blocks already (Q8_0, Q4_K ...); what was rounded is rounded again"},
+        {.name = "threads",
+         .kind = OPTION_U32,
+         .value = &n_threads,
+         .argument = "N",
+         .fallback = "0",
+         .most = 1024,
+         .help = "0: as many as this process may use processors"},
+        {.name = "quiet",
+         .letter = 'q',
+         .kind = OPTION_FLAG,
+         .value = &quiet,
+         .help = "warnings and errors only"},
+        OPTION_HELP(&command),
+        {.kind = 0}};
+    if (!begin(&command, &usage, table, argc, argv, &exit_code)) {
+        if (command.help && exit_code == EXIT_SUCCESS)
+            print_types(stdout);
+        return exit_code;
+    }
+    log_open(&command.log, usage.command, quiet ? -1 : 0);
+    struct quantize_options options = {.allow_requantize = allow_requantize,
+                                       .log = &command.log,
+                                       .progress = isatty(2) && !quiet ? stderr : NULL};
+    struct quantize_result result;
+    const uint64_t began_us = clock_us();
+    enum status status = mixture_find(&options.mixture, command.words[2], &command.error);
+    if (status == STATUS_OK)
+        status = thread_pool_create(&options.pool, n_threads, &command.error);
+    if (status == STATUS_OK)
+        status =
+            quantize_model(command.words[0], command.words[1], &options, &result, &command.error);
+    thread_pool_destroy(options.pool);
+    if (status == STATUS_OK) {
+        char before[SIZE_TEXT_BYTES], after[SIZE_TEXT_BYTES];
+        log_info(&command.log, "%s: %s of weights (%.2f bits each), from %s (%.2f), in %.1f s",
+                 command.words[1], size_format(result.bytes, after),
+                 8.0 * (double)result.bytes / (double)result.n_weights,
+                 size_format(result.source_bytes, before),
+                 8.0 * (double)result.source_bytes / (double)result.n_weights,
+                 1e-6 * (double)(clock_us() - began_us));
+    }
+    return end(&command, status);
+}
+
 /* ---- make-... -------------------------------------------------------------------------------- */
 
 static int make_retrieval_main(int argc, char **argv)
@@ -182,8 +266,6 @@ static int make_random_main(int argc, char **argv)
     uint64_t seed = 0;
     bool tied = false;
     int exit_code;
-    static const char *const types[] = {"F32", "F16", "Q8_0", NULL};
-    static const enum gguf_type type_values[] = {GGUF_TYPE_F32, GGUF_TYPE_F16, GGUF_TYPE_Q8_0};
     const struct option_usage usage = {
         "longspan model make-random", "[--shape SHAPE] [--type TYPE] [OPTION...] FILE",
         "Writes a model with seeded random weights, for tests and benchmarks. The same options "
@@ -199,11 +281,12 @@ static int make_random_main(int argc, char **argv)
                  "96; bench-1b; llama-8b), or keys, or both, as in tiny,layers=7,ctx=4096. Keys: "
                  "layers, hidden, heads, kv-heads, head-dim, ffn, vocab, ctx, rope-base"},
         {.name = "type",
-         .kind = OPTION_CHOICE,
+         .kind = OPTION_TEXT,
          .value = &type,
-         .choices = types,
+         .argument = "TYPE",
          .fallback = "F32",
-         .help = "of matrices; norms are always F32"},
+         .help = "of matrices, or a mixture of types, as in longspan model quantize --help; norms "
+                 "are always F32"},
         {.name = "seed",
          .kind = OPTION_U64,
          .value = &seed,
@@ -234,10 +317,10 @@ static int make_random_main(int argc, char **argv)
                                           .seed = seed,
                                           .tied = tied,
                                           .tokenizer = tokenizer,
+                                          .log = &command.log,
                                           .progress = isatty(2) ? stderr : NULL};
-    for (size_t i = 0; types[i] != NULL; i++)
-        if (strcmp(types[i], type) == 0)
-            options.type = type_values[i];
+    if (status == STATUS_OK)
+        status = mixture_find(&options.mixture, type, &command.error);
     if (status == STATUS_OK)
         status = make_random(command.file, &options, &command.error);
     gguf_close(tokenizer);
@@ -320,6 +403,7 @@ static const struct {
 } subcommands[] = {
     {"inspect", "show what is in a GGUF file", inspect_main},
     {"tokenize", "print the token ids of a text", tokenize_main},
+    {"quantize", "write a model in another weight type", quantize_main},
     {"make-retrieval", "write a model that answers by look-up", make_retrieval_main},
     {"make-random", "write a model with random weights", make_random_main},
     {"make-haystack", "write a long text with a question for make-retrieval's model",

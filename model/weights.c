@@ -83,6 +83,28 @@ static const char *shape_text(char *text, size_t size, const uint64_t *dims, uin
     return text;
 }
 
+static const enum gguf_type matrix_types[] = {
+    GGUF_TYPE_F32,  GGUF_TYPE_F16,  GGUF_TYPE_BF16, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_0, GGUF_TYPE_Q4_1,
+    GGUF_TYPE_Q5_0, GGUF_TYPE_Q5_1, GGUF_TYPE_Q4_K, GGUF_TYPE_Q5_K, GGUF_TYPE_Q6_K,
+};
+
+static enum status check_type(const struct gguf *gguf, const struct gguf_tensor *tensor,
+                              struct error *error)
+{
+    const size_t n_types = tensor->n_dims == 1 ? 1 : sizeof(matrix_types) / sizeof(matrix_types[0]);
+    char names[128];
+    size_t at = 0;
+    for (size_t i = 0; i < n_types; i++) {
+        if (tensor->type == matrix_types[i])
+            return STATUS_OK;
+        at += (size_t)snprintf(names + at, sizeof(names) - at, "%s%s", i == 0 ? "" : ", ",
+                               gguf_type_traits(matrix_types[i])->name);
+    }
+    return error_set(error, STATUS_UNSUPPORTED,
+                     "%s: tensor %s has type %s, which is not supported; supported here: %s",
+                     gguf_path(gguf), tensor->name, gguf_type_traits(tensor->type)->name, names);
+}
+
 static enum status check_tensor(const struct gguf *gguf, const struct hparams *h, uint32_t layer,
                                 enum weights_id id, struct error *error)
 {
@@ -103,33 +125,34 @@ static enum status check_tensor(const struct gguf *gguf, const struct hparams *h
         return error_set(error, STATUS_INVALID,
                          "%s: tensor %s has shape %s; the hyper-parameters ask for %s",
                          gguf_path(gguf), name, found, expected);
-    const bool vector = n_dims == 1;
-    if (tensor->type != GGUF_TYPE_F32 &&
-        (vector || (tensor->type != GGUF_TYPE_F16 && tensor->type != GGUF_TYPE_Q8_0)))
-        return error_set(error, STATUS_UNSUPPORTED,
-                         "%s: tensor %s has type %s, which is not supported; supported here: %s",
-                         gguf_path(gguf), name, gguf_type_traits(tensor->type)->name,
-                         vector ? "F32" : "F32, F16, Q8_0");
-    return STATUS_OK;
+    return check_type(gguf, tensor, error);
 }
 
-/* Is this the canonical name of a tensor that check_tensor has looked at, or a harmless table? */
-static bool known_name(const struct hparams *h, const char *name)
+bool weights_identify(const char *name, uint32_t n_layers, enum weights_id *id, uint32_t *layer)
 {
     char canonical[WEIGHTS_NAME_BYTES];
+    unsigned number = 0;
+    const bool of_layer = sscanf(name, "blk.%6u.", &number) == 1 && number < n_layers;
+    for (int i = 0; i < WEIGHTS_COUNT; i++) {
+        if (i >= WEIGHTS_FIRST_OF_LAYER && !of_layer)
+            return false;
+        if (strcmp(name, weights_name(canonical, number, (enum weights_id)i)) == 0) {
+            *id = (enum weights_id)i;
+            *layer = i < WEIGHTS_FIRST_OF_LAYER ? 0 : number;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Tables of rope that old converters wrote into each layer. */
+static bool harmless(const char *name, uint32_t n_layers)
+{
     unsigned layer;
     int suffix = 0;
-    if (sscanf(name, "blk.%6u.%n", &layer, &suffix) == 1 && suffix > 0 && layer < h->n_layers) {
-        for (int id = WEIGHTS_FIRST_OF_LAYER; id < WEIGHTS_COUNT; id++)
-            if (strcmp(name, weights_name(canonical, layer, (enum weights_id)id)) == 0)
-                return true;
-        return strcmp(name + suffix, "attn_rot_embd.weight") == 0 ||
-               strcmp(name + suffix, "attention.rotary_emb.inv_freq") == 0;
-    }
-    for (int id = 0; id < WEIGHTS_FIRST_OF_LAYER; id++)
-        if (strcmp(name, rows[id].suffix) == 0)
-            return true;
-    return false;
+    return sscanf(name, "blk.%6u.%n", &layer, &suffix) == 1 && suffix > 0 && layer < n_layers &&
+           (strcmp(name + suffix, "attn_rot_embd.weight") == 0 ||
+            strcmp(name + suffix, "attention.rotary_emb.inv_freq") == 0);
 }
 
 enum status weights_check(const struct gguf *gguf, const struct hparams *hparams,
@@ -143,7 +166,10 @@ enum status weights_check(const struct gguf *gguf, const struct hparams *hparams
             status = check_tensor(gguf, hparams, layer, (enum weights_id)id, error);
     for (size_t i = 0; i < gguf_tensor_count(gguf) && status == STATUS_OK; i++) {
         const char *name = gguf_tensor_at(gguf, i)->name;
-        if (!known_name(hparams, name))
+        enum weights_id id;
+        uint32_t layer;
+        if (!weights_identify(name, hparams->n_layers, &id, &layer) &&
+            !harmless(name, hparams->n_layers))
             status = error_set(error, STATUS_UNSUPPORTED,
                                "%s: tensor %s is not part of a llama model as supported here; "
                                "leaving it out would give wrong answers",

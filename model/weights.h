@@ -10,6 +10,7 @@
 #include "model/hparams.h"
 #include "sys/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,12 +38,16 @@ enum weights_id {
 /* Writes the tensor's name, e.g. "blk.3.attn_q.weight", and returns `name`. */
 const char *weights_name(char name[WEIGHTS_NAME_BYTES], uint32_t layer, enum weights_id id);
 
+/* Which tensor a name is, the other way round. False: none of this architecture, or of a layer from
+ * n_layers on; outputs are untouched. */
+bool weights_identify(const char *name, uint32_t n_layers, enum weights_id *id, uint32_t *layer);
+
 /* Its shape by these hyper-parameters, as in the file: dims[0] is the row length. Returns n_dims, 1
  * (a vector) or 2. Also for writing models. */
 uint32_t weights_shape(const struct hparams *hparams, enum weights_id id, uint64_t dims[2]);
 
 /* Every tensor of the architecture is there, with the exact shape, norms and factors in F32 and
- * matrices in F32, F16 or Q8_0; nothing else is (ignoring a bias would give wrong answers silently;
+ * matrices in the types of kernels/quant/types.h, mixed freely; nothing else is (ignoring a bias would give wrong answers silently;
  * only blk.N.attn_rot_embd.weight and blk.N.attention.rotary_emb.inv_freq, derived tables that old
  * converters wrote, are let pass). STATUS_INVALID: missing, or another shape: the text names the
  * tensor, found and expected. STATUS_UNSUPPORTED: a type or a tensor that we do not compute with.

@@ -31,18 +31,48 @@ static void refused(const struct small_model *m, enum status expected, const cha
                  status_name(status), error.text);
 }
 
+/* A model whose rows are whole blocks of every type. */
+static struct small_model wide_model(void)
+{
+    struct small_model m = small_model;
+    m.h.hidden = 256;
+    m.h.head_dim = 64;
+    m.h.ffn = 256;
+    return m;
+}
+
+static const enum gguf_type types[] = {
+    GGUF_TYPE_F32,  GGUF_TYPE_F16,  GGUF_TYPE_BF16, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_0, GGUF_TYPE_Q4_1,
+    GGUF_TYPE_Q5_0, GGUF_TYPE_Q5_1, GGUF_TYPE_Q4_K, GGUF_TYPE_Q5_K, GGUF_TYPE_Q6_K,
+};
+enum { N_TYPES = sizeof(types) / sizeof(types[0]) };
+
 static void test_supported_types_pass(void **state)
 {
-    static const enum gguf_type types[] = {GGUF_TYPE_F32, GGUF_TYPE_F16, GGUF_TYPE_Q8_0};
     static const float factors[] = {1, 1, 1, 1, 1, 1, 1, 1};
     (void)state;
-    for (size_t i = 0; i < 3; i++) {
-        struct small_model m = small_model;
+    for (size_t i = 0; i < N_TYPES; i++) {
+        struct small_model m = wide_model();
         struct error error = {0};
         m.type = types[i];
         check_ok(check(&m, &error), &error);
         m.factors = factors;
         m.without_tensor = "output.weight"; /* tied */
+        check_ok(check(&m, &error), &error);
+    }
+}
+
+static void test_types_may_be_mixed(void **state)
+{
+    static const char *const names[] = {"token_embd.weight", "output.weight", "blk.1.attn_v.weight",
+                                        "blk.0.ffn_down.weight", "blk.1.attn_output.weight"};
+    (void)state;
+    for (size_t i = 0; i < N_TYPES; i++) {
+        struct small_model m = wide_model();
+        struct error error = {0};
+        m.type = types[i];
+        m.odd_tensor = names[i % 5];
+        m.odd_type = types[(i + 1) % N_TYPES];
         check_ok(check(&m, &error), &error);
     }
 }
@@ -86,17 +116,53 @@ static void test_shapes_must_be_exact(void **state)
 
 static void test_types_that_we_do_not_compute_with(void **state)
 {
-    struct small_model m = small_model;
+    static const enum gguf_type others[] = {GGUF_TYPE_Q8_1, GGUF_TYPE_Q2_K,   GGUF_TYPE_Q3_K,
+                                            GGUF_TYPE_Q8_K, GGUF_TYPE_IQ4_NL, GGUF_TYPE_IQ4_XS,
+                                            GGUF_TYPE_F64,  GGUF_TYPE_MXFP4};
+    struct small_model m = wide_model();
     (void)state;
     m.odd_tensor = "blk.1.ffn_up.weight";
-    m.odd_type = GGUF_TYPE_Q4_0;
-    refused(&m, STATUS_UNSUPPORTED, "blk.1.ffn_up.weight", "Q4_0");
-    refused(&m, STATUS_UNSUPPORTED, "blk.1.ffn_up.weight", "F32, F16, Q8_0");
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        m.odd_type = others[i];
+        refused(&m, STATUS_UNSUPPORTED, "blk.1.ffn_up.weight", gguf_type_traits(others[i])->name);
+        refused(&m, STATUS_UNSUPPORTED, "blk.1.ffn_up.weight",
+                "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K");
+    }
     m.odd_type = GGUF_TYPE_I32;
     refused(&m, STATUS_UNSUPPORTED, "blk.1.ffn_up.weight", "I32");
     m.odd_tensor = "output_norm.weight";
     m.odd_type = GGUF_TYPE_F16;
-    refused(&m, STATUS_UNSUPPORTED, "output_norm.weight", "F16");
+    refused(&m, STATUS_UNSUPPORTED, "output_norm.weight", "F16, which");
+    refused(&m, STATUS_UNSUPPORTED, "output_norm.weight", "supported here: F32");
+}
+
+static void test_names_are_identified(void **state)
+{
+    static const char *const others[] = {"blk.2.attn_q.weight",
+                                         "blk.00.attn_q.weight",
+                                         "blk.+1.attn_q.weight",
+                                         "blk.0.output.weight",
+                                         "attn_q.weight",
+                                         "output.bias",
+                                         "",
+                                         "blk.0."};
+    (void)state;
+    for (uint32_t layer = 0; layer < 2; layer++)
+        for (int id = 0; id < WEIGHTS_COUNT; id++) {
+            char name[WEIGHTS_NAME_BYTES];
+            enum weights_id found = WEIGHTS_COUNT;
+            uint32_t found_layer = 77;
+            weights_name(name, layer, (enum weights_id)id);
+            assert_true(weights_identify(name, 2, &found, &found_layer));
+            assert_int_equal(found, id);
+            assert_int_equal(found_layer, id < WEIGHTS_FIRST_OF_LAYER ? 0 : layer);
+        }
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        enum weights_id found = WEIGHTS_COUNT;
+        uint32_t found_layer = 77;
+        assert_false(weights_identify(others[i], 2, &found, &found_layer));
+        assert_true(found == WEIGHTS_COUNT && found_layer == 77);
+    }
 }
 
 static void test_tensors_that_we_would_leave_out(void **state)
@@ -136,6 +202,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_supported_types_pass),
+        cmocka_unit_test(test_types_may_be_mixed),
+        cmocka_unit_test(test_names_are_identified),
         cmocka_unit_test(test_every_tensor_must_be_there),
         cmocka_unit_test(test_shapes_must_be_exact),
         cmocka_unit_test(test_types_that_we_do_not_compute_with),

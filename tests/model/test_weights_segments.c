@@ -115,6 +115,13 @@ static void test_blocks_of_attn_output_stay_whole(void **state)
     m = model_of(2, 256, GGUF_TYPE_Q8_0); /* one block for both heads */
     m.h.n_heads = 2;
     assert_int_equal(segments_of(&m, 32, 32).n, 1);
+    m = model_of(8, 2048, GGUF_TYPE_Q4_K); /* 256 columns of attn_output: one super-block */
+    m.h.hidden = 256;
+    assert_int_equal(segments_of(&m, 256, 256).n, 1);
+    m.h.head_dim = m.h.rope_dims = 128; /* 2,048: one for each KV head */
+    assert_int_equal(segments_of(&m, 256, 256).n, 8);
+    m.h.ffn = 768; /* three super-blocks of ffn_down for two segments */
+    assert_int_equal(segments_of(&m, 256, 256).n, 2);
 }
 
 int main(void)

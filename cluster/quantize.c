@@ -1,0 +1,277 @@
+/* quantize.c - all tensors are planned and declared before the first is read, so that what cannot
+ * be done is said before the work. */
+#include "cluster/quantize.h"
+
+#include "cluster/write_progress.h"
+#include "kernels/quant/types.h"
+#include "model/gguf_writer.h"
+#include "sys/clock.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { PIECE_VALUES = 1 << 21 };
+
+#define GREATEST_F16 65504.0f
+
+struct quantizer {
+    const struct quantize_options *options;
+    const struct gguf *gguf;
+    struct hparams hparams;
+    struct gguf_writer *writer;
+    struct write_progress progress;
+    struct quantize_result result;
+    enum gguf_type *types; /* [tensors], of the output */
+};
+
+/* ---- what becomes of each tensor -------------------------------------------------------------- */
+
+static bool is_blocks(enum gguf_type type)
+{
+    return gguf_type_traits(type)->block_elements > 1;
+}
+
+static enum status plan_tensor(struct quantizer *q, const struct gguf_tensor *tensor,
+                               enum gguf_type *type, struct error *error)
+{
+    enum weights_id id;
+    uint32_t layer;
+    *type = tensor->type;
+    if (!weights_identify(tensor->name, q->hparams.n_layers, &id, &layer) || tensor->n_dims == 1)
+        return STATUS_OK;
+    const enum gguf_type wanted = mixture_type(q->options->mixture, &q->hparams, id, layer);
+    *type = mixture_fitting_type(wanted, tensor->dims[0]);
+    if (*type != wanted)
+        log_info(q->options->log, "%s: rows of %llu are no whole blocks of %s (%u): it gets %s",
+                 tensor->name, (unsigned long long)tensor->dims[0], gguf_type_traits(wanted)->name,
+                 gguf_type_traits(wanted)->block_elements, gguf_type_traits(*type)->name);
+    if (*type != tensor->type && *type != GGUF_TYPE_F32 && is_blocks(tensor->type) &&
+        !q->options->allow_requantize)
+        return error_set(error, STATUS_INVALID,
+                         "%s: tensor %s is %s already; to round it again, to %s, loses more than "
+                         "to round the original: take an F32, F16 or BF16 file, or say "
+                         "--allow-requantize",
+                         gguf_path(q->gguf), tensor->name, gguf_type_traits(tensor->type)->name,
+                         gguf_type_traits(*type)->name);
+    return STATUS_OK;
+}
+
+static enum status copy_keys(struct quantizer *q, struct error *error)
+{
+    static const char *const ours[] = {"general.file_type", "general.quantization_version",
+                                       "general.alignment"};
+    for (size_t i = 0; i < gguf_key_count(q->gguf); i++) {
+        const struct gguf_key *key = gguf_key_at(q->gguf, i);
+        bool copied = true;
+        for (size_t k = 0; k < sizeof(ours) / sizeof(ours[0]); k++)
+            copied &= strcmp(key->name, ours[k]) != 0;
+        if (copied)
+            gguf_writer_copy_key(q->writer, key, error); /* a writer's first failure sticks */
+    }
+    return mixture_add_keys(q->options->mixture, q->writer, error);
+}
+
+static enum status plan(struct quantizer *q, struct error *error)
+{
+    const size_t n = gguf_tensor_count(q->gguf);
+    enum status status = copy_keys(q, error);
+    q->types = malloc(n * sizeof(*q->types));
+    if (status == STATUS_OK && q->types == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for a list of %zu tensors", n);
+    for (size_t i = 0; status == STATUS_OK && i < n; i++) {
+        const struct gguf_tensor *tensor = gguf_tensor_at(q->gguf, i);
+        uint64_t bytes = 0;
+        status = plan_tensor(q, tensor, &q->types[i], error);
+        if (status == STATUS_OK)
+            status = gguf_tensor_bytes(&bytes, q->types[i], tensor->n_dims, tensor->dims, error);
+        if (status == STATUS_OK)
+            status = gguf_writer_declare(q->writer, tensor->name, q->types[i], tensor->n_dims,
+                                         tensor->dims, error);
+        q->result.bytes += bytes;
+    }
+    q->progress.n_all = q->result.bytes;
+    return status;
+}
+
+/* ---- conversion ------------------------------------------------------------------------------- */
+
+/* A weight that the output's type cannot hold. */
+struct bad_weight {
+    bool found;
+    uint64_t row, column;
+    float value;
+};
+
+struct piece {
+    const struct gguf_tensor *tensor;
+    enum weight_type to;
+    uint64_t row, n_rows; /* these rows */
+    uint8_t *out;
+    float *values;          /* one row per lane */
+    struct bad_weight *bad; /* one per lane: its first */
+};
+
+static bool holds(enum weight_type type, float value)
+{
+    if (type == WEIGHT_F32 || type == WEIGHT_BF16)
+        return isfinite(value);
+    return fabsf(value) <= GREATEST_F16; /* false for a NaN */
+}
+
+static void convert_lane(void *context, uint32_t lane, uint32_t n_lanes)
+{
+    const struct piece *piece = context;
+    const enum weight_type from = (enum weight_type)piece->tensor->type;
+    const uint32_t n = (uint32_t)piece->tensor->dims[0];
+    const size_t from_bytes = weight_row_bytes(from, n), to_bytes = weight_row_bytes(piece->to, n);
+    float *values = piece->values + (size_t)lane * n;
+    struct bad_weight *bad = &piece->bad[lane];
+    size_t begin, end;
+
+    thread_pool_share(piece->n_rows, 1, lane, n_lanes, &begin, &end);
+    for (size_t i = begin; i < end && !bad->found; i++) {
+        const uint64_t row = piece->row + i;
+        weight_dequantize(from, values, (const uint8_t *)piece->tensor->data + row * from_bytes, n);
+        for (uint32_t k = 0; k < n && !bad->found; k++)
+            if (!holds(piece->to, values[k]))
+                *bad = (struct bad_weight){true, row, k, values[k]};
+        weight_quantize(piece->to, piece->out + i * to_bytes, values, n);
+    }
+}
+
+static enum status check_piece(const struct quantizer *q, const struct piece *piece,
+                               struct error *error)
+{
+    const uint32_t n_lanes = thread_pool_lanes(q->options->pool);
+    for (uint32_t lane = 0; lane < n_lanes; lane++) { /* in the order of rows */
+        const struct bad_weight *bad = &piece->bad[lane];
+        if (bad->found)
+            return error_set(error, STATUS_INVALID,
+                             "%s: tensor %s, row %llu, column %llu is %g: %s", gguf_path(q->gguf),
+                             piece->tensor->name, (unsigned long long)bad->row,
+                             (unsigned long long)bad->column, (double)bad->value,
+                             isfinite(bad->value)
+                                 ? "beyond half precision, which every type but F32 and BF16 uses"
+                                 : "the model is damaged; no type can mend it");
+    }
+    return STATUS_OK;
+}
+
+static enum status convert_rows(struct quantizer *q, struct piece *piece, uint64_t rows_at_once,
+                                struct error *error)
+{
+    const struct gguf_tensor *tensor = piece->tensor;
+    const uint64_t n_rows = tensor->dims[1];
+    enum status status = STATUS_OK;
+    for (uint64_t row = 0; status == STATUS_OK && row < n_rows; row += rows_at_once) {
+        piece->row = row;
+        piece->n_rows = n_rows - row < rows_at_once ? n_rows - row : rows_at_once;
+        thread_pool_run(q->options->pool, convert_lane, piece);
+        status = check_piece(q, piece, error);
+        const size_t bytes = piece->n_rows * weight_row_bytes(piece->to, (uint32_t)tensor->dims[0]);
+        if (status == STATUS_OK)
+            status = gguf_writer_data(q->writer, piece->out, bytes, error);
+        write_progress_add(&q->progress, bytes);
+    }
+    return status;
+}
+
+static enum status convert(struct quantizer *q, const struct gguf_tensor *tensor,
+                           enum gguf_type type, struct error *error)
+{
+    const uint32_t n_lanes = thread_pool_lanes(q->options->pool);
+    const uint64_t n = tensor->dims[0];
+    const uint64_t rows_at_once = n < PIECE_VALUES ? PIECE_VALUES / n : 1;
+    struct piece piece = {
+        .tensor = tensor,
+        .to = (enum weight_type)type,
+        .out = malloc(rows_at_once * weight_row_bytes((enum weight_type)type, (uint32_t)n)),
+        .values = malloc(n_lanes * n * sizeof(float)),
+        .bad = calloc(n_lanes, sizeof(*piece.bad)),
+    };
+    const enum status status =
+        piece.out == NULL || piece.values == NULL || piece.bad == NULL
+            ? error_set(error, STATUS_NO_MEMORY, "no memory for %llu rows of %s",
+                        (unsigned long long)rows_at_once, tensor->name)
+            : convert_rows(q, &piece, rows_at_once, error);
+    free(piece.out);
+    free(piece.values);
+    free(piece.bad);
+    return status;
+}
+
+static enum status write_tensors(struct quantizer *q, struct error *error)
+{
+    enum status status = STATUS_OK;
+    for (size_t i = 0; status == STATUS_OK && i < gguf_tensor_count(q->gguf); i++) {
+        const struct gguf_tensor *tensor = gguf_tensor_at(q->gguf, i);
+        uint64_t weights = 1; /* their bytes lie in the file, so this cannot overflow */
+        for (uint32_t k = 0; k < tensor->n_dims; k++)
+            weights *= tensor->dims[k];
+        q->result.n_weights += weights;
+        q->result.source_bytes += tensor->n_bytes;
+        if (q->types[i] != tensor->type) {
+            status = convert(q, tensor, q->types[i], error);
+        } else {
+            status = gguf_writer_data(q->writer, tensor->data, tensor->n_bytes, error);
+            write_progress_add(&q->progress, tensor->n_bytes);
+        }
+    }
+    return status;
+}
+
+/* ---- the whole -------------------------------------------------------------------------------- */
+
+/* By what the paths lead to, so that links and ./ do not matter. */
+static enum status check_paths(const char *source, const char *out, struct error *error)
+{
+    struct stat a, b;
+    if (stat(source, &a) == 0 && stat(out, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+        return error_set(error, STATUS_INVALID,
+                         "%s is the source itself: write to another file, and remove the source "
+                         "when you no longer need it",
+                         out);
+    return STATUS_OK;
+}
+
+static enum status write_model(struct quantizer *q, const char *out, struct error *error)
+{
+    enum status status = hparams_read(&q->hparams, q->gguf, error);
+    if (status == STATUS_OK)
+        status = weights_check(q->gguf, &q->hparams, error);
+    if (status == STATUS_OK)
+        status = gguf_writer_create(&q->writer, out, error);
+    if (status == STATUS_OK)
+        status = plan(q, error);
+    if (status == STATUS_OK)
+        status = write_tensors(q, error);
+    if (status != STATUS_OK)
+        return status;
+    status = gguf_writer_finish(q->writer, error);
+    q->writer = NULL;
+    return status;
+}
+
+enum status quantize_model(const char *source, const char *out,
+                           const struct quantize_options *options, struct quantize_result *result,
+                           struct error *error)
+{
+    struct gguf *gguf = NULL;
+    struct quantizer q = {.options = options,
+                          .progress = {.out = options->progress, .began_us = clock_us()}};
+    enum status status = check_paths(source, out, error);
+    if (status == STATUS_OK)
+        status = gguf_open(&gguf, source, error);
+    q.gguf = gguf;
+    if (status == STATUS_OK)
+        status = write_model(&q, out, error);
+    write_progress_clear(&q.progress);
+    if (status == STATUS_OK)
+        *result = q.result;
+    gguf_writer_destroy(q.writer);
+    gguf_close(gguf);
+    free(q.types);
+    return status;
+}
