@@ -6,6 +6,7 @@
 #include "kernels/quant/types.h"
 #include "model/gguf_writer.h"
 #include "sys/clock.h"
+#include "sys/memory.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -218,6 +219,7 @@ static enum status write_tensors(struct quantizer *q, struct error *error)
             status = gguf_writer_data(q->writer, tensor->data, tensor->n_bytes, error);
             write_progress_add(&q->progress, tensor->n_bytes);
         }
+        memory_discard((void *)(uintptr_t)tensor->data, tensor->n_bytes); /* it is done with */
     }
     return status;
 }
@@ -230,9 +232,7 @@ static enum status check_paths(const char *source, const char *out, struct error
     struct stat a, b;
     if (stat(source, &a) == 0 && stat(out, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
         return error_set(error, STATUS_INVALID,
-                         "%s is the source itself: write to another file, and remove the source "
-                         "when you no longer need it",
-                         out);
+                         "%s is the source itself, %s: write to another file", out, source);
     return STATUS_OK;
 }
 

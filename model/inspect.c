@@ -78,6 +78,15 @@ static enum status examine(struct report *r, const struct gguf *gguf, struct err
     return STATUS_OK;
 }
 
+/* 0: no tensors. */
+static double bits_per_weight(const struct report *r)
+{
+    uint64_t bytes = 0;
+    for (int type = 0; type < GGUF_TYPE_COUNT; type++)
+        bytes += r->type_bytes[type];
+    return r->parameters > 0 ? 8.0 * (double)bytes / (double)r->parameters : 0.0;
+}
+
 /* ---- text ----------------------------------------------------------------------------------- */
 
 /* Control characters, DEL, C1 and bytes that are not UTF-8 as \xNN: a terminal obeys some of them.
@@ -175,7 +184,10 @@ static void print_text(FILE *stream, const struct report *r)
     } else {
         print_line(stream, "tokenizer", as_string("none in the file"));
     }
-    fprintf(stream, "%-24s %llu\n", "parameters", (unsigned long long)r->parameters);
+    fprintf(stream, "%-24s %llu", "parameters", (unsigned long long)r->parameters);
+    if (r->parameters > 0)
+        fprintf(stream, ", of %.2f bits", bits_per_weight(r));
+    fputc('\n', stream);
     for (int type = 0; type < GGUF_TYPE_COUNT; type++) {
         if (r->type_tensors[type] == 0)
             continue;
@@ -251,7 +263,8 @@ static void json_hparams(FILE *stream, const struct hparams *h)
 
 static void json_tensors(FILE *stream, const struct report *r)
 {
-    fprintf(stream, ",\"parameters\":%llu,\"types\":[", (unsigned long long)r->parameters);
+    fprintf(stream, ",\"parameters\":%llu,\"bits_per_weight\":%.4f,\"types\":[",
+            (unsigned long long)r->parameters, bits_per_weight(r));
     const char *comma = "";
     for (int type = 0; type < GGUF_TYPE_COUNT; type++) {
         if (r->type_tensors[type] == 0)

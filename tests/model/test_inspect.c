@@ -35,9 +35,16 @@ static void expect_all(char *text, const char *const *words)
 
 static void test_a_supported_model(void **state)
 {
-    static const char *const text[] = {"layers",     "4 query, 2 KV, of 16",  "256 bytes in f16",
-                                       "512 in f32", "blk.1.ffn_down.weight", "Q8_0",
-                                       "[96, 64]",   "small\\x1b model",      "none in the file",
+    static const char *const text[] = {"layers",
+                                       "4 query, 2 KV, of 16",
+                                       "256 bytes in f16",
+                                       "512 in f32",
+                                       "blk.1.ffn_down.weight",
+                                       "Q8_0",
+                                       "[96, 64]",
+                                       "66880, of 8.61 bits",
+                                       "small\\x1b model",
+                                       "none in the file",
                                        NULL};
     static const char *const json[] = {
         "{\"file\":\"",
@@ -49,6 +56,7 @@ static void test_a_supported_model(void **state)
         "{\"name\":\"blk.1.ffn_down.weight\",\"type\":\"Q8_0\",\"shape\":[96,64],\"bytes\":6528}",
         "\"tokenizer\":null",
         "\"tied\":false",
+        "\"parameters\":66880,\"bits_per_weight\":8.6124,", /* 66,560 of 8.5 bits, 320 of 32 */
         NULL};
     struct small_model m = small_model;
     (void)state;
