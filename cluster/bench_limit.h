@@ -9,7 +9,7 @@
 #define LONGSPAN_CLUSTER_BENCH_LIMIT_H
 
 #include "cluster/bench_cases.h"
-#include "kernels/quant/types.h"
+#include "kernels/quant/kv_type.h"
 #include "sys/status.h"
 #include "sys/thread_pool.h"
 

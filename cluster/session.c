@@ -4,7 +4,7 @@
 #include "cluster/cluster_file.h"
 #include "cluster/commands.h"
 #include "cluster/layout.h"
-#include "kernels/quant/types.h"
+#include "kernels/quant/kv_type.h"
 #include "model/gguf.h"
 #include "model/hparams.h"
 #include "model/weights.h"
