@@ -6,7 +6,6 @@
 #include "kernels/quant/types.h"
 #include "model/gguf_writer.h"
 #include "sys/clock.h"
-#include "sys/memory.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -219,7 +218,7 @@ static enum status write_tensors(struct quantizer *q, struct error *error)
             status = gguf_writer_data(q->writer, tensor->data, tensor->n_bytes, error);
             write_progress_add(&q->progress, tensor->n_bytes);
         }
-        memory_discard((void *)(uintptr_t)tensor->data, tensor->n_bytes); /* it is done with */
+        gguf_tensor_release(q->gguf, tensor);
     }
     return status;
 }

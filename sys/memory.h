@@ -19,8 +19,7 @@ enum status memory_reserve(void **base, size_t bytes, struct error *error);
 void memory_release(void *base, size_t bytes);
 
 /* Gives back the whole pages inside [start, start + bytes) of a reservation; they read as zeros
- * again. The edges that share a page with others stay as they are. Pages of a mapped file that
- * nobody wrote to only leave this process's memory: they read as before. */
+ * again. The edges that share a page with others stay as they are. */
 void memory_discard(void *start, size_t bytes);
 
 /* What this process could still take without swapping: MemAvailable, or less where a control
