@@ -16,6 +16,7 @@
 
 struct command_line {
     const char *coordinator, *bind, *advertise, *name, *device, *kernels, *key_file, *pin, *trace;
+    const char *exchange;
     uint64_t memory_bytes;
     uint32_t n_threads, silence_s, verbosity;
     float weight;
@@ -24,6 +25,7 @@ struct command_line {
 
 static const char *const pins[] = {"auto", "none", NULL};
 static const char *const devices[] = {"cpu", "cuda", NULL};
+static const char *const exchanges[] = {"auto", "zeromq", NULL};
 
 static const struct option_usage usage = {
     .command = "attention_node",
@@ -33,7 +35,7 @@ static const struct option_usage usage = {
              "coordinator, serves its job, and waits for the next one when that ends. SIGTERM or "
              "Ctrl-C ends it."};
 
-enum { N_OPTIONS = 22 };
+enum { N_OPTIONS = 23 };
 
 static void fill_table(struct option table[N_OPTIONS], struct command_line *line)
 {
@@ -134,6 +136,14 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
          .value = &line->trace,
          .argument = "FILE",
          .help = "write where the time goes to FILE at the end, in Chrome's trace format"},
+        {.name = "exchange",
+         .kind = OPTION_CHOICE,
+         .value = &line->exchange,
+         .choices = exchanges,
+         .argument = "auto|zeromq",
+         .fallback = "auto",
+         .help = "how to talk to workers: auto takes shared memory with those of this host that "
+                 "offer it, zeromq never"},
         {.name = "verbose",
          .letter = 'v',
          .kind = OPTION_COUNT,
@@ -217,6 +227,7 @@ static enum status run(struct command_line *line, struct error *error)
                                        .insecure_network = line->insecure_network,
                                        .pin = strcmp(line->pin, "none") != 0,
                                        .trace = line->trace,
+                                       .zeromq_only = strcmp(line->exchange, "zeromq") == 0,
                                        .stop = stop_descriptor(),
                                        .log = &log};
     status = node_run(&config, error);

@@ -2,6 +2,7 @@
 #include "attention_node/node.h"
 
 #include "attention_node/endpoint.h"
+#include "attention_node/rings.h"
 #include "attention_node/serve.h"
 #include "kernels/cpu/limits.h"
 #include "kernels/kernels.h"
@@ -46,6 +47,7 @@ struct node {
     uint64_t asked_ns;         /* Ping, last */
     struct wire_context *context;
     struct wire_socket *control, *data;
+    struct rings rings;
     struct serve *serve;
     struct arena arena;
     struct frames in, out;
@@ -166,6 +168,7 @@ static void drop_job(struct node *node, const char *why)
                  serve_job(node->serve), why);
     serve_drop(node->serve);
     seat_give(&node->seat);
+    rings_end(&node->rings);
     node->waiting_us = clock_us();
     node->said_us = 0;
 }
@@ -176,7 +179,7 @@ static void take_seat(struct node *node, uint32_t host_lanes)
     const uint32_t own = thread_pool_lanes(node->pool);
     seat_give(&node->seat);
     seat_take(&node->seat, node->pool, host_lanes > own ? host_lanes : own, node->config.pin);
-    node->spin_us = waiting_spin_us(host_lanes > own ? host_lanes : own);
+    node->spin_us = waiting_answer_us(host_lanes > own ? host_lanes : own);
 }
 
 static void handle_setup(struct node *node, const Longspan__NodeSetup *setup)
@@ -305,38 +308,80 @@ static enum status receive_control(struct node *node, struct error *error)
     return STATUS_OK;
 }
 
-/* All that waits there, up to a bound; then every query of it at once. */
-static enum status receive_data(struct node *node, struct error *error)
+/* ---- data: sockets and rings ---- */
+
+/* Whether the next query still fits into the run that is gathered. */
+static bool has_room(const struct node *node)
 {
-    enum status status = STATUS_OK;
-    for (int i = 0; i < DRAIN_MESSAGES && serve_pending(node->serve) < SERVE_QUERIES; i++) {
+    return serve_pending(node->serve) < SERVE_QUERIES;
+}
+
+static enum status receive_socket(struct node *node, struct error *error)
+{
+    for (int i = 0; i < DRAIN_MESSAGES && has_room(node); i++) {
         struct error why = {0};
-        status = frames_receive(node->data, serve_inbox(node->serve), 0, &why);
+        const enum status status = frames_receive(node->data, serve_inbox(node->serve), 0, &why);
         if (status == STATUS_OK) {
             node->data_us = clock_us();
             serve_message(node->serve);
         } else if (status == STATUS_PROTOCOL) {
             log_warn(node->config.log, "%s", why.text);
         } else {
-            if (status != STATUS_TIMEOUT)
-                return error_set(error, status, "%s", why.text);
-            break;
+            return status == STATUS_TIMEOUT ? STATUS_OK : error_set(error, status, "%s", why.text);
         }
     }
-    serve_run(node->serve);
     return STATUS_OK;
 }
 
-static void send_answer(void *context, struct frames *answer)
+static void receive_ring(struct node *node, struct rings_entry *entry)
+{
+    for (int i = 0; i < DRAIN_MESSAGES && has_room(node) && !entry->ended; i++) {
+        struct error why = {0};
+        const enum status status = wire_ring_receive(entry->ring, serve_inbox(node->serve), &why);
+        if (status == STATUS_TIMEOUT)
+            return;
+        if (status == STATUS_OK) {
+            node->data_us = clock_us();
+            serve_message(node->serve);
+        } else {
+            log_debug(node->config.log, "%s", why.text);
+            entry->ended = true;
+        }
+    }
+}
+
+/* All that waits there, up to a bound; then every query of it at once. `rings`: one for each. */
+static enum status receive_data(struct node *node, bool socket, const struct wire_poll_item *rings,
+                                uint32_t n_rings, struct error *error)
+{
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < n_rings; i++)
+        if (rings[i].readable)
+            receive_ring(node, &node->rings.entries[i]);
+    if (socket)
+        status = receive_socket(node, error);
+    serve_run(node->serve);
+    return status;
+}
+
+static void send_answer(void *context, struct frames *answer, enum serve_answer kind)
 {
     struct node *node = context;
     struct error error = {0};
+    struct wire_ring *ring = kind == SERVE_ANSWER ? rings_find(&node->rings, answer) : NULL;
     /* A rank that does not read must not stop the others: it asks again when it wants to know. */
-    const enum status status = frames_send(node->data, answer, 0, &error);
+    const enum status status = ring != NULL ? wire_ring_send(ring, answer, &error)
+                                            : frames_send(node->data, answer, 0, &error);
     if (status != STATUS_OK)
         log_debug(node->config.log, "an answer is dropped: %s",
                   status == STATUS_TIMEOUT ? "the queue is full" : error.text);
     frames_clear(answer);
+}
+
+static bool take_offer(void *context, const struct frames *hello, const Longspan__Ring *offer)
+{
+    struct node *node = context;
+    return rings_offer(&node->rings, hello, offer);
 }
 
 static enum status watch_connection(struct node *node, struct error *error)
@@ -400,41 +445,52 @@ static uint64_t timers(struct node *node)
                : now + (now - node->began_us < 5 * SECOND_US ? CONNECTING_US : CONNECTING_SLOW_US);
 }
 
+/* Waits for the first n_fixed items, and for the rings, which are put behind them. */
+static enum status await(struct node *node, struct wire_poll_item *items, size_t n_fixed,
+                         uint64_t deadline_us, struct error *error)
+{
+    rings_sweep(&node->rings);
+    for (uint32_t i = 0; i < node->rings.n; i++)
+        items[n_fixed + i] = (struct wire_poll_item){.ring = node->rings.entries[i].ring};
+    const uint32_t spin_us = serve_job(node->serve) != 0 ? node->spin_us : 0;
+    const uint64_t at = trace_begin(node->track);
+    const enum status status =
+        wire_poll(items, n_fixed + node->rings.n, spin_us, deadline_us, error);
+    if (status == STATUS_TIMEOUT)
+        trace_step(node->track, 0, TRACE_IDLE);
+    trace_span(node->track, "wait", at);
+    return status;
+}
+
 static enum status loop(struct node *node, struct error *error)
 {
-    struct wire_poll_item items[3] = {
+    struct wire_poll_item items[3 + RINGS_MAX] = {
         {.socket = node->control}, {.socket = node->data}, {.descriptor = node->config.stop}};
-    const size_t n_items = node->config.stop >= 0 ? 3 : 2;
+    _Static_assert(3 + RINGS_MAX <= WIRE_POLL_ITEMS, "one poll waits for all");
+    const size_t n_fixed = node->config.stop >= 0 ? 3 : 2;
     node->began_us = node->heard_us = node->waiting_us = clock_us();
     while (!node->ended) {
         enum status status = watch_connection(node, error);
         if (status != STATUS_OK)
             return status;
-        const uint64_t deadline = timers(node);
-        const uint32_t spin_us = serve_job(node->serve) != 0 ? node->spin_us : 0;
-        const uint64_t at = trace_begin(node->track);
-        status = wire_poll(items, n_items, spin_us, deadline, error);
-        if (status == STATUS_TIMEOUT)
-            trace_step(node->track, 0, TRACE_IDLE);
-        trace_span(node->track, "wait", at);
-        if (status != STATUS_OK && status != STATUS_TIMEOUT)
-            return status;
+        status = await(node, items, n_fixed, timers(node), error);
         if (status == STATUS_TIMEOUT)
             continue;
-        if (n_items == 3 && items[2].readable) {
+        if (status != STATUS_OK)
+            return status;
+        const uint32_t n_rings = node->rings.n;
+        if (n_fixed == 3 && items[2].readable) {
             say_leave(node);
             log_info(node->config.log, "asked to stop");
             return STATUS_OK;
         }
         if (items[0].readable && (status = receive_control(node, error)) != STATUS_OK)
             return status;
-        if (items[1].readable) {
-            const uint64_t began = clock_us();
-            status = receive_data(node, error);
-            if (status != STATUS_OK)
-                return status;
-            node->heard_us += clock_us() - began; /* who computes cannot listen */
-        }
+        const uint64_t began = clock_us();
+        status = receive_data(node, items[1].readable, items + n_fixed, n_rings, error);
+        if (status != STATUS_OK)
+            return status;
+        node->heard_us += clock_us() - began; /* who computes cannot listen */
     }
     return error_set(error, node->end.status, "%s", node->end.text);
 }
@@ -486,6 +542,7 @@ static enum status start(struct node *node, struct error *error)
     topology_text(&allowed, node->processors, sizeof(node->processors));
     snprintf(node->name, sizeof(node->name), "%s",
              config->name != NULL && config->name[0] != '\0' ? config->name : node->host);
+    rings_open(&node->rings, config->zeromq_only, config->log);
     enum status status = kernels_choose(&node->kernels, config->kernels, error);
     if (status == STATUS_OK)
         status = random_unique(&node->node, sizeof(node->node), error);
@@ -505,6 +562,7 @@ static enum status start(struct node *node, struct error *error)
                                                      .kernels = node->kernels->name,
                                                      .log = config->log,
                                                      .send = send_answer,
+                                                     .offer = take_offer,
                                                      .context = node,
                                                      .seat = &node->seat,
                                                      .trace = node->track},
@@ -513,7 +571,7 @@ static enum status start(struct node *node, struct error *error)
         status = open_sockets(node, error);
     if (status != STATUS_OK)
         return status;
-    node->spin_us = waiting_spin_us(thread_pool_lanes(node->pool));
+    node->spin_us = waiting_answer_us(thread_pool_lanes(node->pool));
     const uint64_t quarter = config->memory_bytes / 4;
     node->bytes_per_s =
         config->bytes_per_s > 0
@@ -545,6 +603,8 @@ enum status node_run(const struct node_config *config, struct error *error)
     if (node.data != NULL)
         snprintf(bound, sizeof(bound), "%s", wire_socket_endpoint(node.data));
     wire_socket_close(node.data);
+    rings_end(&node.rings);
+    rings_sweep(&node.rings);
     endpoint_remove(bound);
     serve_destroy(node.serve);
     wire_context_destroy(node.context);

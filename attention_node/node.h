@@ -25,6 +25,7 @@ struct node_config {
     const struct cluster_key *key; /* NULL: none */
     bool insecure_network;
     bool pin;          /* lanes to processors, where there is one for each */
+    bool zeromq_only;  /* no shared memory with the ranks of this host */
     const char *trace; /* file; NULL: none */
     int stop;          /* a descriptor that becomes readable when the node shall end; -1: none */
     const struct log *log;

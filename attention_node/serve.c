@@ -327,6 +327,10 @@ static void handle_hello(struct serve *serve, const struct frames *request,
                 data->hello->rank, kernels, serve->config.kernels);
     }
     reply.node = serve->config.node;
+    if (status == STATUS_OK && serve->config.offer != NULL &&
+        serve->config.offer(serve->config.context, request, data->hello->ring)) {
+        reply.ring = data->hello->ring->nonce;
+    }
     answer.job = data->job;
     answer.step = data->step;
     answer.body_case = LONGSPAN__DATA__BODY_HELLO_REPLY;
@@ -338,7 +342,7 @@ static void handle_hello(struct serve *serve, const struct frames *request,
         return; /* it will be repeated */
     longspan__data__pack(&answer, header);
     frames_reply_to(&serve->answer, request);
-    serve->config.send(serve->config.context, &serve->answer);
+    serve->config.send(serve->config.context, &serve->answer, SERVE_GREETING);
 }
 
 static void dropped(struct serve *serve, const char *what, uint64_t sequence,

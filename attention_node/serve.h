@@ -35,6 +35,11 @@ enum {
 
 struct serve; /* opaque */
 
+enum serve_answer {
+    SERVE_GREETING, /* goes the way that Hello came: it settles which one the rest takes */
+    SERVE_ANSWER
+};
+
 struct serve_config {
     const char *name;         /* of this node, for messages */
     uint64_t node;            /* its incarnation */
@@ -43,7 +48,9 @@ struct serve_config {
     const char *kernels;      /* a variant's name; not "auto" */
     const struct log *log;    /* NULL: silent */
     /* Takes over the frames of an answer, peer set; they are empty afterwards. */
-    void (*send)(void *context, struct frames *answer);
+    void (*send)(void *context, struct frames *answer, enum serve_answer kind);
+    /* A good Hello offers shared memory, or none (NULL). True: it is used. NULL: it never is. */
+    bool (*offer)(void *context, const struct frames *hello, const Longspan__Ring *offer);
     void *context;
     const struct seat *seat;   /* of the pool's lanes, when a job is set up; NULL: none */
     struct trace_track *trace; /* of the thread that owns the serve, or NULL */

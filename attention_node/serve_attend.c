@@ -5,6 +5,7 @@
 #include "attention_node/serve_state.h"
 
 #include "kernels/attention/partial.h"
+#include "sys/clock.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -170,6 +171,7 @@ enum status serve_query_add(struct serve *serve, const Longspan__Data *data, uin
     if (is_waiting(serve, serve_inbox(serve), data))
         return STATUS_OK;
     struct serve_query query = {.query = data->attend->query,
+                                .came_us = clock_us(),
                                 .step = data->step,
                                 .layer = data->layer,
                                 .head = data->head,
@@ -216,7 +218,7 @@ static void answer(struct serve *serve, const struct frames *request, const Long
         return;
     }
     frames_reply_to(&serve->answer, request);
-    serve->config.send(serve->config.context, &serve->answer);
+    serve->config.send(serve->config.context, &serve->answer, SERVE_ANSWER);
 }
 
 void serve_refuse(struct serve *serve, const struct frames *request, const Longspan__Data *place,
@@ -329,6 +331,7 @@ static void answer_query(struct serve *serve, size_t index, const struct error *
         reply.query = query->query;
         reply.marks = marks;
         reply.n_marks = query->n_entries;
+        reply.node_us = (uint32_t)(clock_us() - query->came_us);
         answer(serve, serve->frames[index], &place, &reply, query->reply,
                query->reply_floats * sizeof(float));
     }

@@ -25,7 +25,7 @@ struct serve_entry {
 
 /* A query that waits. Its message is serve->frames[index of the query]. */
 struct serve_query {
-    uint64_t query, step;
+    uint64_t query, step, came_us;
     uint32_t layer, head, n_heads;
     size_t first_entry, n_entries;
     size_t n_works, reply_floats;

@@ -247,6 +247,7 @@ static void add_worker(struct command *command, const struct maker *maker,
     add_text(command, "--device", worker->device);
     add_text(command, "--kernels", kernels);
     add_text(command, "--pin", maker->options->pin);
+    add_text(command, "--exchange", maker->options->exchange);
     add_trace(command, maker, "worker");
     add_trust(command, maker);
 }
@@ -318,6 +319,7 @@ static void add_node(struct command *command, const struct maker *maker,
     add_text(command, "--device", node->device);
     add_text(command, "--kernels", kernels);
     add_text(command, "--pin", maker->options->pin);
+    add_text(command, "--exchange", maker->options->exchange);
     add_text(command, "--weight", node->weight != 0 ? weight : NULL);
     add_trace(command, maker, node->name);
     add_trust(command, maker);

@@ -10,6 +10,7 @@ enum { DEFAULT_JOIN_S = 60, DEFAULT_REACH_S = 10 };
 
 static const char *const pins[] = {"auto", "none", NULL};
 static const char *const kernel_names[] = {"auto", "scalar", "avx2", "avx512", NULL};
+static const char *const exchange_names[] = {"auto", "zeromq", NULL};
 
 size_t place_options_table(struct option *table, struct place_options *o)
 {
@@ -119,6 +120,12 @@ size_t place_options_table(struct option *table, struct place_options *o)
          .value = &o->kernels,
          .choices = kernel_names,
          .help = "variant of the numeric code; the fastest unless given"},
+        {.name = "exchange",
+         .kind = OPTION_CHOICE,
+         .value = &o->exchange,
+         .choices = exchange_names,
+         .help = "how workers and attention nodes talk: auto takes shared memory on one host, "
+                 "zeromq never; auto unless given"},
         {.name = "strict-bits",
          .kind = OPTION_FLAG,
          .value = &o->strict_bits,
@@ -170,6 +177,7 @@ static enum status check_where(const struct place_options *o, struct error *erro
         {o->ctx != 0, "--ctx", true},
         {o->pin != NULL, "--pin", true},
         {o->kernels != NULL, "--kernels", true},
+        {o->exchange != NULL, "--exchange", true},
         {o->strict_bits, "--strict-bits", true},
         {o->timeout_s != 0, "--timeout", true},
         {o->trace != NULL, "--trace", true},

@@ -56,6 +56,18 @@ void frames_clear(struct frames *frames)
     frames->peer_bytes = 0;
 }
 
+void frames_move(struct frames *to, struct frames *from)
+{
+    frames_clear(to);
+    for (; to->n < from->n; to->n++) {
+        to->blocks[to->n] = from->blocks[to->n];
+        zmq_msg_init(&to->parts[to->n]);
+        zmq_msg_move(&to->parts[to->n], &from->parts[to->n]); /* `from` keeps an empty part */
+    }
+    frames_reply_to(to, from);
+    frames_clear(from);
+}
+
 size_t frames_size(const struct frames *frames, uint32_t i)
 {
     assert(i < frames->n);

@@ -36,6 +36,9 @@ void frames_init(struct frames *frames);
 /* Gives back all memory; empty again, without a peer. */
 void frames_clear(struct frames *frames);
 
+/* Clears `to`, then moves everything there; `from` is empty afterwards. */
+void frames_move(struct frames *to, struct frames *from);
+
 /* Of frame i < n. Valid until the frames are sent, cleared or received into. */
 size_t frames_size(const struct frames *frames, uint32_t i);
 void *frames_data(struct frames *frames, uint32_t i);

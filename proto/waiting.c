@@ -10,7 +10,8 @@
 #include <stdlib.h>
 
 enum {
-    SPIN_US = 50,        /* an exchange over shared memory; over tcp it only saves the wake-up */
+    SPIN_US = 50, /* an exchange over shared memory; over tcp it only saves the wake-up */
+    ANSWER_US = 300,
     YIELD_US = 200,      /* as long as a plain round trip on one host, under load */
     SHORTEST_SLEEP = 50, /* the kernel's timer slack: less is not possible */
     LONGEST_SLEEP = 2000,
@@ -32,6 +33,14 @@ void waiting_reset(struct waiting *waiting)
     waiting->began_us = clock_us();
 }
 
+/* Grows with the time waited: a sleep that nothing interrupts is this much too long at most. */
+static uint64_t sleep_us(uint64_t waited)
+{
+    const uint64_t longest = waited < IDLE_US ? LONGEST_SLEEP : LONGEST_IDLE_SLEEP;
+    const uint64_t sleep = waited / SLEEP_SHARE;
+    return sleep < SHORTEST_SLEEP ? SHORTEST_SLEEP : sleep > longest ? longest : sleep;
+}
+
 enum status waiting_pause(struct waiting *waiting)
 {
     const uint64_t now = clock_us();
@@ -43,20 +52,34 @@ enum status waiting_pause(struct waiting *waiting)
     } else if (waited < (uint64_t)waiting->spin_us + YIELD_US) {
         sched_yield();
     } else {
-        const uint64_t longest = waited < IDLE_US ? LONGEST_SLEEP : LONGEST_IDLE_SLEEP;
-        uint64_t sleep = waited / SLEEP_SHARE;
-        sleep = sleep < SHORTEST_SLEEP ? SHORTEST_SLEEP : sleep > longest ? longest : sleep;
-        const uint64_t left = waiting->deadline_us - now;
+        const uint64_t sleep = sleep_us(waited), left = waiting->deadline_us - now;
         clock_sleep_us(sleep < left ? sleep : left);
     }
     return STATUS_OK;
 }
 
-uint32_t waiting_spin_us(uint32_t n_busy)
+uint64_t waiting_sleep_us(const struct waiting *waiting)
+{
+    const uint64_t waited = clock_us() - waiting->began_us;
+    return waited < waiting->spin_us ? 0 : sleep_us(waited);
+}
+
+static uint32_t chosen_us(uint32_t n_busy, uint32_t spin_us)
 {
     const char *text = getenv("LONGSPAN_SPIN_US");
-    uint32_t spin_us = n_busy <= topology_processors() ? SPIN_US : 0;
+    if (n_busy > topology_processors())
+        spin_us = 0;
     if (text != NULL) /* left as it is by what is not a number: thread_pool_create refuses that */
         parse_u32("LONGSPAN_SPIN_US", text, 0, MAX_SPIN_US, &spin_us, NULL);
     return spin_us;
+}
+
+uint32_t waiting_spin_us(uint32_t n_busy)
+{
+    return chosen_us(n_busy, SPIN_US);
+}
+
+uint32_t waiting_answer_us(uint32_t n_busy)
+{
+    return chosen_us(n_busy, ANSWER_US);
 }

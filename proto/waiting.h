@@ -36,8 +36,16 @@ void waiting_reset(struct waiting *waiting);
  * STATUS_TIMEOUT: the deadline has passed; nothing was waited for. */
 enum status waiting_pause(struct waiting *waiting);
 
+/* What the next rung would be: 0: look again at once; otherwise how long to sleep. For a loop that
+ * sleeps in wire_poll instead of waiting_pause, so that a message ends the sleep. */
+uint64_t waiting_sleep_us(const struct waiting *waiting);
+
 /* How long to spin on a host where `n_busy` threads of ours want processors: 50, or 0 when there
  * are fewer than that. LONGSPAN_SPIN_US in the environment, if it is a number, wins. */
 uint32_t waiting_spin_us(uint32_t n_busy);
+
+/* How long to look for an answer of another process in wire_poll: 300, longer than the longest
+ * round trip on one host, or 0 on a crowded one; there the answer's maker needs the processor. */
+uint32_t waiting_answer_us(uint32_t n_busy);
 
 #endif

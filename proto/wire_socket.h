@@ -85,17 +85,24 @@ enum status wire_socket_await(struct wire_socket *socket, uint64_t deadline_us,
 
 /* ---- waiting ---- */
 
+struct wire_ring; /* proto/wire_ring.h */
+
 struct wire_poll_item {
     struct wire_socket *socket; /* or NULL: */
+    struct wire_ring *ring;     /* or NULL: */
     int descriptor;             /* a file descriptor */
     bool readable;              /* set by wire_poll */
 };
-enum { WIRE_POLL_ITEMS = 64 };
+enum { WIRE_POLL_ITEMS = 160 };
 
 /* Waits until something can be read: spins for `spin_us`, then blocks. Returns STATUS_OK with none
  * readable when a signal came: the loop looks at what its handler wrote. A descriptor whose other
  * end was closed is readable. STATUS_TIMEOUT: deadline. STATUS_CANCELLED: the context ends.
- * STATUS_INVALID: more than WIRE_POLL_ITEMS. */
+ * STATUS_INVALID: more than WIRE_POLL_ITEMS.
+ *
+ * Spinning looks at rings, which are memory, all the time. A socket's messages come through a
+ * thread of ZeroMQ's, so that between two looks at sockets alone the processor is offered to
+ * others. */
 enum status wire_poll(struct wire_poll_item *items, size_t n, uint32_t spin_us,
                       uint64_t deadline_us, struct error *error);
 

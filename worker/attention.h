@@ -47,6 +47,8 @@ struct attention_config {
     uint32_t timeout_ms, retry_ms; /* one answer; sending a query again */
     const char *kernels;           /* variant name, as kernels_choose */
     const char *constants_version; /* goes into Hello */
+    bool zeromq_only;              /* no rings to nodes of this host (proto/wire_ring.h) */
+    uint32_t n_host_lanes;         /* of all processes of the job on this host; 0: this one's */
     /* Called again and again while waiting for holders: progresses MPI. NULL: nothing to do. */
     void (*progress)(void *context);
     void *progress_context;
@@ -76,6 +78,21 @@ struct attention_segment {
 struct attention_traffic {
     uint64_t sent_bytes, received_bytes; /* on the wire with this holder; 0 for the local one */
     uint64_t kv_bytes; /* K and V bytes of this rank's layers and heads put there so far */
+    bool ring;         /* it goes through shared memory */
+};
+
+/* Where the time of exchanges with all holders goes, since opening, in nanoseconds. Of the queries
+ * that were answered the slowest one of each layer counts:
+ *     away = node + wire      from its sending to its answer
+ *     away = hidden + wait    hidden: while this rank computed */
+struct attention_times {
+    uint64_t n_exchanges; /* layers with an answer */
+    uint64_t ask_ns;      /* building and sending queries */
+    uint64_t append_ns;   /* building and sending appends */
+    uint64_t away_ns;
+    uint64_t node_ns;  /* of it, between the query's arrival there and the answer's leaving */
+    uint64_t wait_ns;  /* of it, when this rank had nothing else to do */
+    uint64_t merge_ns; /* folding partials, of holders and own ones */
 };
 
 /* Connects to all remote holders and waits, at most timeout_ms, until each has answered Hello.
@@ -115,6 +132,7 @@ const struct error *attention_segment_error(const struct attention *attention, u
 uint64_t attention_wait_us(const struct attention *attention);
 void attention_traffic(const struct attention *attention, uint32_t holder,
                        struct attention_traffic *traffic);
+void attention_times(const struct attention *attention, struct attention_times *times);
 
 /* Bytes of pages that the local holder may use on this rank; 0 without one. */
 uint64_t attention_local_bytes(const struct attention *attention);

@@ -116,6 +116,7 @@ static void send_query(struct attention_client *client, struct attention_channel
     channel->retry_after_us = (uint64_t)client->wire.config.retry_ms * 1000;
     channel->retry_us = now + channel->retry_after_us;
     channel->resend_us = channel->lacking_marks = 0;
+    channel->sent_ns = clock_ns();
     if (attention_channel_pack(channel, &client->wire, client->pieces, &error) != STATUS_OK ||
         attention_channel_ask(channel, &client->wire, &error) != STATUS_OK)
         attention_client_fail_query(client, channel, &error);

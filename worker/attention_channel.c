@@ -37,6 +37,12 @@ enum status attention_channel_open(struct attention_channel *channel, struct att
         return status;
     snprintf(identity, sizeof(identity), "rank%u-%016" PRIx64, wire->config.rank, unique);
     channel->node = holder->node;
+    /* Without one, or with a node that cannot open it, everything goes by ZeroMQ. */
+    if (!wire->config.zeromq_only)
+        wire_ring_create(
+            &channel->ring,
+            &(struct wire_ring_options){.name = channel->name, .max_message_bytes = MESSAGE_BYTES},
+            NULL);
     status = attention_retention_open(&channel->retention, wire->config.n_layers, error);
     if (status != STATUS_OK)
         return status;
@@ -53,6 +59,7 @@ enum status attention_channel_open(struct attention_channel *channel, struct att
 void attention_channel_close(struct attention_channel *channel)
 {
     wire_socket_close(channel->socket);
+    wire_ring_destroy(channel->ring);
     if (channel->reply != NULL)
         frames_clear(channel->reply);
     free(channel->reply);
@@ -62,20 +69,32 @@ void attention_channel_close(struct attention_channel *channel)
     attention_retention_close(&channel->retention);
 }
 
+static enum status try_send(struct attention_channel *channel, struct attention_wire *wire,
+                            struct error *error)
+{
+    if (!channel->ring_used)
+        return frames_send(channel->socket, &wire->out, 0, error);
+    const enum status status = wire_ring_send(channel->ring, &wire->out, error);
+    if (status != STATUS_UNREACHABLE)
+        return status;
+    attention_channel_leave_ring(channel, wire);
+    return STATUS_OK; /* lost; marks and retries find it out */
+}
+
 enum status attention_channel_send(struct attention_channel *channel, struct attention_wire *wire,
                                    uint64_t deadline_us, struct error *error)
 {
     size_t bytes = 0;
     for (uint32_t i = 0; i < wire->out.n; i++)
         bytes += frames_size(&wire->out, i);
-    enum status status = frames_send(channel->socket, &wire->out, 0, error);
+    enum status status = try_send(channel, wire, error);
     if (status == STATUS_TIMEOUT && deadline_us > 0) {
         struct waiting waiting;
         waiting_begin(&waiting, deadline_us, wire->spin_us);
         while (status == STATUS_TIMEOUT && waiting_pause(&waiting) == STATUS_OK) {
             if (wire->config.progress != NULL)
                 wire->config.progress(wire->config.progress_context);
-            status = frames_send(channel->socket, &wire->out, 0, error);
+            status = try_send(channel, wire, error);
         }
     }
     frames_clear(&wire->out);
@@ -140,8 +159,25 @@ static uint64_t send_deadline(const struct attention_wire *wire)
     return clock_us() + (uint64_t)wire->config.timeout_ms * 1000;
 }
 
+static void describe_ring(const struct attention_channel *channel, struct attention_wire *wire,
+                          struct wire_ring_offer *offer, Longspan__Ring *ring)
+{
+    wire_ring_describe(channel->ring, offer);
+    longspan__ring__init(ring);
+    ring->boot = wire->boot;
+    ring->process = offer->process;
+    ring->memory = offer->memory;
+    ring->bell = offer->bell;
+    ring->answer_bell = offer->answer_bell;
+    ring->ring_bytes = offer->ring_bytes;
+    ring->nonce.data = offer->nonce;
+    ring->nonce.len = sizeof(offer->nonce);
+}
+
 void attention_channel_hello(struct attention_channel *channel, struct attention_wire *wire)
 {
+    struct wire_ring_offer offer;
+    Longspan__Ring ring;
     Longspan__Constants constants = LONGSPAN__CONSTANTS__INIT;
     constants.protocol = PROTOCOL_VERSION;
     constants.tile_tokens = TILE_TOKENS;
@@ -152,11 +188,51 @@ void attention_channel_hello(struct attention_channel *channel, struct attention
     hello.constants = &constants;
     hello.rank = wire->config.rank;
     hello.node = channel->node;
+    if (channel->ring != NULL) {
+        describe_ring(channel, wire, &offer, &ring);
+        hello.ring = &ring;
+    }
     Longspan__Data data = data_for(wire, wire->config.first_layer);
     data.body_case = LONGSPAN__DATA__BODY_HELLO;
     data.hello = &hello;
     channel->hello_us = clock_us();
-    send_header(channel, wire, &data, 0, NULL);
+    struct frame_buffer *buffer = NULL;
+    size_t bytes;
+    if (pack(wire, &data, &buffer, &bytes, NULL) == STATUS_OK &&
+        frame_buffer_add(buffer, 0, bytes, &wire->out, NULL) == STATUS_OK &&
+        frames_send(channel->socket, &wire->out, 0, NULL) == STATUS_OK)
+        channel->traffic.sent_bytes += bytes;
+    frames_clear(&wire->out);
+    frame_buffer_give(buffer);
+}
+
+static void drop_ring(struct attention_channel *channel)
+{
+    wire_ring_destroy(channel->ring);
+    channel->ring = NULL;
+    channel->ring_used = channel->traffic.ring = false;
+}
+
+bool attention_channel_settle(struct attention_channel *channel, const Longspan__HelloReply *reply)
+{
+    if (channel->ring == NULL)
+        return true;
+    if (reply->ring.len != NEIGHBOUR_NONCE_BYTES ||
+        !wire_ring_is(channel->ring, reply->ring.data)) {
+        const bool used = channel->ring_used;
+        drop_ring(channel);
+        return !used;
+    }
+    if (!channel->ring_used)
+        wire_ring_begin(channel->ring);
+    channel->ring_used = channel->traffic.ring = true;
+    return true;
+}
+
+void attention_channel_leave_ring(struct attention_channel *channel, struct attention_wire *wire)
+{
+    drop_ring(channel);
+    attention_channel_hello(channel, wire);
 }
 
 /* Whether this holder has to hear of the fork. */

@@ -10,6 +10,7 @@
 #include "proto/arena.h"
 #include "proto/frame_pool.h"
 #include "proto/longspan.pb-c.h"
+#include "proto/wire_ring.h"
 #include "proto/wire_socket.h"
 #include "worker/attention_plan.h"
 #include "worker/attention_retention.h"
@@ -32,10 +33,13 @@ struct attention_wire {
     const struct attention_plan *plan;
     struct attention_part *parts;
     uint32_t n_parts, spin_us;
+    char boot[NEIGHBOUR_BOOT_BYTES];
 };
 
 struct attention_channel {
     struct wire_socket *socket; /* NULL: a local holder */
+    struct wire_ring *ring;     /* offered in every Hello; NULL: none, or no longer */
+    bool ring_used;             /* the node has opened it: all but Hello goes there */
     char name[ATTENTION_NAME_BYTES];
     uint32_t holder;
     uint64_t node;
@@ -54,10 +58,11 @@ struct attention_channel {
     size_t n_included, included_capacity;
     size_t reply_floats;
     uint64_t began_us, retry_us, retry_after_us, resend_us;
-    uint64_t lacking_marks; /* their sum in the last `missing` */
-    bool resent;            /* `missing` was answered once */
-    struct frames *reply;   /* swapped with the one that was received into */
-    float *data;            /* in `reply`, until the layer is finished; NULL: none */
+    uint64_t sent_ns, answered_ns, node_ns; /* of the last query that was answered */
+    uint64_t lacking_marks;                 /* their sum in the last `missing` */
+    bool resent;                            /* `missing` was answered once */
+    struct frames *reply;                   /* swapped with the one that was received into */
+    float *data; /* in `reply`, until the layer is finished; NULL: none */
 
     struct attention_retention retention;
     struct attention_traffic traffic;
@@ -71,12 +76,21 @@ enum status attention_channel_open(struct attention_channel *channel, struct att
 void attention_channel_close(struct attention_channel *channel);
 
 /* Sends what is in wire->out, now or while `deadline_us` has not passed: a full queue means that
- * the holder is slower than we are. wire->out is empty afterwards. */
+ * the holder is slower than we are. wire->out is empty afterwards. A ring that has ended is left;
+ * then, as with a connection that is made anew, what was sent is lost. */
 enum status attention_channel_send(struct attention_channel *channel, struct attention_wire *wire,
                                    uint64_t deadline_us, struct error *error);
 
-/* Queued, or dropped when the queue is full: it is repeated anyway. */
+/* Queued, or dropped when the queue is full: it is repeated anyway. Goes by ZeroMQ, always: it is
+ * what settles how the rest goes. */
 void attention_channel_hello(struct attention_channel *channel, struct attention_wire *wire);
+
+/* What a HelloReply says about the ring. False: the node does not use the one that we used: what
+ * was in it is lost. */
+bool attention_channel_settle(struct attention_channel *channel, const Longspan__HelloReply *reply);
+
+/* From now on all goes by ZeroMQ, and the node is told by a Hello. */
+void attention_channel_leave_ring(struct attention_channel *channel, struct attention_wire *wire);
 
 /* Tells the holder which sequences share pages of a parent: stamp 0: those that fork in this step;
  * otherwise those of the query, with that stamp, of which the mark is below the fork. Returns their

@@ -10,7 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HELLO_AGAIN_US = 5000 }; /* between introductions that the node asks for */
+enum {
+    HELLO_AGAIN_US = 5000, /* between introductions that the node asks for */
+    PROGRESS_US = 20,      /* between two looks at MPI while answers are looked for */
+    MANY_HOLDERS_US = 200
+};
 
 /* ---- failures ---- */
 
@@ -66,6 +70,7 @@ static enum status peer_status(uint32_t status)
 
 void attention_client_query(struct attention_client *client, uint32_t layer, const float *q)
 {
+    const uint64_t began = clock_ns();
     frame_buffer_give(client->rows);
     client->rows = NULL;
     client->n_shared = 0;
@@ -91,11 +96,13 @@ void attention_client_query(struct attention_client *client, uint32_t layer, con
             continue;
         attention_ask(client, channel, layer, q);
     }
+    client->times.ask_ns += clock_ns() - began;
 }
 
 void attention_client_append(struct attention_client *client, uint32_t layer, const void *k,
                              const void *v)
 {
+    const uint64_t began = clock_ns();
     for (uint32_t i = 0; i < client->n_channels; i++) {
         struct attention_channel *channel = &client->channels[i];
         const struct attention_plan_list *list = &client->wire.plan->lists[i];
@@ -111,9 +118,18 @@ void attention_client_append(struct attention_client *client, uint32_t layer, co
                 attention_client_fail(client, client->wire.parts[part].sequence, &error);
         }
     }
+    client->times.append_ns += clock_ns() - began;
 }
 
 /* ---- answers ---- */
+
+/* The query again, when the one that was sent is lost. */
+static void ask_again(struct attention_client *client, struct attention_channel *channel)
+{
+    struct error error = {0};
+    if (channel->waiting && attention_channel_ask(channel, &client->wire, &error) != STATUS_OK)
+        attention_client_fail_query(client, channel, &error);
+}
 
 static void hello_reply(struct attention_client *client, struct attention_channel *channel,
                         const Longspan__HelloReply *reply)
@@ -130,6 +146,8 @@ static void hello_reply(struct attention_client *client, struct attention_channe
         lose(client, channel, &error);
     } else {
         channel->greeted = true;
+        if (!attention_channel_settle(channel, reply))
+            ask_again(client, channel);
     }
 }
 
@@ -200,13 +218,11 @@ static void missing(struct attention_client *client, struct attention_channel *c
  * its way may be lost. */
 static void introduce(struct attention_client *client, struct attention_channel *channel)
 {
-    struct error error = {0};
     if (clock_us() - channel->hello_us < HELLO_AGAIN_US)
         return; /* the timer does it */
     channel->resend_us = 0;
     attention_channel_hello(channel, &client->wire);
-    if (attention_channel_ask(channel, &client->wire, &error) != STATUS_OK)
-        attention_client_fail_query(client, channel, &error);
+    ask_again(client, channel);
 }
 
 static void attend_reply(struct attention_client *client, struct attention_channel *channel,
@@ -245,6 +261,8 @@ static void attend_reply(struct attention_client *client, struct attention_chann
     }
     const uint64_t stamp = note_marks(client, channel, reply->marks);
     channel->waiting = false;
+    channel->answered_ns = clock_ns();
+    channel->node_ns = (uint64_t)reply->node_us * 1000;
     channel->data = bytes > 0 ? frames_data(in, 1) : NULL;
     client->in = channel->reply;
     channel->reply = in;
@@ -270,10 +288,29 @@ static void handle(struct attention_client *client, struct attention_channel *ch
         attend_reply(client, channel, data);
 }
 
+/* What has come through the ring. True: there was something. */
+static bool receive_ring(struct attention_client *client, struct attention_channel *channel)
+{
+    bool some = false;
+    while (channel->ring_used && wire_ring_readable(channel->ring)) {
+        const enum status status = wire_ring_receive(channel->ring, client->in, NULL);
+        if (status == STATUS_TIMEOUT)
+            break;
+        some = true;
+        if (status == STATUS_OK) {
+            handle(client, channel);
+        } else { /* as with a connection that ended: what was under way is lost */
+            attention_channel_leave_ring(channel, &client->wire);
+            ask_again(client, channel);
+        }
+    }
+    return some;
+}
+
 /* Everything that has come. True: there was something. */
 static bool receive(struct attention_client *client, struct attention_channel *channel)
 {
-    bool some = false;
+    bool some = receive_ring(client, channel);
     for (;;) {
         struct error error = {0};
         const enum status status = frames_receive(channel->socket, client->in, 0, &error);
@@ -311,13 +348,27 @@ static void timers(struct attention_client *client, struct attention_channel *ch
     if (now >= channel->began_us + (uint64_t)client->wire.config.timeout_ms * 1000) {
         out_of_time(client, channel);
     } else if (now >= channel->retry_us) {
-        struct error error = {0};
         channel->retry_after_us *= 2;
         channel->retry_us = now + channel->retry_after_us;
         attention_channel_hello(channel, &client->wire);
-        if (attention_channel_ask(channel, &client->wire, &error) != STATUS_OK)
-            attention_client_fail_query(client, channel, &error);
+        ask_again(client, channel);
     }
+}
+
+/* A layer is as slow as its slowest answer. */
+static void count_slowest(struct attention_client *client)
+{
+    uint64_t away_ns = 0, node_ns = 0;
+    for (uint32_t i = 0; i < client->n_channels; i++) {
+        const struct attention_channel *channel = &client->channels[i];
+        if (channel->data == NULL || channel->answered_ns - channel->sent_ns <= away_ns)
+            continue;
+        away_ns = channel->answered_ns - channel->sent_ns;
+        node_ns = channel->node_ns < away_ns ? channel->node_ns : away_ns;
+    }
+    client->times.n_exchanges += away_ns > 0;
+    client->times.away_ns += away_ns;
+    client->times.node_ns += node_ns;
 }
 
 static bool anyone_waiting(const struct attention_client *client)
@@ -328,8 +379,45 @@ static bool anyone_waiting(const struct attention_client *client)
     return false;
 }
 
+static uint64_t next_timer(const struct attention_channel *channel, uint32_t timeout_ms)
+{
+    const uint64_t end_us = channel->began_us + (uint64_t)timeout_ms * 1000;
+    return end_us < channel->retry_us ? end_us : channel->retry_us;
+}
+
+/* Looks, or sleeps, until something comes from those that we wait for: at most until the next timer,
+ * and only for a moment when there is MPI to progress. */
+static void rest(struct attention_client *client, const struct waiting *waiting)
+{
+    struct wire_poll_item items[WIRE_POLL_ITEMS];
+    size_t n = 0;
+    uint64_t until_us = UINT64_MAX;
+    uint32_t spin_us = client->wire.spin_us;
+    for (uint32_t i = 0; i < client->n_channels; i++) {
+        const struct attention_channel *channel = &client->channels[i];
+        if (!channel->waiting)
+            continue;
+        const uint64_t timer = next_timer(channel, client->wire.config.timeout_ms);
+        until_us = timer < until_us ? timer : until_us;
+        if (n + 2 > WIRE_POLL_ITEMS) { /* all are looked at, but not all end a sleep */
+            until_us = clock_us() + MANY_HOLDERS_US;
+            break;
+        }
+        items[n++] = (struct wire_poll_item){.socket = channel->socket};
+        if (channel->ring_used)
+            items[n++] = (struct wire_poll_item){.ring = channel->ring};
+    }
+    if (client->wire.config.progress != NULL) {
+        const uint64_t sleep_us = waiting_sleep_us(waiting), now = clock_us();
+        spin_us = sleep_us == 0 ? PROGRESS_US : 0;
+        until_us = now + (sleep_us == 0 ? PROGRESS_US : sleep_us);
+    }
+    (void)wire_poll(items, n, spin_us, until_us, NULL); /* errors are the receiver's to find */
+}
+
 void attention_client_wait(struct attention_client *client)
 {
+    const uint64_t began = clock_ns();
     struct waiting waiting;
     waiting_begin(&waiting, UINT64_MAX, client->wire.spin_us); /* the timers end it */
     while (anyone_waiting(client)) {
@@ -347,8 +435,10 @@ void attention_client_wait(struct attention_client *client)
         if (some)
             waiting_reset(&waiting);
         else if (anyone_waiting(client))
-            waiting_pause(&waiting);
+            rest(client, &waiting);
     }
+    client->times.wait_ns += clock_ns() - began;
+    count_slowest(client);
 }
 
 float *attention_client_reply(const struct attention_client *client, uint32_t holder)
@@ -434,6 +524,11 @@ void attention_client_forget(struct attention_client *client,
     for (uint32_t i = 0; i < client->n_channels; i++)
         if (client->channels[i].socket != NULL)
             attention_retention_forget(&client->channels[i].retention, sequence);
+}
+
+struct attention_times attention_client_times(const struct attention_client *client)
+{
+    return client->times;
 }
 
 void attention_client_traffic(const struct attention_client *client, uint32_t holder,
@@ -522,7 +617,9 @@ enum status attention_client_open(struct attention_client **client, struct wire_
     c->wire.kv_row_bytes =
         kv_row_bytes(config->shape.type, (size_t)config->n_kv_heads * config->shape.head_dim);
     c->wire.row_floats = (size_t)config->n_kv_heads * config->shape.group * config->shape.head_dim;
-    c->wire.spin_us = waiting_spin_us(n_lanes);
+    c->wire.spin_us =
+        waiting_answer_us(config->n_host_lanes > n_lanes ? config->n_host_lanes : n_lanes);
+    neighbour_boot(c->wire.boot);
     arena_init(&c->wire.arena, 0);
     frames_init(&c->wire.out);
     frames_init(c->in);

@@ -241,7 +241,8 @@ void attention_finish(struct attention *attention, uint32_t layer, float *out)
 
     const uint64_t began = clock_us();
     attention_client_wait(a->client);
-    a->wait_us += clock_us() - began;
+    const uint64_t came = clock_ns();
+    a->wait_us += came / 1000 - began;
     at = trace_span(trace, "wait for holders", at);
 
     if (a->plan.n_runs > 0)
@@ -257,6 +258,7 @@ void attention_finish(struct attention *attention, uint32_t layer, float *out)
                   part->id, part->position);
         attention_fail_part(part, &error);
     }
+    a->merge_ns += clock_ns() - came;
     attention_client_release(a->client);
     keep_open_tiles(a, layer - a->config.first_layer);
     for (uint32_t i = 0; i < a->n_parts; i++)

@@ -16,6 +16,7 @@ struct command_line {
     struct rank_options rank;
     const char *pin;
     uint32_t verbosity;
+    const char *exchange;
     bool help, version;
 };
 
@@ -24,6 +25,7 @@ static enum status read_command_line(struct command_line *line, int argc, char *
 {
     static const char *const devices[] = {"cpu", "cuda", NULL};
     static const char *const pins[] = {"auto", "none", NULL};
+    static const char *const exchanges[] = {"auto", "zeromq", NULL};
     const struct option table[] = {
         {.kind = OPTION_SECTION, .help = "Cluster"},
         {.name = "coordinator",
@@ -89,6 +91,14 @@ static enum status read_command_line(struct command_line *line, int argc, char *
          .value = &line->rank.trace,
          .argument = "FILE",
          .help = "write where the time goes to FILE.RANK at the end, in Chrome's trace format"},
+        {.name = "exchange",
+         .kind = OPTION_CHOICE,
+         .value = &line->exchange,
+         .argument = "auto|zeromq",
+         .choices = exchanges,
+         .fallback = "auto",
+         .help = "how to talk to attention nodes: auto takes shared memory with those of this host "
+                 "that can open it, zeromq never"},
         {.name = "verbose",
          .letter = 'v',
          .kind = OPTION_COUNT,
@@ -105,6 +115,7 @@ static enum status read_command_line(struct command_line *line, int argc, char *
         return status;
     line->rank.pin = strcmp(line->pin, "none") != 0;
     line->rank.verbosity = line->verbosity > 0 ? 1 : 0;
+    line->rank.zeromq_only = strcmp(line->exchange, "zeromq") == 0;
     if (line->help) {
         const struct option_usage usage = {
             .command = "worker",
@@ -164,6 +175,7 @@ static int run(const struct rank_options *options, int *argc, char ***argv)
 
 int main(int argc, char **argv)
 {
+    signal(SIGPIPE, SIG_IGN); /* an attention node that is gone is noticed where it is written to */
     struct command_line line = {.verbosity = 0};
     struct error error = {.status = STATUS_OK};
     const enum status status = read_command_line(&line, argc, argv, &error);

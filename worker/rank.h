@@ -16,6 +16,7 @@ struct rank_options {
     const char *cluster_key; /* file; NULL: none */
     bool insecure_network;
     bool pin;         /* lanes to processors, where there is one for each */
+    bool zeromq_only; /* no shared memory with the attention nodes of this host */
     uint32_t threads; /* 0: this host's processors, divided by the ranks that share them */
     uint32_t join_timeout_s;
     const char *trace; /* file, to which this rank's number is added; NULL: none */

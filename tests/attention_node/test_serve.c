@@ -41,8 +41,9 @@ struct fixture {
     Longspan__Data *answer; /* the last one, unpacked */
 };
 
-static void keep_answer(void *context, struct frames *answer)
+static void keep_answer(void *context, struct frames *answer, enum serve_answer kind)
 {
+    (void)kind;
     struct fixture *f = context;
     assert_true(f->n_answers < MOST_ANSWERS);
     struct frames *to = &f->answers[f->n_answers++];

@@ -80,6 +80,7 @@ struct cluster {
     struct thread_pool *pool;
     enum kv_type type;
     uint32_t window, timeout_ms, retry_ms;
+    bool zeromq_only;
     uint64_t n_steps;
 };
 
@@ -258,7 +259,8 @@ static inline void harness_node_stop(struct harness_node *node)
     frames_clear(&node->peer);
 }
 
-static inline void cluster_start(struct cluster *cluster, uint32_t n_nodes, enum kv_type type)
+static inline void cluster_start_with(struct cluster *cluster, uint32_t n_nodes, enum kv_type type,
+                                      bool nodes_zeromq_only)
 {
     memset(cluster, 0, sizeof(*cluster));
     cluster->type = type;
@@ -283,11 +285,17 @@ static inline void cluster_start(struct cluster *cluster, uint32_t n_nodes, enum
     for (uint32_t i = 0; i < n_nodes; i++) {
         struct harness_node *node = &cluster->nodes[i];
         harness_node_config(cluster, node, i);
+        node->config.zeromq_only = nodes_zeromq_only;
         assert_int_equal(pthread_create(&node->thread, NULL, harness_node_main, node), 0);
         node->running = true;
     }
     for (uint32_t i = 0; i < n_nodes; i++)
         cluster_set_up(cluster, &cluster->nodes[i]);
+}
+
+static inline void cluster_start(struct cluster *cluster, uint32_t n_nodes, enum kv_type type)
+{
+    cluster_start_with(cluster, n_nodes, type, false);
 }
 
 static inline void cluster_stop(struct cluster *cluster)
@@ -345,7 +353,8 @@ static inline enum status cluster_attention(struct cluster *cluster, uint32_t n_
                                             .timeout_ms = cluster->timeout_ms,
                                             .retry_ms = cluster->retry_ms,
                                             .kernels = "auto",
-                                            .constants_version = "test"};
+                                            .constants_version = "test",
+                                            .zeromq_only = cluster->zeromq_only};
     return attention_open(attention, cluster->pool, cluster->context, &config, error);
 }
 

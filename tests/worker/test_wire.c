@@ -90,6 +90,7 @@ static void start_bench(struct bench *bench, uint32_t n_nodes, bool relays, uint
 
     bench->cluster.retry_ms = RETRY_MS;
     bench->cluster.timeout_ms = timeout_ms;
+    bench->cluster.zeromq_only = relays; /* shared memory would go past them */
     for (uint32_t i = 0; i < n_nodes; i++) {
         if (relays)
             bench->relays[i] = relay_start(&bench->cluster, i, 100 + i);

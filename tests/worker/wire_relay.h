@@ -7,6 +7,7 @@
 #ifndef LONGSPAN_TESTS_WIRE_RELAY_H
 #define LONGSPAN_TESTS_WIRE_RELAY_H
 
+#include "proto/wire_ring.h"
 #include "tests/worker/attention_harness.h"
 
 #include <stdatomic.h>
@@ -54,7 +55,20 @@ struct relay {
     struct frames in, peer; /* peer: the rank, for replies */
     struct relay_held held[2][RELAY_HELD];
     struct arena arena;
+    struct wire_ring_offer offer; /* of the last Hello that has one; read it after relay_stop, or
+                                     when nothing passes */
 };
+
+static inline void relay_note_offer(struct relay *relay, const Longspan__Ring *ring)
+{
+    relay->offer = (struct wire_ring_offer){.process = ring->process,
+                                            .memory = ring->memory,
+                                            .bell = ring->bell,
+                                            .answer_bell = ring->answer_bell,
+                                            .ring_bytes = ring->ring_bytes};
+    if (ring->nonce.len == sizeof(relay->offer.nonce))
+        memcpy(relay->offer.nonce, ring->nonce.data, sizeof(relay->offer.nonce));
+}
 
 static inline void relay_connect(struct relay *relay)
 {
@@ -122,6 +136,8 @@ static inline int relay_kind_of(struct relay *relay)
     arena_reset(&relay->arena);
     const Longspan__Data *data = longspan__data__unpack(
         &relay->arena.allocator, frames_size(&relay->in, 0), frames_data(&relay->in, 0));
+    if (data != NULL && data->body_case == LONGSPAN__DATA__BODY_HELLO && data->hello->ring != NULL)
+        relay_note_offer(relay, data->hello->ring);
     for (int i = 0; data != NULL && i < RELAY_KINDS; i++)
         if ((int)data->body_case == kinds[i])
             return i;
@@ -251,10 +267,15 @@ static inline void relay_set(struct relay *relay, const struct relay_faults *fau
     pthread_mutex_unlock(&relay->mutex);
 }
 
-static inline void relay_stop(struct relay *relay)
+/* Afterwards nothing passes, and what was counted can be read. */
+static inline void relay_join(struct relay *relay)
 {
     atomic_store(&relay->stop, true);
     assert_int_equal(pthread_join(relay->thread, NULL), 0);
+}
+
+static inline void relay_free(struct relay *relay)
+{
     for (int i = 0; i < RELAY_HELD; i++) {
         frames_clear(&relay->held[0][i].frames);
         frames_clear(&relay->held[1][i].frames);
@@ -267,6 +288,12 @@ static inline void relay_stop(struct relay *relay)
     arena_destroy(&relay->arena);
     pthread_mutex_destroy(&relay->mutex);
     free(relay);
+}
+
+static inline void relay_stop(struct relay *relay)
+{
+    relay_join(relay);
+    relay_free(relay);
 }
 
 #endif

@@ -1,0 +1,220 @@
+/* exchange.c - one message there and back between two processes: by the ring, by our sockets, and
+ * by a plain blocking pair of ZeroMQ's on the same transport in the same run.
+ *
+ * All ways are open at once and take turns, some messages each, so that a noisy minute is
+ * everybody's. Then each one's two processes have nothing to do, and their processor time is taken
+ * from 50 ms after the last message on. */
+#include "bench/measure/exchange_end.h"
+#include "bench/measure/program.h"
+#include "proto/waiting.h"
+#include "sys/clock.h"
+#include "sys/file.h"
+#include "sys/topology.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static const struct table_column columns[] = {
+    {.name = "way", .width = 12},
+    {.name = "KiB", .kind = TABLE_NUMBER, .width = 6},
+    {.name = "median_us", .kind = TABLE_NUMBER, .width = 10, .decimals = 1},
+    {.name = "min_us", .kind = TABLE_NUMBER, .width = 8, .decimals = 1},
+    {.name = "p99_us", .kind = TABLE_NUMBER, .width = 8, .decimals = 1},
+    {.name = "GB_s", .kind = TABLE_NUMBER, .decimals = 2},
+    {.name = "to_plain", .kind = TABLE_NUMBER, .decimals = 2},
+    {.name = "idle_percent", .kind = TABLE_NUMBER, .decimals = 2},
+    {.name = NULL}};
+
+static const struct option_usage usage = {
+    .command = "exchange",
+    .words = "[OPTION...]",
+    .about =
+        "Times one message there and back between two processes, 4 KiB to 4 MiB, as a worker and "
+        "an attention node send them: through shared memory (ring), by our sockets over ipc and "
+        "tcp on loopback, and by a plain blocking pair of ZeroMQ's, to which the others are "
+        "compared (to_plain). GB/s counts both directions. idle_percent is the busier process's "
+        "share of a core from 50 ms after the last message on. As root, tcp across two network "
+        "namespaces with a rate limit (tc tbf) follows, and a relay that delays each way."};
+
+enum {
+    MOST_SAMPLES = 1 << 16,
+    TURN_US = 200000, /* of one way, before the next one's */
+    LEAST_TURN = 4,
+    IDLE_AFTER_US = 50000,
+    IDLE_US = 500000
+};
+
+struct way {
+    const char *name;
+    enum exchange_kind kind;
+    const char *endpoint;
+    int plain; /* the way that it is compared with; -1: none */
+    pid_t echo;
+    struct exchange_end *end;
+    double *samples;
+    uint32_t n_samples;
+};
+
+static int compare(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* ---- processes ---- */
+
+static enum status start_echo(struct way *way, uint32_t spin_us, struct error *error)
+{
+    int ready[2];
+    char one;
+    if (pipe(ready) != 0)
+        return error_set(error, STATUS_NO_MEMORY, "cannot make a pipe");
+    fflush(NULL);
+    way->echo = fork();
+    if (way->echo == 0) {
+        struct error why = {0};
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        close(ready[0]);
+        const enum status status = exchange_echo(way->kind, way->endpoint, spin_us, ready[1], &why);
+        if (status != STATUS_OK)
+            fprintf(stderr, "exchange: echo of %s: %s\n", way->name, why.text);
+        _exit(status_exit_code(status));
+    }
+    close(ready[1]);
+    const bool good = way->echo > 0 && read(ready[0], &one, 1) == 1;
+    close(ready[0]);
+    if (!good)
+        return error_set(error, STATUS_UNREACHABLE, "the echo of %s does not start", way->name);
+    return exchange_connect(&way->end, way->kind, way->endpoint, spin_us, error);
+}
+
+static void stop_echo(struct way *way)
+{
+    exchange_close(way->end);
+    if (way->echo > 0)
+        waitpid(way->echo, NULL, 0);
+    free(way->samples);
+}
+
+static double processor_s(pid_t process)
+{
+    clockid_t id;
+    struct timespec time;
+    if (clock_getcpuclockid(process, &id) != 0 || clock_gettime(id, &time) != 0)
+        return NAN;
+    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+/* ---- measuring ---- */
+
+static enum status take_turn(struct way *way, size_t bytes, struct error *error)
+{
+    const uint64_t end_us = clock_us() + TURN_US;
+    enum status status = exchange_once(way->end, bytes, error); /* caches, and who had slept */
+    for (int i = 0; status == STATUS_OK && (i < LEAST_TURN || clock_us() < end_us); i++) {
+        const uint64_t began = clock_ns();
+        status = exchange_once(way->end, bytes, error);
+        if (way->n_samples < MOST_SAMPLES)
+            way->samples[way->n_samples++] = (double)(clock_ns() - began) * 1e-3;
+    }
+    return status;
+}
+
+/* Percent of a core, of the busier process. */
+static double idle_share(struct way *way)
+{
+    exchange_idle(way->end, IDLE_AFTER_US);
+    const double own = processor_s(getpid()), theirs = processor_s(way->echo);
+    const uint64_t began = clock_us();
+    exchange_idle(way->end, IDLE_US);
+    const double seconds = (double)(clock_us() - began) * 1e-6;
+    const double own_share = (processor_s(getpid()) - own) / seconds;
+    const double their_share = (processor_s(way->echo) - theirs) / seconds;
+    return 100 * fmax(own_share, their_share);
+}
+
+static enum status measure_size(struct program *program, struct way *ways, size_t n_ways,
+                                size_t bytes, struct error *error)
+{
+    double medians[16];
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < n_ways; i++)
+        ways[i].n_samples = 0;
+    for (uint32_t run = 0; run < program->runs; run++)
+        for (size_t i = 0; i < n_ways && status == STATUS_OK; i++)
+            status = take_turn(&ways[i], bytes, error);
+    if (status != STATUS_OK)
+        return status;
+    for (size_t i = 0; i < n_ways; i++) {
+        qsort(ways[i].samples, ways[i].n_samples, sizeof(*ways[i].samples), compare);
+        medians[i] = ways[i].samples[ways[i].n_samples / 2];
+    }
+    for (size_t i = 0; i < n_ways; i++) {
+        const struct way *way = &ways[i];
+        exchange_once(ways[i].end, bytes, error);
+        table_text(program->table, way->name);
+        table_number(program->table, (double)bytes / 1024);
+        table_number(program->table, medians[i]);
+        table_number(program->table, way->samples[0]);
+        table_number(program->table, way->samples[(size_t)way->n_samples * 99 / 100]);
+        table_number(program->table, 2 * (double)bytes / medians[i] * 1e-3);
+        table_number(program->table, way->plain >= 0 ? medians[i] / medians[way->plain] : NAN);
+        table_number(program->table, idle_share(&ways[i]));
+    }
+    return STATUS_OK;
+}
+
+int main(int argc, char **argv)
+{
+    static const size_t all_sizes[] = {4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20};
+    static const size_t quick_sizes[] = {16 << 10};
+    struct program program;
+    struct error error = {0};
+    bool quick = false;
+    int exit_code;
+    const struct option own[] = {
+        {.name = "quick", .kind = OPTION_FLAG, .value = &quick, .help = "16 KiB only"},
+        {.kind = 0}};
+    signal(SIGPIPE, SIG_IGN);
+    if (!program_open(&program, &usage, own, columns, argc, argv, &exit_code))
+        return exit_code;
+    char directory[FILE_PATH_BYTES], ipc[4][FILE_PATH_BYTES + 32];
+    enum status status = file_make_temporary(directory, &error);
+    if (status != STATUS_OK)
+        return program_close(&program, status, &error);
+    for (int i = 0; i < 4; i++)
+        snprintf(ipc[i], sizeof(ipc[i]), "ipc://%s/%d", directory, i);
+    struct way ways[] = {
+        {.name = "ring", .kind = EXCHANGE_RING, .endpoint = ipc[0], .plain = 3},
+        {.name = "ipc", .kind = EXCHANGE_WIRE, .endpoint = ipc[1], .plain = 3},
+        {.name = "tcp", .kind = EXCHANGE_WIRE, .endpoint = "tcp://127.0.0.1:47311", .plain = 4},
+        {.name = "ipc plain", .kind = EXCHANGE_PLAIN, .endpoint = ipc[3], .plain = -1},
+        {.name = "tcp plain",
+         .kind = EXCHANGE_PLAIN,
+         .endpoint = "tcp://127.0.0.1:47312",
+         .plain = -1},
+    };
+    const size_t n_ways = sizeof(ways) / sizeof(ways[0]);
+    const uint32_t spin_us = waiting_answer_us(2);
+    table_note_number(program.table, "spin_us", spin_us, 0);
+    for (size_t i = 0; i < n_ways && status == STATUS_OK; i++) {
+        ways[i].samples = calloc(MOST_SAMPLES, sizeof(double));
+        status = ways[i].samples == NULL ? error_set(&error, STATUS_NO_MEMORY, "no memory")
+                                         : start_echo(&ways[i], spin_us, &error);
+    }
+    const size_t *sizes = quick ? quick_sizes : all_sizes;
+    const size_t n_sizes = quick ? 1 : sizeof(all_sizes) / sizeof(all_sizes[0]);
+    for (size_t i = 0; i < n_sizes && status == STATUS_OK; i++)
+        status = measure_size(&program, ways, n_ways, sizes[i], &error);
+    for (size_t i = 0; i < n_ways; i++)
+        stop_echo(&ways[i]);
+    file_remove_temporary(directory, NULL);
+    return program_close(&program, status, &error);
+}
