@@ -21,8 +21,10 @@ STRIPE = 256
 # on a tile's edge inside a page; on a stripe's (and page's) edge; short.
 LENGTHS = {"mid-tile": 1599, "mid-page": 1699, "tile-edge": 1663, "stripe-edge": 1791, "short": 90}
 
-SHAPES = {"gqa": "tiny", "mha": "tiny-mha", "odd-96": "tiny-96"}
-TOLERANCE = {"F32": 1e-4, "Q8_0": 1e-2}
+# "wide": whole super-blocks of 256 weights wherever rows are cut: two segments of attn_output, three blocks of ffn_down.
+SHAPES = {"gqa": "tiny", "mha": "tiny-mha", "odd-96": "tiny-96",
+          "wide": "tiny,hidden=512,heads=8,kv-heads=4,head-dim=64,ffn=768"}
+TOLERANCE = {"F32": 1e-4, "Q8_0": 1e-2, "Q4_K": 1e-2, "Q6_K": 1e-2, "mixed": 1e-2}
 
 
 class Layout:
@@ -70,7 +72,14 @@ SUBSET = {  # (shape, weights, kv): layouts of the covering subset
                               "fork 1 token into a tile", "fill to inside a tile"],
     ("odd-96", "F32", "q8_0"): ["2 nodes, chunk 64, lanes 2", "pipeline 3"],
     ("odd-96", "Q8_0", "f32"): ["lanes 2", "2 attention nodes", "chunk 1", "fork 1 token into a tile"],
+    ("wide", "Q4_K", "f16"): ["batch of five ragged prompts", "lanes 3", "chunk 7", "pipeline 2, 2 nodes", "tensor 2"],
+    ("wide", "Q6_K", "q8_0"): ["2 nodes, chunk 64, lanes 2", "pipeline 2 x tensor 2, 2 nodes"],
+    ("wide", "mixed", "bf16"): ["batch of five ragged prompts", "lanes 2", "chunk 7", "pipeline 3", "2 attention nodes",
+                                "tensor 2"],
 }
+ALL = [(shape, weights, kv) for shape in ("gqa", "mha", "odd-96") for weights in ("F32", "Q8_0")
+       for kv in ("f16", "f32", "bf16", "q8_0")] + \
+      [("wide", weights, kv) for weights in ("Q4_K", "Q6_K", "mixed") for kv in ("f16", "q8_0")]
 
 
 def run(model, path, name, files, options, kv):
@@ -225,8 +234,7 @@ def main():
     if "--all" in sys.argv:
         print(f"{'result':7} {'model, weights, KV':20} {'layout':44} note")
     everything = [layout.name for layout in LAYOUTS] + list(FORKS) + list(FILLS)
-    plan = {(s, w, k): everything for s in SHAPES for w in TOLERANCE for k in ("f16", "f32", "bf16", "q8_0")} \
-        if "--all" in sys.argv else SUBSET
+    plan = {model: everything for model in ALL} if "--all" in sys.argv else SUBSET
     with folder() as path:
         for (shape, weights, kv), wanted in plan.items():
             try:
