@@ -323,8 +323,15 @@ static void handle_step(struct rig *rig, const Longspan__Step *step)
 
 /* ---- actors ---------------------------------------------------------------------------------- */
 
+/* Rank 0 has its host for itself, the other ranks share one; so do the nodes. */
+enum { RANK_LANES = 3, NODE_LANES = 5 };
+
 static void answer_worker_setup(struct rig *rig, const Longspan__WorkerSetup *setup)
 {
+    assert_int_equal(setup->n_host_lanes, rig->options.workers);
+    for (uint32_t i = 0; i < rig->options.workers; i++)
+        assert_int_equal(setup->host_lanes[i],
+                         RANK_LANES * (i == 0 ? 1 : rig->options.workers - 1));
     for (uint32_t i = 0; i < rig->n_actors; i++) {
         struct rig_actor *rank = rig->actors[i];
         if (rank->kind != RIG_RANK || rank->dead)
@@ -356,6 +363,7 @@ static void answer_node_setup(struct rig *rig, struct rig_actor *node,
     assert_int_equal(setup->n_layers, RIG_LAYERS);
     assert_int_equal(setup->n_kv_heads, 2);
     assert_int_equal(setup->group, 2);
+    assert_int_equal(setup->host_lanes, NODE_LANES * rig->options.nodes);
     Longspan__Failure failure = LONGSPAN__FAILURE__INIT;
     Longspan__NodeReady ready = LONGSPAN__NODE_READY__INIT;
     ready.job = setup->job;
@@ -602,6 +610,8 @@ struct rig_actor *rig_join_workers(struct rig *rig, uint32_t n, uint32_t protoco
         ranks[i].host = i == 0 ? "alpha" : "beta";
         ranks[i].kernels = "avx2";
         ranks[i].memory_bytes = 1ull << 32;
+        ranks[i].lanes = RANK_LANES;
+        ranks[i].processors = "0-7";
         list[i] = &ranks[i];
     }
     Longspan__Constants constants = LONGSPAN__CONSTANTS__INIT;
@@ -634,6 +644,8 @@ struct rig_actor *rig_join_node(struct rig *rig, const char *name, uint64_t memo
     join.memory_bytes = memory;
     join.read_bytes_per_s = 1e9;
     join.job = job;
+    join.lanes = NODE_LANES;
+    join.processors = "0-3,8";
     Longspan__Control message = LONGSPAN__CONTROL__INIT;
     message.body_case = LONGSPAN__CONTROL__BODY_NODE_JOIN;
     message.node_join = &join;

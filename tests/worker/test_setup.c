@@ -12,6 +12,9 @@ static void test_a_good_setup_is_taken(void **state)
     struct fixture_message message;
     const struct fixture_layout layout = {2, 2, 1, KV_F16, NULL, false};
     fixture_fill_setup(&message, &SHAPE, path, &layout);
+    uint32_t host_lanes[4] = {2, 2, 8, 8};
+    message.setup.n_host_lanes = 4;
+    message.setup.host_lanes = host_lanes;
     struct setup *setup = NULL;
     struct error error;
     fixture_ok(setup_create(&setup, &message.setup, 4, &error), &error);
@@ -26,13 +29,15 @@ static void test_a_good_setup_is_taken(void **state)
     assert_string_equal(setup->holders[0].name, "local");
     assert_string_equal(setup->holders[0].endpoint, "");
     assert_int_equal(setup->max_rows, FIXTURE_ROWS);
+    assert_int_equal(setup->host_lanes[2], 8);
     setup_destroy(setup);
 }
 
 static void test_a_bad_setup_is_refused(void **state)
 {
     (void)state;
-    enum { CASES = 21 };
+    enum { CASES = 22 };
+    uint32_t host_lanes[4] = {1, 1, 1, 1};
     for (int c = 0; c < CASES; c++) {
         struct fixture_message m;
         const struct fixture_layout layout = {2, 2, 1, KV_F16, NULL, false};
@@ -101,6 +106,10 @@ static void test_a_bad_setup_is_refused(void **state)
             break;
         case 20:
             m.setup.n_holders = 0;
+            break;
+        case 21:
+            m.setup.n_host_lanes = 3;
+            m.setup.host_lanes = host_lanes;
             break;
         default:
             break;
