@@ -40,6 +40,8 @@ struct job {
     const struct plan_work *work;
     struct lane *lane;
     uint32_t n_rows;
+    uint32_t run_end;  /* the tiles up to here follow each other, node after node */
+    const void *after; /* the first tile of the lane's next output; NULL: nothing */
 };
 
 static size_t round_up(size_t n_floats)
@@ -59,13 +61,26 @@ static struct tile_partial level(const struct job *job, uint32_t index)
                            head_dim, 0);
 }
 
-static const void *tile_at(const struct job *job, uint32_t tile)
+static const void *tile_at(const struct attend *attend, const struct plan_work *work, uint32_t tile)
 {
-    const struct tile_source *source = &job->work->work->source;
+    const struct tile_source *source = &work->work->source;
     const uint32_t index = tile - source->first_tile;
     const char *page = source->pages[index / source->page_tiles];
-    return page + index % source->page_tiles *
-                      tile_bytes(job->attend->shape.type, job->attend->shape.head_dim);
+    return page +
+           index % source->page_tiles * tile_bytes(attend->shape.type, attend->shape.head_dim);
+}
+
+/* The first tile that an output's line has; NULL: none. */
+static const void *first_tile(const struct attend *attend, const struct plan_output *output)
+{
+    const struct attend_plan *plan = &attend->plan;
+    const struct plan_work *work = &plan->works[output->work];
+    for (size_t i = 0; i < work->n_nodes; i++) {
+        uint32_t first;
+        if (plan_visible(work, plan->nodes[work->first_node + i], &first) > 0)
+            return tile_at(attend, work, first);
+    }
+    return work->work->own_tile ? tile_at(attend, work, work->n_tiles) : NULL;
 }
 
 enum visible { NOTHING, SOMETHING, EVERYTHING };
@@ -108,7 +123,7 @@ static void attend_tile(const struct job *job, uint32_t tile, const void *next,
         tile_partial_clear(out, job->n_rows, attend->shape.head_dim);
         return;
     }
-    const char *k = tile_at(job, tile);
+    const char *k = tile_at(attend, job->work, tile);
     const struct tile_call call = {
         .shape = &attend->shape,
         .q = job->lane->q,
@@ -140,7 +155,9 @@ static void attend_node(const struct job *job, struct tile_range node, struct ti
             tile_partial_clear(here, job->n_rows, attend->shape.head_dim);
         } else {
             stack[top] = (struct tile_range){tile, tile + 1};
-            attend_tile(job, tile, tile + 1 < node.end ? tile_at(job, tile + 1) : NULL, here);
+            attend_tile(job, tile,
+                        tile + 1 < job->run_end ? tile_at(attend, job->work, tile + 1) : job->after,
+                        here);
         }
         for (top++; top >= 2 && tree_joins(job->work->n_tiles, stack[top - 2], stack[top - 1]);
              top--) {
@@ -200,9 +217,18 @@ static void attend_share(const struct job *job, uint32_t index, struct tile_rang
         merge_parts(job, split, plan_out(plan, &job->attend->shape, job->output, split->node));
 }
 
+/* The end of the adjacent nodes from node i on. */
+static uint32_t run_end(const struct attend_plan *plan, const struct plan_work *work, size_t i)
+{
+    const struct tile_range *nodes = plan->nodes + work->first_node;
+    while (i + 1 < work->n_nodes && nodes[i + 1].begin == nodes[i].end)
+        i++;
+    return nodes[i].end;
+}
+
 /* Tiles [begin, end) of the output's line; split_begin and split_end: the splits that these two
  * cuts make, if any. */
-static void attend_output(const struct job *job, uint32_t begin, uint32_t end, uint32_t split_begin,
+static void attend_output(struct job *job, uint32_t begin, uint32_t end, uint32_t split_begin,
                           uint32_t split_end)
 {
     const struct attend *attend = job->attend;
@@ -222,6 +248,8 @@ static void attend_output(const struct job *job, uint32_t begin, uint32_t end, u
     for (size_t i = 0; i < job->work->n_nodes && at < end; i++) {
         const struct tile_range node = plan->nodes[job->work->first_node + i];
         uint32_t first;
+        if (job->run_end < node.end)
+            job->run_end = run_end(plan, job->work, i);
         const uint32_t n = plan_visible(job->work, node, &first);
         if (n > 0 && at + n > begin) {
             struct tile_range range = node;
@@ -237,7 +265,7 @@ static void attend_output(const struct job *job, uint32_t begin, uint32_t end, u
         at += n;
     }
     if (work->own_tile && at >= begin && at < end)
-        attend_tile(job, job->work->n_tiles, NULL,
+        attend_tile(job, job->work->n_tiles, job->after,
                     plan_out(plan, &attend->shape, job->output, job->work->n_nodes));
 }
 
@@ -253,11 +281,13 @@ static void run_lane(void *context, uint32_t lane, uint32_t n_lanes)
         const struct plan_output *output = &plan->outputs[i];
         const uint32_t begin = i == from.output ? from.tile : 0;
         const uint32_t end = i == to.output ? to.tile : plan->lines[i].n_tiles;
-        const struct job job = {.attend = attend,
-                                .output = output,
-                                .work = &plan->works[output->work],
-                                .lane = &attend->lanes[lane],
-                                .n_rows = output->row_end - output->row_begin};
+        const bool more = i + 1 < plan->n_outputs && i + 1 <= to.output;
+        struct job job = {.attend = attend,
+                          .output = output,
+                          .work = &plan->works[output->work],
+                          .lane = &attend->lanes[lane],
+                          .n_rows = output->row_end - output->row_begin,
+                          .after = more ? first_tile(attend, output + 1) : NULL};
         if (begin < end)
             attend_output(&job, begin, end,
                           i == from.output ? plan->split_at[lane] : ATTEND_NO_SPLIT,

@@ -8,7 +8,7 @@
  * nothing, by one kernel for decode and prefill; the tiles' partials are merged as tree.h says.
  *
  * A tile in memory ([head_dim] = D, 64-byte aligned) has two halves of equal size. f32, f16, bf16:
- *     K  [TILE_TOKENS / 16][D][16]      transposed in blocks of 16 tokens: no horizontal sums
+ *     K  [TILE_TOKENS / 64][D][64]      transposed in blocks of 64 tokens: no horizontal sums
  *     V  [TILE_TOKENS][D]
  * q8_0, integers and then the f16 scales of their blocks of 32 dimensions:
  *     K  [TILE_TOKENS / 16][D / 4][16][4] k + 128, uint8; [TILE_TOKENS / 16][D / 32][16] scales

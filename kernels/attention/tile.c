@@ -1,8 +1,8 @@
 /* tile.c - the layout of a tile, and the table of tile kernels.
  *
- * K lies transposed in blocks of 16 tokens, so that one vector holds one dimension of 16 tokens:
- * the sums over head_dim of 16 scores then run side by side, and no kernel ever adds across a
- * vector. */
+ * K lies transposed in blocks of tokens, so that one vector holds one dimension of several tokens:
+ * the sums over head_dim of their scores then run side by side, and no kernel ever adds across a
+ * vector. A block is what few rows take at a time, so that they read memory from end to end. */
 #include "kernels/attention/tile.h"
 
 #include "kernels/kernels.h"
@@ -75,15 +75,15 @@ TILE_COPY(floats, uint32_t)
 /* Where value d of a token is among K's integers. */
 static size_t q8_k_at(uint32_t head_dim, uint32_t token, uint32_t d)
 {
-    return (size_t)(token / TILE_BLOCK) * TILE_BLOCK * head_dim + d / 4 * (4 * TILE_BLOCK) +
-           token % TILE_BLOCK * 4 + d % 4;
+    return (size_t)(token / TILE_Q8_TOKENS) * TILE_Q8_TOKENS * head_dim +
+           d / 4 * (4 * TILE_Q8_TOKENS) + token % TILE_Q8_TOKENS * 4 + d % 4;
 }
 
-/* Where the scales of block `block` are: of a K block of 16 tokens, and of V. */
+/* Where the scales of block `block` are: of a K block, and of V. */
 static size_t q8_k_scale_at(uint32_t head_dim, uint32_t token, uint32_t block)
 {
-    return (size_t)(token / TILE_BLOCK) * TILE_BLOCK * (head_dim / TILE_Q8_DIMS) +
-           block * TILE_BLOCK + token % TILE_BLOCK;
+    return (size_t)(token / TILE_Q8_TOKENS) * TILE_Q8_TOKENS * (head_dim / TILE_Q8_DIMS) +
+           block * TILE_Q8_TOKENS + token % TILE_Q8_TOKENS;
 }
 
 /* A row's blocks, each an f16 scale and 32 integers, to and from their places. An integer of -128,

@@ -18,17 +18,17 @@ static float tanh_f32(float x)
 
 static float lane_sum(const float *p)
 {
-    float lane[TILE_BLOCK];
-    for (int i = 0; i < TILE_BLOCK; i++)
+    float lane[TILE_LANES];
+    for (int i = 0; i < TILE_LANES; i++)
         lane[i] = ((p[i] + p[16 + i]) + (p[32 + i] + p[48 + i])) +
                   ((p[64 + i] + p[80 + i]) + (p[96 + i] + p[112 + i]));
-    for (int width = TILE_BLOCK / 2; width > 0; width /= 2)
+    for (int width = TILE_LANES / 2; width > 0; width /= 2)
         for (int i = 0; i < width; i++)
             lane[i] += lane[i + width];
     return lane[0];
 }
 
-/* score[t] of the blocks of 16 tokens that hold [first, last). */
+/* score[t] of the blocks of tokens that hold [first, last). */
 static void float_scores(uint32_t head_dim, const float *q, const float *k, uint32_t first,
                          uint32_t last, float *score)
 {
@@ -49,15 +49,18 @@ static void q8_scores(uint32_t head_dim, struct tile_q8_query q, struct tile_q8 
     const uint32_t n_blocks = head_dim / TILE_Q8_DIMS;
     for (uint32_t t = first; t < last; t++) {
         const uint8_t *values =
-            (const uint8_t *)k.values + (size_t)(t / TILE_BLOCK) * TILE_BLOCK * head_dim;
-        const uint16_t *scales = k.scales + (size_t)(t / TILE_BLOCK) * TILE_BLOCK * n_blocks;
+            (const uint8_t *)k.values + (size_t)(t / TILE_Q8_TOKENS) * TILE_Q8_TOKENS * head_dim;
+        const uint16_t *scales =
+            k.scales + (size_t)(t / TILE_Q8_TOKENS) * TILE_Q8_TOKENS * n_blocks;
         score[t] = 0.0f;
         for (uint32_t b = 0; b < n_blocks; b++) {
             int32_t dot = 0;
             for (uint32_t d = b * TILE_Q8_DIMS; d < (b + 1) * TILE_Q8_DIMS; d++)
                 dot +=
-                    q.q[d] * (values[d / 4 * (4 * TILE_BLOCK) + t % TILE_BLOCK * 4 + d % 4] - 128);
-            const float scale = half_to_float(scales[b * TILE_BLOCK + t % TILE_BLOCK]) * q.scale[b];
+                    q.q[d] *
+                    (values[d / 4 * (4 * TILE_Q8_TOKENS) + t % TILE_Q8_TOKENS * 4 + d % 4] - 128);
+            const float scale =
+                half_to_float(scales[b * TILE_Q8_TOKENS + t % TILE_Q8_TOKENS]) * q.scale[b];
             score[t] = fmaf((float)dot, scale, score[t]);
         }
     }

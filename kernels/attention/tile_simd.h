@@ -24,9 +24,11 @@
 enum {
     VECS = TILE_TOKENS / LANES,      /* of scores, per row */
     BLOCK_VECS = TILE_BLOCK / LANES, /* of one block of K */
-    PIECE = 64,                      /* tokens of K, dimensions of V that pass together */
-    DIRECT_ROWS = 2 * MAX_ROWS,      /* up to so many rows widen in registers, twice at most */
-    LINE = 64,                       /* bytes of a line of the cache */
+    Q8_VECS = TILE_Q8_TOKENS / LANES,
+    LANE_VECS = TILE_LANES / LANES,
+    PIECE = 64,                 /* tokens of K, dimensions of V that pass together */
+    DIRECT_ROWS = 2 * MAX_ROWS, /* up to so many rows widen in registers, twice at most */
+    LINE = 64,                  /* bytes of a line of the cache */
 };
 
 #define INLINE static inline __attribute__((always_inline))
@@ -72,15 +74,15 @@ INLINE float exponentials(float *s, float m)
 {
     /* (-inf) - (-inf) is NaN and would spread */
     const VEC base = vec_set1(m == -INFINITY ? 0.0f : m);
-    VEC p[VECS], lane[BLOCK_VECS]; /* the 16 lanes of tile.h */
+    VEC p[VECS], lane[LANE_VECS]; /* the 16 lanes of tile.h */
 #pragma GCC unroll 16
     for (int i = 0; i < VECS; i++) {
         p[i] = vec_exp(vec_sub(vec_load(s + i * LANES), base));
         vec_store(s + i * LANES, p[i]);
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < BLOCK_VECS; i++) {
-        enum { B = BLOCK_VECS };
+    for (int i = 0; i < LANE_VECS; i++) {
+        enum { B = LANE_VECS };
         const VEC *x = p + i;
         lane[i] = vec_add(vec_add(vec_add(x[0], x[B]), vec_add(x[2 * B], x[3 * B])),
                           vec_add(vec_add(x[4 * B], x[5 * B]), vec_add(x[6 * B], x[7 * B])));
@@ -98,9 +100,9 @@ struct pass {
     bool q8;
     enum kind k_kind, v_kind; /* what k and v are */
     const void *k, *v;
-    float *p, *m, *l, *o;              /* p: [n_rows][TILE_TOKENS]; o: [n_rows][padded] */
-    float *folded;                     /* [TILE_FOLDED_ROWS][TILE_TOKENS]: p times a scale of V */
-    struct fetch in_scores, in_values; /* empty: nothing to fetch */
+    float *p, *m, *l, *o; /* p: [n_rows][TILE_TOKENS]; o: [n_rows][padded] */
+    float *folded;        /* [TILE_FOLDED_ROWS][TILE_TOKENS]: p times a scale of V */
+    struct fetch fetch;   /* empty: nothing to fetch */
 };
 
 static void widen(float *to, const void *from, size_t n, const enum kind kind)
@@ -204,7 +206,7 @@ static void block_scores(struct pass *pass, const struct block *block, int vec, 
     if (vec < end)
         rows_table[pass->k_kind][block->end - block->row].scores(
             call->q + block->row * pass->query_floats, pass->head_dim, pass->k, vec, end,
-            &pass->in_scores, call->shape->scale, pass->p + (size_t)block->row * TILE_TOKENS);
+            &pass->fetch, call->shape->scale, pass->p + (size_t)block->row * TILE_TOKENS);
 }
 
 static void block_exponentials(struct pass *pass, const struct block *block)
@@ -239,7 +241,7 @@ static void add_values(struct pass *pass, const struct values *values, uint32_t 
 {
     rows_table[pass->v_kind][n].values(
         values->p + (size_t)row * TILE_TOKENS, values->v, values->v_stride, values->width, first,
-        last, add, &pass->in_values, values->o + (size_t)row * pass->padded, pass->padded);
+        last, add, &pass->fetch, values->o + (size_t)row * pass->padded, pass->padded);
 }
 
 static void block_values(struct pass *pass, const struct block *block, const struct values *values)
@@ -306,9 +308,8 @@ static void attend_direct(struct pass *pass)
     const uint32_t n_blocks = (call->n_rows + MAX_ROWS - 1) / MAX_ROWS;
     const size_t half = tile_bytes(call->shape->type, pass->head_dim) / 2;
     const char *v = pass->v, *next = call->next;
-    pass->in_scores = (struct fetch){v, v + half};
     if (next != NULL)
-        pass->in_values = (struct fetch){next, next + half};
+        pass->fetch = (struct fetch){next, next + 2 * half};
     for (uint32_t i = 0; i < n_blocks; i++) {
         const struct block block = block_of(call, i, n_blocks);
         block_scores(pass, &block, 0, VECS);

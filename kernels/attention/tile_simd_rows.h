@@ -22,22 +22,21 @@ INLINE VEC load_wide(const void *from, size_t element, const enum kind kind)
                                  : vec_load((const float *)(const void *)at);
 }
 
-/* Memory that will be read next, [at, end), fetched line by line while what came before is
- * computed: V during the scores, the next tile's K during the values. Measured on one core
- * (bench/attention --lanes 1), f16, groups of 4: 13 GB/s without; 34 so; 30 if the exponentials
- * fetch a share too; 28 into the second-level cache only. */
+/* Memory that will be read next, [at, end): the tile after this one, fetched into the second-level
+ * cache line by line while this one is computed. The first level cannot hold both. Each loop
+ * fetches about as much as its share of the time. */
 struct fetch {
     const char *at, *end;
 };
 
-/* In a loop that reads `bytes` a turn: fetches as much. */
+/* In a loop: fetches `bytes` a turn. */
 INLINE void fetch_in_loop(struct fetch *fetch, const int bytes, size_t turn)
 {
     const int n = bytes > LINE ? bytes / LINE : 1;
     if (turn % (size_t)(n * LINE / bytes) == 0 && fetch->at < fetch->end) {
 #pragma GCC unroll 16
         for (int i = 0; i < n; i++)
-            _mm_prefetch(fetch->at + (ptrdiff_t)i * LINE, _MM_HINT_T0);
+            _mm_prefetch(fetch->at + (ptrdiff_t)i * LINE, _MM_HINT_T1);
         fetch->at += (ptrdiff_t)n * LINE;
     }
 }
@@ -49,15 +48,18 @@ INLINE void scores_block(const int R, const int T, const enum kind kind, const f
                          float *s)
 {
     VEC sum[MAX_ROWS][VECS];
-    size_t at[VECS];
+    size_t
+        at[VECS]; /* of vector vec + t, from k on: vec is a multiple of T, so no T crosses a block
+                      * unless it is made of whole ones */
 #pragma GCC unroll 16
     for (int t = 0; t < T; t++) {
-        at[t] = (size_t)((vec + t) / BLOCK_VECS) * TILE_BLOCK * head_dim +
-                (size_t)((vec + t) % BLOCK_VECS) * LANES;
+        at[t] = (size_t)(t / BLOCK_VECS) * TILE_BLOCK * head_dim + (size_t)(t % BLOCK_VECS) * LANES;
 #pragma GCC unroll 16
         for (int r = 0; r < R; r++)
             sum[r][t] = vec_zero();
     }
+    const size_t block = (size_t)vec / BLOCK_VECS, lane = (size_t)vec % BLOCK_VECS * LANES;
+    k = (const char *)k + (block * TILE_BLOCK * head_dim + lane) * kind_bytes(kind);
     for (size_t d = 0; d < head_dim; d++) {
         if (kind != WIDE)
             fetch_in_loop(fetch, T * LANES * (int)kind_bytes(kind), d);
@@ -107,10 +109,10 @@ INLINE void q8_scores_block(const int R, const int T, const struct tile_q8_query
     const uint16_t *scales[VECS];
 #pragma GCC unroll 16
     for (int t = 0; t < T; t++) {
-        const size_t block = (size_t)((vec + t) / BLOCK_VECS),
-                     lane = (size_t)((vec + t) % BLOCK_VECS) * LANES;
-        values[t] = (const char *)k.values + block * TILE_BLOCK * head_dim + 4 * lane;
-        scales[t] = k.scales + block * TILE_BLOCK * n_blocks + lane;
+        const size_t block = (size_t)((vec + t) / Q8_VECS),
+                     lane = (size_t)((vec + t) % Q8_VECS) * LANES;
+        values[t] = (const char *)k.values + block * TILE_Q8_TOKENS * head_dim + 4 * lane;
+        scales[t] = k.scales + block * TILE_Q8_TOKENS * n_blocks + lane;
 #pragma GCC unroll 16
         for (int r = 0; r < R; r++)
             sum[r][t] = vec_zero();
@@ -124,10 +126,10 @@ INLINE void q8_scores_block(const int R, const int T, const struct tile_q8_query
                 dot[r][t] = veci_set1(q[r].offset[b]);
         for (size_t d = b * TILE_Q8_DIMS; d < (b + 1) * TILE_Q8_DIMS; d += 4) {
             VECI column[VECS];
-            fetch_in_loop(fetch, T * LANES * 4, d / 4);
+            fetch_in_loop(fetch, T * LANES, d / 4);
 #pragma GCC unroll 16
             for (int t = 0; t < T; t++)
-                column[t] = veci_load(values[t] + d * TILE_BLOCK);
+                column[t] = veci_load(values[t] + d * TILE_Q8_TOKENS);
 #pragma GCC unroll 16
             for (int r = 0; r < R; r++) {
                 const VECI row = veci_set1_bytes(q[r].q + d);
@@ -138,7 +140,7 @@ INLINE void q8_scores_block(const int R, const int T, const struct tile_q8_query
         }
 #pragma GCC unroll 16
         for (int t = 0; t < T; t++) {
-            const VEC wide = vec_widen_half(scales[t] + b * TILE_BLOCK);
+            const VEC wide = vec_widen_half(scales[t] + b * TILE_Q8_TOKENS);
 #pragma GCC unroll 16
             for (int r = 0; r < R; r++)
                 sum[r][t] = vec_fma(vec_from_int(dot[r][t]), vec_mul(wide, vec_set1(q[r].scale[b])),
@@ -169,7 +171,7 @@ INLINE void q8_scores_rows(const int R, const float *q, size_t head_dim, const v
         q8_scores_block(R, 1, rows, head_dim, tile, vec, fetch, scale, s);
 }
 
-/* Vectors [vec, end) of tokens; both even. */
+/* Vectors [vec, end) of tokens, both even; and what lies before vec up to a multiple of T. */
 INLINE void scores_rows(const int R, const enum kind kind, const float *q, size_t head_dim,
                         const void *k, int vec, int end, struct fetch *fetch, float scale, float *s)
 {
@@ -178,7 +180,7 @@ INLINE void scores_rows(const int R, const enum kind kind, const float *q, size_
         return;
     }
     const int T = scores_tokens(R);
-    for (; vec + T <= end; vec += T)
+    for (vec = vec / T * T; vec + T <= end; vec += T)
         scores_block(R, T, kind, q, head_dim, k, vec, fetch, scale, s);
     for (; vec < end; vec += 2)
         scores_block(R, 2, kind, q, head_dim, k, vec, fetch, scale, s);
@@ -199,7 +201,7 @@ INLINE void values_block(const int R, const int C, const enum kind kind, const f
     element += first * v_stride;
     for (uint32_t t = first; t < last; t++, element += v_stride) {
         if (kind != WIDE)
-            fetch_in_loop(fetch, C * LANES * (int)kind_bytes(kind), t);
+            fetch_in_loop(fetch, C * LANES * (int)(kind == DIRECT_Q8 ? 2 : kind_bytes(kind)), t);
         VEC column[VECS];
 #pragma GCC unroll 16
         for (int c = 0; c < C; c++)
