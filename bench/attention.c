@@ -1,163 +1,200 @@
-/* attention.c - decode and prefill attention of this machine's KV holder, beside the limits.
- *
- *     attention [--lanes N] [--kernels NAME] [--runs N]
- *
- * Decode: one query token per sequence over contexts of 4k to 128k tokens, f16 KV; GB/s are the
- * bytes of K and V, beside the read bandwidth probed in the same run. Prefill: 512 rows over the
- * past; GFLOP/s counts 4 * head_dim for each row, query head and token. */
-#include "bench/measure.h"
-#include "kernels/attention/attend.h"
-#include "sys/memory.h"
-#include "sys/random.h"
+/* attention.c - decode attention over a KV cache that no cache level holds, beside its two limits:
+ * the bytes at the read bandwidth, and the same loop on data in the first-level cache. */
+#include "bench/measure/kv_load.h"
+#include "bench/measure/program.h"
 
-#include <stdio.h>
+#include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
-#include <string.h>
 
-enum { MAX_SEQUENCES = 8, MAX_WORKS = 1024 };
+static const struct table_column columns[] = {
+    {.name = "lanes", .kind = TABLE_NUMBER},
+    {.name = "kv", .width = 5},
+    {.name = "dim", .kind = TABLE_NUMBER},
+    {.name = "batch", .width = 32},
+    {.name = "ms", .kind = TABLE_NUMBER, .width = 8, .decimals = 3},
+    {.name = "ms_min", .kind = TABLE_NUMBER, .width = 8, .decimals = 3},
+    {.name = "ms_max", .kind = TABLE_NUMBER, .width = 8, .decimals = 3},
+    {.name = "GB_s", .kind = TABLE_NUMBER, .decimals = 1},
+    {.name = "read_GB_s", .kind = TABLE_NUMBER, .decimals = 1},
+    {.name = "loop_GB_s", .kind = TABLE_NUMBER, .decimals = 1},
+    {.name = "of_limit", .kind = TABLE_NUMBER, .decimals = 2},
+    {.name = NULL}};
 
-struct setting {
-    uint32_t head_dim, group, n_kv_heads;
-    uint32_t n_sequences, context[MAX_SEQUENCES];
-    uint32_t n_tokens; /* query tokens of each sequence */
+static const struct option_usage usage = {
+    .command = "attention",
+    .words = "[OPTION...]",
+    .about =
+        "Decode attention: one query token of each sequence of a batch against its KV cache, with "
+        "8 "
+        "KV heads of --group query heads, with 1 and with --lanes lanes. The layers that are "
+        "walked "
+        "in a run are together four times the last-level cache or more; times are of one layer. "
+        "GB_s counts the bytes of K and V. Limits are of the same lanes: read_GB_s is the "
+        "memory's, "
+        "probed before and after each row; loop_GB_s is the tile kernel's over data in the "
+        "first-level cache; of_limit is the share of the lower of the two."};
+
+static const uint32_t uniform[] = {4096, 16384, 65536, 131072};
+static const struct kv_load_shape ragged[] = {
+    {.n_sequences = 4, .contexts = {1024, 4096, 16384, 65536}},
+    {.n_sequences = 8, .contexts = {256, 512, 1024, 2048, 4096, 8192, 16384, 32768}},
+    {.n_sequences = 16,
+     .contexts = {2048, 2048, 2048, 2048, 2048, 2048, 2048, 2048, 2048, 2048, 2048, 2048, 2048,
+                  2048, 2048, 2048}},
+};
+
+struct choice {
+    const char *type;
+    uint32_t head_dim, group, context;
 };
 
 struct run {
+    struct kv_load load;
     struct attend *attend;
-    struct attend_work works[MAX_WORKS];
-    struct tile_range ranges[MAX_SEQUENCES];
-    void *pages[MAX_WORKS];
-    size_t n_works;
 };
 
-static void attend_once(void *context)
+static void pass(void *context)
 {
     struct run *run = context;
-    if (attend_run(run->attend, run->works, run->n_works, NULL) != STATUS_OK)
-        abort();
+    if (kv_load_pass(&run->load, run->attend, NULL) != STATUS_OK)
+        abort(); /* memory for the plan was there in the run before */
 }
 
-static void measure_setting(struct thread_pool *pool, const char *kernels, uint32_t n_runs,
-                            const struct setting *setting, double bandwidth)
+static double read_limit(struct thread_pool *pool)
 {
-    static struct run run;
-    const struct attend_shape shape = {KV_F16, setting->head_dim, setting->group, 0.125f, 0};
-    const size_t one = tile_bytes(shape.type, shape.head_dim);
-    size_t kv_bytes = 0, out_floats = 0;
-    double flops = 0;
-    struct error error = {0};
-    void *kv, *q, *out;
-    memset(&run, 0, sizeof(run));
-    if (attend_create(&run.attend, pool, kernels, &shape, &error) != STATUS_OK) {
-        fprintf(stderr, "%s\n", error.text);
-        exit(status_exit_code(error.status));
+    return limits_read(pool, 2 * kv_load_beyond_caches(), 60);
+}
+
+static enum status measure_load(struct program *program, struct thread_pool *pool,
+                                const struct kv_load_shape *shape, double loop_limit,
+                                struct error *error)
+{
+    struct run run = {0};
+    char name[64];
+    enum status status = kv_load_create(&run.load, shape, error);
+    if (status != STATUS_OK)
+        return status;
+    status = attend_create(&run.attend, pool, program->kernels, &shape->attend, error);
+    if (status == STATUS_OK)
+        status = kv_load_pass(&run.load, run.attend, error);
+    if (status == STATUS_OK) {
+        const double before = read_limit(pool);
+        const struct timing timing = timing_measure(program->runs, pass, &run);
+        const double read = (before + read_limit(pool)) / 2;
+        const double layer_s = timing.median_s / run.load.n_layers;
+        const double rate = (double)run.load.layer_bytes / layer_s;
+        kv_load_name(shape, name, sizeof(name));
+        table_number(program->table, thread_pool_lanes(pool));
+        table_text(program->table, kv_type_name(shape->attend.type));
+        table_number(program->table, shape->attend.head_dim);
+        table_text(program->table, name);
+        table_number(program->table, layer_s * 1e3);
+        table_number(program->table, timing.min_s / run.load.n_layers * 1e3);
+        table_number(program->table, timing.max_s / run.load.n_layers * 1e3);
+        table_number(program->table, rate / 1e9);
+        table_number(program->table, read / 1e9);
+        table_number(program->table, loop_limit / 1e9);
+        table_number(program->table, rate / fmin(read, loop_limit));
     }
-    for (uint32_t s = 0; s < setting->n_sequences; s++)
-        kv_bytes += (size_t)(setting->context[s] / TILE_TOKENS) * setting->n_kv_heads * one;
-    const size_t q_floats =
-        (size_t)setting->n_tokens * setting->n_kv_heads * setting->group * setting->head_dim;
-    if (memory_reserve(&kv, kv_bytes, &error) != STATUS_OK ||
-        memory_reserve(&q, q_floats * sizeof(float), &error) != STATUS_OK) {
-        fprintf(stderr, "%s\n", error.text);
-        exit(4);
-    }
-    /* Small random halves: exponents of 2^-3 to 1, so that softmax is neither flat nor one-hot. */
-    uint64_t state = 1;
-    for (size_t i = 0; i < kv_bytes / 2; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        ((uint16_t *)kv)[i] = (uint16_t)(0x3000 | ((state >> 40) & 0x8bff));
-    }
-    for (size_t i = 0; i < q_floats; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        ((float *)q)[i] = (float)(int32_t)(state >> 32) * 0x1p-31f;
-    }
-    char *next = kv;
-    for (uint32_t s = 0; s < setting->n_sequences; s++) {
-        const uint32_t n_tiles = setting->context[s] / TILE_TOKENS;
-        run.ranges[s] = (struct tile_range){0, n_tiles};
-        for (uint32_t h = 0; h < setting->n_kv_heads; h++) {
-            for (uint32_t t = 0; t < setting->n_tokens; t += TILE_TOKENS) {
-                struct attend_work *work = &run.works[run.n_works];
-                const uint32_t left = setting->n_tokens - t;
-                run.pages[run.n_works] = next;
-                *work = (struct attend_work){
-                    .q = (float *)q +
-                         ((size_t)t * setting->n_kv_heads + h) * setting->group * setting->head_dim,
-                    .q_token_stride =
-                        (size_t)setting->n_kv_heads * setting->group * setting->head_dim,
-                    .n_tokens = left < TILE_TOKENS ? left : TILE_TOKENS,
-                    .position = n_tiles * TILE_TOKENS + t,
-                    .source = {&run.pages[run.n_works], 0, UINT32_MAX},
-                    .ranges = &run.ranges[s],
-                    .n_ranges = 1,
-                };
-                out_floats += attend_out_floats(&shape, work);
-                flops +=
-                    4.0 * setting->head_dim * work->n_tokens * setting->group * setting->context[s];
-                run.n_works++;
-            }
-            next += (size_t)n_tiles * one;
-        }
-    }
-    if (memory_reserve(&out, out_floats * sizeof(float), &error) != STATUS_OK)
-        exit(4);
-    float *to = out;
-    for (size_t i = 0; i < run.n_works; i++) {
-        run.works[i].out = to;
-        to += attend_out_floats(&shape, &run.works[i]);
-    }
-    const struct measure result = measure(n_runs, attend_once, &run);
-    char contexts[64] = "";
-    for (uint32_t s = 0; s < setting->n_sequences; s++)
-        snprintf(contexts + strlen(contexts), sizeof(contexts) - strlen(contexts), "%s%uk",
-                 s == 0 ? "" : "+", setting->context[s] / 1024);
-    const double rate = (double)kv_bytes / result.median_s;
-    printf("%4u x %-4u %-4u %-5u %-18s %9.3f %7.3f-%-8.3f %7.1f %5.0f%% %9.1f\n",
-           setting->n_kv_heads, setting->group, setting->head_dim, setting->n_tokens, contexts,
-           result.median_s * 1e3, result.min_s * 1e3, result.max_s * 1e3, rate / 1e9,
-           100 * rate / bandwidth, flops / result.median_s / 1e9);
-    fflush(stdout);
     attend_destroy(run.attend);
-    memory_release(kv, kv_bytes);
-    memory_release(q, q_floats * sizeof(float));
-    memory_release(out, out_floats * sizeof(float));
+    kv_load_destroy(&run.load);
+    return status;
+}
+
+/* All batches of one type, head_dim and number of lanes. */
+static enum status measure_shape(struct program *program, struct thread_pool *pool,
+                                 const struct choice *choice, const struct attend_shape *attend,
+                                 struct error *error)
+{
+    const double loop = kv_load_loop_limit(pool, program->kernels, attend, attend->group);
+    struct kv_load_shape shape = {.attend = *attend,
+                                  .n_kv_heads = KV_LOAD_HEADS,
+                                  .n_sequences = 1,
+                                  .n_tokens = 1,
+                                  .least_bytes = kv_load_beyond_caches()};
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < sizeof(uniform) / sizeof(uniform[0]) && status == STATUS_OK; i++) {
+        shape.contexts[0] = choice->context > 0 ? choice->context : uniform[i];
+        status = measure_load(program, pool, &shape, loop, error);
+        if (choice->context > 0)
+            return status;
+    }
+    for (size_t i = 0; i < sizeof(ragged) / sizeof(ragged[0]) && status == STATUS_OK; i++) {
+        struct kv_load_shape batch = ragged[i];
+        batch.attend = shape.attend;
+        batch.n_kv_heads = shape.n_kv_heads;
+        batch.n_tokens = 1;
+        batch.least_bytes = shape.least_bytes;
+        status = measure_load(program, pool, &batch, loop, error);
+    }
+    return status;
+}
+
+static enum status measure_lanes(struct program *program, const struct choice *choice,
+                                 uint32_t lanes, struct error *error)
+{
+    static const uint32_t dims[] = {64, 128};
+    struct thread_pool *pool;
+    enum status status = thread_pool_create(&pool, lanes, error);
+    if (status != STATUS_OK)
+        return status;
+    for (size_t t = 0; kv_type_choices[t] != NULL && status == STATUS_OK; t++)
+        for (size_t d = 0; d < sizeof(dims) / sizeof(dims[0]) && status == STATUS_OK; d++) {
+            struct attend_shape shape = {.head_dim = dims[d], .group = choice->group};
+            kv_type_parse(&shape.type, kv_type_choices[t]);
+            if ((choice->type != NULL ? kv_type_choices[t] != choice->type
+                                      : shape.type == KV_F32) ||
+                (choice->head_dim > 0 && d > 0))
+                continue;
+            if (choice->head_dim > 0)
+                shape.head_dim = choice->head_dim;
+            shape.scale = 1.0f / sqrtf((float)shape.head_dim);
+            status = measure_shape(program, pool, choice, &shape, error);
+        }
+    thread_pool_destroy(pool);
+    return status;
 }
 
 int main(int argc, char **argv)
 {
-    uint32_t lanes = 0, runs = 5;
-    const char *kernels = "auto";
-    for (int i = 1; i + 1 < argc; i += 2) {
-        if (strcmp(argv[i], "--lanes") == 0)
-            lanes = (uint32_t)atoi(argv[i + 1]);
-        else if (strcmp(argv[i], "--runs") == 0)
-            runs = (uint32_t)atoi(argv[i + 1]);
-        else if (strcmp(argv[i], "--kernels") == 0)
-            kernels = argv[i + 1];
-    }
-    static const struct setting settings[] = {
-        {64, 4, 8, 1, {4096}, 1},    {64, 4, 8, 1, {32768}, 1},
-        {64, 4, 8, 1, {131072}, 1},  {128, 4, 8, 1, {32768}, 1},
-        {32, 1, 2, 1, {131072}, 1},  {64, 4, 8, 4, {1024, 4096, 16384, 65536}, 1},
-        {32, 1, 2, 1, {32768}, 512}, {64, 4, 8, 1, {8192}, 512},
-        {128, 4, 8, 1, {8192}, 512},
-    };
-    struct thread_pool *pool;
+    struct choice choice = {0};
+    const struct option options[] = {{.kind = OPTION_SECTION, .help = "What is measured"},
+                                     {.name = "kv-type",
+                                      .kind = OPTION_CHOICE,
+                                      .value = &choice.type,
+                                      .choices = kv_type_choices,
+                                      .help = "one type; f16, bf16 and q8_0 unless given"},
+                                     {.name = "head-dim",
+                                      .kind = OPTION_U32,
+                                      .value = &choice.head_dim,
+                                      .argument = "N",
+                                      .least = 8,
+                                      .most = 512,
+                                      .help = "one head_dim; 64 and 128 unless given"},
+                                     {.name = "group",
+                                      .kind = OPTION_U32,
+                                      .value = &choice.group,
+                                      .argument = "N",
+                                      .least = 1,
+                                      .most = 64,
+                                      .help = "query heads of each KV head",
+                                      .fallback = "4"},
+                                     {.name = "context",
+                                      .kind = OPTION_U32,
+                                      .value = &choice.context,
+                                      .argument = "N",
+                                      .least = TILE_TOKENS,
+                                      .most = 1u << 22,
+                                      .help = "tokens of one sequence; many batches unless given"},
+                                     {.kind = 0}};
+    struct program program;
     struct error error = {0};
-    if (thread_pool_create(&pool, lanes, &error) != STATUS_OK) {
-        fprintf(stderr, "%s\n", error.text);
-        return 4;
-    }
-    measure_print_machine();
-    const double bandwidth = measure_read_bandwidth(pool, (size_t)1 << 30);
-    printf("# kernels %s, %u lanes, f16 KV; read bandwidth with these lanes %.1f GB/s; median of "
-           "%u runs\n",
-           kernels, thread_pool_lanes(pool), bandwidth / 1e9, runs);
-    printf("# KV heads x group, head_dim, query tokens, context\n");
-    printf("%-11s %-4s %-5s %-18s %9s %16s %7s %6s %9s\n", "heads", "dim", "rows", "context", "ms",
-           "min-max", "GB/s", "limit", "GFLOP/s");
-    for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
-        measure_setting(pool, kernels, runs, &settings[i], bandwidth);
-    thread_pool_destroy(pool);
-    return 0;
+    int exit_code;
+    if (!program_open(&program, &usage, options, columns, argc, argv, &exit_code))
+        return exit_code;
+    enum status status = measure_lanes(&program, &choice, 1, &error);
+    if (status == STATUS_OK && program.lanes > 1)
+        status = measure_lanes(&program, &choice, program.lanes, &error);
+    return program_close(&program, status, &error);
 }

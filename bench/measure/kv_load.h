@@ -1,0 +1,58 @@
+/* bench/measure/kv_load.h - a batch of sequences with KV caches of seeded values, for measuring
+ * attention.
+ *
+ * Layers are made until K and V together are larger than `least_bytes`, and a pass walks them all,
+ * as a step does: so what a layer leaves in the last-level cache is gone when its turn comes again.
+ * Pages lie as in a KV holder that many sequences' planes took turns in (kv_holder.h): PAGE_TILES
+ * tiles of one layer and KV head, then those of the next head. Values are ordinary numbers, the
+ * same few tiles again and again: time does not depend on them. */
+#ifndef LONGSPAN_BENCH_MEASURE_KV_LOAD_H
+#define LONGSPAN_BENCH_MEASURE_KV_LOAD_H
+
+#include "kernels/attention/attend.h"
+
+enum { KV_LOAD_SEQUENCES = 64, KV_LOAD_HEADS = 8 };
+
+struct kv_load_shape {
+    struct attend_shape attend;
+    uint32_t n_kv_heads;                               /* up to KV_LOAD_HEADS */
+    uint32_t n_sequences, contexts[KV_LOAD_SEQUENCES]; /* tokens before the query: whole pages */
+    uint32_t n_tokens; /* query tokens of each sequence; causal among themselves */
+    uint64_t least_bytes;
+};
+
+struct kv_load {
+    struct kv_load_shape shape;
+    uint32_t n_layers;
+    size_t layer_bytes;        /* K and V that one layer's pass reads */
+    double layer_flops;        /* 4 * head_dim for each row, query head and token that it sees */
+    struct attend_work *works; /* [n_layers][n_works] */
+    size_t n_works;
+    struct tile_range past[KV_LOAD_SEQUENCES]; /* each sequence's tiles before its queries */
+    struct tile_range *ranges;                 /* of each work of a layer */
+    void **pages;
+    void *kv, *q, *out;
+    size_t kv_bytes, q_bytes, out_bytes;
+};
+
+/* STATUS_UNSUPPORTED: tile_check. STATUS_NO_MEMORY. The caller ends *load with kv_load_destroy. */
+enum status kv_load_create(struct kv_load *load, const struct kv_load_shape *shape,
+                           struct error *error);
+void kv_load_destroy(struct kv_load *load);
+
+/* One call of attend_run for each layer. */
+enum status kv_load_pass(const struct kv_load *load, struct attend *attend, struct error *error);
+
+/* Several times the last-level cache: what least_bytes should be. */
+uint64_t kv_load_beyond_caches(void);
+
+/* "64k", "8 x 4k", "1k+4k+16k+64k" */
+void kv_load_name(const struct kv_load_shape *shape, char *text, size_t size);
+
+/* Bytes of K and V per second of all lanes together, in the tile kernel over one and the same half
+ * of a tile, K and V alike, in the first-level cache (the second-level one where half a tile has
+ * 32 KiB or more): what arithmetic, conversions and exponentials allow. */
+double kv_load_loop_limit(struct thread_pool *pool, const char *kernels,
+                          const struct attend_shape *shape, uint32_t n_rows);
+
+#endif
