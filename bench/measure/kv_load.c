@@ -178,7 +178,8 @@ enum status kv_load_create(struct kv_load *load, const struct kv_load_shape *sha
     count_layer(load);
     const size_t layer_pages = (size_t)total_pages(shape) * shape->n_kv_heads;
     const size_t page_bytes = PAGE_TILES * tile_bytes(attend->type, attend->head_dim);
-    load->n_layers = (uint32_t)(shape->least_bytes / load->layer_bytes + 1);
+    load->n_layers =
+        load->layer_bytes > 0 ? (uint32_t)(shape->least_bytes / load->layer_bytes + 1) : 1;
     load->n_works = (size_t)shape->n_sequences * shape->n_kv_heads *
                     ((shape->n_tokens + TILE_TOKENS - 1) / TILE_TOKENS);
     load->kv_bytes = load->n_layers * layer_pages * page_bytes;

@@ -1,4 +1,4 @@
-/* attend.c - the executor: every lane walks its share of the line (attend_plan.h).
+/* attend.c - the executor: lanes walk shares of the line (attend_plan.h).
  *
  * A node is evaluated tile by tile, left to right, with a stack of partials: the last two are
  * merged as long as the tree says so (tree_joins), so that a lane needs scratch for one partial per
@@ -29,7 +29,7 @@ struct attend {
     struct thread_pool *pool;
     const struct tile_kernels *kernels;
     struct attend_plan plan;
-    uint32_t n_lanes;
+    uint32_t n_lanes, n_parts; /* n_parts: 0, or of a fixed split */
     struct lane *lanes;
 };
 
@@ -269,14 +269,10 @@ static void attend_output(struct job *job, uint32_t begin, uint32_t end, uint32_
                     plan_out(plan, &attend->shape, job->output, job->work->n_nodes));
 }
 
-static void run_lane(void *context, uint32_t lane, uint32_t n_lanes)
+static void run_share(struct attend *attend, struct lane *lane, uint32_t share)
 {
-    struct attend *attend = context;
     const struct attend_plan *plan = &attend->plan;
-    const struct schedule_point from = plan->points[lane], to = plan->points[lane + 1];
-    assert(n_lanes == attend->n_lanes);
-    (void)n_lanes;
-
+    const struct schedule_point from = plan->points[share], to = plan->points[share + 1];
     for (uint32_t i = from.output; i < plan->n_outputs && i <= to.output; i++) {
         const struct plan_output *output = &plan->outputs[i];
         const uint32_t begin = i == from.output ? from.tile : 0;
@@ -285,13 +281,28 @@ static void run_lane(void *context, uint32_t lane, uint32_t n_lanes)
         struct job job = {.attend = attend,
                           .output = output,
                           .work = &plan->works[output->work],
-                          .lane = &attend->lanes[lane],
+                          .lane = lane,
                           .n_rows = output->row_end - output->row_begin,
                           .after = more ? first_tile(attend, output + 1) : NULL};
         if (begin < end)
             attend_output(&job, begin, end,
-                          i == from.output ? plan->split_at[lane] : ATTEND_NO_SPLIT,
-                          i == to.output ? plan->split_at[lane + 1] : ATTEND_NO_SPLIT);
+                          i == from.output ? plan->split_at[share] : ATTEND_NO_SPLIT,
+                          i == to.output ? plan->split_at[share + 1] : ATTEND_NO_SPLIT);
+    }
+}
+
+/* Lanes take shares in turn, so that a lane that wakes late holds up nobody. */
+static void run_lane(void *context, uint32_t lane, uint32_t n_lanes)
+{
+    struct attend *attend = context;
+    assert(n_lanes == attend->n_lanes);
+    (void)n_lanes;
+    for (;;) {
+        const uint32_t share =
+            atomic_fetch_add_explicit(&attend->plan.next_share, 1, memory_order_relaxed);
+        if (share >= attend->plan.n_shares)
+            return;
+        run_share(attend, &attend->lanes[lane], share);
     }
 }
 
@@ -361,6 +372,11 @@ void attend_destroy(struct attend *attend)
     free(attend);
 }
 
+void attend_set_parts(struct attend *attend, uint32_t n_parts)
+{
+    attend->n_parts = n_parts;
+}
+
 size_t attend_out_floats(const struct attend_shape *shape, const struct attend_work *work)
 {
     const size_t n_nodes =
@@ -373,7 +389,8 @@ enum status attend_run(struct attend *attend, const struct attend_work *works, s
                        struct error *error)
 {
     const enum status status =
-        attend_plan_make(&attend->plan, &attend->shape, works, n_works, attend->n_lanes, error);
+        attend_plan_make(&attend->plan, &attend->shape, works, n_works,
+                         (struct attend_cut){attend->n_lanes, attend->n_parts}, error);
     if (status == STATUS_OK && attend->plan.n_outputs > 0)
         thread_pool_run(attend->pool, run_lane, attend);
     return status;

@@ -84,6 +84,10 @@ enum status attend_create(struct attend **attend, struct thread_pool *pool,
                           struct error *error);
 void attend_destroy(struct attend *attend);
 
+/* From the next run on: every row block of every work in n_parts equal parts (schedule_fixed), which
+ * lanes take in turn. 0, as after create: the lean schedule. For comparisons: same bits. */
+void attend_set_parts(struct attend *attend, uint32_t n_parts);
+
 /* Floats that a work writes to `out`. */
 size_t attend_out_floats(const struct attend_shape *shape, const struct attend_work *work);
 

@@ -142,14 +142,15 @@ static bool add_parts(struct attend_plan *plan, const struct attend_shape *shape
     return true;
 }
 
-static bool add_splits(struct attend_plan *plan, const struct attend_shape *shape, uint32_t n_lanes)
+static bool add_splits(struct attend_plan *plan, const struct attend_shape *shape)
 {
+    const uint32_t n_shares = plan->n_shares;
     size_t n_floats = 0;
     plan->n_splits = plan->n_parts = 0;
-    for (uint32_t i = 0; i <= n_lanes; i++)
+    for (uint32_t i = 0; i <= n_shares; i++)
         plan->split_at[i] = ATTEND_NO_SPLIT;
 
-    for (uint32_t i = 1; i < n_lanes;) {
+    for (uint32_t i = 1; i < n_shares;) {
         size_t node = 0;
         uint32_t tile = 0;
         const struct schedule_point point = plan->points[i];
@@ -171,7 +172,7 @@ static bool add_splits(struct attend_plan *plan, const struct attend_shape *shap
                 return false;
             begin = tile;
             plan->split_at[i++] = (uint32_t)plan->n_splits;
-            if (i >= n_lanes || plan->points[i].output != point.output ||
+            if (i >= n_shares || plan->points[i].output != point.output ||
                 !inside_node(plan, plan->points[i], &same, &tile))
                 break;
         }
@@ -182,24 +183,36 @@ static bool add_splits(struct attend_plan *plan, const struct attend_shape *shap
     return grow_part_memory(plan, n_floats);
 }
 
+/* Places the cuts; false: no memory. */
+static bool cut_line(struct attend_plan *plan, struct attend_cut cut)
+{
+    const size_t n_shares = cut.n_parts == 0
+                                ? cut.n_lanes
+                                : schedule_fixed(plan->lines, plan->n_outputs, cut.n_parts, NULL);
+    const size_t n_points = n_shares + 1;
+    if (!grow(&plan->points, &plan->points_room, n_points, sizeof(*plan->points)) ||
+        !grow(&plan->split_at, &plan->split_at_room, n_points, sizeof(*plan->split_at)) ||
+        !grow(&plan->splits, &plan->splits_room, n_points, sizeof(*plan->splits)) ||
+        !grow(&plan->pending, &plan->pending_room, n_points, sizeof(*plan->pending)))
+        return false;
+    if (cut.n_parts == 0)
+        schedule_cut(plan->lines, plan->n_outputs, ATTEND_UNIT_TILES, cut.n_lanes, plan->points);
+    else
+        schedule_fixed(plan->lines, plan->n_outputs, cut.n_parts, plan->points);
+    plan->n_shares = (uint32_t)n_shares;
+    atomic_init(&plan->next_share, 0);
+    return true;
+}
+
 enum status attend_plan_make(struct attend_plan *plan, const struct attend_shape *shape,
-                             const struct attend_work *works, size_t n_works, uint32_t n_lanes,
+                             const struct attend_work *works, size_t n_works, struct attend_cut cut,
                              struct error *error)
 {
-    const size_t n_points = (size_t)n_lanes + 1;
-    bool ok = grow(&plan->works, &plan->works_room, n_works, sizeof(*plan->works)) &&
-              grow(&plan->points, &plan->points_room, n_points, sizeof(*plan->points)) &&
-              grow(&plan->split_at, &plan->split_at_room, n_points, sizeof(*plan->split_at)) &&
-              grow(&plan->splits, &plan->splits_room, n_points, sizeof(*plan->splits)) &&
-              grow(&plan->pending, &plan->pending_room, n_points, sizeof(*plan->pending));
-
+    bool ok = grow(&plan->works, &plan->works_room, n_works, sizeof(*plan->works));
     plan->n_nodes = plan->n_outputs = 0;
     for (size_t i = 0; i < n_works && ok; i++)
         ok = add_work(plan, shape, i, &works[i]);
-    if (ok) {
-        schedule_cut(plan->lines, plan->n_outputs, ATTEND_UNIT_TILES, n_lanes, plan->points);
-        ok = add_splits(plan, shape, n_lanes);
-    }
+    ok = ok && cut_line(plan, cut) && add_splits(plan, shape);
     return ok ? STATUS_OK
               : error_set(error, STATUS_NO_MEMORY, "attention: no memory to schedule %zu works",
                           n_works);

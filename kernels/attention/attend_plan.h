@@ -2,7 +2,7 @@
  *
  * For attend.c only. A work's rows are cut in row blocks; a work and a row block make an *output*.
  * The line of an output is: the tiles of its nodes, left to right, without those before the first
- * row's window; then its own tile. schedule_cut cuts the line of all outputs. A cut inside a node
+ * row's window; then its own tile. schedule_cut (or schedule_fixed) cuts the line of all outputs. A cut inside a node
  * splits the node into parts, which are nodes of the tree themselves: lanes write them to the
  * plan's memory, and whoever is the last to arrive merges them into the node. */
 #ifndef LONGSPAN_KERNELS_ATTENTION_ATTEND_PLAN_H
@@ -44,20 +44,27 @@ struct attend_plan {
     struct tile_range *nodes; /* of all works */
     struct plan_output *outputs;
     struct schedule_output *lines; /* of `outputs` */
-    struct schedule_point *points; /* [n_lanes + 1] */
-    uint32_t *split_at;            /* [n_lanes + 1]: the split that points[i] makes, or NO_SPLIT */
+    struct schedule_point *points; /* [n_shares + 1] */
+    uint32_t *split_at;            /* [n_shares + 1]: the split that points[i] makes, or NO_SPLIT */
     struct plan_split *splits;
     atomic_uint *pending; /* [split]: shares that have not arrived */
     struct plan_part *parts;
     float *part_memory; /* 64-byte aligned */
     size_t n_nodes, n_outputs, n_splits, n_parts;
+    uint32_t n_shares;      /* pieces of the line; as many as lanes where the schedule is lean */
+    atomic_uint next_share; /* the next one that a lane takes */
     size_t works_room, nodes_room, outputs_room, lines_room, points_room, split_at_room,
         splits_room, pending_room, parts_room, part_memory_room;
 };
 
+/* How the line is cut: n_lanes equal shares, or each output in n_parts parts where that is not 0. */
+struct attend_cut {
+    uint32_t n_lanes, n_parts;
+};
+
 /* Nodes that no row sees a tile of are cleared here. STATUS_NO_MEMORY only. */
 enum status attend_plan_make(struct attend_plan *plan, const struct attend_shape *shape,
-                             const struct attend_work *works, size_t n_works, uint32_t n_lanes,
+                             const struct attend_work *works, size_t n_works, struct attend_cut cut,
                              struct error *error);
 
 /* Frees what the plan holds. */

@@ -38,3 +38,19 @@ void schedule_cut(const struct schedule_output *outputs, size_t n_outputs, uint3
     }
     points[n_lanes] = (struct schedule_point){(uint32_t)n_outputs, 0};
 }
+
+size_t schedule_fixed(const struct schedule_output *outputs, size_t n_outputs, uint32_t n_parts,
+                      struct schedule_point *points)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < n_outputs; i++) {
+        const uint32_t n_tiles = outputs[i].n_tiles, parts = n_parts < n_tiles ? n_parts : n_tiles;
+        for (uint32_t part = 0; part < parts; part++, n++)
+            if (points != NULL)
+                points[n] = (struct schedule_point){(uint32_t)i,
+                                                    (uint32_t)((uint64_t)n_tiles * part / parts)};
+    }
+    if (points != NULL)
+        points[n] = (struct schedule_point){(uint32_t)n_outputs, 0};
+    return n;
+}

@@ -29,4 +29,11 @@ struct schedule_point {
 void schedule_cut(const struct schedule_output *outputs, size_t n_outputs, uint32_t unit_tiles,
                   uint32_t n_lanes, struct schedule_point *points);
 
+/* The fixed split that lean schedules are compared with: every output is cut in n_parts parts (fewer
+ * where it has fewer tiles), equal up to one tile, whatever its length and the number of lanes
+ * (FlashDecoding; LeanAttention, section 3). Writes points[0 .. n], share i is [points[i],
+ * points[i + 1]), and returns n; points NULL: only counts. */
+size_t schedule_fixed(const struct schedule_output *outputs, size_t n_outputs, uint32_t n_parts,
+                      struct schedule_point *points);
+
 #endif

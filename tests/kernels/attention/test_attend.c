@@ -293,7 +293,7 @@ static void test_same_bits_for_any_holders(void **state)
 }
 
 /* Ragged works, decode and prefill, in one call and each alone. */
-static void check_beside_others(enum kv_type type)
+static void check_beside_others(enum kv_type type, uint32_t n_parts)
 {
     enum { N_WORKS = 9 };
     uint64_t random = 77;
@@ -324,6 +324,7 @@ static void check_beside_others(enum kv_type type)
             };
             works[i].out = malloc((attend_out_floats(&shape, &works[i]) + 1) * sizeof(float));
         }
+        attend_set_parts(attend, n_parts);
         assert_int_equal(attend_run(attend, works, N_WORKS, NULL), STATUS_OK);
         for (size_t i = 0; i < N_WORKS; i++) {
             const size_t n = attend_out_floats(&shape, &works[i]);
@@ -346,8 +347,16 @@ static void check_beside_others(enum kv_type type)
 static void test_same_bits_beside_other_works(void **state)
 {
     (void)state;
-    check_beside_others(KV_F32);
-    check_beside_others(KV_Q8_0);
+    check_beside_others(KV_F32, 0);
+    check_beside_others(KV_Q8_0, 0);
+}
+
+/* A schedule is who does what, not what is done. */
+static void test_same_bits_for_a_fixed_split(void **state)
+{
+    (void)state;
+    for (uint32_t n_parts = 1; n_parts <= 64; n_parts *= 2)
+        check_beside_others(n_parts % 3 == 1 ? KV_F16 : KV_BF16, n_parts);
 }
 
 static void test_nothing_to_do_is_fine(void **state)
@@ -414,6 +423,7 @@ int main(void)
         cmocka_unit_test(test_same_bits_token_by_token_and_in_chunks),
         cmocka_unit_test(test_same_bits_for_any_holders),
         cmocka_unit_test(test_same_bits_beside_other_works),
+        cmocka_unit_test(test_same_bits_for_a_fixed_split),
         cmocka_unit_test(test_nothing_to_do_is_fine),
         cmocka_unit_test(test_impossible_shapes_are_refused),
     };

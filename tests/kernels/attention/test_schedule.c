@@ -3,6 +3,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -120,9 +121,37 @@ static void test_empty_line_gives_empty_shares(void **state)
     check_cut(outputs, 0, 4, 3);
 }
 
+/* Every tile once, in order; as many parts as asked for, or as there are tiles. */
+static void test_fixed_parts_are_equal(void **state)
+{
+    (void)state;
+    const struct schedule_output outputs[] = {{10, 1}, {0, 1}, {3, 7}, {1, 1}, {64, 2}};
+    struct schedule_point points[5 * 8 + 1];
+    for (uint32_t n_parts = 1; n_parts <= 8; n_parts++) {
+        const size_t n = schedule_fixed(outputs, 5, n_parts, points);
+        assert_int_equal(schedule_fixed(outputs, 5, n_parts, NULL), n);
+        assert_int_equal(points[n].output, 5);
+        size_t share = 0;
+        for (uint32_t i = 0; i < 5; i++) {
+            const uint32_t n_tiles = outputs[i].n_tiles;
+            const uint32_t parts = n_parts < n_tiles ? n_parts : n_tiles;
+            for (uint32_t part = 0; part < parts; part++, share++) {
+                const bool last = part + 1 == parts;
+                const uint32_t end = last ? n_tiles : points[share + 1].tile;
+                assert_int_equal(points[share].output, i);
+                assert_true(end - points[share].tile >= n_tiles / parts);
+                assert_true(end - points[share].tile <= n_tiles / parts + 1);
+                assert_true(part > 0 || points[share].tile == 0);
+            }
+        }
+        assert_int_equal(share, n);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_fixed_parts_are_equal),
         cmocka_unit_test(test_ragged_batches_are_covered_in_equal_shares),
         cmocka_unit_test(test_large_lines_do_not_overflow),
         cmocka_unit_test(test_worked_example_of_the_paper),
