@@ -62,8 +62,8 @@ struct thread_pool {
     /* Written by the caller before the start gate opens, read by lanes after. */
     _Alignas(CACHE_LINE) void (*function)(void *context, uint32_t lane, uint32_t n_lanes);
     void *context;
-    uint64_t spin_ns, yield_ns;
-    bool spin_given; /* by the environment */
+    _Atomic uint64_t spin_ns, yield_ns; /* may change while lanes wait for the next run */
+    bool spin_given;                    /* by the environment */
     struct topology_mask allowed;
     uint32_t n_lanes, n_started;
     struct lane *lanes;
@@ -81,14 +81,15 @@ static void gate_wait(const struct thread_pool *pool, struct gate *gate, unsigne
         return;
 
     const uint64_t begin = clock_ns();
-    for (uint64_t waited = 0; waited < pool->spin_ns; waited = clock_ns() - begin)
+    const uint64_t spin_ns = atomic_load_explicit(&pool->spin_ns, memory_order_relaxed);
+    const uint64_t yield_ns = atomic_load_explicit(&pool->yield_ns, memory_order_relaxed);
+    for (uint64_t waited = 0; waited < spin_ns; waited = clock_ns() - begin)
         for (int i = 0; i < PAUSES_PER_LOOK; i++) {
             if (gate_value(gate) != seen)
                 return;
             spin_pause();
         }
-    const uint64_t end = pool->spin_ns + pool->yield_ns;
-    for (uint64_t waited = 0; waited < end; waited = clock_ns() - begin) {
+    for (uint64_t waited = 0; waited < spin_ns + yield_ns; waited = clock_ns() - begin) {
         if (gate_value(gate) != seen)
             return;
         sched_yield();
@@ -150,7 +151,7 @@ static enum status choose_waiting(struct thread_pool *pool, struct error *error)
         return error_set(error, STATUS_INVALID,
                          "LONGSPAN_SPIN_US=%s: give microseconds, 0 to %d, or unset it", text,
                          MAX_SPIN_US);
-    pool->spin_ns = spin_us * UINT64_C(1000);
+    atomic_store_explicit(&pool->spin_ns, spin_us * UINT64_C(1000), memory_order_relaxed);
     pool->spin_given = true;
     return STATUS_OK;
 }
@@ -222,8 +223,11 @@ uint32_t thread_pool_processors(const struct thread_pool *pool)
 void thread_pool_set_crowded(struct thread_pool *pool, bool crowded)
 {
     if (!pool->spin_given)
-        pool->spin_ns = (crowded ? CROWDED_SPIN_US : SPIN_US) * UINT64_C(1000);
-    pool->yield_ns = (crowded ? CROWDED_YIELD_US : YIELD_US) * UINT64_C(1000);
+        atomic_store_explicit(&pool->spin_ns,
+                              (crowded ? CROWDED_SPIN_US : SPIN_US) * UINT64_C(1000),
+                              memory_order_relaxed);
+    atomic_store_explicit(&pool->yield_ns, (crowded ? CROWDED_YIELD_US : YIELD_US) * UINT64_C(1000),
+                          memory_order_relaxed);
 }
 
 static void unpin_lane(void *context, uint32_t lane, uint32_t n_lanes)
