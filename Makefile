@@ -228,7 +228,8 @@ SANITIZER_ENV = ASAN_OPTIONS=detect_leaks=1 \
 sanitized: all tests
 	@$(SANITIZER_ENV) LONGSPAN_BIN=$(BIN) tests/run.sh $(TESTS) tests/integration/test_small_cluster.py
 TSAN_TESTS = $(filter $(BUILD)/tests/sys/% $(BUILD)/tests/kernels/attention/% $(BUILD)/tests/proto/% \
-    $(BUILD)/tests/attention_node/% $(BUILD)/tests/kernels/cpu/% $(BUILD)/tests/worker/test_attention%,$(TESTS))
+    $(BUILD)/tests/attention_node/% $(BUILD)/tests/kernels/cpu/% $(BUILD)/tests/worker/test_attention% \
+    $(BUILD)/tests/cluster/test_quantize $(BUILD)/tests/cluster/test_make_random,$(TESTS))
 sanitized-threads: $(TSAN_TESTS)
 	@$(SANITIZER_ENV) tests/run.sh $(TSAN_TESTS)
 
