@@ -2,6 +2,7 @@
 #include "kernels/cpu/numeric_avx2.h"
 
 #include <immintrin.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -27,6 +28,13 @@ static inline VEC vec_set1(float x)
 static inline VEC vec_load(const float *x)
 {
     return _mm256_loadu_ps(x);
+}
+
+/* The first n values, up to 8; zeros behind. */
+static inline VEC vec_load_first(const float *x, size_t n)
+{
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_maskload_ps(x, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lane));
 }
 
 static inline void vec_store(float *x, VEC a)

@@ -2,6 +2,7 @@
 #include "kernels/cpu/numeric_avx512.h"
 
 #include <immintrin.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -29,6 +30,12 @@ static inline VEC vec_set1(float x)
 static inline VEC vec_load(const float *x)
 {
     return _mm512_loadu_ps(x);
+}
+
+/* The first n values, up to 16; zeros behind. */
+static inline VEC vec_load_first(const float *x, size_t n)
+{
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), x);
 }
 
 static inline void vec_store(float *x, VEC a)

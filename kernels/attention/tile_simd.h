@@ -401,10 +401,9 @@ static void simd_merge(struct tile_partial a, struct tile_partial b, size_t n_ro
 {
     for (size_t begin = 0; begin < n_rows; begin += LANES) {
         const size_t n = n_rows - begin < LANES ? n_rows - begin : LANES;
-        float m[LANES] = {0}, m_b[LANES] = {0}, scale_a[LANES], scale_b[LANES];
-        memcpy(m, a.m + begin, n * sizeof(*m));
-        memcpy(m_b, b.m + begin, n * sizeof(*m));
-        const VEC wide_a = vec_load(m), wide_b = vec_load(m_b), wide = vec_max(wide_a, wide_b);
+        float m[LANES], scale_a[LANES], scale_b[LANES];
+        const VEC wide_a = vec_load_first(a.m + begin, n), wide_b = vec_load_first(b.m + begin, n);
+        const VEC wide = vec_max(wide_a, wide_b);
         vec_store(m, wide);
         vec_store(scale_a, vec_exp(vec_sub(wide_a, wide)));
         vec_store(scale_b, vec_exp(vec_sub(wide_b, wide)));
