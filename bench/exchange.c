@@ -5,6 +5,7 @@
  * everybody's. Then each one's two processes have nothing to do, and their processor time is taken
  * from 50 ms after the last message on. */
 #include "bench/measure/exchange_end.h"
+#include "bench/measure/network.h"
 #include "bench/measure/program.h"
 #include "proto/waiting.h"
 #include "sys/clock.h"
@@ -40,23 +41,30 @@ static const struct option_usage usage = {
         "an attention node send them: through shared memory (ring), by our sockets over ipc and "
         "tcp on loopback, and by a plain blocking pair of ZeroMQ's, to which the others are "
         "compared (to_plain). GB/s counts both directions. idle_percent is the busier process's "
-        "share of a core from 50 ms after the last message on. As root, tcp across two network "
-        "namespaces with a rate limit (tc tbf) follows, and a relay that delays each way."};
+        "share of a core from 50 ms after the last message on. Then tcp through a relay that "
+        "holds each way for 200 us, and, as root, across two network namespaces with a limit of "
+        "1 Gbit/s (tc tbf)."};
 
 enum {
     MOST_SAMPLES = 1 << 16,
     TURN_US = 200000, /* of one way, before the next one's */
     LEAST_TURN = 4,
     IDLE_AFTER_US = 50000,
-    IDLE_US = 500000
+    IDLE_US = 500000,
+    RELAY_PORT = 47314,
+    RELAYED_PORT = 47315,
+    MOST_WAYS = 16
 };
 
 struct way {
     const char *name;
     enum exchange_kind kind;
-    const char *endpoint;
-    int plain; /* the way that it is compared with; -1: none */
-    pid_t echo;
+    const char *endpoint;  /* of the echo */
+    const char *asked;     /* where it is asked; NULL: there */
+    uint32_t limit_mbit_s; /* the echo is in a namespace behind such a limit; 0: it is here */
+    uint32_t delay_us;     /* a relay between them holds everything for so long; 0: none */
+    int plain;             /* the way that it is compared with; -1: none */
+    pid_t echo, relay;
     struct exchange_end *end;
     double *samples;
     uint32_t n_samples;
@@ -70,36 +78,92 @@ static int compare(const void *a, const void *b)
 
 /* ---- processes ---- */
 
-static enum status start_echo(struct way *way, uint32_t spin_us, struct error *error)
+/* In the new process: what it does until it is told to end, or killed with its parent. */
+static void run_echo(const struct way *way, uint32_t spin_us, int ready, int go)
+{
+    struct error why = {0};
+    char one = 1;
+    enum status status = STATUS_OK;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (way->limit_mbit_s > 0) { /* its parent joins the namespaces before it listens */
+        status = network_leave(&why);
+        if (status == STATUS_OK && (write(ready, &one, 1) != 1 || read(go, &one, 1) != 1))
+            _exit(status_exit_code(STATUS_CANCELLED));
+    }
+    if (status == STATUS_OK)
+        status = exchange_echo(way->kind, way->endpoint, spin_us, ready, &why);
+    if (status != STATUS_OK)
+        fprintf(stderr, "exchange: %s: %s\n", way->name, why.text);
+    _exit(status_exit_code(status));
+}
+
+static bool is_ready(int ready)
+{
+    char one;
+    return read(ready, &one, 1) == 1;
+}
+
+static enum status start_relay(struct way *way, struct error *error)
 {
     int ready[2];
-    char one;
     if (pipe(ready) != 0)
+        return error_set(error, STATUS_NO_MEMORY, "cannot make a pipe");
+    way->relay = fork();
+    if (way->relay == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        network_relay(RELAY_PORT, RELAYED_PORT, way->delay_us, ready[1]);
+    }
+    close(ready[1]);
+    const bool good = way->relay > 0 && is_ready(ready[0]);
+    close(ready[0]);
+    return good ? STATUS_OK : error_set(error, STATUS_UNREACHABLE, "the relay does not start");
+}
+
+static enum status start_echo(struct way *way, uint32_t spin_us, struct error *error)
+{
+    int ready[2], go[2];
+    enum status status = STATUS_OK;
+    if (pipe(ready) != 0 || pipe(go) != 0)
         return error_set(error, STATUS_NO_MEMORY, "cannot make a pipe");
     fflush(NULL);
     way->echo = fork();
     if (way->echo == 0) {
-        struct error why = {0};
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
         close(ready[0]);
-        const enum status status = exchange_echo(way->kind, way->endpoint, spin_us, ready[1], &why);
-        if (status != STATUS_OK)
-            fprintf(stderr, "exchange: echo of %s: %s\n", way->name, why.text);
-        _exit(status_exit_code(status));
+        close(go[1]);
+        run_echo(way, spin_us, ready[1], go[0]);
     }
     close(ready[1]);
-    const bool good = way->echo > 0 && read(ready[0], &one, 1) == 1;
+    close(go[0]);
+    if (way->limit_mbit_s > 0) {
+        status = is_ready(ready[0]) ? network_join(way->echo, way->limit_mbit_s, error)
+                                    : error_set(error, STATUS_UNSUPPORTED, "no network namespace");
+        if (status == STATUS_OK && write(go[1], "", 1) != 1)
+            status = error_set(error, STATUS_IO, "cannot write to a pipe");
+    }
+    if (status == STATUS_OK && !is_ready(ready[0]))
+        status = error_set(error, STATUS_UNREACHABLE, "the echo of %s does not start", way->name);
     close(ready[0]);
-    if (!good)
-        return error_set(error, STATUS_UNREACHABLE, "the echo of %s does not start", way->name);
-    return exchange_connect(&way->end, way->kind, way->endpoint, spin_us, error);
+    close(go[1]);
+    if (status == STATUS_OK && way->delay_us > 0)
+        status = start_relay(way, error);
+    return status == STATUS_OK
+               ? exchange_connect(&way->end, way->kind,
+                                  way->asked != NULL ? way->asked : way->endpoint, spin_us, error)
+               : status;
 }
 
 static void stop_echo(struct way *way)
 {
     exchange_close(way->end);
-    if (way->echo > 0)
+    if (way->relay > 0) { /* it has passed the last message on */
         waitpid(way->echo, NULL, 0);
+        kill(way->relay, SIGKILL);
+        waitpid(way->relay, NULL, 0);
+    } else if (way->echo > 0) {
+        if (way->end == NULL)
+            kill(way->echo, SIGKILL);
+        waitpid(way->echo, NULL, 0);
+    }
     free(way->samples);
 }
 
@@ -143,7 +207,7 @@ static double idle_share(struct way *way)
 static enum status measure_size(struct program *program, struct way *ways, size_t n_ways,
                                 size_t bytes, struct error *error)
 {
-    double medians[16];
+    double medians[MOST_WAYS];
     enum status status = STATUS_OK;
     for (size_t i = 0; i < n_ways; i++)
         ways[i].n_samples = 0;
@@ -200,14 +264,33 @@ int main(int argc, char **argv)
          .kind = EXCHANGE_PLAIN,
          .endpoint = "tcp://127.0.0.1:47312",
          .plain = -1},
+        {.name = "tcp +200 us",
+         .kind = EXCHANGE_WIRE,
+         .endpoint = "tcp://127.0.0.1:47315",
+         .asked = "tcp://127.0.0.1:47314",
+         .delay_us = 200,
+         .plain = -1},
+        {.name = "tcp 1 Gbit/s",
+         .kind = EXCHANGE_WIRE,
+         .endpoint = "tcp://" NETWORK_FAR_HOST ":47313",
+         .limit_mbit_s = 1000,
+         .plain = -1},
     };
-    const size_t n_ways = sizeof(ways) / sizeof(ways[0]);
+    const size_t n_all = sizeof(ways) / sizeof(ways[0]);
+    size_t n_ways = 0;
     const uint32_t spin_us = waiting_answer_us(2);
     table_note_number(program.table, "spin_us", spin_us, 0);
-    for (size_t i = 0; i < n_ways && status == STATUS_OK; i++) {
-        ways[i].samples = calloc(MOST_SAMPLES, sizeof(double));
-        status = ways[i].samples == NULL ? error_set(&error, STATUS_NO_MEMORY, "no memory")
-                                         : start_echo(&ways[i], spin_us, &error);
+    for (; n_ways < n_all && status == STATUS_OK; n_ways++) {
+        struct way *way = &ways[n_ways];
+        way->samples = calloc(MOST_SAMPLES, sizeof(double));
+        status = way->samples == NULL ? error_set(&error, STATUS_NO_MEMORY, "no memory")
+                                      : start_echo(way, spin_us, &error);
+        if (status == STATUS_UNSUPPORTED) { /* the last ones: those before are measured */
+            table_note_text(program.table, "left_out", error.text);
+            stop_echo(way);
+            status = STATUS_OK;
+            break;
+        }
     }
     const size_t *sizes = quick ? quick_sizes : all_sizes;
     const size_t n_sizes = quick ? 1 : sizeof(all_sizes) / sizeof(all_sizes[0]);

@@ -124,8 +124,7 @@ static void scribble(struct bench *bench, size_t offset)
             sscanf(line, "%p", &base);
     fclose(maps);
     assert_non_null(base);
-    const uint64_t impossible = 3;
-    memcpy((uint8_t *)base + offset, &impossible, sizeof(impossible));
+    atomic_store((_Atomic uint64_t *)(void *)((uint8_t *)base + offset), 3);
 }
 
 static void break_at(size_t offset)
