@@ -247,7 +247,7 @@ $(BENCHES): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BENCH_LIB) $(PROTO_LIB) $(MOD
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(BENCH_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson) -lm
 benches: $(BENCHES) ## build what measures
 bench: $(BENCHES) ## measure this machine: bandwidth, products, attention, exchange
-	@for program in stream matmul attention attention_prefill attention_splits; do $(BUILD)/bench/$$program || exit 1; echo; done
+	@for program in stream matmul attention attention_prefill attention_splits exchange; do $(BUILD)/bench/$$program || exit 1; echo; done
 
 layers: ## check who includes whom
 	@tests/layers.sh
