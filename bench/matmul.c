@@ -1,101 +1,233 @@
-/* matmul.c - products with weights of each type, one row (decode) and many (prefill), beside the
- * limits.
- *
- *     matmul [--lanes N] [--kernels NAME] [--runs N]
- *
- * GB/s are the bytes of the weights, beside the read bandwidth probed in the same run; GFLOP/s
- * counts a multiplication and an addition for each weight and row. */
-#include "bench/measure.h"
+/* matmul.c - products with weights of each type, from one row (decode) to many (prefill), beside
+ * both limits. */
+#include "bench/measure/program.h"
 #include "kernels/kernels.h"
 
-#include <stdio.h>
+#include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct run {
+static const struct table_column columns[] = {
+    {.name = "type", .width = 5},
+    {.name = "outputs", .kind = TABLE_NUMBER},
+    {.name = "columns", .kind = TABLE_NUMBER},
+    {.name = "rows", .kind = TABLE_NUMBER},
+    {.name = "us", .kind = TABLE_NUMBER, .width = 9, .decimals = 1},
+    {.name = "min_us", .kind = TABLE_NUMBER, .width = 9, .decimals = 1},
+    {.name = "max_us", .kind = TABLE_NUMBER, .width = 9, .decimals = 1},
+    {.name = "GB_s", .kind = TABLE_NUMBER, .decimals = 1},
+    {.name = "Gop_s", .kind = TABLE_NUMBER, .width = 6, .decimals = 1},
+    {.name = "of_read", .kind = TABLE_NUMBER, .decimals = 2},
+    {.name = "of_arithmetic", .kind = TABLE_NUMBER, .decimals = 2},
+    {.name = NULL}};
+
+static const struct option_usage usage = {
+    .command = "matmul",
+    .words = "[OPTION...]",
+    .about =
+        "Products of activations with weights, preparing the activations included. GB_s are the "
+        "bytes of the weights in the file, of_read their share of the read bandwidth; Gop_s "
+        "counts a multiplication and an addition for each weight and row, of_arithmetic is its "
+        "share of what the lanes can do from registers: f32 multiply-adds for floats, 8-bit "
+        "products for blocks. The limits are probed in the same run. A run takes "
+        "the next of several copies of the matrix, which together are larger than four times the "
+        "last-level cache. One line for each shape and number of rows: the median of --runs."};
+
+static const struct shape {
+    uint32_t outputs, columns;
+} shapes[] = {{2048, 2048}, {8192, 2048}, {2048, 8192}, {32000, 2048}};
+enum { N_SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
+static const uint32_t row_counts[] = {1, 4, 8, 16, 128, 512};
+enum { N_ROW_COUNTS = sizeof(row_counts) / sizeof(row_counts[0]) };
+enum { MAX_ROWS = 512, MAX_COLUMNS = 8192, MAX_OUTPUTS = 32000, MAX_COPIES = 128 };
+
+struct bench {
+    struct program program;
+    const char *type, *rows, *shape; /* NULL: all */
+    uint32_t cache_mib;
     const struct kernels *kernels;
     struct device *device;
-    struct matrix matrix;
+    struct matrix copies[MAX_COPIES];
+    uint32_t n_copies, next;
     float *x, *y;
     uint32_t n_rows;
+    double read_limit, f32_limit, int8_limit;
 };
 
 static void multiply(void *context)
 {
-    struct run *run = context;
-    run->kernels->prepare(run->device, run->x, run->n_rows, run->matrix.n_columns,
-                          1u << run->matrix.type);
-    run->kernels->matmul(run->device, run->y, run->matrix.n_rows, &run->matrix);
+    struct bench *b = context;
+    const struct matrix *m = &b->copies[b->next];
+    b->next = (b->next + 1) % b->n_copies;
+    b->kernels->prepare(b->device, b->x, b->n_rows, m->n_columns, 1u << m->type);
+    b->kernels->matmul(b->device, b->y, m->n_rows, m);
+}
+
+/* A list "1,16" has the number; NULL has all. */
+static bool chosen(const char *list, uint32_t number)
+{
+    while (list != NULL && *list != '\0') {
+        char *end;
+        if (strtoul(list, &end, 10) == number)
+            return true;
+        list = *end == ',' ? end + 1 : NULL;
+        if (list == NULL)
+            return false;
+    }
+    return list == NULL;
+}
+
+static bool chosen_type(const char *list, enum weight_type type)
+{
+    const char *name = weight_traits(type)->name;
+    const size_t n = strlen(name);
+    for (const char *at = list; at != NULL; at = strchr(at, ',')) {
+        at += *at == ',';
+        if (strncmp(at, name, n) == 0 && (at[n] == ',' || at[n] == '\0'))
+            return true;
+    }
+    return list == NULL;
+}
+
+static void measure_rows(struct bench *b)
+{
+    const struct matrix *m = &b->copies[0];
+    const double weights = (double)m->n_rows * m->n_columns;
+    const bool quantized = weight_traits(m->type)->block_elements > 1;
+    struct table *t = b->program.table;
+    for (size_t i = 0; i < N_ROW_COUNTS; i++) {
+        if (!chosen(b->rows, row_counts[i]))
+            continue;
+        b->n_rows = row_counts[i];
+        const struct timing time = timing_measure(b->program.runs, multiply, b);
+        const double bytes =
+            (double)m->n_rows * (double)weight_row_bytes(m->type, m->n_columns) / time.median_s;
+        const double operations = 2.0 * weights * b->n_rows / time.median_s;
+        const double limit = quantized ? b->int8_limit : b->f32_limit;
+        table_text(t, weight_traits(m->type)->name);
+        table_number(t, m->n_rows);
+        table_number(t, m->n_columns);
+        table_number(t, b->n_rows);
+        table_number(t, time.median_s * 1e6);
+        table_number(t, time.min_s * 1e6);
+        table_number(t, time.max_s * 1e6);
+        table_number(t, bytes / 1e9);
+        table_number(t, operations / 1e9);
+        table_number(t, bytes / b->read_limit);
+        table_number(t, limit > 0 ? operations / limit : NAN);
+    }
+}
+
+/* Copies of one matrix, as many as the caches cannot hold. */
+static enum status measure_shape(struct bench *b, enum weight_type type, const uint8_t *weights,
+                                 struct shape shape, struct error *error)
+{
+    const size_t bytes = shape.outputs * weight_row_bytes(type, shape.columns);
+    const size_t wanted = (size_t)b->cache_mib * 4 * 1024 * 1024 / bytes + 1;
+    enum status status = STATUS_OK;
+    b->next = b->n_copies = 0;
+    while (b->n_copies < wanted && b->n_copies < MAX_COPIES && status == STATUS_OK) {
+        status =
+            b->kernels->matrix_create(b->device, &b->copies[b->n_copies], type, weights,
+                                      shape.columns, 0, shape.outputs, 0, shape.columns, error);
+        b->n_copies += status == STATUS_OK;
+    }
+    if (status == STATUS_OK)
+        measure_rows(b);
+    for (uint32_t i = 0; i < b->n_copies; i++)
+        b->kernels->matrix_destroy(b->device, &b->copies[i]);
+    return status;
+}
+
+/* Any bytes are integers of a block; the halves of random floats are scales. Repeats after 1 MiB,
+ * which nothing here can notice. */
+static void fill_weights(uint8_t *weights, enum weight_type type, size_t bytes)
+{
+    enum { ELEMENTS = 1 << 18 };
+    static float values[ELEMENTS];
+    uint64_t state = 1;
+    for (size_t i = 0; i < ELEMENTS; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        values[i] = (float)(int32_t)(state >> 32) * 0x1p-31f;
+    }
+    const size_t piece = weight_row_bytes(type, ELEMENTS);
+    weight_quantize(type, weights, values, ELEMENTS);
+    for (size_t at = piece; at < bytes; at += piece)
+        memcpy(weights + at, weights, bytes - at < piece ? bytes - at : piece);
+}
+
+static enum status measure_types(struct bench *b, struct error *error)
+{
+    const size_t most = (size_t)MAX_OUTPUTS * MAX_COLUMNS / 4 * sizeof(float);
+    uint8_t *weights = malloc(most);
+    enum status status = STATUS_OK;
+    b->x = malloc((size_t)MAX_ROWS * MAX_COLUMNS * sizeof(*b->x));
+    b->y = malloc((size_t)MAX_ROWS * MAX_OUTPUTS * sizeof(*b->y));
+    if (weights == NULL || b->x == NULL || b->y == NULL)
+        status = error_set(error, STATUS_NO_MEMORY, "no memory for matrices");
+    for (size_t i = 0; status == STATUS_OK && i < (size_t)MAX_ROWS * MAX_COLUMNS; i++)
+        b->x[i] = (float)(i * 2654435761u % 2001) * 1e-3f - 1.0f;
+    for (size_t t = 0; status == STATUS_OK && t < WEIGHT_TYPES; t++) {
+        const enum weight_type type = weight_types[t];
+        if (!chosen_type(b->type, type))
+            continue;
+        fill_weights(weights, type, weight_row_bytes(type, (uint32_t)(most / sizeof(float))));
+        for (size_t s = 0; s < N_SHAPES && status == STATUS_OK; s++)
+            if (chosen(b->shape, (uint32_t)s + 1))
+                status = measure_shape(b, type, weights, shapes[s], error);
+    }
+    free(weights);
+    free(b->x);
+    free(b->y);
+    return status;
 }
 
 int main(int argc, char **argv)
 {
-    static const enum weight_type types[] = {WEIGHT_F32, WEIGHT_F16, WEIGHT_Q8_0};
-    static const uint32_t rows[] = {1, 4, 16, 512};
-    const uint32_t n_outputs = 32768, n_columns = 8192; /* Q8_0: 285 MB, far more than caches */
-    uint32_t lanes = 0, runs = 5;
-    const char *name = "auto";
+    static struct bench b;
+    const struct option own[] = {
+        {.name = "types",
+         .kind = OPTION_TEXT,
+         .value = &b.type,
+         .argument = "LIST",
+         .help = "weight types, as in Q4_0,Q4_K; all when left out"},
+        {.name = "shapes",
+         .kind = OPTION_TEXT,
+         .value = &b.shape,
+         .argument = "LIST",
+         .help = "1 to 4: outputs x columns 2048x2048, 8192x2048, 2048x8192, 32000x2048"},
+        {.name = "rows",
+         .kind = OPTION_TEXT,
+         .value = &b.rows,
+         .argument = "LIST",
+         .help = "of 1,4,8,16,128,512"},
+        {.name = "cache",
+         .kind = OPTION_U32,
+         .value = &b.cache_mib,
+         .argument = "MIB",
+         .fallback = "32",
+         .least = 1,
+         .most = 1024,
+         .help = "the last-level cache"},
+        {.kind = 0}};
     struct error error = {0};
-    struct run run = {0};
-    struct thread_pool *pool;
-    for (int i = 1; i + 1 < argc; i += 2) {
-        if (strcmp(argv[i], "--lanes") == 0)
-            lanes = (uint32_t)atoi(argv[i + 1]);
-        else if (strcmp(argv[i], "--runs") == 0)
-            runs = (uint32_t)atoi(argv[i + 1]);
-        else if (strcmp(argv[i], "--kernels") == 0)
-            name = argv[i + 1];
+    int exit_code;
+    if (!program_open(&b.program, &usage, own, columns, argc, argv, &exit_code))
+        return exit_code;
+    b.read_limit = program_read_limit(&b.program);
+    b.f32_limit = limits_f32(b.program.pool);
+    b.int8_limit = limits_int8(b.program.pool);
+    table_note_number(b.program.table, "f32_GFLOP_s", b.f32_limit / 1e9, 1);
+    table_note_number(b.program.table, "int8_Gop_s", b.int8_limit / 1e9, 1);
+    enum status status = kernels_choose(&b.kernels, b.program.kernels, &error);
+    if (status == STATUS_OK)
+        status = b.kernels->open(&b.device, b.program.pool, &error);
+    if (status == STATUS_OK) {
+        status = b.kernels->workspace_reserve(b.device, MAX_ROWS, MAX_COLUMNS, &error);
+        if (status == STATUS_OK)
+            status = measure_types(&b, &error);
+        b.kernels->close(b.device);
     }
-    float *source = malloc((size_t)n_outputs * n_columns * sizeof(float));
-    void *weights = malloc((size_t)n_outputs * n_columns * sizeof(float));
-    run.x = malloc((size_t)512 * n_columns * sizeof(float));
-    run.y = malloc((size_t)512 * n_outputs * sizeof(float));
-    if (source == NULL || weights == NULL || run.x == NULL || run.y == NULL ||
-        thread_pool_create(&pool, lanes, &error) != STATUS_OK ||
-        kernels_choose(&run.kernels, name, &error) != STATUS_OK ||
-        run.kernels->open(&run.device, pool, &error) != STATUS_OK ||
-        run.kernels->workspace_reserve(run.device, 512, n_columns, &error) != STATUS_OK) {
-        fprintf(stderr, "matmul: %s\n", error.text);
-        return 4;
-    }
-    uint64_t state = 1;
-    for (size_t i = 0; i < (size_t)n_outputs * n_columns; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        source[i] = (float)(int32_t)(state >> 32) * 0x1p-31f;
-    }
-    memcpy(run.x, source, (size_t)512 * n_columns * sizeof(float));
-    measure_print_machine();
-    const double bandwidth = measure_read_bandwidth(pool, (size_t)1 << 30);
-    printf("# kernels %s, %u lanes, %u x %u; read bandwidth with these lanes %.1f GB/s; median of "
-           "%u runs\n",
-           run.kernels->name, thread_pool_lanes(pool), n_outputs, n_columns, bandwidth / 1e9, runs);
-    printf("%-6s %5s %10s %18s %8s %6s %9s\n", "type", "rows", "ms", "min-max", "GB/s", "limit",
-           "GFLOP/s");
-    for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++) {
-        weight_quantize(types[t], weights, source, (size_t)n_outputs * n_columns);
-        if (run.kernels->matrix_create(run.device, &run.matrix, types[t], weights, n_columns, 0,
-                                       n_outputs, 0, n_columns, &error) != STATUS_OK) {
-            fprintf(stderr, "matmul: %s\n", error.text);
-            return 4;
-        }
-        for (size_t r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
-            run.n_rows = rows[r];
-            const struct measure result = measure(runs, multiply, &run);
-            const double rate =
-                (double)n_outputs * (double)weight_row_bytes(types[t], n_columns) / result.median_s;
-            printf("%-6s %5u %10.3f %8.3f-%-9.3f %8.1f %5.0f%% %9.1f\n",
-                   weight_traits(types[t])->name, rows[r], result.median_s * 1e3,
-                   result.min_s * 1e3, result.max_s * 1e3, rate / 1e9, 100 * rate / bandwidth,
-                   2.0 * n_outputs * n_columns * rows[r] / result.median_s / 1e9);
-            fflush(stdout);
-        }
-        run.kernels->matrix_destroy(run.device, &run.matrix);
-    }
-    run.kernels->close(run.device);
-    thread_pool_destroy(pool);
-    free(source);
-    free(weights);
-    free(run.x);
-    free(run.y);
-    return 0;
+    return program_close(&b.program, status, &error);
 }
