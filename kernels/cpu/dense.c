@@ -129,21 +129,30 @@ struct target {
     size_t stride;
 };
 
-/* `product` names the weights; here every tile of the activations passes by. `add`: not the first
- * span of its sum. */
+/* Piece `level` of the lane's memory for sums: one for each level of the tree, one for spans. */
+static struct target lane_target(const struct device *device, uint32_t lane, uint32_t level)
+{
+    const size_t piece = (size_t)lane * (DENSE_LEVELS + 1) + level;
+    return (struct target){device->sums + piece * device->max_rows * DENSE_GROUP_OUTPUTS,
+                           DENSE_GROUP_OUTPUTS};
+}
+
+/* `product` names the weights; here every tile of the activations passes by. to = before + the
+ * products; before->y is NULL for the first span of a sum. */
 static void multiply_tiles(const struct matmul_work *work, struct cpu_product *product,
-                           const struct target *target, size_t column, bool add)
+                           const struct target *to, const struct target *before, size_t column)
 {
     const struct device *d = work->device;
     const enum cpu_kind kind = kind_of(product->type);
     const uint32_t n_tiles = device_tiles(d, kind);
 
-    product->y_stride = target->stride;
-    product->add = add;
+    product->y_stride = to->stride;
+    product->before_stride = before->stride;
     for (uint32_t tile = 0; tile < n_tiles; tile++) {
         uint32_t row;
         tile_rows(d->x_rows, n_tiles, tile, &row, &product->n_rows);
-        product->y = target->y + row * target->stride;
+        product->y = to->y + row * to->stride;
+        product->before = before->y != NULL ? before->y + row * before->stride : NULL;
         product->x = tile_at(d, kind, row, product->n_rows, column);
         d->variant->products[kind].product(product);
     }
@@ -163,7 +172,8 @@ static void widen_panels(const struct device *device, struct cpu_product *produc
     product->panel_bytes = panel_values * sizeof(*wide);
 }
 
-/* The sum over columns [begin, end), for n_outputs outputs from panel `panel` on. */
+/* The sum over columns [begin, end), for n_outputs outputs from panel `panel` on. Between spans it
+ * waits in the lane's memory, where the rows of a group lie side by side. */
 static void multiply_columns(const struct matmul_work *work, const struct target *target,
                              size_t panel, uint32_t n_outputs, size_t begin, size_t end,
                              uint32_t lane)
@@ -172,19 +182,21 @@ static void multiply_columns(const struct matmul_work *work, const struct target
     const enum cpu_kind kind = kind_of(w->type);
     const size_t bytes = panel_bytes(w->type, w->n_columns), span = layouts[kind].span;
     const uint8_t *weights = (const uint8_t *)w->data + panel * bytes;
-    const uint8_t *scales = weights + panel_weights_bytes(w->type, w->n_columns);
+    const struct target waiting = lane_target(work->device, lane, DENSE_LEVELS);
+    struct target before = {NULL, 0};
 
     for (size_t column = begin; column < end; column += span) {
-        const size_t left = end - column, n = left < span ? left : span;
+        const size_t left = end - column;
+        const struct target *to = left <= span ? target : &waiting;
         struct cpu_product product = {.type = w->type,
                                       .n_outputs = n_outputs,
-                                      .weights = weights + panel_weights_bytes(w->type, column),
-                                      .scales = scales + panel_scales_bytes(w->type, column),
+                                      .weights = weights + panel_offset(w->type, column),
                                       .panel_bytes = bytes,
-                                      .n = (uint32_t)n};
+                                      .n = (uint32_t)(left < span ? left : span)};
         if (panel_format(w->type).low_bits == 16 && device_tiles(work->device, kind) > WIDEN_TILES)
             widen_panels(work->device, &product, lane);
-        multiply_tiles(work, &product, target, column, column > begin);
+        multiply_tiles(work, &product, to, &before, column);
+        before = waiting;
     }
 }
 
@@ -206,9 +218,7 @@ static void multiply_panels(const struct matmul_work *work, size_t panel, uint32
         {work->y + panel * PANEL_ROWS, work->y_stride},
     };
     for (uint32_t i = 0; i < DENSE_LEVELS; i++)
-        pending[i + 1] = (struct target){d->sums + ((size_t)lane * DENSE_LEVELS + i) * d->max_rows *
-                                                       DENSE_GROUP_OUTPUTS,
-                                         DENSE_GROUP_OUTPUTS};
+        pending[i + 1] = lane_target(d, lane, i);
     uint32_t depth = 0;
     for (uint32_t i = 0; i < n_segments; i++) {
         multiply_columns(work, &pending[depth++], panel, n_outputs,
@@ -226,7 +236,7 @@ static void multiply_panels(const struct matmul_work *work, size_t panel, uint32
 static void multiply_vector(const struct matmul_work *work)
 {
     const struct matrix *w = work->weights;
-    const struct target target = {work->y, work->y_stride};
+    const struct target target = {work->y, work->y_stride}, none = {NULL, 0};
     const size_t span = layouts[kind_of(w->type)].span;
     _Alignas(PANEL_LINE_BYTES) uint8_t panel[CPU_QUANT_SPAN * PANEL_ROWS * 34 / 32];
 
@@ -235,14 +245,13 @@ static void multiply_vector(const struct matmul_work *work)
         struct cpu_product product = {.type = w->type,
                                       .n_outputs = 1,
                                       .weights = panel,
-                                      .scales = panel + panel_weights_bytes(w->type, n),
                                       .panel_bytes = panel_bytes(w->type, (uint32_t)n),
                                       .n = (uint32_t)n};
         assert(product.panel_bytes <= sizeof(panel));
         panel_pack(panel, w->type,
                    (const uint8_t *)w->data + weight_row_bytes(w->type, (uint32_t)column), 0, 1,
                    (uint32_t)n);
-        multiply_tiles(work, &product, &target, column, column > 0);
+        multiply_tiles(work, &product, &target, column > 0 ? &target : &none, column);
     }
 }
 

@@ -106,7 +106,7 @@ enum status device_reserve(struct device *device, uint32_t max_rows, uint32_t ma
                          columns);
     if (rows == device->max_rows && columns == device->max_columns)
         return STATUS_OK;
-    bool sized = product_of(&next.sums_bytes, lanes * DENSE_LEVELS, rows,
+    bool sized = product_of(&next.sums_bytes, lanes * (DENSE_LEVELS + 1), rows,
                             DENSE_GROUP_OUTPUTS * sizeof(float));
     for (enum cpu_kind kind = 0; kind < CPU_KINDS; kind++)
         sized = sized &&

@@ -21,9 +21,13 @@ static void pack_float(void *tile, const float *x, size_t x_stride, uint32_t n_r
         memcpy(out, x, n * sizeof(*out));
         return;
     }
-    for (uint32_t row = 0; row < n_rows; row++)
-        for (size_t k = 0; k < n; k++)
-            out[k * n_rows + row] = x[row * x_stride + k];
+    enum { PIECE = 16 }; /* columns whose tile stays in the first-level cache while rows pass */
+    for (size_t begin = 0; begin < n; begin += PIECE) {
+        const size_t end = n - begin < PIECE ? n : begin + PIECE;
+        for (uint32_t row = 0; row < n_rows; row++)
+            for (size_t k = begin; k < end; k++)
+                out[k * n_rows + row] = x[row * x_stride + k];
+    }
 }
 
 /* 32 values to int8; returns the scale. */

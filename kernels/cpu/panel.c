@@ -13,7 +13,7 @@ enum { GROUPS = PANEL_PIECE / 4, MAX_BLOCK_BYTES = 256 }; /* groups: of four wei
 
 size_t panel_bytes(enum weight_type type, uint32_t n_columns)
 {
-    const size_t bytes = panel_weights_bytes(type, n_columns) + panel_scales_bytes(type, n_columns);
+    const size_t bytes = panel_offset(type, n_columns);
     return (bytes + PANEL_LINE_BYTES - 1) / PANEL_LINE_BYTES * PANEL_LINE_BYTES;
 }
 
@@ -126,22 +126,19 @@ static void pack_blocks(uint8_t *panel, enum weight_type type, const uint8_t *so
 {
     const struct panel_format f = panel_format(type);
     const size_t block_bytes = weight_traits(type)->block_bytes;
-    const size_t piece_bytes = panel_weights_bytes(type, PANEL_PIECE);
-    uint8_t *piece = panel, *scales = panel + panel_weights_bytes(type, n_columns);
     for (uint32_t b = 0; b < n_columns / f.columns; b++) {
+        uint8_t *scales = panel + panel_offset(type, (size_t)b * f.columns);
         for (uint32_t row = 0; row < n_rows; row++) {
             const uint8_t *block = source + row * source_row_bytes + b * block_bytes;
-            uint8_t q[SUPERBLOCK_ELEMENTS];
-            read_integers(q, type, block);
-            for (uint32_t i = 0; i < f.columns / PANEL_PIECE; i++)
-                pack_piece(piece + i * piece_bytes, &f, q + (size_t)i * PANEL_PIECE, row);
+            uint8_t q[SUPERBLOCK_ELEMENTS], *piece = scales + panel_scales_bytes(type);
             for (uint32_t i = 0; i < f.n_words; i++)
                 memcpy(word_at(scales, i, row), block + f.words_at + 4 * i, 4);
             for (uint32_t i = 0; i < f.n_halves; i++)
                 memcpy(half_at(scales, &f, i, row), block + f.halves_at + 2 * i, 2);
+            read_integers(q, type, block);
+            for (uint32_t i = 0; i < f.columns; i += PANEL_PIECE, piece += panel_piece_bytes(type))
+                pack_piece(piece, &f, q + i, row);
         }
-        piece += panel_weights_bytes(type, f.columns);
-        scales += panel_scales_bytes(type, f.columns);
     }
 }
 
@@ -150,21 +147,19 @@ static void unpack_blocks(float *out, enum weight_type type, const uint8_t *pane
                           uint32_t n_columns)
 {
     const struct panel_format f = panel_format(type);
-    const size_t piece_bytes = panel_weights_bytes(type, PANEL_PIECE);
-    const uint8_t *piece = panel;
-    uint8_t *scales = (uint8_t *)panel + panel_weights_bytes(type, n_columns); /* is only read */
     for (uint32_t b = 0; b < n_columns / f.columns; b++) {
+        /* only read, but word_at serves both ways */
+        uint8_t *scales = (uint8_t *)panel + panel_offset(type, (size_t)b * f.columns);
+        const uint8_t *piece = scales + panel_scales_bytes(type);
         uint8_t block[MAX_BLOCK_BYTES] = {0}, q[SUPERBLOCK_ELEMENTS];
-        for (uint32_t i = 0; i < f.columns / PANEL_PIECE; i++)
-            unpack_piece(q + (size_t)i * PANEL_PIECE, &f, piece + i * piece_bytes, row);
         for (uint32_t i = 0; i < f.n_words; i++)
             memcpy(block + f.words_at + 4 * i, word_at(scales, i, row), 4);
         for (uint32_t i = 0; i < f.n_halves; i++)
             memcpy(block + f.halves_at + 2 * i, half_at(scales, &f, i, row), 2);
+        for (uint32_t i = 0; i < f.columns; i += PANEL_PIECE, piece += panel_piece_bytes(type))
+            unpack_piece(q + i, &f, piece, row);
         write_integers(block, type, q);
         weight_dequantize(type, out + (size_t)b * f.columns, block, f.columns);
-        piece += panel_weights_bytes(type, f.columns);
-        scales += panel_scales_bytes(type, f.columns);
     }
 }
 

@@ -2,21 +2,20 @@
  *
  * Sixteen rows (outputs) make a panel, the last one filled up with zero rows. Within a panel the
  * numbers that meet the same activation lie side by side, so that one vector register holds sixteen
- * outputs, every product reads its weights as one stream, and no sum crosses a register. First come
- * all weights:
+ * outputs, every product reads its weights as one stream, and no sum crosses a register:
  *     F32         [n_columns][16] of 4 bytes
  *     F16, BF16   [n_columns][16] of 2 bytes
- *     others      [n_columns / 32] pieces of
- *                 Q8_0     [8][16][4] int8: weight 4 g + e of a row is [g][row][e]
- *                 Q4, Q5,  [4][16][4] bytes: [g][row][e] holds the low four bits of weight
- *                 Q6_K         4 g + e in its low half, of weight 16 + 4 g + e in its high half;
- *                          then the bits above:
- *                 Q5       [16][4] bytes: bit g of [row][e] is the fifth bit of weight 4 g + e
- *                 Q6_K     [2][16][4] bytes: bits 2 f and 2 f + 1 of [h][row][e] are the fifth and
- *                              sixth bit of weight 16 h + 4 f + e
- * and then the scales of all blocks, one block after the other, as they are in the file:
- *     32-bit words   [n_words][16]: the packed or signed small scales of super-blocks
- *     halves         [n_halves][16]: d; or d and m; or d and dmin
+ *     others      blocks, one after the other as in the file; of each first the scales:
+ *                     32-bit words   [n_words][16]: a super-block's small scales, as in the file
+ *                     halves         [n_halves][16]: d; or d and m; or d and dmin
+ *                 then the weights in pieces of 32 columns:
+ *                     Q8_0     [8][16][4] int8: weight 4 g + e of a row is [g][row][e]
+ *                     Q4, Q5,  [4][16][4] bytes: [g][row][e] holds the low four bits of weight
+ *                     Q6_K         4 g + e in its low half, of 16 + 4 g + e in its high half;
+ *                              then the bits above:
+ *                     Q5       [16][4] bytes: bit g of [row][e] is the fifth bit of 4 g + e
+ *                     Q6_K     [2][16][4] bytes: bits 2 f and 2 f + 1 of [h][row][e] are the fifth
+ *                                  and the sixth bit of weight 16 h + 4 f + e
  *
  * A panel starts at a cache line. The weights are those of the file, not converted: a
  * matrix is larger by its padding only. A matrix of one row stays as it is in the file (it is a
@@ -99,19 +98,25 @@ static inline uint32_t panel_count(uint32_t n_rows)
     return n_rows / PANEL_ROWS + (n_rows % PANEL_ROWS != 0);
 }
 
-/* Bytes of the weights of n columns, and so from a panel's start to those of column n; n is a
- * multiple of PANEL_PIECE where the type has blocks. */
-static inline size_t panel_weights_bytes(enum weight_type type, size_t n)
+/* Of a block's scales, and of a piece's weights. */
+static inline size_t panel_scales_bytes(enum weight_type type)
 {
     const struct panel_format f = panel_format(type);
-    return n * PANEL_ROWS * (uint32_t)(f.low_bits + f.high_bits) / 8;
+    return (f.n_words * 4u + f.n_halves * 2u) * PANEL_ROWS;
 }
 
-/* Bytes of the scales of n columns, a multiple of the type's block. */
-static inline size_t panel_scales_bytes(enum weight_type type, size_t n)
+static inline size_t panel_piece_bytes(enum weight_type type)
 {
     const struct panel_format f = panel_format(type);
-    return n / f.columns * (f.n_words * 4u + f.n_halves * 2u) * PANEL_ROWS;
+    return (size_t)PANEL_PIECE * PANEL_ROWS * (uint32_t)(f.low_bits + f.high_bits) / 8;
+}
+
+/* From a panel's start to its column n, a multiple of the type's block. */
+static inline size_t panel_offset(enum weight_type type, size_t n)
+{
+    const struct panel_format f = panel_format(type);
+    return n * PANEL_ROWS * (uint32_t)(f.low_bits + f.high_bits) / 8 +
+           n / f.columns * panel_scales_bytes(type);
 }
 
 /* From one panel to the next; n_columns is a multiple of the type's block. Never overflows. */

@@ -22,7 +22,7 @@ INLINE VEC load_weights(const uint8_t *w, const enum weight_type type)
 INLINE void float_tile(const struct cpu_product *p, uint32_t first, const enum weight_type type,
                        const int V, const int R)
 {
-    const size_t step = panel_weights_bytes(type, 1), part = step * LANES / PANEL_ROWS;
+    const size_t step = panel_offset(type, 1), part = step * LANES / PANEL_ROWS;
     const uint8_t *w = p->weights + vector_offset(p, first, part);
     const float *x = p->x;
     VEC sum[FLOAT_MAX_SUMS], weight[FLOAT_MAX_SUMS];

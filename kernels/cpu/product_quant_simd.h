@@ -95,9 +95,10 @@ INLINE void quant_tile(const struct cpu_product *p, uint32_t first, const enum w
     const int halves = type == WEIGHT_Q6_K ? 2 : 1, groups = 8 / halves;
     const int part_groups = dot_groups(type) < groups ? dot_groups(type) : groups;
     const size_t words_bytes = (size_t)f.n_words * 4 * PANEL_ROWS;
+    const size_t scales_bytes = panel_scales_bytes(type);
+    /* where a block's words (and its weights), and its halves of these outputs begin */
     const uint8_t *w = p->weights + vector_offset(p, first, 4 * LANES);
-    const uint8_t *words = p->scales + vector_offset(p, first, 4 * LANES);
-    const uint8_t *d = p->scales + words_bytes + vector_offset(p, first, 2 * LANES);
+    const uint8_t *d = p->weights + words_bytes + vector_offset(p, first, 2 * LANES);
     const int32_t *x = p->x;
     struct super_scales scales[QUANT_MAX_VECTORS];
     VEC sum[QUANT_MAX_SUMS];
@@ -106,15 +107,14 @@ INLINE void quant_tile(const struct cpu_product *p, uint32_t first, const enum w
     for (int i = 0; i < V * R; i++)
         sum[i] = vec_zero();
     for (uint32_t b = 0; b < p->n / PANEL_PIECE; b++, x += CPU_X_WORDS * R) {
-        const uint32_t sub = b % PIECES_OF_SUPER;
-        if (super && sub == 0) {
+        const uint32_t sub = super ? b % PIECES_OF_SUPER : 0;
+        if (super && sub == 0)
 #pragma GCC unroll 4
             for (int i = 0; i < V; i++)
-                unpack_scales(&scales[i], type, words + vector_offset(p, (uint32_t)i, 4 * LANES),
+                unpack_scales(&scales[i], type, w + vector_offset(p, (uint32_t)i, 4 * LANES),
                               d + vector_offset(p, (uint32_t)i, 2 * LANES));
-            words += panel_scales_bytes(type, f.columns);
-            d += panel_scales_bytes(type, f.columns);
-        }
+        if (sub == 0)
+            w += scales_bytes;
 #pragma GCC unroll 2
         for (int half = 0; half < halves; half++) {
             VECI dot[QUANT_MAX_SUMS], part[QUANT_MAX_SUMS];
@@ -177,9 +177,9 @@ INLINE void quant_tile(const struct cpu_product *p, uint32_t first, const enum w
                         vec_fma(min, vec_from_bits(int_set1(x[CPU_X_SUM * R + r])), sum[i * R + r]);
             }
         }
-        w += panel_weights_bytes(type, PANEL_PIECE);
-        if (!super)
-            d += panel_scales_bytes(type, PANEL_PIECE);
+        w += panel_piece_bytes(type);
+        if (!super || sub == PIECES_OF_SUPER - 1)
+            d += panel_offset(type, f.columns);
     }
 #pragma GCC unroll 4
     for (int i = 0; i < V; i++)

@@ -16,8 +16,9 @@ static void store(const struct cpu_product *p, uint32_t panel, uint32_t row, con
     const uint32_t begin = panel * PANEL_ROWS;
     const uint32_t n = p->n_outputs - begin < PANEL_ROWS ? p->n_outputs - begin : PANEL_ROWS;
     float *y = p->y + row * p->y_stride + begin;
+    const float *before = p->before != NULL ? p->before + row * p->before_stride + begin : NULL;
     for (uint32_t j = 0; j < n; j++)
-        y[j] = p->add ? y[j] + sums[j] : sums[j];
+        y[j] = before != NULL ? before[j] + sums[j] : sums[j];
 }
 
 /* ---- floats ----------------------------------------------------------------------------------- */
@@ -38,7 +39,7 @@ void product_float_scalar(const struct cpu_product *p)
         const float *x = p->x;
         float sums[TILE_ROWS][PANEL_ROWS] = {{0}};
         for (uint32_t k = 0; k < p->n; k++, x += p->n_rows) {
-            const uint8_t *column = weights + panel_weights_bytes(p->type, k);
+            const uint8_t *column = weights + panel_offset(p->type, k);
             float w[PANEL_ROWS];
             if (p->type == WEIGHT_F32)
                 memcpy(w, column, sizeof(w));
@@ -150,19 +151,18 @@ static void add_piece(float *sums, const struct piece *piece, enum weight_type t
 
 void product_quant_scalar(const struct cpu_product *p)
 {
-    const uint32_t pieces_of_block = panel_format(p->type).columns / PANEL_PIECE;
-    const size_t piece_bytes = panel_weights_bytes(p->type, PANEL_PIECE);
-    const size_t scales_bytes = panel_scales_bytes(p->type, panel_format(p->type).columns);
+    const uint32_t columns = panel_format(p->type).columns;
     for (uint32_t panel = 0; panel < panel_count(p->n_outputs); panel++) {
         const uint8_t *weights = p->weights + panel * p->panel_bytes;
-        const uint8_t *scales = p->scales + panel * p->panel_bytes;
         const int32_t *x = p->x;
         float sums[TILE_ROWS][PANEL_ROWS] = {{0}};
-        for (uint32_t i = 0; i < p->n / PANEL_PIECE; i++, x += (size_t)CPU_X_WORDS * p->n_rows) {
+        for (uint32_t k = 0; k < p->n; k += PANEL_PIECE, x += (size_t)CPU_X_WORDS * p->n_rows) {
+            const uint8_t *scales = weights + panel_offset(p->type, k / columns * columns);
+            const uint32_t part = k % columns / PANEL_PIECE;
             struct piece piece;
-            read_integers(&piece, p->type, weights + i * piece_bytes);
-            read_scales(&piece, p->type, scales + i / pieces_of_block * scales_bytes,
-                        i % pieces_of_block);
+            read_scales(&piece, p->type, scales, part);
+            read_integers(&piece, p->type,
+                          scales + panel_scales_bytes(p->type) + part * panel_piece_bytes(p->type));
             for (uint32_t row = 0; row < p->n_rows; row++)
                 add_piece(sums[row], &piece, p->type, x + row, p->n_rows);
         }

@@ -27,12 +27,12 @@ INLINE size_t vector_offset(const struct cpu_product *p, uint32_t vector, size_t
 INLINE void store(const struct cpu_product *p, uint32_t vector, uint32_t row, VEC sum)
 {
     const uint32_t begin = vector * LANES;
-    float *y = p->y + row * p->y_stride + begin;
     if (begin >= p->n_outputs)
         return;
-    if (p->add)
-        sum = vec_add(vec_load_some(y, p->n_outputs - begin), sum);
-    vec_store_some(y, sum, p->n_outputs - begin);
+    if (p->before != NULL)
+        sum = vec_add(
+            vec_load_some(p->before + row * p->before_stride + begin, p->n_outputs - begin), sum);
+    vec_store_some(p->y + row * p->y_stride + begin, sum, p->n_outputs - begin);
 }
 
 #endif

@@ -60,11 +60,11 @@ struct cpu_product {
     enum weight_type type;
     uint32_t n_outputs, n_rows;
     const uint8_t *weights; /* where the span starts in the first panel */
-    const uint8_t *scales;  /* likewise, if there are any */
-    size_t panel_bytes;     /* to the next panel, for both */
+    size_t panel_bytes;     /* to the next panel */
     const void *x;          /* where the span starts in the tile */
     uint32_t n;             /* columns in the span */
-    bool add;               /* not the first span: y += sum, else y = sum */
+    const float *before;    /* y = before + sum, as y with a stride of its own; NULL: y = sum */
+    size_t before_stride;
 };
 
 /* Weights whose products take the same activations. */
