@@ -4,13 +4,14 @@
  * first touched them. A lane goes through its panels in groups, a group's columns in spans, and a
  * span's activations in tiles:
  *     decode (one tile): a group is few panels, so that memory is read as few long streams, once;
- *     prefill: a span of a group (128 outputs x 256 columns of f32 are 128 KiB) stays in the second
- *              level cache while all tiles pass, so that activations come from afar once per 128
- *              outputs, and a tile's span (12 KiB) stays in the first level while the group passes.
+ *     prefill: a span of a group stays in the second-level cache while all tiles pass. Quantized
+ *              activations: tile by tile, whose span (20 KiB) stays near while the group passes.
+ *              Floats: a few tiles at a time go past one panel after the other, whose span (16 KiB
+ *              of F16) stays in the first-level cache.
  * Where the columns are cut in segments, a group's columns are gone through segment by segment;
- * sums that wait for their sibling lie in the lane's own memory, at most one for each level of the
- * tree. The sums and their order are in variant.h; nothing here can change them, because a tile's
- * height and a group's size are not part of that order, and spans are. */
+ * sums that wait for their sibling, or for the next span, lie in the lane's own memory, at most one
+ * for each level of the tree. The sums and their order are in variant.h; nothing here can change
+ * them, because a tile's height and a group's size are not part of that order, and spans are. */
 #include "kernels/cpu/device.h"
 #include "kernels/cpu/panel.h"
 
@@ -19,17 +20,18 @@
 enum {
     DECODE_GROUP = 4,                                 /* panels */
     PREFILL_GROUP = DENSE_GROUP_OUTPUTS / PANEL_ROWS, /* panels */
-    WIDEN_TILES = 2,        /* so many tiles widen 16-bit weights by themselves, in registers */
     ALONE_PRODUCT = 131072, /* multiplications that are not worth waking lanes for */
 };
 
-/* How activations of a kind lie in memory (variant.h): `unit` columns of a row take unit_bytes. */
+/* How activations of a kind lie in memory (variant.h): `unit` columns of a row take unit_bytes. In
+ * prefill pass_tiles tiles go past pass_panels panels before both move on. */
 static const struct {
     uint32_t span, unit;
     size_t unit_bytes;
+    uint32_t pass_tiles, pass_panels;
 } layouts[CPU_KINDS] = {
-    [CPU_FLOAT] = {CPU_FLOAT_SPAN, 1, sizeof(float)},
-    [CPU_QUANT] = {CPU_QUANT_SPAN, PANEL_PIECE, CPU_X_BLOCK_BYTES},
+    [CPU_FLOAT] = {CPU_FLOAT_SPAN, 1, sizeof(float), 10, 1},
+    [CPU_QUANT] = {CPU_QUANT_SPAN, PANEL_PIECE, CPU_X_BLOCK_BYTES, 1, PREFILL_GROUP},
 };
 
 static enum cpu_kind kind_of(enum weight_type type)
@@ -144,32 +146,27 @@ static void multiply_tiles(const struct matmul_work *work, struct cpu_product *p
 {
     const struct device *d = work->device;
     const enum cpu_kind kind = kind_of(product->type);
-    const uint32_t n_tiles = device_tiles(d, kind);
+    const uint32_t n_tiles = device_tiles(d, kind), n_outputs = product->n_outputs;
+    const uint32_t pass = n_tiles > 1 ? layouts[kind].pass_panels * PANEL_ROWS : n_outputs;
+    const uint8_t *weights = product->weights;
 
     product->y_stride = to->stride;
     product->before_stride = before->stride;
-    for (uint32_t tile = 0; tile < n_tiles; tile++) {
-        uint32_t row;
-        tile_rows(d->x_rows, n_tiles, tile, &row, &product->n_rows);
-        product->y = to->y + row * to->stride;
-        product->before = before->y != NULL ? before->y + row * before->stride : NULL;
-        product->x = tile_at(d, kind, row, product->n_rows, column);
-        d->variant->products[kind].product(product);
-    }
-}
-
-/* Numbers of 16 bits that many tiles will pass are widened once, to the lane's own memory. */
-static void widen_panels(const struct device *device, struct cpu_product *product, uint32_t lane)
-{
-    float *wide = device->wide + (size_t)lane * DENSE_GROUP_OUTPUTS * CPU_FLOAT_SPAN;
-    const size_t panel_values = (size_t)product->n * PANEL_ROWS;
-
-    for (size_t i = 0; i < panel_count(product->n_outputs); i++)
-        device->variant->widen(wide + i * panel_values, product->type,
-                               product->weights + i * product->panel_bytes, product->n);
-    product->type = WEIGHT_F32;
-    product->weights = (const uint8_t *)wide;
-    product->panel_bytes = panel_values * sizeof(*wide);
+    for (uint32_t first = 0; first < n_tiles; first += layouts[kind].pass_tiles)
+        for (uint32_t output = 0; output < n_outputs; output += pass) {
+            product->weights = weights + output / PANEL_ROWS * product->panel_bytes;
+            product->n_outputs = n_outputs - output < pass ? n_outputs - output : pass;
+            for (uint32_t tile = first; tile < n_tiles && tile - first < layouts[kind].pass_tiles;
+                 tile++) {
+                uint32_t row;
+                tile_rows(d->x_rows, n_tiles, tile, &row, &product->n_rows);
+                product->y = to->y + row * to->stride + output;
+                product->before =
+                    before->y != NULL ? before->y + row * before->stride + output : NULL;
+                product->x = tile_at(d, kind, row, product->n_rows, column);
+                d->variant->products[kind].product(product);
+            }
+        }
 }
 
 /* The sum over columns [begin, end), for n_outputs outputs from panel `panel` on. Between spans it
@@ -193,8 +190,6 @@ static void multiply_columns(const struct matmul_work *work, const struct target
                                       .weights = weights + panel_offset(w->type, column),
                                       .panel_bytes = bytes,
                                       .n = (uint32_t)(left < span ? left : span)};
-        if (panel_format(w->type).low_bits == 16 && device_tiles(work->device, kind) > WIDEN_TILES)
-            widen_panels(work->device, &product, lane);
         multiply_tiles(work, &product, to, &before, column);
         before = waiting;
     }
@@ -238,7 +233,7 @@ static void multiply_vector(const struct matmul_work *work)
     const struct matrix *w = work->weights;
     const struct target target = {work->y, work->y_stride}, none = {NULL, 0};
     const size_t span = layouts[kind_of(w->type)].span;
-    _Alignas(PANEL_LINE_BYTES) uint8_t panel[CPU_QUANT_SPAN * PANEL_ROWS * 34 / 32];
+    _Alignas(PANEL_LINE_BYTES) uint8_t panel[CPU_FLOAT_SPAN * PANEL_ROWS * sizeof(float)];
 
     for (size_t column = 0; column < w->n_columns; column += span) {
         const size_t left = w->n_columns - column, n = left < span ? left : span;

@@ -73,7 +73,6 @@ static void workspace_give(struct device *device)
     for (enum cpu_kind kind = 0; kind < CPU_KINDS; kind++)
         memory_give(device->x[kind], device->x_bytes[kind]);
     memory_give(device->sums, device->sums_bytes);
-    memory_give(device->wide, device->wide_bytes);
 }
 
 void device_close(struct device *device)
@@ -114,10 +113,8 @@ enum status device_reserve(struct device *device, uint32_t max_rows, uint32_t ma
     if (!sized)
         return error_set(error, STATUS_NO_MEMORY, "kernels: %u rows of %u columns have no size",
                          rows, columns);
-    next.wide_bytes = lanes * DENSE_GROUP_OUTPUTS * CPU_FLOAT_SPAN * sizeof(float);
-    size_t bytes = next.sums_bytes + next.wide_bytes;
+    size_t bytes = next.sums_bytes;
     bool taken = (next.sums = memory_take(next.sums_bytes)) != NULL;
-    taken = (next.wide = memory_take(next.wide_bytes)) != NULL && taken;
     for (enum cpu_kind kind = 0; kind < CPU_KINDS; kind++) {
         taken = (next.x[kind] = memory_take(next.x_bytes[kind])) != NULL && taken;
         bytes += next.x_bytes[kind];

@@ -16,8 +16,7 @@ struct device {
     uint32_t max_rows, max_columns; /* of the workspace */
     void *x[CPU_KINDS];             /* prepared activations in tiles, see variant.h */
     float *sums;                    /* per lane: pending sums of segments, see dense.c */
-    float *wide;                    /* per lane: widened weights of a group, likewise */
-    size_t x_bytes[CPU_KINDS], sums_bytes, wide_bytes;
+    size_t x_bytes[CPU_KINDS], sums_bytes;
     uint32_t x_rows, x_columns, x_types; /* what was prepared last */
 };
 

@@ -17,8 +17,7 @@ enum {
 
 #define PRODUCTS(isa)                                                                              \
     void product_float_##isa(const struct cpu_product *product);                                   \
-    void product_quant_##isa(const struct cpu_product *product);                                   \
-    void widen_##isa(float *out, enum weight_type type, const uint8_t *weights, size_t n);
+    void product_quant_##isa(const struct cpu_product *product);
 PRODUCTS(scalar)
 PRODUCTS(avx2)
 PRODUCTS(avx512)

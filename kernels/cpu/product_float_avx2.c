@@ -15,8 +15,3 @@ void product_float_avx2(const struct cpu_product *product)
 {
     product_float(product);
 }
-
-void widen_avx2(float *out, enum weight_type type, const uint8_t *weights, size_t n)
-{
-    widen(out, type, weights, n);
-}

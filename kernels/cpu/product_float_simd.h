@@ -86,17 +86,3 @@ static void product_float(const struct cpu_product *p)
     else
         float_heights(p, WEIGHT_BF16);
 }
-
-INLINE void widen_all(float *out, const enum weight_type type, const uint8_t *weights, size_t n)
-{
-    for (size_t i = 0; i < n * PANEL_ROWS; i += LANES)
-        vec_store(out + i, load_weights(weights + 2 * i, type));
-}
-
-static void widen(float *out, enum weight_type type, const uint8_t *weights, size_t n)
-{
-    if (type == WEIGHT_F16)
-        widen_all(out, WEIGHT_F16, weights, n);
-    else
-        widen_all(out, WEIGHT_BF16, weights, n);
-}

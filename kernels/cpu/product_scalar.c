@@ -23,11 +23,15 @@ static void store(const struct cpu_product *p, uint32_t panel, uint32_t row, con
 
 /* ---- floats ----------------------------------------------------------------------------------- */
 
-void widen_scalar(float *out, enum weight_type type, const uint8_t *weights, size_t n)
+static void read_column(float out[PANEL_ROWS], enum weight_type type, const uint8_t *column)
 {
     uint16_t number;
-    for (size_t i = 0; i < n * PANEL_ROWS; i++) {
-        memcpy(&number, weights + i * sizeof(number), sizeof(number));
+    if (type == WEIGHT_F32) {
+        memcpy(out, column, PANEL_ROWS * sizeof(*out));
+        return;
+    }
+    for (size_t i = 0; i < PANEL_ROWS; i++) {
+        memcpy(&number, column + i * sizeof(number), sizeof(number));
         out[i] = type == WEIGHT_F16 ? half_to_float(number) : bfloat16_to_float(number);
     }
 }
@@ -39,12 +43,8 @@ void product_float_scalar(const struct cpu_product *p)
         const float *x = p->x;
         float sums[TILE_ROWS][PANEL_ROWS] = {{0}};
         for (uint32_t k = 0; k < p->n; k++, x += p->n_rows) {
-            const uint8_t *column = weights + panel_offset(p->type, k);
             float w[PANEL_ROWS];
-            if (p->type == WEIGHT_F32)
-                memcpy(w, column, sizeof(w));
-            else
-                widen_scalar(w, p->type, column, 1);
+            read_column(w, p->type, weights + panel_offset(p->type, k));
             for (uint32_t row = 0; row < p->n_rows; row++)
                 for (int j = 0; j < PANEL_ROWS; j++)
                     sums[row][j] = fmaf(w[j], x[row], sums[row][j]);

@@ -32,8 +32,8 @@
 #include <stdint.h>
 
 enum {
-    CPU_FLOAT_SPAN = 256,  /* columns: 16 KiB of an f32 panel; a tile of 12 rows takes 12 KiB */
-    CPU_QUANT_SPAN = 1024, /* columns, whole super-blocks: 17 KiB of a Q8_0 panel */
+    CPU_FLOAT_SPAN = 512,  /* columns: 16 KiB of an F16 panel; a tile of 12 rows takes 24 KiB */
+    CPU_QUANT_SPAN = 1024, /* columns, whole super-blocks: 17 KiB of Q8_0; 12 rows take 20 KiB */
 };
 
 /* Prepared activations lie in tiles of a few rows, the rows side by side, so that a product reads
@@ -80,9 +80,6 @@ struct cpu_products {
 struct cpu_variant {
     const char *name;
     struct cpu_products products[CPU_KINDS];
-
-    /* n columns of a panel of F16 or BF16 become those of an F32 panel. */
-    void (*widen)(float *out, enum weight_type type, const uint8_t *weights, size_t n);
 
     /* One row each; see kernels.h. */
     void (*rms_norm)(float *y, const float *x, const float *weight, uint32_t n, float epsilon);

@@ -26,7 +26,6 @@ const struct cpu_variant cpu_variant_avx2 = {
             [CPU_FLOAT] = {PRODUCT_FLOAT_ROWS_avx2, product_float_avx2, pack_float},
             [CPU_QUANT] = {PRODUCT_QUANT_ROWS_avx2, product_quant_avx2, pack_quant},
         },
-    .widen = widen_avx2,
     .rms_norm = rms_norm_row,
     .rotate = rotate_row,
     .swiglu = swiglu,

@@ -16,6 +16,7 @@
 
 struct reference_entry {
     float *values;
+    uint8_t *bytes; /* as in the file */
     uint64_t dims[2];
     uint32_t n_dims;
 };
@@ -95,39 +96,21 @@ static void fill_entry(struct reference_entry *entry, const struct reference_sha
     for (size_t i = 0; i < n; i++)
         entry->values[i] = entry->n_dims == 2 ? (float)(random_normal(random) * spread)
                                               : 0.75f + 0.5f * random_f32(random);
-    if (entry->n_dims == 2 && shape->type != WEIGHT_F32) {
-        const size_t row_bytes = weight_row_bytes(shape->type, (uint32_t)entry->dims[0]);
-        void *row = malloc(row_bytes);
-        assert_non_null(row);
-        for (size_t i = 0; i < entry->dims[1]; i++) {
-            float *values = entry->values + i * entry->dims[0];
-            weight_quantize(shape->type, row, values, entry->dims[0]);
-            weight_dequantize(shape->type, values, row, entry->dims[0]);
-        }
-        free(row);
-    }
+    entry->bytes = malloc(n * sizeof(float)); /* no type takes more */
+    assert_non_null(entry->bytes);
+    const enum weight_type type = entry->n_dims == 2 ? shape->type : WEIGHT_F32;
+    weight_quantize(type, entry->bytes, entry->values, n);
+    weight_dequantize(type, entry->values, entry->bytes, n);
 }
 
 static void write_entry(struct gguf_writer *writer, const struct reference_entry *entry,
                         enum weight_type type)
 {
     struct error error;
-    if (entry->n_dims == 1) {
-        reference_ok(
-            gguf_writer_data(writer, entry->values, entry->dims[0] * sizeof(float), &error),
-            &error);
-        return;
-    }
-    const size_t row_bytes = weight_row_bytes(type, (uint32_t)entry->dims[0]);
-    void *row = malloc(row_bytes);
-    assert_non_null(row);
-    for (size_t i = 0; i < entry->dims[1]; i++) {
-        /* Values that were rounded once are met again exactly: Q8_0 keeps the largest of a block
-         * at 127 steps. */
-        weight_quantize(type, row, entry->values + i * entry->dims[0], entry->dims[0]);
-        reference_ok(gguf_writer_data(writer, row, row_bytes, &error), &error);
-    }
-    free(row);
+    const size_t row_bytes =
+        weight_row_bytes(entry->n_dims == 2 ? type : WEIGHT_F32, (uint32_t)entry->dims[0]);
+    reference_ok(gguf_writer_data(writer, entry->bytes, row_bytes * entry->dims[1], &error),
+                 &error);
 }
 
 struct reference *reference_create(const struct reference_shape *shape, const char *path)
@@ -187,6 +170,7 @@ void reference_destroy(struct reference *reference)
 {
     for (size_t i = 0; i < reference->n_entries; i++)
         free(reference->entries[i].values);
+    free(reference->entries[i].bytes);
     free(reference->entries);
     free(reference);
 }

@@ -156,7 +156,7 @@ static void weight_sizes(float *out, enum weight_type type, const uint8_t *row, 
 }
 
 /* Roundings: a sum of n terms by fma has n, each at most UNIT times the sum of magnitudes; a span
- * of 256 columns (32 blocks, of up to three terms) is one such sum, the spans another. With blocks a
+ * of 512 columns (32 blocks, of up to three terms) is one such sum, the spans another. With blocks a
  * term has three more, the product of scales, the sum of activations and, in this test, the
  * quantized value or weight. Underflow adds half a least subnormal each. */
 static void check_problem(const struct lent_device *d, enum weight_type type, enum values kind,
@@ -171,7 +171,7 @@ static void check_problem(const struct lent_device *d, enum weight_type type, en
           *quantized = malloc(sizeof(float) * n_columns),
           *half_step = malloc(sizeof(float) * n_columns);
     const double roundings = blocks ? 3 * fmin(n_columns / 32, 32) + n_columns / 1024 + 7
-                                    : fmin(n_columns, 256) + n_columns / 256 + 1;
+                                    : fmin(n_columns, 512) + n_columns / 512 + 1;
 
     for (uint32_t o = 0; o < n_outputs; o++) {
         const uint8_t *weights = p.weights + o * weight_row_bytes(type, n_columns);
@@ -234,7 +234,7 @@ static void test_products_are_accurate(void **state)
             if (has_blocks(weight_types[t]))
                 continue;
             check_problem(&d, weight_types[t], NORMAL, n, 20, n);
-            check_problem(&d, weight_types[t], NORMAL, 3, 35, 240 + n);
+            check_problem(&d, weight_types[t], NORMAL, 3, 35, 496 + n);
         }
     device_return(&d);
 }

@@ -6,7 +6,7 @@
 #include <math.h>
 
 /* In units of 32 columns, or of super-blocks. Begins are off the spans' grid, and one segment is
- * longer than a span of any type (256 or 1024 columns). */
+ * longer than a span of any type (512 or 1024 columns). */
 enum { UNITS = 44, SUPER_UNITS = 8, MAX_COLUMNS = 256 * SUPER_UNITS, N_CUTS = 4, GUARD = 3 };
 static const struct cut {
     uint32_t n, end[MATRIX_SEGMENTS];
@@ -276,13 +276,13 @@ static void test_ranks_that_hold_aligned_segments_have_the_bits_of_one(void **st
     device_return(&d);
 }
 
-/* Roundings as in test_dense.c: a span's at most 256, spans', and the tree's three; with blocks,
+/* Roundings as in test_dense.c: a span's at most 512, spans', and the tree's three; with blocks,
  * half a step of each activation's block besides. */
 static void check_accuracy(const struct lent_device *d, const struct problem *p,
                            const struct cut *cut)
 {
     const uint32_t columns = columns_of(p->type);
-    const double unit = 0x1p-24, roundings = 256 + columns / 256 + 3;
+    const double unit = 0x1p-24, roundings = 512 + columns / 512 + 3;
     float *y = multiply_whole(d, p, cut), w[MAX_COLUMNS];
     for (uint32_t o = 0; o < p->n_outputs; o++) {
         weight_dequantize(p->type, w, p->weights + o * weight_row_bytes(p->type, columns), columns);
