@@ -2,7 +2,7 @@
 #include "kernels/cpu/vector_avx2.h"
 
 #define QUANT_ROWS(X)                                                                              \
-    X(1, 4)                                                                                        \
+    X(1, 2)                                                                                        \
     X(2, 2)                                                                                        \
     X(3, 1)                                                                                        \
     X(4, 1)

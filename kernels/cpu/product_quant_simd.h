@@ -6,7 +6,11 @@
  * Register tiles of V vectors of outputs times R rows, as for floats, with an integer and a float
  * sum for each output. Weights stay packed in memory and are unpacked in registers: a mask and a
  * shift per vector, paid once for R rows, on ports that the multiplications do not use. Scales of
- * super-blocks are unpacked once per super-block to a few lines of the first-level cache. */
+ * super-blocks are unpacked once per super-block to a few lines of the first-level cache.
+ *
+ * A tile reads its panel in one line, and nothing is fetched ahead: the processor's prefetcher does
+ * that better. Measured on two Zen 4 cores that read 54 GB/s, one row from memory: Q4_0 46 GB/s,
+ * 31 with four panels side by side and prefetches; Q4_K 41, 29; Q6_K 40, 24. */
 #include "kernels/cpu/product_simd.h"
 
 enum { QUANT_MAX_SUMS = 16, QUANT_MAX_VECTORS = 4, PIECES_OF_SUPER = 8 };
@@ -133,10 +137,7 @@ INLINE void quant_tile(const struct cpu_product *p, uint32_t first, const enum w
                 VECI weight[QUANT_MAX_VECTORS];
 #pragma GCC unroll 4
                 for (int i = 0; i < V; i++) {
-                    const uint8_t *from = w + vector_offset(p, (uint32_t)i, 4 * LANES);
-                    weight[i] = unpack_group(from, type, g);
-                    if (i % PANEL_VECTORS == 0 && (g < 4 || f.low_bits == 8))
-                        prefetch(from + g * PANEL_LINE_BYTES, R);
+                    weight[i] = unpack_group(w + vector_offset(p, (uint32_t)i, 4 * LANES), type, g);
                 }
 #pragma GCC unroll 16
                 for (int r = 0; r < R; r++) {

@@ -168,9 +168,10 @@ struct reference *reference_create(const struct reference_shape *shape, const ch
 
 void reference_destroy(struct reference *reference)
 {
-    for (size_t i = 0; i < reference->n_entries; i++)
+    for (size_t i = 0; i < reference->n_entries; i++) {
         free(reference->entries[i].values);
-    free(reference->entries[i].bytes);
+        free(reference->entries[i].bytes);
+    }
     free(reference->entries);
     free(reference);
 }
