@@ -1,0 +1,107 @@
+"""figures.py - what the measuring programs in Python share: running others' measurements, tables, models.
+
+Standard library only. Everything that is measured here is another program's --json: `longspan bench` and the
+programs beside this file. LONGSPAN_BIN names the folder of the product's programs (default: build/release/bin);
+measuring programs are in ../bench of it.
+"""
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BIN = os.path.abspath(os.environ.get("LONGSPAN_BIN", os.path.join(ROOT, "build/release/bin")))
+BENCH = os.path.join(os.path.dirname(BIN), "bench")
+
+
+class Failed(Exception):
+    """A program that measures ended with an error."""
+
+
+def run(command, timeout=3600):
+    """Standard output of a program; Failed with its last words."""
+    command = [str(word) for word in command]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+    if done.returncode != 0:
+        raise Failed(f"{' '.join(command)}\nexit status {done.returncode}: {done.stderr.strip()[-2000:]}")
+    return done.stdout
+
+
+def run_json(command, timeout=3600):
+    """What a program of ours writes with --json."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        run([*command, "--json", file.name], timeout)
+        with open(file.name, encoding="utf-8") as written:
+            return json.load(written)
+
+
+def longspan_bench(model, *options):
+    """{"speed": {"notes", "rows"}, "memory": {...}} of `longspan bench`."""
+    return run_json([os.path.join(BIN, "longspan"), "bench", "-q", "-m", model, *options])
+
+
+def program(name, *options):
+    """{"notes", "rows"} of a program beside this file."""
+    return run_json([os.path.join(BENCH, name), *options])
+
+
+def model(folder, kind):
+    """The bench-1b model of that weight type, made when it is not there: random F16, then quantized from it."""
+    path = os.path.join(folder, f"bench-1b-{kind}.gguf")
+    if os.path.exists(path):
+        return path
+    os.makedirs(folder, exist_ok=True)
+    longspan = os.path.join(BIN, "longspan")
+    print(f"making {path}", file=sys.stderr)
+    if kind == "F16":
+        run([longspan, "model", "make-random", path + ".part", "--shape", "bench-1b", "--type", "F16"])
+    else:
+        run([longspan, "model", "quantize", model(folder, "F16"), path + ".part", kind])
+    os.rename(path + ".part", path)
+    return path
+
+
+def spread(values):
+    """median, smallest, largest"""
+    return statistics.median(values), min(values), max(values)
+
+
+class Table:
+    """Rows with the columns (name, width, decimals or None for text): printed as they come, saved as JSON."""
+
+    def __init__(self, title, columns, out=sys.stdout):
+        self.title, self.columns, self.out = title, columns, out
+        self.notes, self.rows = {}, []
+
+    def note(self, name, value):
+        self.notes[name] = value
+        print(f"# {name} {value}", file=self.out, flush=True)
+
+    def header(self):
+        self.line({name: name for name, _, _ in self.columns})
+
+    def line(self, row):
+        words = []
+        for name, width, decimals in self.columns:
+            value = row.get(name)
+            if decimals is None or isinstance(value, str):
+                text = "-" if value is None else str(value)
+            else:
+                text = "-" if value is None or math.isnan(value) else f"{value:.{decimals}f}"
+            width = max(width, len(name))
+            words.append(text.ljust(width) if decimals is None else text.rjust(width))
+        print("  ".join(words).rstrip(), file=self.out, flush=True)
+
+    def add(self, row):
+        if not self.rows:
+            self.header()
+        self.rows.append(row)
+        self.line(row)
+
+    def save(self, path):
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({"title": self.title, "notes": self.notes, "rows": self.rows}, file, indent=1)
+            file.write("\n")
