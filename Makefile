@@ -249,6 +249,10 @@ benches: $(BENCHES) ## build what measures
 bench: $(BENCHES) ## measure this machine: bandwidth, products, attention, exchange
 	@for program in stream matmul attention attention_prefill attention_splits exchange; do $(BUILD)/bench/$$program || exit 1; echo; done
 
+BENCH_MODELS ?= build/models
+bench-check: all benches ## the acceptance figures that need no other engine: ok or short; under 4 minutes
+	@LONGSPAN_BIN=$(BIN) bench/check.py --models $(BENCH_MODELS)
+
 layers: ## check who includes whom
 	@tests/layers.sh
 
@@ -268,5 +272,5 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 .PHONY: all tests deps demo test test-layouts test-retrieval test-asan test-ubsan test-tsan sanitized \
-    sanitized-threads layers install benches bench format clean help
+    sanitized-threads layers install benches bench bench-check format clean help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -60,6 +60,7 @@ static const struct table_column speed_columns[] = {
     {.name = "max_ms", .width = 9, .kind = TABLE_NUMBER, .decimals = 2},
     {.name = "tokens_s", .width = 8, .kind = TABLE_NUMBER, .decimals = 1},
     {.name = "GB_s", .width = 6, .kind = TABLE_NUMBER, .decimals = 1},
+    {.name = "Gop_s", .width = 6, .kind = TABLE_NUMBER, .decimals = 1},
     {.name = "read_GB_s", .kind = TABLE_NUMBER, .decimals = 1},
     {.name = "limit_ms", .width = 8, .kind = TABLE_NUMBER, .decimals = 2},
     {.name = "limit_percent", .kind = TABLE_NUMBER},
@@ -192,6 +193,7 @@ static void add_row(struct bench *bench, const struct bench_case *c, const struc
     table_number(table, seconds->max * 1e3);
     table_number(table, n / seconds->median);
     table_number(table, known ? limit.bytes / seconds->median / 1e9 : NAN);
+    table_number(table, known ? limit.operations / seconds->median / 1e9 : NAN);
     table_number(table, known ? bench->machine.read_bytes_per_s / 1e9 : NAN);
     table_number(table, known ? limit.seconds * 1e3 : NAN);
     table_number(table, known ? limit.seconds / seconds->median * 100 : NAN);

@@ -66,11 +66,15 @@ struct bench_limit bench_limit_of(const struct bench_limit_model *model,
     /* A row of a prompt sees the rows before it too. */
     const double seen = bench_case->prefill ? n * depth + n * (n + 1) / 2 : depth + rows;
     const double bytes = (double)model->weight_bytes + depth * model->kv_token_bytes;
+    const double operations = rows * (model->layers.f32 + model->layers.int8) +
+                              predicted * (model->output.f32 + model->output.int8) +
+                              seen * model->attend_operations;
     const double read_s = bytes / machine->read_bytes_per_s;
     const double compute_s = rows * product_seconds(&model->layers, machine) +
                              predicted * product_seconds(&model->output, machine) +
                              seen * model->attend_operations / machine->f32_per_s;
     return (struct bench_limit){.seconds = read_s > compute_s ? read_s : compute_s,
                                 .bytes = bytes,
+                                .operations = operations,
                                 .arithmetic = compute_s > read_s};
 }

@@ -40,9 +40,9 @@ struct bench_limit_machine {
 };
 
 struct bench_limit {
-    double seconds;  /* of a step */
-    double bytes;    /* that it reads */
-    bool arithmetic; /* takes longer than the bytes */
+    double seconds;           /* of a step */
+    double bytes, operations; /* that it reads and does */
+    bool arithmetic;          /* takes longer than the bytes */
 };
 
 /* Of a decode step, or of a whole prefill. */

@@ -111,6 +111,7 @@ static void test_the_limit_counts_bytes_and_operations(void **state)
     (void)state;
     struct bench_limit limit = bench_limit_of(&model, &machine, &c);
     assert_true(fabs(limit.bytes - 170) < 1e-9);
+    assert_true(fabs(limit.operations - (2 * 120 + 2 * 20 + 16 * 2)) < 1e-9);
     assert_true(fabs(limit.seconds - 17) < 1e-9); /* arithmetic: 2 (2 + 2 + 1) + 16 * 2 / 20 */
     assert_false(limit.arithmetic);
     c = (struct bench_case){.prefill = true, .n_sequences = 1, .n_tokens = 9, .depths = depths};

@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""check.py - the acceptance figures that need no other engine, one line each: name, value, target, ok or short.
+
+    bench/check.py --models DIR [--json FILE]        (make bench-check; under 4 minutes once the model is there)
+
+Exit status: 0 all ok, 1 one is short, 4 a program failed. Have nothing else running.
+"""
+import argparse
+import sys
+import tempfile
+
+import cluster
+import figures
+import step
+
+COLUMNS = [("name", 52, None), ("value", 8, 3), ("target", 10, None), ("result", 6, None)]
+
+class Checks:
+    def __init__(self):
+        self.table = figures.Table("bench-check", COLUMNS)
+
+    def at_least(self, name, value, target):
+        self.add(name, value, f">= {target:g}", value >= target)
+
+    def at_most(self, name, value, target):
+        self.add(name, value, f"<= {target:g}", value <= target)
+
+    def add(self, name, value, target, met):
+        self.table.add({"name": name, "value": value, "target": target, "result": "ok" if met else "short"})
+
+
+def attention(checks, _):
+    """The share of the lower limit, the least of all rows of a kind; and how even it is over contexts."""
+    for kv, target in (("f16", 0.85), ("q8_0", 0.70)):
+        rows = figures.program("attention", "--kv-type", kv)["rows"]
+        for lanes in sorted({row["lanes"] for row in rows}):
+            for dim in (64, 128):
+                shares = {row["batch"]: row["of_limit"] for row in rows if row["lanes"] == lanes and row["dim"] == dim}
+                worst = min(shares, key=shares.get)
+                checks.at_least(f"attention {kv}, head_dim {dim}, {lanes:g} lanes ({worst})", shares[worst], target)
+                single = [share for batch, share in shares.items() if "+" not in batch and "x" not in batch]
+                checks.at_least(f"  least over greatest, 4k to 128k, {lanes:g} lanes", min(single) / max(single), 0.85)
+
+
+def schedule(checks, _):
+    told = {row["batch"]: row["speed_up"] for row in figures.program("attention_splits")["rows"]}
+    checks.at_least("lean over the best fixed split, worst set", told["worst"], 0.98)
+
+
+def exchange(checks, _):
+    rows = {row["way"]: row for row in figures.program("exchange", "--quick")["rows"] if row["KiB"] == 16}
+    checks.at_most("exchange 16 KiB by the ring, us", rows["ring"]["median_us"], 20)
+    for way in ("ipc", "tcp"):
+        checks.at_most(f"exchange 16 KiB over {way}, of a plain pair", rows[way]["to_plain"], 0.7)
+    for way in ("ring", "ipc", "tcp"):
+        checks.at_most(f"exchange idle, percent of a core, {way}", rows[way]["idle_percent"], 1)
+
+
+def layouts(checks, options):
+    with tempfile.TemporaryDirectory() as folder:
+        ways = cluster.layouts(folder, 5698)
+        ways = {name: ways[name] for name in (cluster.ONE, "tensor 2", "pipeline 2", "worker and node, ring")}
+        rows = cluster.compare(figures.model(options.models, "Q4_0"), ways, [0, 32768], [1, 2], 3, 2, 4)
+        told = {(row["layout"], row["depth"], row["sequences"]): row for row in rows}
+    for depth in ("0", "32768"):
+        checks.at_least(f"tensor 2 over one process, depth {depth}", told["tensor 2", depth, 1]["ratio"], 0.9)
+        # Two micro-batches read the weights twice, so tokens/s are put beside those of one request in one process.
+        checks.at_least(f"pipeline 2, 2 requests, over one process, 1, depth {depth}",
+                        2 * told[cluster.ONE, depth, 1]["ms"] / told["pipeline 2", depth, 2]["ms"], 0.9)
+    checks.at_most("worker and node over one process, time", 1 / told["worker and node, ring", "32768", 1]["ratio"], 1.15)
+
+
+def batches(checks, options):
+    """A ragged batch beside a uniform one of the same total length, and the memory that both took."""
+    told = figures.longspan_bench(figures.model(options.models, "Q4_0"), "-d", "", "-n", 4, "-r", 5, "--ragged", step.RAGGED,
+                                  "--ragged", step.UNIFORM)
+    ragged, uniform = (row["ms"] for row in told["speed"]["rows"])
+    checks.at_most("ragged over uniform batch, time", max(ragged / uniform, uniform / ragged), 1.10)
+    checks.at_most("peak memory over weights + KV", told["memory"]["rows"][-1]["peak_ratio"], 1.10)
+
+
+GROUPS = {"attention": attention, "schedule": schedule, "exchange": exchange, "batches": batches, "layouts": layouts}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", required=True, metavar="DIR", help="bench-1b-TYPE.gguf files; made when missing")
+    parser.add_argument("--only", action="append", choices=sorted(GROUPS), help="these figures (may be repeated)")
+    parser.add_argument("--json", metavar="FILE", help="write the lines here too")
+    options = parser.parse_args()
+    checks = Checks()
+    try:
+        for name, check in GROUPS.items():
+            if not options.only or name in options.only:
+                check(checks, options)
+        if options.json:
+            checks.table.save(options.json)
+    except figures.Failed as failure:
+        print(f"check.py: {failure}", file=sys.stderr)
+        return 4
+    return 1 if any(row["result"] == "short" for row in checks.table.rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""step.py - `longspan bench` over weight types and KV types: tokens/s by depth, ragged beside uniform batches of the
+same total length, and peak memory beside weights and KV.
+
+    bench/step.py --models DIR [--kinds F16,Q4_0] [--kvs f16,q8_0] [--depths 0,4096,32768]
+
+What is measured is the product itself, one process with all lanes, through the path that a user's request takes.
+"""
+import argparse
+import sys
+
+import figures
+
+RAGGED = "256+512+1024+2048+4096+8192+16384+32768"  # 65,280 tokens
+UNIFORM = "+".join(["8160"] * 8)
+
+COLUMNS = [("weights", 7, None), ("kv", 5, None), ("phase", 7, None), ("sequences", 9, 0), ("depth", 18, None),
+           ("ms", 9, 2), ("min_ms", 9, 2), ("max_ms", 9, 2), ("tokens_s", 8, 1), ("GB_s", 6, 1), ("read_GB_s", 9, 1),
+           ("limit_percent", 13, 0), ("limit_by", 10, None), ("peak_ratio", 10, 3)]
+
+
+def bench(options, kind, kv, *cases):
+    told = figures.longspan_bench(figures.model(options.models, kind), "-r", options.runs, "-n", options.tokens,
+                                  "--kv-type", kv, *(["-t", options.threads] if options.threads else []), *cases)
+    rows, peak = told["speed"]["rows"], told["memory"]["rows"][-1]["peak_ratio"]
+    return [{**row, "weights": kind, "kv": kv, "peak_ratio": peak} for row in rows], told["speed"]["notes"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", required=True, metavar="DIR", help="bench-1b-TYPE.gguf files; made when missing")
+    parser.add_argument("--kinds", default="F16,Q8_0,Q4_0,Q4_K", help="weight types (F16,Q8_0,Q4_0,Q4_K)")
+    parser.add_argument("--kvs", default="f16,q8_0", help="KV types (f16,q8_0)")
+    parser.add_argument("--depths", default="0,4096,32768", help="as of longspan bench (0,4096,32768)")
+    parser.add_argument("--prompt", default=512, type=int, help="prefill of so many tokens; 0: none (512)")
+    parser.add_argument("--tokens", default=16, type=int, help="decode steps of a run (16)")
+    parser.add_argument("--runs", default=5, type=int, help="of each row (5)")
+    parser.add_argument("--threads", type=int, help="lanes (all processors)")
+    parser.add_argument("--no-batches", action="store_true", help="leave ragged and uniform batches away")
+    parser.add_argument("--json", metavar="FILE", help="write the table here")
+    options = parser.parse_args()
+    table = figures.Table("step", COLUMNS)
+    try:
+        for kind in options.kinds.split(","):
+            for kv in options.kvs.split(","):
+                rows, notes = bench(options, kind, kv, "-d", options.depths, "-p", options.prompt)
+                if not table.rows:
+                    for name in ("machine", "lanes", "f32_GFLOP_s", "int8_Gop_s"):
+                        table.note(name, notes.get(name))
+                if not options.no_batches:
+                    rows += bench(options, kind, kv, "-d", "", "--ragged", RAGGED, "--ragged", UNIFORM)[0]
+                for row in rows:
+                    table.add(row)
+        if options.json:
+            table.save(options.json)
+    except figures.Failed as failure:
+        print(f"step.py: {failure}", file=sys.stderr)
+        return 4
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
