@@ -3,7 +3,7 @@
  * A product is divided over the lanes by panels of outputs, in the shares by which matrix_create
  * first touched them. A lane goes through its panels in groups, a group's columns in spans, and a
  * span's activations in tiles:
- *     decode (one tile): a group is few panels, so that memory is read as few long streams, once;
+ *     decode (one tile): a group is one panel or few, so that memory is read in few long lines, once;
  *     prefill: a span of a group stays in the second-level cache while all tiles pass. Quantized
  *              activations: tile by tile, whose span (20 KiB) stays near while the group passes.
  *              Floats: a few tiles at a time go past one panel after the other, whose span (16 KiB
@@ -18,7 +18,6 @@
 #include <assert.h>
 
 enum {
-    DECODE_GROUP = 4,                                 /* panels */
     PREFILL_GROUP = DENSE_GROUP_OUTPUTS / PANEL_ROWS, /* panels */
     ALONE_PRODUCT = 131072, /* multiplications that are not worth waking lanes for */
 };
@@ -28,10 +27,11 @@ enum {
 static const struct {
     uint32_t span, unit;
     size_t unit_bytes;
+    uint32_t decode_panels; /* a group in decode: floats need several to hide the latency */
     uint32_t pass_tiles, pass_panels;
 } layouts[CPU_KINDS] = {
-    [CPU_FLOAT] = {CPU_FLOAT_SPAN, 1, sizeof(float), 10, 1},
-    [CPU_QUANT] = {CPU_QUANT_SPAN, PANEL_PIECE, CPU_X_BLOCK_BYTES, 1, PREFILL_GROUP},
+    [CPU_FLOAT] = {CPU_FLOAT_SPAN, 1, sizeof(float), 4, 10, 1},
+    [CPU_QUANT] = {CPU_QUANT_SPAN, PANEL_PIECE, CPU_X_BLOCK_BYTES, 1, 1, PREFILL_GROUP},
 };
 
 static enum cpu_kind kind_of(enum weight_type type)
@@ -254,8 +254,9 @@ static void matmul_lane(void *context, uint32_t lane, uint32_t n_lanes)
 {
     const struct matmul_work *work = context;
     const struct matrix *w = work->weights;
+    const enum cpu_kind kind = kind_of(w->type);
     const size_t group =
-        device_tiles(work->device, kind_of(w->type)) == 1 ? DECODE_GROUP : PREFILL_GROUP;
+        device_tiles(work->device, kind) == 1 ? layouts[kind].decode_panels : PREFILL_GROUP;
     size_t begin, end;
 
     thread_pool_share(panel_count(w->n_rows), 1, lane, n_lanes, &begin, &end);
