@@ -236,12 +236,12 @@ sanitized-threads: $(TSAN_TESTS)
 # ---- measurements: bench/*.c, one program each, with what bench/measure/ shares ---------------------
 BENCH_LIB := $(LIB)/libmeasure.a
 BENCH_PKGS := $(WIRE_PKGS) libpcre2-8 jansson
-BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(filter-out bench/measure.c,$(wildcard bench/*.c)))
+BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 $(BUILD)/bench/%.o: bench/%.c $(PROTO_HDR)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(BENCH_PKGS)) -c -o $@ $<
-$(BENCH_LIB): $(call objs,bench/measure.c $(wildcard bench/measure/*.c))
+$(BENCH_LIB): $(call objs,$(wildcard bench/measure/*.c))
 $(BENCHES): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BENCH_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(BENCH_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson) -lm

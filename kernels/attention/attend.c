@@ -385,13 +385,31 @@ size_t attend_out_floats(const struct attend_shape *shape, const struct attend_w
            partial_floats((size_t)work->n_tokens * shape->group, shape->head_dim);
 }
 
+/* Multiply-adds, some 15 us of one lane. On a host with more lanes than processors, waking the
+ * others for less can take several times as long: a decode step's own tiles, while an attention
+ * node computes. */
+#define ALONE_COST ((uint64_t)1 << 21)
+
+/* Multiply-adds of both products, and what reading the tiles costs in such. */
+static uint64_t plan_cost(const struct attend *attend)
+{
+    uint64_t rows = 0; /* times tiles */
+    for (size_t i = 0; i < attend->plan.n_outputs; i++)
+        rows += (uint64_t)attend->plan.lines[i].n_tiles * attend->plan.lines[i].cost;
+    return rows * 2 * TILE_TOKENS * attend->shape.head_dim;
+}
+
 enum status attend_run(struct attend *attend, const struct attend_work *works, size_t n_works,
                        struct error *error)
 {
     const enum status status =
         attend_plan_make(&attend->plan, &attend->shape, works, n_works,
                          (struct attend_cut){attend->n_lanes, attend->n_parts}, error);
-    if (status == STATUS_OK && attend->plan.n_outputs > 0)
+    if (status != STATUS_OK || attend->plan.n_outputs == 0)
+        return status;
+    if (plan_cost(attend) < ALONE_COST)
+        run_lane(attend, 0, attend->n_lanes);
+    else
         thread_pool_run(attend->pool, run_lane, attend);
-    return status;
+    return STATUS_OK;
 }

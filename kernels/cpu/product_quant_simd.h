@@ -9,8 +9,7 @@
  * super-blocks are unpacked once per super-block to a few lines of the first-level cache.
  *
  * A tile reads its panel in one line, and nothing is fetched ahead: the processor's prefetcher does
- * that better. Measured on two Zen 4 cores that read 54 GB/s, one row from memory: Q4_0 46 GB/s,
- * 31 with four panels side by side and prefetches; Q4_K 41, 29; Q6_K 40, 24. */
+ * that better than prefetches over four panels side by side (bench/matmul --rows 1). */
 #include "kernels/cpu/product_simd.h"
 
 enum { QUANT_MAX_SUMS = 16, QUANT_MAX_VECTORS = 4, PIECES_OF_SUPER = 8 };
