@@ -24,7 +24,8 @@ struct client {
     char name[NAME_BYTES];
     uint64_t reach_deadline_us, reach_us, last_heard_us, next_ping_us;
     bool connected, heard, finished;
-    char trouble[512]; /* the last reason why it could not be reached */
+    unsigned n_handshakes_failed; /* in a row, without a reason */
+    char trouble[512];            /* the last reason why it could not be reached */
     struct frames frames;
     struct arena arena;
 };
@@ -169,6 +170,7 @@ static enum status take_events(struct client *client, struct error *error)
         switch (event.kind) {
         case WIRE_READY:
             client->connected = true;
+            client->n_handshakes_failed = 0;
             client->last_heard_us = clock_us();
             break;
         case WIRE_LOST:
@@ -178,8 +180,10 @@ static enum status take_events(struct client *client, struct error *error)
         case WIRE_RETRY:
             snprintf(client->trouble, sizeof(client->trouble), "nobody listens there");
             break;
-        case WIRE_HANDSHAKE_FAILED: /* time does not mend a key */
-            return error_set(error, STATUS_UNREACHABLE, "%s", wire_event_text(&event, text));
+        case WIRE_HANDSHAKE_FAILED:
+            if (wire_handshake_refused(&event, &client->n_handshakes_failed))
+                return error_set(error, STATUS_UNREACHABLE, "%s", wire_event_text(&event, text));
+            break;
         }
     return STATUS_OK;
 }

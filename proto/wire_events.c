@@ -110,11 +110,17 @@ const char *wire_event_text(const struct wire_event *event, char text[512])
     return text;
 }
 
-/* Whether ZeroMQ gave a reason: then one failure is enough, and no other attempt follows. */
+/* Where ZeroMQ gave a reason, one failure is enough, and no other attempt follows. */
 static bool is_explained(const struct wire_event *event)
 {
     return event->code >= ZMQ_PROTOCOL_ERROR_ZMTP_UNSPECIFIED || event->code == 300 ||
            event->code == 400 || event->code == 500;
+}
+
+bool wire_handshake_refused(const struct wire_event *event, unsigned *n_failures)
+{
+    return event->kind == WIRE_HANDSHAKE_FAILED &&
+           (is_explained(event) || ++*n_failures >= UNEXPLAINED_FAILURES);
 }
 
 enum status wire_socket_await(struct wire_socket *socket, uint64_t deadline_us, struct error *error)
@@ -125,9 +131,7 @@ enum status wire_socket_await(struct wire_socket *socket, uint64_t deadline_us, 
         while (wire_socket_event(socket, &event)) {
             if (event.kind == WIRE_READY)
                 return STATUS_OK;
-            if (event.kind != WIRE_HANDSHAKE_FAILED)
-                continue;
-            if (is_explained(&event) || ++n_failures >= UNEXPLAINED_FAILURES)
+            if (wire_handshake_refused(&event, &n_failures))
                 return error_set(error, STATUS_UNREACHABLE,
                                  "%s (%s): handshake failed: wrong or missing --cluster-key",
                                  socket->name, socket->endpoint);

@@ -77,6 +77,11 @@ bool wire_socket_event(struct wire_socket *socket, struct wire_event *event);
 /* One line for the log: "handshake with tcp://head:5600 failed: wrong or missing --cluster-key". */
 const char *wire_event_text(const struct wire_event *event, char text[512]);
 
+/* Whether the event is a failed handshake that time does not mend: ZeroMQ said why, or it is one of
+ * several in a row. A peer that dies during a handshake looks like one without a reason.
+ * *n_failures: 0 at first, then the callee's. */
+bool wire_handshake_refused(const struct wire_event *event, unsigned *n_failures);
+
 /* Of a connecting socket: waits until the peer is there. Takes events away, up to that.
  * STATUS_UNREACHABLE: nobody listens there until the deadline, or the handshake failed (then
  * at once: time does not mend a key). The text says which. */
