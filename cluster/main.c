@@ -20,7 +20,8 @@ static const struct {
 } commands[] = {
     {"run", "continue texts with a model, on this machine or on a cluster", run_main},
     {"bench", "measure decode and prefill beside the limits of this hardware", bench_main},
-    {"model", "inspect, tokenize, quantize, make-retrieval, make-random, make-haystack", model_command_main},
+    {"model", "inspect, tokenize, quantize, make-retrieval, make-random, make-haystack",
+     model_command_main},
     {"keygen", "make a cluster key", keygen_main},
 };
 
