@@ -52,22 +52,41 @@ static void append(char *text, size_t size, const char *separator, const char *w
     snprintf(text + used, size - used, "%s%s", separator, what);
 }
 
-/* Data caches of the first processor, nearest first. */
+/* Bytes of the first processor's cache `index`; 0: there is none, or it holds instructions only. */
+static uint64_t cache_bytes(int index)
+{
+    char path[128], line[LINE_BYTES];
+    uint64_t bytes;
+    snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu0/cache/index%d/type", index);
+    if (!read_line(path, line) || strcmp(line, "Instruction") == 0)
+        return 0;
+    snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu0/cache/index%d/size", index);
+    return read_line(path, line) && size_parse("cache", line, &bytes, NULL) == STATUS_OK ? bytes
+                                                                                         : 0;
+}
+
+/* Nearest first. */
 static void append_caches(char *text, size_t size)
 {
     const char *separator = ", caches ";
     for (int i = 0; i < MOST_CACHES; i++) {
-        char path[128], kind[LINE_BYTES], bytes[LINE_BYTES], shown[SIZE_TEXT_BYTES];
-        uint64_t n_bytes;
-        snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu0/cache/index%d/type", i);
-        if (!read_line(path, kind) || strcmp(kind, "Instruction") == 0)
+        char shown[SIZE_TEXT_BYTES];
+        const uint64_t bytes = cache_bytes(i);
+        if (bytes == 0)
             continue;
-        snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu0/cache/index%d/size", i);
-        if (!read_line(path, bytes) || size_parse("cache", bytes, &n_bytes, NULL) != STATUS_OK)
-            continue;
-        append(text, size, separator, size_format(n_bytes, shown));
+        append(text, size, separator, size_format(bytes, shown));
         separator = " + ";
     }
+}
+
+uint64_t machine_last_cache_bytes(void)
+{
+    uint64_t last = 0;
+    for (int i = 0; i < MOST_CACHES; i++) {
+        const uint64_t bytes = cache_bytes(i);
+        last = bytes > 0 ? bytes : last;
+    }
+    return last;
 }
 
 void machine_describe(char *text, size_t size)

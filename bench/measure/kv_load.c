@@ -3,15 +3,13 @@
 
 #include "kernels/attention/kv_holder.h"
 #include "kernels/attention/tile.h"
-#include "kernels/kernels.h"
-#include "sys/clock.h"
+#include "sys/machine.h"
 #include "sys/memory.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { SAMPLES = 16 }; /* different tiles */
 
@@ -231,8 +229,8 @@ enum status kv_load_pass(const struct kv_load *load, struct attend *attend, stru
 
 uint64_t kv_load_beyond_caches(void)
 {
-    const long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
-    return 4 * (cache > 0 ? (uint64_t)cache : (uint64_t)32 << 20);
+    const uint64_t cache = machine_last_cache_bytes();
+    return 8 * (cache > 0 ? cache : (uint64_t)32 << 20);
 }
 
 void kv_load_name(const struct kv_load_shape *shape, char *text, size_t size)
@@ -248,84 +246,4 @@ void kv_load_name(const struct kv_load_shape *shape, char *text, size_t size)
         used += (size_t)snprintf(text + used, size - used, "%s%u%s", s == 0 ? "" : "+",
                                  n % 1024 == 0 ? n / 1024 : n, n % 1024 == 0 ? "k" : "");
     }
-}
-
-/* ---- the loop alone ---------------------------------------------------------------------- */
-
-struct loop {
-    const struct tile_kernels *kernels;
-    const struct attend_shape *shape;
-    uint32_t n_rows, n_turns;
-    const char *tile;
-    bool ok[1024]; /* by lane */
-};
-
-static void loop_lane(void *context, uint32_t lane, uint32_t n_lanes)
-{
-    struct loop *loop = context;
-    const struct attend_shape *shape = loop->shape;
-    const size_t half = tile_bytes(shape->type, shape->head_dim) / 2;
-    const size_t query = tile_query_floats(shape->type, shape->head_dim);
-    char *k = aligned_alloc(64, half);
-    float *q = seeded((size_t)loop->n_rows * shape->head_dim, 1.0f);
-    float *queries = aligned_alloc(64, ((size_t)loop->n_rows * query * 4 + 63) / 64 * 64);
-    float *scratch =
-        aligned_alloc(64, (tile_scratch_floats(shape->head_dim) * sizeof(float) + 63) / 64 * 64);
-    float *out = aligned_alloc(
-        64, (partial_floats(loop->n_rows, shape->head_dim) * sizeof(float) + 63) / 64 * 64);
-    (void)n_lanes;
-    loop->ok[lane] = k != NULL && q != NULL && queries != NULL && scratch != NULL && out != NULL;
-    if (loop->ok[lane]) {
-        memcpy(k, loop->tile, half); /* K's values serve as V's too */
-        for (uint32_t row = 0; row < loop->n_rows; row++)
-            tile_query_write(shape->type, shape->head_dim, queries + row * query,
-                             q + (size_t)row * shape->head_dim);
-        const struct tile_call call = {.shape = shape,
-                                       .q = queries,
-                                       .n_rows = loop->n_rows,
-                                       .k = k,
-                                       .v = k,
-                                       .next = k,
-                                       .scratch = scratch};
-        for (uint32_t i = 0; i < loop->n_turns; i++)
-            loop->kernels->attend(&call, tile_partial_at(out, loop->n_rows, shape->head_dim, 0));
-    }
-    free(k);
-    free(q);
-    free(queries);
-    free(scratch);
-    free(out);
-}
-
-double kv_load_loop_limit(struct thread_pool *pool, const char *kernels,
-                          const struct attend_shape *shape, uint32_t n_rows)
-{
-    static struct loop loop; /* too large for a stack */
-    const struct kernels *chosen = NULL;
-    char *tile = sample_tiles(shape->type, shape->head_dim, 1);
-    if (tile == NULL || kernels_choose(&chosen, kernels, NULL) != STATUS_OK) {
-        free(tile);
-        return 0;
-    }
-    loop = (struct loop){.kernels = tile_kernels_find(chosen->name),
-                         .shape = shape,
-                         .n_rows = n_rows,
-                         .n_turns = 16,
-                         .tile = tile};
-    const double bytes = (double)tile_bytes(shape->type, shape->head_dim);
-    double best = 0;
-    for (int run = 0; run < 5; run++) { /* until a run takes 20 ms, then three of them */
-        const uint64_t begin = clock_ns();
-        thread_pool_run(pool, loop_lane, &loop);
-        const double seconds = (double)(clock_ns() - begin) * 1e-9;
-        if (seconds < 20e-3 && loop.n_turns < 1u << 24) {
-            loop.n_turns *= 2;
-            run = 0;
-            continue;
-        }
-        const double rate = bytes * loop.n_turns * thread_pool_lanes(pool) / seconds;
-        best = rate > best ? rate : best;
-    }
-    free(tile);
-    return best;
 }

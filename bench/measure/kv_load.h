@@ -43,16 +43,11 @@ void kv_load_destroy(struct kv_load *load);
 /* One call of attend_run for each layer. */
 enum status kv_load_pass(const struct kv_load *load, struct attend *attend, struct error *error);
 
-/* Several times the last-level cache: what least_bytes should be. */
+/* What least_bytes should be: eight times the last-level cache, which is four times where a guest's
+ * processors lie on two caches of the host and it is told of one. */
 uint64_t kv_load_beyond_caches(void);
 
 /* "64k", "8 x 4k", "1k+4k+16k+64k" */
 void kv_load_name(const struct kv_load_shape *shape, char *text, size_t size);
-
-/* Bytes of K and V per second of all lanes together, in the tile kernel over one and the same half
- * of a tile, K and V alike, in the first-level cache (the second-level one where half a tile has
- * 32 KiB or more): what arithmetic, conversions and exponentials allow. */
-double kv_load_loop_limit(struct thread_pool *pool, const char *kernels,
-                          const struct attend_shape *shape, uint32_t n_rows);
 
 #endif

@@ -51,59 +51,92 @@ static struct limits_loops best_loops(void)
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-struct reading {
+struct limits_reader {
     struct thread_pool *pool;
     uint64_t *words;
-    size_t n_words;
+    size_t n_words, n_bytes; /* n_bytes: as reserved */
     void (*pattern)(const uint64_t *words, size_t n, uint64_t sum[8]);
     uint64_t sums[MOST_LANES][8]; /* a cache line each: the reads are used for something */
 };
 
 static void touch_lane(void *context, uint32_t lane, uint32_t n_lanes)
 {
-    const struct reading *reading = context;
+    const struct limits_reader *reader = context;
     size_t begin, end;
-    thread_pool_share(reading->n_words, PIECE_WORDS, lane, n_lanes, &begin, &end);
-    memset(reading->words + begin, (int)lane + 1, (end - begin) * sizeof(uint64_t));
+    thread_pool_share(reader->n_words, PIECE_WORDS, lane, n_lanes, &begin, &end);
+    memset(reader->words + begin, (int)lane + 1, (end - begin) * sizeof(uint64_t));
 }
 
 static void read_lane(void *context, uint32_t lane, uint32_t n_lanes)
 {
-    struct reading *reading = context;
+    struct limits_reader *reader = context;
     uint64_t sum[8] = {0};
     size_t begin, end;
-    thread_pool_share(reading->n_words, PIECE_WORDS, lane, n_lanes, &begin, &end);
-    reading->pattern(reading->words + begin, end - begin, sum);
-    memcpy(reading->sums[lane], sum, sizeof(sum));
+    thread_pool_share(reader->n_words, PIECE_WORDS, lane, n_lanes, &begin, &end);
+    reader->pattern(reader->words + begin, end - begin, sum);
+    memcpy(reader->sums[lane], sum, sizeof(sum));
+}
+
+enum status limits_reader_create(struct limits_reader **reader, struct thread_pool *pool,
+                                 size_t bytes, struct error *error)
+{
+    struct limits_reader *r = calloc(1, sizeof(*r));
+    void *memory = NULL;
+    bytes -= bytes % (PIECE_WORDS * sizeof(uint64_t));
+    if (r == NULL || bytes == 0 || memory_reserve(&memory, bytes, NULL) != STATUS_OK) {
+        free(r);
+        return error_set(error, STATUS_NO_MEMORY, "limits: no %zu bytes to read", bytes);
+    }
+    r->pool = pool;
+    r->words = memory;
+    r->n_words = bytes / sizeof(uint64_t);
+    r->n_bytes = bytes;
+    thread_pool_run(pool, touch_lane, r);
+    *reader = r;
+    return STATUS_OK;
+}
+
+void limits_reader_destroy(struct limits_reader *reader)
+{
+    if (reader != NULL)
+        memory_release(reader->words, reader->n_bytes);
+    free(reader);
+}
+
+/* rates[i]: of one pass in pattern i. */
+static void read_once(struct limits_reader *reader, double rates[LIMITS_PATTERNS])
+{
+    const struct limits_loops loops = best_loops();
+    for (uint32_t i = 0; i < LIMITS_PATTERNS; i++) {
+        reader->pattern = loops.read[i];
+        const uint64_t begin = clock_ns();
+        thread_pool_run(reader->pool, read_lane, reader);
+        rates[i] = (double)reader->n_bytes * 1e9 / (double)(clock_ns() - begin + 1);
+    }
+}
+
+double limits_reader_rate(struct limits_reader *reader)
+{
+    double rates[LIMITS_PATTERNS];
+    read_once(reader, rates);
+    return samples_of(rates, LIMITS_PATTERNS).max;
 }
 
 double limits_read(struct thread_pool *pool, size_t bytes, uint32_t budget_ms)
 {
-    const struct limits_loops loops = best_loops();
-    struct reading *reading = malloc(sizeof(*reading));
+    struct limits_reader *reader = NULL;
     double rates[LIMITS_PATTERNS][MOST_PASSES], best = 0;
     uint32_t n = 0;
-    void *memory = NULL;
-    bytes -= bytes % (PIECE_WORDS * sizeof(uint64_t));
-    if (reading == NULL || bytes == 0 || memory_reserve(&memory, bytes, NULL) != STATUS_OK) {
-        free(reading);
+    if (limits_reader_create(&reader, pool, bytes, NULL) != STATUS_OK)
         return 0;
-    }
-    reading->pool = pool;
-    reading->words = memory;
-    reading->n_words = bytes / sizeof(uint64_t);
-    thread_pool_run(pool, touch_lane, reading);
     const uint64_t end = clock_ns() + (uint64_t)budget_ms * 1000000;
     do {
-        for (uint32_t i = 0; i < LIMITS_PATTERNS; i++) {
-            reading->pattern = loops.read[i];
-            const uint64_t begin = clock_ns();
-            thread_pool_run(pool, read_lane, reading);
-            rates[i][n] = (double)bytes * 1e9 / (double)(clock_ns() - begin + 1);
-        }
+        double once[LIMITS_PATTERNS];
+        read_once(reader, once);
+        for (uint32_t i = 0; i < LIMITS_PATTERNS; i++)
+            rates[i][n] = once[i];
     } while (++n < MOST_PASSES && clock_ns() < end);
-    memory_release(memory, bytes);
-    free(reading);
+    limits_reader_destroy(reader);
     for (uint32_t i = 0; i < LIMITS_PATTERNS; i++) {
         const double median = samples_of(rates[i], n).median;
         best = median > best ? median : best;

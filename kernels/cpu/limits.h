@@ -7,6 +7,7 @@
 #ifndef LONGSPAN_KERNELS_CPU_LIMITS_H
 #define LONGSPAN_KERNELS_CPU_LIMITS_H
 
+#include "sys/status.h"
 #include "sys/thread_pool.h"
 
 #include <stddef.h>
@@ -17,6 +18,16 @@
  * not counted), at least one. Make it several times the last-level cache, or it is the cache that
  * is measured. 0: no memory to measure with. */
 double limits_read(struct thread_pool *pool, size_t bytes, uint32_t budget_ms);
+
+/* The same, to be asked again and again beside what it is the limit of: memory that stays touched.
+ * The pool must outlive it. STATUS_NO_MEMORY, also where bytes are less than a page. */
+struct limits_reader; /* opaque */
+enum status limits_reader_create(struct limits_reader **reader, struct thread_pool *pool,
+                                 size_t bytes, struct error *error);
+void limits_reader_destroy(struct limits_reader *reader);
+
+/* Of the moment: one pass in each pattern, the fastest. */
+double limits_reader_rate(struct limits_reader *reader);
 
 /* Operations per second of all lanes together, a multiplication and an addition counting as two:
  * fused multiply-adds of f32; products of 8-bit integers summed in 32 bits; products of bf16 pairs

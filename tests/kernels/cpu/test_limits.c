@@ -45,10 +45,25 @@ static void test_what_the_processor_lacks_has_no_limit(void **state)
     assert_true(bf16 >= 0 && bf16 < 1e14);
 }
 
+static void test_a_reader_is_asked_again_and_again(void **state)
+{
+    struct limits_reader *reader;
+    (void)state;
+    assert_int_equal(limits_reader_create(&reader, pool, (size_t)4 << 20, NULL), STATUS_OK);
+    for (int i = 0; i < 3; i++) {
+        const double rate = limits_reader_rate(reader);
+        assert_true(rate > 1e6 && rate < 1e14);
+    }
+    limits_reader_destroy(reader);
+    limits_reader_destroy(NULL);
+}
+
 static void test_less_memory_than_a_page_is_no_measurement(void **state)
 {
     (void)state;
+    struct limits_reader *reader;
     assert_true(limits_read(pool, 100, 1) == 0);
+    assert_int_equal(limits_reader_create(&reader, pool, 100, NULL), STATUS_NO_MEMORY);
 }
 
 int main(void)
@@ -56,6 +71,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_processor_reads_and_multiplies),
         cmocka_unit_test(test_what_the_processor_lacks_has_no_limit),
+        cmocka_unit_test(test_a_reader_is_asked_again_and_again),
         cmocka_unit_test(test_less_memory_than_a_page_is_no_measurement),
     };
     return cmocka_run_group_tests(tests, open_pool, close_pool);
