@@ -3,6 +3,7 @@
 
 #include "proto/address.h"
 #include "proto/protocol.h"
+#include "sys/descriptors.h"
 #include "sys/memory.h"
 #include "sys/options.h"
 #include "sys/size.h"
@@ -243,6 +244,7 @@ int main(int argc, char **argv)
     struct command_line line = {0};
     struct option table[N_OPTIONS];
     struct error error = {0};
+    descriptors_raise(); /* some for each rank */
     fill_table(table, &line);
     enum status status = options_parse(table, argc, argv, NULL, &error);
     if (status == STATUS_OK && line.help) {

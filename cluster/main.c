@@ -4,6 +4,7 @@
 #include "cluster/model_command.h"
 #include "cluster/run.h"
 #include "proto/protocol.h"
+#include "sys/descriptors.h"
 #include "sys/log.h"
 #include "sys/options.h"
 
@@ -57,6 +58,7 @@ static void fill_standard_descriptors(void)
 int main(int argc, char **argv)
 {
     fill_standard_descriptors();
+    descriptors_raise();      /* some for each process that is started */
     signal(SIGPIPE, SIG_IGN); /* writing to a closed pipe is an error of that write */
     const char *name = argc > 1 ? argv[1] : "";
     for (uint32_t i = 0; i < N_COMMANDS; i++)

@@ -1,6 +1,7 @@
 /* main.c - the coordinator program: its command line, its signals, its exit code. */
 #include "coordinator/coordinator.h"
 #include "proto/protocol.h"
+#include "sys/descriptors.h"
 #include "sys/options.h"
 #include "sys/parse.h"
 
@@ -189,7 +190,7 @@ int main(int argc, char **argv)
         {.name = "kv-type",
          .kind = OPTION_CHOICE,
          .value = &w.kv_type,
-         .argument = "TYPE",
+         .argument = "f16|bf16|q8_0|f32",
          .fallback = "f16",
          .choices = kv_type_choices,
          .help = "of the keys and values that are kept"},
@@ -276,6 +277,7 @@ int main(int argc, char **argv)
         {.name = "help", .letter = 'h', .kind = OPTION_FLAG, .value = &w.help, .help = "this text"},
         {.kind = 0}};
 
+    descriptors_raise(); /* one for each process of the cluster, and for each client */
     struct log log;
     struct error error = {.status = STATUS_OK};
     double *weights = NULL;

@@ -20,6 +20,8 @@ enum status wire_context_create(struct wire_context **context,
     c->insecure_network = options->insecure_network;
     const uint32_t n_io_threads = options->n_io_threads;
     zmq_ctx_set(c->zmq, ZMQ_IO_THREADS, n_io_threads == 0 ? 1 : (int)n_io_threads);
+    /* Room for two sockets (its own, and its events) of every attention node there may be. */
+    zmq_ctx_set(c->zmq, ZMQ_MAX_SOCKETS, zmq_ctx_get(c->zmq, ZMQ_SOCKET_LIMIT));
     zmq_ctx_set(c->zmq, ZMQ_BLOCKY, 0); /* sockets drop what is unsent unless told to linger */
 
     enum status status = STATUS_OK;

@@ -1,5 +1,6 @@
 /* main.c - worker: one MPI rank, a shard of some layers. */
 #include "proto/protocol.h"
+#include "sys/descriptors.h"
 #include "sys/options.h"
 #include "sys/status.h"
 #include "worker/rank.h"
@@ -176,6 +177,7 @@ static int run(const struct rank_options *options, int *argc, char ***argv)
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN); /* an attention node that is gone is noticed where it is written to */
+    descriptors_raise();      /* some for each attention node */
     struct command_line line = {.verbosity = 0};
     struct error error = {.status = STATUS_OK};
     const enum status status = read_command_line(&line, argc, argv, &error);

@@ -2,6 +2,7 @@
 #include "tests/proto/wire_fixture.h"
 
 #include "proto/cluster_key.h"
+#include "sys/descriptors.h"
 
 #include <arpa/inet.h>
 #include <sys/socket.h>
@@ -397,6 +398,22 @@ static void test_noise_and_huge_frames_only_end_their_connection(void **state)
 #define WIRE_TEST(name)                                                                            \
     cmocka_unit_test_setup_teardown(name, wire_fixture_make, wire_fixture_remove)
 
+/* As a rank has one for each attention node. ZeroMQ's own limit is 1023 of its sockets, of which each
+ * of ours takes two. */
+static void test_there_is_room_for_a_large_cluster(void **state)
+{
+    enum { SOCKETS = 600, DESCRIPTORS_OF_ONE = 8 };
+    const struct wire_fixture *f = *state;
+    if (descriptors_raise() < (size_t)SOCKETS * DESCRIPTORS_OF_ONE)
+        skip();
+    struct wire_socket *sockets[SOCKETS];
+    for (size_t i = 0; i < SOCKETS; i++)
+        sockets[i] = open_socket(
+            f->context, (struct wire_socket_options){.kind = WIRE_DEALER, .endpoint = f->ipc});
+    for (size_t i = 0; i < SOCKETS; i++)
+        wire_socket_close(sockets[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -409,6 +426,7 @@ int main(void)
         WIRE_TEST(test_what_cannot_be_opened),
         WIRE_TEST(test_an_open_network_needs_the_users_word),
         WIRE_TEST(test_poll_sees_sockets_and_descriptors),
+        WIRE_TEST(test_there_is_room_for_a_large_cluster),
         WIRE_TEST(test_noise_and_huge_frames_only_end_their_connection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
