@@ -196,6 +196,8 @@ static void handle_setup(struct node *node, const Longspan__NodeSetup *setup)
         failure = failure_of(&error);
         ready.failure = &failure;
         log_error(node->config.log, "%s", error.text);
+        if (serve_job(node->serve) == 0)
+            seat_give(&node->seat); /* others may have the processors */
     } else {
         char text[SIZE_TEXT_BYTES];
         ready.capacity_bytes = serve_capacity(node->serve);

@@ -14,7 +14,9 @@
 #include "proto/frames.h"
 #include "proto/longspan.pb-c.h"
 #include "proto/protocol.h"
+#include "sys/binding.h"
 #include "sys/clock.h"
+#include "sys/topology.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -62,13 +64,15 @@ static void listen_again(struct fixture *f)
                      STATUS_OK);
 }
 
-static int start(void **state)
+static int start_with(void **state, bool pin)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     *state = f;
     strcpy(f->directory, "/tmp/longspan-test-XXXXXX");
     assert_non_null(mkdtemp(f->directory));
     snprintf(f->address, sizeof(f->address), "ipc://%s/head.sock", f->directory);
+    if (pin) /* its claims are in a file that other programs of this machine do not use */
+        setenv("TMPDIR", f->directory, 1);
     frames_init(&f->in);
     frames_init(&f->out);
     assert_int_equal(wire_context_create(&f->context, &(struct wire_context_options){0}, NULL),
@@ -81,10 +85,16 @@ static int start(void **state)
                                      .n_threads = 1,
                                      .bytes_per_s = 5e9,
                                      .silence_ms = 1500,
+                                     .pin = pin,
                                      .stop = f->stop[0]};
     assert_int_equal(pthread_create(&f->thread, NULL, node_main, f), 0);
     f->running = true;
     return 0;
+}
+
+static int start(void **state)
+{
+    return start_with(state, false);
 }
 
 static void stop_node(struct fixture *f)
@@ -140,13 +150,13 @@ static void answer(struct fixture *f, const Longspan__Control *control)
     assert_int_equal(frames_send(f->control, &f->out, clock_us() + 1000000, NULL), STATUS_OK);
 }
 
-static const Longspan__NodeReady *set_up(struct fixture *f, uint64_t job)
+static const Longspan__NodeReady *set_up_heads(struct fixture *f, uint64_t job, uint32_t head_dim)
 {
     Longspan__NodeSetup setup = LONGSPAN__NODE_SETUP__INIT;
     Longspan__Control control = LONGSPAN__CONTROL__INIT;
     setup.job = job;
     setup.kv_type = KV_F16;
-    setup.head_dim = 64;
+    setup.head_dim = head_dim;
     setup.group = 4;
     setup.n_layers = 3;
     setup.n_kv_heads = 2;
@@ -156,6 +166,11 @@ static const Longspan__NodeReady *set_up(struct fixture *f, uint64_t job)
     control.node_setup = &setup;
     answer(f, &control);
     return expect(f, LONGSPAN__CONTROL__BODY_NODE_READY)->node_ready;
+}
+
+static const Longspan__NodeReady *set_up(struct fixture *f, uint64_t job)
+{
+    return set_up_heads(f, job, 64);
 }
 
 static const Longspan__NodeJoin *join(struct fixture *f)
@@ -219,6 +234,45 @@ static void test_serves_one_job_and_names_it_to_another(void **state)
     assert_non_null(strstr(ready->failure->text, "000000000000000a"));
     assert_null(set_up(f, 10)->failure); /* nothing has changed */
     assert_int_equal(expect(f, LONGSPAN__CONTROL__BODY_PING)->ping->job, 10);
+}
+
+static int start_pinned(void **state)
+{
+    return start_with(state, true);
+}
+
+static int stop_pinned(void **state)
+{
+    struct fixture *f = *state;
+    char path[128];
+    snprintf(path, sizeof(path), "%s/longspan-processors.%u", f->directory, (unsigned)geteuid());
+    stop_node(f);
+    unlink(path);
+    unsetenv("TMPDIR");
+    return stop(state);
+}
+
+/* Whether every processor can be claimed. */
+static bool all_are_free(void)
+{
+    struct binding *binding = NULL;
+    const enum status status = binding_create(&binding, topology_processors(), NULL);
+    binding_destroy(binding);
+    return status == STATUS_OK;
+}
+
+static void test_only_a_job_claims_processors(void **state)
+{
+    struct fixture *f = *state;
+    join(f);
+    if (!all_are_free())
+        skip(); /* hwloc does not know this machine, or files cannot be locked here */
+    assert_non_null(set_up_heads(f, 5, 63)->failure);
+    assert_true(all_are_free());
+    assert_null(set_up(f, 5)->failure);
+    assert_false(all_are_free());
+    assert_non_null(set_up_heads(f, 6, 63)->failure); /* another job: the first one keeps its own */
+    assert_false(all_are_free());
 }
 
 static void test_leave_frees_it_for_the_next_job(void **state)
@@ -339,6 +393,8 @@ int main(void)
         TEST(test_join_tells_who_it_is_and_is_repeated),
         TEST(test_refusal_ends_it_with_the_coordinators_words),
         TEST(test_serves_one_job_and_names_it_to_another),
+        cmocka_unit_test_setup_teardown(test_only_a_job_claims_processors, start_pinned,
+                                        stop_pinned),
         TEST(test_leave_frees_it_for_the_next_job),
         TEST(test_silence_ends_the_job),
         TEST(test_another_coordinator_takes_over),
