@@ -215,6 +215,19 @@ static enum status run_prefill(struct bench *bench, const struct bench_case *c, 
     return STATUS_OK;
 }
 
+/* A cluster that runs has a context of its own, at whose end it stops. */
+static enum status check_tokens(const struct bench *bench, const struct bench_case *c,
+                                uint32_t n_steps, struct error *error)
+{
+    for (uint32_t i = 0; i < c->n_sequences; i++)
+        if (bench->result.prompts[i].n_tokens < n_steps)
+            return error_set(error, STATUS_INVALID,
+                             "a sequence behind %u tokens ended after %u of %u more: the cluster's "
+                             "context is too short for it (--ctx of its coordinator)",
+                             c->depths[i], bench->result.prompts[i].n_tokens, n_steps);
+    return STATUS_OK;
+}
+
 static enum status run_decode(struct bench *bench, const struct bench_case *c, double *values,
                               struct error *error)
 {
@@ -223,6 +236,8 @@ static enum status run_decode(struct bench *bench, const struct bench_case *c, d
     enum status status = bench_steps_open(&bench->steps, c->n_sequences, n_steps, error);
     if (status == STATUS_OK)
         status = ask(bench, c->depths, c->n_sequences, 1, n_steps, error);
+    if (status == STATUS_OK)
+        status = check_tokens(bench, c, n_steps, error);
     if (status == STATUS_OK) {
         const struct samples seconds =
             bench_steps_seconds(&bench->steps, BENCH_OPTIONS_WARM_UP, runs, c->n_tokens, values);

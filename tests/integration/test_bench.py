@@ -2,7 +2,7 @@
 """longspan bench: rows for what was asked, on each kind of cluster; what cannot be is refused and leaves nothing."""
 import json
 
-from longspan_test import Tap, folder, longspan, make_random, processes_of
+from longspan_test import Roles, Tap, folder, longspan, make_random, processes_of
 
 
 def bench(path, *options, code=0):
@@ -38,6 +38,16 @@ def check_clusters(tap, path):
                   f"longspan bench {' '.join(str(o) for o in options)}", told)
 
 
+def check_running(tap, path):
+    with Roles(path, f"{path}/tiny.gguf", coordinator=("--ctx", 512)) as roles:
+        words = ("bench", "--coordinator", roles.address, "-p", 0, "-n", 8, "--runs", 2)
+        result = longspan(*words, "-d", 400)
+        tap.check(result.code == 0 and "decode" in result.out, "longspan bench of a cluster that runs", result)
+        result = longspan(*words, "-d", 500)
+        tap.check(result.code == 2 and "context is too short" in result.err and "decode" not in result.out,
+                  "one whose context ends before the last run is told, not measured", result)
+
+
 def check_refusals(tap, path):
     for options, said in ((["--depths", "1,x"], "--depths"), (["-p", 0, "-n", 0], "nothing to measure"),
                           (["-d", "100000", "-p", 0, "--kv-memory", "1MiB"], "KV")):
@@ -52,7 +62,7 @@ def main():
     tap = Tap()
     with folder() as path:
         make_random(f"{path}/tiny.gguf", "tiny", "F32", 3)
-        for check in (check_rows, check_clusters, check_refusals):
+        for check in (check_rows, check_clusters, check_running, check_refusals):
             try:
                 check(tap, path)
             except RuntimeError as failure:
