@@ -162,11 +162,14 @@ static int tokenize_main(int argc, char **argv)
 
 static void print_types(FILE *out)
 {
-    fputs("\nTypes, with bits per weight of the matrices that have them:\n", out);
+    fputs("\nTypes, with bits per weight of most matrices:\n", out);
     for (const struct mixture *m = mixtures; m->name != NULL; m++) {
         const struct gguf_type_traits *traits = gguf_type_traits(m->type);
-        fprintf(out, "  %-8s %5.2f   %s\n", m->name,
-                8.0 * traits->block_bytes / traits->block_elements, m->about);
+        char bits[16] = "-"; /* "mixed": there is no most */
+        if (m->file_type != MIXTURE_NO_FILE_TYPE)
+            snprintf(bits, sizeof(bits), "%.2f",
+                     8.0 * traits->block_bytes / traits->block_elements);
+        fprintf(out, "  %-8s %5s   %s\n", m->name, bits, m->about);
     }
 }
 
