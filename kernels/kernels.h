@@ -72,8 +72,8 @@ struct kernels {
                                  uint32_t column_end, struct error *error);
     void (*matrix_destroy)(struct device *device, struct matrix *matrix);
 
-    /* Scratch for calls of up to that many rows and columns; called before the first step, and
-     * again to grow. */
+    /* Scratch for calls of up to that many rows of up to that many columns; called before the first
+     * step for each such pair that is needed: it grows to hold any of them. */
     enum status (*workspace_reserve)(struct device *device, uint32_t max_rows, uint32_t max_columns,
                                      struct error *error);
 

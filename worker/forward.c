@@ -3,25 +3,11 @@
 #include "worker/forward.h"
 
 #include "sys/clock.h"
-#include "sys/memory.h"
+#include "worker/activations.h"
 #include "worker/fill.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-enum buffer {
-    STREAM_0, /* the residual stream, [rows][hidden] */
-    STREAM_1,
-    NORMED,  /* [rows][hidden] */
-    PRODUCT, /* of the two products that are summed, [rows][hidden] */
-    QUERY,   /* [rows][heads here][head_dim] */
-    KEY,     /* [rows][KV heads here][head_dim] */
-    VALUE,
-    ATTENDED, /* like QUERY */
-    GATE,     /* [rows][FFN columns here] */
-    UP,
-    N_BUFFERS
-};
 
 struct forward {
     struct forward_config config;
@@ -31,34 +17,27 @@ struct forward {
     uint32_t hidden, head_dim;
     uint32_t n_kv_heads, n_heads, ffn, vocab; /* of this rank */
 
-    float *buffers[N_BUFFERS]; /* parts of one block */
-    void *block;
-    size_t block_bytes;
+    struct activations activations;
     uint32_t parity; /* the stream of this step */
 
     uint64_t compute_us;
 };
 
-static enum status take_buffers(struct forward *f, uint32_t max_rows, struct error *error)
+static enum status take_memory(struct forward *f, uint32_t max_rows, struct error *error)
 {
-    const size_t heads = (size_t)f->n_heads * f->head_dim, kv = (size_t)f->n_kv_heads * f->head_dim;
-    const size_t columns[N_BUFFERS] = {f->hidden, f->hidden, f->hidden, f->hidden, heads,
-                                       kv,        kv,        heads,     f->ffn,    f->ffn};
-    size_t floats = 0;
-    for (int i = 0; i < N_BUFFERS; i++)
-        floats += (columns[i] * max_rows + 15) / 16 * 16; /* each begins at a cache line */
-    f->block_bytes = floats * sizeof(float);
-    const enum status status = memory_reserve(&f->block, f->block_bytes, error);
-    if (status != STATUS_OK)
-        return status;
-    float *next = f->block;
-    for (int i = 0; i < N_BUFFERS; i++) {
-        f->buffers[i] = next;
-        next += (columns[i] * max_rows + 15) / 16 * 16;
-    }
-    size_t most = heads > f->hidden ? heads : f->hidden;
-    most = f->ffn > most ? f->ffn : most;
-    return f->kernels->workspace_reserve(f->device, max_rows, (uint32_t)most, error);
+    const struct activations_shape shape = {.max_rows = max_rows,
+                                            .hidden = f->hidden,
+                                            .query = f->n_heads * f->head_dim,
+                                            .kv = f->n_kv_heads * f->head_dim,
+                                            .ffn = f->ffn,
+                                            .n_streams = f->shard->last ? 1 : 2};
+    enum status status = activations_open(&f->activations, &shape, error);
+    if (status == STATUS_OK)
+        status = f->kernels->workspace_reserve(
+            f->device, max_rows, shape.query > f->hidden ? shape.query : f->hidden, error);
+    if (status == STATUS_OK)
+        status = f->kernels->workspace_reserve(f->device, f->activations.block_rows, f->ffn, error);
+    return status;
 }
 
 enum status forward_create(struct forward **forward, const struct forward_config *config,
@@ -79,7 +58,7 @@ enum status forward_create(struct forward **forward, const struct forward_config
     f->n_heads = f->n_kv_heads * (h->n_heads / h->n_kv_heads);
     f->ffn = shard->part.ffn_end - shard->part.ffn_begin;
     f->vocab = shard->part.vocab_end - shard->part.vocab_begin;
-    const enum status status = take_buffers(f, config->max_rows, error);
+    const enum status status = take_memory(f, config->max_rows, error);
     if (status != STATUS_OK) {
         forward_destroy(f);
         return status;
@@ -92,7 +71,7 @@ void forward_destroy(struct forward *forward)
 {
     if (forward == NULL)
         return;
-    memory_release(forward->block, forward->block_bytes);
+    activations_close(&forward->activations);
     free(forward);
 }
 
@@ -119,14 +98,14 @@ static enum status attend(struct forward *f, const struct shard_layer *weights, 
     struct device *device = f->device;
     const struct rope *rope = &f->shard->rope;
     const uint32_t n = step->n_rows;
-    float *q = f->buffers[QUERY], *k = f->buffers[KEY], *v = f->buffers[VALUE];
-    float *product = f->buffers[PRODUCT];
+    float *q = f->activations.query, *k = f->activations.key, *v = f->activations.value;
+    float *product = f->activations.product;
     struct trace_track *trace = f->config.trace;
     uint64_t at = trace_begin(trace);
 
-    kernels->rms_norm(device, f->buffers[NORMED], x, weights->attn_norm.data, n, f->hidden,
+    kernels->rms_norm(device, f->activations.normed, x, weights->attn_norm.data, n, f->hidden,
                       f->shard->hparams.rms_eps);
-    prepare(f, f->buffers[NORMED], n, f->hidden,
+    prepare(f, f->activations.normed, n, f->hidden,
             (const struct matrix *[]){&weights->q, &weights->k, &weights->v}, 3);
     at = trace_span(trace, "norm", at);
     kernels->matmul(device, q, (size_t)f->n_heads * f->head_dim, &weights->q);
@@ -142,10 +121,10 @@ static enum status attend(struct forward *f, const struct shard_layer *weights, 
     kernels->rotate(device, k, step->positions, n, f->n_kv_heads, f->head_dim, rope);
     at = trace_span(trace, "rope", at);
     attention_append(f->config.attention, layer, k, v);
-    attention_finish(f->config.attention, layer, f->buffers[ATTENDED]);
+    attention_finish(f->config.attention, layer, f->activations.attended);
 
     at = trace_begin(trace);
-    prepare(f, f->buffers[ATTENDED], n, f->n_heads * f->head_dim,
+    prepare(f, f->activations.attended, n, f->n_heads * f->head_dim,
             (const struct matrix *[]){&weights->attn_output}, 1);
     kernels->matmul(device, product, f->hidden, &weights->attn_output);
     at = trace_span(trace, "output", at);
@@ -157,18 +136,17 @@ static enum status attend(struct forward *f, const struct shard_layer *weights, 
     return status;
 }
 
-static enum status feed_forward(struct forward *f, const struct shard_layer *weights, uint32_t n,
-                                float *x, struct error *error)
+/* Rows [first, first + n) of the feed-forward part: from normed to product, in place. */
+static void feed_forward_rows(struct forward *f, const struct shard_layer *weights, size_t first,
+                              uint32_t n)
 {
     const struct kernels *kernels = f->kernels;
     struct device *device = f->device;
-    float *gate = f->buffers[GATE], *up = f->buffers[UP], *product = f->buffers[PRODUCT];
+    float *gate = f->activations.gate, *up = f->activations.up;
     struct trace_track *trace = f->config.trace;
     uint64_t at = trace_begin(trace);
 
-    kernels->rms_norm(device, f->buffers[NORMED], x, weights->ffn_norm.data, n, f->hidden,
-                      f->shard->hparams.rms_eps);
-    prepare(f, f->buffers[NORMED], n, f->hidden,
+    prepare(f, f->activations.normed + first * f->hidden, n, f->hidden,
             (const struct matrix *[]){&weights->gate, &weights->up}, 2);
     at = trace_span(trace, "norm", at);
     kernels->matmul(device, gate, f->ffn, &weights->gate);
@@ -177,12 +155,30 @@ static enum status feed_forward(struct forward *f, const struct shard_layer *wei
     kernels->swiglu(device, gate, up, (size_t)n * f->ffn);
     prepare(f, gate, n, f->ffn, (const struct matrix *[]){&weights->down}, 1);
     at = trace_span(trace, "swiglu", at);
-    kernels->matmul(device, product, f->hidden, &weights->down);
-    at = trace_span(trace, "down", at);
+    kernels->matmul(device, f->activations.product + first * f->hidden, f->hidden, &weights->down);
+    trace_span(trace, "down", at);
+}
+
+static enum status feed_forward(struct forward *f, const struct shard_layer *weights, uint32_t n,
+                                float *x, struct error *error)
+{
+    float *product = f->activations.product;
+    struct trace_track *trace = f->config.trace;
+    uint64_t at = trace_begin(trace);
+
+    f->kernels->rms_norm(f->device, f->activations.normed, x, weights->ffn_norm.data, n, f->hidden,
+                         f->shard->hparams.rms_eps);
+    trace_span(trace, "norm", at);
+    const uint32_t most = f->activations.block_rows, n_blocks = (n + most - 1) / most;
+    for (uint32_t i = 0, first = 0; i < n_blocks; i++) {
+        const uint32_t n_rows = n / n_blocks + (i < n % n_blocks);
+        feed_forward_rows(f, weights, first, n_rows);
+        first += n_rows;
+    }
     const enum status status = group_sum(f->config.group, product, (size_t)n * f->hidden, error);
     at = trace_begin(trace);
     if (status == STATUS_OK)
-        kernels->add(device, x, product, (size_t)n * f->hidden);
+        f->kernels->add(f->device, x, product, (size_t)n * f->hidden);
     trace_span(trace, "add", at);
     return status;
 }
@@ -197,7 +193,7 @@ static enum status make_logits(struct forward *f, const struct step *step, const
 {
     const struct kernels *kernels = f->kernels;
     const struct matrix *output = shard_output(f->shard);
-    float *last = f->buffers[PRODUCT], *normed = f->buffers[NORMED], *logits;
+    float *last = f->activations.product, *normed = f->activations.normed, *logits;
     enum status status = results_logits(f->config.results, step, &logits, error);
     if (status != STATUS_OK || step->n_wanted == 0)
         return status;
@@ -251,7 +247,7 @@ static enum status run_layers(struct forward *f, const struct step *step, float 
 static enum status fill_layers(struct forward *f, const struct step *step, struct error *error)
 {
     struct attention *attention = f->config.attention;
-    float *k = f->buffers[KEY], *v = f->buffers[VALUE];
+    float *k = f->activations.key, *v = f->activations.value;
     enum status status = STATUS_OK;
     attention_begin_step(attention, step->number, step->attention, step->n_attention);
     for (uint32_t i = 0; i < f->shard->n_layers && status == STATUS_OK; i++) {
@@ -259,10 +255,10 @@ static enum status fill_layers(struct forward *f, const struct step *step, struc
                                          .first_kv_head = f->shard->part.kv_head_begin,
                                          .n_kv_heads = f->n_kv_heads,
                                          .head_dim = f->head_dim};
-        attention_query(attention, shape.layer, f->buffers[QUERY]);
+        attention_query(attention, shape.layer, f->activations.query);
         fill_rows(f->config.pool, step, &shape, k, v);
         attention_append(attention, shape.layer, k, v);
-        attention_finish(attention, shape.layer, f->buffers[ATTENDED]);
+        attention_finish(attention, shape.layer, f->activations.attended);
         status = group_progress(f->config.group, error);
     }
     attention_end_step(attention);
@@ -297,7 +293,7 @@ enum status forward_run(struct forward *forward, const struct step *step, struct
 
     const uint32_t parity = f->parity;
     f->parity ^= 1;
-    float *x = f->buffers[parity == 0 ? STREAM_0 : STREAM_1];
+    float *x = f->activations.stream[parity];
     enum status status = group_rows_sent(f->config.group, parity, error);
     began_us = clock_us();
     if (status == STATUS_OK)

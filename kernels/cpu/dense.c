@@ -102,7 +102,7 @@ static void prepare_lane(void *context, uint32_t lane, uint32_t n_lanes)
 void dense_prepare(struct device *device, const float *x, uint32_t n_rows, uint32_t n_columns,
                    uint32_t types)
 {
-    assert(n_rows <= device->max_rows && n_columns <= device->max_columns);
+    assert(n_rows <= device->max_rows);
     device->x_rows = n_rows;
     device->x_columns = n_columns;
     device->x_types = types;
@@ -113,6 +113,8 @@ void dense_prepare(struct device *device, const float *x, uint32_t n_rows, uint3
     for (enum cpu_kind kind = 0; kind < CPU_KINDS; kind++) {
         struct prepare_work work = {device, x, kind};
         assert(!wanted[kind] || n_columns % layouts[kind].unit == 0);
+        assert(n_rows * dense_activation_bytes(kind, n_columns) <= device->x_bytes[kind] ||
+               !wanted[kind]);
         if (wanted[kind] && n_rows > 0)
             device_run(device, (size_t)n_rows * n_columns, DEVICE_ALONE, prepare_lane, &work);
     }

@@ -95,24 +95,27 @@ void device_run(struct device *device, size_t work, size_t alone,
 enum status device_reserve(struct device *device, uint32_t max_rows, uint32_t max_columns,
                            struct error *error)
 {
-    const uint32_t rows = max_rows > device->max_rows ? max_rows : device->max_rows;
-    const uint32_t columns = max_columns > device->max_columns ? max_columns : device->max_columns;
     const size_t lanes = thread_pool_lanes(device->pool);
     struct device next = *device;
 
-    if (rows == 0 || columns == 0)
-        return error_set(error, STATUS_INVALID, "kernels: a workspace of %u rows, %u columns", rows,
-                         columns);
-    if (rows == device->max_rows && columns == device->max_columns)
-        return STATUS_OK;
-    bool sized = product_of(&next.sums_bytes, lanes * (DENSE_LEVELS + 1), rows,
+    if (device->max_rows == 0 && (max_rows == 0 || max_columns == 0))
+        return error_set(error, STATUS_INVALID, "kernels: a workspace of %u rows, %u columns",
+                         max_rows, max_columns);
+    next.max_rows = max_rows > device->max_rows ? max_rows : device->max_rows;
+    bool sized = product_of(&next.sums_bytes, lanes * (DENSE_LEVELS + 1), next.max_rows,
                             DENSE_GROUP_OUTPUTS * sizeof(float));
-    for (enum cpu_kind kind = 0; kind < CPU_KINDS; kind++)
-        sized = sized &&
-                product_of(&next.x_bytes[kind], rows, dense_activation_bytes(kind, columns), 1);
+    bool grows = next.max_rows > device->max_rows;
+    for (enum cpu_kind kind = 0; kind < CPU_KINDS; kind++) {
+        size_t *bytes = &next.x_bytes[kind];
+        sized = sized && product_of(bytes, max_rows, dense_activation_bytes(kind, max_columns), 1);
+        *bytes = *bytes > device->x_bytes[kind] ? *bytes : device->x_bytes[kind];
+        grows = grows || *bytes > device->x_bytes[kind];
+    }
     if (!sized)
         return error_set(error, STATUS_NO_MEMORY, "kernels: %u rows of %u columns have no size",
-                         rows, columns);
+                         max_rows, max_columns);
+    if (!grows)
+        return STATUS_OK;
     size_t bytes = next.sums_bytes;
     bool taken = (next.sums = memory_take(next.sums_bytes)) != NULL;
     for (enum cpu_kind kind = 0; kind < CPU_KINDS; kind++) {
@@ -126,8 +129,6 @@ enum status device_reserve(struct device *device, uint32_t max_rows, uint32_t ma
                          bytes);
     }
     workspace_give(device);
-    next.max_rows = rows;
-    next.max_columns = columns;
     next.x_rows = 0; /* what was prepared is gone */
     *device = next;
     return STATUS_OK;

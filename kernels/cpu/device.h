@@ -13,9 +13,9 @@ enum { DEVICE_ALONE = 16384 }; /* values; less is not worth waking lanes for, ab
 struct device {
     const struct cpu_variant *variant;
     struct thread_pool *pool;
-    uint32_t max_rows, max_columns; /* of the workspace */
-    void *x[CPU_KINDS];             /* prepared activations in tiles, see variant.h */
-    float *sums;                    /* per lane: pending sums of segments, see dense.c */
+    uint32_t max_rows;  /* of the workspace; x_bytes says how many columns */
+    void *x[CPU_KINDS]; /* prepared activations in tiles, see variant.h */
+    float *sums;        /* per lane: pending sums of segments, see dense.c */
     size_t x_bytes[CPU_KINDS], sums_bytes;
     uint32_t x_rows, x_columns, x_types; /* what was prepared last */
 };

@@ -44,6 +44,22 @@ static void test_bad_cuts_are_refused(void **state)
     thread_pool_destroy(d.pool);
 }
 
+/* It holds any of the shapes that were asked for, and not the product of their sides. */
+static void test_a_workspace_holds_each_shape(void **state)
+{
+    const struct kernels *k = each_table_usable(state);
+    static const float x[8 * 512];
+    struct lent_device d = device_lend(k, 2, 8, 64);
+    assert_int_equal(k->workspace_reserve(d.device, 1, 512, NULL), STATUS_OK);
+    const uint32_t types = 1u << WEIGHT_F32 | 1u << WEIGHT_Q8_0;
+    k->prepare(d.device, x, 8, 64, types);
+    k->prepare(d.device, x, 1, 512, types);
+    assert_int_equal(k->workspace_reserve(d.device, 4, 256, NULL), STATUS_OK);
+    k->prepare(d.device, x, 4, 256, types);
+    k->prepare(d.device, x, 8, 64, types);
+    device_return(&d);
+}
+
 static void test_a_vector_is_a_plain_array(void **state)
 {
     const struct kernels *k = each_table_usable(state);
@@ -144,6 +160,7 @@ int main(void)
 {
     const struct each_table_test tests[] = {
         {"bad_cuts_are_refused", test_bad_cuts_are_refused},
+        {"a_workspace_holds_each_shape", test_a_workspace_holds_each_shape},
         {"a_vector_is_a_plain_array", test_a_vector_is_a_plain_array},
         {"embeddings_of_a_split_vocabulary", test_embeddings_of_a_split_vocabulary},
         {"a_vocabulary_of_256k_rows", test_a_vocabulary_of_256k_rows},
