@@ -179,7 +179,7 @@ static void take_seat(struct node *node, uint32_t host_lanes)
     const uint32_t own = thread_pool_lanes(node->pool);
     seat_give(&node->seat);
     seat_take(&node->seat, node->pool, host_lanes > own ? host_lanes : own, node->config.pin);
-    node->spin_us = waiting_answer_us(host_lanes > own ? host_lanes : own);
+    node->spin_us = waiting_answer_us(node->seat.sharing);
 }
 
 static void handle_setup(struct node *node, const Longspan__NodeSetup *setup)
@@ -573,7 +573,6 @@ static enum status start(struct node *node, struct error *error)
         status = open_sockets(node, error);
     if (status != STATUS_OK)
         return status;
-    node->spin_us = waiting_answer_us(thread_pool_lanes(node->pool));
     const uint64_t quarter = config->memory_bytes / 4;
     node->bytes_per_s =
         config->bytes_per_s > 0

@@ -278,7 +278,7 @@ int main(int argc, char **argv)
     };
     const size_t n_all = sizeof(ways) / sizeof(ways[0]);
     size_t n_ways = 0;
-    const uint32_t spin_us = waiting_answer_us(2);
+    const uint32_t spin_us = waiting_answer_us(SHARING_NONE);
     table_note_number(program.table, "spin_us", spin_us, 0);
     for (; n_ways < n_all && status == STATUS_OK; n_ways++) {
         struct way *way = &ways[n_ways];

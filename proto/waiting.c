@@ -64,11 +64,9 @@ uint64_t waiting_sleep_us(const struct waiting *waiting)
     return waited < waiting->spin_us ? 0 : sleep_us(waited);
 }
 
-static uint32_t chosen_us(uint32_t n_busy, uint32_t spin_us)
+static uint32_t chosen_us(uint32_t spin_us)
 {
     const char *text = getenv("LONGSPAN_SPIN_US");
-    if (n_busy > topology_processors())
-        spin_us = 0;
     if (text != NULL) /* left as it is by what is not a number: thread_pool_create refuses that */
         parse_u32("LONGSPAN_SPIN_US", text, 0, MAX_SPIN_US, &spin_us, NULL);
     return spin_us;
@@ -76,10 +74,13 @@ static uint32_t chosen_us(uint32_t n_busy, uint32_t spin_us)
 
 uint32_t waiting_spin_us(uint32_t n_busy)
 {
-    return chosen_us(n_busy, SPIN_US);
+    return chosen_us(n_busy > topology_processors() ? 0 : SPIN_US);
 }
 
-uint32_t waiting_answer_us(uint32_t n_busy)
+uint32_t waiting_answer_us(enum sharing sharing)
 {
-    return chosen_us(n_busy, ANSWER_US);
+    static const uint32_t us[] = {[SHARING_NONE] = ANSWER_US,
+                                  [SHARING_IN_TURN] = SHARING_IN_TURN_US,
+                                  [SHARING_CROWDED] = SHARING_CROWDED_US};
+    return chosen_us(us[sharing]);
 }

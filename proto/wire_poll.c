@@ -19,7 +19,10 @@
 #include <time.h>
 #include <zmq.h>
 
-enum { RING_LOOKS = 64 /* between two looks at sockets */ };
+enum {
+    RING_LOOKS = 4, /* a fraction of a microsecond: then the processor is offered to others */
+    OFFERS = 16     /* between two looks at sockets, where there are rings */
+};
 
 /* -1 with errno: the context ends. */
 static int socket_events(struct wire_socket *socket)
@@ -149,17 +152,19 @@ static bool has_rings(const struct wire_poll_item *items, size_t n)
 /* As look_at_sockets. Nobody starves behind a busy ring: the first look is at everything. */
 static int spin(struct wire_poll_item *items, size_t n, uint64_t until_us)
 {
-    const bool rings = has_rings(items, n);
+    const int n_offers = has_rings(items, n) ? OFFERS : 1;
     do {
         const int any = look(items, n);
         if (any != 0)
             return any;
-        if (!rings)
-            sched_yield(); /* the thread of ZeroMQ's that we wait for may want this processor */
-        for (int i = 0; rings && i < RING_LOOKS; i++) {
-            if (look_at_rings(items, n))
-                return 1;
-            spin_pause();
+        for (int i = 0; i < n_offers; i++) {
+            for (int j = 0; n_offers > 1 && j < RING_LOOKS; j++) {
+                if (look_at_rings(items, n))
+                    return 1;
+                spin_pause();
+            }
+            /* Who we wait for, or the thread of ZeroMQ's that brings it, may want it. */
+            sched_yield();
         }
     } while (clock_us() < until_us);
     return 0;

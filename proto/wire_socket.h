@@ -105,9 +105,9 @@ enum { WIRE_POLL_ITEMS = 160 };
  * end was closed is readable. STATUS_TIMEOUT: deadline. STATUS_CANCELLED: the context ends.
  * STATUS_INVALID: more than WIRE_POLL_ITEMS.
  *
- * Spinning looks at rings, which are memory, all the time. A socket's messages come through a
- * thread of ZeroMQ's, so that between two looks at sockets alone the processor is offered to
- * others. */
+ * Spinning looks at rings, which are memory, all the time, and at the rest now and then. In between
+ * the processor is offered to others (sys/sharing.h): who makes the answer may want it, and a
+ * socket's messages come through a thread of ZeroMQ's. */
 enum status wire_poll(struct wire_poll_item *items, size_t n, uint32_t spin_us,
                       uint64_t deadline_us, struct error *error);
 

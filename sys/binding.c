@@ -210,7 +210,8 @@ static enum status claim(struct binding *b, struct place *places, uint32_t n, st
 
 /* ---- the module ------------------------------------------------------------------------------ */
 
-enum status binding_create(struct binding **binding, uint32_t n_lanes, struct error *error)
+static enum status create(struct binding **binding, uint32_t n_lanes, bool shared,
+                          struct error *error)
 {
     struct binding *b = calloc(1, sizeof(*b));
     hwloc_bitmap_t allowed = hwloc_bitmap_alloc();
@@ -228,10 +229,13 @@ enum status binding_create(struct binding **binding, uint32_t n_lanes, struct er
         status = load(&b->topology, allowed, error);
     if (status == STATUS_OK && (places = list_places(b->topology, allowed, &n)) == NULL)
         status = error_set(error, STATUS_NO_MEMORY, "binding: no memory");
-    if (status == STATUS_OK)
+    if (status == STATUS_OK && !shared)
         status = open_claims(&b->claims, error);
-    if (status == STATUS_OK)
+    if (status == STATUS_OK && !shared)
         status = claim(b, places, n, error);
+    if (status == STATUS_OK && shared && !choose(places, n, b->processors, n_lanes))
+        status =
+            error_set(error, STATUS_EXHAUSTED, "binding: %u lanes on %u processors", n_lanes, n);
     free(places);
     hwloc_bitmap_free(allowed);
     if (status == STATUS_OK)
@@ -239,6 +243,16 @@ enum status binding_create(struct binding **binding, uint32_t n_lanes, struct er
     else
         binding_destroy(b);
     return status;
+}
+
+enum status binding_create(struct binding **binding, uint32_t n_lanes, struct error *error)
+{
+    return create(binding, n_lanes, false, error);
+}
+
+enum status binding_share(struct binding **binding, uint32_t n_lanes, struct error *error)
+{
+    return create(binding, n_lanes, true, error);
 }
 
 void binding_destroy(struct binding *binding)

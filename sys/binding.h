@@ -22,6 +22,10 @@ struct binding; /* opaque: claimed processors, one for each lane */
  * hwloc does not know this machine. STATUS_IO: the file of claims. STATUS_NO_MEMORY. */
 enum status binding_create(struct binding **binding, uint32_t n_lanes, struct error *error);
 
+/* The same without claims: processors that others may have too, in the same order for all who share as many.
+ * STATUS_EXHAUSTED: there are fewer. */
+enum status binding_share(struct binding **binding, uint32_t n_lanes, struct error *error);
+
 /* Gives the processors back; threads stay where they are. NULL is fine. */
 void binding_destroy(struct binding *binding);
 

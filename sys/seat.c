@@ -19,32 +19,49 @@ static void pin_lane(void *context, uint32_t lane, uint32_t n_lanes)
         __atomic_store_n(&work->failed, true, __ATOMIC_RELAXED);
 }
 
+/* Processors for the lanes, if that is possible and wanted; otherwise why not. */
+static enum status choose(struct seat *seat, uint32_t n_lanes, uint32_t n_host_lanes, bool pin,
+                          struct error *error)
+{
+    const uint32_t n_processors = thread_pool_processors(seat->pool);
+    const bool enough = n_host_lanes <= n_processors;
+    seat->sharing = enough ? SHARING_NONE : SHARING_CROWDED;
+    if (!enough && n_lanes != n_processors)
+        return error_set(error, STATUS_EXHAUSTED, "%u lanes on %u processors", n_host_lanes,
+                         n_processors);
+    if (!pin)
+        return error_set(error, STATUS_CANCELLED, "as asked");
+    const enum status status = enough ? binding_create(&seat->binding, n_lanes, error)
+                                      : binding_share(&seat->binding, n_lanes, error);
+    if (status == STATUS_EXHAUSTED) /* others than ours */
+        seat->sharing = SHARING_CROWDED;
+    else if (status == STATUS_OK && !enough)
+        seat->sharing = SHARING_IN_TURN;
+    return status;
+}
+
 void seat_take(struct seat *seat, struct thread_pool *pool, uint32_t n_host_lanes, bool pin)
 {
     const uint32_t n_lanes = thread_pool_lanes(pool);
-    const uint32_t n_processors = thread_pool_processors(pool);
-    *seat = (struct seat){.pool = pool, .crowded = n_host_lanes > n_processors};
-    struct error error = {.text = "as asked"};
-    if (seat->crowded)
-        error_set(&error, STATUS_EXHAUSTED, "%u lanes on %u processors", n_host_lanes,
-                  n_processors);
-    else if (pin && binding_create(&seat->binding, n_lanes, &error) == STATUS_OK) {
+    struct error error = {0};
+    *seat = (struct seat){.pool = pool};
+    if (choose(seat, n_lanes, n_host_lanes, pin, &error) == STATUS_OK) {
         struct pin_work work = {.binding = seat->binding};
         thread_pool_run(pool, pin_lane, &work);
         if (work.failed) { /* a sandbox forbids it */
+            const enum sharing sharing = seat->sharing;
             seat_give(seat);
-            seat->pool = pool;
+            *seat = (struct seat){
+                .pool = pool, .sharing = sharing == SHARING_NONE ? SHARING_NONE : SHARING_CROWDED};
             error_set(&error, STATUS_IO, "the kernel refuses");
         }
-    } else if (error.status == STATUS_EXHAUSTED) {
-        seat->crowded = true; /* by others than ours */
     }
-    thread_pool_set_crowded(pool, seat->crowded);
+    thread_pool_set_sharing(pool, seat->sharing);
     if (seat->binding != NULL) {
         char processors[64];
         binding_text(seat->binding, processors, sizeof(processors));
-        snprintf(seat->text, sizeof(seat->text), "on processor%s %s", n_lanes > 1 ? "s" : "",
-                 processors);
+        snprintf(seat->text, sizeof(seat->text), "on processor%s %s%s", n_lanes > 1 ? "s" : "",
+                 processors, seat->sharing == SHARING_IN_TURN ? ", in turn with others" : "");
     } else {
         snprintf(seat->text, sizeof(seat->text), "not pinned: %.70s", error.text);
     }

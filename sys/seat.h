@@ -1,9 +1,10 @@
 /* sys/seat.h - where a process's lanes run, and how long they may wait awake.
  *
  * Lanes that have a processor each are pinned (binding.h) and spin while they wait for each other.
- * Where all lanes of a job on one host are more than its processors, or others have claimed some,
- * nothing is pinned, so that the kernel can share them out, and lanes hardly spin: they hold the
- * processor that the lane they wait for may need. */
+ * Where all lanes of a job on one host are more than its processors, a process with as many lanes as
+ * processors is pinned too, a lane on each: the kernel would put two lanes on one now and then, and
+ * the run would take twice as long; it shares the processors in turn (sharing.h). A process with fewer
+ * lanes, and one that finds processors claimed, is left to the kernel, which can share them out. */
 #ifndef LONGSPAN_SYS_SEAT_H
 #define LONGSPAN_SYS_SEAT_H
 
@@ -18,8 +19,8 @@
 struct seat {
     struct binding *binding; /* NULL: not pinned */
     struct thread_pool *pool;
-    bool crowded;
-    char text[96]; /* for logs: "on processors 0-3", "not pinned: 4 lanes on 2 processors" */
+    enum sharing sharing;
+    char text[128]; /* for logs: "on processors 0-3", "not pinned: 3 lanes on 2 processors" */
 };
 
 /* Seats the lanes of `pool`, which does not run; the caller is its lane 0. `n_host_lanes`: of all processes of

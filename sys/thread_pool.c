@@ -36,9 +36,7 @@ enum {
     /* A layer's serial part between two runs is well under this; a token's network wait is not. */
     SPIN_US = 50,
     YIELD_US = 100,
-    /* With more lanes than processors the lane that we wait for may need ours. */
-    CROWDED_SPIN_US = 1,
-    CROWDED_YIELD_US = 20,
+    SHARED_SPIN_US = 1, /* who we wait for may need this processor */
     MAX_SPIN_US = 1000000,
     PAUSES_PER_LOOK = 16 /* between two looks at the clock, which costs as much as a pause */
 };
@@ -139,7 +137,8 @@ static void *lane_main(void *argument)
 
 static enum status choose_waiting(struct thread_pool *pool, struct error *error)
 {
-    thread_pool_set_crowded(pool, pool->n_lanes > thread_pool_processors(pool));
+    thread_pool_set_sharing(pool, pool->n_lanes > thread_pool_processors(pool) ? SHARING_CROWDED
+                                                                               : SHARING_NONE);
 
     const char *text = getenv("LONGSPAN_SPIN_US");
     if (text == NULL || *text == '\0')
@@ -220,14 +219,15 @@ uint32_t thread_pool_processors(const struct thread_pool *pool)
     return n > 0 ? n : 1;
 }
 
-void thread_pool_set_crowded(struct thread_pool *pool, bool crowded)
+void thread_pool_set_sharing(struct thread_pool *pool, enum sharing sharing)
 {
+    static const uint64_t yield_us[] = {[SHARING_NONE] = YIELD_US,
+                                        [SHARING_IN_TURN] = SHARING_IN_TURN_US,
+                                        [SHARING_CROWDED] = SHARING_CROWDED_US};
+    const uint64_t spin_us = sharing == SHARING_NONE ? SPIN_US : SHARED_SPIN_US;
     if (!pool->spin_given)
-        atomic_store_explicit(&pool->spin_ns,
-                              (crowded ? CROWDED_SPIN_US : SPIN_US) * UINT64_C(1000),
-                              memory_order_relaxed);
-    atomic_store_explicit(&pool->yield_ns, (crowded ? CROWDED_YIELD_US : YIELD_US) * UINT64_C(1000),
-                          memory_order_relaxed);
+        atomic_store_explicit(&pool->spin_ns, spin_us * 1000, memory_order_relaxed);
+    atomic_store_explicit(&pool->yield_ns, yield_us[sharing] * 1000, memory_order_relaxed);
 }
 
 static void unpin_lane(void *context, uint32_t lane, uint32_t n_lanes)

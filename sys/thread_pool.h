@@ -1,13 +1,15 @@
 /* sys/thread_pool.h - the lanes of one process: threads that run one function together.
  *
  * Between two runs a lane spins for a bounded time (pause, then yield), then sleeps on a futex, so
- * that back-to-back runs start in about a microsecond and an idle process costs nothing. When
- * the host has fewer processors than lanes want, lanes hardly spin. Lane 0 is the caller's thread.
+ * that back-to-back runs start in about a microsecond and an idle process costs nothing. Where
+ * others want the processors too (sharing.h), lanes hardly spin and yield for longer. Lane 0 is the
+ * caller's thread.
  * Where lanes run is seat.h's business.
  * A pool belongs to one thread: only its creator calls run and destroy. */
 #ifndef LONGSPAN_SYS_THREAD_POOL_H
 #define LONGSPAN_SYS_THREAD_POOL_H
 
+#include "sys/sharing.h"
 #include "sys/status.h"
 #include "sys/trace.h"
 
@@ -24,9 +26,9 @@ enum status thread_pool_create(struct thread_pool **pool, uint32_t n_lanes, stru
 /* Processors that the creator of the pool could use then. */
 uint32_t thread_pool_processors(const struct thread_pool *pool);
 
-/* From now on lanes hardly spin (more lanes than processors), or do. LONGSPAN_SPIN_US in the environment
- * wins. Not during a run. Without this call a pool is crowded when it alone has more lanes. */
-void thread_pool_set_crowded(struct thread_pool *pool, bool crowded);
+/* From now on lanes wait so. LONGSPAN_SPIN_US in the environment wins over how long they spin. Not during
+ * a run. Without this call it is SHARING_CROWDED when the pool alone has more lanes than processors. */
+void thread_pool_set_sharing(struct thread_pool *pool, enum sharing sharing);
 
 /* Every lane, the caller too, may run where the creator could. */
 void thread_pool_unpin(struct thread_pool *pool);

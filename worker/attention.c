@@ -94,8 +94,7 @@ static enum status open_parts(struct attention *a, struct wire_context *wire,
     if (status == STATUS_OK)
         status = kernels_choose(&kernels, config->kernels, error);
     if (status == STATUS_OK)
-        status = attention_client_open(&a->client, wire, config, kernels->name,
-                                       thread_pool_lanes(a->pool), error);
+        status = attention_client_open(&a->client, wire, config, kernels->name, error);
     return status;
 }
 

@@ -48,12 +48,11 @@ struct attention_config {
     const char *kernels;           /* variant name, as kernels_choose */
     const char *constants_version; /* goes into Hello */
     bool zeromq_only;              /* no rings to nodes of this host (proto/wire_ring.h) */
-    uint32_t n_host_lanes;         /* of all processes of the job on this host; 0: this one's */
     /* Called again and again while waiting for holders: progresses MPI. NULL: nothing to do. */
     void (*progress)(void *context);
     void *progress_context;
     struct trace_track *trace; /* of this thread, or NULL */
-    const struct seat *seat; /* of the pool's lanes; NULL: pages lie where they are touched first */
+    const struct seat *seat;   /* of the pool's lanes; NULL: not pinned, nobody else is here */
 };
 
 struct attention_span {

@@ -90,7 +90,7 @@ enum status attention_channel_send(struct attention_channel *channel, struct att
     enum status status = try_send(channel, wire, error);
     if (status == STATUS_TIMEOUT && deadline_us > 0) {
         struct waiting waiting;
-        waiting_begin(&waiting, deadline_us, wire->spin_us);
+        waiting_begin(&waiting, deadline_us, 0); /* it works, and may need our processor */
         while (status == STATUS_TIMEOUT && waiting_pause(&waiting) == STATUS_OK) {
             if (wire->config.progress != NULL)
                 wire->config.progress(wire->config.progress_context);

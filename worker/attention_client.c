@@ -557,7 +557,7 @@ static enum status greet(struct attention_client *client, struct error *error)
     const uint64_t began = clock_us();
     uint64_t again_us = 0, retry_us = (uint64_t)config->retry_ms * 1000;
     struct waiting waiting;
-    waiting_begin(&waiting, began + (uint64_t)config->timeout_ms * 1000, client->wire.spin_us);
+    waiting_begin(&waiting, began + (uint64_t)config->timeout_ms * 1000, 0);
     for (;;) {
         const struct attention_channel *absent = NULL;
         const bool again = clock_us() >= again_us;
@@ -596,7 +596,7 @@ static enum status greet(struct attention_client *client, struct error *error)
 
 enum status attention_client_open(struct attention_client **client, struct wire_context *context,
                                   const struct attention_config *config, const char *kernels,
-                                  uint32_t n_lanes, struct error *error)
+                                  struct error *error)
 {
     struct attention_client *c = calloc(1, sizeof(*c));
     if (c == NULL || (c->in = malloc(sizeof(*c->in))) == NULL ||
@@ -618,7 +618,7 @@ enum status attention_client_open(struct attention_client **client, struct wire_
         kv_row_bytes(config->shape.type, (size_t)config->n_kv_heads * config->shape.head_dim);
     c->wire.row_floats = (size_t)config->n_kv_heads * config->shape.group * config->shape.head_dim;
     c->wire.spin_us =
-        waiting_answer_us(config->n_host_lanes > n_lanes ? config->n_host_lanes : n_lanes);
+        waiting_answer_us(config->seat != NULL ? config->seat->sharing : SHARING_NONE);
     neighbour_boot(c->wire.boot);
     arena_init(&c->wire.arena, 0);
     frames_init(&c->wire.out);

@@ -16,11 +16,10 @@
 struct attention_client; /* opaque */
 
 /* Connects, and waits until every remote holder has answered Hello, at most config->timeout_ms.
- * `n_lanes`: threads of this process that compute. STATUS_UNREACHABLE, STATUS_PROTOCOL,
- * STATUS_TIMEOUT: names the holder. STATUS_NO_MEMORY. */
+ * STATUS_UNREACHABLE, STATUS_PROTOCOL, STATUS_TIMEOUT: names the holder. STATUS_NO_MEMORY. */
 enum status attention_client_open(struct attention_client **client, struct wire_context *context,
                                   const struct attention_config *config, const char *kernels,
-                                  uint32_t n_lanes, struct error *error);
+                                  struct error *error);
 /* NULL is fine. */
 void attention_client_close(struct attention_client *client);
 

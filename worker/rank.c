@@ -247,7 +247,6 @@ static enum status open_attention(struct rank *rank, struct error *error)
         .kernels = rank->kernels->name,
         .constants_version = LONGSPAN_VERSION,
         .zeromq_only = rank->options->zeromq_only,
-        .n_host_lanes = host_lanes(rank),
         .progress = group_ranks(rank->group) > 1 ? progress : NULL,
         .progress_context = rank,
         .trace = rank->track,

@@ -61,6 +61,7 @@ struct piece {
 /* One way: a queue of pieces. */
 struct way {
     int from, to;
+    bool ended; /* nothing more comes; what has come is still passed on */
     uint32_t first, n;
     struct piece *pieces;
 };
@@ -71,20 +72,20 @@ static struct sockaddr_in loopback(uint16_t port)
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
-/* False: the connection has ended. */
-static bool read_piece(struct way *way, uint32_t delay_us)
+static void read_pieces(struct way *way, uint32_t delay_us)
 {
-    while (way->n < MOST_PIECES) {
+    while (!way->ended && way->n < MOST_PIECES) {
         struct piece *piece = &way->pieces[(way->first + way->n) % MOST_PIECES];
         const ssize_t n = recv(way->from, piece->data, sizeof(piece->data), MSG_DONTWAIT);
-        if (n <= 0)
-            return n < 0 && (errno == EAGAIN || errno == EINTR);
+        if (n <= 0) {
+            way->ended = n == 0 || (errno != EAGAIN && errno != EINTR);
+            return;
+        }
         piece->due_us = clock_us() + delay_us;
         piece->bytes = (size_t)n;
         piece->sent = 0;
         way->n++;
     }
-    return true;
 }
 
 static void send_due(struct way *way)
@@ -111,12 +112,13 @@ static void pass(struct way ways[2], uint32_t delay_us)
         uint64_t next_us = clock_us() + 1000000;
         struct pollfd polled[2];
         for (int i = 0; i < 2; i++) {
-            if (!read_piece(&ways[i], delay_us))
-                return;
+            read_pieces(&ways[i], delay_us);
             send_due(&ways[i]);
+            if (ways[i].ended && ways[i].n == 0)
+                return;
             if (ways[i].n > 0 && ways[i].pieces[ways[i].first].due_us < next_us)
                 next_us = ways[i].pieces[ways[i].first].due_us;
-            polled[i] = (struct pollfd){.fd = ways[i].from, .events = POLLIN};
+            polled[i] = (struct pollfd){.fd = ways[i].ended ? -1 : ways[i].from, .events = POLLIN};
         }
         const uint64_t now = clock_us();
         const uint64_t left = next_us > now ? next_us - now : 0;

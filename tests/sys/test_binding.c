@@ -100,14 +100,14 @@ static void test_lanes_are_pinned_apart_and_let_go(void **state)
     if (topology_count(&before) < 2)
         skip();
     struct thread_pool *pool = NULL;
-    struct seat seat = {0}, second = {0};
+    struct seat seat = {0};
     assert_int_equal(thread_pool_create(&pool, 2, NULL), STATUS_OK);
     seat_take(&seat, pool, 2, true);
     if (seat.binding == NULL) { /* a sandbox that lets nobody pin */
         thread_pool_destroy(pool);
         skip();
     }
-    assert_false(seat.crowded);
+    assert_int_equal(seat.sharing, SHARING_NONE);
     assert_non_null(strstr(seat.text, "on processors "));
     thread_pool_run(pool, where, of);
     for (uint32_t lane = 0; lane < 2; lane++) {
@@ -125,11 +125,52 @@ static void test_lanes_are_pinned_apart_and_let_go(void **state)
     seat_take(&seat, pool, 2, false);
     assert_string_equal(seat.text, "not pinned: as asked");
     seat_give(&seat);
-    seat_take(&second, pool, topology_count(&before) + 1, true); /* others of the job */
-    assert_true(second.crowded && second.binding == NULL);
-    assert_non_null(strstr(second.text, "not pinned: "));
-    seat_give(&second);
     thread_pool_destroy(pool);
+}
+
+/* Two processes of a job, each with a lane for every processor: the same lanes are on the same ones,
+ * also when a third job has claimed them. With fewer lanes they are the kernel's to move. */
+static void test_lanes_of_a_crowded_host(void **state)
+{
+    (void)state;
+    unsetenv("HWLOC_SYNTHETIC");
+    struct topology_mask before, *of;
+    topology_allowed(&before);
+    const uint32_t n = topology_count(&before);
+    if (n < 2)
+        skip();
+    struct thread_pool *first = NULL, *second = NULL, *small = NULL;
+    struct seat seats[3] = {0};
+    struct binding *others = NULL;
+    assert_non_null(of = calloc(2 * (size_t)n, sizeof(*of)));
+    assert_int_equal(binding_create(&others, n, NULL), STATUS_OK);
+    assert_int_equal(thread_pool_create(&first, n, NULL), STATUS_OK);
+    assert_int_equal(thread_pool_create(&second, n, NULL), STATUS_OK);
+    seat_take(&seats[0], first, 2 * n, true);
+    if (seats[0].binding != NULL) { /* else a sandbox that lets nobody pin */
+        thread_pool_run(first, where, of);
+        thread_pool_unpin(first); /* the second pool's caller is this thread too */
+        seat_take(&seats[1], second, 2 * n, true);
+        thread_pool_run(second, where, of + n);
+        assert_memory_equal(of, of + n, n * sizeof(*of));
+        assert_int_equal(topology_count(&of[n - 1]), 1);
+        assert_int_equal(seats[1].sharing, SHARING_IN_TURN);
+        assert_non_null(strstr(seats[1].text, ", in turn with others"));
+    }
+    seat_give(&seats[1]);
+    seat_give(&seats[0]);
+    seat_take(&seats[0], first, 2 * n, false);
+    assert_true(seats[0].binding == NULL && seats[0].sharing == SHARING_CROWDED);
+
+    assert_int_equal(thread_pool_create(&small, n - 1, NULL), STATUS_OK);
+    seat_take(&seats[2], small, 2 * n, true);
+    assert_true(seats[2].binding == NULL && seats[2].sharing == SHARING_CROWDED);
+    assert_non_null(strstr(seats[2].text, "not pinned: "));
+    thread_pool_destroy(small);
+    thread_pool_destroy(second);
+    thread_pool_destroy(first);
+    binding_destroy(others);
+    free(of);
 }
 
 static void test_somebody_elses_file_is_refused(void **state)
@@ -166,6 +207,7 @@ int main(void)
         cmocka_unit_test(test_lanes_of_a_process_share_a_numa_node),
         cmocka_unit_test(test_pages_of_lanes_on_several_nodes),
         cmocka_unit_test(test_lanes_are_pinned_apart_and_let_go),
+        cmocka_unit_test(test_lanes_of_a_crowded_host),
         cmocka_unit_test(test_somebody_elses_file_is_refused),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);
