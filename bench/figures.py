@@ -70,11 +70,17 @@ def spread(values):
 
 
 class Table:
-    """Rows with the columns (name, width, decimals or None for text): printed as they come, saved as JSON."""
+    """Rows with the columns (name, width, decimals or None for text), printed as they come. With a path, its rows from
+    before are read, and the file is written anew with every row: a row takes the place of one that has the same values
+    of `key`, so that a table can be made in several goes, and a call that is ended loses nothing."""
 
-    def __init__(self, title, columns, out=sys.stdout):
-        self.title, self.columns, self.out = title, columns, out
-        self.notes, self.rows = {}, []
+    def __init__(self, title, columns, path=None, key=(), out=sys.stdout):
+        self.title, self.columns, self.path, self.key, self.out = title, columns, path, key, out
+        self.notes, self.rows, self.shown = {}, [], []  # shown: the rows of this call
+        if path and os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                told = json.load(file)
+            self.notes, self.rows = told.get("notes", {}), told["rows"]
 
     def note(self, name, value):
         self.notes[name] = value
@@ -95,13 +101,30 @@ class Table:
             words.append(text.ljust(width) if decimals is None else text.rjust(width))
         print("  ".join(words).rstrip(), file=self.out, flush=True)
 
+    def before(self, row):
+        """The row that this one takes the place of, or None."""
+        same = [old for old in self.rows if all(old.get(name) == row.get(name) for name in self.key)]
+        return same[0] if self.key and same else None
+
+    def keep(self, row):
+        """Into the file, without a line: more of it will come."""
+        old = self.before(row)
+        if old is None:
+            self.rows.append(row)
+        else:
+            self.rows[self.rows.index(old)] = row
+        if self.path:
+            self.save(self.path)
+
     def add(self, row):
-        if not self.rows:
+        if not self.shown:
             self.header()
-        self.rows.append(row)
+        self.shown.append(row)
         self.line(row)
+        self.keep(row)
 
     def save(self, path):
-        with open(path, "w", encoding="utf-8") as file:
+        with open(path + ".part", "w", encoding="utf-8") as file:
             json.dump({"title": self.title, "notes": self.notes, "rows": self.rows}, file, indent=1)
             file.write("\n")
+        os.replace(path + ".part", path)

@@ -11,8 +11,9 @@ A peer is known by programs that its user has built:
 
 Each row is measured in rounds: ours, then each peer, then ours again and so on, so that a machine whose bandwidth moves
 moves for all. A round gives one ratio (above 1: Longspan is faster); told are the median, least and largest of them,
-beside the bandwidth that was probed and how near Longspan came to the lower limit of that moment. Rows that were measured
-before stay in --json FILE, so that the table can be made in several goes (--only).
+beside the bandwidth that was probed and how near Longspan came to the lower limit of that moment. --json FILE is written
+after every round; rows of other calls stay in it, so that the table can be made in several goes (--only), also the rounds
+of one row (--add).
 """
 import argparse
 import json
@@ -119,37 +120,36 @@ def judge(told, targets):
     return ", ".join(said).replace(", (", " ("), result
 
 
-def measure(options, name):
+def summary(name, taken, threads):
+    """A row of the table, of the rounds that were taken: {"ours", "read_GB_s", "limit_percent", peers...: a value each}."""
     spec = ROWS[name]
-    model = figures.model(options.models, spec["kind"])
-    peers = {who: run for who in NAMES if (run := peer(options, who, spec, model)) is not None}
-    mine, limits, reads, theirs, ratios = [], [], [], {who: [] for who in peers}, {who: [] for who in peers}
-    for round_number in range(options.rounds):
-        print(f"{name}: round {round_number + 1} of {options.rounds}", file=sys.stderr)
-        ms, read, limit = ours(spec, model, options.threads)
-        mine.append(ms)
-        reads.append(read)
-        limits.append(limit)
-        for who, run in peers.items():
-            theirs[who].append(run())
-            ratios[who].append(theirs[who][-1] / ms)
-    per_s = spec["prompt"] * 1e3
-    show = (lambda ms: per_s / ms) if spec["prompt"] else (lambda ms: ms)
-    told = {"row": name, "ours": show(figures.spread(mine)[0]), "unit": "tokens/s" if spec["prompt"] else "ms/step",
-            "read_GB_s": figures.spread(reads)[0], "limit_percent": figures.spread(limits)[0], "rounds": options.rounds,
-            "kv": spec["kv"], "kind": spec["kind"], "threads": options.threads}
-    for who in peers:
-        told[who] = show(figures.spread(theirs[who])[0])
-        told[f"x_{who}"], told[f"x_{who}_min"], told[f"x_{who}_max"] = figures.spread(ratios[who])
+    show = (lambda ms: spec["prompt"] * 1e3 / ms) if spec["prompt"] else (lambda ms: ms)
+    middle = lambda what: figures.spread([one[what] for one in taken])[0]
+    told = {"row": name, "ours": show(middle("ours")), "unit": "tokens/s" if spec["prompt"] else "ms/step",
+            "read_GB_s": middle("read_GB_s"), "limit_percent": middle("limit_percent"), "rounds": len(taken),
+            "kv": spec["kv"], "kind": spec["kind"], "threads": threads, "taken": taken}
+    for who in NAMES:
+        both = [one for one in taken if who in one]
+        if both:
+            told[who] = show(figures.spread([one[who] for one in both])[0])
+            told[f"x_{who}"], told[f"x_{who}_min"], told[f"x_{who}_max"] = figures.spread(
+                [one[who] / one["ours"] for one in both])
     told["target"], told["result"] = judge(told, spec["targets"])
     return told
 
 
-def read_before(path):
-    if path and os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            return {told["row"]: told for told in json.load(file)["rows"]}
-    return {}
+def measure(options, name, table):
+    spec = ROWS[name]
+    model = figures.model(options.models, spec["kind"])
+    peers = {who: run for who in NAMES if (run := peer(options, who, spec, model)) is not None}
+    old = table.before({"row": name}) if options.add else None
+    taken = old.get("taken", []) if old else []
+    for round_number in range(options.rounds):
+        print(f"{name}: round {round_number + 1} of {options.rounds}", file=sys.stderr, flush=True)
+        ms, read, limit = ours(spec, model, options.threads)
+        taken.append({"ours": ms, "read_GB_s": read, "limit_percent": limit, **{who: run() for who, run in peers.items()}})
+        table.keep(summary(name, taken, options.threads))
+    return summary(name, taken, options.threads)
 
 
 def main():
@@ -162,6 +162,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, help="of each row (5)")
     parser.add_argument("--only", action="append", metavar="ROW", help="measure these rows (may be repeated)")
     parser.add_argument("--list", action="store_true", help="print the names of all rows")
+    parser.add_argument("--add", action="store_true", help="to the rounds that --json FILE has of a row, not in their place")
     parser.add_argument("--json", metavar="FILE", help="write the table here, keeping rows that it has already")
     options = parser.parse_args()
     if options.list:
@@ -172,20 +173,15 @@ def main():
         parser.error(f"no row {', '.join(unknown)}; --list names them")
     if not any(getattr(options, f"{name}_{kind}") for name in NAMES for kind in ("bench", "depth")):
         parser.error("no peer: name at least one program of one")
-    before = read_before(options.json)
-    table = figures.Table("peers", COLUMNS)
+    table = figures.Table("peers", COLUMNS, options.json, ("row",))
     try:
         for name in ROWS:
             if not options.only or name in options.only:
-                before[name] = measure(options, name)
-            if name in before:
-                table.add(before[name])
-            if options.json:
-                table.save(options.json)
+                table.add(measure(options, name, table))
     except figures.Failed as failure:
         print(f"peers.py: {failure}", file=sys.stderr)
         return 4
-    return 1 if any(told["result"] == "short" for told in table.rows) else 0
+    return 1 if any(told["result"] == "short" for told in table.shown) else 0
 
 
 if __name__ == "__main__":
