@@ -1,8 +1,8 @@
 /* sys/sharing.h - who else wants the processors of a process's lanes. How its waits are made follows from
  * it: every wait looks for a bounded time for what it waits for, then sleeps in the kernel.
  *
- * A wake-up of another processor takes 20 to 50 us (bench/cluster.py shows it as `wire`), so that processes that
- * answer each other within a step should not sleep in between. Looking costs nothing where nobody else
+ * A wake-up of another processor takes 20 to 40 us on a virtual machine (--trace: from where a lane could begin to its
+ * `run`), so that processes that answer each other within a step should not sleep in between. Looking costs nothing where nobody else
  * wants the processor; where somebody does, it costs nothing if each look offers the processor
  * (sched_yield(2)): then whoever computes has it, and as soon as that one waits in turn, its
  * partner runs again, without being woken. */
@@ -17,7 +17,7 @@ enum sharing {
 };
 
 enum {
-    /* As long as the other's turn: attention over 64k tokens, a layer's products. */
+    /* As long as the other's turn: a layer's attention over 32k tokens (bench-1b), its products. */
     SHARING_IN_TURN_US = 2000,
     /* Who looks for longer may keep the kernel from moving somebody with work here. */
     SHARING_CROWDED_US = 200
