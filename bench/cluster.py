@@ -4,8 +4,17 @@
     bench/cluster.py --models DIR [--kind Q4_0] [--depths 0,32768]
 
 Layouts take turns, round by round, so that a machine whose bandwidth moves moves for all; a round gives each layout
-one ratio to one process (1: as fast). Then, for a worker with an attention node, what a layer of a decode step has
-spent on the exchange, from the trace of every process:
+two ratios to one process (1: as fast): of a step's time with as many sequences, and of tokens/s, those of one process
+taken with one sequence (two requests in two stages read all weights twice, as one request's two tokens do).
+
+With two sequences in two stages each is a micro-batch of its own: its next step leaves as soon as its token is sampled,
+and a step's time is what passes from one token of both to the next token of both, while the pipeline stays full. A
+round's value is the median of many short runs of steps, begun once the pipeline has filled: a virtual machine whose host
+takes back freed memory (of the layout that ended before) stands still for tens of milliseconds, several times in a
+second, and a mean over few steps would tell of that instead.
+
+Then, for a worker with an attention node, what a layer of a decode step has spent on the exchange, from the trace of every
+process:
     query    the worker packs and sends its query
     wait     the worker has nothing left to do but wait for the answer
     node     the node reads, attends, answers
@@ -21,7 +30,7 @@ import tempfile
 import figures
 
 COLUMNS = [("layout", 26, None), ("depth", 6, None), ("sequences", 9, 0), ("ms", 8, 2), ("min_ms", 8, 2), ("max_ms", 8, 2),
-           ("ratio", 6, 3), ("ratio_min", 9, 3), ("ratio_max", 9, 3)]
+           ("ratio", 6, 3), ("ratio_min", 9, 3), ("ratio_max", 9, 3), ("tokens_ratio", 12, 3)]
 EXCHANGE = [("layout", 26, None), ("layers", 6, 0), ("query_us", 9, 1), ("wait_us", 9, 1), ("node_us", 9, 1),
             ("wire_us", 9, 1), ("merge_us", 9, 1)]
 
@@ -55,8 +64,9 @@ def layouts(folder, port):
 
 def compare(model, ways, depths, batches, rounds, runs, steps):
     """Rounds over the ways (options by name), the first of which the others are compared with. Rows: times of a step are
-    the medians of a round's runs, ratios those of a round's medians."""
-    times = {}
+    the medians of a round's runs, ratios those of a round's medians. tokens_ratio: tokens/s over those of the first way
+    with the smallest batch."""
+    times, first, least = {}, next(iter(ways)), min(batches)
     for _ in range(rounds):
         for name, layout in ways.items():
             told = figures.longspan_bench(model, "-r", runs, "-p", 0, "-d", ",".join(map(str, depths)), "-b",
@@ -68,7 +78,9 @@ def compare(model, ways, depths, batches, rounds, runs, steps):
             row = {"layout": name, "depth": depth, "sequences": sequences}
             row["ms"], row["min_ms"], row["max_ms"] = figures.spread(values)
             row["ratio"], row["ratio_min"], row["ratio_max"] = figures.spread(
-                [base / value for base, value in zip(of[next(iter(ways))], values)])
+                [base / value for base, value in zip(of[first], values)])
+            row["tokens_ratio"] = figures.spread(
+                [sequences / value * base / least for base, value in zip(times[depth, least][first], values)])[0]
             yield row
 
 
@@ -110,7 +122,8 @@ def main():
     parser.add_argument("--models", required=True, metavar="DIR", help="bench-1b-TYPE.gguf files; made when missing")
     parser.add_argument("--kind", default="Q4_0", help="weight type (Q4_0)")
     parser.add_argument("--depths", default="0,32768", help="tokens before the first one (0,32768)")
-    parser.add_argument("--tokens", default=8, type=int, help="decode steps of a round (8)")
+    parser.add_argument("--tokens", default=2, type=int, help="decode steps of a run (2)")
+    parser.add_argument("--runs", default=12, type=int, help="of a layout in a round; their median counts (12)")
     parser.add_argument("--rounds", default=5, type=int, help="(5)")
     parser.add_argument("--port", default=5699, type=int, help="of loopback, for the layout over tcp (5699)")
     parser.add_argument("--json", metavar="FILE", help="write both tables here")
@@ -119,8 +132,8 @@ def main():
     try:
         with tempfile.TemporaryDirectory() as folder:
             model, ways = figures.model(options.models, options.kind), layouts(folder, options.port)
-            for row in compare(model, ways, [int(word) for word in options.depths.split(",")], [1, 2], options.rounds, 1,
-                               options.tokens):
+            for row in compare(model, ways, [int(word) for word in options.depths.split(",")], [1, 2], options.rounds,
+                               options.runs, options.tokens):
                 table.add(row)
             print()
             for name in ways:

@@ -44,6 +44,7 @@ struct bench {
     struct result result;
     struct bench_steps steps; /* of the case that runs */
     struct thread_pool *pool; /* for probes; NULL: the cluster is elsewhere */
+    struct limits_reader *reader;
     struct bench_limit_model model;
     struct bench_limit_machine machine;
     struct table *speed, *memory;
@@ -144,6 +145,8 @@ static enum status open_limits(struct bench *bench, struct error *error)
     enum status status = bench_limit_model_read(&bench->model, place->model, kv_type, error);
     if (status == STATUS_OK)
         status = thread_pool_create(&bench->pool, bench->session.n_lanes, error);
+    if (status == STATUS_OK)
+        status = limits_reader_create(&bench->reader, bench->pool, READ_BYTES, error);
     if (status != STATUS_OK)
         return status;
     bench->machine.f32_per_s = limits_f32(bench->pool);
@@ -265,7 +268,7 @@ static enum status run_cases(struct bench *bench, struct error *error)
     for (uint32_t i = 0; status == STATUS_OK && i < bench->cases.n; i++) {
         const struct bench_case *c = &bench->cases.cases[i];
         if (bench->pool != NULL)
-            bench->machine.read_bytes_per_s = limits_read(bench->pool, READ_BYTES, READ_BUDGET_MS);
+            bench->machine.read_bytes_per_s = limits_reader_median(bench->reader, READ_BUDGET_MS);
         status =
             c->prefill ? run_prefill(bench, c, values, error) : run_decode(bench, c, values, error);
         note_kv(bench, c);
@@ -408,6 +411,7 @@ int bench_main(int argc, char **argv)
     session_close(&bench.session, false);
     if (status != STATUS_OK)
         log_error(&bench.log, "%s", error.text);
+    limits_reader_destroy(bench.reader);
     thread_pool_destroy(bench.pool);
     table_destroy(bench.speed);
     table_destroy(bench.memory);

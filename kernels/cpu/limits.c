@@ -122,13 +122,10 @@ double limits_reader_rate(struct limits_reader *reader)
     return samples_of(rates, LIMITS_PATTERNS).max;
 }
 
-double limits_read(struct thread_pool *pool, size_t bytes, uint32_t budget_ms)
+double limits_reader_median(struct limits_reader *reader, uint32_t budget_ms)
 {
-    struct limits_reader *reader = NULL;
     double rates[LIMITS_PATTERNS][MOST_PASSES], best = 0;
     uint32_t n = 0;
-    if (limits_reader_create(&reader, pool, bytes, NULL) != STATUS_OK)
-        return 0;
     const uint64_t end = clock_ns() + (uint64_t)budget_ms * 1000000;
     do {
         double once[LIMITS_PATTERNS];
@@ -136,12 +133,21 @@ double limits_read(struct thread_pool *pool, size_t bytes, uint32_t budget_ms)
         for (uint32_t i = 0; i < LIMITS_PATTERNS; i++)
             rates[i][n] = once[i];
     } while (++n < MOST_PASSES && clock_ns() < end);
-    limits_reader_destroy(reader);
     for (uint32_t i = 0; i < LIMITS_PATTERNS; i++) {
         const double median = samples_of(rates[i], n).median;
         best = median > best ? median : best;
     }
     return best;
+}
+
+double limits_read(struct thread_pool *pool, size_t bytes, uint32_t budget_ms)
+{
+    struct limits_reader *reader = NULL;
+    if (limits_reader_create(&reader, pool, bytes, NULL) != STATUS_OK)
+        return 0;
+    const double rate = limits_reader_median(reader, budget_ms);
+    limits_reader_destroy(reader);
+    return rate;
 }
 
 /* ---- arithmetic ------------------------------------------------------------------------------ */

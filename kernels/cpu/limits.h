@@ -19,8 +19,10 @@
  * is measured. 0: no memory to measure with. */
 double limits_read(struct thread_pool *pool, size_t bytes, uint32_t budget_ms);
 
-/* The same, to be asked again and again beside what it is the limit of: memory that stays touched.
- * The pool must outlive it. STATUS_NO_MEMORY, also where bytes are less than a page. */
+/* The same, to be asked again and again beside what it is the limit of: memory that stays touched,
+ * and is not given back between two measurements: the host of a virtual machine that takes back
+ * what its guest frees stops the guest's processors for it, tens of milliseconds at a time, seconds
+ * later. The pool must outlive it. STATUS_NO_MEMORY, also where bytes are less than a page. */
 struct limits_reader; /* opaque */
 enum status limits_reader_create(struct limits_reader **reader, struct thread_pool *pool,
                                  size_t bytes, struct error *error);
@@ -28,6 +30,9 @@ void limits_reader_destroy(struct limits_reader *reader);
 
 /* Of the moment: one pass in each pattern, the fastest. */
 double limits_reader_rate(struct limits_reader *reader);
+
+/* As limits_read. */
+double limits_reader_median(struct limits_reader *reader, uint32_t budget_ms);
 
 /* Operations per second of all lanes together, a multiplication and an addition counting as two:
  * fused multiply-adds of f32; products of 8-bit integers summed in 32 bits; products of bf16 pairs
