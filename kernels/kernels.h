@@ -58,7 +58,8 @@ struct kernels {
     const char *name;     /* "scalar", "avx2", "avx512"; part of the joining handshake */
     bool (*usable)(void); /* can this machine run it */
 
-    /* The lanes of `pool` do the work; the pool must outlive the device. */
+    /* The lanes of `pool` do the work; the pool must outlive the device, and the device its
+     * matrices. */
     enum status (*open)(struct device **device, struct thread_pool *pool, struct error *error);
     void (*close)(struct device *device);
 

@@ -136,6 +136,9 @@ enum status device_reserve(struct device *device, uint32_t max_rows, uint32_t ma
 
 /* ---- weights -------------------------------------------------------------------------------- */
 
+_Static_assert((int)WEIGHT_MEMORY_ALIGNMENT == (int)PANEL_LINE_BYTES,
+               "panels begin at a line of memory");
+
 struct pack_work {
     const struct matrix *matrix;
     const uint8_t *source; /* the first row and column of the cut */
@@ -187,11 +190,9 @@ enum status device_matrix_create(struct device *device, struct matrix *matrix,
     else if (!product_of(&m.bytes, panel_count(m.n_rows), panel_bytes(type, m.n_columns), 1))
         return error_set(error, STATUS_NO_MEMORY, "kernels: %u x %u of %s have no size", m.n_rows,
                          m.n_columns, traits->name);
-    m.data = memory_take(m.bytes);
-    if (m.data == NULL)
-        return error_set(error, STATUS_NO_MEMORY,
-                         "kernels: no memory for %zu bytes of weights (%u x %u, %s)", m.bytes,
-                         m.n_rows, m.n_columns, traits->name);
+    const enum status status = weight_memory_take(&device->weights, &m.data, m.bytes, error);
+    if (status != STATUS_OK)
+        return status;
     if (m.n_rows == 1) {
         memcpy(m.data, first, m.bytes);
     } else {
@@ -204,8 +205,7 @@ enum status device_matrix_create(struct device *device, struct matrix *matrix,
 
 void device_matrix_destroy(struct device *device, struct matrix *matrix)
 {
-    (void)device;
-    memory_give(matrix->data, matrix->bytes);
+    weight_memory_give(&device->weights, matrix->data);
     *matrix = (struct matrix){0};
 }
 

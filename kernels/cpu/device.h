@@ -6,6 +6,7 @@
 #define LONGSPAN_KERNELS_CPU_DEVICE_H
 
 #include "kernels/cpu/variant.h"
+#include "kernels/cpu/weight_memory.h"
 #include "kernels/kernels.h"
 
 enum { DEVICE_ALONE = 16384 }; /* values; less is not worth waking lanes for, about a microsecond */
@@ -18,6 +19,7 @@ struct device {
     float *sums;        /* per lane: pending sums of segments, see dense.c */
     size_t x_bytes[CPU_KINDS], sums_bytes;
     uint32_t x_rows, x_columns, x_types; /* what was prepared last */
+    struct weight_memory weights;
 };
 
 enum status device_open(struct device **device, struct thread_pool *pool,
