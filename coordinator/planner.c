@@ -149,6 +149,39 @@ static enum status check_split(const struct planner_model *m, uint32_t workers, 
     return STATUS_OK;
 }
 
+/* What the slowest stage reads per step when the last of `pipeline` has n_last layers, in bytes. */
+static uint64_t slowest_stage(const struct planner_model *m, uint32_t pipeline, uint32_t n_last)
+{
+    const uint64_t layer = m->heads_bytes + m->ffn_bytes + m->norm_bytes;
+    const uint32_t n = m->n_layers - n_last, others = pipeline - 1;
+    const uint64_t last = n_last * layer + m->output_bytes;
+    const uint64_t largest = (n / others + (n % others != 0)) * layer;
+    return largest > last ? largest : last;
+}
+
+/* Layers leave the last stage, one by one, while that makes the slowest stage faster by half a layer:
+ * less is not worth it, as every layer also reads its part of the KV cache. */
+static uint32_t last_stage_layers(const struct planner_model *m, uint32_t pipeline)
+{
+    uint32_t n = m->n_layers / pipeline;
+    const uint64_t layer = m->heads_bytes + m->ffn_bytes + m->norm_bytes;
+    while (pipeline > 1 && n > 1 &&
+           slowest_stage(m, pipeline, n - 1) + layer / 2 < slowest_stage(m, pipeline, n))
+        n--;
+    return n;
+}
+
+static void deal_layers(const struct planner_model *m, struct planner_stage *stages,
+                        uint32_t pipeline)
+{
+    const uint32_t n_last = last_stage_layers(m, pipeline), n = m->n_layers - n_last;
+    for (uint32_t i = 0; i + 1 < pipeline; i++) {
+        stages[i].first_layer = part_begin(n, pipeline - 1, i);
+        stages[i].n_layers = part_begin(n, pipeline - 1, i + 1) - stages[i].first_layer;
+    }
+    stages[pipeline - 1] = (struct planner_stage){.first_layer = n, .n_layers = n_last};
+}
+
 enum status planner_plan(struct planner_plan *plan, const struct planner_model *m, uint32_t workers,
                          uint32_t pipeline, uint32_t tensor, struct error *error)
 {
@@ -168,10 +201,7 @@ enum status planner_plan(struct planner_plan *plan, const struct planner_model *
         planner_plan_free(&p);
         return error_set(error, STATUS_NO_MEMORY, "no memory for a plan of %u ranks", workers);
     }
-    for (uint32_t i = 0; i < pipeline; i++) {
-        p.stages[i].first_layer = part_begin(m->n_layers, pipeline, i);
-        p.stages[i].n_layers = part_begin(m->n_layers, pipeline, i + 1) - p.stages[i].first_layer;
-    }
+    deal_layers(m, p.stages, pipeline);
     const uint32_t heads = head_unit(m), columns = ffn_unit(m, tensor);
     const struct weights_segments *segments = &m->segments;
     for (uint32_t i = 0; i < tensor; i++)

@@ -1,7 +1,8 @@
 /* coordinator/planner.h - which rank computes what, and whether it fits.
  *
- * `pipeline` stages of consecutive layers, dealt as evenly as possible (earlier stages take the
- * odd layers, because the last one also has the output matrix); in each stage `tensor` shards
+ * `pipeline` stages of consecutive layers, dealt so that the stages read equally many bytes of weights:
+ * as evenly as possible, earlier stages take the odd layers, and the last one, which also has the
+ * output matrix, fewer where that matrix is as large as a layer or more; in each stage `tensor` shards
  * (Megatron-LM, Shoeybi et al. 2019, section 3): whole KV-head groups, FFN columns, vocabulary
  * rows. A shard may be unequal to its neighbours; it is cut where the blocks of the tensors'
  * quantized formats end, because ffn_down and attn_output are cut along their rows.

@@ -78,6 +78,31 @@ static void test_odd_layers_go_to_the_first_stages(void **state)
     planner_plan_free(&plan);
 }
 
+/* An output matrix of 4.3 layers, as that of a small model with a large vocabulary. */
+static void test_a_large_output_matrix_takes_the_place_of_layers(void **state)
+{
+    (void)state;
+    struct planner_model m = tiny();
+    m.n_layers = 16;
+    m.output_bytes = (m.heads_bytes + m.ffn_bytes + m.norm_bytes) * 43 / 10;
+    const uint32_t wanted[][5] = {{16}, {10, 6}, {7, 6, 3}, {5, 5, 5, 1}, {4, 4, 4, 3, 1}};
+    for (uint32_t pipeline = 1; pipeline <= 5; pipeline++) {
+        struct planner_plan plan;
+        assert_int_equal(planner_plan(&plan, &m, pipeline, pipeline, 1, NULL), STATUS_OK);
+        for (uint32_t i = 0, layer = 0; i < pipeline; i++) {
+            assert_int_equal(plan.stages[i].first_layer, layer);
+            assert_int_equal(plan.stages[i].n_layers, wanted[pipeline - 1][i]);
+            layer += plan.stages[i].n_layers;
+        }
+        planner_plan_free(&plan);
+    }
+    m.output_bytes = m.heads_bytes + m.ffn_bytes; /* about one: the KV cache weighs more */
+    struct planner_plan plan;
+    assert_int_equal(planner_plan(&plan, &m, 2, 2, 1, NULL), STATUS_OK);
+    assert_int_equal(plan.stages[1].n_layers, 8);
+    planner_plan_free(&plan);
+}
+
 static void test_random_models_are_covered_exactly(void **state)
 {
     (void)state;
@@ -196,6 +221,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_odd_layers_go_to_the_first_stages),
+        cmocka_unit_test(test_a_large_output_matrix_takes_the_place_of_layers),
         cmocka_unit_test(test_random_models_are_covered_exactly),
         cmocka_unit_test(test_ranks_are_cut_at_segments),
         cmocka_unit_test(test_refusals_list_what_is_possible),
