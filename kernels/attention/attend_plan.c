@@ -187,7 +187,7 @@ static bool add_splits(struct attend_plan *plan, const struct attend_shape *shap
 static bool cut_line(struct attend_plan *plan, struct attend_cut cut)
 {
     const size_t n_shares = cut.n_parts == 0
-                                ? cut.n_lanes
+                                ? (size_t)ATTEND_TURNS * cut.n_lanes
                                 : schedule_fixed(plan->lines, plan->n_outputs, cut.n_parts, NULL);
     const size_t n_points = n_shares + 1;
     if (!grow(&plan->points, &plan->points_room, n_points, sizeof(*plan->points)) ||
@@ -196,7 +196,8 @@ static bool cut_line(struct attend_plan *plan, struct attend_cut cut)
         !grow(&plan->pending, &plan->pending_room, n_points, sizeof(*plan->pending)))
         return false;
     if (cut.n_parts == 0)
-        schedule_cut(plan->lines, plan->n_outputs, ATTEND_UNIT_TILES, cut.n_lanes, plan->points);
+        schedule_cut(plan->lines, plan->n_outputs, ATTEND_UNIT_TILES, cut.n_lanes, ATTEND_TURNS,
+                     plan->points);
     else
         schedule_fixed(plan->lines, plan->n_outputs, cut.n_parts, plan->points);
     plan->n_shares = (uint32_t)n_shares;

@@ -14,7 +14,10 @@
 
 #include <stdatomic.h>
 
-enum { ATTEND_UNIT_TILES = 4 }; /* of a cut: 512 tokens, some 10 us of work */
+enum {
+    ATTEND_UNIT_TILES = 4, /* of a cut: 512 tokens, some 10 us of work */
+    ATTEND_TURNS = SCHEDULE_MOST_TURNS,
+};
 #define ATTEND_NO_SPLIT UINT32_MAX
 
 struct plan_work {
@@ -51,13 +54,14 @@ struct attend_plan {
     struct plan_part *parts;
     float *part_memory; /* 64-byte aligned */
     size_t n_nodes, n_outputs, n_splits, n_parts;
-    uint32_t n_shares;      /* pieces of the line; as many as lanes where the schedule is lean */
+    uint32_t n_shares;      /* pieces of the line */
     atomic_uint next_share; /* the next one that a lane takes */
     size_t works_room, nodes_room, outputs_room, lines_room, points_room, split_at_room,
         splits_room, pending_room, parts_room, part_memory_room;
 };
 
-/* How the line is cut: n_lanes equal shares, or each output in n_parts parts where that is not 0. */
+/* How the line is cut: in lean shares for n_lanes lanes (ATTEND_TURNS turns, so that a lane that the
+ * host slows down holds up nobody), or each output in n_parts parts where that is not 0. */
 struct attend_cut {
     uint32_t n_lanes, n_parts;
 };

@@ -1,4 +1,5 @@
-/* test_schedule.c - the line is covered exactly once, in shares that are equal up to one unit. */
+/* test_schedule.c - the line is covered exactly once, in shares that are equal up to one unit within
+ * a turn. */
 #include "kernels/attention/schedule.h"
 
 #include <setjmp.h>
@@ -21,11 +22,21 @@ static uint32_t below(uint32_t n)
     return (uint32_t)((state_of_random >> 33) % n);
 }
 
-static void check_cut(const struct schedule_output *outputs, size_t n_outputs, uint32_t unit,
-                      uint32_t n_lanes)
+/* What a turn's shares are together, of `total`. */
+static double turn_cost(uint64_t total, uint32_t turn, uint32_t n_turns)
 {
-    struct schedule_point points[MAX_LANES + 1];
-    schedule_cut(outputs, n_outputs, unit, n_lanes, points);
+    double left = (double)total, taken = 0;
+    for (uint32_t i = 0; i <= turn; i++, left -= taken)
+        taken = i + 1 == n_turns ? left : i == 0 ? 0.75 * left : 0.5 * left;
+    return taken;
+}
+
+static void check_turns(const struct schedule_output *outputs, size_t n_outputs, uint32_t unit,
+                        uint32_t n_lanes, uint32_t n_turns)
+{
+    struct schedule_point points[MAX_LANES * SCHEDULE_MOST_TURNS + 1];
+    const uint32_t n_shares = n_lanes * n_turns;
+    schedule_cut(outputs, n_outputs, unit, n_lanes, n_turns, points);
 
     uint64_t total = 0, largest_unit = 0;
     for (size_t i = 0; i < n_outputs; i++) {
@@ -35,11 +46,11 @@ static void check_cut(const struct schedule_output *outputs, size_t n_outputs, u
             largest_unit = tiles * outputs[i].cost;
     }
 
-    /* Walk the line: the share of lane i is everything between its two points. */
+    /* Walk the line: share i is everything between its two points. */
     size_t output = 0;
     uint32_t tile = 0;
-    for (uint32_t lane = 0; lane < n_lanes; lane++) {
-        const struct schedule_point from = points[lane], to = points[lane + 1];
+    for (uint32_t i = 0; i < n_shares; i++) {
+        const struct schedule_point from = points[i], to = points[i + 1];
         assert_true(from.output <= n_outputs && to.output <= n_outputs);
         while (output < n_outputs && output < from.output && tile == outputs[output].n_tiles) {
             output++;
@@ -63,17 +74,25 @@ static void check_cut(const struct schedule_output *outputs, size_t n_outputs, u
                 break;
             tile = 0;
         }
-        /* |share - total / n_lanes| <= one unit */
-        assert_true(share * n_lanes <= total + largest_unit * n_lanes);
-        assert_true((share + largest_unit) * n_lanes >= total);
+        /* equal to the others of its turn, up to one unit (and its cost rounded down to a whole) */
+        const double equal = turn_cost(total, i / n_lanes, n_turns) / n_lanes;
+        assert_true((double)share <= equal + (double)largest_unit + 1);
+        assert_true((double)share + (double)largest_unit + 1 >= equal);
     }
-    assert_int_equal(points[n_lanes].output, n_outputs);
-    assert_int_equal(points[n_lanes].tile, 0);
+    assert_int_equal(points[n_shares].output, n_outputs);
+    assert_int_equal(points[n_shares].tile, 0);
     while (output < n_outputs && (tile == outputs[output].n_tiles)) {
         output++;
         tile = 0;
     }
     assert_int_equal(output, n_outputs); /* nothing is left over */
+}
+
+static void check_cut(const struct schedule_output *outputs, size_t n_outputs, uint32_t unit,
+                      uint32_t n_lanes)
+{
+    for (uint32_t n_turns = 1; n_turns <= SCHEDULE_MOST_TURNS; n_turns++)
+        check_turns(outputs, n_outputs, unit, n_lanes, n_turns);
 }
 
 static void test_ragged_batches_are_covered_in_equal_shares(void **state)
@@ -106,7 +125,7 @@ static void test_worked_example_of_the_paper(void **state)
     const struct schedule_output outputs[] = {{5, 1}, {5, 1}};
     const struct schedule_point expected[] = {{0, 0}, {0, 2}, {0, 4}, {1, 1}, {1, 3}, {2, 0}};
     struct schedule_point points[6];
-    schedule_cut(outputs, 2, 1, 5, points);
+    schedule_cut(outputs, 2, 1, 5, 1, points);
     for (int i = 0; i < 6; i++) {
         assert_int_equal(points[i].output, expected[i].output);
         assert_int_equal(points[i].tile, expected[i].tile);
