@@ -2,6 +2,7 @@
 #include "bench/measure/kv_load.h"
 
 #include "kernels/attention/kv_holder.h"
+#include "kernels/attention/kv_pool.h"
 #include "kernels/attention/tile.h"
 #include "sys/machine.h"
 #include "sys/memory.h"
@@ -110,13 +111,12 @@ static size_t out_floats(const struct kv_load *load)
     return n * load->shape.n_kv_heads;
 }
 
-/* Pages of all layers, heads and sequences, dealt in turns: page 0 of every plane, then page 1. */
+/* Pages of all layers, heads and sequences, taken in turns: page 0 of every plane, then page 1. */
 static void place_pages(struct kv_load *load, const char *tiles)
 {
     const struct kv_load_shape *shape = &load->shape;
     const size_t page_bytes = PAGE_TILES * tile_bytes(shape->attend.type, shape->attend.head_dim);
     const size_t layer_pages = (size_t)total_pages(shape) * shape->n_kv_heads;
-    char *next = load->kv;
     uint32_t most = 0, sample = 0;
     for (uint32_t s = 0; s < shape->n_sequences; s++)
         most = shape->contexts[s] > most ? shape->contexts[s] : most;
@@ -130,10 +130,10 @@ static void place_pages(struct kv_load *load, const char *tiles)
                 for (uint32_t h = 0; h < shape->n_kv_heads; h++, first += n) {
                     if (page >= n)
                         continue;
-                    memcpy(next, tiles + (size_t)(sample++ % (SAMPLES / PAGE_TILES)) * page_bytes,
+                    void **here = &load->pages[first + page];
+                    *here = kv_pool_take(load->kv, page > 0 ? here[-1] : NULL, page >= KV_POOL_RUN);
+                    memcpy(*here, tiles + (size_t)(sample++ % (SAMPLES / PAGE_TILES)) * page_bytes,
                            page_bytes);
-                    load->pages[first + page] = next;
-                    next += page_bytes;
                 }
             }
         }
@@ -162,6 +162,19 @@ static void count_layer(struct kv_load *load)
             4.0 * shape->attend.head_dim * shape->attend.group * shape->n_kv_heads * seen;
         load->layer_bytes += shape->contexts[s] / TILE_TOKENS * one * shape->n_kv_heads;
     }
+}
+
+/* One that is not scarce: a plane's last run may stay half empty. */
+static enum status make_pool(struct kv_load *load, size_t n_pages, size_t page_bytes,
+                             struct error *error)
+{
+    const size_t n_planes =
+        (size_t)load->n_layers * load->shape.n_sequences * load->shape.n_kv_heads;
+    const enum status status =
+        kv_pool_create(&load->kv, n_pages + n_planes * KV_POOL_RUN, page_bytes, error);
+    if (status == STATUS_OK && !kv_pool_promise(load->kv, n_pages))
+        assert(!"as many pages as were made");
+    return status;
 }
 
 enum status kv_load_create(struct kv_load *load, const struct kv_load_shape *shape,
@@ -194,7 +207,7 @@ enum status kv_load_create(struct kv_load *load, const struct kv_load_shape *sha
         status = error_set(error, STATUS_NO_MEMORY, "no memory for a load of %zu works",
                            load->n_layers * load->n_works);
     if (status == STATUS_OK)
-        status = memory_reserve(&load->kv, load->kv_bytes, error);
+        status = make_pool(load, load->n_layers * layer_pages, page_bytes, error);
     if (status == STATUS_OK)
         status = memory_reserve(&load->out, load->out_bytes, error);
     if (status == STATUS_OK) {
@@ -210,7 +223,7 @@ enum status kv_load_create(struct kv_load *load, const struct kv_load_shape *sha
 
 void kv_load_destroy(struct kv_load *load)
 {
-    memory_release(load->kv, load->kv_bytes);
+    kv_pool_destroy(load->kv);
     memory_release(load->out, load->out_bytes);
     free(load->q);
     free(load->works);

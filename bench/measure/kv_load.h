@@ -3,8 +3,8 @@
  *
  * Layers are made until K and V together are larger than `least_bytes`, and a pass walks them all,
  * as a step does: so what a layer leaves in the last-level cache is gone when its turn comes again.
- * Pages lie as in a KV holder that many sequences' planes took turns in (kv_holder.h): PAGE_TILES
- * tiles of one layer and KV head, then those of the next head. Values are ordinary numbers, the
+ * Pages lie as in a KV holder where all sequences' planes grew in turns, a page each (kv_pool.h), as they
+ * do in decode: the hardest order. Values are ordinary numbers, the
  * same few tiles again and again: time does not depend on them. */
 #ifndef LONGSPAN_BENCH_MEASURE_KV_LOAD_H
 #define LONGSPAN_BENCH_MEASURE_KV_LOAD_H
@@ -31,7 +31,8 @@ struct kv_load {
     struct tile_range past[KV_LOAD_SEQUENCES]; /* each sequence's tiles before its queries */
     struct tile_range *ranges;                 /* of each work of a layer */
     void **pages;
-    void *kv, *q, *out;
+    struct kv_pool *kv;
+    void *q, *out;
     size_t kv_bytes, q_bytes, out_bytes;
 };
 

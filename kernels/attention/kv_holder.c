@@ -497,9 +497,11 @@ enum status kv_holder_append(struct kv_holder *holder, uint64_t sequence, uint32
                  kv_spans_next(&s->spans, stop)) { /* to the end of a tile, of a span, or of all */
             stop = (token / TILE_TOKENS + 1) * TILE_TOKENS;
             stop = stop < end ? stop : end;
-            void **page = page_at(s, plane + h, token / PAGE_TOKENS);
+            const uint32_t number = token / PAGE_TOKENS;
+            void **page = page_at(s, plane + h, number);
             if (*page == NULL) {
-                *page = kv_pool_take(holder->pool);
+                *page = kv_pool_take(holder->pool, number > s->first_page ? page[-1] : NULL,
+                                     number - s->first_page >= KV_POOL_RUN);
                 s->n_promised--;
             }
             const size_t offset = (token - first) * token_bytes + h * row_bytes;
