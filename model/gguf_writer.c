@@ -21,6 +21,7 @@ struct buffer {
 struct gguf_writer {
     char *path, *temporary;
     FILE *file;
+    bool named;           /* the file is at `temporary`; else it has no name yet */
     struct error failure; /* the first one */
     struct buffer keys, tensors;
     uint64_t n_keys, n_tensors;
@@ -85,6 +86,39 @@ static void put_string(struct buffer *buffer, const char *data, size_t n_bytes)
     put(buffer, data, n_bytes);
 }
 
+/* A file in the folder of `path` that has no name, so that the system removes it with the process,
+ * however that ends; where the file system has no such files (NFS), one with a name. */
+static FILE *open_temporary(struct gguf_writer *writer)
+{
+    const char *slash = strrchr(writer->path, '/');
+    const size_t n = slash == NULL ? 0 : (size_t)(slash - writer->path) + 1;
+    char *folder = n == 0 ? strdup(".") : strndup(writer->path, n);
+    if (folder == NULL)
+        return NULL;
+    const int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
+    free(folder);
+    if (fd < 0) {
+        writer->named = true;
+        return fopen(writer->temporary, "wbe");
+    }
+    FILE *file = fdopen(fd, "wb");
+    if (file == NULL)
+        close(fd);
+    return file;
+}
+
+/* Under the temporary name, for a moment: only a rename can take another file's place. */
+static bool give_name(struct gguf_writer *writer)
+{
+    char self[40];
+    if (writer->named)
+        return true;
+    snprintf(self, sizeof(self), "/proc/self/fd/%d", fileno(writer->file));
+    unlink(writer->temporary); /* of a process with our number that is gone */
+    writer->named = linkat(AT_FDCWD, self, AT_FDCWD, writer->temporary, AT_SYMLINK_FOLLOW) == 0;
+    return writer->named;
+}
+
 enum status gguf_writer_create(struct gguf_writer **writer, const char *path, struct error *error)
 {
     struct gguf_writer *w = calloc(1, sizeof(*w));
@@ -95,7 +129,7 @@ enum status gguf_writer_create(struct gguf_writer **writer, const char *path, st
         gguf_writer_destroy(w);
         return error_set(error, STATUS_NO_MEMORY, "%s: no memory to write it", path);
     }
-    w->file = fopen(w->temporary, "wbe");
+    w->file = open_temporary(w);
     if (w->file == NULL) {
         const enum status status = error_set(error, STATUS_IO, "%s: cannot create %s: %s", path,
                                              w->temporary, strerror(errno));
@@ -112,7 +146,8 @@ void gguf_writer_destroy(struct gguf_writer *writer)
         return;
     if (writer->file != NULL) {
         fclose(writer->file);
-        unlink(writer->temporary);
+        if (writer->named)
+            unlink(writer->temporary);
     }
     for (size_t i = 0; i < writer->n_names; i++)
         free(writer->names[i]);
@@ -443,7 +478,7 @@ enum status gguf_writer_data(struct gguf_writer *writer, const void *data, size_
 /* The file is on the disk before the name is, and the name before we say so. */
 static enum status publish(struct gguf_writer *writer, struct error *error)
 {
-    if (fflush(writer->file) != 0 || fsync(fileno(writer->file)) != 0)
+    if (fflush(writer->file) != 0 || fsync(fileno(writer->file)) != 0 || !give_name(writer))
         return error_set(error, STATUS_IO, "%s: cannot write: %s", writer->temporary,
                          strerror(errno));
     if (fclose(writer->file) != 0) {

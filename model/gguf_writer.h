@@ -4,9 +4,10 @@
  *     gguf_writer_create, gguf_writer_add_* (keys), gguf_writer_declare (tensors),
  *     gguf_writer_data (the bytes of each tensor in the order of declaration, in any pieces),
  *     gguf_writer_finish (or gguf_writer_destroy, which abandons).
- * Bytes go to a temporary file beside `path` (same folder, `path` + ".tmp-" + process id), renamed
- * over `path` by gguf_writer_finish: a reader never sees half a file, and a failure leaves none
- * behind.
+ * Bytes go to a temporary file in the folder of `path`, which gguf_writer_finish renames over `path`:
+ * a reader never sees half a file. It has no name until then, so that neither a failure nor a
+ * signal leaves one behind; only where the file system knows no files without names (NFS), it is
+ * `path` + ".tmp-" + process id from the beginning, and a signal leaves that.
  *
  * The first failure sticks: every later call returns it again, so a caller may check only some
  * calls and gguf_writer_finish. Keys and tensors are held in memory until the first data or finish;
