@@ -6,8 +6,9 @@
  *     decode (one tile): a group is one panel or few, so that memory is read in few long lines, once;
  *     prefill: a span of a group stays in the second-level cache while all tiles pass. Quantized
  *              activations: tile by tile, whose span (20 KiB) stays near while the group passes.
- *              Floats: a few tiles at a time go past one panel after the other, whose span (16 KiB
- *              of F16) stays in the first-level cache.
+ *              Floats: a pass of a few tiles goes past one panel after the other, whose span (16 KiB
+ *              of F16) stays in the first-level cache. The last panel of a pass fetches the next
+ *              pass's tiles, which may come from memory: those of 8192 columns are 16 MiB.
  * Where the columns are cut in segments, a group's columns are gone through segment by segment;
  * sums that wait for their sibling, or for the next span, lie in the lane's own memory, at most one
  * for each level of the tree. The sums and their order are in variant.h; nothing here can change
@@ -141,6 +142,21 @@ static struct target lane_target(const struct device *device, uint32_t lane, uin
                            DENSE_GROUP_OUTPUTS};
 }
 
+/* What takes the place of a tile's span of n columns from `column` on when its pass is over: in the
+ * next pass, the next span or the next group. */
+static const void *next_tile(const struct device *device, enum cpu_kind kind, uint32_t tile,
+                             size_t column, uint32_t n)
+{
+    const uint32_t n_tiles = device_tiles(device, kind), pass_tiles = layouts[kind].pass_tiles;
+    uint32_t row, n_rows, next = tile + pass_tiles;
+    if (next >= n_tiles) {
+        next = tile % pass_tiles;
+        column = column + n < device->x_columns ? column + n : 0;
+    }
+    tile_rows(device->x_rows, n_tiles, next, &row, &n_rows);
+    return tile_at(device, kind, row, n_rows, column);
+}
+
 /* `product` names the weights; here every tile of the activations passes by. to = before + the
  * products; before->y is NULL for the first span of a sum. */
 static void multiply_tiles(const struct matmul_work *work, struct cpu_product *product,
@@ -166,6 +182,9 @@ static void multiply_tiles(const struct matmul_work *work, struct cpu_product *p
                 product->before =
                     before->y != NULL ? before->y + row * before->stride + output : NULL;
                 product->x = tile_at(d, kind, row, product->n_rows, column);
+                product->next_x = output + pass < n_outputs
+                                      ? product->x
+                                      : next_tile(d, kind, tile, column, product->n);
                 d->variant->products[kind].product(product);
             }
         }

@@ -9,7 +9,10 @@
  * tile gets its own copy: decode with one row is the same code as prefill. */
 #include "kernels/cpu/product_simd.h"
 
-enum { FLOAT_MAX_SUMS = 32 };
+enum {
+    FLOAT_MAX_SUMS = 32,
+    PREFILL_ROWS = 4, /* lower tiles are decode: nothing comes after them */
+};
 
 INLINE VEC load_weights(const uint8_t *w, const enum weight_type type)
 {
@@ -24,13 +27,15 @@ INLINE void float_tile(const struct cpu_product *p, uint32_t first, const enum w
 {
     const size_t step = panel_offset(type, 1), part = step * LANES / PANEL_ROWS;
     const uint8_t *w = p->weights + vector_offset(p, first, part);
-    const float *x = p->x;
+    const float *x = p->x, *next_x = p->next_x;
     VEC sum[FLOAT_MAX_SUMS], weight[FLOAT_MAX_SUMS];
 
 #pragma GCC unroll 32
     for (int i = 0; i < V * R; i++)
         sum[i] = vec_zero();
-    for (uint32_t k = 0; k < p->n; k++, w += step, x += R) {
+    for (uint32_t k = 0; k < p->n; k++, w += step, x += R, next_x += R) {
+        if (R >= PREFILL_ROWS)
+            _mm_prefetch((const char *)next_x, _MM_HINT_T1);
 #pragma GCC unroll 32
         for (int i = 0; i < V; i++) {
             const uint8_t *from = w + vector_offset(p, (uint32_t)i, part);

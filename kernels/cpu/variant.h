@@ -62,6 +62,7 @@ struct cpu_product {
     const uint8_t *weights; /* where the span starts in the first panel */
     size_t panel_bytes;     /* to the next panel */
     const void *x;          /* where the span starts in the tile */
+    const void *next_x;     /* likewise, of what is multiplied after it: a hint; or x */
     uint32_t n;             /* columns in the span */
     const float *before;    /* y = before + sum, as y with a stride of its own; NULL: y = sum */
     size_t before_stride;
