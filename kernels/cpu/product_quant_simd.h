@@ -8,11 +8,12 @@
  * shift per vector, paid once for R rows, on ports that the multiplications do not use. Scales of
  * super-blocks are unpacked once per super-block to a few lines of the first-level cache.
  *
- * A tile reads its panel in one line, and nothing is fetched ahead: the processor's prefetcher does
- * that better than prefetches over four panels side by side (bench/matmul --rows 1). */
+ * A tile reads its panel in one line. With few rows, and for bytes, the processor's own prefetcher
+ * does best; with FETCH_ROWS or more of 4 to 6 bits, arithmetic can hide what that one loses at the
+ * beginning of each page, where weights are fetched ahead (bench/matmul --rows 1,4,8,16). */
 #include "kernels/cpu/product_simd.h"
 
-enum { QUANT_MAX_SUMS = 16, QUANT_MAX_VECTORS = 4, PIECES_OF_SUPER = 8 };
+enum { QUANT_MAX_SUMS = 16, QUANT_MAX_VECTORS = 4, PIECES_OF_SUPER = 8, FETCH_ROWS = 4 };
 
 /* The scales of a super-block, ready to multiply with: [sub-block]. */
 struct super_scales {
@@ -99,6 +100,8 @@ INLINE void quant_tile(const struct cpu_product *p, uint32_t first, const enum w
     const int part_groups = dot_groups(type) < groups ? dot_groups(type) : groups;
     const size_t words_bytes = (size_t)f.n_words * 4 * PANEL_ROWS;
     const size_t scales_bytes = panel_scales_bytes(type);
+    const bool fetches = R >= FETCH_ROWS && f.low_bits < 8;
+    const int piece_lines = (int)(panel_piece_bytes(type) / PANEL_LINE_BYTES);
     /* where a block's words (and its weights), and its halves of these outputs begin */
     const uint8_t *w = p->weights + vector_offset(p, first, 4 * LANES);
     const uint8_t *d = p->weights + words_bytes + vector_offset(p, first, 2 * LANES);
@@ -116,8 +119,11 @@ INLINE void quant_tile(const struct cpu_product *p, uint32_t first, const enum w
             for (int i = 0; i < V; i++)
                 unpack_scales(&scales[i], type, w + vector_offset(p, (uint32_t)i, 4 * LANES),
                               d + vector_offset(p, (uint32_t)i, 2 * LANES));
-        if (sub == 0)
+        if (sub == 0) {
+            for (size_t at = 0; fetches && at < scales_bytes; at += PANEL_LINE_BYTES)
+                prefetch(w + at, R);
             w += scales_bytes;
+        }
 #pragma GCC unroll 2
         for (int half = 0; half < halves; half++) {
             VECI dot[QUANT_MAX_SUMS], part[QUANT_MAX_SUMS];
@@ -138,6 +144,8 @@ INLINE void quant_tile(const struct cpu_product *p, uint32_t first, const enum w
                 for (int i = 0; i < V; i++) {
                     weight[i] = unpack_group(w + vector_offset(p, (uint32_t)i, 4 * LANES), type, g);
                 }
+                if (fetches && g < piece_lines)
+                    prefetch(w + g * PANEL_LINE_BYTES, R);
 #pragma GCC unroll 16
                 for (int r = 0; r < R; r++) {
                     const VECI value = int_set1(x[(CPU_X_VALUES + g) * R + r]);
