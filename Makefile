@@ -75,6 +75,7 @@ $(BUILD)/%.pb-c.c $(BUILD)/%.pb-c.h: %.proto
 ifeq ($(ARCH),x86_64)
 $(BUILD)/%_avx2.o:   CFLAGS += -mavx2 -mfma -mf16c
 $(BUILD)/%_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512cd -mfma -mf16c
+$(BUILD)/%_bf16_avx512.o: CFLAGS += -mavx512bf16
 endif
 
 $(BUILD)/proto/%.pb-c.o: $(BUILD)/proto/%.pb-c.c

@@ -110,7 +110,7 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
          .value = &line->kernels,
          .argument = "VARIANT",
          .fallback = "auto",
-         .help = "scalar, avx2 or avx512: the same bits, not the same speed"},
+         .help = "scalar, avx2 or avx512: the same bits, not the same speed; bf16 is avx512 here"},
         {.kind = OPTION_SECTION, .help = "Trust"},
         {.name = "cluster-key",
          .kind = OPTION_TEXT,

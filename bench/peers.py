@@ -4,7 +4,8 @@
     bench/peers.py --models DIR --ik-depth PATH [--ik-bench PATH] [--llama-depth PATH] [--llama-bench PATH]
 
 A peer is known by programs that its user has built:
-    --NAME-bench   its own benchmark: -m FILE -t N -p N -n N -r 1 -o json, for prompts and decode at depth 0
+    --NAME-bench   its own benchmark: -m FILE -t N -p N -n N -r 1 -o json, for prompts and decode at depth 0; of
+                   ik_llama.cpp also with -rtr 1, which repacks F16 to BF16
     --NAME-depth   a driver that measures behind a filled KV cache: -m FILE -t N -ctk T -d DEPTH | -s D+D+... -n STEPS
                    -r 1 [-p PROMPT], which prints "ms/step med X" and "ppN Y tok/s"; used for everything that the
                    first cannot do, and for all of it where the first is not given
@@ -29,14 +30,15 @@ RAGGED = "256+512+1024+2048+4096+8192+16384+32768"
 ROWS = {}
 
 
-def row(name, kind, kv="f16", depth="0", prompt=0, steps=16, batch=1, **targets):
+def row(name, kind, kv="f16", depth="0", prompt=0, steps=16, batch=1, bf16=False, **targets):
     ROWS[name] = {"kind": kind, "kv": kv, "depth": depth, "prompt": prompt, "steps": steps, "batch": batch,
-                  "targets": targets}
+                  "bf16": bf16, "targets": targets}
 
 
 for _kind in ("F16", "Q8_0", "Q4_0", "Q4_K"):
     row(f"decode-0-{_kind}", _kind, best=0.97)
     row(f"prompt-512-{_kind}", _kind, prompt=512, steps=0, ik=1.05 if _kind == "F16" else 0.95)
+row("prompt-512-F16-bf16", "F16", prompt=512, steps=0, bf16=True)  # both round products to bf16; ik_llama.cpp when it repacks
 for _kv in ("f16", "bf16"):
     row(f"prompt-512-at-16k-{_kv}", "Q4_0", _kv, "16384", prompt=512, steps=0, ik=1.2)
 row("decode-32k-f16", "Q4_0", "f16", "32768", steps=8, ik=3.5, llama=12, limit=85)
@@ -58,7 +60,7 @@ def sequences(spec):
 
 def ours(spec, model, threads):
     """(milliseconds of a step or of the prompt, GB/s probed, percent of the limit)"""
-    options = ["-r", 1, "-t", threads, "--kv-type", spec["kv"]]
+    options = ["-r", 1, "-t", threads, "--kv-type", spec["kv"], *(["--kernels", "bf16"] if spec["bf16"] else [])]
     if spec["prompt"]:
         options += ["-d", spec["depth"], "-p", spec["prompt"], "-n", 0]
     elif "+" in sequences(spec):
@@ -78,7 +80,7 @@ def number(path, pattern, text):
 
 def peer_bench(path, spec, model, threads):
     text = figures.run([path, "-m", model, "-t", threads, "-p", spec["prompt"], "-n", spec["steps"], "-r", 1, "-fa", 1,
-                        "-o", "json"])
+                        *(["-rtr", 1] if spec["bf16"] else []), "-o", "json"])
     return (spec["prompt"] or 1) / number(path, r'"avg_ts": ([0-9.]+)', text) * 1e3
 
 
@@ -95,6 +97,8 @@ def peer_depth(path, spec, model, threads):
 def peer(options, name, spec, model):
     """A function that measures the peer once, or None."""
     bench, depth = (getattr(options, f"{name}_{kind}") for kind in ("bench", "depth"))
+    if spec["bf16"] and name != "ik":
+        return None
     if bench and spec["depth"] == "0" and spec["batch"] == 1:
         return lambda: peer_bench(bench, spec, model, options.threads)
     return (lambda: peer_depth(depth, spec, model, options.threads)) if depth else None

@@ -9,7 +9,7 @@
 enum { DEFAULT_JOIN_S = 60, DEFAULT_REACH_S = 10 };
 
 static const char *const pins[] = {"auto", "none", NULL};
-static const char *const kernel_names[] = {"auto", "scalar", "avx2", "avx512", NULL};
+static const char *const kernel_names[] = {"auto", "scalar", "avx2", "avx512", "bf16", NULL};
 static const char *const exchange_names[] = {"auto", "zeromq", NULL};
 
 size_t place_options_table(struct option *table, struct place_options *o)
@@ -119,7 +119,11 @@ size_t place_options_table(struct option *table, struct place_options *o)
          .kind = OPTION_CHOICE,
          .value = &o->kernels,
          .choices = kernel_names,
-         .help = "variant of the numeric code; the fastest unless given"},
+         .help = "variant of the numeric code; the fastest of equal results unless given. bf16: "
+                 "weights of F32, "
+                 "F16 and BF16, and what they are multiplied with, are rounded to bf16; prompts "
+                 "are read "
+                 "faster, results differ a little"},
         {.name = "exchange",
          .kind = OPTION_CHOICE,
          .value = &o->exchange,

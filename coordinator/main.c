@@ -100,7 +100,7 @@ static enum status settle(struct words *words, double **weights, struct error *e
 
 int main(int argc, char **argv)
 {
-    static const char *const kernels[] = {"auto", "scalar", "avx2", "avx512", NULL};
+    static const char *const kernels[] = {"auto", "scalar", "avx2", "avx512", "bf16", NULL};
     struct words w = {.options = {.lost_ms = 2000, .silence_ms = 20000}};
     struct coordinator_options *o = &w.options;
     const struct option table[] = {

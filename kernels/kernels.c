@@ -1,6 +1,7 @@
 /* kernels.c - the tables that were compiled in, and the choice among them. */
 #include "kernels/kernels.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,13 @@ const struct kernels *const kernels_all[] = {
     NULL,
 };
 
+const struct kernels *const kernels_rounding[] = {
+#if defined(__x86_64__)
+    &kernels_cpu_bf16,
+#endif
+    NULL,
+};
+
 static bool is_auto(const char *name)
 {
     return name == NULL || name[0] == '\0' || strcmp(name, "auto") == 0;
@@ -21,17 +29,12 @@ static bool is_auto(const char *name)
 /* "auto, scalar, avx2": what may be asked for here. */
 static void list_usable(char *text, size_t size)
 {
-    size_t used = 0;
-    const char *name = "auto";
-    for (size_t i = 0; used + strlen(name) + 3 < size; i++) {
-        used += strlen(strcpy(text + used, name));
-        while (kernels_all[i] != NULL && !kernels_all[i]->usable())
-            i++;
-        if (kernels_all[i] == NULL)
-            return;
-        used += strlen(strcpy(text + used, ", "));
-        name = kernels_all[i]->name;
-    }
+    const struct kernels *const *const lists[] = {kernels_all, kernels_rounding};
+    size_t used = (size_t)snprintf(text, size, "auto");
+    for (size_t list = 0; list < 2; list++)
+        for (size_t i = 0; lists[list][i] != NULL && used < size; i++)
+            if (lists[list][i]->usable())
+                used += (size_t)snprintf(text + used, size - used, ", %s", lists[list][i]->name);
 }
 
 enum status kernels_choose(const struct kernels **kernels, const char *name, struct error *error)
@@ -50,6 +53,11 @@ enum status kernels_choose(const struct kernels **kernels, const char *name, str
         if ((named || is_auto(name)) && kernels_all[i]->usable())
             chosen = kernels_all[i];
     }
+    for (size_t i = 0; kernels_rounding[i] != NULL; i++)
+        if (!is_auto(name) && strcmp(kernels_rounding[i]->name, name) == 0) {
+            known = true;
+            chosen = kernels_rounding[i]->usable() ? kernels_rounding[i] : NULL;
+        }
     if (chosen != NULL) {
         *kernels = chosen;
         return STATUS_OK;

@@ -6,7 +6,7 @@
  *
  * Bits (docs/architecture.md, "Same bits"): every output value is a function of its own input row
  * and weights alone, whatever the number of rows in the call, the number of lanes and the rows'
- * order. The CPU variants (scalar, avx2, avx512) follow one evaluation order
+ * order. The CPU variants (scalar, avx2, avx512; bf16 is apart) follow one evaluation order
  * (kernels/cpu/variant.h) and give the same bits as each other; each is judged against a
  * double-precision reference in tests/kernels.
  *
@@ -41,7 +41,8 @@ struct matrix {
     void *data;                 /* device memory, owned by the matrix */
     size_t bytes;
     uint32_t n_segments; /* 0 or 1: the columns are one sum; else set after matrix_create */
-    uint32_t segment_end[MATRIX_SEGMENTS]; /* ascending multiples of the block; last: n_columns */
+    uint32_t segment_end
+        [MATRIX_SEGMENTS]; /* ascending multiples of the block, even ones but the last: n_columns */
 };
 
 /* Rotary position embedding (Su et al. 2021): pair i of a head turns by position * frequency[i].
@@ -54,9 +55,10 @@ struct rope {
 };
 
 struct kernels {
-    const char *device;   /* "cpu", "cuda": as written in cluster files */
-    const char *name;     /* "scalar", "avx2", "avx512"; part of the joining handshake */
-    bool (*usable)(void); /* can this machine run it */
+    const char *device;    /* "cpu", "cuda": as written in cluster files */
+    const char *name;      /* "scalar", "avx2", "avx512", "bf16"; part of the joining handshake */
+    const char *attention; /* the name of the tile kernels that go with it (attention/tile.h) */
+    bool (*usable)(void);  /* can this machine run it */
 
     /* The lanes of `pool` do the work; the pool must outlive the device, and the device its
      * matrices. */
@@ -112,14 +114,19 @@ extern const struct kernels kernels_cpu_scalar; /* portable C, complete: the fal
 #if defined(__x86_64__)
 extern const struct kernels kernels_cpu_avx2;
 extern const struct kernels kernels_cpu_avx512;
+/* As avx512, but products with F32, F16 and BF16 weights round weights and activations to bf16: up
+ * to twice as fast in prefill, and other results. Never chosen by "auto"; all workers or none. */
+extern const struct kernels kernels_cpu_bf16;
 #endif
 
 /* The table for `name`: NULL, "" or "auto" takes the fastest usable CPU table; else "scalar",
- * "avx2", "avx512". STATUS_NOT_FOUND: no such name. STATUS_UNSUPPORTED: this machine cannot run it;
+ * "avx2", "avx512", "bf16". STATUS_NOT_FOUND: no such name. STATUS_UNSUPPORTED: this machine cannot run it;
  * the text lists those it can. LONGSPAN_KERNELS in the environment overrides "auto" (for tests). */
 enum status kernels_choose(const struct kernels **kernels, const char *name, struct error *error);
 
-/* All tables that were compiled in, slowest first, NULL-terminated; tests go through them. */
+/* All tables that were compiled in and give the same bits, slowest first, NULL-terminated; tests go
+ * through them. kernels_rounding: those that are used by name only. */
 extern const struct kernels *const kernels_all[];
+extern const struct kernels *const kernels_rounding[];
 
 #endif

@@ -86,7 +86,7 @@ static enum status read_command_line(struct command_line *line, int argc, char *
          .kind = OPTION_TEXT,
          .value = &line->rank.kernels,
          .argument = "VARIANT",
-         .help = "scalar, avx2 or avx512, whatever the coordinator says"},
+         .help = "scalar, avx2, avx512 or bf16, whatever the coordinator says"},
         {.name = "trace",
          .kind = OPTION_TEXT,
          .value = &line->rank.trace,

@@ -323,7 +323,7 @@ enum status attend_create(struct attend **attend, struct thread_pool *pool,
         return status;
     /* All tile kernels give the same bits: a table that has none of its own can use the portable
      * ones. */
-    const struct tile_kernels *tile_kernels = tile_kernels_find(kernels->name);
+    const struct tile_kernels *tile_kernels = tile_kernels_find(kernels->attention);
     if (tile_kernels == NULL)
         tile_kernels = &tile_kernels_scalar;
 

@@ -113,16 +113,16 @@ static bool usable_scalar(void)
     return true;
 }
 
-#define CPU_TABLE(variant)                                                                         \
+#define CPU_TABLE(variant, tiles)                                                                  \
     {                                                                                              \
-        .device = "cpu", .name = #variant, .usable = usable_##variant, .open = open_##variant,     \
-        .close = device_close, .matrix_create = device_matrix_create,                              \
+        .device = "cpu", .name = #variant, .attention = #tiles, .usable = usable_##variant,        \
+        .open = open_##variant, .close = device_close, .matrix_create = device_matrix_create,      \
         .matrix_destroy = device_matrix_destroy, .workspace_reserve = device_reserve,              \
         .embed = device_embed, .prepare = dense_prepare, .matmul = dense_matmul,                   \
         .rms_norm = cpu_rms_norm, .rotate = cpu_rotate, .swiglu = cpu_swiglu, .add = cpu_add,      \
     }
 
-const struct kernels kernels_cpu_scalar = CPU_TABLE(scalar);
+const struct kernels kernels_cpu_scalar = CPU_TABLE(scalar, scalar);
 
 #if defined(__x86_64__)
 static enum status open_avx2(struct device **device, struct thread_pool *pool, struct error *error)
@@ -161,6 +161,17 @@ static bool usable_avx512(void)
            __builtin_cpu_supports("avx512vnni");
 }
 
-const struct kernels kernels_cpu_avx2 = CPU_TABLE(avx2);
-const struct kernels kernels_cpu_avx512 = CPU_TABLE(avx512);
+const struct kernels kernels_cpu_avx2 = CPU_TABLE(avx2, avx2);
+static enum status open_bf16(struct device **device, struct thread_pool *pool, struct error *error)
+{
+    return device_open(device, pool, &cpu_variant_bf16, error);
+}
+
+static bool usable_bf16(void)
+{
+    return usable_avx512() && __builtin_cpu_supports("avx512bf16");
+}
+
+const struct kernels kernels_cpu_avx512 = CPU_TABLE(avx512, avx512);
+const struct kernels kernels_cpu_bf16 = CPU_TABLE(bf16, avx512);
 #endif

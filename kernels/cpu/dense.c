@@ -33,11 +33,16 @@ static const struct {
 } layouts[CPU_KINDS] = {
     [CPU_FLOAT] = {CPU_FLOAT_SPAN, 1, sizeof(float), 4, 10, 1},
     [CPU_QUANT] = {CPU_QUANT_SPAN, PANEL_PIECE, CPU_X_BLOCK_BYTES, 1, 1, PREFILL_GROUP},
+    [CPU_PAIRS] = {CPU_FLOAT_SPAN, 2, 2 * sizeof(uint16_t), 4, 10, 1},
 };
 
-static enum cpu_kind kind_of(enum weight_type type)
+/* With the columns that were prepared last. */
+static enum cpu_kind kind_of(const struct device *device, enum weight_type type)
 {
-    return panel_quantized(type) ? CPU_QUANT : CPU_FLOAT;
+    return panel_quantized(type) ? CPU_QUANT
+           : device->variant->products[CPU_PAIRS].product != NULL && device->x_columns % 2 == 0
+               ? CPU_PAIRS
+               : CPU_FLOAT;
 }
 
 size_t dense_activation_bytes(enum cpu_kind kind, uint32_t n_columns)
@@ -110,7 +115,7 @@ void dense_prepare(struct device *device, const float *x, uint32_t n_rows, uint3
     bool wanted[CPU_KINDS] = {false};
     for (size_t t = 0; t < WEIGHT_TYPES; t++)
         if (types >> weight_types[t] & 1)
-            wanted[kind_of(weight_types[t])] = true;
+            wanted[kind_of(device, weight_types[t])] = true;
     for (enum cpu_kind kind = 0; kind < CPU_KINDS; kind++) {
         struct prepare_work work = {device, x, kind};
         assert(!wanted[kind] || n_columns % layouts[kind].unit == 0);
@@ -163,7 +168,7 @@ static void multiply_tiles(const struct matmul_work *work, struct cpu_product *p
                            const struct target *to, const struct target *before, size_t column)
 {
     const struct device *d = work->device;
-    const enum cpu_kind kind = kind_of(product->type);
+    const enum cpu_kind kind = kind_of(d, product->type);
     const uint32_t n_tiles = device_tiles(d, kind), n_outputs = product->n_outputs;
     const uint32_t pass = n_tiles > 1 ? layouts[kind].pass_panels * PANEL_ROWS : n_outputs;
     const uint8_t *weights = product->weights;
@@ -197,12 +202,13 @@ static void multiply_columns(const struct matmul_work *work, const struct target
                              uint32_t lane)
 {
     const struct matrix *w = work->weights;
-    const enum cpu_kind kind = kind_of(w->type);
+    const enum cpu_kind kind = kind_of(work->device, w->type);
     const size_t bytes = panel_bytes(w->type, w->n_columns), span = layouts[kind].span;
     const uint8_t *weights = (const uint8_t *)w->data + panel * bytes;
     const struct target waiting = lane_target(work->device, lane, DENSE_LEVELS);
     struct target before = {NULL, 0};
 
+    assert((begin | end) % layouts[kind].unit == 0);
     for (size_t column = begin; column < end; column += span) {
         const size_t left = end - column;
         const struct target *to = left <= span ? target : &waiting;
@@ -253,7 +259,7 @@ static void multiply_vector(const struct matmul_work *work)
 {
     const struct matrix *w = work->weights;
     const struct target target = {work->y, work->y_stride}, none = {NULL, 0};
-    const size_t span = layouts[kind_of(w->type)].span;
+    const size_t span = layouts[kind_of(work->device, w->type)].span;
     _Alignas(PANEL_LINE_BYTES) uint8_t panel[CPU_FLOAT_SPAN * PANEL_ROWS * sizeof(float)];
 
     for (size_t column = 0; column < w->n_columns; column += span) {
@@ -275,7 +281,7 @@ static void matmul_lane(void *context, uint32_t lane, uint32_t n_lanes)
 {
     const struct matmul_work *work = context;
     const struct matrix *w = work->weights;
-    const enum cpu_kind kind = kind_of(w->type);
+    const enum cpu_kind kind = kind_of(work->device, w->type);
     const size_t group =
         device_tiles(work->device, kind) == 1 ? layouts[kind].decode_panels : PREFILL_GROUP;
     size_t begin, end;

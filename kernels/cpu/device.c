@@ -107,6 +107,8 @@ enum status device_reserve(struct device *device, uint32_t max_rows, uint32_t ma
     bool grows = next.max_rows > device->max_rows;
     for (enum cpu_kind kind = 0; kind < CPU_KINDS; kind++) {
         size_t *bytes = &next.x_bytes[kind];
+        if (device->variant->products[kind].product == NULL)
+            continue;
         sized = sized && product_of(bytes, max_rows, dense_activation_bytes(kind, max_columns), 1);
         *bytes = *bytes > device->x_bytes[kind] ? *bytes : device->x_bytes[kind];
         grows = grows || *bytes > device->x_bytes[kind];
@@ -119,7 +121,8 @@ enum status device_reserve(struct device *device, uint32_t max_rows, uint32_t ma
     size_t bytes = next.sums_bytes;
     bool taken = (next.sums = memory_take(next.sums_bytes)) != NULL;
     for (enum cpu_kind kind = 0; kind < CPU_KINDS; kind++) {
-        taken = (next.x[kind] = memory_take(next.x_bytes[kind])) != NULL && taken;
+        next.x[kind] = next.x_bytes[kind] > 0 ? memory_take(next.x_bytes[kind]) : NULL;
+        taken = taken && (next.x[kind] != NULL || next.x_bytes[kind] == 0);
         bytes += next.x_bytes[kind];
     }
     if (!taken) {

@@ -13,6 +13,7 @@ enum {
     PRODUCT_QUANT_ROWS_avx2 = 4,
     PRODUCT_FLOAT_ROWS_avx512 = 12,
     PRODUCT_QUANT_ROWS_avx512 = 12,
+    PRODUCT_PAIRS_ROWS_bf16 = 24,
 };
 
 #define PRODUCTS(isa)                                                                              \
@@ -22,5 +23,7 @@ PRODUCTS(scalar)
 PRODUCTS(avx2)
 PRODUCTS(avx512)
 #undef PRODUCTS
+void product_pairs_bf16(const struct cpu_product *product);
+void pack_pairs_bf16(void *tile, const float *x, size_t x_stride, uint32_t n_rows, size_t n);
 
 #endif

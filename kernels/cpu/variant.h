@@ -21,6 +21,11 @@
  *   - Where the columns are cut in segments, all this holds for each of them, and the segments'
  *     sums are added as a binary tree (kernels.h, struct matrix).
  *
+ * The table bf16 differs, for F32, F16 and BF16 weights with an even number of columns (CPU_PAIRS):
+ * weights and activations are rounded to bf16, to the nearest, ties to even, and a span's sum takes its
+ * columns by pairs as the instruction vdpbf16ps adds them, numbers below 2^-126 counting as 0. Of rows,
+ * outputs, lanes and tiles its bits do not depend either.
+ *
  * Nothing in it depends on other rows, outputs, lanes, or on the height of a tile. */
 #ifndef LONGSPAN_KERNELS_CPU_VARIANT_H
 #define LONGSPAN_KERNELS_CPU_VARIANT_H
@@ -39,6 +44,7 @@ enum {
 /* Prepared activations lie in tiles of a few rows, the rows side by side, so that a product reads
  * them as one stream too. A tile of R rows is
  *     floats      f32 [n_columns][R]
+ *     pairs       [n_columns / 2][R] of two bf16, the earlier column in the low half
  *     quantized   [n_columns / 32] blocks of CPU_X_WORDS rows of 32-bit words, [word][R]: */
 enum {
     CPU_X_VALUES = 0,  /* 8 words of four int8, in [-127, 127] */
@@ -69,11 +75,11 @@ struct cpu_product {
 };
 
 /* Weights whose products take the same activations. */
-enum cpu_kind { CPU_FLOAT, CPU_QUANT, CPU_KINDS };
+enum cpu_kind { CPU_FLOAT, CPU_QUANT, CPU_PAIRS, CPU_KINDS };
 
 struct cpu_products {
-    uint32_t tile_rows; /* the tallest tile that `product` takes */
-    void (*product)(const struct cpu_product *product);
+    uint32_t tile_rows;                                 /* the tallest tile that `product` takes */
+    void (*product)(const struct cpu_product *product); /* CPU_PAIRS: NULL where nothing rounds */
     /* n columns of a tile's n_rows rows, which are x_stride floats apart. */
     void (*pack)(void *tile, const float *x, size_t x_stride, uint32_t n_rows, size_t n);
 };
@@ -95,6 +101,7 @@ extern const struct cpu_variant cpu_variant_scalar;
 #if defined(__x86_64__)
 extern const struct cpu_variant cpu_variant_avx2;
 extern const struct cpu_variant cpu_variant_avx512;
+extern const struct cpu_variant cpu_variant_bf16; /* avx512, but for CPU_PAIRS */
 #endif
 
 #endif

@@ -19,15 +19,21 @@ static void swiglu(float *gate, const float *up, size_t n)
         gate[i] = swiglu_one(gate[i], up[i]);
 }
 
+#define EXACT_PRODUCTS                                                                             \
+    [CPU_FLOAT] = {PRODUCT_FLOAT_ROWS_avx512, product_float_avx512, pack_float},                   \
+    [CPU_QUANT] = {PRODUCT_QUANT_ROWS_avx512, product_quant_avx512, pack_quant}
+#define ELEMENTWISE                                                                                \
+    .rms_norm = rms_norm_row, .rotate = rotate_row, .swiglu = swiglu, .add = add_vectors
+
 const struct cpu_variant cpu_variant_avx512 = {
     .name = "avx512",
-    .products =
-        {
-            [CPU_FLOAT] = {PRODUCT_FLOAT_ROWS_avx512, product_float_avx512, pack_float},
-            [CPU_QUANT] = {PRODUCT_QUANT_ROWS_avx512, product_quant_avx512, pack_quant},
-        },
-    .rms_norm = rms_norm_row,
-    .rotate = rotate_row,
-    .swiglu = swiglu,
-    .add = add_vectors,
+    .products = {EXACT_PRODUCTS},
+    ELEMENTWISE,
+};
+
+const struct cpu_variant cpu_variant_bf16 = {
+    .name = "bf16",
+    .products = {EXACT_PRODUCTS, [CPU_PAIRS] = {PRODUCT_PAIRS_ROWS_bf16, product_pairs_bf16,
+                                                pack_pairs_bf16}},
+    ELEMENTWISE,
 };
