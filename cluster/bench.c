@@ -151,6 +151,9 @@ static enum status open_limits(struct bench *bench, struct error *error)
         return status;
     bench->machine.f32_per_s = limits_f32(bench->pool);
     bench->machine.int8_per_s = limits_int8(bench->pool);
+    bench->machine.floats_per_s = place->kernels != NULL && strcmp(place->kernels, "bf16") == 0
+                                      ? limits_bf16(bench->pool)
+                                      : bench->machine.f32_per_s;
     return STATUS_OK;
 }
 

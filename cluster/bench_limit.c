@@ -52,7 +52,7 @@ enum status bench_limit_model_read(struct bench_limit_model *model, const char *
 static double product_seconds(const struct bench_limit_operations *operations,
                               const struct bench_limit_machine *machine)
 {
-    return operations->f32 / machine->f32_per_s +
+    return operations->f32 / machine->floats_per_s +
            (machine->int8_per_s > 0 ? operations->int8 / machine->int8_per_s : 0);
 }
 

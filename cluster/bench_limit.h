@@ -4,7 +4,8 @@
  * once, and does a multiplication and an addition for every weight and row, and for every row,
  * query head, dimension and earlier token twice: in scores and in values. The limit is the longer
  * one of the bytes over the read bandwidth, and the arithmetic over what the lanes can do: products
- * of blocks with 8-bit integers, everything else in f32. Nothing overlaps better than that. */
+ * of blocks with 8-bit integers, of floats in f32 (in bf16 where the kernels round them), everything
+ * else in f32. Nothing overlaps better than that. */
 #ifndef LONGSPAN_CLUSTER_BENCH_LIMIT_H
 #define LONGSPAN_CLUSTER_BENCH_LIMIT_H
 
@@ -37,6 +38,7 @@ enum status bench_limit_model_read(struct bench_limit_model *model, const char *
 /* What the lanes can do. */
 struct bench_limit_machine {
     double read_bytes_per_s, f32_per_s, int8_per_s;
+    double floats_per_s; /* products with F32, F16 and BF16 weights: f32_per_s, or of bf16 */
 };
 
 struct bench_limit {

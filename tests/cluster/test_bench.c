@@ -105,7 +105,7 @@ static void test_the_limit_counts_bytes_and_operations(void **state)
                                             .output = {.f32 = 20},
                                             .attend_operations = 2,
                                             .kv_token_bytes = 5};
-    const struct bench_limit_machine machine = {10, 20, 40};
+    struct bench_limit_machine machine = {10, 20, 40, 20};
     uint32_t depths[2] = {4, 10};
     struct bench_case c = {.n_sequences = 2, .n_tokens = 9, .depths = depths};
     (void)state;
@@ -119,6 +119,9 @@ static void test_the_limit_counts_bytes_and_operations(void **state)
     /* 9 rows see 9 * 4 tokens before and 45 among them; one is predicted */
     assert_true(fabs(limit.seconds - (9 * 4 + 1 + 81 * 2 / 20.0)) < 1e-9);
     assert_true(limit.arithmetic);
+    machine.floats_per_s = 40; /* kernels that round */
+    limit = bench_limit_of(&model, &machine, &c);
+    assert_true(fabs(limit.seconds - (9 * 3 + 0.5 + 81 * 2 / 20.0)) < 1e-9);
 }
 
 int main(void)
