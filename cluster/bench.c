@@ -136,7 +136,7 @@ static enum status open_limits(struct bench *bench, struct error *error)
 {
     const struct place_options *place = &bench->options.place;
     enum kv_type kv_type;
-    bench->machine = (struct bench_limit_machine){NAN, NAN, NAN};
+    bench->machine = (struct bench_limit_machine){NAN, NAN, NAN, NAN};
     if (bench->session.n_lanes == 0)
         return STATUS_OK;
     if (!kv_type_parse(&kv_type, bench->session.kv_type))
