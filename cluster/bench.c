@@ -14,6 +14,7 @@
 #include "cluster/progress.h"
 #include "cluster/session.h"
 #include "kernels/cpu/limits.h"
+#include "kernels/kernels.h"
 #include "sys/clock.h"
 #include "sys/file.h"
 #include "sys/log.h"
@@ -151,9 +152,8 @@ static enum status open_limits(struct bench *bench, struct error *error)
         return status;
     bench->machine.f32_per_s = limits_f32(bench->pool);
     bench->machine.int8_per_s = limits_int8(bench->pool);
-    bench->machine.floats_per_s = place->kernels != NULL && strcmp(place->kernels, "bf16") == 0
-                                      ? limits_bf16(bench->pool)
-                                      : bench->machine.f32_per_s;
+    bench->machine.floats_per_s = kernels_round_products(place->kernels) ? limits_bf16(bench->pool)
+                                                                         : bench->machine.f32_per_s;
     return STATUS_OK;
 }
 

@@ -3,6 +3,7 @@
 
 #include "coordinator/cluster_setup.h"
 #include "kernels/attention/kv_holder.h"
+#include "kernels/kernels.h"
 #include "proto/protocol.h"
 
 #include <inttypes.h>
@@ -51,12 +52,6 @@ static bool same_constants(struct cluster *cluster, const struct control_peer *p
     return true;
 }
 
-/* The products of these kernels are other arithmetic; their attention is that of avx512. */
-static bool rounds_products(const char *kernels)
-{
-    return strcmp(kernels, "bf16") == 0;
-}
-
 /* CPU variants are made to give the same bits (docs/architecture.md); --strict-bits does not rely
  * on it. The first one who joined is the measure. */
 static enum status same_kernels(struct cluster *cluster, const char *who, const char *kernels,
@@ -70,8 +65,8 @@ static enum status same_kernels(struct cluster *cluster, const char *who, const 
         first = cluster->nodes[0].kernels;
         first_host = cluster->nodes[0].host;
     }
-    if (first == NULL || strcmp(rounds_products(first) ? "avx512" : first,
-                                rounds_products(kernels) ? "avx512" : kernels) == 0)
+    if (first == NULL || strcmp(kernels_round_products(first) ? "avx512" : first,
+                                kernels_round_products(kernels) ? "avx512" : kernels) == 0)
         return STATUS_OK;
     if (cluster->options->strict_bits)
         return error_set(error, STATUS_INVALID,
@@ -130,8 +125,8 @@ enum status cluster_join_workers(struct cluster *cluster, const struct control_p
         char label[CLUSTER_LABEL_BYTES];
         snprintf(label, sizeof(label), "worker %u (%s)", i, rank->host);
         enum status status = same_kernels(cluster, label, rank->kernels, error);
-        if (status == STATUS_OK &&
-            rounds_products(rank->kernels) != rounds_products(cluster->ranks[0].kernels))
+        if (status == STATUS_OK && kernels_round_products(rank->kernels) !=
+                                       kernels_round_products(cluster->ranks[0].kernels))
             status =
                 error_set(error, STATUS_INVALID,
                           "%s computes with %s kernels, worker 0 (%s) with %s: bf16 rounds "

@@ -37,6 +37,11 @@ static void list_usable(char *text, size_t size)
                 used += (size_t)snprintf(text + used, size - used, ", %s", lists[list][i]->name);
 }
 
+bool kernels_round_products(const char *name)
+{
+    return name != NULL && strcmp(name, "bf16") == 0;
+}
+
 enum status kernels_choose(const struct kernels **kernels, const char *name, struct error *error)
 {
     const char *from = "";

@@ -129,4 +129,7 @@ enum status kernels_choose(const struct kernels **kernels, const char *name, str
 extern const struct kernels *const kernels_all[];
 extern const struct kernels *const kernels_rounding[];
 
+/* Is that the name of a table whose products round, on any machine? Its attention is avx512's. */
+bool kernels_round_products(const char *name);
+
 #endif

@@ -1,8 +1,8 @@
 /* kernels/attention/kv_pool.h - the fixed-size pages that hold a KV holder's part of the cache.
  *
  * Create reserves address space; a page's memory is touched when it is first written. Attention reads
- * a plane (one sequence, layer and KV head) from end to end, and a jump to memory far away costs it
- * about 5% of a page's time. So a plane's pages lie in runs of KV_POOL_RUN, one after the other,
+ * a plane (one sequence, layer and KV head) from end to end, and jumps to memory far away cost it time
+ * (bench/attention). So a plane's pages lie in runs of KV_POOL_RUN, one after the other,
  * once it is longer than that; shorter planes share runs, so that they do not touch more memory than they
  * need. Runs are a wish: every page of the pool can be had by anybody. A page is
  * promised (counted), then taken, then shared any number of times, and back in the pool when it was

@@ -2,7 +2,7 @@
  * at a time (CPU_PAIRS in variant.h), with AVX512_BF16.
  *
  * A product does two multiply-adds where f32 does one; but two columns of a panel must first be rounded
- * and interleaved, which takes about as long as five products. So tiles are tall: 24 sums, a vector of weights,
+ * and interleaved, which takes as long as several products. So tiles are tall: 24 sums, a vector of weights,
  * and activations broadcast from memory fill the 32 registers. */
 #include "kernels/cpu/vector_avx512.h"
 
@@ -78,8 +78,17 @@ INLINE void pairs_tiles(const struct cpu_product *p, const enum weight_type type
     X(2, 4)                                                                                        \
     X(3, 4)                                                                                        \
     X(4, 2)                                                                                        \
-    X(5, 2) X(6, 2) X(7, 2) X(8, 2) X(9, 1) X(10, 1) X(11, 1) X(12, 1) X(13, 1) X(14, 1) X(15, 1)  \
-        X(16, 1) X(17, 1) X(18, 1) X(19, 1) X(20, 1) X(21, 1) X(22, 1) X(23, 1) X(24, 1)
+    X(5, 2)                                                                                        \
+    X(6, 2)                                                                                        \
+    X(7, 2)                                                                                        \
+    X(8, 2)                                                                                        \
+    X(9, 1)                                                                                        \
+    X(10, 1)                                                                                       \
+    X(11, 1)                                                                                       \
+    X(12, 1)                                                                                       \
+    X(13, 1)                                                                                       \
+    X(14, 1)                                                                                       \
+    X(15, 1) X(16, 1) X(17, 1) X(18, 1) X(19, 1) X(20, 1) X(21, 1) X(22, 1) X(23, 1) X(24, 1)
 #define PAIRS_CASE(R, V)                                                                           \
     case R:                                                                                        \
         pairs_tiles(p, type, V, R);                                                                \

@@ -179,6 +179,10 @@ static void test_only_who_asks_by_name_gets_it(void **state)
     assert_int_equal(kernels_choose(&chosen, NULL, NULL), STATUS_OK);
     assert_ptr_not_equal(chosen, &kernels_cpu_bf16);
     const enum status status = kernels_choose(&chosen, "bf16", &error);
+    for (size_t i = 0; kernels_all[i] != NULL; i++)
+        assert_false(kernels_round_products(kernels_all[i]->name));
+    for (size_t i = 0; kernels_rounding[i] != NULL; i++)
+        assert_true(kernels_round_products(kernels_rounding[i]->name));
     if (kernels_cpu_bf16.usable()) {
         assert_int_equal(status, STATUS_OK);
         assert_ptr_equal(chosen, &kernels_cpu_bf16);
