@@ -222,7 +222,7 @@ int main(int argc, char **argv)
     table_note_number(b.program.table, "int8_Gop_s", b.int8_limit / 1e9, 1);
     enum status status = kernels_choose(&b.kernels, b.program.kernels, &error);
     if (status == STATUS_OK)
-        status = b.kernels->open(&b.device, b.program.pool, &error);
+        status = b.kernels->open(&b.device, b.program.pool, 0, &error);
     if (status == STATUS_OK) {
         status = b.kernels->workspace_reserve(b.device, MAX_ROWS, MAX_COLUMNS, &error);
         if (status == STATUS_OK)

@@ -1,6 +1,8 @@
 /* kernels.c - the tables that were compiled in, and the choice among them. */
 #include "kernels/kernels.h"
 
+#include "sys/parse.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,4 +77,68 @@ enum status kernels_choose(const struct kernels **kernels, const char *name, str
                          usable);
     return error_set(error, STATUS_NOT_FOUND, "kernels: no %s%s in this build; there are %s", from,
                      name, usable);
+}
+
+/* ---- devices --------------------------------------------------------------------------------- */
+
+enum { MOST_DEVICES = 1024 };
+
+/* "cuda", "cuda:1". A number that is none, or too large for any machine, is no device's name. */
+static bool parse_device(const char *device, const char *kind, bool *numbered, uint32_t *number)
+{
+    const size_t length = strlen(kind);
+    *numbered = false;
+    if (strncmp(device, kind, length) != 0)
+        return false;
+    if (device[length] == '\0')
+        return true;
+    *numbered = true;
+    return device[length] == ':' &&
+           parse_u32(kind, device + length + 1, 0, MOST_DEVICES - 1, number, NULL) == STATUS_OK;
+}
+
+static bool is_cpu(const char *device)
+{
+    return device == NULL || device[0] == '\0' || strcmp(device, kernels_cpu_scalar.device) == 0;
+}
+
+enum status kernels_choose_device(const struct kernels **kernels, const char *device,
+                                  const char *name, struct error *error)
+{
+    const struct kernels *const cuda = &kernels_cuda;
+    struct error why = {.status = STATUS_OK};
+    bool numbered;
+    uint32_t number;
+    if (is_cpu(device))
+        return kernels_choose(kernels, name, error);
+    if (!parse_device(device, cuda->device, &numbered, &number))
+        return error_set(error, STATUS_NOT_FOUND, "device %s: there are cpu, cuda and cuda:N",
+                         device);
+    if (!is_auto(name) && strcmp(name, cuda->name) != 0)
+        return error_set(error, STATUS_NOT_FOUND, "kernels: %s has none named %s; it has %s",
+                         device, name, cuda->name);
+    if (cuda->count(&why) == 0)
+        return error_set(error, STATUS_UNSUPPORTED, "device %s: %s", device, why.text);
+    *kernels = cuda;
+    return STATUS_OK;
+}
+
+enum status kernels_device_index(uint32_t *index, const struct kernels *kernels, const char *device,
+                                 uint32_t turn, struct error *error)
+{
+    struct error why = {.status = STATUS_OK};
+    bool numbered = false;
+    uint32_t number = 0;
+    const uint32_t count = kernels->count(&why);
+    if (count == 0)
+        return error_set(error, STATUS_UNSUPPORTED, "device %s: %s", kernels->device, why.text);
+    if (!is_cpu(device) && !parse_device(device, kernels->device, &numbered, &number))
+        return error_set(error, STATUS_NOT_FOUND, "device %s is not one of %s's", device,
+                         kernels->device);
+    if (numbered && number >= count)
+        return error_set(error, STATUS_NOT_FOUND,
+                         "device %s: this process can use %u, from %s:0 on", device, count,
+                         kernels->device);
+    *index = numbered ? number : turn % count;
+    return STATUS_OK;
 }

@@ -10,8 +10,13 @@
  * (kernels/cpu/variant.h) and give the same bits as each other; each is judged against a
  * double-precision reference in tests/kernels.
  *
- * A device belongs to one thread. Nothing here allocates after open, matrix_create and
- * workspace_reserve. */
+ * Memory: what a table computes with lies in its device's memory (memory_take). Vectors and
+ * activations, all `float *` below, are device memory; tokens, positions and frequencies are host
+ * memory that the call has read when it returns. On a CPU the two are one (`host_memory`). Calls
+ * are done in the order in which they were made, and may return before: `finish` waits.
+ *
+ * A device belongs to one thread. Nothing here allocates after open, matrix_create,
+ * workspace_reserve, memory_take and host_take. */
 #ifndef LONGSPAN_KERNELS_KERNELS_H
 #define LONGSPAN_KERNELS_KERNELS_H
 
@@ -60,10 +65,51 @@ struct kernels {
     const char *attention; /* the name of the tile kernels that go with it (attention/tile.h) */
     bool (*usable)(void);  /* can this machine run it */
 
-    /* The lanes of `pool` do the work; the pool must outlive the device, and the device its
-     * matrices. */
-    enum status (*open)(struct device **device, struct thread_pool *pool, struct error *error);
+    /* Devices that this process can open, numbered from 0. 0: *error says why there is none. */
+    uint32_t (*count)(struct error *error);
+
+    /* Device `index` of them. On a CPU the lanes of `pool` do the work; the pool must outlive the
+     * device, and the device its matrices and its memory. STATUS_UNSUPPORTED. STATUS_NO_MEMORY. */
+    enum status (*open)(struct device **device, struct thread_pool *pool, uint32_t index,
+                        struct error *error);
     void (*close)(struct device *device);
+
+    /* ---- memory ---- */
+
+    bool host_memory; /* device memory is host memory: it may be read and written directly */
+
+    /* Device memory, 256-byte aligned, content undefined; where it is host memory it is reserved
+     * now and taken as it is touched. The caller ends it with memory_give (NULL is fine).
+     * STATUS_NO_MEMORY, with the bytes. */
+    enum status (*memory_take)(struct device *device, void **memory, size_t bytes,
+                               struct error *error);
+    void (*memory_give)(struct device *device, void *memory);
+
+    /* Host memory that copies fastest from and to the device; likewise. */
+    enum status (*host_take)(struct device *device, void **memory, size_t bytes,
+                             struct error *error);
+    void (*host_give)(struct device *device, void *memory);
+
+    /* Bytes that memory_take could still give. 0: unknown. */
+    uint64_t (*memory_available)(struct device *device);
+
+    /* Copies from host to device memory, back, and within device memory (areas that do not
+     * overlap), and zeros. In the order of the device's work: until `finish` a host area must not
+     * be changed (upload) and is not yet valid (download). 0 bytes are fine. */
+    void (*upload)(struct device *device, void *to_device, const void *from_host, size_t bytes);
+    void (*download)(struct device *device, void *to_host, const void *from_device, size_t bytes);
+    void (*copy)(struct device *device, void *to_device, const void *from_device, size_t bytes);
+    void (*clear)(struct device *device, void *memory, size_t bytes);
+
+    /* Waits for all work so far. What a call without a status could not do, the first of it since
+     * the last finish, is returned here. */
+    enum status (*finish)(struct device *device, struct error *error);
+
+    /* Bytes per second that the device reads from `bytes` of its memory: the median of as many
+     * passes as fit into budget_ms. 0: no memory to measure with. */
+    double (*read_rate)(struct device *device, size_t bytes, uint32_t budget_ms);
+
+    /* ---- weights ---- */
 
     /* Copies rows [row_begin, row_end) and columns [column_begin, column_end) of a matrix in file
      * order (`source`, `source_columns` per row) to device memory, touched first by the lanes that
@@ -110,6 +156,10 @@ struct kernels {
     void (*add)(struct device *device, float *x, const float *y, size_t n);
 };
 
+/* NVIDIA GPUs. Equal up to rounding to the CPU's tables. Where it was not built it can only say so:
+ * count is 0. */
+extern const struct kernels kernels_cuda;
+
 extern const struct kernels kernels_cpu_scalar; /* portable C, complete: the fallback everywhere */
 #if defined(__x86_64__)
 extern const struct kernels kernels_cpu_avx2;
@@ -123,6 +173,17 @@ extern const struct kernels kernels_cpu_bf16;
  * "avx2", "avx512", "bf16". STATUS_NOT_FOUND: no such name. STATUS_UNSUPPORTED: this machine cannot run it;
  * the text lists those it can. LONGSPAN_KERNELS in the environment overrides "auto" (for tests). */
 enum status kernels_choose(const struct kernels **kernels, const char *name, struct error *error);
+
+/* The table of a device: "cpu", "" and NULL as kernels_choose; "cuda" and "cuda:N" (the N-th GPU)
+ * that of GPUs, whose only `name` is "cuda" (or "auto", "", NULL). STATUS_NOT_FOUND: no such device
+ * or name. STATUS_UNSUPPORTED: none here; the text says why (no such build, driver or GPU). */
+enum status kernels_choose_device(const struct kernels **kernels, const char *device,
+                                  const char *name, struct error *error);
+
+/* Which of the table's devices is meant: N of "cuda:N"; otherwise `turn` (the process's number on
+ * its host) goes round over those that there are. STATUS_NOT_FOUND: there is no N-th. */
+enum status kernels_device_index(uint32_t *index, const struct kernels *kernels, const char *device,
+                                 uint32_t turn, struct error *error);
 
 /* All tables that were compiled in and give the same bits, slowest first, NULL-terminated; tests go
  * through them. kernels_rounding: those that are used by name only. */

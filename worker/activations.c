@@ -2,8 +2,6 @@
  * what lives within attention or a block of the feed-forward part. */
 #include "worker/activations.h"
 
-#include "sys/memory.h"
-
 enum {
     LINE_FLOATS = 16, /* each begins at a cache line */
     /* At most. Measured (longspan bench -d 0 -p 512): with fewer than 128, reading the weights once
@@ -22,6 +20,7 @@ static size_t floats(size_t n_rows, size_t n_columns)
 }
 
 enum status activations_open(struct activations *activations, const struct activations_shape *shape,
+                             const struct kernels *kernels, struct device *device,
                              struct error *error)
 {
     const size_t rows = shape->max_rows;
@@ -37,9 +36,10 @@ enum status activations_open(struct activations *activations, const struct activ
     const size_t hidden = floats(rows, shape->hidden), query = floats(rows, shape->query);
     const size_t kv = floats(rows, shape->kv), ffn = floats(block_rows, shape->ffn);
     const size_t between = larger(hidden, query), within = larger(query + 2 * kv, 2 * ffn);
-    struct activations a = {.block_rows = (uint32_t)block_rows};
+    struct activations a = {
+        .block_rows = (uint32_t)block_rows, .kernels = kernels, .device = device};
     a.bytes = (shape->n_streams * hidden + between + within) * sizeof(float);
-    const enum status status = memory_reserve(&a.memory, a.bytes, error);
+    const enum status status = kernels->memory_take(device, &a.memory, a.bytes, error);
     if (status != STATUS_OK)
         return status;
 
@@ -60,6 +60,7 @@ enum status activations_open(struct activations *activations, const struct activ
 
 void activations_close(struct activations *activations)
 {
-    memory_release(activations->memory, activations->bytes);
+    if (activations->memory != NULL)
+        activations->kernels->memory_give(activations->device, activations->memory);
     *activations = (struct activations){0};
 }

@@ -1,4 +1,4 @@
-/* worker/activations.h - what the layers of a rank compute on the way: one block of memory.
+/* worker/activations.h - what the layers of a rank compute on the way: one block of device memory.
  *
  * Rows are tokens of a step, all f32. What is never alive at the same time shares memory, so that
  * it stays small beside the weights of a small model; who uses it need only know what ends what:
@@ -13,6 +13,7 @@
 #ifndef LONGSPAN_WORKER_ACTIVATIONS_H
 #define LONGSPAN_WORKER_ACTIVATIONS_H
 
+#include "kernels/kernels.h"
 #include "sys/status.h"
 
 #include <stddef.h>
@@ -36,13 +37,16 @@ struct activations {
     float *up;
     uint32_t block_rows;
 
+    const struct kernels *kernels;
+    struct device *device;
     void *memory;
     size_t bytes;
 };
 
-/* All of it is reserved now, and taken when it is first written. STATUS_NO_MEMORY, with the bytes.
- * The caller ends it with activations_close. */
+/* All of it is reserved now, and on a CPU taken when it is first written. STATUS_NO_MEMORY, with the
+ * bytes. The device outlives it. The caller ends it with activations_close. */
 enum status activations_open(struct activations *activations, const struct activations_shape *shape,
+                             const struct kernels *kernels, struct device *device,
                              struct error *error);
 
 /* All zeros is fine. */

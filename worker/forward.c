@@ -31,7 +31,7 @@ static enum status take_memory(struct forward *f, uint32_t max_rows, struct erro
                                             .kv = f->n_kv_heads * f->head_dim,
                                             .ffn = f->ffn,
                                             .n_streams = f->shard->last ? 1 : 2};
-    enum status status = activations_open(&f->activations, &shape, error);
+    enum status status = activations_open(&f->activations, &shape, f->kernels, f->device, error);
     if (status == STATUS_OK)
         status = f->kernels->workspace_reserve(
             f->device, max_rows, shape.query > f->hidden ? shape.query : f->hidden, error);

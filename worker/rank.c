@@ -208,7 +208,7 @@ static enum status open_device(struct rank *rank, struct error *error)
         return status;
     seat_take(&rank->seat, rank->pool, host_lanes(rank), rank->options->pin);
     thread_pool_trace(rank->pool, rank->trace, rank->track);
-    return rank->kernels->open(&rank->device, rank->pool, error);
+    return rank->kernels->open(&rank->device, rank->pool, 0, error);
 }
 
 /* For a local holder: what the user gives it, or most of what the ranks of this host find free. */

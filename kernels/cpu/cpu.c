@@ -1,5 +1,7 @@
 /* cpu.c - the tables of the CPU's kernels, and elementwise work divided over the lanes. */
 #include "kernels/cpu/device.h"
+#include "kernels/cpu/device_memory.h"
+#include "kernels/cpu/limits.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -98,13 +100,26 @@ static void cpu_add(struct device *device, float *x, const float *y, size_t n)
                &work); /* cheaper per value than the others */
 }
 
+/* All lanes together are one device. */
+static uint32_t cpu_count(struct error *error)
+{
+    (void)error;
+    return 1;
+}
+
+static double cpu_read_rate(struct device *device, size_t bytes, uint32_t budget_ms)
+{
+    return limits_read(device->pool, bytes, budget_ms);
+}
+
 /* ---- tables --------------------------------------------------------------------------------- */
 
 /* Here, not in the sources compiled for an instruction set: they must not run before it is known.
  */
-static enum status open_scalar(struct device **device, struct thread_pool *pool,
+static enum status open_scalar(struct device **device, struct thread_pool *pool, uint32_t index,
                                struct error *error)
 {
+    (void)index;
     return device_open(device, pool, &cpu_variant_scalar, error);
 }
 
@@ -116,7 +131,12 @@ static bool usable_scalar(void)
 #define CPU_TABLE(variant, tiles)                                                                  \
     {                                                                                              \
         .device = "cpu", .name = #variant, .attention = #tiles, .usable = usable_##variant,        \
-        .open = open_##variant, .close = device_close, .matrix_create = device_matrix_create,      \
+        .count = cpu_count, .open = open_##variant, .close = device_close, .host_memory = true,    \
+        .memory_take = cpu_memory_take, .memory_give = cpu_memory_give,                            \
+        .host_take = cpu_memory_take, .host_give = cpu_memory_give,                                \
+        .memory_available = cpu_memory_available, .upload = cpu_memory_copy,                       \
+        .download = cpu_memory_copy, .copy = cpu_memory_copy, .clear = cpu_memory_clear,           \
+        .finish = cpu_finish, .read_rate = cpu_read_rate, .matrix_create = device_matrix_create,   \
         .matrix_destroy = device_matrix_destroy, .workspace_reserve = device_reserve,              \
         .embed = device_embed, .prepare = dense_prepare, .matmul = dense_matmul,                   \
         .rms_norm = cpu_rms_norm, .rotate = cpu_rotate, .swiglu = cpu_swiglu, .add = cpu_add,      \
@@ -125,8 +145,10 @@ static bool usable_scalar(void)
 const struct kernels kernels_cpu_scalar = CPU_TABLE(scalar, scalar);
 
 #if defined(__x86_64__)
-static enum status open_avx2(struct device **device, struct thread_pool *pool, struct error *error)
+static enum status open_avx2(struct device **device, struct thread_pool *pool, uint32_t index,
+                             struct error *error)
 {
+    (void)index;
     return device_open(device, pool, &cpu_variant_avx2, error);
 }
 
@@ -147,9 +169,10 @@ static bool usable_avx2(void)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 }
 
-static enum status open_avx512(struct device **device, struct thread_pool *pool,
+static enum status open_avx512(struct device **device, struct thread_pool *pool, uint32_t index,
                                struct error *error)
 {
+    (void)index;
     return device_open(device, pool, &cpu_variant_avx512, error);
 }
 
@@ -162,8 +185,10 @@ static bool usable_avx512(void)
 }
 
 const struct kernels kernels_cpu_avx2 = CPU_TABLE(avx2, avx2);
-static enum status open_bf16(struct device **device, struct thread_pool *pool, struct error *error)
+static enum status open_bf16(struct device **device, struct thread_pool *pool, uint32_t index,
+                             struct error *error)
 {
+    (void)index;
     return device_open(device, pool, &cpu_variant_bf16, error);
 }
 

@@ -71,6 +71,79 @@ static void test_the_environment_decides_for_auto_only(void **state)
     unsetenv("LONGSPAN_KERNELS");
 }
 
+/* ---- devices ---- */
+
+static void test_a_device_has_its_own_table(void **state)
+{
+    (void)state;
+    const struct kernels *chosen = NULL;
+    struct error error;
+    static const char *const cpu[] = {NULL, "", "cpu"};
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(kernels_choose_device(&chosen, cpu[i], "scalar", NULL), STATUS_OK);
+        assert_ptr_equal(chosen, &kernels_cpu_scalar);
+    }
+    chosen = NULL;
+    static const char *const unknown[] = {
+        "tpu", "cud", "cuda:", "cuda:x", "cuda:-1", "cuda:1x", "cuda1", "cuda:4294967296", "cpu:0"};
+    for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
+        assert_int_equal(kernels_choose_device(&chosen, unknown[i], NULL, &error),
+                         STATUS_NOT_FOUND);
+        assert_non_null(strstr(error.text, unknown[i]));
+    }
+    assert_int_equal(kernels_choose_device(&chosen, "cuda", "avx2", &error), STATUS_NOT_FOUND);
+    assert_non_null(strstr(error.text, "avx2"));
+    assert_null(chosen);
+}
+
+/* With a GPU it is chosen, without one the text says what is missing: build, driver or GPU. */
+static void test_cuda_is_chosen_or_says_why_not(void **state)
+{
+    (void)state;
+    const struct kernels *chosen = NULL;
+    struct error error, why;
+    setenv("LONGSPAN_KERNELS", "scalar", 1); /* is for CPUs */
+    const enum status status = kernels_choose_device(&chosen, "cuda:0", "auto", &error);
+    unsetenv("LONGSPAN_KERNELS");
+    if (kernels_cuda.count(&why) > 0) {
+        assert_int_equal(status, STATUS_OK);
+        assert_ptr_equal(chosen, &kernels_cuda);
+    } else {
+        assert_int_equal(status, STATUS_UNSUPPORTED);
+        assert_true(why.text[0] != '\0');
+        assert_non_null(strstr(error.text, why.text));
+        struct device *device = NULL;
+        assert_int_equal(kernels_cuda.open(&device, NULL, 0, &error), STATUS_UNSUPPORTED);
+        assert_null(device);
+    }
+}
+
+static uint32_t three(struct error *error)
+{
+    (void)error;
+    return 3;
+}
+
+static void test_devices_go_round_unless_one_is_named(void **state)
+{
+    (void)state;
+    const struct kernels several = {.device = "cuda", .count = three};
+    uint32_t index;
+    struct error error;
+    for (uint32_t turn = 0; turn < 7; turn++) {
+        assert_int_equal(kernels_device_index(&index, &several, "cuda", turn, NULL), STATUS_OK);
+        assert_int_equal(index, turn % 3);
+        assert_int_equal(kernels_device_index(&index, &several, "cuda:1", turn, NULL), STATUS_OK);
+        assert_int_equal(index, 1);
+    }
+    index = 77;
+    assert_int_equal(kernels_device_index(&index, &several, "cuda:3", 0, &error), STATUS_NOT_FOUND);
+    assert_non_null(strstr(error.text, "cuda:3"));
+    assert_int_equal(index, 77);
+    assert_int_equal(kernels_device_index(&index, &kernels_cpu_scalar, NULL, 5, NULL), STATUS_OK);
+    assert_int_equal(index, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -78,6 +151,9 @@ int main(void)
         cmocka_unit_test(test_every_table_is_found_or_refused_by_name),
         cmocka_unit_test(test_unknown_names_list_the_known),
         cmocka_unit_test(test_the_environment_decides_for_auto_only),
+        cmocka_unit_test(test_a_device_has_its_own_table),
+        cmocka_unit_test(test_cuda_is_chosen_or_says_why_not),
+        cmocka_unit_test(test_devices_go_round_unless_one_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

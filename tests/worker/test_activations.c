@@ -41,7 +41,7 @@ static void test_what_is_alive_together_lies_apart(void **state)
         const struct activations_shape *s = &SHAPES[i];
         const size_t rows = s->max_rows;
         struct activations a;
-        assert_int_equal(activations_open(&a, s, NULL), STATUS_OK);
+        assert_int_equal(activations_open(&a, s, &kernels_cpu_scalar, NULL, NULL), STATUS_OK);
         const struct range streams[] = {{a.stream[0], rows * s->hidden},
                                         {a.stream[1], rows * s->hidden}};
         const size_t first = s->n_streams == 1 ? 1 : 0; /* of those that are not the same */
@@ -77,7 +77,7 @@ static void test_a_chunk_is_small(void **state)
     (void)state;
     const struct activations_shape shape = {512, 2048, 2048, 512, 8192, 1};
     struct activations a;
-    assert_int_equal(activations_open(&a, &shape, NULL), STATUS_OK);
+    assert_int_equal(activations_open(&a, &shape, &kernels_cpu_scalar, NULL, NULL), STATUS_OK);
     assert_int_equal(a.block_rows, 171); /* three even blocks */
     assert_true(a.bytes <= (size_t)19 << 20);
     activations_close(&a);
@@ -89,7 +89,8 @@ static void test_what_has_no_memory_is_told(void **state)
     const struct activations_shape shape = {UINT32_MAX, UINT32_MAX, 1, 1, 1, 2};
     struct activations a = {.block_rows = 7};
     struct error error = {0};
-    assert_int_equal(activations_open(&a, &shape, &error), STATUS_NO_MEMORY);
+    assert_int_equal(activations_open(&a, &shape, &kernels_cpu_scalar, NULL, &error),
+                     STATUS_NO_MEMORY);
     assert_true(error.text[0] != '\0');
     assert_int_equal(a.block_rows, 7);
 }

@@ -98,7 +98,7 @@ static void load_rank(struct fixture *f, const struct reference_shape *shape, co
                &error);
     fixture_ok(kernels_choose(&f->kernels, NULL, &error), &error);
     fixture_ok(thread_pool_create(&f->pool, 1, &error), &error);
-    fixture_ok(f->kernels->open(&f->device, f->pool, &error), &error);
+    fixture_ok(f->kernels->open(&f->device, f->pool, 0, &error), &error);
     fixture_ok(shard_load(&f->shard, path, f->setup, rank, f->kernels, f->device, NULL, NULL, NULL,
                           &error),
                &error);
@@ -184,7 +184,7 @@ static void check_refused(const struct fixture_message *message, uint32_t n_rank
     fixture_ok(setup_create(&setup, &message->setup, n_ranks, &error), &error);
     fixture_ok(kernels_choose(&kernels, NULL, &error), &error);
     fixture_ok(thread_pool_create(&pool, 1, &error), &error);
-    fixture_ok(kernels->open(&device, pool, &error), &error);
+    fixture_ok(kernels->open(&device, pool, 0, &error), &error);
     assert_int_equal(
         shard_load(&shard, path, setup, n_ranks - 1, kernels, device, NULL, NULL, NULL, &error),
         expected);

@@ -165,7 +165,7 @@ static int run_rank(int argc, char **argv)
         const struct kernels *kernels;
         must(thread_pool_create(&pool, 1, NULL) == STATUS_OK &&
                  kernels_choose(&kernels, "scalar", NULL) == STATUS_OK &&
-                 kernels->open(&device, pool, NULL) == STATUS_OK,
+                 kernels->open(&device, pool, 0, NULL) == STATUS_OK,
              "a device", NULL);
         rank_sums(kernels, device);
         rank_broadcasts();

@@ -61,7 +61,7 @@ static inline struct lent_device device_lend(const struct kernels *kernels, uint
 {
     struct lent_device d = {.kernels = kernels};
     assert_int_equal(thread_pool_create(&d.pool, n_lanes, NULL), STATUS_OK);
-    assert_int_equal(kernels->open(&d.device, d.pool, NULL), STATUS_OK);
+    assert_int_equal(kernels->open(&d.device, d.pool, 0, NULL), STATUS_OK);
     assert_int_equal(kernels->workspace_reserve(d.device, max_rows, max_columns, NULL), STATUS_OK);
     return d;
 }

@@ -37,7 +37,7 @@ static void test_bad_cuts_are_refused(void **state)
     k->prepare(d.device, x, 1, 64, 1u << WEIGHT_F32); /* the old workspace is still there */
     k->close(d.device);
     struct device *fresh;
-    assert_int_equal(k->open(&fresh, d.pool, NULL), STATUS_OK);
+    assert_int_equal(k->open(&fresh, d.pool, 0, NULL), STATUS_OK);
     assert_int_equal(k->workspace_reserve(fresh, 0, 64, &error), STATUS_INVALID);
     k->close(fresh);
     k->close(NULL);
@@ -156,6 +156,44 @@ static void test_a_vocabulary_of_256k_rows(void **state)
     device_return(&d);
 }
 
+static void test_memory_is_lent_copied_and_cleared(void **state)
+{
+    const struct kernels *k = each_table_usable(state);
+    static const size_t sizes[] = {1, 4096, (3 << 20) + 5};
+    struct lent_device d = device_lend(k, 1, 1, 64);
+    assert_true(k->host_memory && k->count(NULL) == 1);
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        const size_t n = sizes[i];
+        void *a, *b, *host;
+        assert_int_equal(k->memory_take(d.device, &a, n, NULL), STATUS_OK);
+        assert_int_equal(k->memory_take(d.device, &b, n, NULL), STATUS_OK);
+        assert_int_equal(k->host_take(d.device, &host, n, NULL), STATUS_OK);
+        assert_true((uintptr_t)a % 256 == 0 && (uintptr_t)b % 256 == 0);
+        memset(host, 0x5a, n);
+        k->upload(d.device, a, host, n);
+        k->copy(d.device, b, a, n);
+        k->copy(d.device, b, b, n); /* where it is already */
+        k->clear(d.device, a, n);
+        memset(host, 0, n);
+        k->download(d.device, host, b, n);
+        assert_int_equal(k->finish(d.device, NULL), STATUS_OK);
+        assert_true(((uint8_t *)host)[0] == 0x5a && ((uint8_t *)host)[n - 1] == 0x5a);
+        assert_true(((uint8_t *)a)[0] == 0 && ((uint8_t *)a)[n - 1] == 0);
+        k->memory_give(d.device, a);
+        k->memory_give(d.device, b);
+        k->host_give(d.device, host);
+    }
+    void *none = NULL;
+    struct error error;
+    assert_int_equal(k->memory_take(d.device, &none, SIZE_MAX, &error), STATUS_NO_MEMORY);
+    assert_int_equal(k->memory_take(d.device, &none, SIZE_MAX / 4, &error), STATUS_NO_MEMORY);
+    assert_null(none);
+    k->memory_give(d.device, NULL);
+    k->clear(d.device, NULL, 0);
+    assert_true(k->read_rate(d.device, 1 << 20, 1) > 0);
+    device_return(&d);
+}
+
 int main(void)
 {
     const struct each_table_test tests[] = {
@@ -164,6 +202,7 @@ int main(void)
         {"a_vector_is_a_plain_array", test_a_vector_is_a_plain_array},
         {"embeddings_of_a_split_vocabulary", test_embeddings_of_a_split_vocabulary},
         {"a_vocabulary_of_256k_rows", test_a_vocabulary_of_256k_rows},
+        {"memory_is_lent_copied_and_cleared", test_memory_is_lent_copied_and_cleared},
     };
     return each_table_run(tests, sizeof(tests) / sizeof(tests[0]));
 }
