@@ -17,6 +17,7 @@ LDFLAGS += $(SANITIZE) -pthread
 pkg_cflags = $(shell pkg-config --cflags $(1) 2>/dev/null)
 pkg_libs   = $(shell pkg-config --libs $(1) 2>/dev/null)
 WIRE_PKGS  := libzmq libprotobuf-c
+COORD_PKGS := $(WIRE_PKGS) jansson libmicrohttpd
 
 # ---- sources, by folder: a file belongs to the library of its folder, main.c is its program -------
 SYS_SRC    := $(wildcard sys/*.c)
@@ -27,7 +28,7 @@ KERNEL_SRC := $(filter-out %_avx2.c %_avx512.c,$(KERNEL_SRC))
 endif
 PROTO_DEF  := $(wildcard proto/*.proto)
 PROTO_SRC  := $(wildcard proto/*.c)
-COORD_SRC  := $(filter-out coordinator/main.c,$(wildcard coordinator/*.c))
+COORD_SRC  := $(filter-out coordinator/main.c,$(wildcard coordinator/*.c coordinator/*/*.c))
 WORKER_SRC := $(filter-out worker/main.c,$(wildcard worker/*.c))
 NODE_SRC   := $(filter-out attention_node/main.c,$(wildcard attention_node/*.c))
 CLUSTER_SRC:= $(filter-out cluster/main.c,$(wildcard cluster/*.c))
@@ -100,7 +101,7 @@ $(BUILD)/proto/%.o: proto/%.c $(PROTO_HDR)
 $(BUILD)/coordinator/%.o: coordinator/%.c $(PROTO_HDR)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS) jansson) -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(COORD_PKGS)) -c -o $@ $<
 $(BUILD)/attention_node/%.o: attention_node/%.c $(PROTO_HDR)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
@@ -141,7 +142,7 @@ $(BIN)/longspan: $(BUILD)/cluster/main.o $(CLUSTER_LIB) $(PROTO_LIB) $(MODEL_LIB
 $(BIN)/coordinator: $(BUILD)/coordinator/main.o $(COORD_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/coordinator/main.o $(COORD_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson) -lm
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/coordinator/main.o $(COORD_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson libmicrohttpd) -lm
 $(BIN)/worker: $(BUILD)/worker/main.o $(WORKER_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -165,7 +166,7 @@ TEST_PKGS_sys := hwloc
 TEST_PKGS_model := libpcre2-8
 TEST_PKGS_proto := $(WIRE_PKGS)
 TEST_PKGS_attention_node := $(WIRE_PKGS) hwloc
-TEST_PKGS_coordinator := $(WIRE_PKGS) libpcre2-8 jansson
+TEST_PKGS_coordinator := $(COORD_PKGS) libpcre2-8
 TEST_PKGS_worker := $(WIRE_PKGS) libpcre2-8 hwloc
 TEST_PKGS_cluster := $(WIRE_PKGS) libpcre2-8 jansson libcyaml
 test_folder = $(word 1,$(subst /, ,$(patsubst $(BUILD)/tests/%,%,$(1))))

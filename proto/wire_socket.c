@@ -29,6 +29,7 @@ enum {
     KEEPALIVE_COUNT = 3,
     MAX_IDENTITY_BYTES = 255
 };
+#define INSIDE "inproc://"
 static const uint64_t default_max_message_bytes = UINT64_C(256) << 20;
 static const uint64_t default_queue_bytes = UINT64_C(512) << 20;
 
@@ -169,11 +170,17 @@ static enum status connect_to(struct wire_socket *s, const struct address *addre
 enum status wire_socket_open(struct wire_socket **socket, struct wire_context *context,
                              const struct wire_socket_options *options, struct error *error)
 {
-    struct address address;
-    enum status status =
-        address_check(options->endpoint, context->have_key, context->insecure_network, error);
-    if (status == STATUS_OK)
+    struct address address = {.kind = ADDRESS_IPC}; /* inside: no port, no name to look up */
+    enum status status = STATUS_OK;
+    if (!options->inside)
+        status =
+            address_check(options->endpoint, context->have_key, context->insecure_network, error);
+    if (status == STATUS_OK && !options->inside)
         status = address_parse(options->endpoint, &address, error);
+    if (status == STATUS_OK && options->inside &&
+        (options->listen || strncmp(options->endpoint, INSIDE, strlen(INSIDE)) != 0))
+        status = error_set(error, STATUS_INVALID, "%.200s is no address inside this process",
+                           options->endpoint);
     if (status != STATUS_OK)
         return status;
     if (strlen(options->endpoint) >= ADDRESS_BYTES)
@@ -217,6 +224,15 @@ enum status wire_socket_open(struct wire_socket **socket, struct wire_context *c
     }
     snprintf(s->name, sizeof(s->name), "%s", options->name != NULL ? options->name : s->endpoint);
     *socket = s;
+    return STATUS_OK;
+}
+
+enum status wire_socket_listen_inside(struct wire_socket *socket, const char *endpoint,
+                                      struct error *error)
+{
+    if (strncmp(endpoint, INSIDE, strlen(INSIDE)) != 0 || zmq_bind(socket->zmq, endpoint) != 0)
+        return error_set(error, STATUS_UNREACHABLE, "cannot listen at %s: %s", endpoint,
+                         zmq_strerror(errno));
     return STATUS_OK;
 }
 

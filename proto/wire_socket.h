@@ -26,6 +26,7 @@ struct wire_socket_options {
     enum wire_kind kind;
     bool listen;          /* bind; otherwise connect */
     const char *endpoint; /* see proto/address.h */
+    bool inside;          /* connects to wire_socket_listen_inside: `endpoint` is that name */
     const char *name;     /* of the peer, for messages: "the coordinator"; NULL: the endpoint */
     const char *identity; /* how a ROUTER at the other end shall know us; NULL: it invents one.
                              1 to 255 bytes */
@@ -47,6 +48,12 @@ struct wire_socket_options {
  * STATUS_NO_MEMORY: too many sockets. */
 enum status wire_socket_open(struct wire_socket **socket, struct wire_context *context,
                              const struct wire_socket_options *options, struct error *error);
+
+/* A socket that listens, listens to threads of this process too, at inproc://NAME: they open theirs
+ * with `inside`, through the same context. Neither keys nor events play a part there.
+ * STATUS_UNREACHABLE: the name is in use, or none. */
+enum status wire_socket_listen_inside(struct wire_socket *socket, const char *endpoint,
+                                      struct error *error);
 
 /* NULL is fine. */
 void wire_socket_close(struct wire_socket *socket);

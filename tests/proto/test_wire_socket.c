@@ -113,6 +113,34 @@ static void refuse(const struct cluster_key *inside_key, const struct cluster_ke
     close_end(&inside);
 }
 
+/* The listener's own threads need no key, and reach the same socket as everybody else. */
+static void test_threads_of_the_process_talk_inside(void **state)
+{
+    const struct wire_fixture *f = *state;
+    const struct cluster_key key = new_key(f, "key");
+    struct end end = listener(&key, f->ipc);
+    struct frames frames = {0};
+    const struct wire_socket_options options = {
+        .kind = WIRE_DEALER, .endpoint = "inproc://threads", .inside = true};
+    struct wire_socket *inside = open_socket(end.context, options);
+    assert_int_equal(wire_socket_listen_inside(end.socket, "inproc://threads", NULL), STATUS_OK);
+    assert_int_equal(wire_socket_listen_inside(end.socket, "inproc://threads", NULL),
+                     STATUS_UNREACHABLE);
+    assert_int_equal(wire_socket_listen_inside(end.socket, "ipc:///tmp/x", NULL),
+                     STATUS_UNREACHABLE);
+    put_text(&frames, "from a thread");
+    assert_sent(inside, &frames);
+    assert_received(end.socket, &frames);
+    assert_text(&frames, 0, "from a thread");
+    frames_reply_to(&frames, &frames);
+    assert_sent(end.socket, &frames);
+    assert_received(inside, &frames);
+    assert_text(&frames, 0, "from a thread");
+    frames_clear(&frames);
+    wire_socket_close(inside);
+    close_end(&end);
+}
+
 static void test_a_wrong_or_missing_key_gets_nothing_in(void **state)
 {
     const struct wire_fixture *f = *state;
@@ -418,6 +446,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WIRE_TEST(test_the_right_key_gets_in),
+        WIRE_TEST(test_threads_of_the_process_talk_inside),
         WIRE_TEST(test_a_wrong_or_missing_key_gets_nothing_in),
         WIRE_TEST(test_another_pair_with_our_public_key_is_denied),
         WIRE_TEST(test_nobody_there_is_said_differently),
