@@ -22,9 +22,24 @@ COORD_PKGS := $(WIRE_PKGS) jansson libmicrohttpd
 # ---- sources, by folder: a file belongs to the library of its folder, main.c is its program -------
 SYS_SRC    := $(wildcard sys/*.c)
 MODEL_SRC  := $(wildcard model/*.c)
-KERNEL_SRC := $(wildcard kernels/*.c kernels/*/*.c)
+KERNEL_SRC := $(wildcard kernels/*.c kernels/*/*.c kernels/*/cuda/*.c)
 ifneq ($(ARCH),x86_64)
 KERNEL_SRC := $(filter-out %_avx2.c %_avx512.c,$(KERNEL_SRC))
+endif
+# CUDA is built where nvcc is found, in PATH or where NVIDIA installs it; make CUDA=0 leaves it out.
+# CUDA_ARCHS: of which GPUs there is machine code; the newest one's PTX serves those after it.
+NVCC       := $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
+CUDA       ?= $(if $(NVCC),1,0)
+ifeq ($(CUDA),0)
+KERNEL_SRC := $(filter kernels/cuda/absent.c,$(KERNEL_SRC)) $(filter-out kernels/cuda/% kernels/attention/cuda/%,$(KERNEL_SRC))
+else
+KERNEL_SRC := $(filter-out kernels/cuda/absent.c,$(KERNEL_SRC))
+CUDA_SRC   := $(wildcard kernels/cuda/*.cu kernels/attention/cuda/*.cu)
+CUDA_HOME  := $(patsubst %/bin/,%,$(dir $(shell readlink -f $(NVCC))))
+CUDA_CODES := $(shell $(NVCC) --list-gpu-code 2>/dev/null)
+CUDA_ARCHS ?= $(foreach arch,80 86 89 90 100 120,$(if $(filter sm_$(arch),$(CUDA_CODES)),$(arch)))
+CUDART     := $(firstword $(wildcard $(addsuffix /libcudart_static.a,$(CUDA_HOME)/lib64 $(CUDA_HOME)/lib $(CUDA_HOME)/targets/*/lib /usr/lib/*-linux-gnu)))
+CUDA_LIBS  := $(CUDART) -ldl -lrt
 endif
 PROTO_DEF  := $(wildcard proto/*.proto)
 PROTO_SRC  := $(wildcard proto/*.c)
@@ -34,6 +49,8 @@ NODE_SRC   := $(filter-out attention_node/main.c,$(wildcard attention_node/*.c))
 CLUSTER_SRC:= $(filter-out cluster/main.c,$(wildcard cluster/*.c))
 
 objs = $(patsubst %.c,$(BUILD)/%.o,$(1))
+CUDA_OBJ   := $(patsubst %.cu,$(BUILD)/%.cu.o,$(CUDA_SRC))
+LDLIBS     := $(CUDA_LIBS) -lm
 PROTO_GEN  := $(patsubst %.proto,$(BUILD)/%.pb-c.c,$(PROTO_DEF))
 PROTO_HDR  := $(PROTO_GEN:.c=.h)
 PROTO_OBJ  := $(call objs,$(PROTO_SRC)) $(PROTO_GEN:.c=.o)
@@ -94,6 +111,22 @@ $(BUILD)/kernels/%.o: kernels/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
+# A launcher before the compiler (CC="ccache gcc") goes before nvcc too. nvcc's own code is not as
+# pedantic as ours, so that some warnings are for C only. Programs are linked without the C++ library.
+NVCC_WARN  := -Werror all-warnings -Xcompiler -Wall,-Wextra,-Wpointer-arith,-Wformat=2
+NVCC_FLAGS := -std=c++17 -O3 -lineinfo -I. $(NVCC_WARN) -Xcompiler -fno-exceptions,-fno-rtti,-fno-threadsafe-statics -fmad=false \
+    $(foreach arch,$(CUDA_ARCHS),-gencode arch=compute_$(arch),code=sm_$(arch)) \
+    -gencode arch=compute_$(lastword $(CUDA_ARCHS)),code=compute_$(lastword $(CUDA_ARCHS))
+NVCC_RUN   = $(if $(word 2,$(CC)),$(firstword $(CC))) $(NVCC)
+$(BUILD)/%.cu.o: %.cu $(BUILD)/cuda.stamp
+	@mkdir -p $(@D)
+	$(call say,NVCC,$<)
+	$(Q)$(NVCC_RUN) $(NVCC_FLAGS) -MD -MP -MF $(@:.o=.d) -c -o $@ $<
+$(BUILD)/kernels/cuda/%.o $(BUILD)/kernels/attention/cuda/%.o: CFLAGS += $(if $(CUDA_HOME),-isystem $(CUDA_HOME)/include)
+# What was built with CUDA, or for which GPUs, is not what is wanted now: make it anew.
+$(BUILD)/cuda.stamp: always
+	@mkdir -p $(@D)
+	@echo "$(CUDA) $(CUDA_ARCHS)" | cmp -s - $@ || echo "$(CUDA) $(CUDA_ARCHS)" >$@
 $(BUILD)/proto/%.o: proto/%.c $(PROTO_HDR)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
@@ -117,7 +150,7 @@ $(BUILD)/cluster/%.o: cluster/%.c $(PROTO_HDR)
 
 $(SYS_LIB): $(call objs,$(SYS_SRC))
 $(MODEL_LIB): $(call objs,$(MODEL_SRC))
-$(KERNEL_LIB): $(call objs,$(KERNEL_SRC))
+$(KERNEL_LIB): $(call objs,$(KERNEL_SRC)) $(CUDA_OBJ) $(BUILD)/cuda.stamp
 $(PROTO_LIB): $(PROTO_OBJ)
 $(COORD_LIB): $(call objs,$(COORD_SRC))
 $(WORKER_LIB): $(call objs,$(WORKER_SRC))
@@ -127,7 +160,7 @@ $(LIB)/%.a:
 	@mkdir -p $(@D)
 	@rm -f $@
 	$(call say,AR,$@)
-	$(Q)ar rcs $@ $^
+	$(Q)ar rcs $@ $(filter %.o,$^)
 
 # ---- linking --------------------------------------------------------------------------------------
 SYS_LIBS   := $(SYS_LIB)
@@ -138,19 +171,19 @@ WIRE_LIBS  := $(PROTO_LIB) $(call pkg_libs,$(WIRE_PKGS))
 $(BIN)/longspan: $(BUILD)/cluster/main.o $(CLUSTER_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/cluster/main.o $(CLUSTER_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson libcyaml) -lm
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/cluster/main.o $(CLUSTER_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson libcyaml) $(LDLIBS)
 $(BIN)/coordinator: $(BUILD)/coordinator/main.o $(COORD_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/coordinator/main.o $(COORD_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson libmicrohttpd) -lm
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/coordinator/main.o $(COORD_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson libmicrohttpd) $(LDLIBS)
 $(BIN)/worker: $(BUILD)/worker/main.o $(WORKER_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)OMPI_CC="$(CC)" $(MPICC) $(LDFLAGS) -o $@ $(BUILD)/worker/main.o $(WORKER_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(SEAT_LIBS) -lm
+	$(Q)OMPI_CC="$(CC)" $(MPICC) $(LDFLAGS) -o $@ $(BUILD)/worker/main.o $(WORKER_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(SEAT_LIBS) $(LDLIBS)
 $(BIN)/attention_node: $(BUILD)/attention_node/main.o $(NODE_LIB) $(PROTO_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/attention_node/main.o $(NODE_LIB) $(WIRE_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(SEAT_LIBS) -lm
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/attention_node/main.o $(NODE_LIB) $(WIRE_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(SEAT_LIBS) $(LDLIBS)
 
 # ---- unit tests: tests/FOLDER/test_*.c, one program each, linked with what FOLDER may include -----
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*/test_*.c tests/*/*/test_*.c))
@@ -176,7 +209,7 @@ $(TESTS): $(BUILD)/tests/%: tests/%.c $$(TEST_LIBS_$$(call test_folder,$$@))
 	$(call say,LINK,$@)
 	$(Q)$(if $(filter worker,$(call test_folder,$@)),OMPI_CC="$(CC)" $(MPICC),$(CC)) $(CFLAGS) -UNDEBUG \
 	    $(call pkg_cflags,cmocka $(TEST_PKGS_$(call test_folder,$@))) $(LDFLAGS) -o $@ $< \
-	    $(TEST_LIBS_$(call test_folder,$@)) $(call pkg_libs,cmocka $(TEST_PKGS_$(call test_folder,$@))) -lm
+	    $(TEST_LIBS_$(call test_folder,$@)) $(call pkg_libs,cmocka $(TEST_PKGS_$(call test_folder,$@))) $(LDLIBS)
 
 # What the integration tests need beside the programs.
 RELAY := $(BUILD)/tests/integration/relay
@@ -246,7 +279,7 @@ $(BUILD)/bench/%.o: bench/%.c $(PROTO_HDR)
 $(BENCH_LIB): $(call objs,$(wildcard bench/measure/*.c))
 $(BENCHES): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BENCH_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(BENCH_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson) -lm
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(BENCH_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson) $(LDLIBS)
 benches: $(BENCHES) ## build what measures
 bench: $(BENCHES) ## measure this machine: bandwidth, products, attention, exchange
 	@for program in stream matmul attention attention_prefill attention_splits exchange; do $(BUILD)/bench/$$program || exit 1; echo; done
@@ -273,6 +306,6 @@ clean: ## remove build/
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
-.PHONY: all tests deps demo test test-layouts test-retrieval test-asan test-ubsan test-tsan sanitized \
+.PHONY: always all tests deps demo test test-layouts test-retrieval test-asan test-ubsan test-tsan sanitized \
     sanitized-threads layers install benches bench bench-check format clean help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

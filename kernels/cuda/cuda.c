@@ -1,0 +1,29 @@
+/* cuda.c - the table of NVIDIA GPUs. */
+#include "kernels/cuda/device.h"
+
+static bool usable(void)
+{
+    return cuda_count(NULL) > 0;
+}
+
+const struct kernels kernels_cuda = {
+    .device = "cuda",
+    .name = "cuda",
+    .attention = "cuda",
+    .usable = usable,
+    .count = cuda_count,
+    .open = cuda_open,
+    .close = cuda_close,
+    .host_memory = false,
+    .memory_take = cuda_memory_take,
+    .memory_give = cuda_memory_give,
+    .host_take = cuda_host_take,
+    .host_give = cuda_host_give,
+    .memory_available = cuda_memory_available,
+    .upload = cuda_upload,
+    .download = cuda_download,
+    .copy = cuda_copy,
+    .clear = cuda_clear,
+    .finish = cuda_finish,
+    .read_rate = cuda_read_rate,
+};

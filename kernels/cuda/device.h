@@ -1,0 +1,102 @@
+/* kernels/cuda/device.h - an NVIDIA GPU as a device: one stream, one thread, errors that wait.
+ *
+ * Inside the CUDA sources only (kernels/cuda, and the CUDA executor of attention). Everything a
+ * device does is put on its one stream, in the order of the calls, and nothing here waits for it
+ * but `finish` and what says so. A call that cannot return a status leaves its error with
+ * cuda_check or cuda_fail; the first one stays until finish reports it.
+ *
+ * Index arguments (tokens, positions, frequencies) come from the host: cuda_indices copies them
+ * through a ring of pinned memory, so that the caller may reuse its array at once. */
+#ifndef LONGSPAN_KERNELS_CUDA_DEVICE_H
+#define LONGSPAN_KERNELS_CUDA_DEVICE_H
+
+#include "kernels/kernels.h"
+
+#include <cuda_runtime_api.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Index arguments that the last call of a kind brought; a call with the same ones copies nothing. */
+struct cuda_indices {
+    void *host;   /* what lies in `device` */
+    void *device; /* NULL until the first use */
+    size_t bytes, capacity;
+};
+enum cuda_index_kind { CUDA_TOKENS, CUDA_POSITIONS, CUDA_FREQUENCIES, CUDA_INDEX_KINDS };
+
+/* Activations made ready by `prepare`; see product.h. */
+struct cuda_activations {
+    void *quantized, *scales, *parts;
+    size_t quantized_bytes, scales_bytes, parts_bytes;
+    uint32_t n_rows, n_columns, types;
+};
+
+struct device {
+    int index; /* CUDA's own number of the device */
+    cudaStream_t stream;
+    int n_multiprocessors;
+    int compute_capability; /* 90 for 9.0 */
+    enum status status;     /* the first error since the last finish */
+    struct error error;
+    struct cuda_activations x;
+    void *scratch; /* one panel of the widest matrix, then pending sums; see product.cu */
+    size_t scratch_bytes, panel_bytes;
+    void *upload_host, *upload_device; /* staging of matrix_create */
+    struct cuda_indices indices[CUDA_INDEX_KINDS];
+    char *ring;               /* pinned, two halves */
+    int ring_half;            /* the one in use */
+    size_t ring_used;         /* of it */
+    cudaEvent_t ring_done[2]; /* the copies from this half are done */
+};
+
+enum { CUDA_RING_BYTES = 1 << 20, CUDA_UPLOAD_BYTES = 32 << 20 };
+
+/* The first failure stays; `what` names the operation: "product", "upload of 4096 bytes". */
+void cuda_fail(struct device *device, enum status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* True if `result` is cudaSuccess; else keeps it. */
+bool cuda_check(struct device *device, cudaError_t result, const char *what);
+/* After a launch. */
+bool cuda_launched(struct device *device, const char *kernel);
+
+/* A CUDA result as a status, with its text. */
+enum status cuda_error(struct error *error, cudaError_t result, const char *what);
+
+/* `bytes` of host memory, on the device in the order of its work; NULL: failed, and kept. Not in
+ * the host's way: waits only when the ring has gone round before the device was done with it. */
+const void *cuda_indices(struct device *device, enum cuda_index_kind kind, const void *host,
+                         size_t bytes);
+
+/* Grows *memory to `bytes` if it is smaller; its content is lost. Waits for the device if it grows. */
+enum status cuda_grow(struct device *device, void **memory, size_t *capacity, size_t bytes,
+                      struct error *error);
+
+/* The functions of the table; kernels.h says what they do. */
+uint32_t cuda_count(struct error *error);
+enum status cuda_open(struct device **device, struct thread_pool *pool, uint32_t index,
+                      struct error *error);
+void cuda_close(struct device *device);
+
+/* memory.c */
+enum status cuda_memory_take(struct device *device, void **memory, size_t bytes,
+                             struct error *error);
+void cuda_memory_give(struct device *device, void *memory);
+enum status cuda_host_take(struct device *device, void **memory, size_t bytes, struct error *error);
+void cuda_host_give(struct device *device, void *memory);
+uint64_t cuda_memory_available(struct device *device);
+void cuda_upload(struct device *device, void *to, const void *from, size_t bytes);
+void cuda_download(struct device *device, void *to, const void *from, size_t bytes);
+void cuda_copy(struct device *device, void *to, const void *from, size_t bytes);
+void cuda_clear(struct device *device, void *memory, size_t bytes);
+enum status cuda_finish(struct device *device, struct error *error);
+
+/* read_rate.cu */
+double cuda_read_rate(struct device *device, size_t bytes, uint32_t budget_ms);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,186 @@
+/* memory.c - device and pinned memory, copies on the stream, and small index arguments. */
+#include "kernels/cuda/device.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- lending --------------------------------------------------------------------------------- */
+
+enum status cuda_memory_take(struct device *device, void **memory, size_t bytes,
+                             struct error *error)
+{
+    void *taken = NULL;
+    (void)device;
+    const cudaError_t result = cudaMalloc(&taken, bytes > 0 ? bytes : 1); /* 256-byte aligned */
+    if (result != cudaSuccess) {
+        (void)cudaGetLastError();
+        char what[64];
+        snprintf(what, sizeof(what), "no GPU memory of %zu bytes", bytes);
+        return cuda_error(error, result, what);
+    }
+    *memory = taken;
+    return STATUS_OK;
+}
+
+void cuda_memory_give(struct device *device, void *memory)
+{
+    if (memory != NULL) /* cudaFree waits for the work that uses it */
+        cuda_check(device, cudaFree(memory), "giving memory back");
+}
+
+enum status cuda_host_take(struct device *device, void **memory, size_t bytes, struct error *error)
+{
+    void *taken = NULL;
+    (void)device;
+    const cudaError_t result = cudaHostAlloc(&taken, bytes > 0 ? bytes : 1, cudaHostAllocDefault);
+    if (result != cudaSuccess) {
+        (void)cudaGetLastError();
+        char what[64];
+        snprintf(what, sizeof(what), "no pinned memory of %zu bytes", bytes);
+        return cuda_error(error, result, what);
+    }
+    *memory = taken;
+    return STATUS_OK;
+}
+
+void cuda_host_give(struct device *device, void *memory)
+{
+    if (memory != NULL)
+        cuda_check(device, cudaFreeHost(memory), "giving pinned memory back");
+}
+
+uint64_t cuda_memory_available(struct device *device)
+{
+    size_t available = 0, total = 0;
+    if (!cuda_check(device, cudaMemGetInfo(&available, &total), "free memory"))
+        return 0;
+    return available;
+}
+
+enum status cuda_grow(struct device *device, void **memory, size_t *capacity, size_t bytes,
+                      struct error *error)
+{
+    void *larger = NULL;
+    if (bytes <= *capacity)
+        return STATUS_OK;
+    const enum status status = cuda_memory_take(device, &larger, bytes, error);
+    if (status != STATUS_OK)
+        return status;
+    cuda_memory_give(device, *memory);
+    *memory = larger;
+    *capacity = bytes;
+    return STATUS_OK;
+}
+
+/* ---- copies ---------------------------------------------------------------------------------- */
+
+static void copy(struct device *device, void *to, const void *from, size_t bytes,
+                 enum cudaMemcpyKind kind, const char *what)
+{
+    if (bytes > 0 && to != from)
+        cuda_check(device, cudaMemcpyAsync(to, from, bytes, kind, device->stream), what);
+}
+
+void cuda_upload(struct device *device, void *to, const void *from, size_t bytes)
+{
+    copy(device, to, from, bytes, cudaMemcpyHostToDevice, "upload");
+}
+
+void cuda_download(struct device *device, void *to, const void *from, size_t bytes)
+{
+    copy(device, to, from, bytes, cudaMemcpyDeviceToHost, "download");
+}
+
+void cuda_copy(struct device *device, void *to, const void *from, size_t bytes)
+{
+    copy(device, to, from, bytes, cudaMemcpyDeviceToDevice, "copy");
+}
+
+void cuda_clear(struct device *device, void *memory, size_t bytes)
+{
+    if (bytes > 0)
+        cuda_check(device, cudaMemsetAsync(memory, 0, bytes, device->stream), "clear");
+}
+
+enum status cuda_finish(struct device *device, struct error *error)
+{
+    cuda_check(device, cudaStreamSynchronize(device->stream), "the GPU's work");
+    const enum status status = device->status;
+    if (status != STATUS_OK && error != NULL)
+        *error = device->error;
+    device->status = STATUS_OK;
+    return status;
+}
+
+/* ---- index arguments ------------------------------------------------------------------------- */
+
+enum { RING_HALF = CUDA_RING_BYTES / 2 };
+
+/* `bytes` of the ring, at most a half. Its halves are used in turn: before one is used again, the
+ * copies that went out of it must be done, which they long are. NULL: failed, and kept. */
+static void *ring_take(struct device *device, size_t bytes)
+{
+    if (device->ring_used + bytes > RING_HALF) {
+        if (!cuda_check(device,
+                        cudaEventRecord(device->ring_done[device->ring_half], device->stream),
+                        "ring"))
+            return NULL;
+        device->ring_half = 1 - device->ring_half;
+        device->ring_used = 0;
+        if (!cuda_check(device, cudaEventSynchronize(device->ring_done[device->ring_half]), "ring"))
+            return NULL;
+    }
+    char *at = device->ring + device->ring_half * RING_HALF + device->ring_used;
+    device->ring_used += (bytes + 15) / 16 * 16;
+    return at;
+}
+
+static bool grow_indices(struct device *device, struct cuda_indices *indices, size_t bytes)
+{
+    void *host = malloc(bytes);
+    struct error error;
+    indices->bytes = 0;
+    if (host == NULL) {
+        cuda_fail(device, STATUS_NO_MEMORY, "no memory for %zu bytes of indices", bytes);
+        return false;
+    }
+    const enum status status =
+        cuda_grow(device, &indices->device, &indices->capacity, bytes, &error);
+    if (status != STATUS_OK) {
+        cuda_fail(device, status, "%s", error.text);
+        free(host);
+        return false;
+    }
+    free(indices->host);
+    indices->host = host;
+    return true;
+}
+
+const void *cuda_indices(struct device *device, enum cuda_index_kind kind, const void *host,
+                         size_t bytes)
+{
+    struct cuda_indices *indices = &device->indices[kind];
+    if (bytes > 0 && bytes == indices->bytes && memcmp(host, indices->host, bytes) == 0)
+        return indices->device;
+    if (bytes > indices->capacity && !grow_indices(device, indices, 2 * bytes))
+        return NULL;
+    const void *from = host; /* too large for the ring: the copy itself waits until it is read */
+    if (bytes <= RING_HALF) {
+        void *ring = ring_take(device, bytes);
+        if (ring == NULL)
+            return NULL;
+        memcpy(ring, host, bytes);
+        from = ring;
+    }
+    memcpy(indices->host, host, bytes);
+    indices->bytes = bytes;
+    if (!cuda_check(
+            device,
+            cudaMemcpyAsync(indices->device, from, bytes, cudaMemcpyHostToDevice, device->stream),
+            "index upload")) {
+        indices->bytes = 0;
+        return NULL;
+    }
+    return indices->device;
+}
