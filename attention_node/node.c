@@ -57,11 +57,12 @@ struct node {
     struct error end;
     bool connected; /* the coordinator's socket */
     uint64_t began_us;
-    uint64_t said_us;    /* NodeJoin or Ping, last */
-    uint64_t usage_us;   /* NodeUsage, last */
-    uint64_t heard_us;   /* anything of the coordinator */
-    uint64_t waiting_us; /* since when there is no job */
-    uint64_t data_us;    /* a data message, last */
+    uint64_t said_us;             /* NodeJoin or Ping, last */
+    uint64_t usage_us;            /* NodeUsage was looked at, last */
+    struct kv_holder_usage usage; /* as it was told last */
+    struct serve_counts counts;   /* likewise */
+    uint64_t heard_us;            /* anything of the coordinator */
+    uint64_t waiting_us;          /* since when there is no job */
 };
 
 /* ---- what we say to the coordinator ---- */
@@ -125,18 +126,31 @@ static bool say_ping(struct node *node)
     return say(node, &control);
 }
 
+/* Tells what changed since it was told last. */
 static void say_usage(struct node *node)
 {
     const struct kv_holder_usage usage = serve_usage(node->serve);
+    const struct serve_counts counts = serve_counts(node->serve);
+    if (memcmp(&usage, &node->usage, sizeof(usage)) == 0 &&
+        memcmp(&counts, &node->counts, sizeof(counts)) == 0)
+        return;
     Longspan__NodeUsage message = LONGSPAN__NODE_USAGE__INIT;
     Longspan__Control control = LONGSPAN__CONTROL__INIT;
     message.job = serve_job(node->serve);
     message.pages_taken = usage.pages_taken;
     message.pages_reserved = usage.pages_reserved;
     message.page_bytes = usage.page_bytes;
+    message.pages_total = usage.pages_total;
+    message.queries = counts.queries;
+    message.appends = counts.appends;
+    message.dropped = counts.dropped + counts.malformed + counts.strangers;
+    message.attend_us = counts.attend_us;
     control.body_case = LONGSPAN__CONTROL__BODY_NODE_USAGE;
     control.node_usage = &message;
-    say(node, &control);
+    if (say(node, &control)) {
+        node->usage = usage;
+        node->counts = counts;
+    }
 }
 
 /* So that nobody waits for us until a deadline. */
@@ -169,6 +183,7 @@ static void drop_job(struct node *node, const char *why)
     serve_drop(node->serve);
     seat_give(&node->seat);
     rings_end(&node->rings);
+    node->usage = (struct kv_holder_usage){0};
     node->waiting_us = clock_us();
     node->said_us = 0;
 }
@@ -324,7 +339,6 @@ static enum status receive_socket(struct node *node, struct error *error)
         struct error why = {0};
         const enum status status = frames_receive(node->data, serve_inbox(node->serve), 0, &why);
         if (status == STATUS_OK) {
-            node->data_us = clock_us();
             serve_message(node->serve);
         } else if (status == STATUS_PROTOCOL) {
             log_warn(node->config.log, "%s", why.text);
@@ -343,7 +357,6 @@ static void receive_ring(struct node *node, struct rings_entry *entry)
         if (status == STATUS_TIMEOUT)
             return;
         if (status == STATUS_OK) {
-            node->data_us = clock_us();
             serve_message(node->serve);
         } else {
             log_debug(node->config.log, "%s", why.text);
@@ -436,8 +449,7 @@ static uint64_t timers(struct node *node)
                                                       : true;
         node->said_us = said ? now : now - SECOND_US + CONNECTING_US;
     }
-    if (serve_job(node->serve) != 0 && now - node->usage_us >= SECOND_US &&
-        node->data_us >= node->usage_us) {
+    if (serve_job(node->serve) != 0 && now - node->usage_us >= SECOND_US) {
         say_usage(node);
         node->usage_us = now;
     }

@@ -62,6 +62,7 @@ struct serve_counts {
     uint64_t malformed; /* messages that cannot be read, or break a rule */
     uint64_t strangers; /* messages of a peer that has not said Hello */
     uint64_t dropped;   /* appends and forks that had no effect: unknown sequence, a gap */
+    uint64_t attend_us; /* spent in serve_run */
 };
 
 /* STATUS_NO_MEMORY. `config` is copied, its pointers are not. */

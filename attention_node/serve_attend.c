@@ -345,6 +345,7 @@ void serve_run(struct serve *serve)
     struct error error = {0};
     if (serve->n_queries == 0)
         return;
+    const uint64_t began_us = clock_us();
     for (size_t i = 0; i < serve->n_queries; i++) {
         most_works += serve->queries[i].n_works;
         serve->queries[i].first_mark = n_marks;
@@ -372,5 +373,6 @@ void serve_run(struct serve *serve)
     for (size_t i = 0; i < serve->n_queries; i++)
         frames_clear(serve->frames[i]);
     serve->counts.runs++;
+    serve->counts.attend_us += clock_us() - began_us;
     serve->n_queries = serve->n_entries = serve->n_ranges = 0;
 }

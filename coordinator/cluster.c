@@ -142,11 +142,14 @@ static void hear_ping(struct cluster *cluster, const struct control_peer *peer,
     control_copy_text(name, sizeof(name), ping->name);
     if (strcmp(name, "worker") != 0) {
         struct cluster_node *node = find_lost_node(cluster, name);
-        if (node != NULL)
+        if (node != NULL) {
             node->peer = *peer;
+            node->reconnects++;
+        }
     } else if (cluster->workers_joined && ping->rank < cluster->options->workers &&
                (cluster->ranks[ping->rank].peer.n == 0 ||
                 cluster->ranks[ping->rank].live.lost_since_us != 0)) {
+        cluster->ranks[ping->rank].reconnects += cluster->ranks[ping->rank].peer.n != 0;
         cluster->ranks[ping->rank].peer = *peer;
     }
 }
@@ -215,10 +218,11 @@ enum status cluster_message(struct cluster *cluster, const struct control_peer *
         control_send_pong(cluster->control, peer, cluster->job, NULL); /* gone again: so be it */
         return STATUS_OK;
     case LONGSPAN__CONTROL__BODY_NODE_USAGE:
-        if (node != CLUSTER_NOBODY)
-            log_debug(cluster->log, "%s: %" PRIu64 " pages taken, %" PRIu64 " reserved",
-                      cluster->nodes[node].label, message->node_usage->pages_taken,
-                      message->node_usage->pages_reserved);
+        if (node != CLUSTER_NOBODY && message->node_usage->job == cluster->job) {
+            cluster->nodes[node].usage = *message->node_usage;
+            cluster->nodes[node].usage.base.n_unknown_fields = 0; /* the message's memory */
+            cluster->nodes[node].usage.base.unknown_fields = NULL;
+        }
         return STATUS_OK;
     default:
         return STATUS_OK;

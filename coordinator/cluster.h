@@ -52,7 +52,9 @@ struct cluster_rank {
     struct cluster_liveness live;
     char host[CLUSTER_NAME_BYTES], kernels[CLUSTER_NAME_BYTES];
     char processors[CLUSTER_NAME_BYTES]; /* that it may use; a list that is cut is still its own */
+    char device[CLUSTER_NAME_BYTES];
     uint32_t lanes, pid;
+    uint32_t reconnects; /* it was lost and came back */
     uint64_t memory_bytes;
     bool ready;
     uint64_t weight_bytes, resident_bytes, local_kv_bytes;
@@ -68,7 +70,9 @@ struct cluster_node {
     bool named;                    /* somebody chose the name */
     char host[CLUSTER_NAME_BYTES], kernels[CLUSTER_NAME_BYTES];
     char processors[CLUSTER_NAME_BYTES];
-    uint32_t lanes;
+    uint32_t lanes, pid;
+    uint32_t reconnects;
+    Longspan__NodeUsage usage;       /* as it told last; zeros before */
     char label[CLUSTER_LABEL_BYTES]; /* "node0 (mem01)" */
     char endpoint[CLUSTER_ENDPOINT_BYTES];
     uint64_t node, memory_bytes, capacity_bytes;

@@ -121,6 +121,7 @@ enum status cluster_join_workers(struct cluster *cluster, const struct control_p
         rank->lanes = join->ranks[i]->lanes;
         rank->memory_bytes = join->ranks[i]->memory_bytes;
         rank->pid = join->ranks[i]->pid;
+        control_copy_text(rank->device, sizeof(rank->device), join->ranks[i]->device);
         rank->live.heard_us = now_us;
         char label[CLUSTER_LABEL_BYTES];
         snprintf(label, sizeof(label), "worker %u (%s)", i, rank->host);
@@ -160,6 +161,8 @@ enum status cluster_join_node(struct cluster *cluster, const struct control_peer
                                 .live.heard_us = now_us,
                                 .node = join->node,
                                 .lanes = join->lanes,
+                                .pid = join->pid,
+                                .usage = LONGSPAN__NODE_USAGE__INIT,
                                 .memory_bytes = join->memory_bytes,
                                 .read_bytes_per_s = join->read_bytes_per_s};
     control_copy_text(node.host, sizeof(node.host), join->host);

@@ -5,6 +5,7 @@
 #include "coordinator/control.h"
 #include "coordinator/early.h"
 #include "coordinator/serving.h"
+#include "coordinator/status_reply.h"
 #include "model/gguf.h"
 #include "model/hparams.h"
 #include "model/tokenizer.h"
@@ -153,6 +154,18 @@ static void take_request(struct coordinator *c, const struct control_peer *peer,
         control_send_event_failure(&c->control, peer, request->request, status, error.text, NULL);
 }
 
+static void send_status(struct coordinator *c, const struct control_peer *peer,
+                        const Longspan__StatusRequest *request, uint64_t now_us)
+{
+    struct serving_view view;
+    if (c->serving != NULL)
+        view = serving_view(c->serving);
+    struct error error;
+    if (status_reply_send(&c->control, peer, request->request, &c->cluster,
+                          c->serving != NULL ? &view : NULL, now_us, &error) != STATUS_OK)
+        log_debug(c->log, "status is not told: %s", error.text);
+}
+
 static enum status handle_step_done(struct coordinator *c, const struct control_peer *peer,
                                     const Longspan__StepDone *done, uint64_t now_us,
                                     struct error *error)
@@ -177,6 +190,9 @@ static enum status handle(struct coordinator *c, const struct control_peer *peer
         early_drop(&c->early, peer, false, message->run_cancel->request);
         if (c->serving != NULL)
             serving_cancel(c->serving, peer, message->run_cancel->request);
+        return STATUS_OK;
+    case LONGSPAN__CONTROL__BODY_STATUS_REQUEST:
+        send_status(c, peer, message->status_request, now_us);
         return STATUS_OK;
     case LONGSPAN__CONTROL__BODY_RESERVE_REPLY:
         if (c->serving != NULL && node != CLUSTER_NOBODY)

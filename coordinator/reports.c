@@ -32,7 +32,9 @@ struct reports {
     struct reports_shape shape;
     struct entry *ring;
     uint32_t first, n;
-    struct reports_traffic *traffic;
+    struct reports_traffic *traffic; /* [n_ranks][n_holders] */
+    struct reports_rank *ranks;      /* [n_ranks] */
+    uint64_t *layer_wait_us;         /* [n_ranks][n_layers] */
 };
 
 enum status reports_create(struct reports **reports, const struct reports_shape *shape,
@@ -43,8 +45,14 @@ enum status reports_create(struct reports **reports, const struct reports_shape 
         return error_set(error, STATUS_NO_MEMORY, "reports: no memory");
     r->shape = *shape;
     r->ring = calloc(shape->depth, sizeof(*r->ring));
-    r->traffic = calloc(shape->n_holders, sizeof(*r->traffic));
-    bool complete = r->ring != NULL && r->traffic != NULL;
+    r->traffic = calloc((size_t)shape->n_ranks * shape->n_holders, sizeof(*r->traffic));
+    r->ranks = calloc(shape->n_ranks, sizeof(*r->ranks));
+    r->layer_wait_us =
+        calloc((size_t)shape->n_ranks * (shape->n_layers + 1u), sizeof(*r->layer_wait_us));
+    bool complete =
+        r->ring != NULL && r->traffic != NULL && r->ranks != NULL && r->layer_wait_us != NULL;
+    for (uint32_t i = 0; complete && i < shape->n_ranks; i++)
+        r->ranks[i].layer_wait_us = r->layer_wait_us + (size_t)i * shape->n_layers;
     for (uint32_t i = 0; complete && i < shape->depth; i++) {
         struct entry *e = &r->ring[i];
         e->wants = calloc(shape->max_segments, sizeof(*e->wants));
@@ -81,6 +89,8 @@ void reports_destroy(struct reports *reports)
     }
     free(reports->ring);
     free(reports->traffic);
+    free(reports->ranks);
+    free(reports->layer_wait_us);
     free(reports);
 }
 
@@ -237,6 +247,27 @@ static enum status take_error(struct entry *e, const Longspan__SegmentError *fro
     return STATUS_OK;
 }
 
+/* Nothing depends on these, so what cannot be is left out. */
+static void take_figures(struct reports *r, uint32_t rank, const Longspan__StepDone *done)
+{
+    for (size_t i = 0; i < done->n_traffic; i++) {
+        const Longspan__HolderTraffic *from = done->traffic[i];
+        if (from->holder >= r->shape.n_holders)
+            continue;
+        struct reports_traffic *to = &r->traffic[(size_t)rank * r->shape.n_holders + from->holder];
+        to->sent_bytes += from->sent_bytes;
+        to->received_bytes += from->received_bytes;
+        to->kv_bytes += from->kv_bytes;
+        to->round_trips += from->round_trips;
+        to->round_trip_us += from->round_trip_us;
+    }
+    uint64_t *waits = r->layer_wait_us + (size_t)rank * r->shape.n_layers;
+    for (size_t i = 0; i < done->n_layer_wait_us && i < r->shape.n_layers; i++)
+        waits[i] += done->layer_wait_us[i];
+    r->ranks[rank].steps++;
+    r->ranks[rank].compute_us += done->compute_us;
+}
+
 enum status reports_take(struct reports *r, uint32_t rank, const Longspan__StepDone *done,
                          struct frames *frames, struct error *error)
 {
@@ -257,14 +288,7 @@ enum status reports_take(struct reports *r, uint32_t rank, const Longspan__StepD
         status = take_results(r, e, done, frames, error);
     if (status != STATUS_OK)
         return status;
-    for (size_t i = 0; i < done->n_traffic; i++) {
-        const Longspan__HolderTraffic *from = done->traffic[i];
-        if (from->holder >= r->shape.n_holders)
-            continue;
-        r->traffic[from->holder].sent_bytes += from->sent_bytes;
-        r->traffic[from->holder].received_bytes += from->received_bytes;
-        r->traffic[from->holder].kv_bytes += from->kv_bytes;
-    }
+    take_figures(r, rank, done);
     e->reported[rank] = true;
     e->n_reported++;
     return STATUS_OK;
@@ -322,7 +346,26 @@ uint64_t reports_oldest(const struct reports *r)
     return r->n > 0 ? entry_at(r, 0)->step : 0;
 }
 
+struct reports_traffic reports_link(const struct reports *r, uint32_t rank, uint32_t holder)
+{
+    return r->traffic[(size_t)rank * r->shape.n_holders + holder];
+}
+
 struct reports_traffic reports_traffic(const struct reports *r, uint32_t holder)
 {
-    return r->traffic[holder];
+    struct reports_traffic sum = {0};
+    for (uint32_t rank = 0; rank < r->shape.n_ranks; rank++) {
+        const struct reports_traffic link = reports_link(r, rank, holder);
+        sum.sent_bytes += link.sent_bytes;
+        sum.received_bytes += link.received_bytes;
+        sum.kv_bytes += link.kv_bytes;
+        sum.round_trips += link.round_trips;
+        sum.round_trip_us += link.round_trip_us;
+    }
+    return sum;
+}
+
+struct reports_rank reports_rank(const struct reports *r, uint32_t rank)
+{
+    return r->ranks[rank];
 }

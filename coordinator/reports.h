@@ -23,6 +23,7 @@ struct reports_shape {
     uint32_t depth;        /* steps in flight, at most */
     uint32_t max_segments; /* of a step */
     uint32_t n_holders, vocab;
+    uint32_t n_layers; /* of the largest stage */
 };
 
 /* What a segment of a step will bring. */
@@ -31,9 +32,17 @@ struct reports_want {
     uint32_t n_candidates;
 };
 
-/* Bytes moved and stored, all ranks together, since the beginning. */
+/* With a holder since the beginning: bytes moved and stored; queries answered, and their times from
+ * sending to answer, added. */
 struct reports_traffic {
     uint64_t sent_bytes, received_bytes, kv_bytes;
+    uint64_t round_trips, round_trip_us;
+};
+
+/* What a rank did since the beginning. */
+struct reports_rank {
+    uint64_t steps, compute_us;
+    const uint64_t *layer_wait_us; /* [n_layers]: by layer of its stage, for attention nodes */
 };
 
 /* STATUS_NO_MEMORY. */
@@ -70,6 +79,10 @@ uint64_t reports_deadline(const struct reports *reports);
 bool reports_has(const struct reports *reports, uint32_t rank);
 uint64_t reports_oldest(const struct reports *reports);
 
+/* All ranks together, and one of them. */
 struct reports_traffic reports_traffic(const struct reports *reports, uint32_t holder);
+struct reports_traffic reports_link(const struct reports *reports, uint32_t rank, uint32_t holder);
+
+struct reports_rank reports_rank(const struct reports *reports, uint32_t rank);
 
 #endif

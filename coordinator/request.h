@@ -32,6 +32,7 @@ struct request_prompt {
     struct sampler sampler;
     struct detokenizer *detokenizer;
     uint32_t n_generated;
+    uint64_t token_us;            /* when the last of them was sampled */
     struct placement_span *spans; /* where its tokens were; taken when it finishes */
     size_t n_spans;
     struct reservation reservation; /* that holders have to acknowledge */

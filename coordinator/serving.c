@@ -35,6 +35,7 @@ struct serving {
     bool remote; /* holders are attention nodes */
     struct reservations reservations;
     uint32_t *scratch; /* [vocab] for the sampler */
+    struct metrics metrics;
 };
 
 static enum status create_placement(struct serving *s, struct error *error)
@@ -75,7 +76,8 @@ enum status serving_create(struct serving **serving, struct cluster *cluster,
                                         .depth = config.depth,
                                         .max_segments = options->max_batch,
                                         .n_holders = s->n_holders,
-                                        .vocab = cluster->hparams->vocab};
+                                        .vocab = cluster->hparams->vocab,
+                                        .n_layers = cluster->hparams->n_layers};
     enum status status = s->scratch != NULL
                              ? create_placement(s, error)
                              : error_set(error, STATUS_NO_MEMORY, "no memory for a vocabulary");
@@ -137,10 +139,20 @@ static void end_request(struct serving *s, struct request *request)
     forget(s, request);
 }
 
+/* Its client is gone. */
+static void give_up(struct serving *s, struct request *request)
+{
+    metrics_count(&s->metrics, METRICS_REQUESTS_CANCELLED, 1);
+    end_request(s, request);
+}
+
 static void fail_request(struct serving *s, struct request *request, enum status status,
                          const char *text)
 {
     log_warn(s->log, "request %" PRIu64 " fails: %s", request->number, text);
+    metrics_count(&s->metrics,
+                  status == STATUS_CANCELLED ? METRICS_REQUESTS_CANCELLED : METRICS_REQUESTS_FAILED,
+                  1);
     control_send_event_failure(s->control, &request->client, request->number, status, text, NULL);
     end_request(s, request);
 }
@@ -154,7 +166,7 @@ static void lose_client(struct serving *s, struct request *request, const struct
     if (why->status != STATUS_UNREACHABLE)
         control_send_event_failure(s->control, &request->client, request->number, why->status,
                                    why->text, NULL);
-    end_request(s, request);
+    give_up(s, request);
 }
 
 void serving_fail_all(struct serving *s, enum status status, const char *text)
@@ -185,7 +197,7 @@ void serving_client_left(struct serving *s, const struct control_peer *client)
     for (struct request *r = s->requests; r != NULL; r = next) {
         next = r->next;
         if (control_same_peer(&r->client, client))
-            end_request(s, r);
+            give_up(s, r);
     }
 }
 
@@ -272,6 +284,23 @@ static enum status finish_prompt(struct serving *s, struct request *r, uint32_t 
     return events_finished(s->control, r, index, reason, text, n_bytes, error);
 }
 
+/* A prompt has one more token. */
+static void count_token(struct serving *s, struct request *r, struct request_prompt *prompt,
+                        uint64_t now_us)
+{
+    metrics_count(&s->metrics, METRICS_DECODE_TOKENS, 1);
+    if (prompt->n_generated == 0)
+        metrics_observe(&s->metrics, METRICS_FIRST_TOKEN, (double)(now_us - r->began_us) * 1e-6);
+    else
+        metrics_observe(&s->metrics, METRICS_NEXT_TOKEN,
+                        (double)(now_us - prompt->token_us) * 1e-6);
+    prompt->token_us = now_us;
+    if (prompt->n_generated++ == 0 && ++r->n_first == r->n_prompts)
+        r->prefilled_us = now_us;
+    else if (r->prefilled_us != 0)
+        r->decode_tokens++;
+}
+
 /* The next token of a prompt, from the result of its segment. Failures of the model's numbers are
  * the request's; those of sending are the client's: *sending says which. */
 static enum status sample(struct serving *s, struct request *r, uint32_t index, uint32_t segment,
@@ -293,10 +322,7 @@ static enum status sample(struct serving *s, struct request *r, uint32_t index, 
     /* The model's vocabulary may have ids that the tokenizer does not know: they have no text. */
     if (!ends && detokenizer_push(prompt->detokenizer, id, &text, &n_bytes, NULL) != STATUS_OK)
         n_bytes = 0;
-    if (prompt->n_generated++ == 0 && ++r->n_first == r->n_prompts)
-        r->prefilled_us = now_us;
-    else if (r->prefilled_us != 0)
-        r->decode_tokens++;
+    count_token(s, r, prompt, now_us);
 
     *sending = true;
     status = events_token(s->control, r, index, id, logprob, &row, text, n_bytes, error);
@@ -332,6 +358,7 @@ static void commit_segment(struct serving *s, const struct scheduler_segment *se
         r->filled_us = now_us;
     if (segment->position < q->n_prompt) {
         r->prefill_tokens += segment->fills ? 0 : segment->n_tokens;
+        metrics_count(&s->metrics, METRICS_PREFILL_TOKENS, segment->fills ? 0 : segment->n_tokens);
         status = events_progress(s->control, r, index, q->n_done, q->n_prompt, &error);
     }
     if (status == STATUS_OK && segment->wants)
@@ -342,6 +369,8 @@ static void commit_segment(struct serving *s, const struct scheduler_segment *se
         if (status == STATUS_OK) {
             log_info(s->log, "request %" PRIu64 " done: %" PRIu64 " prompt tokens computed",
                      r->number, r->prefill_tokens);
+            metrics_count(&s->metrics, METRICS_REQUESTS_DONE, 1);
+            metrics_observe(&s->metrics, METRICS_REQUEST, (double)(now_us - r->began_us) * 1e-6);
             forget(s, r);
             return;
         }
@@ -350,6 +379,22 @@ static void commit_segment(struct serving *s, const struct scheduler_segment *se
         lose_client(s, r, &error);
     else if (status != STATUS_OK)
         fail_request(s, r, status, error.text);
+}
+
+/* The oldest step, which all ranks have reported. */
+static void count_step(struct serving *s, const struct scheduler_step *step, uint64_t now_us)
+{
+    if (step->n_segments == 0)
+        return;
+    uint64_t rows = 0;
+    for (uint32_t i = 0; i < step->n_segments; i++)
+        rows += step->segments[i].n_tokens;
+    const uint64_t sent_us =
+        reports_deadline(s->reports) - s->cluster->options->step_timeout_ms * 1000ull;
+    metrics_count(&s->metrics, METRICS_STEPS, 1);
+    metrics_observe(&s->metrics, METRICS_STEP, (double)(now_us - sent_us) * 1e-6);
+    metrics_observe(&s->metrics, METRICS_BATCH, step->n_segments);
+    metrics_observe(&s->metrics, METRICS_ROWS, (double)rows);
 }
 
 static enum trace_phase phase_of(const struct scheduler_step *step)
@@ -372,6 +417,7 @@ enum status serving_step_done(struct serving *s, uint32_t rank, const Longspan__
         const struct scheduler_step *step = scheduler_oldest(s->scheduler);
         const uint64_t at = trace_begin(s->trace);
         trace_step(s->trace, step->number, phase_of(step));
+        count_step(s, step, now_us);
         scheduler_commit(s->scheduler);
         for (uint32_t i = 0; i < step->n_segments; i++)
             commit_segment(s, &step->segments[i], i, now_us);
@@ -411,13 +457,23 @@ static void fail_owner(struct serving *s, uint32_t index, const struct error *er
     fail_request(s, scheduler_sequence(s->scheduler, index)->owner, error->status, error->text);
 }
 
+static void count_started(struct serving *s, const struct scheduler_sequence *q)
+{
+    const uint32_t found = q->parent == SCHEDULER_NONE ? 0 : q->shared_tokens;
+    metrics_count(&s->metrics, METRICS_PROMPTS_STARTED, 1);
+    metrics_count(&s->metrics, METRICS_PROMPTS_HIT, found > 0);
+    metrics_count(&s->metrics, METRICS_CACHED_TOKENS, found);
+}
+
 static void admit(struct serving *s, uint64_t now_us)
 {
     uint32_t index = SCHEDULER_NONE, begin;
     struct error error = {.status = STATUS_OK};
-    while (scheduler_admit(s->scheduler, &index, &error))
+    while (scheduler_admit(s->scheduler, &index, &error)) {
+        count_started(s, scheduler_sequence(s->scheduler, index));
         if (reserve(s, index, 0, now_us, &error) != STATUS_OK)
             fail_owner(s, index, &error);
+    }
     while (scheduler_grow(s->scheduler, &index, &begin, &error))
         if (reserve(s, index, begin, now_us, &error) != STATUS_OK)
             fail_owner(s, index, &error);
@@ -445,6 +501,7 @@ void serving_request(struct serving *s, const struct control_peer *client,
         status = request_create(&request, message, client, &limits, now_us, &error);
     if (status != STATUS_OK) {
         log_warn(s->log, "request %" PRIu64 " is refused: %s", message->request, error.text);
+        metrics_count(&s->metrics, METRICS_REQUESTS_REFUSED, 1);
         control_send_event_failure(s->control, client, message->request, status, error.text, NULL);
         return;
     }
@@ -553,7 +610,7 @@ enum status serving_tick(struct serving *s, uint64_t now_us, struct error *error
         if (now_us - r->heard_us >= SERVING_CLIENT_SILENCE_US) {
             log_info(s->log, "request %" PRIu64 " is cancelled: its client is silent for %d s",
                      r->number, SERVING_CLIENT_SILENCE_US / 1000000);
-            end_request(s, r);
+            give_up(s, r);
         } else {
             check_reservations(s, r, now_us);
         }
@@ -564,4 +621,13 @@ enum status serving_tick(struct serving *s, uint64_t now_us, struct error *error
 bool serving_stepping(const struct serving *s)
 {
     return scheduler_in_flight(s->scheduler) > 0;
+}
+
+struct serving_view serving_view(const struct serving *s)
+{
+    return (struct serving_view){.requests = s->requests,
+                                 .scheduler = s->scheduler,
+                                 .placement = s->placement,
+                                 .reports = s->reports,
+                                 .metrics = &s->metrics};
 }

@@ -12,6 +12,11 @@
 
 #include "coordinator/cluster.h"
 #include "coordinator/control.h"
+#include "coordinator/metrics.h"
+#include "coordinator/placement.h"
+#include "coordinator/reports.h"
+#include "coordinator/request.h"
+#include "coordinator/scheduler.h"
 #include "model/tokenizer.h"
 #include "sys/log.h"
 #include "sys/status.h"
@@ -56,6 +61,16 @@ enum status serving_tick(struct serving *serving, uint64_t now_us, struct error 
 
 /* A step is in flight. */
 bool serving_stepping(const struct serving *serving);
+
+/* What status_reply.h shows of it. Borrowed until the next call of a function here. */
+struct serving_view {
+    const struct request *requests; /* the newest first */
+    const struct scheduler *scheduler;
+    const struct placement *placement;
+    const struct reports *reports;
+    const struct metrics *metrics;
+};
+struct serving_view serving_view(const struct serving *serving);
 
 /* Tells every client that its request fails. */
 void serving_fail_all(struct serving *serving, enum status status, const char *text);

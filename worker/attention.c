@@ -106,7 +106,10 @@ enum status attention_open(struct attention **attention, struct thread_pool *poo
     if (status != STATUS_OK)
         return status;
     struct attention *a = calloc(1, sizeof(*a));
-    if (a == NULL || (a->remote = calloc(config->n_holders + 1, sizeof(*a->remote))) == NULL) {
+    if (a == NULL || (a->remote = calloc(config->n_holders + 1, sizeof(*a->remote))) == NULL ||
+        (a->layer_wait_us = calloc(config->n_layers, sizeof(*a->layer_wait_us))) == NULL) {
+        if (a != NULL)
+            free(a->remote);
         free(a);
         return error_set(error, STATUS_NO_MEMORY, "attention: no memory to start");
     }
@@ -136,6 +139,7 @@ void attention_close(struct attention *attention)
     kv_holder_destroy(attention->holder);
     attend_destroy(attention->attend);
     free(attention->remote);
+    free(attention->layer_wait_us);
     free(attention->parts);
     free(attention->spans);
     free(attention->kv);
@@ -325,6 +329,7 @@ void attention_begin_step(struct attention *attention, uint64_t step,
     a->n_parts = 0;
     a->n_rows = 0;
     a->wait_us = 0;
+    memset(a->layer_wait_us, 0, a->config.n_layers * sizeof(*a->layer_wait_us));
     attention_plan_reset(&a->plan);
     attention_client_listen(a->client);
     if (attention_grow(&a->parts, &a->parts_capacity, n_segments, sizeof(*a->parts), &error) !=
@@ -381,6 +386,12 @@ const struct error *attention_segment_error(const struct attention *attention, u
 uint64_t attention_wait_us(const struct attention *attention)
 {
     return attention->wait_us;
+}
+
+uint32_t *attention_layer_wait_us(const struct attention *attention, uint32_t *n_layers)
+{
+    *n_layers = attention->config.n_layers;
+    return attention->layer_wait_us;
 }
 
 void attention_times(const struct attention *attention, struct attention_times *times)

@@ -77,6 +77,8 @@ struct attention_segment {
 struct attention_traffic {
     uint64_t sent_bytes, received_bytes; /* on the wire with this holder; 0 for the local one */
     uint64_t kv_bytes; /* K and V bytes of this rank's layers and heads put there so far */
+    uint64_t round_trips,
+        round_trip_ns; /* queries answered; from sending to answer, all together */
     bool ring;         /* it goes through shared memory */
 };
 
@@ -129,6 +131,8 @@ const struct error *attention_segment_error(const struct attention *attention, u
 
 /* Microseconds that the last step waited for holders. */
 uint64_t attention_wait_us(const struct attention *attention);
+/* The same by layer of this stage, *n_layers of them; changed by the next begin. */
+uint32_t *attention_layer_wait_us(const struct attention *attention, uint32_t *n_layers);
 void attention_traffic(const struct attention *attention, uint32_t holder,
                        struct attention_traffic *traffic);
 void attention_times(const struct attention *attention, struct attention_times *times);

@@ -242,6 +242,7 @@ void attention_finish(struct attention *attention, uint32_t layer, float *out)
     const uint64_t began = clock_us();
     attention_client_wait(a->client);
     const uint64_t came = clock_ns();
+    a->layer_wait_us[layer - a->config.first_layer] = (uint32_t)(came / 1000 - began);
     a->wait_us += came / 1000 - began;
     at = trace_span(trace, "wait for holders", at);
 

@@ -44,7 +44,8 @@ struct attention {
     size_t unfolded_capacity;
     float *out;
     uint64_t wait_us;
-    uint64_t merge_ns; /* since opening */
+    uint32_t *layer_wait_us; /* [n_layers], of the step */
+    uint64_t merge_ns;       /* since opening */
 };
 
 /* The part has failed, and its sequence with it; the first reason stays. */

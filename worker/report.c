@@ -214,7 +214,7 @@ static enum status add_traffic(Longspan__StepDone *message, struct report *repor
         struct attention_traffic *before = &report->reported[i];
         attention_traffic(attention, i, &now);
         if (now.sent_bytes == before->sent_bytes && now.received_bytes == before->received_bytes &&
-            now.kv_bytes == before->kv_bytes)
+            now.kv_bytes == before->kv_bytes && now.round_trips == before->round_trips)
             continue;
         Longspan__HolderTraffic *entry = arena_take(&report->arena, sizeof(*entry));
         if (entry == NULL)
@@ -224,6 +224,8 @@ static enum status add_traffic(Longspan__StepDone *message, struct report *repor
         entry->sent_bytes = now.sent_bytes - before->sent_bytes;
         entry->received_bytes = now.received_bytes - before->received_bytes;
         entry->kv_bytes = now.kv_bytes - before->kv_bytes;
+        entry->round_trips = now.round_trips - before->round_trips;
+        entry->round_trip_us = now.round_trip_ns / 1000 - before->round_trip_ns / 1000;
         *before = now;
         message->traffic[message->n_traffic++] = entry;
     }
@@ -256,6 +258,11 @@ enum status report_send_step(struct report *report, const struct step *step,
     message.compute_us = limited(compute_us);
     if (step->n_rows > 0 && attention != NULL)
         message.wait_us = limited(attention_wait_us(attention));
+    if (message.wait_us > 0) {
+        uint32_t n_layers;
+        message.layer_wait_us = attention_layer_wait_us(attention, &n_layers);
+        message.n_layer_wait_us = n_layers;
+    }
     uint32_t n_logits = 0;
     enum status status = add_segments(&message, report, step, step->n_rows > 0 ? attention : NULL,
                                       results, &n_logits, error);

@@ -122,6 +122,8 @@ void rig_close(struct rig *rig)
     frames_clear(&rig->in);
     frames_clear(&rig->out);
     for (uint32_t i = 0; i < rig->n_actors; i++) {
+        if (rig->actors[i]->status != NULL)
+            longspan__status_reply__free_unpacked(rig->actors[i]->status, NULL);
         wire_socket_close(rig->actors[i]->socket);
         free(rig->actors[i]);
     }
@@ -467,6 +469,20 @@ static void take_event(struct rig *rig, struct rig_actor *client, const Longspan
     }
 }
 
+/* A copy that outlives the message. */
+static void keep_status(struct rig_actor *actor, const Longspan__StatusReply *reply)
+{
+    const size_t size = longspan__status_reply__get_packed_size(reply);
+    uint8_t *packed = malloc(size);
+    assert_non_null(packed);
+    longspan__status_reply__pack(reply, packed);
+    if (actor->status != NULL)
+        longspan__status_reply__free_unpacked(actor->status, NULL);
+    actor->status = longspan__status_reply__unpack(NULL, size, packed);
+    assert_non_null(actor->status);
+    free(packed);
+}
+
 static void handle_message(struct rig *rig, struct rig_actor *actor,
                            const Longspan__Control *message)
 {
@@ -499,6 +515,9 @@ static void handle_message(struct rig *rig, struct rig_actor *actor,
         break;
     case LONGSPAN__CONTROL__BODY_RUN_EVENT:
         take_event(rig, actor, message->run_event);
+        break;
+    case LONGSPAN__CONTROL__BODY_STATUS_REPLY:
+        keep_status(actor, message->status_reply);
         break;
     default:
         fail_msg("a message of case %d", (int)message->body_case);
@@ -705,4 +724,21 @@ void rig_request(struct rig *rig, struct rig_actor *client, uint64_t number,
     rig_send(rig, client, &message, NULL, 0);
     for (uint32_t i = 0; i < ask->n; i++)
         free(prompts[i].ids);
+}
+
+const Longspan__StatusReply *rig_status(struct rig *rig, struct rig_actor *client)
+{
+    Longspan__StatusRequest request = LONGSPAN__STATUS_REQUEST__INIT;
+    request.request = ++client->status_number;
+    Longspan__Control message = LONGSPAN__CONTROL__INIT;
+    message.body_case = LONGSPAN__CONTROL__BODY_STATUS_REQUEST;
+    message.status_request = &request;
+    rig_send(rig, client, &message, NULL, 0);
+    for (uint32_t i = 0; i < 20u * RIG_PATIENCE_S; i++) {
+        if (client->status != NULL && client->status->request == client->status_number)
+            return client->status;
+        rig_turn(rig, 50);
+    }
+    fail_msg("no status came");
+    return NULL;
 }

@@ -81,6 +81,8 @@ struct rig_actor {
     uint64_t prefill_tokens;
     char holder[64];
     uint64_t kv_bytes;
+    Longspan__StatusReply *status; /* the last one; NULL: none */
+    uint64_t status_number;
 };
 
 struct rig {
@@ -148,6 +150,9 @@ struct rig_ask {
 };
 void rig_request(struct rig *rig, struct rig_actor *client, uint64_t number,
                  const struct rig_ask *ask);
+/* Asks for the coordinator's status and waits for it; it lives until the next call for this client. */
+const Longspan__StatusReply *rig_status(struct rig *rig, struct rig_actor *client);
+
 int32_t rig_prompt_token(uint32_t prompt, uint32_t position, uint32_t common);
 
 /* What the fake model says after these tokens. */

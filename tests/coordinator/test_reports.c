@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { RANKS = 2, LAST = 1, VOCAB = 8, SEGMENTS = 3 };
+enum { RANKS = 2, LAST = 1, VOCAB = 8, SEGMENTS = 3, LAYERS = 2 };
 
 /* Three segments: a prompt chunk, one that wants candidates, one that wants the row too. */
 static const struct reports_want wants[SEGMENTS] = {
@@ -82,7 +82,8 @@ static struct reports *open_reports(void)
                                         .depth = 2,
                                         .max_segments = SEGMENTS,
                                         .n_holders = 1,
-                                        .vocab = VOCAB};
+                                        .vocab = VOCAB,
+                                        .n_layers = LAYERS};
     assert_int_equal(reports_create(&reports, &shape, NULL), STATUS_OK);
     reports_expect(reports, 1, wants, SEGMENTS, 1000);
     return reports;
@@ -141,6 +142,40 @@ static void expect_refused(uint32_t rank, struct report *r)
     reports_destroy(reports);
 }
 
+static void test_figures_are_kept_by_rank_and_layer(void **state)
+{
+    (void)state;
+    struct reports *reports = open_reports();
+    struct report r;
+    uint32_t waits[LAYERS + 1] = {30, 40, 50}; /* one layer more than there is */
+    fill(&r, 1);
+    r.holder.sent_bytes = 100;
+    r.holder.round_trips = 2;
+    r.holder.round_trip_us = 70;
+    r.done.layer_wait_us = waits;
+    r.done.n_layer_wait_us = LAYERS + 1;
+    r.done.compute_us = 900;
+    assert_int_equal(take(reports, LAST, &r), STATUS_OK);
+    r.holder.holder = 1; /* there is no such holder */
+    r.done.n_results = 0;
+    assert_int_equal(take(reports, 0, &r), STATUS_OK);
+    assert_true(reports_complete(reports));
+
+    const struct reports_traffic link = reports_link(reports, LAST, 0);
+    assert_int_equal(link.sent_bytes, 100);
+    assert_int_equal(link.round_trips, 2);
+    assert_int_equal(link.round_trip_us, 70);
+    assert_int_equal(reports_link(reports, 0, 0).sent_bytes, 0);
+    assert_int_equal(reports_traffic(reports, 0).round_trips, 2);
+    const struct reports_rank rank = reports_rank(reports, LAST);
+    assert_int_equal(rank.steps, 1);
+    assert_int_equal(rank.compute_us, 900);
+    assert_int_equal(rank.layer_wait_us[0], 30);
+    assert_int_equal(rank.layer_wait_us[1], 40);
+    assert_int_equal(reports_rank(reports, 0).layer_wait_us[0], 30); /* not the other's third */
+    reports_destroy(reports);
+}
+
 static void test_reports_that_do_not_fit_are_refused(void **state)
 {
     (void)state;
@@ -195,6 +230,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_step_counts_when_all_have_reported),
+        cmocka_unit_test(test_figures_are_kept_by_rank_and_layer),
         cmocka_unit_test(test_reports_that_do_not_fit_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
