@@ -1,6 +1,7 @@
 /* serve.c - the job's life, and the messages that take effect at once: Hello, Fork, Append. */
 #include "attention_node/serve_state.h"
 
+#include "kernels/kernels.h"
 #include "proto/protocol.h"
 #include "sys/clock.h"
 
@@ -107,10 +108,13 @@ enum status serve_setup(struct serve *serve, const Longspan__NodeSetup *setup, s
                                                  .first_kv_head = setup->first_kv_head,
                                                  .n_kv_heads = setup->n_kv_heads};
     struct attend *attend = NULL; /* first: it knows which shapes are possible */
-    enum status status =
-        attend_create(&attend, serve->config.pool, serve->config.kernels, &shape, error);
+    const struct kernels *kernels;
+    enum status status = kernels_choose(&kernels, serve->config.kernels, error);
     if (status == STATUS_OK)
-        status = kv_holder_create(&serve->holder, &holder_shape, serve->config.memory_bytes, error);
+        status = attend_create(&attend, kernels, NULL, serve->config.pool, &shape, error);
+    if (status == STATUS_OK)
+        status = kv_holder_create(&serve->holder, kernels, NULL, &holder_shape,
+                                  serve->config.memory_bytes, error);
     if (status != STATUS_OK) {
         attend_destroy(attend);
         return status;

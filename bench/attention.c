@@ -142,8 +142,8 @@ static enum status measure_side(struct program *program, const struct side *side
     static struct runs runs; /* too large for a stack */
     struct attend *attend = NULL;
     struct kv_loop *loop = NULL;
-    enum status status =
-        attend_create(&attend, side->pool, program->kernels, &load->shape.attend, error);
+    enum status status = attend_create(&attend, program->table_of_kernels, NULL, side->pool,
+                                       &load->shape.attend, error);
     if (status == STATUS_OK)
         status = kv_loop_create(&loop, side->pool, program->kernels, load, error);
     if (status == STATUS_OK)

@@ -47,7 +47,8 @@ static enum status measure_load(struct program *program, const struct kv_load_sh
     enum status status = kv_load_create(&run.load, shape, error);
     if (status != STATUS_OK)
         return status;
-    status = attend_create(&run.attend, program->pool, program->kernels, &shape->attend, error);
+    status = attend_create(&run.attend, program->table_of_kernels, NULL, program->pool,
+                           &shape->attend, error);
     if (status == STATUS_OK)
         status = kv_load_pass(&run.load, run.attend, error);
     if (status == STATUS_OK) {

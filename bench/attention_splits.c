@@ -110,7 +110,8 @@ static enum status measure_batch(struct program *program, const struct kv_load_s
     enum status status = kv_load_create(&load, shape, error);
     if (status != STATUS_OK)
         return status;
-    status = attend_create(&attend, program->pool, program->kernels, &shape->attend, error);
+    status = attend_create(&attend, program->table_of_kernels, NULL, program->pool, &shape->attend,
+                           error);
     if (status == STATUS_OK) {
         const uint32_t best = pick(&load, attend, program->runs);
         const struct comparison told = compare(&load, attend, best, PAIRS_PER_RUN * program->runs);

@@ -29,6 +29,7 @@
 #include <stdint.h>
 
 struct device; /* opaque; each table has its own */
+struct attention_device;
 
 enum { MATRIX_SEGMENTS = 8 }; /* at most; a power of two */
 
@@ -63,7 +64,8 @@ struct kernels {
     const char *device;    /* "cpu", "cuda": as written in cluster files */
     const char *name;      /* "scalar", "avx2", "avx512", "bf16"; part of the joining handshake */
     const char *attention; /* the name of the tile kernels that go with it (attention/tile.h) */
-    bool (*usable)(void);  /* can this machine run it */
+    const struct attention_device *attention_device; /* NULL: attention in host memory */
+    bool (*usable)(void);                            /* can this machine run it */
 
     /* Devices that this process can open, numbered from 0. 0: *error says why there is none. */
     uint32_t (*count)(struct error *error);

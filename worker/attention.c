@@ -39,7 +39,7 @@ static enum status check_config(const struct attention_config *config, struct er
 }
 
 static enum status open_local(struct attention *a, const struct attention_config *config,
-                              struct error *error)
+                              const struct kernels *kernels, struct error *error)
 {
     a->local = ATTENTION_NO_HOLDER;
     for (uint32_t i = 0; i < config->n_holders; i++) {
@@ -58,7 +58,7 @@ static enum status open_local(struct attention *a, const struct attention_config
                                           .n_kv_heads = config->n_kv_heads};
     const uint64_t bytes =
         config->local_kv_bytes > 0 ? config->local_kv_bytes : memory_available_bytes() / 5 * 4;
-    const enum status status = kv_holder_create(&a->holder, &shape, bytes, error);
+    const enum status status = kv_holder_create(&a->holder, kernels, NULL, &shape, bytes, error);
     if (status == STATUS_OK && config->seat != NULL) {
         void *base;
         size_t n;
@@ -72,7 +72,9 @@ static enum status open_parts(struct attention *a, struct wire_context *wire,
                               const struct attention_config *config, struct error *error)
 {
     const struct kernels *kernels = NULL;
-    enum status status = attend_create(&a->attend, a->pool, config->kernels, &config->shape, error);
+    enum status status = kernels_choose(&kernels, config->kernels, error);
+    if (status == STATUS_OK)
+        status = attend_create(&a->attend, kernels, NULL, a->pool, &config->shape, error);
     if (status == STATUS_OK)
         status = attention_sequences_open(&a->sequences, config->max_sequences, error);
     if (status == STATUS_OK)
@@ -80,7 +82,7 @@ static enum status open_parts(struct attention *a, struct wire_context *wire,
                                       config->n_layers, config->n_kv_heads, config->max_sequences,
                                       error);
     if (status == STATUS_OK)
-        status = open_local(a, config, error);
+        status = open_local(a, config, kernels, error);
     if (status == STATUS_OK)
         status =
             attention_plan_open(&a->plan,
@@ -91,8 +93,6 @@ static enum status open_parts(struct attention *a, struct wire_context *wire,
                                                                .n_holders = config->n_holders,
                                                                .remote = a->remote},
                                 error);
-    if (status == STATUS_OK)
-        status = kernels_choose(&kernels, config->kernels, error);
     if (status == STATUS_OK)
         status = attention_client_open(&a->client, wire, config, kernels->name, error);
     return status;

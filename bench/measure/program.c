@@ -94,6 +94,7 @@ bool program_open(struct program *program, const struct option_usage *usage,
     char machine[512];
     machine_describe(machine, sizeof(machine));
     program->kernels = kernels->name;
+    program->table_of_kernels = kernels;
     program->lanes = thread_pool_lanes(program->pool);
     table_note_text(program->table, "machine", machine);
     table_note_text(program->table, "kernels", kernels->name);

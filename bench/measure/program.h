@@ -29,7 +29,8 @@
 struct program {
     const char *name; /* the usage's command */
     uint32_t lanes, runs;
-    const char *kernels; /* "auto" or a variant that this machine can run */
+    const char *kernels;                    /* "auto" or a variant that this machine can run */
+    const struct kernels *table_of_kernels; /* that variant */
     const char *csv, *json;
     bool help;
     struct thread_pool *pool; /* of `lanes` lanes */

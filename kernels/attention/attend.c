@@ -1,14 +1,17 @@
-/* attend.c - the executor: lanes walk shares of the line (attend_plan.h).
+/* attend.c - the executor in host memory: lanes walk shares of the line (attend_plan.h).
  *
  * A node is evaluated tile by tile, left to right, with a stack of partials: the last two are
  * merged as long as the tree says so (tree_joins), so that a lane needs scratch for one partial per
  * level of the tree, and none of it is allocated here. A node that a lane has for itself goes
  * straight to the work's `out`; the parts of a split node go to the plan's memory, and the lane
  * that arrives last merges them. It does what one lane would have done, so bits do not depend on
- * the cut. */
+ * the cut.
+ *
+ * Devices that have memory of their own have their own executor (device.h): calls are passed on. */
 #include "kernels/attention/attend.h"
 
 #include "kernels/attention/attend_plan.h"
+#include "kernels/attention/device.h"
 #include "kernels/attention/tile.h"
 #include "kernels/kernels.h"
 
@@ -25,11 +28,14 @@ struct lane {
 };
 
 struct attend {
+    const struct attention_device *elsewhere; /* not NULL: only `state`, its own, is used */
+    void *state;
     struct attend_shape shape;
     struct thread_pool *pool;
     const struct tile_kernels *kernels;
     struct attend_plan plan;
     uint32_t n_lanes, n_parts; /* n_parts: 0, or of a fixed split */
+    size_t n_works;            /* of this run */
     struct lane *lanes;
 };
 
@@ -306,21 +312,61 @@ static void run_lane(void *context, uint32_t lane, uint32_t n_lanes)
     }
 }
 
-enum status attend_create(struct attend **attend, struct thread_pool *pool,
-                          const char *kernels_name, const struct attend_shape *shape,
-                          struct error *error)
+/* Rows of works that have final_out: their partials along the tree. */
+static void finish_lane(void *context, uint32_t lane, uint32_t n_lanes)
 {
-    const struct kernels *kernels;
-    enum status status = tile_check(shape->type, shape->head_dim, error);
+    struct attend *attend = context;
+    const struct attend_plan *plan = &attend->plan;
+    const uint32_t head_dim = attend->shape.head_dim, group = attend->shape.group;
+    for (size_t i = lane; i < attend->n_works; i += n_lanes) {
+        const struct plan_work *work = &plan->works[i];
+        if (work->work->final_out == NULL)
+            continue;
+        struct partial_fold fold;
+        const size_t n_floats = partial_floats(work->n_rows, head_dim);
+        float *partials = plan_partials(plan, work);
+        partial_fold_reset(&fold, work->n_tiles, work->n_rows, head_dim);
+        for (size_t node = 0; node < work->n_nodes; node++)
+            partial_fold_add(&fold, plan->nodes[work->first_node + node],
+                             partials + node * n_floats);
+        const int whole = partial_fold_finish(
+            &fold, work->work->own_tile ? partials + work->n_nodes * n_floats : NULL,
+            work->work->final_out, work->work->final_token_stride, group);
+        assert(whole);
+        (void)whole;
+    }
+}
+
+static enum status create_elsewhere(struct attend **attend,
+                                    const struct attention_device *elsewhere, struct device *device,
+                                    const struct attend_shape *shape, struct error *error)
+{
+    struct attend *a = calloc(1, sizeof(*a));
+    if (a == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "attention: no memory");
+    const enum status status = elsewhere->create(&a->state, device, shape, error);
+    if (status != STATUS_OK) {
+        free(a);
+        return status;
+    }
+    a->elsewhere = elsewhere;
+    *attend = a;
+    return STATUS_OK;
+}
+
+enum status attend_create(struct attend **attend, const struct kernels *kernels,
+                          struct device *device, struct thread_pool *pool,
+                          const struct attend_shape *shape, struct error *error)
+{
+    const enum status status = tile_check(shape->type, shape->head_dim, error);
     if (status != STATUS_OK)
         return status;
     if (shape->group == 0 || shape->group > 64)
         return error_set(error, STATUS_UNSUPPORTED,
                          "attention: %u query heads per KV head; 1 to 64 are supported",
                          shape->group);
-    status = kernels_choose(&kernels, kernels_name, error);
-    if (status != STATUS_OK)
-        return status;
+    if (kernels->attention_device != NULL)
+        return create_elsewhere(attend, kernels->attention_device, device, shape, error);
     /* All tile kernels give the same bits: a table that has none of its own can use the portable
      * ones. */
     const struct tile_kernels *tile_kernels = tile_kernels_find(kernels->attention);
@@ -365,6 +411,8 @@ void attend_destroy(struct attend *attend)
 {
     if (attend == NULL)
         return;
+    if (attend->elsewhere != NULL)
+        attend->elsewhere->destroy(attend->state);
     attend_plan_clear(&attend->plan);
     for (uint32_t i = 0; attend->lanes != NULL && i < attend->n_lanes; i++)
         free(attend->lanes[i].memory);
@@ -375,10 +423,14 @@ void attend_destroy(struct attend *attend)
 void attend_set_parts(struct attend *attend, uint32_t n_parts)
 {
     attend->n_parts = n_parts;
+    if (attend->elsewhere != NULL)
+        attend->elsewhere->set_parts(attend->state, n_parts);
 }
 
 size_t attend_out_floats(const struct attend_shape *shape, const struct attend_work *work)
 {
+    if (work->final_out != NULL)
+        return 0;
     const size_t n_nodes =
         tree_nodes(work->position / TILE_TOKENS, work->ranges, work->n_ranges, NULL, 0);
     return (n_nodes + work->own_tile) *
@@ -402,14 +454,29 @@ static uint64_t plan_cost(const struct attend *attend)
 enum status attend_run(struct attend *attend, const struct attend_work *works, size_t n_works,
                        struct error *error)
 {
+    if (attend->elsewhere != NULL)
+        return attend->elsewhere->run(attend->state, works, n_works, error);
+    /* In turns, so that a lane that the host slows down holds up nobody. */
+    const struct attend_cut cut = {.n_lanes = attend->n_lanes,
+                                   .n_turns = ATTEND_TURNS,
+                                   .n_parts = attend->n_parts,
+                                   .unit_tiles = ATTEND_UNIT_TILES,
+                                   .block_rows = TILE_BLOCK_ROWS};
     const enum status status =
-        attend_plan_make(&attend->plan, &attend->shape, works, n_works,
-                         (struct attend_cut){attend->n_lanes, attend->n_parts}, error);
+        attend_plan_make(&attend->plan, &attend->shape, works, n_works, cut, error);
     if (status != STATUS_OK || attend->plan.n_outputs == 0)
         return status;
-    if (plan_cost(attend) < ALONE_COST)
+    const bool alone = plan_cost(attend) < ALONE_COST;
+    attend->n_works = n_works;
+    if (alone)
         run_lane(attend, 0, attend->n_lanes);
     else
         thread_pool_run(attend->pool, run_lane, attend);
+    if (attend->plan.n_final_floats > 0) {
+        if (alone)
+            finish_lane(attend, 0, 1);
+        else
+            thread_pool_run(attend->pool, finish_lane, attend);
+    }
     return STATUS_OK;
 }

@@ -65,6 +65,13 @@ struct attend_work {
     bool own_tile; /* evaluate the own tile too, causally; tile own is in `source` */
     float *out;    /* the nodes' partials in the order of tree_nodes, each
                     * partial_floats(n_tokens * group, head_dim); then the own tile's */
+
+    /* Not NULL: `ranges` are all of [0, own tile), so that with the own tile the rows see everything
+     * here. Their finished rows are written instead of partials, o / l (0 for a row that saw no
+     * token): row r to final_out + (r / group) * final_token_stride + (r % group) * head_dim. They
+     * have the bits that partial_fold_finish gives on that device. `out` is not used. */
+    float *final_out;
+    size_t final_token_stride; /* floats */
 };
 
 struct attend_shape {
@@ -75,13 +82,16 @@ struct attend_shape {
     float soft_cap;    /* score = cap * tanh(score / cap); 0: none */
 };
 
-struct attend; /* opaque: scratch memory of one thread pool's lanes */
+struct attend; /* opaque: scratch memory of one thread pool's lanes, or of one device */
+struct kernels;
+struct device;
 
-/* `kernels_name` picks the variant as kernels_choose does ("scalar", "avx2", "avx512", "auto").
- * The pool must outlive it. Nothing is allocated later, except growth of the schedule's tables. */
-enum status attend_create(struct attend **attend, struct thread_pool *pool,
-                          const char *kernels_name, const struct attend_shape *shape,
-                          struct error *error);
+/* Attention on the device that `device` is in the table `kernels`, whose memory q, tiles and `out` of
+ * every work are then. Host memory has no need of a device (NULL); other devices have none of a pool.
+ * Both must outlive it. Nothing is allocated later, except growth of the schedule's tables. */
+enum status attend_create(struct attend **attend, const struct kernels *kernels,
+                          struct device *device, struct thread_pool *pool,
+                          const struct attend_shape *shape, struct error *error);
 void attend_destroy(struct attend *attend);
 
 /* From the next run on: every row block of every work in n_parts equal parts (schedule_fixed), which
@@ -91,7 +101,8 @@ void attend_set_parts(struct attend *attend, uint32_t n_parts);
 /* Floats that a work writes to `out`. */
 size_t attend_out_floats(const struct attend_shape *shape, const struct attend_work *work);
 
-/* Evaluates all works. STATUS_NO_MEMORY only. Works were checked by the caller (ranges inside
+/* Evaluates all works; on a device other than the host's, in the order of its other work, which
+ * the caller waits for. STATUS_NO_MEMORY only. Works were checked by the caller (ranges inside
  * [0, own tile), tokens inside one tile, pages present). */
 enum status attend_run(struct attend *attend, const struct attend_work *works, size_t n_works,
                        struct error *error);

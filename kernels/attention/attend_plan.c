@@ -28,17 +28,18 @@ static bool grow(void *array, size_t *room, size_t n, size_t element)
     return true;
 }
 
-static bool grow_part_memory(struct attend_plan *plan, size_t n_floats)
+/* Likewise for partials, which are of the last run: they are not kept. */
+static bool grow_floats(float **floats, size_t *room, size_t n_floats)
 {
-    if (n_floats <= plan->part_memory_room)
+    if (n_floats <= *room)
         return true;
     const size_t more = (n_floats + n_floats / 2 + 15) / 16 * 16;
     float *memory = aligned_alloc(64, more * sizeof(float));
     if (memory == NULL)
         return false;
-    free(plan->part_memory); /* the contents are of the last run */
-    plan->part_memory = memory;
-    plan->part_memory_room = more;
+    free(*floats);
+    *floats = memory;
+    *room = more;
     return true;
 }
 
@@ -50,16 +51,22 @@ uint32_t plan_visible(const struct plan_work *work, struct tile_range node, uint
     return node.end - *first;
 }
 
+float *plan_partials(const struct attend_plan *plan, const struct plan_work *work)
+{
+    return work->work->final_out != NULL ? plan->final_memory + work->final_at : work->work->out;
+}
+
 struct tile_partial plan_out(const struct attend_plan *plan, const struct attend_shape *shape,
                              const struct plan_output *output, size_t node)
 {
     const struct plan_work *work = &plan->works[output->work];
-    return tile_partial_at(work->work->out + node * partial_floats(work->n_rows, shape->head_dim),
+    return tile_partial_at(plan_partials(plan, work) +
+                               node * partial_floats(work->n_rows, shape->head_dim),
                            work->n_rows, shape->head_dim, output->row_begin);
 }
 
 static bool add_work(struct attend_plan *plan, const struct attend_shape *shape, size_t index,
-                     const struct attend_work *work)
+                     const struct attend_work *work, uint32_t block_rows)
 {
     struct plan_work *w = &plan->works[index];
     w->work = work;
@@ -80,12 +87,14 @@ static bool add_work(struct attend_plan *plan, const struct attend_shape *shape,
         uint32_t first;
         const uint32_t n_visible = plan_visible(w, plan->nodes[w->first_node + i], &first);
         n_tiles += n_visible;
-        if (n_visible == 0)
-            partial_clear(work->out + i * partial_floats(w->n_rows, shape->head_dim), w->n_rows,
-                          shape->head_dim);
+    }
+    if (work->final_out != NULL) {
+        w->final_at = plan->n_final_floats;
+        plan->n_final_floats +=
+            (w->n_nodes + work->own_tile) * partial_floats(w->n_rows, shape->head_dim);
     }
 
-    const uint32_t n_blocks = (w->n_rows + TILE_BLOCK_ROWS - 1) / TILE_BLOCK_ROWS;
+    const uint32_t n_blocks = (w->n_rows + block_rows - 1) / block_rows;
     if (!grow(&plan->outputs, &plan->outputs_room, plan->n_outputs + n_blocks,
               sizeof(*plan->outputs)) ||
         !grow(&plan->lines, &plan->lines_room, plan->n_outputs + n_blocks, sizeof(*plan->lines)))
@@ -145,8 +154,13 @@ static bool add_parts(struct attend_plan *plan, const struct attend_shape *shape
 static bool add_splits(struct attend_plan *plan, const struct attend_shape *shape)
 {
     const uint32_t n_shares = plan->n_shares;
+    const size_t n_points = (size_t)n_shares + 1;
     size_t n_floats = 0;
     plan->n_splits = plan->n_parts = 0;
+    if (!grow(&plan->split_at, &plan->split_at_room, n_points, sizeof(*plan->split_at)) ||
+        !grow(&plan->splits, &plan->splits_room, n_points, sizeof(*plan->splits)) ||
+        !grow(&plan->pending, &plan->pending_room, n_points, sizeof(*plan->pending)))
+        return false;
     for (uint32_t i = 0; i <= n_shares; i++)
         plan->split_at[i] = ATTEND_NO_SPLIT;
 
@@ -180,23 +194,19 @@ static bool add_splits(struct attend_plan *plan, const struct attend_shape *shap
             return false;
         atomic_init(&plan->pending[plan->n_splits++], split->n_shares);
     }
-    return grow_part_memory(plan, n_floats);
+    return grow_floats(&plan->part_memory, &plan->part_memory_room, n_floats);
 }
 
 /* Places the cuts; false: no memory. */
 static bool cut_line(struct attend_plan *plan, struct attend_cut cut)
 {
     const size_t n_shares = cut.n_parts == 0
-                                ? (size_t)ATTEND_TURNS * cut.n_lanes
+                                ? (size_t)cut.n_turns * cut.n_lanes
                                 : schedule_fixed(plan->lines, plan->n_outputs, cut.n_parts, NULL);
-    const size_t n_points = n_shares + 1;
-    if (!grow(&plan->points, &plan->points_room, n_points, sizeof(*plan->points)) ||
-        !grow(&plan->split_at, &plan->split_at_room, n_points, sizeof(*plan->split_at)) ||
-        !grow(&plan->splits, &plan->splits_room, n_points, sizeof(*plan->splits)) ||
-        !grow(&plan->pending, &plan->pending_room, n_points, sizeof(*plan->pending)))
+    if (!grow(&plan->points, &plan->points_room, n_shares + 1, sizeof(*plan->points)))
         return false;
     if (cut.n_parts == 0)
-        schedule_cut(plan->lines, plan->n_outputs, ATTEND_UNIT_TILES, cut.n_lanes, ATTEND_TURNS,
+        schedule_cut(plan->lines, plan->n_outputs, cut.unit_tiles, cut.n_lanes, cut.n_turns,
                      plan->points);
     else
         schedule_fixed(plan->lines, plan->n_outputs, cut.n_parts, plan->points);
@@ -205,18 +215,51 @@ static bool cut_line(struct attend_plan *plan, struct attend_cut cut)
     return true;
 }
 
+/* Partials of nodes without a visible tile: no lane comes by there. */
+static void clear_unseen(const struct attend_plan *plan, const struct attend_shape *shape,
+                         size_t n_works)
+{
+    for (size_t i = 0; i < n_works; i++) {
+        const struct plan_work *work = &plan->works[i];
+        const size_t n_floats = partial_floats(work->n_rows, shape->head_dim);
+        for (size_t node = 0; node < work->n_nodes; node++) {
+            uint32_t first;
+            if (plan_visible(work, plan->nodes[work->first_node + node], &first) == 0)
+                partial_clear(plan_partials(plan, work) + node * n_floats, work->n_rows,
+                              shape->head_dim);
+        }
+    }
+}
+
+static enum status no_memory(size_t n_works, struct error *error)
+{
+    return error_set(error, STATUS_NO_MEMORY, "attention: no memory to schedule %zu works",
+                     n_works);
+}
+
+enum status attend_plan_cut(struct attend_plan *plan, const struct attend_shape *shape,
+                            const struct attend_work *works, size_t n_works, struct attend_cut cut,
+                            struct error *error)
+{
+    bool ok = grow(&plan->works, &plan->works_room, n_works, sizeof(*plan->works));
+    plan->n_nodes = plan->n_outputs = plan->n_final_floats = 0;
+    for (size_t i = 0; i < n_works && ok; i++)
+        ok = add_work(plan, shape, i, &works[i], cut.block_rows);
+    return ok && cut_line(plan, cut) ? STATUS_OK : no_memory(n_works, error);
+}
+
 enum status attend_plan_make(struct attend_plan *plan, const struct attend_shape *shape,
                              const struct attend_work *works, size_t n_works, struct attend_cut cut,
                              struct error *error)
 {
-    bool ok = grow(&plan->works, &plan->works_room, n_works, sizeof(*plan->works));
-    plan->n_nodes = plan->n_outputs = 0;
-    for (size_t i = 0; i < n_works && ok; i++)
-        ok = add_work(plan, shape, i, &works[i]);
-    ok = ok && cut_line(plan, cut) && add_splits(plan, shape);
-    return ok ? STATUS_OK
-              : error_set(error, STATUS_NO_MEMORY, "attention: no memory to schedule %zu works",
-                          n_works);
+    const enum status status = attend_plan_cut(plan, shape, works, n_works, cut, error);
+    if (status != STATUS_OK)
+        return status;
+    if (!grow_floats(&plan->final_memory, &plan->final_memory_room, plan->n_final_floats) ||
+        !add_splits(plan, shape))
+        return no_memory(n_works, error);
+    clear_unseen(plan, shape, n_works);
+    return STATUS_OK;
 }
 
 void attend_plan_clear(struct attend_plan *plan)
@@ -231,5 +274,6 @@ void attend_plan_clear(struct attend_plan *plan)
     free(plan->pending);
     free(plan->parts);
     free(plan->part_memory);
+    free(plan->final_memory);
     memset(plan, 0, sizeof(*plan));
 }

@@ -160,9 +160,12 @@ static void **page_at(const struct sequence *s, size_t plane, uint32_t page)
 
 /* ---- holder ------------------------------------------------------------------------------ */
 
-enum status kv_holder_create(struct kv_holder **holder, const struct kv_holder_shape *shape,
+enum status kv_holder_create(struct kv_holder **holder, const struct kernels *kernels,
+                             struct device *device, const struct kv_holder_shape *shape,
                              uint64_t memory_bytes, struct error *error)
 {
+    (void)kernels;
+    (void)device;
     const enum status possible = tile_check(shape->type, shape->head_dim, error);
     if (possible != STATUS_OK)
         return possible;

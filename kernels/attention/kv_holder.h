@@ -37,10 +37,12 @@ struct kv_holder_usage {
     uint64_t sequences;
 };
 
-/* Reserves address space for memory_bytes of pages (rounded down to whole pages).
- * STATUS_EXHAUSTED: not even one page fits. STATUS_UNSUPPORTED: see tile_check. STATUS_INVALID.
- * STATUS_NO_MEMORY. */
-enum status kv_holder_create(struct kv_holder **holder, const struct kv_holder_shape *shape,
+/* Reserves address space for memory_bytes of pages (rounded down to whole pages), or takes them from
+ * the memory of `device`, of the table `kernels`, where that is not the host's; it must outlive the
+ * holder. STATUS_EXHAUSTED: not even one page fits. STATUS_UNSUPPORTED: see tile_check.
+ * STATUS_INVALID. STATUS_NO_MEMORY. */
+enum status kv_holder_create(struct kv_holder **holder, const struct kernels *kernels,
+                             struct device *device, const struct kv_holder_shape *shape,
                              uint64_t memory_bytes, struct error *error);
 void kv_holder_destroy(struct kv_holder *holder);
 

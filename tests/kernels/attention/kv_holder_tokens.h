@@ -6,6 +6,7 @@
 #define LONGSPAN_TESTS_KERNELS_ATTENTION_KV_HOLDER_TOKENS_H
 
 #include "kernels/attention/kv_holder.h"
+#include "kernels/kernels.h"
 
 #include <stdlib.h>
 
@@ -23,8 +24,9 @@ static inline struct kv_holder *holder_of(uint64_t n_pages)
     struct kv_holder *holder = NULL;
     const uint64_t page_bytes = kv_holder_bytes(&shape, PAGE_TOKENS) / N_PLANES;
     assert_int_equal(page_bytes, 2 * PAGE_TOKENS * D * 4);
-    assert_int_equal(kv_holder_create(&holder, &shape, n_pages * page_bytes + 100, NULL),
-                     STATUS_OK);
+    assert_int_equal(
+        kv_holder_create(&holder, kernels_all[0], NULL, &shape, n_pages * page_bytes + 100, NULL),
+        STATUS_OK);
     assert_int_equal(kv_holder_usage(holder).pages_total, n_pages);
     assert_int_equal(kv_holder_usage(holder).page_bytes, page_bytes);
     return holder;

@@ -25,7 +25,9 @@ static struct attend *attend_of(struct thread_pool *pool, const char *kernels,
 {
     struct attend *attend = NULL;
     struct error error = {0};
-    if (attend_create(&attend, pool, kernels, shape, &error) != STATUS_OK)
+    const struct kernels *table;
+    if (kernels_choose(&table, kernels, &error) != STATUS_OK ||
+        attend_create(&attend, table, NULL, pool, shape, &error) != STATUS_OK)
         fail_msg("%s", error.text);
     return attend;
 }
@@ -96,12 +98,39 @@ static void attend_parts(struct attend *attend, const struct attend_shape *shape
     free(fold);
 }
 
+/* Finished rows are those that folding gives. */
+static void check_final_rows(struct attend *attend, const struct attend_shape *shape,
+                             const struct made_kv *kv, const float *q, uint32_t position,
+                             uint32_t n_tokens, uint32_t window, const float *folded)
+{
+    const struct tile_range before = {0, position / TILE_TOKENS};
+    const size_t row = (size_t)shape->group * shape->head_dim;
+    float *out = malloc(n_tokens * (row + 1) * sizeof(*out));
+    const struct attend_work work = {.q = q,
+                                     .q_token_stride = row,
+                                     .n_tokens = n_tokens,
+                                     .position = position,
+                                     .window = window,
+                                     .source = made_kv_source(kv),
+                                     .ranges = &before,
+                                     .n_ranges = before.end > 0,
+                                     .own_tile = true,
+                                     .final_out = out,
+                                     .final_token_stride = row + 1};
+    assert_int_equal(attend_out_floats(shape, &work), 0);
+    assert_int_equal(attend_run(attend, &work, 1, NULL), STATUS_OK);
+    for (uint32_t token = 0; token < n_tokens; token++)
+        assert_memory_equal(out + token * (row + 1), folded + token * row, row * sizeof(*out));
+    free(out);
+}
+
 static void attend_all(struct attend *attend, const struct attend_shape *shape,
                        const struct made_kv *kv, const float *q, uint32_t position,
                        uint32_t n_tokens, uint32_t window, float *out)
 {
     const struct part whole = {{{0, position / TILE_TOKENS}}, position / TILE_TOKENS > 0};
     attend_parts(attend, shape, kv, q, position, n_tokens, window, &whole, 1, true, out);
+    check_final_rows(attend, shape, kv, q, position, n_tokens, window, out);
 }
 
 static void check_against_double(const struct attend_shape *shape, const struct made_kv *kv,
@@ -405,11 +434,11 @@ static void test_impossible_shapes_are_refused(void **state)
     bad[4].type = KV_Q8_0;
     bad[4].head_dim = 72;
     for (int i = 0; i < 5; i++)
-        assert_int_equal(attend_create(&attend, pool, "auto", &bad[i], &error), STATUS_UNSUPPORTED);
+        assert_int_equal(attend_create(&attend, kernels_all[0], NULL, pool, &bad[i], &error),
+                         STATUS_UNSUPPORTED);
     assert_non_null(strstr(error.text, "head_dim 72"));
     assert_non_null(strstr(error.text, "q8_0"));
     assert_non_null(strstr(error.text, "multiple of 32"));
-    assert_int_equal(attend_create(&attend, pool, "mmx", &good, NULL), STATUS_NOT_FOUND);
     assert_null(attend);
     attend_destroy(NULL);
     thread_pool_destroy(pool);

@@ -123,7 +123,8 @@ static void test_reservations_are_kept_and_exhausted(void **state)
     kv_holder_destroy(holder);
 
     holder = NULL;
-    assert_int_equal(kv_holder_create(&holder, &shape, 100, NULL), STATUS_EXHAUSTED);
+    assert_int_equal(kv_holder_create(&holder, kernels_all[0], NULL, &shape, 100, NULL),
+                     STATUS_EXHAUSTED);
     assert_null(holder);
 }
 
@@ -338,7 +339,8 @@ static void test_attention_over_a_fork_has_the_same_bits(void **state)
     struct attend *attend = NULL;
     const struct attend_shape attend_shape = {KV_F32, D, 2, 1e-5f, 0.0f};
     assert_int_equal(thread_pool_create(&pool, 2, NULL), STATUS_OK);
-    assert_int_equal(attend_create(&attend, pool, "auto", &attend_shape, NULL), STATUS_OK);
+    assert_int_equal(attend_create(&attend, kernels_all[0], NULL, pool, &attend_shape, NULL),
+                     STATUS_OK);
     assert_int_equal(reserve(holder, 1, 0, 1280, 0), STATUS_OK);
     assert_int_equal(append_all(holder, 1, 0, 1200, 7), STATUS_OK);
     assert_int_equal(reserve(holder, 2, 0, 1280, 1024), STATUS_OK);
