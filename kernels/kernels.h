@@ -79,6 +79,7 @@ struct kernels {
     /* ---- memory ---- */
 
     bool host_memory; /* device memory is host memory: it may be read and written directly */
+    bool cuda_memory; /* it is CUDA's: an MPI library that knows CUDA takes its addresses */
 
     /* Device memory, 256-byte aligned, content undefined; where it is host memory it is reserved
      * now and taken as it is touched. The caller ends it with memory_give (NULL is fine).

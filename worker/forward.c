@@ -18,10 +18,28 @@ struct forward {
     uint32_t n_kv_heads, n_heads, ffn, vocab; /* of this rank */
 
     struct activations activations;
-    uint32_t parity; /* the stream of this step */
+    uint32_t parity;  /* the stream of this step */
+    float *filled[2]; /* host memory: k and v of a step that fills */
 
     uint64_t compute_us;
 };
+
+/* k and v of a step that fills are made on the host: where the activations are, or beside them. */
+static enum status take_filled(struct forward *f, uint32_t max_rows, struct error *error)
+{
+    float *const key_value[2] = {f->activations.key, f->activations.value};
+    enum status status = STATUS_OK;
+    for (int i = 0; i < 2 && status == STATUS_OK; i++) {
+        void *memory = key_value[i];
+        if (!f->kernels->host_memory)
+            status = f->kernels->host_take(
+                f->device, &memory, (size_t)max_rows * f->n_kv_heads * f->head_dim * sizeof(float),
+                error);
+        if (status == STATUS_OK)
+            f->filled[i] = memory;
+    }
+    return status;
+}
 
 static enum status take_memory(struct forward *f, uint32_t max_rows, struct error *error)
 {
@@ -37,6 +55,8 @@ static enum status take_memory(struct forward *f, uint32_t max_rows, struct erro
             f->device, max_rows, shape.query > f->hidden ? shape.query : f->hidden, error);
     if (status == STATUS_OK)
         status = f->kernels->workspace_reserve(f->device, f->activations.block_rows, f->ffn, error);
+    if (status == STATUS_OK)
+        status = take_filled(f, max_rows, error);
     return status;
 }
 
@@ -71,6 +91,8 @@ void forward_destroy(struct forward *forward)
 {
     if (forward == NULL)
         return;
+    for (int i = 0; i < 2 && !forward->kernels->host_memory; i++)
+        forward->kernels->host_give(forward->device, forward->filled[i]);
     activations_close(&forward->activations);
     free(forward);
 }
@@ -186,6 +208,31 @@ static enum status feed_forward(struct forward *f, const struct shard_layer *wei
 /* ---- both ends of a stage
  * ------------------------------------------------------------------------ */
 
+/* The last row of each segment that wants something; rows that follow each other, as those of a
+ * step that only decodes, are one copy. Returns how many there are. */
+static uint32_t copy_wanted(struct forward *f, const struct step *step, float *to, const float *x)
+{
+    size_t first = 0, n = 0; /* rows of x that are still to be copied */
+    uint32_t n_copied = 0;
+    for (uint32_t i = 0; i <= step->n_segments; i++) {
+        const struct step_segment *segment = i < step->n_segments ? &step->segments[i] : NULL;
+        if (segment != NULL &&
+            (segment->error.status != STATUS_OK || segment->want == STEP_WANT_NOTHING))
+            continue;
+        const size_t row = segment != NULL ? segment->row + segment->n_tokens - 1 : SIZE_MAX;
+        if (n > 0 && row == first + n) {
+            n++;
+            continue;
+        }
+        f->kernels->copy(f->device, to + (size_t)n_copied * f->hidden, x + first * f->hidden,
+                         n * f->hidden * sizeof(float));
+        n_copied += (uint32_t)n;
+        first = row;
+        n = 1;
+    }
+    return n_copied;
+}
+
 /* Logits are needed only for the last row of each segment that wants something; a row's bits do not
  * depend on the other rows, so the rest is left out. */
 static enum status make_logits(struct forward *f, const struct step *step, const float *x,
@@ -199,14 +246,7 @@ static enum status make_logits(struct forward *f, const struct step *step, const
         return status;
 
     uint64_t at = trace_begin(f->config.trace);
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < step->n_segments; i++) {
-        const struct step_segment *segment = &step->segments[i];
-        if (segment->error.status != STATUS_OK || segment->want == STEP_WANT_NOTHING)
-            continue;
-        const size_t row = segment->row + segment->n_tokens - 1;
-        memcpy(last + (size_t)n++ * f->hidden, x + row * f->hidden, f->hidden * sizeof(float));
-    }
+    const uint32_t n = copy_wanted(f, step, last, x);
     kernels->rms_norm(f->device, normed, last, f->shard->output_norm.data, n, f->hidden,
                       f->shard->hparams.rms_eps);
     prepare(f, normed, n, f->hidden, &output, 1);
@@ -248,6 +288,7 @@ static enum status fill_layers(struct forward *f, const struct step *step, struc
 {
     struct attention *attention = f->config.attention;
     float *k = f->activations.key, *v = f->activations.value;
+    const size_t bytes = (size_t)step->n_rows * f->n_kv_heads * f->head_dim * sizeof(float);
     enum status status = STATUS_OK;
     attention_begin_step(attention, step->number, step->attention, step->n_attention);
     for (uint32_t i = 0; i < f->shard->n_layers && status == STATUS_OK; i++) {
@@ -256,7 +297,12 @@ static enum status fill_layers(struct forward *f, const struct step *step, struc
                                          .n_kv_heads = f->n_kv_heads,
                                          .head_dim = f->head_dim};
         attention_query(attention, shape.layer, f->activations.query);
-        fill_rows(f->config.pool, step, &shape, k, v);
+        status = f->kernels->finish(f->device, error); /* the layer before has been uploaded */
+        if (status != STATUS_OK)
+            break;
+        fill_rows(f->config.pool, step, &shape, f->filled[0], f->filled[1]);
+        f->kernels->upload(f->device, k, f->filled[0], bytes);
+        f->kernels->upload(f->device, v, f->filled[1], bytes);
         attention_append(attention, shape.layer, k, v);
         attention_finish(attention, shape.layer, f->activations.attended);
         status = group_progress(f->config.group, error);

@@ -76,10 +76,13 @@ enum status group_flush(struct group *group, struct error *error);
 /* ---- after the setup ------------------------------------------------------------------------- */
 
 /* Arranges the ranks, ranks = n_stages * tensor, and allocates for sums and rows of up to
- * `n_floats` floats, below 2^31. Sums run on `device`. */
+ * `n_floats` floats, below 2^31. Sums run on `device`; rows and x below are its memory, which MPI is
+ * given where it can take it, and which goes through host memory where it cannot. Ended by
+ * group_disperse, before the device is closed. */
 enum status group_arrange(struct group *group, uint32_t n_stages, uint32_t tensor, size_t n_floats,
                           const struct kernels *kernels, struct device *device,
                           struct error *error);
+void group_disperse(struct group *group);
 uint32_t group_stage(const struct group *group);
 uint32_t group_shard(const struct group *group);
 uint32_t group_tensor(const struct group *group);
@@ -94,7 +97,7 @@ enum status group_receive_rows(struct group *group, float *rows, size_t n, struc
 
 /* To the same shard of the next stage; `rows` stay untouched until group_rows_sent(slot) has
  * returned. `slot` is 0 or 1. */
-enum status group_send_rows(struct group *group, const float *rows, size_t n, uint32_t slot,
+enum status group_send_rows(struct group *group, float *rows, size_t n, uint32_t slot,
                             struct error *error);
 enum status group_rows_sent(struct group *group, uint32_t slot, struct error *error);
 

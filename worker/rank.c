@@ -268,7 +268,8 @@ static enum status open_steps(struct rank *rank, struct error *error)
     };
     enum status status = step_create(&rank->step, &limits, error);
     if (status == STATUS_OK)
-        status = results_create(&rank->results, rank->pool, rank->group, setup->shards, error);
+        status = results_create(&rank->results, rank->pool, rank->kernels, rank->device,
+                                rank->group, setup->shards, error);
     const struct forward_config config = {
         .pool = rank->pool,
         .shard = rank->shard,
@@ -505,6 +506,8 @@ static void close_all(struct rank *rank)
     step_destroy(rank->step);
     attention_close(rank->attention);
     shard_destroy(rank->shard);
+    if (rank->group != NULL)
+        group_disperse(rank->group);
     if (rank->device != NULL)
         rank->kernels->close(rank->device);
     seat_give(&rank->seat);

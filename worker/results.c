@@ -1,5 +1,5 @@
 /* results.c - two collections: candidates always, of one size on all shards; rows when asked for.
- */
+ * Both are made on the host, of logits that are downloaded where they are not there already. */
 #include "worker/results.h"
 
 #include <stdlib.h>
@@ -13,10 +13,15 @@ struct growing {
 
 struct results_memory {
     struct thread_pool *pool;
+    const struct kernels *kernels;
+    struct device *device;
     struct group *group;
     const struct setup_shard *shards;
     uint32_t own_vocab, largest_vocab;
-    struct growing logits;              /* [n_wanted][own_vocab] */
+    void *made;                         /* device memory: [n_wanted][own_vocab] */
+    void *downloaded;                   /* host memory, likewise; NULL where `made` is that */
+    size_t logits_floats;               /* that there is room for in both */
+    float *logits;                      /* the one that the host reads */
     struct growing k;                   /* [n_wanted]: candidates each row asks for */
     struct growing mine, all;           /* sums[n_wanted], then best[n_wanted][stride]; per shard */
     struct growing sums, best;          /* merged */
@@ -38,8 +43,10 @@ static enum status grow(struct growing *memory, size_t n, size_t size, struct er
     return STATUS_OK;
 }
 
-enum status results_create(struct results **results, struct thread_pool *pool, struct group *group,
-                           const struct setup_shard *shards, struct error *error)
+enum status results_create(struct results **results, struct thread_pool *pool,
+                           const struct kernels *kernels, struct device *device,
+                           struct group *group, const struct setup_shard *shards,
+                           struct error *error)
 {
     struct results *r = calloc(1, sizeof(*r));
     struct results_memory *memory = calloc(1, sizeof(*memory));
@@ -49,6 +56,8 @@ enum status results_create(struct results **results, struct thread_pool *pool, s
         return error_set(error, STATUS_NO_MEMORY, "results: no memory");
     }
     memory->pool = pool;
+    memory->kernels = kernels;
+    memory->device = device;
     memory->group = group;
     memory->shards = shards;
     for (uint32_t i = 0; i < group_tensor(group); i++) {
@@ -63,15 +72,24 @@ enum status results_create(struct results **results, struct thread_pool *pool, s
     return STATUS_OK;
 }
 
+static void give_logits(struct results_memory *m)
+{
+    m->kernels->memory_give(m->device, m->made);
+    m->kernels->host_give(m->device, m->downloaded);
+    m->made = m->downloaded = NULL;
+    m->logits_floats = 0;
+}
+
 void results_destroy(struct results *results)
 {
     if (results == NULL)
         return;
     struct results_memory *m = results->memory;
-    struct growing *all[] = {&m->logits, &m->k,         &m->mine,     &m->all, &m->sums,
-                             &m->best,   &m->rows_mine, &m->rows_all, &m->rows};
+    struct growing *all[] = {&m->k,    &m->mine,      &m->all,      &m->sums,
+                             &m->best, &m->rows_mine, &m->rows_all, &m->rows};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         free(all[i]->data);
+    give_logits(m);
     free(m);
     free(results);
 }
@@ -89,11 +107,31 @@ enum status results_logits(struct results *results, const struct step *step, flo
 {
     struct results_memory *m = results->memory;
     results_clear(results);
-    const enum status status =
-        grow(&m->logits, step->n_wanted, m->own_vocab * sizeof(float), error);
-    if (status == STATUS_OK)
-        *logits = m->logits.data;
-    return status;
+    const size_t n = (size_t)step->n_wanted * m->own_vocab; /* below 2^64: both are of 32 bits */
+    enum status status = STATUS_OK;
+    if (n > m->logits_floats) {
+        give_logits(m);
+        status = n > SIZE_MAX / sizeof(float)
+                     ? error_set(error, STATUS_NO_MEMORY, "results: %zu logits", n)
+                     : m->kernels->memory_take(m->device, &m->made, n * sizeof(float), error);
+        if (status == STATUS_OK && !m->kernels->host_memory)
+            status = m->kernels->host_take(m->device, &m->downloaded, n * sizeof(float), error);
+        if (status != STATUS_OK)
+            return status;
+        m->logits_floats = n;
+    }
+    *logits = m->made;
+    return STATUS_OK;
+}
+
+/* After what filled them is done. */
+static enum status read_logits(struct results_memory *m, uint32_t n_rows, struct error *error)
+{
+    m->logits = m->downloaded != NULL ? m->downloaded : m->made;
+    if (m->downloaded != NULL)
+        m->kernels->download(m->device, m->downloaded, m->made,
+                             (size_t)n_rows * m->own_vocab * sizeof(float));
+    return m->kernels->finish(m->device, error);
 }
 
 static bool wants(const struct step_segment *segment)
@@ -152,9 +190,9 @@ static enum status make_candidates(struct results *results, uint32_t n, struct e
 
     memset(m->mine.data, 0, bytes); /* what a row does not fill travels too */
     candidates_find(m->pool, m->mine.data,
-                    (struct candidate *)((uint8_t *)m->mine.data + sums_bytes), stride,
-                    m->logits.data, n, m->own_vocab,
-                    (int32_t)m->shards[group_shard(m->group)].vocab_begin, m->k.data);
+                    (struct candidate *)((uint8_t *)m->mine.data + sums_bytes), stride, m->logits,
+                    n, m->own_vocab, (int32_t)m->shards[group_shard(m->group)].vocab_begin,
+                    m->k.data);
     results->sums = m->mine.data;
     results->best = (struct candidate *)((uint8_t *)m->mine.data + sums_bytes);
     if (tensor == 1)
@@ -198,8 +236,8 @@ static enum status make_rows(struct results *results, const struct step *step, u
     struct results_memory *m = results->memory;
     const uint32_t tensor = group_tensor(m->group);
     if (tensor == 1) {
-        pick_rows(step, m->logits.data, m->own_vocab, m->logits.data, m->own_vocab);
-        results->logits = m->logits.data;
+        pick_rows(step, m->logits, m->own_vocab, m->logits, m->own_vocab);
+        results->logits = m->logits;
         return STATUS_OK;
     }
     const size_t bytes = (size_t)n * m->largest_vocab * sizeof(float);
@@ -210,7 +248,7 @@ static enum status make_rows(struct results *results, const struct step *step, u
         status = grow(&m->rows, n, results->vocab * sizeof(float), error);
     if (status != STATUS_OK)
         return status;
-    pick_rows(step, m->rows_mine.data, m->largest_vocab, m->logits.data, m->own_vocab);
+    pick_rows(step, m->rows_mine.data, m->largest_vocab, m->logits, m->own_vocab);
     status = group_collect(m->group, m->rows_mine.data, m->rows_all.data, bytes, error);
     if (status != STATUS_OK || group_shard(m->group) != 0)
         return status;
@@ -229,6 +267,8 @@ enum status results_make(struct results *results, const struct step *step, struc
 {
     uint32_t n_logits = 0;
     enum status status = look_at_wants(results, step, &n_logits, error);
+    if (status == STATUS_OK && step->n_wanted > 0)
+        status = read_logits(results->memory, step->n_wanted, error);
     if (status == STATUS_OK && step->n_wanted > 0)
         status = make_candidates(results, step->n_wanted, error);
     if (status == STATUS_OK && n_logits > 0)

@@ -6,6 +6,7 @@
 #ifndef LONGSPAN_WORKER_RESULTS_H
 #define LONGSPAN_WORKER_RESULTS_H
 
+#include "kernels/kernels.h"
 #include "sys/status.h"
 #include "sys/thread_pool.h"
 #include "worker/candidates.h"
@@ -30,15 +31,17 @@ struct results {
     struct results_memory *memory; /* private */
 };
 
-/* `shards`: what each shard of the stage holds, [tensor]. All is borrowed. The caller ends *results
+/* `shards`: what each shard of the stage holds, [tensor]. Logits are made on `device`. All is borrowed. The caller ends *results
  * with results_destroy. STATUS_NO_MEMORY. */
-enum status results_create(struct results **results, struct thread_pool *pool, struct group *group,
-                           const struct setup_shard *shards, struct error *error);
+enum status results_create(struct results **results, struct thread_pool *pool,
+                           const struct kernels *kernels, struct device *device,
+                           struct group *group, const struct setup_shard *shards,
+                           struct error *error);
 void results_destroy(struct results *results);
 
 void results_clear(struct results *results);
 
-/* Room for the step's logits, [n_wanted][own part of the vocabulary], to be filled. */
+/* Device memory for the step's logits, [n_wanted][own part of the vocabulary], to be filled. */
 enum status results_logits(struct results *results, const struct step *step, float **logits,
                            struct error *error);
 

@@ -215,7 +215,9 @@ static inline void fixture_open(struct fixture *f, const struct reference_shape 
     const struct step_limits limits = {setup->job,           setup->n_holders,  setup->max_rows,
                                        setup->max_sequences, setup->max_tokens, shape->vocab};
     fixture_ok(step_create(&f->step, &limits, &error), &error);
-    fixture_ok(results_create(&f->results, f->pool, group, setup->shards, &error), &error);
+    fixture_ok(
+        results_create(&f->results, f->pool, f->kernels, f->device, group, setup->shards, &error),
+        &error);
     const struct forward_config config = {.pool = f->pool,
                                           .shard = f->shard,
                                           .attention = f->attention,
@@ -232,6 +234,7 @@ static inline void fixture_close(struct fixture *f)
     step_destroy(f->step);
     attention_close(f->attention);
     shard_destroy(f->shard);
+    group_disperse(f->group);
     f->kernels->close(f->device);
     thread_pool_destroy(f->pool);
     setup_destroy(f->setup);
