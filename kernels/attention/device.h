@@ -25,6 +25,9 @@ struct attention_device {
     enum status (*run)(void *state, const struct attend_work *works, size_t n_works,
                        struct error *error);
 
+    /* n values, whole blocks, to the KV type, with the bits of kv_round. x and out: device memory. */
+    void (*round)(struct device *device, enum kv_type type, void *out, const float *x, size_t n);
+
     /* Writes tokens into tiles, all in one launch; `writes` may be reused on return. A failure is
      * reported by the device's finish. */
     void (*write)(struct device *device, enum kv_type type, uint32_t head_dim, size_t stride_bytes,
