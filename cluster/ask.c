@@ -1,6 +1,7 @@
 /* ask.c - the loop: what the coordinator says, what the processes do. */
 #include "cluster/ask.h"
 
+#include "cluster/death.h"
 #include "cluster/launch.h"
 #include "sys/clock.h"
 
@@ -15,10 +16,6 @@ enum {
     LAST_WORDS_US = 300000, /* for the coordinator to explain the death of another process */
     SIGNAL_EXIT = 128,      /* the exit code is this and the signal's number */
     MOST_EVENTS = 4096,     /* taken before signals and processes get a look again */
-    /* What a shell and a loader say of a program that they cannot start, and ssh of a host. */
-    NOT_EXECUTABLE = 126,
-    NOT_FOUND = 127,
-    SSH_FAILED = 255,
 };
 
 /* ---- events ---------------------------------------------------------------------------------- */
@@ -76,28 +73,11 @@ static void show_progress(struct ask *ask)
 static enum status explain_death(struct ask *ask, const struct launch_death *death,
                                  const struct error *said, struct error *error)
 {
-    char how[96];
-    if (death->code == SSH_FAILED)
-        snprintf(how, sizeof(how),
-                 "could not be reached (exit status %d): does ssh log in there without a password?",
-                 death->code);
-    else if (death->code == NOT_FOUND || death->code == NOT_EXECUTABLE)
-        snprintf(how, sizeof(how), "could not be started (exit status %d)", death->code);
-    else if (death->code > SIGNAL_EXIT && death->code <= SIGNAL_EXIT + SIGRTMAX)
-        snprintf(how, sizeof(how), "ended by signal %d (%s)", death->code - SIGNAL_EXIT,
-                 strsignal(death->code - SIGNAL_EXIT));
-    else
-        snprintf(how, sizeof(how), "ended with exit status %d", death->code);
+    char how[DEATH_WORDS_BYTES];
+    ask->exit_code = death_explain(death, how);
     progress_clear(ask->progress);
     if (death->tail[0] != '\0' && ask->place->verbose == 0)
         fputs(death->tail, stderr);
-    if (death->code >= 2 && death->code <= 4)
-        ask->exit_code = death->code;
-    else
-        ask->exit_code = status_exit_code(death->code == SSH_FAILED || death->code == NOT_FOUND ||
-                                                  death->code == NOT_EXECUTABLE
-                                              ? STATUS_UNREACHABLE
-                                              : STATUS_FAILED);
     return said->text[0] != '\0'
                ? error_set(error, STATUS_FAILED, "%s: %s; %s", death->label, how, said->text)
                : error_set(error, STATUS_FAILED, "%s: %s", death->label, how);

@@ -232,6 +232,9 @@ static void make_coordinator(struct command *command, const struct maker *maker)
     add_text(command, "--kernels", options->kernels);
     add_number(command, "--join-timeout", options->join_timeout_s);
     add_number(command, "--timeout", options->timeout_s);
+    for (const char *const *word = options->coordinator_words; word != NULL && *word != NULL;
+         word++)
+        add(command, *word);
     add_trace(command, maker, "coordinator");
     add_trust(command, maker);
 }

@@ -49,7 +49,8 @@ struct launch {
     enum launch_show show;
     int epoll, signals;
     sigset_t old_mask;
-    int signal;
+    int signal; /* the first one */
+    uint32_t n_signals;
     bool ended;
     char latest[LATEST_BYTES];
     char words[LAUNCH_TAIL_BYTES + 1]; /* what launch_first_death tells */
@@ -214,6 +215,7 @@ static void show_line(struct launch *launch, struct child *child)
         snprintf(launch->latest, sizeof(launch->latest), "%.*s", LATEST_BYTES - 1, child->line);
     const bool wanted =
         launch->show == LAUNCH_SHOW_ALL ||
+        (launch->show == LAUNCH_SHOW_WARNINGS && (child->flags & LAUNCH_SHOWN) != 0) ||
         (launch->show == LAUNCH_SHOW_WARNINGS && strstr(child->line, ": warning: ") != NULL &&
          strstr(child->line, ": warning: request ") == NULL);
     if (wanted && (!launch->ended || launch->show == LAUNCH_SHOW_ALL)) {
@@ -271,7 +273,7 @@ void launch_progress(struct launch *launch)
 {
     struct signalfd_siginfo info;
     while (read(launch->signals, &info, sizeof(info)) == (ssize_t)sizeof(info))
-        if (info.ssi_signo != SIGCHLD && launch->signal == 0)
+        if (info.ssi_signo != SIGCHLD && launch->n_signals++ == 0)
             launch->signal = (int)info.ssi_signo;
     for (uint32_t i = 0; i < launch->n; i++)
         if (launch->children[i].output >= 0)
@@ -287,6 +289,22 @@ const char *launch_latest(const struct launch *launch)
 int launch_signal(const struct launch *launch)
 {
     return launch->signal;
+}
+
+uint32_t launch_n_signals(const struct launch *launch)
+{
+    return launch->n_signals;
+}
+
+void launch_tell(struct launch *launch, uint32_t index, int number)
+{
+    if (!launch->children[index].dead)
+        kill(launch->children[index].pid, number);
+}
+
+bool launch_has_died(const struct launch *launch, uint32_t index)
+{
+    return launch->children[index].dead;
 }
 
 static bool is_worth_showing(const char *line, size_t length, bool errors_only)

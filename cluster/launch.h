@@ -41,6 +41,7 @@ void launch_destroy(struct launch *launch);
 enum launch_flags {
     LAUNCH_NEEDS_INPUT = 1 << 0, /* standard input is a pipe that stays open until the end */
     LAUNCH_LEAVES = 1 << 1,      /* ends by itself soon after others were told to */
+    LAUNCH_SHOWN = 1 << 2,       /* all that it says is shown, but with LAUNCH_SHOW_NOTHING */
 };
 
 /* Starts `words` (argv, found on PATH unless it has a slash); `label` is for messages, and copied.
@@ -54,8 +55,14 @@ int launch_descriptor(const struct launch *launch);
 /* Reads what children said, collects those that died, takes signals. Never waits. */
 void launch_progress(struct launch *launch);
 
-/* The signal that asked us to end; 0: none. */
+/* The signal that asked us to end, the first one of launch_n_signals; 0: none. */
 int launch_signal(const struct launch *launch);
+uint32_t launch_n_signals(const struct launch *launch);
+
+/* Sends a signal to the index-th child that was started, unless it has died; and says whether it
+ * has. */
+void launch_tell(struct launch *launch, uint32_t index, int number);
+bool launch_has_died(const struct launch *launch, uint32_t index);
 
 /* The first child that died, in the order of dying. False: all live. `code`: its exit status, or
  * 128 + the signal. The strings live until launch_destroy. */

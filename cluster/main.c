@@ -3,6 +3,7 @@
 #include "cluster/keygen.h"
 #include "cluster/model_command.h"
 #include "cluster/run.h"
+#include "cluster/serve.h"
 #include "proto/protocol.h"
 #include "sys/descriptors.h"
 #include "sys/log.h"
@@ -20,6 +21,8 @@ static const struct {
     int (*main)(int argc, char **argv);
 } commands[] = {
     {"run", "continue texts with a model, on this machine or on a cluster", run_main},
+    {"serve", "answer OpenAI's API over HTTP with a model, on this machine or on a cluster",
+     serve_main},
     {"bench", "measure decode and prefill beside the limits of this hardware", bench_main},
     {"model", "inspect, tokenize, quantize, make-retrieval, make-random, make-haystack",
      model_command_main},

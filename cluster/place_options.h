@@ -34,6 +34,10 @@ struct place_options {
     bool insecure_network;
     bool quiet;
     uint32_t verbose;
+    /* More words for the coordinator, ended by NULL; whether what it says is shown. The command's
+     * own. NULL: none. */
+    const char *const *coordinator_words;
+    bool coordinator_shown;
 };
 
 /* Writes entries that point into `options` to `table`, at most PLACE_OPTIONS_MOST_ENTRIES; an entry

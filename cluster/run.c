@@ -139,7 +139,7 @@ static enum status work(struct run *run, struct error *error)
     struct run_options *options = &run->options;
     enum status status = prompts_read(&run->prompts, &options->prompts, error);
     if (status == STATUS_OK && options->dry_run)
-        return session_print(stdout, options, error);
+        return session_print(stdout, &options->place, options, error);
     if (status == STATUS_OK)
         status = result_open(&run->result, run->prompts.n, error);
     if (status == STATUS_OK && options->dump_logits != NULL)

@@ -82,13 +82,15 @@ static void note_layout(struct session *session, const struct layout *layout)
 }
 
 static enum status start(struct session *session, const struct commands *commands,
-                         struct error *error)
+                         bool coordinator_shown, struct error *error)
 {
     enum status status = STATUS_OK;
     for (uint32_t i = 0; status == STATUS_OK && i < commands->n; i++) {
         const struct command *command = &commands->commands[i];
-        const unsigned flags = (command->needs_input ? LAUNCH_NEEDS_INPUT : 0) |
-                               (command->role == COMMANDS_WORKERS ? LAUNCH_LEAVES : 0);
+        const unsigned flags =
+            (command->needs_input ? LAUNCH_NEEDS_INPUT : 0) |
+            (command->role == COMMANDS_WORKERS ? LAUNCH_LEAVES : 0) |
+            (command->role == COMMANDS_COORDINATOR && coordinator_shown ? LAUNCH_SHOWN : 0);
         status = launch_start(session->launch, command->label, command->words, flags, error);
     }
     return status;
@@ -118,7 +120,7 @@ enum status session_open(struct session *session, const struct place_options *op
         memcpy(session->address, plan.layout.address, sizeof(session->address));
         session->started = true;
         note_layout(session, &plan.layout);
-        status = start(session, &plan.commands, error);
+        status = start(session, &plan.commands, options->coordinator_shown, error);
     }
     plan_free(&plan);
     return status;
@@ -136,14 +138,15 @@ void session_close(struct session *session, bool gently)
     *session = (struct session){0};
 }
 
-enum status session_print(FILE *out, const struct run_options *options, struct error *error)
+enum status session_print(FILE *out, const struct place_options *place,
+                          const struct run_options *client, struct error *error)
 {
     struct plan plan = {0};
-    enum status status = plan_make(&plan, &options->place, NULL, error);
+    enum status status = plan_make(&plan, place, NULL, error);
     for (uint32_t i = 0; status == STATUS_OK && i < plan.commands.n; i++)
         commands_print(out, plan.commands.commands[i].words);
-    if (status == STATUS_OK)
-        status = commands_print_client(out, &plan.layout, options, error);
+    if (status == STATUS_OK && client != NULL)
+        status = commands_print_client(out, &plan.layout, client, error);
     if (status == STATUS_OK && fflush(out) != 0)
         status = error_set(error, STATUS_IO, "standard output could not be written");
     plan_free(&plan);

@@ -39,8 +39,9 @@ enum status session_open(struct session *session, const struct place_options *op
 /* Ends every process and removes the directory; `gently`: as launch_end. */
 void session_close(struct session *session, bool gently);
 
-/* --dry-run: the same checks, then the command lines, and that of the client, instead of starting
- * anything. Also STATUS_IO: `out` failed. */
-enum status session_print(FILE *out, const struct run_options *options, struct error *error);
+/* --dry-run: the same checks, then the command lines, and that of the client (NULL: none), instead
+ * of starting anything. Also STATUS_IO: `out` failed. */
+enum status session_print(FILE *out, const struct place_options *place,
+                          const struct run_options *client, struct error *error);
 
 #endif

@@ -4,6 +4,7 @@
 #include "coordinator/cluster.h"
 #include "coordinator/control.h"
 #include "coordinator/early.h"
+#include "coordinator/http/server.h"
 #include "coordinator/serving.h"
 #include "coordinator/status_reply.h"
 #include "model/gguf.h"
@@ -20,6 +21,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
 enum {
     TICK_US = 250000,         /* deadlines are looked at this often */
@@ -41,6 +44,8 @@ struct coordinator {
     struct cluster cluster;
     struct serving *serving; /* NULL until the cluster is ready */
     struct early early;
+    struct server *http;   /* NULL: none */
+    uint64_t drain_end_us; /* 0: nobody asked us to stop */
     struct frames in;
     struct arena arena; /* of the message that is being handled */
     uint64_t next_tick_us;
@@ -94,6 +99,20 @@ static enum status open_socket(struct coordinator *c, struct error *error)
     return STATUS_OK;
 }
 
+static enum status open_http(struct coordinator *c, struct error *error)
+{
+    const struct server_model model = {.tokenizer = c->tokenizer,
+                                       .vocab = c->hparams.vocab,
+                                       .path = c->model_path,
+                                       .name = c->hparams.name};
+    if (c->options->http.address == NULL)
+        return STATUS_OK;
+    const enum status status = wire_socket_listen_inside(c->socket, SERVER_ENDPOINT, error);
+    return status == STATUS_OK
+               ? server_open(&c->http, &c->options->http, &model, c->wire, c->log, error)
+               : status;
+}
+
 static enum status open_all(struct coordinator *c, struct error *error)
 {
     enum status status = trace_create(&c->trace, c->options->trace, "coordinator", error);
@@ -112,7 +131,7 @@ static enum status open_all(struct coordinator *c, struct error *error)
                  wire_socket_endpoint(c->socket), c->options->workers,
                  c->options->workers > 1 ? "s" : "", c->options->nodes,
                  c->options->nodes == 1 ? "" : "s", c->hparams.name);
-    return status;
+    return status == STATUS_OK ? open_http(c, error) : status;
 }
 
 static void close_all(struct coordinator *c)
@@ -122,6 +141,7 @@ static void close_all(struct coordinator *c)
     if (trace_write(c->trace, c->log, &error) != STATUS_OK)
         log_error(c->log, "%s", error.text);
     trace_destroy(c->trace);
+    server_close(c->http);
     while ((request = early_take(&c->early)) != NULL)
         free(request);
     serving_destroy(c->serving);
@@ -260,6 +280,8 @@ static enum status begin_serving(struct coordinator *c, struct error *error)
             serving_request(c->serving, &request->client, message->run_request, clock_us());
         free(request);
     }
+    if (status == STATUS_OK && c->http != NULL)
+        server_ready(c->http, c->cluster.max_tokens);
     return status;
 }
 
@@ -278,9 +300,28 @@ static enum status tick(struct coordinator *c, struct error *error)
     return status;
 }
 
+/* A signal can be read. True: it is the end. */
+static bool told_to_stop(struct coordinator *c, int stop_descriptor)
+{
+    struct signalfd_siginfo info;
+    if (c->http == NULL || c->drain_end_us != 0 || c->serving == NULL)
+        return true;
+    (void)!read(stop_descriptor, &info, sizeof(info));
+    server_drain(c->http);
+    c->drain_end_us = clock_us() + c->options->http.drain_s * 1000000ull + 1;
+    log_info(c->log, "told to stop: no new requests, those that run have %u s",
+             c->options->http.drain_s);
+    return false;
+}
+
+static bool drained(const struct coordinator *c)
+{
+    return c->drain_end_us != 0 && (server_drained(c->http) || clock_us() >= c->drain_end_us);
+}
+
 static enum status loop(struct coordinator *c, int stop_descriptor, struct error *error)
 {
-    for (;;) {
+    while (!drained(c)) {
         struct wire_poll_item items[2] = {{.socket = c->socket}, {.descriptor = stop_descriptor}};
         if (c->serving == NULL || !serving_stepping(c->serving))
             trace_step(c->track, 0, TRACE_IDLE);
@@ -289,7 +330,7 @@ static enum status loop(struct coordinator *c, int stop_descriptor, struct error
         at = trace_span(c->track, "wait", at);
         if (status != STATUS_OK && status != STATUS_TIMEOUT)
             return status;
-        if (items[1].readable)
+        if (items[1].readable && told_to_stop(c, stop_descriptor))
             return STATUS_OK;
         bool received = items[0].readable;
         /* A flood of messages must not keep deadlines from being looked at. */
@@ -310,6 +351,7 @@ static enum status loop(struct coordinator *c, int stop_descriptor, struct error
         if (status != STATUS_OK)
             return status;
     }
+    return STATUS_OK;
 }
 
 /* Whoever still waits for us learns why it need not. */

@@ -8,6 +8,7 @@
 #ifndef LONGSPAN_COORDINATOR_COORDINATOR_H
 #define LONGSPAN_COORDINATOR_COORDINATOR_H
 
+#include "coordinator/http/http_options.h"
 #include "kernels/quant/kv_type.h"
 #include "sys/log.h"
 #include "sys/status.h"
@@ -41,10 +42,12 @@ struct coordinator_options {
     uint32_t silence_ms;      /* a peer that should be idle and does not ping: dead after this */
     uint32_t retry_ms;
     const char *trace; /* file; NULL: none */
+    struct http_options http;
 };
 
 /* Runs until a signal can be read from `stop_descriptor` (a signalfd, or any descriptor that
- * becomes readable): STATUS_OK then. Every other end is a failure, told to all peers and in *error:
+ * becomes readable): STATUS_OK then. With an HTTP server the first signal drains it: no new requests, and
+ * the end comes when those that run are answered, or with a second signal. Every other end is a failure, told to all peers and in *error:
  * STATUS_INVALID, NOT_FOUND, UNSUPPORTED: options, files, an impossible split; STATUS_EXHAUSTED:
  * the KV cache does not fit; STATUS_UNREACHABLE: somebody did not join in time; STATUS_TIMEOUT,
  * STATUS_FAILED, STATUS_PROTOCOL: somebody was lost or failed while running. */

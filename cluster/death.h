@@ -1,0 +1,13 @@
+/* cluster/death.h - how a process that was started here ended: in words, and as our exit code. */
+#ifndef LONGSPAN_CLUSTER_DEATH_H
+#define LONGSPAN_CLUSTER_DEATH_H
+
+#include "cluster/launch.h"
+
+enum { DEATH_WORDS_BYTES = 96 };
+
+/* "ended with exit status 4", and the like. Returns the exit code that it makes ours: its own where
+ * it is one of our programs', 3 where it could not be started or reached, 4 otherwise. */
+int death_explain(const struct launch_death *death, char words[DEATH_WORDS_BYTES]);
+
+#endif

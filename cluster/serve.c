@@ -1,0 +1,107 @@
+/* serve.c - starts a cluster whose coordinator serves HTTP, and watches it until its end.
+ *
+ * The coordinator drains by itself when it is told to stop; the others end after it. */
+#include "cluster/serve.h"
+
+#include "cluster/death.h"
+#include "cluster/launch.h"
+#include "cluster/serve_options.h"
+#include "cluster/session.h"
+#include "sys/log.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    COORDINATOR = 0,  /* the first process of every cluster (commands.h) */
+    SIGNAL_EXIT = 128 /* the exit code is this and the signal's number */
+};
+
+/* The first process that died, while nobody asked it to. */
+static enum status explain(const struct launch_death *death, const struct place_options *place,
+                           int *exit_code, struct error *error)
+{
+    char how[DEATH_WORDS_BYTES];
+    *exit_code = death_explain(death, how);
+    if (death->tail[0] != '\0' && place->verbose == 0)
+        fputs(death->tail, stderr);
+    return error_set(error, STATUS_FAILED, "%s: %s", death->label, how);
+}
+
+static void wait_for_news(struct launch *launch)
+{
+    struct pollfd item = {.fd = launch_descriptor(launch), .events = POLLIN};
+    poll(&item, 1, -1);
+    launch_progress(launch);
+}
+
+/* Until a signal comes, which is well; a process that dies is not. */
+static enum status watch(struct launch *launch, const struct place_options *place, int *exit_code,
+                         struct error *error)
+{
+    struct launch_death death;
+    while (launch_n_signals(launch) == 0 && !launch_first_death(launch, &death))
+        wait_for_news(launch);
+    return launch_n_signals(launch) > 0 ? STATUS_OK : explain(&death, place, exit_code, error);
+}
+
+/* The coordinator ends when its requests have: workers that it sent away may be gone before. */
+static enum status drain(struct launch *launch, const struct place_options *place, int *exit_code,
+                         struct error *error)
+{
+    struct launch_death death;
+    launch_tell(launch, COORDINATOR, SIGTERM);
+    while (!launch_has_died(launch, COORDINATOR)) {
+        if (launch_n_signals(launch) > 1) {
+            *exit_code = SIGNAL_EXIT + launch_signal(launch);
+            return error_set(error, STATUS_CANCELLED, "ended by a second signal");
+        }
+        wait_for_news(launch);
+    }
+    return launch_first_death(launch, &death) && death.code != 0
+               ? explain(&death, place, exit_code, error)
+               : STATUS_OK;
+}
+
+static enum status work(struct session *session, const struct serve_options *options,
+                        int *exit_code, struct error *error)
+{
+    if (options->dry_run)
+        return session_print(stdout, &options->place, NULL, error);
+    enum status status = session_open(session, &options->place, error);
+    if (status == STATUS_OK)
+        status = watch(session->launch, &options->place, exit_code, error);
+    if (status == STATUS_OK)
+        status = drain(session->launch, &options->place, exit_code, error);
+    return status;
+}
+
+int serve_main(int argc, char **argv)
+{
+    struct serve_options options;
+    struct session session = {0};
+    struct log log;
+    struct error error = {0};
+    int exit_code = 0;
+    log_open(&log, "longspan serve", 0);
+    enum status status = serve_options_read(&options, argc, argv, &error);
+    if (status == STATUS_OK && options.help) {
+        serve_options_print_help();
+        return EXIT_SUCCESS;
+    }
+    if (status == STATUS_OK)
+        status = work(&session, &options, &exit_code, &error);
+    struct trace_files traces = session.traces;
+    session.traces = (struct trace_files){0};
+    session_close(&session, status == STATUS_OK);
+    if (status == STATUS_OK && traces.n_parts > 0)
+        status = trace_files_join(&traces, options.place.quiet ? NULL : stderr, &log, &error);
+    trace_files_free(&traces);
+    if (status == STATUS_OK)
+        return EXIT_SUCCESS;
+    log_error(&log, "%s", error.text);
+    return exit_code != 0 ? exit_code : status_exit_code(status);
+}

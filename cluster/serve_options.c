@@ -1,0 +1,168 @@
+/* serve_options.c - one table; most of its options are the coordinator's, and passed on as they are. */
+#include "cluster/serve_options.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { MOST_OPTIONS = 80, MOST_TOKENS = 1 << 30 };
+
+/* Options of the coordinator: as coordinator/main.c has them, under the same names. */
+static const struct {
+    const char *option, *argument, *help;
+} passed[] = {
+    {"--api-key-file", "FILE", "admit only who sends one of these keys, one a line"},
+    {"--model-name", "NAME", "what clients call the model; without: the file's name"},
+    {"--chat-template", "NAME|FILE", "instead of the one in the model file"},
+    {"--cors", "ORIGIN", "pages from there may use the API: https://host, or * for all"},
+    {"--max-batch", "N", "sequences at once, others wait; 64 unless given"},
+    {"--http-body", "SIZE", "of one request, at most; 64MiB unless given"},
+    {"--http-prompt", "N",
+     "tokens of one prompt, at most; as many as the context has unless given"},
+    {"--http-requests", "N", "requests that the scheduler has at once; 128 unless given"},
+    {"--http-queue", "N", "requests that wait for that, the next one gets 429; 256 unless given"},
+    {"--http-idle", "S",
+     "seconds until a connection on which nothing moves is closed; 60 unless given"},
+    {"--http-drain", "S", "seconds that running requests have after SIGTERM; 600 unless given"},
+};
+enum { N_PASSED = sizeof(passed) / sizeof(passed[0]) };
+
+/* The table points into `o` and `values`. */
+static void fill_table(struct option table[MOST_OPTIONS], struct serve_options *o,
+                       const char *values[N_PASSED])
+{
+    const struct option options[] = {
+        {.kind = OPTION_SECTION, .help = "Model and address"},
+        {.name = "model",
+         .letter = 'm',
+         .kind = OPTION_TEXT,
+         .value = &o->place.model,
+         .argument = "FILE",
+         .help = "the GGUF file to serve"},
+        {.name = "host",
+         .kind = OPTION_TEXT,
+         .value = &o->host,
+         .argument = "ADDRESS",
+         .fallback = "127.0.0.1",
+         .help =
+             "where to listen; * is everywhere, and needs --api-key-file, as does every address "
+             "that other hosts reach"},
+        {.name = "port",
+         .kind = OPTION_U32,
+         .value = &o->port,
+         .argument = "N",
+         .fallback = "8080",
+         .most = UINT16_MAX,
+         .help = "0: any that is free; it is said when the server listens"},
+        {.name = "ctx",
+         .kind = OPTION_U32,
+         .value = &o->place.ctx,
+         .argument = "N",
+         .least = 1,
+         .most = MOST_TOKENS,
+         .help = "tokens of one sequence, prompt and answer, at most; without it as many as the "
+                 "model was made for, if the KV cache has room"},
+        {.name = "trace",
+         .kind = OPTION_TEXT,
+         .value = &o->place.trace,
+         .argument = "FILE",
+         .help = "where the time went, on every process, in Chrome's trace format"},
+        {.name = "dry-run",
+         .kind = OPTION_FLAG,
+         .value = &o->dry_run,
+         .help = "print the command lines instead of running them: the same roles, by hand"},
+        {.name = "quiet",
+         .letter = 'q',
+         .kind = OPTION_FLAG,
+         .value = &o->place.quiet,
+         .help = "no line for each request"},
+        {.name = "verbose",
+         .letter = 'v',
+         .kind = OPTION_COUNT,
+         .value = &o->place.verbose,
+         .help = "show what all started programs say; twice: all that they can say"},
+        {.kind = OPTION_SECTION, .help = "HTTP"}};
+    const struct option help = {
+        .name = "help", .letter = 'h', .kind = OPTION_FLAG, .value = &o->help, .help = "this text"};
+    size_t n = sizeof(options) / sizeof(options[0]);
+    _Static_assert(sizeof(options) / sizeof(options[0]) + N_PASSED + PLACE_OPTIONS_MOST_ENTRIES +
+                           2 <=
+                       MOST_OPTIONS,
+                   "the table fits");
+    memcpy(table, options, n * sizeof(*options));
+    for (size_t i = 0; i < N_PASSED; i++)
+        table[n++] = (struct option){.name = passed[i].option + strlen("--"),
+                                     .kind = OPTION_TEXT,
+                                     .value = &values[i],
+                                     .argument = passed[i].argument,
+                                     .help = passed[i].help};
+    n += place_options_table(table + n, &o->place);
+    table[n] = help;
+    table[n + 1] = (struct option){.kind = 0};
+}
+
+static enum status check(const struct serve_options *o, struct error *error)
+{
+    if (o->place.coordinator != NULL)
+        return error_set(
+            error, STATUS_INVALID,
+            "serve starts a cluster; one that runs serves HTTP when its coordinator was "
+            "started with --http HOST:PORT");
+    if (strlen(o->host) + 8 > SERVE_OPTIONS_ADDRESS_BYTES)
+        return error_set(error, STATUS_INVALID, "--host: %zu bytes are too many", strlen(o->host));
+    return STATUS_OK;
+}
+
+enum status serve_options_read(struct serve_options *options, int argc, char **argv,
+                               struct error *error)
+{
+    *options = (struct serve_options){.place = {.pipeline = 1, .tensor = 1}};
+    const char *values[N_PASSED] = {NULL};
+    struct option table[MOST_OPTIONS];
+    fill_table(table, options, values);
+    enum status status = options_parse(table, argc, argv, NULL, error);
+    if (status != STATUS_OK || options->help)
+        return status;
+    status = check(options, error);
+    if (status == STATUS_OK)
+        status = place_options_check(&options->place, error);
+    if (status != STATUS_OK)
+        return status;
+    const bool bare = strchr(options->host, ':') != NULL && options->host[0] != '[';
+    snprintf(options->address, sizeof(options->address), bare ? "[%s]:%u" : "%s:%u", options->host,
+             options->port);
+    size_t n = 0;
+    options->words[n++] = "--http";
+    options->words[n++] = options->address;
+    _Static_assert(2 * (N_PASSED + 1) < SERVE_OPTIONS_MOST_WORDS, "the words fit");
+    for (size_t i = 0; i < N_PASSED; i++)
+        if (values[i] != NULL) {
+            options->words[n++] = passed[i].option;
+            options->words[n++] = values[i];
+        }
+    options->place.coordinator_words = options->words;
+    options->place.coordinator_shown = !options->place.quiet;
+    return STATUS_OK;
+}
+
+void serve_options_print_help(void)
+{
+    struct serve_options options = {0};
+    const char *values[N_PASSED] = {NULL};
+    struct option table[MOST_OPTIONS];
+    const struct option_usage usage = {
+        "longspan serve", "-m MODEL [OPTION...]",
+        "Answers OpenAI's HTTP API with a model until it is told to stop (SIGINT, SIGTERM): "
+        "requests "
+        "that run are then answered to their end, a second signal ends them too. Starts what is "
+        "needed on this machine, or the cluster of a file."};
+    fill_table(table, &options, values);
+    options_print_help(stdout, &usage, table);
+    fputs("\nExamples:\n"
+          "  longspan serve -m model.gguf\n"
+          "  longspan serve -m model.gguf --host '*' --port 80 --api-key-file keys.txt\n"
+          "  longspan serve -m model.gguf --cluster lab.yaml --ctx 131072\n"
+          "  curl http://127.0.0.1:8080/v1/completions -d '{\"prompt\": \"Once upon a time\"}'\n"
+          "\nExit codes: 0 stopped; 2 bad usage or input; 3 something could not be started or "
+          "reached;\n4 failed while running; 128 + N ended by a second signal N.\n",
+          stdout);
+}

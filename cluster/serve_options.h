@@ -1,0 +1,30 @@
+/* cluster/serve_options.h - the command line of `longspan serve`. */
+#ifndef LONGSPAN_CLUSTER_SERVE_OPTIONS_H
+#define LONGSPAN_CLUSTER_SERVE_OPTIONS_H
+
+#include "cluster/place_options.h"
+#include "sys/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { SERVE_OPTIONS_MOST_WORDS = 48, SERVE_OPTIONS_ADDRESS_BYTES = 300 };
+
+/* Strings point into argv. What is only passed on to the coordinator is checked there. The struct
+ * must not move: place.coordinator_words points into it. */
+struct serve_options {
+    struct place_options place;
+    const char *host;
+    uint32_t port;
+    bool dry_run, help;
+    char address[SERVE_OPTIONS_ADDRESS_BYTES]; /* host and port, as --http takes them */
+    const char *words[SERVE_OPTIONS_MOST_WORDS];
+};
+
+/* argv[0] is "serve". STATUS_INVALID: with the option and the remedy. */
+enum status serve_options_read(struct serve_options *options, int argc, char **argv,
+                               struct error *error);
+
+void serve_options_print_help(void);
+
+#endif

@@ -1,0 +1,445 @@
+/* bridge.c - see bridge.h.
+ *
+ * Threads leave jobs and numbers to be cancelled under a lock, and ring a bell (an eventfd) that the
+ * bridge's thread hears beside its socket and the descriptors of clients. Nothing is polled: without
+ * jobs the thread sleeps for good, with jobs it wakes once a second to ping. */
+#include "coordinator/http/bridge.h"
+
+#include "proto/arena.h"
+#include "proto/frames.h"
+#include "proto/wire_socket.h"
+#include "sys/clock.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum {
+    PING_US = 1000000, /* the coordinator drops clients after SERVING_CLIENT_SILENCE_US */
+    LONG_US = 1000000000,
+    MOST_MESSAGES = 256,      /* taken before other things get a look again */
+    MOST_GONE = 64,           /* likewise, clients that hung up */
+    UNPACKED_BYTES = 1 << 28, /* an event; a plan repeats the ids of its prompts */
+};
+
+struct bridge {
+    const struct log *log;
+    struct bridge_limits limits;
+    struct wire_socket *socket;
+    struct frames frames;
+    struct arena arena;
+    int bell, watched; /* an eventfd; an epoll of clients' descriptors */
+    pthread_t thread;
+    bool started;
+    uint64_t next_ping_us;
+    struct job *running, *queue, **queue_end; /* the thread's */
+    atomic_uint n_running, n_queued;
+    atomic_ullong last_number;
+
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t idle;  /* n_jobs has become 0 */
+    struct job *submitted, **submitted_end;
+    uint64_t *abandoned; /* numbers */
+    size_t n_abandoned, abandoned_capacity;
+    uint32_t n_jobs; /* submitted, queued and running */
+    bool closed, ending;
+};
+
+/* ---- jobs ------------------------------------------------------------------------------------ */
+
+void job_open(struct job *job, const struct job_kind *kind, struct bridge *bridge, int descriptor)
+{
+    job->kind = kind;
+    job->number = atomic_fetch_add(&bridge->last_number, 1) + 1;
+    job->descriptor = descriptor;
+    atomic_init(&job->n_users, 1);
+}
+
+void job_release(struct job *job)
+{
+    if (job != NULL && atomic_fetch_sub(&job->n_users, 1) == 1) {
+        free(job->message);
+        job->kind->destroy(job);
+    }
+}
+
+/* ---- from other threads ---------------------------------------------------------------------- */
+
+static void ring(struct bridge *bridge)
+{
+    const uint64_t one = 1;
+    (void)!write(bridge->bell, &one, sizeof(one)); /* full: it rings already */
+}
+
+bool bridge_submit(struct bridge *bridge, struct job *job, struct api_error *error)
+{
+    const uint64_t most = (uint64_t)bridge->limits.running + bridge->limits.queued;
+    bool good = true;
+    pthread_mutex_lock(&bridge->lock);
+    if (bridge->closed)
+        good = api_error_set(error, 503, NULL, "unavailable", "the server is shutting down");
+    else if (bridge->n_jobs >= most)
+        good = api_error_set(error, 429, NULL, "queue_full",
+                             "%u requests run or wait already: try again later", bridge->n_jobs);
+    if (good) {
+        atomic_fetch_add(&job->n_users, 1);
+        job->next = NULL;
+        *bridge->submitted_end = job;
+        bridge->submitted_end = &job->next;
+        bridge->n_jobs++;
+    }
+    pthread_mutex_unlock(&bridge->lock);
+    if (good)
+        ring(bridge);
+    return good;
+}
+
+void bridge_abandon(struct bridge *bridge, const struct job *job)
+{
+    pthread_mutex_lock(&bridge->lock);
+    if (bridge->n_abandoned == bridge->abandoned_capacity) {
+        const size_t capacity = bridge->abandoned_capacity * 2 + 16;
+        uint64_t *numbers = realloc(bridge->abandoned, capacity * sizeof(*numbers));
+        if (numbers != NULL) {
+            bridge->abandoned = numbers;
+            bridge->abandoned_capacity = capacity;
+        }
+    }
+    if (bridge->n_abandoned < bridge->abandoned_capacity) /* else it runs to its end */
+        bridge->abandoned[bridge->n_abandoned++] = job->number;
+    pthread_mutex_unlock(&bridge->lock);
+    ring(bridge);
+}
+
+uint32_t bridge_running(const struct bridge *bridge)
+{
+    return atomic_load(&bridge->n_running);
+}
+
+uint32_t bridge_queued(const struct bridge *bridge)
+{
+    return atomic_load(&bridge->n_queued);
+}
+
+/* ---- messages out ---------------------------------------------------------------------------- */
+
+static enum status send_bytes(struct bridge *b, const void *bytes, size_t n, struct error *error)
+{
+    struct frames frames;
+    frames_init(&frames);
+    enum status status = frames_add_copy(&frames, bytes, n, error);
+    if (status == STATUS_OK)
+        status = frames_send(b->socket, &frames, clock_us() + PING_US, error);
+    frames_clear(&frames);
+    return status;
+}
+
+static enum status send_control(struct bridge *b, const Longspan__Control *control,
+                                struct error *error)
+{
+    uint8_t small[256];
+    const size_t n = longspan__control__get_packed_size(control);
+    uint8_t *bytes = n <= sizeof(small) ? small : malloc(n);
+    if (bytes == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for a message of %zu bytes", n);
+    longspan__control__pack(control, bytes);
+    const enum status status = send_bytes(b, bytes, n, error);
+    if (bytes != small)
+        free(bytes);
+    return status;
+}
+
+static void send_cancel(struct bridge *b, const struct job *job)
+{
+    Longspan__RunCancel cancel = LONGSPAN__RUN_CANCEL__INIT;
+    Longspan__Control control = LONGSPAN__CONTROL__INIT;
+    struct error error;
+    cancel.request = job->number;
+    control.body_case = LONGSPAN__CONTROL__BODY_RUN_CANCEL;
+    control.run_cancel = &cancel;
+    if (send_control(b, &control, &error) != STATUS_OK)
+        log_warn(b->log, "a request cannot be cancelled: %s", error.text);
+}
+
+static void ping(struct bridge *b)
+{
+    const uint64_t now = clock_us();
+    if (b->running == NULL || now < b->next_ping_us)
+        return;
+    Longspan__Ping ping = LONGSPAN__PING__INIT;
+    Longspan__Control control = LONGSPAN__CONTROL__INIT;
+    char name[] = "http";
+    ping.name = name;
+    control.body_case = LONGSPAN__CONTROL__BODY_PING;
+    control.ping = &ping;
+    b->next_ping_us = now + PING_US;
+    send_control(b, &control, NULL); /* a full queue shows in the silence */
+}
+
+/* ---- the life of a job ----------------------------------------------------------------------- */
+
+static struct job **find(struct job **list, uint64_t number)
+{
+    while (*list != NULL && (*list)->number != number)
+        list = &(*list)->next;
+    return list;
+}
+
+static void forget(struct bridge *b, struct job **link)
+{
+    struct job *job = *link;
+    *link = job->next;
+    if (b->queue_end == &job->next)
+        b->queue_end = link;
+    atomic_fetch_sub(job->sent ? &b->n_running : &b->n_queued, 1);
+    pthread_mutex_lock(&b->lock);
+    if (--b->n_jobs == 0)
+        pthread_cond_broadcast(&b->idle);
+    pthread_mutex_unlock(&b->lock);
+    job_release(job);
+}
+
+/* Ends a job of which no event told the end. */
+static void lose(struct bridge *b, struct job **link, enum status status, const char *text)
+{
+    if ((*link)->sent)
+        send_cancel(b, *link);
+    (*link)->kind->lost(*link, status, text);
+    forget(b, link);
+}
+
+static void lose_number(struct bridge *b, uint64_t number, enum status status, const char *text)
+{
+    struct job **link = find(&b->running, number);
+    if (*link == NULL)
+        link = find(&b->queue, number);
+    if (*link != NULL)
+        lose(b, link, status, text);
+}
+
+/* Readable, or rather over, when the client hangs up. The entry of an earlier request on the same
+ * connection is taken over; one whose descriptor was closed is gone by itself. */
+static void watch(struct bridge *b, const struct job *job)
+{
+    struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.u64 = job->number};
+    if (epoll_ctl(b->watched, EPOLL_CTL_ADD, job->descriptor, &event) != 0 && errno == EEXIST)
+        epoll_ctl(b->watched, EPOLL_CTL_MOD, job->descriptor, &event);
+}
+
+static void take_submitted(struct bridge *b)
+{
+    pthread_mutex_lock(&b->lock);
+    struct job *job = b->submitted;
+    b->submitted = NULL;
+    b->submitted_end = &b->submitted;
+    pthread_mutex_unlock(&b->lock);
+    while (job != NULL) {
+        struct job *next = job->next;
+        job->next = NULL;
+        *b->queue_end = job;
+        b->queue_end = &job->next;
+        atomic_fetch_add(&b->n_queued, 1);
+        watch(b, job);
+        job = next;
+    }
+}
+
+static void take_abandoned(struct bridge *b)
+{
+    pthread_mutex_lock(&b->lock);
+    uint64_t *numbers = b->abandoned;
+    const size_t n = b->n_abandoned;
+    b->abandoned = NULL;
+    b->n_abandoned = b->abandoned_capacity = 0;
+    pthread_mutex_unlock(&b->lock);
+    for (size_t i = 0; i < n; i++)
+        lose_number(b, numbers[i], STATUS_CANCELLED, "the client has gone");
+    free(numbers);
+}
+
+static void take_gone(struct bridge *b)
+{
+    struct epoll_event events[MOST_GONE];
+    const int n = epoll_wait(b->watched, events, MOST_GONE, 0);
+    for (int i = 0; i < n; i++)
+        lose_number(b, events[i].data.u64, STATUS_CANCELLED, "the client has gone");
+}
+
+/* Sends what has a place. */
+static void start_queued(struct bridge *b)
+{
+    while (b->queue != NULL && atomic_load(&b->n_running) < b->limits.running) {
+        struct job *job = b->queue;
+        struct error error;
+        const enum status status = send_bytes(b, job->message, job->n_bytes, &error);
+        if (status != STATUS_OK) {
+            lose(b, &b->queue, status, error.text);
+            continue;
+        }
+        free(job->message);
+        job->message = NULL;
+        b->queue = job->next;
+        if (b->queue == NULL)
+            b->queue_end = &b->queue;
+        job->sent = true;
+        job->next = b->running;
+        b->running = job;
+        atomic_fetch_sub(&b->n_queued, 1);
+        atomic_fetch_add(&b->n_running, 1);
+    }
+}
+
+/* ---- messages in ----------------------------------------------------------------------------- */
+
+static void take_event(struct bridge *b, const Longspan__RunEvent *event)
+{
+    struct job **link = find(&b->running, event->request);
+    if (*link == NULL)
+        return; /* of one that was given up */
+    const bool taken = (*link)->kind->take(*link, event);
+    if (event->body_case == LONGSPAN__RUN_EVENT__BODY_DONE ||
+        event->body_case == LONGSPAN__RUN_EVENT__BODY_FAILURE)
+        forget(b, link);
+    else if (!taken)
+        lose(b, link, STATUS_CANCELLED, "the client does not read its answer");
+}
+
+static bool receive(struct bridge *b)
+{
+    struct error error;
+    if (frames_receive(b->socket, &b->frames, 0, &error) != STATUS_OK)
+        return false;
+    arena_reset(&b->arena);
+    const Longspan__Control *control =
+        b->frames.n == 0
+            ? NULL
+            : longspan__control__unpack(&b->arena.allocator, frames_size(&b->frames, 0),
+                                        frames_data(&b->frames, 0));
+    if (control != NULL && control->body_case == LONGSPAN__CONTROL__BODY_RUN_EVENT)
+        take_event(b, control->run_event);
+    frames_clear(&b->frames);
+    return true;
+}
+
+/* ---- the thread ------------------------------------------------------------------------------ */
+
+static void lose_all(struct bridge *b)
+{
+    while (b->running != NULL)
+        lose(b, &b->running, STATUS_CANCELLED, "the server is shutting down");
+    while (b->queue != NULL)
+        lose(b, &b->queue, STATUS_CANCELLED, "the server is shutting down");
+}
+
+static void *run(void *closure)
+{
+    struct bridge *b = closure;
+    for (;;) {
+        struct wire_poll_item items[] = {
+            {.socket = b->socket}, {.descriptor = b->bell}, {.descriptor = b->watched}};
+        const uint64_t deadline = b->running != NULL ? b->next_ping_us : clock_us() + LONG_US;
+        wire_poll(items, 3, 0, deadline, NULL);
+        if (items[1].readable) {
+            uint64_t count;
+            (void)!read(b->bell, &count, sizeof(count));
+        }
+        pthread_mutex_lock(&b->lock);
+        const bool closed = b->closed, ending = b->ending;
+        pthread_mutex_unlock(&b->lock);
+        if (ending)
+            return NULL;
+        take_submitted(b);
+        take_abandoned(b);
+        if (items[2].readable)
+            take_gone(b);
+        for (int n = 0; n < MOST_MESSAGES && receive(b); n++)
+            continue;
+        if (closed)
+            lose_all(b);
+        start_queued(b);
+        ping(b);
+    }
+}
+
+enum status bridge_create(struct bridge **bridge, struct wire_context *wire, const char *endpoint,
+                          const struct bridge_limits *limits, const struct log *log,
+                          struct error *error)
+{
+    struct bridge *b = calloc(1, sizeof(*b));
+    if (b == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for the HTTP server");
+    b->log = log;
+    b->limits = *limits;
+    b->queue_end = &b->queue;
+    b->submitted_end = &b->submitted;
+    frames_init(&b->frames);
+    arena_init(&b->arena, UNPACKED_BYTES);
+    pthread_mutex_init(&b->lock, NULL);
+    pthread_cond_init(&b->idle, NULL);
+    b->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    b->watched = epoll_create1(EPOLL_CLOEXEC);
+    const struct wire_socket_options options = {.kind = WIRE_DEALER,
+                                                .endpoint = endpoint,
+                                                .inside = true,
+                                                .name = "the coordinator's loop",
+                                                .queue_messages = 100000};
+    enum status status = STATUS_OK;
+    if (b->bell < 0 || b->watched < 0)
+        status = error_set(error, STATUS_NO_MEMORY, "no more descriptors for the HTTP server");
+    if (status == STATUS_OK)
+        status = wire_socket_open(&b->socket, wire, &options, error);
+    if (status == STATUS_OK && pthread_create(&b->thread, NULL, run, b) != 0)
+        status = error_set(error, STATUS_NO_MEMORY, "no thread for the HTTP server");
+    b->started = status == STATUS_OK;
+    if (status != STATUS_OK) {
+        bridge_destroy(b);
+        return status;
+    }
+    *bridge = b;
+    return STATUS_OK;
+}
+
+static void set_flag(struct bridge *bridge, bool *flag)
+{
+    pthread_mutex_lock(&bridge->lock);
+    *flag = true;
+    pthread_mutex_unlock(&bridge->lock);
+    ring(bridge);
+}
+
+void bridge_close(struct bridge *bridge)
+{
+    if (bridge == NULL)
+        return;
+    set_flag(bridge, &bridge->closed);
+    pthread_mutex_lock(&bridge->lock);
+    while (bridge->n_jobs > 0)
+        pthread_cond_wait(&bridge->idle, &bridge->lock);
+    pthread_mutex_unlock(&bridge->lock);
+}
+
+void bridge_destroy(struct bridge *bridge)
+{
+    if (bridge == NULL)
+        return;
+    if (bridge->started) {
+        set_flag(bridge, &bridge->ending);
+        pthread_join(bridge->thread, NULL);
+    }
+    take_submitted(bridge);
+    lose_all(bridge);
+    wire_socket_close(bridge->socket);
+    frames_clear(&bridge->frames);
+    arena_destroy(&bridge->arena);
+    if (bridge->bell >= 0)
+        close(bridge->bell);
+    if (bridge->watched >= 0)
+        close(bridge->watched);
+    pthread_cond_destroy(&bridge->idle);
+    pthread_mutex_destroy(&bridge->lock);
+    free(bridge->abandoned);
+    free(bridge);
+}

@@ -1,0 +1,68 @@
+/* coordinator/http/call.h - one HTTP request and its answer, for those who write handlers.
+ *
+ * A handler (routes.h) runs when the whole body has come, in one of MHD's threads. It answers with
+ * one of the functions below and returns what they return:
+ *
+ *     static enum MHD_Result answer_models(struct call *call)
+ *     {
+ *         return call_json(call, 200, json_pack(...));
+ *     }
+ *
+ * A handler that needs the coordinator's loop first starts a job (bridge.h) and leaves it in call->job, and returns
+ * MHD_YES where stream_begun has put the connection to sleep. It is called again when the job has woken it; call->job is then what it left there. The job is let go with the call.
+ *
+ * Every answer carries the request's id; nothing here waits. */
+#ifndef LONGSPAN_COORDINATOR_HTTP_CALL_H
+#define LONGSPAN_COORDINATOR_HTTP_CALL_H
+
+#include "coordinator/http/api_error.h"
+#include "coordinator/http/site.h"
+#include "coordinator/http/stream.h"
+
+#include <jansson.h>
+#include <microhttpd.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct job;   /* bridge.h */
+struct route; /* routes.h */
+
+enum { CALL_ID_BYTES = 72, CALL_PATH_BYTES = 128 };
+
+struct call {
+    struct site *site;
+    struct MHD_Connection *connection;
+    const struct route *route; /* NULL: there is none */
+    struct api_error refusal;  /* known before the body came; http 0: none */
+    char id[CALL_ID_BYTES];
+    char method[16], path[CALL_PATH_BYTES]; /* for the log; cut */
+    uint64_t began_us;
+    char *body; /* with a zero behind its n_body bytes */
+    size_t n_body, capacity;
+    struct job *job;
+    unsigned status; /* that was answered; 0: none */
+    char note[160];  /* for the log: what a handler has to say of its work */
+};
+
+/* Takes the reference to `json`; NULL (no memory) is answered with 500. */
+enum MHD_Result call_json(struct call *call, unsigned status, json_t *json);
+
+enum MHD_Result call_error(struct call *call, const struct api_error *error);
+
+/* Bytes that live as long as the process (not copied), or that are copied. */
+enum MHD_Result call_static(struct call *call, const char *content_type, const void *bytes,
+                            size_t n);
+enum MHD_Result call_text(struct call *call, unsigned status, const char *content_type,
+                          const char *text, size_t n);
+
+/* 200 and whatever is written to the stream. It must live until the call's end. */
+enum MHD_Result call_stream(struct call *call, const char *content_type, struct stream *stream);
+
+/* The body as a JSON object, or a 400 in *error and NULL. The caller's reference. */
+json_t *call_object(const struct call *call, struct api_error *error);
+
+/* A header of the request, or NULL. */
+const char *call_header(const struct call *call, const char *name);
+
+#endif

@@ -1,0 +1,188 @@
+/* generation.c - see generation.h. */
+#include "coordinator/http/generation.h"
+
+#include "coordinator/control.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    MOST_WAITING_BYTES = 1 << 20, /* that a client has not read: minutes of tokens */
+    ECHO_TOKEN_BYTES = 256,       /* of a prompt's token in JSON, on average at most */
+};
+
+static struct generation *of(struct job *job)
+{
+    return (struct generation *)job;
+}
+
+/* ---- the bridge's thread --------------------------------------------------------------------- */
+
+/* One event of the stream; takes the reference. False: no memory, or nobody who reads. */
+static bool send_object(struct generation *g, json_t *json)
+{
+    char *text = json == NULL ? NULL : json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    char *event = NULL;
+    const int n = text == NULL ? -1 : asprintf(&event, "data: %s\n\n", text);
+    const bool good = n >= 0 && stream_write(&g->stream, event, (size_t)n);
+    json_decref(json);
+    free(text);
+    if (n >= 0)
+        free(event);
+    return good;
+}
+
+static bool begin_stream(struct generation *g)
+{
+    g->begun = true;
+    if (!g->request.stream)
+        return true;
+    stream_begin(&g->stream);
+    for (uint32_t i = 0; i < g->answer.n_choices; i++) {
+        bool none;
+        json_t *chunk = answer_first_chunk(&g->answer, i, &none);
+        if (!none && !send_object(g, chunk))
+            return false;
+    }
+    return true;
+}
+
+static bool take_plan(struct generation *g, const Longspan__RunPlan *plan)
+{
+    g->answer.cached_tokens = 0;
+    (void)plan;
+    return begin_stream(g);
+}
+
+static bool take_piece(struct generation *g, const struct answer_piece *piece)
+{
+    if (!g->request.stream ||
+        (piece->n_bytes == 0 && piece->first_token == piece->end_token && !piece->finished))
+        return true;
+    return send_object(g, answer_chunk(&g->answer, piece));
+}
+
+static bool take_done(struct generation *g)
+{
+    static const char end[] = "data: [DONE]\n\n";
+    if (g->request.stream) {
+        if (g->request.include_usage && !send_object(g, answer_usage_chunk(&g->answer)))
+            return false;
+        if (!stream_write(&g->stream, end, strlen(end)))
+            return false;
+    }
+    stream_finish(&g->stream, STREAM_WHOLE);
+    return true;
+}
+
+static void fail(struct generation *g, enum status status, const char *text)
+{
+    if (g->request.stream && g->begun) {
+        struct api_error error;
+        api_error_from(&error, status, text);
+        send_object(g, api_error_json(&error));
+        stream_finish(&g->stream, STREAM_WHOLE);
+        return;
+    }
+    api_error_from(&g->failure, status, text);
+    stream_finish(&g->stream, STREAM_WHOLE);
+}
+
+static bool take(struct job *job, const Longspan__RunEvent *event)
+{
+    struct generation *g = of(job);
+    struct answer_piece piece;
+    switch (event->body_case) {
+    case LONGSPAN__RUN_EVENT__BODY_PLAN:
+        return take_plan(g, event->plan);
+    case LONGSPAN__RUN_EVENT__BODY_TOKEN:
+        return answer_token(&g->answer, event->token, &piece) && take_piece(g, &piece);
+    case LONGSPAN__RUN_EVENT__BODY_FINISHED:
+        return answer_finished(&g->answer, event->finished, &piece) && take_piece(g, &piece);
+    case LONGSPAN__RUN_EVENT__BODY_DONE:
+        return take_done(g);
+    case LONGSPAN__RUN_EVENT__BODY_FAILURE:
+        fail(g, control_failure_status(event->failure->status), event->failure->text);
+        return true;
+    default:
+        return true;
+    }
+}
+
+/* A client that has gone, or does not read, gets nothing more; one that waits learns why. */
+static void lost(struct job *job, enum status status, const char *text)
+{
+    struct generation *g = of(job);
+    if (g->begun && g->request.stream) {
+        stream_finish(&g->stream, STREAM_BROKEN);
+        return;
+    }
+    fail(g, status, text);
+}
+
+static void detach(struct job *job)
+{
+    stream_detach(&of(job)->stream);
+}
+
+static void destroy(struct job *job)
+{
+    struct generation *g = of(job);
+    answer_close(&g->answer);
+    generate_request_free(&g->request);
+    stream_close(&g->stream);
+    free(g);
+}
+
+/* A stream with `echo` begins with all prompts at once. */
+static size_t most_waiting(const struct generate_request *request)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; request->echo && i < request->n_prompts; i++)
+        n += request->prompts[i].n_ids * request->n;
+    return MOST_WAITING_BYTES + n * ECHO_TOKEN_BYTES;
+}
+
+static const struct job_kind kind = {
+    .take = take, .lost = lost, .detach = detach, .destroy = destroy};
+
+/* ---- the MHD threads ------------------------------------------------------------------------- */
+
+struct generation *generation_create(struct call *call, struct generate_request *request)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct generation *g = calloc(1, sizeof(*g));
+    if (g == NULL || info == NULL) {
+        generate_request_free(request);
+        free(g);
+        return NULL;
+    }
+    g->request = *request;
+    *request = (struct generate_request){0};
+    job_open(&g->job, &kind, call->site->bridge, info->connect_fd);
+    stream_open(&g->stream, call->connection, most_waiting(&g->request));
+    const bool good =
+        answer_open(&g->answer, &g->request, call->site->tokenizer, call->site->model, call->id,
+                    (uint64_t)time(NULL)) &&
+        generate_request_pack(&g->request, g->job.number, &g->job.message, &g->job.n_bytes);
+    if (!good) {
+        job_release(&g->job);
+        return NULL;
+    }
+    return g;
+}
+
+enum MHD_Result generation_answer(struct call *call, struct generation *g)
+{
+    if (g->failure.http != 0)
+        return call_error(call, &g->failure);
+    if (g->request.stream)
+        return call_stream(call, "text/event-stream; charset=utf-8", &g->stream);
+    snprintf(call->note, sizeof(call->note), "%llu prompt tokens, %llu generated",
+             (unsigned long long)answer_prompt_tokens(&g->answer),
+             (unsigned long long)answer_completion_tokens(&g->answer));
+    return call_json(call, 200, answer_whole(&g->answer));
+}

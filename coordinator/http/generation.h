@@ -1,0 +1,32 @@
+/* coordinator/http/generation.h - one request for text on its way through the server: the job that
+ * the bridge carries, the answer that grows, the stream to the client.
+ *
+ * Made in an MHD thread, fed in the bridge's, read in the MHD thread again, once the stream has
+ * begun: a stream of events begins with the plan, a whole answer with its end, and a failure
+ * before that is an error object instead. A failure later is the stream's last event. */
+#ifndef LONGSPAN_COORDINATOR_HTTP_GENERATION_H
+#define LONGSPAN_COORDINATOR_HTTP_GENERATION_H
+
+#include "coordinator/http/answer.h"
+#include "coordinator/http/bridge.h"
+#include "coordinator/http/call.h"
+#include "coordinator/http/generate_request.h"
+
+struct generation {
+    struct job job; /* first */
+    struct stream stream;
+    struct generate_request request;
+    struct answer answer;
+    struct api_error failure; /* http 0: none. Final once the stream has begun */
+    bool begun;               /* events flow */
+    uint32_t n_finished;
+};
+
+/* Takes over what `request` holds. The call has one reference to *generation (job_release of its
+ * job). NULL: no memory; the request is freed then too. */
+struct generation *generation_create(struct call *call, struct generate_request *request);
+
+/* What a call answers once generation->stream has begun. */
+enum MHD_Result generation_answer(struct call *call, struct generation *generation);
+
+#endif

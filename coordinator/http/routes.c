@@ -1,0 +1,27 @@
+/* routes.c - see routes.h. */
+#include "coordinator/http/routes.h"
+
+#include <string.h>
+
+static const struct route routes[] = {
+    {"GET", "/health", ROUTE_OPEN | ROUTE_QUIET, handle_health},
+    {"GET", "/v1/models", 0, handle_models},
+    {"POST", "/v1/completions", ROUTE_WORK, handle_completions},
+    {"POST", "/v1/chat/completions", ROUTE_WORK, handle_chat_completions},
+    {"POST", "/tokenize", 0, handle_tokenize},
+    {"POST", "/detokenize", 0, handle_detokenize},
+};
+
+const struct route *routes_find(const char *method, const char *path, const char **allow)
+{
+    *allow = NULL;
+    if (strcmp(method, "HEAD") == 0)
+        method = "GET";
+    for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
+        if (strcmp(path, routes[i].path) == 0) {
+            if (strcmp(method, routes[i].method) == 0)
+                return &routes[i];
+            *allow = routes[i].method;
+        }
+    return NULL;
+}

@@ -1,0 +1,354 @@
+/* server.c - see server.h: libmicrohttpd's callbacks, and the life of the server. */
+#include "coordinator/http/server.h"
+
+#include "coordinator/http/bridge.h"
+#include "coordinator/http/call.h"
+#include "coordinator/http/listen.h"
+#include "coordinator/http/routes.h"
+#include "sys/clock.h"
+#include "sys/random.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    THREADS = 4,             /* so that tokenizing a book keeps no stream waiting */
+    SPARE_CONNECTIONS = 256, /* beside those of the requests that run or wait */
+    HEADER_BYTES = 32768,    /* of a request, and what MHD needs beside them */
+    FIRST_BODY_BYTES = 4096,
+};
+
+struct server {
+    struct site site;
+    struct MHD_Daemon *daemon;
+};
+
+/* ---- one call: its beginning ----------------------------------------------------------------- */
+
+/* A client's own id, where it is one that a log line can carry. */
+static bool is_sane_id(const char *id)
+{
+    const size_t n = strlen(id);
+    return n > 0 && n <= 64 &&
+           id[strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] ==
+               '\0';
+}
+
+static void name_call(struct call *call)
+{
+    const char *given = call_header(call, "x-request-id");
+    uint64_t words[2] = {0};
+    if (given != NULL && is_sane_id(given)) {
+        snprintf(call->id, sizeof(call->id), "%s", given);
+        return;
+    }
+    if (random_unique(words, sizeof(words), NULL) != STATUS_OK)
+        words[0] = atomic_fetch_add(&call->site->n_served, 1);
+    snprintf(call->id, sizeof(call->id), "req-%016" PRIx64 "%016" PRIx64, words[0], words[1]);
+}
+
+/* A page of another site may not use a server that its reader can reach, unless --cors says so:
+ * browsers tell whose page asks. */
+static bool origin_is_ours(const struct call *call)
+{
+    const char *origin = call_header(call, "Origin"), *host = call_header(call, "Host");
+    const char *allowed = call->site->options->cors;
+    if (origin == NULL || (allowed != NULL && strcmp(allowed, "*") == 0) ||
+        (allowed != NULL && strcmp(allowed, origin) == 0))
+        return true;
+    const char *authority = strstr(origin, "://");
+    return authority != NULL && host != NULL && strcmp(authority + 3, host) == 0;
+}
+
+static bool check(struct call *call)
+{
+    struct api_error *error = &call->refusal;
+    const struct site *site = call->site;
+    const char *allow;
+    call->route = routes_find(call->method, call->path, &allow);
+    if (call->route == NULL && allow != NULL)
+        return api_error_set(error, 405, NULL, "method_not_allowed", "%s is for %s, not for %s",
+                             call->path, allow, call->method);
+    if (!origin_is_ours(call))
+        return api_error_set(error, 403, NULL, "origin_not_allowed",
+                             "pages of other sites may not use this server (--cors)");
+    const bool open = call->route != NULL && (call->route->flags & ROUTE_OPEN) != 0;
+    if (!open && !keys_admit(site->keys, call_header(call, "Authorization")))
+        return api_error_set(error, 401, NULL, "invalid_api_key",
+                             "an API key is missing or wrong: Authorization: Bearer KEY");
+    if (call->route == NULL)
+        return api_error_set(error, 404, NULL, "unknown_url", "there is nothing at %s %s",
+                             call->method, call->path);
+    const enum site_state state = atomic_load(&site->state);
+    if ((call->route->flags & ROUTE_WORK) != 0 && state != SITE_READY)
+        return api_error_set(error, 503, NULL, "unavailable",
+                             state == SITE_LOADING ? "the model is being loaded"
+                                                   : "the server is shutting down");
+    return true;
+}
+
+static struct call *begin(struct server *server, struct MHD_Connection *connection,
+                          const char *method, const char *path)
+{
+    struct call *call = calloc(1, sizeof(*call));
+    if (call == NULL)
+        return NULL;
+    call->site = &server->site;
+    call->connection = connection;
+    call->began_us = clock_us();
+    snprintf(call->method, sizeof(call->method), "%s", method);
+    snprintf(call->path, sizeof(call->path), "%s", path);
+    atomic_fetch_add(&server->site.n_calls, 1);
+    name_call(call);
+    return call;
+}
+
+/* ---- its body -------------------------------------------------------------------------------- */
+
+static bool too_large(struct call *call)
+{
+    return api_error_set(&call->refusal, 413, NULL, "body_too_large",
+                         "the body has more than %" PRIu64 " bytes",
+                         call->site->options->body_bytes);
+}
+
+static bool announces_too_much(const struct call *call)
+{
+    const char *length = call_header(call, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    return length != NULL && strtoull(length, NULL, 10) > call->site->options->body_bytes;
+}
+
+static bool grow(struct call *call, size_t wanted)
+{
+    size_t capacity = call->capacity > 0 ? call->capacity : FIRST_BODY_BYTES;
+    while (capacity < wanted)
+        capacity *= 2;
+    char *body = realloc(call->body, capacity);
+    if (body == NULL)
+        return false;
+    call->body = body;
+    call->capacity = capacity;
+    return true;
+}
+
+/* What is refused anyway is read, so that the client can read the answer, and dropped. */
+static void take_body(struct call *call, const char *data, size_t n)
+{
+    if (call->refusal.http != 0)
+        return;
+    if (call->n_body + n > call->site->options->body_bytes) {
+        too_large(call);
+    } else if (call->n_body + n + 1 > call->capacity && !grow(call, call->n_body + n + 1)) {
+        api_error_set(&call->refusal, 503, NULL, "unavailable", "no memory for the body");
+    } else {
+        memcpy(call->body + call->n_body, data, n);
+        call->n_body += n;
+        call->body[call->n_body] = '\0';
+    }
+}
+
+/* ---- MHD's callbacks ------------------------------------------------------------------------- */
+
+static enum MHD_Result answer_preflight(struct call *call)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    if (response == NULL)
+        return MHD_NO;
+    MHD_add_response_header(response, "x-request-id", call->id);
+    MHD_add_response_header(response, "Access-Control-Allow-Origin", call->site->options->cors);
+    MHD_add_response_header(response, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
+    MHD_add_response_header(response, "Access-Control-Allow-Headers",
+                            "Authorization, Content-Type, x-request-id");
+    MHD_add_response_header(response, "Access-Control-Max-Age", "86400");
+    call->status = 204;
+    const enum MHD_Result result = MHD_queue_response(call->connection, 204, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+/* First without a body, then with each part of it, then without again, once it is whole; and once
+ * more each time that the connection was suspended and resumed. */
+static enum MHD_Result access_call(void *closure, struct MHD_Connection *connection,
+                                   const char *url, const char *method, const char *version,
+                                   const char *data, size_t *n_bytes, void **context)
+{
+    struct call *call = *context;
+    (void)version;
+    if (call == NULL) {
+        call = begin(closure, connection, method, url);
+        if (call == NULL)
+            return MHD_NO;
+        *context = call;
+        check(call);
+        if (announces_too_much(call)) {
+            too_large(call);
+            return call_error(call, &call->refusal); /* unread: the connection ends with it */
+        }
+        return MHD_YES;
+    }
+    if (*n_bytes > 0) {
+        take_body(call, data, *n_bytes);
+        *n_bytes = 0;
+        return MHD_YES;
+    }
+    if (call->site->options->cors != NULL && strcmp(call->method, "OPTIONS") == 0)
+        return answer_preflight(call);
+    if (call->refusal.http != 0)
+        return call_error(call, &call->refusal);
+    return call->route->handle(call);
+}
+
+static void log_call(const struct call *call, enum MHD_RequestTerminationCode code)
+{
+    const double seconds = (double)(clock_us() - call->began_us) * 1e-6;
+    const bool quiet = call->route != NULL && (call->route->flags & ROUTE_QUIET) != 0;
+    const char *end = code == MHD_REQUEST_TERMINATED_COMPLETED_OK ? "" : ", cut off";
+    if (quiet)
+        log_debug(call->site->log, "http %s %s %s %u, %.3f s%s", call->id, call->method, call->path,
+                  call->status, seconds, end);
+    else
+        log_info(call->site->log, "http %s %s %s %u, %.3f s%s%s%s", call->id, call->method,
+                 call->path, call->status, seconds, end, call->note[0] != '\0' ? ": " : "",
+                 call->note);
+}
+
+static void end_call(void *closure, struct MHD_Connection *connection, void **context,
+                     enum MHD_RequestTerminationCode code)
+{
+    struct call *call = *context;
+    (void)closure;
+    (void)connection;
+    *context = NULL;
+    if (call == NULL)
+        return;
+    log_call(call, code);
+    if (call->job != NULL) {
+        call->job->kind->detach(call->job);
+        bridge_abandon(call->site->bridge, call->job);
+        job_release(call->job);
+    }
+    atomic_fetch_sub(&call->site->n_calls, 1);
+    free(call->body);
+    free(call);
+}
+
+static void log_mhd(void *closure, const char *format, va_list arguments)
+{
+    const struct server *server = closure;
+    char text[512];
+    vsnprintf(text, sizeof(text), format, arguments);
+    text[strcspn(text, "\n")] = '\0';
+    log_debug(server->site.log, "http: %s", text);
+}
+
+/* ---- the server ------------------------------------------------------------------------------ */
+
+static void name_model(struct site *site, const struct server_model *model)
+{
+    static const char end[] = ".gguf";
+    const char *slash = strrchr(model->path, '/');
+    const char *base = slash != NULL ? slash + 1 : model->path;
+    size_t n = strlen(base);
+    site->file_name = base;
+    site->general_name = model->name;
+    if (site->options->model_name != NULL) {
+        base = site->options->model_name;
+        n = strlen(base);
+    } else if (n > strlen(end) && strcmp(base + n - strlen(end), end) == 0) {
+        n -= strlen(end);
+    }
+    snprintf(site->model, sizeof(site->model), "%.*s", (int)n, base);
+}
+
+static enum status start_daemon(struct server *server, int listening, struct error *error)
+{
+    const struct http_options *options = server->site.options;
+    const unsigned connections = options->running + options->queued + SPARE_CONNECTIONS;
+    server->daemon = MHD_start_daemon(
+        MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC |
+            MHD_USE_ERROR_LOG,
+        0, NULL, NULL, access_call, server, MHD_OPTION_EXTERNAL_LOGGER, log_mhd, server,
+        MHD_OPTION_LISTEN_SOCKET, listening, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)THREADS,
+        MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)options->idle_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES,
+        MHD_OPTION_NOTIFY_COMPLETED, end_call, server, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_END);
+    if (server->daemon != NULL)
+        return STATUS_OK;
+    close(listening);
+    return error_set(error, STATUS_NO_MEMORY, "the HTTP server cannot be started");
+}
+
+enum status server_open(struct server **server, const struct http_options *options,
+                        const struct server_model *model, struct wire_context *wire,
+                        const struct log *log, struct error *error)
+{
+    struct server *s = calloc(1, sizeof(*s));
+    if (s == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for the HTTP server");
+    struct site *site = &s->site;
+    site->options = options;
+    site->log = log;
+    site->tokenizer = model->tokenizer;
+    site->vocab = model->vocab;
+    site->created_s = (uint64_t)time(NULL);
+    name_model(site, model);
+    const struct bridge_limits limits = {.running = options->running, .queued = options->queued};
+    char shown[LISTEN_SHOWN_BYTES];
+    int listening = -1;
+    enum status status = STATUS_OK;
+    if (options->api_key_file != NULL)
+        status = keys_read(&site->keys, options->api_key_file, error);
+    if (status == STATUS_OK)
+        status = listen_open(&listening, options->address, site->keys != NULL, shown, error);
+    if (status == STATUS_OK) {
+        status = bridge_create(&site->bridge, wire, SERVER_ENDPOINT, &limits, log, error);
+        if (status != STATUS_OK)
+            close(listening);
+    }
+    if (status == STATUS_OK)
+        status = start_daemon(s, listening, error);
+    if (status != STATUS_OK) {
+        server_close(s);
+        return status;
+    }
+    log_info(log, "http: listening at http://%s, model %s%s", shown, site->model,
+             site->keys != NULL ? ", with API keys" : "");
+    *server = s;
+    return STATUS_OK;
+}
+
+void server_ready(struct server *server, uint32_t max_tokens)
+{
+    enum site_state loading = SITE_LOADING;
+    atomic_store(&server->site.max_tokens, max_tokens);
+    atomic_compare_exchange_strong(&server->site.state, &loading, SITE_READY);
+}
+
+void server_drain(struct server *server)
+{
+    atomic_store(&server->site.state, SITE_DRAINING);
+}
+
+bool server_drained(const struct server *server)
+{
+    return atomic_load(&server->site.n_calls) == 0;
+}
+
+void server_close(struct server *server)
+{
+    if (server == NULL)
+        return;
+    server_drain(server);
+    bridge_close(server->site.bridge); /* wakes every connection: MHD ends none that is suspended */
+    if (server->daemon != NULL)
+        MHD_stop_daemon(server->daemon);
+    bridge_destroy(server->site.bridge);
+    keys_destroy(server->site.keys);
+    free(server);
+}
