@@ -101,15 +101,16 @@ enum status events_progress(struct control *control, const struct request *reque
 }
 
 enum status events_token(struct control *control, const struct request *request, uint32_t prompt,
-                         int32_t id, float logprob, const struct sampler_row *row, const char *text,
-                         size_t text_bytes, struct error *error)
+                         const struct events_token *sampled, struct error *error)
 {
+    const struct sampler_row *row = sampled->row;
     Longspan__RunToken token = LONGSPAN__RUN_TOKEN__INIT;
     token.prompt = prompt;
-    token.id = id;
-    token.logprob = logprob;
-    token.text.data = (uint8_t *)text;
-    token.text.len = text_bytes;
+    token.id = sampled->id;
+    token.logprob = sampled->logprob;
+    token.text.data = (uint8_t *)sampled->text;
+    token.text.len = sampled->n_bytes;
+    token.held_bytes = (uint32_t)sampled->n_held;
     const uint32_t n = request->n_logprobs < row->n ? request->n_logprobs : row->n;
     Longspan__Logprob top[SAMPLER_MAX_LOGPROBS], *list[SAMPLER_MAX_LOGPROBS];
     for (uint32_t i = 0; request->want_logprobs && i < n; i++) {

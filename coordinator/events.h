@@ -17,10 +17,16 @@ enum status events_plan(struct control *control, const struct cluster *cluster,
 enum status events_progress(struct control *control, const struct request *request, uint32_t prompt,
                             uint32_t done, uint32_t total, struct error *error);
 
-/* A token, with the bytes of text that became whole characters; `row`: as sampled from. */
+/* A token that was sampled. */
+struct events_token {
+    int32_t id;
+    float logprob;
+    const struct sampler_row *row; /* as sampled from */
+    const char *text;              /* what became certain by it: whole characters */
+    size_t n_bytes, n_held;        /* n_held: bytes that may be of a stop text, or are */
+};
 enum status events_token(struct control *control, const struct request *request, uint32_t prompt,
-                         int32_t id, float logprob, const struct sampler_row *row, const char *text,
-                         size_t text_bytes, struct error *error);
+                         const struct events_token *sampled, struct error *error);
 
 /* reason: "stop", "length"; text: what the detokenizer still held back. */
 enum status events_finished(struct control *control, const struct request *request, uint32_t prompt,

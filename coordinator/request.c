@@ -16,9 +16,12 @@ void request_destroy(struct request *request)
         free(prompt->spans);
         free(prompt->reservation.awaited);
         detokenizer_destroy(prompt->detokenizer);
+        penalties_destroy(prompt->penalties);
+        stop_texts_destroy(prompt->stops);
     }
     free(request->prompts);
     free(request->before);
+    free(request->biases);
     free(request);
 }
 
@@ -83,10 +86,32 @@ static enum status read_text(struct request_prompt *prompt, uint32_t index,
     return status;
 }
 
+/* What makes an answer of a prompt. */
+static enum status start_answer(struct request_prompt *prompt, const struct request *request,
+                                const Longspan__RunRequest *message, uint64_t seed_offset,
+                                const struct request_limits *limits, struct error *error)
+{
+    struct sampler_settings sampling = request->sampling;
+    struct stop_text stops[STOP_TEXTS_MOST];
+    sampling.seed += seed_offset;
+    sampler_start(&prompt->sampler, &sampling);
+    for (size_t i = 0; i < message->n_stop && i < STOP_TEXTS_MOST; i++)
+        stops[i] = (struct stop_text){message->stop[i].data, message->stop[i].len};
+    enum status status = stop_texts_create(&prompt->stops, stops, message->n_stop, error);
+    if (status == STATUS_OK && penalties_needed(&request->penalties))
+        status =
+            penalties_create(&prompt->penalties, &request->penalties, limits->vocab,
+                             prompt->ids + prompt->n_fill, prompt->n_ids - prompt->n_fill, error);
+    return status == STATUS_OK
+               ? detokenizer_create(&prompt->detokenizer, limits->tokenizer, 0, error)
+               : status;
+}
+
 static enum status read_prompt(struct request *request, uint32_t index,
-                               const Longspan__Prompt *message, const struct request_limits *limits,
+                               const Longspan__RunRequest *run, const struct request_limits *limits,
                                struct error *error)
 {
+    const Longspan__Prompt *message = run->prompts[index];
     struct request_prompt *prompt = &request->prompts[index];
     prompt->n_fill = message->fill_tokens;
     prompt->fill_seed = message->fill_seed;
@@ -103,8 +128,7 @@ static enum status read_prompt(struct request *request, uint32_t index,
     prompt->reservation.awaited = calloc(limits->n_holders, sizeof(bool));
     if (prompt->reservation.awaited == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for prompt %u", index);
-    sampler_start(&prompt->sampler, &request->sampling);
-    return detokenizer_create(&prompt->detokenizer, limits->tokenizer, 0, error);
+    return start_answer(prompt, request, run, message->seed_offset, limits, error);
 }
 
 /* Earlier prompts that are looked at: all pairs of a thousand long prompts would take minutes. */
@@ -139,8 +163,27 @@ static enum status share_prefixes(struct request *request, struct error *error)
     return STATUS_OK;
 }
 
+static enum status read_penalties(struct request *request, const Longspan__Sampling *sampling,
+                                  uint32_t vocab, struct error *error)
+{
+    const size_t n = sampling->n_logit_bias;
+    request->biases = calloc(n + 1, sizeof(*request->biases));
+    if (request->biases == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for %zu biases", n);
+    for (size_t i = 0; i < n; i++)
+        request->biases[i] =
+            (struct penalties_bias){sampling->logit_bias[i]->id, sampling->logit_bias[i]->bias};
+    request->penalties = (struct penalties_settings){.presence = sampling->presence_penalty,
+                                                     .frequency = sampling->frequency_penalty,
+                                                     .repetition = sampling->repetition_penalty,
+                                                     .biases = request->biases,
+                                                     .n_biases = n};
+    request->sampling.adjusts = penalties_needed(&request->penalties);
+    return penalties_check(&request->penalties, vocab, error);
+}
+
 static enum status read_sampling(struct request *request, const Longspan__Sampling *sampling,
-                                 struct error *error)
+                                 uint32_t vocab, struct error *error)
 {
     if (sampling == NULL)
         return STATUS_OK; /* zeros: greedy */
@@ -149,7 +192,8 @@ static enum status read_sampling(struct request *request, const Longspan__Sampli
                                                   .top_p = sampling->top_p,
                                                   .min_p = sampling->min_p,
                                                   .seed = sampling->seed};
-    return sampler_check(&request->sampling, error);
+    const enum status status = sampler_check(&request->sampling, error);
+    return status == STATUS_OK ? read_penalties(request, sampling, vocab, error) : status;
 }
 
 static enum status read_request(struct request *r, const Longspan__RunRequest *message,
@@ -161,7 +205,7 @@ static enum status read_request(struct request *r, const Longspan__RunRequest *m
     if (message->n_logprobs > SAMPLER_MAX_LOGPROBS)
         return error_set(error, STATUS_INVALID, "%u log-probabilities per token: at most %d",
                          message->n_logprobs, SAMPLER_MAX_LOGPROBS);
-    enum status status = read_sampling(r, message->sampling, error);
+    enum status status = read_sampling(r, message->sampling, limits->vocab, error);
     if (status != STATUS_OK)
         return status;
     r->prompts = calloc(message->n_prompts, sizeof(*r->prompts));
@@ -175,7 +219,7 @@ static enum status read_request(struct request *r, const Longspan__RunRequest *m
     r->want_logits = message->want_logits;
     r->n_logprobs = message->n_logprobs;
     for (uint32_t i = 0; i < r->n_prompts && status == STATUS_OK; i++)
-        status = read_prompt(r, i, message->prompts[i], limits, error);
+        status = read_prompt(r, i, message, limits, error);
     if (status == STATUS_OK && !message->no_prefix_sharing)
         status = share_prefixes(r, error);
     return status;

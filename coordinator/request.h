@@ -6,10 +6,12 @@
 #define LONGSPAN_COORDINATOR_REQUEST_H
 
 #include "coordinator/control.h"
+#include "coordinator/penalties.h"
 #include "coordinator/placement.h"
 #include "coordinator/reports.h"
 #include "coordinator/reservations.h"
 #include "coordinator/sampler.h"
+#include "coordinator/stop_texts.h"
 #include "model/detokenizer.h"
 #include "model/tokenizer.h"
 #include "sys/status.h"
@@ -30,7 +32,9 @@ struct request_prompt {
     uint32_t sequence; /* in the scheduler, until finished */
     bool finished;
     struct sampler sampler;
+    struct penalties *penalties; /* NULL: none */
     struct detokenizer *detokenizer;
+    struct stop_texts *stops;
     uint32_t n_generated;
     uint64_t token_us;            /* when the last of them was sampled */
     struct placement_span *spans; /* where its tokens were; taken when it finishes */
@@ -48,6 +52,8 @@ struct request {
     bool ignore_eos, want_logprobs, want_logits;
     uint32_t n_logprobs;
     struct sampler_settings sampling;
+    struct penalties_settings penalties;
+    struct penalties_bias *biases;   /* of them */
     uint64_t heard_us;               /* of the client */
     uint64_t began_us, prefilled_us; /* prefilled_us 0: some prompt has no token yet */
     uint64_t filled_us;              /* the last fill was reported; 0: none was */
@@ -65,7 +71,8 @@ struct request_limits {
 };
 
 /* The caller ends *request with request_destroy. STATUS_INVALID: no or too many prompts, an empty
- * one, one longer than the context, an id outside the vocabulary, sampling numbers out of range;
+ * one, one longer than the context, an id outside the vocabulary, sampling numbers out of range,
+ * stop texts that are none;
  * the text names the prompt and both numbers. STATUS_NO_MEMORY, STATUS_FAILED (the tokenizer). */
 enum status request_create(struct request **request, const Longspan__RunRequest *message,
                            const struct control_peer *client, const struct request_limits *limits,

@@ -32,13 +32,13 @@ enum status sampler_check(const struct sampler_settings *settings, struct error 
 
 bool sampler_needs_row(const struct sampler_settings *settings)
 {
-    return settings->temperature > 0.0f && settings->top_k == 0;
+    return settings->adjusts || (settings->temperature > 0.0f && settings->top_k == 0);
 }
 
 uint32_t sampler_candidates(const struct sampler_settings *settings, uint32_t n_logprobs,
                             uint32_t vocab)
 {
-    uint32_t n = settings->temperature > 0.0f && settings->top_k > 0 ? settings->top_k : 1;
+    uint32_t n = settings->temperature > 0.0f && !sampler_needs_row(settings) ? settings->top_k : 1;
     n = n > n_logprobs ? n : n_logprobs;
     return n < vocab ? n : vocab;
 }
@@ -91,7 +91,7 @@ enum status sampler_row_check(const struct sampler_row *row, uint32_t least, str
  * candidates. */
 struct choice {
     const struct sampler_row *row;
-    bool whole;
+    const float *whole; /* the logits of all; NULL: candidates */
     uint32_t *order;
     uint32_t n;
     float max;
@@ -99,12 +99,12 @@ struct choice {
 
 static float choice_logit(const struct choice *c, uint32_t i)
 {
-    return c->whole ? c->row->row[i] : c->row->logits[i];
+    return c->whole != NULL ? c->whole[i] : c->row->logits[i];
 }
 
 static int32_t choice_id(const struct choice *c, uint32_t i)
 {
-    return c->whole ? (int32_t)i : c->row->ids[i];
+    return c->whole != NULL ? (int32_t)i : c->row->ids[i];
 }
 
 static double choice_weight(const struct choice *c, uint32_t i)
@@ -132,26 +132,26 @@ static void sift_down(const struct choice *c, uint32_t n, uint32_t root)
     c->order[root] = item;
 }
 
-/* Keeps the most probable tokens, in descending order at the front of `order`. */
-static void cut_top_p(struct choice *c, double p)
+static void make_heap(const struct choice *c)
 {
-    double total = 0.0;
-    for (uint32_t i = 0; i < c->n; i++)
-        total += choice_weight(c, c->order[i]);
     for (uint32_t root = c->n / 2; root-- > 0;)
         sift_down(c, c->n, root);
-    /* The heap shrinks from its end; what it gave is parked behind it, best last. */
-    const double goal = p * total;
-    double sum = 0.0;
-    uint32_t left = c->n, taken = 0;
-    while (left > 0 && (taken == 0 || sum < goal)) {
-        const uint32_t best = c->order[0];
-        sum += choice_weight(c, best);
-        c->order[0] = c->order[--left];
-        c->order[left] = best;
-        sift_down(c, left, 0);
-        taken++;
-    }
+}
+
+/* Takes the best one of the `left` that are a heap. It shrinks from its end; what it gave is parked
+ * behind it, best last. */
+static uint32_t pop(const struct choice *c, uint32_t left)
+{
+    const uint32_t best = c->order[0];
+    c->order[0] = c->order[left - 1];
+    c->order[left - 1] = best;
+    sift_down(c, left - 1, 0);
+    return best;
+}
+
+/* Keeps the `taken` that were popped, best first. */
+static void keep_popped(struct choice *c, uint32_t taken)
+{
     for (uint32_t i = 0; i < taken / 2; i++) {
         const uint32_t a = c->n - 1 - i, b = c->n - taken + i;
         const uint32_t swap = c->order[a];
@@ -161,6 +161,32 @@ static void cut_top_p(struct choice *c, double p)
     for (uint32_t i = 0; i < taken; i++)
         c->order[i] = c->order[c->n - taken + i];
     c->n = taken;
+}
+
+/* Candidates are cut already, and in the same order. */
+static void cut_top_k(struct choice *c, uint32_t k)
+{
+    if (k >= c->n)
+        k = c->n;
+    make_heap(c);
+    for (uint32_t i = 0; i < k; i++)
+        pop(c, c->n - i);
+    keep_popped(c, k);
+}
+
+/* Keeps the most probable tokens, in descending order at the front of `order`. */
+static void cut_top_p(struct choice *c, double p)
+{
+    double total = 0.0;
+    for (uint32_t i = 0; i < c->n; i++)
+        total += choice_weight(c, c->order[i]);
+    make_heap(c);
+    const double goal = p * total;
+    double sum = 0.0;
+    uint32_t taken = 0;
+    while (taken < c->n && (taken == 0 || sum < goal))
+        sum += choice_weight(c, pop(c, c->n - taken++));
+    keep_popped(c, taken);
 }
 
 static void cut_min_p(struct choice *c, double min_p)
@@ -192,32 +218,50 @@ static uint32_t draw(const struct choice *c, float temperature, double u)
     return last;
 }
 
+/* The best of the whole row, the lowest id among equals. */
+static uint32_t best_of(const float *logits, uint32_t n)
+{
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < n; i++)
+        if (logits[i] > logits[best])
+            best = i;
+    return best;
+}
+
+static uint32_t choose(struct sampler *sampler, struct choice *c)
+{
+    const struct sampler_settings *settings = &sampler->settings;
+    for (uint32_t i = 0; i < c->n; i++)
+        c->order[i] = i;
+    if (c->whole != NULL && settings->top_k > 0)
+        cut_top_k(c, settings->top_k);
+    if (settings->top_p > 0.0f && settings->top_p < 1.0f)
+        cut_top_p(c, (double)settings->top_p);
+    if (settings->min_p > 0.0f)
+        cut_min_p(c, (double)settings->min_p);
+    return draw(c, settings->temperature, random_f64(&sampler->random));
+}
+
 int32_t sampler_take(struct sampler *sampler, const struct sampler_row *row, uint32_t *scratch,
                      float *logprob)
 {
     const struct sampler_settings *settings = &sampler->settings;
-    if (!(settings->temperature > 0.0f)) {
-        *logprob = (float)((double)row->logits[0] - row->log_sum_exp);
-        return row->ids[0];
-    }
-
     uint32_t places[SAMPLER_MAX_TOP_K];
-    struct choice c = {.row = row, .whole = sampler_needs_row(settings), .max = row->logits[0]};
-    if (c.whole) {
+    struct choice c = {.row = row, .max = row->logits[0]};
+    uint32_t place = 0; /* greedy, of the candidates */
+    if (sampler_needs_row(settings)) {
+        c.whole = row->adjusted != NULL ? row->adjusted : row->row;
+        place = best_of(c.whole, row->vocab);
+        c.max = c.whole[place];
         c.order = scratch;
         c.n = row->vocab;
     } else {
         c.order = places;
         c.n = row->n < settings->top_k ? row->n : settings->top_k;
     }
-    for (uint32_t i = 0; i < c.n; i++)
-        c.order[i] = i;
-    if (settings->top_p > 0.0f && settings->top_p < 1.0f)
-        cut_top_p(&c, (double)settings->top_p);
-    if (settings->min_p > 0.0f)
-        cut_min_p(&c, (double)settings->min_p);
-
-    const uint32_t place = draw(&c, settings->temperature, random_f64(&sampler->random));
-    *logprob = (float)((double)choice_logit(&c, place) - row->log_sum_exp);
+    if (settings->temperature > 0.0f)
+        place = choose(sampler, &c);
+    const float logit = c.whole != NULL ? row->row[place] : row->logits[place];
+    *logprob = (float)((double)logit - row->log_sum_exp);
     return choice_id(&c, place);
 }

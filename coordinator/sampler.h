@@ -17,7 +17,8 @@
  *
  * The candidates of the workers (the best n of a row and the log-sum-exp of the whole row) suffice
  * for greedy and for 1 <= top_k <= SAMPLER_MAX_TOP_K; with top_k = 0 any token may be drawn, and
- * the whole row is needed. No I/O. */
+ * the whole row is needed; also where its logits are changed first, by penalties, biases, or a
+ * constraint (what it forbids is -inf): the cuts and the draw then see the changed ones. No I/O. */
 #ifndef LONGSPAN_COORDINATOR_SAMPLER_H
 #define LONGSPAN_COORDINATOR_SAMPLER_H
 
@@ -36,13 +37,15 @@ struct sampler_settings {
     float top_p;       /* 1 (or 0, what a message without the field says): no cut */
     float min_p;       /* 0: no cut */
     uint64_t seed;
+    bool
+        adjusts; /* the row is changed before sampling (penalties.h): struct sampler_row.adjusted */
 };
 
 /* STATUS_INVALID: negative or not a number, top_p or min_p above 1, top_k above SAMPLER_MAX_TOP_K.
  * The text names value and limit. */
 enum status sampler_check(const struct sampler_settings *settings, struct error *error);
 
-/* Does it need the whole row, or how many candidates? `n_logprobs` of them will be shown. */
+/* Does it need the whole row, and how many candidates? `n_logprobs` of them will be shown. */
 bool sampler_needs_row(const struct sampler_settings *settings);
 uint32_t sampler_candidates(const struct sampler_settings *settings, uint32_t n_logprobs,
                             uint32_t vocab);
@@ -63,6 +66,7 @@ struct sampler_row {
     double log_sum_exp;
     const float *row;
     uint32_t vocab;
+    const float *adjusted; /* the row as it shall be sampled; NULL: as it is */
 };
 
 /* Checks what a peer sent: order, ids inside the vocabulary and no id twice in a row, finite
@@ -72,7 +76,7 @@ struct sampler_row {
 enum status sampler_row_check(const struct sampler_row *row, uint32_t least, struct error *error);
 
 /* Takes the next token of a checked row; *logprob is the model's: logit - log_sum_exp, before
- * temperature and cuts. `scratch` has room for vocab numbers when the whole row is needed, else it
+ * temperature, cuts and adjustment. `scratch` has room for vocab numbers when the whole row is needed, else it
  * may be NULL. */
 int32_t sampler_take(struct sampler *sampler, const struct sampler_row *row, uint32_t *scratch,
                      float *logprob);

@@ -35,6 +35,7 @@ struct serving {
     bool remote; /* holders are attention nodes */
     struct reservations reservations;
     uint32_t *scratch; /* [vocab] for the sampler */
+    float *adjusted;   /* [vocab] likewise: a row after penalties */
     struct metrics metrics;
 };
 
@@ -69,6 +70,7 @@ enum status serving_create(struct serving **serving, struct cluster *cluster,
     s->n_holders = cluster_n_holders(cluster);
     s->remote = options->nodes > 0;
     s->scratch = calloc(cluster->hparams->vocab, sizeof(*s->scratch));
+    s->adjusted = calloc(cluster->hparams->vocab, sizeof(*s->adjusted));
     const struct scheduler_config config = {
         .chunk = options->chunk, .max_batch = options->max_batch, .depth = cluster->plan.pipeline};
     const struct reports_shape shape = {.n_ranks = options->workers,
@@ -78,7 +80,7 @@ enum status serving_create(struct serving **serving, struct cluster *cluster,
                                         .n_holders = s->n_holders,
                                         .vocab = cluster->hparams->vocab,
                                         .n_layers = cluster->hparams->n_layers};
-    enum status status = s->scratch != NULL
+    enum status status = s->scratch != NULL && s->adjusted != NULL
                              ? create_placement(s, error)
                              : error_set(error, STATUS_NO_MEMORY, "no memory for a vocabulary");
     s->reservations = (struct reservations){.cluster = cluster,
@@ -115,6 +117,7 @@ void serving_destroy(struct serving *serving)
     scheduler_destroy(serving->scheduler);
     placement_destroy(serving->placement);
     free(serving->scratch);
+    free(serving->adjusted);
     free(serving);
 }
 
@@ -268,20 +271,42 @@ static void keep_spans(struct serving *s, struct request_prompt *prompt)
         prompt->n_spans = placement_spans(s->placement, q->place, 0, end, prompt->spans, n);
 }
 
+/* `stopped`: by a stop text, behind which nothing counts. */
 static enum status finish_prompt(struct serving *s, struct request *r, uint32_t index,
-                                 const char *reason, struct error *error)
+                                 const char *reason, bool stopped, struct error *error)
 {
     struct request_prompt *prompt = &r->prompts[index];
-    const char *text;
-    size_t n_bytes;
+    const char *text = "";
+    size_t n_bytes = 0;
     keep_spans(s, prompt);
     scheduler_finish(s->scheduler, prompt->sequence);
     prompt->sequence = SCHEDULER_NONE;
     prompt->reservation.number = 0; /* pages ahead that nobody needs: late answers mean nothing */
     prompt->finished = true;
     r->n_unfinished--;
-    detokenizer_flush(prompt->detokenizer, &text, &n_bytes);
-    return events_finished(s->control, r, index, reason, text, n_bytes, error);
+    if (!stopped) {
+        detokenizer_flush(prompt->detokenizer, &text, &n_bytes);
+        const enum status status =
+            stop_texts_end(prompt->stops, text, n_bytes, &text, &n_bytes, &stopped, error);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return events_finished(s->control, r, index, stopped ? "stop" : reason, text, n_bytes, error);
+}
+
+/* The next token of a checked row. */
+static int32_t take_token(struct serving *s, struct request_prompt *prompt, struct sampler_row *row,
+                          float *logprob)
+{
+    if (prompt->penalties != NULL) {
+        memcpy(s->adjusted, row->row, row->vocab * sizeof(*s->adjusted));
+        penalties_apply(prompt->penalties, s->adjusted);
+        row->adjusted = s->adjusted;
+    }
+    const int32_t id = sampler_take(&prompt->sampler, row, s->scratch, logprob);
+    if (prompt->penalties != NULL)
+        penalties_count(prompt->penalties, id);
+    return id;
 }
 
 /* A prompt has one more token. */
@@ -307,32 +332,37 @@ static enum status sample(struct serving *s, struct request *r, uint32_t index, 
                           uint64_t now_us, bool *sending, struct error *error)
 {
     struct request_prompt *prompt = &r->prompts[index];
-    const struct sampler_row row = reports_row(s->reports, segment);
+    struct sampler_row row = reports_row(s->reports, segment);
     *sending = false;
     enum status status =
         sampler_row_check(&row, sampler_candidates(&r->sampling, r->n_logprobs, row.vocab), error);
     if (status != STATUS_OK)
         return status;
-    float logprob;
-    const int32_t id = sampler_take(&prompt->sampler, &row, s->scratch, &logprob);
+    struct events_token token = {.row = &row, .text = ""};
+    const int32_t id = token.id = take_token(s, prompt, &row, &token.logprob);
+    bool stopped = false;
 
     const bool ends = !r->ignore_eos && tokenizer_is_end_of_generation(s->tokenizer, id);
-    const char *text = "";
-    size_t n_bytes = 0;
     /* The model's vocabulary may have ids that the tokenizer does not know: they have no text. */
-    if (!ends && detokenizer_push(prompt->detokenizer, id, &text, &n_bytes, NULL) != STATUS_OK)
-        n_bytes = 0;
+    if (!ends &&
+        detokenizer_push(prompt->detokenizer, id, &token.text, &token.n_bytes, NULL) != STATUS_OK)
+        token.n_bytes = 0;
+    status = stop_texts_push(prompt->stops, token.text, token.n_bytes, &token.text, &token.n_bytes,
+                             &stopped, error);
+    if (status != STATUS_OK)
+        return status;
+    token.n_held = stop_texts_held(prompt->stops);
     count_token(s, r, prompt, now_us);
 
     *sending = true;
-    status = events_token(s->control, r, index, id, logprob, &row, text, n_bytes, error);
+    status = events_token(s->control, r, index, &token, error);
     if (status != STATUS_OK)
         return status;
     const struct scheduler_sequence *q = scheduler_sequence(s->scheduler, prompt->sequence);
-    if (ends)
-        return finish_prompt(s, r, index, "stop", error);
+    if (ends || stopped)
+        return finish_prompt(s, r, index, "stop", stopped, error);
     if (q->n_tokens == q->max_tokens)
-        return finish_prompt(s, r, index, "length", error);
+        return finish_prompt(s, r, index, "length", false, error);
     scheduler_sampled(s->scheduler, prompt->sequence, id);
     return STATUS_OK;
 }

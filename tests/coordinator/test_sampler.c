@@ -277,6 +277,45 @@ static void test_a_row_of_one_possible_token(void **state)
     }
 }
 
+/* An adjusted row is sampled as a row with these logits would be, by candidates or not; what is
+ * reported is still the model's. */
+static void test_an_adjusted_row_is_what_is_sampled(void **state)
+{
+    (void)state;
+    static struct row row, changed;
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        fill(&row, 300, seed);
+        changed = row;
+        for (uint32_t i = 0; i < 300; i += 3)
+            changed.logits[i] -= 4.0f;
+        changed.logits[7] = -INFINITY;
+        finish(&changed, 300);
+        struct sampler_row from = view(&row, 1, true), same = view(&changed, 64, true);
+        from.adjusted = changed.logits;
+        const struct sampler_settings all[] = {
+            {.temperature = 0.0f, .adjusts = true},
+            {.temperature = 0.9f, .top_k = 20, .seed = seed, .adjusts = true},
+            {.temperature = 1.2f, .top_p = 0.8f, .min_p = 0.01f, .seed = seed, .adjusts = true}};
+        for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+            struct sampler_settings plain = all[i];
+            struct sampler a, b;
+            float logprob, other;
+            plain.adjusts = false;
+            sampler_start(&a, &all[i]);
+            sampler_start(&b, &plain);
+            assert_true(sampler_needs_row(&all[i]));
+            assert_int_equal(sampler_candidates(&all[i], 0, 300), 1);
+            for (int n = 0; n < 20; n++) {
+                const int32_t id = sampler_take(&a, &from, row.scratch, &logprob);
+                assert_int_equal(id, sampler_take(&b, &same, changed.scratch, &other));
+                assert_true(id != 7);
+                assert_true(fabs((double)logprob - ((double)row.logits[id] - row.log_sum_exp)) <
+                            1e-6); /* one rounding to float */
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -287,6 +326,7 @@ int main(void)
         cmocka_unit_test(test_settings_out_of_range_are_refused),
         cmocka_unit_test(test_rows_of_a_peer_are_checked),
         cmocka_unit_test(test_a_row_of_one_possible_token),
+        cmocka_unit_test(test_an_adjusted_row_is_what_is_sampled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
