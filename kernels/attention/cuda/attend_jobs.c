@@ -1,0 +1,289 @@
+/* attend_jobs.c - one walk along the line, share by share, as attend.c's lanes do it. */
+#include "kernels/attention/cuda/attend_jobs.h"
+
+#include "kernels/attention/attend_plan.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What the walk is in. */
+struct walk {
+    const struct attend_plan *plan;
+    struct jobs *jobs;
+    struct job_segment *segments;
+    struct job_join *joins;
+    uint32_t *pending, *merges;
+    struct tile_range stack[TREE_MAX_DEPTH]; /* of the join's parts so far */
+    uint32_t top;
+    uint32_t join_output;
+    size_t join_node; /* of that output; n_nodes: all of it */
+};
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + 15) / 16 * 16;
+}
+
+/* Pages of a work that have a tile that its rows see; *first: the tile that the first one begins with. */
+static uint32_t work_pages(const struct plan_work *work, const struct attend_plan *plan,
+                           uint32_t *first_page)
+{
+    const struct tile_source *source = &work->work->source;
+    const struct tile_range *nodes = plan->nodes + work->first_node;
+    uint32_t begin = UINT32_MAX, end = 0;
+    for (size_t i = 0; i < work->n_nodes; i++) {
+        uint32_t first;
+        if (plan_visible(work, nodes[i], &first) == 0)
+            continue;
+        begin = first < begin ? first : begin;
+        end = nodes[i].end;
+    }
+    if (work->work->own_tile) {
+        begin = work->n_tiles < begin ? work->n_tiles : begin;
+        end = work->n_tiles + 1;
+    }
+    *first_page = 0;
+    if (end == 0)
+        return 0;
+    *first_page = (begin - source->first_tile) / source->page_tiles;
+    return (end - 1 - source->first_tile) / source->page_tiles + 1 - *first_page;
+}
+
+/* Segments of a call: each output's nodes and own tile, and what cuts make of one of them. */
+static size_t most_segments(const struct attend_plan *plan)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < plan->n_outputs; i++)
+        n += plan->works[plan->outputs[i].work].n_nodes + 1;
+    return n + (size_t)plan->n_shares * 2 * TREE_NODES_PER_RANGE;
+}
+
+static void write_outputs(const struct jobs *jobs, const struct attend_plan *plan, size_t n_works,
+                          char *block)
+{
+    struct job_output *outputs = (void *)(block + jobs->outputs_at);
+    void **pages = (void *)(block + jobs->pages_at);
+    uint32_t n_pages = 0, output = 0;
+    for (size_t i = 0; i < n_works; i++) {
+        const struct plan_work *w = &plan->works[i];
+        const struct attend_work *work = w->work;
+        uint32_t first_page;
+        const uint32_t n = work_pages(w, plan, &first_page);
+        if (n > 0)
+            memcpy(pages + n_pages, work->source.pages + first_page, n * sizeof(*pages));
+        for (; output < plan->n_outputs && plan->outputs[output].work == i; output++) {
+            const struct plan_output *rows = &plan->outputs[output];
+            outputs[output] = (struct job_output){
+                .q = work->q,
+                .q_token_stride = work->q_token_stride,
+                .out = work->out,
+                .final_out = work->final_out,
+                .final_token_stride = work->final_token_stride,
+                .row_begin = rows->row_begin,
+                .n_rows = rows->row_end - rows->row_begin,
+                .work_rows = w->n_rows,
+                .position = work->position,
+                .window = work->window,
+                .n_tiles = w->n_tiles,
+                .visible_from = w->visible_from,
+                .first_page = n_pages,
+                .page_tile = work->source.first_tile + first_page * work->source.page_tiles,
+                .page_tiles = n > 0 ? work->source.page_tiles : 1,
+            };
+        }
+        n_pages += n;
+    }
+}
+
+static void add_segment(struct walk *walk, uint32_t output, struct tile_range range, uint32_t node,
+                        uint32_t join, uint32_t part)
+{
+    walk->segments[walk->jobs->n_segments++] =
+        (struct job_segment){output, range.begin, range.end, node, join, part};
+}
+
+/* One more part of the join of the output's node; of all of it: node n_nodes. */
+static void add_part(struct walk *walk, uint32_t output, size_t node, bool final,
+                     struct tile_range range)
+{
+    struct jobs *jobs = walk->jobs;
+    const uint32_t n = walk->plan->works[walk->plan->outputs[output].work].n_tiles;
+    if (walk->join_output != output || walk->join_node != node) {
+        walk->join_output = output;
+        walk->join_node = node;
+        walk->top = 0;
+        walk->pending[jobs->n_joins] = 0;
+        walk->joins[jobs->n_joins++] =
+            (struct job_join){jobs->n_parts, 0, output, final ? JOBS_NONE : (uint32_t)node};
+    }
+    const uint32_t join = jobs->n_joins - 1, part = jobs->n_parts++;
+    add_segment(walk, output, range, 0, join, part);
+    walk->joins[join].n_parts++;
+    walk->pending[join]++;
+    walk->merges[part] = 0;
+    assert(walk->top < TREE_MAX_DEPTH);
+    walk->stack[walk->top++] = range;
+    const bool own = range.begin == n;
+    while (walk->top >= 2 &&
+           (own || tree_joins(n, walk->stack[walk->top - 2], walk->stack[walk->top - 1]))) {
+        walk->top--;
+        walk->stack[walk->top - 1].end = walk->stack[walk->top].end;
+        walk->merges[part]++;
+    }
+}
+
+/* Tiles [begin, end) of the output's line. */
+static void walk_output(struct walk *walk, uint32_t output, uint32_t begin, uint32_t end)
+{
+    const struct attend_plan *plan = walk->plan;
+    const struct plan_work *work = &plan->works[plan->outputs[output].work];
+    const bool final = work->work->final_out != NULL;
+    uint32_t at = 0;
+
+    for (size_t i = 0; i < work->n_nodes && at < end; i++) {
+        const struct tile_range node = plan->nodes[work->first_node + i];
+        uint32_t first;
+        const uint32_t n = plan_visible(work, node, &first);
+        if (n > 0 && at + n > begin) {
+            struct tile_range range = node;
+            if (begin > at)
+                range.begin = first + (begin - at);
+            if (end < at + n)
+                range.end = first + (end - at);
+            const bool whole = range.begin == node.begin && range.end == node.end;
+            if (whole && !final) {
+                add_segment(walk, output, range, (uint32_t)i, JOBS_NONE, 0);
+            } else {
+                struct tile_range parts[TREE_NODES_PER_RANGE];
+                const size_t n_parts =
+                    tree_nodes(work->n_tiles, &range, 1, parts, TREE_NODES_PER_RANGE);
+                for (size_t part = 0; part < n_parts; part++)
+                    add_part(walk, output, final ? work->n_nodes : i, final, parts[part]);
+            }
+        }
+        at += n;
+    }
+    if (work->work->own_tile && at >= begin && at < end) {
+        const struct tile_range own = {work->n_tiles, work->n_tiles + 1};
+        if (final)
+            add_part(walk, output, work->n_nodes, true, own);
+        else
+            add_segment(walk, output, own, (uint32_t)work->n_nodes, JOBS_NONE, 0);
+    }
+}
+
+/* Nodes without a visible tile, which are on no lane's way: the first one clears them. */
+static void walk_unseen(struct walk *walk)
+{
+    const struct attend_plan *plan = walk->plan;
+    for (uint32_t output = 0; output < plan->n_outputs; output++) {
+        const struct plan_work *work = &plan->works[plan->outputs[output].work];
+        for (size_t i = 0; i < work->n_nodes && work->work->final_out == NULL; i++) {
+            const struct tile_range node = plan->nodes[work->first_node + i];
+            uint32_t first;
+            if (plan_visible(work, node, &first) == 0)
+                add_segment(walk, output, node, (uint32_t)i, JOBS_NONE, 0);
+        }
+    }
+}
+
+/* The tables that the walk fills, each as large as it can become. */
+static bool make_room(struct walk *walk, uint32_t **shares)
+{
+    struct jobs *jobs = walk->jobs;
+    const size_t n = most_segments(walk->plan), n_shares = (size_t)walk->plan->n_shares + 1;
+    const size_t segments = aligned(n * sizeof(struct job_segment)),
+                 joins = aligned(n * sizeof(struct job_join)),
+                 numbers = aligned(n * sizeof(uint32_t));
+    const size_t bytes = segments + joins + 2 * numbers + n_shares * sizeof(uint32_t);
+    if (bytes > jobs->scratch_room) {
+        void *scratch = malloc(bytes + bytes / 2);
+        if (scratch == NULL)
+            return false;
+        free(jobs->scratch);
+        jobs->scratch = scratch;
+        jobs->scratch_room = bytes + bytes / 2;
+    }
+    char *at = jobs->scratch;
+    walk->segments = (void *)at;
+    walk->joins = (void *)(at += segments);
+    walk->pending = (void *)(at += joins);
+    walk->merges = (void *)(at += numbers);
+    *shares = (void *)(at + numbers);
+    return true;
+}
+
+static size_t place(struct jobs *jobs, size_t bytes)
+{
+    const size_t at = jobs->bytes;
+    jobs->bytes = aligned(at + bytes);
+    return at;
+}
+
+static void place_tables(struct jobs *jobs)
+{
+    jobs->bytes = 0;
+    jobs->outputs_at = place(jobs, jobs->n_outputs * sizeof(struct job_output));
+    jobs->segments_at = place(jobs, jobs->n_segments * sizeof(struct job_segment));
+    jobs->shares_at = place(jobs, ((size_t)jobs->n_shares + 1) * sizeof(uint32_t));
+    jobs->joins_at = place(jobs, jobs->n_joins * sizeof(struct job_join));
+    jobs->pending_at = place(jobs, jobs->n_joins * sizeof(uint32_t));
+    jobs->merges_at = place(jobs, jobs->n_parts * sizeof(uint32_t));
+    jobs->pages_at = place(jobs, jobs->n_pages * sizeof(void *));
+}
+
+bool jobs_make(struct jobs *jobs, const struct attend_plan *plan, size_t n_works)
+{
+    struct walk walk = {.plan = plan, .jobs = jobs, .join_output = JOBS_NONE};
+    uint32_t *shares;
+    if (!make_room(&walk, &shares))
+        return false;
+    jobs->n_shares = plan->n_shares;
+    jobs->n_outputs = (uint32_t)plan->n_outputs;
+    jobs->n_segments = jobs->n_joins = jobs->n_parts = jobs->n_pages = jobs->most_tiles = 0;
+    for (size_t i = 0; i < n_works; i++) {
+        uint32_t first;
+        jobs->n_pages += work_pages(&plan->works[i], plan, &first);
+        if (plan->works[i].n_tiles > jobs->most_tiles)
+            jobs->most_tiles = plan->works[i].n_tiles;
+    }
+    for (uint32_t share = 0; share < plan->n_shares; share++) {
+        const struct schedule_point from = plan->points[share], to = plan->points[share + 1];
+        shares[share] = jobs->n_segments;
+        if (share == 0)
+            walk_unseen(&walk);
+        for (uint32_t i = from.output; i < plan->n_outputs && i <= to.output; i++) {
+            const uint32_t begin = i == from.output ? from.tile : 0;
+            const uint32_t end = i == to.output ? to.tile : plan->lines[i].n_tiles;
+            if (begin < end)
+                walk_output(&walk, i, begin, end);
+        }
+    }
+    shares[plan->n_shares] = jobs->n_segments;
+    jobs->segments = walk.segments;
+    jobs->joins = walk.joins;
+    jobs->pending = walk.pending;
+    jobs->merges = walk.merges;
+    jobs->shares = shares;
+    place_tables(jobs);
+    return true;
+}
+
+void jobs_pack(const struct jobs *jobs, const struct attend_plan *plan, size_t n_works, void *block)
+{
+    char *to = block;
+    write_outputs(jobs, plan, n_works, to);
+    memcpy(to + jobs->segments_at, jobs->segments, jobs->n_segments * sizeof(*jobs->segments));
+    memcpy(to + jobs->shares_at, jobs->shares,
+           ((size_t)jobs->n_shares + 1) * sizeof(*jobs->shares));
+    memcpy(to + jobs->joins_at, jobs->joins, jobs->n_joins * sizeof(*jobs->joins));
+    memcpy(to + jobs->pending_at, jobs->pending, jobs->n_joins * sizeof(*jobs->pending));
+    memcpy(to + jobs->merges_at, jobs->merges, jobs->n_parts * sizeof(*jobs->merges));
+}
+
+void jobs_clear(struct jobs *jobs)
+{
+    free(jobs->scratch);
+    memset(jobs, 0, sizeof(*jobs));
+}

@@ -1,0 +1,74 @@
+/* kernels/attention/cuda/attend_jobs.h - the schedule of one call as a device reads it.
+ *
+ * Made on the host from the plan's cuts (kernels/attention/attend_plan.h), all of it in one block of
+ * memory that goes to the device in one copy. A thread block walks one share: some *segments*, each
+ * an interval of one output's tree, evaluated from nothing. A segment that is a whole node goes
+ * straight to the work's `out`. Others are *parts* of a *join* (a split node; the whole past and the
+ * own tile of a work with final_out): they go to scratch memory, and whoever brings a join's last part
+ * merges them, by a list that says after each part how many merges follow. So bits do not depend
+ * on the cut. Host and device. */
+#ifndef LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_JOBS_H
+#define LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_JOBS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct attend_plan;
+
+#define JOBS_NONE UINT32_MAX
+
+/* A row block of a work. */
+struct job_output {
+    const float *q; /* row r of the work: q + r / group * q_token_stride + r % group * head_dim */
+    uint64_t q_token_stride;
+    float *out; /* the work's partials */
+    float *final_out;
+    uint64_t final_token_stride;
+    uint32_t row_begin, n_rows; /* this block's */
+    uint32_t work_rows;
+    uint32_t position, window; /* as in struct attend_work */
+    uint32_t n_tiles;          /* before the own tile, whose number this is */
+    uint32_t visible_from;     /* the first tile that any row sees */
+    uint32_t first_page;       /* in the table of pages; its first tile is page_tile */
+    uint32_t page_tile, page_tiles;
+};
+
+struct job_segment {
+    uint32_t output;
+    uint32_t begin, end; /* tiles; [n_tiles, n_tiles + 1): the own tile */
+    uint32_t node;       /* of the work's partials; when it is no part */
+    uint32_t join, part; /* JOBS_NONE, or the join and the number of this part in scratch memory */
+};
+
+struct job_join {
+    uint32_t first_part, n_parts;
+    uint32_t output, node; /* node JOBS_NONE: the finished rows */
+};
+
+/* One call. The tables lie in one block of `bytes`, each at the offset of its name. */
+struct jobs {
+    void *scratch; /* host memory, where they are made: */
+    size_t scratch_room;
+    struct job_segment *segments;
+    struct job_join *joins;
+    uint32_t *shares, *pending, *merges;
+    size_t bytes;
+    uint32_t n_shares, n_segments, n_outputs, n_joins, n_parts, n_pages;
+    uint32_t most_tiles; /* of an output: as deep are trees */
+    size_t outputs_at, segments_at, shares_at, joins_at, pending_at, merges_at, pages_at;
+    /* shares: uint32 [n_shares + 1], segments of each; pending: uint32 [n_joins], parts that have not
+     * arrived; merges: uint32 [n_parts]; pages: pointers [n_pages] */
+};
+
+/* All but the block itself, of a plan that was cut. false: no memory. */
+bool jobs_make(struct jobs *jobs, const struct attend_plan *plan, size_t n_works);
+
+/* Writes the block, `bytes` large; the works that the plan was made of are read once more. */
+void jobs_pack(const struct jobs *jobs, const struct attend_plan *plan, size_t n_works,
+               void *block);
+
+/* Frees what jobs_make took. */
+void jobs_clear(struct jobs *jobs);
+
+#endif

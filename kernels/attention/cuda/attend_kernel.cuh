@@ -1,0 +1,379 @@
+/* kernels/attention/cuda/attend_kernel.cuh - LeanAttention on a device: one launch, reduction included.
+ *
+ * A thread block walks one share of the schedule (attend_jobs.h): for each tile, a partial from nothing,
+ * which is merged along the tree of kernels/attention/tree.h. What a thread holds of a partial (some
+ * rows, some dimensions) it holds of every partial of the walk: levels of the tree and parts lie in
+ * memory thread by thread, and merging needs no other thread.
+ *
+ * How a tile becomes a partial is the Evaluator's business: attend_mma.cuh for tensor cores,
+ * attend_any.cuh for every other shape. It has
+ *     ROWS, VALUES            a thread's rows, and its values of each
+ *     THREADS                 that compute; a further warp copies where COPIES
+ *     row(thread, i)          the block's row that is the thread's i-th; dim(thread, j) likewise
+ *     copy, load_rows, evaluate
+ * Every float operation of a row is written out (no contraction), so that a row has the same bits in
+ * every variant of a kernel. LeanAttention (arXiv 2405.10480), section 4; Dao et al. 2022. */
+#ifndef LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_KERNEL_CUH
+#define LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_KERNEL_CUH
+
+#include "kernels/attention/cuda/attend_jobs.h"
+#include "kernels/attention/cuda/attend_machine.cuh"
+#include "kernels/attention/cuda/attend_tile.h"
+
+enum { TOKENS = 128 }; /* TILE_TOKENS */
+
+#define LOG2_E 1.44269504088896341f
+#define NOTHING __int_as_float(0xff800000) /* -inf */
+
+/* What a kernel is given; all pointers are device memory. */
+struct attend_launch {
+    const struct job_output *outputs;
+    const struct job_segment *segments;
+    const struct job_join *joins;
+    const uint32_t *shares, *merges;
+    uint32_t *pending;
+    const char *const *pages;
+    float2 *parts;   /* scratch memory of all parts */
+    float2 *levels;  /* of all thread blocks: n_levels each, the last of them for prefixes */
+    uint32_t n_levels;
+    uint32_t n_stages; /* of the pipeline of pieces */
+    uint32_t group, head_dim;
+    float scale, soft_cap;
+    bool any_order; /* for comparisons: tiles are merged as they come, whatever the tree says */
+};
+
+/* A thread's share of a partial. */
+template <int ROWS, int VALUES> struct rows {
+    float m[ROWS], l[ROWS], o[ROWS][VALUES];
+};
+
+/* ---- a row's tokens ------------------------------------------------------------------------ */
+
+/* Row r of the block sees tokens [first, last) of the tile. */
+struct seen {
+    int first, last;
+};
+
+static __device__ __forceinline__ struct seen tokens_seen(const struct job_output &output,
+                                                          uint32_t group, uint32_t tile, uint32_t r)
+{
+    const long long begin = (long long)tile * TOKENS;
+    const long long position = (long long)output.position + (output.row_begin + r) / group;
+    const long long from =
+        output.window != 0 && position >= output.window ? position - output.window + 1 : 0;
+    const long long first = from - begin, last = position + 1 - begin;
+    return {first < 0 ? 0 : first > TOKENS ? TOKENS : (int)first,
+            last < 0 ? 0 : last > TOKENS ? TOKENS : (int)last};
+}
+
+/* Whether every row of the block sees the whole tile. */
+static __device__ __forceinline__ bool all_seen(const struct job_output &output, uint32_t group,
+                                                uint32_t tile)
+{
+    const struct seen first = tokens_seen(output, group, tile, 0);
+    const struct seen last = tokens_seen(output, group, tile, output.n_rows - 1);
+    return first.last == TOKENS && last.first == 0;
+}
+
+static __device__ __forceinline__ float soft_capped(float score, float cap)
+{
+    return __fmul_rn(cap, tanhf(__fdiv_rn(score, cap)));
+}
+
+/* ---- partials ------------------------------------------------------------------------------ */
+
+/* e^(a - b) for a <= b; b is not -inf. */
+static __device__ __forceinline__ float weight(float a, float b)
+{
+    return exp2_fast(__fmul_rn(__fsub_rn(a, b), LOG2_E));
+}
+
+template <int ROWS, int VALUES>
+static __device__ __forceinline__ void clear(struct rows<ROWS, VALUES> &x)
+{
+#pragma unroll
+    for (int i = 0; i < ROWS; i++) {
+        x.m[i] = NOTHING;
+        x.l[i] = 0.0f;
+#pragma unroll
+        for (int j = 0; j < VALUES; j++)
+            x.o[i][j] = 0.0f;
+    }
+}
+
+/* float2s that a partial takes for each thread. */
+template <int ROWS, int VALUES> struct stored {
+    enum { FLOAT2S = ROWS * (VALUES / 2 + 1) };
+};
+
+/* Lies at `at`, float2 i of thread t at i * n_threads + t. */
+template <int ROWS, int VALUES>
+static __device__ __forceinline__ void store(const struct rows<ROWS, VALUES> &x, float2 *at,
+                                             uint32_t n_threads, uint32_t thread)
+{
+    at += thread;
+#pragma unroll
+    for (int i = 0; i < ROWS; i++) {
+#pragma unroll
+        for (int j = 0; j < VALUES; j += 2, at += n_threads)
+            *at = make_float2(x.o[i][j], x.o[i][j + 1]);
+        *at = make_float2(x.m[i], x.l[i]);
+        at += n_threads;
+    }
+}
+
+template <int ROWS, int VALUES>
+static __device__ __forceinline__ void load(struct rows<ROWS, VALUES> &x, const float2 *at,
+                                            uint32_t n_threads, uint32_t thread)
+{
+    at += thread;
+#pragma unroll
+    for (int i = 0; i < ROWS; i++) {
+#pragma unroll
+        for (int j = 0; j < VALUES; j += 2, at += n_threads) {
+            const float2 o = *at;
+            x.o[i][j] = o.x;
+            x.o[i][j + 1] = o.y;
+        }
+        x.m[i] = at->x;
+        x.l[i] = at->y;
+        at += n_threads;
+    }
+}
+
+/* x = merge(what lies at `left`, x). An empty row leaves the other's values. */
+template <int ROWS, int VALUES>
+static __device__ __forceinline__ void merge_left(struct rows<ROWS, VALUES> &x, const float2 *left,
+                                                  uint32_t n_threads, uint32_t thread)
+{
+    left += thread;
+#pragma unroll
+    for (int i = 0; i < ROWS; i++) {
+        const float2 ml = left[(VALUES / 2) * n_threads];
+        const float m = fmaxf(ml.x, x.m[i]);
+        const float base = m == NOTHING ? 0.0f : m;
+        const float a = weight(ml.x, base), b = weight(x.m[i], base);
+#pragma unroll
+        for (int j = 0; j < VALUES; j += 2, left += n_threads) {
+            const float2 o = *left;
+            x.o[i][j] = __fmaf_rn(x.o[i][j], b, __fmul_rn(o.x, a));
+            x.o[i][j + 1] = __fmaf_rn(x.o[i][j + 1], b, __fmul_rn(o.y, a));
+        }
+        x.l[i] = __fmaf_rn(x.l[i], b, __fmul_rn(ml.y, a));
+        x.m[i] = m;
+        left += n_threads;
+    }
+}
+
+/* The largest power of two that is not above x; x > 0. */
+static __device__ __forceinline__ uint32_t power_below(uint32_t x)
+{
+    return 1u << (31 - __clz((int)x));
+}
+
+/* As tree_step. */
+static __device__ __forceinline__ uint32_t step_of(uint32_t begin, uint32_t end)
+{
+    const uint32_t room = power_below(end - begin), alignment = begin & (0u - begin);
+    return begin == 0 || room < alignment ? room : alignment;
+}
+
+/* ---- the walk ------------------------------------------------------------------------------ */
+
+template <class Evaluator> struct walker {
+    enum { ROWS = Evaluator::ROWS, VALUES = Evaluator::VALUES, THREADS = Evaluator::THREADS };
+    enum {
+        PARTIAL = stored<ROWS, VALUES>::FLOAT2S * THREADS, /* float2s of all threads */
+        NEAR_LEVELS = Evaluator::NEAR_LEVELS               /* in shared memory */
+    };
+    using values = struct rows<ROWS, VALUES>;
+
+    const struct attend_launch &launch;
+    Evaluator &evaluator;
+    float2 *near_levels, *far_levels;
+    uint32_t *last; /* in shared memory: is this block the last to arrive */
+    uint32_t thread;
+
+    __device__ __forceinline__ float2 *level(uint32_t k)
+    {
+        return k < NEAR_LEVELS ? near_levels + k * PARTIAL : far_levels + (size_t)k * PARTIAL;
+    }
+
+    /* The values of a segment. Slot k holds the left half of an interval of 2^(k + 1) tiles whose
+     * right half is not complete: with the tiles before tile i of an aligned interval, bit k of i says
+     * whether slot k is full. A prefix of the tree, D1..Dj, is held apart. */
+    __device__ __forceinline__ void evaluate(const struct job_output &output,
+                                             const struct job_segment &segment, values &x)
+    {
+        const uint32_t n = output.n_tiles, end = segment.end, prefix = launch.n_levels - 1;
+        uint32_t base = segment.begin, size = end - base, tile = base;
+        if (base == 0 && n > 0 && power_below(n) < end)
+            size = power_below(n);
+        if (launch.any_order) {
+            bool some = false;
+            for (tile = tile < output.visible_from && n > 0 ? output.visible_from : tile;
+                 tile < end; tile++) {
+                evaluator.evaluate(launch, output, tile, x);
+                if (some)
+                    merge_left(x, level(0), THREADS, thread);
+                store(x, level(0), THREADS, thread);
+                some = true;
+            }
+            if (!some)
+                clear(x);
+            return;
+        }
+        for (;;) {
+            uint32_t step = 1;
+            if (tile < output.visible_from) {
+                step = step_of(tile, output.visible_from < end ? output.visible_from : end);
+                if (step > size - (tile - base))
+                    step = size - (tile - base);
+                clear(x);
+            } else {
+                evaluator.evaluate(launch, output, tile, x);
+            }
+            uint32_t k = 31 - __clz((int)step);
+            for (; ((tile - base) >> k & 1) != 0; k++)
+                merge_left(x, level(k), THREADS, thread);
+            tile += step;
+            if (tile - base < size) {
+                store(x, level(k), THREADS, thread);
+                continue;
+            }
+            if (base != segment.begin)
+                merge_left(x, level(prefix), THREADS, thread);
+            if (tile == end)
+                return;
+            store(x, level(prefix), THREADS, thread);
+            base = tile;
+            size = power_below(n - base);
+        }
+    }
+
+    __device__ __forceinline__ void write_partial(const struct job_output &output, uint32_t node,
+                                                  const values &x)
+    {
+        const uint32_t head_dim = launch.head_dim, n = output.work_rows;
+        float *partial = output.out + (size_t)node * n * (head_dim + 2);
+#pragma unroll
+        for (int i = 0; i < ROWS; i++) {
+            const uint32_t r = evaluator.row(thread, i), row = output.row_begin + r;
+            if (r >= output.n_rows)
+                continue;
+            if (evaluator.writes_row(thread)) {
+                partial[row] = x.m[i];
+                partial[n + row] = x.l[i];
+            }
+#pragma unroll
+            for (int j = 0; j < VALUES; j++)
+                if (evaluator.dim(thread, j) < head_dim)
+                    partial[2 * (size_t)n + (size_t)row * head_dim + evaluator.dim(thread, j)] =
+                        x.o[i][j];
+        }
+    }
+
+    __device__ __forceinline__ void write_rows(const struct job_output &output, const values &x)
+    {
+        const uint32_t head_dim = launch.head_dim, group = launch.group;
+#pragma unroll
+        for (int i = 0; i < ROWS; i++) {
+            const uint32_t r = evaluator.row(thread, i), row = output.row_begin + r;
+            if (r >= output.n_rows)
+                continue;
+            float *to = output.final_out + row / group * output.final_token_stride +
+                        (size_t)(row % group) * head_dim;
+            const float l = x.l[i];
+#pragma unroll
+            for (int j = 0; j < VALUES; j++)
+                if (evaluator.dim(thread, j) < head_dim)
+                    to[evaluator.dim(thread, j)] = l > 0.0f    ? __fdiv_rn(x.o[i][j], l)
+                                                   : l == 0.0f ? 0.0f
+                                                               : l; /* a NaN stays visible */
+        }
+    }
+
+    /* Leaves a part; the last of a join merges all of them. */
+    __device__ __forceinline__ void leave_part(const struct job_segment &segment, values &x)
+    {
+        store(x, launch.parts + (size_t)segment.part * PARTIAL, THREADS, thread);
+        __threadfence();
+        threads_wait(1, THREADS);
+        if (thread == 0)
+            *last = atomicSub(&launch.pending[segment.join], 1u) == 1u;
+        threads_wait(1, THREADS);
+        const bool is_last = *last != 0;
+        if (!is_last)
+            return;
+        __threadfence();
+
+        const struct job_join join = launch.joins[segment.join];
+        const struct job_output &output = launch.outputs[join.output];
+        uint32_t top = 0;
+        for (uint32_t part = join.first_part; part < join.first_part + join.n_parts; part++) {
+            load(x, launch.parts + (size_t)part * PARTIAL, THREADS, thread);
+            for (uint32_t i = launch.merges[part]; i > 0; i--)
+                merge_left(x, level(--top), THREADS, thread);
+            if (part + 1 < join.first_part + join.n_parts)
+                store(x, level(top++), THREADS, thread);
+        }
+        if (join.node == JOBS_NONE)
+            write_rows(output, x);
+        else
+            write_partial(output, join.node, x);
+    }
+
+    __device__ __forceinline__ void run()
+    {
+        const uint32_t end = launch.shares[blockIdx.x + 1];
+        uint32_t loaded = JOBS_NONE;
+        for (uint32_t i = launch.shares[blockIdx.x]; i < end; i++) {
+            const struct job_segment segment = launch.segments[i];
+            const struct job_output &output = launch.outputs[segment.output];
+            values x;
+            if (segment.output != loaded) {
+                threads_wait(1, THREADS); /* all are done with the rows before */
+                evaluator.load_rows(launch, output);
+                threads_wait(1, THREADS);
+                loaded = segment.output;
+            }
+            evaluate(output, segment, x);
+            if (segment.join == JOBS_NONE)
+                write_partial(output, segment.node, x);
+            else
+                leave_part(segment, x);
+        }
+    }
+};
+
+/* Tile by tile what the share's evaluate calls will want, for whoever copies: next() is false at the
+ * end. */
+struct tiles_ahead {
+    const struct attend_launch &launch;
+    uint32_t segment, end, tile, last;
+    const struct job_output *output;
+
+    __device__ __forceinline__ tiles_ahead(const struct attend_launch &attend_launch)
+        : launch(attend_launch), segment(attend_launch.shares[blockIdx.x]),
+          end(attend_launch.shares[blockIdx.x + 1]), tile(0), last(0), output(nullptr)
+    {
+    }
+
+    __device__ __forceinline__ bool next(size_t tile_bytes, const char **memory)
+    {
+        while (tile >= last) {
+            if (segment >= end)
+                return false;
+            const struct job_segment s = launch.segments[segment++];
+            output = &launch.outputs[s.output];
+            tile = s.begin > output->visible_from ? s.begin : output->visible_from;
+            last = s.end;
+        }
+        const uint32_t at = tile++ - output->page_tile;
+        *memory = launch.pages[output->first_page + at / output->page_tiles] +
+                  at % output->page_tiles * tile_bytes;
+        return true;
+    }
+};
+
+#endif

@@ -1,0 +1,156 @@
+/* kernels/attention/cuda/attend_machine.cuh - the instructions of the attention kernels that CUDA C has no words
+ * for, one function each.
+ *
+ * Shared memory is named by its 32-bit address in that window. A barrier (mbarrier) is 8 bytes there;
+ * one phase is over when its arrivals have come and, where bytes were announced, those too. PTX ISA,
+ * "mbarrier", "cp.async.bulk", "mma". tests/kernels/cuda has the same functions for the host. */
+#ifndef LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_MACHINE_CUH
+#define LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_MACHINE_CUH
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <stdint.h>
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#define ATTEND_BULK 1 /* one thread has whole pieces copied */
+#else
+#define ATTEND_BULK 0 /* a warp copies 16 bytes a lane at a time */
+#endif
+
+static __device__ __forceinline__ uint32_t shared_address(const void *memory)
+{
+    return (uint32_t)__cvta_generic_to_shared(memory);
+}
+
+static __device__ __forceinline__ void mbarrier_init(uint64_t *barrier, uint32_t n_arrivals)
+{
+    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(barrier)),
+                 "r"(n_arrivals)
+                 : "memory");
+}
+
+/* After all inits, before the others use them. */
+static __device__ __forceinline__ void mbarrier_init_fence()
+{
+#if ATTEND_BULK
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
+
+static __device__ __forceinline__ void mbarrier_arrive(uint64_t *barrier)
+{
+    asm volatile("{\n .reg .b64 state;\n mbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(
+                     shared_address(barrier))
+                 : "memory");
+}
+
+/* Waits for the end of the phase of that parity. */
+static __device__ __forceinline__ void mbarrier_wait(uint64_t *barrier, uint32_t parity)
+{
+    uint32_t over;
+    do {
+#if ATTEND_BULK
+        asm volatile("{\n .reg .pred p;\n"
+                     " mbarrier.try_wait.parity.shared.b64 p, [%1], %2;\n"
+                     " selp.u32 %0, 1, 0, p;\n}"
+                     : "=r"(over)
+                     : "r"(shared_address(barrier)), "r"(parity)
+                     : "memory");
+#else
+        asm volatile("{\n .reg .pred p;\n"
+                     " mbarrier.test_wait.parity.shared.b64 p, [%1], %2;\n"
+                     " selp.u32 %0, 1, 0, p;\n}"
+                     : "=r"(over)
+                     : "r"(shared_address(barrier)), "r"(parity)
+                     : "memory");
+#endif
+    } while (over == 0);
+}
+
+/* Threads whose arrivals a phase of copy_piece needs. */
+#define COPY_ARRIVALS (ATTEND_BULK ? 1 : 32)
+
+/* All lanes of one warp: copies a piece (a multiple of 16 bytes, 16-byte aligned) to shared memory;
+ * `full` hears of it. */
+static __device__ __forceinline__ void copy_piece(void *to, const char *from, uint32_t bytes,
+                                                  uint64_t *full, uint32_t lane)
+{
+#if ATTEND_BULK
+    if (lane == 0) {
+        asm volatile("{\n .reg .b64 state;\n"
+                     " mbarrier.arrive.expect_tx.shared.b64 state, [%0], %1;\n}" ::"r"(
+                         shared_address(full)),
+                     "r"(bytes)
+                     : "memory");
+        asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
+                     "[%0], [%1], %2, [%3];" ::"r"(shared_address(to)),
+                     "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(shared_address(full))
+                     : "memory");
+    }
+#else
+    for (uint32_t at = lane * 16; at < bytes; at += 32 * 16)
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to) + at),
+                     "l"(__cvta_generic_to_global(from + at))
+                     : "memory");
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(shared_address(full))
+                 : "memory");
+#endif
+}
+
+/* The n_threads threads (a multiple of 32) that use barrier `id` wait for each other. */
+static __device__ __forceinline__ void threads_wait(uint32_t id, uint32_t n_threads)
+{
+    asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(n_threads) : "memory");
+}
+
+/* c += a b, one warp: a 16 x 16 rows by k, b 16 x 8. */
+static __device__ __forceinline__ void mma_f16(float (&c)[4], uint32_t a0, uint32_t a1,
+                                               uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1)
+{
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, "
+                 "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+static __device__ __forceinline__ void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1,
+                                                uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1)
+{
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
+                 "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+/* c = a b of int8: a 16 x 32, b 32 x 8; rows 8 to 15 of a are zero. */
+static __device__ __forceinline__ void mma_s8(int (&c)[4], uint32_t a0, uint32_t a2, uint32_t b0,
+                                              uint32_t b1)
+{
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, "
+                 "{%4, %5, %6, %5}, {%7, %8}, {%9, %9, %9, %9};"
+                 : "=r"(c[0]), "=r"(c[1]), "=r"(c[2]), "=r"(c[3])
+                 : "r"(a0), "r"(0), "r"(a2), "r"(b0), "r"(b1), "r"(0));
+}
+
+/* 2^x, with a relative error of about 2^-22; 1 for 0, 0 for -inf. */
+static __device__ __forceinline__ float exp2_fast(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+/* Four u + 128, one per byte, as two pairs of f16. 0x6400 | u is 1024 + u; exact. */
+static __device__ __forceinline__ void halves_of_bytes(uint32_t bytes, uint32_t *low,
+                                                       uint32_t *high)
+{
+    const uint32_t offset = 0x64806480; /* 1024 + 128, twice */
+    asm("{\n .reg .b32 t;\n"
+        " prmt.b32 t, %2, %3, 0x5150;\n sub.f16x2 %0, t, %4;\n"
+        " prmt.b32 t, %2, %3, 0x5352;\n sub.f16x2 %1, t, %4;\n}"
+        : "=&r"(*low), "=r"(*high)
+        : "r"(bytes), "r"(0x64646464), "r"(offset));
+}
+
+#endif

@@ -1,0 +1,676 @@
+/* kernels/attention/cuda/attend_mma.cuh - a tile's partial by tensor cores.
+ *
+ * An f32 number is the sum of two f16, or of three bf16, to 22 bits and more, and a product of two such is
+ * exact in a tensor core. So q and p are split, and as a row block has 8 rows and a tensor core 16,
+ * the second part of row r is row r + 8 of the same instruction: full precision costs no time
+ * (bf16: one more instruction for the third). A thread has rows r and r + 8 of a result, and adds them.
+ * For f16, which has a narrow range, a row of q is multiplied by a power of two first, and p, at
+ * most 1, by 2^14. q8_0: q is made int8 as kernels/attention/tile.h says and dot products are exact
+ * integers; V's scales are multiplied into p, whose rows are brought to the range of f16 as those of q.
+ *
+ * 4 warps share a row block: for the scores each takes 32 tokens of the tile, for the values a quarter
+ * of the dimensions. Weights go through shared memory between. GROUPS such sets of warps, each
+ * with BLOCKS row blocks, share the pieces. A warp more brings those, in the order K, K, V, V. */
+#ifndef LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_MMA_CUH
+#define LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_MMA_CUH
+
+#include "kernels/attention/cuda/attend_kernel.cuh"
+
+enum mma_type { MMA_F16, MMA_BF16, MMA_Q8 };
+
+/* Sizes in bytes of what lies in shared memory, for the kernel and for whoever launches it. */
+template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR> struct mma_shape {
+    enum {
+        ALL_BLOCKS = BLOCKS * GROUPS,
+        THREADS = 128 * GROUPS,
+        ROW_BYTES = TYPE == MMA_Q8 ? D / 32 * 34 : 2 * D,
+        PIECE = PIECE_TOKENS * ROW_BYTES,
+        VALUE_BYTES = PIECE_TOKENS * D * (TYPE == MMA_Q8 ? 1 : 2),
+        /* of a row block: A fragments of q (and of the third parts), weights */
+        Q = TYPE == MMA_Q8 ? D / 32 * 256 : D / 16 * 512,
+        Q_THIRD = TYPE == MMA_BF16 ? D / 16 * 256 : 0,
+        P_PART = 8 * TOKENS * 2, /* one of 2 or 3 parts; for q8_0 two are one array of f32 */
+        P = P_PART * (TYPE == MMA_BF16 ? 3 : 2),
+        Q_SCALES = TYPE == MMA_Q8 ? D / 32 * 32 : 32, /* [block][8], or [8] */
+        MAXIMA = 4 * 8 * 4,
+        BLOCK = Q + Q_THIRD + P + Q_SCALES + 2 * MAXIMA,
+        PARTIAL = stored<BLOCKS, D / 16>::FLOAT2S * THREADS * 8,
+        FIXED = ALL_BLOCKS * BLOCK + NEAR * PARTIAL + 16,
+        STAGE = PIECE + 16 /* and its two barriers */
+    };
+};
+
+static __device__ __forceinline__ uint32_t pair_of(uint16_t low, uint16_t high)
+{
+    return (uint32_t)low | (uint32_t)high << 16;
+}
+
+/* x = high + low, to 22 bits. */
+static __device__ __forceinline__ void split_f16(float x, uint16_t *high, uint16_t *low)
+{
+    const __half h = __float2half_rn(x);
+    *high = __half_as_ushort(h);
+    *low = __half_as_ushort(__float2half_rn(__fsub_rn(x, __half2float(h))));
+}
+
+/* x = part 0 + part 1 + part 2, to 24 bits. */
+static __device__ __forceinline__ void split_bf16(float x, uint16_t part[3])
+{
+#pragma unroll
+    for (int i = 0; i < 3; i++) {
+        const __nv_bfloat16 b = __float2bfloat16_rn(x);
+        part[i] = __bfloat16_as_ushort(b);
+        x = __fsub_rn(x, __bfloat162float(b));
+    }
+}
+
+/* A power of two that brings numbers of which the largest has these bits, without sign, below 2^15; and
+ * its inverse. NaN for the first where the largest is no number or infinite. */
+static __device__ __forceinline__ void power_for(uint32_t bits, float *power, float *inverse)
+{
+    const uint32_t exponent = bits >> 23 < 24 ? 24 : bits >> 23;
+    *power = bits >= 0x7f800000 ? __int_as_float(0x7fc00000)
+                                : __int_as_float((int)((268 - exponent) << 23));
+    *inverse = __int_as_float((int)((exponent - 14) << 23));
+}
+
+/* The largest of the four lanes that have a row together. */
+static __device__ __forceinline__ uint32_t largest_of_row(uint32_t x)
+{
+    x = max(x, __shfl_xor_sync(0xffffffff, x, 1));
+    return max(x, __shfl_xor_sync(0xffffffff, x, 2));
+}
+
+template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR> struct mma_evaluator {
+    using shape = mma_shape<TYPE, D, BLOCKS, GROUPS, NEAR>;
+    enum {
+        ROWS = BLOCKS,
+        VALUES = D / 16,
+        THREADS = shape::THREADS,
+        NEAR_LEVELS = NEAR,
+        TILES_N = D / 32 /* blocks of 8 dimensions that a warp has of V */
+    };
+
+    char *stages;             /* [n_stages] pieces */
+    uint64_t *full, *empty;   /* [n_stages] */
+    char *block_memory;       /* [ALL_BLOCKS] */
+    uint32_t n_stages, stage; /* the next piece's, and the parity of its phase */
+    uint32_t parity;
+    uint32_t lane, warp, group_id; /* warp: 0 to 3, of a group */
+    uint32_t g, c;                 /* lane / 4: a row; lane % 4 */
+
+    __device__ __forceinline__ uint32_t row(uint32_t, int i) const
+    {
+        return (group_id * BLOCKS + i) * 8 + g;
+    }
+    __device__ __forceinline__ uint32_t dim(uint32_t, int j) const
+    {
+        return warp * (D / 4) + j / 2 * 8 + 2 * c + j % 2;
+    }
+    __device__ __forceinline__ bool writes_row(uint32_t) const
+    {
+        return warp == 0 && c == 0;
+    }
+
+    /* ---- a row block's shared memory ---- */
+
+    __device__ __forceinline__ char *block(int b) const
+    {
+        return block_memory + (group_id * BLOCKS + b) * shape::BLOCK;
+    }
+    __device__ __forceinline__ char *weights(int b) const
+    {
+        return block(b) + shape::Q + shape::Q_THIRD;
+    }
+    __device__ __forceinline__ float *scales(int b) const /* of q */
+    {
+        return (float *)(weights(b) + shape::P);
+    }
+    __device__ __forceinline__ float *maxima(int b) const /* [4 warps][8] */
+    {
+        return (float *)((char *)scales(b) + shape::Q_SCALES);
+    }
+    __device__ __forceinline__ float *sums(int b) const
+    {
+        return maxima(b) + 32;
+    }
+
+    /* ---- pieces ---- */
+
+    __device__ __forceinline__ void next_stage()
+    {
+        if (++stage == n_stages) {
+            stage = 0;
+            parity ^= 1;
+        }
+    }
+    __device__ __forceinline__ const char *wait_piece()
+    {
+        mbarrier_wait(&full[stage], parity);
+        return stages + (size_t)stage * shape::PIECE;
+    }
+    __device__ __forceinline__ void leave_piece()
+    {
+        __syncwarp();
+        if (lane == 0)
+            mbarrier_arrive(&empty[stage]);
+        next_stage();
+    }
+
+    /* The further warp's life. */
+    __device__ __forceinline__ void copy(const struct attend_launch &launch)
+    {
+        struct tiles_ahead tiles(launch);
+        const char *tile;
+        parity = 1; /* all stages are empty */
+        while (tiles.next((size_t)TILE_PIECES * shape::PIECE, &tile))
+            for (int piece = 0; piece < TILE_PIECES; piece++) {
+                mbarrier_wait(&empty[stage], parity);
+                copy_piece(stages + (size_t)stage * shape::PIECE, tile + piece * shape::PIECE,
+                           shape::PIECE, &full[stage], lane);
+                next_stage();
+            }
+        /* Copies by the lanes themselves must have ended before the block does. */
+        for (uint32_t i = 0; i < n_stages; i++) {
+            mbarrier_wait(&empty[stage], parity);
+            next_stage();
+        }
+    }
+
+    /* ---- q ---- */
+
+    /* Row g's dimensions, 8 of each 32; 0 where there is no such row. */
+    __device__ __forceinline__ void read_row(const struct attend_launch &launch,
+                                             const struct job_output &output, uint32_t r,
+                                             float (&x)[D / 4])
+    {
+        const uint32_t row = output.row_begin + r;
+        const float *q = output.q + row / launch.group * output.q_token_stride +
+                         (size_t)(row % launch.group) * D + 8 * c;
+#pragma unroll
+        for (int i = 0; i < D / 4; i++)
+            x[i] = r < output.n_rows ? q[i / 8 * 32 + i % 8] : 0.0f;
+    }
+
+    __device__ __forceinline__ void load_rows(const struct attend_launch &launch,
+                                              const struct job_output &output)
+    {
+#pragma unroll 1
+        for (uint32_t b = warp; b < BLOCKS; b += 4) {
+            float x[D / 4];
+            read_row(launch, output, row(0, (int)b), x);
+            if (TYPE == MMA_Q8)
+                quantize_row(launch, b, x);
+            else if (TYPE == MMA_F16)
+                split_row(launch, b, x);
+            else
+                split_row_thrice(launch, b, x);
+        }
+    }
+
+    __device__ __forceinline__ void split_row(const struct attend_launch &launch, uint32_t b,
+                                              const float (&x)[D / 4])
+    {
+        uint32_t largest = 0;
+#pragma unroll
+        for (int i = 0; i < D / 4; i++)
+            largest = max(largest, (uint32_t)__float_as_int(x[i]) & 0x7fffffff);
+        float power, inverse;
+        power_for(largest_of_row(largest), &power, &inverse);
+        if (c == 0)
+            scales((int)b)[g] = __fmul_rn(launch.scale, inverse);
+        uint4 *to = (uint4 *)block((int)b);
+#pragma unroll
+        for (int k = 0; k < D / 16; k++) { /* dimensions 4 k to 4 k + 3 of the thread's */
+            uint16_t high[4], low[4];
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                split_f16(__fmul_rn(x[4 * k + i], power), &high[i], &low[i]);
+            to[k * 32 + lane] = make_uint4(pair_of(high[0], high[1]), pair_of(low[0], low[1]),
+                                           pair_of(high[2], high[3]), pair_of(low[2], low[3]));
+        }
+    }
+
+    __device__ __forceinline__ void split_row_thrice(const struct attend_launch &launch, uint32_t b,
+                                                     const float (&x)[D / 4])
+    {
+        if (c == 0)
+            scales((int)b)[g] = launch.scale;
+        uint4 *to = (uint4 *)block((int)b);
+        uint2 *third = (uint2 *)(block((int)b) + shape::Q);
+#pragma unroll
+        for (int k = 0; k < D / 16; k++) {
+            uint16_t part[4][3];
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                split_bf16(x[4 * k + i], part[i]);
+            to[k * 32 + lane] =
+                make_uint4(pair_of(part[0][0], part[1][0]), pair_of(part[0][1], part[1][1]),
+                           pair_of(part[2][0], part[3][0]), pair_of(part[2][1], part[3][1]));
+            third[k * 32 + lane] =
+                make_uint2(pair_of(part[0][2], part[1][2]), pair_of(part[2][2], part[3][2]));
+        }
+    }
+
+    /* As tile_query_write (kernels/attention/tile.c). */
+    __device__ __forceinline__ void quantize_row(const struct attend_launch &, uint32_t b,
+                                                 const float (&x)[D / 4])
+    {
+        uint2 *to = (uint2 *)block((int)b);
+#pragma unroll
+        for (int k = 0; k < D / 32; k++) {
+            uint32_t bits = 0;
+#pragma unroll
+            for (int i = 0; i < 8; i++)
+                bits = max(bits, (uint32_t)__float_as_int(x[8 * k + i]) & 0x7fffffff);
+            bits = largest_of_row(bits);
+            const float largest = __int_as_float((int)bits);
+            const bool finite = bits < 0x7f800000;
+            const bool some = finite && largest >= 0x1p-100f;
+            const float inverse = some ? __fdiv_rn(127.0f, largest) : 0.0f;
+            uint32_t packed[2] = {0, 0};
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                const int value = some ? __float2int_rn(__fmul_rn(x[8 * k + i], inverse)) : 0;
+                packed[i / 4] |= ((uint32_t)value & 0xff) << (i % 4 * 8);
+            }
+            to[k * 32 + lane] = make_uint2(packed[0], packed[1]);
+            if (c == 0)
+                scales((int)b)[k * 8 + g] = !finite ? __int_as_float(0x7fc00000)
+                                            : some  ? __fdiv_rn(largest, 127.0f)
+                                                    : 0.0f;
+        }
+    }
+
+    /* ---- scores ---- */
+
+    /* Of the thread's tokens 2 c and 2 c + 1 of each of the warp's blocks of 8, in a piece. c[0] and
+     * c[1]: row g; c[2] and c[3]: what the second parts give. */
+    __device__ __forceinline__ void multiply_piece(const char *piece, int p, uint32_t n_blocks,
+                                                   float (&s)[BLOCKS][4][4])
+    {
+        const uint4 *k = (const uint4 *)piece + (size_t)warp * 2 * (D / 32) * 32 + lane;
+#pragma unroll
+        for (int i = 0; i < D / 32; i++) {
+            const uint4 key[2] = {k[i * 32], k[(D / 32 + i) * 32]};
+#pragma unroll
+            for (int b = 0; b < BLOCKS; b++) {
+                if (BLOCKS > 1 && b >= (int)n_blocks)
+                    continue;
+                const uint4 *q = (const uint4 *)block(b) + 2 * i * 32 + lane;
+                const uint4 q0 = q[0], q1 = q[32];
+#pragma unroll
+                for (int j = 0; j < 2; j++) {
+                    float(&sum)[4] = s[b][2 * p + j];
+                    if (TYPE == MMA_F16) {
+                        mma_f16(sum, q0.x, q0.y, q0.z, q0.w, key[j].x, key[j].y);
+                        mma_f16(sum, q1.x, q1.y, q1.z, q1.w, key[j].z, key[j].w);
+                    } else {
+                        const uint2 *third =
+                            (const uint2 *)(block(b) + shape::Q) + 2 * i * 32 + lane;
+                        const uint2 t0 = third[0], t1 = third[32];
+                        mma_bf16(sum, q0.x, q0.y, q0.z, q0.w, key[j].x, key[j].y);
+                        mma_bf16(sum, t0.x, 0, t0.y, 0, key[j].x, key[j].y);
+                        mma_bf16(sum, q1.x, q1.y, q1.z, q1.w, key[j].z, key[j].w);
+                        mma_bf16(sum, t1.x, 0, t1.y, 0, key[j].z, key[j].w);
+                    }
+                }
+            }
+        }
+    }
+
+    __device__ __forceinline__ void multiply_piece_q8(const char *piece, int p, uint32_t n_blocks,
+                                                      float (&s)[BLOCKS][4][4])
+    {
+        const uint2 *k = (const uint2 *)piece + (size_t)warp * 2 * (D / 32) * 32 + lane;
+        const __half2 *k_scales = (const __half2 *)(piece + shape::VALUE_BYTES) +
+                                  (size_t)warp * 2 * (D / 32) * 4 + c;
+#pragma unroll
+        for (int i = 0; i < D / 32; i++)
+#pragma unroll
+            for (int j = 0; j < 2; j++) {
+                const uint2 key = k[(j * (D / 32) + i) * 32];
+                const float2 k_scale = __half22float2(k_scales[(j * (D / 32) + i) * 4]);
+#pragma unroll
+                for (int b = 0; b < BLOCKS; b++) {
+                    if (BLOCKS > 1 && b >= (int)n_blocks)
+                        continue;
+                    const uint2 q = ((const uint2 *)block(b))[i * 32 + lane];
+                    const float scale = scales(b)[i * 8 + g];
+                    int dot[4];
+                    mma_s8(dot, q.x, q.y, key.x, key.y);
+                    float(&sum)[4] = s[b][2 * p + j];
+                    sum[0] = __fmaf_rn((float)dot[0], __fmul_rn(k_scale.x, scale), sum[0]);
+                    sum[1] = __fmaf_rn((float)dot[1], __fmul_rn(k_scale.y, scale), sum[1]);
+                }
+            }
+    }
+
+    /* Scales, caps and masks the sums, in s[b][j][0] and [1]; the largest of the warp's to maxima. */
+    __device__ __forceinline__ void finish_scores(const struct attend_launch &launch,
+                                                  const struct job_output &output, uint32_t tile,
+                                                  bool masked, int b, float (&s)[4][4])
+    {
+        float largest = NOTHING;
+        const float scale = TYPE == MMA_Q8 ? launch.scale : scales(b)[g];
+        struct seen seen = {0, TOKENS};
+        if (masked)
+            seen = tokens_seen(output, launch.group, tile, row(0, b));
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                float x = TYPE == MMA_Q8 ? s[j][i] : __fadd_rn(s[j][i], s[j][i + 2]);
+                x = __fmul_rn(x, scale);
+                if (launch.soft_cap > 0.0f)
+                    x = soft_capped(x, launch.soft_cap);
+                if (masked) {
+                    const int t = j / 2 * 64 + (int)warp * 16 + j % 2 * 8 + 2 * (int)c + i;
+                    if (t < seen.first || t >= seen.last)
+                        x = NOTHING;
+                }
+                s[j][i] = x;
+                largest = fmaxf(largest, x);
+            }
+        largest = fmaxf(largest, __shfl_xor_sync(0xffffffff, largest, 1));
+        largest = fmaxf(largest, __shfl_xor_sync(0xffffffff, largest, 2));
+        if (c == 0)
+            maxima(b)[warp * 8 + g] = largest;
+    }
+
+    /* Turns the scores into weights, for all warps in shared memory, and leaves their sum. */
+    __device__ __forceinline__ void write_weights(int b, float m, const float (&s)[4][4])
+    {
+        const float base = m == NOTHING ? 0.0f : m;
+        char *to = weights(b);
+        float sum = 0.0f;
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            const float p0 = weight(s[j][0], base), p1 = weight(s[j][1], base);
+            sum = __fadd_rn(sum, __fadd_rn(p0, p1));
+            /* block of 32 tokens; row; token */
+            const uint32_t at = ((j / 2 * 2 + warp / 2) * 8 + g) * 32 + warp % 2 * 16 + j % 2 * 8 +
+                                2 * c;
+            if (TYPE == MMA_Q8) {
+                *(float2 *)(to + at * 4) = make_float2(p0, p1);
+            } else if (TYPE == MMA_F16) {
+                uint16_t high[2], low[2];
+                split_f16(__fmul_rn(p0, 16384.0f), &high[0], &low[0]);
+                split_f16(__fmul_rn(p1, 16384.0f), &high[1], &low[1]);
+                *(uint32_t *)(to + at * 2) = pair_of(high[0], high[1]);
+                *(uint32_t *)(to + shape::P_PART + at * 2) = pair_of(low[0], low[1]);
+            } else {
+                uint16_t a[3], d[3];
+                split_bf16(p0, a);
+                split_bf16(p1, d);
+#pragma unroll
+                for (int i = 0; i < 3; i++)
+                    *(uint32_t *)(to + i * shape::P_PART + at * 2) = pair_of(a[i], d[i]);
+            }
+        }
+        sum = __fadd_rn(sum, __shfl_xor_sync(0xffffffff, sum, 1));
+        sum = __fadd_rn(sum, __shfl_xor_sync(0xffffffff, sum, 2));
+        if (c == 0)
+            sums(b)[warp * 8 + g] = sum;
+    }
+
+    /* ---- values ---- */
+
+    /* In a pair of tokens t and t + 1 of V, ones for those in [first, last). */
+    static __device__ __forceinline__ uint32_t pair_mask(int t, struct seen any)
+    {
+        return (t >= any.first && t < any.last ? 0x0000ffffu : 0) |
+               (t + 1 >= any.first && t + 1 < any.last ? 0xffff0000u : 0);
+    }
+
+    __device__ __forceinline__ void add_piece(const char *piece, int p, uint32_t n_blocks,
+                                              bool masked, struct seen any,
+                                              float (&o)[BLOCKS][TILES_N][4])
+    {
+#pragma unroll
+        for (int i = 0; i < 2; i++) { /* blocks of 32 tokens */
+            const uint4 *v = (const uint4 *)piece + (i * (D / 8) + warp * TILES_N) * 32 + lane;
+            const uint32_t at = (((2 * p + i) * 8 + g) * 32 + 8 * c) * 2;
+            const int t = (2 * p + i) * 32 + 8 * (int)c;
+            uint4 value[TILES_N];
+#pragma unroll
+            for (int n = 0; n < TILES_N; n++) {
+                value[n] = v[n * 32];
+                if (masked) { /* memory that was never written may hold NaN */
+                    value[n].x &= pair_mask(t, any);
+                    value[n].y &= pair_mask(t + 2, any);
+                    value[n].z &= pair_mask(t + 4, any);
+                    value[n].w &= pair_mask(t + 6, any);
+                }
+            }
+#pragma unroll
+            for (int b = 0; b < BLOCKS; b++) {
+                if (BLOCKS > 1 && b >= (int)n_blocks)
+                    continue;
+                const char *w = weights(b) + at;
+                const uint4 high = *(const uint4 *)w, low = *(const uint4 *)(w + shape::P_PART);
+#pragma unroll
+                for (int n = 0; n < TILES_N; n++) {
+                    if (TYPE == MMA_F16) {
+                        mma_f16(o[b][n], high.x, low.x, high.y, low.y, value[n].x, value[n].y);
+                        mma_f16(o[b][n], high.z, low.z, high.w, low.w, value[n].z, value[n].w);
+                    } else {
+                        const uint4 third = *(const uint4 *)(w + 2 * shape::P_PART);
+                        mma_bf16(o[b][n], high.x, low.x, high.y, low.y, value[n].x, value[n].y);
+                        mma_bf16(o[b][n], third.x, 0, third.y, 0, value[n].x, value[n].y);
+                        mma_bf16(o[b][n], high.z, low.z, high.w, low.w, value[n].z, value[n].w);
+                        mma_bf16(o[b][n], third.z, 0, third.w, 0, value[n].z, value[n].w);
+                    }
+                }
+            }
+        }
+    }
+
+    /* Both pieces at once: the weights of a row must be known before they are brought into range. The
+     * warp's dimensions lie in SETS blocks of 32 with a scale each, or in a part of one. */
+    __device__ __forceinline__ void add_pieces_q8(const char *const (&piece)[2], uint32_t n_blocks,
+                                                  struct rows<BLOCKS, VALUES> &x)
+    {
+        enum { SETS = D > 128 ? D / 128 : 1, SET_N = TILES_N / SETS };
+#pragma unroll
+        for (int b = 0; b < BLOCKS; b++) {
+            if (BLOCKS > 1 && b >= (int)n_blocks)
+                continue;
+#pragma unroll
+            for (int set = 0; set < SETS; set++) {
+                const uint32_t first = warp * TILES_N + set * SET_N; /* block of 8 dimensions */
+                float w[4][8];
+                uint32_t largest = 0;
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    const float4 *p = (const float4 *)(weights(b) + ((i * 8 + g) * 32 + 8 * c) * 4);
+                    const float4 p0 = p[0], p1 = p[1];
+                    const uint4 v_scales =
+                        *(const uint4 *)(piece[i / 2] + shape::VALUE_BYTES +
+                                         ((i % 2 * (D / 32) + first / 4) * 32 + 8 * c) * 2);
+                    const uint32_t pairs[4] = {v_scales.x, v_scales.y, v_scales.z, v_scales.w};
+                    const float p_all[8] = {p0.x, p0.y, p0.z, p0.w, p1.x, p1.y, p1.z, p1.w};
+#pragma unroll
+                    for (int k = 0; k < 8; k++) {
+                        const float scale = __half2float(
+                            __ushort_as_half((uint16_t)(pairs[k / 2] >> (k % 2 * 16))));
+                        /* a token without weight may hold anything */
+                        w[i][k] = p_all[k] == 0.0f ? 0.0f : __fmul_rn(p_all[k], scale);
+                        largest = max(largest, (uint32_t)__float_as_int(w[i][k]) & 0x7fffffff);
+                    }
+                }
+                float power, inverse, o[SET_N][4];
+                power_for(largest_of_row(largest), &power, &inverse);
+#pragma unroll
+                for (int n = 0; n < SET_N; n++)
+                    o[n][0] = o[n][1] = o[n][2] = o[n][3] = 0.0f;
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    uint16_t high[8], low[8];
+#pragma unroll
+                    for (int k = 0; k < 8; k++)
+                        split_f16(__fmul_rn(w[i][k], power), &high[k], &low[k]);
+                    const uint2 *v =
+                        (const uint2 *)piece[i / 2] + (i % 2 * (D / 8) + first) * 32 + lane;
+#pragma unroll
+                    for (int n = 0; n < SET_N; n++) {
+                        const uint2 bytes = v[n * 32];
+                        uint32_t value[4];
+                        halves_of_bytes(bytes.x, &value[0], &value[1]);
+                        halves_of_bytes(bytes.y, &value[2], &value[3]);
+                        mma_f16(o[n], pair_of(high[0], high[1]), pair_of(low[0], low[1]),
+                                pair_of(high[2], high[3]), pair_of(low[2], low[3]), value[0],
+                                value[1]);
+                        mma_f16(o[n], pair_of(high[4], high[5]), pair_of(low[4], low[5]),
+                                pair_of(high[6], high[7]), pair_of(low[6], low[7]), value[2],
+                                value[3]);
+                    }
+                }
+#pragma unroll
+                for (int n = 0; n < SET_N; n++)
+#pragma unroll
+                    for (int i = 0; i < 2; i++)
+                        x.o[b][(set * SET_N + n) * 2 + i] =
+                            __fmul_rn(__fadd_rn(o[n][i], o[n][i + 2]), inverse);
+            }
+        }
+    }
+
+    /* ---- a tile ---- */
+
+    __device__ __forceinline__ void evaluate(const struct attend_launch &launch,
+                                             const struct job_output &output, uint32_t tile,
+                                             struct rows<BLOCKS, VALUES> &x)
+    {
+        const bool masked = !all_seen(output, launch.group, tile);
+        /* this group's row blocks that have rows */
+        const uint32_t all = (output.n_rows + 7) / 8, before = group_id * BLOCKS;
+        const uint32_t n_blocks = all <= before ? 0 : all - before < BLOCKS ? all - before : BLOCKS;
+        {
+            float s[BLOCKS][4][4];
+#pragma unroll
+            for (int b = 0; b < BLOCKS; b++)
+#pragma unroll
+                for (int j = 0; j < 4; j++)
+                    s[b][j][0] = s[b][j][1] = s[b][j][2] = s[b][j][3] = 0.0f;
+#pragma unroll
+            for (int p = 0; p < 2; p++) {
+                const char *piece = wait_piece();
+                if (TYPE == MMA_Q8)
+                    multiply_piece_q8(piece, p, n_blocks, s);
+                else
+                    multiply_piece(piece, p, n_blocks, s);
+                leave_piece();
+            }
+#pragma unroll
+            for (int b = 0; b < BLOCKS; b++)
+                if (BLOCKS == 1 || b < (int)n_blocks)
+                    finish_scores(launch, output, tile, masked, b, s[b]);
+            threads_wait(2 + group_id, 128);
+#pragma unroll
+            for (int b = 0; b < BLOCKS; b++) {
+                x.m[b] = NOTHING;
+                if (BLOCKS > 1 && b >= (int)n_blocks)
+                    continue;
+                const float *m = maxima(b) + g;
+                x.m[b] = __fadd_rn(fmaxf(fmaxf(m[0], m[8]), fmaxf(m[16], m[24])), 0.0f);
+                write_weights(b, x.m[b], s[b]);
+            }
+            threads_wait(2 + group_id, 128);
+        }
+#pragma unroll
+        for (int b = 0; b < BLOCKS; b++) {
+            const float *l = sums(b) + g;
+            x.l[b] = BLOCKS > 1 && b >= (int)n_blocks
+                         ? 0.0f
+                         : __fadd_rn(__fadd_rn(l[0], l[8]), __fadd_rn(l[16], l[24]));
+        }
+        if (TYPE == MMA_Q8) {
+            /* Blocks without rows keep a value that nobody reads. */
+#pragma unroll
+            for (int b = 0; b < BLOCKS; b++)
+#pragma unroll
+                for (int j = 0; j < VALUES; j++)
+                    x.o[b][j] = 0.0f;
+            const uint32_t second = stage + 1 == n_stages ? 0 : stage + 1;
+            mbarrier_wait(&full[stage], parity);
+            mbarrier_wait(&full[second], second == 0 ? parity ^ 1 : parity);
+            const char *const piece[2] = {stages + (size_t)stage * shape::PIECE,
+                                          stages + (size_t)second * shape::PIECE};
+            add_pieces_q8(piece, n_blocks, x);
+            leave_piece();
+            leave_piece();
+            return;
+        }
+        const struct seen any = {
+            masked ? tokens_seen(output, launch.group, tile, 0).first : 0,
+            masked ? tokens_seen(output, launch.group, tile, output.n_rows - 1).last : TOKENS};
+        float o[BLOCKS][TILES_N][4];
+#pragma unroll
+        for (int b = 0; b < BLOCKS; b++)
+#pragma unroll
+            for (int n = 0; n < TILES_N; n++)
+                o[b][n][0] = o[b][n][1] = o[b][n][2] = o[b][n][3] = 0.0f;
+#pragma unroll
+        for (int p = 0; p < 2; p++) {
+            const char *piece = wait_piece();
+            add_piece(piece, p, n_blocks, masked, any, o);
+            leave_piece();
+        }
+#pragma unroll
+        for (int b = 0; b < BLOCKS; b++)
+#pragma unroll
+            for (int n = 0; n < TILES_N; n++)
+#pragma unroll
+                for (int i = 0; i < 2; i++) {
+                    const float sum = __fadd_rn(o[b][n][i], o[b][n][i + 2]);
+                    x.o[b][2 * n + i] =
+                        TYPE == MMA_F16 ? __fmul_rn(sum, 1.0f / 16384.0f) : sum;
+                }
+    }
+};
+
+template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
+__global__ void __launch_bounds__(128 * GROUPS + 32, GROUPS == 1 && D <= 128 ? (BLOCKS == 1 ? 3 : 2) : 1)
+    attend_mma(const __grid_constant__ struct attend_launch launch)
+{
+    using evaluator = mma_evaluator<TYPE, D, BLOCKS, GROUPS, NEAR>;
+    using shape = typename evaluator::shape;
+    extern __shared__ __align__(128) char shared[];
+    const uint32_t thread = threadIdx.x, n_stages = launch.n_stages;
+    evaluator e;
+    e.n_stages = n_stages;
+    e.stages = shared;
+    e.full = (uint64_t *)(shared + (size_t)n_stages * shape::PIECE);
+    e.empty = e.full + n_stages;
+    char *fixed = (char *)(e.empty + n_stages);
+    e.block_memory = fixed + shape::ALL_BLOCKS * 0 + NEAR * shape::PARTIAL;
+    e.stage = e.parity = 0;
+    e.lane = thread % 32;
+    e.warp = thread / 32 % 4;
+    e.group_id = thread / 128;
+    e.g = e.lane / 4;
+    e.c = e.lane % 4;
+    if (thread == 0) {
+        for (uint32_t i = 0; i < n_stages; i++) {
+            mbarrier_init(&e.full[i], COPY_ARRIVALS);
+            mbarrier_init(&e.empty[i], 4 * GROUPS);
+        }
+        mbarrier_init_fence();
+    }
+    __syncthreads();
+    if (thread >= shape::THREADS) {
+        e.copy(launch);
+        return;
+    }
+    walker<evaluator> walk = {
+        launch,
+        e,
+        (float2 *)fixed,
+        launch.levels + (size_t)blockIdx.x * launch.n_levels * walker<evaluator>::PARTIAL,
+        (uint32_t *)(e.block_memory + shape::ALL_BLOCKS * shape::BLOCK),
+        thread};
+    walk.run();
+}
+
+#endif
