@@ -1,4 +1,5 @@
 /* cuda.c - the table of NVIDIA GPUs. */
+#include "kernels/attention/cuda/attend_device.h"
 #include "kernels/cuda/device.h"
 
 static bool usable(void)
@@ -10,6 +11,7 @@ const struct kernels kernels_cuda = {
     .device = "cuda",
     .name = "cuda",
     .attention = "cuda",
+    .attention_device = &attention_cuda,
     .usable = usable,
     .count = cuda_count,
     .open = cuda_open,

@@ -16,34 +16,18 @@
 #ifndef LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_KERNEL_CUH
 #define LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_KERNEL_CUH
 
-#include "kernels/attention/cuda/attend_jobs.h"
+#include "kernels/attention/cuda/attend_launch.h"
 #include "kernels/attention/cuda/attend_machine.cuh"
 #include "kernels/attention/cuda/attend_tile.h"
 
 enum { TOKENS = 128 }; /* TILE_TOKENS */
 
-#define LOG2_E 1.44269504088896341f
+#define LOG2_E  1.44269504088896341f
 #define NOTHING __int_as_float(0xff800000) /* -inf */
 
-/* What a kernel is given; all pointers are device memory. */
-struct attend_launch {
-    const struct job_output *outputs;
-    const struct job_segment *segments;
-    const struct job_join *joins;
-    const uint32_t *shares, *merges;
-    uint32_t *pending;
-    const char *const *pages;
-    float2 *parts;   /* scratch memory of all parts */
-    float2 *levels;  /* of all thread blocks: n_levels each, the last of them for prefixes */
-    uint32_t n_levels;
-    uint32_t n_stages; /* of the pipeline of pieces */
-    uint32_t group, head_dim;
-    float scale, soft_cap;
-    bool any_order; /* for comparisons: tiles are merged as they come, whatever the tree says */
-};
-
 /* A thread's share of a partial. */
-template <int ROWS, int VALUES> struct rows {
+template <int ROWS, int VALUES>
+struct rows {
     float m[ROWS], l[ROWS], o[ROWS][VALUES];
 };
 
@@ -62,8 +46,12 @@ static __device__ __forceinline__ struct seen tokens_seen(const struct job_outpu
     const long long from =
         output.window != 0 && position >= output.window ? position - output.window + 1 : 0;
     const long long first = from - begin, last = position + 1 - begin;
-    return {first < 0 ? 0 : first > TOKENS ? TOKENS : (int)first,
-            last < 0 ? 0 : last > TOKENS ? TOKENS : (int)last};
+    return {first < 0        ? 0
+            : first > TOKENS ? TOKENS
+                             : (int)first,
+            last < 0        ? 0
+            : last > TOKENS ? TOKENS
+                            : (int)last};
 }
 
 /* Whether every row of the block sees the whole tile. */
@@ -78,6 +66,16 @@ static __device__ __forceinline__ bool all_seen(const struct job_output &output,
 static __device__ __forceinline__ float soft_capped(float score, float cap)
 {
     return __fmul_rn(cap, tanhf(__fdiv_rn(score, cap)));
+}
+
+/* Where a tile lies. */
+static __device__ __forceinline__ const char *tile_of(const struct attend_launch &launch,
+                                                      const struct job_output &output,
+                                                      uint32_t tile, size_t tile_bytes)
+{
+    const uint32_t at = tile - output.page_tile;
+    return launch.pages[output.first_page + at / output.page_tiles] +
+           at % output.page_tiles * tile_bytes;
 }
 
 /* ---- partials ------------------------------------------------------------------------------ */
@@ -102,7 +100,8 @@ static __device__ __forceinline__ void clear(struct rows<ROWS, VALUES> &x)
 }
 
 /* float2s that a partial takes for each thread. */
-template <int ROWS, int VALUES> struct stored {
+template <int ROWS, int VALUES>
+struct stored {
     enum { FLOAT2S = ROWS * (VALUES / 2 + 1) };
 };
 
@@ -180,7 +179,8 @@ static __device__ __forceinline__ uint32_t step_of(uint32_t begin, uint32_t end)
 
 /* ---- the walk ------------------------------------------------------------------------------ */
 
-template <class Evaluator> struct walker {
+template <class Evaluator>
+struct walker {
     enum { ROWS = Evaluator::ROWS, VALUES = Evaluator::VALUES, THREADS = Evaluator::THREADS };
     enum {
         PARTIAL = stored<ROWS, VALUES>::FLOAT2S * THREADS, /* float2s of all threads */
@@ -196,7 +196,10 @@ template <class Evaluator> struct walker {
 
     __device__ __forceinline__ float2 *level(uint32_t k)
     {
-        return k < NEAR_LEVELS ? near_levels + k * PARTIAL : far_levels + (size_t)k * PARTIAL;
+        if constexpr (NEAR_LEVELS > 0)
+            if (k < NEAR_LEVELS)
+                return near_levels + k * PARTIAL;
+        return far_levels + (size_t)k * PARTIAL;
     }
 
     /* The values of a segment. Slot k holds the left half of an interval of 2^(k + 1) tiles whose
@@ -209,20 +212,6 @@ template <class Evaluator> struct walker {
         uint32_t base = segment.begin, size = end - base, tile = base;
         if (base == 0 && n > 0 && power_below(n) < end)
             size = power_below(n);
-        if (launch.any_order) {
-            bool some = false;
-            for (tile = tile < output.visible_from && n > 0 ? output.visible_from : tile;
-                 tile < end; tile++) {
-                evaluator.evaluate(launch, output, tile, x);
-                if (some)
-                    merge_left(x, level(0), THREADS, thread);
-                store(x, level(0), THREADS, thread);
-                some = true;
-            }
-            if (!some)
-                clear(x);
-            return;
-        }
         for (;;) {
             uint32_t step = 1;
             if (tile < output.visible_from) {
@@ -232,6 +221,15 @@ template <class Evaluator> struct walker {
                 clear(x);
             } else {
                 evaluator.evaluate(launch, output, tile, x);
+            }
+            if (launch.any_order) {
+                if (tile != segment.begin)
+                    merge_left(x, level(0), THREADS, thread);
+                tile += step;
+                if (tile == end)
+                    return;
+                store(x, level(0), THREADS, thread);
+                continue;
             }
             uint32_t k = 31 - __clz((int)step);
             for (; ((tile - base) >> k & 1) != 0; k++)
@@ -325,53 +323,57 @@ template <class Evaluator> struct walker {
 
     __device__ __forceinline__ void run()
     {
-        const uint32_t end = launch.shares[blockIdx.x + 1];
-        uint32_t loaded = JOBS_NONE;
-        for (uint32_t i = launch.shares[blockIdx.x]; i < end; i++) {
-            const struct job_segment segment = launch.segments[i];
-            const struct job_output &output = launch.outputs[segment.output];
-            values x;
-            if (segment.output != loaded) {
-                threads_wait(1, THREADS); /* all are done with the rows before */
-                evaluator.load_rows(launch, output);
-                threads_wait(1, THREADS);
-                loaded = segment.output;
+        uint32_t loaded = JOBS_NONE; /* the output whose rows are there */
+        for (uint32_t share = blockIdx.x; share < launch.n_shares; share += gridDim.x)
+            for (uint32_t i = launch.shares[share]; i < launch.shares[share + 1]; i++) {
+                const struct job_segment segment = launch.segments[i];
+                const struct job_output &output = launch.outputs[segment.output];
+                values x;
+                if (segment.output != loaded) {
+                    threads_wait(1, THREADS); /* all are done with the rows before */
+                    evaluator.load_rows(launch, output);
+                    threads_wait(1, THREADS);
+                    loaded = segment.output;
+                }
+                evaluate(output, segment, x);
+                if (segment.join == JOBS_NONE)
+                    write_partial(output, segment.node, x);
+                else
+                    leave_part(segment, x);
             }
-            evaluate(output, segment, x);
-            if (segment.join == JOBS_NONE)
-                write_partial(output, segment.node, x);
-            else
-                leave_part(segment, x);
-        }
     }
 };
 
-/* Tile by tile what the share's evaluate calls will want, for whoever copies: next() is false at the
- * end. */
+/* Tile by tile what the evaluate calls of a thread block will want, for whoever copies. */
 struct tiles_ahead {
     const struct attend_launch &launch;
-    uint32_t segment, end, tile, last;
+    uint32_t share, segment, end, tile, last;
     const struct job_output *output;
 
     __device__ __forceinline__ tiles_ahead(const struct attend_launch &attend_launch)
-        : launch(attend_launch), segment(attend_launch.shares[blockIdx.x]),
-          end(attend_launch.shares[blockIdx.x + 1]), tile(0), last(0), output(nullptr)
+        : launch(attend_launch), share(blockIdx.x), segment(0), end(0), tile(0), last(0),
+          output(nullptr)
     {
     }
 
+    /* false: that was all. */
     __device__ __forceinline__ bool next(size_t tile_bytes, const char **memory)
     {
         while (tile >= last) {
-            if (segment >= end)
-                return false;
+            if (segment >= end) {
+                if (share >= launch.n_shares)
+                    return false;
+                segment = launch.shares[share];
+                end = launch.shares[share + 1];
+                share += gridDim.x;
+                continue;
+            }
             const struct job_segment s = launch.segments[segment++];
             output = &launch.outputs[s.output];
             tile = s.begin > output->visible_from ? s.begin : output->visible_from;
             last = s.end;
         }
-        const uint32_t at = tile++ - output->page_tile;
-        *memory = launch.pages[output->first_page + at / output->page_tiles] +
-                  at % output->page_tiles * tile_bytes;
+        *memory = tile_of(launch, *output, tile++, tile_bytes);
         return true;
     }
 };

@@ -78,11 +78,11 @@ static __device__ __forceinline__ void copy_piece(void *to, const char *from, ui
 {
 #if ATTEND_BULK
     if (lane == 0) {
-        asm volatile("{\n .reg .b64 state;\n"
-                     " mbarrier.arrive.expect_tx.shared.b64 state, [%0], %1;\n}" ::"r"(
-                         shared_address(full)),
-                     "r"(bytes)
-                     : "memory");
+        asm volatile(
+            "{\n .reg .b64 state;\n"
+            " mbarrier.arrive.expect_tx.shared.b64 state, [%0], %1;\n}" ::"r"(shared_address(full)),
+            "r"(bytes)
+            : "memory");
         asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
                      "[%0], [%1], %2, [%3];" ::"r"(shared_address(to)),
                      "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(shared_address(full))
@@ -105,22 +105,22 @@ static __device__ __forceinline__ void threads_wait(uint32_t id, uint32_t n_thre
 }
 
 /* c += a b, one warp: a 16 x 16 rows by k, b 16 x 8. */
-static __device__ __forceinline__ void mma_f16(float (&c)[4], uint32_t a0, uint32_t a1,
-                                               uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1)
+static __device__ __forceinline__ void mma_f16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2,
+                                               uint32_t a3, uint32_t b0, uint32_t b1)
 {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, "
-                 "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+        "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
 static __device__ __forceinline__ void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1,
                                                 uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1)
 {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
-                 "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+        "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
 /* c = a b of int8: a 16 x 32, b 32 x 8; rows 8 to 15 of a are zero. */
@@ -128,9 +128,9 @@ static __device__ __forceinline__ void mma_s8(int (&c)[4], uint32_t a0, uint32_t
                                               uint32_t b1)
 {
     asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, "
-                 "{%4, %5, %6, %5}, {%7, %8}, {%9, %9, %9, %9};"
-                 : "=r"(c[0]), "=r"(c[1]), "=r"(c[2]), "=r"(c[3])
-                 : "r"(a0), "r"(0), "r"(a2), "r"(b0), "r"(b1), "r"(0));
+        "{%4, %5, %6, %5}, {%7, %8}, {%9, %9, %9, %9};"
+        : "=r"(c[0]), "=r"(c[1]), "=r"(c[2]), "=r"(c[3])
+        : "r"(a0), "r"(0), "r"(a2), "r"(b0), "r"(b1), "r"(0));
 }
 
 /* 2^x, with a relative error of about 2^-22; 1 for 0, 0 for -inf. */

@@ -19,7 +19,8 @@
 enum mma_type { MMA_F16, MMA_BF16, MMA_Q8 };
 
 /* Sizes in bytes of what lies in shared memory, for the kernel and for whoever launches it. */
-template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR> struct mma_shape {
+template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
+struct mma_shape {
     enum {
         ALL_BLOCKS = BLOCKS * GROUPS,
         THREADS = 128 * GROUPS,
@@ -36,7 +37,7 @@ template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR> struct mma_shape {
         BLOCK = Q + Q_THIRD + P + Q_SCALES + 2 * MAXIMA,
         PARTIAL = stored<BLOCKS, D / 16>::FLOAT2S * THREADS * 8,
         FIXED = ALL_BLOCKS * BLOCK + NEAR * PARTIAL + 16,
-        STAGE = PIECE + 16 /* and its two barriers */
+        STAGE = PIECE + 16 /* with its two barriers */
     };
 };
 
@@ -81,7 +82,8 @@ static __device__ __forceinline__ uint32_t largest_of_row(uint32_t x)
     return max(x, __shfl_xor_sync(0xffffffff, x, 2));
 }
 
-template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR> struct mma_evaluator {
+template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
+struct mma_evaluator {
     using shape = mma_shape<TYPE, D, BLOCKS, GROUPS, NEAR>;
     enum {
         ROWS = BLOCKS,
@@ -323,8 +325,8 @@ template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR> struct mma_evaluato
                                                       float (&s)[BLOCKS][4][4])
     {
         const uint2 *k = (const uint2 *)piece + (size_t)warp * 2 * (D / 32) * 32 + lane;
-        const __half2 *k_scales = (const __half2 *)(piece + shape::VALUE_BYTES) +
-                                  (size_t)warp * 2 * (D / 32) * 4 + c;
+        const __half2 *k_scales =
+            (const __half2 *)(piece + shape::VALUE_BYTES) + (size_t)warp * 2 * (D / 32) * 4 + c;
 #pragma unroll
         for (int i = 0; i < D / 32; i++)
 #pragma unroll
@@ -389,8 +391,8 @@ template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR> struct mma_evaluato
             const float p0 = weight(s[j][0], base), p1 = weight(s[j][1], base);
             sum = __fadd_rn(sum, __fadd_rn(p0, p1));
             /* block of 32 tokens; row; token */
-            const uint32_t at = ((j / 2 * 2 + warp / 2) * 8 + g) * 32 + warp % 2 * 16 + j % 2 * 8 +
-                                2 * c;
+            const uint32_t at =
+                ((j / 2 * 2 + warp / 2) * 8 + g) * 32 + warp % 2 * 16 + j % 2 * 8 + 2 * c;
             if (TYPE == MMA_Q8) {
                 *(float2 *)(to + at * 4) = make_float2(p0, p1);
             } else if (TYPE == MMA_F16) {
@@ -624,14 +626,14 @@ template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR> struct mma_evaluato
 #pragma unroll
                 for (int i = 0; i < 2; i++) {
                     const float sum = __fadd_rn(o[b][n][i], o[b][n][i + 2]);
-                    x.o[b][2 * n + i] =
-                        TYPE == MMA_F16 ? __fmul_rn(sum, 1.0f / 16384.0f) : sum;
+                    x.o[b][2 * n + i] = TYPE == MMA_F16 ? __fmul_rn(sum, 1.0f / 16384.0f) : sum;
                 }
     }
 };
 
 template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
-__global__ void __launch_bounds__(128 * GROUPS + 32, GROUPS == 1 && D <= 128 ? (BLOCKS == 1 ? 3 : 2) : 1)
+__global__ void __launch_bounds__(128 * GROUPS + 32,
+                                  GROUPS == 1 && D <= 128 ? (BLOCKS == 1 ? 3 : 2) : 1)
     attend_mma(const __grid_constant__ struct attend_launch launch)
 {
     using evaluator = mma_evaluator<TYPE, D, BLOCKS, GROUPS, NEAR>;
@@ -644,11 +646,11 @@ __global__ void __launch_bounds__(128 * GROUPS + 32, GROUPS == 1 && D <= 128 ? (
     e.full = (uint64_t *)(shared + (size_t)n_stages * shape::PIECE);
     e.empty = e.full + n_stages;
     char *fixed = (char *)(e.empty + n_stages);
-    e.block_memory = fixed + shape::ALL_BLOCKS * 0 + NEAR * shape::PARTIAL;
+    e.block_memory = fixed + NEAR * shape::PARTIAL;
     e.stage = e.parity = 0;
     e.lane = thread % 32;
     e.warp = thread / 32 % 4;
-    e.group_id = thread / 128;
+    e.group_id = GROUPS == 1 ? 0 : thread / 128;
     e.g = e.lane / 4;
     e.c = e.lane % 4;
     if (thread == 0) {
@@ -663,14 +665,45 @@ __global__ void __launch_bounds__(128 * GROUPS + 32, GROUPS == 1 && D <= 128 ? (
         e.copy(launch);
         return;
     }
-    walker<evaluator> walk = {
-        launch,
-        e,
-        (float2 *)fixed,
-        launch.levels + (size_t)blockIdx.x * launch.n_levels * walker<evaluator>::PARTIAL,
-        (uint32_t *)(e.block_memory + shape::ALL_BLOCKS * shape::BLOCK),
-        thread};
+    walker<evaluator> walk = {launch,
+                              e,
+                              (float2 *)fixed,
+                              launch.levels +
+                                  (size_t)blockIdx.x * launch.n_levels * walker<evaluator>::PARTIAL,
+                              (uint32_t *)(e.block_memory + shape::ALL_BLOCKS * shape::BLOCK),
+                              thread};
     walk.run();
 }
+
+/* What the host must know of it. */
+template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
+static struct attend_kernel describe_mma(enum kv_type type)
+{
+    using shape = mma_shape<TYPE, D, BLOCKS, GROUPS, NEAR>;
+    struct attend_kernel kernel;
+    kernel.function = (const void *)attend_mma<TYPE, D, BLOCKS, GROUPS, NEAR>;
+    kernel.type = type;
+    kernel.head_dim = D;
+    kernel.rows = 8 * shape::ALL_BLOCKS;
+    kernel.threads = shape::THREADS + 32;
+    kernel.fixed_bytes = shape::FIXED;
+    kernel.stage_bytes = shape::STAGE;
+    kernel.partial_bytes = shape::PARTIAL;
+    return kernel;
+}
+
+/* All variants of a type. Near levels: as many as leave room for the pipeline. */
+#define DESCRIBE_MMA(name, mma_type, kv)                                                           \
+    extern "C" const struct attend_kernel *attend_kernels_##name(size_t *n)                        \
+    {                                                                                              \
+        static const struct attend_kernel kernels[] = {                                            \
+            describe_mma<mma_type, 64, 1, 1, 2>(kv),  describe_mma<mma_type, 64, 2, 1, 1>(kv),     \
+            describe_mma<mma_type, 64, 4, 2, 0>(kv),  describe_mma<mma_type, 128, 1, 1, 2>(kv),    \
+            describe_mma<mma_type, 128, 2, 1, 1>(kv), describe_mma<mma_type, 128, 4, 2, 0>(kv),    \
+            describe_mma<mma_type, 256, 1, 1, 1>(kv), describe_mma<mma_type, 256, 2, 1, 0>(kv),    \
+        };                                                                                         \
+        *n = sizeof(kernels) / sizeof(kernels[0]);                                                 \
+        return kernels;                                                                            \
+    }
 
 #endif

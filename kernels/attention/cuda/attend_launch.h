@@ -1,0 +1,56 @@
+/* kernels/attention/cuda/attend_launch.h - the attention kernels as the host sees them.
+ *
+ * Variants by KV type, head_dim and rows of a row block; each takes a struct attend_launch. */
+#ifndef LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_LAUNCH_H
+#define LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_LAUNCH_H
+
+#include "kernels/attention/cuda/attend_jobs.h"
+#include "kernels/quant/kv_type.h"
+
+#include <cuda_runtime_api.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What a kernel is given; all pointers are device memory. */
+struct attend_launch {
+    const struct job_output *outputs;
+    const struct job_segment *segments;
+    const struct job_join *joins;
+    const uint32_t *shares, *merges;
+    uint32_t *pending;
+    const char *const *pages;
+    float2 *parts;  /* scratch memory of all parts */
+    float2 *levels; /* of all thread blocks: n_levels each, the last of them for prefixes */
+    uint32_t n_levels;
+    uint32_t n_shares;
+    uint32_t n_stages; /* of the pipeline of pieces */
+    uint32_t group, head_dim, type;
+    float scale, soft_cap;
+    bool any_order; /* for comparisons: tiles are merged as they come, whatever the tree says */
+};
+
+/* A variant, for one launch configuration of which stages are to be chosen. */
+struct attend_kernel {
+    const void *function;
+    enum kv_type type;
+    uint32_t head_dim; /* 0: any, and any type */
+    uint32_t rows;     /* of a row block, at most */
+    uint32_t threads;
+    uint32_t fixed_bytes;   /* of shared memory; and for each stage of its pipeline: */
+    uint32_t stage_bytes;   /* 0: it has none */
+    uint32_t partial_bytes; /* of a part, and of a level of the tree */
+};
+
+/* Of one type, fewest rows first. */
+const struct attend_kernel *attend_kernels_f16(size_t *n);
+const struct attend_kernel *attend_kernels_bf16(size_t *n);
+const struct attend_kernel *attend_kernels_q8_0(size_t *n);
+const struct attend_kernel *attend_kernels_any(size_t *n);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
