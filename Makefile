@@ -18,6 +18,7 @@ pkg_cflags = $(shell pkg-config --cflags $(1) 2>/dev/null)
 pkg_libs   = $(shell pkg-config --libs $(1) 2>/dev/null)
 WIRE_PKGS  := libzmq libprotobuf-c
 COORD_PKGS := $(WIRE_PKGS) jansson libmicrohttpd
+CLUSTER_PKGS := $(WIRE_PKGS) jansson libcyaml libcurl
 
 # ---- sources, by folder: a file belongs to the library of its folder, main.c is its program -------
 SYS_SRC    := $(wildcard sys/*.c)
@@ -130,7 +131,7 @@ $(BUILD)/cuda.stamp: always
 $(BUILD)/proto/%.o: proto/%.c $(PROTO_HDR)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS)) -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS) jansson) -c -o $@ $<
 $(BUILD)/coordinator/%.o: coordinator/%.c $(PROTO_HDR)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
@@ -146,7 +147,7 @@ $(BUILD)/worker/%.o: worker/%.c $(PROTO_HDR)
 $(BUILD)/cluster/%.o: cluster/%.c $(PROTO_HDR)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS) jansson libcyaml) -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(CLUSTER_PKGS)) -c -o $@ $<
 
 $(SYS_LIB): $(call objs,$(SYS_SRC))
 $(MODEL_LIB): $(call objs,$(MODEL_SRC))
@@ -171,7 +172,7 @@ WIRE_LIBS  := $(PROTO_LIB) $(call pkg_libs,$(WIRE_PKGS))
 $(BIN)/longspan: $(BUILD)/cluster/main.o $(CLUSTER_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/cluster/main.o $(CLUSTER_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson libcyaml) $(LDLIBS)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/cluster/main.o $(CLUSTER_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson libcyaml libcurl) $(LDLIBS)
 $(BIN)/coordinator: $(BUILD)/coordinator/main.o $(COORD_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -197,11 +198,11 @@ TEST_LIBS_worker := $(WORKER_LIB) $(NODE_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL
 TEST_LIBS_cluster := $(CLUSTER_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 TEST_PKGS_sys := hwloc
 TEST_PKGS_model := libpcre2-8
-TEST_PKGS_proto := $(WIRE_PKGS)
+TEST_PKGS_proto := $(WIRE_PKGS) jansson
 TEST_PKGS_attention_node := $(WIRE_PKGS) hwloc
 TEST_PKGS_coordinator := $(COORD_PKGS) libpcre2-8
 TEST_PKGS_worker := $(WIRE_PKGS) libpcre2-8 hwloc
-TEST_PKGS_cluster := $(WIRE_PKGS) libpcre2-8 jansson libcyaml
+TEST_PKGS_cluster := $(CLUSTER_PKGS) libpcre2-8
 test_folder = $(word 1,$(subst /, ,$(patsubst $(BUILD)/tests/%,%,$(1))))
 .SECONDEXPANSION:
 $(TESTS): $(BUILD)/tests/%: tests/%.c $$(TEST_LIBS_$$(call test_folder,$$@))

@@ -5,7 +5,7 @@
 # everything is there.
 set -eu
 packages="gcc make pkg-config python3 openmpi-bin libopenmpi-dev libzmq3-dev libprotobuf-c-dev
-    protobuf-c-compiler libhwloc-dev libjansson-dev libmicrohttpd-dev libcyaml-dev libyaml-dev libpcre2-dev libcmocka-dev"
+    protobuf-c-compiler libhwloc-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev libcyaml-dev libyaml-dev libpcre2-dev libcmocka-dev"
 
 missing=""
 for package in $packages; do

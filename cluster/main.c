@@ -4,6 +4,7 @@
 #include "cluster/model_command.h"
 #include "cluster/run.h"
 #include "cluster/serve.h"
+#include "cluster/status.h"
 #include "proto/protocol.h"
 #include "sys/descriptors.h"
 #include "sys/log.h"
@@ -23,6 +24,7 @@ static const struct {
     {"run", "continue texts with a model, on this machine or on a cluster", run_main},
     {"serve", "answer OpenAI's API over HTTP with a model, on this machine or on a cluster",
      serve_main},
+    {"status", "who belongs to a running cluster, what each holds, what runs", status_main},
     {"bench", "measure decode and prefill beside the limits of this hardware", bench_main},
     {"model", "inspect, tokenize, quantize, make-retrieval, make-random, make-haystack",
      model_command_main},

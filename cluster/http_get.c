@@ -1,0 +1,117 @@
+/* http_get.c - see http_get.h; libcurl does the work. */
+#include "cluster/http_get.h"
+
+#include "sys/file.h"
+
+#include <curl/curl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    URL_BYTES = 2048,
+    HEADER_BYTES = 4200,
+    KEY_FILE_BYTES = 1 << 20,
+    SHOWN_BYTES = 300, /* of what a server says about a failure */
+};
+static const size_t MOST_BYTES = (size_t)64 << 20;
+
+struct body {
+    char *data;
+    size_t n, capacity;
+};
+
+/* libcurl's write callback: another number than what came ends the transfer. */
+static size_t take(char *bytes, size_t one, size_t n, void *context)
+{
+    struct body *body = context;
+    (void)one; /* always 1 */
+    if (n > MOST_BYTES - body->n)
+        return 0;
+    if (body->n + n + 1 > body->capacity) {
+        const size_t capacity = 2 * (body->n + n) + 1024;
+        char *grown = realloc(body->data, capacity);
+        if (grown == NULL)
+            return 0;
+        body->data = grown;
+        body->capacity = capacity;
+    }
+    memcpy(body->data + body->n, bytes, n);
+    body->n += n;
+    body->data[body->n] = '\0';
+    return n;
+}
+
+static bool has_scheme(const char *url)
+{
+    return strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0;
+}
+
+enum status http_get(const char *url, const char *path, const char *api_key, uint32_t timeout_s,
+                     char **data, size_t *n_bytes, struct error *error)
+{
+    char address[URL_BYTES], header[HEADER_BYTES];
+    const size_t n = strlen(url);
+    if (!has_scheme(url) || (size_t)snprintf(address, sizeof(address), "%.*s%s",
+                                             (int)(n > 0 && url[n - 1] == '/' ? n - 1 : n), url,
+                                             path) >= sizeof(address))
+        return error_set(error, STATUS_INVALID,
+                         "--url %.200s: an address such as http://127.0.0.1:8080", url);
+    struct body body = {0};
+    struct curl_slist *headers = NULL;
+    CURL *curl = curl_easy_init();
+    long code = 0;
+    if (curl == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for a request to %s", address);
+    if (api_key != NULL) {
+        snprintf(header, sizeof(header), "Authorization: Bearer %.4000s", api_key);
+        headers = curl_slist_append(NULL, header);
+        curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    }
+    curl_easy_setopt(curl, CURLOPT_URL, address);
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT, (long)timeout_s);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, &body);
+    const CURLcode result = curl_easy_perform(curl);
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &code);
+    curl_easy_cleanup(curl);
+    curl_slist_free_all(headers);
+    enum status status = STATUS_OK;
+    if (result != CURLE_OK)
+        status = error_set(error, STATUS_UNREACHABLE, "%s: %s: is the server running there?",
+                           address, curl_easy_strerror(result));
+    else if (code != 200)
+        status = error_set(error, STATUS_FAILED, "%s answers %ld: %.*s", address, code, SHOWN_BYTES,
+                           body.data != NULL ? body.data : "");
+    else if (body.data == NULL)
+        status = error_set(error, STATUS_FAILED, "%s answers nothing", address);
+    if (status != STATUS_OK) {
+        free(body.data);
+        return status;
+    }
+    *data = body.data;
+    *n_bytes = body.n;
+    return STATUS_OK;
+}
+
+enum status http_read_key(const char *file, char **key, struct error *error)
+{
+    char *data = NULL;
+    size_t size;
+    const enum status status = file_read(file, KEY_FILE_BYTES, &data, &size, error);
+    if (status != STATUS_OK)
+        return status;
+    const size_t skip = strspn(data, " \t");
+    const size_t n = strcspn(data + skip, " \t\r\n");
+    memmove(data, data + skip, n);
+    data[n] = '\0';
+    if (n == 0) {
+        free(data);
+        return error_set(error, STATUS_INVALID, "%s: its first line has no API key", file);
+    }
+    *key = data;
+    return STATUS_OK;
+}

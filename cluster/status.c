@@ -1,0 +1,174 @@
+/* status.c - asks, prints; with --watch again and again, until a signal or a failure ends it. */
+#include "cluster/status.h"
+
+#include "cluster/http_get.h"
+#include "cluster/status_ask.h"
+#include "cluster/status_report.h"
+#include "proto/address.h"
+#include "sys/clock.h"
+#include "sys/log.h"
+#include "sys/options.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct asked {
+    const char *coordinator, *url, *api_key_file, *key_file;
+    bool insecure_network, json, help;
+    uint32_t watch_s, timeout_s;
+    /* read from files */
+    char *api_key;
+    struct cluster_key key;
+};
+
+static enum status check(const struct asked *asked, struct error *error)
+{
+    if (asked->coordinator != NULL && asked->url != NULL)
+        return error_set(error, STATUS_INVALID, "--coordinator and --url: only one of them");
+    if (asked->coordinator == NULL)
+        return STATUS_OK;
+    return address_check(asked->coordinator, asked->key_file != NULL, asked->insecure_network,
+                         error);
+}
+
+static enum status ask_url(const struct asked *asked, json_t **json, struct error *error)
+{
+    char *body = NULL;
+    size_t n_bytes = 0;
+    json_error_t why;
+    const enum status status =
+        http_get(asked->url, "/cluster", asked->api_key, asked->timeout_s, &body, &n_bytes, error);
+    if (status != STATUS_OK)
+        return status;
+    *json = json_loadb(body, n_bytes, 0, &why);
+    free(body);
+    return json_is_object(*json)
+               ? STATUS_OK
+               : error_set(error, STATUS_PROTOCOL, "%s/cluster is no JSON object: %s", asked->url,
+                           why.text);
+}
+
+static enum status print_once(const struct asked *asked, struct error *error)
+{
+    json_t *json = NULL;
+    enum status status =
+        asked->url != NULL
+            ? ask_url(asked, &json, error)
+            : status_ask(asked->coordinator, asked->key_file != NULL ? &asked->key : NULL,
+                         asked->insecure_network, asked->timeout_s, &json, error);
+    if (status == STATUS_OK) {
+        if (asked->watch_s > 0 && !asked->json && isatty(1))
+            fputs("\033[H\033[J", stdout); /* home, and clear to the end */
+        if (!asked->json)
+            status_report_print(stdout, json);
+        else if (json_dumpf(json, stdout, JSON_INDENT(2)) == 0)
+            fputc('\n', stdout);
+        if (fflush(stdout) != 0 || ferror(stdout))
+            status = error_set(error, STATUS_IO, "standard output could not be written");
+    }
+    json_decref(json);
+    return status;
+}
+
+static enum status work(struct asked *asked, struct error *error)
+{
+    enum status status = STATUS_OK;
+    if (asked->api_key_file != NULL)
+        status = http_read_key(asked->api_key_file, &asked->api_key, error);
+    if (status == STATUS_OK && asked->key_file != NULL)
+        status = cluster_key_read(asked->key_file, &asked->key, error);
+    while (status == STATUS_OK) {
+        status = print_once(asked, error);
+        if (asked->watch_s == 0 || status != STATUS_OK)
+            break;
+        clock_sleep_us(asked->watch_s * UINT64_C(1000000));
+    }
+    free(asked->api_key);
+    cluster_key_wipe(&asked->key);
+    return status;
+}
+
+int status_main(int argc, char **argv)
+{
+    struct log log;
+    struct error error = {0};
+    struct asked asked = {0};
+    log_open(&log, "longspan status", 0);
+    const struct option_usage usage = {
+        "longspan status", "[OPTION...]",
+        "Says who belongs to a cluster that runs, what each process holds, how full the KV holders "
+        "are, what moved between workers and attention nodes, and which prompts wait or run."};
+    const struct option table[] = {
+        {.kind = OPTION_SECTION, .help = "Whom to ask"},
+        {.name = "coordinator",
+         .kind = OPTION_TEXT,
+         .value = &asked.coordinator,
+         .argument = "ADDRESS",
+         .help = "the coordinator's own socket; absent, without --url: tcp://127.0.0.1:5600"},
+        {.name = "url",
+         .kind = OPTION_TEXT,
+         .value = &asked.url,
+         .argument = "URL",
+         .help = "its HTTP server, such as http://127.0.0.1:8080"},
+        {.name = "cluster-key",
+         .kind = OPTION_TEXT,
+         .value = &asked.key_file,
+         .argument = "FILE",
+         .help = "of the cluster (longspan keygen); needed off this machine"},
+        {.name = "insecure-network",
+         .kind = OPTION_FLAG,
+         .value = &asked.insecure_network,
+         .help = "go without a key over a network that you trust"},
+        {.name = "api-key-file",
+         .kind = OPTION_TEXT,
+         .value = &asked.api_key_file,
+         .argument = "FILE",
+         .help = "with --url: the key is its first line"},
+        {.kind = OPTION_SECTION, .help = "Output"},
+        {.name = "json",
+         .kind = OPTION_FLAG,
+         .value = &asked.json,
+         .help = "what GET /cluster answers, instead of tables"},
+        {.name = "watch",
+         .letter = 'w',
+         .kind = OPTION_U32,
+         .value = &asked.watch_s,
+         .argument = "S",
+         .least = 1,
+         .most = 86400,
+         .help = "again every S seconds, until Ctrl-C"},
+        {.name = "timeout",
+         .kind = OPTION_U32,
+         .value = &asked.timeout_s,
+         .argument = "S",
+         .fallback = "5",
+         .least = 1,
+         .most = 3600,
+         .help = "seconds to wait for an answer"},
+        {.name = "help",
+         .letter = 'h',
+         .kind = OPTION_FLAG,
+         .value = &asked.help,
+         .help = "this text"},
+        {.kind = 0}};
+    enum status status = options_parse(table, argc, argv, NULL, &error);
+    if (status == STATUS_OK && asked.help) {
+        options_print_help(stdout, &usage, table);
+        fputs("\nExit codes: 0; 2 bad usage; 3 nobody answers there; 4 the answer is a failure.\n",
+              stdout);
+        return EXIT_SUCCESS;
+    }
+    if (status == STATUS_OK)
+        status = check(&asked, &error);
+    if (asked.coordinator == NULL && asked.url == NULL)
+        asked.coordinator = "tcp://127.0.0.1:5600";
+    if (status == STATUS_OK)
+        status = work(&asked, &error);
+    if (status == STATUS_OK)
+        return EXIT_SUCCESS;
+    log_error(&log, "%s", error.text);
+    return status_exit_code(status);
+}

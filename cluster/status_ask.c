@@ -1,0 +1,107 @@
+/* status_ask.c - see status_ask.h: one question, one answer. */
+#include "cluster/status_ask.h"
+
+#include "proto/arena.h"
+#include "proto/frames.h"
+#include "proto/longspan.pb-c.h"
+#include "proto/status_json.h"
+#include "proto/wire_context.h"
+#include "proto/wire_socket.h"
+#include "sys/clock.h"
+
+enum { QUESTION = 1, GOODBYE_MS = 100 };
+
+static enum status send_question(struct wire_socket *socket, uint64_t deadline_us,
+                                 struct error *error)
+{
+    Longspan__StatusRequest request = LONGSPAN__STATUS_REQUEST__INIT;
+    Longspan__Control control = LONGSPAN__CONTROL__INIT;
+    request.request = QUESTION;
+    control.body_case = LONGSPAN__CONTROL__BODY_STATUS_REQUEST;
+    control.status_request = &request;
+    struct frames frames;
+    void *data = NULL;
+    frames_init(&frames);
+    enum status status =
+        frames_add(&frames, longspan__control__get_packed_size(&control), &data, error);
+    if (status == STATUS_OK) {
+        longspan__control__pack(&control, data);
+        status = frames_send(socket, &frames, deadline_us, error);
+    }
+    frames_clear(&frames);
+    return status;
+}
+
+/* Reads messages until the answer; others (none is expected) are passed over. */
+static enum status read_answer(struct wire_socket *socket, struct arena *arena,
+                               uint64_t deadline_us, json_t **json, struct error *error)
+{
+    struct frames frames;
+    frames_init(&frames);
+    enum status status = STATUS_OK;
+    while (*json == NULL && status == STATUS_OK) {
+        status = frames_receive(socket, &frames, deadline_us, error);
+        if (status != STATUS_OK)
+            break;
+        arena_reset(arena);
+        const Longspan__Control *control = longspan__control__unpack(
+            &arena->allocator, frames_size(&frames, 0), frames_data(&frames, 0));
+        if (control == NULL)
+            status = error_set(error, STATUS_PROTOCOL, "the answer cannot be read");
+        else if (control->body_case == LONGSPAN__CONTROL__BODY_REFUSAL)
+            status =
+                error_set(error, STATUS_UNREACHABLE, "it refuses: %.800s", control->refusal->text);
+        else if (control->body_case == LONGSPAN__CONTROL__BODY_STATUS_REPLY &&
+                 (*json = status_json(control->status_reply)) == NULL)
+            status = error_set(error, STATUS_NO_MEMORY, "no memory for the answer");
+    }
+    frames_clear(&frames);
+    return status;
+}
+
+/* Why nothing came: a wrong key shows as handshakes that fail. */
+static enum status explain(struct wire_socket *socket, const char *coordinator, uint32_t timeout_s,
+                           struct error *error)
+{
+    struct wire_event event;
+    char text[512];
+    unsigned n_failed = 0;
+    while (wire_socket_event(socket, &event))
+        if (event.kind == WIRE_HANDSHAKE_FAILED && wire_handshake_refused(&event, &n_failed))
+            return error_set(error, STATUS_UNREACHABLE, "%s", wire_event_text(&event, text));
+    return error_set(error, STATUS_UNREACHABLE,
+                     "the coordinator at %s did not answer within %u s: is it running, and is the "
+                     "address right?",
+                     coordinator, timeout_s);
+}
+
+enum status status_ask(const char *coordinator, const struct cluster_key *key,
+                       bool insecure_network, uint32_t timeout_s, json_t **json,
+                       struct error *error)
+{
+    const struct wire_context_options context_options = {.key = key,
+                                                         .insecure_network = insecure_network};
+    const struct wire_socket_options socket_options = {
+        .kind = WIRE_DEALER, .endpoint = coordinator, .linger_ms = GOODBYE_MS};
+    const uint64_t deadline_us = clock_us() + timeout_s * UINT64_C(1000000);
+    struct wire_context *context = NULL;
+    struct wire_socket *socket = NULL;
+    struct arena arena;
+    json_t *answer = NULL;
+    arena_init(&arena, 0);
+    enum status status = wire_context_create(&context, &context_options, error);
+    if (status == STATUS_OK)
+        status = wire_socket_open(&socket, context, &socket_options, error);
+    if (status == STATUS_OK)
+        status = send_question(socket, deadline_us, error);
+    if (status == STATUS_OK)
+        status = read_answer(socket, &arena, deadline_us, &answer, error);
+    if (status == STATUS_TIMEOUT)
+        status = explain(socket, coordinator, timeout_s, error);
+    if (status == STATUS_OK)
+        *json = answer;
+    arena_destroy(&arena);
+    wire_socket_close(socket);
+    wire_context_destroy(context);
+    return status;
+}

@@ -1,0 +1,291 @@
+/* status_report.c - see status_report.h: one table for each list, those that are empty left out. */
+#include "cluster/status_report.h"
+
+#include "cluster/columns.h"
+#include "sys/size.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+enum { TIME_BYTES = 32, RANGE_BYTES = 64 };
+
+/* ---- fields ----------------------------------------------------------------------------------- */
+
+static const char *text(const json_t *object, const char *name)
+{
+    const char *value = json_string_value(json_object_get(object, name));
+    return value != NULL ? value : "?";
+}
+
+static double number(const json_t *object, const char *name)
+{
+    const double value = json_number_value(json_object_get(object, name));
+    return isfinite(value) ? value : 0.0;
+}
+
+static uint64_t whole(const json_t *object, const char *name)
+{
+    const double value = number(object, name);
+    return value > 0.0 && value < 1e18 ? (uint64_t)value : 0;
+}
+
+/* "3 s", "4:05", "1:02:03", "2 d 01:02". */
+static const char *time_text(double seconds, char out[TIME_BYTES])
+{
+    const uint64_t s = seconds > 0.0 && seconds < 1e12 ? (uint64_t)seconds : 0;
+    if (s < 60)
+        snprintf(out, TIME_BYTES, "%" PRIu64 " s", s);
+    else if (s < 3600)
+        snprintf(out, TIME_BYTES, "%" PRIu64 ":%02" PRIu64, s / 60, s % 60);
+    else if (s < 86400)
+        snprintf(out, TIME_BYTES, "%" PRIu64 ":%02" PRIu64 ":%02" PRIu64, s / 3600, s / 60 % 60,
+                 s % 60);
+    else
+        snprintf(out, TIME_BYTES, "%" PRIu64 " d %02" PRIu64 ":%02" PRIu64, s / 86400,
+                 s / 3600 % 24, s / 60 % 60);
+    return out;
+}
+
+static const char *size_text(const json_t *object, const char *name, char out[SIZE_TEXT_BYTES])
+{
+    const uint64_t bytes = whole(object, name);
+    if (bytes == 0)
+        return "-";
+    return size_format(bytes, out);
+}
+
+/* "layers 0-15, heads 0-3" */
+static const char *part_text(const json_t *object, char out[RANGE_BYTES])
+{
+    const json_t *heads = json_object_get(object, "kv_heads");
+    const uint64_t first = whole(object, "first_layer"), n = whole(object, "n_layers");
+    const uint64_t begin = (uint64_t)json_integer_value(json_array_get(heads, 0));
+    const uint64_t end = (uint64_t)json_integer_value(json_array_get(heads, 1));
+    if (n == 0)
+        snprintf(out, RANGE_BYTES, "-");
+    else
+        snprintf(out, RANGE_BYTES, "layers %" PRIu64 "-%" PRIu64 ", KV heads %" PRIu64 "-%" PRIu64,
+                 first, first + n - 1, begin, end > begin ? end - 1 : begin);
+    return out;
+}
+
+static void heading(struct columns *columns, const char *const *names)
+{
+    for (uint32_t i = 0; i < columns->n; i++)
+        columns_add(columns, names[i]);
+}
+
+/* ---- tables ----------------------------------------------------------------------------------- */
+
+static void print_head(FILE *out, const json_t *status)
+{
+    const json_t *model = json_object_get(status, "model");
+    const json_t *coordinator = json_object_get(status, "coordinator");
+    char up[TIME_BYTES];
+    struct columns lines = {.n = 2};
+    columns_add(&lines, "model");
+    columns_addf(&lines, "%s, %" PRIu64 " layers, %" PRIu64 " KV heads, KV %s, context %" PRIu64,
+                 text(model, "name"), whole(model, "n_layers"), whole(model, "n_kv_heads"),
+                 text(model, "kv_type"), whole(model, "context"));
+    columns_add(&lines, "coordinator");
+    columns_addf(&lines, "%s at %s on %s, version %s, up %s", text(coordinator, "phase"),
+                 text(coordinator, "listen"), text(coordinator, "host"),
+                 text(coordinator, "version"), time_text(number(coordinator, "uptime_s"), up));
+    columns_add(&lines, "prompts");
+    columns_addf(&lines, "%" PRIu64 " running, %" PRIu64 " waiting", whole(status, "running"),
+                 whole(status, "waiting"));
+    columns_print(&lines, out);
+}
+
+static void print_processes(FILE *out, const json_t *status)
+{
+    static const char *const names[] = {"process", "state", "host",    "pid",  "lanes",
+                                        "kernels", "holds", "weights", "peak", "steps"};
+    struct columns columns = {.n = 10, .right = 1 << 3 | 1 << 4 | 1 << 7 | 1 << 8 | 1 << 9};
+    char size[SIZE_TEXT_BYTES], range[RANGE_BYTES];
+    size_t i;
+    const json_t *each;
+    heading(&columns, names);
+    json_array_foreach(json_object_get(status, "ranks"), i, each)
+    {
+        columns_addf(&columns, "worker %" PRIu64, whole(each, "rank"));
+        columns_add(&columns, text(each, "state"));
+        columns_add(&columns, text(each, "host"));
+        columns_addf(&columns, "%" PRIu64, whole(each, "pid"));
+        columns_addf(&columns, "%" PRIu64, whole(each, "lanes"));
+        columns_addf(&columns, "%s", text(each, "kernels"));
+        columns_add(&columns, part_text(each, range));
+        columns_add(&columns, size_text(each, "weight_bytes", size));
+        columns_add(&columns, size_text(each, "peak_bytes", size));
+        columns_addf(&columns, "%" PRIu64, whole(each, "steps"));
+    }
+    json_array_foreach(json_object_get(status, "nodes"), i, each)
+    {
+        const char *name = text(each, "name");
+        columns_add(&columns, name[0] != '\0' ? name : "(attention node)");
+        columns_add(&columns, text(each, "state"));
+        columns_add(&columns, text(each, "host"));
+        columns_addf(&columns, "%" PRIu64, whole(each, "pid"));
+        columns_addf(&columns, "%" PRIu64, whole(each, "lanes"));
+        columns_add(&columns, text(each, "kernels"));
+        if (whole(each, "memory_bytes") == 0)
+            columns_add(&columns, "");
+        else
+            columns_addf(&columns, "KV, %s, reads %.1f GB/s", size_text(each, "memory_bytes", size),
+                         number(each, "read_bytes_per_s") * 1e-9);
+        columns_add(&columns, "-");
+        columns_add(&columns, size_text(each, "peak_bytes", size));
+        columns_add(&columns, "-");
+    }
+    fputc('\n', out);
+    columns_print(&columns, out);
+}
+
+static void print_holders(FILE *out, const json_t *status)
+{
+    static const char *const names[] = {"KV holder", "pages used", "of", "filled"};
+    struct columns columns = {.n = 4, .right = 1 << 1 | 1 << 2 | 1 << 3};
+    const json_t *list = json_object_get(status, "holders"), *each;
+    size_t i;
+    if (json_array_size(list) == 0)
+        return;
+    heading(&columns, names);
+    json_array_foreach(list, i, each)
+    {
+        const double used = number(each, "pages_used"), total = number(each, "pages_total");
+        columns_add(&columns, text(each, "name"));
+        columns_addf(&columns, "%.0f", used);
+        columns_addf(&columns, "%.0f", total);
+        columns_addf(&columns, "%.1f%%", total > 0.0 ? 100.0 * used / total : 0.0);
+    }
+    fputc('\n', out);
+    columns_print(&columns, out);
+}
+
+static void print_links(FILE *out, const json_t *status)
+{
+    static const char *const names[] = {"link", "sent", "received", "KV", "round trips", "mean"};
+    struct columns columns = {.n = 6, .right = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5};
+    const json_t *list = json_object_get(status, "links"), *each;
+    const json_t *holders = json_object_get(status, "holders");
+    char size[SIZE_TEXT_BYTES];
+    size_t i;
+    if (json_array_size(list) == 0)
+        return;
+    heading(&columns, names);
+    json_array_foreach(list, i, each)
+    {
+        const double trips = number(each, "round_trips"), seconds = number(each, "round_trip_s");
+        columns_addf(&columns, "worker %" PRIu64 " - %s", whole(each, "rank"),
+                     text(json_array_get(holders, whole(each, "holder")), "name"));
+        columns_add(&columns, size_text(each, "sent_bytes", size));
+        columns_add(&columns, size_text(each, "received_bytes", size));
+        columns_add(&columns, size_text(each, "kv_bytes", size));
+        columns_addf(&columns, "%.0f", trips);
+        columns_addf(&columns, "%.0f us", trips > 0.0 ? seconds / trips * 1e6 : 0.0);
+    }
+    fputc('\n', out);
+    columns_print(&columns, out);
+}
+
+/* "node0 node1": who has any of its tokens. */
+static void add_holders_of(struct columns *columns, const json_t *status, const json_t *prompt)
+{
+    const json_t *holders = json_object_get(status, "holders");
+    const json_t *span, *spans = json_object_get(prompt, "spans");
+    char line[256] = "";
+    for (size_t h = 0; h < json_array_size(holders); h++) {
+        uint64_t tokens = 0;
+        size_t i;
+        json_array_foreach(spans, i, span)
+        {
+            const json_int_t begin = json_integer_value(json_array_get(span, 1));
+            const json_int_t end = json_integer_value(json_array_get(span, 2));
+            if (json_integer_value(json_array_get(span, 0)) == (json_int_t)h && end > begin)
+                tokens += (uint64_t)(end - begin);
+        }
+        const size_t used = strlen(line);
+        if (tokens > 0)
+            snprintf(line + used, sizeof(line) - used, "%s%s %" PRIu64, used > 0 ? ", " : "",
+                     text(json_array_get(holders, h), "name"), tokens);
+    }
+    columns_add(columns, line[0] != '\0' ? line : "-");
+}
+
+static void print_prompts(FILE *out, const json_t *status)
+{
+    static const char *const names[] = {"request", "state",  "age",       "prompt",
+                                        "read",    "cached", "generated", "tokens at"};
+    struct columns columns = {.n = 8, .right = 0x7c};
+    const json_t *list = json_object_get(status, "prompts"), *each;
+    char age[TIME_BYTES];
+    size_t i;
+    if (json_array_size(list) == 0)
+        return;
+    heading(&columns, names);
+    json_array_foreach(list, i, each)
+    {
+        const char *id = text(each, "id");
+        const double tokens = number(each, "prompt_tokens"), done = number(each, "prompt_done");
+        if (id[0] != '\0' && id[0] != '?')
+            columns_addf(&columns, "%s.%" PRIu64, id, whole(each, "prompt"));
+        else
+            columns_addf(&columns, "%" PRIu64 ".%" PRIu64, whole(each, "request"),
+                         whole(each, "prompt"));
+        columns_add(&columns, text(each, "state"));
+        columns_add(&columns, time_text(number(each, "age_s"), age));
+        columns_addf(&columns, "%.0f", tokens);
+        columns_addf(&columns, "%.0f%%", tokens > 0.0 ? 100.0 * done / tokens : 0.0);
+        columns_addf(&columns, "%" PRIu64, whole(each, "cached_tokens"));
+        columns_addf(&columns, "%" PRIu64, whole(each, "generated"));
+        add_holders_of(&columns, status, each);
+    }
+    fputc('\n', out);
+    columns_print(&columns, out);
+}
+
+/* The mean of a histogram in milliseconds; false: nothing was counted. */
+static bool mean_ms(const json_t *status, const char *name, double *ms)
+{
+    const json_t *histogram = json_object_get(json_object_get(status, "histograms"), name);
+    const double count = number(histogram, "count");
+    *ms = count > 0.0 ? number(histogram, "sum") / count * 1e3 : 0.0;
+    return count > 0.0;
+}
+
+static void print_counts(FILE *out, const json_t *status)
+{
+    const json_t *counters = json_object_get(status, "counters");
+    double first, next;
+    if (json_object_size(counters) == 0)
+        return;
+    fprintf(out,
+            "\ntokens     %" PRIu64 " read, %" PRIu64 " found in the cache, %" PRIu64
+            " generated, in %" PRIu64 " steps\n",
+            whole(counters, "prefill_tokens_total"), whole(counters, "cached_tokens_total"),
+            whole(counters, "decode_tokens_total"), whole(counters, "steps_total"));
+    fprintf(out,
+            "requests   %" PRIu64 " done, %" PRIu64 " failed, %" PRIu64 " cancelled, %" PRIu64
+            " refused; %" PRIu64 " preemptions\n",
+            whole(counters, "requests_done_total"), whole(counters, "requests_failed_total"),
+            whole(counters, "requests_cancelled_total"), whole(counters, "requests_refused_total"),
+            whole(counters, "preemptions_total"));
+    if (mean_ms(status, "time_to_first_token_seconds", &first))
+        fprintf(out, "means      %.1f ms to the first token", first);
+    else
+        return;
+    if (mean_ms(status, "time_between_tokens_seconds", &next))
+        fprintf(out, ", %.2f ms between tokens", next);
+    fputc('\n', out);
+}
+
+void status_report_print(FILE *out, const json_t *status)
+{
+    print_head(out, status);
+    print_processes(out, status);
+    print_holders(out, status);
+    print_links(out, status);
+    print_prompts(out, status);
+    print_counts(out, status);
+}
