@@ -38,7 +38,7 @@ enum metrics_histogram {
     METRICS_N_HISTOGRAMS
 };
 
-enum { METRICS_MOST_BOUNDS = 20 };
+enum { METRICS_MOST_BOUNDS = 32 };
 
 struct metrics_distribution {
     uint64_t count;
