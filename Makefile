@@ -136,6 +136,7 @@ $(BUILD)/coordinator/%.o: coordinator/%.c $(PROTO_HDR)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(COORD_PKGS)) -c -o $@ $<
+$(BUILD)/coordinator/http/page.o: $(wildcard coordinator/http/page/*)
 $(BUILD)/attention_node/%.o: attention_node/%.c $(PROTO_HDR)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)

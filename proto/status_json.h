@@ -1,4 +1,5 @@
-/* proto/status_json.h - a StatusReply as JSON: what GET /cluster answers, and `longspan status --json` prints.
+/* proto/status_json.h - a StatusReply as JSON: what GET /cluster answers, and `longspan status --json`
+ * prints. The HTTP server adds "server": {"model": its id for clients, "chat": there is a chat template}.
  *
  *     {"job": "8f...", "coordinator": {host, pid, version, listen, phase, started, uptime_s, peak_bytes},
  *      "model": {name, path, n_layers, n_heads, n_kv_heads, head_dim, context, kv_type},

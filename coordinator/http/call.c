@@ -60,11 +60,14 @@ enum MHD_Result call_error(struct call *call, const struct api_error *error)
     return call_json(call, error->http, api_error_json(error));
 }
 
-enum MHD_Result call_static(struct call *call, const char *content_type, const void *bytes,
-                            size_t n)
+enum MHD_Result call_static(struct call *call, const char *content_type,
+                            const struct call_header_line *headers, const void *bytes, size_t n)
 {
-    return answer(call, 200, content_type,
-                  MHD_create_response_from_buffer(n, (void *)bytes, MHD_RESPMEM_PERSISTENT));
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(n, (void *)bytes, MHD_RESPMEM_PERSISTENT);
+    for (; response != NULL && headers->name != NULL; headers++)
+        MHD_add_response_header(response, headers->name, headers->value);
+    return answer(call, 200, content_type, response);
 }
 
 enum MHD_Result call_text(struct call *call, unsigned status, const char *content_type,

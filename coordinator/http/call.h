@@ -50,9 +50,13 @@ enum MHD_Result call_json(struct call *call, unsigned status, json_t *json);
 
 enum MHD_Result call_error(struct call *call, const struct api_error *error);
 
-/* Bytes that live as long as the process (not copied), or that are copied. */
-enum MHD_Result call_static(struct call *call, const char *content_type, const void *bytes,
-                            size_t n);
+struct call_header_line {
+    const char *name, *value; /* name NULL ends a list of them */
+};
+
+/* Bytes that live as long as the process (not copied), under further headers; or that are copied. */
+enum MHD_Result call_static(struct call *call, const char *content_type,
+                            const struct call_header_line *headers, const void *bytes, size_t n);
 enum MHD_Result call_text(struct call *call, unsigned status, const char *content_type,
                           const char *text, size_t n);
 

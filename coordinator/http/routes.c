@@ -10,6 +10,18 @@ static const struct route routes[] = {
     {"POST", "/v1/chat/completions", ROUTE_WORK, handle_chat_completions},
     {"POST", "/tokenize", 0, handle_tokenize},
     {"POST", "/detokenize", 0, handle_detokenize},
+    {"GET", "/cluster", ROUTE_QUIET, handle_cluster},
+    {"GET", "/metrics", ROUTE_QUIET, handle_metrics},
+    {"GET", "/", ROUTE_OPEN | ROUTE_QUIET, handle_page},
+    {"GET", "/page/style.css", ROUTE_OPEN | ROUTE_QUIET, handle_page},
+    {"GET", "/page/icon.svg", ROUTE_OPEN | ROUTE_QUIET, handle_page},
+    {"GET", "/page/main.js", ROUTE_OPEN | ROUTE_QUIET, handle_page},
+    {"GET", "/page/charts.js", ROUTE_OPEN | ROUTE_QUIET, handle_page},
+    {"GET", "/page/chat.js", ROUTE_OPEN | ROUTE_QUIET, handle_page},
+    {"GET", "/page/format.js", ROUTE_OPEN | ROUTE_QUIET, handle_page},
+    {"GET", "/page/picture.js", ROUTE_OPEN | ROUTE_QUIET, handle_page},
+    {"GET", "/page/prompts.js", ROUTE_OPEN | ROUTE_QUIET, handle_page},
+    {"GET", "/page/server.js", ROUTE_OPEN | ROUTE_QUIET, handle_page},
 };
 
 const struct route *routes_find(const char *method, const char *path, const char **allow)

@@ -31,5 +31,8 @@ enum MHD_Result handle_completions(struct call *call);
 enum MHD_Result handle_chat_completions(struct call *call);
 enum MHD_Result handle_tokenize(struct call *call);
 enum MHD_Result handle_detokenize(struct call *call);
+enum MHD_Result handle_cluster(struct call *call);
+enum MHD_Result handle_metrics(struct call *call);
+enum MHD_Result handle_page(struct call *call);
 
 #endif

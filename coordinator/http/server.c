@@ -5,6 +5,7 @@
 #include "coordinator/http/call.h"
 #include "coordinator/http/listen.h"
 #include "coordinator/http/routes.h"
+#include "coordinator/http/status_source.h"
 #include "sys/clock.h"
 #include "sys/random.h"
 
@@ -307,7 +308,9 @@ enum status server_open(struct server **server, const struct http_options *optio
     if (status == STATUS_OK)
         status = listen_open(&listening, options->address, site->keys != NULL, shown, error);
     if (status == STATUS_OK) {
-        status = bridge_create(&site->bridge, wire, SERVER_ENDPOINT, &limits, log, error);
+        status = status_source_create(&site->status, wire, SERVER_ENDPOINT, error);
+        if (status == STATUS_OK)
+            status = bridge_create(&site->bridge, wire, SERVER_ENDPOINT, &limits, log, error);
         if (status != STATUS_OK)
             close(listening);
     }
@@ -349,6 +352,7 @@ void server_close(struct server *server)
     if (server->daemon != NULL)
         MHD_stop_daemon(server->daemon);
     bridge_destroy(server->site.bridge);
+    status_source_destroy(server->site.status);
     keys_destroy(server->site.keys);
     free(server);
 }

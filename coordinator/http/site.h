@@ -10,9 +10,11 @@
 #include "sys/log.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
-struct bridge; /* bridge.h */
+struct bridge;        /* bridge.h */
+struct status_source; /* status_source.h */
 
 enum site_state {
     SITE_LOADING,  /* the cluster is not ready */
@@ -29,9 +31,11 @@ struct site {
     uint32_t vocab;                       /* of the model: at least the tokenizer's */
     char model[SITE_MODEL_BYTES];         /* its id for clients */
     const char *file_name, *general_name; /* other names that mean it */
+    bool chats;                           /* there is a chat template */
     uint64_t created_s;                   /* since 1970: when it was loaded */
     struct keys *keys;                    /* NULL: anybody may */
     struct bridge *bridge;
+    struct status_source *status;
     _Atomic(enum site_state) state;
     atomic_uint max_tokens; /* of one sequence; 0 until READY */
     atomic_uint n_calls;    /* that are not answered yet */

@@ -73,8 +73,9 @@ export class Chart {
       else if (run === null) runs.push((run = [[x(time), y(value)]]));
       else run.push([x(time), y(value)]);
     }
-    const path = runs.map((r) => `M${r.map(([a, b]) => `${a.toFixed(1)} ${b.toFixed(1)}`).join("L")}${r.length === 1 ? "h.1" : ""}`).join("");
+    const path = runs.map((r) => `M${r.map(([a, b]) => `${a.toFixed(1)} ${b.toFixed(1)}`).join("L")}`).join("");
     const made = [svg("path", { class: `curve ${className}`, d: path })];
+    for (const [[a, b]] of runs.filter((r) => r.length === 1)) made.push(svg("circle", { class: `lone ${className}`, cx: a, cy: b, r: 1.8 }));
     if (area) {
       const closed = runs.filter((r) => r.length > 1)
         .map((r) => `M${r[0][0].toFixed(1)} ${y(0)}L${r.map(([a, b]) => `${a.toFixed(1)} ${b.toFixed(1)}`).join("L")}L${r.at(-1)[0].toFixed(1)} ${y(0)}Z`);

@@ -8,7 +8,8 @@ export class Chat {
     const get = (id) => document.getElementById(id);
     Object.assign(this, { log: get("messages"), form: get("ask"), field: get("question"), send: get("send"), stop: get("stop"), mode: get("chat-mode"), temperature: get("temperature"), most: get("most-tokens") });
     this.hint = this.log.firstElementChild;
-    this.model = "";
+    this.name = "Model"; // for people
+    this.model = ""; // for the server
     this.messages = [];
     this.plain = false; // no chat template: completions
     this.running = null; // an AbortController
@@ -56,7 +57,7 @@ export class Chat {
     this.running = new AbortController();
     this.stop.hidden = false;
     this.send.disabled = true;
-    const answer = this.say(this.model || "Model", "assistant", "");
+    const answer = this.say(this.name, "assistant", "");
     answer.message.setAttribute("aria-busy", "true");
     try {
       await this.answer(answer, question);
@@ -73,9 +74,21 @@ export class Chat {
     this.send.disabled = false;
   }
 
+  /** What the server says of itself: {model: its id, chat: there is a chat template}. */
+  meet({ model, chat }) {
+    this.model = model;
+    if (!chat && !this.plain) this.continueTexts();
+  }
+
+  continueTexts() {
+    this.plain = true;
+    this.mode.textContent = "This model has no chat template: it continues your text, and does not see earlier messages.";
+    this.mode.hidden = false;
+  }
+
   async open(question) {
     const options = {
-      model: this.model || "default", stream: true, stream_options: { include_usage: true },
+      model: this.model, stream: true, stream_options: { include_usage: true },
       temperature: Number(this.temperature.value) || 0, max_tokens: Math.max(1, Number(this.most.value) || 512),
     };
     if (!this.plain)
@@ -83,9 +96,7 @@ export class Chat {
         return await request("/v1/chat/completions", { ...options, messages: this.messages }, this.running.signal);
       } catch (error) {
         if (!(error instanceof ServerError) || !/template/i.test(`${error.code} ${error.message}`)) throw error;
-        this.plain = true;
-        this.mode.textContent = "This model has no chat template: it continues your text, and does not see earlier messages.";
-        this.mode.hidden = false;
+        this.continueTexts();
       }
     return request("/v1/completions", { ...options, prompt: question }, this.running.signal);
   }

@@ -95,7 +95,7 @@ function drawMemory(status) {
     each ? holders.map((_, i) => ({ className: `holder-${i}` })) : [{ className: "holder-0 faint" }, { className: "holder-0" }, { className: "holder-0 faint" }],
     each ? shares : [Math.max(...shares), used / total, Math.min(...shares)],
     [{ text: percent(used, total), unit: `of ${count(total * status.page_tokens)} tokens` }],
-    holders.length > 1 ? `${Math.round(100 * Math.min(...shares))}–${Math.round(100 * Math.max(...shares))}% each` : "",
+    holders.length > 1 && used > 0 ? `${Math.round(100 * Math.min(...shares))}–${Math.round(100 * Math.max(...shares))}% each` : "",
   );
 }
 
@@ -107,7 +107,8 @@ function drawHead(status) {
   strong.textContent = model.name;
   name.replaceChildren(strong, ` · ${rest.filter(Boolean).join(" · ")}`);
   document.title = `${model.name} – Longspan`;
-  chat.model = model.name;
+  chat.name = model.name;
+  chat.meet(status.server);
   const lost = [...ranks, ...nodes].filter((p) => p.state === "lost").length;
   const missing = [...ranks, ...nodes].filter((p) => p.state === "absent").length;
   if (lost > 0) state(`${plural(lost, "process", "processes")} lost`, "lost");
