@@ -4,9 +4,7 @@
 #include "proto/address.h"
 #include "proto/protocol.h"
 #include "sys/descriptors.h"
-#include "sys/memory.h"
 #include "sys/options.h"
-#include "sys/size.h"
 #include "sys/topology.h"
 
 #include <signal.h>
@@ -21,11 +19,10 @@ struct command_line {
     uint64_t memory_bytes;
     uint32_t n_threads, silence_s, verbosity;
     float weight;
-    bool memory_given, insecure_network, help, version;
+    bool insecure_network, help, version;
 };
 
 static const char *const pins[] = {"auto", "none", NULL};
-static const char *const devices[] = {"cpu", "cuda", NULL};
 static const char *const exchanges[] = {"auto", "zeromq", NULL};
 
 static const struct option_usage usage = {
@@ -69,11 +66,11 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
         {.name = "memory",
          .kind = OPTION_BYTES,
          .value = &line->memory_bytes,
-         .given = &line->memory_given,
          .argument = "SIZE",
          .least = 1,
-         .help = "for KV pages, such as 64GiB; taken as pages fill. Without it: 80% of the memory "
-                 "that is available now"},
+         .help =
+             "for KV pages, such as 64GiB. Without it: 80% of what is available now. On a CPU it "
+             "is taken as pages fill, on a GPU when a job begins"},
         {.name = "threads",
          .kind = OPTION_U32,
          .value = &line->n_threads,
@@ -99,12 +96,12 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
          .help = "how much of the tokens to place here, relative to the other nodes' weights "
                  "(1 counts like 1 GB/s). Without it: the read bandwidth, measured at start"},
         {.name = "device",
-         .kind = OPTION_CHOICE,
+         .kind = OPTION_TEXT,
          .value = &line->device,
-         .choices = devices,
-         .argument = "cpu|cuda",
+         .argument = "cpu|cuda[:N]",
          .fallback = "cpu",
-         .help = "what computes"},
+         .help = "what computes, and has the pages in its memory: this machine's processors, or an "
+                 "NVIDIA GPU, the first or the N-th, counted from 0"},
         {.name = "kernels",
          .kind = OPTION_TEXT,
          .value = &line->kernels,
@@ -179,9 +176,6 @@ static enum status check(struct command_line *line, struct error *error)
         return error_set(error, STATUS_INVALID,
                          "--coordinator ADDR is missing: the address that the coordinator says "
                          "when it starts, such as tcp://127.0.0.1:5600");
-    if (strcmp(line->device, "cuda") == 0)
-        return error_set(error, STATUS_UNSUPPORTED,
-                         "--device cuda: this build has no CUDA backend; use --device cpu");
     for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++) {
         if (addresses[i] == NULL)
             continue;
@@ -190,12 +184,6 @@ static enum status check(struct command_line *line, struct error *error)
         if (status != STATUS_OK)
             return status;
     }
-    if (line->memory_given)
-        return STATUS_OK;
-    line->memory_bytes = memory_available_bytes() / 5 * 4;
-    if (line->memory_bytes == 0)
-        return error_set(error, STATUS_INVALID,
-                         "the kernel does not say how much memory is available; say --memory SIZE");
     return STATUS_OK;
 }
 
@@ -203,8 +191,14 @@ static enum status run(struct command_line *line, struct error *error)
 {
     struct cluster_key key;
     struct log log;
-    char role[LOG_ROLE_BYTES], name[64], size[SIZE_TEXT_BYTES];
+    char role[LOG_ROLE_BYTES], name[64];
+    const struct kernels *kernels = NULL;
+    uint32_t device_index = 0;
     enum status status = check(line, error);
+    if (status == STATUS_OK)
+        status = kernels_choose_device(&kernels, line->device, line->kernels, error);
+    if (status == STATUS_OK)
+        status = kernels_device_index(&device_index, kernels, line->device, 0, error);
     if (status == STATUS_OK && line->key_file != NULL)
         status = cluster_key_read(line->key_file, &key, error);
     if (status != STATUS_OK)
@@ -212,16 +206,14 @@ static enum status run(struct command_line *line, struct error *error)
     topology_host_name(name, sizeof(name));
     snprintf(role, sizeof(role), "attention_node %.30s", line->name != NULL ? line->name : name);
     log_open(&log, role, line->verbosity > 0 ? 1 : 0);
-    if (!line->memory_given)
-        log_info(&log, "takes up to %s for KV pages, 80%% of what is available (--memory)",
-                 size_format(line->memory_bytes, size));
     const struct node_config config = {.coordinator = line->coordinator,
                                        .bind = line->bind,
                                        .advertise = line->advertise,
                                        .name = line->name,
                                        .memory_bytes = line->memory_bytes,
                                        .n_threads = line->n_threads,
-                                       .kernels = line->kernels,
+                                       .kernels = kernels,
+                                       .device_index = device_index,
                                        .bytes_per_s = (double)line->weight * 1e9,
                                        .silence_ms = line->silence_s * 1000,
                                        .key = line->key_file != NULL ? &key : NULL,

@@ -4,7 +4,6 @@
 #include "attention_node/endpoint.h"
 #include "attention_node/rings.h"
 #include "attention_node/serve.h"
-#include "kernels/cpu/limits.h"
 #include "kernels/kernels.h"
 #include "proto/arena.h"
 #include "proto/protocol.h"
@@ -37,8 +36,10 @@ struct node {
     char host[ADDRESS_HOST_BYTES], name[ADDRESS_HOST_BYTES];
     char endpoint[ADDRESS_BYTES]; /* advertised */
     const struct kernels *kernels;
+    struct device *device;
     uint64_t node; /* our incarnation */
     double bytes_per_s;
+    char device_name[32]; /* "cpu", "cuda:1" */
     struct thread_pool *pool;
     struct seat seat; /* of its lanes, while there is a job */
     char processors[ADDRESS_HOST_BYTES];
@@ -103,6 +104,7 @@ static bool say_join(struct node *node)
     join.endpoint = node->endpoint;
     join.node = node->node;
     join.memory_bytes = node->config.memory_bytes;
+    join.device = node->device_name;
     join.read_bytes_per_s = node->bytes_per_s;
     join.lanes = thread_pool_lanes(node->pool);
     join.job = serve_job(node->serve);
@@ -547,6 +549,35 @@ static enum status open_sockets(struct node *node, struct error *error)
     return status;
 }
 
+/* Its memory for pages is settled here: the device knows what it has. Where that is the host's, pages
+ * are taken as they fill, and more may be free then. */
+static enum status open_device(struct node *node, struct error *error)
+{
+    const struct kernels *kernels = node->kernels;
+    char asked[SIZE_TEXT_BYTES], left[SIZE_TEXT_BYTES];
+    enum status status = kernels->open(&node->device, node->pool, node->config.device_index, error);
+    if (status != STATUS_OK)
+        return status;
+    kernels_device_name(node->device_name, sizeof(node->device_name), kernels,
+                        node->config.device_index);
+    const uint64_t available = kernels->memory_available(node->device);
+    uint64_t *bytes = &node->config.memory_bytes;
+    if (*bytes == 0 && available == 0)
+        return error_set(error, STATUS_INVALID,
+                         "the kernel does not say how much memory is available; say --memory SIZE");
+    if (*bytes > available && !kernels->host_memory)
+        return error_set(error, STATUS_NO_MEMORY,
+                         "--memory %s: %s has %s left; say less, or nothing for 80%% of that",
+                         size_format(*bytes, asked), node->device_name,
+                         size_format(available, left));
+    if (*bytes > 0)
+        return STATUS_OK;
+    *bytes = available / 5 * 4;
+    log_info(node->config.log, "takes up to %s for KV pages, 80%% of what %s has left (--memory)",
+             size_format(*bytes, asked), node->device_name);
+    return STATUS_OK;
+}
+
 static enum status start(struct node *node, struct error *error)
 {
     const struct node_config *config = &node->config;
@@ -557,9 +588,8 @@ static enum status start(struct node *node, struct error *error)
     snprintf(node->name, sizeof(node->name), "%s",
              config->name != NULL && config->name[0] != '\0' ? config->name : node->host);
     rings_open(&node->rings, config->zeromq_only, config->log);
-    enum status status = kernels_choose(&node->kernels, config->kernels, error);
-    if (status == STATUS_OK)
-        status = random_unique(&node->node, sizeof(node->node), error);
+    node->kernels = config->kernels;
+    enum status status = random_unique(&node->node, sizeof(node->node), error);
     if (status == STATUS_OK)
         status = trace_create(&node->trace, config->trace, node->name, error);
     if (status == STATUS_OK)
@@ -568,12 +598,15 @@ static enum status start(struct node *node, struct error *error)
     if (status == STATUS_OK)
         thread_pool_trace(node->pool, node->trace, node->track);
     if (status == STATUS_OK)
+        status = open_device(node, error);
+    if (status == STATUS_OK)
         status = serve_create(&node->serve,
                               &(struct serve_config){.name = node->name,
                                                      .node = node->node,
-                                                     .memory_bytes = config->memory_bytes,
+                                                     .memory_bytes = node->config.memory_bytes,
                                                      .pool = node->pool,
-                                                     .kernels = node->kernels->name,
+                                                     .kernels = node->kernels,
+                                                     .device = node->device,
                                                      .log = config->log,
                                                      .send = send_answer,
                                                      .offer = take_offer,
@@ -585,15 +618,15 @@ static enum status start(struct node *node, struct error *error)
         status = open_sockets(node, error);
     if (status != STATUS_OK)
         return status;
-    const uint64_t quarter = config->memory_bytes / 4;
+    const uint64_t memory = node->config.memory_bytes, quarter = memory / 4;
     node->bytes_per_s =
         config->bytes_per_s > 0
             ? config->bytes_per_s
-            : limits_read(node->pool, quarter < MOST_PROBE_BYTES ? quarter : MOST_PROBE_BYTES,
-                          PROBE_MS);
+            : node->kernels->read_rate(
+                  node->device, quarter < MOST_PROBE_BYTES ? quarter : MOST_PROBE_BYTES, PROBE_MS);
     char text[SIZE_TEXT_BYTES];
     log_info(config->log, "%s of memory at %s, %u %s lanes %s %.3g GB/s; joins %s",
-             size_format(config->memory_bytes, text), node->endpoint, thread_pool_lanes(node->pool),
+             size_format(memory, text), node->endpoint, thread_pool_lanes(node->pool),
              node->kernels->name, config->bytes_per_s > 0 ? "weighing" : "reading",
              node->bytes_per_s / 1e9, config->coordinator);
     return STATUS_OK;
@@ -620,6 +653,8 @@ enum status node_run(const struct node_config *config, struct error *error)
     rings_sweep(&node.rings);
     endpoint_remove(bound);
     serve_destroy(node.serve);
+    if (node.device != NULL)
+        node.kernels->close(node.device);
     wire_context_destroy(node.context);
     seat_give(&node.seat);
     thread_pool_destroy(node.pool);

@@ -5,6 +5,7 @@
 #ifndef LONGSPAN_ATTENTION_NODE_NODE_H
 #define LONGSPAN_ATTENTION_NODE_NODE_H
 
+#include "kernels/kernels.h"
 #include "proto/cluster_key.h"
 #include "sys/log.h"
 #include "sys/status.h"
@@ -17,11 +18,12 @@ struct node_config {
     const char *bind;        /* data endpoint; NULL: chosen by the coordinator's */
     const char *advertise;   /* what workers are told; NULL: `bind` with this host's address */
     const char *name;        /* NULL: the host's */
-    uint64_t memory_bytes;   /* for pages */
+    uint64_t memory_bytes;   /* for pages; 0: 80% of what the device, or the host, has left */
     uint32_t n_threads;      /* 0: all processors that this process may use */
-    const char *kernels;     /* as kernels_choose */
-    double bytes_per_s;      /* 0: measured; otherwise the weight in the placement */
-    uint32_t silence_ms;     /* without a word of the coordinator for so long, its job ends */
+    const struct kernels *kernels; /* chosen: what computes */
+    uint32_t device_index;         /* of the table's devices */
+    double bytes_per_s;            /* 0: measured; otherwise the weight in the placement */
+    uint32_t silence_ms;           /* without a word of the coordinator for so long, its job ends */
     const struct cluster_key *key; /* NULL: none */
     bool insecure_network;
     bool pin;          /* lanes to processors, where there is one for each */

@@ -1,7 +1,6 @@
 /* serve.c - the job's life, and the messages that take effect at once: Hello, Fork, Append. */
 #include "attention_node/serve_state.h"
 
-#include "kernels/kernels.h"
 #include "proto/protocol.h"
 #include "sys/clock.h"
 
@@ -108,23 +107,23 @@ enum status serve_setup(struct serve *serve, const Longspan__NodeSetup *setup, s
                                                  .first_kv_head = setup->first_kv_head,
                                                  .n_kv_heads = setup->n_kv_heads};
     struct attend *attend = NULL; /* first: it knows which shapes are possible */
-    const struct kernels *kernels;
-    enum status status = kernels_choose(&kernels, serve->config.kernels, error);
+    const struct kernels *kernels = serve->config.kernels;
+    struct device *device = serve->config.device;
+    enum status status = attend_create(&attend, kernels, device, serve->config.pool, &shape, error);
     if (status == STATUS_OK)
-        status = attend_create(&attend, kernels, NULL, serve->config.pool, &shape, error);
-    if (status == STATUS_OK)
-        status = kv_holder_create(&serve->holder, kernels, NULL, &holder_shape,
+        status = kv_holder_create(&serve->holder, kernels, device, &holder_shape,
                                   serve->config.memory_bytes, error);
     if (status != STATUS_OK) {
         attend_destroy(attend);
         return status;
     }
-    if (serve->config.seat != NULL) {
+    if (serve->config.seat != NULL && kernels->host_memory) {
         void *base;
         size_t bytes;
         kv_holder_memory(serve->holder, &base, &bytes);
         seat_spread(serve->config.seat, base, bytes); /* any lane may read any tile */
     }
+    serve_memory_open(&serve->memory, kernels, device);
     serve->attend = attend;
     serve->shape = shape;
     serve->setup = *setup;
@@ -140,6 +139,7 @@ void serve_drop(struct serve *serve)
     serve->n_peers = serve->last_peer = 0;
     attend_destroy(serve->attend);
     kv_holder_destroy(serve->holder);
+    serve_memory_close(&serve->memory);
     serve->attend = NULL;
     serve->holder = NULL;
     serve->job = 0;
@@ -323,12 +323,12 @@ static void handle_hello(struct serve *serve, const struct frames *request,
         warn(serve, "a Hello", why.text);
     } else if (!known) {
         const char *kernels = data->hello->constants->kernels;
-        if (kernels[0] != '\0' && strcmp(kernels, serve->config.kernels) != 0)
-            log_warn(
-                serve->config.log,
-                "rank %u has %s kernels, this node %s; they are made to give the same bits, and "
-                "--strict-bits would refuse to rely on it",
-                data->hello->rank, kernels, serve->config.kernels);
+        if (kernels[0] != '\0' && strcmp(kernels, serve->config.kernels->name) != 0)
+            log_warn(serve->config.log,
+                     "rank %u has %s kernels, this node %s; --strict-bits would refuse to rely on "
+                     "the same "
+                     "bits",
+                     data->hello->rank, kernels, serve->config.kernels->name);
     }
     reply.node = serve->config.node;
     if (status == STATUS_OK && serve->config.offer != NULL &&
@@ -401,7 +401,11 @@ static enum status handle_append(struct serve *serve, struct frames *message,
         return error_set(error, STATUS_PROTOCOL,
                          "%zu bytes of k and %zu of v for %" PRIu64 " tokens of %zu bytes", bytes,
                          frames_size(message, 2), n_tokens, token_bytes);
-    const unsigned char *k = frames_data(message, 1), *v = frames_data(message, 2);
+    const void *k_rows = frames_data(message, 1), *v_rows = frames_data(message, 2);
+    status = serve_memory_rows(&serve->memory, serve->holder, &k_rows, &v_rows, bytes, error);
+    if (status != STATUS_OK)
+        return status;
+    const unsigned char *k = k_rows, *v = v_rows;
     for (size_t i = 0; i < append->n_entries; i++) {
         const Longspan__AppendEntry *entry = append->entries[i];
         struct error why = {0};

@@ -14,6 +14,7 @@
 #define LONGSPAN_ATTENTION_NODE_SERVE_H
 
 #include "kernels/attention/kv_holder.h"
+#include "kernels/kernels.h"
 #include "proto/frames.h"
 #include "proto/longspan.pb-c.h"
 #include "sys/log.h"
@@ -41,12 +42,13 @@ enum serve_answer {
 };
 
 struct serve_config {
-    const char *name;         /* of this node, for messages */
-    uint64_t node;            /* its incarnation */
-    uint64_t memory_bytes;    /* for pages */
-    struct thread_pool *pool; /* lives longer */
-    const char *kernels;      /* a variant's name; not "auto" */
-    const struct log *log;    /* NULL: silent */
+    const char *name;              /* of this node, for messages */
+    uint64_t node;                 /* its incarnation */
+    uint64_t memory_bytes;         /* for pages */
+    struct thread_pool *pool;      /* lives longer */
+    const struct kernels *kernels; /* with `device`: what computes, and where pages lie */
+    struct device *device;
+    const struct log *log; /* NULL: silent */
     /* Takes over the frames of an answer, peer set; they are empty afterwards. */
     void (*send)(void *context, struct frames *answer, enum serve_answer kind);
     /* A good Hello offers shared memory, or none (NULL). True: it is used. NULL: it never is. */

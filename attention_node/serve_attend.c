@@ -283,6 +283,16 @@ static enum status entry_works(struct serve *serve, const struct serve_query *qu
     return STATUS_OK;
 }
 
+/* On a device: where the query's rows go. */
+static const float *upload_q(struct serve *serve, const struct serve_query *query,
+                             struct frames *request)
+{
+    unsigned char *q = (unsigned char *)serve->memory.q.memory + query->q_at;
+    serve->config.kernels->upload(serve->config.device, q, frames_data(request, 1),
+                                  frames_size(request, 1));
+    return (const float *)(const void *)q;
+}
+
 /* Adds a query's works behind those that are there; or refuses it, and takes them back. */
 static void query_works(struct serve *serve, size_t index, size_t *n_works)
 {
@@ -296,6 +306,10 @@ static void query_works(struct serve *serve, size_t index, size_t *n_works)
         frame_pool_take(&serve->pool, query->reply_floats * sizeof(float), &query->reply, &error);
     const float *q = frames_data(request, 1);
     float *out = status == STATUS_OK ? frame_buffer_data(query->reply) : NULL;
+    if (!serve->config.kernels->host_memory) {
+        q = upload_q(serve, query, request);
+        out = (float *)serve->memory.partials.memory + query->reply_at;
+    }
     for (size_t i = 0; i < query->n_entries; i++) {
         const struct serve_entry *entry = &serve->entries[query->first_entry + i];
         marks[i] = kv_holder_mark(serve->holder, entry->sequence, entry->incarnation, query->layer,
@@ -314,6 +328,40 @@ static void query_works(struct serve *serve, size_t index, size_t *n_works)
     frame_buffer_give(query->reply);
     query->reply = NULL;
     *n_works = n_before;
+}
+
+/* Sizes of the run's memory on a device, and each query's part of it. */
+static enum status place_queries(struct serve *serve, size_t *reply_floats, struct error *error)
+{
+    size_t q_bytes = 0;
+    *reply_floats = 0;
+    for (size_t i = 0; i < serve->n_queries; i++) {
+        struct serve_query *query = &serve->queries[i];
+        query->q_at = q_bytes;
+        query->reply_at = *reply_floats;
+        q_bytes += (frames_size(serve->frames[i], 1) + 255) / 256 * 256;
+        *reply_floats += (query->reply_floats + 63) / 64 * 64;
+    }
+    return serve_memory_run(&serve->memory, q_bytes, *reply_floats * sizeof(float), error);
+}
+
+/* What was evaluated on a device comes into the answers. */
+static enum status bring_partials(struct serve *serve, size_t reply_floats, struct error *error)
+{
+    struct serve_memory *memory = &serve->memory;
+    if (serve->config.kernels->host_memory)
+        return STATUS_OK;
+    serve->config.kernels->download(serve->config.device, memory->partials_host.memory,
+                                    memory->partials.memory, reply_floats * sizeof(float));
+    const enum status status = serve_memory_finish(memory, serve->holder, error);
+    for (size_t i = 0; i < serve->n_queries && status == STATUS_OK; i++) {
+        const struct serve_query *query = &serve->queries[i];
+        if (query->reply != NULL)
+            memcpy(frame_buffer_data(query->reply),
+                   (const float *)memory->partials_host.memory + query->reply_at,
+                   query->reply_floats * sizeof(float));
+    }
+    return status;
 }
 
 static void answer_query(struct serve *serve, size_t index, const struct error *failure)
@@ -341,7 +389,7 @@ static void answer_query(struct serve *serve, size_t index, const struct error *
 
 void serve_run(struct serve *serve)
 {
-    size_t most_works = 0, n_works = 0, n_marks = 0;
+    size_t most_works = 0, n_works = 0, n_marks = 0, reply_floats = 0;
     struct error error = {0};
     if (serve->n_queries == 0)
         return;
@@ -356,13 +404,18 @@ void serve_run(struct serve *serve)
     if (status == STATUS_OK)
         status = serve_grow(&serve->marks, &serve->marks_capacity, n_marks, sizeof(*serve->marks),
                             &error);
+    if (status == STATUS_OK)
+        status = place_queries(serve, &reply_floats, &error);
     uint64_t at = trace_begin(serve->config.trace);
     if (status == STATUS_OK) {
         for (size_t i = 0; i < serve->n_queries; i++)
             query_works(serve, i, &n_works);
         at = trace_span(serve->config.trace, "find pages", at);
+        kv_holder_flush(serve->holder);
         if (n_works > 0)
-            attend_run(serve->attend, serve->works, n_works, &error);
+            status = attend_run(serve->attend, serve->works, n_works, &error);
+        if (status == STATUS_OK)
+            bring_partials(serve, reply_floats, &error);
         at = trace_span(serve->config.trace, "attend", at);
         for (size_t i = 0; i < serve->n_queries; i++)
             answer_query(serve, i, &error);

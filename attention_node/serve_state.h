@@ -3,6 +3,7 @@
 #define LONGSPAN_ATTENTION_NODE_SERVE_STATE_H
 
 #include "attention_node/serve.h"
+#include "attention_node/serve_memory.h"
 #include "kernels/attention/attend.h"
 #include "proto/arena.h"
 #include "proto/frame_pool.h"
@@ -29,6 +30,7 @@ struct serve_query {
     uint32_t layer, head, n_heads;
     size_t first_entry, n_entries;
     size_t n_works, reply_floats;
+    size_t q_at, reply_at;      /* bytes and floats, in the memory of a run (serve_memory.h) */
     struct frame_buffer *reply; /* while it runs; NULL: it was answered */
     size_t first_mark;
 };
@@ -42,6 +44,7 @@ struct serve {
     struct kv_holder *holder;
     struct attend *attend;
     struct attend_shape shape;
+    struct serve_memory memory;
 
     struct serve_peer *peers;
     size_t n_peers, peers_capacity, last_peer;

@@ -142,3 +142,11 @@ enum status kernels_device_index(uint32_t *index, const struct kernels *kernels,
     *index = numbered ? number : turn % count;
     return STATUS_OK;
 }
+
+void kernels_device_name(char *text, size_t size, const struct kernels *kernels, uint32_t index)
+{
+    if (is_cpu(kernels->device))
+        snprintf(text, size, "%s", kernels->device);
+    else
+        snprintf(text, size, "%s:%u", kernels->device, index);
+}

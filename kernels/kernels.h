@@ -188,6 +188,9 @@ enum status kernels_choose_device(const struct kernels **kernels, const char *de
 enum status kernels_device_index(uint32_t *index, const struct kernels *kernels, const char *device,
                                  uint32_t turn, struct error *error);
 
+/* "cpu", or "cuda:1": what kernels_choose_device and kernels_device_index take. */
+void kernels_device_name(char *text, size_t size, const struct kernels *kernels, uint32_t index);
+
 /* All tables that were compiled in and give the same bits, slowest first, NULL-terminated; tests go
  * through them. kernels_rounding: those that are used by name only. */
 extern const struct kernels *const kernels_all[];

@@ -4,7 +4,6 @@
 
 #include "kernels/kernels.h"
 #include "sys/clock.h"
-#include "sys/memory.h"
 #include "worker/attention_state.h"
 
 #include <assert.h>
@@ -39,7 +38,7 @@ static enum status check_config(const struct attention_config *config, struct er
 }
 
 static enum status open_local(struct attention *a, const struct attention_config *config,
-                              const struct kernels *kernels, struct error *error)
+                              struct error *error)
 {
     a->local = ATTENTION_NO_HOLDER;
     for (uint32_t i = 0; i < config->n_holders; i++) {
@@ -56,10 +55,12 @@ static enum status open_local(struct attention *a, const struct attention_config
                                           .n_layers = config->n_layers,
                                           .first_kv_head = config->first_kv_head,
                                           .n_kv_heads = config->n_kv_heads};
-    const uint64_t bytes =
-        config->local_kv_bytes > 0 ? config->local_kv_bytes : memory_available_bytes() / 5 * 4;
-    const enum status status = kv_holder_create(&a->holder, kernels, NULL, &shape, bytes, error);
-    if (status == STATUS_OK && config->seat != NULL) {
+    const uint64_t bytes = config->local_kv_bytes > 0
+                               ? config->local_kv_bytes
+                               : a->kernels->memory_available(a->device) / 5 * 4;
+    const enum status status =
+        kv_holder_create(&a->holder, a->kernels, a->device, &shape, bytes, error);
+    if (status == STATUS_OK && config->seat != NULL && a->kernels->host_memory) {
         void *base;
         size_t n;
         kv_holder_memory(a->holder, &base, &n);
@@ -71,18 +72,19 @@ static enum status open_local(struct attention *a, const struct attention_config
 static enum status open_parts(struct attention *a, struct wire_context *wire,
                               const struct attention_config *config, struct error *error)
 {
-    const struct kernels *kernels = NULL;
-    enum status status = kernels_choose(&kernels, config->kernels, error);
-    if (status == STATUS_OK)
-        status = attend_create(&a->attend, kernels, NULL, a->pool, &config->shape, error);
+    enum status status =
+        attend_create(&a->attend, a->kernels, a->device, a->pool, &config->shape, error);
     if (status == STATUS_OK)
         status = attention_sequences_open(&a->sequences, config->max_sequences, error);
     if (status == STATUS_OK)
-        status = attention_tiles_open(&a->tiles, config->shape.type, config->shape.head_dim,
-                                      config->n_layers, config->n_kv_heads, config->max_sequences,
-                                      error);
+        status = attention_tiles_open(&a->tiles, a->kernels, a->device, config->shape.type,
+                                      config->shape.head_dim, config->n_layers, config->n_kv_heads,
+                                      config->max_sequences, error);
     if (status == STATUS_OK)
-        status = open_local(a, config, kernels, error);
+        status = open_local(a, config, error);
+    /* Host memory keeps to partials: its lanes fold them as fast as they are made. */
+    const bool whole =
+        !a->kernels->host_memory && config->n_holders == 1 && a->local != ATTENTION_NO_HOLDER;
     if (status == STATUS_OK)
         status =
             attention_plan_open(&a->plan,
@@ -91,10 +93,11 @@ static enum status open_parts(struct attention *a, struct wire_context *wire,
                                                                .n_heads = config->n_kv_heads,
                                                                .window = config->window,
                                                                .n_holders = config->n_holders,
-                                                               .remote = a->remote},
+                                                               .remote = a->remote,
+                                                               .whole_holder = whole},
                                 error);
     if (status == STATUS_OK)
-        status = attention_client_open(&a->client, wire, config, kernels->name, error);
+        status = attention_client_open(&a->client, wire, config, a->kernels->name, error);
     return status;
 }
 
@@ -114,9 +117,13 @@ enum status attention_open(struct attention **attention, struct thread_pool *poo
         return error_set(error, STATUS_NO_MEMORY, "attention: no memory to start");
     }
     a->pool = pool;
+    a->kernels = config->kernels;
+    a->device = config->device;
     a->config = *config;
     a->config.holders = NULL;
-    a->config.kernels = a->config.constants_version = NULL;
+    a->config.constants_version = NULL;
+    a->kv = a->own = device_buffer(a->kernels, a->device, false);
+    a->q_host = a->kv_host = a->own_host = a->out_host = device_buffer(a->kernels, a->device, true);
     a->kv_row = (size_t)config->n_kv_heads * config->shape.head_dim;
     a->q_row = a->kv_row * config->shape.group;
     status = open_parts(a, wire, config, error);
@@ -142,9 +149,13 @@ void attention_close(struct attention *attention)
     free(attention->layer_wait_us);
     free(attention->parts);
     free(attention->spans);
-    free(attention->kv);
-    free(attention->own);
+    struct device_buffer *const buffers[] = {&attention->kv,       &attention->own,
+                                             &attention->q_host,   &attention->kv_host,
+                                             &attention->own_host, &attention->out_host};
+    for (size_t i = 0; i < sizeof(buffers) / sizeof(buffers[0]); i++)
+        device_buffer_release(buffers[i]);
     free(attention->pages);
+    free(attention->writes);
     free(attention->works);
     free(attention->unfolded);
     free(attention);
@@ -295,6 +306,45 @@ void attention_fail_part(struct attention_part *part, const struct error *error)
         part->sequence->error = *error;
 }
 
+/* What passes through the host on its way to remote holders, or is folded there. */
+static enum status reserve_host_memory(struct attention *a, struct error *error)
+{
+    const size_t q_bytes = a->n_rows * a->q_row * sizeof(float);
+    enum status status = STATUS_OK;
+    if (a->asks)
+        status = device_buffer_reserve(&a->q_host, q_bytes, error);
+    if (status == STATUS_OK && a->appends)
+        status = device_buffer_reserve(&a->kv_host, 2 * a->v_offset, error);
+    if (status == STATUS_OK && !a->plan.shape.whole_holder)
+        status = device_buffer_reserve(&a->own_host, a->plan.own_floats * sizeof(float), error);
+    if (status == STATUS_OK && !a->plan.shape.whole_holder)
+        status = device_buffer_reserve(&a->out_host, q_bytes, error);
+    return status == STATUS_OK ? attention_grow(&a->writes, &a->writes_capacity, a->plan.n_pages,
+                                                sizeof(*a->writes), error)
+                               : status;
+}
+
+static void look_at_remotes(struct attention *a)
+{
+    a->asks = a->appends = false;
+    for (uint32_t i = 0; i < a->config.n_holders; i++) {
+        a->asks = a->asks || (a->remote[i] && a->plan.lists[i].n_entries > 0);
+        a->appends = a->appends || (a->remote[i] && a->plan.lists[i].n_appends > 0);
+    }
+}
+
+/* A slab for each sequence that has own tiles. */
+static void use_slabs(struct attention *a)
+{
+    for (uint32_t i = 0; i < a->n_parts && !a->plan.shape.whole_holder; i++) {
+        struct attention_part *part = &a->parts[i];
+        struct error error = {0};
+        if (part->error.status == STATUS_OK &&
+            attention_tiles_use(&a->tiles, part->sequence->slot, &error) != STATUS_OK)
+            attention_fail_part(part, &error);
+    }
+}
+
 /* Memory of the step, in sizes that the plan says. */
 static enum status reserve_memory(struct attention *a, struct error *error)
 {
@@ -303,10 +353,11 @@ static enum status reserve_memory(struct attention *a, struct error *error)
     a->v_offset = (kv_bytes + 63) / 64 * 64;
     enum status status = attention_tiles_reserve(&a->tiles, plan->n_chunk_tiles, error);
     if (status == STATUS_OK)
-        status = attention_grow(&a->kv, &a->kv_capacity, 2 * a->v_offset, 1, error);
+        status = device_buffer_reserve(&a->kv, 2 * a->v_offset, error);
     if (status == STATUS_OK)
-        status =
-            attention_grow(&a->own, &a->own_capacity, plan->own_floats, sizeof(*a->own), error);
+        status = device_buffer_reserve(&a->own, plan->own_floats * sizeof(float), error);
+    if (status == STATUS_OK && !a->kernels->host_memory)
+        status = reserve_host_memory(a, error);
     if (status == STATUS_OK)
         status =
             attention_grow(&a->pages, &a->pages_capacity, plan->n_pages, sizeof(void *), error);
@@ -316,6 +367,12 @@ static enum status reserve_memory(struct attention *a, struct error *error)
     if (status == STATUS_OK)
         status = attention_grow(&a->unfolded, &a->unfolded_capacity, plan->n_runs, 1, error);
     return status;
+}
+
+static void fail_all(struct attention *a, const struct error *error)
+{
+    for (uint32_t i = 0; i < a->n_parts; i++)
+        attention_fail_part(&a->parts[i], error);
 }
 
 void attention_begin_step(struct attention *attention, uint64_t step,
@@ -354,10 +411,13 @@ void attention_begin_step(struct attention *attention, uint64_t step,
     error = (struct error){0};
     if (attention_client_begin(a->client, step, &a->plan, a->parts, a->n_parts, &error) !=
             STATUS_OK ||
-        attention_plan_appends(&a->plan, a->parts, a->n_parts, &error) != STATUS_OK ||
-        reserve_memory(a, &error) != STATUS_OK)
-        for (uint32_t i = 0; i < a->n_parts; i++)
-            attention_fail_part(&a->parts[i], &error);
+        attention_plan_appends(&a->plan, a->parts, a->n_parts, &error) != STATUS_OK)
+        fail_all(a, &error);
+    look_at_remotes(a);
+    use_slabs(a);
+    error = (struct error){0};
+    if (reserve_memory(a, &error) != STATUS_OK)
+        fail_all(a, &error);
 }
 
 /* ---- a step ends ---- */

@@ -19,6 +19,7 @@
 
 #include "kernels/attention/attend.h"
 #include "kernels/attention/kv_holder.h"
+#include "kernels/kernels.h"
 #include "proto/wire_context.h"
 #include "sys/seat.h"
 #include "sys/status.h"
@@ -43,9 +44,10 @@ struct attention_config {
     uint32_t max_rows, max_sequences, max_tokens;
     const struct attention_holder *holders;
     uint32_t n_holders;
-    uint64_t local_kv_bytes;       /* for a local holder */
+    uint64_t local_kv_bytes;       /* for a local holder; 0: most of what the device has left */
     uint32_t timeout_ms, retry_ms; /* one answer; sending a query again */
-    const char *kernels;           /* variant name, as kernels_choose */
+    const struct kernels *kernels; /* with `device`: where q, k, v and out are, and tiles lie */
+    struct device *device;
     const char *constants_version; /* goes into Hello */
     bool zeromq_only;              /* no rings to nodes of this host (proto/wire_ring.h) */
     /* Called again and again while waiting for holders: progresses MPI. NULL: nothing to do. */
@@ -115,7 +117,8 @@ void attention_begin_step(struct attention *attention, uint64_t step,
 /* Layers are counted in the whole model: first_layer, first_layer + 1 ... in turn, and for each one
  * query, append and finish in this order.
  *
- * q: [rows][n_kv_heads][group][head_dim], with RoPE; must stay until attention_finish. */
+ * q: [rows][n_kv_heads][group][head_dim], with RoPE; must stay until attention_finish. q, k, v and out
+ * are device memory. Nothing waits for the device unless a remote holder takes part. */
 void attention_query(struct attention *attention, uint32_t layer, const float *q);
 
 /* k (with RoPE), v: [rows][n_kv_heads][head_dim]. */

@@ -2,7 +2,11 @@
  *
  * All works that are evaluated here, own tiles and local holder, are one call of attend_run, so one
  * lean schedule, while the remote holders work. The fold then takes the nodes of all sources in the
- * tree's order, so that it does not matter who evaluated what. */
+ * tree's order, so that it does not matter who evaluated what.
+ *
+ * A device with memory of its own is waited for where a remote holder takes part: once for q, which
+ * leaves as soon as it is made, and once for k, v and the partials that were evaluated here, which
+ * the host sends and folds. Where a local holder has everything it is not waited for at all. */
 #include "worker/attention_state.h"
 
 #include "sys/clock.h"
@@ -28,12 +32,46 @@ static void run_lanes(struct attention *a, size_t n_values,
         thread_pool_run(a->pool, function, a);
 }
 
+static bool some_work(const struct attention *a)
+{
+    for (uint32_t i = 0; i < a->n_parts; i++)
+        if (part_works(&a->parts[i]))
+            return true;
+    return false;
+}
+
+static void fail_all(struct attention *a, const struct error *error)
+{
+    for (uint32_t i = 0; i < a->n_parts; i++)
+        attention_fail_part(&a->parts[i], error);
+}
+
+/* Where the host sees what lies at `device`, of which `host` holds the copy. */
+static void *seen(const struct attention *a, const void *device, const struct device_buffer *host)
+{
+    return a->kernels->host_memory ? (void *)(uintptr_t)device : host->memory;
+}
+
+/* After download: all that was asked of the device is done, or every part has failed. */
+static void finish_device(struct attention *a)
+{
+    struct error error = {.status = STATUS_OK};
+    if (a->kernels->finish(a->device, &error) != STATUS_OK)
+        fail_all(a, &error);
+}
+
 void attention_query(struct attention *attention, uint32_t layer, const float *q)
 {
-    assert(layer - attention->config.first_layer < attention->config.n_layers);
-    attention->q = q;
-    if (attention->n_parts > 0)
-        attention_client_query(attention->client, layer, q);
+    struct attention *a = attention;
+    assert(layer - a->config.first_layer < a->config.n_layers);
+    a->q = q;
+    if (a->n_parts == 0)
+        return;
+    if (!a->kernels->host_memory && a->asks && some_work(a)) {
+        a->kernels->download(a->device, a->q_host.memory, q, a->n_rows * a->q_row * sizeof(float));
+        finish_device(a);
+    }
+    attention_client_query(a->client, layer, seen(a, q, &a->q_host));
 }
 
 static void round_rows(void *context, uint32_t lane, uint32_t n_lanes)
@@ -43,9 +81,17 @@ static void round_rows(void *context, uint32_t lane, uint32_t n_lanes)
     size_t begin, end;
     /* All rows lie one after the other, so a share need only be whole blocks. */
     thread_pool_share(a->n_rows * a->kv_row, 2 * KV_MAX_BLOCK, lane, n_lanes, &begin, &end);
-    unsigned char *k = a->kv + kv_row_bytes(type, begin);
+    unsigned char *k = (unsigned char *)a->kv.memory + kv_row_bytes(type, begin);
     kv_round(type, k, a->k_in + begin, end - begin);
     kv_round(type, k + a->v_offset, a->v_in + begin, end - begin);
+}
+
+/* k of a row and head in the KV type, on the device; v lies v_offset behind it. */
+static const unsigned char *kv_at(const struct attention *a, size_t row, size_t head)
+{
+    const size_t stride = kv_row_bytes(a->config.shape.type, a->kv_row);
+    return (const unsigned char *)a->kv.memory + row * stride +
+           head * (stride / a->config.n_kv_heads);
 }
 
 /* A lane takes every n-th (part, head). */
@@ -54,15 +100,43 @@ static void write_tiles(void *context, uint32_t lane, uint32_t n_lanes)
     struct attention *a = context;
     const uint32_t n_heads = a->config.n_kv_heads;
     const size_t stride = kv_row_bytes(a->config.shape.type, a->kv_row);
-    const size_t head_bytes = stride / n_heads;
     for (size_t i = lane; i < (size_t)a->n_parts * n_heads; i += n_lanes) {
         const struct attention_part *part = &a->parts[i / n_heads];
-        const size_t head = i % n_heads, from = part->row * stride + head * head_bytes;
+        const size_t head = i % n_heads;
+        const unsigned char *k = kv_at(a, part->row, head);
         if (part_works(part))
             attention_tiles_write(&a->tiles, a->pages + part->first_page + head * part->n_tiles,
-                                  part->position, part->n_tokens, a->kv + from,
-                                  a->kv + a->v_offset + from, stride);
+                                  part->position, part->n_tokens, k, k + a->v_offset, stride);
     }
+}
+
+/* The same, where the device writes: what goes into each tile, then all of it at once. */
+static void write_tiles_there(struct attention *a)
+{
+    const size_t stride = kv_row_bytes(a->config.shape.type, a->kv_row);
+    size_t n = 0;
+    for (uint32_t i = 0; i < a->n_parts; i++) {
+        const struct attention_part *part = &a->parts[i];
+        if (!part_works(part))
+            continue;
+        for (uint32_t head = 0; head < a->config.n_kv_heads; head++) {
+            void *const *pages = a->pages + part->first_page + (size_t)head * part->n_tiles;
+            uint32_t done = 0, first = part->position % TILE_TOKENS;
+            for (uint32_t tile = 0; tile < part->n_tiles; tile++, first = 0) {
+                const uint32_t room = TILE_TOKENS - first, left = part->n_tokens - done;
+                const unsigned char *k = kv_at(a, part->row + done, head);
+                a->writes[n] = (struct tile_tokens){.tile = pages[tile],
+                                                    .k = k,
+                                                    .v = k + a->v_offset,
+                                                    .first = first,
+                                                    .n_tokens = left < room ? left : room};
+                done += a->writes[n++].n_tokens;
+            }
+        }
+    }
+    if (n > 0)
+        a->kernels->attention_device->write(a->device, a->config.shape.type,
+                                            a->config.shape.head_dim, stride, a->writes, n);
 }
 
 static void find_pages(struct attention *a, uint32_t layer)
@@ -89,32 +163,58 @@ static void append_local(struct attention *a, uint32_t layer)
         const struct attention_plan_append *append = &a->plan.appends[list->first_append + i];
         struct attention_part *part = &a->parts[append->part];
         const uint32_t n = append->tokens.end - append->tokens.begin;
-        const size_t row = part->row + (append->tokens.begin - part->position);
+        const unsigned char *k = kv_at(a, part->row + (append->tokens.begin - part->position), 0);
         struct error error = {0};
         if (!part_works(part))
             continue;
         if (kv_holder_append(a->holder, part->id, part->incarnation, layer, a->config.first_kv_head,
-                             a->config.n_kv_heads, append->tokens.begin, n, a->kv + row * row_bytes,
-                             a->kv + a->v_offset + row * row_bytes, &error) != STATUS_OK)
+                             a->config.n_kv_heads, append->tokens.begin, n, k, k + a->v_offset,
+                             &error) != STATUS_OK)
             attention_fail_part(part, &error);
         else
             a->local_kv_bytes += 2 * n * row_bytes;
     }
+    kv_holder_flush(a->holder);
 }
 
-void attention_append(struct attention *attention, uint32_t layer, const float *k, const float *v)
+/* To the remote holders: k and v as the host sees them. */
+static void send_appends(struct attention *a, uint32_t layer)
 {
-    struct attention *a = attention;
-    if (a->n_parts == 0)
-        return;
+    const uint64_t at = trace_begin(a->config.trace);
+    const unsigned char *k = seen(a, a->kv.memory, &a->kv_host);
+    if (k != NULL)
+        attention_client_append(a->client, layer, k, k + a->v_offset);
+    trace_span(a->config.trace, "append", at);
+}
+
+/* All of it is only asked for here; remote holders get theirs in attention_finish. */
+static void append_there(struct attention *a, uint32_t layer, const float *k, const float *v)
+{
+    const struct attention_device *device = a->kernels->attention_device;
+    const enum kv_type type = a->config.shape.type;
+    unsigned char *kv = a->kv.memory;
+    device->round(a->device, type, kv, k, a->n_rows * a->kv_row);
+    device->round(a->device, type, kv + a->v_offset, v, a->n_rows * a->kv_row);
+    if (a->appends)
+        a->kernels->download(a->device, a->kv_host.memory, kv, 2 * a->v_offset);
+    if (!a->plan.shape.whole_holder) {
+        find_pages(a, layer - a->config.first_layer);
+        write_tiles_there(a);
+    }
+    if (a->holder != NULL)
+        append_local(a, layer);
+}
+
+static void append_here(struct attention *a, uint32_t layer, const float *k, const float *v)
+{
     a->k_in = k;
     a->v_in = v;
     struct trace_track *trace = a->config.trace;
     uint64_t at = trace_begin(trace);
     run_lanes(a, a->n_rows * a->kv_row, round_rows);
-    at = trace_span(trace, "round k, v", at);
-    attention_client_append(a->client, layer, a->kv, a->kv + a->v_offset);
-    at = trace_span(trace, "append", at);
+    trace_span(trace, "round k, v", at);
+    send_appends(a, layer);
+    at = trace_begin(trace);
     find_pages(a, layer - a->config.first_layer);
     run_lanes(a, a->n_rows * a->kv_row, write_tiles);
     if (a->holder != NULL)
@@ -122,25 +222,41 @@ void attention_append(struct attention *attention, uint32_t layer, const float *
     trace_span(trace, "keep k, v", at);
 }
 
+void attention_append(struct attention *attention, uint32_t layer, const float *k, const float *v)
+{
+    if (!some_work(attention))
+        return;
+    if (attention->kernels->host_memory)
+        append_here(attention, layer, k, v);
+    else
+        append_there(attention, layer, k, v);
+}
+
 /* One piece's works, one for each head. False: the local holder lacks it. */
 static bool piece_works(struct attention *a, const struct attention_piece *piece, uint32_t layer,
-                        size_t *n_works, struct error *error)
+                        float *out, size_t *n_works, struct error *error)
 {
+    const bool whole = a->plan.shape.whole_holder;
     const struct attention_run *run = &a->plan.runs[piece->run];
     const struct attention_part *part = &a->parts[run->part];
     const struct attend_shape *shape = &a->config.shape;
     for (uint32_t head = 0; head < a->config.n_kv_heads; head++) {
-        struct attend_work work = {.q = a->q + run->row * a->q_row +
-                                        (size_t)head * shape->group * shape->head_dim,
+        const size_t row = run->row * a->q_row + (size_t)head * shape->group * shape->head_dim;
+        struct attend_work work = {.q = a->q + row,
                                    .q_token_stride = a->q_row,
                                    .n_tokens = run->n_tokens,
                                    .position = run->position,
                                    .window = a->config.window,
                                    .ranges = a->plan.ranges + piece->first_range,
                                    .n_ranges = (uint32_t)piece->n_ranges,
-                                   .own_tile = piece->source == ATTENTION_OWN,
-                                   .out = a->own + piece->offset + head * piece->head_floats};
-        if (work.own_tile)
+                                   .own_tile = whole || piece->source == ATTENTION_OWN};
+        if (whole) {
+            work.final_out = out + row;
+            work.final_token_stride = a->q_row;
+        } else {
+            work.out = (float *)a->own.memory + piece->offset + head * piece->head_floats;
+        }
+        if (piece->source == ATTENTION_OWN)
             work.source =
                 (struct tile_source){.pages = a->pages + part->first_page + head * part->n_tiles,
                                      .first_tile = part->first_tile,
@@ -154,7 +270,8 @@ static bool piece_works(struct attention *a, const struct attention_piece *piece
     return true;
 }
 
-static void evaluate_own(struct attention *a, uint32_t layer)
+/* `out`: for finished rows, where there are such. */
+static void evaluate_own(struct attention *a, uint32_t layer, float *out)
 {
     size_t n_works = 0;
     struct error error = {0};
@@ -165,13 +282,12 @@ static void evaluate_own(struct attention *a, uint32_t layer)
             (piece->source < a->config.n_holders && a->remote[piece->source]))
             continue;
         error = (struct error){0};
-        if (!piece_works(a, piece, layer, &n_works, &error))
+        if (!piece_works(a, piece, layer, out, &n_works, &error))
             attention_fail_part(part, &error);
     }
     error = (struct error){0};
     if (n_works > 0 && attend_run(a->attend, a->works, n_works, &error) != STATUS_OK)
-        for (uint32_t i = 0; i < a->n_parts; i++)
-            attention_fail_part(&a->parts[i], &error);
+        fail_all(a, &error);
 }
 
 /* The nodes of one (run, head), from wherever they are. */
@@ -187,7 +303,8 @@ static int fold_run(struct attention *a, const struct attention_run *run, uint32
     for (size_t i = run->first_piece; i < run->first_piece + run->n_pieces; i++) {
         const struct attention_piece *piece = &plan->pieces[i];
         const bool remote = piece->source < plan->shape.n_holders && a->remote[piece->source];
-        float *base = remote ? attention_client_reply(a->client, piece->source) : a->own;
+        float *base = remote ? attention_client_reply(a->client, piece->source)
+                             : (float *)seen(a, a->own.memory, &a->own_host);
         if (base == NULL)
             return 0;
         float *partial = base + piece->offset + head * piece->head_floats;
@@ -223,29 +340,17 @@ static void keep_open_tiles(struct attention *a, uint32_t layer)
             (part->position + part->n_tokens) % TILE_TOKENS == 0)
             continue;
         for (uint32_t head = 0; head < a->config.n_kv_heads; head++)
-            memcpy(attention_tiles_slab(&a->tiles, part->sequence->slot, layer, head),
-                   a->pages[part->first_page + (size_t)(head + 1) * part->n_tiles - 1],
-                   a->tiles.tile_bytes);
+            a->kernels->copy(a->device,
+                             attention_tiles_slab(&a->tiles, part->sequence->slot, layer, head),
+                             a->pages[part->first_page + (size_t)(head + 1) * part->n_tiles - 1],
+                             a->tiles.tile_bytes);
     }
 }
 
-void attention_finish(struct attention *attention, uint32_t layer, float *out)
+/* The partials of all sources become rows, on the host. */
+static void fold_all(struct attention *a)
 {
-    struct attention *a = attention;
     struct error error = {0};
-    struct trace_track *trace = a->config.trace;
-    uint64_t at = trace_begin(trace);
-    a->out = out;
-    evaluate_own(a, layer);
-    at = trace_span(trace, "own tiles", at);
-
-    const uint64_t began = clock_us();
-    attention_client_wait(a->client);
-    const uint64_t came = clock_ns();
-    a->layer_wait_us[layer - a->config.first_layer] = (uint32_t)(came / 1000 - began);
-    a->wait_us += came / 1000 - began;
-    at = trace_span(trace, "wait for holders", at);
-
     if (a->plan.n_runs > 0)
         memset(a->unfolded, 0, a->plan.n_runs);
     run_lanes(a, a->n_rows * a->q_row, fold_runs);
@@ -259,12 +364,49 @@ void attention_finish(struct attention *attention, uint32_t layer, float *out)
                   part->id, part->position);
         attention_fail_part(part, &error);
     }
+}
+
+/* What the host needs of this layer, once the device has made it. */
+static void bring_to_host(struct attention *a, uint32_t layer)
+{
+    if (a->plan.own_floats > 0 && some_work(a))
+        a->kernels->download(a->device, a->own_host.memory, a->own.memory,
+                             a->plan.own_floats * sizeof(float));
+    finish_device(a);
+    if (a->appends)
+        send_appends(a, layer);
+}
+
+void attention_finish(struct attention *attention, uint32_t layer, float *out)
+{
+    struct attention *a = attention;
+    struct trace_track *trace = a->config.trace;
+    const bool there = !a->kernels->host_memory, folds = !a->plan.shape.whole_holder;
+    uint64_t at = trace_begin(trace);
+    evaluate_own(a, layer, out);
+    if (there && folds)
+        bring_to_host(a, layer);
+    at = trace_span(trace, "own tiles", at);
+
+    const uint64_t began = clock_us();
+    attention_client_wait(a->client);
+    const uint64_t came = clock_ns();
+    a->wait_us += came / 1000 - began;
+    a->layer_wait_us[layer - a->config.first_layer] = (uint32_t)(came / 1000 - began);
+    at = trace_span(trace, "wait for holders", at);
+
+    a->out = seen(a, out, &a->out_host);
+    if (folds)
+        fold_all(a);
+    if (there && folds && some_work(a))
+        a->kernels->upload(a->device, out, a->out, a->n_rows * a->q_row * sizeof(*out));
     a->merge_ns += clock_ns() - came;
     attention_client_release(a->client);
-    keep_open_tiles(a, layer - a->config.first_layer);
+    if (folds)
+        keep_open_tiles(a, layer - a->config.first_layer);
     for (uint32_t i = 0; i < a->n_parts; i++)
         if (!part_works(&a->parts[i]))
-            memset(out + a->parts[i].row * a->q_row, 0,
-                   a->parts[i].n_tokens * a->q_row * sizeof(*out));
+            a->kernels->clear(a->device, out + a->parts[i].row * a->q_row,
+                              a->parts[i].n_tokens * a->q_row * sizeof(*out));
     trace_span(trace, "merge", at);
 }

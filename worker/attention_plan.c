@@ -145,6 +145,25 @@ struct part_ranges {
     size_t first_holder;         /* ranges of holder 0; those of the next holders follow */
 };
 
+/* All before its own tile, which the holder has too. */
+static enum status plan_whole(struct attention_plan *plan, uint32_t run_index, struct error *error)
+{
+    const uint32_t tile = plan->runs[run_index].tile;
+    const size_t first = plan->n_ranges;
+    enum status status = attention_grow(&plan->pieces, &plan->pieces_capacity, plan->n_pieces + 1,
+                                        sizeof(*plan->pieces), error);
+    if (status == STATUS_OK && tile > 0)
+        status = add_range(plan, (struct tile_range){0, tile}, error);
+    if (status != STATUS_OK)
+        return status;
+    plan->pieces[plan->n_pieces++] = (struct attention_piece){.run = run_index,
+                                                              .first_range = first,
+                                                              .n_ranges = plan->n_ranges - first,
+                                                              .next = ATTENTION_NONE};
+    plan->runs[run_index].n_pieces = 1;
+    return STATUS_OK;
+}
+
 static enum status plan_run(struct attention_plan *plan, const struct attention_part *part,
                             uint32_t run_index, const struct part_ranges *ranges,
                             struct error *error)
@@ -152,6 +171,8 @@ static enum status plan_run(struct attention_plan *plan, const struct attention_
     struct attention_run *run = &plan->runs[run_index];
     enum status status = STATUS_OK;
     run->first_piece = plan->n_pieces;
+    if (plan->shape.whole_holder)
+        return plan_whole(plan, run_index, error);
     if (ranges->n_blank > 0)
         status = add_piece(plan, run_index, ATTENTION_BLANK, ranges->first_blank, ranges->n_blank,
                            error);
@@ -189,8 +210,9 @@ static enum status plan_ranges(struct attention_plan *plan, const struct attenti
     enum status status = STATUS_OK;
     if (visible > 0)
         status = add_range(plan, (struct tile_range){0, visible}, error);
-    const uint32_t hole = attention_sequence_uncovered(part->sequence, visible, part->first_tile);
-    if (status == STATUS_OK && hole < part->first_tile)
+    const uint32_t end = part->first_tile + (plan->shape.whole_holder ? part->n_tiles : 0);
+    const uint32_t hole = attention_sequence_uncovered(part->sequence, visible, end);
+    if (status == STATUS_OK && hole < end)
         return error_set(error, STATUS_INVALID,
                          "attention: sequence %" PRIu64 " is at token %u, but nobody was named to "
                          "hold its tokens from %u on",
@@ -229,8 +251,10 @@ enum status attention_plan_add(struct attention_plan *plan, struct attention_par
     part->n_runs = part->fill ? 0 : part->n_tiles;
     part->first_page = plan->n_pages;
     part->first_chunk = plan->n_chunk_tiles;
-    plan->n_pages += (size_t)part->n_tiles * plan->shape.n_heads;
-    plan->n_chunk_tiles += (size_t)(part->n_tiles - 1) * plan->shape.n_heads;
+    if (!plan->shape.whole_holder) { /* otherwise there are no own tiles */
+        plan->n_pages += (size_t)part->n_tiles * plan->shape.n_heads;
+        plan->n_chunk_tiles += (size_t)(part->n_tiles - 1) * plan->shape.n_heads;
+    }
 
     if (part->fill)
         return STATUS_OK;

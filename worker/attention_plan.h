@@ -9,7 +9,10 @@
  * row's own tile; or nothing: tiles that lie outside the sliding window of all rows, which still
  * have to be named, because a fold accepts only what covers all tiles exactly once. The pieces of a
  * run cover [0, tile). Pieces of a remote holder are linked in the order of its reply. All arrays
- * are reused from step to step. */
+ * are reused from step to step.
+ *
+ * Where one local holder has everything (`whole_holder`), a run is one piece: that holder's tiles,
+ * the own tile among them, from which a device makes finished rows at once (attend.h, final_out). */
 #ifndef LONGSPAN_WORKER_ATTENTION_PLAN_H
 #define LONGSPAN_WORKER_ATTENTION_PLAN_H
 
@@ -71,6 +74,7 @@ struct attention_plan_list {
 struct attention_plan_shape {
     uint32_t head_dim, group, n_heads, window, n_holders;
     const bool *remote; /* [n_holders] */
+    bool whole_holder;  /* holder 0 is the only one, and not remote: runs are whole */
 };
 
 struct attention_plan {

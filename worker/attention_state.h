@@ -2,6 +2,8 @@
 #ifndef LONGSPAN_WORKER_ATTENTION_STATE_H
 #define LONGSPAN_WORKER_ATTENTION_STATE_H
 
+#include "kernels/attention/device.h"
+#include "kernels/device_buffer.h"
 #include "worker/attention_client.h"
 #include "worker/attention_plan.h"
 #include "worker/attention_sequence.h"
@@ -11,6 +13,8 @@ enum { ATTENTION_NO_HOLDER = UINT32_MAX };
 
 struct attention {
     struct attention_config config; /* without the pointers */
+    const struct kernels *kernels;
+    struct device *device;
     struct thread_pool *pool;
     struct attend *attend;
     struct attention_client *client;
@@ -21,6 +25,7 @@ struct attention {
     uint32_t local;           /* its index, or NO_HOLDER */
     uint64_t local_kv_bytes;  /* put there so far */
     bool *remote;
+    bool asks, appends;   /* some remote holder is asked, or appended to, in this step */
     size_t q_row, kv_row; /* values of one token, all heads */
 
     struct attention_part *parts;
@@ -29,20 +34,22 @@ struct attention {
     struct span *spans; /* scratch: of one sequence at the local holder */
     size_t spans_capacity;
 
-    /* Of one layer. */
+    /* Of one layer: on the device, and what the host sees of it where that is elsewhere. */
     const float *q;
     const float *k_in, *v_in;
-    unsigned char *kv; /* k, then v, of all rows in the KV type */
-    size_t kv_capacity, v_offset;
-    float *own; /* partials that are evaluated here */
-    size_t own_capacity;
-    void **pages;
+    struct device_buffer kv;  /* k, then v, of all rows in the KV type */
+    struct device_buffer own; /* partials that are evaluated here */
+    struct device_buffer q_host, kv_host, own_host, out_host;
+    size_t v_offset;
+    void **pages; /* of the own tiles, on the device */
     size_t pages_capacity;
+    struct tile_tokens *writes; /* into them, where the device writes */
+    size_t writes_capacity;
     struct attend_work *works;
     size_t works_capacity;
     uint8_t *unfolded; /* [runs]: the fold did not add up */
     size_t unfolded_capacity;
-    float *out;
+    float *out; /* as the host sees it, once rows are folded */
     uint64_t wait_us;
     uint32_t *layer_wait_us; /* [n_layers], of the step */
     uint64_t merge_ns;       /* since opening */

@@ -1,51 +1,80 @@
-/* attention_tiles.c - one address range with a slab for every sequence, one buffer for the chunk.
- */
+/* attention_tiles.c - a slab for every sequence, one buffer for the chunk. */
 #include "worker/attention_tiles.h"
 
 #include "kernels/attention/attend.h"
-#include "sys/memory.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum status attention_tiles_open(struct attention_tiles *tiles, enum kv_type type,
-                                 uint32_t head_dim, uint32_t n_layers, uint32_t n_heads,
-                                 uint32_t n_slabs, struct error *error)
+/* Slabs that are taken at once: in host memory all, which costs nothing before they are touched. */
+static uint32_t slabs_at_once(const struct attention_tiles *tiles)
 {
-    struct attention_tiles t = {.type = type,
+    return tiles->kernels->host_memory ? tiles->n_slabs : 1;
+}
+
+enum status attention_tiles_open(struct attention_tiles *tiles, const struct kernels *kernels,
+                                 struct device *device, enum kv_type type, uint32_t head_dim,
+                                 uint32_t n_layers, uint32_t n_heads, uint32_t n_slabs,
+                                 struct error *error)
+{
+    struct attention_tiles t = {.kernels = kernels,
+                                .device = device,
+                                .type = type,
                                 .head_dim = head_dim,
                                 .n_layers = n_layers,
                                 .n_heads = n_heads,
+                                .n_slabs = n_slabs,
                                 .tile_bytes = tile_bytes(type, head_dim)};
+    size_t all;
     if (__builtin_mul_overflow(t.tile_bytes, (size_t)n_layers * n_heads, &t.slab_bytes) ||
-        __builtin_mul_overflow(t.slab_bytes, (size_t)n_slabs, &t.slabs_bytes))
+        __builtin_mul_overflow(t.slab_bytes, (size_t)n_slabs, &all))
         return error_set(error, STATUS_NO_MEMORY,
                          "attention: the open tiles of %u sequences do not fit an address space; "
                          "allow fewer sequences at once",
                          n_slabs);
-    void *base = NULL;
-    const enum status status = memory_reserve(&base, t.slabs_bytes, error);
+    if ((t.slabs = calloc((size_t)n_slabs + 1, sizeof(*t.slabs))) == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "attention: no memory for %u sequences", n_slabs);
+    enum status status = STATUS_OK;
+    if (kernels->host_memory)
+        status = attention_tiles_use(&t, 0, error);
     if (status != STATUS_OK)
-        return status;
-    t.slabs = base;
-    *tiles = t;
-    return STATUS_OK;
+        free(t.slabs);
+    else
+        *tiles = t;
+    return status;
 }
 
 void attention_tiles_close(struct attention_tiles *tiles)
 {
-    memory_release(tiles->slabs, tiles->slabs_bytes);
-    free(tiles->chunk);
+    if (tiles->slabs == NULL)
+        return;
+    for (uint32_t i = 0; i < tiles->n_slabs; i += slabs_at_once(tiles))
+        tiles->kernels->memory_give(tiles->device, tiles->slabs[i]);
+    tiles->kernels->memory_give(tiles->device, tiles->chunk);
+    free(tiles->slabs);
     memset(tiles, 0, sizeof(*tiles));
+}
+
+enum status attention_tiles_use(struct attention_tiles *tiles, uint32_t slab, struct error *error)
+{
+    assert(slab < tiles->n_slabs);
+    if (tiles->slabs[slab] != NULL)
+        return STATUS_OK;
+    const uint32_t n = slabs_at_once(tiles), first = slab / n * n;
+    void *memory;
+    const enum status status =
+        tiles->kernels->memory_take(tiles->device, &memory, n * tiles->slab_bytes, error);
+    for (uint32_t i = 0; status == STATUS_OK && i < n; i++)
+        tiles->slabs[first + i] = (unsigned char *)memory + i * tiles->slab_bytes;
+    return status;
 }
 
 void *attention_tiles_slab(const struct attention_tiles *tiles, uint32_t slab, uint32_t layer,
                            uint32_t head)
 {
-    assert(layer < tiles->n_layers && head < tiles->n_heads);
-    return tiles->slabs + slab * tiles->slab_bytes +
-           ((size_t)layer * tiles->n_heads + head) * tiles->tile_bytes;
+    assert(layer < tiles->n_layers && head < tiles->n_heads && tiles->slabs[slab] != NULL);
+    return tiles->slabs[slab] + ((size_t)layer * tiles->n_heads + head) * tiles->tile_bytes;
 }
 
 enum status attention_tiles_reserve(struct attention_tiles *tiles, size_t n_tiles,
@@ -54,14 +83,14 @@ enum status attention_tiles_reserve(struct attention_tiles *tiles, size_t n_tile
     if (n_tiles <= tiles->n_chunk)
         return STATUS_OK;
     size_t bytes;
-    unsigned char *chunk = NULL;
-    if (!__builtin_mul_overflow(n_tiles, tiles->tile_bytes, &bytes))
-        chunk = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    if (chunk == NULL)
+    void *chunk = NULL;
+    struct error why = {.status = STATUS_OK};
+    if (__builtin_mul_overflow(n_tiles, tiles->tile_bytes, &bytes) ||
+        tiles->kernels->memory_take(tiles->device, &chunk, bytes, &why) != STATUS_OK)
         return error_set(error, STATUS_NO_MEMORY,
                          "attention: no memory for %zu tiles of %zu bytes; use smaller chunks",
                          n_tiles, tiles->tile_bytes);
-    free(tiles->chunk); /* nothing in it outlives a step */
+    tiles->kernels->memory_give(tiles->device, tiles->chunk); /* nothing there outlives a step */
     tiles->chunk = chunk;
     tiles->n_chunk = n_tiles;
     return STATUS_OK;

@@ -3,10 +3,11 @@
  * The open tile of a sequence (one for every layer of the stage and KV head of the shard) outlives
  * the step: it takes the newest tokens until it is whole. The other tiles that a segment touches
  * are chunk tiles, needed during one layer only, so that every layer uses the same memory.
- * A tile is laid out as kernels/attention/attend.h says. One thread owns it. */
+ * They are device memory; a tile is laid out as the device has it. One thread owns it. */
 #ifndef LONGSPAN_WORKER_ATTENTION_TILES_H
 #define LONGSPAN_WORKER_ATTENTION_TILES_H
 
+#include "kernels/kernels.h"
 #include "kernels/quant/kv_type.h"
 #include "sys/status.h"
 
@@ -14,26 +15,32 @@
 #include <stdint.h>
 
 struct attention_tiles {
+    const struct kernels *kernels;
+    struct device *device;
     enum kv_type type;
     uint32_t head_dim, n_layers, n_heads;
     size_t tile_bytes;
-    size_t slab_bytes; /* the open tiles of one sequence: [layer][head] */
-    unsigned char *slabs;
-    size_t slabs_bytes; /* of address space, one slab for each sequence */
+    size_t slab_bytes;     /* the open tiles of one sequence: [layer][head] */
+    unsigned char **slabs; /* [n_slabs]; NULL: not used yet */
+    uint32_t n_slabs;
     unsigned char *chunk;
     size_t n_chunk; /* chunk tiles that there is memory for */
 };
 
-/* Address space for the open tiles of n_slabs sequences; memory is taken as slabs are used.
- * STATUS_NO_MEMORY. */
-enum status attention_tiles_open(struct attention_tiles *tiles, enum kv_type type,
-                                 uint32_t head_dim, uint32_t n_layers, uint32_t n_heads,
-                                 uint32_t n_slabs, struct error *error);
+/* For the open tiles of n_slabs sequences; memory is taken as slabs are used. In host memory their
+ * address space is one, and reserved now. STATUS_NO_MEMORY. */
+enum status attention_tiles_open(struct attention_tiles *tiles, const struct kernels *kernels,
+                                 struct device *device, enum kv_type type, uint32_t head_dim,
+                                 uint32_t n_layers, uint32_t n_heads, uint32_t n_slabs,
+                                 struct error *error);
 
 /* Zeroed memory is fine. */
 void attention_tiles_close(struct attention_tiles *tiles);
 
-/* The open tile of slab `slab`; `layer` and `head` count from this rank's first. */
+/* Makes slab `slab` usable. STATUS_NO_MEMORY. */
+enum status attention_tiles_use(struct attention_tiles *tiles, uint32_t slab, struct error *error);
+
+/* The open tile of a usable slab; `layer` and `head` count from this rank's first. */
 void *attention_tiles_slab(const struct attention_tiles *tiles, uint32_t slab, uint32_t layer,
                            uint32_t head);
 
@@ -43,8 +50,8 @@ enum status attention_tiles_reserve(struct attention_tiles *tiles, size_t n_tile
 
 void *attention_tiles_chunk(const struct attention_tiles *tiles, size_t index);
 
-/* Writes n_tokens tokens of one head from `position` on, as tile_write does; pages[0] is the tile
- * of `position`, the next ones follow. What lies past the last token stays undefined: kernels never
+/* In host memory: writes n_tokens tokens of one head from `position` on, as tile_write does; pages[0]
+ * is the tile of `position`, the next ones follow. What lies past the last token stays undefined: kernels never
  * use it. */
 void attention_tiles_write(const struct attention_tiles *tiles, void *const *pages,
                            uint32_t position, uint32_t n_tokens, const void *k, const void *v,

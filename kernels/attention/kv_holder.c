@@ -7,11 +7,16 @@
  *
  * Spans are kept as the union of what was reserved, so reserving again changes nothing. Only
  * reserve opens: an incarnation that is not open is closed, however long ago, and costs no memory.
- * All numbers that come from a peer are checked here, before anything is changed. */
+ * All numbers that come from a peer are checked here, before anything is changed.
+ *
+ * On a device with memory of its own, what is appended is collected and written in one launch: at
+ * the latest when a page is given back, so that it never meets another's tokens there. */
 #include "kernels/attention/kv_holder.h"
 
+#include "kernels/attention/device.h"
 #include "kernels/attention/kv_pool.h"
 #include "kernels/attention/kv_spans.h"
+#include "kernels/kernels.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -33,9 +38,16 @@ struct sequence {
     struct sequence *next;
 };
 
+enum { MOST_WRITES = 1024 }; /* that are collected; tokens of one tile each */
+
 struct kv_holder {
+    const struct kernels *kernels;
+    struct device *device;
     struct kv_holder_shape shape;
+    void *memory; /* of the pages, on the device; NULL: the pool's own */
     struct kv_pool *pool;
+    struct tile_tokens *writes; /* [MOST_WRITES] collected; NULL in host memory */
+    size_t n_writes, writes_stride;
     size_t row_bytes, tile_bytes, page_bytes;
     uint64_t n_planes, n_sequences;
     uint64_t table_bytes, max_table_bytes;
@@ -91,8 +103,33 @@ static void destroy_sequence(struct kv_holder *holder, struct sequence *s)
     free(s);
 }
 
+void kv_holder_flush(struct kv_holder *holder)
+{
+    if (holder->n_writes > 0)
+        holder->kernels->attention_device->write(holder->device, holder->shape.type,
+                                                 holder->shape.head_dim, holder->writes_stride,
+                                                 holder->writes, holder->n_writes);
+    holder->n_writes = 0;
+}
+
+/* Into tiles: now, or with others. */
+static void write_tokens(struct kv_holder *holder, const struct tile_tokens *tokens,
+                         size_t stride_bytes)
+{
+    if (holder->writes == NULL) {
+        tile_write(tokens->tile, holder->shape.type, holder->shape.head_dim, tokens->first,
+                   tokens->n_tokens, tokens->k, tokens->v, stride_bytes);
+        return;
+    }
+    if (holder->n_writes == MOST_WRITES || holder->writes_stride != stride_bytes)
+        kv_holder_flush(holder);
+    holder->writes_stride = stride_bytes;
+    holder->writes[holder->n_writes++] = *tokens;
+}
+
 static void unlink_and_destroy(struct kv_holder *holder, struct sequence *s)
 {
+    kv_holder_flush(holder);
     struct sequence **link = bucket(holder, s->id);
     while (*link != s)
         link = &(*link)->next;
@@ -164,8 +201,6 @@ enum status kv_holder_create(struct kv_holder **holder, const struct kernels *ke
                              struct device *device, const struct kv_holder_shape *shape,
                              uint64_t memory_bytes, struct error *error)
 {
-    (void)kernels;
-    (void)device;
     const enum status possible = tile_check(shape->type, shape->head_dim, error);
     if (possible != STATUS_OK)
         return possible;
@@ -185,6 +220,8 @@ enum status kv_holder_create(struct kv_holder **holder, const struct kernels *ke
 
     struct kv_holder *h = calloc(1, sizeof(*h));
     if (h != NULL) {
+        h->kernels = kernels;
+        h->device = device;
         h->shape = *shape;
         h->row_bytes = kv_row_bytes(shape->type, shape->head_dim);
         h->tile_bytes = tile_bytes(shape->type, shape->head_dim);
@@ -194,13 +231,19 @@ enum status kv_holder_create(struct kv_holder **holder, const struct kernels *ke
             memory_bytes / 4 > TABLE_BYTES_FREE ? memory_bytes / 4 : TABLE_BYTES_FREE;
         h->n_buckets = 64;
         h->buckets = calloc(h->n_buckets, sizeof(struct sequence *));
+        if (!kernels->host_memory)
+            h->writes = calloc(MOST_WRITES, sizeof(*h->writes));
     }
-    if (h == NULL || h->buckets == NULL) {
+    if (h == NULL || h->buckets == NULL || (!kernels->host_memory && h->writes == NULL)) {
         kv_holder_destroy(h);
         return error_set(error, STATUS_NO_MEMORY, "KV holder: no memory for its tables");
     }
-    const enum status status =
-        kv_pool_create(&h->pool, memory_bytes / page_bytes, page_bytes, error);
+    const uint64_t n_pages = memory_bytes / page_bytes;
+    enum status status = STATUS_OK;
+    if (!kernels->host_memory)
+        status = kernels->memory_take(device, &h->memory, n_pages * page_bytes, error);
+    if (status == STATUS_OK)
+        status = kv_pool_create(&h->pool, h->memory, n_pages, page_bytes, error);
     if (status != STATUS_OK) {
         kv_holder_destroy(h);
         return status;
@@ -213,11 +256,15 @@ void kv_holder_destroy(struct kv_holder *holder)
 {
     if (holder == NULL)
         return;
+    holder->n_writes = 0; /* nobody will read them */
     for (size_t i = 0; holder->buckets != NULL && i < holder->n_buckets; i++)
         while (holder->buckets[i] != NULL)
             unlink_and_destroy(holder, holder->buckets[i]);
     free(holder->buckets);
     kv_pool_destroy(holder->pool);
+    if (holder->memory != NULL)
+        holder->kernels->memory_give(holder->device, holder->memory);
+    free(holder->writes);
     free(holder);
 }
 
@@ -484,7 +531,7 @@ enum status kv_holder_append(struct kv_holder *holder, uint64_t sequence, uint32
     if (s == NULL)
         return not_open(sequence, incarnation, error);
 
-    const uint32_t head_dim = holder->shape.head_dim, end = first + n_tokens;
+    const uint32_t end = first + n_tokens;
     const size_t plane = plane_of(holder, layer, head);
     const size_t row_bytes = holder->row_bytes, token_bytes = n_heads * row_bytes;
     for (size_t i = plane; i < plane + n_heads; i++) {
@@ -508,9 +555,13 @@ enum status kv_holder_append(struct kv_holder *holder, uint64_t sequence, uint32
                 s->n_promised--;
             }
             const size_t offset = (token - first) * token_bytes + h * row_bytes;
-            tile_write((char *)*page + token / TILE_TOKENS % PAGE_TILES * holder->tile_bytes,
-                       holder->shape.type, head_dim, token % TILE_TOKENS, stop - token,
-                       (const char *)k + offset, (const char *)v + offset, token_bytes);
+            const struct tile_tokens tokens = {
+                .tile = (char *)*page + token / TILE_TOKENS % PAGE_TILES * holder->tile_bytes,
+                .k = (const char *)k + offset,
+                .v = (const char *)v + offset,
+                .first = token % TILE_TOKENS,
+                .n_tokens = stop - token};
+            write_tokens(holder, &tokens, token_bytes);
         }
         if (end > *mark)
             *mark = end;

@@ -71,7 +71,7 @@ enum status kv_holder_fork(struct kv_holder *holder, uint64_t parent, uint32_t p
                            uint32_t layer, uint32_t head, uint32_t n_heads, struct error *error);
 
 /* Stores tokens [first, first + n_tokens) of one layer and heads [head, head + n_heads). k: token
- * i, head h is row (i * n_heads) + h, in the holder's type; v likewise.
+ * i, head h is row (i * n_heads) + h, in the holder's type; v likewise; memory of the device.
  * Tokens outside the spans are skipped, tokens below the mark ignored. STATUS_NOT_FOUND: not open
  * (or a closed incarnation). STATUS_PROTOCOL: a gap (tokens between the mark and `first` are
  * missing), a token that a fork has to bring, or a layer, head or token
@@ -79,6 +79,11 @@ enum status kv_holder_fork(struct kv_holder *holder, uint64_t parent, uint32_t p
 enum status kv_holder_append(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
                              uint32_t layer, uint32_t head, uint32_t n_heads, uint32_t first,
                              uint32_t n_tokens, const void *k, const void *v, struct error *error);
+
+/* On a device with memory of its own appends are collected; k and v must stay until they are written:
+ * before attend_run reads their tiles, and before k and v are used anew. In host memory there is
+ * nothing to do. */
+void kv_holder_flush(struct kv_holder *holder);
 
 /* The smallest mark over these heads: all owned tokens below it are held. 0 when not open. */
 uint32_t kv_holder_mark(const struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,

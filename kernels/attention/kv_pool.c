@@ -29,7 +29,8 @@ struct run {
 };
 
 struct kv_pool {
-    char *mapping, *pages; /* pages: aligned to HUGE_PAGE inside the mapping */
+    char *mapping; /* NULL: the pages are the caller's */
+    char *pages;   /* aligned to HUGE_PAGE inside the mapping */
     size_t mapping_bytes, page_bytes;
     uint64_t n_pages, n_promised, n_taken;
     uint32_t n_runs, n_begun; /* the first n_begun have been taken from */
@@ -38,7 +39,22 @@ struct kv_pool {
     uint32_t *n_users; /* [n_pages] */
 };
 
-enum status kv_pool_create(struct kv_pool **pool, uint64_t n_pages, size_t page_bytes,
+/* Address space of its own. False: there is none. */
+static bool reserve_pages(struct kv_pool *p)
+{
+    p->mapping_bytes = (size_t)p->n_pages * p->page_bytes + HUGE_PAGE;
+    void *mapping = mmap(NULL, p->mapping_bytes, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mapping == MAP_FAILED)
+        return false;
+    p->mapping = mapping;
+    p->pages = p->mapping + (HUGE_PAGE - (uintptr_t)p->mapping % HUGE_PAGE) % HUGE_PAGE;
+    /* Attention reads pages from end to end: fewer address translations. Advice only. */
+    (void)madvise(p->pages, (size_t)p->n_pages * p->page_bytes, MADV_HUGEPAGE);
+    return true;
+}
+
+enum status kv_pool_create(struct kv_pool **pool, void *memory, uint64_t n_pages, size_t page_bytes,
                            struct error *error)
 {
     assert(page_bytes > 0 && page_bytes % 64 == 0);
@@ -51,16 +67,9 @@ enum status kv_pool_create(struct kv_pool **pool, uint64_t n_pages, size_t page_
     for (int list = 0; list < N_LISTS; list++)
         p->heads[list] = NO_RUN;
     p->page_bytes = page_bytes;
-    p->mapping_bytes = (size_t)n_pages * page_bytes + HUGE_PAGE;
-    p->mapping = mmap(NULL, p->mapping_bytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p->mapping == MAP_FAILED) {
-        p->mapping = NULL;
+    p->pages = memory;
+    if (memory == NULL && !reserve_pages(p))
         goto no_memory;
-    }
-    p->pages = p->mapping + (HUGE_PAGE - (uintptr_t)p->mapping % HUGE_PAGE) % HUGE_PAGE;
-    /* Attention reads pages from end to end: fewer address translations. Advice only. */
-    (void)madvise(p->pages, (size_t)n_pages * page_bytes, MADV_HUGEPAGE);
     p->runs = calloc(p->n_runs, sizeof(*p->runs));
     p->n_users = calloc(n_pages, sizeof(*p->n_users));
     if (n_pages > 0 && (p->runs == NULL || p->n_users == NULL))

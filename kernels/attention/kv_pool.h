@@ -1,6 +1,7 @@
 /* kernels/attention/kv_pool.h - the fixed-size pages that hold a KV holder's part of the cache.
  *
- * Create reserves address space; a page's memory is touched when it is first written. Attention reads
+ * Create reserves address space, or is given memory, which is never touched here; a page's memory is
+ * touched when it is first written. Attention reads
  * a plane (one sequence, layer and KV head) from end to end, and jumps to memory far away cost it time
  * (bench/attention). So a plane's pages lie in runs of KV_POOL_RUN, one after the other,
  * once it is longer than that; shorter planes share runs, so that they do not touch more memory than they
@@ -22,8 +23,10 @@ struct kv_pool; /* opaque */
 
 enum { KV_POOL_RUN = 4 }; /* pages */
 
-/* page_bytes: a multiple of 64. STATUS_NO_MEMORY: that, or more than 2^34 pages. */
-enum status kv_pool_create(struct kv_pool **pool, uint64_t n_pages, size_t page_bytes,
+/* page_bytes: a multiple of 64. `memory`: where the pages are, the caller's, which outlives the pool
+ * and may be a device's; NULL: address space is reserved. STATUS_NO_MEMORY: that, or more than 2^34
+ * pages. */
+enum status kv_pool_create(struct kv_pool **pool, void *memory, uint64_t n_pages, size_t page_bytes,
                            struct error *error);
 void kv_pool_destroy(struct kv_pool *pool);
 

@@ -82,6 +82,7 @@ static int start_with(void **state, bool pin)
     f->config = (struct node_config){.coordinator = f->address,
                                      .name = "mem01",
                                      .memory_bytes = 64 << 20,
+                                     .kernels = &kernels_cpu_scalar,
                                      .n_threads = 1,
                                      .bytes_per_s = 5e9,
                                      .silence_ms = 1500,

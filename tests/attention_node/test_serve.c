@@ -75,7 +75,7 @@ static int open_fixture(void **state)
                                         .memory_bytes =
                                             kv_holder_bytes(&shape, PAGE_TOKENS) * N_PAGES,
                                         .pool = f->pool,
-                                        .kernels = "scalar",
+                                        .kernels = &kernels_cpu_scalar,
                                         .send = keep_answer,
                                         .context = f};
     assert_int_equal(serve_create(&f->serve, &config, NULL), STATUS_OK);

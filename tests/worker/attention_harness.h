@@ -78,6 +78,8 @@ struct cluster {
     uint64_t n_requests;
     Longspan__Control *last; /* in the arena */
     struct thread_pool *pool;
+    const struct kernels *kernels; /* of the rank */
+    struct device *device;
     enum kv_type type;
     uint32_t window, timeout_ms, retry_ms;
     bool zeromq_only;
@@ -228,8 +230,16 @@ static inline void *harness_node_main(void *argument)
     return NULL;
 }
 
+static inline const struct kernels *harness_auto(void)
+{
+    const struct kernels *kernels = NULL;
+    assert_int_equal(kernels_choose(&kernels, NULL, NULL), STATUS_OK);
+    return kernels;
+}
+
+/* `kernels`: NULL: the fastest of the CPU. */
 static inline void harness_node_config(struct cluster *cluster, struct harness_node *node,
-                                       uint32_t index)
+                                       uint32_t index, const struct kernels *kernels)
 {
     node->cluster = cluster;
     snprintf(node->name, sizeof(node->name), "node%u", index);
@@ -241,7 +251,7 @@ static inline void harness_node_config(struct cluster *cluster, struct harness_n
                              .name = node->name,
                              .memory_bytes = kv_holder_bytes(&shape, PAGE_TOKENS) * NODE_PAGES,
                              .n_threads = 1 + index % 2,
-                             .kernels = "auto",
+                             .kernels = kernels != NULL ? kernels : harness_auto(),
                              .bytes_per_s = 1e9,
                              .silence_ms = 600000,
                              .stop = node->stop[0]};
@@ -259,8 +269,13 @@ static inline void harness_node_stop(struct harness_node *node)
     frames_clear(&node->peer);
 }
 
-static inline void cluster_start_with(struct cluster *cluster, uint32_t n_nodes, enum kv_type type,
-                                      bool nodes_zeromq_only)
+/* Which table the rank and each node have; NULL: the fastest of the CPU. */
+struct harness_devices {
+    const struct kernels *rank, *nodes[MAX_NODES];
+};
+
+static inline void cluster_start_on(struct cluster *cluster, uint32_t n_nodes, enum kv_type type,
+                                    bool nodes_zeromq_only, struct harness_devices devices)
 {
     memset(cluster, 0, sizeof(*cluster));
     cluster->type = type;
@@ -282,15 +297,23 @@ static inline void cluster_start_with(struct cluster *cluster, uint32_t n_nodes,
                                       NULL),
                      STATUS_OK);
     assert_int_equal(thread_pool_create(&cluster->pool, 2, NULL), STATUS_OK);
+    cluster->kernels = devices.rank != NULL ? devices.rank : harness_auto();
+    assert_int_equal(cluster->kernels->open(&cluster->device, cluster->pool, 0, NULL), STATUS_OK);
     for (uint32_t i = 0; i < n_nodes; i++) {
         struct harness_node *node = &cluster->nodes[i];
-        harness_node_config(cluster, node, i);
+        harness_node_config(cluster, node, i, devices.nodes[i]);
         node->config.zeromq_only = nodes_zeromq_only;
         assert_int_equal(pthread_create(&node->thread, NULL, harness_node_main, node), 0);
         node->running = true;
     }
     for (uint32_t i = 0; i < n_nodes; i++)
         cluster_set_up(cluster, &cluster->nodes[i]);
+}
+
+static inline void cluster_start_with(struct cluster *cluster, uint32_t n_nodes, enum kv_type type,
+                                      bool nodes_zeromq_only)
+{
+    cluster_start_on(cluster, n_nodes, type, nodes_zeromq_only, (struct harness_devices){0});
 }
 
 static inline void cluster_start(struct cluster *cluster, uint32_t n_nodes, enum kv_type type)
@@ -310,6 +333,7 @@ static inline void cluster_stop(struct cluster *cluster)
     frames_clear(&cluster->in);
     frames_clear(&cluster->out);
     wire_context_destroy(cluster->context);
+    cluster->kernels->close(cluster->device);
     thread_pool_destroy(cluster->pool);
     arena_destroy(&cluster->arena);
     char path[128];
@@ -352,7 +376,8 @@ static inline enum status cluster_attention(struct cluster *cluster, uint32_t n_
                                                 kv_holder_bytes(&shape, PAGE_TOKENS) * NODE_PAGES,
                                             .timeout_ms = cluster->timeout_ms,
                                             .retry_ms = cluster->retry_ms,
-                                            .kernels = "auto",
+                                            .kernels = cluster->kernels,
+                                            .device = cluster->device,
                                             .constants_version = "test",
                                             .zeromq_only = cluster->zeromq_only};
     return attention_open(attention, cluster->pool, cluster->context, &config, error);
@@ -397,8 +422,19 @@ static inline void cluster_step(struct cluster *cluster, struct attention *atten
     uint32_t n_rows = 0;
     for (uint32_t s = 0; s < n_segments; s++)
         n_rows += segments[s].n_tokens;
-    float *q = malloc((size_t)n_rows * Q_ROW * sizeof(*q)), *out = malloc(n_rows * Q_ROW * 4);
-    float *k = malloc((size_t)n_rows * KV_ROW * 4), *v = malloc((size_t)n_rows * KV_ROW * 4);
+    enum { Q, K, V, OUT, ROWS };
+    const struct kernels *kernels = cluster->kernels;
+    struct device *device = cluster->device;
+    float *host[ROWS], *there[ROWS];
+    size_t bytes[ROWS];
+    for (int i = 0; i < ROWS; i++) {
+        void *memory;
+        bytes[i] = (size_t)n_rows * (i == Q || i == OUT ? Q_ROW : KV_ROW) * sizeof(float);
+        host[i] = malloc(bytes[i]);
+        assert_int_equal(kernels->memory_take(device, &memory, bytes[i], NULL), STATUS_OK);
+        there[i] = memory;
+    }
+    float *q = host[Q], *k = host[K], *v = host[V], *out = host[OUT];
     attention_begin_step(attention, ++cluster->n_steps, segments, n_segments);
     for (uint32_t layer = FIRST_LAYER; layer < FIRST_LAYER + N_LAYERS; layer++) {
         for (uint32_t s = 0, row = 0; s < n_segments; row += segments[s++].n_tokens) {
@@ -407,10 +443,15 @@ static inline void cluster_step(struct cluster *cluster, struct attention *atten
             text_rows(&texts[s], 1, layer, segment->position, segment->n_tokens, k + row * KV_ROW);
             text_rows(&texts[s], 2, layer, segment->position, segment->n_tokens, v + row * KV_ROW);
         }
-        memset(out, 0xff, (size_t)n_rows * Q_ROW * 4);
-        attention_query(attention, layer, q);
-        attention_append(attention, layer, k, v);
-        attention_finish(attention, layer, out);
+        memset(out, 0xff, bytes[OUT]);
+        for (int i = 0; i < ROWS; i++)
+            kernels->upload(device, there[i], host[i], bytes[i]);
+        attention_query(attention, layer, there[Q]);
+        attention_append(attention, layer, there[K], there[V]);
+        attention_finish(attention, layer, there[OUT]);
+        assert_int_equal(kernels->finish(device, NULL), STATUS_OK);
+        kernels->download(device, out, there[OUT], bytes[OUT]);
+        assert_int_equal(kernels->finish(device, NULL), STATUS_OK);
         for (uint32_t s = 0, row = 0; s < n_segments; row += segments[s++].n_tokens)
             if (results[s] != NULL)
                 memcpy(results[s] +
@@ -418,10 +459,10 @@ static inline void cluster_step(struct cluster *cluster, struct attention *atten
                        out + row * Q_ROW, segments[s].n_tokens * Q_ROW * sizeof(float));
     }
     attention_end_step(attention);
-    free(q);
-    free(k);
-    free(v);
-    free(out);
+    for (int i = 0; i < ROWS; i++) {
+        kernels->memory_give(device, there[i]);
+        free(host[i]);
+    }
 }
 
 /* n values, whole rows, as the holders have them. */

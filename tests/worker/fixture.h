@@ -33,8 +33,9 @@
 struct fixture_layout {
     uint32_t n_stages, tensor, lanes;
     enum kv_type kv_type;
-    const char *kernels; /* NULL: auto */
-    bool at_segments;    /* shards are cut where a plan cuts them; else unequally */
+    const char *kernels;         /* NULL: auto */
+    bool at_segments;            /* shards are cut where a plan cuts them; else unequally */
+    const struct kernels *table; /* not NULL: that one, whatever `kernels` says */
 };
 
 struct fixture {
@@ -171,7 +172,9 @@ static inline void fixture_load(struct fixture *f, const struct reference_shape 
     fixture_fill_setup(&message, shape, path, layout);
     fixture_ok(setup_create(&f->setup, &message.setup, layout->n_stages * layout->tensor, &error),
                &error);
-    fixture_ok(kernels_choose(&f->kernels, layout->kernels, &error), &error);
+    f->kernels = layout->table;
+    if (f->kernels == NULL)
+        fixture_ok(kernels_choose(&f->kernels, layout->kernels, &error), &error);
     fixture_ok(thread_pool_create(&f->pool, layout->lanes, &error), &error);
     fixture_ok(f->kernels->open(&f->device, f->pool, 0, &error), &error);
     fixture_ok(shard_load(&f->shard, path, f->setup, group_rank(group), f->kernels, f->device, NULL,
@@ -208,7 +211,8 @@ static inline void fixture_open(struct fixture *f, const struct reference_shape 
         .local_kv_bytes = setup->local_kv_bytes,
         .timeout_ms = setup->timeout_ms,
         .retry_ms = setup->retry_ms,
-        .kernels = f->kernels->name,
+        .kernels = f->kernels,
+        .device = f->device,
         .constants_version = LONGSPAN_VERSION,
     };
     fixture_ok(attention_open(&f->attention, f->pool, NULL, &attention, &error), &error);

@@ -1,5 +1,6 @@
 /* test_attention.c - whoever holds the tokens, and however a prompt is cut: the same bits, and
  * right. */
+#include "tests/kernels/fake_device.h"
 #include "tests/worker/attention_harness.h"
 
 enum { LONGEST = 1100 };
@@ -65,7 +66,8 @@ static const struct layout layouts[] = {{"local", 0, true},
                                         {"3 nodes", 3, false},
                                         {"2 nodes and local", 2, true}};
 
-static void same_bits(enum kv_type type, uint32_t window, size_t each)
+static void same_bits_on(enum kv_type type, uint32_t window, size_t each,
+                         struct harness_devices devices)
 {
     static const struct {
         uint32_t n_tokens, chunk, stripe;
@@ -82,7 +84,7 @@ static void same_bits(enum kv_type type, uint32_t window, size_t each)
     struct error error = {0};
     float *reference = new_result(), *result = new_result();
     const struct text text = {.text = 1};
-    cluster_start(&cluster, MAX_NODES, type);
+    cluster_start_on(&cluster, MAX_NODES, type, false, devices);
     cluster.window = window;
     for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i += each) {
         const struct layout *layout = &layouts[i];
@@ -109,6 +111,11 @@ static void same_bits(enum kv_type type, uint32_t window, size_t each)
     free(result);
 }
 
+static void same_bits(enum kv_type type, uint32_t window, size_t each)
+{
+    same_bits_on(type, window, each, (struct harness_devices){0});
+}
+
 static void test_same_bits_for_all_layouts_f16(void **state)
 {
     (void)state;
@@ -131,6 +138,31 @@ static void test_same_bits_for_all_layouts_q8_0(void **state)
 {
     (void)state;
     same_bits(KV_Q8_0, 0, 2);
+}
+
+/* All layouts, where what is device memory cannot be touched from outside (fake_device.h): at the
+ * rank, at the nodes, at both, and at one node beside others. */
+static void test_a_rank_with_memory_of_its_own(void **state)
+{
+    (void)state;
+    same_bits_on(KV_F16, 0, 1, (struct harness_devices){.rank = &kernels_fake});
+    same_bits_on(KV_Q8_0, 300, 4, (struct harness_devices){.rank = &kernels_fake});
+}
+
+static void test_nodes_with_memory_of_their_own(void **state)
+{
+    (void)state;
+    same_bits_on(KV_F16, 0, 1,
+                 (struct harness_devices){.nodes = {&kernels_fake, &kernels_fake, &kernels_fake}});
+    same_bits_on(KV_BF16, 300, 2, (struct harness_devices){.nodes = {NULL, &kernels_fake, NULL}});
+}
+
+static void test_all_with_memory_of_their_own(void **state)
+{
+    (void)state;
+    same_bits_on(KV_F16, 300, 1,
+                 (struct harness_devices){.rank = &kernels_fake,
+                                          .nodes = {&kernels_fake, NULL, &kernels_fake}});
 }
 
 static void test_sliding_window_leaves_holders_out(void **state)
@@ -353,6 +385,9 @@ int main(void)
         cmocka_unit_test(test_same_bits_for_all_layouts_f32),
         cmocka_unit_test(test_same_bits_for_all_layouts_bf16),
         cmocka_unit_test(test_same_bits_for_all_layouts_q8_0),
+        cmocka_unit_test(test_a_rank_with_memory_of_its_own),
+        cmocka_unit_test(test_nodes_with_memory_of_their_own),
+        cmocka_unit_test(test_all_with_memory_of_their_own),
         cmocka_unit_test(test_sliding_window_leaves_holders_out),
         cmocka_unit_test(test_batch_mates_change_nothing),
         cmocka_unit_test(test_forks_equal_fresh_prefill),

@@ -1,5 +1,6 @@
 /* test_forward.c - one rank's layers against plain double precision, and its bits against chunking.
  */
+#include "tests/kernels/fake_device.h"
 #include "tests/worker/fixture.h"
 
 #include "sys/random.h"
@@ -70,7 +71,7 @@ static void check_against_reference(const struct reference_shape *shape, enum kv
     struct error error;
     fixture_ok(group_create(&group, NULL, NULL, &error), &error);
     struct fixture f;
-    const struct fixture_layout layout = {1, 1, 2, kv_type, kernels, false};
+    const struct fixture_layout layout = {1, 1, 2, kv_type, kernels, false, NULL};
     fixture_open(&f, shape, path, &layout, group);
     run_chunks(&f, 1, tokens, N, 1, found);
     const double distance = reference_distance(found, expected, (size_t)N * shape->vocab);
@@ -174,7 +175,8 @@ static void test_variants_leave_the_bits(void **state)
             struct error error;
             fixture_ok(group_create(&group, NULL, NULL, &error), &error);
             struct fixture f;
-            const struct fixture_layout layout = {1, 1, 1, KV_F16, kernels_all[i]->name, false};
+            const struct fixture_layout layout = {1,     1,   1, KV_F16, kernels_all[i]->name,
+                                                  false, NULL};
             fixture_open(&f, &shape, path, &layout, group);
             float *found = calloc(n, sizeof(*found));
             assert_non_null(found);
@@ -212,7 +214,7 @@ static void test_chunks_lanes_and_neighbours_leave_the_bits(void **state)
             struct error error;
             fixture_ok(group_create(&group, NULL, NULL, &error), &error);
             struct fixture f;
-            const struct fixture_layout layout = {1, 1, lanes, KV_F16, NULL, false};
+            const struct fixture_layout layout = {1, 1, lanes, KV_F16, NULL, false, NULL};
             fixture_open(&f, &shape, path, &layout, group);
             for (size_t c = 0; c < sizeof(chunks) / sizeof(chunks[0]); c++) {
                 if (lanes > 1 && chunks[c] == 1)
@@ -272,7 +274,7 @@ static void test_a_failed_segment_leaves_its_neighbours(void **state)
     struct error error;
     fixture_ok(group_create(&group, NULL, NULL, &error), &error);
     struct fixture f;
-    const struct fixture_layout layout = {1, 1, 1, KV_F16, NULL, false};
+    const struct fixture_layout layout = {1, 1, 1, KV_F16, NULL, false, NULL};
     fixture_open(&f, shape, path, &layout, group);
     float judge[97];
     const struct fixture_segment alone = {1, 0, N, tokens, LONGSPAN__WANT__WANT_LOGITS, 1};
@@ -305,6 +307,55 @@ static int remove_directory(void **state)
     return file_remove_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
 }
 
+/* ---- a device with memory of its own -------------------------------------------------------- */
+
+/* Chunks of a prompt, then three sequences in one step, then tokens: rows of the CPU's bits. */
+static float *rows_of_table(const struct reference_shape *shape, const char *path,
+                            const struct kernels *table, enum kv_type kv_type)
+{
+    enum { N = 200, MOST = N + 3 };
+    int32_t tokens[N];
+    random_tokens(tokens, N, shape->vocab);
+    struct group *group;
+    struct error error;
+    fixture_ok(group_create(&group, NULL, NULL, &error), &error);
+    struct fixture f;
+    const struct fixture_layout layout = {1, 1, 2, kv_type, NULL, false, table};
+    fixture_open(&f, shape, path, &layout, group);
+    float *rows = calloc((size_t)MOST * shape->vocab, sizeof(*rows));
+    assert_non_null(rows);
+    run_chunks(&f, 1, tokens, N - 50, 60, rows);
+    run_chunks(&f, 2, tokens, 40, 40, rows + (size_t)N / 2 * shape->vocab);
+    const struct fixture_segment together[] = {
+        {1, N - 50, 50, tokens, LONGSPAN__WANT__WANT_LOGITS, 5},
+        {3, 0, 33, tokens, LONGSPAN__WANT__WANT_NOTHING, 0},
+        {2, 40, 1, tokens, LONGSPAN__WANT__WANT_LOGITS, 7}};
+    fixture_run(&f, together, 3);
+    assert_int_equal(f.results->n_rows, 2);
+    assert_int_equal(f.results->sums[1].count, 7);
+    memcpy(rows + (size_t)N * shape->vocab, f.results->logits, 2 * shape->vocab * sizeof(*rows));
+    fixture_close(&f);
+    group_destroy(group);
+    return rows;
+}
+
+static void test_a_device_with_memory_of_its_own_has_the_same_bits(void **state)
+{
+    (void)state;
+    static const enum weight_type types[] = {WEIGHT_F16, WEIGHT_Q8_0};
+    static const enum kv_type kv_types[] = {KV_F16, KV_F32};
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        const struct reference_shape shape = shape_with(types[i]);
+        char path[FILE_PATH_BYTES + 32];
+        reference_destroy(make_model(&shape, path));
+        float *judge = rows_of_table(&shape, path, NULL, kv_types[i]);
+        float *rows = rows_of_table(&shape, path, &kernels_fake, kv_types[i]);
+        assert_memory_equal(rows, judge, (size_t)203 * shape.vocab * sizeof(*rows));
+        free(judge);
+        free(rows);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +367,7 @@ int main(void)
         cmocka_unit_test(test_every_variant_is_near_double_precision),
         cmocka_unit_test(test_variants_leave_the_bits),
         cmocka_unit_test(test_chunks_lanes_and_neighbours_leave_the_bits),
+        cmocka_unit_test(test_a_device_with_memory_of_its_own_has_the_same_bits),
         cmocka_unit_test(test_a_failed_segment_leaves_its_neighbours),
     };
     return cmocka_run_group_tests_name("worker/forward", tests, make_directory, remove_directory);

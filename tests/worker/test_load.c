@@ -108,7 +108,7 @@ static void check_layout(const struct reference_shape *shape, uint32_t n_stages,
 {
     char path[FILE_PATH_BYTES + 32];
     struct reference *reference = make_model(shape, path);
-    const struct fixture_layout layout = {n_stages, tensor, 1, KV_F16, NULL, false};
+    const struct fixture_layout layout = {n_stages, tensor, 1, KV_F16, NULL, false, NULL};
     const struct weights_segments segments = fixture_segments(shape, path);
     uint32_t layers = 0, heads = 0, ffn = 0, embedded = 0, output = 0;
     for (uint32_t rank = 0; rank < n_stages * tensor; rank++) {
@@ -205,8 +205,8 @@ static void test_a_wrong_file_or_split_is_refused_by_name(void **state)
     reference_destroy(make_model(&shape, path));
     snprintf(other_path, sizeof(other_path), "%s/other.gguf", directory);
     reference_destroy(reference_create(&other, other_path));
-    const struct fixture_layout one = {1, 1, 1, KV_F16, NULL, false},
-                                two = {1, 2, 1, KV_F16, NULL, false};
+    const struct fixture_layout one = {1, 1, 1, KV_F16, NULL, false, NULL},
+                                two = {1, 2, 1, KV_F16, NULL, false, NULL};
     struct fixture_message message;
 
     fixture_fill_setup(&message, &shape, path, &one);

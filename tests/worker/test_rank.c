@@ -16,7 +16,7 @@
 
 enum { PATIENCE_US = 20000000 };
 static const struct reference_shape SHAPE = {2, 64, 4, 2, 32, 96, 70, false, false, WEIGHT_F32, 31};
-static const struct fixture_layout LAYOUT = {1, 1, 1, KV_F16, NULL, false};
+static const struct fixture_layout LAYOUT = {1, 1, 1, KV_F16, NULL, false, NULL};
 
 /* The coordinator's side. */
 struct stage_play {

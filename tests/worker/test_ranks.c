@@ -2,6 +2,7 @@
  *
  * The program starts itself under mpirun for each test, with the role of a rank as its arguments,
  * and skips where there is no mpirun. */
+#include "tests/kernels/fake_device.h"
 #include "tests/worker/fixture.h"
 
 #include "sys/random.h"
@@ -73,10 +74,16 @@ static void rank_sums(struct kernels const *kernels, struct device *device)
     must(group_arrange(group, 1, n_ranks, 50001, kernels, device, &error) == STATUS_OK, "arrange",
          &error);
     float *x = calloc(50001, sizeof(*x));
+    void *there;
+    must(kernels->memory_take(device, &there, 50001 * sizeof(*x), &error) == STATUS_OK, "memory",
+         &error);
     for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
         for (size_t i = 0; i < sizes[s]; i++)
             x[i] = part_of(group_rank(group), i);
-        must(group_sum(group, x, sizes[s], &error) == STATUS_OK, "sum", &error);
+        kernels->upload(device, there, x, sizes[s] * sizeof(*x));
+        must(group_sum(group, there, sizes[s], &error) == STATUS_OK, "sum", &error);
+        kernels->download(device, x, there, sizes[s] * sizeof(*x));
+        must(kernels->finish(device, &error) == STATUS_OK, "finish", &error);
         for (size_t i = 0; i < sizes[s]; i++) {
             const float expected = tree_of(0, n_ranks, i);
             must(memcmp(&x[i], &expected, sizeof(float)) == 0, "a sum is not the tree's", NULL);
@@ -88,6 +95,7 @@ static void rank_sums(struct kernels const *kernels, struct device *device)
         must(all[2 * i] == i && all[2 * i + 1] == 77, "collected in order", NULL);
     uint32_t largest = group_rank(group) == 1 ? 9 : group_rank(group);
     must(group_largest(group, &largest, &error) == STATUS_OK && largest == 9, "largest", &error);
+    kernels->memory_give(device, there);
     free(x);
     group_destroy(group);
 }
@@ -120,12 +128,13 @@ static void rank_broadcasts(void)
 /* Runs the prompt in chunks; who has the results writes each chunk's last logits to `out`. Two
  * steps are in flight, as a stage goes on to the next one when it has sent its rows. */
 static void rank_forward(const char *path, const char *out, uint32_t shape_index, uint32_t n_stages,
-                         uint32_t tensor, uint32_t chunk, enum kv_type kv_type, bool at_segments)
+                         uint32_t tensor, uint32_t chunk, enum kv_type kv_type, bool at_segments,
+                         const struct kernels *table)
 {
     const struct reference_shape *shape = &SHAPES[shape_index];
     struct group *group = new_group();
     struct fixture f;
-    const struct fixture_layout layout = {n_stages, tensor, 1, kv_type, NULL, at_segments};
+    const struct fixture_layout layout = {n_stages, tensor, 1, kv_type, NULL, at_segments, table};
     fixture_open(&f, shape, path, &layout, group);
     int32_t tokens[N_TOKENS];
     random_tokens(tokens, N_TOKENS, shape->vocab);
@@ -162,9 +171,8 @@ static int run_rank(int argc, char **argv)
     if (strcmp(argv[1], "group") == 0) {
         struct thread_pool *pool;
         struct device *device;
-        const struct kernels *kernels;
+        const struct kernels *kernels = argc > 2 ? &kernels_fake : &kernels_cpu_scalar;
         must(thread_pool_create(&pool, 1, NULL) == STATUS_OK &&
-                 kernels_choose(&kernels, "scalar", NULL) == STATUS_OK &&
                  kernels->open(&device, pool, 0, NULL) == STATUS_OK,
              "a device", NULL);
         rank_sums(kernels, device);
@@ -174,7 +182,7 @@ static int run_rank(int argc, char **argv)
     } else {
         rank_forward(argv[2], argv[3], (uint32_t)atoi(argv[4]), (uint32_t)atoi(argv[5]),
                      (uint32_t)atoi(argv[6]), (uint32_t)atoi(argv[7]), (enum kv_type)atoi(argv[8]),
-                     atoi(argv[9]) != 0);
+                     atoi(argv[9]) != 0, atoi(argv[10]) != 0 ? &kernels_fake : NULL);
     }
     MPI_Finalize();
     return 0;
@@ -209,6 +217,8 @@ static void test_sums_are_one_tree_on_all_ranks(void **state)
     assert_int_equal(mpirun(2, "group"), 0);
     assert_int_equal(mpirun(3, "group"), 0);
     assert_int_equal(mpirun(8, "group"), 0);
+    assert_int_equal(mpirun(2, "group elsewhere"), 0); /* through host memory */
+    assert_int_equal(mpirun(3, "group elsewhere"), 0);
 }
 
 /* Logits of each chunk's last token, by one rank in this process, which has no MPI. */
@@ -219,7 +229,7 @@ static float *one_rank(const struct reference_shape *shape, const char *path, ui
     struct error error;
     fixture_ok(group_create(&group, NULL, NULL, &error), &error);
     struct fixture f;
-    const struct fixture_layout layout = {1, 1, 1, kv_type, NULL, false};
+    const struct fixture_layout layout = {1, 1, 1, kv_type, NULL, false, NULL};
     fixture_open(&f, shape, path, &layout, group);
     int32_t tokens[N_TOKENS];
     random_tokens(tokens, N_TOKENS, shape->vocab);
@@ -238,13 +248,15 @@ static float *one_rank(const struct reference_shape *shape, const char *path, ui
     return rows;
 }
 
+static bool elsewhere; /* the ranks' memory is a device's */
+
 static float *many_ranks(uint32_t shape, const char *path, uint32_t n_stages, uint32_t tensor,
                          uint32_t chunk, enum kv_type kv_type, bool at_segments)
 {
     char arguments[4 * FILE_PATH_BYTES], out[FILE_PATH_BYTES + 32];
     snprintf(out, sizeof(out), "%s/logits", directory);
-    snprintf(arguments, sizeof(arguments), "forward %s %s %u %u %u %u %d %d", path, out, shape,
-             n_stages, tensor, chunk, (int)kv_type, (int)at_segments);
+    snprintf(arguments, sizeof(arguments), "forward %s %s %u %u %u %u %d %d %d", path, out, shape,
+             n_stages, tensor, chunk, (int)kv_type, (int)at_segments, (int)elsewhere);
     assert_int_equal(mpirun(n_stages * tensor, arguments), 0);
     char *data;
     size_t size;
@@ -275,6 +287,21 @@ static void test_stages_leave_the_bits(void **state)
         free(judge);
         free(rows);
     }
+}
+
+static void test_stages_and_shards_with_memory_of_their_own(void **state)
+{
+    (void)state;
+    skip_without_mpirun();
+    char path[FILE_PATH_BYTES + 32];
+    make_model(1, path);
+    float *judge = one_rank(&SHAPES[1], path, 50, KV_F16);
+    elsewhere = true;
+    float *rows = many_ranks(1, path, 2, 2, 50, KV_F16, true);
+    elsewhere = false;
+    assert_memory_equal(rows, judge, (size_t)N_TOKENS / 50 * SHAPES[1].vocab * sizeof(float));
+    free(judge);
+    free(rows);
 }
 
 static double distance(const float *a, const float *b, size_t n)
@@ -379,6 +406,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sums_are_one_tree_on_all_ranks),
         cmocka_unit_test(test_stages_leave_the_bits),
+        cmocka_unit_test(test_stages_and_shards_with_memory_of_their_own),
         cmocka_unit_test(test_shards_cut_at_segments_leave_the_bits),
         cmocka_unit_test(test_other_shards_are_equal_up_to_rounding),
         cmocka_unit_test(test_chunks_leave_the_bits_of_shards),

@@ -10,7 +10,7 @@ static void test_a_good_setup_is_taken(void **state)
 {
     (void)state;
     struct fixture_message message;
-    const struct fixture_layout layout = {2, 2, 1, KV_F16, NULL, false};
+    const struct fixture_layout layout = {2, 2, 1, KV_F16, NULL, false, NULL};
     fixture_fill_setup(&message, &SHAPE, path, &layout);
     uint32_t host_lanes[4] = {2, 2, 8, 8};
     message.setup.n_host_lanes = 4;
@@ -40,7 +40,7 @@ static void test_a_bad_setup_is_refused(void **state)
     uint32_t host_lanes[4] = {1, 1, 1, 1};
     for (int c = 0; c < CASES; c++) {
         struct fixture_message m;
-        const struct fixture_layout layout = {2, 2, 1, KV_F16, NULL, false};
+        const struct fixture_layout layout = {2, 2, 1, KV_F16, NULL, false, NULL};
         fixture_fill_setup(&m, &SHAPE, path, &layout);
         uint32_t n_ranks = 4;
         switch (c) {

@@ -334,7 +334,7 @@ static void test_restarted_node_is_another_one(void **state)
     char endpoint[ADDRESS_BYTES];
     snprintf(endpoint, sizeof(endpoint), "%s", node->endpoint);
     harness_node_stop(node);
-    harness_node_config(&bench.cluster, node, 0);
+    harness_node_config(&bench.cluster, node, 0, NULL);
     node->config.bind = endpoint;
     node->joined = false;
     assert_int_equal(pthread_create(&node->thread, NULL, harness_node_main, node), 0);

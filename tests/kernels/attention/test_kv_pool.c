@@ -23,7 +23,7 @@ struct plane {
 static struct kv_pool *pool_of(uint64_t n_pages)
 {
     struct kv_pool *pool = NULL;
-    assert_int_equal(STATUS_OK, kv_pool_create(&pool, n_pages, PAGE_BYTES, NULL));
+    assert_int_equal(STATUS_OK, kv_pool_create(&pool, NULL, n_pages, PAGE_BYTES, NULL));
     return pool;
 }
 
