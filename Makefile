@@ -297,7 +297,7 @@ install: all ## install under PREFIX (/usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/longspan $(DESTDIR)$(PREFIX)/share/longspan
 	install $(BIN)/longspan $(DESTDIR)$(PREFIX)/bin/
 	install $(BIN)/coordinator $(BIN)/worker $(BIN)/attention_node $(DESTDIR)$(PREFIX)/libexec/longspan/
-	install -m 644 $(wildcard cluster/*.yaml) $(DESTDIR)$(PREFIX)/share/longspan/
+	install -m 644 $(wildcard cluster/*.yaml) cluster/grafana.json $(DESTDIR)$(PREFIX)/share/longspan/
 
 format: ## clang-format every source in place
 	clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h' '*.cu' '*.cuh')

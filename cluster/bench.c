@@ -11,6 +11,7 @@
 #include "cluster/bench_limit.h"
 #include "cluster/bench_options.h"
 #include "cluster/bench_steps.h"
+#include "cluster/load.h"
 #include "cluster/progress.h"
 #include "cluster/session.h"
 #include "kernels/cpu/limits.h"
@@ -400,6 +401,8 @@ static enum status work(struct bench *bench, struct error *error)
 
 int bench_main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "serve") == 0)
+        return load_main(argc - 1, argv + 1);
     struct bench bench = {0};
     struct error error = {0};
     log_open(&bench.log, "longspan bench", 0);

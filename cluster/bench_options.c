@@ -144,6 +144,7 @@ void bench_options_print_help(void)
           "  longspan bench -m model.gguf -d 2048 -b 1,4,16 --ragged 256+512+1024+32768\n"
           "  longspan bench -m model.gguf --attention-nodes 1 --threads 1 --json figures.json\n"
           "  longspan bench --cluster lab.yaml -m model.gguf\n"
+          "\nA server under load: longspan bench serve --help\n"
           "\nExit codes: as longspan run.\n",
           stdout);
 }

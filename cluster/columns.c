@@ -19,7 +19,7 @@ void columns_add(struct columns *columns, const char *text)
         columns->cells = grown;
         columns->capacity = capacity;
     }
-    char *copy = strdup(text[0] != '\0' ? text : "-");
+    char *copy = strdup(text[0] != '\0' || columns->blank ? text : "-");
     if (copy == NULL) {
         columns->failed = true;
         return;
@@ -61,6 +61,8 @@ void columns_print(struct columns *columns, FILE *out)
         const size_t column = i % columns->n;
         const size_t pad = widths[column] - width_of(columns->cells[i]);
         const bool right = (columns->right >> column & 1) != 0, last = column + 1 == columns->n;
+        if (column == 0)
+            fprintf(out, "%*s", (int)columns->indent, "");
         fprintf(out, "%*s%s%*s%s", right ? (int)pad : 0, "", columns->cells[i],
                 right || last ? 0 : (int)pad, "", last ? "\n" : "  ");
     }
@@ -69,5 +71,7 @@ void columns_print(struct columns *columns, FILE *out)
     for (size_t i = 0; i < columns->n_cells; i++)
         free(columns->cells[i]);
     free(columns->cells);
-    *columns = (struct columns){.n = columns->n, .right = columns->right};
+    columns->cells = NULL;
+    columns->n_cells = columns->capacity = 0;
+    columns->failed = false;
 }

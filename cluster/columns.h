@@ -14,15 +14,17 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Zeroed but for n (at most 32) and `right`: bit i aligns column i to the right. */
+/* Zeroed but for n (at most 32) and what is wanted of: `right`, bit i aligns column i to the right;
+ * `indent`, blanks before each line; `blank`, an empty cell stays empty. */
 struct columns {
-    uint32_t n, right;
+    uint32_t n, right, indent;
+    bool blank;
     char **cells;
     size_t n_cells, capacity;
     bool failed; /* no memory for a cell */
 };
 
-/* The next cell, from left to right, row after row; the first row is the heading. "" becomes "-". */
+/* The next cell, from left to right, row after row; the first row is the heading. "" becomes "-", unless `blank`. */
 void columns_add(struct columns *columns, const char *text);
 void columns_addf(struct columns *columns, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -1,7 +1,7 @@
 /* status.c - asks, prints; with --watch again and again, until a signal or a failure ends it. */
 #include "cluster/status.h"
 
-#include "cluster/http_get.h"
+#include "cluster/http_ask.h"
 #include "cluster/status_ask.h"
 #include "cluster/status_report.h"
 #include "proto/address.h"
@@ -39,8 +39,8 @@ static enum status ask_url(const struct asked *asked, json_t **json, struct erro
     char *body = NULL;
     size_t n_bytes = 0;
     json_error_t why;
-    const enum status status =
-        http_get(asked->url, "/cluster", asked->api_key, asked->timeout_s, &body, &n_bytes, error);
+    const enum status status = http_ask(asked->url, "/cluster", asked->api_key, NULL,
+                                        asked->timeout_s, &body, &n_bytes, error);
     if (status != STATUS_OK)
         return status;
     *json = json_loadb(body, n_bytes, 0, &why);
@@ -77,7 +77,7 @@ static enum status work(struct asked *asked, struct error *error)
 {
     enum status status = STATUS_OK;
     if (asked->api_key_file != NULL)
-        status = http_read_key(asked->api_key_file, &asked->api_key, error);
+        status = http_ask_key(asked->api_key_file, &asked->api_key, error);
     if (status == STATUS_OK && asked->key_file != NULL)
         status = cluster_key_read(asked->key_file, &asked->key, error);
     while (status == STATUS_OK) {

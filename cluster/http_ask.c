@@ -1,5 +1,5 @@
-/* http_get.c - see http_get.h; libcurl does the work. */
-#include "cluster/http_get.h"
+/* http_ask.c - see http_ask.h; libcurl does the work. */
+#include "cluster/http_ask.h"
 
 #include "sys/file.h"
 
@@ -10,7 +10,6 @@
 #include <string.h>
 
 enum {
-    URL_BYTES = 2048,
     HEADER_BYTES = 4200,
     KEY_FILE_BYTES = 1 << 20,
     SHOWN_BYTES = 300, /* of what a server says about a failure */
@@ -43,32 +42,48 @@ static size_t take(char *bytes, size_t one, size_t n, void *context)
     return n;
 }
 
-static bool has_scheme(const char *url)
+enum status http_ask_address(char address[HTTP_ASK_URL_BYTES], const char *url, const char *path,
+                             struct error *error)
 {
-    return strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0;
-}
-
-enum status http_get(const char *url, const char *path, const char *api_key, uint32_t timeout_s,
-                     char **data, size_t *n_bytes, struct error *error)
-{
-    char address[URL_BYTES], header[HEADER_BYTES];
     const size_t n = strlen(url);
-    if (!has_scheme(url) || (size_t)snprintf(address, sizeof(address), "%.*s%s",
-                                             (int)(n > 0 && url[n - 1] == '/' ? n - 1 : n), url,
-                                             path) >= sizeof(address))
+    const bool good = strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0;
+    const int used = snprintf(address, HTTP_ASK_URL_BYTES, "%.*s%s",
+                              (int)(n > 0 && url[n - 1] == '/' ? n - 1 : n), url, path);
+    if (!good || used >= HTTP_ASK_URL_BYTES)
         return error_set(error, STATUS_INVALID,
                          "--url %.200s: an address such as http://127.0.0.1:8080", url);
-    struct body body = {0};
+    return STATUS_OK;
+}
+
+struct curl_slist *http_ask_headers(const char *api_key, bool json)
+{
+    char line[HEADER_BYTES];
     struct curl_slist *headers = NULL;
-    CURL *curl = curl_easy_init();
+    if (json)
+        headers = curl_slist_append(headers, "Content-Type: application/json");
+    if (api_key == NULL)
+        return headers;
+    snprintf(line, sizeof(line), "Authorization: Bearer %.4000s", api_key);
+    struct curl_slist *longer = curl_slist_append(headers, line);
+    return longer != NULL ? longer : headers;
+}
+
+enum status http_ask(const char *url, const char *path, const char *api_key, const char *question,
+                     uint32_t timeout_s, char **data, size_t *n_bytes, struct error *error)
+{
+    char address[HTTP_ASK_URL_BYTES];
+    struct body body = {0};
     long code = 0;
+    enum status status = http_ask_address(address, url, path, error);
+    if (status != STATUS_OK)
+        return status;
+    CURL *curl = curl_easy_init();
     if (curl == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for a request to %s", address);
-    if (api_key != NULL) {
-        snprintf(header, sizeof(header), "Authorization: Bearer %.4000s", api_key);
-        headers = curl_slist_append(NULL, header);
-        curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-    }
+    struct curl_slist *headers = http_ask_headers(api_key, question != NULL);
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    if (question != NULL)
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, question);
     curl_easy_setopt(curl, CURLOPT_URL, address);
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
@@ -79,7 +94,6 @@ enum status http_get(const char *url, const char *path, const char *api_key, uin
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &code);
     curl_easy_cleanup(curl);
     curl_slist_free_all(headers);
-    enum status status = STATUS_OK;
     if (result != CURLE_OK)
         status = error_set(error, STATUS_UNREACHABLE, "%s: %s: is the server running there?",
                            address, curl_easy_strerror(result));
@@ -97,7 +111,7 @@ enum status http_get(const char *url, const char *path, const char *api_key, uin
     return STATUS_OK;
 }
 
-enum status http_read_key(const char *file, char **key, struct error *error)
+enum status http_ask_key(const char *file, char **key, struct error *error)
 {
     char *data = NULL;
     size_t size;
