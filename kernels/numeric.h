@@ -14,6 +14,12 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifdef __CUDACC__ /* GPUs run the same code: their operations round alike */
+#define NUMERIC_INLINE static __host__ __device__ inline
+#else
+#define NUMERIC_INLINE static inline
+#endif
+
 /* e^r = 1 + r + r^2 q(r) on |r| <= ln(2)/2, relative error 3.1e-9 before rounding (Remez; the
  * free coefficients are those of r^2 to r^6). ln(2) is cut in two parts: x - n * high is exact. */
 #define EXP_F32_LOW       (-104.0f) /* below: 0, half of the least subnormal or less */
@@ -30,7 +36,7 @@
 #define EXP_F32_C6        0x1.6a2434p-10f
 
 /* 2^exponent for -126 <= exponent <= 127 */
-static inline float exp_f32_power(int32_t exponent)
+NUMERIC_INLINE float exp_f32_power(int32_t exponent)
 {
     const uint32_t bits = (uint32_t)(exponent + 127) << 23;
     float value;
@@ -41,7 +47,7 @@ static inline float exp_f32_power(int32_t exponent)
 /* e^x; relative error under 1.0e-7 where the result is normal, under one unit in the last place
  * where it is subnormal. exp_f32(0) is exactly 1, of -infinity 0, of 89 and above infinity; NaN
  * stays NaN. */
-static inline float exp_f32(float x)
+NUMERIC_INLINE float exp_f32(float x)
 {
     x = x < EXP_F32_LOW ? EXP_F32_LOW : x; /* written so that NaN passes */
     x = x > EXP_F32_HIGH ? EXP_F32_HIGH : x;
@@ -71,7 +77,7 @@ static inline float exp_f32(float x)
  * x - n * pi/2 in two parts (Cody and Waite 1980): the first fma is exact, because its result is a
  * multiple of 2^-53 below 1; the second part of pi/2 is rounded at 2^-107, times n. Then the Taylor
  * series, whose next term is under 5e-17 on |r| <= pi/4. */
-static inline void sincos_f64(double x, double *sine, double *cosine)
+NUMERIC_INLINE void sincos_f64(double x, double *sine, double *cosine)
 {
     if (!(fabs(x) <= 0x1p50)) {
         *sine = *cosine = (double)NAN;

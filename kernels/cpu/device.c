@@ -3,6 +3,7 @@
 #include "kernels/cpu/device.h"
 
 #include "kernels/cpu/panel.h"
+#include "kernels/matrix_cut.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -169,37 +170,25 @@ enum status device_matrix_create(struct device *device, struct matrix *matrix,
                                  uint32_t row_begin, uint32_t row_end, uint32_t column_begin,
                                  uint32_t column_end, struct error *error)
 {
-    const struct weight_traits *traits = weight_traits(type);
-    if (traits == NULL)
-        return error_set(error, STATUS_INVALID, "kernels: weight type %d is not one of ours",
-                         (int)type);
-    const uint32_t block = traits->block_elements;
-    if (row_begin >= row_end || column_begin >= column_end || column_end > source_columns)
-        return error_set(error, STATUS_INVALID,
-                         "kernels: rows %u to %u, columns %u to %u of %u are not a matrix",
-                         row_begin, row_end, column_begin, column_end, source_columns);
-    if (source_columns % block != 0 || column_begin % block != 0 || column_end % block != 0)
-        return error_set(error, STATUS_INVALID,
-                         "kernels: columns %u to %u of %u cut a %s block; cut at multiples of %u",
-                         column_begin, column_end, source_columns, traits->name, block);
-
+    struct matrix_cut cut;
+    enum status status = matrix_cut(&cut, type, source, source_columns, row_begin, row_end,
+                                    column_begin, column_end, error);
+    if (status != STATUS_OK)
+        return status;
     struct matrix m = {
         .type = type, .n_rows = row_end - row_begin, .n_columns = column_end - column_begin};
-    const size_t row_bytes = weight_row_bytes(type, source_columns);
-    const uint8_t *first =
-        (const uint8_t *)source + row_begin * row_bytes + weight_row_bytes(type, column_begin);
     if (m.n_rows == 1)
         m.bytes = weight_row_bytes(type, m.n_columns);
     else if (!product_of(&m.bytes, panel_count(m.n_rows), panel_bytes(type, m.n_columns), 1))
         return error_set(error, STATUS_NO_MEMORY, "kernels: %u x %u of %s have no size", m.n_rows,
-                         m.n_columns, traits->name);
-    const enum status status = weight_memory_take(&device->weights, &m.data, m.bytes, error);
+                         m.n_columns, weight_traits(type)->name);
+    status = weight_memory_take(&device->weights, &m.data, m.bytes, error);
     if (status != STATUS_OK)
         return status;
     if (m.n_rows == 1) {
-        memcpy(m.data, first, m.bytes);
+        memcpy(m.data, cut.first, m.bytes);
     } else {
-        struct pack_work work = {&m, first, row_bytes};
+        struct pack_work work = {&m, cut.first, cut.row_bytes};
         thread_pool_run(device->pool, pack_lane, &work);
     }
     *matrix = m;

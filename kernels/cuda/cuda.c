@@ -1,6 +1,6 @@
 /* cuda.c - the table of NVIDIA GPUs. */
 #include "kernels/attention/cuda/attend_device.h"
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/product.h"
 
 static bool usable(void)
 {
@@ -28,4 +28,14 @@ const struct kernels kernels_cuda = {
     .clear = cuda_clear,
     .finish = cuda_finish,
     .read_rate = cuda_read_rate,
+    .matrix_create = cuda_matrix_create,
+    .matrix_destroy = cuda_matrix_destroy,
+    .workspace_reserve = cuda_reserve,
+    .embed = cuda_embed,
+    .prepare = cuda_prepare,
+    .matmul = cuda_matmul,
+    .rms_norm = cuda_rms_norm,
+    .rotate = cuda_rotate,
+    .swiglu = cuda_swiglu,
+    .add = cuda_add,
 };

@@ -126,8 +126,8 @@ void cuda_close(struct device *device)
         return;
     if (device->stream != NULL)
         cudaStreamSynchronize(device->stream);
-    void *const memory[] = {device->x.quantized, device->x.scales, device->x.parts, device->scratch,
-                            device->upload_device};
+    void *const memory[] = {device->x.quantized, device->x.scales, device->x.parts,
+                            device->pending,     device->panel,    device->upload_device};
     for (size_t i = 0; i < sizeof(memory) / sizeof(memory[0]); i++)
         cudaFree(memory[i]);
     for (size_t i = 0; i < CUDA_INDEX_KINDS; i++) {

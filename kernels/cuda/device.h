@@ -10,13 +10,14 @@
 #ifndef LONGSPAN_KERNELS_CUDA_DEVICE_H
 #define LONGSPAN_KERNELS_CUDA_DEVICE_H
 
-#include "kernels/kernels.h"
-
 #include <cuda_runtime_api.h>
 
 #ifdef __cplusplus
-extern "C" {
+extern "C" { /* the headers of the project are C's; this one brings them to .cu files */
 #endif
+
+#include "kernels/kernels.h"
+#include "kernels/matrix_cut.h"
 
 /* Index arguments that the last call of a kind brought; a call with the same ones copies nothing. */
 struct cuda_indices {
@@ -41,8 +42,9 @@ struct device {
     enum status status;     /* the first error since the last finish */
     struct error error;
     struct cuda_activations x;
-    void *scratch; /* one panel of the widest matrix, then pending sums; see product.cu */
-    size_t scratch_bytes, panel_bytes;
+    void *pending; /* sums of segments that wait for their sibling; see product.cuh */
+    void *panel;   /* a matrix of one row, as a product wants it */
+    size_t pending_bytes, panel_bytes;
     void *upload_host, *upload_device; /* staging of matrix_create */
     struct cuda_indices indices[CUDA_INDEX_KINDS];
     char *ring;               /* pinned, two halves */

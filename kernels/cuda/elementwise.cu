@@ -1,0 +1,133 @@
+/* elementwise.cu - norms, rotation, SwiGLU and sums, in the steps of the CPU's tables.
+ *
+ * Sines and exponentials are those of kernels/numeric.h, so that rotation, SwiGLU and sums have the
+ * CPU's bits. */
+#include "kernels/cuda/product.h"
+#include "kernels/numeric.h"
+
+namespace
+{
+
+enum { THREADS = 256 };
+
+/* ---- norm -------------------------------------------------------------------------------------- */
+
+/* One row a block. The sum of squares is added in double, in an order of our own: of the 53 bits in
+ * which it may differ from the CPU's in the last ones, the scale keeps 24. */
+__global__ void __launch_bounds__(THREADS)
+    norm_rows(float *y, const float *x, const float *weight, uint32_t n, float epsilon)
+{
+    __shared__ double sums[THREADS / CUDA_LANES];
+    const float *from = x + (size_t)blockIdx.x * n;
+    float *to = y + (size_t)blockIdx.x * n;
+    double sum = 0;
+    for (uint32_t i = threadIdx.x; i < n; i += THREADS)
+        sum = __fma_rn((double)from[i], (double)from[i], sum); /* a square is exact in double */
+#pragma unroll
+    for (int step = CUDA_LANES / 2; step > 0; step /= 2)
+        sum += __shfl_xor_sync(0xffffffffu, sum, step);
+    if (threadIdx.x % CUDA_LANES == 0)
+        sums[threadIdx.x / CUDA_LANES] = sum;
+    __syncthreads();
+    sum = 0;
+#pragma unroll
+    for (int i = 0; i < THREADS / CUDA_LANES; i++)
+        sum += sums[i];
+    const float scale = (float)(1.0 / sqrt(sum / n + (double)epsilon));
+    for (uint32_t i = threadIdx.x; i < n; i += THREADS)
+        to[i] = from[i] * scale * weight[i];
+}
+
+/* ---- rotation ---------------------------------------------------------------------------------- */
+
+/* A thread turns one pair of all heads of a row; its sine is made once. */
+__global__ void __launch_bounds__(THREADS)
+    rotate_rows(float *x, const uint32_t *positions, const double *frequency, uint32_t n_heads,
+                uint32_t head_dim, uint32_t n_pairs, bool neox, double magnitude)
+{
+    const uint32_t pair = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y;
+    double s, c;
+    if (pair >= n_pairs)
+        return;
+    sincos_f64((double)positions[row] * frequency[pair], &s, &c);
+    const float cosine = (float)(c * magnitude), sine = (float)(s * magnitude);
+    const uint32_t first = neox ? pair : 2 * pair, second = neox ? pair + n_pairs : first + 1;
+    for (uint32_t head = threadIdx.y; head < n_heads; head += blockDim.y) {
+        float *values = x + ((size_t)row * n_heads + head) * head_dim;
+        const float a = values[first], b = values[second];
+        values[first] = __fmaf_rn(a, cosine, -(b * sine));
+        values[second] = __fmaf_rn(a, sine, b * cosine);
+    }
+}
+
+/* ---- values ------------------------------------------------------------------------------------ */
+
+__global__ void __launch_bounds__(THREADS) swiglu_values(float *gate, const float *up, size_t n)
+{
+    const size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i < n)
+        gate[i] = __fdiv_rn(gate[i], 1.0f + exp_f32(-gate[i])) * up[i];
+}
+
+__global__ void __launch_bounds__(THREADS) add_values(float *x, const float *y, size_t n)
+{
+    const size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i < n)
+        x[i] += y[i];
+}
+
+unsigned blocks_for(size_t n)
+{
+    return (unsigned)((n + THREADS - 1) / THREADS);
+}
+
+} // namespace
+
+extern "C" void cuda_rms_norm(struct device *device, float *y, const float *x, const float *weight,
+                              uint32_t n_rows, uint32_t n_columns, float epsilon)
+{
+    if (n_rows == 0)
+        return;
+    norm_rows<<<n_rows, THREADS, 0, device->stream>>>(y, x, weight, n_columns, epsilon);
+    cuda_launched(device, "rms_norm");
+}
+
+extern "C" void cuda_rotate(struct device *device, float *x, const uint32_t *positions,
+                            uint32_t n_rows, uint32_t n_heads, uint32_t head_dim,
+                            const struct rope *rope)
+{
+    const uint32_t PAIRS = 32, HEADS = 4, MOST_ROWS = 32768; /* of one launch */
+    const uint32_t n_pairs = rope->n_dims / 2;
+    if (n_rows == 0 || n_pairs == 0)
+        return;
+    const uint32_t *rows = (const uint32_t *)cuda_indices(device, CUDA_POSITIONS, positions,
+                                                          n_rows * sizeof(*positions));
+    const double *frequency = (const double *)cuda_indices(
+        device, CUDA_FREQUENCIES, rope->frequency, n_pairs * sizeof(*rope->frequency));
+    if (rows == NULL || frequency == NULL)
+        return;
+    for (uint32_t row = 0; row < n_rows; row += MOST_ROWS) {
+        const uint32_t n = n_rows - row < MOST_ROWS ? n_rows - row : MOST_ROWS;
+        const dim3 grid((n_pairs + PAIRS - 1) / PAIRS, n), block(PAIRS, HEADS);
+        rotate_rows<<<grid, block, 0, device->stream>>>(
+            x + (size_t)row * n_heads * head_dim, rows + row, frequency, n_heads, head_dim, n_pairs,
+            rope->neox, (double)rope->magnitude);
+        cuda_launched(device, "rotate");
+    }
+}
+
+extern "C" void cuda_swiglu(struct device *device, float *gate, const float *up, size_t n)
+{
+    if (n == 0)
+        return;
+    swiglu_values<<<blocks_for(n), THREADS, 0, device->stream>>>(gate, up, n);
+    cuda_launched(device, "swiglu");
+}
+
+extern "C" void cuda_add(struct device *device, float *x, const float *y, size_t n)
+{
+    if (n == 0)
+        return;
+    add_values<<<blocks_for(n), THREADS, 0, device->stream>>>(x, y, n);
+    cuda_launched(device, "add");
+}

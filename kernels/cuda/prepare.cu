@@ -1,0 +1,126 @@
+/* prepare.cu - activations, once per row: to int8 in blocks of 32, or to three bf16 parts each. */
+#include "kernels/cuda/product.h"
+
+namespace
+{
+
+enum { THREADS = 256, BLOCK_THREADS = 8 }; /* the threads that share a block of 32 */
+
+/* As the CPU's quantize_block, in the same steps (kernels/cpu/elementwise.h): a thread has four
+ * values. */
+__global__ void __launch_bounds__(THREADS)
+    quantize(const float *x, uint32_t n_rows, uint32_t n_columns, uint8_t *values, size_t row_bytes,
+             float *scales, uint32_t n_row_pairs)
+{
+    const uint32_t n_blocks = n_columns / QUANT_PIECE;
+    const size_t i = ((size_t)blockIdx.x * THREADS + threadIdx.x) / BLOCK_THREADS;
+    const uint32_t part = threadIdx.x % BLOCK_THREADS;
+    const bool valid = i < (size_t)n_rows * n_blocks; /* all eight threads, or none */
+    const uint32_t row = valid ? (uint32_t)(i / n_blocks) : 0;
+    const uint32_t block = valid ? (uint32_t)(i % n_blocks) : 0;
+    uint32_t largest = 0, bytes = 0;
+    int sum = 0;
+
+    const float4 from =
+        *(const float4 *)(x + (size_t)row * n_columns + block * QUANT_PIECE + part * 4);
+    const float v[4] = {from.x, from.y, from.z, from.w};
+#pragma unroll
+    for (int j = 0; j < 4; j++)
+        largest = max(largest, __float_as_uint(v[j]) & 0x7fffffffu);
+#pragma unroll
+    for (int step = BLOCK_THREADS / 2; step > 0; step /= 2)
+        largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, step));
+
+    float scale = 0;
+    if (largest >= 0x7f800000u) { /* not finite */
+        scale = __uint_as_float(0x7fc00000u);
+    } else if (largest >= 0x0d800000u) { /* 2^-100; less is as good as zero */
+        const float maximum = __uint_as_float(largest);
+        const float inverse = __fdiv_rn(127.0f, maximum);
+        scale = __fdiv_rn(maximum, 127.0f);
+#pragma unroll
+        for (int j = 0; j < 4; j++) { /* 1.5 * 2^23: rounds to an integer */
+            const float shifted = __fadd_rn(__fmul_rn(v[j], inverse), 12582912.0f);
+            const int q = __float_as_int(shifted) - 0x4b400000;
+            bytes |= ((uint32_t)q & 255u) << 8 * j;
+            sum += q;
+        }
+    }
+#pragma unroll
+    for (int step = BLOCK_THREADS / 2; step > 0; step /= 2)
+        sum += __shfl_xor_sync(0xffffffffu, sum, step);
+    if (!valid)
+        return;
+    *(uint32_t *)(values + row * row_bytes + x_quant_at(block * QUANT_PIECE + part * 4)) = bytes;
+    if (part == 0) {
+        float *to = scales + x_scale_at(block, row, n_row_pairs);
+        to[0] = scale;
+        to[2] = __fmul_rn(scale, (float)sum);
+    }
+}
+
+/* A thread has two columns; behind the last one there are zeros. */
+__global__ void __launch_bounds__(THREADS)
+    cut_parts(const float *x, uint32_t n_rows, uint32_t n_columns, uint32_t n_padded,
+              uint16_t *parts)
+{
+    const uint32_t n_pairs = n_padded / 2;
+    const size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= (size_t)n_rows * n_pairs)
+        return;
+    const size_t row = i / n_pairs;
+    const uint32_t column = (uint32_t)(i % n_pairs) * 2;
+    const float *from = x + row * n_columns + column;
+    float first = column < n_columns ? from[0] : 0, second = column + 1 < n_columns ? from[1] : 0;
+#pragma unroll
+    for (int part = X_PARTS - 1; part >= 0;
+         part--) { /* from the largest, which is the last, down */
+        const uint32_t both = __byte_perm(__float_as_uint(first), __float_as_uint(second), 0x7632);
+        *(uint32_t *)(parts + row * n_padded * X_PARTS + x_part_at(column, part)) = both;
+        first -= __uint_as_float(__float_as_uint(first) & 0xffff0000u);
+        second -= __uint_as_float(__float_as_uint(second) & 0xffff0000u);
+    }
+}
+
+} // namespace
+
+extern "C" void cuda_prepare(struct device *device, const float *x, uint32_t n_rows,
+                             uint32_t n_columns, uint32_t types)
+{
+    struct cuda_activations *to = &device->x;
+    bool quantized = false, floats = false;
+    to->n_rows = n_rows;
+    to->n_columns = n_columns;
+    to->types = types;
+    for (size_t t = 0; t < WEIGHT_TYPES; t++)
+        if (types >> weight_types[t] & 1)
+            (cuda_format(weight_types[t]).low_bits > 0 ? quantized : floats) = true;
+    if (n_rows == 0)
+        return;
+    const uint32_t rows = cuda_round_up(n_rows, ROW_TILE);
+    const uint32_t wide = cuda_round_up(n_columns, 64), pairs = cuda_round_up(n_columns, 32);
+    const size_t n_scales = (size_t)rows * (n_columns / QUANT_PIECE) * 2;
+    if ((quantized && ((size_t)rows * wide > to->quantized_bytes ||
+                       n_scales * sizeof(float) > to->scales_bytes)) ||
+        (floats && (size_t)rows * pairs * X_PARTS * 2 > to->parts_bytes)) {
+        cuda_fail(device, STATUS_INVALID, "no workspace was reserved for %u rows of %u columns",
+                  n_rows, n_columns);
+        return;
+    }
+    if (quantized && (uintptr_t)x % sizeof(float4) != 0) {
+        cuda_fail(device, STATUS_INVALID, "activations to quantize do not begin at 16 bytes");
+        return;
+    }
+    if (quantized) {
+        const size_t threads = (size_t)n_rows * (n_columns / QUANT_PIECE) * BLOCK_THREADS;
+        quantize<<<(unsigned)((threads + THREADS - 1) / THREADS), THREADS, 0, device->stream>>>(
+            x, n_rows, n_columns, (uint8_t *)to->quantized, wide, (float *)to->scales, rows / 2);
+        cuda_launched(device, "quantization of activations");
+    }
+    if (floats) {
+        const size_t threads = (size_t)n_rows * pairs / 2;
+        cut_parts<<<(unsigned)((threads + THREADS - 1) / THREADS), THREADS, 0, device->stream>>>(
+            x, n_rows, n_columns, pairs, (uint16_t *)to->parts);
+        cuda_launched(device, "parts of activations");
+    }
+}

@@ -1,0 +1,117 @@
+/* product.c - workspace, and which kernel multiplies. */
+#include "kernels/cuda/product.h"
+
+#include <assert.h>
+
+enum { PENDING_LEVELS = 4 };
+
+size_t cuda_pending_bytes(int n_multiprocessors)
+{
+    const size_t blocks = (size_t)n_multiprocessors * WIDE_BLOCKS_PER_SM;
+    const size_t outputs = (size_t)WIDE_WARPS * PANEL_OUTPUTS;
+    return blocks * PENDING_LEVELS * WIDE_ROWS * outputs * sizeof(float);
+}
+
+static bool product_of(size_t *out, size_t a, size_t b, size_t c)
+{
+    return !__builtin_mul_overflow(a, b, out) && !__builtin_mul_overflow(*out, c, out);
+}
+
+enum status cuda_reserve(struct device *device, uint32_t max_rows, uint32_t max_columns,
+                         struct error *error)
+{
+    struct cuda_activations *x = &device->x;
+    if (device->pending_bytes == 0 && (max_rows == 0 || max_columns == 0))
+        return error_set(error, STATUS_INVALID, "cuda: a workspace of %u rows, %u columns",
+                         max_rows, max_columns);
+    const size_t rows = ((size_t)max_rows + ROW_TILE - 1) / ROW_TILE * ROW_TILE;
+    const size_t columns =
+        ((size_t)max_columns + CHUNK_COLUMNS - 1) / CHUNK_COLUMNS * CHUNK_COLUMNS;
+    size_t values, scales, parts;
+    if (columns > UINT32_MAX || !product_of(&values, rows, columns, 1) ||
+        !product_of(&scales, rows, columns / QUANT_PIECE, 2 * sizeof(float)) ||
+        !product_of(&parts, rows, columns, X_PARTS * sizeof(uint16_t)))
+        return error_set(error, STATUS_NO_MEMORY, "cuda: no memory for %u rows of %u columns",
+                         max_rows, max_columns);
+    const struct {
+        void **memory;
+        size_t *capacity, bytes;
+    } wanted[] = {
+        {&x->quantized, &x->quantized_bytes, values},
+        {&x->scales, &x->scales_bytes, scales},
+        {&x->parts, &x->parts_bytes, parts},
+        {&device->pending, &device->pending_bytes, cuda_pending_bytes(device->n_multiprocessors)},
+        {&device->panel, &device->panel_bytes,
+         panel_vectors(WEIGHT_F32, (uint32_t)columns) * VECTOR_BYTES},
+    };
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+        if (wanted[i].bytes > *wanted[i].capacity)
+            x->types = 0; /* what was prepared may be gone */
+        const enum status status =
+            cuda_grow(device, wanted[i].memory, wanted[i].capacity, wanted[i].bytes, error);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+/* False: failed, and kept. */
+static bool cut_spans(struct device *device, struct cuda_spans *spans, const struct matrix *matrix,
+                      bool quantized)
+{
+    uint32_t begin = 0;
+    spans->width = quantized ? QUANT_SPAN : FLOAT_SPAN;
+    spans->n_segments = matrix->n_segments > 1 ? matrix->n_segments : 1;
+    spans->n_spans = 0;
+    for (uint32_t i = 0; i < spans->n_segments; i++) {
+        const uint32_t end = matrix->n_segments > 1 ? matrix->segment_end[i] : matrix->n_columns;
+        if (begin % (quantized ? QUANT_PIECE : FLOAT_PIECE) != 0) {
+            cuda_fail(device, STATUS_UNSUPPORTED,
+                      "a segment begins with column %u, not a multiple "
+                      "of %d",
+                      begin, quantized ? QUANT_PIECE : FLOAT_PIECE);
+            return false;
+        }
+        spans->segment_end[i] = end;
+        spans->n_spans += (end - begin + spans->width - 1) / spans->width;
+        begin = end;
+    }
+    return true;
+}
+
+void cuda_matmul(struct device *device, float *y, size_t y_stride, const struct matrix *weights)
+{
+    const struct cuda_activations *x = &device->x;
+    const bool quantized = cuda_format(weights->type).low_bits > 0;
+    if (x->n_rows == 0)
+        return;
+    if (!(x->types >> weights->type & 1)) {
+        cuda_fail(device, STATUS_INVALID, "a product with activations that were not prepared");
+        return;
+    }
+    assert(x->n_columns == weights->n_columns && weights->n_segments <= MATRIX_SEGMENTS);
+    const uint32_t n_row_tiles = (x->n_rows + ROW_TILE - 1) / ROW_TILE;
+    struct cuda_product p = {
+        .weights = weights->n_rows > 1 ? weights->data : cuda_vector_panel(device, weights),
+        .panel_vectors = panel_vectors(weights->type, weights->n_columns),
+        .n_outputs = weights->n_rows,
+        .n_rows = x->n_rows,
+        .x = quantized ? x->quantized : x->parts,
+        .x_row_vectors =
+            (quantized ? cuda_round_up(x->n_columns, 64)
+                       : (size_t)cuda_round_up(x->n_columns, 32) * X_PARTS * sizeof(uint16_t)) /
+            VECTOR_BYTES,
+        .x_scales = x->scales,
+        .n_row_pairs = n_row_tiles * ROW_TILE / 2,
+        .n_row_tiles = n_row_tiles,
+        .y = y,
+        .y_stride = y_stride,
+        .pending = device->pending,
+    };
+    if (p.weights == NULL || !cut_spans(device, &p.spans, weights, quantized))
+        return;
+    if (quantized)
+        cuda_product_quant(device, weights->type, &p);
+    else
+        cuda_product_float(device, weights->type, &p);
+}

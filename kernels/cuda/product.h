@@ -1,0 +1,92 @@
+/* kernels/cuda/product.h - products of prepared activations with weights in panels.
+ *
+ * The evaluation order, the same for any number of rows and outputs:
+ *   - Quantized weights: that of the CPU's tables, step by step (kernels/cpu/variant.h): exact integer
+ *     dot products of blocks of 32, two roundings for each, spans of QUANT_SPAN columns whose sums
+ *     are added in order, segments as a tree. So these products have the CPU's bits, on any GPU.
+ *   - F32, F16, BF16: spans of FLOAT_SPAN columns. Numbers are cut in bf16 parts, which is exact
+ *     (1 for BF16, 2 for F16, 3 for F32 and the activations), and pieces of 16 columns are added one
+ *     after the other by the tensor cores, products of small parts before those of large ones. The
+ *     result is as near as f32 arithmetic; how a tensor core adds 16 products is its
+ *     architecture's affair, so that bits differ between generations of GPUs.
+ * Segments of float matrices must begin at multiples of 16 columns. */
+#ifndef LONGSPAN_KERNELS_CUDA_PRODUCT_H
+#define LONGSPAN_KERNELS_CUDA_PRODUCT_H
+
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/panel.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { QUANT_SPAN = 1024, FLOAT_SPAN = 512 };
+
+/* How the columns are cut: spans of `width`, from the begin of each segment. */
+struct cuda_spans {
+    uint32_t n_segments, n_spans, width;
+    uint32_t segment_end[MATRIX_SEGMENTS];
+};
+
+struct cuda_product {
+    const void *weights; /* vectors, panel after panel */
+    size_t panel_vectors;
+    uint32_t n_outputs, n_rows;
+    const void *x;        /* quantized or parts */
+    size_t x_row_vectors; /* 16-byte vectors from a row to the next */
+    const void *x_scales; /* quantized only */
+    uint32_t n_row_pairs; /* in x_scales, of whole row tiles */
+    uint32_t n_row_tiles;
+    float *y;
+    size_t y_stride;
+    void *pending;        /* wide products: sums of segments that wait for their sibling */
+    uint32_t round_spans; /* narrow products: spans whose sums are in shared memory at once */
+    struct cuda_spans spans;
+};
+
+/* Which of the kernels: `narrow` up to NARROW_ROWS rows, weights are read once and a panel's spans
+ * are divided over the warps of a block; `wide` else, a warp takes a panel times WIDE_ROWS rows. */
+enum { NARROW_ROWS = 32, WIDE_ROWS = 64, WIDE_WARPS = 4, WIDE_BLOCKS_PER_SM = 4 };
+
+/* Bytes of `pending` for a device of that many multiprocessors. */
+size_t cuda_pending_bytes(int n_multiprocessors);
+
+/* product_quant.cu, product_float.cu; one launch. */
+void cuda_product_quant(struct device *device, enum weight_type type,
+                        const struct cuda_product *product);
+void cuda_product_float(struct device *device, enum weight_type type,
+                        const struct cuda_product *product);
+
+/* product.c: the functions of the table. */
+enum status cuda_reserve(struct device *device, uint32_t max_rows, uint32_t max_columns,
+                         struct error *error);
+void cuda_matmul(struct device *device, float *y, size_t y_stride, const struct matrix *weights);
+
+/* prepare.cu */
+void cuda_prepare(struct device *device, const float *x, uint32_t n_rows, uint32_t n_columns,
+                  uint32_t types);
+
+/* matrix.cu */
+enum status cuda_matrix_create(struct device *device, struct matrix *matrix, enum weight_type type,
+                               const void *source, uint32_t source_columns, uint32_t row_begin,
+                               uint32_t row_end, uint32_t column_begin, uint32_t column_end,
+                               struct error *error);
+void cuda_matrix_destroy(struct device *device, struct matrix *matrix);
+void cuda_embed(struct device *device, float *out, const struct matrix *table,
+                const int32_t *tokens, uint32_t n_tokens, int32_t first);
+/* A one-row matrix, which lies as in its file, as a panel in the device's scratch; NULL: failed. */
+const void *cuda_vector_panel(struct device *device, const struct matrix *matrix);
+
+/* elementwise.cu */
+void cuda_rms_norm(struct device *device, float *y, const float *x, const float *weight,
+                   uint32_t n_rows, uint32_t n_columns, float epsilon);
+void cuda_rotate(struct device *device, float *x, const uint32_t *positions, uint32_t n_rows,
+                 uint32_t n_heads, uint32_t head_dim, const struct rope *rope);
+void cuda_swiglu(struct device *device, float *gate, const float *up, size_t n);
+void cuda_add(struct device *device, float *x, const float *y, size_t n);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
