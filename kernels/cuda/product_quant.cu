@@ -97,7 +97,9 @@ struct weights {
         if constexpr (HIGH >= 4) {
 #pragma unroll
             for (int v = 0; v < HIGH / 4; v++)
-                load_weights<4>(high + 4 * v, (const uint32_t *)(at + v * CUDA_LANES));
+                load_weights<4>(
+                    high + 4 * v,
+                    (const uint32_t *)(at + (first_piece * F.high_bits / 8 + v) * CUDA_LANES));
         } else if constexpr (HIGH > 0) {
             const int word = first_piece * F.high_bits / 2;
             load_weights<HIGH>(high, (const uint32_t *)(at + word / 4 * CUDA_LANES) + word % 4);
@@ -227,9 +229,9 @@ struct terms {
         }
     }
 
-    /* AHEAD: the weights of a whole chunk are on their way while another is multiplied (of half a
-     * one for Q5_1, which has most of them). Else there are many rows, whose sums need the registers:
-     * two pieces. */
+    /* AHEAD: where whole chunks lie in the span, the weights of one are on their way while another is
+     * multiplied (of half a one where there are more rows, and for Q5_1, which has most of them); two
+     * pieces at a time else, and where there are many rows, whose sums need the registers. */
     template <int TILES, bool AHEAD>
     static __device__ __forceinline__ void add_span(float acc[TILES][4],
                                                     const struct cuda_product &p,
@@ -237,19 +239,29 @@ struct terms {
                                                     uint32_t end, uint32_t first_tile,
                                                     uint32_t lane)
     {
-        constexpr int MOST = F.min && !F.super && F.high_bits > 0 ? CHUNK_PIECES / 2 : CHUNK_PIECES;
-        constexpr int PIECES = AHEAD ? MOST : 2, COLUMNS = PIECES * QUANT_PIECE;
-        weights<TYPE, PIECES> now, next;
-        uint32_t column = begin / COLUMNS * COLUMNS;
-        load(now, panel, column, lane);
+        constexpr bool HALF = TILES > 2 || (F.min && !F.super && F.high_bits > 0);
+        constexpr int PIECES = AHEAD ? (HALF ? CHUNK_PIECES / 2 : CHUNK_PIECES) : 2;
+        constexpr bool WHOLE = AHEAD || F.high_bits < 2; /* Q6_K's many rows leave no registers */
+        constexpr uint32_t COLUMNS = PIECES * QUANT_PIECE, PAIR = 2 * QUANT_PIECE;
+        uint32_t column = begin;
+        while (column < end) {
+            if (WHOLE && column % COLUMNS == 0 && column + COLUMNS <= end) {
+                weights<TYPE, PIECES> now, next;
+                load(now, panel, column, lane);
 #pragma unroll 1
-        for (; column < end; column += COLUMNS, now = next) {
-            if (column + COLUMNS < end)
-                load(next, panel, column + COLUMNS, lane);
-            if (column >= begin && column + COLUMNS <= end)
-                add_pieces<TILES, PIECES, true>(acc, now, p, column, begin, end, first_tile, lane);
-            else
-                add_pieces<TILES, PIECES, false>(acc, now, p, column, begin, end, first_tile, lane);
+                for (; column + COLUMNS <= end; column += COLUMNS, now = next) {
+                    if (column + 2 * COLUMNS <= end)
+                        load(next, panel, column + COLUMNS, lane);
+                    add_pieces<TILES, PIECES, true>(acc, now, p, column, begin, end, first_tile,
+                                                    lane);
+                }
+            } else {
+                weights<TYPE, 2> now;
+                const uint32_t pair = column / PAIR * PAIR;
+                load(now, panel, pair, lane);
+                add_pieces<TILES, 2, false>(acc, now, p, pair, begin, end, first_tile, lane);
+                column = pair + PAIR;
+            }
         }
     }
 

@@ -34,7 +34,11 @@ static void test_rms_norm(void **state)
             const float epsilon = 1e-5f;
             fill(x, (size_t)ROWS * n, ldexpf(1.0f, size), s);
             memset(x + n, 0, n * sizeof(*x)); /* a row of zeros is defined */
-            k->rms_norm(d.device, y, x, weight, ROWS, n, epsilon);
+            float *in = device_floats(&d, x, (size_t)ROWS * n),
+                  *scales = device_floats(&d, weight, n),
+                  *out = device_floats(&d, x, (size_t)ROWS * n);
+            k->rms_norm(d.device, out, in, scales, ROWS, n, epsilon);
+            device_floats_end(&d, y, out, (size_t)ROWS * n);
             for (uint32_t row = 0; row < ROWS; row++) {
                 long double sum = 0.0L;
                 for (uint32_t i = 0; i < n; i++)
@@ -48,7 +52,9 @@ static void test_rms_norm(void **state)
                                3.01L * UNIT * fabsl(want) + 0x1p-149L);
                 }
             }
-            k->rms_norm(d.device, x, x, weight, ROWS, n, epsilon);
+            k->rms_norm(d.device, in, in, scales, ROWS, n, epsilon);
+            device_floats_end(&d, x, in, (size_t)ROWS * n);
+            device_give(&d, scales);
             assert_memory_equal(x, y, sizeof(*x) * ROWS * n); /* in place */
         }
     free(x);
@@ -62,8 +68,9 @@ static void check_rotation(const struct lent_device *d, const struct rope *rope,
     const size_t n = (size_t)n_rows * n_heads * head_dim;
     float *x = malloc(n * sizeof(*x)), *y = malloc(n * sizeof(*y));
     fill(x, n, 1.0f, head_dim + n_rows);
-    memcpy(y, x, n * sizeof(*x));
-    d->kernels->rotate(d->device, y, positions, n_rows, n_heads, head_dim, rope);
+    float *turned = device_floats(d, x, n);
+    d->kernels->rotate(d->device, turned, positions, n_rows, n_heads, head_dim, rope);
+    device_floats_end(d, y, turned, n);
     for (size_t head = 0; head < (size_t)n_rows * n_heads; head++) {
         const float *in = x + head * head_dim, *out = y + head * head_dim;
         for (uint32_t i = 0; i < rope->n_dims / 2; i++) {
@@ -120,8 +127,9 @@ static void test_swiglu_and_add(void **state)
     const float edges[] = {0.0f, -0.0f, 88.0f, -88.0f, -104.0f, -200.0f, -1e30f, 1e30f};
     memcpy(gate, edges, sizeof(edges));
     memcpy(gate + N - 8, edges, sizeof(edges)); /* where no vector is full */
-    memcpy(y, gate, sizeof(float) * N);
-    k->swiglu(d.device, y, up, N);
+    float *x = device_floats(&d, gate, N), *factors = device_floats(&d, up, N);
+    k->swiglu(d.device, x, factors, N);
+    device_floats_end(&d, y, x, N);
     for (size_t i = 0; i < N; i++) {
         const long double g = (long double)gate[i],
                           want = g / (1.0L + expl(-g)) * (long double)up[i];
@@ -130,11 +138,12 @@ static void test_swiglu_and_add(void **state)
         check_near("swiglu", y[i], want, 5.0L * UNIT * fabsl(want) + 1e-35L);
     }
     memcpy(y, gate, sizeof(float) * N);
-    k->add(d.device, y, up, N);
+    device_add(&d, y, up, N);
     for (size_t i = 0; i < N; i++)
         assert_true(y[i] == gate[i] + up[i]);
-    k->add(d.device, y, up, 0);
-    k->swiglu(d.device, y, up, 0);
+    k->add(d.device, factors, factors, 0);
+    k->swiglu(d.device, factors, factors, 0);
+    device_give(&d, factors);
     free(gate);
     free(up);
     free(y);
@@ -156,12 +165,17 @@ static float *chain(const struct kernels *k, uint32_t lanes)
     fill(x, VALUES, 100.0f, 3);
     fill(y, VALUES, 1.0f, 4);
     fill(weight, COLUMNS, 1.0f, 5);
-    k->swiglu(d.device, x, y, VALUES);
-    k->add(d.device, x, y, VALUES);
-    k->rms_norm(d.device, x, x, weight, ROWS, COLUMNS, 1e-6f);
-    k->rotate(d.device, x, positions, ROWS, COLUMNS / 104, 104, &rope);
+    float *to = device_floats(&d, x, VALUES), *from = device_floats(&d, y, VALUES),
+          *scales = device_floats(&d, weight, COLUMNS);
+    k->swiglu(d.device, to, from, VALUES);
+    k->add(d.device, to, from, VALUES);
+    k->rms_norm(d.device, to, to, scales, ROWS, COLUMNS, 1e-6f);
+    k->rotate(d.device, to, positions, ROWS, COLUMNS / 104, 104, &rope);
     rope.neox = true;
-    k->rotate(d.device, x, positions, ROWS, COLUMNS / 416, 416, &rope);
+    k->rotate(d.device, to, positions, ROWS, COLUMNS / 416, 416, &rope);
+    device_floats_end(&d, x, to, VALUES);
+    device_give(&d, from);
+    device_give(&d, scales);
     free(y);
     device_return(&d);
     return x;
@@ -182,10 +196,10 @@ static void test_same_bits_for_any_table_and_lanes(void **state)
 int main(void)
 {
     const struct each_table_test tests[] = {
-        {"rms_norm", test_rms_norm},
-        {"rotate", test_rotate},
-        {"swiglu_and_add", test_swiglu_and_add},
-        {"same_bits_for_any_table_and_lanes", test_same_bits_for_any_table_and_lanes},
+        {"rms_norm", test_rms_norm, false},
+        {"rotate", test_rotate, false},
+        {"swiglu_and_add", test_swiglu_and_add, false},
+        {"same_bits_for_any_table_and_lanes", test_same_bits_for_any_table_and_lanes, false},
     };
     return each_table_run(tests, sizeof(tests) / sizeof(tests[0]));
 }

@@ -33,8 +33,10 @@ static void test_bad_cuts_are_refused(void **state)
     assert_int_equal(k->workspace_reserve(d.device, 0, 0, &error), STATUS_OK); /* still enough */
     assert_int_equal(k->workspace_reserve(d.device, UINT32_MAX, UINT32_MAX, &error),
                      STATUS_NO_MEMORY);
-    const float x[64] = {1.0f};
+    const float one[64] = {1.0f};
+    float *x = device_floats(&d, one, 64);
     k->prepare(d.device, x, 1, 64, 1u << WEIGHT_F32); /* the old workspace is still there */
+    device_give(&d, x);
     k->close(d.device);
     struct device *fresh;
     assert_int_equal(k->open(&fresh, d.pool, 0, NULL), STATUS_OK);
@@ -48,8 +50,9 @@ static void test_bad_cuts_are_refused(void **state)
 static void test_a_workspace_holds_each_shape(void **state)
 {
     const struct kernels *k = each_table_usable(state);
-    static const float x[8 * 512];
+    static const float zeros[8 * 512];
     struct lent_device d = device_lend(k, 2, 8, 64);
+    float *x = device_floats(&d, zeros, 8 * 512);
     assert_int_equal(k->workspace_reserve(d.device, 1, 512, NULL), STATUS_OK);
     const uint32_t types = 1u << WEIGHT_F32 | 1u << WEIGHT_Q8_0;
     k->prepare(d.device, x, 8, 64, types);
@@ -57,6 +60,7 @@ static void test_a_workspace_holds_each_shape(void **state)
     assert_int_equal(k->workspace_reserve(d.device, 4, 256, NULL), STATUS_OK);
     k->prepare(d.device, x, 4, 256, types);
     k->prepare(d.device, x, 8, 64, types);
+    device_give(&d, x);
     device_return(&d);
 }
 
@@ -72,7 +76,9 @@ static void test_a_vector_is_a_plain_array(void **state)
                      STATUS_OK);
     assert_int_equal(m.n_columns, 80);
     assert_int_equal(m.bytes, 320);
-    assert_memory_equal(m.data, &source[1][20], 320);
+    float data[80];
+    device_read(&d, data, m.data, sizeof(data));
+    assert_memory_equal(data, &source[1][20], 320);
     k->matrix_destroy(d.device, &m);
     assert_null(m.data);
     device_return(&d);
@@ -107,8 +113,10 @@ static void test_embeddings_of_a_split_vocabulary(void **state)
                                               cuts[c], cuts[c + 1], 0, COLUMNS, NULL),
                              STATUS_OK);
             memset(out, 0xff, sizeof(float) * TOKENS * COLUMNS);
-            k->embed(d.device, out, &m, tokens, TOKENS, (int32_t)cuts[c]);
-            k->add(d.device, sum, out, TOKENS * COLUMNS);
+            float *rows = device_floats(&d, out, TOKENS * COLUMNS);
+            k->embed(d.device, rows, &m, tokens, TOKENS, (int32_t)cuts[c]);
+            device_floats_end(&d, out, rows, TOKENS * COLUMNS);
+            device_add(&d, sum, out, TOKENS * COLUMNS);
             k->matrix_destroy(d.device, &m);
         }
         for (int i = 0; i < TOKENS; i++) {
@@ -143,11 +151,14 @@ static void test_a_vocabulary_of_256k_rows(void **state)
     assert_true(m.bytes < (size_t)VOCABULARY * COLUMNS * 2 + 16 * COLUMNS * 2);
     const int32_t tokens[2] = {VOCABULARY - 1, 131071};
     float out[2][COLUMNS], x[COLUMNS] = {0}, *y = malloc(sizeof(float) * VOCABULARY);
-    k->embed(d.device, out[0], &m, tokens, 2, 0);
+    memset(out, 0, sizeof(out));
+    float *rows = device_floats(&d, out[0], 2 * COLUMNS);
+    k->embed(d.device, rows, &m, tokens, 2, 0);
+    device_floats_end(&d, out[0], rows, 2 * COLUMNS);
     assert_true(out[0][3] == (VOCABULARY - 1) % 2048 && out[1][3] == 131071 % 2048);
     x[3] = 1.0f;
-    k->prepare(d.device, x, 1, COLUMNS, 1u << WEIGHT_F16);
-    k->matmul(d.device, y, VOCABULARY, &m);
+    memset(y, 0, sizeof(float) * VOCABULARY);
+    device_product(&d, y, VOCABULARY, x, 1, &m);
     for (int r = 0; r < VOCABULARY; r++)
         assert_true(y[r] == (float)(r % 2048));
     k->matrix_destroy(d.device, &m);
@@ -161,7 +172,7 @@ static void test_memory_is_lent_copied_and_cleared(void **state)
     const struct kernels *k = each_table_usable(state);
     static const size_t sizes[] = {1, 4096, (3 << 20) + 5};
     struct lent_device d = device_lend(k, 1, 1, 64);
-    assert_true(k->host_memory && k->count(NULL) == 1);
+    assert_true(k->count(NULL) >= 1 && (k->count(NULL) == 1 || !k->host_memory));
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         const size_t n = sizes[i];
         void *a, *b, *host;
@@ -178,7 +189,8 @@ static void test_memory_is_lent_copied_and_cleared(void **state)
         k->download(d.device, host, b, n);
         assert_int_equal(k->finish(d.device, NULL), STATUS_OK);
         assert_true(((uint8_t *)host)[0] == 0x5a && ((uint8_t *)host)[n - 1] == 0x5a);
-        assert_true(((uint8_t *)a)[0] == 0 && ((uint8_t *)a)[n - 1] == 0);
+        device_read(&d, host, a, n);
+        assert_true(((uint8_t *)host)[0] == 0 && ((uint8_t *)host)[n - 1] == 0);
         k->memory_give(d.device, a);
         k->memory_give(d.device, b);
         k->host_give(d.device, host);
@@ -197,12 +209,12 @@ static void test_memory_is_lent_copied_and_cleared(void **state)
 int main(void)
 {
     const struct each_table_test tests[] = {
-        {"bad_cuts_are_refused", test_bad_cuts_are_refused},
-        {"a_workspace_holds_each_shape", test_a_workspace_holds_each_shape},
-        {"a_vector_is_a_plain_array", test_a_vector_is_a_plain_array},
-        {"embeddings_of_a_split_vocabulary", test_embeddings_of_a_split_vocabulary},
-        {"a_vocabulary_of_256k_rows", test_a_vocabulary_of_256k_rows},
-        {"memory_is_lent_copied_and_cleared", test_memory_is_lent_copied_and_cleared},
+        {"bad_cuts_are_refused", test_bad_cuts_are_refused, false},
+        {"a_workspace_holds_each_shape", test_a_workspace_holds_each_shape, false},
+        {"a_vector_is_a_plain_array", test_a_vector_is_a_plain_array, false},
+        {"embeddings_of_a_split_vocabulary", test_embeddings_of_a_split_vocabulary, false},
+        {"a_vocabulary_of_256k_rows", test_a_vocabulary_of_256k_rows, false},
+        {"memory_is_lent_copied_and_cleared", test_memory_is_lent_copied_and_cleared, false},
     };
     return each_table_run(tests, sizeof(tests) / sizeof(tests[0]));
 }

@@ -1,0 +1,242 @@
+/* products.c - what a GPU reads, and how near products of the table `cuda` come to it.
+ *
+ *     products [CSV]
+ *
+ * For each type, shape and number of rows: microseconds of one product, bytes of weights per second,
+ * their share of the read rate measured first, and TFLOP/s. Several copies of a matrix take turns,
+ * four times the second-level cache at least, so that weights come from memory. Products are recorded in
+ * a CUDA graph and replayed, so that launches from the host do not count. Built by bench/gpu.sh. */
+#include "kernels/cuda/device.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_COPIES = 512, MOST_ROWS = 512, MOST_COLUMNS = 14336, REPLAYS = 7 };
+static const size_t LEAST_BYTES = (size_t)320 << 20; /* of all copies */
+
+struct bench {
+    const struct kernels *kernels;
+    struct device *device;
+    FILE *csv;
+    double read_rate;
+    float *x, *y;
+    struct matrix copies[MOST_COPIES];
+    uint32_t n_copies;
+};
+
+static int by_value(const void *a, const void *b)
+{
+    const float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+static void check(struct bench *b, cudaError_t result, const char *what)
+{
+    if (result == cudaSuccess)
+        return;
+    fprintf(stderr, "products: %s: %s\n", what, cudaGetErrorString(result));
+    b->kernels->close(b->device);
+    exit(4);
+}
+
+static void check_status(struct bench *b, enum status status, const struct error *error)
+{
+    if (status == STATUS_OK)
+        return;
+    fprintf(stderr, "products: %s\n", error->text);
+    b->kernels->close(b->device);
+    exit(4);
+}
+
+static uint32_t random_u32(uint64_t *state)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(*state >> 32);
+}
+
+/* ---- memory ---- */
+
+static void measure_memory(struct bench *b)
+{
+    const size_t bytes = (size_t)4 << 30;
+    void *from, *to;
+    struct error error;
+    cudaEvent_t begin, end;
+    float ms[REPLAYS];
+    b->read_rate = b->kernels->read_rate(b->device, bytes, 500);
+    check_status(b, b->kernels->memory_take(b->device, &from, bytes / 2, &error), &error);
+    check_status(b, b->kernels->memory_take(b->device, &to, bytes / 2, &error), &error);
+    check(b, cudaEventCreate(&begin), "event");
+    check(b, cudaEventCreate(&end), "event");
+    b->kernels->copy(b->device, to, from, bytes / 2);
+    for (int i = 0; i < REPLAYS; i++) {
+        check(b, cudaEventRecord(begin, b->device->stream), "copy");
+        b->kernels->copy(b->device, to, from, bytes / 2);
+        check(b, cudaEventRecord(end, b->device->stream), "copy");
+        check(b, cudaEventSynchronize(end), "copy");
+        check(b, cudaEventElapsedTime(&ms[i], begin, end), "copy");
+    }
+    qsort(ms, REPLAYS, sizeof(ms[0]), by_value);
+    printf("read %.0f GB/s, copy %.0f GB/s (read and written)\n", b->read_rate / 1e9,
+           (double)bytes / (ms[REPLAYS / 2] * 1e-3) / 1e9);
+    b->kernels->memory_give(b->device, from);
+    b->kernels->memory_give(b->device, to);
+    cudaEventDestroy(begin);
+    cudaEventDestroy(end);
+}
+
+/* ---- products ---- */
+
+static void create_copies(struct bench *b, enum weight_type type, uint32_t n_outputs,
+                          uint32_t n_columns)
+{
+    const struct weight_traits *traits = weight_traits(type);
+    const size_t bytes = weight_row_bytes(type, n_columns) * n_outputs;
+    uint8_t *source = malloc(bytes);
+    uint64_t seed = 1;
+    struct error error;
+    if (source == NULL) {
+        fprintf(stderr, "products: no memory\n");
+        exit(4);
+    }
+    /* Random bytes; scales, at the block's begin or end, are small numbers. */
+    for (size_t i = 0; i + 4 <= bytes; i += 4) {
+        const uint32_t word = random_u32(&seed);
+        memcpy(source + i, &word, 4);
+    }
+    for (size_t i = 0; i < bytes; i += traits->block_bytes) {
+        const uint16_t scale = 0x2000; /* 2^-7 */
+        if (traits->block_elements == 1) {
+            if (type == WEIGHT_F32) {
+                source[i + 3] = (source[i + 3] & 0x80) | 0x3c;
+            } else {
+                source[i + 1] = (source[i + 1] & 0x80) | (type == WEIGHT_F16 ? 0x20 : 0x3c);
+            }
+        } else {
+            memcpy(source + i + (type == WEIGHT_Q6_K ? 208 : 0), &scale, 2);
+            if (type == WEIGHT_Q4_1 || type == WEIGHT_Q5_1 || type == WEIGHT_Q4_K ||
+                type == WEIGHT_Q5_K)
+                memcpy(source + i + 2, &scale, 2);
+        }
+    }
+    b->n_copies = (uint32_t)(LEAST_BYTES / bytes) + 2;
+    if (b->n_copies > MOST_COPIES)
+        b->n_copies = MOST_COPIES;
+    for (uint32_t i = 0; i < b->n_copies; i++)
+        check_status(b,
+                     b->kernels->matrix_create(b->device, &b->copies[i], type, source, n_columns, 0,
+                                               n_outputs, 0, n_columns, &error),
+                     &error);
+    free(source);
+}
+
+/* Seconds of one product. */
+static double measure(struct bench *b, uint32_t n_rows)
+{
+    const struct matrix *m = &b->copies[0];
+    const uint32_t n = n_rows > 64 && b->n_copies > 8 ? 8 : b->n_copies;
+    struct error error;
+    cudaGraph_t graph;
+    cudaGraphExec_t program;
+    cudaEvent_t begin, end;
+    float ms[REPLAYS];
+    b->kernels->prepare(b->device, b->x, n_rows, m->n_columns, 1u << m->type);
+    b->kernels->matmul(b->device, b->y, m->n_rows, m); /* loads the kernel */
+    check_status(b, b->kernels->finish(b->device, &error), &error);
+    check(b, cudaStreamBeginCapture(b->device->stream, cudaStreamCaptureModeThreadLocal),
+          "capture");
+    for (uint32_t i = 0; i < n; i++)
+        b->kernels->matmul(b->device, b->y, m->n_rows, &b->copies[i]);
+    check(b, cudaStreamEndCapture(b->device->stream, &graph), "capture");
+    check(b, cudaGraphInstantiate(&program, graph, 0), "graph");
+    check(b, cudaEventCreate(&begin), "event");
+    check(b, cudaEventCreate(&end), "event");
+    for (int i = -2; i < REPLAYS; i++) {
+        check(b, cudaEventRecord(begin, b->device->stream), "replay");
+        check(b, cudaGraphLaunch(program, b->device->stream), "replay");
+        check(b, cudaEventRecord(end, b->device->stream), "replay");
+        check(b, cudaEventSynchronize(end), "replay");
+        if (i >= 0)
+            check(b, cudaEventElapsedTime(&ms[i], begin, end), "replay");
+    }
+    check_status(b, b->kernels->finish(b->device, &error), &error);
+    qsort(ms, REPLAYS, sizeof(ms[0]), by_value);
+    cudaGraphExecDestroy(program);
+    cudaGraphDestroy(graph);
+    cudaEventDestroy(begin);
+    cudaEventDestroy(end);
+    return ms[REPLAYS / 2] * 1e-3 / n;
+}
+
+static void measure_shape(struct bench *b, enum weight_type type, uint32_t n_outputs,
+                          uint32_t n_columns, const uint32_t *rows, size_t n)
+{
+    create_copies(b, type, n_outputs, n_columns);
+    for (size_t i = 0; i < n; i++) {
+        const double s = measure(b, rows[i]), bytes = (double)b->copies[0].bytes;
+        const double flops = 2.0 * rows[i] * n_outputs * n_columns;
+        printf("%-5s %6u x %-6u %4u rows %9.2f us %7.0f GB/s %5.1f%% of read %8.2f TFLOP/s\n",
+               weight_traits(type)->name, n_outputs, n_columns, rows[i], s * 1e6, bytes / s / 1e9,
+               100 * bytes / s / b->read_rate, flops / s / 1e12);
+        if (b->csv != NULL)
+            fprintf(b->csv, "%s,%u,%u,%u,%.3f,%.1f,%.2f,%.3f\n", weight_traits(type)->name,
+                    n_outputs, n_columns, rows[i], s * 1e6, bytes / s / 1e9,
+                    100 * bytes / s / b->read_rate, flops / s / 1e12);
+    }
+    for (uint32_t i = 0; i < b->n_copies; i++)
+        b->kernels->matrix_destroy(b->device, &b->copies[i]);
+}
+
+int main(int argc, char **argv)
+{
+    static struct bench b;
+    struct error error;
+    static const uint32_t all_rows[] = {1, 2, 4, 8, 16, 32, 64, 128, 512}, few_rows[] = {1, 8, 512};
+    static const enum weight_type main_types[] = {WEIGHT_Q4_0, WEIGHT_Q8_0, WEIGHT_Q4_K,
+                                                  WEIGHT_F16};
+    static const uint32_t shapes[][2] = {{14336, 4096}, {4096, 14336}, {4096, 4096}, {1024, 4096}};
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (kernels_choose_device(&b.kernels, "cuda", NULL, &error) != STATUS_OK ||
+        b.kernels->open(&b.device, NULL, 0, &error) != STATUS_OK ||
+        b.kernels->workspace_reserve(b.device, MOST_ROWS, MOST_COLUMNS, &error) != STATUS_OK) {
+        fprintf(stderr, "products: %s\n", error.text);
+        return 3;
+    }
+    if (argc > 1 && (b.csv = fopen(argv[1], "w")) != NULL)
+        fprintf(b.csv, "type,outputs,columns,rows,us,gb_s,percent_of_read,tflops\n");
+    measure_memory(&b);
+
+    float *x = malloc(sizeof(float) * MOST_ROWS * MOST_COLUMNS);
+    uint64_t seed = 7;
+    for (size_t i = 0; x != NULL && i < (size_t)MOST_ROWS * MOST_COLUMNS; i++)
+        x[i] = (float)(int32_t)random_u32(&seed) * 0x1p-31f;
+    const size_t bytes = sizeof(float) * MOST_ROWS * MOST_COLUMNS;
+    void *memory[2] = {NULL, NULL};
+    for (int i = 0; i < 2; i++)
+        check_status(&b, b.kernels->memory_take(b.device, &memory[i], bytes, &error), &error);
+    b.x = memory[0];
+    b.y = memory[1];
+    b.kernels->upload(b.device, b.x, x, bytes);
+    check_status(&b, b.kernels->finish(b.device, &error), &error);
+    free(x);
+
+    for (size_t t = 0; t < sizeof(main_types) / sizeof(main_types[0]); t++)
+        for (size_t s = 0; s < 4; s++)
+            measure_shape(&b, main_types[t], shapes[s][0], shapes[s][1], all_rows,
+                          sizeof(all_rows) / sizeof(all_rows[0]));
+    for (size_t t = 0; t < WEIGHT_TYPES; t++) {
+        bool done = false;
+        for (size_t i = 0; i < sizeof(main_types) / sizeof(main_types[0]); i++)
+            done = done || main_types[i] == weight_types[t];
+        if (!done)
+            measure_shape(&b, weight_types[t], shapes[0][0], shapes[0][1], few_rows,
+                          sizeof(few_rows) / sizeof(few_rows[0]));
+    }
+    for (int i = 0; i < 2; i++)
+        b.kernels->memory_give(b.device, memory[i]);
+    b.kernels->close(b.device);
+    if (b.csv != NULL)
+        fclose(b.csv);
+    return 0;
+}
