@@ -122,7 +122,7 @@ NVCC_RUN   = $(if $(word 2,$(CC)),$(firstword $(CC))) $(NVCC)
 $(BUILD)/%.cu.o: %.cu $(BUILD)/cuda.stamp
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)
-	$(Q)$(NVCC_RUN) $(NVCC_FLAGS) -MD -MP -MF $(@:.o=.d) -c -o $@ $<
+	$(Q)$(NVCC_RUN) $(NVCC_FLAGS) -Xptxas -v -MD -MP -MF $(@:.o=.d) -c -o $@ $< 2>$(@:.o=.report) || { cat $(@:.o=.report); exit 1; }
 $(BUILD)/kernels/cuda/%.o $(BUILD)/kernels/attention/cuda/%.o: CFLAGS += $(if $(CUDA_HOME),-isystem $(CUDA_HOME)/include)
 # What was built with CUDA, or for which GPUs, is not what is wanted now: make it anew.
 $(BUILD)/cuda.stamp: always
@@ -290,6 +290,9 @@ BENCH_MODELS ?= build/models
 bench-check: all benches ## the acceptance figures that need no other engine: ok or short; under 4 minutes
 	@LONGSPAN_BIN=$(BIN) bench/check.py --models $(BENCH_MODELS)
 
+cuda-report: $(CUDA_OBJ) ## registers, stack frames and spills of every CUDA kernel; fails if a hot one spills
+	@tests/cuda_report.py $(CUDA_OBJ:.o=.report)
+
 layers: ## check who includes whom
 	@tests/layers.sh
 
@@ -308,6 +311,6 @@ clean: ## remove build/
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
-.PHONY: always all tests deps demo test test-layouts test-retrieval test-asan test-ubsan test-tsan sanitized \
+.PHONY: always cuda-report all tests deps demo test test-layouts test-retrieval test-asan test-ubsan test-tsan sanitized \
     sanitized-threads layers install benches bench bench-check format clean help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
