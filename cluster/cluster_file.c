@@ -6,6 +6,7 @@
  * further tells what is wrong. */
 #include "cluster/cluster_file.h"
 
+#include "kernels/kernels.h"
 #include "kernels/quant/kv_type.h"
 #include "proto/address.h"
 #include "sys/file.h"
@@ -269,11 +270,10 @@ static enum status check_host(const char *host, const char *where, struct error 
 
 static enum status check_device(const char *device, const char *where, struct error *error)
 {
-    if (device != NULL && strcmp(device, "cpu") != 0)
-        return error_set(error, STATUS_UNSUPPORTED,
-                         "%s: device '%s' is not supported by this version: say cpu", where,
-                         device);
-    return STATUS_OK;
+    return kernels_device_is_name(device)
+               ? STATUS_OK
+               : error_set(error, STATUS_INVALID, "%s: device '%s': say cpu, cuda or cuda:N", where,
+                           device);
 }
 
 static enum status take_worker(struct cluster_file *file, uint32_t index,

@@ -4,7 +4,7 @@
  *     coordinator: {host: head, listen: "tcp://0.0.0.0:5600"}
  *     security: {cluster_key: /etc/longspan/cluster.key}
  *     workers:
- *       - {host: gpu01, slots: 2, device: cpu, threads: 16}
+ *       - {host: gpu01, slots: 2, device: cuda, threads: 16}  # cpu, cuda, cuda:N
  *     parallel: {pipeline: 2, tensor: 1}               # or: auto (one stage per rank)
  *     attention_nodes:
  *       - {host: mem01, memory: 512GiB, threads: 64, weight: 0.5}

@@ -239,16 +239,21 @@ static void make_coordinator(struct command *command, const struct maker *maker)
     add_trust(command, maker);
 }
 
+/* The command line's variant is of CPUs; of other devices only what the file says. */
+static const char *variant(const struct maker *maker, const char *device, const char *of_file)
+{
+    const bool is_cpu = device == NULL || strcmp(device, "cpu") == 0;
+    return is_cpu && maker->options->kernels != NULL ? maker->options->kernels : of_file;
+}
+
 static void add_worker(struct command *command, const struct maker *maker,
                        const struct layout_worker *worker)
 {
-    const char *kernels =
-        maker->options->kernels != NULL ? maker->options->kernels : worker->kernels;
     add(command, maker->worker);
     add_text(command, "--coordinator", maker->layout->address);
     add_number(command, "--threads", worker->threads);
     add_text(command, "--device", worker->device);
-    add_text(command, "--kernels", kernels);
+    add_text(command, "--kernels", variant(maker, worker->device, worker->kernels));
     add_text(command, "--pin", maker->options->pin);
     add_text(command, "--exchange", maker->options->exchange);
     add_trace(command, maker, "worker");
@@ -309,7 +314,6 @@ static enum status make_workers(struct command *command, const struct maker *mak
 static void add_node(struct command *command, const struct maker *maker,
                      const struct layout_node *node)
 {
-    const char *kernels = maker->options->kernels != NULL ? maker->options->kernels : node->kernels;
     char weight[NUMBER_BYTES];
     snprintf(weight, sizeof(weight), "%.9g", (double)node->weight);
     add(command, maker->node);
@@ -320,7 +324,7 @@ static void add_node(struct command *command, const struct maker *maker,
     add_text(command, "--advertise", node->advertise);
     add_number(command, "--threads", node->threads);
     add_text(command, "--device", node->device);
-    add_text(command, "--kernels", kernels);
+    add_text(command, "--kernels", variant(maker, node->device, node->kernels));
     add_text(command, "--pin", maker->options->pin);
     add_text(command, "--exchange", maker->options->exchange);
     add_text(command, "--weight", node->weight != 0 ? weight : NULL);

@@ -16,8 +16,11 @@ enum { DEFAULT_PORT = 5600, MEGABYTE = 1 << 20 };
 #define NODES_SHARE       0.6
 #define LEAST_NODE_MEMORY ((uint64_t)64 * MEGABYTE)
 
-static uint64_t node_memory(uint32_t n_nodes)
+/* 0 for a device of its own memory: the node looks at what that has. */
+static uint64_t node_memory(const char *device, uint32_t n_nodes)
 {
+    if (device != NULL && strcmp(device, "cpu") != 0)
+        return 0;
     const uint64_t share =
         (uint64_t)((double)memory_available_bytes() * NODES_SHARE / (double)n_nodes);
     const uint64_t whole = share / MEGABYTE * MEGABYTE;
@@ -82,12 +85,15 @@ static enum status from_options(struct layout *layout, const struct place_option
     const uint32_t threads = options->threads != 0
                                  ? options->threads
                                  : fair_share(layout->n_ranks + options->attention_nodes);
-    layout->workers[0] = (struct layout_worker){.slots = layout->n_ranks, .threads = threads};
+    layout->workers[0] = (struct layout_worker){
+        .device = options->device, .slots = layout->n_ranks, .threads = threads};
     for (uint32_t i = 0; i < layout->n_nodes; i++) {
         struct layout_node *node = &layout->nodes[i];
         node->threads = threads;
-        node->memory_bytes =
-            options->memory_bytes != 0 ? options->memory_bytes : node_memory(layout->n_nodes);
+        node->device = options->device;
+        node->memory_bytes = options->memory_bytes != 0
+                                 ? options->memory_bytes
+                                 : node_memory(node->device, layout->n_nodes);
         snprintf(node->name, sizeof(node->name), "node%u", i);
     }
     listen_here(layout, directory);
@@ -120,7 +126,7 @@ static void take_node(struct layout_node *node, const struct cluster_file_node *
         .device = from->device,
         .kernels = from->kernels,
         .memory_bytes = from->memory_bytes != 0 ? from->memory_bytes
-                        : here                  ? node_memory(n_here)
+                        : here                  ? node_memory(from->device, n_here)
                                                 : 0,
         .threads = from->threads != 0 ? from->threads
                    : here             ? here_share

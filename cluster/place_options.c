@@ -1,6 +1,7 @@
 /* place_options.c - one table, then the rules about options that do not go together. */
 #include "cluster/place_options.h"
 
+#include "kernels/kernels.h"
 #include "kernels/quant/kv_type.h"
 #include "proto/address.h"
 
@@ -115,6 +116,13 @@ size_t place_options_table(struct option *table, struct place_options *o)
          .argument = "auto|none",
          .help = "auto, unless given: a processor of its own for each lane, where this job and the "
                  "others of a host leave it one; none: where the kernel puts them"},
+        {.name = "device",
+         .kind = OPTION_TEXT,
+         .value = &o->device,
+         .argument = "cpu|cuda[:N]",
+         .help =
+             "what workers and attention nodes compute on, and have their memory in; cpu unless "
+             "given. A cluster file says it for each"},
         {.name = "kernels",
          .kind = OPTION_CHOICE,
          .value = &o->kernels,
@@ -174,6 +182,7 @@ static enum status check_where(const struct place_options *o, struct error *erro
         {o->threads != 0, "--threads", false},
         {o->memory_bytes != 0, "--memory", false},
         {o->weights != NULL, "--weights", false},
+        {o->device != NULL, "--device", false},
         {o->kv_type != NULL, "--kv-type", true},
         {o->kv_memory_bytes != 0, "--kv-memory", true},
         {o->stripe != 0, "--stripe", true},
@@ -224,6 +233,8 @@ enum status place_options_check(struct place_options *o, struct error *error)
         return error_set(error, STATUS_INVALID,
                          "--pipeline %u x --tensor %u are more than %d workers", o->pipeline,
                          o->tensor, PLACE_OPTIONS_MOST_RANKS);
+    if (!kernels_device_is_name(o->device))
+        return error_set(error, STATUS_INVALID, "--device %s: say cpu, cuda or cuda:N", o->device);
     if (o->memory_bytes != 0 && o->attention_nodes == 0)
         return error_set(error, STATUS_INVALID,
                          "--memory is for attention nodes, and there are none: say --kv-memory for "

@@ -24,7 +24,7 @@ struct place_options {
     bool pipeline_given, tensor_given, attention_nodes_given;
     uint32_t threads;
     uint64_t memory_bytes, kv_memory_bytes;
-    const char *kv_type, *weights, *kernels, *pin, *exchange;
+    const char *kv_type, *weights, *device, *kernels, *pin, *exchange;
     uint32_t stripe, chunk;
     uint32_t ctx;                       /* tokens of one sequence; the command's own option */
     uint32_t join_timeout_s, timeout_s; /* join_timeout_s: set by place_options_check */

@@ -73,10 +73,12 @@ static enum status same_kernels(struct cluster *cluster, const char *who, const 
                          "%s computes with %s kernels, %s with %s: --strict-bits wants one variant "
                          "everywhere (--kernels forces one)",
                          who, kernels, first_host, first);
+    const bool same = kernels_same_bits(kernels) && kernels_same_bits(first);
     log_warn(cluster->log,
-             "%s computes with %s kernels, %s with %s: they are made to give the same bits; "
-             "--strict-bits refuses to rely on it",
-             who, kernels, first_host, first);
+             "%s computes with %s kernels, %s with %s: %s; --strict-bits refuses to rely on it",
+             who, kernels, first_host, first,
+             same ? "they are made to give the same bits"
+                  : "their results are equal up to rounding");
     return STATUS_OK;
 }
 

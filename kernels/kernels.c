@@ -39,6 +39,16 @@ static void list_usable(char *text, size_t size)
                 used += (size_t)snprintf(text + used, size - used, ", %s", lists[list][i]->name);
 }
 
+/* Also of tables that this machine's build has not. */
+bool kernels_same_bits(const char *name)
+{
+    static const char *const names[] = {"scalar", "avx2", "avx512", "bf16"};
+    for (size_t i = 0; name != NULL && i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
+}
+
 bool kernels_round_products(const char *name)
 {
     return name != NULL && strcmp(name, "bf16") == 0;
@@ -100,6 +110,13 @@ static bool parse_device(const char *device, const char *kind, bool *numbered, u
 static bool is_cpu(const char *device)
 {
     return device == NULL || device[0] == '\0' || strcmp(device, kernels_cpu_scalar.device) == 0;
+}
+
+bool kernels_device_is_name(const char *device)
+{
+    bool numbered;
+    uint32_t number;
+    return is_cpu(device) || parse_device(device, kernels_cuda.device, &numbered, &number);
 }
 
 enum status kernels_choose_device(const struct kernels **kernels, const char *device,

@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,48 +121,85 @@ uint32_t group_ranks(const struct group *group)
 
 /* ---- all ranks ------------------------------------------------------------------------------- */
 
+/* What each rank of this host has to say, `n_bytes` of it: *all, which the caller frees. */
+static enum status ask_host(struct group *group, const void *mine, size_t n_bytes, void **all,
+                            struct group_local *local, struct error *error)
+{
+    MPI_Comm host = MPI_COMM_NULL;
+    int n = 0, rank = 0;
+    void *answers = NULL;
+    enum status status = STATUS_OK;
+    int code = MPI_Comm_split_type(group->comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host);
+    if (code == MPI_SUCCESS)
+        code = MPI_Comm_size(host, &n);
+    if (code == MPI_SUCCESS)
+        code = MPI_Comm_rank(host, &rank);
+    if (code == MPI_SUCCESS && (answers = calloc((size_t)n, n_bytes)) == NULL)
+        status = error_set(error, STATUS_NO_MEMORY, "group: no memory for %d ranks", n);
+    else if (code == MPI_SUCCESS)
+        code = MPI_Allgather(mine, (int)n_bytes, MPI_BYTE, answers, (int)n_bytes, MPI_BYTE, host);
+    if (code != MPI_SUCCESS)
+        status = group_mpi_failed(code, "asking the ranks of this host", error);
+    if (host != MPI_COMM_NULL)
+        MPI_Comm_free(&host);
+    if (status != STATUS_OK) {
+        free(answers);
+        return status;
+    }
+    *all = answers;
+    *local = (struct group_local){(uint32_t)n, (uint32_t)rank};
+    return STATUS_OK;
+}
+
 /* A launcher binds ranks to processors of their own or lets them share: masks tell which. */
-enum status group_lanes(struct group *group, uint32_t *n_lanes, uint32_t *n_local,
+enum status group_lanes(struct group *group, uint32_t *n_lanes, struct group_local *local,
                         struct error *error)
 {
     const uint32_t n_processors = topology_processors();
     if (group->alone) {
         *n_lanes = n_processors;
-        *n_local = 1;
+        *local = (struct group_local){1, 0};
         return STATUS_OK;
     }
     struct topology_mask mine;
+    void *answers;
     topology_allowed(&mine);
-    MPI_Comm host = MPI_COMM_NULL;
-    int n = 0;
-    int code = MPI_Comm_split_type(group->comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host);
-    if (code == MPI_SUCCESS)
-        code = MPI_Comm_size(host, &n);
-    if (code != MPI_SUCCESS)
-        return group_mpi_failed(code, "finding the ranks of this host", error);
-
-    enum status status = STATUS_OK;
-    struct topology_mask *all = calloc((size_t)n, sizeof(*all));
-    if (all == NULL) {
-        status = error_set(error, STATUS_NO_MEMORY, "group: no memory for %d ranks", n);
-    } else if ((code = MPI_Allgather(&mine, sizeof(mine), MPI_BYTE, all, sizeof(mine), MPI_BYTE,
-                                     host)) != MPI_SUCCESS) {
-        status = group_mpi_failed(code, "comparing the processors of ranks", error);
-    } else {
-        uint32_t n_sharing = 0;
-        for (int i = 0; i < n; i++) {
-            bool shares = false;
-            for (size_t word = 0; word < sizeof(mine.bits) / sizeof(mine.bits[0]); word++)
-                shares |= (all[i].bits[word] & mine.bits[word]) != 0;
-            n_sharing += shares;
-        }
-        n_sharing = n_sharing > 0 ? n_sharing : 1;
-        *n_lanes = n_processors / n_sharing > 0 ? n_processors / n_sharing : 1;
-        *n_local = (uint32_t)n;
+    const enum status status = ask_host(group, &mine, sizeof(mine), &answers, local, error);
+    if (status != STATUS_OK)
+        return status;
+    const struct topology_mask *all = answers;
+    uint32_t n_sharing = 0;
+    for (uint32_t i = 0; i < local->n_ranks; i++) {
+        bool shares = false;
+        for (size_t word = 0; word < sizeof(mine.bits) / sizeof(mine.bits[0]); word++)
+            shares |= (all[i].bits[word] & mine.bits[word]) != 0;
+        n_sharing += shares;
     }
+    n_sharing = n_sharing > 0 ? n_sharing : 1;
+    *n_lanes = n_processors / n_sharing > 0 ? n_processors / n_sharing : 1;
+    free(answers);
+    return STATUS_OK;
+}
+
+enum status group_sharers(struct group *group, const char *device, uint32_t *n_sharers,
+                          struct error *error)
+{
+    enum { NAME_BYTES = 32 };
+    char mine[NAME_BYTES] = "";
+    struct group_local local;
+    void *all;
+    *n_sharers = 1;
+    if (group->alone)
+        return STATUS_OK;
+    snprintf(mine, sizeof(mine), "%s", device);
+    const enum status status = ask_host(group, mine, sizeof(mine), &all, &local, error);
+    if (status != STATUS_OK)
+        return status;
+    *n_sharers = 0;
+    for (uint32_t i = 0; i < local.n_ranks; i++)
+        *n_sharers += memcmp((const char *)all + (size_t)i * NAME_BYTES, mine, NAME_BYTES) == 0;
     free(all);
-    MPI_Comm_free(&host);
-    return status;
+    return STATUS_OK;
 }
 
 enum status group_gather(struct group *group, const void *mine, void *all, size_t n_bytes,

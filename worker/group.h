@@ -40,11 +40,19 @@ void group_trace(struct group *group, struct trace_track *track);
 uint32_t group_rank(const struct group *group);
 uint32_t group_ranks(const struct group *group);
 
+/* The ranks on this rank's host, and its number among them. */
+struct group_local {
+    uint32_t n_ranks, rank;
+};
+
 /* Lanes for this rank when nobody says how many: the processors that it may use, divided by the
- * ranks on this host that may use some of the same; at least 1. *n_local: ranks on this host.
- * Collective. */
-enum status group_lanes(struct group *group, uint32_t *n_lanes, uint32_t *n_local,
+ * ranks on this host that may use some of the same; at least 1. Collective. */
+enum status group_lanes(struct group *group, uint32_t *n_lanes, struct group_local *local,
                         struct error *error);
+
+/* The ranks on this host that have a device of that name, this one too. Collective. */
+enum status group_sharers(struct group *group, const char *device, uint32_t *n_sharers,
+                          struct error *error);
 
 /* `n_bytes` from every rank to rank 0, where `all` has room for them in the order of ranks.
  * Collective. */

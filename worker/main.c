@@ -24,7 +24,6 @@ struct command_line {
 static enum status read_command_line(struct command_line *line, int argc, char **argv,
                                      struct error *error)
 {
-    static const char *const devices[] = {"cpu", "cuda", NULL};
     static const char *const pins[] = {"auto", "none", NULL};
     static const char *const exchanges[] = {"auto", "zeromq", NULL};
     const struct option table[] = {
@@ -76,17 +75,17 @@ static enum status read_command_line(struct command_line *line, int argc, char *
                  "where the job and the others of this host leave it "
                  "one; none lets the kernel move them"},
         {.name = "device",
-         .kind = OPTION_CHOICE,
+         .kind = OPTION_TEXT,
          .value = &line->rank.device,
-         .argument = "NAME",
+         .argument = "cpu|cuda[:N]",
          .fallback = "cpu",
-         .choices = devices,
-         .help = "where the layers run: cpu or cuda"},
+         .help = "where the layers run, and weights and KV pages are: cpu, or an NVIDIA GPU. The "
+                 "ranks of a host take its GPUs in turn; cuda:N is the N-th, counted from 0"},
         {.name = "kernels",
          .kind = OPTION_TEXT,
          .value = &line->rank.kernels,
          .argument = "VARIANT",
-         .help = "scalar, avx2, avx512 or bf16, whatever the coordinator says"},
+         .help = "scalar, avx2, avx512 or bf16, whatever the coordinator says; of CPUs only"},
         {.name = "trace",
          .kind = OPTION_TEXT,
          .value = &line->rank.trace,

@@ -45,9 +45,11 @@ struct rank {
     struct group *group;
     struct wire_context *wire;
     struct link *link;
-    uint32_t number, n_lanes, n_local;
-    bool linked;      /* the coordinator expects pings */
-    uint64_t tick_us; /* last look at the link */
+    uint32_t number, n_lanes;
+    struct group_local local;         /* ranks of this host */
+    uint32_t device_index, n_sharers; /* ranks of this host that have the same device */
+    bool linked;                      /* the coordinator expects pings */
+    uint64_t tick_us;                 /* last look at the link */
     struct trace *trace;
     struct trace_track *track; /* of the main thread */
 
@@ -123,7 +125,20 @@ static enum status open_wire(struct rank *rank, struct error *error)
         cluster_key_wipe(&key);
     if (status == STATUS_OK)
         status = link_open(&rank->link, rank->wire, options->coordinator, rank->number,
-                           waiting_spin_us(rank->n_lanes * rank->n_local), error);
+                           waiting_spin_us(rank->n_lanes * rank->local.n_ranks), error);
+    return status;
+}
+
+/* A device with memory of its own says how much; it needs no lanes to be opened. */
+static enum status look_at_device(struct rank *rank, struct join_card *card, struct error *error)
+{
+    const struct kernels *kernels = rank->kernels;
+    kernels_device_name(card->device, sizeof(card->device), kernels, rank->device_index);
+    if (kernels->host_memory)
+        return STATUS_OK;
+    const enum status status = kernels->open(&rank->device, NULL, rank->device_index, error);
+    if (status == STATUS_OK)
+        card->memory_bytes = kernels->memory_available(rank->device);
     return status;
 }
 
@@ -133,18 +148,19 @@ static void fill_card(struct rank *rank, struct join_card *card)
     *card = (struct join_card){
         .lanes = rank->n_lanes,
         .pid = (uint32_t)getpid(),
-        .memory_bytes = memory_available_bytes() / rank->n_local,
+        .memory_bytes = memory_available_bytes(),
     };
     topology_host_name(card->host, sizeof(card->host));
     struct topology_mask allowed;
     topology_allowed(&allowed);
     topology_text(&allowed, card->processors, sizeof(card->processors));
-    snprintf(card->device, sizeof(card->device), "%s", options->device);
-    enum status status = kernels_choose(&rank->kernels, options->kernels, &card->error);
-    if (status == STATUS_OK && strcmp(rank->kernels->device, options->device) != 0)
-        status =
-            error_set(&card->error, STATUS_UNSUPPORTED, "device %s: this build has %s kernels only",
-                      options->device, rank->kernels->device);
+    enum status status =
+        kernels_choose_device(&rank->kernels, options->device, options->kernels, &card->error);
+    if (status == STATUS_OK)
+        status = kernels_device_index(&rank->device_index, rank->kernels, options->device,
+                                      rank->local.rank, &card->error);
+    if (status == STATUS_OK)
+        status = look_at_device(rank, card, &card->error);
     if (status == STATUS_OK)
         snprintf(card->kernels, sizeof(card->kernels), "%s", rank->kernels->name);
     if (status == STATUS_OK)
@@ -157,12 +173,16 @@ static enum status join(struct rank *rank, Longspan__Control **answer, struct er
 {
     const uint64_t deadline_us = clock_us() + rank->options->join_timeout_s * (uint64_t)1000000;
     uint32_t n_lanes;
-    enum status status = group_lanes(rank->group, &n_lanes, &rank->n_local, error);
+    enum status status = group_lanes(rank->group, &n_lanes, &rank->local, error);
     if (status != STATUS_OK)
         return status;
     rank->n_lanes = rank->options->threads > 0 ? rank->options->threads : n_lanes;
     struct join_card card;
     fill_card(rank, &card);
+    status = group_sharers(rank->group, card.device, &rank->n_sharers, error);
+    if (status != STATUS_OK)
+        return status;
+    card.memory_bytes /= rank->n_sharers;
     status = join_cluster(answer, rank->group, rank->link, &card, rank->options->coordinator,
                           deadline_us, &rank->log, error);
     if (status != STATUS_OK || (*answer)->body_case != LONGSPAN__CONTROL__BODY_WORKER_SETUP)
@@ -193,12 +213,12 @@ static enum status join(struct rank *rank, Longspan__Control **answer, struct er
 static uint32_t host_lanes(const struct rank *rank)
 {
     return rank->setup->host_lanes != NULL ? rank->setup->host_lanes[rank->number]
-                                           : rank->n_lanes * rank->n_local;
+                                           : rank->n_lanes * rank->local.n_ranks;
 }
 
 static enum status open_device(struct rank *rank, struct error *error)
 {
-    if (rank->options->kernels == NULL) {
+    if (rank->options->kernels == NULL && rank->kernels->host_memory) {
         const enum status status = kernels_choose(&rank->kernels, rank->setup->kernels, error);
         if (status != STATUS_OK)
             return status;
@@ -208,14 +228,18 @@ static enum status open_device(struct rank *rank, struct error *error)
         return status;
     seat_take(&rank->seat, rank->pool, host_lanes(rank), rank->options->pin);
     thread_pool_trace(rank->pool, rank->trace, rank->track);
-    return rank->kernels->open(&rank->device, rank->pool, 0, error);
+    return rank->device != NULL
+               ? STATUS_OK
+               : rank->kernels->open(&rank->device, rank->pool, rank->device_index, error);
 }
 
-/* For a local holder: what the user gives it, or most of what the ranks of this host find free. */
+/* For a local holder: what the user gives it, or most of what the device has left, for all ranks that
+ * have it. */
 static uint64_t local_kv_bytes(const struct rank *rank)
 {
-    return rank->setup->local_kv_bytes > 0 ? rank->setup->local_kv_bytes
-                                           : memory_available_bytes() / 5 * 4 / rank->n_local;
+    return rank->setup->local_kv_bytes > 0
+               ? rank->setup->local_kv_bytes
+               : rank->kernels->memory_available(rank->device) / 5 * 4 / rank->n_sharers;
 }
 
 static enum status open_attention(struct rank *rank, struct error *error)

@@ -11,7 +11,7 @@
 struct rank_options {
     const char *coordinator;
     const char *model;       /* this host's path; NULL: the coordinator's */
-    const char *device;      /* "cpu" */
+    const char *device;      /* as kernels_choose_device */
     const char *kernels;     /* a variant; NULL: as the coordinator says, or the fastest */
     const char *cluster_key; /* file; NULL: none */
     bool insecure_network;

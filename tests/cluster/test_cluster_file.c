@@ -45,7 +45,7 @@ static void test_everything_that_can_be_said_arrives(void **state)
                         "coordinator: {host: head, listen: \"tcp://0.0.0.0:5600\"}\n"
                         "security: {cluster_key: /etc/longspan/cluster.key}\n"
                         "workers:\n"
-                        "  - {host: gpu01, slots: 2, device: cpu}\n"
+                        "  - {host: gpu01, slots: 2, device: cuda}\n"
                         "  - {host: cpu07, threads: 16, kernels: avx2}\n"
                         "parallel: {pipeline: 3, tensor: 1}\n"
                         "attention_nodes:\n"
@@ -128,7 +128,7 @@ static void test_mistakes_are_named_with_their_line(void **state)
         {"workers: [{host: a, slots: 5000}]\n", "5000"},
         {"workers: [{host: a, slots: 4000}, {host: b, slots: 4000}]\n", "entry 2: more than 4096"},
         {"workers: [{host: a, threads: 99999}]\n", "threads: 99999"},
-        {"workers: [{host: a, device: cuda}]\n", "device 'cuda' is not supported"},
+        {"workers: [{host: a, device: cuda1}]\n", "device 'cuda1': say cpu, cuda or cuda:N"},
         {"workers: [{host: a, device: tpu}]\n", "device 'tpu'"},
         {"workers: [{host: \"-oProxyCommand=x\"}]\n", "is no host name"},
         {"workers: [{host: \"a;b\"}]\n", "is no host name"},
