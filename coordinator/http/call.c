@@ -24,6 +24,8 @@ static enum MHD_Result answer(struct call *call, unsigned status, const char *co
     MHD_add_response_header(response, "x-request-id", call->id);
     if (content_type != NULL)
         MHD_add_response_header(response, "Content-Type", content_type);
+    if (status == 405 && call->allow != NULL)
+        MHD_add_response_header(response, "Allow", call->allow);
     if (status == 401)
         MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
     if (status == 429 || status == 503)

@@ -34,6 +34,7 @@ struct call {
     struct site *site;
     struct MHD_Connection *connection;
     const struct route *route; /* NULL: there is none */
+    const char *allow;         /* what its path would take, where `route` is NULL; or NULL */
     struct api_error refusal;  /* known before the body came; http 0: none */
     char id[CALL_ID_BYTES];
     char method[16], path[CALL_PATH_BYTES]; /* for the log; cut */

@@ -69,11 +69,10 @@ static bool check(struct call *call)
 {
     struct api_error *error = &call->refusal;
     const struct site *site = call->site;
-    const char *allow;
-    call->route = routes_find(call->method, call->path, &allow);
-    if (call->route == NULL && allow != NULL)
+    call->route = routes_find(call->method, call->path, &call->allow);
+    if (call->route == NULL && call->allow != NULL)
         return api_error_set(error, 405, NULL, "method_not_allowed", "%s is for %s, not for %s",
-                             call->path, allow, call->method);
+                             call->path, call->allow, call->method);
     if (!origin_is_ours(call))
         return api_error_set(error, 403, NULL, "origin_not_allowed",
                              "pages of other sites may not use this server (--cors)");
