@@ -263,7 +263,7 @@ SANITIZER_ENV = ASAN_OPTIONS=detect_leaks=1 \
     UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=suppressions=$(SUPPRESS)/tsan.txt:halt_on_error=1:ignore_noninstrumented_modules=1 \
     LONGSPAN_TEST_TIMEOUT=900 LONGSPAN_SANITIZED=1
 sanitized: all tests
-	@$(SANITIZER_ENV) LONGSPAN_BIN=$(BIN) tests/run.sh $(TESTS) tests/integration/test_small_cluster.py
+	@$(SANITIZER_ENV) LONGSPAN_BIN=$(BIN) tests/run.sh $(TESTS) tests/integration/test_small_cluster.py tests/integration/test_hostile_http.py
 TSAN_TESTS = $(filter $(BUILD)/tests/sys/% $(BUILD)/tests/kernels/attention/% $(BUILD)/tests/proto/% \
     $(BUILD)/tests/attention_node/% $(BUILD)/tests/kernels/cpu/% $(BUILD)/tests/worker/test_attention% \
     $(BUILD)/tests/cluster/test_quantize $(BUILD)/tests/cluster/test_make_random,$(TESTS))

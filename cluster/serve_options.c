@@ -22,6 +22,7 @@ static const struct {
     {"--http-queue", "N", "requests that wait for that, the next one gets 429; 256 unless given"},
     {"--http-idle", "S",
      "seconds until a connection on which nothing moves is closed; 60 unless given"},
+    {"--http-read", "S", "seconds until a request must be whole; 300 unless given"},
     {"--http-drain", "S", "seconds that running requests have after SIGTERM; 600 unless given"},
 };
 enum { N_PASSED = sizeof(passed) / sizeof(passed[0]) };

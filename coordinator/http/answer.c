@@ -136,6 +136,13 @@ bool answer_finished(struct answer *answer, const Longspan__RunFinished *finishe
     return true;
 }
 
+void answer_finish_empty(struct answer *answer)
+{
+    for (uint32_t i = 0; i < answer->n_choices; i++)
+        snprintf(answer->choices[i].finish_reason, sizeof(answer->choices[i].finish_reason),
+                 "length");
+}
+
 struct gguf_string answer_bytes(const struct answer *answer, int32_t id)
 {
     const struct gguf_string bytes = tokenizer_token_bytes(answer->tokenizer, id);

@@ -80,6 +80,9 @@ bool answer_token(struct answer *answer, const Longspan__RunToken *token,
 bool answer_finished(struct answer *answer, const Longspan__RunFinished *finished,
                      struct answer_piece *piece);
 
+/* Nothing was to be generated: every choice is empty and as long as it may be. */
+void answer_finish_empty(struct answer *answer);
+
 /* The whole answer, once every choice has finished. NULL: no memory. */
 json_t *answer_whole(const struct answer *answer);
 

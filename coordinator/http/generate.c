@@ -49,6 +49,10 @@ static enum MHD_Result start(struct call *call, enum generate_kind kind)
         return call_error(call, &error);
     }
     call->job = &g->job;
+    if (g->request.max_tokens == 0) {
+        answer_finish_empty(&g->answer);
+        return generation_answer(call, g);
+    }
     if (!bridge_submit(call->site->bridge, &g->job, &error))
         return call_error(call, &error);
     return stream_begun(&g->stream) ? generation_answer(call, g) : MHD_YES;

@@ -51,7 +51,7 @@ static bool read_model(const json_t *body, const struct generate_limits *limits,
 
 static bool read_sampling(struct generate_request *r, const json_t *body, struct api_error *error)
 {
-    int64_t seed = 0;
+    int64_t seed = 0, top_k = 0;
     r->temperature = r->top_p = r->repetition_penalty = 1.0f;
     if (fields_get(body, "seed") == NULL) {
         struct error why;
@@ -61,7 +61,7 @@ static bool read_sampling(struct generate_request *r, const json_t *body, struct
     if (!fields_f32(body, "temperature", 0, 100, &r->temperature, error) ||
         !fields_f32(body, "top_p", 0, 1, &r->top_p, error) ||
         !fields_f32(body, "min_p", 0, 1, &r->min_p, error) ||
-        !fields_u32(body, "top_k", 0, MOST_TOP_K, &r->top_k, error) ||
+        !fields_i64(body, "top_k", -1, MOST_TOP_K, &top_k, error) ||
         !fields_f32(body, "presence_penalty", -MOST_PENALTY, MOST_PENALTY, &r->presence_penalty,
                     error) ||
         !fields_f32(body, "frequency_penalty", -MOST_PENALTY, MOST_PENALTY, &r->frequency_penalty,
@@ -71,6 +71,7 @@ static bool read_sampling(struct generate_request *r, const json_t *body, struct
         return false;
     if (fields_get(body, "seed") != NULL)
         r->seed = (uint64_t)seed;
+    r->top_k = top_k > 0 ? (uint32_t)top_k : 0; /* -1 and 0: no cut */
     if (!(r->top_p > 0.0f))
         return api_error_field(error, "top_p", "'top_p' is 0: it must be above 0, and at most 1");
     return true;
@@ -164,6 +165,10 @@ static bool read_logprobs(struct generate_request *r, const json_t *body, struct
 {
     if (r->kind == GENERATE_COMPLETION) {
         r->want_logprobs = fields_get(body, "logprobs") != NULL;
+        if (r->want_logprobs && r->echo)
+            return api_error_field(error, "logprobs",
+                                   "'logprobs' together with 'echo' is not supported: those of the "
+                                   "prompt are not computed");
         return fields_u32(body, "logprobs", 0, GENERATE_MOST_LOGPROBS, &r->n_logprobs, error);
     }
     if (!fields_bool(body, "logprobs", &r->want_logprobs, error) ||
@@ -210,7 +215,7 @@ static bool read_max_tokens(struct generate_request *r, const json_t *body,
                            : "max_tokens";
     r->max_tokens = chat ? limits->context : DEFAULT_COMPLETION_TOKENS;
     r->max_tokens_given = !chat || fields_get(body, name) != NULL;
-    const uint32_t least = r->echo ? 0 : 1; /* echo alone shows how a prompt is tokenized */
+    const uint32_t least = r->echo && !r->stream ? 0 : 1; /* nothing but the echo */
     return fields_u32(body, name, least, INT32_MAX, &r->max_tokens, error);
 }
 

@@ -81,6 +81,10 @@ bool prompt_field_read(struct generate_request *request, const json_t *body,
     request->n_prompts = (uint32_t)n;
     for (size_t i = 0; i < n; i++) {
         const json_t *value = many ? json_array_get(field, i) : field;
+        if (many && json_typeof(value) != json_typeof(json_array_get(field, 0)))
+            return api_error_field(error, name, "'%s' holds both %s and %s", name,
+                                   fields_type_name(json_array_get(field, 0)),
+                                   fields_type_name(value));
         if (!read_one(&request->prompts[i], value, limits, error))
             return false;
     }

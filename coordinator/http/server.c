@@ -4,6 +4,7 @@
 #include "coordinator/http/bridge.h"
 #include "coordinator/http/call.h"
 #include "coordinator/http/listen.h"
+#include "coordinator/http/readers.h"
 #include "coordinator/http/routes.h"
 #include "coordinator/http/status_source.h"
 #include "sys/clock.h"
@@ -25,6 +26,7 @@ enum {
 
 struct server {
     struct site site;
+    struct readers *readers;
     struct MHD_Daemon *daemon;
 };
 
@@ -171,16 +173,38 @@ static enum MHD_Result answer_preflight(struct call *call)
     return result;
 }
 
+static struct reader *reader_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info != NULL ? info->socket_context : NULL;
+}
+
+static void note_connection(void *closure, struct MHD_Connection *connection, void **context,
+                            enum MHD_ConnectionNotificationCode code)
+{
+    struct server *server = closure;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (code == MHD_CONNECTION_NOTIFY_STARTED && info != NULL) {
+        *context = readers_add(server->readers, info->connect_fd);
+    } else if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+        readers_remove(server->readers, *context);
+        *context = NULL;
+    }
+}
+
 /* First without a body, then with each part of it, then without again, once it is whole; and once
  * more each time that the connection was suspended and resumed. */
 static enum MHD_Result access_call(void *closure, struct MHD_Connection *connection,
                                    const char *url, const char *method, const char *version,
                                    const char *data, size_t *n_bytes, void **context)
 {
+    struct server *server = closure;
     struct call *call = *context;
     (void)version;
     if (call == NULL) {
-        call = begin(closure, connection, method, url);
+        call = begin(server, connection, method, url);
         if (call == NULL)
             return MHD_NO;
         *context = call;
@@ -196,6 +220,7 @@ static enum MHD_Result access_call(void *closure, struct MHD_Connection *connect
         *n_bytes = 0;
         return MHD_YES;
     }
+    readers_stop(server->readers, reader_of(connection));
     if (call->site->options->cors != NULL && strcmp(call->method, "OPTIONS") == 0)
         return answer_preflight(call);
     if (call->refusal.http != 0)
@@ -220,12 +245,12 @@ static void log_call(const struct call *call, enum MHD_RequestTerminationCode co
 static void end_call(void *closure, struct MHD_Connection *connection, void **context,
                      enum MHD_RequestTerminationCode code)
 {
+    struct server *server = closure;
     struct call *call = *context;
-    (void)closure;
-    (void)connection;
     *context = NULL;
     if (call == NULL)
         return;
+    readers_start(server->readers, reader_of(connection));
     log_call(call, code);
     if (call->job != NULL) {
         call->job->kind->detach(call->job);
@@ -235,6 +260,15 @@ static void end_call(void *closure, struct MHD_Connection *connection, void **co
     atomic_fetch_sub(&call->site->n_calls, 1);
     free(call->body);
     free(call);
+}
+
+/* Paths and names are compared as they came: none of ours has anything to unescape, and %00 would
+ * end a string. */
+static size_t keep_escapes(void *closure, struct MHD_Connection *connection, char *text)
+{
+    (void)closure;
+    (void)connection;
+    return strlen(text);
 }
 
 static void log_mhd(void *closure, const char *format, va_list arguments)
@@ -276,8 +310,9 @@ static enum status start_daemon(struct server *server, int listening, struct err
         MHD_OPTION_LISTEN_SOCKET, listening, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)THREADS,
         MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)options->idle_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES,
-        MHD_OPTION_NOTIFY_COMPLETED, end_call, server, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_COMPLETED, end_call, server, MHD_OPTION_NOTIFY_CONNECTION,
+        note_connection, server, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
     if (server->daemon != NULL)
         return STATUS_OK;
     close(listening);
@@ -305,14 +340,13 @@ enum status server_open(struct server **server, const struct http_options *optio
     if (options->api_key_file != NULL)
         status = keys_read(&site->keys, options->api_key_file, error);
     if (status == STATUS_OK)
-        status = listen_open(&listening, options->address, site->keys != NULL, shown, error);
-    if (status == STATUS_OK) {
         status = status_source_create(&site->status, wire, SERVER_ENDPOINT, error);
-        if (status == STATUS_OK)
-            status = bridge_create(&site->bridge, wire, SERVER_ENDPOINT, &limits, log, error);
-        if (status != STATUS_OK)
-            close(listening);
-    }
+    if (status == STATUS_OK)
+        status = bridge_create(&site->bridge, wire, SERVER_ENDPOINT, &limits, log, error);
+    if (status == STATUS_OK)
+        status = readers_create(&s->readers, options->read_s, error);
+    if (status == STATUS_OK)
+        status = listen_open(&listening, options->address, site->keys != NULL, shown, error);
     if (status == STATUS_OK)
         status = start_daemon(s, listening, error);
     if (status != STATUS_OK) {
@@ -352,6 +386,7 @@ void server_close(struct server *server)
         MHD_stop_daemon(server->daemon);
     bridge_destroy(server->site.bridge);
     status_source_destroy(server->site.status);
+    readers_destroy(server->readers);
     keys_destroy(server->site.keys);
     free(server);
 }

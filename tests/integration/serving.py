@@ -45,14 +45,18 @@ class Server:
                                             start_new_session=True)
         self.port = None
         if not wait_until(self.find_port, 30 * SLOW):
-            raise RuntimeError(f"{' '.join(map(str, command))} does not listen:\n{self.log()}")
+            self.fail(f"{' '.join(map(str, command))} does not listen")
         if ready and not wait_until(lambda: self.get("/health").status == 200, 60 * SLOW):
-            raise RuntimeError(f"not ready:\n{self.log()}")
+            self.fail("not ready")
+
+    def fail(self, why):
+        self.__exit__()
+        raise RuntimeError(f"{why}:\n{self.log()}")
 
     def find_port(self):
         found = re.search(r"http: listening at http://\S+:(\d+)", self.log())
         self.port = int(found.group(1)) if found else None
-        return found or self.process.poll() is not None and self.port is not None
+        return found
 
     def log(self):
         with open(self.log_path, encoding="utf-8", errors="replace") as file:
