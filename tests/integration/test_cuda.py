@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""test_cuda.py [--tokens 3001] [--device cuda] - the whole path with GPUs: the answers of the CPU, whoever computes.
+
+Workers and attention nodes on CPU and GPU in every mixture find the needle in a text of so many tokens (131009: five
+questions take some 131,072 of context), and logits of random models are those of the CPU up to rounding. Prints what
+each layout took. Skips where `worker --device cuda` says that there is no GPU.
+"""
+import argparse
+import math
+
+import retrieval
+from longspan_test import Tap, call, folder, longspan, make_random, make_retrieval, program, read_logits, write_text
+
+# (name, device of the worker, of the attention nodes)
+LAYOUTS = [
+    ("CPU worker", "cpu", []),
+    ("GPU worker", "GPU", []),
+    ("GPU worker, CPU and GPU node", "GPU", ["cpu", "GPU"]),
+    ("CPU worker, GPU and CPU node", "cpu", ["GPU", "cpu"]),
+]
+
+
+def why_not(path, device):
+    """None, or what the worker says."""
+    result = call(program("worker"), "--coordinator", f"ipc://{path}/nobody", "--device", device, "--join-timeout", 1)
+    lines = [line for line in result.err.splitlines() if "device cuda" in line or "cuda:" in line]
+    return lines[0] if lines else None
+
+
+def cluster_file(path, name, worker, nodes, gpu, memory):
+    def on(device):
+        return gpu if device == "GPU" else device
+
+    with open(f"{path}/{name}.yaml", "w", encoding="ascii") as file:
+        file.write(f"workers: [{{host: localhost, device: '{on(worker)}'}}]\nparallel: {{pipeline: 1, tensor: 1}}\n")
+        if nodes:
+            file.write("attention_nodes:\n")
+        for i, node in enumerate(nodes):
+            file.write(f"  - {{host: localhost, device: '{on(node)}', memory: {memory}, name: node{i}, weight: 1}}\n")
+        file.write(f"kv: {{memory: {memory}, stripe: 256}}\n")
+    return f"{path}/{name}.yaml"
+
+
+def distance(path_a, path_b):
+    """Of two files of logits, relative to the root mean square of the second; NaN is infinite."""
+    a, b = read_logits(path_a), read_logits(path_b)
+    if len(a) != len(b) or not a:
+        return math.inf
+    square = sum(y * y for y in b)
+    difference = sum((x - y) * (x - y) for x, y in zip(a, b))
+    return math.sqrt(difference / square) if difference == difference else math.inf
+
+
+def needles(tap, path, options):
+    model = make_retrieval(f"{path}/retrieval.gguf")
+    text, answers = retrieval.build(options.tokens, 3)
+    name = "cedar"
+    with open(f"{path}/prompt", "w", encoding="ascii") as file:
+        file.write(f"{text} The code of {name} is ")
+    rows = []
+    for i, (layout, worker, nodes) in enumerate(LAYOUTS):
+        where = cluster_file(path, f"layout{i}", worker, nodes, options.device, "4GiB")
+        result = longspan("run", "-m", model, "--cluster", where, "-f", f"{path}/prompt", "-n", 8, "--ignore-eos", "--json",
+                          "-q", "--ctx", options.tokens + 256, timeout=300)
+        right = result.code == 0 and result.json()["text"] == answers[name]
+        tap.check(right, f"{options.tokens} tokens, the needle is found: {layout}", result)
+        if result.code == 0:
+            timings = result.json()["timings"]
+            rows.append((layout, timings["prefill_s"], timings["prefill_tokens_per_s"], timings.get("decode_tokens_per_s", 0),
+                         result.seconds))
+    print(f"# {'layout':32} {'prefill s':>10} {'tokens/s':>10} {'decode/s':>10} {'command s':>10}")
+    for layout, seconds, prefill, decode, command in rows:
+        print(f"# {layout:32} {seconds:10.2f} {prefill:10.0f} {decode:10.1f} {command:10.1f}")
+
+
+def logits(tap, path, options):
+    prompt = write_text(f"{path}/text", 700, 9)
+    # 8-bit activations round apart where sums differ in their last bits, and tensor cores take bf16 or f16.
+    for kind, limit in (("F32", 2e-2), ("F16", 2e-2), ("Q8_0", 6e-2), ("Q4_K", 6e-2)):
+        shape = "tiny" if kind != "Q4_K" else "tiny,hidden=512,ffn=768,heads=8,kv-heads=4,head-dim=64"  # super-blocks of 256
+        try:
+            model = make_random(f"{path}/{kind}.gguf", shape, kind)
+        except RuntimeError as error:
+            tap.skip(f"logits of {kind}", str(error).splitlines()[-1])
+            continue
+        for i, (layout, worker, nodes) in enumerate(LAYOUTS[:3]):
+            where = cluster_file(path, f"logits{i}", worker, nodes, options.device, "1GiB")
+            result = longspan("run", "-m", model, "--cluster", where, "-f", prompt, "-n", 1, "--ignore-eos", "-q",
+                              "--dump-logits", f"{path}/logits{i}")
+            if not tap.check(result.code == 0, f"logits of {kind}: {layout}", result) or i == 0:
+                continue
+            off = distance(f"{path}/logits{i}", f"{path}/logits0")
+            tap.check(off < limit, f"{kind}: {layout} is off by {off:.2e}, less than {limit:g}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tokens", type=int, default=3001)
+    parser.add_argument("--device", default="cuda", help="cuda or cuda:N")
+    parser.add_argument("--needles-only", action="store_true", help="no logits")
+    parser.add_argument("--force", action="store_true", help="go on without a GPU (with --device cpu: the test itself)")
+    options = parser.parse_args()
+    tap = Tap()
+    with folder() as path:
+        missing = why_not(path, options.device)
+        if missing is not None and not options.force:
+            tap.skip("GPUs", missing)
+        else:
+            needles(tap, path, options)
+            if not options.needles_only:
+                logits(tap, path, options)
+    tap.finish()
+
+
+if __name__ == "__main__":
+    main()
