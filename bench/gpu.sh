@@ -64,7 +64,7 @@ link() { # link PROGRAM SOURCE [FLAGS]
 
 sources() {
     ls kernels/*.c kernels/*/*.c kernels/*/cuda/*.c kernels/cuda/*.cu kernels/*/cuda/*.cu sys/*.c 2>/dev/null |
-        grep -vE '^kernels/cuda/absent.c$|^sys/(topology|binding).c$' | sort -u
+        grep -vE '^kernels/cuda/absent.c$|^sys/binding.c$' | sort -u
 }
 
 tests_of() {

@@ -199,10 +199,12 @@ extern "C" void cuda_embed(struct device *device, float *out, const struct matri
                            const int32_t *tokens, uint32_t n_tokens, int32_t first)
 {
     const uint32_t MOST_TOKENS = 32768; /* of one launch */
+    if (n_tokens == 0)
+        return;
     const void *panels = table->n_rows > 1 ? table->data : cuda_vector_panel(device, table);
     const int32_t *indices =
         (const int32_t *)cuda_indices(device, CUDA_TOKENS, tokens, n_tokens * sizeof(*tokens));
-    if (n_tokens == 0 || panels == NULL || indices == NULL)
+    if (panels == NULL || indices == NULL)
         return;
     for (uint32_t i = 0; i < n_tokens; i += MOST_TOKENS) {
         const uint32_t n = n_tokens - i < MOST_TOKENS ? n_tokens - i : MOST_TOKENS;
