@@ -145,7 +145,7 @@ part_step() {
 
 limit_of() {
     case $1 in
-    build) echo 150 ;;
+    build) echo 200 ;;
     tests) echo 120 ;;
     memcheck) echo 60 ;;
     products) echo 70 ;;
