@@ -11,6 +11,7 @@ const SIDE = 176; // the coordinator's column, where there is room for one
 const RANK = { width: 148, most: 320, height: 74 };
 const NODE = { width: 148, most: RANK.most + 2 * PAD, height: 90 };
 const LABELLED_LINKS = 8; // more would cover each other
+const QUIET = 1000; // bytes per second
 const MOST_LINKS = 256; // more are drawn stage by stage
 
 const pen = document.createElement("canvas").getContext("2d");
@@ -248,11 +249,11 @@ export class Picture {
     });
     for (const { line, flow, label, of } of this.links) {
       const rate = of.reduce((sum, k) => sum + (this.rates[k] || 0), 0);
-      const busy = rate > 0;
-      const strength = busy ? Math.min(6, Math.max(0, Math.log10(rate) - 3)) : 0; // 1 kB/s to 1 GB/s
+      const busy = rate >= QUIET; // less is greetings
+      const strength = busy ? Math.min(6, Math.log10(rate / QUIET)) : 0;
       line.setAttribute("stroke-width", (1.2 + 0.55 * strength).toFixed(2));
       line.classList.toggle("busy", busy);
-      flow.setAttribute("visibility", busy ? "visible" : "hidden");
+      flow.setAttribute("visibility", strength > 1.5 ? "visible" : "hidden");
       label.textContent = busy ? byteRate(rate) : "";
     }
     this.point(this.prompt);
