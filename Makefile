@@ -287,6 +287,9 @@ bench: $(BENCHES) ## measure this machine: bandwidth, products, attention, excha
 	@for program in stream matmul attention attention_prefill attention_splits exchange; do $(BUILD)/bench/$$program || exit 1; echo; done
 
 BENCH_MODELS ?= build/models
+bench-gpu: ## test and measure this machine's GPU; needs gcc and nvcc; under 8 minutes
+	@bench/gpu.sh
+
 bench-check: all benches ## the acceptance figures that need no other engine: ok or short; under 4 minutes
 	@LONGSPAN_BIN=$(BIN) bench/check.py --models $(BENCH_MODELS)
 
@@ -312,5 +315,5 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 .PHONY: always cuda-report all tests deps demo test test-layouts test-retrieval test-asan test-ubsan test-tsan sanitized \
-    sanitized-threads layers install benches bench bench-check format clean help
+    sanitized-threads layers install benches bench bench-gpu bench-check format clean help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -147,7 +147,7 @@ limit_of() {
     case $1 in
     build) echo 200 ;;
     tests) echo 120 ;;
-    memcheck) echo 60 ;;
+    memcheck) echo 100 ;;
     products) echo 70 ;;
     attention) echo 120 ;;
     *) echo 90 ;;
