@@ -427,6 +427,11 @@ void attend_set_parts(struct attend *attend, uint32_t n_parts)
         attend->elsewhere->set_parts(attend->state, n_parts);
 }
 
+void *attend_device_state(struct attend *attend)
+{
+    return attend->state;
+}
+
 size_t attend_out_floats(const struct attend_shape *shape, const struct attend_work *work)
 {
     if (work->final_out != NULL)

@@ -98,6 +98,9 @@ void attend_destroy(struct attend *attend);
  * lanes take in turn. 0, as after create: the lean schedule. For comparisons: same bits. */
 void attend_set_parts(struct attend *attend, uint32_t n_parts);
 
+/* What the device's own create gave (kernels/attention/device.h); NULL in host memory. */
+void *attend_device_state(struct attend *attend);
+
 /* Floats that a work writes to `out`. */
 size_t attend_out_floats(const struct attend_shape *shape, const struct attend_work *work);
 

@@ -22,6 +22,10 @@ struct attention_device {
                           struct error *error);
     void (*destroy)(void *state);
     void (*set_parts)(void *state, uint32_t n_parts);
+    /* For tests and comparisons, from the next run on. At most so many lanes (0: all that the device has
+     * at a time): same bits. Partials of a node in any order, whatever tree.h says: other bits. */
+    void (*set_lanes)(void *state, uint32_t n_lanes);
+    void (*set_any_order)(void *state, bool any_order);
     enum status (*run)(void *state, const struct attend_work *works, size_t n_works,
                        struct error *error);
 

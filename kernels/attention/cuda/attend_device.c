@@ -174,14 +174,14 @@ static void set_parts(void *state, uint32_t n_parts)
     ((struct cuda_attend *)state)->n_parts = n_parts;
 }
 
-void attend_cuda_any_order(void *state, bool any_order)
+static void set_any_order(void *state, bool any_order)
 {
     ((struct cuda_attend *)state)->any_order = any_order;
 }
 
-void attend_cuda_limit_blocks(void *state, uint32_t n_blocks)
+static void set_lanes(void *state, uint32_t n_lanes)
 {
-    ((struct cuda_attend *)state)->most_blocks = n_blocks;
+    ((struct cuda_attend *)state)->most_blocks = n_lanes;
 }
 
 /* The variant for works of so many rows. */
@@ -191,11 +191,6 @@ static const struct variant *variant_for(const struct cuda_attend *attend, uint3
     while (i + 1 < attend->n_variants && attend->variants[i].kernel->rows < n_rows)
         i++;
     return &attend->variants[i];
-}
-
-uint32_t attend_cuda_blocks(void *state, uint32_t n_rows)
-{
-    return variant_for(state, n_rows)->n_blocks;
 }
 
 /* Plans the call for so many blocks; *n_blocks becomes those that have something to do. */
@@ -350,6 +345,8 @@ const struct attention_device attention_cuda = {
     .create = create,
     .destroy = destroy,
     .set_parts = set_parts,
+    .set_lanes = set_lanes,
+    .set_any_order = set_any_order,
     .run = run,
     .round = cuda_tiles_round,
     .write = cuda_tiles_write,

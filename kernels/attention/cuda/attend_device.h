@@ -10,16 +10,6 @@ extern "C" {
 
 extern const struct attention_device attention_cuda;
 
-/* For comparisons, of what attention_cuda.create gave: merges a node's tiles as they come, whatever the
- * tree says. Other bits, and no promise about them. */
-void attend_cuda_any_order(void *state, bool any_order);
-
-/* Thread blocks that a call can fill the device with, for calls of so many rows a work. */
-uint32_t attend_cuda_blocks(void *state, uint32_t n_rows);
-
-/* At most that many of them from the next run on; 0: all. The bits do not depend on it. */
-void attend_cuda_limit_blocks(void *state, uint32_t n_blocks);
-
 /* tiles.cu: the functions of the table that move K and V. */
 void cuda_tiles_round(struct device *device, enum kv_type type, void *out, const float *x,
                       size_t n);

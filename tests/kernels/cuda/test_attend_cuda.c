@@ -1,0 +1,189 @@
+/* test_attend_cuda.c - attention on a GPU: attend_cases.h, hostile numbers, and K and V on their way into
+ * tiles. Without a GPU it says so and skips. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "tests/kernels/attention/attend_cases.h"
+
+/* Numbers of every exponent, and what is no number. */
+static float any_float(uint64_t *random)
+{
+    uint32_t bits = random_below(random, 1u << 31) << 1 | random_below(random, 2);
+    float x;
+    if (random_below(random, 4) != 0) /* mostly near the range of f16 */
+        bits = (bits & 0x807fffff) | (127 - 30 + random_below(random, 50)) << 23;
+    memcpy(&x, &bits, sizeof(x));
+    return x;
+}
+
+static void test_rounds_as_the_host_does(void **state)
+{
+    (void)state;
+    enum { N = 1 << 16 };
+    uint64_t random = 5;
+    float *x = malloc(N * sizeof(*x));
+    char *expected = malloc(N * sizeof(*x)), *got = malloc(N * sizeof(*x));
+    float *there = place_take(N * sizeof(*x));
+    void *out = place_take(N * sizeof(*x));
+    for (int round = 0; round < 2; round++)
+        for (enum kv_type type = 0; (int)type < KV_TYPES; type++) {
+            for (int i = 0; i < N; i++)
+                x[i] = round == 0 ? any_float(&random) : random_unit(&random);
+            const size_t bytes = kv_row_bytes(type, N);
+            place.kernels->upload(place.device, there, x, N * sizeof(*x));
+            place.kernels->attention_device->round(place.device, type, out, there, N);
+            place.kernels->download(place.device, got, out, bytes);
+            place_finish();
+            kv_round(type, expected, x, N);
+            assert_memory_equal(got, expected, bytes);
+        }
+    place.kernels->memory_give(place.device, there);
+    place.kernels->memory_give(place.device, out);
+    free(x);
+    free(expected);
+    free(got);
+}
+
+static void test_tiles_give_back_what_was_written(void **state)
+{
+    (void)state;
+    static const uint32_t dims[] = {8, 32, 64, 72, 96, 128, 256, 512};
+    for (enum kv_type type = 0; (int)type < KV_TYPES; type++)
+        for (size_t i = 0; i < sizeof(dims) / sizeof(dims[0]); i++) {
+            if (tile_check(type, dims[i], NULL) != STATUS_OK)
+                continue;
+            struct made_kv *kv = place_kv_create(type, dims[i], 300, 1, 1.0f, i);
+            const size_t row_bytes = kv_row_bytes(type, dims[i]), bytes = 300 * row_bytes;
+            char *rows = place_take(2 * bytes), *got = malloc(2 * bytes), *expected = malloc(bytes);
+            for (uint32_t first = 0; first < 300; first += TILE_TOKENS)
+                place.kernels->attention_device->read(
+                    place.device, type, dims[i], row_bytes,
+                    place_page(kv->memory + first / TILE_TOKENS * tile_bytes(type, dims[i])), 0,
+                    300 - first < TILE_TOKENS ? 300 - first : TILE_TOKENS, rows + first * row_bytes,
+                    rows + bytes + first * row_bytes);
+            place.kernels->download(place.device, got, rows, 2 * bytes);
+            place_finish();
+            kv_round(type, expected, kv->k, 300 * (size_t)dims[i]);
+            assert_memory_equal(got, expected, bytes);
+            kv_round(type, expected, kv->v, 300 * (size_t)dims[i]);
+            assert_memory_equal(got + bytes, expected, bytes);
+            place.kernels->memory_give(place.device, rows);
+            free(got);
+            free(expected);
+            place_kv_destroy(kv);
+        }
+}
+
+/* q times `factor`, of K as it is: against double, relative to the largest |v| of 1. Scores of thousands
+ * leave one token with all weight; tiny ones make all tokens equal. */
+static void check_scaled(enum kv_type type, uint32_t head_dim, float factor, double tolerance)
+{
+    enum { POSITION = 700, GROUP = 4 };
+    struct made_kv *kv = place_kv_create(type, head_dim, POSITION + 1, 2, 1.0f, 3);
+    const struct attend_shape shape = shape_of(kv, GROUP);
+    struct thread_pool *pool = pool_of(3);
+    struct attend *attend = attend_of(pool, "auto", &shape);
+    float *q = made_floats(GROUP * head_dim, factor, 4), *out = made_floats(GROUP * head_dim, 1, 5);
+    attend_all(attend, &shape, kv, q, POSITION, 1, 0, out);
+    double m, l, expected[512];
+    for (uint32_t g = 0; g < GROUP; g++) {
+        reference_attend(kv, q + g * head_dim, 0, POSITION + 1, (double)shape.scale, 0, &m, &l,
+                         expected);
+        for (uint32_t d = 0; d < head_dim; d++)
+            assert_true(fabs((double)out[g * head_dim + d] - expected[d]) < tolerance);
+    }
+    free(q);
+    free(out);
+    attend_destroy(attend);
+    thread_pool_destroy(pool);
+    place_kv_destroy(kv);
+}
+
+static void test_large_and_tiny_scores(void **state)
+{
+    (void)state;
+    for (enum kv_type type = 0; (int)type < KV_TYPES; type++) {
+        check_scaled(type, 64, 1e-30f, 2e-6);
+        check_scaled(type, 128, 1e-42f, 2e-6); /* subnormal q */
+        check_scaled(type, 128, 1.0f, 2e-6);
+        /* a score of 1000 in f32 is off by 6e-5, and so is e^score */
+        check_scaled(type, 128, 300.0f, 1e-3);
+    }
+}
+
+static void test_equal_scores_give_the_mean(void **state)
+{
+    (void)state;
+    enum { N = 1000, D = 128 };
+    struct made_kv *kv = place_kv_create(KV_F16, D, N, 2, 1.0f, 3);
+    const struct attend_shape shape = shape_of(kv, 1);
+    struct thread_pool *pool = pool_of(2);
+    struct attend *attend = attend_of(pool, "auto", &shape);
+    float q[D] = {0}, out[D];
+    attend_all(attend, &shape, kv, q, N - 1, 1, 0, out);
+    for (uint32_t d = 0; d < D; d++) {
+        double sum = 0;
+        for (uint32_t t = 0; t < N; t++)
+            sum += (double)kv->v[t * D + d];
+        assert_true(fabs((double)out[d] - sum / N) < 1e-6);
+    }
+    attend_destroy(attend);
+    thread_pool_destroy(pool);
+    place_kv_destroy(kv);
+}
+
+/* What is no number stays visible in its row, and in no other. */
+static void test_a_row_of_nan_stays_alone(void **state)
+{
+    (void)state;
+    enum { D = 64, GROUP = 4 };
+    for (enum kv_type type = 0; (int)type < KV_TYPES; type++) {
+        struct made_kv *kv = place_kv_create(type, D, 300, 2, 1.0f, 3);
+        const struct attend_shape shape = shape_of(kv, GROUP);
+        struct thread_pool *pool = pool_of(2);
+        struct attend *attend = attend_of(pool, "auto", &shape);
+        float *q = made_floats(GROUP * D, 1.0f, 4), clean[GROUP * D], out[GROUP * D];
+        attend_all(attend, &shape, kv, q, 299, 1, 0, clean);
+        q[2 * D + 5] = NAN;
+        attend_all(attend, &shape, kv, q, 299, 1, 0, out);
+        for (uint32_t d = 0; d < D; d++)
+            assert_true(isnan(out[2 * D + d]));
+        assert_memory_equal(out, clean, 2 * D * sizeof(float));
+        assert_memory_equal(out + 3 * D, clean + 3 * D, D * sizeof(float));
+        free(q);
+        attend_destroy(attend);
+        thread_pool_destroy(pool);
+        place_kv_destroy(kv);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rounds_as_the_host_does),
+        cmocka_unit_test(test_tiles_give_back_what_was_written),
+        ATTEND_CASES,
+        cmocka_unit_test(test_large_and_tiny_scores),
+        cmocka_unit_test(test_equal_scores_give_the_mean),
+        cmocka_unit_test(test_a_row_of_nan_stays_alone),
+    };
+    struct error error = {0};
+    if (kernels_cuda.count(&error) == 0) {
+        fprintf(stderr, "skipped: %s\n", error.text);
+        return 77;
+    }
+    place.kernels = &kernels_cuda;
+    place.head_dim = 64;
+    if (kernels_cuda.open(&place.device, NULL, 0, &error) != STATUS_OK) {
+        fprintf(stderr, "%s\n", error.text);
+        return 1;
+    }
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    kernels_cuda.close(place.device);
+    return failed;
+}
