@@ -19,6 +19,7 @@
 #include "kernels/attention/cuda/attend_launch.h"
 #include "kernels/attention/cuda/attend_machine.cuh"
 #include "kernels/attention/cuda/attend_tile.h"
+#include "kernels/numeric.h"
 
 enum { TOKENS = 128 }; /* TILE_TOKENS */
 
@@ -80,7 +81,7 @@ static __device__ __forceinline__ const char *tile_of(const struct attend_launch
 
 /* ---- partials ------------------------------------------------------------------------------ */
 
-/* e^(a - b) for a <= b; b is not -inf. */
+/* e^(a - b) for a <= b; b is not -inf. Of scores, to 2^-21. */
 static __device__ __forceinline__ float weight(float a, float b)
 {
     return exp2_fast(__fmul_rn(__fsub_rn(a, b), LOG2_E));
@@ -140,7 +141,43 @@ static __device__ __forceinline__ void load(struct rows<ROWS, VALUES> &x, const 
     }
 }
 
-/* x = merge(what lies at `left`, x). An empty row leaves the other's values. */
+/* e^x with the bits of exp_f32 (kernels/numeric.h): hosts merge the same partials, and whoever does must
+ * not matter. */
+static __device__ __forceinline__ float exp_exact(float x)
+{
+    x = x < EXP_F32_LOW ? EXP_F32_LOW : x;
+    x = x > EXP_F32_HIGH ? EXP_F32_HIGH : x;
+    const float shifted = __fmaf_rn(x, EXP_F32_LOG2E, EXP_F32_MAGIC);
+    const float n = __fsub_rn(shifted, EXP_F32_MAGIC);
+    float r = __fmaf_rn(-n, EXP_F32_LN2_HIGH, x);
+    r = __fmaf_rn(-n, EXP_F32_LN2_LOW, r);
+    float p = EXP_F32_C6;
+    p = __fmaf_rn(p, r, EXP_F32_C5);
+    p = __fmaf_rn(p, r, EXP_F32_C4);
+    p = __fmaf_rn(p, r, EXP_F32_C3);
+    p = __fmaf_rn(p, r, EXP_F32_C2);
+    p = __fmaf_rn(p, r, 1.0f);
+    p = __fmaf_rn(p, r, 1.0f);
+    if (p != p)
+        return p;
+    const int exponent = __float_as_int(shifted) - EXP_F32_MAGIC_BIT;
+    const int half = (exponent + 256) / 2 - 128;
+    return __fmul_rn(__fmul_rn(p, __int_as_float((half + 127) << 23)),
+                     __int_as_float((exponent - half + 127) << 23));
+}
+
+/* What the rows of two partials are multiplied by. The other row's bits are to stay where one is empty,
+ * so that it is all +0: with -0 for its factor, -0 is added. */
+static __device__ __forceinline__ void merge_factors(float m_left, float m_right, float *left,
+                                                     float *right)
+{
+    const float m = fmaxf(m_left, m_right);
+    const bool no_left = m_left == NOTHING, no_right = m_right == NOTHING;
+    *left = no_right ? 1.0f : no_left ? -0.0f : exp_exact(__fsub_rn(m_left, m));
+    *right = no_right ? -0.0f : no_left ? 1.0f : exp_exact(__fsub_rn(m_right, m));
+}
+
+/* x = merge(what lies at `left`, x), with the bits of partial_merge. */
 template <int ROWS, int VALUES>
 static __device__ __forceinline__ void merge_left(struct rows<ROWS, VALUES> &x, const float2 *left,
                                                   uint32_t n_threads, uint32_t thread)
@@ -149,9 +186,8 @@ static __device__ __forceinline__ void merge_left(struct rows<ROWS, VALUES> &x, 
 #pragma unroll
     for (int i = 0; i < ROWS; i++) {
         const float2 ml = left[(VALUES / 2) * n_threads];
-        const float m = fmaxf(ml.x, x.m[i]);
-        const float base = m == NOTHING ? 0.0f : m;
-        const float a = weight(ml.x, base), b = weight(x.m[i], base);
+        float a, b;
+        merge_factors(ml.x, x.m[i], &a, &b);
 #pragma unroll
         for (int j = 0; j < VALUES; j += 2, left += n_threads) {
             const float2 o = *left;
@@ -159,7 +195,7 @@ static __device__ __forceinline__ void merge_left(struct rows<ROWS, VALUES> &x, 
             x.o[i][j + 1] = __fmaf_rn(x.o[i][j + 1], b, __fmul_rn(o.y, a));
         }
         x.l[i] = __fmaf_rn(x.l[i], b, __fmul_rn(ml.y, a));
-        x.m[i] = m;
+        x.m[i] = fmaxf(ml.x, x.m[i]);
         left += n_threads;
     }
 }

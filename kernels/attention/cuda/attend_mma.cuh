@@ -90,7 +90,8 @@ struct mma_evaluator {
         VALUES = D / 16,
         THREADS = shape::THREADS,
         NEAR_LEVELS = NEAR,
-        TILES_N = D / 32 /* blocks of 8 dimensions that a warp has of V */
+        TILES_N = D / 32, /* blocks of 8 dimensions that a warp has of V */
+        STEP_N = BLOCKS > 2 && TILES_N > 2 ? 2 : TILES_N /* of them at a time */
     };
 
     char *stages;             /* [n_stages] pieces */
@@ -430,39 +431,50 @@ struct mma_evaluator {
                                               float (&o)[BLOCKS][TILES_N][4])
     {
 #pragma unroll
-        for (int i = 0; i < 2; i++) { /* blocks of 32 tokens */
-            const uint4 *v = (const uint4 *)piece + (i * (D / 8) + warp * TILES_N) * 32 + lane;
-            const uint32_t at = (((2 * p + i) * 8 + g) * 32 + 8 * c) * 2;
+        for (int i = 0; i < 2; i++) /* blocks of 32 tokens */
+#pragma unroll
+            for (int n = 0; n < TILES_N; n += STEP_N)
+                add_block(piece, p, i, n, n_blocks, masked, any, o);
+    }
+
+    /* Block i of 32 tokens of a piece; the warp's blocks of dimensions from n on. */
+    __device__ __forceinline__ void add_block(const char *piece, int p, int i, int first,
+                                              uint32_t n_blocks, bool masked, struct seen any,
+                                              float (&o)[BLOCKS][TILES_N][4])
+    {
+        const uint4 *v = (const uint4 *)piece + (i * (D / 8) + warp * TILES_N + first) * 32 + lane;
+        const uint32_t at = (((2 * p + i) * 8 + g) * 32 + 8 * c) * 2;
+        uint4 value[STEP_N];
+#pragma unroll
+        for (int n = 0; n < STEP_N; n++)
+            value[n] = v[n * 32];
+        if (masked) { /* memory that was never written may hold NaN */
             const int t = (2 * p + i) * 32 + 8 * (int)c;
-            uint4 value[TILES_N];
+            const uint4 mask = make_uint4(pair_mask(t, any), pair_mask(t + 2, any),
+                                          pair_mask(t + 4, any), pair_mask(t + 6, any));
 #pragma unroll
-            for (int n = 0; n < TILES_N; n++) {
-                value[n] = v[n * 32];
-                if (masked) { /* memory that was never written may hold NaN */
-                    value[n].x &= pair_mask(t, any);
-                    value[n].y &= pair_mask(t + 2, any);
-                    value[n].z &= pair_mask(t + 4, any);
-                    value[n].w &= pair_mask(t + 6, any);
-                }
-            }
+            for (int n = 0; n < STEP_N; n++)
+                value[n] = make_uint4(value[n].x & mask.x, value[n].y & mask.y, value[n].z & mask.z,
+                                      value[n].w & mask.w);
+        }
 #pragma unroll
-            for (int b = 0; b < BLOCKS; b++) {
-                if (BLOCKS > 1 && b >= (int)n_blocks)
-                    continue;
-                const char *w = weights(b) + at;
-                const uint4 high = *(const uint4 *)w, low = *(const uint4 *)(w + shape::P_PART);
+        for (int b = 0; b < BLOCKS; b++) {
+            if (BLOCKS > 1 && b >= (int)n_blocks)
+                continue;
+            const char *w = weights(b) + at;
+            const uint4 high = *(const uint4 *)w, low = *(const uint4 *)(w + shape::P_PART);
 #pragma unroll
-                for (int n = 0; n < TILES_N; n++) {
-                    if (TYPE == MMA_F16) {
-                        mma_f16(o[b][n], high.x, low.x, high.y, low.y, value[n].x, value[n].y);
-                        mma_f16(o[b][n], high.z, low.z, high.w, low.w, value[n].z, value[n].w);
-                    } else {
-                        const uint4 third = *(const uint4 *)(w + 2 * shape::P_PART);
-                        mma_bf16(o[b][n], high.x, low.x, high.y, low.y, value[n].x, value[n].y);
-                        mma_bf16(o[b][n], third.x, 0, third.y, 0, value[n].x, value[n].y);
-                        mma_bf16(o[b][n], high.z, low.z, high.w, low.w, value[n].z, value[n].w);
-                        mma_bf16(o[b][n], third.z, 0, third.w, 0, value[n].z, value[n].w);
-                    }
+            for (int n = 0; n < STEP_N; n++) {
+                float(&sum)[4] = o[b][first + n];
+                if (TYPE == MMA_F16) {
+                    mma_f16(sum, high.x, low.x, high.y, low.y, value[n].x, value[n].y);
+                    mma_f16(sum, high.z, low.z, high.w, low.w, value[n].z, value[n].w);
+                } else {
+                    const uint4 third = *(const uint4 *)(w + 2 * shape::P_PART);
+                    mma_bf16(sum, high.x, low.x, high.y, low.y, value[n].x, value[n].y);
+                    mma_bf16(sum, third.x, 0, third.y, 0, value[n].x, value[n].y);
+                    mma_bf16(sum, high.z, low.z, high.w, low.w, value[n].z, value[n].w);
+                    mma_bf16(sum, third.z, 0, third.w, 0, value[n].z, value[n].w);
                 }
             }
         }

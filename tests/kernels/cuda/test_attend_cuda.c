@@ -148,9 +148,10 @@ static void test_a_row_of_nan_stays_alone(void **state)
         struct thread_pool *pool = pool_of(2);
         struct attend *attend = attend_of(pool, "auto", &shape);
         float *q = made_floats(GROUP * D, 1.0f, 4), clean[GROUP * D], out[GROUP * D];
-        attend_all(attend, &shape, kv, q, 299, 1, 0, clean);
+        const struct part whole = {{{0, 2}}, 1};
+        attend_parts(attend, &shape, kv, q, 299, 1, 0, &whole, 1, true, clean);
         q[2 * D + 5] = NAN;
-        attend_all(attend, &shape, kv, q, 299, 1, 0, out);
+        attend_parts(attend, &shape, kv, q, 299, 1, 0, &whole, 1, true, out);
         for (uint32_t d = 0; d < D; d++)
             assert_true(isnan(out[2 * D + d]));
         assert_memory_equal(out, clean, 2 * D * sizeof(float));
