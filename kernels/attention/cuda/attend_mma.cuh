@@ -91,7 +91,7 @@ struct mma_evaluator {
         THREADS = shape::THREADS,
         NEAR_LEVELS = NEAR,
         TILES_N = D / 32, /* blocks of 8 dimensions that a warp has of V */
-        STEP_N = BLOCKS > 2 && TILES_N > 2 ? 2 : TILES_N /* of them at a time */
+        STEP_N = TILES_N  /* of them at a time */
     };
 
     char *stages;             /* [n_stages] pieces */
