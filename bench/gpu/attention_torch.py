@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+"""attention_torch.py CSV [SECONDS] - PyTorch's attention on the shapes that bench/gpu/attention measured.
+
+Decode of one token, f16 and bf16, K and V in one piece each (no pages): scaled_dot_product_attention by
+every backend that takes the shape, FlashInfer where it can be imported; the best of them beside ours.
+Medians by CUDA events; sets of K and V of 320 MB at least take turns. Uniform batches only. Writes
+CSV with .torch.csv for its end.
+"""
+import csv
+import statistics
+import sys
+import time
+
+try:
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+except ImportError:
+    sys.exit("attention_torch.py: no PyTorch here")
+try:
+    import flashinfer
+except ImportError:
+    flashinfer = None
+
+LEAST_BYTES = 320 << 20
+TYPES = {"f16": torch.float16, "bf16": torch.bfloat16}
+BACKENDS = {
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "math": SDPBackend.MATH,
+}
+
+
+def measure(function, n_sets, rounds=5):
+    """Microseconds of one call; a turn is all sets, recorded in a graph where that is possible."""
+    for i in range(n_sets):
+        function(i)
+    torch.cuda.synchronize()
+    replay = None
+    try:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            for i in range(n_sets):
+                function(i)
+        replay = graph.replay
+    except Exception:  # some backends cannot be captured
+        torch.cuda.synchronize()
+    if replay is None:
+
+        def replay():
+            for i in range(n_sets):
+                function(i)
+
+    times = []
+    for _ in range(rounds + 1):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        replay()
+        end.record()
+        end.synchronize()
+        times.append(begin.elapsed_time(end))
+    return statistics.median(times[1:]) / n_sets * 1e3
+
+
+def candidates(q, k, v):
+    group = q.shape[1] > k.shape[1]
+    for name, backend in BACKENDS.items():
+
+        def call(i, backend=backend):
+            with sdpa_kernel(backend):
+                return torch.nn.functional.scaled_dot_product_attention(
+                    q, k[i], v[i], enable_gqa=group
+                )
+
+        yield name, call
+    if flashinfer is not None and q.shape[0] == 1:
+        one = q[0, :, 0]
+        yield "flashinfer", lambda i: flashinfer.single_decode_with_kv_cache(
+            one, k[i][0], v[i][0], kv_layout="HND", use_tensor_cores=True
+        )
+
+
+def best_of(row):
+    dtype, dim = TYPES[row["type"]], int(row["head_dim"])
+    heads, kv_heads = int(row["heads"]), int(row["kv_heads"])
+    batch, context = int(row["batch"]), int(row["context"])
+    n_bytes = 4 * batch * kv_heads * context * dim
+    n_sets = -(-LEAST_BYTES // n_bytes)
+    if n_sets * n_bytes > 60 << 30:
+        return None
+    shape = (batch, kv_heads, context, dim)
+    q = torch.randn(batch, heads, 1, dim, dtype=dtype, device="cuda")
+    k = [torch.empty(shape, dtype=dtype, device="cuda").uniform_(-1, 1) for _ in range(n_sets)]
+    v = [torch.empty(shape, dtype=dtype, device="cuda").uniform_(-1, 1) for _ in range(n_sets)]
+    best = None
+    for name, call in candidates(q, k, v):
+        # Those that widen K and V to all heads first need room for that, and are never the best.
+        if name in ("math", "efficient") and n_bytes * heads // kv_heads > 16 << 30:
+            continue
+        try:
+            us = measure(call, n_sets)
+        except Exception:
+            torch.cuda.synchronize()
+            continue
+        if best is None or us < best[0]:
+            best = (us, name)
+    return best
+
+
+def main():
+    path, seconds = sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 90.0
+    end = time.monotonic() + seconds
+    with open(path, newline="") as file:
+        rows = [
+            r
+            for r in csv.DictReader(file)
+            if r["kind"] == "decode" and r["type"] in TYPES and r["name"] != "ragged"
+        ]
+    print(f"# PyTorch {torch.__version__}, FlashInfer {getattr(flashinfer, '__version__', 'none')}")
+    print("type   dim heads  seq  context       ours      best  by         ratio")
+    with open(path + ".torch.csv", "w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow("type head_dim heads kv_heads batch context us torch_us backend".split())
+        for row in rows:
+            if time.monotonic() > end:
+                print("# out of time")
+                break
+            best = best_of(row)
+            torch.cuda.empty_cache()
+            if best is None:
+                continue
+            us = float(row["us"])
+            names = ("type", "head_dim", "heads", "kv_heads", "batch", "context")
+            out.writerow([row[n] for n in names] + [us, f"{best[0]:.2f}", best[1]])
+            print(
+                f"{row['type']:<5} {row['head_dim']:>4} {row['heads']:>3}/{row['kv_heads']:<2} "
+                f"{row['batch']:>3} {row['name']:>8} {us:10.1f} {best[0]:9.1f}  {best[1]:<10} "
+                f"{best[0] / us:5.2f}",
+                flush=True,
+            )
+
+
+main()
