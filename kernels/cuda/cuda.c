@@ -17,6 +17,7 @@ const struct kernels kernels_cuda = {
     .open = cuda_open,
     .close = cuda_close,
     .host_memory = false,
+    .cuda_memory = true,
     .memory_take = cuda_memory_take,
     .memory_give = cuda_memory_give,
     .host_take = cuda_host_take,
