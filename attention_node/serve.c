@@ -187,7 +187,8 @@ enum status serve_reserve(struct serve *serve, const Longspan__Reserve *reserve,
 void serve_free(struct serve *serve, const Longspan__Free *free_message)
 {
     if (serve->job != 0 && free_message->job == serve->job)
-        kv_holder_close(serve->holder, free_message->sequence, free_message->incarnation);
+        kv_holder_trim(serve->holder, free_message->sequence, free_message->incarnation,
+                       free_message->keep_tokens);
 }
 
 /* ---- peers ---- */

@@ -224,6 +224,8 @@ static void make_coordinator(struct command *command, const struct maker *maker)
     add_number(command, "--tensor", layout->tensor);
     add_number(command, "--ctx", options->ctx);
     add_number(command, "--chunk", options->chunk);
+    add_number(command, "--step-target-ms", options->step_target_ms);
+    add_text(command, "--prefix-cache", options->prefix_cache);
     add_text(command, "--kv-type", layout->kv_type);
     add_bytes(command, "--kv-memory", layout->kv_memory_bytes);
     add_number(command, "--stripe", layout->stripe);

@@ -126,6 +126,7 @@ static json_t *prompt_object(const struct result *result, uint32_t index, bool l
     json_t *object = json_object();
     int failed = json_object_set_new(object, "prompt_ids", id_list(prompt->ids, prompt->n_ids));
     failed |= json_object_set_new(object, "shared_tokens", json_integer(prompt->n_shared));
+    failed |= json_object_set_new(object, "cached_tokens", json_integer(prompt->n_cached));
     failed |= json_object_set_new(object, "ids", token_ids(prompt));
     failed |= json_object_set_new(
         object, "text", string_of(prompt->text != NULL ? prompt->text : "", prompt->text_bytes));

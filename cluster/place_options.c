@@ -9,6 +9,7 @@
 
 enum { DEFAULT_JOIN_S = 60, DEFAULT_REACH_S = 10 };
 
+static const char *const switches[] = {"on", "off", NULL};
 static const char *const pins[] = {"auto", "none", NULL};
 static const char *const kernel_names[] = {"auto", "scalar", "avx2", "avx512", "bf16", NULL};
 static const char *const exchange_names[] = {"auto", "zeromq", NULL};
@@ -96,6 +97,21 @@ size_t place_options_table(struct option *table, struct place_options *o)
          .least = 1,
          .most = 32768,
          .help = "prompt tokens of one step; 512 unless given"},
+        {.name = "step-target-ms",
+         .kind = OPTION_U32,
+         .value = &o->step_target_ms,
+         .argument = "MS",
+         .least = 1,
+         .most = 3600000,
+         .help = "time between the tokens of an answer while other prompts are read: a step has as "
+                 "many prompt tokens, --chunk at most, as fit"},
+        {.name = "prefix-cache",
+         .kind = OPTION_CHOICE,
+         .value = &o->prefix_cache,
+         .choices = switches,
+         .argument = "on|off",
+         .help = "keep what was computed, as long as nobody needs its memory, for prompts that "
+                 "begin alike; on unless given"},
         {.name = "stripe",
          .kind = OPTION_U32,
          .value = &o->stripe,
@@ -187,6 +203,8 @@ static enum status check_where(const struct place_options *o, struct error *erro
         {o->kv_memory_bytes != 0, "--kv-memory", true},
         {o->stripe != 0, "--stripe", true},
         {o->chunk != 0, "--chunk", true},
+        {o->step_target_ms != 0, "--step-target-ms", true},
+        {o->prefix_cache != NULL, "--prefix-cache", true},
         {o->ctx != 0, "--ctx", true},
         {o->pin != NULL, "--pin", true},
         {o->kernels != NULL, "--kernels", true},

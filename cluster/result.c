@@ -160,6 +160,9 @@ static enum status take_finished(struct result *result, const Longspan__RunFinis
     struct result_prompt *prompt = &result->prompts[finished->prompt];
     if (prompt->reason[0] != '\0' || finished->reason == NULL || finished->reason[0] == '\0')
         return nonsense(error, "an end without a reason");
+    if (finished->cached_tokens > prompt->n_ids)
+        return nonsense(error, "more cached tokens than the prompt has");
+    prompt->n_cached = finished->cached_tokens;
     snprintf(prompt->reason, sizeof(prompt->reason), "%s", finished->reason);
     return add_text(prompt, &finished->text, error);
 }

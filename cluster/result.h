@@ -32,6 +32,7 @@ struct result_span {
 struct result_prompt {
     int32_t *ids; /* of the prompt; NULL until the plan is known */
     uint32_t n_ids, n_shared;
+    uint32_t n_cached;    /* of n_ids: that were not computed; known when it has finished */
     uint32_t n_filled;    /* positions before them, for measuring */
     uint32_t n_prefilled; /* of n_filled and n_ids together */
     struct result_token *tokens;

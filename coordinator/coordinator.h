@@ -26,6 +26,8 @@ struct coordinator_options {
     uint32_t pipeline, tensor; /* pipeline 0: workers / tensor */
     uint32_t ctx; /* tokens of one sequence; 0: what the model was trained for, or what fits */
     uint32_t chunk, max_batch;
+    uint32_t step_target_ms; /* a step shall take about so long; 0: it has `chunk` tokens */
+    bool prefix_cache;       /* finished sequences are kept for others */
     enum kv_type kv_type;
     uint64_t kv_memory;    /* bytes per rank for the local holder; 0: what memory allows */
     uint32_t stripe;       /* tokens */

@@ -47,6 +47,7 @@ static bool fill_prompt_plan(struct arena *arena, Longspan__PromptPlan *plan,
     if (prompt->sequence == SCHEDULER_NONE)
         return true;
     const struct scheduler_sequence *q = scheduler_sequence(scheduler, prompt->sequence);
+    plan->cached_tokens = q->cached_tokens;
     if (!q->has_place)
         return true;
     const uint32_t end = placement_tokens(placement, q->place);
@@ -135,6 +136,7 @@ enum status events_finished(struct control *control, const struct request *reque
     finished.prompt = prompt;
     finished.reason = (char *)reason;
     finished.n_tokens = request->prompts[prompt].n_generated;
+    finished.cached_tokens = request->prompts[prompt].cached_tokens;
     finished.text.data = (uint8_t *)text;
     finished.text.len = text_bytes;
     Longspan__RunEvent event = LONGSPAN__RUN_EVENT__INIT;

@@ -15,7 +15,7 @@
 /* As the table of options fills it. */
 struct words {
     struct coordinator_options options;
-    const char *kv_type, *weights;
+    const char *kv_type, *weights, *prefix_cache;
     uint32_t join_s, load_s, timeout_s, step_s, verbose;
     bool help, version;
 };
@@ -85,6 +85,7 @@ static enum status settle(struct words *words, double **weights, struct error *e
     if (o->model == NULL)
         return error_set(error, STATUS_INVALID, "--model FILE is missing (--help explains)");
     kv_type_parse(&o->kv_type, words->kv_type); /* a choice: it parses */
+    o->prefix_cache = strcmp(words->prefix_cache, "on") == 0;
     o->join_timeout_ms = words->join_s * 1000;
     o->load_timeout_ms = words->load_s * 1000;
     o->timeout_ms = words->timeout_s * 1000;
@@ -100,6 +101,7 @@ static enum status settle(struct words *words, double **weights, struct error *e
 
 int main(int argc, char **argv)
 {
+    static const char *const switches[] = {"on", "off", NULL};
     static const char *const kernels[] = {"auto", "scalar", "avx2", "avx512", "bf16", NULL};
     struct words w = {.options = {.lost_ms = 2000, .silence_ms = 20000}};
     struct coordinator_options *o = &w.options;
@@ -231,6 +233,24 @@ int main(int argc, char **argv)
          .least = 1,
          .most = 4096,
          .help = "sequences at once; others wait"},
+        {.name = "step-target-ms",
+         .kind = OPTION_U32,
+         .value = &o->step_target_ms,
+         .argument = "MS",
+         .least = 1,
+         .most = 3600000,
+         .help =
+             "milliseconds between the tokens of an answer while prompts are read: steps have so "
+             "many prompt tokens, --chunk at most, that they take about as long; absent: "
+             "always --chunk"},
+        {.name = "prefix-cache",
+         .kind = OPTION_CHOICE,
+         .value = &w.prefix_cache,
+         .argument = "on|off",
+         .fallback = "on",
+         .choices = switches,
+         .help = "on keeps the KV cache of what was computed until its memory is needed, for "
+                 "prompts that begin alike"},
         {.kind = OPTION_SECTION, .help = "Patience"},
         {.name = "timeout",
          .kind = OPTION_U32,

@@ -42,7 +42,7 @@ struct sequence {
 struct placement {
     struct holder *holders;
     uint32_t n_holders, stripe_pages;
-    uint64_t total, used, promised;
+    uint64_t total, used;
     struct block *blocks;
     uint32_t n_blocks, block_capacity, free_block; /* free_block: UINT32_MAX is none */
     struct sequence *sequences;
@@ -212,7 +212,6 @@ static void give_page(struct placement *p, struct sequence *s, uint32_t holder)
     s->dealt[holder]++;
     p->holders[holder].used++;
     p->used++;
-    p->promised--;
 }
 
 /* The length of the next unit in pages, and therefore its alignment: `page` begins a stripe. */
@@ -239,7 +238,7 @@ static uint32_t unit_pages(const struct placement *p, const struct sequence *s, 
     return stripes * p->stripe_pages;
 }
 
-/* Covers pages below `target`; they are promised, so there are enough of them. */
+/* Covers pages below `target`, of which enough are free. */
 static void deal(struct placement *p, struct sequence *s, uint32_t target, bool known)
 {
     const uint32_t n_stripes = target / p->stripe_pages + (target % p->stripe_pages != 0);
@@ -291,6 +290,16 @@ static enum status slot_find(struct placement *p, uint32_t *slot, struct error *
     return STATUS_OK;
 }
 
+static enum status check_free(const struct placement *p, uint32_t n_pages, struct error *error)
+{
+    if (n_pages <= placement_free_pages(p))
+        return STATUS_OK;
+    return error_set(error, STATUS_EXHAUSTED,
+                     "%u KV pages of %d tokens are needed, %llu of %llu are free", n_pages,
+                     PAGE_TOKENS, (unsigned long long)placement_free_pages(p),
+                     (unsigned long long)p->total);
+}
+
 enum status placement_open(struct placement *p, uint32_t n_tokens, uint32_t max_tokens,
                            uint32_t parent, uint32_t shared_tokens, uint32_t *sequence,
                            struct error *error)
@@ -299,15 +308,10 @@ enum status placement_open(struct placement *p, uint32_t n_tokens, uint32_t max_
     assert(shared_tokens % PAGE_TOKENS == 0 && shared_tokens < n_tokens);
     const uint32_t shared = parent == PLACEMENT_NO_PARENT ? 0 : shared_tokens / PAGE_TOKENS;
     const uint32_t target = pages_of(n_tokens), most = pages_of(max_tokens);
-    const uint64_t available = placement_free_pages(p);
-    if (most - shared > available)
-        return error_set(error, STATUS_EXHAUSTED,
-                         "%u KV pages of %d tokens are needed, %llu of %llu are free",
-                         most - shared, PAGE_TOKENS, (unsigned long long)available,
-                         (unsigned long long)p->total);
-
     uint32_t slot = 0;
-    enum status status = slot_find(p, &slot, error);
+    enum status status = check_free(p, target - shared, error);
+    if (status == STATUS_OK)
+        status = slot_find(p, &slot, error);
     if (status == STATUS_OK)
         status = blocks_ensure(p, target - shared, error);
     if (status != STATUS_OK)
@@ -331,7 +335,6 @@ enum status placement_open(struct placement *p, uint32_t n_tokens, uint32_t max_
     }
     s->n_pages = shared;
     s->run_end = round_up(shared, p->stripe_pages); /* a stripe stays where it began */
-    p->promised += most - shared;
     deal(p, s, target, true);
     *sequence = slot;
     return STATUS_OK;
@@ -345,26 +348,36 @@ enum status placement_grow(struct placement *p, uint32_t sequence, uint32_t n_to
     assert(s->open && target <= s->max_pages);
     if (target <= s->n_pages)
         return STATUS_OK;
-    const enum status status = blocks_ensure(p, target - s->n_pages, error);
+    enum status status = check_free(p, target - s->n_pages, error);
+    if (status == STATUS_OK)
+        status = blocks_ensure(p, target - s->n_pages, error);
     if (status == STATUS_OK)
         deal(p, s, target, false);
     return status;
 }
 
-void placement_close(struct placement *p, uint32_t sequence)
+void placement_trim(struct placement *p, uint32_t sequence, uint32_t n_tokens)
 {
     struct sequence *s = &p->sequences[sequence];
-    assert(s->open);
-    for (uint32_t i = 0; i < s->n_pages; i++) {
-        struct block *block = &p->blocks[s->blocks[i]];
+    assert(s->open && n_tokens % PAGE_TOKENS == 0 && n_tokens / PAGE_TOKENS <= s->n_pages);
+    while (s->n_pages > n_tokens / PAGE_TOKENS) {
+        const uint32_t at = s->blocks[--s->n_pages];
+        struct block *block = &p->blocks[at];
+        s->dealt[block->holder]--;
         if (--block->references > 0)
             continue;
         p->holders[block->holder].used--;
         p->used--;
         block->holder = p->free_block;
-        p->free_block = s->blocks[i];
+        p->free_block = at;
     }
-    p->promised -= s->max_pages - s->n_pages;
+    s->max_pages = s->n_pages;
+}
+
+void placement_close(struct placement *p, uint32_t sequence)
+{
+    struct sequence *s = &p->sequences[sequence];
+    placement_trim(p, sequence, 0);
     free(s->blocks);
     free(s->dealt);
     *s = (struct sequence){0};
@@ -406,7 +419,16 @@ uint64_t placement_used_pages(const struct placement *p, uint32_t holder)
     return p->holders[holder].used;
 }
 
+uint32_t placement_own_pages(const struct placement *p, uint32_t sequence)
+{
+    const struct sequence *s = &p->sequences[sequence];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->n_pages; i++)
+        n += p->blocks[s->blocks[i]].references == 1;
+    return n;
+}
+
 uint64_t placement_free_pages(const struct placement *p)
 {
-    return p->total - p->used - p->promised;
+    return p->total - p->used;
 }

@@ -15,8 +15,9 @@
  *     Ties: the least loaded holder, then the lower index.
  *   - A holder without free pages is passed over; only then may a stripe be cut between pages.
  *   - A fork takes over the parent's pages below the fork point. Pages are counted by reference:
- * they are free again when the last sequence that uses them is closed. A sequence is opened with
- * the tokens that it may reach; that many pages are promised to it, so that growing cannot fail.
+ * they are free again when the last sequence that uses them is closed. A sequence has the pages that
+ * it was given, no promise of more: growing can fail, and then somebody else has to go
+ * (scheduler.h).
  *
  * Deterministic, no I/O. Belongs to one thread. */
 #ifndef LONGSPAN_COORDINATOR_PLACEMENT_H
@@ -53,17 +54,22 @@ void placement_destroy(struct placement *placement);
 /* Places tokens [0, n_tokens) of a new sequence that may grow to max_tokens (at least n_tokens,
  * which is at least 1). With a parent, tokens below shared_tokens (a multiple of PAGE_TOKENS that
  * the parent covers) stay where the parent has them. *sequence is a small number, used again after
- * placement_close. STATUS_EXHAUSTED: the pages that are neither used nor promised do not suffice;
- * nothing is changed. STATUS_NO_MEMORY. */
+ * placement_close. STATUS_EXHAUSTED: the free pages do not suffice; nothing is changed.
+ * STATUS_NO_MEMORY. */
 enum status placement_open(struct placement *placement, uint32_t n_tokens, uint32_t max_tokens,
                            uint32_t parent, uint32_t shared_tokens, uint32_t *sequence,
                            struct error *error);
 
-/* Covers [0, n_tokens) at least; n_tokens <= max_tokens. STATUS_NO_MEMORY. */
+/* Covers [0, n_tokens) at least; n_tokens <= max_tokens. STATUS_EXHAUSTED: the free pages do not
+ * suffice; nothing is changed. STATUS_NO_MEMORY. */
 enum status placement_grow(struct placement *placement, uint32_t sequence, uint32_t n_tokens,
                            struct error *error);
 
-/* Gives back its pages, except those that forks still use, and the rest of its promise. */
+/* Gives back its pages from n_tokens on, a multiple of PAGE_TOKENS, except those that forks still
+ * use; it cannot grow any more. */
+void placement_trim(struct placement *placement, uint32_t sequence, uint32_t n_tokens);
+
+/* Gives back its pages, except those that forks still use. */
 void placement_close(struct placement *placement, uint32_t sequence);
 
 /* Tokens that are covered: a multiple of PAGE_TOKENS. */
@@ -81,7 +87,10 @@ bool placement_holds(const struct placement *placement, uint32_t sequence, uint3
 /* Pages in use at a holder, those shared by forks counted once. */
 uint64_t placement_used_pages(const struct placement *placement, uint32_t holder);
 
-/* Pages of all holders that are neither used nor promised. */
+/* Pages that nobody else uses: those that closing it would give back. O(its pages). */
+uint32_t placement_own_pages(const struct placement *placement, uint32_t sequence);
+
+/* Pages of all holders that nobody uses. */
 uint64_t placement_free_pages(const struct placement *placement);
 
 #endif

@@ -218,9 +218,11 @@ static enum status read_request(struct request *r, const Longspan__RunRequest *m
     r->want_logprobs = message->want_logprobs;
     r->want_logits = message->want_logits;
     r->n_logprobs = message->n_logprobs;
+    r->priority = message->priority;
+    r->alone = message->no_prefix_sharing;
     for (uint32_t i = 0; i < r->n_prompts && status == STATUS_OK; i++)
         status = read_prompt(r, i, message, limits, error);
-    if (status == STATUS_OK && !message->no_prefix_sharing)
+    if (status == STATUS_OK && !r->alone)
         status = share_prefixes(r, error);
     return status;
 }

@@ -37,6 +37,7 @@ struct request_prompt {
     struct stop_texts *stops;
     uint32_t n_generated;
     uint64_t token_us;            /* when the last of them was sampled */
+    uint32_t cached_tokens;       /* that it did not have to compute; taken when it finishes */
     struct placement_span *spans; /* where its tokens were; taken when it finishes */
     size_t n_spans;
     struct reservation reservation; /* that holders have to acknowledge */
@@ -49,7 +50,8 @@ struct request {
     struct request_prompt *prompts;
     uint32_t n_prompts, n_unfinished;
     uint32_t n_predict; /* 0: until the end of generation or of the context */
-    bool ignore_eos, want_logprobs, want_logits;
+    int32_t priority;
+    bool ignore_eos, want_logprobs, want_logits, alone; /* alone: shares no pages */
     uint32_t n_logprobs;
     struct sampler_settings sampling;
     struct penalties_settings penalties;

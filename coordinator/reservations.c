@@ -1,8 +1,6 @@
 /* reservations.c - see reservations.h. */
 #include "coordinator/reservations.h"
 
-#include "coordinator/steps.h"
-
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +29,7 @@ static enum status send_reserve(struct reservations *r, uint32_t node, uint64_t 
     reserve.job = r->cluster->job;
     reserve.request = number;
     reserve.sequence = q->name;
-    reserve.incarnation = STEPS_INCARNATION;
+    reserve.incarnation = q->incarnation;
     reserve.spans = list;
     reserve.shared_tokens = q->shared_tokens;
     Longspan__Control message = LONGSPAN__CONTROL__INIT;
@@ -111,7 +109,8 @@ void reservations_free(const struct reservations *r, const struct scheduler_sequ
         Longspan__Free release = LONGSPAN__FREE__INIT;
         release.job = r->cluster->job;
         release.sequence = q->name;
-        release.incarnation = STEPS_INCARNATION;
+        release.incarnation = q->incarnation;
+        release.keep_tokens = q->kept_tokens;
         Longspan__Control message = LONGSPAN__CONTROL__INIT;
         message.body_case = LONGSPAN__CONTROL__BODY_FREE;
         message.free = &release;

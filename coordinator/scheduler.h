@@ -3,33 +3,49 @@
  * A sequence is a list of tokens, of which a prefix has been computed: its prompt in chunks, then
  * one token per step, the one that was sampled from the step before. Its life:
  *
- *     WAITING      for pages and a place in the batch; in order of arrival
+ *     WAITING      for pages and a place in the batch
  *     RESERVING    has pages; the holders have to acknowledge them
  *     RUNNING      prefilling, then decoding
- *     FINISHED     nothing more to compute; kept while a fork still needs its pages
+ *     FINISHED     nothing more to compute
  *     CLOSING      named in the `closed` of a step that is in flight
- *     CLOSED       for the caller: free its pages at the holders, then scheduler_release
+ *     CLOSED       for the caller: free its pages at the holders, then scheduler_release, after which it is
+ *     KEPT         its whole pages stay at the holders for others (--prefix-cache), or
+ *     WAITING      again: it was preempted, or
+ *     UNUSED
  *
- * Positions before a prompt may be filled instead of computed, for measuring (worker/fill.h). A step
- * fills or computes, and filling goes first, so that sequences that were asked for together begin to
- * decode together.
+ * Who comes first (*rank*): the higher priority, then the one that came earlier.
  *
- * Up to `depth` steps are in flight, one per pipeline stage, and the sequences that decode are dealt
- * to as many micro-batches (micro_batches.h), so that all stages have work; with one stage there is
- * one. A step has the decodes of one micro-batch, all of them back from their last step and the
- * one that left longest ago first; then prompt tokens, at most `chunk` of them in total, in order of
- * admission. So no decode waits for more than one chunk per stage, and a step has at most chunk +
- * max_batch rows. Prompt chunks of one sequence may be in flight in several steps at once; a sample
- * is awaited before the sequence goes on.
+ * Steps. Up to `depth` steps are in flight, one per pipeline stage, and the sequences that decode
+ * are dealt to as many micro-batches (micro_batches.h), so that all stages have work; with one stage
+ * there is one. A step has the decodes of one micro-batch, all of them back from their last step and
+ * the one that left longest ago first; then, for what is left of its budget, prompt tokens, at most
+ * `chunk` (iteration-level batching with chunked prefills: Yu et al. 2022, Orca; Agrawal et al. 2024,
+ * Sarathi-Serve). The budget is `chunk` tokens, or a time: scheduler_set_budget.
+ *     A sequence that decodes and has its pages has a token in one of any `depth` consecutive steps
+ *     that leave after its last one is back.
+ * Prompts share the budget: half of it is for the prompt that ranks first, the rest for the one with
+ * the fewest tokens left, then the next, and what nobody needs is the first one's again.
+ *     So with B the prompt tokens of a step, a prompt of n tokens before which rank others with m
+ *     tokens left is computed within 2 (n + m) / B steps and one for each of them, however many
+ *     short ones come later; and a short one behind a long one does not wait for it.
+ * Chunks of one sequence may be in flight in several steps at once; a sample is awaited before the
+ * sequence goes on. A step fills (worker/fill.h) or computes, and filling goes first, so that
+ * sequences that were asked for together begin to decode together.
  *
- * A fork (SGLang's prefix sharing, Zheng et al. 2024, within one request) waits until its parent
- * has been computed up to the fork point, and computes at least its last prompt token itself. When
- * no parent is running and the fork's pages are not free, it gives up sharing: better twice than
- * never.
+ * Pages. A sequence is admitted when the pages of the tokens that it has are free, and one more for
+ * each sequence that runs; after that it grows page by page, ahead of need (placement.h). One that
+ * does not fit is passed by later ones that do, at most SCHEDULER_PASSES times, then nobody passes
+ * it any more. When a sequence cannot grow, kept ones go, the one that was used longest ago first;
+ * then the sequence that ranks last of all that run is preempted: its pages are freed, it waits
+ * again, and computes prompt and samples anew, as prompt: with the same bits, and so the same
+ * samples (scheduler_preempt).
+ *     The sequence that ranks first is never preempted and, since all pages suffice for any one
+ *     sequence, always ends: there is no deadlock.
  *
- * Pages: a sequence is admitted when the pages of all tokens that it may reach are free
- * (placement.h), so that what runs never runs out; they are reserved at the holders for the prompt
- * first, then page by page ahead of need.
+ * Prefixes. When a sequence is admitted it takes over the whole pages of the longest prefix of its
+ * tokens that another one, running or kept, has computed (prefix_index.h), all but one token at
+ * most: a *fork*. What it took over stays at the holders as long as one of both is open. A prompt
+ * can be told to wait until an earlier one, whose beginning it has, is computed so far.
  *
  * Pure: no I/O, no clock. The caller sends steps, reserves and frees. One thread. */
 #ifndef LONGSPAN_COORDINATOR_SCHEDULER_H
@@ -37,6 +53,8 @@
 
 #include "coordinator/micro_batches.h"
 #include "coordinator/placement.h"
+#include "coordinator/prefix_index.h"
+#include "coordinator/step_cost.h"
 #include "sys/status.h"
 
 #include <stdbool.h>
@@ -44,6 +62,11 @@
 #include <stdint.h>
 
 #define SCHEDULER_NONE UINT32_MAX
+
+enum {
+    SCHEDULER_PASSES = 64,      /* later sequences that are admitted before one that does not fit */
+    SCHEDULER_LEAST_PROMPT = 16 /* prompt tokens that a step has, whatever its budget */
+};
 
 enum scheduler_state {
     SCHEDULER_UNUSED,
@@ -53,31 +76,50 @@ enum scheduler_state {
     SCHEDULER_FINISHED,
     SCHEDULER_CLOSING,
     SCHEDULER_CLOSED,
+    SCHEDULER_KEPT,
 };
 
 /* To be read by the caller; changed by the functions below only. */
 struct scheduler_sequence {
     enum scheduler_state state;
-    uint64_t name; /* its number on the wire, never used again */
-    void *owner;   /* the caller's */
+    uint64_t name;        /* its number on the wire, never used again */
+    uint32_t incarnation; /* 1, and one more each time that it was preempted */
+    void *owner;          /* the caller's */
     uint32_t owner_index;
-    int32_t *tokens; /* prompt and samples */
+    int32_t priority;
+    uint64_t order;  /* of coming */
+    int32_t *tokens; /* prompt and samples; NULL: it is kept */
     uint32_t n_prompt, n_tokens;
-    uint32_t n_fill; /* of n_prompt: filled from fill_seed */
+    uint32_t n_again; /* tokens that it had when it was admitted: they are computed as a prompt */
+    uint32_t n_fill;  /* of n_prompt: filled from fill_seed */
     uint64_t fill_seed;
     uint32_t max_tokens; /* positions that it may compute; n_prompt at least */
     uint32_t n_sent;     /* computed, or in flight: the next position */
     uint32_t n_done;     /* computed and committed */
-    uint32_t parent;     /* SCHEDULER_NONE: no fork */
-    uint32_t shared_tokens;
-    uint32_t n_forks; /* that have not begun yet */
-    bool has_place;   /* `place` is its sequence in the placement */
+    bool damaged;        /* a segment of it failed: its pages are not for others */
+    bool returns;        /* preempted: it waits again when it is closed */
+
+    /* What it shares. */
+    bool shares;                      /* it may take over pages */
+    uint32_t parent, shared_tokens;   /* whose it takes over in its first step; SCHEDULER_NONE */
+    uint32_t cached_tokens;           /* that it had not to compute, when it was first admitted */
+    uint32_t awaited, awaited_tokens; /* not admitted before that one is so far; SCHEDULER_NONE */
+    uint64_t awaited_name;
+    uint32_t n_awaiting;           /* sequences that await this one */
+    uint32_t n_forks;              /* admitted ones that have not taken over its pages yet */
+    uint32_t kept_tokens;          /* that stay at the holders when it is closed */
+    uint64_t used;                 /* when a kept one was last of use */
+    struct prefix_name *names;     /* of its prefixes of whole pages: n_named are known, */
+    uint32_t n_named, n_published; /* n_published in the index */
+
+    bool counts;    /* it has a place in the batch */
+    bool has_place; /* `place` is its sequence in the placement */
     uint32_t place;
-    uint32_t n_acked; /* tokens whose pages the holders have acknowledged */
-    uint32_t n_asked; /* tokens whose pages they have been asked for */
-    uint32_t n_told;  /* tokens whose spans the workers have been told */
+    uint32_t n_acked;  /* tokens whose pages the holders have acknowledged */
+    uint32_t n_asked;  /* tokens whose pages they have been asked for */
+    uint32_t n_told;   /* tokens whose spans the workers have been told */
+    uint32_t n_passed; /* sequences that were admitted before it out of turn */
     bool known_to_workers;
-    uint64_t order;       /* of admission */
     uint32_t micro_batch; /* while it decodes; MICRO_BATCHES_NONE: not dealt yet */
 };
 
@@ -98,9 +140,11 @@ struct scheduler_step {
 };
 
 struct scheduler_config {
-    uint32_t chunk;     /* prompt tokens of a step, at most */
-    uint32_t max_batch; /* sequences admitted at once, at most */
-    uint32_t depth;     /* steps in flight, at most */
+    uint32_t chunk;          /* prompt tokens of a step, at most */
+    uint32_t max_batch;      /* sequences admitted at once, at most */
+    uint32_t depth;          /* steps in flight, at most */
+    bool keeps;              /* finished sequences are kept for others */
+    struct prefix_name root; /* of the empty prefix (prefix_index.h) */
 };
 
 struct scheduler; /* opaque */
@@ -110,15 +154,23 @@ enum status scheduler_create(struct scheduler **scheduler, const struct schedule
                              struct placement *placement, struct error *error);
 void scheduler_destroy(struct scheduler *scheduler);
 
+/* From now on a step has so much work that it takes about `us` with these prices, but `most_tokens` of
+ * prompt, and `chunk`, at most. */
+void scheduler_set_budget(struct scheduler *scheduler, const struct step_prices *prices, double us,
+                          uint32_t most_tokens);
+
 /* What the caller wants computed. `tokens` is copied; n_tokens >= 1; max_tokens >= n_tokens, and
- * not more than all holders have. With a parent (an index, of which at least shared_tokens prompt
- * tokens are equal): shared_tokens is a positive multiple of PAGE_TOKENS below n_tokens. The first
- * n_fill < n_tokens tokens are filled; a sequence that fills has no parent and is none. */
+ * not more than all holders have. With a parent (an index): not admitted before that one has
+ * computed shared_tokens, or will not; a positive multiple of PAGE_TOKENS below n_tokens, tokens
+ * that both have. The first n_fill < n_tokens tokens are filled; a sequence that fills shares
+ * nothing. */
 struct scheduler_prompt {
     const int32_t *tokens;
     uint32_t n_tokens, max_tokens;
     uint32_t n_fill;
     uint64_t fill_seed;
+    int32_t priority;
+    bool alone; /* takes over nobody's pages */
     uint32_t parent, shared_tokens;
     void *owner;
     uint32_t owner_index;
@@ -144,6 +196,12 @@ bool scheduler_grow(struct scheduler *scheduler, uint32_t *index, uint32_t *begi
 /* All holders have acknowledged everything up to n_asked. */
 void scheduler_acked(struct scheduler *scheduler, uint32_t index);
 
+/* To be called when scheduler_admit and scheduler_grow have nothing more to give: somebody who runs
+ * cannot go on for lack of pages, none are about to come, and this sequence, of those that run the last
+ * one by rank, was preempted. Reservations that are under way for it mean nothing any more, samples of
+ * its steps in flight neither. SCHEDULER_NONE: nobody has to go. */
+uint32_t scheduler_preempt(struct scheduler *scheduler);
+
 /* Builds the next step and counts it as in flight. NULL: nothing can be sent now. The step belongs
  * to the scheduler until scheduler_pop; it may be sent late, but in order. */
 const struct scheduler_step *scheduler_next(struct scheduler *scheduler);
@@ -151,28 +209,31 @@ const struct scheduler_step *scheduler_next(struct scheduler *scheduler);
 /* The oldest step in flight, which is the next to be reported; NULL: none. */
 const struct scheduler_step *scheduler_oldest(const struct scheduler *scheduler);
 
-/* All ranks have reported the oldest step: its tokens count as computed, what it closed is CLOSED.
- * The samples of its segments are given afterwards, with scheduler_sampled or scheduler_finish; its
- * memory is given back by scheduler_pop. */
-void scheduler_commit(struct scheduler *scheduler);
+/* All ranks have reported the oldest step: its tokens count as computed, but those of segments that
+ * have failed (NULL: none), what it closed is CLOSED. The samples of its segments are given
+ * afterwards, with scheduler_sampled or scheduler_finish; its memory is given back by scheduler_pop. */
+void scheduler_commit(struct scheduler *scheduler, const bool *failed);
 void scheduler_pop(struct scheduler *scheduler);
 
-/* The sequence goes on with this token. Only after a committed segment that wants, and while
- * n_tokens < max_tokens. */
+/* The sequence goes on with this token. Only after a committed segment that wants, while it is
+ * RUNNING and n_tokens < max_tokens. */
 void scheduler_sampled(struct scheduler *scheduler, uint32_t index, int32_t token);
 
-/* The sequence ends: done, failed or cancelled, in any state. Forks of it that have not begun must
- * be finished too when it has not been computed up to their fork point. */
+/* The sequence ends: done, failed or cancelled, in any state; its owner is not asked any more. */
 void scheduler_finish(struct scheduler *scheduler, uint32_t index);
 
-/* A sequence that is CLOSED, or SCHEDULER_NONE. scheduler_release gives its pages back to the
- * placement, and its index. */
+/* A sequence that is CLOSED, or SCHEDULER_NONE: kept_tokens of it stay at the holders, all else is to
+ * be freed there. scheduler_release does so in the placement. */
 uint32_t scheduler_closed(const struct scheduler *scheduler);
 void scheduler_release(struct scheduler *scheduler, uint32_t index);
 
-/* Counts for logs, and for knowing when nothing is left to do. */
+/* Counts for logs, for metrics, and for knowing when nothing is left to do. */
+struct scheduler_usage {
+    uint32_t n_waiting, n_open, n_kept; /* open: RESERVING to CLOSED */
+    uint64_t n_preempted, n_evicted;    /* so far */
+};
+struct scheduler_usage scheduler_usage(const struct scheduler *scheduler);
 uint32_t scheduler_in_flight(const struct scheduler *scheduler);
-uint32_t scheduler_n_sequences(const struct scheduler *scheduler); /* not UNUSED */
 
 /* The earlier prompt with the longest common prefix, and that prefix in whole pages, at least
  * one token less than `n_tokens`: 0 when there is none. Among equals the earliest. */

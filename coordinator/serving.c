@@ -5,6 +5,7 @@
 #include "coordinator/serving.h"
 
 #include "coordinator/events.h"
+#include "coordinator/pace.h"
 #include "coordinator/placement.h"
 #include "coordinator/reports.h"
 #include "coordinator/request.h"
@@ -12,6 +13,7 @@
 #include "coordinator/sampler.h"
 #include "coordinator/scheduler.h"
 #include "coordinator/steps.h"
+#include "kernels/attention/kv_holder.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -30,6 +32,8 @@ struct serving {
     struct scheduler *scheduler;
     struct reports *reports;
     struct steps *steps;
+    struct pace *pace;
+    bool *failed; /* [max_batch] segments of the step that is looked at */
     struct request *requests;
     uint32_t n_requests, n_holders;
     bool remote; /* holders are attention nodes */
@@ -54,6 +58,20 @@ static enum status create_placement(struct serving *s, struct error *error)
     return status;
 }
 
+/* What pages depend on, beside the tokens: the name of the empty prefix. */
+static struct prefix_name root_name(const struct cluster *cluster)
+{
+    const uint32_t numbers[] = {(uint32_t)cluster->options->kv_type, TILE_TOKENS, PAGE_TOKENS,
+                                strcmp(cluster->options->kernels, "bf16") == 0};
+    struct prefix_name name;
+    struct sha256 hash;
+    sha256_init(&hash);
+    sha256_update(&hash, cluster->fingerprint, sizeof(cluster->fingerprint));
+    sha256_update(&hash, numbers, sizeof(numbers));
+    sha256_final(&hash, name.bytes);
+    return name;
+}
+
 enum status serving_create(struct serving **serving, struct cluster *cluster,
                            struct control *control, const struct tokenizer *tokenizer,
                            const struct log *log, struct trace_track *trace, struct error *error)
@@ -71,8 +89,12 @@ enum status serving_create(struct serving **serving, struct cluster *cluster,
     s->remote = options->nodes > 0;
     s->scratch = calloc(cluster->hparams->vocab, sizeof(*s->scratch));
     s->adjusted = calloc(cluster->hparams->vocab, sizeof(*s->adjusted));
-    const struct scheduler_config config = {
-        .chunk = options->chunk, .max_batch = options->max_batch, .depth = cluster->plan.pipeline};
+    s->failed = calloc(options->max_batch, sizeof(*s->failed));
+    const struct scheduler_config config = {.chunk = options->chunk,
+                                            .max_batch = options->max_batch,
+                                            .depth = cluster->plan.pipeline,
+                                            .keeps = options->prefix_cache,
+                                            .root = root_name(cluster)};
     const struct reports_shape shape = {.n_ranks = options->workers,
                                         .result_rank = cluster_result_rank(cluster),
                                         .depth = config.depth,
@@ -80,7 +102,7 @@ enum status serving_create(struct serving **serving, struct cluster *cluster,
                                         .n_holders = s->n_holders,
                                         .vocab = cluster->hparams->vocab,
                                         .n_layers = cluster->hparams->n_layers};
-    enum status status = s->scratch != NULL && s->adjusted != NULL
+    enum status status = s->scratch != NULL && s->adjusted != NULL && s->failed != NULL
                              ? create_placement(s, error)
                              : error_set(error, STATUS_NO_MEMORY, "no memory for a vocabulary");
     s->reservations = (struct reservations){.cluster = cluster,
@@ -95,6 +117,8 @@ enum status serving_create(struct serving **serving, struct cluster *cluster,
         status = reports_create(&s->reports, &shape, error);
     if (status == STATUS_OK)
         status = steps_create(&s->steps, options->max_batch, error);
+    if (status == STATUS_OK)
+        status = pace_create(&s->pace, options->step_target_ms, config.chunk, config.depth, error);
     if (status != STATUS_OK) {
         serving_destroy(s);
         return status;
@@ -112,12 +136,14 @@ void serving_destroy(struct serving *serving)
         request_destroy(serving->requests);
         serving->requests = next;
     }
+    pace_destroy(serving->pace);
     steps_destroy(serving->steps);
     reports_destroy(serving->reports);
     scheduler_destroy(serving->scheduler);
     placement_destroy(serving->placement);
     free(serving->scratch);
     free(serving->adjusted);
+    free(serving->failed);
     free(serving);
 }
 
@@ -279,6 +305,7 @@ static enum status finish_prompt(struct serving *s, struct request *r, uint32_t 
     const char *text = "";
     size_t n_bytes = 0;
     keep_spans(s, prompt);
+    prompt->cached_tokens = scheduler_sequence(s->scheduler, prompt->sequence)->cached_tokens;
     scheduler_finish(s->scheduler, prompt->sequence);
     prompt->sequence = SCHEDULER_NONE;
     prompt->reservation.number = 0; /* pages ahead that nobody needs: late answers mean nothing */
@@ -389,7 +416,8 @@ static void commit_segment(struct serving *s, const struct scheduler_segment *se
     if (segment->position < q->n_prompt) {
         r->prefill_tokens += segment->fills ? 0 : segment->n_tokens;
         metrics_count(&s->metrics, METRICS_PREFILL_TOKENS, segment->fills ? 0 : segment->n_tokens);
-        status = events_progress(s->control, r, index, q->n_done, q->n_prompt, &error);
+        if (r->prompts[index].n_generated == 0) /* not when it was preempted: it has been there */
+            status = events_progress(s->control, r, index, q->n_done, q->n_prompt, &error);
     }
     if (status == STATUS_OK && segment->wants)
         status = sample(s, r, index, at, now_us, &sending, &error);
@@ -448,10 +476,13 @@ enum status serving_step_done(struct serving *s, uint32_t rank, const Longspan__
         const uint64_t at = trace_begin(s->trace);
         trace_step(s->trace, step->number, phase_of(step));
         count_step(s, step, now_us);
-        scheduler_commit(s->scheduler);
+        for (uint32_t i = 0; i < step->n_segments; i++)
+            s->failed[i] = reports_error(s->reports, i) != NULL;
+        scheduler_commit(s->scheduler, s->failed);
         for (uint32_t i = 0; i < step->n_segments; i++)
             commit_segment(s, &step->segments[i], i, now_us);
         scheduler_pop(s->scheduler);
+        pace_reported(s->pace, s->scheduler, now_us);
         reports_pop(s->reports);
         trace_span(s->trace, "sample", at);
     }
@@ -470,6 +501,8 @@ static enum status add_sequences(struct serving *s, struct request *r, struct er
                                              .max_tokens = prompt->max_tokens,
                                              .n_fill = prompt->n_fill,
                                              .fill_seed = prompt->fill_seed,
+                                             .priority = r->priority,
+                                             .alone = r->alone,
                                              .parent = prompt->parent == SCHEDULER_NONE
                                                            ? SCHEDULER_NONE
                                                            : r->prompts[prompt->parent].sequence,
@@ -489,10 +522,23 @@ static void fail_owner(struct serving *s, uint32_t index, const struct error *er
 
 static void count_started(struct serving *s, const struct scheduler_sequence *q)
 {
-    const uint32_t found = q->parent == SCHEDULER_NONE ? 0 : q->shared_tokens;
+    if (q->incarnation > 1)
+        return; /* again, after it was preempted */
     metrics_count(&s->metrics, METRICS_PROMPTS_STARTED, 1);
-    metrics_count(&s->metrics, METRICS_PROMPTS_HIT, found > 0);
-    metrics_count(&s->metrics, METRICS_CACHED_TOKENS, found);
+    metrics_count(&s->metrics, METRICS_PROMPTS_HIT, q->cached_tokens > 0);
+    metrics_count(&s->metrics, METRICS_CACHED_TOKENS, q->cached_tokens);
+}
+
+/* Late answers to its reservation mean nothing. */
+static void take_preempted(struct serving *s, uint32_t index)
+{
+    const struct scheduler_sequence *q = scheduler_sequence(s->scheduler, index);
+    struct request *r = q->owner;
+    r->prompts[q->owner_index].reservation.number = 0;
+    metrics_count(&s->metrics, METRICS_PREEMPTIONS, 1);
+    log_info(s->log,
+             "request %" PRIu64 ": prompt %u is preempted at %u tokens: the KV cache is full",
+             r->number, q->owner_index, q->n_tokens);
 }
 
 static void admit(struct serving *s, uint64_t now_us)
@@ -509,6 +555,8 @@ static void admit(struct serving *s, uint64_t now_us)
             fail_owner(s, index, &error);
     if (error.status == STATUS_NO_MEMORY)
         log_warn(s->log, "%s", error.text); /* tried again with the next message */
+    while ((index = scheduler_preempt(s->scheduler)) != SCHEDULER_NONE)
+        take_preempted(s, index);
 }
 
 void serving_request(struct serving *s, const struct control_peer *client,
@@ -579,6 +627,7 @@ static enum status send_step(struct serving *s, const struct scheduler_step *ste
     const enum status status = steps_send(s->steps, s->control, &s->cluster->ranks[0].peer,
                                           s->cluster->job, step, s->scheduler, s->placement, &why);
     char label[CLUSTER_LABEL_BYTES];
+    pace_sent(s->pace, step, s->scheduler, now_us);
     if (status != STATUS_OK)
         return error_set(error, STATUS_FAILED, "step %" PRIu64 " cannot be sent to %s: %.800s",
                          step->number, cluster_rank_label(s->cluster, 0, label), why.text);

@@ -63,7 +63,7 @@ static bool fill_segment(struct arena *arena, Longspan__Segment *to,
     const struct scheduler_sequence *q = scheduler_sequence(scheduler, segment->sequence);
     longspan__segment__init(to);
     to->sequence = q->name;
-    to->incarnation = STEPS_INCARNATION;
+    to->incarnation = q->incarnation;
     to->position = segment->position;
     if (segment->fills) {
         to->fill_tokens = segment->n_tokens;
@@ -78,8 +78,9 @@ static bool fill_segment(struct arena *arena, Longspan__Segment *to,
                                   : LONGSPAN__WANT__WANT_NOTHING;
     if (segment->forks) {
         to->fork = true;
-        to->fork_parent = scheduler_sequence(scheduler, q->parent)->name;
-        to->fork_incarnation = STEPS_INCARNATION;
+        const struct scheduler_sequence *parent = scheduler_sequence(scheduler, q->parent);
+        to->fork_parent = parent->name;
+        to->fork_incarnation = parent->incarnation;
     }
     return fill_spans(arena, to, q->place, segment, placement);
 }
@@ -109,8 +110,10 @@ enum status steps_send(struct steps *steps, struct control *control,
     }
     for (uint32_t i = 0; i < step->n_closed; i++) {
         longspan__sequence_name__init(&closed[i]);
-        closed[i].sequence = scheduler_sequence(scheduler, step->closed[i])->name;
-        closed[i].incarnation = STEPS_INCARNATION;
+        const struct scheduler_sequence *q = scheduler_sequence(scheduler, step->closed[i]);
+        closed[i].sequence = q->name;
+        closed[i].incarnation = q->incarnation;
+        closed[i].keep_tokens = q->kept_tokens;
         message.closed[i] = &closed[i];
     }
     message.job = job;

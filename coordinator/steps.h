@@ -1,7 +1,4 @@
-/* coordinator/steps.h - a scheduled step as the message that rank 0 gets.
- *
- * Sequences have one incarnation, because nothing restarts them yet: a number is never used again.
- */
+/* coordinator/steps.h - a scheduled step as the message that rank 0 gets. */
 #ifndef LONGSPAN_COORDINATOR_STEPS_H
 #define LONGSPAN_COORDINATOR_STEPS_H
 
@@ -9,8 +6,6 @@
 #include "coordinator/placement.h"
 #include "coordinator/reports.h"
 #include "coordinator/scheduler.h"
-
-enum { STEPS_INCARNATION = 1 };
 
 struct steps; /* opaque: memory for building */
 

@@ -161,17 +161,18 @@ void attention_close(struct attention *attention)
     free(attention);
 }
 
-void attention_drop(struct attention *attention, uint64_t sequence, uint32_t incarnation)
+void attention_drop(struct attention *attention, uint64_t sequence, uint32_t incarnation,
+                    uint32_t keep_tokens)
 {
     struct attention_sequence *known =
         attention_sequences_find(&attention->sequences, sequence, incarnation);
+    if (attention->holder != NULL)
+        kv_holder_trim(attention->holder, sequence, incarnation, keep_tokens);
     if (known == NULL)
         return;
     if (known->part != ATTENTION_NO_PART) /* its part's results can still be asked for */
         attention->parts[known->part].sequence = NULL;
     attention_client_forget(attention->client, known);
-    if (attention->holder != NULL)
-        kv_holder_close(attention->holder, sequence, incarnation);
     attention_sequences_remove(&attention->sequences, known);
 }
 
@@ -185,19 +186,13 @@ static enum status open_sequence(struct attention *a, const struct attention_seg
     if (segment->fork) {
         parent =
             attention_sequences_find(&a->sequences, segment->parent, segment->parent_incarnation);
-        if (parent == NULL || parent->error.status != STATUS_OK)
-            return error_set(error, STATUS_INVALID,
-                             "attention: sequence %" PRIu64 " forks from %" PRIu64 ", which %s",
-                             segment->sequence, segment->parent,
-                             parent == NULL ? "is not open" : "has failed");
         if (segment->position == 0 || segment->position % PAGE_TOKENS != 0 ||
-            segment->position > parent->position)
+            (parent != NULL && segment->position > parent->position))
             return error_set(error, STATUS_INVALID,
                              "attention: sequence %" PRIu64 " forks from %" PRIu64
-                             " at token %u: it takes whole pages of %u tokens, and the parent has "
-                             "%u tokens",
+                             " at token %u: it takes whole pages of %u tokens that the parent has",
                              segment->sequence, segment->parent, segment->position,
-                             (unsigned)PAGE_TOKENS, parent->position);
+                             (unsigned)PAGE_TOKENS);
     } else if (segment->position != 0) {
         return error_set(error, STATUS_INVALID,
                          "attention: sequence %" PRIu64 " is not open and begins at token %u",
@@ -205,13 +200,13 @@ static enum status open_sequence(struct attention *a, const struct attention_seg
     }
     enum status status = attention_sequences_add(&a->sequences, segment->sequence,
                                                  segment->incarnation, sequence, error);
-    if (status != STATUS_OK || parent == NULL)
+    if (status != STATUS_OK || !segment->fork)
         return status;
     (*sequence)->position = segment->position;
     (*sequence)->forking = true;
     (*sequence)->fork_tokens = segment->position;
-    (*sequence)->parent = parent->id;
-    (*sequence)->parent_incarnation = parent->incarnation;
+    (*sequence)->parent = segment->parent;
+    (*sequence)->parent_incarnation = segment->parent_incarnation;
     return STATUS_OK;
 }
 
@@ -239,6 +234,25 @@ static enum status reserve_local(struct attention *a, const struct attention_seq
     return status;
 }
 
+/* The parent's spans; of a parent that is forgotten here, the message has to say them all. */
+static enum status inherit_spans(const struct attention *a, struct attention_sequence *sequence,
+                                 struct error *error)
+{
+    const struct attention_sequence *parent =
+        attention_sequences_find(&a->sequences, sequence->parent, sequence->parent_incarnation);
+    if (parent != NULL)
+        return attention_sequence_inherit(sequence, parent, sequence->fork_tokens,
+                                          a->config.n_holders, error);
+    const uint32_t end = sequence->fork_tokens / TILE_TOKENS;
+    const uint32_t missing = attention_sequence_uncovered(sequence, 0, end);
+    if (missing == end)
+        return STATUS_OK;
+    return error_set(error, STATUS_INVALID,
+                     "attention: sequence %" PRIu64 " forks from %" PRIu64
+                     ", which is not open, and nobody is said to have token %u",
+                     sequence->id, sequence->parent, missing * TILE_TOKENS);
+}
+
 /* Spans, inherited ones too; then whether everybody who has to work for this segment can. */
 static enum status place_segment(struct attention *a, const struct attention_segment *segment,
                                  struct attention_sequence *sequence, struct error *error)
@@ -246,10 +260,7 @@ static enum status place_segment(struct attention *a, const struct attention_seg
     enum status status = attention_sequence_add_spans(sequence, segment->spans, segment->n_spans,
                                                       a->config.n_holders, error);
     if (status == STATUS_OK && sequence->forking)
-        status = attention_sequence_inherit(
-            sequence,
-            attention_sequences_find(&a->sequences, sequence->parent, sequence->parent_incarnation),
-            sequence->fork_tokens, a->config.n_holders, error);
+        status = inherit_spans(a, sequence, error);
     if (status == STATUS_OK && a->holder != NULL && (segment->n_spans > 0 || sequence->forking))
         status = reserve_local(a, sequence, error);
     const uint32_t end = (segment->position + segment->n_tokens - 1) / TILE_TOKENS + 1;

@@ -67,11 +67,12 @@ struct attention_segment {
     uint32_t incarnation;
     uint32_t position, n_tokens;
     const struct attention_span *spans; /* new ones of this sequence; those known are ignored. A
-                                         * fork has its parent's below `position` without saying */
+                                         * fork has its parent's below `position` without saying,
+                                         * as long as this rank knows the parent */
     uint32_t n_spans;
     bool fill; /* its rows attend to nothing: q and out are not touched (worker/fill.h) */
-    bool
-        fork; /* first segment of a sequence that shares whole pages of `parent` below `position` */
+    bool fork; /* first segment of a sequence that shares whole pages of `parent` below `position`;
+                * the parent may be dropped, if all of its holders keep these pages */
     uint64_t parent;
     uint32_t parent_incarnation;
 };
@@ -105,8 +106,11 @@ enum status attention_open(struct attention **attention, struct thread_pool *poo
                            struct error *error);
 void attention_close(struct attention *attention);
 
-/* Forgets a sequence: its open tiles, retained appends, local pages. Unknown ones are fine. */
-void attention_drop(struct attention *attention, uint64_t sequence, uint32_t incarnation);
+/* Forgets a sequence: its open tiles, retained appends, local pages from keep_tokens on (a multiple of
+ * PAGE_TOKENS). Those below stay, for forks, until it is dropped again with 0. Unknown ones are fine.
+ */
+void attention_drop(struct attention *attention, uint64_t sequence, uint32_t incarnation,
+                    uint32_t keep_tokens);
 
 /* Rows of the step are the segments' tokens, one after the other. Segments with a new sequence open
  * it. A bad segment (gap in positions, unknown parent, too many sequences) fails that segment.

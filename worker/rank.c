@@ -391,7 +391,8 @@ static enum status run_step(struct rank *rank, const Longspan__Step *message, st
                : step->n_rows == step->n_attention ? TRACE_DECODE
                                                    : TRACE_PREFILL);
     for (uint32_t i = 0; i < step->n_closed; i++)
-        attention_drop(rank->attention, step->closed[i].sequence, step->closed[i].incarnation);
+        attention_drop(rank->attention, step->closed[i].sequence, step->closed[i].incarnation,
+                       step->closed[i].keep_tokens);
     if (step->fault.status != STATUS_OK) {
         log_error(&rank->log, "%s", step->fault.text);
         return report_send_failure(rank->report, message, &step->fault, error);

@@ -94,7 +94,8 @@ static void check_whole(struct step *step, const Longspan__Step *message)
     step->n_closed = (uint32_t)message->n_closed;
     for (uint32_t i = 0; i < step->n_closed; i++)
         step->closed[i] =
-            (struct step_name){message->closed[i]->sequence, message->closed[i]->incarnation};
+            (struct step_name){message->closed[i]->sequence, message->closed[i]->incarnation,
+                               message->closed[i]->keep_tokens};
     if (message->n_segments > limits->max_sequences) {
         error_set(fault, STATUS_EXHAUSTED,
                   "step %" PRIu64 " has %zu segments, at most %u sequences were announced",

@@ -34,6 +34,7 @@ enum step_want {
 struct step_name {
     uint64_t sequence;
     uint32_t incarnation;
+    uint32_t keep_tokens; /* whole pages below it stay in the local holder */
 };
 
 /* One segment of the message, in its order. */

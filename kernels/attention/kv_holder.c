@@ -623,6 +623,42 @@ void kv_holder_close(struct kv_holder *holder, uint64_t sequence, uint32_t incar
         unlink_and_destroy(holder, s);
 }
 
+/* Gives back the pages of one plane from page `first` on, taken or promised. */
+static void trim_plane(struct kv_holder *holder, struct sequence *s, size_t plane, uint32_t first)
+{
+    for (size_t i = 0; i < s->spans.n; i++) {
+        const uint32_t begin = s->spans.spans[i].begin / PAGE_TOKENS;
+        const uint32_t end = s->spans.spans[i].end / PAGE_TOKENS;
+        for (uint32_t page = begin > first ? begin : first; page < end; page++) {
+            void **at = page_at(s, plane, page);
+            if (*at != NULL) {
+                kv_pool_give(holder->pool, *at);
+                *at = NULL;
+            } else if (page >= s->shared_pages) {
+                kv_pool_release(holder->pool, 1);
+                s->n_promised--;
+            }
+        }
+    }
+    if (s->marks[plane] > first * PAGE_TOKENS)
+        s->marks[plane] = first * PAGE_TOKENS;
+}
+
+void kv_holder_trim(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
+                    uint32_t n_tokens)
+{
+    struct sequence *s = find_id(holder, sequence);
+    const uint32_t first = n_tokens / PAGE_TOKENS;
+    if (first == 0 || s == NULL || s->incarnation != incarnation ||
+        kv_spans_begin(&s->spans) / PAGE_TOKENS >= first) {
+        kv_holder_close(holder, sequence, incarnation);
+        return;
+    }
+    for (size_t plane = 0; plane < holder->n_planes; plane++)
+        trim_plane(holder, s, plane, first);
+    kv_spans_cut(&s->spans, first * PAGE_TOKENS);
+}
+
 void kv_holder_memory(const struct kv_holder *holder, void **base, size_t *bytes)
 {
     kv_pool_memory(holder->pool, base, bytes);

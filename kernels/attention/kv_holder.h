@@ -9,7 +9,8 @@
  * A sequence is named by (sequence, incarnation). For each of its (layer, KV head) there is a mark:
  * every token below it that lies in this holder's spans is held. Appends name their token range;
  * tokens that are held already are ignored, a gap is an error. Fork shares whole pages by reference
- * count. One thread owns a holder. */
+ * count. A sequence that is not computed any more can be kept for that: trim cuts what it has at a page.
+ * One thread owns a holder. */
 #ifndef LONGSPAN_KERNELS_ATTENTION_KV_HOLDER_H
 #define LONGSPAN_KERNELS_ATTENTION_KV_HOLDER_H
 
@@ -102,6 +103,12 @@ enum status kv_holder_source(const struct kv_holder *holder, uint64_t sequence,
  * closed, as only reserve opens: late appends and queries get STATUS_NOT_FOUND. Closing what is not
  * open is fine. */
 void kv_holder_close(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation);
+
+/* Frees what the sequence has from token n_tokens on (a multiple of PAGE_TOKENS), pages and reservation,
+ * if this very incarnation is open; what is below stays, for forks. Without anything below it is
+ * closed. */
+void kv_holder_trim(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
+                    uint32_t n_tokens);
 
 /* As kv_pool_memory. */
 void kv_holder_memory(const struct kv_holder *holder, void **base, size_t *bytes);

@@ -45,6 +45,14 @@ void kv_spans_clear(struct kv_spans *spans)
     *spans = (struct kv_spans){0};
 }
 
+void kv_spans_cut(struct kv_spans *spans, uint32_t token)
+{
+    while (spans->n > 0 && spans->spans[spans->n - 1].begin >= token)
+        spans->n--;
+    if (spans->n > 0 && spans->spans[spans->n - 1].end > token)
+        spans->spans[spans->n - 1].end = token;
+}
+
 /* The first span that ends after `token`; n when there is none. */
 static size_t first_after(const struct kv_spans *spans, uint32_t token)
 {

@@ -24,6 +24,9 @@ bool kv_spans_unite(struct kv_spans *united, const struct kv_spans *a, const str
                     size_t n);
 void kv_spans_clear(struct kv_spans *spans);
 
+/* Takes away the tokens from `token` on. */
+void kv_spans_cut(struct kv_spans *spans, uint32_t token);
+
 /* The first token of the set at or after `token`; KV_NO_TOKEN when there is none. */
 uint32_t kv_spans_next(const struct kv_spans *spans, uint32_t token);
 

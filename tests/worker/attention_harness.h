@@ -207,18 +207,26 @@ static inline void cluster_reserve(struct cluster *cluster, uint32_t index, uint
         fail_msg("%s", cluster->last->reserve_reply->failure->text);
 }
 
-static inline void cluster_free(struct cluster *cluster, uint64_t sequence, uint32_t incarnation)
+/* Tells the nodes that the sequence is closed, but for its first keep_tokens. */
+static inline void cluster_keep(struct cluster *cluster, uint64_t sequence, uint32_t incarnation,
+                                uint32_t keep_tokens)
 {
     Longspan__Free message = LONGSPAN__FREE__INIT;
     Longspan__Control control = LONGSPAN__CONTROL__INIT;
     message.job = JOB;
     message.sequence = sequence;
     message.incarnation = incarnation;
+    message.keep_tokens = keep_tokens;
     control.body_case = LONGSPAN__CONTROL__BODY_FREE;
     control.free = &message;
     for (uint32_t i = 0; i < cluster->n_nodes; i++)
         if (cluster->nodes[i].running)
             cluster_send(cluster, &cluster->nodes[i], &control);
+}
+
+static inline void cluster_free(struct cluster *cluster, uint64_t sequence, uint32_t incarnation)
+{
+    cluster_keep(cluster, sequence, incarnation, 0);
 }
 
 /* ---- nodes ---- */

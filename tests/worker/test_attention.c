@@ -101,7 +101,7 @@ static void same_bits_on(enum kv_type type, uint32_t window, size_t each,
                 check_reference(&cluster, &text, cases[c].n_tokens, reference, LONGEST);
             else /* all are prefixes of one text */
                 check_same_bits(reference, result, cases[c].n_tokens, LONGEST, layout->name);
-            attention_drop(attention, sequence, 1);
+            attention_drop(attention, sequence, 1, 0);
             cluster_free(&cluster, sequence, 1);
         }
         attention_close(attention);
@@ -245,6 +245,10 @@ static void test_forks_equal_fresh_prefill(void **state)
         const struct text child = {.text = 78, .parent = 77, .shared = shared + 1};
         const uint64_t sequence = 10 + shared;
         const uint32_t n_spans = deal(spans, 900, 256, 3);
+        if (shared == 512) { /* the parent is forgotten, and its pages are kept */
+            attention_drop(attention, 1, 1, shared);
+            cluster_keep(&cluster, 1, 1, shared);
+        }
         run_sequence(&cluster, attention, sequence + 1, &child, 900, 300, 256, 2, 3, fresh);
         for (uint32_t node = 0; node < 2; node++)
             cluster_reserve(&cluster, node, sequence, 1, spans, n_spans, shared);
@@ -270,7 +274,7 @@ static void test_forks_equal_fresh_prefill(void **state)
         check_reference(&cluster, &child, 900, forked, LONGEST);
     }
     /* The parent may go before its children. */
-    attention_drop(attention, 1, 1);
+    attention_drop(attention, 1, 1, 0);
     cluster_free(&cluster, 1, 1);
     struct attention_segment next = {
         .sequence = 522, .incarnation = 1, .position = 900, .n_tokens = 1};
@@ -325,8 +329,8 @@ static void test_bad_segments_fail_alone(void **state)
     gap.position = 305;
     cluster_step(&cluster, attention, &gap, texts, 1, results, LONGEST);
     assert_non_null(attention_segment_error(attention, 0));
-    attention_drop(attention, 1, 1);
-    attention_drop(attention, 1, 1);
+    attention_drop(attention, 1, 1, 0);
+    attention_drop(attention, 1, 1, 0);
     const struct attention_segment again = {
         .sequence = 1, .incarnation = 2, .n_tokens = 9, .spans = spans, .n_spans = 1};
     cluster_step(&cluster, attention, &again, texts, 1, results, LONGEST);

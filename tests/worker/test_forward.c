@@ -227,7 +227,7 @@ static void test_chunks_lanes_and_neighbours_leave_the_bits(void **state)
                                         judge + (size_t)(end - 1) * shape.vocab,
                                         shape.vocab * sizeof(float));
                 }
-                attention_drop(f.attention, 10 + c, 1);
+                attention_drop(f.attention, 10 + c, 1, 0);
             }
             /* Two prompts and one decode in a step. */
             const struct fixture_segment first = {1, 0, 131, tokens, LONGSPAN__WANT__WANT_NOTHING,

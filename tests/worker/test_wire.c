@@ -131,7 +131,7 @@ static void expect_repaired(struct bench *bench, const char *what,
     if (atomic_load(&bench->relays[0]->struck) + atomic_load(&bench->relays[1]->struck) == 0)
         fail_msg("%s: did not happen", what);
     set_both(bench, &(struct relay_faults){0});
-    attention_drop(bench->attention, bench->n_sequences, 1);
+    attention_drop(bench->attention, bench->n_sequences, 1, 0);
     cluster_free(&bench->cluster, bench->n_sequences, 1);
 }
 
@@ -228,7 +228,7 @@ static void test_chaos_is_right_or_names_the_holder(void **state)
         if (error != NULL && strncmp(error->text, "node", 4) != 0)
             fail_msg("an error that names nobody: %s", error->text);
         n_right += error == NULL;
-        attention_drop(bench.attention, bench.n_sequences, 1);
+        attention_drop(bench.attention, bench.n_sequences, 1, 0);
         cluster_free(&bench.cluster, bench.n_sequences, 1);
     }
     assert_true(n_right > 0);
@@ -276,7 +276,7 @@ static void test_silent_holder_is_named_in_time_and_forgiven(void **state)
     for (int attempt = 0; attempt < 200 && error != NULL; attempt++) {
         clock_sleep_us(10000); /* until its answer to a Hello is here */
         error = run(&bench, bench.attention, 2, 0, bench.result);
-        attention_drop(bench.attention, bench.n_sequences, 1);
+        attention_drop(bench.attention, bench.n_sequences, 1, 0);
         cluster_free(&bench.cluster, bench.n_sequences, 1);
     }
     assert_null(error);

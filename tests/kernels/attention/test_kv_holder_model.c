@@ -45,6 +45,33 @@ static void model_close(struct model *m, struct model_sequence *s)
     s->incarnation = incarnation;
 }
 
+static void model_trim(struct model *m, struct model_sequence *s, uint32_t n_pages)
+{
+    bool some = false;
+    for (uint32_t page = 0; page < n_pages; page++)
+        some = some || s->owned[page];
+    if (!some) {
+        model_close(m, s);
+        return;
+    }
+    for (int plane = 0; plane < N_PLANES; plane++) {
+        for (uint32_t page = n_pages; page < MODEL_PAGES; page++) {
+            uint32_t *physical = &s->physical[plane][page];
+            if (*physical != 0) {
+                m->n_taken -= --m->n_users[*physical] == 0;
+            } else if (s->owned[page] && page >= s->shared_pages) {
+                s->n_promised--;
+                m->n_promised--;
+            }
+            *physical = 0;
+        }
+        if (s->marks[plane] > n_pages * PAGE_TOKENS)
+            s->marks[plane] = n_pages * PAGE_TOKENS;
+    }
+    for (uint32_t page = n_pages; page < MODEL_PAGES; page++)
+        s->owned[page] = false;
+}
+
 /* Reserves in both; fresh: as a new incarnation. */
 static enum status reserve_both(struct model *m, struct kv_holder *holder, uint64_t id, bool fresh,
                                 const struct span *spans, size_t n_spans, uint32_t shared)
@@ -261,12 +288,20 @@ static void test_random_operations_agree_with_a_model(void **state)
             random_fork(m, holder, &random);
         else if (kind < 70)
             reserve_child(m, holder, &random);
-        else if (kind < 99)
+        else if (kind < 98)
             random_query(m, holder, &random);
         else {
             struct model_sequence *s = &m->sequences[random_below(&random, MODEL_SEQUENCES)];
-            kv_holder_close(holder, (uint64_t)(s - m->sequences), s->incarnation);
-            model_close(m, s);
+            const uint32_t n_pages = s->open ? random_below(&random, MODEL_PAGES + 2) : 0;
+            if (random_below(&random, 3) == 0) {
+                kv_holder_close(holder, (uint64_t)(s - m->sequences), s->incarnation);
+                model_close(m, s);
+            } else { /* an incarnation that was, or will be: nothing happens */
+                kv_holder_trim(holder, (uint64_t)(s - m->sequences), s->incarnation - 1, 512);
+                kv_holder_trim(holder, (uint64_t)(s - m->sequences), s->incarnation,
+                               n_pages * PAGE_TOKENS);
+                model_trim(m, s, n_pages < MODEL_PAGES ? n_pages : MODEL_PAGES);
+            }
         }
         const struct kv_holder_usage usage = kv_holder_usage(holder);
         assert_int_equal(usage.pages_taken, m->n_taken);

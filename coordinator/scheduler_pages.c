@@ -1,0 +1,264 @@
+/* scheduler_pages.c - who is admitted, who grows, and who has to go.
+ *
+ * Pages come back late: a sequence that goes is named in a step, and its pages are free when that
+ * step is reported. So what is about to come back counts before more is taken away. */
+#include "coordinator/scheduler_state.h"
+
+#include "kernels/attention/kv_holder.h"
+
+/* Waiting sequences that are looked at: the first ones by rank. */
+enum { LOOKED_AT = 16 };
+
+static uint32_t smaller(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint32_t pages_of(uint32_t n_tokens)
+{
+    return n_tokens / PAGE_TOKENS + (n_tokens % PAGE_TOKENS != 0);
+}
+
+/* ---- room ------------------------------------------------------------------------------------ */
+
+/* It goes, and nothing of it stays. */
+static bool going(const struct scheduler_sequence *q)
+{
+    return q->state >= SCHEDULER_FINISHED && q->state <= SCHEDULER_CLOSED && q->has_place;
+}
+
+/* Pages that come back by themselves. */
+static uint64_t coming_pages(const struct scheduler *s)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < s->n_sequences; i++)
+        if (going(&s->sequences[i]) && s->sequences[i].kept_tokens == 0)
+            n += placement_own_pages(s->placement, s->sequences[i].place);
+    return n;
+}
+
+static bool anything_goes(const struct scheduler *s)
+{
+    for (uint32_t i = 0; i < s->n_sequences; i++)
+        if (going(&s->sequences[i]))
+            return true;
+    return false;
+}
+
+/* The kept sequence that was used longest ago, of those that nobody is about to fork. */
+static uint32_t oldest_kept(const struct scheduler *s, uint32_t spared)
+{
+    uint32_t oldest = SCHEDULER_NONE;
+    for (uint32_t i = 0; i < s->n_sequences; i++) {
+        const struct scheduler_sequence *q = &s->sequences[i];
+        if (q->state == SCHEDULER_KEPT && q->n_forks == 0 && i != spared &&
+            (oldest == SCHEDULER_NONE || q->used < s->sequences[oldest].used))
+            oldest = i;
+    }
+    return oldest;
+}
+
+/* Evicts kept sequences, but `spared`, until n_pages are about to come. Of pages that several kept
+ * ones share nothing is known to come before the last one goes. */
+static void make_room(struct scheduler *s, uint64_t n_pages, uint32_t spared)
+{
+    uint64_t coming = coming_pages(s);
+    uint32_t oldest;
+    while (coming < n_pages && (oldest = oldest_kept(s, spared)) != SCHEDULER_NONE) {
+        coming += placement_own_pages(s->placement, s->sequences[oldest].place);
+        scheduler_evict(s, oldest);
+    }
+}
+
+/* Whether all kept sequences together would do: otherwise none of them need go in vain. */
+static bool room_can_be_made(const struct scheduler *s, uint64_t n_pages)
+{
+    uint64_t n = coming_pages(s);
+    for (uint32_t i = 0; i < s->n_sequences && n < n_pages; i++)
+        if (s->sequences[i].state == SCHEDULER_KEPT)
+            n += placement_own_pages(s->placement, s->sequences[i].place);
+    return n >= n_pages;
+}
+
+/* ---- admission ------------------------------------------------------------------------------- */
+
+/* Whether an earlier one will have computed more of what it can take over. */
+static bool awaits(const struct scheduler *s, const struct scheduler_sequence *q)
+{
+    if (q->awaited == SCHEDULER_NONE)
+        return false;
+    const struct scheduler_sequence *parent = &s->sequences[q->awaited];
+    return parent->name == q->awaited_name && parent->n_done < q->awaited_tokens &&
+           (parent->state <= SCHEDULER_RUNNING || parent->returns);
+}
+
+/* Whose pages it takes over, and how many. Without keeping, only those of the one that it awaited. */
+static uint32_t find_shared(const struct scheduler *s, const struct scheduler_sequence *q,
+                            uint32_t *parent)
+{
+    const uint32_t most = smaller((q->n_tokens - 1) / PAGE_TOKENS, q->n_named);
+    *parent = SCHEDULER_NONE;
+    if (!q->shares)
+        return 0;
+    if (s->config.keeps)
+        return prefix_index_find(s->index, q->names, most, parent);
+    if (q->awaited == SCHEDULER_NONE || s->sequences[q->awaited].name != q->awaited_name)
+        return 0;
+    *parent = q->awaited;
+    return smaller(smaller(most, s->sequences[q->awaited].n_published),
+                   q->awaited_tokens / PAGE_TOKENS);
+}
+
+/* `first`: nobody before it waits, so room is made for it. */
+static enum status try_to_admit(struct scheduler *s, uint32_t index, bool first,
+                                struct error *error)
+{
+    struct scheduler_sequence *q = &s->sequences[index];
+    uint32_t parent;
+    const uint32_t shared = find_shared(s, q, &parent);
+    const uint64_t wanted = (uint64_t)pages_of(q->n_tokens) - shared + s->n_open;
+    const uint64_t n_free = placement_free_pages(s->placement);
+    if (wanted > n_free) {
+        const uint64_t lacking = wanted - n_free;
+        const bool alone = s->n_open == 0;
+        if (first && (alone || room_can_be_made(s, lacking)))
+            make_room(s, lacking, parent);
+        if (first && alone && !anything_goes(s))
+            make_room(s, lacking, SCHEDULER_NONE); /* better computed twice than never */
+        return STATUS_EXHAUSTED;
+    }
+    const enum status status =
+        placement_open(s->placement, q->n_tokens, q->max_tokens,
+                       shared > 0 ? s->sequences[parent].place : PLACEMENT_NO_PARENT,
+                       shared * PAGE_TOKENS, &q->place, error);
+    if (status != STATUS_OK)
+        return status;
+    if (q->incarnation == 1)
+        q->cached_tokens = shared * PAGE_TOKENS;
+    scheduler_stop_awaiting(s, q);
+    if (shared > 0) {
+        q->parent = parent;
+        s->sequences[parent].n_forks++;
+        s->sequences[parent].used = ++s->clock;
+    }
+    q->shared_tokens = q->n_sent = q->n_done = shared * PAGE_TOKENS;
+    q->state = SCHEDULER_RESERVING;
+    q->has_place = q->counts = true;
+    q->n_again = q->n_tokens;
+    q->n_asked = placement_tokens(s->placement, q->place);
+    s->n_open++;
+    return STATUS_OK;
+}
+
+/* The first waiting sequences by rank, those that await nobody. */
+static uint32_t first_waiting(const struct scheduler *s, uint32_t first[LOOKED_AT])
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->n_sequences; i++) {
+        const struct scheduler_sequence *q = &s->sequences[i];
+        if (q->state != SCHEDULER_WAITING || awaits(s, q))
+            continue;
+        uint32_t at = n < LOOKED_AT ? n++ : LOOKED_AT;
+        for (; at > 0 && scheduler_ranks_before(q, &s->sequences[first[at - 1]]); at--)
+            if (at < LOOKED_AT)
+                first[at] = first[at - 1];
+        if (at < LOOKED_AT)
+            first[at] = i;
+    }
+    return n;
+}
+
+bool scheduler_admit(struct scheduler *s, uint32_t *index, struct error *error)
+{
+    if (s->n_open >= s->config.max_batch)
+        return false;
+    uint32_t waiting[LOOKED_AT];
+    const uint32_t n = first_waiting(s, waiting);
+    for (uint32_t i = 0; i < n; i++) {
+        struct error reason = {.status = STATUS_OK};
+        const enum status status = try_to_admit(s, waiting[i], i == 0, &reason);
+        if (status == STATUS_OK) {
+            for (uint32_t j = 0; j < i; j++)
+                s->sequences[waiting[j]].n_passed++;
+            *index = waiting[i];
+            return true;
+        }
+        if (status != STATUS_EXHAUSTED) {
+            if (error != NULL)
+                *error = reason;
+            return false;
+        }
+        if (s->sequences[waiting[i]].n_passed >= SCHEDULER_PASSES)
+            return false;
+    }
+    return false;
+}
+
+/* ---- growing --------------------------------------------------------------------------------- */
+
+/* The first by rank that runs and has nothing asked for, of those that need pages soon, or now. */
+static uint32_t first_in_need(const struct scheduler *s, bool now)
+{
+    uint32_t first = SCHEDULER_NONE;
+    for (uint32_t i = 0; i < s->n_sequences; i++) {
+        const struct scheduler_sequence *q = &s->sequences[i];
+        if (q->state != SCHEDULER_RUNNING || q->n_asked != q->n_acked ||
+            q->n_asked >= q->max_tokens ||
+            (now ? q->n_tokens <= q->n_acked : q->n_sent + PAGE_TOKENS / 2 < q->n_acked))
+            continue;
+        if (first == SCHEDULER_NONE || scheduler_ranks_before(q, &s->sequences[first]))
+            first = i;
+    }
+    return first;
+}
+
+bool scheduler_grow(struct scheduler *s, uint32_t *index, uint32_t *begin, struct error *error)
+{
+    const uint32_t first = first_in_need(s, false);
+    if (first == SCHEDULER_NONE)
+        return false;
+    struct scheduler_sequence *q = &s->sequences[first];
+    struct error reason = {.status = STATUS_OK};
+    const enum status status = placement_grow(
+        s->placement, q->place, smaller(q->n_asked + PAGE_TOKENS, q->max_tokens), &reason);
+    if (status == STATUS_EXHAUSTED)
+        make_room(s, 1, SCHEDULER_NONE);
+    else if (status != STATUS_OK && error != NULL)
+        *error = reason;
+    if (status != STATUS_OK)
+        return false;
+    *index = first;
+    *begin = q->n_asked;
+    q->n_asked = placement_tokens(s->placement, q->place);
+    return true;
+}
+
+void scheduler_acked(struct scheduler *s, uint32_t index)
+{
+    struct scheduler_sequence *q = &s->sequences[index];
+    q->n_acked = q->n_asked;
+    if (q->state == SCHEDULER_RESERVING)
+        q->state = SCHEDULER_RUNNING;
+}
+
+uint32_t scheduler_preempt(struct scheduler *s)
+{
+    uint32_t last = SCHEDULER_NONE, n_running = 0;
+    if (first_in_need(s, true) == SCHEDULER_NONE || placement_free_pages(s->placement) > 0 ||
+        anything_goes(s))
+        return SCHEDULER_NONE;
+    for (uint32_t i = 0; i < s->n_sequences; i++) {
+        const struct scheduler_sequence *q = &s->sequences[i];
+        if (q->state != SCHEDULER_RESERVING && q->state != SCHEDULER_RUNNING)
+            continue;
+        n_running++;
+        if (last == SCHEDULER_NONE || scheduler_ranks_before(&s->sequences[last], q))
+            last = i;
+    }
+    if (n_running < 2)
+        return SCHEDULER_NONE; /* kept ones are about to go */
+    s->sequences[last].returns = true;
+    s->usage.n_preempted++;
+    scheduler_retire(s, last, 0);
+    return last;
+}

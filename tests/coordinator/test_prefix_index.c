@@ -1,0 +1,87 @@
+/* test_prefix_index.c - the longest prefix is found, as long as somebody has it. */
+#include "coordinator/prefix_index.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "kernels/attention/kv_holder.h"
+#include "sys/random.h"
+
+enum { OWNERS = 40, MAX_PAGES = 30 };
+
+static void test_names_tell_prefixes_apart(void **state)
+{
+    (void)state;
+    int32_t tokens[PAGE_TOKENS] = {0};
+    struct prefix_name root = {{0}}, other_root = {{1}};
+    const struct prefix_name one = prefix_name_next(&root, tokens);
+    const struct prefix_name two = prefix_name_next(&one, tokens);
+    const struct prefix_name elsewhere = prefix_name_next(&other_root, tokens);
+    assert_false(prefix_name_equal(&one, &two)); /* the same page, one page further */
+    assert_false(prefix_name_equal(&one, &elsewhere));
+    struct prefix_name again = prefix_name_next(&root, tokens);
+    assert_true(prefix_name_equal(&one, &again));
+    tokens[PAGE_TOKENS - 1] = 1;
+    again = prefix_name_next(&root, tokens);
+    assert_false(prefix_name_equal(&one, &again));
+}
+
+/* Owners come and go; what is found is compared with looking at all of them. */
+static void test_random_owners_agree_with_a_search(void **state)
+{
+    (void)state;
+    static struct prefix_name names[OWNERS][MAX_PAGES];
+    static int32_t pages[OWNERS][MAX_PAGES];
+    uint32_t n_pages[OWNERS] = {0};
+    struct random_state random;
+    struct prefix_index *index = NULL;
+    random_seed(&random, 3);
+    assert_int_equal(prefix_index_create(&index, NULL), STATUS_OK);
+    for (int round = 0; round < 4000; round++) {
+        const uint32_t i = (uint32_t)random_below(&random, OWNERS);
+        prefix_index_remove(index, i, names[i], n_pages[i]);
+        n_pages[i] = (uint32_t)random_below(&random, MAX_PAGES + 1);
+        struct prefix_name name = {{0}};
+        for (uint32_t p = 0; p < n_pages[i]; p++) {
+            int32_t tokens[PAGE_TOKENS] = {0};
+            pages[i][p] = tokens[7] = (int32_t)random_below(&random, p < 3 ? 2 : 1 + p % 2);
+            name = names[i][p] = prefix_name_next(&name, tokens);
+            assert_int_equal(prefix_index_add(index, i, &name, NULL), STATUS_OK);
+        }
+        const uint32_t asked = (uint32_t)random_below(&random, OWNERS);
+        uint32_t most = 0, owner = PREFIX_INDEX_NONE;
+        for (uint32_t j = 0; j < OWNERS; j++) {
+            uint32_t common = 0;
+            while (j != asked && common < n_pages[asked] && common < n_pages[j] &&
+                   pages[j][common] == pages[asked][common])
+                common++;
+            most = common > most ? common : most;
+        }
+        if (n_pages[asked] > 0)
+            assert_int_equal(prefix_index_others(index, &names[asked][n_pages[asked] - 1], asked),
+                             most == n_pages[asked]);
+        prefix_index_remove(index, asked, names[asked], n_pages[asked]);
+        const uint32_t found = prefix_index_find(index, names[asked], n_pages[asked], &owner);
+        assert_int_equal(found, most);
+        if (found > 0)
+            assert_memory_equal(&names[owner][found - 1], &names[asked][found - 1],
+                                sizeof(names[0][0]));
+        n_pages[asked] = 0;
+    }
+    prefix_index_destroy(index);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_names_tell_prefixes_apart),
+        cmocka_unit_test(test_random_owners_agree_with_a_search),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
