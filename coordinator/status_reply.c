@@ -273,7 +273,7 @@ static void add_prompt(struct builder *b, Longspan__PromptStatus *to, const stru
     to->age_s = (double)(b->now_us - request->began_us) * 1e-6;
     to->prompt_tokens = q->n_prompt;
     to->prompt_done = q->n_done < q->n_prompt ? q->n_done : q->n_prompt;
-    to->cached_tokens = is_waiting(q) || q->parent == SCHEDULER_NONE ? 0 : q->shared_tokens;
+    to->cached_tokens = q->cached_tokens;
     to->generated = prompt->n_generated;
     to->max_tokens = q->max_tokens;
     if (q->has_place)
