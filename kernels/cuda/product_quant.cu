@@ -57,6 +57,16 @@ __device__ __forceinline__ float half_of(const uint32_t *words, int i)
     return __half2float(__ushort_as_half((unsigned short)(words[i / 2] >> i % 2 * 16)));
 }
 
+/* Formats whose products of many rows leave no registers to fetch ahead. */
+__device__ constexpr bool tight(struct cuda_format f)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
+    return f.high_bits == 2 || f.min; /* its code takes some more */
+#else
+    return f.high_bits == 2;
+#endif
+}
+
 /* A lane's part of PIECES pieces of a chunk, in registers: all eight, four or two. */
 template <int TYPE, int PIECES>
 struct weights {
@@ -241,7 +251,7 @@ struct terms {
     {
         constexpr bool HALF = TILES > 2 || (F.min && !F.super && F.high_bits > 0);
         constexpr int PIECES = AHEAD ? (HALF ? CHUNK_PIECES / 2 : CHUNK_PIECES) : 2;
-        constexpr bool WHOLE = AHEAD || F.high_bits < 2; /* Q6_K's many rows leave no registers */
+        constexpr bool WHOLE = AHEAD || !tight(F);
         constexpr uint32_t COLUMNS = PIECES * QUANT_PIECE, PAIR = 2 * QUANT_PIECE;
         uint32_t column = begin;
         while (column < end) {
