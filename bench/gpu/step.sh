@@ -9,5 +9,5 @@ bin=${LONGSPAN_BIN:-build/release/bin}
 model=${TMPDIR:-/tmp}/longspan-step-$$.gguf
 trap 'rm -f "$model"' EXIT
 "$bin/longspan" model make-random --shape "llama-8b,layers=${LAYERS:-32}" --type "${TYPE:-Q4_0}" "$model"
-"$bin/longspan" bench -m "$model" --device "${DEVICE:-cuda}" -d 0,4096,32768,131072 -p 512 -n 32 -r 3 --ctx 140000 --kv-memory 24GiB \
+"$bin/longspan" bench -m "$model" --device "${DEVICE:-cuda}" -d 0,4096,32768,131072 -p 512 -n 32 -r 3 --kv-memory 24GiB \
     --csv "$csv"
