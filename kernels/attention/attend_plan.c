@@ -8,7 +8,7 @@
 
 enum {
     /* Reading and widening a tile costs as much as this many rows (measured: decode of few rows is
-     * bound by memory, 128 rows by arithmetic). */
+     * bound by memory, many rows by arithmetic). */
     TILE_COST_ROWS = 8,
 };
 

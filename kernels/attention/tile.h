@@ -27,7 +27,7 @@ enum {
     TILE_BLOCK = 64,       /* tokens of K that are stored together */
     TILE_Q8_TOKENS = 16,   /* likewise, of q8_0 */
     TILE_LANES = 16,       /* of the sum l */
-    TILE_BLOCK_ROWS = 128, /* rows of one call, at most */
+    TILE_BLOCK_ROWS = 256, /* rows of one call, at most */
     TILE_Q8_DIMS = 32,     /* of one scale of q8_0 */
     TILE_FOLDED_ROWS = 8   /* rows whose weights p V are in scratch at a time */
 };

@@ -8,12 +8,13 @@
  *     BLOCK_ROWS         the R of prefill
  *
  * Every sum of the evaluation order (tile.h) runs inside one vector lane, so vectors and blocking
- * change no bit; what is left is to keep both multipliers busy (tile_simd_rows.h).
+ * change no bit; what is left is to keep both multipliers busy (tile_simd_rows.h), and to fetch the
+ * next tile ahead.
  *
- * Decode, a few rows: the tile is widened in the register block itself, so that it is read once, and
- * what comes next is fetched ahead. Prefill: the tile is widened once into scratch memory, in pieces
- * that stay in the first-level cache while all rows pass over them: 64 tokens of K, then 64
- * dimensions of V. K of q8_0 is never widened: its scores are sums of integers. */
+ * Decode, a few rows: the tile is widened in the register block itself, so that it is read once.
+ * Prefill: the tile is widened once into scratch memory, in pieces that stay in the first-level
+ * cache while all rows pass over them: 64 tokens of K, then 64 dimensions of V. K of q8_0 is never
+ * widened: its scores are sums of integers. */
 #include "kernels/attention/tile.h"
 
 #include <math.h>
@@ -321,40 +322,52 @@ static void attend_direct(struct pass *pass)
     }
 }
 
+/* What a step of attend_widened fetches of what comes next, before it begins. */
+static void fetch_share(struct fetch *fetch, size_t bytes)
+{
+    for (size_t i = 0; i < bytes && fetch->at < fetch->end; i += LINE, fetch->at += LINE)
+        _mm_prefetch(fetch->at, _MM_HINT_T1);
+}
+
 /* Many rows: piece by piece of the widened tile, all blocks over each; where the whole tile is one
  * piece, so are a block's scores, exponentials and values. */
 static void attend_widened(struct pass *pass)
 {
     const struct tile_call *call = pass->call;
     const uint32_t n_blocks = (call->n_rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    const bool whole = pass->q8 || pass->padded <= PIECE / 2;
+    const uint32_t n_pieces = whole ? 1 : TILE_TOKENS / PIECE + (pass->padded + PIECE - 1) / PIECE;
+    const size_t bytes = tile_bytes(call->shape->type, pass->head_dim);
+    const size_t share = (bytes / (n_pieces * n_blocks) + LINE) / LINE * LINE;
+    const char *next = call->next;
     float *v = call->scratch + (size_t)TILE_TOKENS * pass->padded;
     widen_tile(pass, call->scratch, v);
+    if (next != NULL)
+        pass->fetch = (struct fetch){next, next + bytes};
 
-    if (pass->q8 || pass->padded <= PIECE / 2) {
-        for (uint32_t i = 0; i < n_blocks; i++) {
-            const struct block block = block_of(call, i, n_blocks);
-            block_scores(pass, &block, 0, VECS);
-            block_exponentials(pass, &block);
-            if (pass->q8)
-                block_q8(pass, &block);
-            else
-                block_floats(pass, &block, v, pass->padded, 0, pass->padded);
-        }
-        return;
-    }
-    for (int vec = 0; vec < VECS; vec += PIECE / LANES)
-        for (uint32_t i = 0; i < n_blocks; i++) {
-            const struct block block = block_of(call, i, n_blocks);
-            block_scores(pass, &block, vec, vec + PIECE / LANES);
-        }
-    for (uint32_t i = 0; i < n_blocks; i++) {
+    for (uint32_t i = 0; i < n_blocks && whole; i++) {
         const struct block block = block_of(call, i, n_blocks);
+        fetch_share(&pass->fetch, share);
+        block_scores(pass, &block, 0, VECS);
         block_exponentials(pass, &block);
+        if (pass->q8)
+            block_q8(pass, &block);
+        else
+            block_floats(pass, &block, v, pass->padded, 0, pass->padded);
     }
-    for (uint32_t d = 0; d < pass->padded; d += PIECE)
+    for (int vec = 0; vec < VECS && !whole; vec += PIECE / LANES)
+        for (uint32_t i = 0; i < n_blocks; i++) {
+            const struct block block = block_of(call, i, n_blocks);
+            fetch_share(&pass->fetch, share);
+            block_scores(pass, &block, vec, vec + PIECE / LANES);
+            if (vec + PIECE / LANES == VECS) /* while its scores are in the first-level cache */
+                block_exponentials(pass, &block);
+        }
+    for (uint32_t d = 0; d < pass->padded && !whole; d += PIECE)
         for (uint32_t i = 0; i < n_blocks; i++) {
             const struct block block = block_of(call, i, n_blocks);
             const uint32_t width = pass->padded - d < PIECE ? pass->padded - d : PIECE;
+            fetch_share(&pass->fetch, share);
             block_floats(pass, &block, v + (size_t)d * TILE_TOKENS, width, d, width);
         }
 }

@@ -108,14 +108,14 @@ static void test_every_shape_and_number_of_rows(void **state)
 {
     (void)state;
     static const uint32_t dims[] = {8, 32, 40, 64, 72, 80, 96, 112, 128, 160, 200, 256, 512};
-    static const uint32_t rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 11, 16, 17, 29, 64, 128};
+    static const uint32_t rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 11, 16, 17, 29, 64, TILE_BLOCK_ROWS};
     for (size_t i = 0; i < sizeof(dims) / sizeof(dims[0]); i++)
         for (enum kv_type type = 0; (int)type < KV_TYPES; type++) {
             if (tile_check(type, dims[i], NULL) != STATUS_OK)
                 continue;
             struct made_kv *kv = made_kv_create(type, dims[i], TILE_TOKENS, 1, 4.0f, i);
             const struct attend_shape shape = shape_of(type, dims[i]);
-            float *q = made_floats(128 * dims[i], 4.0f, i + 50);
+            float *q = made_floats((size_t)TILE_BLOCK_ROWS * dims[i], 4.0f, i + 50);
             for (size_t j = 0; j < sizeof(rows) / sizeof(rows[0]); j++)
                 if (rows[j] < 17 || dims[i] % 40 == 0 || dims[i] == 64)
                     check_tile(&shape, kv, q, rows[j], NULL, NULL, 1e-5);
@@ -134,7 +134,7 @@ static void test_rows_see_only_their_tokens(void **state)
         for (int round = 0; round < 24; round++) {
             /* Tokens from n_tokens on were never written: NaN. */
             const uint32_t n_tokens = round % 3 == 0 ? 128 : 1 + random_below(&random, 128);
-            const uint32_t n_rows = 1 + random_below(&random, 128);
+            const uint32_t n_rows = 1 + random_below(&random, TILE_BLOCK_ROWS);
             const enum kv_type type = dims[i] == 40 ? KV_F16 : (enum kv_type)(round % KV_TYPES);
             struct made_kv *kv = made_kv_create(type, dims[i], n_tokens, 1, 4.0f, i);
             const struct attend_shape shape = shape_of(type, dims[i]);
