@@ -187,7 +187,7 @@ static void multiply_tiles(const struct matmul_work *work, struct cpu_product *p
                 product->before =
                     before->y != NULL ? before->y + row * before->stride + output : NULL;
                 product->x = tile_at(d, kind, row, product->n_rows, column);
-                product->next_x = output + pass < n_outputs
+                product->next_x = n_tiles == 1 || output + pass < n_outputs
                                       ? product->x
                                       : next_tile(d, kind, tile, column, product->n);
                 d->variant->products[kind].product(product);

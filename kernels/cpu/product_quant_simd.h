@@ -10,7 +10,8 @@
  *
  * A tile reads its panel in one line. With few rows, and for bytes, the processor's own prefetcher
  * does best; with FETCH_ROWS or more of 4 to 6 bits, arithmetic can hide what that one loses at the
- * beginning of each page, where weights are fetched ahead (bench/matmul --rows 1,4,8,16). */
+ * beginning of each page, where weights are fetched ahead (bench/matmul --rows 1,4,8,16), and where
+ * the activations of one tile end, whose successors are fetched (--rows 512 --shapes 3). */
 #include "kernels/cpu/product_simd.h"
 
 enum { QUANT_MAX_SUMS = 16, QUANT_MAX_VECTORS = 4, PIECES_OF_SUPER = 8, FETCH_ROWS = 4 };
@@ -90,6 +91,17 @@ INLINE VECI dot_start(const int32_t *x, const enum weight_type type, const int h
     return zero == 0 ? int_zero() : zero == 8 ? eight : int_shift(eight, zero == 16 ? 1 : 4);
 }
 
+/* The lines of block b of what is multiplied after this tile: the calls of quant_tile that a tile
+ * takes share them. */
+INLINE void fetch_next(const struct cpu_product *p, uint32_t b, uint32_t call, uint32_t n_calls,
+                       const int R)
+{
+    const size_t bytes = (size_t)CPU_X_BLOCK_BYTES * (size_t)R;
+    const char *next = (const char *)p->next_x + b * bytes;
+    for (size_t at = (size_t)call * PANEL_LINE_BYTES; at < bytes; at += n_calls * PANEL_LINE_BYTES)
+        _mm_prefetch(next + at, _MM_HINT_T1);
+}
+
 /* Vectors [first, first + V) with the R rows of the tile. */
 INLINE void quant_tile(const struct cpu_product *p, uint32_t first, const enum weight_type type,
                        const int V, const int R)
@@ -112,7 +124,10 @@ INLINE void quant_tile(const struct cpu_product *p, uint32_t first, const enum w
 #pragma GCC unroll 16
     for (int i = 0; i < V * R; i++)
         sum[i] = vec_zero();
+    const uint32_t n_calls = panel_count(p->n_outputs) * PANEL_VECTORS / (uint32_t)V;
     for (uint32_t b = 0; b < p->n / PANEL_PIECE; b++, x += CPU_X_WORDS * R) {
+        if (fetches && p->next_x != p->x)
+            fetch_next(p, b, first / (uint32_t)V, n_calls, R);
         const uint32_t sub = super ? b % PIECES_OF_SUPER : 0;
         if (super && sub == 0)
 #pragma GCC unroll 4
