@@ -5,7 +5,9 @@
 
 Across: operations for each byte that is read from memory. Up: operations per second. The lines are the limits that
 `stream` measured with as many lanes: the read bandwidth (rising), and arithmetic in f32 and in 8-bit integers (level).
-A point on a line is at a limit; on a shared machine a point may lie above, when its minute was a better one.
+A point on a line is at a limit; on a shared machine a point may lie above, when its minute was a better one. The products
+of one weight type are joined, from few rows to many; the first and the last have their names beside them, every point has
+its name where the pointer rests on it. Of whole steps those with f16 KV and one sequence are shown.
 """
 import argparse
 import json
@@ -21,7 +23,7 @@ KV_BYTES = {"f32": 4, "f16": 2, "bf16": 2, "q8_0": 34 / 32}  # of one value
 
 FAMILIES = [  # name, class, shape
     ("products, 1 to 16 rows (decode)", "few", "circle"),
-    ("products, 512 rows (prefill)", "many", "square"),
+    ("products, 128 and 512 rows (prefill)", "many", "square"),
     ("decode attention", "kv", "diamond"),
     ("whole steps", "step", "triangle"),
 ]
@@ -35,7 +37,7 @@ DARK = {"paper": "#0d1117", "ink": "#f0f6fc", "muted": "#9198a1", "grid": "#2a31
 def colours(of):
     marks = " ".join(f".{css} {{ fill: {of[css]}; }}" for _, css, _ in FAMILIES)
     return (f".paper {{ fill: {of['paper']}; }} text {{ fill: {of['ink']}; }} text.muted {{ fill: {of['muted']}; }} "
-            f".grid {{ stroke: {of['grid']}; }} .roof {{ stroke: {of['ink']}; }} .leader {{ stroke: {of['muted']}; }} "
+            f".grid {{ stroke: {of['grid']}; }} .roof {{ stroke: {of['ink']}; }} .leader, .line {{ stroke: {of['muted']}; }} "
             f".mark {{ stroke: {of['paper']}; }} {marks}")
 
 
@@ -43,7 +45,7 @@ STYLE = f"""
 text {{ font: 12px -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; }}
 .title {{ font-size: 17px; font-weight: 600; }} .label {{ font-size: 11px; }}
 .grid {{ stroke-width: 1; }} .roof {{ stroke-width: 1.8; fill: none; }} .faint {{ stroke-dasharray: 5 4; stroke-width: 1.3; }}
-.leader {{ stroke-width: 0.7; opacity: 0.7; }} .mark {{ stroke-width: 1.2; }}
+.leader {{ stroke-width: 0.7; opacity: 0.7; }} .line {{ stroke-width: 0.8; fill: none; opacity: 0.35; }} .mark {{ stroke-width: 1.2; }}
 {colours(LIGHT)}
 @media (prefers-color-scheme: dark) {{ {colours(DARK)} }}
 """
@@ -56,8 +58,10 @@ def read(path, key=None):
 
 
 class Point:
-    def __init__(self, family, name, intensity, rate):
-        self.family, self.name, self.intensity, self.rate = family, name, intensity, rate
+    """`line`: of what it is a point, and where along that; None: it stands alone."""
+    def __init__(self, family, name, intensity, rate, line=None):
+        self.family, self.name, self.intensity, self.rate, self.line = family, name, intensity, rate, line
+        self.named = True
 
 
 def merged(points):
@@ -66,8 +70,21 @@ def merged(points):
     for point in points:
         names.setdefault((point.family, point.name), []).append(point)
     middle = lambda values: statistics.median(values)
-    return [Point(family, name, middle([p.intensity for p in some]), middle([p.rate for p in some]))
+    return [Point(family, name, middle([p.intensity for p in some]), middle([p.rate for p in some]), some[0].line)
             for (family, name), some in names.items()]
+
+
+def lines_of(points):
+    """The points of each line in order; the inner ones lose their names."""
+    lines = {}
+    for point in points:
+        if point.line:
+            lines.setdefault(point.line[0], []).append(point)
+    for line in lines.values():
+        line.sort(key=lambda point: point.line[1])
+        for point in line[1:-1]:
+            point.named = False
+    return list(lines.values())
 
 
 def collect(options):
@@ -75,7 +92,8 @@ def collect(options):
     if options.matmul:
         for row in read(options.matmul)["rows"]:
             family = 1 if row["rows"] > 16 else 0
-            points.append(Point(family, f"{row['type']} x {row['rows']:g}", row["Gop_s"] / row["GB_s"], row["Gop_s"] * 1e9))
+            points.append(Point(family, f"{row['type']} x {row['rows']:g}", row["Gop_s"] / row["GB_s"], row["Gop_s"] * 1e9,
+                                (row["type"], row["rows"])))
     if options.attention:
         rows = read(options.attention)["rows"]
         lanes = max(row["lanes"] for row in rows)
@@ -85,11 +103,9 @@ def collect(options):
                 points.append(Point(2, f"{row['kv']} dim {row['dim']:g}", per_byte, row["GB_s"] * per_byte * 1e9))
     for path in options.step or []:
         for row in read(path, "speed")["rows"]:
-            if row.get("Gop_s") and row["GB_s"]:
-                name = " ".join(str(row[k]) for k in ("weights", "kv") if k in row)
-                what = f"{row['phase']} {row['sequences']:g} x {row['depth']}" if row["sequences"] > 1 else \
-                    f"{row['phase']} at {row['depth']}"
-                points.append(Point(3, f"{name} {what}".strip(), row["Gop_s"] / row["GB_s"], row["Gop_s"] * 1e9))
+            if row.get("Gop_s") and row["GB_s"] and row["sequences"] == 1 and row.get("kv", "f16") == "f16":
+                name = f"{row.get('weights', '')} {row['phase']} at {row['depth']}".strip()
+                points.append(Point(3, name, row["Gop_s"] / row["GB_s"], row["Gop_s"] * 1e9))
     return merged(points)
 
 
@@ -142,7 +158,7 @@ def draw_axes(axes, out):
 
 def draw_roofs(axes, bandwidth, peaks, out):
     """The bandwidth's line ends at the highest peak; each peak begins where the bandwidth reaches it. Returns the boxes
-    that their names take."""
+    that they and their names take."""
     taken = []
     left, right = 10 ** axes.x0, 10 ** axes.x1
     top = max(peaks.values())
@@ -150,6 +166,8 @@ def draw_roofs(axes, bandwidth, peaks, out):
     end = min(right, top / bandwidth)
     x0, y0, x1, y1 = axes.x(start), axes.y(start * bandwidth), axes.x(end), axes.y(end * bandwidth)
     out.append(f'<line class="roof" x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}"/>')
+    taken += [(x0 + i / 60 * (x1 - x0) - 3, y0 + i / 60 * (y1 - y0) - 3, x0 + i / 60 * (x1 - x0) + 3,
+               y0 + i / 60 * (y1 - y0) + 3) for i in range(61)]
     angle = math.degrees(math.atan2(y1 - y0, x1 - x0))
     at, length = 0.12, math.hypot(x1 - x0, y1 - y0)
     for along in range(0, 180, 15):
@@ -162,35 +180,52 @@ def draw_roofs(axes, bandwidth, peaks, out):
         css = "roof" if peak == top else "roof faint"
         out.append(f'<line class="{css}" x1="{begin:.1f}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         out.append(f'<text text-anchor="end" x="{WIDTH - RIGHT - 4}" y="{y - 7:.1f}">{name} {peak / 1e9:.0f} G/s</text>')
-        taken.append((WIDTH - RIGHT - 90, y - 20, WIDTH - RIGHT, y + 3))
+        taken += [(begin, y - 1, WIDTH - RIGHT, y + 1), (WIDTH - RIGHT - 90, y - 20, WIDTH - RIGHT, y + 3)]
     return taken
 
 
-def draw_points(axes, points, taken, out):
-    """Marks, and names beside them: a name that would cover something moves away until it does not."""
-    marks = sorted(points, key=lambda p: (axes.x(p.intensity), axes.y(p.rate)))
-    for point in marks:
-        x, y = axes.x(point.intensity), axes.y(point.rate)
-        taken.append((x - 6, y - 6, x + 6, y + 6))
-    for point in marks:
-        x, y = axes.x(point.intensity), axes.y(point.rate)
-        width = 6.1 * len(point.name) + 4
-        spots = [(side, 4 + step * sign) for step in range(0, 150, 13) for sign in (1, -1) for side in ("start", "end")]
-        for side, dy in spots:
-            x0 = x + 10 if side == "start" else x - 10 - width
-            box = (x0, y + dy - 10, x0 + width, y + dy + 3)
+def covers(box, others):
+    return any(box[2] >= o[0] and box[0] <= o[2] and box[3] >= o[1] and box[1] <= o[3] for o in others)
+
+
+def place(x, y, width, taken):
+    """The nearest free place for a name of that width: its side and its box; None: there is none."""
+    ways = sorted(((dx, dy) for dx in range(10, 180, 10) for dy in range(-234, 235, 13)), key=lambda way: math.hypot(*way))
+    for dx, dy in ways:
+        for side, x0 in (("start", x + dx), ("end", x - dx - width)):
+            box = (x0, y + dy - 7, x0 + width, y + dy + 7)
             inside = LEFT < box[0] and box[2] < WIDTH - RIGHT and TOP < box[1] and box[3] < HEIGHT - BOTTOM
-            if inside and all(box[2] < t[0] or box[0] > t[2] or box[3] < t[1] or box[1] > t[3] for t in taken):
-                break
+            if inside and not covers(box, taken):
+                return side, box
+    return None
+
+
+def draw_names(axes, points, taken, out):
+    """A name that would cover something moves away until it does not; one without a place is left out."""
+    for point in points:
+        x, y = axes.x(point.intensity), axes.y(point.rate)
+        found = place(x, y, 6.1 * len(point.name) + 4, taken)
+        if found is None:
+            continue
+        side, box = found
         taken.append(box)
-        edge = box[0] if side == "start" else box[2]
-        if abs(dy - 4) > 1:
-            out.append(f'<line class="leader" x1="{x:.1f}" y1="{y:.1f}" x2="{edge:.1f}" y2="{y + dy - 4:.1f}"/>')
-        out.append(f'<text class="label" text-anchor="{side}" x="{edge:.1f}" y="{y + dy:.1f}">{escape(point.name)}</text>')
-    for point in marks:
+        edge, middle = box[0] if side == "start" else box[2], (box[1] + box[3]) / 2
+        if math.hypot(edge - x, middle - y) > 15:
+            out.append(f'<line class="leader" x1="{x:.1f}" y1="{y:.1f}" x2="{edge:.1f}" y2="{middle:.1f}"/>')
+        out.append(f'<text class="label" text-anchor="{side}" x="{edge:.1f}" y="{middle + 4:.1f}">{escape(point.name)}</text>')
+
+
+def draw_points(axes, points, taken, out):
+    at = lambda point: (axes.x(point.intensity), axes.y(point.rate))
+    for line in lines_of(points):
+        where = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(at, line))
+        out.append(f'<polyline class="line" points="{where}"/>')
+    taken += [(x - 6, y - 6, x + 6, y + 6) for x, y in map(at, points)]
+    draw_names(axes, sorted((p for p in points if p.named), key=at), taken, out)
+    for point in points:
         _, css, shape = FAMILIES[point.family]
         out.append(f'<g><title>{escape(point.name)}: {point.rate / 1e9:.1f} G operations/s, {point.intensity:.2f} for each '
-                   f'byte</title>{mark(shape, css, axes.x(point.intensity), axes.y(point.rate))}</g>')
+                   f'byte</title>{mark(shape, css, *at(point), 5 if point.named else 3.5)}</g>')
 
 
 def draw(stream, points):
