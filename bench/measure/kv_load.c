@@ -171,7 +171,7 @@ static enum status make_pool(struct kv_load *load, size_t n_pages, size_t page_b
     const size_t n_planes =
         (size_t)load->n_layers * load->shape.n_sequences * load->shape.n_kv_heads;
     const enum status status =
-        kv_pool_create(&load->kv, n_pages + n_planes * KV_POOL_RUN, page_bytes, error);
+        kv_pool_create(&load->kv, NULL, n_pages + n_planes * KV_POOL_RUN, page_bytes, error);
     if (status == STATUS_OK && !kv_pool_promise(load->kv, n_pages))
         assert(!"as many pages as were made");
     return status;
