@@ -22,7 +22,7 @@ CLUSTER_PKGS := $(WIRE_PKGS) jansson libcyaml libcurl
 
 # ---- sources, by folder: a file belongs to the library of its folder, main.c is its program -------
 SYS_SRC    := $(wildcard sys/*.c)
-MODEL_SRC  := $(wildcard model/*.c)
+MODEL_SRC  := $(wildcard model/*.c model/*/*.c)
 KERNEL_SRC := $(wildcard kernels/*.c kernels/*/*.c kernels/*/cuda/*.c)
 ifneq ($(ARCH),x86_64)
 KERNEL_SRC := $(filter-out %_avx2.c %_avx512.c,$(KERNEL_SRC))
@@ -107,7 +107,7 @@ $(BUILD)/sys/%.o: sys/%.c
 $(BUILD)/model/%.o: model/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,libpcre2-8) -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,libpcre2-8 jansson) -c -o $@ $<
 $(BUILD)/kernels/%.o: kernels/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
@@ -198,7 +198,7 @@ TEST_LIBS_coordinator := $(COORD_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(
 TEST_LIBS_worker := $(WORKER_LIB) $(NODE_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 TEST_LIBS_cluster := $(CLUSTER_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 TEST_PKGS_sys := hwloc
-TEST_PKGS_model := libpcre2-8
+TEST_PKGS_model := libpcre2-8 jansson
 TEST_PKGS_proto := $(WIRE_PKGS) jansson
 TEST_PKGS_attention_node := $(WIRE_PKGS) hwloc
 TEST_PKGS_coordinator := $(COORD_PKGS) libpcre2-8

@@ -6,6 +6,7 @@
 #include "cluster/make_retrieval.h"
 #include "cluster/mixture.h"
 #include "cluster/quantize.h"
+#include "model/chat/chat_templates.h"
 #include "model/gguf.h"
 #include "model/inspect.h"
 #include "model/tokenizer.h"
@@ -156,6 +157,97 @@ static int tokenize_main(int argc, char **argv)
         return exit_code;
     const unsigned flags = TOKENIZER_PARSE_SPECIAL | (no_special ? 0 : TOKENIZER_ADD_SPECIAL);
     return end(&command, tokenize(command.file, flags, json, &command.error));
+}
+
+/* ---- chat-template --------------------------------------------------------------------------- */
+
+/* Messages alone, or what a chat request has around them. */
+static enum status render_chat(const struct chat_templates *templates, const char *messages_file,
+                               struct error *error)
+{
+    char *json = NULL, *text = NULL;
+    size_t n_bytes = 0;
+    json_error_t why;
+    enum status status = file_read(strcmp(messages_file, "-") == 0 ? NULL : messages_file,
+                                   MOST_TEXT_BYTES, &json, &n_bytes, error);
+    if (status != STATUS_OK)
+        return status;
+    json_t *body = json_loadb(json, n_bytes, JSON_REJECT_DUPLICATES, &why);
+    free(json);
+    if (body == NULL)
+        return error_set(error, STATUS_INVALID, "%s, line %d: %s", messages_file, why.line,
+                         why.text);
+    const json_t *generate = json_object_get(body, "add_generation_prompt");
+    status = chat_templates_render(
+        templates, json_is_array(body) ? body : json_object_get(body, "messages"),
+        json_object_get(body, "tools"), json_object_get(body, "chat_template_kwargs"),
+        generate == NULL || json_is_true(generate), &text, &n_bytes, error);
+    if (status == STATUS_OK)
+        fwrite(text, 1, n_bytes, stdout);
+    free(text);
+    json_decref(body);
+    return status;
+}
+
+static enum status show_chat_template(const char *file, const char *choice,
+                                      const char *messages_file, struct error *error)
+{
+    struct gguf *gguf = NULL;
+    struct tokenizer *tokenizer = NULL;
+    struct chat_templates *templates = NULL;
+    struct gguf_string source;
+    enum status status = gguf_open(&gguf, file, error);
+    if (status == STATUS_OK)
+        status = tokenizer_open(&tokenizer, gguf, error);
+    if (status == STATUS_OK)
+        status = chat_templates_open(&templates, gguf, tokenizer, choice, error);
+    if (status == STATUS_OK && messages_file != NULL)
+        status = render_chat(templates, messages_file, error);
+    else if (status == STATUS_OK && chat_templates_refusal(templates) != NULL)
+        status = error_set(error, STATUS_UNSUPPORTED, "%s", chat_templates_refusal(templates));
+    else if (status == STATUS_OK && choice == NULL &&
+             gguf_get_string(gguf, "tokenizer.chat_template", &source, NULL) == STATUS_OK)
+        fwrite(source.data, 1, source.n_bytes, stdout);
+    chat_templates_close(templates);
+    tokenizer_close(tokenizer);
+    gguf_close(gguf);
+    return status;
+}
+
+static int chat_template_main(int argc, char **argv)
+{
+    struct command command = {0};
+    const char *choice = NULL, *messages_file = NULL;
+    int exit_code;
+    const struct option_usage usage = {
+        "longspan model chat-template", "[OPTION...] FILE",
+        "Shows the chat template of a GGUF file, or with --messages the text that it makes of a "
+        "chat. Exit code 2: the model has none, or one with constructs that we do not have."};
+    const struct option table[] = {
+        {.kind = OPTION_SECTION, .help = "Options"},
+        {.name = "messages",
+         .kind = OPTION_TEXT,
+         .value = &messages_file,
+         .argument = "JSON",
+         .help = "a file with the messages, or with an object that has messages, tools, "
+                 "chat_template_kwargs, add_generation_prompt (true when absent); - is standard "
+                 "input"},
+        {.name = "chat-template",
+         .kind = OPTION_TEXT,
+         .value = &choice,
+         .argument = "NAME|FILE",
+         .help = "this template instead of the model's: one of those below, or a file"},
+        OPTION_HELP(&command),
+        {.kind = 0}};
+    if (begin(&command, &usage, table, argc, argv, &exit_code))
+        return end(&command,
+                   show_chat_template(command.file, choice, messages_file, &command.error));
+    if (command.help && exit_code == EXIT_SUCCESS) {
+        fputs("\nTemplates of our own:\n", stdout);
+        for (const struct chat_template_name *n = chat_template_names; n->name != NULL; n++)
+            printf("  %-8s %s\n", n->name, n->about);
+    }
+    return exit_code;
 }
 
 /* ---- quantize -------------------------------------------------------------------------------- */
@@ -406,6 +498,8 @@ static const struct {
 } subcommands[] = {
     {"inspect", "show what is in a GGUF file", inspect_main},
     {"tokenize", "print the token ids of a text", tokenize_main},
+    {"chat-template", "show a model's chat template, or what it makes of messages",
+     chat_template_main},
     {"quantize", "write a model in another weight type", quantize_main},
     {"make-retrieval", "write a model that answers by look-up", make_retrieval_main},
     {"make-random", "write a model with random weights", make_random_main},

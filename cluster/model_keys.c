@@ -1,6 +1,7 @@
 /* model_keys.c - writes what model/hparams.c and model/tokenizer.c read. */
 #include "cluster/model_keys.h"
 
+#include "model/chat/chat_templates.h"
 #include "model/tokenizer.h"
 
 #include <stdio.h>
@@ -84,6 +85,9 @@ static enum status add_tokens(struct gguf_writer *writer, struct gguf_string *na
     if (has_eos)
         gguf_writer_add_u32(writer, "tokenizer.ggml.eos_token_id", MODEL_KEYS_EOS, error);
     gguf_writer_add_bool(writer, "tokenizer.ggml.add_bos_token", true, error);
+    /* These models know no roles. */
+    gguf_writer_add_string(writer, "tokenizer.chat_template", chat_templates_source("plain"),
+                           error);
     return gguf_writer_add_bool(writer, "tokenizer.ggml.add_eos_token", false, error);
 }
 

@@ -17,6 +17,7 @@ enum status model_keys_hparams(struct gguf_writer *writer, const struct hparams 
 
 /* A `gpt2` tokenizer without merges: token b < 256 is the byte b, 256 is BOS (added in front of
  * every text), 257 is EOS where `has_eos`, and the rest up to `vocab` are never produced by text.
+ * With the chat template `plain`, that the model continues the last message.
  * STATUS_INVALID: a vocabulary too small for these. */
 enum status model_keys_byte_tokenizer(struct gguf_writer *writer, uint32_t vocab, bool has_eos,
                                       struct error *error);
