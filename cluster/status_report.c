@@ -233,7 +233,11 @@ static void print_prompts(FILE *out, const json_t *status)
         else
             columns_addf(&columns, "%" PRIu64 ".%" PRIu64, whole(each, "request"),
                          whole(each, "prompt"));
-        columns_add(&columns, text(each, "state"));
+        if (whole(each, "preemptions") > 0)
+            columns_addf(&columns, "%s, put back %" PRIu64 " x", text(each, "state"),
+                         whole(each, "preemptions"));
+        else
+            columns_add(&columns, text(each, "state"));
         columns_add(&columns, time_text(number(each, "age_s"), age));
         columns_addf(&columns, "%.0f", tokens);
         columns_addf(&columns, "%.0f%%", tokens > 0.0 ? 100.0 * done / tokens : 0.0);

@@ -236,6 +236,7 @@ enum status request_create(struct request **request, const Longspan__RunRequest 
         return error_set(error, STATUS_NO_MEMORY, "no memory for a request");
     r->client = *client;
     r->number = message->request;
+    control_copy_text(r->id, sizeof(r->id), message->id);
     r->heard_us = r->began_us = now_us;
     const enum status status = read_request(r, message, limits, error);
     if (status != STATUS_OK) {

@@ -19,7 +19,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { REQUEST_MAX_PROMPTS = 1024 };
+enum { REQUEST_ID_BYTES = 96, REQUEST_MAX_PROMPTS = 1024 };
 
 struct request_prompt {
     int32_t *ids; /* what is filled counts, as zeros */
@@ -46,7 +46,8 @@ struct request_prompt {
 struct request {
     struct request *next;
     struct control_peer client;
-    uint64_t number; /* the client's own */
+    uint64_t number;           /* the client's own */
+    char id[REQUEST_ID_BYTES]; /* likewise, cut */
     struct request_prompt *prompts;
     uint32_t n_prompts, n_unfinished;
     uint32_t n_predict; /* 0: until the end of generation or of the context */

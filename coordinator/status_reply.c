@@ -268,7 +268,10 @@ static void add_prompt(struct builder *b, Longspan__PromptStatus *to, const stru
     const struct request_prompt *prompt = &request->prompts[index];
     const struct scheduler_sequence *q = scheduler_sequence(b->view->scheduler, prompt->sequence);
     to->request = request->number;
+    to->id = text(request->id);
     to->prompt = index;
+    to->priority = q->priority;
+    to->preemptions = q->incarnation - 1;
     to->state = text(is_waiting(q) ? "waiting" : q->n_done < q->n_prompt ? "prefill" : "decode");
     to->age_s = (double)(b->now_us - request->began_us) * 1e-6;
     to->prompt_tokens = q->n_prompt;

@@ -255,6 +255,7 @@ static json_t *prompt_json(const void *item)
     put(&to, "cached_tokens", whole(from->cached_tokens));
     put(&to, "generated", whole(from->generated));
     put(&to, "max_tokens", whole(from->max_tokens));
+    put(&to, "preemptions", whole(from->preemptions));
     put(&to, "spans", list_of((void *const *)from->spans, from->n_spans, span_json));
     return end(&to);
 }

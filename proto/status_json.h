@@ -16,7 +16,7 @@
  *      "links": [{rank, holder, sent_bytes, received_bytes, kv_bytes, round_trips, round_trip_s}...],
  *      "waiting", "running",
  *      "prompts": [{id, request, prompt, state, priority, age_s, prompt_tokens, prompt_done, cached_tokens,
- *                   generated, max_tokens, spans: [[holder, begin, end]...]}...],
+ *                   generated, max_tokens, preemptions, spans: [[holder, begin, end]...]}...],
  *      "counters": {NAME: value...},
  *      "histograms": {NAME: {count, sum, bounds: [...], counts: [...]}...}}
  *

@@ -332,7 +332,8 @@ struct message {
     ProtobufCBinaryData stops[GENERATE_MOST_STOPS];
 };
 
-static void fill(struct message *m, const struct generate_request *r, uint64_t number)
+static void fill(struct message *m, const struct generate_request *r, uint64_t number,
+                 const char *id)
 {
     longspan__control__init(&m->control);
     longspan__run_request__init(&m->run);
@@ -340,6 +341,7 @@ static void fill(struct message *m, const struct generate_request *r, uint64_t n
     m->control.body_case = LONGSPAN__CONTROL__BODY_RUN_REQUEST;
     m->control.run_request = &m->run;
     m->run.request = number;
+    m->run.id = (char *)id;
     m->run.sampling = &m->sampling;
     m->run.n_prompts = (size_t)r->n_prompts * r->n;
     m->run.prompts = m->prompt_list;
@@ -381,8 +383,8 @@ static void fill(struct message *m, const struct generate_request *r, uint64_t n
     }
 }
 
-bool generate_request_pack(const struct generate_request *r, uint64_t number, uint8_t **bytes,
-                           size_t *n_bytes)
+bool generate_request_pack(const struct generate_request *r, uint64_t number, const char *id,
+                           uint8_t **bytes, size_t *n_bytes)
 {
     struct message m = {0};
     const size_t n = (size_t)r->n_prompts * r->n;
@@ -392,7 +394,7 @@ bool generate_request_pack(const struct generate_request *r, uint64_t number, ui
     m.bias_list = calloc(r->n_biases + 1u, sizeof(*m.bias_list));
     uint8_t *packed = NULL;
     if (m.prompts != NULL && m.prompt_list != NULL && m.biases != NULL && m.bias_list != NULL) {
-        fill(&m, r, number);
+        fill(&m, r, number, id);
         *n_bytes = longspan__control__get_packed_size(&m.control);
         packed = malloc(*n_bytes);
         if (packed != NULL)

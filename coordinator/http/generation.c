@@ -164,10 +164,10 @@ struct generation *generation_create(struct call *call, struct generate_request 
     *request = (struct generate_request){0};
     job_open(&g->job, &kind, call->site->bridge, info->connect_fd);
     stream_open(&g->stream, call->connection, most_waiting(&g->request));
-    const bool good =
-        answer_open(&g->answer, &g->request, call->site->tokenizer, call->site->model, call->id,
-                    (uint64_t)time(NULL)) &&
-        generate_request_pack(&g->request, g->job.number, &g->job.message, &g->job.n_bytes);
+    const bool good = answer_open(&g->answer, &g->request, call->site->tokenizer, call->site->model,
+                                  call->id, (uint64_t)time(NULL)) &&
+                      generate_request_pack(&g->request, g->job.number, g->answer.id,
+                                            &g->job.message, &g->job.n_bytes);
     if (!good) {
         job_release(&g->job);
         return NULL;

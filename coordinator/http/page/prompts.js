@@ -24,7 +24,8 @@ function bar(prompt) {
   const words = reading
     ? `${count(done)} of ${count(total)} tokens read${found > 0 ? `, ${count(found)} of them found` : ""}`
     : `${plural(generated, "token")} so far${most > total ? `, ${count(most - total + 1)} at most` : ""}`;
-  return [holder, element("div", "bar-text", words)];
+  const again = prompt.preemptions > 0 ? `, put back ${plural(prompt.preemptions, "time")}` : "";
+  return [holder, element("div", "bar-text", words + again)];
 }
 
 export class Prompts {
