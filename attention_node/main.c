@@ -16,7 +16,8 @@
 struct command_line {
     const char *coordinator, *bind, *advertise, *name, *device, *kernels, *key_file, *pin, *trace;
     const char *exchange;
-    uint64_t memory_bytes;
+    const char *kv_store;
+    uint64_t memory_bytes, kv_store_bytes;
     uint32_t n_threads, silence_s, verbosity;
     float weight;
     bool insecure_network, help, version;
@@ -33,7 +34,7 @@ static const struct option_usage usage = {
              "coordinator, serves its job, and waits for the next one when that ends. SIGTERM or "
              "Ctrl-C ends it."};
 
-enum { N_OPTIONS = 23 };
+enum { N_OPTIONS = 25 };
 
 static void fill_table(struct option table[N_OPTIONS], struct command_line *line)
 {
@@ -71,6 +72,20 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
          .help =
              "for KV pages, such as 64GiB. Without it: 80% of what is available now. On a CPU it "
              "is taken as pages fill, on a GPU when a job begins"},
+        {.name = "kv-store",
+         .kind = OPTION_TEXT,
+         .value = &line->kv_store,
+         .argument = "DIR",
+         .help =
+             "write prefixes that are kept to files in DIR when there is nothing else to do, and "
+             "find them again after a restart; one node, one directory"},
+        {.name = "kv-store-bytes",
+         .kind = OPTION_BYTES,
+         .value = &line->kv_store_bytes,
+         .argument = "SIZE",
+         .fallback = "64GiB",
+         .least = 1,
+         .help = "of these files, at most: those that were used longest ago go first"},
         {.name = "threads",
          .kind = OPTION_U32,
          .value = &line->n_threads,
@@ -221,6 +236,8 @@ static enum status run(struct command_line *line, struct error *error)
                                        .pin = strcmp(line->pin, "none") != 0,
                                        .trace = line->trace,
                                        .zeromq_only = strcmp(line->exchange, "zeromq") == 0,
+                                       .kv_store = line->kv_store,
+                                       .kv_store_bytes = line->kv_store_bytes,
                                        .stop = stop_descriptor(),
                                        .log = &log};
     status = node_run(&config, error);

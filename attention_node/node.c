@@ -4,6 +4,7 @@
 #include "attention_node/endpoint.h"
 #include "attention_node/rings.h"
 #include "attention_node/serve.h"
+#include "attention_node/store.h"
 #include "kernels/kernels.h"
 #include "proto/arena.h"
 #include "proto/protocol.h"
@@ -27,7 +28,8 @@ enum {
     CONNECTING_SLOW_US = 250000,
     DRAIN_MESSAGES = 256, /* of one socket, before the other one has its turn */
     STILL_WAITING_US = 15000000,
-    PROBE_MS = 150 /* of reading, for the node's weight in the placement */
+    STORE_IDLE_US = 50000, /* without a message for so long, kept pages are written */
+    PROBE_MS = 150         /* of reading, for the node's weight in the placement */
 };
 static const uint64_t MOST_PROBE_BYTES = UINT64_C(256) << 20;
 
@@ -50,6 +52,7 @@ struct node {
     struct wire_socket *control, *data;
     struct rings rings;
     struct serve *serve;
+    struct store *store; /* NULL: none */
     struct arena arena;
     struct frames in, out;
     uint32_t spin_us;
@@ -64,6 +67,7 @@ struct node {
     struct serve_counts counts;   /* likewise */
     uint64_t heard_us;            /* anything of the coordinator */
     uint64_t waiting_us;          /* since when there is no job */
+    uint64_t data_us; /* a data message, last */
 };
 
 /* ---- what we say to the coordinator ---- */
@@ -217,7 +221,12 @@ static void handle_setup(struct node *node, const Longspan__NodeSetup *setup)
             seat_give(&node->seat); /* others may have the processors */
     } else {
         char text[SIZE_TEXT_BYTES];
+        size_t n_stored = 0;
         ready.capacity_bytes = serve_capacity(node->serve);
+        ready.stores = node->store != NULL;
+        if (node->store != NULL)
+            ready.stored.data = (uint8_t *)store_names(node->store, &n_stored);
+        ready.stored.len = n_stored * STORE_NAME_BYTES;
         if (!known)
             log_info(node->config.log,
                      "serves job %016" PRIx64 ": layers %u to %u, KV heads %u to %u, head_dim %u, "
@@ -232,22 +241,36 @@ static void handle_setup(struct node *node, const Longspan__NodeSetup *setup)
     say(node, &control);
 }
 
-static void handle_reserve(struct node *node, const Longspan__Reserve *reserve)
+static void say_reserved(struct node *node, uint64_t job, uint64_t request, struct error *error)
 {
-    struct error error = {0};
     Longspan__ReserveReply reply = LONGSPAN__RESERVE_REPLY__INIT;
     Longspan__Control control = LONGSPAN__CONTROL__INIT;
     Longspan__Failure failure;
-    reply.job = reserve->job;
-    reply.request = reserve->request;
-    if (serve_reserve(node->serve, reserve, &error) != STATUS_OK) {
-        failure = failure_of(&error);
+    reply.job = job;
+    reply.request = request;
+    if (error->status != STATUS_OK) {
+        failure = failure_of(error);
         reply.failure = &failure;
-        log_debug(node->config.log, "refused to reserve: %s", error.text);
+        log_debug(node->config.log, "refused to reserve: %s", error->text);
     }
     control.body_case = LONGSPAN__CONTROL__BODY_RESERVE_REPLY;
     control.reserve_reply = &reply;
     say(node, &control);
+}
+
+/* Answered when the pages are there. */
+static void handle_restore(struct node *node, const Longspan__Restore *restore)
+{
+    struct error error = {.status = STATUS_OK};
+    if (serve_restore(node->serve, restore, &error) != STATUS_OK)
+        say_reserved(node, restore->job, restore->request, &error);
+}
+
+static void handle_reserve(struct node *node, const Longspan__Reserve *reserve)
+{
+    struct error error = {.status = STATUS_OK};
+    serve_reserve(node->serve, reserve, &error);
+    say_reserved(node, reserve->job, reserve->request, &error);
 }
 
 static void handle_refusal(struct node *node, const Longspan__Refusal *refusal)
@@ -289,6 +312,9 @@ static void handle_control(struct node *node)
         break;
     case LONGSPAN__CONTROL__BODY_RESERVE:
         handle_reserve(node, control->reserve);
+        break;
+    case LONGSPAN__CONTROL__BODY_RESTORE:
+        handle_restore(node, control->restore);
         break;
     case LONGSPAN__CONTROL__BODY_FREE:
         serve_free(node->serve, control->free);
@@ -341,6 +367,7 @@ static enum status receive_socket(struct node *node, struct error *error)
         struct error why = {0};
         const enum status status = frames_receive(node->data, serve_inbox(node->serve), 0, &why);
         if (status == STATUS_OK) {
+            node->data_us = clock_us();
             serve_message(node->serve);
         } else if (status == STATUS_PROTOCOL) {
             log_warn(node->config.log, "%s", why.text);
@@ -359,6 +386,7 @@ static void receive_ring(struct node *node, struct rings_entry *entry)
         if (status == STATUS_TIMEOUT)
             return;
         if (status == STATUS_OK) {
+            node->data_us = clock_us();
             serve_message(node->serve);
         } else {
             log_debug(node->config.log, "%s", why.text);
@@ -428,6 +456,34 @@ static enum status watch_connection(struct node *node, struct error *error)
     return STATUS_OK;
 }
 
+/* One piece of what is to be read from the store, or written; then tells what became of it. False: there
+ * is nothing to do now. */
+static bool turn_store(struct node *node)
+{
+    if (node->store == NULL)
+        return false;
+    const bool worked = store_work(node->store, clock_us() - node->data_us >= STORE_IDLE_US);
+    uint64_t request;
+    struct error error;
+    while (store_restored(node->store, &request, &error))
+        say_reserved(node, serve_job(node->serve), request, &error);
+    Longspan__NodeStored stored = LONGSPAN__NODE_STORED__INIT;
+    const uint8_t *added = NULL, *gone = NULL;
+    size_t n_added, n_gone;
+    if (!worked && store_changed(node->store, &added, &n_added, &gone, &n_gone)) {
+        Longspan__Control control = LONGSPAN__CONTROL__INIT;
+        stored.job = serve_job(node->serve);
+        stored.added.data = (uint8_t *)added;
+        stored.added.len = n_added * STORE_NAME_BYTES;
+        stored.gone.data = (uint8_t *)gone;
+        stored.gone.len = n_gone * STORE_NAME_BYTES;
+        control.body_case = LONGSPAN__CONTROL__BODY_NODE_STORED;
+        control.node_stored = &stored;
+        say(node, &control);
+    }
+    return worked;
+}
+
 /* Says what is due, and gives up a job nobody cares for. Returns when to look again. */
 static uint64_t timers(struct node *node)
 {
@@ -489,7 +545,8 @@ static enum status loop(struct node *node, struct error *error)
         enum status status = watch_connection(node, error);
         if (status != STATUS_OK)
             return status;
-        status = await(node, items, n_fixed, timers(node), error);
+        const uint64_t deadline_us = timers(node);
+        status = await(node, items, n_fixed, turn_store(node) ? 0 : deadline_us, error);
         if (status == STATUS_TIMEOUT)
             continue;
         if (status != STATUS_OK)
@@ -578,6 +635,14 @@ static enum status open_device(struct node *node, struct error *error)
     return STATUS_OK;
 }
 
+static enum status open_store(struct node *node, struct error *error)
+{
+    const struct store_config config = {.directory = node->config.kv_store,
+                                        .most_bytes = node->config.kv_store_bytes,
+                                        .log = node->config.log};
+    return config.directory != NULL ? store_create(&node->store, &config, error) : STATUS_OK;
+}
+
 static enum status start(struct node *node, struct error *error)
 {
     const struct node_config *config = &node->config;
@@ -600,6 +665,8 @@ static enum status start(struct node *node, struct error *error)
     if (status == STATUS_OK)
         status = open_device(node, error);
     if (status == STATUS_OK)
+        status = open_store(node, error);
+    if (status == STATUS_OK)
         status = serve_create(&node->serve,
                               &(struct serve_config){.name = node->name,
                                                      .node = node->node,
@@ -612,7 +679,8 @@ static enum status start(struct node *node, struct error *error)
                                                      .offer = take_offer,
                                                      .context = node,
                                                      .seat = &node->seat,
-                                                     .trace = node->track},
+                                                     .trace = node->track,
+                                                     .store = node->store},
                               error);
     if (status == STATUS_OK)
         status = open_sockets(node, error);
@@ -653,6 +721,7 @@ enum status node_run(const struct node_config *config, struct error *error)
     rings_sweep(&node.rings);
     endpoint_remove(bound);
     serve_destroy(node.serve);
+    store_destroy(node.store);
     if (node.device != NULL)
         node.kernels->close(node.device);
     wire_context_destroy(node.context);

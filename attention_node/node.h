@@ -26,10 +26,12 @@ struct node_config {
     uint32_t silence_ms;           /* without a word of the coordinator for so long, its job ends */
     const struct cluster_key *key; /* NULL: none */
     bool insecure_network;
-    bool pin;          /* lanes to processors, where there is one for each */
-    bool zeromq_only;  /* no shared memory with the ranks of this host */
-    const char *trace; /* file; NULL: none */
-    int stop;          /* a descriptor that becomes readable when the node shall end; -1: none */
+    bool pin;                /* lanes to processors, where there is one for each */
+    bool zeromq_only;        /* no shared memory with the ranks of this host */
+    const char *trace;       /* file; NULL: none */
+    const char *kv_store;    /* a directory for kept pages; NULL: none */
+    uint64_t kv_store_bytes; /* of its files, at most */
+    int stop; /* a descriptor that becomes readable when the node shall end; -1: none */
     const struct log *log;
 };
 

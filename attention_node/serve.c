@@ -1,15 +1,20 @@
 /* serve.c - the job's life, and the messages that take effect at once: Hello, Fork, Append. */
 #include "attention_node/serve_state.h"
 
+#include "attention_node/store.h"
 #include "proto/protocol.h"
 #include "sys/clock.h"
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { WARN_US = 1000000 };
+enum {
+    WARN_US = 1000000,
+    STORE_END_MS = 1000 /* for what waits to be stored when a job ends */
+};
 
 enum status serve_grow(void *items, size_t *capacity, size_t n, size_t bytes, struct error *error)
 {
@@ -73,6 +78,19 @@ void serve_destroy(struct serve *serve)
 
 /* ---- the job ---- */
 
+/* What is stored belongs to this model, and to the layout of this device. */
+static void begin_store(struct serve *serve, const Longspan__NodeSetup *setup,
+                        const struct kv_holder_shape *shape, const struct kernels *kernels)
+{
+    struct store_job job = {.shape = *shape};
+    if (serve->config.store == NULL || setup->fingerprint.len != sizeof(job.fingerprint))
+        return;
+    memcpy(job.fingerprint, setup->fingerprint.data, sizeof(job.fingerprint));
+    if (!kernels->host_memory)
+        snprintf(job.device, sizeof(job.device), "%s", kernels->name);
+    store_begin(serve->config.store, &job, serve->holder);
+}
+
 enum status serve_setup(struct serve *serve, const Longspan__NodeSetup *setup, struct error *error)
 {
     if (serve->job != 0 && serve->job == setup->job)
@@ -127,7 +145,9 @@ enum status serve_setup(struct serve *serve, const Longspan__NodeSetup *setup, s
     serve->attend = attend;
     serve->shape = shape;
     serve->setup = *setup;
+    serve->setup.fingerprint = (ProtobufCBinaryData){0}; /* of the message; the store has a copy */
     serve->job = setup->job;
+    begin_store(serve, setup, &holder_shape, kernels);
     return STATUS_OK;
 }
 
@@ -137,6 +157,8 @@ void serve_drop(struct serve *serve)
         frames_clear(serve->frames[i]);
     serve->n_queries = serve->n_entries = serve->n_ranges = 0;
     serve->n_peers = serve->last_peer = 0;
+    if (serve->config.store != NULL)
+        store_end(serve->config.store, STORE_END_MS);
     attend_destroy(serve->attend);
     kv_holder_destroy(serve->holder);
     serve_memory_close(&serve->memory);
@@ -186,9 +208,40 @@ enum status serve_reserve(struct serve *serve, const Longspan__Reserve *reserve,
 
 void serve_free(struct serve *serve, const Longspan__Free *free_message)
 {
-    if (serve->job != 0 && free_message->job == serve->job)
+    if (serve->job != 0 && free_message->job == serve->job) {
         kv_holder_trim(serve->holder, free_message->sequence, free_message->incarnation,
                        free_message->keep_tokens);
+        if (serve->config.store != NULL && free_message->names.len % STORE_NAME_BYTES == 0)
+            store_keep(serve->config.store, free_message->sequence, free_message->incarnation,
+                       free_message->names.data, free_message->names.len / STORE_NAME_BYTES);
+    }
+}
+
+enum status serve_restore(struct serve *serve, const Longspan__Restore *restore,
+                          struct error *error)
+{
+    Longspan__Reserve reserve = LONGSPAN__RESERVE__INIT;
+    reserve.job = restore->job;
+    reserve.request = restore->request;
+    reserve.sequence = restore->sequence;
+    reserve.incarnation = restore->incarnation;
+    reserve.n_spans = restore->n_spans;
+    reserve.spans = restore->spans;
+    if (serve->config.store == NULL || restore->names.len % STORE_NAME_BYTES != 0)
+        return error_set(error, STATUS_NOT_FOUND, "%s: stores no pages (--kv-store)",
+                         serve->config.name);
+    const enum status status = serve_reserve(serve, &reserve, error);
+    if (status != STATUS_OK)
+        return status;
+    struct span *spans = arena_array(&serve->arena, restore->n_spans, sizeof(*spans));
+    if (spans == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "%s: no memory for %zu spans", serve->config.name,
+                         restore->n_spans);
+    for (size_t i = 0; i < restore->n_spans; i++)
+        spans[i] = (struct span){restore->spans[i]->begin, restore->spans[i]->end};
+    return store_restore(serve->config.store, restore->request, restore->sequence,
+                         restore->incarnation, spans, restore->n_spans, restore->names.data,
+                         restore->names.len / STORE_NAME_BYTES, error);
 }
 
 /* ---- peers ---- */

@@ -35,6 +35,7 @@ enum {
 };
 
 struct serve; /* opaque */
+struct store;
 
 enum serve_answer {
     SERVE_GREETING, /* goes the way that Hello came: it settles which one the rest takes */
@@ -56,6 +57,7 @@ struct serve_config {
     void *context;
     const struct seat *seat;   /* of the pool's lanes, when a job is set up; NULL: none */
     struct trace_track *trace; /* of the thread that owns the serve, or NULL */
+    struct store *store;       /* where kept pages go; NULL: nowhere */
 };
 
 /* What was dropped or repeated, since creation. */
@@ -94,6 +96,11 @@ uint64_t serve_capacity(const struct serve *serve);
 enum status serve_reserve(struct serve *serve, const Longspan__Reserve *reserve,
                           struct error *error);
 void serve_free(struct serve *serve, const Longspan__Free *free_message);
+
+/* Opens a sequence, and begins to read its pages from the store, which tells when they are there. Fails as
+ * serve_reserve, and as store_restore; without a store STATUS_NOT_FOUND. */
+enum status serve_restore(struct serve *serve, const Longspan__Restore *restore,
+                          struct error *error);
 
 /* Zeros without a job. */
 struct kv_holder_usage serve_usage(const struct serve *serve);

@@ -61,6 +61,8 @@ enum status cluster_open(struct cluster *cluster, const struct coordinator_optio
 void cluster_close(struct cluster *cluster)
 {
     planner_plan_free(&cluster->plan);
+    for (uint32_t i = 0; i < cluster->n_nodes; i++)
+        free(cluster->nodes[i].stored);
     free(cluster->ranks);
     free(cluster->nodes);
     cluster->ranks = NULL;

@@ -23,6 +23,7 @@
 #include "coordinator/control.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/planner.h"
+#include "coordinator/prefix_index.h"
 #include "model/gguf.h"
 #include "model/hparams.h"
 #include "sys/log.h"
@@ -79,6 +80,9 @@ struct cluster_node {
     uint64_t peak_bytes; /* as it last pinged */
     double read_bytes_per_s, weight;
     uint32_t joined; /* the how-many-th */
+    bool stores;     /* it keeps pages on disk; those that it had when it got ready: */
+    struct prefix_name *stored;
+    size_t n_stored;
     bool ready;
 };
 

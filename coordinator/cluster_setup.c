@@ -193,6 +193,8 @@ static enum status send_node_setup(struct cluster *cluster, const struct cluster
     setup.n_kv_heads = h->n_kv_heads;
     setup.scale = 1.0f / sqrtf((float)h->head_dim);
     setup.max_tokens = cluster->max_tokens;
+    setup.fingerprint.data = (uint8_t *)cluster->fingerprint;
+    setup.fingerprint.len = sizeof(cluster->fingerprint);
     setup.host_lanes = count_lanes(cluster, node->host, node->processors);
     Longspan__Control message = LONGSPAN__CONTROL__INIT;
     message.body_case = LONGSPAN__CONTROL__BODY_NODE_SETUP;
@@ -395,6 +397,17 @@ enum status cluster_setup_repeat(struct cluster *cluster, struct cluster_node *n
     return send_node_setup(cluster, node, error);
 }
 
+/* Without memory what it has stored is not found again. */
+static void take_stored(struct cluster_node *node, const Longspan__NodeReady *ready)
+{
+    const size_t n = ready->stored.len / sizeof(struct prefix_name);
+    node->stores = ready->stores;
+    if (n == 0 || (node->stored = malloc(n * sizeof(struct prefix_name))) == NULL)
+        return;
+    memcpy(node->stored, ready->stored.data, n * sizeof(struct prefix_name));
+    node->n_stored = n;
+}
+
 enum status cluster_setup_node_ready(struct cluster *cluster, uint32_t index,
                                      const Longspan__NodeReady *ready, uint64_t now_us,
                                      struct error *error)
@@ -406,6 +419,7 @@ enum status cluster_setup_node_ready(struct cluster *cluster, uint32_t index,
         return error_set(error, control_failure_status(ready->failure->status), "%s: %.800s",
                          node->label,
                          ready->failure->text != NULL ? ready->failure->text : "failed");
+    take_stored(node, ready);
     node->ready = true;
     node->capacity_bytes = ready->capacity_bytes;
     return cluster_setup_advance(cluster, now_us, error);

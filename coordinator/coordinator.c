@@ -218,6 +218,10 @@ static enum status handle(struct coordinator *c, const struct control_peer *peer
         if (c->serving != NULL && node != CLUSTER_NOBODY)
             serving_reserve_reply(c->serving, node, message->reserve_reply);
         return STATUS_OK;
+    case LONGSPAN__CONTROL__BODY_NODE_STORED:
+        if (c->serving != NULL && node != CLUSTER_NOBODY)
+            serving_node_stored(c->serving, node, message->node_stored);
+        return STATUS_OK;
     case LONGSPAN__CONTROL__BODY_LEAVE:
         early_drop(&c->early, peer, true, 0);
         if (c->serving != NULL)

@@ -300,23 +300,17 @@ static enum status check_free(const struct placement *p, uint32_t n_pages, struc
                      (unsigned long long)p->total);
 }
 
-enum status placement_open(struct placement *p, uint32_t n_tokens, uint32_t max_tokens,
-                           uint32_t parent, uint32_t shared_tokens, uint32_t *sequence,
-                           struct error *error)
+/* Memory for a sequence of at most `most` pages, `target` of which are dealt next. */
+static enum status open_sequence(struct placement *p, uint32_t most, uint32_t target,
+                                 uint32_t *sequence, struct error *error)
 {
-    assert(n_tokens > 0 && n_tokens <= max_tokens);
-    assert(shared_tokens % PAGE_TOKENS == 0 && shared_tokens < n_tokens);
-    const uint32_t shared = parent == PLACEMENT_NO_PARENT ? 0 : shared_tokens / PAGE_TOKENS;
-    const uint32_t target = pages_of(n_tokens), most = pages_of(max_tokens);
     uint32_t slot = 0;
-    enum status status = check_free(p, target - shared, error);
+    enum status status = slot_find(p, &slot, error);
     if (status == STATUS_OK)
-        status = slot_find(p, &slot, error);
-    if (status == STATUS_OK)
-        status = blocks_ensure(p, target - shared, error);
+        status = blocks_ensure(p, target, error);
     if (status != STATUS_OK)
         return status;
-    struct sequence *s = &p->sequences[slot]; /* after slot_find, which may move them */
+    struct sequence *s = &p->sequences[slot];
     s->blocks = malloc((size_t)most * sizeof(*s->blocks));
     s->dealt = calloc(p->n_holders, sizeof(*s->dealt));
     if (s->blocks == NULL || s->dealt == NULL) {
@@ -327,6 +321,42 @@ enum status placement_open(struct placement *p, uint32_t n_tokens, uint32_t max_
     }
     s->open = true;
     s->max_pages = most;
+    *sequence = slot;
+    return STATUS_OK;
+}
+
+enum status placement_open_at(struct placement *p, const uint32_t *holders, uint32_t n_pages,
+                              uint32_t *sequence, struct error *error)
+{
+    for (uint32_t i = 0; i < p->n_holders; i++) {
+        uint32_t n = 0;
+        for (uint32_t page = 0; page < n_pages; page++)
+            n += holders[page] == i;
+        if (n > holder_free(&p->holders[i]))
+            return error_set(error, STATUS_EXHAUSTED,
+                             "%u KV pages are needed at holder %u, %llu are free", n, i,
+                             (unsigned long long)holder_free(&p->holders[i]));
+    }
+    const enum status status = open_sequence(p, n_pages, n_pages, sequence, error);
+    for (uint32_t page = 0; status == STATUS_OK && page < n_pages; page++)
+        give_page(p, &p->sequences[*sequence], holders[page]);
+    return status;
+}
+
+enum status placement_open(struct placement *p, uint32_t n_tokens, uint32_t max_tokens,
+                           uint32_t parent, uint32_t shared_tokens, uint32_t *sequence,
+                           struct error *error)
+{
+    assert(n_tokens > 0 && n_tokens <= max_tokens);
+    assert(shared_tokens % PAGE_TOKENS == 0 && shared_tokens < n_tokens);
+    const uint32_t shared = parent == PLACEMENT_NO_PARENT ? 0 : shared_tokens / PAGE_TOKENS;
+    const uint32_t target = pages_of(n_tokens), most = pages_of(max_tokens);
+    enum status status = check_free(p, target - shared, error);
+    if (status == STATUS_OK)
+        status = open_sequence(p, most, target - shared, sequence, error);
+    if (status != STATUS_OK)
+        return status;
+    struct sequence *s = &p->sequences[*sequence];
     for (uint32_t i = 0; i < shared; i++) {
         const uint32_t block = p->sequences[parent].blocks[i];
         p->blocks[block].references++;
@@ -336,7 +366,6 @@ enum status placement_open(struct placement *p, uint32_t n_tokens, uint32_t max_
     s->n_pages = shared;
     s->run_end = round_up(shared, p->stripe_pages); /* a stripe stays where it began */
     deal(p, s, target, true);
-    *sequence = slot;
     return STATUS_OK;
 }
 

@@ -60,6 +60,11 @@ enum status placement_open(struct placement *placement, uint32_t n_tokens, uint3
                            uint32_t parent, uint32_t shared_tokens, uint32_t *sequence,
                            struct error *error);
 
+/* A sequence whose n_pages pages are where holders[i] says; it cannot grow. STATUS_EXHAUSTED: one of them
+ * has not as many free pages; nothing is changed. STATUS_NO_MEMORY. */
+enum status placement_open_at(struct placement *placement, const uint32_t *holders,
+                              uint32_t n_pages, uint32_t *sequence, struct error *error);
+
 /* Covers [0, n_tokens) at least; n_tokens <= max_tokens. STATUS_EXHAUSTED: the free pages do not
  * suffice; nothing is changed. STATUS_NO_MEMORY. */
 enum status placement_grow(struct placement *placement, uint32_t sequence, uint32_t n_tokens,

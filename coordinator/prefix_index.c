@@ -133,6 +133,12 @@ static const struct entry *find(const struct prefix_index *x, const struct prefi
     return NULL;
 }
 
+uint32_t prefix_index_owner(const struct prefix_index *x, const struct prefix_name *name)
+{
+    const struct entry *entry = find(x, name);
+    return entry != NULL ? entry->owner : PREFIX_INDEX_NONE;
+}
+
 bool prefix_index_others(const struct prefix_index *x, const struct prefix_name *name,
                          uint32_t owner)
 {

@@ -46,6 +46,9 @@ enum status prefix_index_add(struct prefix_index *index, uint32_t owner,
 void prefix_index_remove(struct prefix_index *index, uint32_t owner,
                          const struct prefix_name *names, uint32_t n_pages);
 
+/* Who holds the prefix of this name, the one that was added last; PREFIX_INDEX_NONE: nobody. */
+uint32_t prefix_index_owner(const struct prefix_index *index, const struct prefix_name *name);
+
 /* Does anybody but `owner` hold the prefix of this name? */
 bool prefix_index_others(const struct prefix_index *index, const struct prefix_name *name,
                          uint32_t owner);

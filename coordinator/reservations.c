@@ -1,6 +1,8 @@
 /* reservations.c - see reservations.h. */
 #include "coordinator/reservations.h"
 
+#include "kernels/attention/kv_holder.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,6 +113,10 @@ void reservations_free(const struct reservations *r, const struct scheduler_sequ
         release.sequence = q->name;
         release.incarnation = q->incarnation;
         release.keep_tokens = q->kept_tokens;
+        if (r->cluster->nodes[node].stores && r->cluster->options->prefix_cache) {
+            release.names.data = (uint8_t *)q->names;
+            release.names.len = q->kept_tokens / PAGE_TOKENS * sizeof(*q->names);
+        }
         Longspan__Control message = LONGSPAN__CONTROL__INIT;
         message.body_case = LONGSPAN__CONTROL__BODY_FREE;
         message.free = &release;

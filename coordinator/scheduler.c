@@ -324,6 +324,74 @@ void scheduler_release(struct scheduler *s, uint32_t index)
     *q = (struct scheduler_sequence){0};
 }
 
+/* ---- from disk ------------------------------------------------------------------------------- */
+
+enum status scheduler_restore(struct scheduler *s, const struct prefix_name *names,
+                              const uint32_t *holders, uint32_t n_pages, uint32_t *index,
+                              struct error *error)
+{
+    uint32_t slot = 0, place = 0;
+    enum status status = find_slot(s, &slot, error);
+    if (status != STATUS_OK)
+        return status;
+    struct prefix_name *copy = malloc(n_pages * sizeof(*copy));
+    if (copy == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "scheduler: no memory for %u pages", n_pages);
+    status = placement_open_at(s->placement, holders, n_pages, &place, error);
+    if (status != STATUS_OK) {
+        free(copy);
+        return status;
+    }
+    memcpy(copy, names, n_pages * sizeof(*copy));
+    const uint32_t n_tokens = n_pages * PAGE_TOKENS;
+    s->sequences[slot] = (struct scheduler_sequence){
+        .state = SCHEDULER_RESTORING,
+        .name = s->next_name++,
+        .incarnation = 1,
+        .order = s->next_order++,
+        .n_prompt = n_tokens,
+        .n_tokens = n_tokens,
+        .max_tokens = n_tokens,
+        .n_asked = n_tokens,
+        .parent = SCHEDULER_NONE,
+        .awaited = SCHEDULER_NONE,
+        .names = copy,
+        .n_named = n_pages,
+        .has_place = true,
+        .place = place,
+        .micro_batch = MICRO_BATCHES_NONE,
+    };
+    *index = slot;
+    return STATUS_OK;
+}
+
+void scheduler_restored(struct scheduler *s, uint32_t index, bool ok)
+{
+    struct scheduler_sequence *q = &s->sequences[index];
+    assert(q->state == SCHEDULER_RESTORING);
+    q->n_done = ok ? q->n_tokens : 0;
+    if (ok)
+        publish(s, index);
+    if (q->n_published < q->n_named) {
+        scheduler_retire(s, index, 0);
+        return;
+    }
+    q->n_acked = q->n_tokens;
+    q->known_to_workers = true; /* they will be told when it goes */
+    q->kept_tokens = q->n_tokens;
+    keep(s, q);
+}
+
+void scheduler_await(struct scheduler *s, uint32_t index, uint32_t restoring)
+{
+    struct scheduler_sequence *q = &s->sequences[index], *r = &s->sequences[restoring];
+    assert(q->state == SCHEDULER_WAITING && q->awaited == SCHEDULER_NONE);
+    q->awaited = restoring;
+    q->awaited_name = r->name;
+    q->awaited_tokens = r->n_tokens;
+    r->n_awaiting++;
+}
+
 /* ---- computing ------------------------------------------------------------------------------- */
 
 const struct scheduler_step *scheduler_oldest(const struct scheduler *s)

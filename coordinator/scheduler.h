@@ -12,6 +12,7 @@
  *     KEPT         its whole pages stay at the holders for others (--prefix-cache), or
  *     WAITING      again: it was preempted, or
  *     UNUSED
+ *     RESTORING    a prefix that holders have on disk, on its way to KEPT
  *
  * Who comes first (*rank*): the higher priority, then the one that came earlier.
  *
@@ -71,6 +72,7 @@ enum {
 enum scheduler_state {
     SCHEDULER_UNUSED,
     SCHEDULER_WAITING,
+    SCHEDULER_RESTORING,
     SCHEDULER_RESERVING,
     SCHEDULER_RUNNING,
     SCHEDULER_FINISHED,
@@ -221,6 +223,21 @@ void scheduler_sampled(struct scheduler *scheduler, uint32_t index, int32_t toke
 
 /* The sequence ends: done, failed or cancelled, in any state; its owner is not asked any more. */
 void scheduler_finish(struct scheduler *scheduler, uint32_t index);
+
+/* A prefix of n_pages pages that the holders have stored, page i holders[i]: it is RESTORING, until
+ * scheduler_restored says that they have read it. `names` is copied. STATUS_EXHAUSTED: not enough free
+ * pages there. STATUS_NO_MEMORY. */
+enum status scheduler_restore(struct scheduler *scheduler, const struct prefix_name *names,
+                              const uint32_t *holders, uint32_t n_pages, uint32_t *index,
+                              struct error *error);
+/* It is KEPT, or, if they could not, CLOSED. */
+void scheduler_restored(struct scheduler *scheduler, uint32_t index, bool ok);
+
+/* Lets a waiting sequence wait until that one, of which it has n_pages pages, is kept. */
+void scheduler_await(struct scheduler *scheduler, uint32_t index, uint32_t restoring);
+
+/* The longest prefix of a waiting sequence that somebody has computed, in pages. */
+uint32_t scheduler_found(const struct scheduler *scheduler, uint32_t index);
 
 /* A sequence that is CLOSED, or SCHEDULER_NONE: kept_tokens of it stay at the holders, all else is to
  * be freed there. scheduler_release does so in the placement. */

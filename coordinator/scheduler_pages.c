@@ -109,6 +109,12 @@ static uint32_t find_shared(const struct scheduler *s, const struct scheduler_se
                    q->awaited_tokens / PAGE_TOKENS);
 }
 
+uint32_t scheduler_found(const struct scheduler *s, uint32_t index)
+{
+    uint32_t parent;
+    return find_shared(s, &s->sequences[index], &parent);
+}
+
 /* `first`: nobody before it waits, so room is made for it. */
 static enum status try_to_admit(struct scheduler *s, uint32_t index, bool first,
                                 struct error *error)

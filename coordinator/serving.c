@@ -10,6 +10,7 @@
 #include "coordinator/reports.h"
 #include "coordinator/request.h"
 #include "coordinator/reservations.h"
+#include "coordinator/restores.h"
 #include "coordinator/sampler.h"
 #include "coordinator/scheduler.h"
 #include "coordinator/steps.h"
@@ -38,6 +39,7 @@ struct serving {
     uint32_t n_requests, n_holders;
     bool remote; /* holders are attention nodes */
     struct reservations reservations;
+    struct restores *restores;
     uint32_t *scratch; /* [vocab] for the sampler */
     float *adjusted;   /* [vocab] likewise: a row after penalties */
     struct metrics metrics;
@@ -119,6 +121,8 @@ enum status serving_create(struct serving **serving, struct cluster *cluster,
         status = steps_create(&s->steps, options->max_batch, error);
     if (status == STATUS_OK)
         status = pace_create(&s->pace, options->step_target_ms, config.chunk, config.depth, error);
+    if (status == STATUS_OK)
+        status = restores_create(&s->restores, &s->reservations, s->scheduler, error);
     if (status != STATUS_OK) {
         serving_destroy(s);
         return status;
@@ -137,6 +141,7 @@ void serving_destroy(struct serving *serving)
         serving->requests = next;
     }
     pace_destroy(serving->pace);
+    restores_destroy(serving->restores);
     steps_destroy(serving->steps);
     reports_destroy(serving->reports);
     scheduler_destroy(serving->scheduler);
@@ -252,9 +257,16 @@ static enum status reserve(struct serving *s, uint32_t index, uint32_t begin, ui
     return STATUS_OK;
 }
 
+void serving_node_stored(struct serving *s, uint32_t node, const Longspan__NodeStored *stored)
+{
+    restores_changed(s->restores, node, stored);
+}
+
 void serving_reserve_reply(struct serving *s, uint32_t node, const Longspan__ReserveReply *reply)
 {
     if (reply->job != s->cluster->job || reply->request == 0)
+        return;
+    if (restores_answered(s->restores, node, reply))
         return;
     for (struct request *r = s->requests; r != NULL; r = r->next)
         for (uint32_t i = 0; i < r->n_prompts; i++) {
@@ -491,7 +503,8 @@ enum status serving_step_done(struct serving *s, uint32_t rank, const Longspan__
 
 /* ---- requests come --------------------------------------------------------------------------- */
 
-static enum status add_sequences(struct serving *s, struct request *r, struct error *error)
+static enum status add_sequences(struct serving *s, struct request *r, uint64_t now_us,
+                                 struct error *error)
 {
     enum status status = STATUS_OK;
     for (uint32_t i = 0; i < r->n_prompts && status == STATUS_OK; i++) {
@@ -510,6 +523,8 @@ static enum status add_sequences(struct serving *s, struct request *r, struct er
                                              .owner = r,
                                              .owner_index = i};
         status = scheduler_add(s->scheduler, &add, &prompt->sequence, error);
+        if (status == STATUS_OK)
+            restores_begin(s->restores, prompt->sequence, now_us);
     }
     return status;
 }
@@ -590,7 +605,7 @@ void serving_request(struct serving *s, const struct control_peer *client,
     s->n_requests++;
     log_info(s->log, "request %" PRIu64 ": %u prompt%s, the first of %u tokens", request->number,
              request->n_prompts, request->n_prompts > 1 ? "s" : "", request->prompts[0].n_ids);
-    status = add_sequences(s, request, &error);
+    status = add_sequences(s, request, now_us, &error);
     if (status != STATUS_OK) {
         fail_request(s, request, status, error.text);
         return;
@@ -694,6 +709,7 @@ enum status serving_tick(struct serving *s, uint64_t now_us, struct error *error
             check_reservations(s, r, now_us);
         }
     }
+    restores_check(s->restores, now_us);
     return check_steps(s, now_us, error);
 }
 

@@ -46,6 +46,8 @@ void serving_client_left(struct serving *serving, const struct control_peer *cli
 void serving_client_heard(struct serving *serving, const struct control_peer *client,
                           uint64_t now_us);
 
+void serving_node_stored(struct serving *serving, uint32_t node,
+                         const Longspan__NodeStored *stored);
 void serving_reserve_reply(struct serving *serving, uint32_t node,
                            const Longspan__ReserveReply *reply);
 enum status serving_step_done(struct serving *serving, uint32_t rank,

@@ -654,9 +654,83 @@ void kv_holder_trim(struct kv_holder *holder, uint64_t sequence, uint32_t incarn
         kv_holder_close(holder, sequence, incarnation);
         return;
     }
+    kv_holder_flush(holder);
     for (size_t plane = 0; plane < holder->n_planes; plane++)
         trim_plane(holder, s, plane, first);
     kv_spans_cut(&s->spans, first * PAGE_TOKENS);
+}
+
+/* ---- whole pages ------------------------------------------------------------------------- */
+
+uint64_t kv_holder_planes(const struct kv_holder *holder)
+{
+    return holder->n_planes;
+}
+
+/* The table's entry of a page that the sequence owns; NULL: it does not. */
+static void **owned_page(const struct kv_holder *holder, const struct sequence *s, uint64_t plane,
+                         uint32_t page)
+{
+    if (s == NULL || plane >= holder->n_planes || page >= KV_MAX_TOKENS / PAGE_TOKENS ||
+        kv_spans_next(&s->spans, page * PAGE_TOKENS) != page * PAGE_TOKENS)
+        return NULL;
+    return page_at(s, plane, page);
+}
+
+enum status kv_holder_read_page(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
+                                uint64_t plane, uint32_t page, void *to, struct error *error)
+{
+    const struct sequence *s = find(holder, sequence, incarnation);
+    void **from = owned_page(holder, s, plane, page);
+    if (from == NULL || s->marks[plane] / PAGE_TOKENS <= page)
+        return error_set(error, STATUS_NOT_FOUND, "sequence %llu: page %u is not held here",
+                         (unsigned long long)sequence, page);
+    if (holder->memory == NULL) {
+        memcpy(to, *from, holder->page_bytes);
+        return STATUS_OK;
+    }
+    kv_holder_flush(holder);
+    holder->kernels->download(holder->device, to, *from, holder->page_bytes);
+    return holder->kernels->finish(holder->device, error);
+}
+
+enum status kv_holder_write_page(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
+                                 uint64_t plane, uint32_t page, const void *from,
+                                 struct error *error)
+{
+    struct sequence *s = find(holder, sequence, incarnation);
+    void **to = owned_page(holder, s, plane, page);
+    if (to == NULL || *to != NULL || page < s->shared_pages)
+        return error_set(error, STATUS_INVALID, "sequence %llu: page %u is not awaited here",
+                         (unsigned long long)sequence, page);
+    *to = kv_pool_take(holder->pool, page > s->first_page ? to[-1] : NULL,
+                       page - s->first_page >= KV_POOL_RUN);
+    s->n_promised--;
+    if (holder->memory == NULL) {
+        memcpy(*to, from, holder->page_bytes);
+        return STATUS_OK;
+    }
+    holder->kernels->upload(holder->device, *to, from, holder->page_bytes);
+    return holder->kernels->finish(holder->device, error);
+}
+
+enum status kv_holder_written(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
+                              struct error *error)
+{
+    struct sequence *s = find(holder, sequence, incarnation);
+    if (s == NULL)
+        return not_open(sequence, incarnation, error);
+    for (uint64_t plane = 0; plane < holder->n_planes; plane++)
+        for (size_t i = 0; i < s->spans.n; i++)
+            for (uint32_t token = s->spans.spans[i].begin; token < s->spans.spans[i].end;
+                 token += PAGE_TOKENS)
+                if (*page_at(s, plane, token / PAGE_TOKENS) == NULL)
+                    return error_set(error, STATUS_INVALID,
+                                     "sequence %llu: page %u was not written",
+                                     (unsigned long long)sequence, token / PAGE_TOKENS);
+    for (uint64_t plane = 0; plane < holder->n_planes; plane++)
+        s->marks[plane] = kv_spans_end(&s->spans);
+    return STATUS_OK;
 }
 
 void kv_holder_memory(const struct kv_holder *holder, void **base, size_t *bytes)

@@ -110,6 +110,22 @@ void kv_holder_close(struct kv_holder *holder, uint64_t sequence, uint32_t incar
 void kv_holder_trim(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
                     uint32_t n_tokens);
 
+/* Whole pages as bytes, for keeping them on disk. A plane is one layer and KV head, counted from the
+ * shape's first ones, heads of a layer together; a page is kv_holder_usage's page_bytes, in a layout that
+ * belongs to this program and this kind of device. `to` and `from` are host memory. Reading: STATUS_NOT_FOUND
+ * when not all of the page is held. Writing: only pages that were reserved, and have no token yet
+ * (STATUS_INVALID); they count when kv_holder_written says that all pages of the sequence's spans
+ * were written (STATUS_INVALID: one was not; STATUS_NOT_FOUND: it is not open), from then on as if
+ * their tokens had been appended. All fail like the device. */
+uint64_t kv_holder_planes(const struct kv_holder *holder);
+enum status kv_holder_read_page(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
+                                uint64_t plane, uint32_t page, void *to, struct error *error);
+enum status kv_holder_write_page(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
+                                 uint64_t plane, uint32_t page, const void *from,
+                                 struct error *error);
+enum status kv_holder_written(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
+                              struct error *error);
+
 /* As kv_pool_memory. */
 void kv_holder_memory(const struct kv_holder *holder, void **base, size_t *bytes);
 

@@ -196,7 +196,7 @@ class Roles:
     """The roles of a cluster started by hand, as README shows, over ipc in `path`."""
 
     def __init__(self, path, model, workers=1, nodes=0, coordinator=(), node_options=(), worker_options=(),
-                 advertise=None, address=None, threads=1):
+                 advertise=None, address=None, threads=1, each_node=None):
         self.path = path
         self.address = address or f"ipc://{path}/coordinator.sock"
         self.children = {}
@@ -206,7 +206,8 @@ class Roles:
             extra = ["--advertise", advertise[i]] if advertise and advertise[i] else []
             bind = ["--bind", f"ipc://{path}/node{i}.sock"] if self.address.startswith("ipc") else []
             self.start(f"node{i}", program("attention_node"), "--coordinator", self.address, "--name", f"node{i}",
-                       "--memory", "1GiB", "--threads", threads, *bind, *extra, *node_options)
+                       "--memory", "1GiB", "--threads", threads, *bind, *extra, *node_options,
+                       *(each_node[i] if each_node else []))
         self.start("workers", *mpirun(workers), program("worker"), "--coordinator", self.address, "--threads", threads,
                    *worker_options)
 
