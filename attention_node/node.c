@@ -67,7 +67,7 @@ struct node {
     struct serve_counts counts;   /* likewise */
     uint64_t heard_us;            /* anything of the coordinator */
     uint64_t waiting_us;          /* since when there is no job */
-    uint64_t data_us; /* a data message, last */
+    uint64_t data_us;             /* a data message, last */
 };
 
 /* ---- what we say to the coordinator ---- */

@@ -491,16 +491,17 @@ bool store_restored(struct store *s, uint64_t *request, struct error *error)
     return true;
 }
 
-/* The file is not what it should be: it goes. */
+/* The file is not what it should be: the restore has failed, and the file goes, if it is of this job. */
 static void give_up_file(struct store *s, const uint8_t *name, const char *why)
 {
     struct error error;
     char text[STORE_FILE_NAME_BYTES];
     struct store_file *file = store_files_find(&s->files, name);
     store_files_text(name, text);
-    log_warn(s->config.log, "--kv-store %s: %s %s; it is removed", s->config.directory, text, why);
     error_set(&error, STATUS_NOT_FOUND, "--kv-store: %s %s", text, why);
-    if (file != NULL) {
+    if (file != NULL && file->ours) {
+        log_warn(s->config.log, "--kv-store %s: %s %s; it is removed", s->config.directory, text,
+                 why);
         add_name(&s->gone, name);
         store_files_remove(&s->files, file);
     }

@@ -3,8 +3,9 @@
 
 32 ragged prompts on a KV cache that holds a few of them at a time, with the workers' own memory and with two attention
 nodes: some are preempted. Then prompts that begin alike, one after the other: the later ones have
-cached tokens, and the same answers. In the end the pools are empty, or all pages are those that are kept.
+cached tokens, and the same answers, also after a restart with --kv-store. In the end the pools are empty, or all pages are those that are kept.
 """
+import os
 import threading
 
 from longspan_test import Roles, Tap, folder, longspan, make_random, wait_until, write_text
@@ -104,6 +105,34 @@ def check_cached(tap, model, path, name, n_nodes):
         tap.check([o["ids"] for o in other] == [o["ids"] for o in out], f"{name}: as without sharing, token for token")
 
 
+def check_stored(tap, model, path):
+    """A cluster that stores what it keeps, and another one after it, which finds it; then with a file that was changed."""
+    file = write_text(f"{path}/stored", 3000, 98)
+    stores = [f"{path}/store{i}" for i in range(2)]
+    whole = 3001 // PAGE * PAGE
+    out = []
+    for i in range(3):
+        if i == 2:
+            for store in stores:
+                for name in os.listdir(store):
+                    with open(f"{store}/{name}", "r+b") as page:
+                        page.seek(5000)
+                        page.write(b"other")
+        with folder() as at, Roles(at, model, nodes=2, coordinator=["--stripe", PAGE],
+                                   each_node=[["--kv-store", store] for store in stores]) as roles:
+            result = run("--coordinator", roles.address, "-f", file, n=20)
+            if not tap.check(result.code == 0, f"a cluster with stores answers ({i + 1})", str(result) + roles.logs()):
+                return
+            out.append(result.json())
+            if i == 0:
+                tap.check(wait_until(lambda: sum(n.endswith(".kv") for s in stores for n in os.listdir(s)) == whole // PAGE, 10),
+                          "whole pages are written, to each node's own directory", [os.listdir(s) for s in stores])
+    tap.check(out[0]["cached_tokens"] == 0 and out[1]["cached_tokens"] == whole, "the next cluster finds them",
+              [o["cached_tokens"] for o in out])
+    tap.check(out[2]["cached_tokens"] == 0, "pages that were changed are not used", out[2]["cached_tokens"])
+    tap.check(out[0]["ids"] == out[1]["ids"] == out[2]["ids"], "the same answer each time")
+
+
 def main():
     tap = Tap()
     with folder() as path:
@@ -115,6 +144,7 @@ def main():
         check_preempted(tap, model, files[:8], sampled, SAMPLED, "sampled", 0)
         for name, n_nodes in LAYOUTS:
             check_cached(tap, model, path, name, n_nodes)
+        check_stored(tap, model, path)
     tap.finish()
 
 
