@@ -101,7 +101,8 @@ static enum status open_socket(struct coordinator *c, struct error *error)
 
 static enum status open_http(struct coordinator *c, struct error *error)
 {
-    const struct server_model model = {.tokenizer = c->tokenizer,
+    const struct server_model model = {.gguf = c->gguf,
+                                       .tokenizer = c->tokenizer,
                                        .vocab = c->hparams.vocab,
                                        .path = c->model_path,
                                        .name = c->hparams.name};

@@ -1,18 +1,49 @@
 /* generate.c - the handlers of /v1/completions and /v1/chat/completions. */
+#include "coordinator/http/fields.h"
 #include "coordinator/http/generation.h"
 #include "coordinator/http/routes.h"
+#include "model/chat/chat_templates.h"
 
-/* Until there are chat templates. */
+#include <string.h>
+
+/* The field, if it is of that type; a 400 otherwise. */
+static bool read_typed(const json_t *body, const char *name, json_type type, const char *wanted,
+                       const json_t **value, struct api_error *error)
+{
+    *value = fields_get(body, name);
+    return *value == NULL || json_typeof(*value) == type ||
+           api_error_field(error, name, "'%s' must be %s, not %s", name, wanted,
+                           fields_type_name(*value));
+}
+
+/* The prompt of a chat, by the model's template. */
 static bool render(void *context, const json_t *body, char **text, size_t *n_bytes,
                    struct api_error *error)
 {
-    (void)context;
-    (void)body;
-    (void)text;
-    (void)n_bytes;
-    return api_error_set(error, 501, NULL, "no_chat_template",
-                         "chat needs a chat template, which this server does not have: use "
-                         "/v1/completions");
+    const struct site *site = context;
+    const json_t *tools, *extra;
+    bool prompt = true;
+    if (!read_typed(body, "tools", JSON_ARRAY, "an array", &tools, error) ||
+        !read_typed(body, "chat_template_kwargs", JSON_OBJECT, "an object", &extra, error) ||
+        !fields_bool(body, "add_generation_prompt", &prompt, error))
+        return false;
+    const char *choice = json_string_value(fields_get(body, "tool_choice"));
+    if (choice != NULL && strcmp(choice, "none") == 0)
+        tools = NULL;
+    struct error why;
+    const enum status status =
+        chat_templates_render(site->templates, json_object_get(body, "messages"), tools, extra,
+                              prompt, text, n_bytes, &why);
+    switch (status) {
+    case STATUS_OK:
+        return true;
+    case STATUS_UNSUPPORTED:
+        return api_error_set(error, 400, NULL, "no_chat_template", "%s", why.text);
+    case STATUS_INVALID:
+        return api_error_field(error, "messages", "%s", why.text);
+    default:
+        return api_error_from(error, status, why.text);
+    }
 }
 
 static bool read_request(struct call *call, enum generate_kind kind,

@@ -319,6 +319,17 @@ static enum status start_daemon(struct server *server, int listening, struct err
     return error_set(error, STATUS_NO_MEMORY, "the HTTP server cannot be started");
 }
 
+static enum status open_templates(struct site *site, const struct server_model *model,
+                                  struct error *error)
+{
+    const enum status status = chat_templates_open(&site->templates, model->gguf, model->tokenizer,
+                                                   site->options->chat_template, error);
+    const char *refusal = status == STATUS_OK ? chat_templates_refusal(site->templates) : NULL;
+    if (refusal != NULL)
+        log_info(site->log, "http: chats are refused: %s", refusal);
+    return status;
+}
+
 enum status server_open(struct server **server, const struct http_options *options,
                         const struct server_model *model, struct wire_context *wire,
                         const struct log *log, struct error *error)
@@ -339,6 +350,8 @@ enum status server_open(struct server **server, const struct http_options *optio
     enum status status = STATUS_OK;
     if (options->api_key_file != NULL)
         status = keys_read(&site->keys, options->api_key_file, error);
+    if (status == STATUS_OK)
+        status = open_templates(site, model, error);
     if (status == STATUS_OK)
         status = status_source_create(&site->status, wire, SERVER_ENDPOINT, error);
     if (status == STATUS_OK)
@@ -387,6 +400,7 @@ void server_close(struct server *server)
     bridge_destroy(server->site.bridge);
     status_source_destroy(server->site.status);
     readers_destroy(server->readers);
+    chat_templates_close(server->site.templates);
     keys_destroy(server->site.keys);
     free(server);
 }

@@ -11,6 +11,7 @@
 #define LONGSPAN_COORDINATOR_HTTP_SERVER_H
 
 #include "coordinator/http/http_options.h"
+#include "model/gguf.h"
 #include "model/tokenizer.h"
 #include "proto/wire_context.h"
 #include "sys/log.h"
@@ -24,6 +25,7 @@
 struct server; /* opaque */
 
 struct server_model {
+    const struct gguf *gguf; /* for its chat templates; not needed after server_open */
     const struct tokenizer *tokenizer;
     uint32_t vocab;
     const char *path; /* of the file */
@@ -31,7 +33,8 @@ struct server_model {
 };
 
 /* Listens and answers at once; what needs the model gets 503 until server_ready. All arguments are
- * borrowed until server_close. STATUS_INVALID: an address or a key file that cannot be; an address that other
+ * borrowed until server_close. STATUS_INVALID, STATUS_NOT_FOUND, STATUS_UNSUPPORTED: an address, a key file or a chat template
+ * that cannot be; an address that other
  * hosts reach, without a key file. STATUS_UNREACHABLE: the address is in use. STATUS_NO_MEMORY. */
 enum status server_open(struct server **server, const struct http_options *options,
                         const struct server_model *model, struct wire_context *wire,

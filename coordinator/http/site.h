@@ -6,6 +6,7 @@
 
 #include "coordinator/http/http_options.h"
 #include "coordinator/http/keys.h"
+#include "model/chat/chat_templates.h"
 #include "model/tokenizer.h"
 #include "sys/log.h"
 
@@ -33,7 +34,8 @@ struct site {
     const char *file_name, *general_name; /* other names that mean it */
     bool chats;                           /* there is a chat template */
     uint64_t created_s;                   /* since 1970: when it was loaded */
-    struct keys *keys;                    /* NULL: anybody may */
+    struct chat_templates *templates;
+    struct keys *keys; /* NULL: anybody may */
     struct bridge *bridge;
     struct status_source *status;
     _Atomic(enum site_state) state;

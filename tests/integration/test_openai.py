@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+"""OpenAI's own client for Python against `longspan serve`: completes, chats, streams, gets logprobs, hits errors, cancels.
+
+The client is installed once, by pip, into a virtual environment below build/; where that cannot be, the test skips and says so.
+"""
+import asyncio
+import os
+import subprocess
+import sys
+
+from longspan_test import ROOT, SLOW, Tap, folder, make_random, make_retrieval, wait_until
+from serving import Server
+
+VENV = os.path.join(ROOT, "build", "venv-openai")
+PYTHON = os.path.join(VENV, "bin", "python3")
+PROMPT = "the code of cedar is 4711. The code of cedar is "
+PLAIN = "{% for m in messages %}{{ m['content'] }}{% endfor %}"  # so that the retrieval model finds its place
+
+
+def has_client():
+    return os.path.exists(PYTHON) and subprocess.run([PYTHON, "-c", "import openai"], stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def install():
+    """Why the client is not there; None: it is."""
+    if has_client():
+        return None
+    for command in ([sys.executable, "-m", "venv", "--clear", VENV], [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "openai>=1"]):
+        try:
+            result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=200, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return str(error)
+        if result.returncode != 0:
+            lines = result.stdout.decode("utf-8", "replace").strip().splitlines()
+            return lines[-1] if lines else f"{command[0]} failed"
+    return None if has_client() else "it cannot be imported"
+
+
+def check_models(tap, client):
+    models = client.models.list().data
+    tap.check([m.id for m in models] == ["served"] and models[0].owned_by == "longspan", "models.list names the model", models)
+
+
+def check_completions(tap, client):
+    asked = {"model": "served", "prompt": PROMPT, "max_tokens": 4, "temperature": 0}
+    done = client.completions.create(**asked)
+    tap.check(done.choices[0].text == "4711" and done.choices[0].finish_reason == "length" and done.object == "text_completion" and
+              done.usage.completion_tokens == 4 and done.usage.total_tokens == done.usage.prompt_tokens + 4 and
+              done.usage.prompt_tokens_details.cached_tokens >= 0, "completions.create completes", done)
+    tap.check(done._request_id is not None and done._request_id in done.id, "the request's id is in its header", done)
+    parts = list(client.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+    tap.check("".join(p.choices[0].text for p in parts[:-1]) == "4711" and parts[-2].choices[0].finish_reason == "length" and
+              parts[-1].usage == done.usage and parts[-1].choices == [], "a stream has the same text, and the usage", parts)
+    both = client.completions.create(**{**asked, "prompt": [PROMPT, PROMPT]}, n=2, stop=["1"], echo=True)
+    tap.check([c.text for c in both.choices] == [PROMPT + "47"] * 4 and {c.finish_reason for c in both.choices} == {"stop"} and
+              [c.index for c in both.choices] == [0, 1, 2, 3], "several prompts, several choices, stop, echo", both)
+    lp = client.completions.create(**asked, logprobs=3).choices[0].logprobs
+    tap.check(lp.tokens == list("4711") and lp.text_offset == [0, 1, 2, 3] and len(lp.token_logprobs) == 4 and
+              all(t in top and top[t] == p and len(top) in (3, 4) for t, p, top in zip(lp.tokens, lp.token_logprobs, lp.top_logprobs)),
+              "logprobs in the old form", lp)
+
+
+def check_chat(tap, client):
+    asked = {"model": "served", "messages": [{"role": "user", "content": PROMPT}], "max_completion_tokens": 4, "temperature": 0}
+    done = client.chat.completions.create(**asked, logprobs=True, top_logprobs=2)
+    choice = done.choices[0]
+    tap.check(choice.message.content == "4711" and choice.message.role == "assistant" and choice.finish_reason == "length" and
+              done.object == "chat.completion", "chat.completions.create chats", done)
+    tap.check([t.token for t in choice.logprobs.content] == list("4711") and
+              all(bytes(t.bytes).decode() == t.token and len(t.top_logprobs) == 2 and t.top_logprobs[0].logprob >= t.top_logprobs[1].logprob
+                  for t in choice.logprobs.content), "logprobs with their bytes", choice.logprobs)
+    parts = list(client.chat.completions.create(**asked, stream=True, n=2, logprobs=True, stream_options={"include_usage": True}))
+    texts = {i: "".join(p.choices[0].delta.content or "" for p in parts if p.choices and p.choices[0].index == i) for i in (0, 1)}
+    roles = [p.choices[0].delta.role for p in parts if p.choices and p.choices[0].delta.role]
+    ends = [p.choices[0].finish_reason for p in parts if p.choices and p.choices[0].finish_reason]
+    tokens = "".join(t.token for p in parts if p.choices and p.choices[0].index == 1 and p.choices[0].logprobs for t in p.choices[0].logprobs.content)
+    tap.check(texts == {0: "4711", 1: "4711"} and roles == ["assistant"] * 2 and ends == ["length"] * 2 and tokens == "4711" and
+              parts[-1].usage.completion_tokens == 8, "a stream of two choices: role, deltas, reason, usage", parts)
+    messages = [{"role": "system", "content": "the code of "}, {"role": "user", "content": [{"type": "text", "text": "cedar is 4711. The code of cedar is "}]}]
+    done = client.chat.completions.create(model="served", messages=messages, max_tokens=9, temperature=0, stop="1", seed=3, logit_bias={}, user="me")
+    tap.check(done.choices[0].message.content == "47" and done.choices[0].finish_reason == "stop", "several messages, content in parts, stop", done)
+
+
+def check_errors(tap, client, openai, server):
+    asked = {"model": "served", "prompt": "a", "max_tokens": 1}
+
+    def failure(**changed):
+        try:
+            return client.completions.create(**{**asked, **changed})
+        except openai.APIStatusError as error:
+            return error
+    error = failure(temperature=-1)
+    tap.check(isinstance(error, openai.BadRequestError) and error.param == "temperature" and error.type == "invalid_request_error",
+              "a bad value is a BadRequestError that names it", error)
+    error = failure(prompt="x" * 9000)
+    tap.check(isinstance(error, openai.BadRequestError) and error.code == "context_length_exceeded" and "4096" in error.message and
+              "9001" in error.message, "a prompt beyond the context is told both numbers", error)
+    error = failure(model="gpt-4")
+    tap.check(isinstance(error, openai.NotFoundError) and error.code == "model_not_found", "another model is a NotFoundError", error)
+    other = openai.OpenAI(base_url=server.url("/v1"), api_key="wrong", max_retries=0)
+    try:
+        error = other.models.list()
+    except openai.APIStatusError as caught:
+        error = caught
+    tap.check(isinstance(error, openai.AuthenticationError), "a wrong key is an AuthenticationError", error)
+    other.close()
+
+
+def check_cancel(tap, client, server):
+    stream = client.completions.create(model="served", prompt="a", max_tokens=4000, stream=True, extra_body={"ignore_eos": True})
+    first = next(iter(stream))
+    running = server.running()
+    stream.close()
+    tap.check(first.choices[0].finish_reason is None and running == 1 and wait_until(lambda: server.running() == 0, 5 * SLOW),
+              "closing a stream ends the request", server.log()[-1000:])
+
+
+async def check_many(tap, openai, server):
+    """Greedy answers to many at once are those to each alone."""
+    async with openai.AsyncOpenAI(base_url=server.url("/v1"), api_key="sk-test", max_retries=0) as client:
+        prompts = [f"{i} " * (3 + 5 * i) for i in range(16)]
+
+        async def ask(prompt):
+            done = await client.completions.create(model="served", prompt=prompt, max_tokens=12, temperature=0)
+            return done.choices[0].text
+        alone = [await ask(p) for p in prompts]
+        together = await asyncio.gather(*[ask(p) for p in prompts])
+        tap.check(together == alone, "16 at once answer as each alone", f"{alone}\n{together}")
+
+
+def main():
+    tap = Tap()
+    if os.path.realpath(sys.prefix) != os.path.realpath(VENV):
+        why = install()
+        if why is not None:
+            tap.skip("the official client", f"the package openai cannot be installed: {why}")
+            tap.finish()
+        os.execv(PYTHON, [PYTHON, os.path.abspath(__file__)])
+    import openai  # pylint: disable=import-outside-toplevel
+    with folder() as path:
+        with open(f"{path}/keys", "w", encoding="ascii") as file:
+            file.write("sk-test\n")
+        with open(f"{path}/plain.jinja", "w", encoding="ascii") as file:
+            file.write(PLAIN)
+        options = ("--ctx", 4096, "--api-key-file", f"{path}/keys", "--model-name", "served", "--chat-template", f"{path}/plain.jinja")
+        with Server(path, make_retrieval(f"{path}/retrieval.gguf"), *options) as server:
+            with openai.OpenAI(base_url=server.url("/v1"), api_key="sk-test", max_retries=0) as client:
+                check_models(tap, client)
+                check_completions(tap, client)
+                check_chat(tap, client)
+                check_errors(tap, client, openai, server)
+        with Server(path, make_random(f"{path}/random.gguf", "tiny-96"), *options, name="random") as server:
+            with openai.OpenAI(base_url=server.url("/v1"), api_key="sk-test", max_retries=0) as client:
+                check_cancel(tap, client, server)
+            asyncio.run(check_many(tap, openai, server))
+    tap.finish()
+
+
+main()
