@@ -132,6 +132,8 @@ bool answer_finished(struct answer *answer, const Longspan__RunFinished *finishe
     if (!add_text(c, finished->text.data, finished->text.len, answer->request->stream))
         return false;
     snprintf(c->finish_reason, sizeof(c->finish_reason), "%s", finished->reason);
+    if (finished->prompt % answer->request->n == 0) /* a prompt counts once */
+        answer->cached_tokens += finished->cached_tokens;
     fill_piece(answer, finished->prompt, finished->text.len, true, piece);
     return true;
 }

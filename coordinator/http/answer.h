@@ -55,7 +55,7 @@ struct answer {
     uint64_t created_s;
     struct answer_choice *choices; /* [n_prompts * n] */
     uint32_t n_choices;
-    uint64_t cached_tokens;
+    uint64_t cached_tokens; /* of all prompts that have finished */
 };
 
 /* What an event added to a choice; `text` is valid until the choice's next event. */

@@ -49,13 +49,6 @@ static bool begin_stream(struct generation *g)
     return true;
 }
 
-static bool take_plan(struct generation *g, const Longspan__RunPlan *plan)
-{
-    g->answer.cached_tokens = 0;
-    (void)plan;
-    return begin_stream(g);
-}
-
 static bool take_piece(struct generation *g, const struct answer_piece *piece)
 {
     if (!g->request.stream ||
@@ -96,7 +89,7 @@ static bool take(struct job *job, const Longspan__RunEvent *event)
     struct answer_piece piece;
     switch (event->body_case) {
     case LONGSPAN__RUN_EVENT__BODY_PLAN:
-        return take_plan(g, event->plan);
+        return begin_stream(g);
     case LONGSPAN__RUN_EVENT__BODY_TOKEN:
         return answer_token(&g->answer, event->token, &piece) && take_piece(g, &piece);
     case LONGSPAN__RUN_EVENT__BODY_FINISHED:
