@@ -121,11 +121,32 @@ bool store_changed(struct store *s, const uint8_t **added, size_t *n_added, cons
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+/* The directory, and those above it. */
+static enum status make_directories(const char *path, struct error *error)
+{
+    char *part = strdup(path);
+    if (part == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for a KV store");
+    enum status status = STATUS_OK;
+    for (char *at = part; status == STATUS_OK && at != NULL;) {
+        at = strchr(at + 1, '/');
+        if (at != NULL)
+            *at = '\0';
+        if (part[0] != '\0' && mkdir(part, 0700) != 0 && errno != EEXIST)
+            status = error_set(error, STATUS_IO, "--kv-store %s: %s", part, strerror(errno));
+        if (at != NULL)
+            *at = '/';
+    }
+    free(part);
+    return status;
+}
+
 static enum status open_directory(struct store *s, struct error *error)
 {
     const char *path = s->config.directory;
-    if (mkdir(path, 0700) != 0 && errno != EEXIST)
-        return error_set(error, STATUS_IO, "--kv-store %s: %s", path, strerror(errno));
+    const enum status status = make_directories(path, error);
+    if (status != STATUS_OK)
+        return status;
     s->directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s->directory < 0)
         return error_set(error, STATUS_IO, "--kv-store %s: %s", path, strerror(errno));

@@ -316,12 +316,15 @@ static enum status make_workers(struct command *command, const struct maker *mak
 static void add_node(struct command *command, const struct maker *maker,
                      const struct layout_node *node)
 {
-    char weight[NUMBER_BYTES];
+    char weight[NUMBER_BYTES], store[LAYOUT_TEXT_BYTES + LAYOUT_NAME_BYTES + 1];
     snprintf(weight, sizeof(weight), "%.9g", (double)node->weight);
     add(command, maker->node);
     add_text(command, "--coordinator", maker->layout->address);
     add_text(command, "--name", node->name);
     add_bytes(command, "--memory", node->memory_bytes);
+    snprintf(store, sizeof(store), "%s/%s", maker->layout->kv_store, node->name);
+    add_text(command, "--kv-store", maker->layout->kv_store[0] != '\0' ? store : NULL);
+    add_bytes(command, "--kv-store-bytes", maker->options->kv_store_bytes);
     add_text(command, "--bind", node->bind);
     add_text(command, "--advertise", node->advertise);
     add_number(command, "--threads", node->threads);

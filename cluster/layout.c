@@ -245,6 +245,7 @@ enum status layout_make(struct layout *layout, const struct place_options *optio
     };
     absolute(made.model, options->model);
     absolute_new(made.trace, options->trace);
+    absolute_new(made.kv_store, options->kv_store);
     absolute(made.cluster_key, options->cluster_key != NULL ? options->cluster_key
                                : file != NULL               ? file->cluster_key
                                                             : NULL);

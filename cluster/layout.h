@@ -35,7 +35,7 @@ struct layout {
     char listen[ADDRESS_BYTES];                                    /* of the coordinator */
     char address[ADDRESS_BYTES];                                   /* where everybody finds it */
     char model[LAYOUT_TEXT_BYTES], cluster_key[LAYOUT_TEXT_BYTES]; /* absolute; "": no key */
-    char trace[LAYOUT_TEXT_BYTES];                                 /* absolute; "": none */
+    char trace[LAYOUT_TEXT_BYTES], kv_store[LAYOUT_TEXT_BYTES];    /* absolute; "": none */
     bool insecure_network;
     struct layout_worker *workers;
     uint32_t n_workers, n_ranks;

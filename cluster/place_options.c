@@ -105,6 +105,19 @@ size_t place_options_table(struct option *table, struct place_options *o)
          .most = 3600000,
          .help = "time between the tokens of an answer while other prompts are read: a step has as "
                  "many prompt tokens, --chunk at most, as fit"},
+        {.name = "kv-store",
+         .kind = OPTION_TEXT,
+         .value = &o->kv_store,
+         .argument = "DIR",
+         .help = "attention nodes keep it on disk too, each in a folder of DIR that is called "
+                 "after it, and "
+                 "find it again after a restart"},
+        {.name = "kv-store-bytes",
+         .kind = OPTION_BYTES,
+         .value = &o->kv_store_bytes,
+         .argument = "SIZE",
+         .least = 1,
+         .help = "of each node's files, at most; 64 GiB unless given"},
         {.name = "prefix-cache",
          .kind = OPTION_CHOICE,
          .value = &o->prefix_cache,
@@ -205,6 +218,8 @@ static enum status check_where(const struct place_options *o, struct error *erro
         {o->chunk != 0, "--chunk", true},
         {o->step_target_ms != 0, "--step-target-ms", true},
         {o->prefix_cache != NULL, "--prefix-cache", true},
+        {o->kv_store != NULL, "--kv-store", true},
+        {o->kv_store_bytes != 0, "--kv-store-bytes", true},
         {o->ctx != 0, "--ctx", true},
         {o->pin != NULL, "--pin", true},
         {o->kernels != NULL, "--kernels", true},
@@ -257,6 +272,10 @@ enum status place_options_check(struct place_options *o, struct error *error)
         return error_set(error, STATUS_INVALID,
                          "--memory is for attention nodes, and there are none: say --kv-memory for "
                          "the workers, or --attention-nodes N");
+    if (o->kv_store != NULL && o->attention_nodes == 0 && o->cluster == NULL)
+        return error_set(error, STATUS_INVALID,
+                         "--kv-store is for attention nodes, and there are none: say "
+                         "--attention-nodes N");
     if (o->weights != NULL && o->attention_nodes == 0)
         return error_set(error, STATUS_INVALID,
                          "--weights is for attention nodes, and there are none: say "

@@ -23,8 +23,8 @@ struct place_options {
     uint32_t attention_nodes;
     bool pipeline_given, tensor_given, attention_nodes_given;
     uint32_t threads;
-    uint64_t memory_bytes, kv_memory_bytes;
-    const char *kv_type, *weights, *device, *kernels, *pin, *exchange, *prefix_cache;
+    uint64_t memory_bytes, kv_memory_bytes, kv_store_bytes;
+    const char *kv_type, *weights, *device, *kernels, *pin, *exchange, *prefix_cache, *kv_store;
     uint32_t stripe, chunk, step_target_ms;
     uint32_t ctx;                       /* tokens of one sequence; the command's own option */
     uint32_t join_timeout_s, timeout_s; /* join_timeout_s: set by place_options_check */

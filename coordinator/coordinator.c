@@ -27,6 +27,7 @@
 enum {
     TICK_US = 250000,         /* deadlines are looked at this often */
     GOODBYE_MS = 1000,        /* for Leave to reach the kernel */
+    CLOSING_US = 500000,      /* for the last steps, when we are told to stop */
     UNPACKED_BYTES = 1 << 30, /* a request of 2^26 tokens unpacks to less */
 };
 
@@ -359,6 +360,22 @@ static enum status loop(struct coordinator *c, int stop_descriptor, struct error
     return STATUS_OK;
 }
 
+/* Sequences that have just ended are closed, so that nodes learn what they can store. */
+static void close_sequences(struct coordinator *c)
+{
+    const uint64_t end_us = clock_us() + CLOSING_US;
+    struct error error;
+    while (!serving_closed(c->serving) && clock_us() < end_us) {
+        struct wire_poll_item item = {.socket = c->socket};
+        bool received = true;
+        if (serving_pump(c->serving, clock_us(), &error) != STATUS_OK)
+            return;
+        if (wire_poll(&item, 1, 0, end_us, &error) != STATUS_OK ||
+            receive(c, &received, &error) != STATUS_OK)
+            return;
+    }
+}
+
 /* Whoever still waits for us learns why it need not. */
 static void say_goodbye(struct coordinator *c, enum status status, const char *reason)
 {
@@ -370,6 +387,8 @@ static void say_goodbye(struct coordinator *c, enum status status, const char *r
     }
     if (c->serving != NULL)
         serving_fail_all(c->serving, status, reason);
+    if (c->serving != NULL && status == STATUS_CANCELLED)
+        close_sequences(c);
     cluster_leave(&c->cluster, reason);
 }
 

@@ -713,6 +713,14 @@ enum status serving_tick(struct serving *s, uint64_t now_us, struct error *error
     return check_steps(s, now_us, error);
 }
 
+bool serving_closed(const struct serving *s)
+{
+    bool stores = false;
+    for (uint32_t i = 0; i < s->cluster->n_nodes; i++)
+        stores = stores || s->cluster->nodes[i].stores;
+    return !stores || scheduler_usage(s->scheduler).n_open == 0;
+}
+
 bool serving_stepping(const struct serving *s)
 {
     return scheduler_in_flight(s->scheduler) > 0;

@@ -61,6 +61,9 @@ enum status serving_pump(struct serving *serving, uint64_t now_us, struct error 
  * ranks). Call at least twice a second. */
 enum status serving_tick(struct serving *serving, uint64_t now_us, struct error *error);
 
+/* Nothing that attention nodes could store is still to be closed. */
+bool serving_closed(const struct serving *serving);
+
 /* A step is in flight. */
 bool serving_stepping(const struct serving *serving);
 
