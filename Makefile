@@ -248,6 +248,9 @@ test-layouts: all ## every parallel layout against one process, byte for byte, a
 test-retrieval: all ## five needles in 131,009 tokens: one prefill, five forks, five answers
 	@LONGSPAN_BIN=$(BIN) python3 tests/integration/retrieval.py
 
+test-serve: all ## a thousand requests, half of them cancelled: with and without attention nodes, with and without prefix cache
+	@for nodes in 0 2; do LONGSPAN_BIN=$(BIN) python3 tests/integration/cancels.py --nodes $$nodes || exit 1; done
+
 # Sanitizers: unit tests and a small cluster, in builds of their own. MPI and ZeroMQ keep memory at exit
 # and synchronise in ways the tools cannot see: tests/suppressions names those libraries, nothing of ours.
 test-asan: ## unit tests and a small cluster under AddressSanitizer and LeakSanitizer
@@ -314,6 +317,6 @@ clean: ## remove build/
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
-.PHONY: always cuda-report all tests deps demo test test-layouts test-retrieval test-asan test-ubsan test-tsan sanitized \
+.PHONY: always cuda-report all tests deps demo test test-layouts test-retrieval test-serve test-asan test-ubsan test-tsan sanitized \
     sanitized-threads layers install benches bench bench-gpu bench-check format clean help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
