@@ -112,6 +112,8 @@ enum status bench_options_read(struct bench_options *options, int argc, char **a
     if (status == STATUS_OK && !read.help && read.prompt == 0 && read.n_tokens == 0)
         status =
             error_set(error, STATUS_INVALID, "--prompt 0 and --tokens 0 leave nothing to measure");
+    if (read.place.prefix_cache == NULL)
+        read.place.prefix_cache = "off"; /* nothing begins alike; the memory is told of what runs */
     if (status == STATUS_OK)
         *options = read;
     else

@@ -1,9 +1,10 @@
 /* options_help.c - the help text of a table of options: two columns, wrapped. */
 #include "sys/options.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-enum { COLUMNS = 100, TEXT_COLUMN = 30, WORD_BYTES = 700 };
+enum { COLUMNS = 100, TEXT_COLUMN = 30 };
 
 /* Prints words from column `column` on, and starts later lines at column `margin`. */
 static void print_wrapped(FILE *out, const char *text, size_t column, size_t margin)
@@ -27,31 +28,37 @@ static void print_wrapped(FILE *out, const char *text, size_t column, size_t mar
     fputc('\n', out);
 }
 
+/* "  -p, --prompt TEXT"; returns its width. */
+static size_t print_name(FILE *out, const struct option *option)
+{
+    int width = option->letter != 0 ? fprintf(out, "  -%c, --%s", option->letter, option->name)
+                                    : fprintf(out, "      --%s", option->name);
+    if (option->argument != NULL && *option->argument != '\0')
+        width += fprintf(out, " %s", option->argument);
+    const char *const *choices = option->argument == NULL ? option->choices : NULL;
+    for (size_t i = 0; choices != NULL && choices[i] != NULL; i++)
+        width += fprintf(out, "%c%s", i == 0 ? ' ' : '|', choices[i]);
+    return width > 0 ? (size_t)width : 0;
+}
+
+/* Without memory for its text an option has none. */
 static void print_option(FILE *out, const struct option *option)
 {
-    char left[WORD_BYTES], right[WORD_BYTES * 2], choices[WORD_BYTES] = "";
-    for (const char *const *choice = option->choices; choice != NULL && *choice != NULL; choice++) {
-        const size_t used = strlen(choices);
-        snprintf(choices + used, sizeof(choices) - used, "%s%s", used == 0 ? "" : "|", *choice);
-    }
-    const char *argument = option->argument != NULL ? option->argument : choices;
-    const char letter[] = {'-', option->letter, ',', ' ', '\0'};
-    snprintf(left, sizeof(left), "  %s--%s%s%s", option->letter != 0 ? letter : "    ",
-             option->name, *argument != '\0' ? " " : "", argument);
-
-    const bool again = option->kind == OPTION_LIST;
-    const bool has_fallback = option->fallback != NULL && *option->fallback != '\0';
-    snprintf(right, sizeof(right), "%s%s%s%s%s", option->help, again ? " (may be repeated)" : "",
-             has_fallback ? " (default: " : "", has_fallback ? option->fallback : "",
-             has_fallback ? ")" : "");
-
-    const size_t width = strlen(left);
-    fputs(left, out);
+    const size_t width = print_name(out, option);
     if (width + 2 > TEXT_COLUMN)
         fprintf(out, "\n%*s", TEXT_COLUMN, "");
     else
         fprintf(out, "%*s", (int)(TEXT_COLUMN - width), "");
-    print_wrapped(out, right, TEXT_COLUMN, TEXT_COLUMN);
+
+    const bool has_fallback = option->fallback != NULL && *option->fallback != '\0';
+    char *text = NULL;
+    const int length = asprintf(&text, "%s%s%s%s%s", option->help,
+                                option->kind == OPTION_LIST ? " (may be repeated)" : "",
+                                has_fallback ? " (default: " : "",
+                                has_fallback ? option->fallback : "", has_fallback ? ")" : "");
+    print_wrapped(out, length >= 0 ? text : "", TEXT_COLUMN, TEXT_COLUMN);
+    if (length >= 0)
+        free(text);
 }
 
 void options_print_help(FILE *out, const struct option_usage *usage, const struct option *table)
