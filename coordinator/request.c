@@ -6,6 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool request_wants_json(const Longspan__RunRequest *message)
+{
+    return message->json_object || message->json_schema[0] != '\0';
+}
+
 void request_destroy(struct request *request)
 {
     if (request == NULL)
@@ -17,6 +22,7 @@ void request_destroy(struct request *request)
         free(prompt->reservation.awaited);
         detokenizer_destroy(prompt->detokenizer);
         penalties_destroy(prompt->penalties);
+        constraint_destroy(prompt->constraint);
         stop_texts_destroy(prompt->stops);
     }
     free(request->prompts);
@@ -86,6 +92,29 @@ static enum status read_text(struct request_prompt *prompt, uint32_t index,
     return status;
 }
 
+/* The JSON that is asked for has to fit into the answer. */
+static enum status start_constraint(struct request_prompt *prompt,
+                                    const Longspan__RunRequest *message,
+                                    const struct request_limits *limits, struct error *error)
+{
+    json_t *schema = NULL;
+    json_error_t why;
+    if (message->json_schema[0] != '\0' &&
+        (schema = json_loads(message->json_schema, JSON_DECODE_ANY, &why)) == NULL)
+        return error_set(error, STATUS_INVALID, "the JSON schema, line %d: %s", why.line, why.text);
+    enum status status = constraint_create(&prompt->constraint, schema, limits->vocabulary, error);
+    json_decref(schema);
+    if (status != STATUS_OK)
+        return status;
+    const uint32_t shortest = constraint_shortest(prompt->constraint);
+    return shortest <= prompt->n_answer
+               ? STATUS_OK
+               : error_set(error, STATUS_INVALID,
+                           "the shortest JSON that was asked for may take %u "
+                           "tokens, the answer may have %u",
+                           shortest, prompt->n_answer);
+}
+
 /* What makes an answer of a prompt. */
 static enum status start_answer(struct request_prompt *prompt, const struct request *request,
                                 const Longspan__RunRequest *message, uint64_t seed_offset,
@@ -102,6 +131,8 @@ static enum status start_answer(struct request_prompt *prompt, const struct requ
         status =
             penalties_create(&prompt->penalties, &request->penalties, limits->vocab,
                              prompt->ids + prompt->n_fill, prompt->n_ids - prompt->n_fill, error);
+    if (status == STATUS_OK && request_wants_json(message))
+        status = start_constraint(prompt, message, limits, error);
     return status == STATUS_OK
                ? detokenizer_create(&prompt->detokenizer, limits->tokenizer, 0, error)
                : status;
@@ -123,6 +154,7 @@ static enum status read_prompt(struct request *request, uint32_t index,
     const uint64_t wanted = (uint64_t)prompt->n_ids + request->n_predict - 1;
     prompt->max_tokens = request->n_predict == 0 || wanted > limits->max_tokens ? limits->max_tokens
                                                                                 : (uint32_t)wanted;
+    prompt->n_answer = prompt->max_tokens - prompt->n_ids + 1;
     prompt->parent = SCHEDULER_NONE;
     prompt->sequence = SCHEDULER_NONE;
     prompt->reservation.awaited = calloc(limits->n_holders, sizeof(bool));
@@ -208,6 +240,7 @@ static enum status read_request(struct request *r, const Longspan__RunRequest *m
     enum status status = read_sampling(r, message->sampling, limits->vocab, error);
     if (status != STATUS_OK)
         return status;
+    r->sampling.adjusts = r->sampling.adjusts || request_wants_json(message);
     r->prompts = calloc(message->n_prompts, sizeof(*r->prompts));
     r->before = calloc(limits->n_holders, sizeof(*r->before));
     if (r->prompts == NULL || r->before == NULL)

@@ -5,6 +5,7 @@
 #ifndef LONGSPAN_COORDINATOR_REQUEST_H
 #define LONGSPAN_COORDINATOR_REQUEST_H
 
+#include "coordinator/constraint/constraint.h"
 #include "coordinator/control.h"
 #include "coordinator/penalties.h"
 #include "coordinator/placement.h"
@@ -32,13 +33,14 @@ struct request_prompt {
     uint32_t sequence; /* in the scheduler, until finished */
     bool finished;
     struct sampler sampler;
-    struct penalties *penalties; /* NULL: none */
+    struct penalties *penalties;   /* NULL: none */
+    struct constraint *constraint; /* of the JSON that was asked for; NULL: none */
     struct detokenizer *detokenizer;
     struct stop_texts *stops;
-    uint32_t n_generated;
-    uint64_t token_us;            /* when the last of them was sampled */
-    uint32_t cached_tokens;       /* that it did not have to compute; taken when it finishes */
-    struct placement_span *spans; /* where its tokens were; taken when it finishes */
+    uint32_t n_generated, n_answer; /* tokens of the answer: so far, at most */
+    uint64_t token_us;              /* when the last of them was sampled */
+    uint32_t cached_tokens;         /* that it did not have to compute; taken when it finishes */
+    struct placement_span *spans;   /* where its tokens were; taken when it finishes */
     size_t n_spans;
     struct reservation reservation; /* that holders have to acknowledge */
 };
@@ -68,14 +70,18 @@ struct request {
 /* What a request may ask for. */
 struct request_limits {
     const struct tokenizer *tokenizer;
-    uint32_t vocab;      /* of the model; the tokenizer's may be smaller */
-    uint32_t max_tokens; /* of one sequence */
+    const struct vocabulary *vocabulary; /* where JSON is asked for, else NULL */
+    uint32_t vocab;                      /* of the model; the tokenizer's may be smaller */
+    uint32_t max_tokens;                 /* of one sequence */
     uint32_t n_holders;
 };
 
+/* Is JSON asked for? Then the limits have a vocabulary. */
+bool request_wants_json(const Longspan__RunRequest *message);
+
 /* The caller ends *request with request_destroy. STATUS_INVALID: no or too many prompts, an empty
  * one, one longer than the context, an id outside the vocabulary, sampling numbers out of range,
- * stop texts that are none;
+ * stop texts that are none, a JSON schema that is refused or does not fit into the answer;
  * the text names the prompt and both numbers. STATUS_NO_MEMORY, STATUS_FAILED (the tokenizer). */
 enum status request_create(struct request **request, const Longspan__RunRequest *message,
                            const struct control_peer *client, const struct request_limits *limits,

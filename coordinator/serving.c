@@ -16,7 +16,9 @@
 #include "coordinator/steps.h"
 #include "kernels/attention/kv_holder.h"
 
+#include <float.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,8 +42,10 @@ struct serving {
     bool remote; /* holders are attention nodes */
     struct reservations reservations;
     struct restores *restores;
-    uint32_t *scratch; /* [vocab] for the sampler */
-    float *adjusted;   /* [vocab] likewise: a row after penalties */
+    uint32_t *scratch;             /* [vocab] for the sampler */
+    float *adjusted;               /* [vocab] likewise: a row after penalties and constraint */
+    uint32_t *mask;                /* a bit for each token: what a constraint allows */
+    struct vocabulary *vocabulary; /* for constraints; NULL until one is asked for */
     struct metrics metrics;
 };
 
@@ -148,6 +152,8 @@ void serving_destroy(struct serving *serving)
     placement_destroy(serving->placement);
     free(serving->scratch);
     free(serving->adjusted);
+    free(serving->mask);
+    vocabulary_destroy(serving->vocabulary);
     free(serving->failed);
     free(serving);
 }
@@ -333,18 +339,37 @@ static enum status finish_prompt(struct serving *s, struct request *r, uint32_t 
     return events_finished(s->control, r, index, stopped ? "stop" : reason, text, n_bytes, error);
 }
 
+/* Forbids what the constraint does not allow. What is allowed stays possible, however unlikely. */
+static void apply_constraint(struct serving *s, struct request_prompt *prompt, uint32_t vocab)
+{
+    constraint_mask(prompt->constraint, prompt->n_answer - prompt->n_generated, s->mask);
+    for (uint32_t id = 0; id < vocab; id++) {
+        const bool allowed =
+            id < s->vocabulary->n_tokens && ((s->mask[id / 32] >> (id % 32)) & 1) != 0;
+        if (!allowed)
+            s->adjusted[id] = -INFINITY;
+        else if (!(s->adjusted[id] > -FLT_MAX))
+            s->adjusted[id] = -FLT_MAX;
+    }
+}
+
 /* The next token of a checked row. */
 static int32_t take_token(struct serving *s, struct request_prompt *prompt, struct sampler_row *row,
                           float *logprob)
 {
-    if (prompt->penalties != NULL) {
+    if (prompt->penalties != NULL || prompt->constraint != NULL) {
         memcpy(s->adjusted, row->row, row->vocab * sizeof(*s->adjusted));
-        penalties_apply(prompt->penalties, s->adjusted);
         row->adjusted = s->adjusted;
     }
+    if (prompt->penalties != NULL)
+        penalties_apply(prompt->penalties, s->adjusted);
+    if (prompt->constraint != NULL)
+        apply_constraint(s, prompt, row->vocab);
     const int32_t id = sampler_take(&prompt->sampler, row, s->scratch, logprob);
     if (prompt->penalties != NULL)
         penalties_count(prompt->penalties, id);
+    if (prompt->constraint != NULL)
+        constraint_accept(prompt->constraint, id);
     return id;
 }
 
@@ -381,7 +406,9 @@ static enum status sample(struct serving *s, struct request *r, uint32_t index, 
     const int32_t id = token.id = take_token(s, prompt, &row, &token.logprob);
     bool stopped = false;
 
-    const bool ends = !r->ignore_eos && tokenizer_is_end_of_generation(s->tokenizer, id);
+    /* A constraint allows an end only where there has to be one. */
+    const bool ends = (!r->ignore_eos || prompt->constraint != NULL) &&
+                      tokenizer_is_end_of_generation(s->tokenizer, id);
     /* The model's vocabulary may have ids that the tokenizer does not know: they have no text. */
     if (!ends &&
         detokenizer_push(prompt->detokenizer, id, &token.text, &token.n_bytes, NULL) != STATUS_OK)
@@ -574,23 +601,38 @@ static void admit(struct serving *s, uint64_t now_us)
         take_preempted(s, index);
 }
 
+/* What constraints need, once. */
+static enum status prepare_constraints(struct serving *s, struct error *error)
+{
+    if (s->vocabulary != NULL)
+        return STATUS_OK;
+    free(s->mask);
+    s->mask = calloc(tokenizer_vocab(s->tokenizer) / 32 + 1, sizeof(*s->mask));
+    if (s->mask == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for a mask of the vocabulary");
+    return vocabulary_create(&s->vocabulary, s->tokenizer, error);
+}
+
 void serving_request(struct serving *s, const struct control_peer *client,
                      const Longspan__RunRequest *message, uint64_t now_us)
 {
     struct request *request = NULL;
     struct error error = {.status = STATUS_OK};
-    const struct request_limits limits = {.tokenizer = s->tokenizer,
-                                          .vocab = s->cluster->hparams->vocab,
-                                          .max_tokens = s->cluster->max_tokens,
-                                          .n_holders = s->n_holders};
-    enum status status;
+    struct request_limits limits = {.tokenizer = s->tokenizer,
+                                    .vocab = s->cluster->hparams->vocab,
+                                    .max_tokens = s->cluster->max_tokens,
+                                    .n_holders = s->n_holders};
+    enum status status = STATUS_OK;
     if (find_request(s, client, message->request) != NULL)
         status =
             error_set(&error, STATUS_INVALID, "request %" PRIu64 " runs already", message->request);
     else if (s->n_requests >= MAX_REQUESTS)
         status = error_set(&error, STATUS_EXHAUSTED, "%u requests are waiting already: try later",
                            s->n_requests);
-    else
+    else if (request_wants_json(message))
+        status = prepare_constraints(s, &error);
+    limits.vocabulary = s->vocabulary;
+    if (status == STATUS_OK)
         status = request_create(&request, message, client, &limits, now_us, &error);
     if (status != STATUS_OK) {
         log_warn(s->log, "request %" PRIu64 " is refused: %s", message->request, error.text);

@@ -1,0 +1,170 @@
+/* constraint.c - see constraint.h.
+ *
+ * A mask is the walk of the vocabulary's tree through the machine. Masks of states are kept; with
+ * each goes by how much a token may move the end away: as long as there is room for that, the kept
+ * mask is right whatever is left. Otherwise each token is looked at for itself. */
+#include "coordinator/constraint/constraint.h"
+
+#include "coordinator/constraint/machine.h"
+#include "coordinator/constraint/schema.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    N_KEPT = 64,
+    MAX_DEPTH = 200, /* of the machine's stack: three or four for each level of JSON */
+};
+
+struct kept {
+    uint32_t state; /* MACHINE_DEAD: free */
+    uint64_t generation, used;
+    uint32_t farthest; /* distance behind a token of the mask, at most, less that before, plus 1 */
+    uint32_t *bits;
+};
+
+struct constraint {
+    const struct vocabulary *vocabulary;
+    struct program program;
+    struct machine *machine;
+    uint32_t state;
+    uint32_t n_words;
+    uint64_t n_masks;
+    struct kept kept[N_KEPT];
+};
+
+enum status constraint_create(struct constraint **constraint, const json_t *schema,
+                              const struct vocabulary *vocabulary, struct error *error)
+{
+    struct constraint *c = calloc(1, sizeof(*c));
+    if (c == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for a schema");
+    c->vocabulary = vocabulary;
+    c->n_words = (vocabulary->n_tokens + 31) / 32;
+    program_open(&c->program);
+    enum status status = schema_compile(&c->program, schema, error);
+    if (status == STATUS_OK) {
+        c->machine = machine_create(&c->program, vocabulary->longest);
+        c->state = c->machine != NULL ? machine_start(c->machine) : MACHINE_DEAD;
+        if (c->machine == NULL)
+            status = error_set(error, STATUS_NO_MEMORY, "no memory for a schema");
+        else if (c->state == MACHINE_DEAD || machine_limited(c->machine))
+            status = error_set(error, STATUS_INVALID,
+                               "the schema has too many alternatives in one place");
+    }
+    if (status != STATUS_OK) {
+        constraint_destroy(c);
+        return status;
+    }
+    *constraint = c;
+    return STATUS_OK;
+}
+
+void constraint_destroy(struct constraint *c)
+{
+    if (c == NULL)
+        return;
+    for (uint32_t i = 0; i < N_KEPT; i++)
+        free(c->kept[i].bits);
+    machine_destroy(c->machine);
+    program_close(&c->program);
+    free(c);
+}
+
+uint32_t constraint_shortest(const struct constraint *c)
+{
+    return machine_distance(c->machine, c->state) + 1;
+}
+
+static void set_bit(uint32_t *bits, int32_t id)
+{
+    bits[id / 32] |= 1u << (id % 32);
+}
+
+/* All tokens from `state` whose end is at most `most` bytes away; returns the farthest. */
+static uint32_t walk(struct constraint *c, uint32_t state, uint32_t most, uint32_t *bits)
+{
+    const struct vocabulary *v = c->vocabulary;
+    uint32_t path[VOCABULARY_TOKEN_BYTES + 1], farthest = 0;
+    memset(bits, 0, c->n_words * sizeof(*bits));
+    path[0] = state;
+    for (uint32_t i = 0; i < v->n_nodes;) {
+        const struct vocabulary_node *node = &v->nodes[i];
+        const uint32_t next = machine_next(c->machine, path[node->depth - 1], node->byte);
+        if (next == MACHINE_DEAD) {
+            i = node->end;
+            continue;
+        }
+        path[node->depth] = next;
+        i++;
+        if (node->token == TOKENIZER_NONE)
+            continue;
+        const uint32_t distance = machine_distance(c->machine, next);
+        if (distance > most)
+            continue;
+        farthest = distance > farthest ? distance : farthest;
+        for (int32_t id = node->token; id != TOKENIZER_NONE; id = v->same[id])
+            set_bit(bits, id);
+    }
+    return farthest;
+}
+
+/* The kept mask of a state, made if there is none; NULL: no memory. */
+static const struct kept *mask_of(struct constraint *c, uint32_t state)
+{
+    const uint64_t generation = machine_generation(c->machine);
+    struct kept *oldest = &c->kept[0];
+    for (uint32_t i = 0; i < N_KEPT; i++) {
+        struct kept *k = &c->kept[i];
+        if (k->state == state && k->generation == generation && k->used > 0) {
+            k->used = ++c->n_masks;
+            return k;
+        }
+        oldest = k->used < oldest->used ? k : oldest;
+    }
+    if (oldest->bits == NULL && (oldest->bits = malloc(c->n_words * sizeof(*oldest->bits))) == NULL)
+        return NULL;
+    const uint32_t before = machine_distance(c->machine, state);
+    const uint32_t farthest = walk(c, state, PROGRAM_NEVER - 1, oldest->bits);
+    oldest->state = state;
+    oldest->generation = generation;
+    oldest->used = machine_limited(c->machine) ? 0 : ++c->n_masks;
+    oldest->farthest = farthest + 1 > before ? farthest + 1 - before : 0;
+    return oldest;
+}
+
+void constraint_mask(struct constraint *c, uint32_t n_left, uint32_t *bits)
+{
+    struct machine *m = c->machine;
+    c->state = machine_tidy(m, c->state);
+    const uint32_t distance = machine_distance(m, c->state);
+    /* After this token and the last one, which ends; but the shortest way is always open. */
+    uint32_t most = n_left > 2 ? n_left - 2 : 0;
+    if (machine_depth(m, c->state) > MAX_DEPTH || most + 1 < distance)
+        most = distance > 0 ? distance - 1 : 0;
+    const struct kept *kept = mask_of(c, machine_near(m, c->state));
+    if (kept != NULL && (uint64_t)distance + kept->farthest <= (uint64_t)most + 1)
+        memcpy(bits, kept->bits, c->n_words * sizeof(*bits));
+    else
+        walk(c, c->state, most, bits);
+    if (!machine_accepts(m, c->state))
+        return;
+    for (uint32_t id = 0; id < c->vocabulary->n_tokens; id++)
+        if (tokenizer_is_end_of_generation(c->vocabulary->tokenizer, (int32_t)id))
+            set_bit(bits, (int32_t)id);
+}
+
+bool constraint_accept(struct constraint *c, int32_t token)
+{
+    const struct tokenizer *tokenizer = c->vocabulary->tokenizer;
+    if (tokenizer_is_end_of_generation(tokenizer, token))
+        return machine_accepts(c->machine, c->state);
+    const struct gguf_string bytes = tokenizer_token_bytes(tokenizer, token);
+    uint32_t state = c->state;
+    for (size_t i = 0; i < bytes.n_bytes && state != MACHINE_DEAD; i++)
+        state = machine_next(c->machine, state, (uint8_t)bytes.data[i]);
+    if (state == MACHINE_DEAD || bytes.n_bytes == 0)
+        return false;
+    c->state = state;
+    return true;
+}
