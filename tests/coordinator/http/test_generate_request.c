@@ -93,12 +93,13 @@ static void test_every_field_reaches_the_message(void **state)
         "\"response_format\": {\"type\": \"json_object\"}}");
     uint8_t *bytes = NULL;
     size_t n_bytes = 0;
-    assert_true(generate_request_pack(&r, 77, &bytes, &n_bytes));
+    assert_true(generate_request_pack(&r, 77, "req-1", &bytes, &n_bytes));
     Longspan__Control *control = longspan__control__unpack(NULL, n_bytes, bytes);
     assert_non_null(control);
     const Longspan__RunRequest *run = control->run_request;
     const Longspan__Sampling *s = run->sampling;
     assert_int_equal(run->request, 77);
+    assert_string_equal(run->id, "req-1");
     assert_int_equal(run->n_prompts, 6);
     for (uint32_t i = 0; i < 6; i++) {
         assert_int_equal(run->prompts[i]->n_ids, i < 3 ? 2 : 1);
