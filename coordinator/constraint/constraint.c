@@ -23,9 +23,15 @@ struct kept {
     uint32_t *bits;
 };
 
+/* What a schema became, for all answers to a request. */
+struct compiled {
+    struct program program;
+    uint32_t n_users;
+};
+
 struct constraint {
     const struct vocabulary *vocabulary;
-    struct program program;
+    struct compiled *compiled;
     struct machine *machine;
     uint32_t state;
     uint32_t n_words;
@@ -33,31 +39,55 @@ struct constraint {
     struct kept kept[N_KEPT];
 };
 
-enum status constraint_create(struct constraint **constraint, const json_t *schema,
-                              const struct vocabulary *vocabulary, struct error *error)
+/* At the beginning of the text. On failure `compiled` is as before. */
+static enum status begin(struct constraint **constraint, struct compiled *compiled,
+                         const struct vocabulary *vocabulary, struct error *error)
 {
     struct constraint *c = calloc(1, sizeof(*c));
     if (c == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for a schema");
     c->vocabulary = vocabulary;
     c->n_words = (vocabulary->n_tokens + 31) / 32;
-    program_open(&c->program);
-    enum status status = schema_compile(&c->program, schema, error);
-    if (status == STATUS_OK) {
-        c->machine = machine_create(&c->program, vocabulary->longest);
-        c->state = c->machine != NULL ? machine_start(c->machine) : MACHINE_DEAD;
-        if (c->machine == NULL)
-            status = error_set(error, STATUS_NO_MEMORY, "no memory for a schema");
-        else if (c->state == MACHINE_DEAD || machine_limited(c->machine))
-            status = error_set(error, STATUS_INVALID,
-                               "the schema has too many alternatives in one place");
-    }
+    c->compiled = compiled;
+    compiled->n_users++;
+    c->machine = machine_create(&compiled->program, vocabulary->longest);
+    enum status status = STATUS_OK;
+    if (c->machine == NULL)
+        status = error_set(error, STATUS_NO_MEMORY, "no memory for a schema");
+    else if ((c->state = machine_start(c->machine)) == MACHINE_DEAD || machine_limited(c->machine))
+        status =
+            error_set(error, STATUS_INVALID, "the schema has too many alternatives in one place");
     if (status != STATUS_OK) {
+        c->compiled->n_users--; /* the caller's to end */
+        c->compiled = NULL;
         constraint_destroy(c);
         return status;
     }
     *constraint = c;
     return STATUS_OK;
+}
+
+enum status constraint_create(struct constraint **constraint, const json_t *schema,
+                              const struct vocabulary *vocabulary, struct error *error)
+{
+    struct compiled *compiled = calloc(1, sizeof(*compiled));
+    if (compiled == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for a schema");
+    program_open(&compiled->program);
+    enum status status = schema_compile(&compiled->program, schema, error);
+    if (status == STATUS_OK)
+        status = begin(constraint, compiled, vocabulary, error);
+    if (status != STATUS_OK) {
+        program_close(&compiled->program);
+        free(compiled);
+    }
+    return status;
+}
+
+enum status constraint_again(struct constraint **constraint, const struct constraint *first,
+                             struct error *error)
+{
+    return begin(constraint, first->compiled, first->vocabulary, error);
 }
 
 void constraint_destroy(struct constraint *c)
@@ -67,7 +97,10 @@ void constraint_destroy(struct constraint *c)
     for (uint32_t i = 0; i < N_KEPT; i++)
         free(c->kept[i].bits);
     machine_destroy(c->machine);
-    program_close(&c->program);
+    if (c->compiled != NULL && --c->compiled->n_users == 0) {
+        program_close(&c->compiled->program);
+        free(c->compiled);
+    }
     free(c);
 }
 
@@ -143,7 +176,9 @@ void constraint_mask(struct constraint *c, uint32_t n_left, uint32_t *bits)
     if (machine_depth(m, c->state) > MAX_DEPTH || most + 1 < distance)
         most = distance > 0 ? distance - 1 : 0;
     const struct kept *kept = mask_of(c, machine_near(m, c->state));
-    if (kept != NULL && (uint64_t)distance + kept->farthest <= (uint64_t)most + 1)
+    if (n_left <= 1 && machine_accepts(m, c->state))
+        memset(bits, 0, c->n_words * sizeof(*bits)); /* only the end fits */
+    else if (kept != NULL && (uint64_t)distance + kept->farthest <= (uint64_t)most + 1)
         memcpy(bits, kept->bits, c->n_words * sizeof(*bits));
     else
         walk(c, c->state, most, bits);
@@ -159,6 +194,8 @@ bool constraint_accept(struct constraint *c, int32_t token)
     const struct tokenizer *tokenizer = c->vocabulary->tokenizer;
     if (tokenizer_is_end_of_generation(tokenizer, token))
         return machine_accepts(c->machine, c->state);
+    if (!vocabulary_has(c->vocabulary, token))
+        return false;
     const struct gguf_string bytes = tokenizer_token_bytes(tokenizer, token);
     uint32_t state = c->state;
     for (size_t i = 0; i < bytes.n_bytes && state != MACHINE_DEAD; i++)

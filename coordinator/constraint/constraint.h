@@ -28,6 +28,11 @@ enum status constraint_create(struct constraint **constraint, const json_t *sche
                               const struct vocabulary *vocabulary, struct error *error);
 void constraint_destroy(struct constraint *constraint);
 
+/* Another one for the same schema, at its beginning: for the other answers to a request. What was
+ * made of the schema is shared, so that all of them belong to one thread. STATUS_NO_MEMORY. */
+enum status constraint_again(struct constraint **constraint, const struct constraint *first,
+                             struct error *error);
+
 /* The least tokens that an answer takes, its end included. */
 uint32_t constraint_shortest(const struct constraint *constraint);
 

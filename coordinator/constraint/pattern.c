@@ -13,11 +13,12 @@ enum kind { EMPTY, ONE, SEQUENCE, ALTERNATIVES, REPEATED };
 
 struct node {
     enum kind kind;
-    struct characters *set;     /* ONE */
-    struct node *first, *next;  /* children; the next of the parent's */
-    uint32_t least, most;       /* REPEATED */
-    bool at_begin, at_end;      /* anchors, of an alternative of the whole */
-    uint64_t shortest, longest; /* characters; PROGRAM_UNBOUNDED: no end */
+    struct characters *set;       /* ONE */
+    struct node *first, *last;    /* children */
+    struct node *next, *previous; /* of the parent's children */
+    uint32_t least, most;         /* REPEATED */
+    bool at_begin, at_end;        /* anchors, of an alternative of the whole */
+    uint64_t shortest, longest;   /* characters; PROGRAM_UNBOUNDED: no end */
 };
 
 struct parser {
@@ -293,6 +294,8 @@ static struct node *sequence(struct parser *p, bool top)
             return NULL;
         list->shortest += item->shortest;
         list->longest += item->longest;
+        item->previous = list->last;
+        list->last = item;
         *link = item;
         link = &item->next;
     }
@@ -334,18 +337,6 @@ static struct node *alternatives(struct parser *p)
 
 static uint32_t lay_out(struct parser *p, const struct node *node, uint32_t next);
 
-/* A sequence's items stand in a list: the last one first. */
-static uint32_t lay_out_list(struct parser *p, const struct node *item, uint32_t next)
-{
-    const struct node *items[MAX_NODES];
-    uint32_t n = 0;
-    for (; item != NULL; item = item->next)
-        items[n++] = item;
-    while (n > 0)
-        next = lay_out(p, items[--n], next);
-    return next;
-}
-
 static uint32_t any_text(struct program *program, uint32_t next)
 {
     const uint32_t rule = program_rule(program);
@@ -362,8 +353,9 @@ static uint32_t lay_out(struct parser *p, const struct node *node, uint32_t next
     case ONE:
         return characters_one(p->program, node->set, next);
     case SEQUENCE:
-        entry = lay_out_list(p, node->first, next);
-        return entry;
+        for (const struct node *item = node->last; item != NULL; item = item->previous)
+            next = lay_out(p, item, next);
+        return next;
     case ALTERNATIVES:
         entry = lay_out(p, node->first, next);
         for (const struct node *other = node->first->next; other != NULL; other = other->next)

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_INSTRUCTIONS = 1 << 20, MAX_SETS = 1 << 14, MAX_NESTED_RULES = 2000 };
+enum { MAX_INSTRUCTIONS = 1 << 18, MAX_SETS = 1 << 10, MAX_NESTED_RULES = 2000 };
 
 /* Makes room for one more item; false: failed. */
 static bool grow(struct program *p, void **items, uint32_t n, uint32_t *capacity, size_t bytes,

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_NESTING = 100 };
+enum { MAX_NESTING = 100, MAX_ALTERNATIVES = 256 };
 
 uint32_t schema_refuse(struct schema_compiler *c, const json_t *schema, const char *what)
 {
@@ -182,6 +182,8 @@ static uint32_t alternatives(struct schema_compiler *c, const json_t *schema, co
     json_t *one, *other;
     if (!json_is_array(list) || json_array_size(list) == 0)
         return schema_refuse(c, schema, "anyOf or oneOf that is no list of schemas");
+    if (json_array_size(list) > MAX_ALTERNATIVES)
+        return schema_refuse(c, schema, "anyOf or oneOf of more than 256 schemas");
     if (strcmp(key, "oneOf") == 0)
         json_array_foreach(list, i, one) json_array_foreach(
             list, j,

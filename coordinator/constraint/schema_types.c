@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_INDENT = 32, MOST_KEY = 64 };
+enum { MOST_INDENT = 32, MOST_KEY = 64, MOST_NAME = 256 };
 
 static bool good(const struct schema_compiler *c)
 {

@@ -23,6 +23,12 @@ static bool is_text(const struct tokenizer *tokenizer, int32_t id)
            !tokenizer_is_end_of_generation(tokenizer, id);
 }
 
+bool vocabulary_has(const struct vocabulary *vocabulary, int32_t token)
+{
+    return token >= 0 && (uint32_t)token < vocabulary->n_tokens &&
+           is_text(vocabulary->tokenizer, token);
+}
+
 static void close_subtrees(struct vocabulary *v, const uint32_t *open, uint32_t from, uint32_t to)
 {
     for (uint32_t depth = from; depth < to; depth++)

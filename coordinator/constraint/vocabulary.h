@@ -36,6 +36,9 @@ struct vocabulary {
  * token of its own, or no token ends generation. STATUS_NO_MEMORY. */
 enum status vocabulary_create(struct vocabulary **vocabulary, const struct tokenizer *tokenizer,
                               struct error *error);
+/* Is the token among them? False for any number that is no token. */
+bool vocabulary_has(const struct vocabulary *vocabulary, int32_t token);
+
 void vocabulary_destroy(struct vocabulary *vocabulary);
 
 #endif

@@ -1,0 +1,274 @@
+/* Masks over a vocabulary: what they allow is what may follow, they end in time, and kept masks are
+ * those that would be made anew. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "coordinator/constraint/constraint.h"
+#include "model/gguf_writer.h"
+#include "sys/file.h"
+#include "sys/random.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Bytes that JSON needs, and tokens of several bytes, some of them in pieces of characters. */
+static const char *const longer[] = {
+    "{\"", "\":", "\": ",  "\",\"", "},{",  "}}", "[[",   "]]",   "true",     "null",    "abc",
+    "key", "\\n", "\\u00", "123",   "\n  ", "e",  "\xc3", "\xa9", "\xc3\xa9", "\xf0\x9f"};
+enum { N_LONGER = sizeof(longer) / sizeof(longer[0]), N_TOKENS = 128 + N_LONGER + 4 };
+
+/* The name of a byte-level token. */
+static size_t name_of(const char *bytes, char *name)
+{
+    size_t n = 0;
+    for (; *bytes != '\0'; bytes++) {
+        const unsigned byte = (unsigned char)*bytes;
+        unsigned code = byte, hidden = 0;
+        for (unsigned other = 0; other <= byte; other++) {
+            const bool shown = (other >= 33 && other <= 126) || (other >= 161 && other != 173);
+            if (!shown && other == byte)
+                code = 256 + hidden;
+            hidden += !shown;
+        }
+        if (code < 0x80) {
+            name[n++] = (char)code;
+        } else {
+            name[n++] = (char)(0xc0 | (code >> 6));
+            name[n++] = (char)(0x80 | (code & 0x3f));
+        }
+    }
+    return n;
+}
+
+static struct tokenizer *tokenizer;
+static struct vocabulary *vocabulary;
+
+static int open_vocabulary(void **state)
+{
+    (void)state;
+    static char texts[N_TOKENS][64];
+    struct gguf_string names[N_TOKENS];
+    int32_t types[N_TOKENS];
+    char folder[FILE_PATH_BYTES], path[FILE_PATH_BYTES + 32];
+    struct gguf_writer *w = NULL;
+    struct gguf *gguf = NULL;
+    struct error error;
+    for (uint32_t id = 0; id < N_TOKENS; id++) {
+        const char byte[2] = {(char)(id < 128 ? id : 0), '\0'};
+        types[id] = TOKENIZER_TYPE_NORMAL;
+        size_t n = id < 128              ? name_of(byte, texts[id])
+                   : id < 128 + N_LONGER ? name_of(longer[id - 128], texts[id])
+                                         : 0;
+        if (id == 0 || n == 0) {
+            n = (size_t)sprintf(texts[id], id == N_TOKENS - 1 ? "<|eot_id|>" : "<|x%u|>", id);
+            types[id] = TOKENIZER_TYPE_CONTROL;
+        }
+        names[id] = (struct gguf_string){texts[id], n};
+    }
+    /* Two tokens of the same bytes. */
+    names[N_TOKENS - 2] = names['q'];
+    types[N_TOKENS - 2] = TOKENIZER_TYPE_NORMAL;
+    assert_int_equal(file_make_temporary(folder, &error), STATUS_OK);
+    snprintf(path, sizeof(path), "%s/vocabulary.gguf", folder);
+    assert_int_equal(gguf_writer_create(&w, path, &error), STATUS_OK);
+    gguf_writer_add_string(w, "tokenizer.ggml.model", "gpt2", &error);
+    gguf_writer_add_string(w, "tokenizer.ggml.pre", "gpt-2", &error);
+    gguf_writer_add_strings(w, "tokenizer.ggml.tokens", names, N_TOKENS, &error);
+    gguf_writer_add_array(w, "tokenizer.ggml.token_type", GGUF_VALUE_I32, types, N_TOKENS, &error);
+    gguf_writer_add_strings(w, "tokenizer.ggml.merges", names, 0, &error);
+    gguf_writer_add_u32(w, "tokenizer.ggml.unknown_token_id", 0, &error);
+    assert_int_equal(gguf_writer_finish(w, &error), STATUS_OK);
+    assert_int_equal(gguf_open(&gguf, path, &error), STATUS_OK);
+    if (tokenizer_open(&tokenizer, gguf, &error) != STATUS_OK)
+        fail_msg("%s", error.text);
+    gguf_close(gguf);
+    file_remove_temporary(folder, NULL);
+    if (vocabulary_create(&vocabulary, tokenizer, &error) != STATUS_OK)
+        fail_msg("%s", error.text);
+    return 0;
+}
+
+static int close_vocabulary(void **state)
+{
+    (void)state;
+    vocabulary_destroy(vocabulary);
+    tokenizer_close(tokenizer);
+    return 0;
+}
+
+static struct constraint *open_schema(const char *text)
+{
+    struct constraint *c = NULL;
+    struct error error;
+    json_t *schema = text != NULL ? json_loads(text, JSON_DECODE_ANY, NULL) : NULL;
+    if (constraint_create(&c, schema, vocabulary, &error) != STATUS_OK)
+        fail_msg("%s: %s", text, error.text);
+    json_decref(schema);
+    return c;
+}
+
+static bool has(const uint32_t *bits, int32_t id)
+{
+    return (bits[id / 32] >> (id % 32)) & 1;
+}
+
+static int32_t token(const char *bytes)
+{
+    char name[64];
+    const size_t n = name_of(bytes, name);
+    const int32_t id = tokenizer_find(tokenizer, name, n);
+    assert_int_not_equal(id, TOKENIZER_NONE);
+    return id;
+}
+
+enum { N_WORDS = (N_TOKENS + 31) / 32, END = N_TOKENS - 1 };
+
+static const char *const schemas[] = {
+    NULL,
+    "{}",
+    "{\"type\": \"string\"}",
+    "{\"type\": \"string\", \"minLength\": 3, \"maxLength\": 40}",
+    "{\"type\": \"array\", \"items\": {}, \"minItems\": 2}",
+    "{\"type\": \"object\", \"properties\": {\"key\": {\"type\": \"integer\"}, \"keys\": "
+    "{\"type\": \"array\","
+    " \"items\": {\"$ref\": \"#\"}}}, \"required\": [\"key\"]}",
+    "{\"anyOf\": [{\"type\": \"number\"}, {\"type\": \"string\", \"pattern\": \"^a+\xc3\xa9?$\"}]}",
+    "{\"type\": \"object\", \"properties\": {\"key\": {\"type\": \"null\"}}, "
+    "\"additionalProperties\": true}",
+};
+
+static void test_masks_are_what_may_follow(void **state)
+{
+    (void)state;
+    struct random_state random;
+    random_seed(&random, 9);
+    for (size_t i = 0; i < sizeof(schemas) / sizeof(schemas[0]); i++) {
+        struct constraint *c = open_schema(schemas[i]);
+        for (int step = 0; step < 60; step++) {
+            uint32_t bits[N_WORDS];
+            int32_t allowed[N_TOKENS];
+            uint32_t n = 0;
+            constraint_mask(c, 100000, bits);
+            for (int32_t id = 0; id < N_TOKENS - 1; id++) {
+                if (has(bits, id))
+                    allowed[n++] = id;
+                else
+                    assert_false(constraint_accept(c, id));
+            }
+            assert_int_equal(has(bits, 'q'), has(bits, N_TOKENS - 2));
+            assert_int_equal(has(bits, END), constraint_accept(c, END));
+            if (n == 0) {
+                assert_true(has(bits, END));
+                break;
+            }
+            assert_true(constraint_accept(c, allowed[random_u64(&random) % n]));
+        }
+        constraint_destroy(c);
+    }
+}
+
+/* An answer of at most `most` tokens by random choice, as text. */
+static void answer(struct constraint *c, struct random_state *random, uint32_t most, char *text)
+{
+    size_t length = 0;
+    for (uint32_t left = most;; left--) {
+        uint32_t bits[N_WORDS];
+        int32_t allowed[N_TOKENS];
+        uint32_t n = 0;
+        assert_true(left > 0); /* it has ended in time */
+        constraint_mask(c, left, bits);
+        for (int32_t id = 0; id < N_TOKENS; id++)
+            if (has(bits, id))
+                allowed[n++] = id;
+        assert_true(n > 0);
+        const int32_t id = allowed[random_u64(random) % n];
+        assert_true(constraint_accept(c, id));
+        if (id == END)
+            break;
+        const struct gguf_string bytes = tokenizer_token_bytes(tokenizer, id);
+        memcpy(text + length, bytes.data, bytes.n_bytes);
+        length += bytes.n_bytes;
+    }
+    text[length] = '\0';
+}
+
+static void test_answers_end_in_time_and_are_json(void **state)
+{
+    (void)state;
+    static char text[100000];
+    struct random_state random;
+    random_seed(&random, 10);
+    for (size_t i = 0; i < sizeof(schemas) / sizeof(schemas[0]); i++) {
+        struct constraint *first = open_schema(schemas[i]);
+        const uint32_t shortest = constraint_shortest(first);
+        for (int turn = 0; turn < 50; turn++) {
+            struct constraint *c = NULL;
+            json_error_t why;
+            assert_int_equal(constraint_again(&c, first, NULL), STATUS_OK);
+            answer(c, &random, shortest + (uint32_t)(turn * turn) / 2, text);
+            json_t *json = json_loads(text, JSON_DECODE_ANY, &why);
+            if (json == NULL)
+                fail_msg("%s: %s", text, why.text);
+            json_decref(json);
+            constraint_destroy(c);
+        }
+        constraint_destroy(first);
+    }
+}
+
+static void test_nesting_is_closed(void **state)
+{
+    (void)state;
+    struct constraint *c = open_schema("{}");
+    uint32_t bits[N_WORDS], depth = 0;
+    for (; depth < 1000; depth++) {
+        constraint_mask(c, 1000000, bits);
+        if (!has(bits, '['))
+            break;
+        assert_true(constraint_accept(c, '['));
+    }
+    assert_in_range(depth, 20, 250);
+    for (; depth > 0; depth--) {
+        constraint_mask(c, 1000000, bits);
+        assert_true(has(bits, ']'));
+        assert_true(constraint_accept(c, ']'));
+    }
+    constraint_mask(c, 1000000, bits);
+    assert_true(has(bits, END));
+    constraint_destroy(c);
+}
+
+static void test_only_an_end_follows_a_whole_value(void **state)
+{
+    (void)state;
+    struct constraint *c = open_schema("{\"enum\": [\"abc\"]}");
+    static const char *const parts[] = {"\"", "abc", "\""};
+    uint32_t bits[N_WORDS], n = 0;
+    for (size_t i = 0; i < 3; i++) {
+        constraint_mask(c, 100, bits);
+        assert_false(has(bits, END));
+        assert_true(constraint_accept(c, token(parts[i])));
+    }
+    constraint_mask(c, 100, bits);
+    for (int32_t id = 0; id < N_TOKENS; id++)
+        n += has(bits, id);
+    assert_int_equal(n, 1);
+    assert_true(has(bits, END));
+    constraint_destroy(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_masks_are_what_may_follow),
+        cmocka_unit_test(test_answers_end_in_time_and_are_json),
+        cmocka_unit_test(test_nesting_is_closed),
+        cmocka_unit_test(test_only_an_end_follows_a_whole_value),
+    };
+    return cmocka_run_group_tests(tests, open_vocabulary, close_vocabulary);
+}
