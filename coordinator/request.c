@@ -3,6 +3,8 @@
 
 #include "coordinator/scheduler.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -281,6 +283,9 @@ enum status request_create(struct request **request, const Longspan__RunRequest 
     r->client = *client;
     r->number = message->request;
     control_copy_text(r->id, sizeof(r->id), message->id);
+    const bool named = r->id[0] != '\0';
+    snprintf(r->label, sizeof(r->label), "request %" PRIu64 "%s%s%s", r->number, named ? " (" : "",
+             r->id, named ? ")" : "");
     r->heard_us = r->began_us = now_us;
     const enum status status = read_request(r, message, limits, error);
     if (status != STATUS_OK) {

@@ -48,8 +48,9 @@ struct request_prompt {
 struct request {
     struct request *next;
     struct control_peer client;
-    uint64_t number;           /* the client's own */
-    char id[REQUEST_ID_BYTES]; /* likewise, cut */
+    uint64_t number;                   /* the client's own */
+    char id[REQUEST_ID_BYTES];         /* likewise, cut */
+    char label[REQUEST_ID_BYTES + 40]; /* for the log: "request 3 (cmpl-req-1)" */
     struct request_prompt *prompts;
     uint32_t n_prompts, n_unfinished;
     uint32_t n_predict; /* 0: until the end of generation or of the context */

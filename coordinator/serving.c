@@ -189,7 +189,7 @@ static void give_up(struct serving *s, struct request *request)
 static void fail_request(struct serving *s, struct request *request, enum status status,
                          const char *text)
 {
-    log_warn(s->log, "request %" PRIu64 " fails: %s", request->number, text);
+    log_warn(s->log, "%s fails: %s", request->label, text);
     metrics_count(&s->metrics,
                   status == STATUS_CANCELLED ? METRICS_REQUESTS_CANCELLED : METRICS_REQUESTS_FAILED,
                   1);
@@ -201,8 +201,8 @@ static void fail_request(struct serving *s, struct request *request, enum status
  * short message may still arrive: else the client would wait for ever. */
 static void lose_client(struct serving *s, struct request *request, const struct error *why)
 {
-    log_info(s->log, "request %" PRIu64 " is cancelled: its client cannot be told anything: %s",
-             request->number, why->text);
+    log_info(s->log, "%s is cancelled: its client cannot be told anything: %s", request->label,
+             why->text);
     if (why->status != STATUS_UNREACHABLE)
         control_send_event_failure(s->control, &request->client, request->number, why->status,
                                    why->text, NULL);
@@ -464,8 +464,8 @@ static void commit_segment(struct serving *s, const struct scheduler_segment *se
         sending = true;
         status = events_done(s->control, s->cluster, r, s->reports, now_us, &error);
         if (status == STATUS_OK) {
-            log_info(s->log, "request %" PRIu64 " done: %" PRIu64 " prompt tokens computed",
-                     r->number, r->prefill_tokens);
+            log_info(s->log, "%s done: %" PRIu64 " prompt tokens computed", r->label,
+                     r->prefill_tokens);
             metrics_count(&s->metrics, METRICS_REQUESTS_DONE, 1);
             metrics_observe(&s->metrics, METRICS_REQUEST, (double)(now_us - r->began_us) * 1e-6);
             forget(s, r);
@@ -578,9 +578,8 @@ static void take_preempted(struct serving *s, uint32_t index)
     struct request *r = q->owner;
     r->prompts[q->owner_index].reservation.number = 0;
     metrics_count(&s->metrics, METRICS_PREEMPTIONS, 1);
-    log_info(s->log,
-             "request %" PRIu64 ": prompt %u is preempted at %u tokens: the KV cache is full",
-             r->number, q->owner_index, q->n_tokens);
+    log_info(s->log, "%s: prompt %u is preempted at %u tokens: the KV cache is full", r->label,
+             q->owner_index, q->n_tokens);
 }
 
 static void admit(struct serving *s, uint64_t now_us)
@@ -645,8 +644,8 @@ void serving_request(struct serving *s, const struct control_peer *client,
     request->next = s->requests;
     s->requests = request;
     s->n_requests++;
-    log_info(s->log, "request %" PRIu64 ": %u prompt%s, the first of %u tokens", request->number,
-             request->n_prompts, request->n_prompts > 1 ? "s" : "", request->prompts[0].n_ids);
+    log_info(s->log, "%s: %u prompt%s, the first of %u tokens", request->label, request->n_prompts,
+             request->n_prompts > 1 ? "s" : "", request->prompts[0].n_ids);
     status = add_sequences(s, request, now_us, &error);
     if (status != STATUS_OK) {
         fail_request(s, request, status, error.text);
@@ -744,8 +743,8 @@ enum status serving_tick(struct serving *s, uint64_t now_us, struct error *error
     for (struct request *r = s->requests; r != NULL; r = next) {
         next = r->next;
         if (now_us - r->heard_us >= SERVING_CLIENT_SILENCE_US) {
-            log_info(s->log, "request %" PRIu64 " is cancelled: its client is silent for %d s",
-                     r->number, SERVING_CLIENT_SILENCE_US / 1000000);
+            log_info(s->log, "%s is cancelled: its client is silent for %d s", r->label,
+                     SERVING_CLIENT_SILENCE_US / 1000000);
             give_up(s, r);
         } else {
             check_reservations(s, r, now_us);

@@ -95,8 +95,8 @@ class Server:
 
     def running(self):
         """Requests that have begun and not ended, by the coordinator's log."""
-        return len(re.findall(r"request \d+: \d+ prompt", self.log())) - len(
-            re.findall(r"request \d+ (?:done|fails|is cancelled)", self.log()))
+        log, name = self.log(), r"coordinator: (?:warning: )?request \d+(?: \(\S+\))?"
+        return len(re.findall(name + r": \d+ prompt", log)) - len(re.findall(name + " (?:done|fails|is cancelled)", log))
 
     def stop(self, number=signal.SIGTERM, timeout=30):
         """The exit status after the signal; 'hang' where there is none in time."""
