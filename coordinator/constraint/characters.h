@@ -1,10 +1,10 @@
-/* coordinator/constraint/characters.h - characters inside JSON strings, as programs.
+/* coordinator/constraint/characters.h - characters inside JSON strings, as grammars.
  *
  * A character stands in a string as UTF-8, or, where JSON demands it, as an escape. */
 #ifndef LONGSPAN_COORDINATOR_CONSTRAINT_CHARACTERS_H
 #define LONGSPAN_COORDINATOR_CONSTRAINT_CHARACTERS_H
 
-#include "coordinator/constraint/program.h"
+#include "coordinator/constraint/grammar.h"
 
 enum { CHARACTERS_RANGES = 512 };
 
@@ -24,9 +24,9 @@ void characters_normalise(struct characters *set);
 void characters_invert(struct characters *set, uint32_t last);
 
 /* One character of the set. NUL is left out. */
-uint32_t characters_one(struct program *program, const struct characters *set, uint32_t next);
+uint32_t characters_one(struct grammar *grammar, const struct characters *set, uint32_t next);
 
 /* One character of any kind, written in any way that JSON allows, but NUL and lone surrogates. */
-uint32_t characters_any(struct program *program, uint32_t next);
+uint32_t characters_any(struct grammar *grammar, uint32_t next);
 
 #endif

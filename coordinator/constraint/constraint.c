@@ -1,11 +1,11 @@
 /* constraint.c - see constraint.h.
  *
- * A mask is the walk of the vocabulary's tree through the machine. Masks of states are kept; with
+ * A mask is the walk of the vocabulary's tree through the automaton. Masks of states are kept; with
  * each goes by how much a token may move the end away: as long as there is room for that, the kept
  * mask is right whatever is left. Otherwise each token is looked at for itself. */
 #include "coordinator/constraint/constraint.h"
 
-#include "coordinator/constraint/machine.h"
+#include "coordinator/constraint/automaton.h"
 #include "coordinator/constraint/schema.h"
 
 #include <stdlib.h>
@@ -13,11 +13,11 @@
 
 enum {
     N_KEPT = 64,
-    MAX_DEPTH = 200, /* of the machine's stack: three or four for each level of JSON */
+    MAX_DEPTH = 200, /* of the automaton's stack: three or four for each level of JSON */
 };
 
 struct kept {
-    uint32_t state; /* MACHINE_DEAD: free */
+    uint32_t state; /* AUTOMATON_DEAD: free */
     uint64_t generation, used;
     uint32_t farthest; /* distance behind a token of the mask, at most, less that before, plus 1 */
     uint32_t *bits;
@@ -25,14 +25,14 @@ struct kept {
 
 /* What a schema became, for all answers to a request. */
 struct compiled {
-    struct program program;
+    struct grammar grammar;
     uint32_t n_users;
 };
 
 struct constraint {
     const struct vocabulary *vocabulary;
     struct compiled *compiled;
-    struct machine *machine;
+    struct automaton *automaton;
     uint32_t state;
     uint32_t n_words;
     uint64_t n_masks;
@@ -50,11 +50,12 @@ static enum status begin(struct constraint **constraint, struct compiled *compil
     c->n_words = (vocabulary->n_tokens + 31) / 32;
     c->compiled = compiled;
     compiled->n_users++;
-    c->machine = machine_create(&compiled->program, vocabulary->longest);
+    c->automaton = automaton_create(&compiled->grammar, vocabulary->longest);
     enum status status = STATUS_OK;
-    if (c->machine == NULL)
+    if (c->automaton == NULL)
         status = error_set(error, STATUS_NO_MEMORY, "no memory for a schema");
-    else if ((c->state = machine_start(c->machine)) == MACHINE_DEAD || machine_limited(c->machine))
+    else if ((c->state = automaton_start(c->automaton)) == AUTOMATON_DEAD ||
+             automaton_limited(c->automaton))
         status =
             error_set(error, STATUS_INVALID, "the schema has too many alternatives in one place");
     if (status != STATUS_OK) {
@@ -73,12 +74,12 @@ enum status constraint_create(struct constraint **constraint, const json_t *sche
     struct compiled *compiled = calloc(1, sizeof(*compiled));
     if (compiled == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for a schema");
-    program_open(&compiled->program);
-    enum status status = schema_compile(&compiled->program, schema, error);
+    grammar_open(&compiled->grammar);
+    enum status status = schema_compile(&compiled->grammar, schema, error);
     if (status == STATUS_OK)
         status = begin(constraint, compiled, vocabulary, error);
     if (status != STATUS_OK) {
-        program_close(&compiled->program);
+        grammar_close(&compiled->grammar);
         free(compiled);
     }
     return status;
@@ -96,9 +97,9 @@ void constraint_destroy(struct constraint *c)
         return;
     for (uint32_t i = 0; i < N_KEPT; i++)
         free(c->kept[i].bits);
-    machine_destroy(c->machine);
+    automaton_destroy(c->automaton);
     if (c->compiled != NULL && --c->compiled->n_users == 0) {
-        program_close(&c->compiled->program);
+        grammar_close(&c->compiled->grammar);
         free(c->compiled);
     }
     free(c);
@@ -106,7 +107,7 @@ void constraint_destroy(struct constraint *c)
 
 uint32_t constraint_shortest(const struct constraint *c)
 {
-    return machine_distance(c->machine, c->state) + 1;
+    return automaton_distance(c->automaton, c->state) + 1;
 }
 
 static void set_bit(uint32_t *bits, int32_t id)
@@ -123,8 +124,8 @@ static uint32_t walk(struct constraint *c, uint32_t state, uint32_t most, uint32
     path[0] = state;
     for (uint32_t i = 0; i < v->n_nodes;) {
         const struct vocabulary_node *node = &v->nodes[i];
-        const uint32_t next = machine_next(c->machine, path[node->depth - 1], node->byte);
-        if (next == MACHINE_DEAD) {
+        const uint32_t next = automaton_next(c->automaton, path[node->depth - 1], node->byte);
+        if (next == AUTOMATON_DEAD) {
             i = node->end;
             continue;
         }
@@ -132,7 +133,7 @@ static uint32_t walk(struct constraint *c, uint32_t state, uint32_t most, uint32
         i++;
         if (node->token == TOKENIZER_NONE)
             continue;
-        const uint32_t distance = machine_distance(c->machine, next);
+        const uint32_t distance = automaton_distance(c->automaton, next);
         if (distance > most)
             continue;
         farthest = distance > farthest ? distance : farthest;
@@ -145,7 +146,7 @@ static uint32_t walk(struct constraint *c, uint32_t state, uint32_t most, uint32
 /* The kept mask of a state, made if there is none; NULL: no memory. */
 static const struct kept *mask_of(struct constraint *c, uint32_t state)
 {
-    const uint64_t generation = machine_generation(c->machine);
+    const uint64_t generation = automaton_generation(c->automaton);
     struct kept *oldest = &c->kept[0];
     for (uint32_t i = 0; i < N_KEPT; i++) {
         struct kept *k = &c->kept[i];
@@ -157,32 +158,32 @@ static const struct kept *mask_of(struct constraint *c, uint32_t state)
     }
     if (oldest->bits == NULL && (oldest->bits = malloc(c->n_words * sizeof(*oldest->bits))) == NULL)
         return NULL;
-    const uint32_t before = machine_distance(c->machine, state);
-    const uint32_t farthest = walk(c, state, PROGRAM_NEVER - 1, oldest->bits);
+    const uint32_t before = automaton_distance(c->automaton, state);
+    const uint32_t farthest = walk(c, state, GRAMMAR_NEVER - 1, oldest->bits);
     oldest->state = state;
     oldest->generation = generation;
-    oldest->used = machine_limited(c->machine) ? 0 : ++c->n_masks;
+    oldest->used = automaton_limited(c->automaton) ? 0 : ++c->n_masks;
     oldest->farthest = farthest + 1 > before ? farthest + 1 - before : 0;
     return oldest;
 }
 
 void constraint_mask(struct constraint *c, uint32_t n_left, uint32_t *bits)
 {
-    struct machine *m = c->machine;
-    c->state = machine_tidy(m, c->state);
-    const uint32_t distance = machine_distance(m, c->state);
+    struct automaton *m = c->automaton;
+    c->state = automaton_tidy(m, c->state);
+    const uint32_t distance = automaton_distance(m, c->state);
     /* After this token and the last one, which ends; but the shortest way is always open. */
     uint32_t most = n_left > 2 ? n_left - 2 : 0;
-    if (machine_depth(m, c->state) > MAX_DEPTH || most + 1 < distance)
+    if (automaton_depth(m, c->state) > MAX_DEPTH || most + 1 < distance)
         most = distance > 0 ? distance - 1 : 0;
-    const struct kept *kept = mask_of(c, machine_near(m, c->state));
-    if (n_left <= 1 && machine_accepts(m, c->state))
+    const struct kept *kept = mask_of(c, automaton_near(m, c->state));
+    if (n_left <= 1 && automaton_accepts(m, c->state))
         memset(bits, 0, c->n_words * sizeof(*bits)); /* only the end fits */
     else if (kept != NULL && (uint64_t)distance + kept->farthest <= (uint64_t)most + 1)
         memcpy(bits, kept->bits, c->n_words * sizeof(*bits));
     else
         walk(c, c->state, most, bits);
-    if (!machine_accepts(m, c->state))
+    if (!automaton_accepts(m, c->state))
         return;
     for (uint32_t id = 0; id < c->vocabulary->n_tokens; id++)
         if (tokenizer_is_end_of_generation(c->vocabulary->tokenizer, (int32_t)id))
@@ -193,14 +194,14 @@ bool constraint_accept(struct constraint *c, int32_t token)
 {
     const struct tokenizer *tokenizer = c->vocabulary->tokenizer;
     if (tokenizer_is_end_of_generation(tokenizer, token))
-        return machine_accepts(c->machine, c->state);
+        return automaton_accepts(c->automaton, c->state);
     if (!vocabulary_has(c->vocabulary, token))
         return false;
     const struct gguf_string bytes = tokenizer_token_bytes(tokenizer, token);
     uint32_t state = c->state;
-    for (size_t i = 0; i < bytes.n_bytes && state != MACHINE_DEAD; i++)
-        state = machine_next(c->machine, state, (uint8_t)bytes.data[i]);
-    if (state == MACHINE_DEAD || bytes.n_bytes == 0)
+    for (size_t i = 0; i < bytes.n_bytes && state != AUTOMATON_DEAD; i++)
+        state = automaton_next(c->automaton, state, (uint8_t)bytes.data[i]);
+    if (state == AUTOMATON_DEAD || bytes.n_bytes == 0)
         return false;
     c->state = state;
     return true;

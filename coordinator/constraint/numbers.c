@@ -8,16 +8,16 @@
 #define LARGEST 999999999999999999ll
 enum { DIGITS = 18 };
 
-static uint32_t either(struct program *p, uint32_t one, uint32_t other)
+static uint32_t either(struct grammar *p, uint32_t one, uint32_t other)
 {
-    return one == PROGRAM_NEVER     ? other
-           : other == PROGRAM_NEVER ? one
-                                    : program_split(p, one, other);
+    return one == GRAMMAR_NEVER     ? other
+           : other == GRAMMAR_NEVER ? one
+                                    : grammar_split(p, one, other);
 }
 
 /* Numbers of `n` digits from `low` to `high`: at each digit it counts whether all before were those
  * of low, or of high, or of both. */
-static uint32_t same_length(struct program *p, const char *low, const char *high, size_t n,
+static uint32_t same_length(struct grammar *p, const char *low, const char *high, size_t n,
                             uint32_t next)
 {
     uint32_t behind[2][2] = {{next, next}, {next, next}};
@@ -26,18 +26,18 @@ static uint32_t same_length(struct program *p, const char *low, const char *high
         for (int is_low = 0; is_low < 2; is_low++)
             for (int is_high = 0; is_high < 2; is_high++) {
                 const char from = is_low ? low[at] : '0', to = is_high ? high[at] : '9';
-                uint32_t entry = PROGRAM_NEVER;
+                uint32_t entry = GRAMMAR_NEVER;
                 for (int l = 0; l < 2; l++)
                     for (int h = 0; h < 2; h++) {
-                        struct program_set set = {{0}};
+                        struct grammar_set set = {{0}};
                         bool any = false;
                         for (char c = from; c <= to; c++)
                             if ((is_low && c == from) == l && (is_high && c == to) == h) {
-                                program_set_add(&set, (uint8_t)c, (uint8_t)c);
+                                grammar_set_add(&set, (uint8_t)c, (uint8_t)c);
                                 any = true;
                             }
-                        if (any && behind[l][h] != PROGRAM_NEVER)
-                            entry = either(p, program_set(p, &set, behind[l][h]), entry);
+                        if (any && behind[l][h] != GRAMMAR_NEVER)
+                            entry = either(p, grammar_set(p, &set, behind[l][h]), entry);
                     }
                 here[is_low][is_high] = entry;
             }
@@ -47,9 +47,9 @@ static uint32_t same_length(struct program *p, const char *low, const char *high
 }
 
 /* low <= number <= high, both from 0 to LARGEST. */
-static uint32_t natural(struct program *p, int64_t low, int64_t high, uint32_t next)
+static uint32_t natural(struct grammar *p, int64_t low, int64_t high, uint32_t next)
 {
-    uint32_t entry = PROGRAM_NEVER;
+    uint32_t entry = GRAMMAR_NEVER;
     int64_t last = 0; /* of this many digits */
     for (unsigned n = 1; n <= DIGITS; n++) {
         const int64_t first = n > 1 ? last + 1 : 0;
@@ -65,14 +65,14 @@ static uint32_t natural(struct program *p, int64_t low, int64_t high, uint32_t n
     return entry;
 }
 
-static uint32_t integer_range(struct program *p, int64_t low, int64_t high, uint32_t next)
+static uint32_t integer_range(struct grammar *p, int64_t low, int64_t high, uint32_t next)
 {
-    uint32_t entry = PROGRAM_NEVER;
+    uint32_t entry = GRAMMAR_NEVER;
     if (low <= high && high >= 0)
         entry = natural(p, low > 0 ? low : 0, high, next);
     if (low <= high && low < 0) {
         const uint32_t digits = natural(p, high < 0 ? -high : 1, -low, next);
-        entry = either(p, program_byte(p, '-', digits), entry);
+        entry = either(p, grammar_byte(p, '-', digits), entry);
     }
     return entry;
 }
@@ -95,68 +95,68 @@ static bool bounded(const struct numbers_bounds *b)
     return isfinite(b->least) || isfinite(b->most);
 }
 
-uint32_t numbers_integer(struct program *p, const struct numbers_bounds *bounds, uint32_t next)
+uint32_t numbers_integer(struct grammar *p, const struct numbers_bounds *bounds, uint32_t next)
 {
     int64_t low, high;
     if (!integers_within(bounds, &low, &high))
-        return program_fail(p, "no integer lies from %g to %g", bounds->least, bounds->most);
+        return grammar_fail(p, "no integer lies from %g to %g", bounds->least, bounds->most);
     /* Large doubles skip integers: their neighbours may lie outside. */
     if ((isfinite(bounds->least) && fabs(bounds->least) > 0x1p53) ||
         (isfinite(bounds->most) && fabs(bounds->most) > 0x1p53))
-        return program_fail(p, "bounds beyond 2^53 are not supported");
+        return grammar_fail(p, "bounds beyond 2^53 are not supported");
     return integer_range(p, low, high, next);
 }
 
 /* `least` to `most` digits, any. */
-static uint32_t digits(struct program *p, uint32_t least, uint32_t most, uint32_t next)
+static uint32_t digits(struct grammar *p, uint32_t least, uint32_t most, uint32_t next)
 {
-    const uint32_t rule = program_rule(p);
-    program_rule_set(p, rule, program_range(p, '0', '9', program_return(p)));
-    return program_repeat(p, rule, least, most, next);
+    const uint32_t rule = grammar_rule(p);
+    grammar_rule_set(p, rule, grammar_range(p, '0', '9', grammar_return(p)));
+    return grammar_repeat(p, rule, least, most, next);
 }
 
-static uint32_t any_number(struct program *p, uint32_t next)
+static uint32_t any_number(struct grammar *p, uint32_t next)
 {
-    struct program_set signs = {{0}}, exponents = {{0}};
-    program_set_add(&signs, '+', '+');
-    program_set_add(&signs, '-', '-');
-    program_set_add(&exponents, 'e', 'e');
-    program_set_add(&exponents, 'E', 'E');
+    struct grammar_set signs = {{0}}, exponents = {{0}};
+    grammar_set_add(&signs, '+', '+');
+    grammar_set_add(&signs, '-', '-');
+    grammar_set_add(&exponents, 'e', 'e');
+    grammar_set_add(&exponents, 'E', 'E');
     const uint32_t power = digits(p, 1, 2, next);
     const uint32_t exponent =
-        program_set(p, &exponents, program_split(p, power, program_set(p, &signs, power)));
-    const uint32_t end = program_split(p, next, exponent);
-    const uint32_t fraction = program_byte(p, '.', digits(p, 1, DIGITS, end));
-    const uint32_t rest = program_split(p, end, fraction);
-    const uint32_t whole = program_split(
-        p, program_byte(p, '0', rest), program_range(p, '1', '9', digits(p, 0, DIGITS - 1, rest)));
-    return program_split(p, whole, program_byte(p, '-', whole));
+        grammar_set(p, &exponents, grammar_split(p, power, grammar_set(p, &signs, power)));
+    const uint32_t end = grammar_split(p, next, exponent);
+    const uint32_t fraction = grammar_byte(p, '.', digits(p, 1, DIGITS, end));
+    const uint32_t rest = grammar_split(p, end, fraction);
+    const uint32_t whole = grammar_split(
+        p, grammar_byte(p, '0', rest), grammar_range(p, '1', '9', digits(p, 0, DIGITS - 1, rest)));
+    return grammar_split(p, whole, grammar_byte(p, '-', whole));
 }
 
 /* One number between the bounds. */
-static uint32_t middle(struct program *p, const struct numbers_bounds *b, uint32_t next)
+static uint32_t middle(struct grammar *p, const struct numbers_bounds *b, uint32_t next)
 {
     char text[64];
     const double value = b->least / 2 + b->most / 2;
     if (!isfinite(value) || value < b->least || value > b->most ||
         (b->above_least && value <= b->least) || (b->below_most && value >= b->most))
-        return program_fail(p, "no number lies from %g to %g", b->least, b->most);
+        return grammar_fail(p, "no number lies from %g to %g", b->least, b->most);
     snprintf(text, sizeof(text), "%.17g", value);
-    return program_text(p, text, strlen(text), next);
+    return grammar_text(p, text, strlen(text), next);
 }
 
-uint32_t numbers_real(struct program *p, const struct numbers_bounds *b, uint32_t next)
+uint32_t numbers_real(struct grammar *p, const struct numbers_bounds *b, uint32_t next)
 {
     int64_t low, high;
-    uint32_t entry = PROGRAM_NEVER;
+    uint32_t entry = GRAMMAR_NEVER;
     if (!bounded(b))
         return any_number(p, next);
     if ((isfinite(b->least) && fabs(b->least) > 1e15) ||
         (isfinite(b->most) && fabs(b->most) > 1e15))
-        return program_fail(p, "bounds beyond 10^15 are not supported");
+        return grammar_fail(p, "bounds beyond 10^15 are not supported");
     if (integers_within(b, &low, &high)) {
         entry = integer_range(p, low, high, next);
-        const uint32_t fraction = program_byte(p, '.', digits(p, 1, DIGITS - 2, next));
+        const uint32_t fraction = grammar_byte(p, '.', digits(p, 1, DIGITS - 2, next));
         /* n.fff lies in [n, n + 1), and may be n itself. */
         const int64_t from = low > 0 ? low : 0;
         const double above = (double)high + 1, below = (double)low - 1;
@@ -170,7 +170,7 @@ uint32_t numbers_real(struct program *p, const struct numbers_bounds *b, uint32_
         const int64_t far =
             below > b->least || (below >= b->least && !b->above_least) ? -low : -low - 1;
         if (low <= 0 && near <= far)
-            entry = either(p, program_byte(p, '-', natural(p, near, far, fraction)), entry);
+            entry = either(p, grammar_byte(p, '-', natural(p, near, far, fraction)), entry);
     }
-    return entry != PROGRAM_NEVER ? entry : middle(p, b, next);
+    return entry != GRAMMAR_NEVER ? entry : middle(p, b, next);
 }

@@ -18,11 +18,11 @@ struct node {
     struct node *next, *previous; /* of the parent's children */
     uint32_t least, most;         /* REPEATED */
     bool at_begin, at_end;        /* anchors, of an alternative of the whole */
-    uint64_t shortest, longest;   /* characters; PROGRAM_UNBOUNDED: no end */
+    uint64_t shortest, longest;   /* characters; GRAMMAR_UNBOUNDED: no end */
 };
 
 struct parser {
-    struct program *program;
+    struct grammar *grammar;
     const char *pattern, *at;
     struct node *nodes[MAX_NODES];
     uint32_t n_nodes;
@@ -31,12 +31,12 @@ struct parser {
 
 static bool good(const struct parser *p)
 {
-    return p->program->status == STATUS_OK;
+    return p->grammar->status == STATUS_OK;
 }
 
 static struct node *fail(struct parser *p, const char *what)
 {
-    program_fail(p->program, "pattern \"%.100s\": %s", p->pattern, what);
+    grammar_fail(p->grammar, "pattern \"%.100s\": %s", p->pattern, what);
     return NULL;
 }
 
@@ -228,7 +228,7 @@ static bool repetition(struct parser *p, uint32_t *least, uint32_t *most)
 {
     const char c = *p->at;
     *least = c == '+';
-    *most = c == '?' ? 1 : PROGRAM_UNBOUNDED;
+    *most = c == '?' ? 1 : GRAMMAR_UNBOUNDED;
     if (c == '{') {
         p->at++;
         if (!number(p, least))
@@ -237,7 +237,7 @@ static bool repetition(struct parser *p, uint32_t *least, uint32_t *most)
         if (*p->at == ',') {
             p->at++;
             if (*p->at == '}')
-                *most = PROGRAM_UNBOUNDED;
+                *most = GRAMMAR_UNBOUNDED;
             else if (!number(p, most))
                 fail(p, "a count that is not understood");
         }
@@ -255,8 +255,8 @@ static uint64_t times(uint64_t length, uint64_t n)
 {
     if (length == 0 || n == 0)
         return 0;
-    return length >= PROGRAM_UNBOUNDED || n >= PROGRAM_UNBOUNDED || length * n >= PROGRAM_UNBOUNDED
-               ? PROGRAM_UNBOUNDED
+    return length >= GRAMMAR_UNBOUNDED || n >= GRAMMAR_UNBOUNDED || length * n >= GRAMMAR_UNBOUNDED
+               ? GRAMMAR_UNBOUNDED
                : length * n;
 }
 
@@ -337,11 +337,11 @@ static struct node *alternatives(struct parser *p)
 
 static uint32_t lay_out(struct parser *p, const struct node *node, uint32_t next);
 
-static uint32_t any_text(struct program *program, uint32_t next)
+static uint32_t any_text(struct grammar *grammar, uint32_t next)
 {
-    const uint32_t rule = program_rule(program);
-    program_rule_set(program, rule, characters_any(program, program_return(program)));
-    return program_repeat(program, rule, 0, PROGRAM_UNBOUNDED, next);
+    const uint32_t rule = grammar_rule(grammar);
+    grammar_rule_set(grammar, rule, characters_any(grammar, grammar_return(grammar)));
+    return grammar_repeat(grammar, rule, 0, GRAMMAR_UNBOUNDED, next);
 }
 
 static uint32_t lay_out(struct parser *p, const struct node *node, uint32_t next)
@@ -351,7 +351,7 @@ static uint32_t lay_out(struct parser *p, const struct node *node, uint32_t next
         return 0;
     switch (node->kind) {
     case ONE:
-        return characters_one(p->program, node->set, next);
+        return characters_one(p->grammar, node->set, next);
     case SEQUENCE:
         for (const struct node *item = node->last; item != NULL; item = item->previous)
             next = lay_out(p, item, next);
@@ -359,14 +359,14 @@ static uint32_t lay_out(struct parser *p, const struct node *node, uint32_t next
     case ALTERNATIVES:
         entry = lay_out(p, node->first, next);
         for (const struct node *other = node->first->next; other != NULL; other = other->next)
-            entry = program_split(p->program, lay_out(p, other, next), entry);
+            entry = grammar_split(p->grammar, lay_out(p, other, next), entry);
         return entry;
     case REPEATED:
         if (node->least == 0 && node->most == 1)
-            return program_split(p->program, lay_out(p, node->first, next), next);
-        rule = program_rule(p->program);
-        program_rule_set(p->program, rule, lay_out(p, node->first, program_return(p->program)));
-        return program_repeat(p->program, rule, node->least, node->most, next);
+            return grammar_split(p->grammar, lay_out(p, node->first, next), next);
+        rule = grammar_rule(p->grammar);
+        grammar_rule_set(p->grammar, rule, lay_out(p, node->first, grammar_return(p->grammar)));
+        return grammar_repeat(p->grammar, rule, node->least, node->most, next);
     default:
         return next;
     }
@@ -376,9 +376,9 @@ static uint32_t lay_out(struct parser *p, const struct node *node, uint32_t next
 static uint32_t lay_out_whole(struct parser *p, const struct node *node, uint32_t next)
 {
     if (!node->at_end)
-        next = any_text(p->program, next);
+        next = any_text(p->grammar, next);
     next = lay_out(p, node, next);
-    return node->at_begin ? next : any_text(p->program, next);
+    return node->at_begin ? next : any_text(p->grammar, next);
 }
 
 /* Are the bounds kept by the pattern, or can it be made to keep them? */
@@ -386,9 +386,9 @@ static void bound(struct parser *p, struct node *node, uint32_t least, uint32_t 
 {
     struct node *only = node->first;
     const bool anchored = node->at_begin && node->at_end;
-    if (anchored && node->shortest >= least && (most == PROGRAM_UNBOUNDED || node->longest <= most))
+    if (anchored && node->shortest >= least && (most == GRAMMAR_UNBOUNDED || node->longest <= most))
         return;
-    if (least == 0 && most == PROGRAM_UNBOUNDED)
+    if (least == 0 && most == GRAMMAR_UNBOUNDED)
         return;
     if (!anchored || only == NULL || only->next != NULL || only->kind != REPEATED ||
         only->first->kind != ONE) {
@@ -401,14 +401,14 @@ static void bound(struct parser *p, struct node *node, uint32_t least, uint32_t 
         fail(p, "no text matches it and has that length");
 }
 
-uint32_t pattern_compile(struct program *program, const char *pattern, uint32_t least,
+uint32_t pattern_compile(struct grammar *grammar, const char *pattern, uint32_t least,
                          uint32_t most, uint32_t next)
 {
     struct parser *p = calloc(1, sizeof(*p));
     uint32_t entry = next;
     if (p == NULL)
-        return program_fail(program, "no memory for a pattern");
-    p->program = program;
+        return grammar_fail(grammar, "no memory for a pattern");
+    p->grammar = grammar;
     p->pattern = p->at = pattern;
     struct node *whole = alternatives(p);
     if (whole != NULL && *p->at != '\0')
@@ -417,7 +417,7 @@ uint32_t pattern_compile(struct program *program, const char *pattern, uint32_t 
     for (bool first = true; one != NULL && good(p); one = one->next, first = false) {
         bound(p, one, least, most);
         const uint32_t alternative = lay_out_whole(p, one, next);
-        entry = first ? alternative : program_split(program, alternative, entry);
+        entry = first ? alternative : grammar_split(grammar, alternative, entry);
     }
     for (uint32_t i = 0; i < p->n_nodes; i++) {
         free(p->nodes[i]->set);

@@ -1,4 +1,4 @@
-/* coordinator/constraint/pattern.h - a regular expression to a program for JSON strings.
+/* coordinator/constraint/pattern.h - a regular expression to a grammar for JSON strings.
  *
  * Understood: literals, . [...] [^...] \d \w \s \D \W \S, escapes of characters, groups, |, ?, *,
  * +, {n}, {n,}, {n,m} (also lazy), ^ at the beginning and $ at the end of the whole or of an
@@ -8,12 +8,12 @@
 #ifndef LONGSPAN_COORDINATOR_CONSTRAINT_PATTERN_H
 #define LONGSPAN_COORDINATOR_CONSTRAINT_PATTERN_H
 
-#include "coordinator/constraint/program.h"
+#include "coordinator/constraint/grammar.h"
 
 /* The characters of a string whose value matches, without its quotes. `least` and `most` bound
- * their number (0 and PROGRAM_UNBOUNDED: not); bounds that the pattern does not keep by itself are
- * supported where it is one repeated character, and refused elsewhere. Failures: of the program. */
-uint32_t pattern_compile(struct program *program, const char *pattern, uint32_t least,
+ * their number (0 and GRAMMAR_UNBOUNDED: not); bounds that the pattern does not keep by itself are
+ * supported where it is one repeated character, and refused elsewhere. Failures: of the grammar. */
+uint32_t pattern_compile(struct grammar *grammar, const char *pattern, uint32_t least,
                          uint32_t most, uint32_t next);
 
 #endif

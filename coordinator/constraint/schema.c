@@ -12,14 +12,14 @@ enum { MAX_NESTING = 100, MAX_ALTERNATIVES = 256 };
 uint32_t schema_refuse(struct schema_compiler *c, const json_t *schema, const char *what)
 {
     const char *title = json_string_value(json_object_get(schema, "title"));
-    return program_fail(c->program, "%.300s%s%.80s%s (at %.200s)", what,
+    return grammar_fail(c->grammar, "%.300s%s%.80s%s (at %.200s)", what,
                         title != NULL ? ", in \"" : "", title != NULL ? title : "",
                         title != NULL ? "\"" : "", c->place[0] != '\0' ? c->place : "the top");
 }
 
 static bool good(const struct schema_compiler *c)
 {
-    return c->program->status == STATUS_OK;
+    return c->grammar->status == STATUS_OK;
 }
 
 /* ---- keywords -------------------------------------------------------------------------------- */
@@ -134,7 +134,7 @@ static const json_t *resolve(void *context, const json_t *schema)
 static const json_t *keep(struct schema_compiler *c, json_t *schema)
 {
     if (schema == NULL || json_array_append_new(c->made, schema) != 0) {
-        program_fail(c->program, "no memory for the schema");
+        grammar_fail(c->grammar, "no memory for the schema");
         return NULL;
     }
     return schema;
@@ -177,7 +177,7 @@ static uint32_t alternatives(struct schema_compiler *c, const json_t *schema, co
 {
     const json_t *list = json_object_get(schema, key);
     const json_t *base = without(c, schema, key);
-    uint32_t entry = PROGRAM_NEVER;
+    uint32_t entry = GRAMMAR_NEVER;
     size_t i, j;
     json_t *one, *other;
     if (!json_is_array(list) || json_array_size(list) == 0)
@@ -200,10 +200,10 @@ static uint32_t alternatives(struct schema_compiler *c, const json_t *schema, co
         if (json_is_false(whole))
             continue;
         const uint32_t call =
-            program_call(c->program, schema_rule(c, whole), program_return(c->program));
-        entry = entry == PROGRAM_NEVER ? call : program_split(c->program, call, entry);
+            grammar_call(c->grammar, schema_rule(c, whole), grammar_return(c->grammar));
+        entry = entry == GRAMMAR_NEVER ? call : grammar_split(c->grammar, call, entry);
     }
-    return entry != PROGRAM_NEVER ? entry : schema_refuse(c, schema, "a schema without any value");
+    return entry != GRAMMAR_NEVER ? entry : schema_refuse(c, schema, "a schema without any value");
 }
 
 static uint32_t all_of(struct schema_compiler *c, const json_t *schema)
@@ -218,7 +218,7 @@ static uint32_t all_of(struct schema_compiler *c, const json_t *schema)
         merged(c, whole, resolve(c, one));
     if (whole == NULL || !good(c))
         return 0;
-    return program_call(c->program, schema_rule(c, whole), program_return(c->program));
+    return grammar_call(c->grammar, schema_rule(c, whole), grammar_return(c->grammar));
 }
 
 static uint32_t reference(struct schema_compiler *c, const json_t *schema)
@@ -235,7 +235,7 @@ static uint32_t reference(struct schema_compiler *c, const json_t *schema)
         target = merged(c, beside, target);
     if (target == NULL || !good(c))
         return 0;
-    return program_call(c->program, schema_rule(c, target), program_return(c->program));
+    return grammar_call(c->grammar, schema_rule(c, target), grammar_return(c->grammar));
 }
 
 /* ---- values ---------------------------------------------------------------------------------- */
@@ -260,7 +260,7 @@ static uint32_t listed_values(struct schema_compiler *c, const json_t *schema, c
                                          "prefixItems",
                                          NULL};
     const json_t *type = json_object_get(schema, "type");
-    uint32_t entry = PROGRAM_NEVER;
+    uint32_t entry = GRAMMAR_NEVER;
     size_t i;
     json_t *value;
     for (i = 0; beside[i] != NULL; i++)
@@ -276,11 +276,11 @@ static uint32_t listed_values(struct schema_compiler *c, const json_t *schema, c
         if (text == NULL)
             return schema_refuse(c, schema, "a value that cannot be written");
         const uint32_t one =
-            program_text(c->program, text, strlen(text), program_return(c->program));
-        entry = entry == PROGRAM_NEVER ? one : program_split(c->program, one, entry);
+            grammar_text(c->grammar, text, strlen(text), grammar_return(c->grammar));
+        entry = entry == GRAMMAR_NEVER ? one : grammar_split(c->grammar, one, entry);
         free(text);
     }
-    return entry != PROGRAM_NEVER ? entry
+    return entry != GRAMMAR_NEVER ? entry
                                   : schema_refuse(c, schema, "enum or const without any value");
 }
 
@@ -318,13 +318,13 @@ static uint32_t typed(struct schema_compiler *c, const json_t *schema)
 {
     const json_t *type = json_object_get(schema, "type");
     json_t *meant = NULL;
-    uint32_t entry = PROGRAM_NEVER;
+    uint32_t entry = GRAMMAR_NEVER;
     bool any = false;
     if (type == NULL)
         type = meant = meant_types(schema);
     if (json_is_array(type) && json_array_size(type) == 0 && meant != NULL) {
         json_decref(meant);
-        return program_call(c->program, schema_any(c), program_return(c->program));
+        return grammar_call(c->grammar, schema_any(c), grammar_return(c->grammar));
     }
     static const char *const names[] = {"object",  "array",   "string", "number",
                                         "integer", "boolean", "null"};
@@ -333,13 +333,13 @@ static uint32_t typed(struct schema_compiler *c, const json_t *schema)
         if (!schema_has_type(type, names[i]) ||
             (strcmp(names[i], "integer") == 0 && schema_has_type(type, "number")))
             continue;
-        const uint32_t one = schema_value(c, schema, names[i], program_return(c->program));
-        entry = any ? program_split(c->program, one, entry) : one;
+        const uint32_t one = schema_value(c, schema, names[i], grammar_return(c->grammar));
+        entry = any ? grammar_split(c->grammar, one, entry) : one;
         any = true;
     }
     if (any && json_is_true(json_object_get(schema, "nullable")))
-        entry = program_split(
-            c->program, program_text(c->program, "null", 4, program_return(c->program)), entry);
+        entry = grammar_split(
+            c->grammar, grammar_text(c->grammar, "null", 4, grammar_return(c->grammar)), entry);
     json_decref(meant);
     return any ? entry : schema_refuse(c, schema, "a type that does not exist, or none");
 }
@@ -348,7 +348,7 @@ static uint32_t compile(struct schema_compiler *c, const json_t *schema)
 {
     if (json_is_true(schema) || says_nothing(schema))
         return json_is_true(schema) || json_is_object(schema)
-                   ? program_call(c->program, schema_any(c), program_return(c->program))
+                   ? grammar_call(c->grammar, schema_any(c), grammar_return(c->grammar))
                    : schema_refuse(c, schema, "a schema that is neither an object nor true");
     check_keywords(c, schema);
     if (!good(c))
@@ -386,29 +386,29 @@ uint32_t schema_rule(struct schema_compiler *c, const json_t *schema)
         return schema_refuse(c, schema,
                              "the schema is nested too deeply, or refers to itself "
                              "through allOf, or has keywords beside such a $ref");
-    const uint32_t rule = program_rule(c->program);
+    const uint32_t rule = grammar_rule(c->grammar);
     if (json_object_set_new(c->rules, key, json_integer(rule)) != 0)
-        return program_fail(c->program, "no memory for the schema");
+        return grammar_fail(c->grammar, "no memory for the schema");
     c->depth++;
-    program_rule_set(c->program, rule, compile(c, schema));
+    grammar_rule_set(c->grammar, rule, compile(c, schema));
     c->depth--;
     return rule;
 }
 
-enum status schema_compile(struct program *program, const json_t *schema, struct error *error)
+enum status schema_compile(struct grammar *grammar, const json_t *schema, struct error *error)
 {
     struct schema_compiler c = {
-        .program = program, .root = schema, .rules = json_object(), .made = json_array()};
-    const uint32_t whole = program_rule(program); /* rule 0 */
+        .grammar = grammar, .root = schema, .rules = json_object(), .made = json_array()};
+    const uint32_t whole = grammar_rule(grammar); /* rule 0 */
     if (c.rules == NULL || c.made == NULL)
-        program_fail(program, "no memory for the schema");
+        grammar_fail(grammar, "no memory for the schema");
     json_t *any_object = json_pack("{s:s}", "type", "object");
     const uint32_t inner = schema_rule(&c, schema != NULL ? schema : any_object);
-    program_rule_set(program, whole, program_call(program, inner, program_return(program)));
+    grammar_rule_set(grammar, whole, grammar_call(grammar, inner, grammar_return(grammar)));
     json_decref(any_object);
     json_decref(c.rules);
     json_decref(c.made);
-    if (program_finish(program) != STATUS_OK)
-        return error_set(error, program->status, "%s", program->error.text);
+    if (grammar_finish(grammar) != STATUS_OK)
+        return error_set(error, grammar->status, "%s", grammar->error.text);
     return STATUS_OK;
 }

@@ -1,4 +1,4 @@
-/* coordinator/constraint/schema.h - a JSON schema to a program for its values.
+/* coordinator/constraint/schema.h - a JSON schema to a grammar for its values.
  *
  * Understood (drafts 7 to 2020-12): type, enum, const, anyOf, oneOf (where alternatives cannot hold
  * together), allOf, $ref into the document, also recursive; properties, required,
@@ -15,13 +15,13 @@
 #ifndef LONGSPAN_COORDINATOR_CONSTRAINT_SCHEMA_H
 #define LONGSPAN_COORDINATOR_CONSTRAINT_SCHEMA_H
 
-#include "coordinator/constraint/program.h"
+#include "coordinator/constraint/grammar.h"
 #include "sys/status.h"
 
 #include <jansson.h>
 
-/* Rule 0 of the opened program is the whole, and the program is finished. `schema` NULL: any object.
+/* Rule 0 of the opened grammar is the whole, and the grammar is finished. `schema` NULL: any object.
  * STATUS_INVALID: refused, the text names the keyword and where it stands. STATUS_NO_MEMORY. */
-enum status schema_compile(struct program *program, const json_t *schema, struct error *error);
+enum status schema_compile(struct grammar *grammar, const json_t *schema, struct error *error);
 
 #endif

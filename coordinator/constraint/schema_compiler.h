@@ -6,7 +6,7 @@
 #include "coordinator/constraint/schema.h"
 
 struct schema_compiler {
-    struct program *program;
+    struct grammar *grammar;
     const json_t *root;
     json_t *rules; /* by address of a schema: its rule */
     json_t *made;  /* schemas that were put together */

@@ -1,4 +1,4 @@
-/* schema_types.c - values of each type as programs; see schema_compiler.h. */
+/* schema_types.c - values of each type as grammars; see schema_compiler.h. */
 #include "coordinator/constraint/characters.h"
 #include "coordinator/constraint/numbers.h"
 #include "coordinator/constraint/pattern.h"
@@ -14,7 +14,7 @@ enum { MOST_INDENT = 32, MOST_KEY = 64, MOST_NAME = 256 };
 
 static bool good(const struct schema_compiler *c)
 {
-    return c->program->status == STATUS_OK;
+    return c->grammar->status == STATUS_OK;
 }
 
 /* ---- space ----------------------------------------------------------------------------------- */
@@ -22,17 +22,17 @@ static bool good(const struct schema_compiler *c)
 /* Nothing, a space, or a newline and an indent. */
 static uint32_t space(struct schema_compiler *c, uint32_t next)
 {
-    struct program *p = c->program;
+    struct grammar *p = c->grammar;
     if (c->space == 0) {
-        const uint32_t one = program_rule(p);
-        program_rule_set(p, one, program_byte(p, ' ', program_return(p)));
-        c->space = program_rule(p) + 1;
-        const uint32_t end = program_return(p);
-        const uint32_t line = program_byte(p, '\n', program_repeat(p, one, 0, MOST_INDENT, end));
-        program_rule_set(p, c->space - 1,
-                         program_split(p, end, program_split(p, program_byte(p, ' ', end), line)));
+        const uint32_t one = grammar_rule(p);
+        grammar_rule_set(p, one, grammar_byte(p, ' ', grammar_return(p)));
+        c->space = grammar_rule(p) + 1;
+        const uint32_t end = grammar_return(p);
+        const uint32_t line = grammar_byte(p, '\n', grammar_repeat(p, one, 0, MOST_INDENT, end));
+        grammar_rule_set(p, c->space - 1,
+                         grammar_split(p, end, grammar_split(p, grammar_byte(p, ' ', end), line)));
     }
-    return program_call(p, c->space - 1, next);
+    return grammar_call(p, c->space - 1, next);
 }
 
 /* ---- strings --------------------------------------------------------------------------------- */
@@ -89,11 +89,11 @@ static const char *format_pattern(const char *format)
 
 static uint32_t string_value(struct schema_compiler *c, const json_t *schema, uint32_t next)
 {
-    struct program *p = c->program;
-    uint32_t least = 0, most = PROGRAM_UNBOUNDED;
+    struct grammar *p = c->grammar;
+    uint32_t least = 0, most = GRAMMAR_UNBOUNDED;
     const json_t *pattern = json_object_get(schema, "pattern");
     const json_t *format = json_object_get(schema, "format");
-    const uint32_t end = program_byte(p, '"', next);
+    const uint32_t end = grammar_byte(p, '"', next);
     if (!count(c, schema, "minLength", &least) || !count(c, schema, "maxLength", &most))
         return 0;
     if (least > most)
@@ -110,13 +110,13 @@ static uint32_t string_value(struct schema_compiler *c, const json_t *schema, ui
         }
         if (text == NULL)
             return schema_refuse(c, schema, "pattern and format must be strings");
-        return program_byte(p, '"', pattern_compile(p, text, least, most, end));
+        return grammar_byte(p, '"', pattern_compile(p, text, least, most, end));
     }
     if (c->character == 0) {
-        c->character = program_rule(p) + 1;
-        program_rule_set(p, c->character - 1, characters_any(p, program_return(p)));
+        c->character = grammar_rule(p) + 1;
+        grammar_rule_set(p, c->character - 1, characters_any(p, grammar_return(p)));
     }
-    return program_byte(p, '"', program_repeat(p, c->character - 1, least, most, end));
+    return grammar_byte(p, '"', grammar_repeat(p, c->character - 1, least, most, end));
 }
 
 /* ---- numbers --------------------------------------------------------------------------------- */
@@ -151,15 +151,15 @@ static uint32_t number_value(struct schema_compiler *c, const json_t *schema, bo
         !read_bound(c, schema, "maximum", "exclusiveMaximum", -1, &b.most, &b.below_most))
         return 0;
     integer = integer || json_object_get(schema, "multipleOf") != NULL; /* it is 1 */
-    return integer ? numbers_integer(c->program, &b, next) : numbers_real(c->program, &b, next);
+    return integer ? numbers_integer(c->grammar, &b, next) : numbers_real(c->grammar, &b, next);
 }
 
 /* ---- arrays ---------------------------------------------------------------------------------- */
 
 static uint32_t array_value(struct schema_compiler *c, const json_t *schema, uint32_t next)
 {
-    struct program *p = c->program;
-    uint32_t least = 0, most = PROGRAM_UNBOUNDED;
+    struct grammar *p = c->grammar;
+    uint32_t least = 0, most = GRAMMAR_UNBOUNDED;
     const json_t *items = json_object_get(schema, "items");
     const json_t *first = json_object_get(schema, "prefixItems");
     if (json_is_array(items)) { /* drafts before 2020-12 */
@@ -173,41 +173,41 @@ static uint32_t array_value(struct schema_compiler *c, const json_t *schema, uin
         most = n_first;
     if (least > most)
         return schema_refuse(c, schema, "minItems above the items that there may be");
-    const uint32_t end = program_byte(p, ']', next);
+    const uint32_t end = grammar_byte(p, ']', next);
     const uint32_t n = n_first < most ? n_first : most;
     uint32_t after = space(c, end), rest = 0;
     if (most > n) {
         /* "," value, again and again */
         rest = items == NULL || json_is_true(items) ? schema_any(c) : schema_rule(c, items);
-        const uint32_t more = program_rule(p);
-        program_rule_set(
+        const uint32_t more = grammar_rule(p);
+        grammar_rule_set(
             p, more,
-            program_byte(p, ',', space(c, program_call(p, rest, space(c, program_return(p))))));
+            grammar_byte(p, ',', space(c, grammar_call(p, rest, space(c, grammar_return(p))))));
         const uint32_t seen = n > 0 ? n : 1;
-        const uint32_t again = program_repeat(p, more, least > seen ? least - seen : 0,
-                                              most == PROGRAM_UNBOUNDED ? most : most - seen, end);
+        const uint32_t again = grammar_repeat(p, more, least > seen ? least - seen : 0,
+                                              most == GRAMMAR_UNBOUNDED ? most : most - seen, end);
         after = space(c, again);
     }
     /* Backwards over the first ones: `after` is what comes behind item i. */
     for (uint32_t i = n; i-- > 0 && good(c);) {
-        const uint32_t value = program_call(p, schema_rule(c, json_array_get(first, i)), after);
+        const uint32_t value = grammar_call(p, schema_rule(c, json_array_get(first, i)), after);
         if (i == 0) {
             after = value;
             break;
         }
-        const uint32_t comma = program_byte(p, ',', space(c, value));
-        after = space(c, i >= least ? program_split(p, end, comma) : comma);
+        const uint32_t comma = grammar_byte(p, ',', space(c, value));
+        after = space(c, i >= least ? grammar_split(p, end, comma) : comma);
     }
     uint32_t inside;
     if (n > 0)
-        inside = least == 0 ? program_split(p, end, after) : after;
+        inside = least == 0 ? grammar_split(p, end, after) : after;
     else if (most > 0)
-        inside = program_call(p, rest, after);
+        inside = grammar_call(p, rest, after);
     else
         inside = end;
     if (n == 0 && most > 0 && least == 0)
-        inside = program_split(p, end, inside);
-    return program_byte(p, '[', space(c, inside));
+        inside = grammar_split(p, end, inside);
+    return grammar_byte(p, '[', space(c, inside));
 }
 
 /* ---- objects --------------------------------------------------------------------------------- */
@@ -229,20 +229,20 @@ static uint32_t key(struct schema_compiler *c, const char *name, uint32_t next)
     char *text = string != NULL ? json_dumps(string, JSON_ENCODE_ANY) : NULL;
     json_decref(string);
     if (text == NULL)
-        return program_fail(c->program, "no memory for the schema");
-    next = program_byte(c->program, ':', space(c, next));
-    next = program_text(c->program, text, strlen(text), next);
+        return grammar_fail(c->grammar, "no memory for the schema");
+    next = grammar_byte(c->grammar, ':', space(c, next));
+    next = grammar_text(c->grammar, text, strlen(text), next);
     free(text);
     return next;
 }
 
 /* The names of properties that begin with the first `n` bytes of names[0] (sorted): what may stand
  * behind those, so that the key is none of them. Keys are plain characters, without escapes. */
-static uint32_t other_key(struct program *p, const char *const *names, size_t n_names, size_t n,
+static uint32_t other_key(struct grammar *p, const char *const *names, size_t n_names, size_t n,
                           uint32_t rest, uint32_t end)
 {
     struct characters others = {.n = 0};
-    uint32_t entry = PROGRAM_NEVER;
+    uint32_t entry = GRAMMAR_NEVER;
     bool is_name = false; /* the key so far is one of them */
     characters_add(&others, 0, 0x1f);
     characters_add(&others, '"', '"');
@@ -260,19 +260,19 @@ static uint32_t other_key(struct program *p, const char *const *names, size_t n_
             j++;
         const uint32_t c = utf8_decode(at, length);
         if (!characters_add(&others, c, c))
-            return program_fail(p, "additionalProperties beside so many properties");
+            return grammar_fail(p, "additionalProperties beside so many properties");
         if (c >= 0x20 && c != '"' && c != '\\') {
             const uint32_t deeper =
-                program_text(p, at, length, other_key(p, names + i, j - i, n + length, rest, end));
-            entry = entry == PROGRAM_NEVER ? deeper : program_split(p, deeper, entry);
+                grammar_text(p, at, length, other_key(p, names + i, j - i, n + length, rest, end));
+            entry = entry == GRAMMAR_NEVER ? deeper : grammar_split(p, deeper, entry);
         }
         i = j;
     }
     characters_normalise(&others);
     characters_invert(&others, 0x10ffff);
     const uint32_t different = characters_one(p, &others, rest);
-    entry = entry == PROGRAM_NEVER ? different : program_split(p, different, entry);
-    return n > 0 && !is_name ? program_split(p, end, entry) : entry;
+    entry = entry == GRAMMAR_NEVER ? different : grammar_split(p, different, entry);
+    return n > 0 && !is_name ? grammar_split(p, end, entry) : entry;
 }
 
 static int by_name(const void *a, const void *b)
@@ -284,28 +284,28 @@ static int by_name(const void *a, const void *b)
 static uint32_t additional_rule(struct schema_compiler *c, const json_t *listed,
                                 const json_t *schema)
 {
-    struct program *p = c->program;
+    struct grammar *p = c->grammar;
     const size_t n = json_object_size(listed);
     const char **names = calloc(n + 1, sizeof(*names)), *name;
     json_t *property;
     size_t i = 0;
     if (names == NULL)
-        return program_fail(p, "no memory for the schema");
+        return grammar_fail(p, "no memory for the schema");
     json_object_foreach((json_t *)listed, name, property) names[i++] = name;
     qsort(names, n, sizeof(*names), by_name);
     const uint32_t value =
         json_is_true(schema) || schema == NULL ? schema_any(c) : schema_rule(c, schema);
-    const uint32_t end = program_byte(
+    const uint32_t end = grammar_byte(
         p, '"',
-        program_byte(p, ':', space(c, program_call(p, value, space(c, program_return(p))))));
+        grammar_byte(p, ':', space(c, grammar_call(p, value, space(c, grammar_return(p))))));
     struct characters plain = {.n = 0};
     characters_add(&plain, 0x20, '"' - 1);
     characters_add(&plain, '"' + 1, '\\' - 1);
     characters_add(&plain, '\\' + 1, 0x10ffff);
-    const uint32_t one = program_rule(p), rule = program_rule(p);
-    program_rule_set(p, one, characters_one(p, &plain, program_return(p)));
-    const uint32_t rest = program_repeat(p, one, 0, MOST_KEY, end);
-    program_rule_set(p, rule, program_byte(p, '"', other_key(p, names, n, 0, rest, end)));
+    const uint32_t one = grammar_rule(p), rule = grammar_rule(p);
+    grammar_rule_set(p, one, characters_one(p, &plain, grammar_return(p)));
+    const uint32_t rest = grammar_repeat(p, one, 0, MOST_KEY, end);
+    grammar_rule_set(p, rule, grammar_byte(p, '"', other_key(p, names, n, 0, rest, end)));
     free(names);
     return rule;
 }
@@ -339,7 +339,7 @@ static json_t *properties_of(struct schema_compiler *c, const json_t *schema)
 static bool check_counts(struct schema_compiler *c, const json_t *schema, const json_t *properties,
                          bool additional)
 {
-    uint32_t least = 0, most = PROGRAM_UNBOUNDED, n_required = 0;
+    uint32_t least = 0, most = GRAMMAR_UNBOUNDED, n_required = 0;
     const char *name;
     json_t *property;
     if (!count(c, schema, "minProperties", &least) || !count(c, schema, "maxProperties", &most))
@@ -347,7 +347,7 @@ static bool check_counts(struct schema_compiler *c, const json_t *schema, const 
     json_object_foreach((json_t *)properties, name, property) n_required +=
         is_required(schema, name);
     if (least > n_required ||
-        (most != PROGRAM_UNBOUNDED && (additional || most < json_object_size(properties)))) {
+        (most != GRAMMAR_UNBOUNDED && (additional || most < json_object_size(properties)))) {
         schema_refuse(c, schema,
                       "minProperties or maxProperties that do not follow from required "
                       "and properties are not supported");
@@ -366,18 +366,18 @@ struct places {
 static struct places add_property(struct schema_compiler *c, const char *name, const json_t *schema,
                                   bool required, struct places behind)
 {
-    struct program *p = c->program;
+    struct grammar *p = c->grammar;
     /* behind.rest: the space is read, then "," or "}". */
     const uint32_t value =
-        key(c, name, program_call(p, schema_rule(c, schema), space(c, behind.rest)));
-    const uint32_t with_comma = program_byte(p, ',', space(c, value));
-    return (struct places){required ? with_comma : program_split(p, with_comma, behind.rest),
-                           required ? value : program_split(p, value, behind.first)};
+        key(c, name, grammar_call(p, schema_rule(c, schema), space(c, behind.rest)));
+    const uint32_t with_comma = grammar_byte(p, ',', space(c, value));
+    return (struct places){required ? with_comma : grammar_split(p, with_comma, behind.rest),
+                           required ? value : grammar_split(p, value, behind.first)};
 }
 
 static uint32_t object_value(struct schema_compiler *c, const json_t *schema, uint32_t next)
 {
-    struct program *p = c->program;
+    struct grammar *p = c->grammar;
     const json_t *rest = json_object_get(schema, "additionalProperties");
     const json_t *listed = json_object_get(schema, "properties");
     json_t *properties = properties_of(c, schema), *property;
@@ -387,20 +387,20 @@ static uint32_t object_value(struct schema_compiler *c, const json_t *schema, ui
                                       json_array_size(json_object_get(schema, "required")) == 0;
     if (!good(c) || !check_counts(c, schema, properties, additional))
         return 0;
-    const uint32_t end = program_byte(p, '}', next);
+    const uint32_t end = grammar_byte(p, '}', next);
     struct places at = {end, end};
     if (additional) {
-        const uint32_t one = additional_rule(c, properties, rest), more = program_rule(p);
-        program_rule_set(p, more,
-                         program_byte(p, ',', space(c, program_call(p, one, program_return(p)))));
-        at.rest = program_repeat(p, more, 0, PROGRAM_UNBOUNDED, end);
-        at.first = program_split(p, end, program_call(p, one, at.rest));
+        const uint32_t one = additional_rule(c, properties, rest), more = grammar_rule(p);
+        grammar_rule_set(p, more,
+                         grammar_byte(p, ',', space(c, grammar_call(p, one, grammar_return(p)))));
+        at.rest = grammar_repeat(p, more, 0, GRAMMAR_UNBOUNDED, end);
+        at.first = grammar_split(p, end, grammar_call(p, one, at.rest));
     }
     const size_t n = json_object_size(properties);
     const char **names = calloc(n + 1, sizeof(*names)), *name;
     size_t i = 0;
     if (names == NULL)
-        return program_fail(p, "no memory for the schema");
+        return grammar_fail(p, "no memory for the schema");
     json_object_foreach(properties, name, property) names[i++] = name;
     const size_t outer = strlen(c->place);
     while (i-- > 0 && good(c)) {
@@ -414,7 +414,7 @@ static uint32_t object_value(struct schema_compiler *c, const json_t *schema, ui
             c->place[outer] = '\0';
     }
     free(names);
-    return program_byte(p, '{', space(c, at.first));
+    return grammar_byte(p, '{', space(c, at.first));
 }
 
 /* ---- all ------------------------------------------------------------------------------------- */
@@ -422,7 +422,7 @@ static uint32_t object_value(struct schema_compiler *c, const json_t *schema, ui
 uint32_t schema_value(struct schema_compiler *c, const json_t *schema, const char *type,
                       uint32_t next)
 {
-    struct program *p = c->program;
+    struct grammar *p = c->grammar;
     if (strcmp(type, "object") == 0)
         return object_value(c, schema, next);
     if (strcmp(type, "array") == 0)
@@ -430,10 +430,10 @@ uint32_t schema_value(struct schema_compiler *c, const json_t *schema, const cha
     if (strcmp(type, "string") == 0)
         return string_value(c, schema, next);
     if (strcmp(type, "boolean") == 0)
-        return program_split(p, program_text(p, "true", 4, next),
-                             program_text(p, "false", 5, next));
+        return grammar_split(p, grammar_text(p, "true", 4, next),
+                             grammar_text(p, "false", 5, next));
     if (strcmp(type, "null") == 0)
-        return program_text(p, "null", 4, next);
+        return grammar_text(p, "null", 4, next);
     return number_value(c, schema, strcmp(type, "integer") == 0, next);
 }
 
@@ -443,15 +443,15 @@ uint32_t schema_any(struct schema_compiler *c)
     if (c->any != 0)
         return c->any - 1;
     json_t *empty = json_object();
-    c->any = program_rule(c->program) + 1;
+    c->any = grammar_rule(c->grammar) + 1;
     uint32_t entry = 0;
     const uint32_t rule = c->any - 1;
     if (empty == NULL || json_array_append_new(c->made, empty) != 0)
-        return program_fail(c->program, "no memory for the schema");
+        return grammar_fail(c->grammar, "no memory for the schema");
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
-        const uint32_t one = schema_value(c, empty, types[i], program_return(c->program));
-        entry = i == 0 ? one : program_split(c->program, one, entry);
+        const uint32_t one = schema_value(c, empty, types[i], grammar_return(c->grammar));
+        entry = i == 0 ? one : grammar_split(c->grammar, one, entry);
     }
-    program_rule_set(c->program, rule, entry);
+    grammar_rule_set(c->grammar, rule, entry);
     return rule;
 }

@@ -1,5 +1,5 @@
-/* A schema's program takes values that validate and no others, and what it does not take for want
- * of a keyword is refused by name. Every text that a random walk through a program writes is JSON. */
+/* A schema's grammar takes values that validate and no others, and what it does not take for want
+ * of a keyword is refused by name. Every text that a random walk through a grammar writes is JSON. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "coordinator/constraint/machine.h"
+#include "coordinator/constraint/automaton.h"
 #include "coordinator/constraint/schema.h"
 #include "sys/random.h"
 
@@ -24,22 +24,22 @@ static json_t *json_of(const char *text)
     return json;
 }
 
-static void open_schema(struct program *program, const char *schema)
+static void open_schema(struct grammar *grammar, const char *schema)
 {
     json_t *json = schema != NULL ? json_of(schema) : NULL;
     struct error error = {.status = STATUS_OK};
-    program_open(program);
-    if (schema_compile(program, json, &error) != STATUS_OK)
+    grammar_open(grammar);
+    if (schema_compile(grammar, json, &error) != STATUS_OK)
         fail_msg("%s: %s", schema, error.text);
     json_decref(json);
 }
 
-static bool takes(struct machine *m, const char *text)
+static bool takes(struct automaton *m, const char *text)
 {
-    uint32_t state = machine_start(m);
-    for (; *text != '\0' && state != MACHINE_DEAD; text++)
-        state = machine_next(m, state, (uint8_t)*text);
-    return state != MACHINE_DEAD && machine_accepts(m, state);
+    uint32_t state = automaton_start(m);
+    for (; *text != '\0' && state != AUTOMATON_DEAD; text++)
+        state = automaton_next(m, state, (uint8_t)*text);
+    return state != AUTOMATON_DEAD && automaton_accepts(m, state);
 }
 
 struct schema_case {
@@ -181,9 +181,9 @@ static void test_values_that_validate_and_no_others(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(schema_cases) / sizeof(schema_cases[0]); i++) {
         const struct schema_case *c = &schema_cases[i];
-        struct program program;
-        open_schema(&program, c->schema);
-        struct machine *m = machine_create(&program, 16);
+        struct grammar grammar;
+        open_schema(&grammar, c->schema);
+        struct automaton *m = automaton_create(&grammar, 16);
         assert_non_null(m);
         for (size_t j = 0; j < 8 && c->good[j] != NULL; j++)
             if (!takes(m, c->good[j]))
@@ -191,24 +191,24 @@ static void test_values_that_validate_and_no_others(void **state)
         for (size_t j = 0; j < 12 && c->bad[j] != NULL; j++)
             if (takes(m, c->bad[j]))
                 fail_msg("%s takes %s", c->schema, c->bad[j]);
-        assert_false(machine_limited(m));
-        machine_destroy(m);
-        program_close(&program);
+        assert_false(automaton_limited(m));
+        automaton_destroy(m);
+        grammar_close(&grammar);
     }
 }
 
 static void test_no_schema_means_any_object(void **state)
 {
     (void)state;
-    struct program program;
-    open_schema(&program, NULL);
-    struct machine *m = machine_create(&program, 16);
+    struct grammar grammar;
+    open_schema(&grammar, NULL);
+    struct automaton *m = automaton_create(&grammar, 16);
     assert_true(takes(m, "{}"));
     assert_true(takes(m, "{\"a\": [1, {\"b\": null}], \"c\": \"\"}"));
     assert_false(takes(m, "[]"));
     assert_false(takes(m, "1"));
-    machine_destroy(m);
-    program_close(&program);
+    automaton_destroy(m);
+    grammar_close(&grammar);
 }
 
 static void test_what_cannot_be_kept_is_refused_by_name(void **state)
@@ -254,14 +254,14 @@ static void test_what_cannot_be_kept_is_refused_by_name(void **state)
     };
     for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
         json_t *schema = json_of(refused[i].schema);
-        struct program program;
+        struct grammar grammar;
         struct error error = {.status = STATUS_OK};
-        program_open(&program);
-        if (schema_compile(&program, schema, &error) == STATUS_OK)
+        grammar_open(&grammar);
+        if (schema_compile(&grammar, schema, &error) == STATUS_OK)
             fail_msg("%s is taken", refused[i].schema);
         if (strstr(error.text, refused[i].expected) == NULL)
             fail_msg("%s: '%s'", refused[i].schema, error.text);
-        program_close(&program);
+        grammar_close(&grammar);
         json_decref(schema);
     }
 }
@@ -277,49 +277,49 @@ static void test_deep_and_large_schemas_are_refused_or_taken(void **state)
     for (int i = 0; i < 1500; i++)
         at = stpcpy(at, "}");
     json_t *schema = json_of(text);
-    struct program program;
-    program_open(&program);
-    assert_int_equal(schema_compile(&program, schema, NULL), STATUS_INVALID);
-    program_close(&program);
+    struct grammar grammar;
+    grammar_open(&grammar);
+    assert_int_equal(schema_compile(&grammar, schema, NULL), STATUS_INVALID);
+    grammar_close(&grammar);
     json_decref(schema);
     at = stpcpy(text, "{\"type\":\"object\",\"properties\":{");
     for (int i = 0; i < 300; i++)
         at += sprintf(at, "%s\"p%d\":{\"type\":\"string\"}", i > 0 ? "," : "", i);
     stpcpy(at, "}}");
-    open_schema(&program, text);
-    struct machine *m = machine_create(&program, 16);
+    open_schema(&grammar, text);
+    struct automaton *m = automaton_create(&grammar, 16);
     assert_true(takes(m, "{\"p7\": \"\", \"p299\": \"x\"}"));
-    assert_false(machine_limited(m));
-    machine_destroy(m);
-    program_close(&program);
+    assert_false(automaton_limited(m));
+    automaton_destroy(m);
+    grammar_close(&grammar);
     free(text);
 }
 
 /* From here on, a random walk that ends as soon as it has gone for `most` bytes. */
-static void walk(struct machine *m, struct random_state *random, char *text, size_t most)
+static void walk(struct automaton *m, struct random_state *random, char *text, size_t most)
 {
-    uint32_t state = machine_start(m);
+    uint32_t state = automaton_start(m);
     size_t n = 0;
     while (n < most + 4096) {
-        if (machine_accepts(m, state) && (n >= most || random_u64(random) % 4 == 0))
+        if (automaton_accepts(m, state) && (n >= most || random_u64(random) % 4 == 0))
             break;
-        const uint32_t distance = machine_distance(m, state);
+        const uint32_t distance = automaton_distance(m, state);
         uint8_t bytes[256];
         uint32_t n_bytes = 0;
         for (unsigned b = 1; b < 256; b++) {
-            const uint32_t next = machine_next(m, state, (uint8_t)b);
-            if (next != MACHINE_DEAD && (n < most || machine_distance(m, next) < distance))
+            const uint32_t next = automaton_next(m, state, (uint8_t)b);
+            if (next != AUTOMATON_DEAD && (n < most || automaton_distance(m, next) < distance))
                 bytes[n_bytes++] = (uint8_t)b;
         }
         if (n_bytes == 0) {
-            assert_true(machine_accepts(m, state)); /* never stuck */
+            assert_true(automaton_accepts(m, state)); /* never stuck */
             break;
         }
         const uint8_t byte = bytes[random_u64(random) % n_bytes];
         text[n++] = (char)byte;
-        state = machine_next(m, state, byte);
+        state = automaton_next(m, state, byte);
     }
-    assert_true(machine_accepts(m, state));
+    assert_true(automaton_accepts(m, state));
     text[n] = '\0';
 }
 
@@ -330,9 +330,9 @@ static void test_random_walks_are_json(void **state)
     struct random_state random;
     random_seed(&random, 4);
     for (size_t i = 0; i < sizeof(schema_cases) / sizeof(schema_cases[0]); i++) {
-        struct program program;
-        open_schema(&program, schema_cases[i].schema);
-        struct machine *m = machine_create(&program, 16);
+        struct grammar grammar;
+        open_schema(&grammar, schema_cases[i].schema);
+        struct automaton *m = automaton_create(&grammar, 16);
         for (int turn = 0; turn < 20; turn++) {
             json_error_t why;
             walk(m, &random, text, 200);
@@ -341,46 +341,46 @@ static void test_random_walks_are_json(void **state)
                 fail_msg("%s gives %s: %s", schema_cases[i].schema, text, why.text);
             json_decref(json);
         }
-        machine_destroy(m);
-        program_close(&program);
+        automaton_destroy(m);
+        grammar_close(&grammar);
     }
 }
 
 static void test_states_are_forgotten_without_harm(void **state)
 {
     (void)state;
-    struct program program;
-    open_schema(&program, "{\"type\": \"string\", \"maxLength\": 100000}");
-    struct machine *m = machine_create(&program, 8);
-    uint32_t at = machine_next(m, machine_start(m), '"');
+    struct grammar grammar;
+    open_schema(&grammar, "{\"type\": \"string\", \"maxLength\": 100000}");
+    struct automaton *m = automaton_create(&grammar, 8);
+    uint32_t at = automaton_next(m, automaton_start(m), '"');
     for (int i = 0; i < 100000; i++) {
-        at = machine_tidy(m, at);
-        assert_int_equal(machine_distance(m, at), 1);
-        assert_int_not_equal(at = machine_next(m, at, 'x'), MACHINE_DEAD);
+        at = automaton_tidy(m, at);
+        assert_int_equal(automaton_distance(m, at), 1);
+        assert_int_not_equal(at = automaton_next(m, at, 'x'), AUTOMATON_DEAD);
     }
-    assert_int_equal(machine_next(m, at, 'x'), MACHINE_DEAD);
-    assert_true(machine_generation(m) > 1);
-    assert_true(machine_accepts(m, machine_next(m, at, '"')));
-    machine_destroy(m);
-    program_close(&program);
+    assert_int_equal(automaton_next(m, at, 'x'), AUTOMATON_DEAD);
+    assert_true(automaton_generation(m) > 1);
+    assert_true(automaton_accepts(m, automaton_next(m, at, '"')));
+    automaton_destroy(m);
+    grammar_close(&grammar);
 }
 
 static void test_far_limits_share_a_state(void **state)
 {
     (void)state;
-    struct program program;
-    open_schema(&program, "{\"type\": \"string\", \"minLength\": 50, \"maxLength\": 100}");
-    struct machine *m = machine_create(&program, 8);
-    uint32_t at = machine_next(m, machine_start(m), '"');
-    const uint32_t near = machine_near(m, at);
+    struct grammar grammar;
+    open_schema(&grammar, "{\"type\": \"string\", \"minLength\": 50, \"maxLength\": 100}");
+    struct automaton *m = automaton_create(&grammar, 8);
+    uint32_t at = automaton_next(m, automaton_start(m), '"');
+    const uint32_t near = automaton_near(m, at);
     uint32_t others = 0;
     for (int i = 0; i < 100; i++) {
-        others += machine_near(m, at) != near;
-        at = machine_next(m, at, 'x');
+        others += automaton_near(m, at) != near;
+        at = automaton_next(m, at, 'x');
     }
     assert_in_range(others, 10, 62); /* those within 8 of either limit, and between both */
-    machine_destroy(m);
-    program_close(&program);
+    automaton_destroy(m);
+    grammar_close(&grammar);
 }
 
 int main(void)

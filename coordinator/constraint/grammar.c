@@ -1,5 +1,5 @@
-/* program.c - see program.h. */
-#include "coordinator/constraint/program.h"
+/* grammar.c - see grammar.h. */
+#include "coordinator/constraint/grammar.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 enum { MAX_INSTRUCTIONS = 1 << 18, MAX_SETS = 1 << 10, MAX_NESTED_RULES = 2000 };
 
 /* Makes room for one more item; false: failed. */
-static bool grow(struct program *p, void **items, uint32_t n, uint32_t *capacity, size_t bytes,
+static bool grow(struct grammar *p, void **items, uint32_t n, uint32_t *capacity, size_t bytes,
                  uint32_t most)
 {
     if (p->status != STATUS_OK)
@@ -19,7 +19,7 @@ static bool grow(struct program *p, void **items, uint32_t n, uint32_t *capacity
     const uint32_t larger = *capacity > 0 ? 2 * *capacity : 512;
     void *memory = n < most ? realloc(*items, larger * bytes) : NULL;
     if (memory == NULL) {
-        program_fail(p, "the schema is too large");
+        grammar_fail(p, "the schema is too large");
         return false;
     }
     *items = memory;
@@ -27,18 +27,18 @@ static bool grow(struct program *p, void **items, uint32_t n, uint32_t *capacity
     return true;
 }
 
-void program_open(struct program *p)
+void grammar_open(struct grammar *p)
 {
-    *p = (struct program){.status = STATUS_OK};
+    *p = (struct grammar){.status = STATUS_OK};
     for (unsigned byte = 0; byte < 256; byte++) {
-        struct program_set set = {{0}};
-        program_set_add(&set, (uint8_t)byte, (uint8_t)byte);
+        struct grammar_set set = {{0}};
+        grammar_set_add(&set, (uint8_t)byte, (uint8_t)byte);
         if (grow(p, (void **)&p->sets, p->n_sets, &p->set_capacity, sizeof(set), MAX_SETS))
             p->sets[p->n_sets++] = set;
     }
 }
 
-void program_close(struct program *p)
+void grammar_close(struct grammar *p)
 {
     free(p->code);
     free(p->sets);
@@ -46,7 +46,7 @@ void program_close(struct program *p)
     free(p->shortest);
 }
 
-uint32_t program_fail(struct program *p, const char *format, ...)
+uint32_t grammar_fail(struct grammar *p, const char *format, ...)
 {
     if (p->status != STATUS_OK)
         return 0;
@@ -59,7 +59,7 @@ uint32_t program_fail(struct program *p, const char *format, ...)
     return 0;
 }
 
-static uint32_t add(struct program *p, struct program_instruction instruction)
+static uint32_t add(struct grammar *p, struct grammar_instruction instruction)
 {
     if (!grow(p, (void **)&p->code, p->n, &p->capacity, sizeof(*p->code), MAX_INSTRUCTIONS))
         return 0;
@@ -67,28 +67,28 @@ static uint32_t add(struct program *p, struct program_instruction instruction)
     return p->n++;
 }
 
-uint32_t program_return(struct program *p)
+uint32_t grammar_return(struct grammar *p)
 {
-    return add(p, (struct program_instruction){.op = PROGRAM_RETURN});
+    return add(p, (struct grammar_instruction){.op = GRAMMAR_RETURN});
 }
 
-uint32_t program_byte(struct program *p, uint8_t byte, uint32_t next)
+uint32_t grammar_byte(struct grammar *p, uint8_t byte, uint32_t next)
 {
-    return add(p, (struct program_instruction){.op = PROGRAM_SET, .operand = byte, .next = next});
+    return add(p, (struct grammar_instruction){.op = GRAMMAR_SET, .operand = byte, .next = next});
 }
 
-bool program_set_has(const struct program_set *set, uint8_t byte)
+bool grammar_set_has(const struct grammar_set *set, uint8_t byte)
 {
     return (set->bits[byte / 64] >> (byte % 64)) & 1;
 }
 
-void program_set_add(struct program_set *set, uint8_t first, uint8_t last)
+void grammar_set_add(struct grammar_set *set, uint8_t first, uint8_t last)
 {
     for (unsigned byte = first; byte <= last; byte++)
         set->bits[byte / 64] |= 1ull << (byte % 64);
 }
 
-uint32_t program_set(struct program *p, const struct program_set *set, uint32_t next)
+uint32_t grammar_set(struct grammar *p, const struct grammar_set *set, uint32_t next)
 {
     uint32_t i = 0;
     while (i < p->n_sets && memcmp(&p->sets[i], set, sizeof(*set)) != 0)
@@ -98,44 +98,44 @@ uint32_t program_set(struct program *p, const struct program_set *set, uint32_t 
             return 0;
         p->sets[p->n_sets++] = *set;
     }
-    return add(p, (struct program_instruction){.op = PROGRAM_SET, .operand = i, .next = next});
+    return add(p, (struct grammar_instruction){.op = GRAMMAR_SET, .operand = i, .next = next});
 }
 
-uint32_t program_range(struct program *p, uint8_t first, uint8_t last, uint32_t next)
+uint32_t grammar_range(struct grammar *p, uint8_t first, uint8_t last, uint32_t next)
 {
-    struct program_set set = {{0}};
-    program_set_add(&set, first, last);
-    return program_set(p, &set, next);
+    struct grammar_set set = {{0}};
+    grammar_set_add(&set, first, last);
+    return grammar_set(p, &set, next);
 }
 
-uint32_t program_text(struct program *p, const char *text, size_t n_bytes, uint32_t next)
+uint32_t grammar_text(struct grammar *p, const char *text, size_t n_bytes, uint32_t next)
 {
     while (n_bytes-- > 0)
-        next = program_byte(p, (uint8_t)text[n_bytes], next);
+        next = grammar_byte(p, (uint8_t)text[n_bytes], next);
     return next;
 }
 
-uint32_t program_split(struct program *p, uint32_t one, uint32_t other)
+uint32_t grammar_split(struct grammar *p, uint32_t one, uint32_t other)
 {
-    return add(p, (struct program_instruction){.op = PROGRAM_SPLIT, .next = one, .operand = other});
+    return add(p, (struct grammar_instruction){.op = GRAMMAR_SPLIT, .next = one, .operand = other});
 }
 
-uint32_t program_call(struct program *p, uint32_t rule, uint32_t next)
+uint32_t grammar_call(struct grammar *p, uint32_t rule, uint32_t next)
 {
-    return add(p, (struct program_instruction){.op = PROGRAM_CALL, .operand = rule, .next = next});
+    return add(p, (struct grammar_instruction){.op = GRAMMAR_CALL, .operand = rule, .next = next});
 }
 
-uint32_t program_repeat(struct program *p, uint32_t rule, uint32_t least, uint32_t most,
+uint32_t grammar_repeat(struct grammar *p, uint32_t rule, uint32_t least, uint32_t most,
                         uint32_t next)
 {
     if (most == 0)
         return next;
     return add(
-        p, (struct program_instruction){
-               .op = PROGRAM_REPEAT, .operand = rule, .least = least, .most = most, .next = next});
+        p, (struct grammar_instruction){
+               .op = GRAMMAR_REPEAT, .operand = rule, .least = least, .most = most, .next = next});
 }
 
-uint32_t program_rule(struct program *p)
+uint32_t grammar_rule(struct grammar *p)
 {
     if (!grow(p, (void **)&p->rules, p->n_rules, &p->rule_capacity, sizeof(*p->rules),
               MAX_INSTRUCTIONS))
@@ -144,7 +144,7 @@ uint32_t program_rule(struct program *p)
     return p->n_rules++;
 }
 
-void program_rule_set(struct program *p, uint32_t rule, uint32_t entry)
+void grammar_rule_set(struct grammar *p, uint32_t rule, uint32_t entry)
 {
     if (p->status == STATUS_OK)
         p->rules[rule] = entry;
@@ -154,27 +154,27 @@ void program_rule_set(struct program *p, uint32_t rule, uint32_t entry)
 
 static uint32_t plus(uint64_t a, uint64_t b)
 {
-    return a >= PROGRAM_NEVER || b >= PROGRAM_NEVER || a + b >= PROGRAM_NEVER ? PROGRAM_NEVER
+    return a >= GRAMMAR_NEVER || b >= GRAMMAR_NEVER || a + b >= GRAMMAR_NEVER ? GRAMMAR_NEVER
                                                                               : (uint32_t)(a + b);
 }
 
-static uint32_t shortest_of(const struct program *p, const struct program_instruction *i)
+static uint32_t shortest_of(const struct grammar *p, const struct grammar_instruction *i)
 {
-    const uint32_t next = i->op == PROGRAM_RETURN ? 0 : p->shortest[i->next];
-    static const struct program_set empty = {{0}};
+    const uint32_t next = i->op == GRAMMAR_RETURN ? 0 : p->shortest[i->next];
+    static const struct grammar_set empty = {{0}};
     uint32_t body;
     switch (i->op) {
-    case PROGRAM_SET:
-        return memcmp(&p->sets[i->operand], &empty, sizeof(empty)) == 0 ? PROGRAM_NEVER
+    case GRAMMAR_SET:
+        return memcmp(&p->sets[i->operand], &empty, sizeof(empty)) == 0 ? GRAMMAR_NEVER
                                                                         : plus(next, 1);
-    case PROGRAM_SPLIT:
+    case GRAMMAR_SPLIT:
         return next < p->shortest[i->operand] ? next : p->shortest[i->operand];
-    case PROGRAM_CALL:
+    case GRAMMAR_CALL:
         return plus(p->shortest[p->rules[i->operand]], next);
-    case PROGRAM_REPEAT:
+    case GRAMMAR_REPEAT:
         body = p->shortest[p->rules[i->operand]];
-        if (i->least == 0 || body == PROGRAM_NEVER)
-            return i->least == 0 ? next : PROGRAM_NEVER;
+        if (i->least == 0 || body == GRAMMAR_NEVER)
+            return i->least == 0 ? next : GRAMMAR_NEVER;
         return plus((uint64_t)body * i->least, next);
     default:
         return 0;
@@ -183,15 +183,15 @@ static uint32_t shortest_of(const struct program *p, const struct program_instru
 
 /* What follows stands before in the code, so that one pass settles a rule; rules that call others
  * take more passes. */
-static void compute_shortest(struct program *p)
+static void compute_shortest(struct grammar *p)
 {
     p->shortest = malloc(p->n * sizeof(*p->shortest));
     if (p->shortest == NULL) {
-        program_fail(p, "no memory for the schema");
+        grammar_fail(p, "no memory for the schema");
         return;
     }
     for (uint32_t i = 0; i < p->n; i++)
-        p->shortest[i] = PROGRAM_NEVER;
+        p->shortest[i] = GRAMMAR_NEVER;
     for (bool changed = true; changed;) {
         changed = false;
         for (uint32_t i = 0; i < p->n; i++) {
@@ -202,11 +202,11 @@ static void compute_shortest(struct program *p)
     }
 }
 
-static void compute_classes(struct program *p)
+static void compute_classes(struct grammar *p)
 {
     bool used[MAX_SETS] = {false};
     for (uint32_t i = 0; i < p->n; i++)
-        if (p->code[i].op == PROGRAM_SET)
+        if (p->code[i].op == GRAMMAR_SET)
             used[p->code[i].operand] = true;
     p->n_classes = 1;
     for (uint32_t s = 0; s < p->n_sets && p->n_classes < 256; s++) {
@@ -217,11 +217,11 @@ static void compute_classes(struct program *p)
         uint32_t inside[256] = {0}, all[256] = {0};
         for (unsigned b = 0; b < 256; b++) {
             all[p->byte_class[b]]++;
-            inside[p->byte_class[b]] += program_set_has(&p->sets[s], (uint8_t)b);
+            inside[p->byte_class[b]] += grammar_set_has(&p->sets[s], (uint8_t)b);
         }
         for (unsigned b = 0; b < 256; b++) {
             const uint8_t old = p->byte_class[b];
-            if (!program_set_has(&p->sets[s], (uint8_t)b) || inside[old] == 0 ||
+            if (!grammar_set_has(&p->sets[s], (uint8_t)b) || inside[old] == 0 ||
                 (split[old] < 0 && inside[old] == all[old]))
                 continue;
             if (split[old] < 0)
@@ -234,11 +234,11 @@ static void compute_classes(struct program *p)
 enum color { UNSEEN, OPEN, DONE };
 
 /* Everything that a rule can reach before its first byte; a rule that is OPEN begins with itself. */
-static void check_beginnings(struct program *p, uint8_t *colors, uint32_t rule, unsigned depth)
+static void check_beginnings(struct grammar *p, uint8_t *colors, uint32_t rule, unsigned depth)
 {
     uint32_t list[512], n = 0;
     if (depth > MAX_NESTED_RULES || colors[rule] == OPEN) {
-        program_fail(p, colors[rule] == OPEN ? "the schema refers to itself with nothing in between"
+        grammar_fail(p, colors[rule] == OPEN ? "the schema refers to itself with nothing in between"
                                              : "the schema is nested too deeply");
         return;
     }
@@ -247,36 +247,36 @@ static void check_beginnings(struct program *p, uint8_t *colors, uint32_t rule, 
     colors[rule] = OPEN;
     list[n++] = p->rules[rule];
     while (n > 0 && p->status == STATUS_OK) {
-        const struct program_instruction *i = &p->code[list[--n]];
+        const struct grammar_instruction *i = &p->code[list[--n]];
         if (n + 2 > sizeof(list) / sizeof(list[0])) {
-            program_fail(p, "the schema has too many alternatives in one place");
+            grammar_fail(p, "the schema has too many alternatives in one place");
             break;
         }
-        if (i->op == PROGRAM_SPLIT) {
+        if (i->op == GRAMMAR_SPLIT) {
             list[n++] = i->operand;
             list[n++] = i->next;
-        } else if (i->op == PROGRAM_CALL || i->op == PROGRAM_REPEAT) {
+        } else if (i->op == GRAMMAR_CALL || i->op == GRAMMAR_REPEAT) {
             check_beginnings(p, colors, i->operand, depth + 1);
             if (p->shortest[p->rules[i->operand]] == 0 ||
-                (i->op == PROGRAM_REPEAT && i->least == 0))
+                (i->op == GRAMMAR_REPEAT && i->least == 0))
                 list[n++] = i->next;
         }
     }
     colors[rule] = DONE;
 }
 
-enum status program_finish(struct program *p)
+enum status grammar_finish(struct grammar *p)
 {
     if (p->status == STATUS_OK)
         compute_shortest(p);
-    if (p->status == STATUS_OK && p->shortest[p->rules[0]] == PROGRAM_NEVER)
-        program_fail(p, "the schema has no value, or only endless ones");
+    if (p->status == STATUS_OK && p->shortest[p->rules[0]] == GRAMMAR_NEVER)
+        grammar_fail(p, "the schema has no value, or only endless ones");
     for (uint32_t i = 0; p->status == STATUS_OK && i < p->n; i++)
-        if (p->code[i].op == PROGRAM_REPEAT && p->shortest[p->rules[p->code[i].operand]] == 0)
-            program_fail(p, "a pattern repeats what may be empty");
+        if (p->code[i].op == GRAMMAR_REPEAT && p->shortest[p->rules[p->code[i].operand]] == 0)
+            grammar_fail(p, "a pattern repeats what may be empty");
     uint8_t *colors = p->status == STATUS_OK ? calloc(p->n_rules, 1) : NULL;
     if (p->status == STATUS_OK && colors == NULL)
-        program_fail(p, "no memory for the schema");
+        grammar_fail(p, "no memory for the schema");
     for (uint32_t rule = 0; p->status == STATUS_OK && rule < p->n_rules; rule++)
         check_beginnings(p, colors, rule, 0);
     free(colors);

@@ -1,5 +1,5 @@
-/* machine.c - see machine.h. */
-#include "coordinator/constraint/machine.h"
+/* automaton.c - see automaton.h. */
+#include "coordinator/constraint/automaton.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 enum {
     MAX_PLACES = 1024,     /* of a state */
     MAX_WORK = 1 << 14,    /* of one transition */
-    TIDY_STATES = 1 << 15, /* then machine_tidy forgets */
+    TIDY_STATES = 1 << 15, /* then automaton_tidy forgets */
     MAX_STATES = 1 << 18,  /* between two calls of it */
     UNKNOWN = -1,          /* a transition that was not walked */
     ACCEPTED = -1,         /* the instruction of a place behind the end */
@@ -18,7 +18,7 @@ struct frame {
     uint32_t code, parent;    /* parent 0: the bottom */
     uint32_t least, most;     /* times that a REPEAT must and may still go */
     uint32_t distance, depth; /* bytes to the end from behind this rule; frames below and this */
-    uint32_t near;            /* machine_near of it; 0: not known */
+    uint32_t near;            /* automaton_near of it; 0: not known */
 };
 
 struct place {
@@ -26,7 +26,7 @@ struct place {
 };
 
 struct state {
-    uint32_t places, n_places; /* in machine.places */
+    uint32_t places, n_places; /* in automaton.places */
     uint32_t distance, depth, near;
     int32_t *next; /* [n_classes]; NULL: none was walked */
     bool accepts;
@@ -37,14 +37,14 @@ struct table {
     uint32_t n_slots, n;
 };
 
-struct machine {
-    const struct program *program;
+struct automaton {
+    const struct grammar *grammar;
     uint32_t horizon;
     struct frame *frames;
     uint32_t n_frames, frame_capacity;
     struct place *places;
     uint32_t n_places, place_capacity;
-    struct state *states; /* the first is MACHINE_DEAD */
+    struct state *states; /* the first is AUTOMATON_DEAD */
     uint32_t n_states, state_capacity;
     struct table frame_table, state_table;
     struct place found[MAX_PLACES]; /* of the state that is being made */
@@ -55,13 +55,14 @@ struct machine {
 
 static uint32_t plus(uint64_t a, uint64_t b)
 {
-    return a >= PROGRAM_NEVER || b >= PROGRAM_NEVER || a + b >= PROGRAM_NEVER ? PROGRAM_NEVER
+    return a >= GRAMMAR_NEVER || b >= GRAMMAR_NEVER || a + b >= GRAMMAR_NEVER ? GRAMMAR_NEVER
                                                                               : (uint32_t)(a + b);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-static bool grow(struct machine *m, void **items, uint64_t wanted, uint32_t *capacity, size_t bytes)
+static bool grow(struct automaton *m, void **items, uint64_t wanted, uint32_t *capacity,
+                 size_t bytes)
 {
     if (wanted <= *capacity)
         return true;
@@ -85,8 +86,8 @@ static uint64_t mix(uint64_t hash, uint64_t value)
 }
 
 /* Room for one more; `hash_of` item i, to move what is there. */
-static bool table_room(struct machine *m, struct table *t,
-                       uint64_t (*hash_of)(const struct machine *, uint32_t))
+static bool table_room(struct automaton *m, struct table *t,
+                       uint64_t (*hash_of)(const struct automaton *, uint32_t))
 {
     if (2 * (t->n + 1) <= t->n_slots)
         return true;
@@ -112,30 +113,30 @@ static bool table_room(struct machine *m, struct table *t,
 
 /* ---- frames ---------------------------------------------------------------------------------- */
 
-static uint64_t frame_hash(const struct machine *m, uint32_t i)
+static uint64_t frame_hash(const struct automaton *m, uint32_t i)
 {
     const struct frame *f = &m->frames[i];
     return mix(mix(mix(mix(1, f->code), f->parent), f->least), f->most);
 }
 
 /* The frame's number; 0: no memory (`limited` says so). */
-static uint32_t frame_of(struct machine *m, uint32_t code, uint32_t parent, uint32_t least,
+static uint32_t frame_of(struct automaton *m, uint32_t code, uint32_t parent, uint32_t least,
                          uint32_t most)
 {
-    const struct program_instruction *i = &m->program->code[code];
+    const struct grammar_instruction *i = &m->grammar->code[code];
     if (!grow(m, (void **)&m->frames, m->n_frames + 1ull, &m->frame_capacity, sizeof(*m->frames)) ||
         !table_room(m, &m->frame_table, frame_hash))
         return 0;
     const struct frame *below = &m->frames[parent];
-    const uint32_t body = m->program->shortest[m->program->rules[i->operand]];
+    const uint32_t body = m->grammar->shortest[m->grammar->rules[i->operand]];
     const uint32_t again =
-        i->op == PROGRAM_REPEAT && least > 0 ? plus(0, (uint64_t)body * least) : 0;
+        i->op == GRAMMAR_REPEAT && least > 0 ? plus(0, (uint64_t)body * least) : 0;
     m->frames[m->n_frames] = (struct frame){
         .code = code,
         .parent = parent,
         .least = least,
         .most = most,
-        .distance = plus(plus(m->program->shortest[i->next], again), below->distance),
+        .distance = plus(plus(m->grammar->shortest[i->next], again), below->distance),
         .depth = below->depth + 1};
     struct table *t = &m->frame_table;
     uint32_t at = (uint32_t)frame_hash(m, m->n_frames) & (t->n_slots - 1);
@@ -157,7 +158,7 @@ struct work {
     bool counted;
 };
 
-static void add_place(struct machine *m, uint32_t code, uint32_t frame)
+static void add_place(struct automaton *m, uint32_t code, uint32_t frame)
 {
     if (m->n_found < MAX_PLACES)
         m->found[m->n_found++] = (struct place){code, frame};
@@ -166,63 +167,63 @@ static void add_place(struct machine *m, uint32_t code, uint32_t frame)
 }
 
 /* All places that can be reached from `code` without a byte. */
-static void reach(struct machine *m, uint32_t code, uint32_t frame)
+static void reach(struct automaton *m, uint32_t code, uint32_t frame)
 {
     struct work list[512];
     uint32_t n = 0, n_done = 0;
     list[n++] = (struct work){.code = code, .frame = frame};
     while (n > 0) {
         const struct work w = list[--n];
-        const struct program_instruction *i = &m->program->code[w.code];
+        const struct grammar_instruction *i = &m->grammar->code[w.code];
         if (n + 2 > sizeof(list) / sizeof(list[0]) || ++n_done > MAX_WORK) {
             m->limited = true;
             return;
         }
-        if (!w.counted && m->program->shortest[w.code] == PROGRAM_NEVER)
+        if (!w.counted && m->grammar->shortest[w.code] == GRAMMAR_NEVER)
             continue; /* nobody comes to an end there */
         const uint32_t least = w.counted ? w.least : i->least;
         const uint32_t most = w.counted ? w.most : i->most;
         uint32_t inner;
         switch (i->op) {
-        case PROGRAM_SET:
+        case GRAMMAR_SET:
             add_place(m, w.code, w.frame);
             break;
-        case PROGRAM_SPLIT:
+        case GRAMMAR_SPLIT:
             list[n++] = (struct work){.code = i->operand, .frame = w.frame};
             list[n++] = (struct work){.code = i->next, .frame = w.frame};
             break;
-        case PROGRAM_CALL:
-            inner = m->program->code[i->next].op == PROGRAM_RETURN && w.frame != 0
+        case GRAMMAR_CALL:
+            inner = m->grammar->code[i->next].op == GRAMMAR_RETURN && w.frame != 0
                         ? w.frame /* whoever returns returns further */
                         : frame_of(m, w.code, w.frame, 0, 0);
             if (inner != 0)
-                list[n++] = (struct work){.code = m->program->rules[i->operand], .frame = inner};
+                list[n++] = (struct work){.code = m->grammar->rules[i->operand], .frame = inner};
             break;
-        case PROGRAM_REPEAT:
+        case GRAMMAR_REPEAT:
             if (most > 0) {
                 inner = frame_of(m, w.code, w.frame, least > 0 ? least - 1 : 0,
-                                 most == PROGRAM_UNBOUNDED ? most : most - 1);
+                                 most == GRAMMAR_UNBOUNDED ? most : most - 1);
                 if (inner != 0)
                     list[n++] =
-                        (struct work){.code = m->program->rules[i->operand], .frame = inner};
+                        (struct work){.code = m->grammar->rules[i->operand], .frame = inner};
             }
             if (least == 0)
                 list[n++] = (struct work){.code = i->next, .frame = w.frame};
             break;
-        case PROGRAM_RETURN: {
+        case GRAMMAR_RETURN: {
             if (w.frame == 0) {
                 add_place(m, (uint32_t)ACCEPTED, 0);
                 break;
             }
             const struct frame f = m->frames[w.frame];
-            if (m->program->code[f.code].op == PROGRAM_REPEAT)
+            if (m->grammar->code[f.code].op == GRAMMAR_REPEAT)
                 list[n++] = (struct work){.code = f.code,
                                           .frame = f.parent,
                                           .least = f.least,
                                           .most = f.most,
                                           .counted = true};
             else
-                list[n++] = (struct work){.code = m->program->code[f.code].next, .frame = f.parent};
+                list[n++] = (struct work){.code = m->grammar->code[f.code].next, .frame = f.parent};
             break;
         }
         }
@@ -239,7 +240,7 @@ static uint64_t places_hash(const struct place *places, uint32_t n)
     return hash;
 }
 
-static uint64_t state_hash(const struct machine *m, uint32_t i)
+static uint64_t state_hash(const struct automaton *m, uint32_t i)
 {
     return places_hash(m->places + m->states[i].places, m->states[i].n_places);
 }
@@ -251,13 +252,13 @@ static int by_place(const void *a, const void *b)
                               : (x->frame > y->frame) - (x->frame < y->frame);
 }
 
-static struct state describe(const struct machine *m, const struct place *places, uint32_t n)
+static struct state describe(const struct automaton *m, const struct place *places, uint32_t n)
 {
-    struct state s = {.n_places = n, .distance = PROGRAM_NEVER};
+    struct state s = {.n_places = n, .distance = GRAMMAR_NEVER};
     for (uint32_t i = 0; i < n; i++) {
         const struct frame *f = &m->frames[places[i].frame];
         const bool end = places[i].code == (uint32_t)ACCEPTED;
-        const uint32_t distance = end ? 0 : plus(m->program->shortest[places[i].code], f->distance);
+        const uint32_t distance = end ? 0 : plus(m->grammar->shortest[places[i].code], f->distance);
         s.accepts = s.accepts || end;
         if (distance < s.distance) {
             s.distance = distance;
@@ -268,7 +269,7 @@ static struct state describe(const struct machine *m, const struct place *places
 }
 
 /* The state of the places that were found. */
-static uint32_t state_of_found(struct machine *m)
+static uint32_t state_of_found(struct automaton *m)
 {
     uint32_t n = 0;
     qsort(m->found, m->n_found, sizeof(m->found[0]), by_place);
@@ -277,14 +278,14 @@ static uint32_t state_of_found(struct machine *m)
             m->found[n++] = m->found[i];
     m->n_found = 0;
     if (n == 0)
-        return MACHINE_DEAD;
+        return AUTOMATON_DEAD;
     if (m->n_states >= MAX_STATES)
         m->limited = true;
     if (m->n_states >= MAX_STATES || !table_room(m, &m->state_table, state_hash) ||
         !grow(m, (void **)&m->states, m->n_states + 1ull, &m->state_capacity, sizeof(*m->states)) ||
         !grow(m, (void **)&m->places, (uint64_t)m->n_places + n, &m->place_capacity,
               sizeof(*m->places)))
-        return MACHINE_DEAD;
+        return AUTOMATON_DEAD;
     struct table *t = &m->state_table;
     uint32_t at = (uint32_t)places_hash(m->found, n) & (t->n_slots - 1);
     for (; t->slots[at] != 0; at = (at + 1) & (t->n_slots - 1)) {
@@ -294,8 +295,8 @@ static uint32_t state_of_found(struct machine *m)
             return t->slots[at];
     }
     struct state s = describe(m, m->found, n);
-    if (s.distance == PROGRAM_NEVER)
-        return MACHINE_DEAD;
+    if (s.distance == GRAMMAR_NEVER)
+        return AUTOMATON_DEAD;
     s.places = m->n_places;
     memcpy(m->places + m->n_places, m->found, n * sizeof(m->found[0]));
     m->n_places += n;
@@ -305,25 +306,25 @@ static uint32_t state_of_found(struct machine *m)
     return m->n_states++;
 }
 
-uint32_t machine_start(struct machine *m)
+uint32_t automaton_start(struct automaton *m)
 {
-    reach(m, m->program->rules[0], 0);
+    reach(m, m->grammar->rules[0], 0);
     return state_of_found(m);
 }
 
-uint32_t machine_next(struct machine *m, uint32_t state, uint8_t byte)
+uint32_t automaton_next(struct automaton *m, uint32_t state, uint8_t byte)
 {
-    const uint8_t class = m->program->byte_class[byte];
+    const uint8_t class = m->grammar->byte_class[byte];
     struct state *s = &m->states[state];
-    if (state == MACHINE_DEAD)
-        return MACHINE_DEAD;
+    if (state == AUTOMATON_DEAD)
+        return AUTOMATON_DEAD;
     if (s->next == NULL) {
-        s->next = malloc(m->program->n_classes * sizeof(*s->next));
+        s->next = malloc(m->grammar->n_classes * sizeof(*s->next));
         if (s->next == NULL) {
             m->limited = true;
-            return MACHINE_DEAD;
+            return AUTOMATON_DEAD;
         }
-        for (uint32_t i = 0; i < m->program->n_classes; i++)
+        for (uint32_t i = 0; i < m->grammar->n_classes; i++)
             s->next[i] = UNKNOWN;
     }
     if (s->next[class] != UNKNOWN)
@@ -333,8 +334,8 @@ uint32_t machine_next(struct machine *m, uint32_t state, uint8_t byte)
         const struct place place = m->places[places + i];
         if (place.code == (uint32_t)ACCEPTED)
             continue;
-        const struct program_instruction *in = &m->program->code[place.code];
-        if (program_set_has(&m->program->sets[in->operand], byte))
+        const struct grammar_instruction *in = &m->grammar->code[place.code];
+        if (grammar_set_has(&m->grammar->sets[in->operand], byte))
             reach(m, in->next, place.frame);
     }
     const uint32_t next = state_of_found(m);
@@ -343,22 +344,22 @@ uint32_t machine_next(struct machine *m, uint32_t state, uint8_t byte)
     return next;
 }
 
-bool machine_limited(const struct machine *m)
+bool automaton_limited(const struct automaton *m)
 {
     return m->limited;
 }
 
-bool machine_accepts(const struct machine *m, uint32_t state)
+bool automaton_accepts(const struct automaton *m, uint32_t state)
 {
     return m->states[state].accepts;
 }
 
-uint32_t machine_distance(const struct machine *m, uint32_t state)
+uint32_t automaton_distance(const struct automaton *m, uint32_t state)
 {
     return m->states[state].distance;
 }
 
-uint32_t machine_depth(const struct machine *m, uint32_t state)
+uint32_t automaton_depth(const struct automaton *m, uint32_t state)
 {
     return m->states[state].depth;
 }
@@ -366,7 +367,7 @@ uint32_t machine_depth(const struct machine *m, uint32_t state)
 /* ---- near states ----------------------------------------------------------------------------- */
 
 /* Counts of which more than the horizon is left are as good as the horizon and one. */
-static uint32_t near_frame(struct machine *m, uint32_t frame)
+static uint32_t near_frame(struct automaton *m, uint32_t frame)
 {
     uint32_t chain[4096], n = 0;
     uint32_t f = frame;
@@ -382,7 +383,7 @@ static uint32_t near_frame(struct machine *m, uint32_t frame)
         const uint32_t most_kept = m->horizon + 1;
         const uint32_t least = old.least < most_kept ? old.least : most_kept;
         uint32_t most = old.most;
-        if (most != PROGRAM_UNBOUNDED && most > most_kept)
+        if (most != GRAMMAR_UNBOUNDED && most > most_kept)
             most = most_kept;
         near = frame_of(m, old.code, near, least, most);
         if (near == 0)
@@ -392,7 +393,7 @@ static uint32_t near_frame(struct machine *m, uint32_t frame)
     return near;
 }
 
-uint32_t machine_near(struct machine *m, uint32_t state)
+uint32_t automaton_near(struct automaton *m, uint32_t state)
 {
     if (m->states[state].near != 0)
         return m->states[state].near;
@@ -403,7 +404,7 @@ uint32_t machine_near(struct machine *m, uint32_t state)
         add_place(m, place.code, near_frame(m, place.frame));
     }
     const uint32_t near = state_of_found(m);
-    if (near == MACHINE_DEAD || m->limited)
+    if (near == AUTOMATON_DEAD || m->limited)
         return state;
     m->states[state].near = near;
     return near;
@@ -411,7 +412,7 @@ uint32_t machine_near(struct machine *m, uint32_t state)
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-static void forget(struct machine *m)
+static void forget(struct automaton *m)
 {
     for (uint32_t i = 0; i < m->n_states; i++)
         free(m->states[i].next);
@@ -424,26 +425,26 @@ static void forget(struct machine *m)
     if (grow(m, (void **)&m->frames, 1, &m->frame_capacity, sizeof(*m->frames)) &&
         grow(m, (void **)&m->states, 1, &m->state_capacity, sizeof(*m->states))) {
         m->frames[m->n_frames++] = (struct frame){0};
-        m->states[m->n_states++] = (struct state){.distance = PROGRAM_NEVER};
+        m->states[m->n_states++] = (struct state){.distance = GRAMMAR_NEVER};
     }
 }
 
-struct machine *machine_create(const struct program *program, uint32_t horizon)
+struct automaton *automaton_create(const struct grammar *grammar, uint32_t horizon)
 {
-    struct machine *m = calloc(1, sizeof(*m));
+    struct automaton *m = calloc(1, sizeof(*m));
     if (m == NULL)
         return NULL;
-    m->program = program;
+    m->grammar = grammar;
     m->horizon = horizon;
     forget(m);
     if (m->limited) {
-        machine_destroy(m);
+        automaton_destroy(m);
         return NULL;
     }
     return m;
 }
 
-void machine_destroy(struct machine *m)
+void automaton_destroy(struct automaton *m)
 {
     if (m == NULL)
         return;
@@ -458,7 +459,7 @@ void machine_destroy(struct machine *m)
 }
 
 /* Puts a frame of the old list and all below into the new one. Frames stand behind their parents. */
-static uint32_t move_frame(struct machine *m, const struct frame *old, uint32_t *moved,
+static uint32_t move_frame(struct automaton *m, const struct frame *old, uint32_t *moved,
                            uint32_t frame)
 {
     uint32_t top = frame;
@@ -477,7 +478,7 @@ static uint32_t move_frame(struct machine *m, const struct frame *old, uint32_t 
     return moved[top];
 }
 
-uint32_t machine_tidy(struct machine *m, uint32_t state)
+uint32_t automaton_tidy(struct automaton *m, uint32_t state)
 {
     if (m->n_states < TIDY_STATES && !m->limited)
         return state;
@@ -499,7 +500,7 @@ uint32_t machine_tidy(struct machine *m, uint32_t state)
     return state;
 }
 
-uint64_t machine_generation(const struct machine *m)
+uint64_t automaton_generation(const struct automaton *m)
 {
     return m->generation;
 }
