@@ -122,6 +122,7 @@ def main():
             check_dashboard(tap, types)
             check_status(tap, server)
             check_bench(tap, server, path)
+            tap.check(server.stop() == 0, "and the server stops in peace", server.log())
     tap.finish()
 
 

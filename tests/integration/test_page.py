@@ -155,6 +155,7 @@ def main():
                 check_keyboard(tap, page)
                 check_shapes(tap, page, server.url("/"))
                 clean(tap, page, "all along")
+                tap.check(server.stop() == 0, "the server stops in peace, with the page still open", server.log())
         check_key(tap, path, model)
     tap.finish()
 
