@@ -16,7 +16,8 @@ static enum MHD_Result refuse(struct call *call, const struct error *why)
 /* What only the HTTP server knows: what clients call the model, and whether it can chat. */
 static json_t *server_json(const struct site *site)
 {
-    return json_pack("{s:s, s:b}", "model", site->model, "chat", site->chats);
+    return json_pack("{s:s, s:b}", "model", site->model, "chat",
+                     chat_templates_refusal(site->templates) == NULL);
 }
 
 enum MHD_Result handle_cluster(struct call *call)

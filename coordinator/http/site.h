@@ -32,7 +32,6 @@ struct site {
     uint32_t vocab;                       /* of the model: at least the tokenizer's */
     char model[SITE_MODEL_BYTES];         /* its id for clients */
     const char *file_name, *general_name; /* other names that mean it */
-    bool chats;                           /* there is a chat template */
     uint64_t created_s;                   /* since 1970: when it was loaded */
     struct chat_templates *templates;
     struct keys *keys; /* NULL: anybody may */

@@ -179,10 +179,11 @@ class Browser:
         return result["result"].get("value")
 
     def wait_for(self, expression, seconds=20):
-        """True as soon as the expression is; False when it is not in time."""
+        """True as soon as the expression is; False when it is not in time. One that throws, as while a page is loaded, is
+        not true yet."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            if self.run(f"Boolean({expression})"):
+            if self.run(f"(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()"):
                 return True
             time.sleep(0.05)
         return False

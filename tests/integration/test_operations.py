@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 
-from longspan_test import ROOT, Tap, call, folder, longspan, make_retrieval
+from longspan_test import ROOT, SLOW, Tap, call, folder, longspan, make_retrieval, wait_until
 from serving import Server
 
 SAMPLE = re.compile(r'^(longspan_[a-z0-9_]+)(\{(?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)+\})? (\S+)$')
@@ -34,7 +34,14 @@ def read_metrics(text):
     return types, samples
 
 
+def nodes_have_told(server):
+    """Nodes tell their figures once a second."""
+    _, samples = read_metrics(server.get("/metrics").body.decode())
+    return sum(samples["longspan_node_queries_total"].values()) > 0
+
+
 def check_metrics(tap, server):
+    tap.check(wait_until(lambda: nodes_have_told(server), 10 * SLOW), "attention nodes tell their work")
     reply = server.get("/metrics")
     tap.check(reply.status == 200 and reply.headers["content-type"].startswith("text/plain; version=0.0.4"), "/metrics answers", reply)
     text = reply.body.decode()
@@ -50,8 +57,8 @@ def check_metrics(tap, server):
     tap.check(one["longspan_prefill_tokens_total"] + one["longspan_cached_tokens_total"] >= 6000, "and prompt tokens")
     tap.check(samples["longspan_process_ready"].keys() >= {'{process="coordinator"}', '{process="worker0"}', '{process="node1"}'}
               and set(samples["longspan_process_ready"].values()) == {1.0}, "every process is ready", samples["longspan_process_ready"])
-    tap.check(one["longspan_link_round_trips_total"] > 0 and one["longspan_node_queries_total"] > 0 and
-              one["longspan_attention_wait_seconds_total"] > 0, "workers and nodes tell their work", one)
+    tap.check(one["longspan_link_round_trips_total"] > 0 and one["longspan_attention_wait_seconds_total"] > 0,
+              "workers tell their work", one)
     return types
 
 
@@ -72,7 +79,7 @@ def check_status(tap, server):
               "longspan status shows every process", text)
     by_url = longspan("status", "--url", server.url(), "--json").json()
     own = longspan("status", "--coordinator", by_url["coordinator"]["listen"], "--json").json()
-    tap.check(by_url.pop("server") == {"model": "model", "chat": False}, "over HTTP it says how clients call the model")
+    tap.check(by_url.pop("server") == {"model": "model", "chat": True}, "over HTTP it says how clients call the model")
     tap.check(own.keys() == by_url.keys() and [r["pid"] for r in own["ranks"]] == [r["pid"] for r in by_url["ranks"]] and
               own["counters"] == by_url["counters"], "the coordinator's own socket says the same", own)
     alone = longspan("status", "--url", "http://127.0.0.1:1")

@@ -9,7 +9,7 @@ import sys
 import threading
 
 import browser
-from longspan_test import SLOW, Tap, folder, make_retrieval
+from longspan_test import SLOW, Tap, folder, make_random, make_retrieval
 from serving import Server
 
 SHOTS = os.environ.get("PAGE_SHOTS")
@@ -120,7 +120,13 @@ def check_headers(tap, server):
     tap.check(server.get("/page/nothing.js").status == 404, "a part that is not there is not found")
 
 
-def check_key(tap, path, model):
+def check_key(tap, path):
+    """Also without a chat template, and with the KV cache in the worker."""
+    model = make_random(f"{path}/random.gguf", "tiny")
+    with open(model, "r+b") as file:  # its template goes under a name that nobody looks for
+        data = file.read()
+        file.seek(0)
+        file.write(data.replace(b"tokenizer.chat_template", b"tokenizer.chat_templatX"))
     key_file = f"{path}/keys"
     with open(key_file, "w", encoding="ascii") as file:
         file.write("secret-key\n")
@@ -135,7 +141,11 @@ def check_key(tap, path, model):
         page.press("Enter", number=13, text="\r")
         tap.check(page.wait_for(f"{READY} == 2", 30 * SLOW), "and then shows the cluster", page.problems)
         tap.check(page.wait_for("document.querySelector('#picture .track')"), "with the KV cache in the worker")
-        clean(tap, page, "with a key")
+        ask(page, "Once upon a time")
+        tap.check(ended(page) and page.run("!document.querySelector('.message .failed')") and
+                  page.run("/no chat template/.test(document.getElementById('chat-mode').textContent)"),
+                  "a model without a chat template continues the text", page.run("document.getElementById('chat').textContent"))
+        clean(tap, page, "with a key, without a template")
 
 
 def main():
@@ -156,7 +166,7 @@ def main():
                 check_shapes(tap, page, server.url("/"))
                 clean(tap, page, "all along")
                 tap.check(server.stop() == 0, "the server stops in peace, with the page still open", server.log())
-        check_key(tap, path, model)
+        check_key(tap, path)
     tap.finish()
 
 
