@@ -425,7 +425,8 @@ static enum status sample(struct serving *s, struct request *r, uint32_t index, 
     if (status != STATUS_OK)
         return status;
     const struct scheduler_sequence *q = scheduler_sequence(s->scheduler, prompt->sequence);
-    if (ends || stopped)
+    const bool complete = prompt->constraint != NULL && constraint_is_complete(prompt->constraint);
+    if (ends || complete || stopped)
         return finish_prompt(s, r, index, "stop", stopped, error);
     if (q->n_tokens == q->max_tokens)
         return finish_prompt(s, r, index, "length", false, error);

@@ -354,6 +354,11 @@ bool automaton_accepts(const struct automaton *m, uint32_t state)
     return m->states[state].accepts;
 }
 
+bool automaton_is_final(const struct automaton *m, uint32_t state)
+{
+    return m->states[state].accepts && m->states[state].n_places == 1;
+}
+
 uint32_t automaton_distance(const struct automaton *m, uint32_t state)
 {
     return m->states[state].distance;

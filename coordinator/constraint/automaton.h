@@ -27,6 +27,8 @@ uint32_t automaton_next(struct automaton *automaton, uint32_t state, uint8_t byt
 bool automaton_limited(const struct automaton *automaton);
 
 bool automaton_accepts(const struct automaton *automaton, uint32_t state);
+/* It accepts, and no byte goes on from here. */
+bool automaton_is_final(const struct automaton *automaton, uint32_t state);
 /* The least bytes to an end; GRAMMAR_NEVER for AUTOMATON_DEAD. */
 uint32_t automaton_distance(const struct automaton *automaton, uint32_t state);
 uint32_t automaton_depth(const struct automaton *automaton, uint32_t state); /* of the stack */

@@ -206,3 +206,9 @@ bool constraint_accept(struct constraint *c, int32_t token)
     c->state = state;
     return true;
 }
+
+bool constraint_is_complete(const struct constraint *c)
+{
+    return c->vocabulary->ends ? automaton_is_final(c->automaton, c->state)
+                               : automaton_accepts(c->automaton, c->state);
+}

@@ -44,4 +44,8 @@ void constraint_mask(struct constraint *constraint, uint32_t n_left, uint32_t *b
 /* Goes on behind a token that the mask had. False: it had not, and nothing changes. */
 bool constraint_accept(struct constraint *constraint, int32_t token);
 
+/* The value is whole and nothing can follow but the end, which need not be waited for. Where no
+ * token ends answers: the value is whole. */
+bool constraint_is_complete(const struct constraint *constraint);
+
 #endif

@@ -33,7 +33,7 @@ struct vocabulary {
 
 /* Control, unknown and unused tokens are left out: they are no text. The tokenizer is borrowed. The
  * caller ends it with vocabulary_destroy. STATUS_UNSUPPORTED: some byte that JSON needs has no
- * token of its own, or no token ends generation. STATUS_NO_MEMORY. */
+ * token of its own. STATUS_NO_MEMORY. */
 enum status vocabulary_create(struct vocabulary **vocabulary, const struct tokenizer *tokenizer,
                               struct error *error);
 /* Is the token among them? False for any number that is no token. */

@@ -252,6 +252,7 @@ static void test_only_an_end_follows_a_whole_value(void **state)
     for (size_t i = 0; i < 3; i++) {
         constraint_mask(c, 100, bits);
         assert_false(has(bits, END));
+        assert_false(constraint_is_complete(c));
         assert_true(constraint_accept(c, token(parts[i])));
     }
     constraint_mask(c, 100, bits);
@@ -259,6 +260,7 @@ static void test_only_an_end_follows_a_whole_value(void **state)
         n += has(bits, id);
     assert_int_equal(n, 1);
     assert_true(has(bits, END));
+    assert_true(constraint_is_complete(c));
     constraint_destroy(c);
 }
 
