@@ -1,4 +1,5 @@
-/* serve_options.c - one table; most of its options are the coordinator's, and passed on as they are. */
+/* serve_options.c - one table; most of its options are the coordinator's, and passed on as they
+ * are. */
 #include "cluster/serve_options.h"
 
 #include <stdio.h>

@@ -40,8 +40,8 @@ enum status penalties_check(const struct penalties_settings *settings, uint32_t 
 /* Would they change anything? */
 bool penalties_needed(const struct penalties_settings *settings);
 
-/* The settings are checked; their biases outlive *penalties. The caller ends it with penalties_destroy.
- * STATUS_NO_MEMORY. */
+/* The settings are checked; their biases outlive *penalties. The caller ends it with
+ * penalties_destroy. STATUS_NO_MEMORY. */
 enum status penalties_create(struct penalties **penalties,
                              const struct penalties_settings *settings, uint32_t vocab,
                              const int32_t *prompt, size_t n_prompt, struct error *error);

@@ -76,8 +76,8 @@ struct sampler_row {
 enum status sampler_row_check(const struct sampler_row *row, uint32_t least, struct error *error);
 
 /* Takes the next token of a checked row; *logprob is the model's: logit - log_sum_exp, before
- * temperature, cuts and adjustment. `scratch` has room for vocab numbers when the whole row is needed, else it
- * may be NULL. */
+ * temperature, cuts and adjustment. `scratch` has room for vocab numbers when the whole row is
+ * needed, else it may be NULL. */
 int32_t sampler_take(struct sampler *sampler, const struct sampler_row *row, uint32_t *scratch,
                      float *logprob);
 

@@ -1,8 +1,8 @@
 /* stop_texts.c - see stop_texts.h.
  *
- * `text` is what has not been let out, and behind it room for what comes. A text that matches begins with
- * the first byte of a character, since it is UTF-8 as the answer is: so what is let out is whole
- * characters too. */
+ * `text` is what has not been let out, and behind it room for what comes. A text that matches
+ * begins with the first byte of a character, since it is UTF-8 as the answer is: so what is let out
+ * is whole characters too. */
 #include "coordinator/stop_texts.h"
 
 #include <stdlib.h>

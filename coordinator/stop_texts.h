@@ -1,9 +1,9 @@
 /* coordinator/stop_texts.h - texts that end an answer, found in it as it comes, and never let out.
  *
- * The answer comes in pieces that are cut anywhere between characters: a stop text may lie across several.
- * What may be the beginning of one is held back until it is certain; so at most the longest stop
- * text, less a byte, is held. The stop text that is complete first counts; of several complete at the same
- * byte the longest.
+ * The answer comes in pieces that are cut anywhere between characters: a stop text may lie across
+ * several. What may be the beginning of one is held back until it is certain; so at most the
+ * longest stop text, less a byte, is held. The stop text that is complete first counts; of several
+ * complete at the same byte the longest.
  *
  * One automaton for each text (Knuth, Morris and Pratt 1977): a byte costs amortised constant time
  * per stop text, whatever it repeats. NULL is a valid struct stop_texts that looks for nothing. */

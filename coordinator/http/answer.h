@@ -1,9 +1,10 @@
-/* coordinator/http/answer.h - the choices of one generation as they come in, and as OpenAI's objects.
+/* coordinator/http/answer.h - the choices of one generation as they come in, and as OpenAI's
+ * objects.
  *
- * Pure: events in, JSON out. A choice is fed with the RunToken and RunFinished events of its prompt;
- * each gives a piece: the text that became certain, and the tokens whose text is now part of what
- * was given out. A token waits while the end of its text is held back (it may begin a stop text);
- * those that end up behind a stop text are never given out.
+ * Pure: events in, JSON out. A choice is fed with the RunToken and RunFinished events of its
+ * prompt; each gives a piece: the text that became certain, and the tokens whose text is now part
+ * of what was given out. A token waits while the end of its text is held back (it may begin a stop
+ * text); those that end up behind a stop text are never given out.
  *
  * Two formats: text_completion (logprobs as parallel lists) and chat.completion (logprobs as a list
  * of tokens with their bytes); each whole, or as the chunks of a stream. */

@@ -1,8 +1,8 @@
 /* bridge.c - see bridge.h.
  *
- * Threads leave jobs and numbers to be cancelled under a lock, and ring a bell (an eventfd) that the
- * bridge's thread hears beside its socket and the descriptors of clients. Nothing is polled: without
- * jobs the thread sleeps for good, with jobs it wakes once a second to ping. */
+ * Threads leave errands and numbers to be cancelled under a lock, and ring a bell (an eventfd) that
+ * the bridge's thread hears beside its socket and the descriptors of clients. Nothing is polled:
+ * without errands the thread sleeps for good, with errands it wakes once a second to ping. */
 #include "coordinator/http/bridge.h"
 
 #include "proto/arena.h"
@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -35,36 +36,18 @@ struct bridge {
     pthread_t thread;
     bool started;
     uint64_t next_ping_us;
-    struct job *running, *queue, **queue_end; /* the thread's */
+    struct errand *running, *queue, **queue_end; /* the thread's */
     atomic_uint n_running, n_queued;
     atomic_ullong last_number;
 
     pthread_mutex_t lock; /* of what follows */
-    pthread_cond_t idle;  /* n_jobs has become 0 */
-    struct job *submitted, **submitted_end;
+    pthread_cond_t idle;  /* n_errands has become 0 */
+    struct errand *submitted, **submitted_end;
     uint64_t *abandoned; /* numbers */
     size_t n_abandoned, abandoned_capacity;
-    uint32_t n_jobs; /* submitted, queued and running */
+    uint32_t n_errands; /* submitted, queued and running */
     bool closed, ending;
 };
-
-/* ---- jobs ------------------------------------------------------------------------------------ */
-
-void job_open(struct job *job, const struct job_kind *kind, struct bridge *bridge, int descriptor)
-{
-    job->kind = kind;
-    job->number = atomic_fetch_add(&bridge->last_number, 1) + 1;
-    job->descriptor = descriptor;
-    atomic_init(&job->n_users, 1);
-}
-
-void job_release(struct job *job)
-{
-    if (job != NULL && atomic_fetch_sub(&job->n_users, 1) == 1) {
-        free(job->message);
-        job->kind->destroy(job);
-    }
-}
 
 /* ---- from other threads ---------------------------------------------------------------------- */
 
@@ -74,22 +57,27 @@ static void ring(struct bridge *bridge)
     (void)!write(bridge->bell, &one, sizeof(one)); /* full: it rings already */
 }
 
-bool bridge_submit(struct bridge *bridge, struct job *job, struct api_error *error)
+uint64_t bridge_number(struct bridge *bridge)
+{
+    return atomic_fetch_add(&bridge->last_number, 1) + 1;
+}
+
+bool bridge_submit(struct bridge *bridge, struct errand *errand, struct api_error *error)
 {
     const uint64_t most = (uint64_t)bridge->limits.running + bridge->limits.queued;
     bool good = true;
     pthread_mutex_lock(&bridge->lock);
     if (bridge->closed)
         good = api_error_set(error, 503, NULL, "unavailable", "the server is shutting down");
-    else if (bridge->n_jobs >= most)
+    else if (bridge->n_errands >= most)
         good = api_error_set(error, 429, NULL, "queue_full",
-                             "%u requests run or wait already: try again later", bridge->n_jobs);
+                             "%u requests run or wait already: try again later", bridge->n_errands);
     if (good) {
-        atomic_fetch_add(&job->n_users, 1);
-        job->next = NULL;
-        *bridge->submitted_end = job;
-        bridge->submitted_end = &job->next;
-        bridge->n_jobs++;
+        atomic_fetch_add(&errand->n_users, 1);
+        errand->next = NULL;
+        *bridge->submitted_end = errand;
+        bridge->submitted_end = &errand->next;
+        bridge->n_errands++;
     }
     pthread_mutex_unlock(&bridge->lock);
     if (good)
@@ -97,7 +85,7 @@ bool bridge_submit(struct bridge *bridge, struct job *job, struct api_error *err
     return good;
 }
 
-void bridge_abandon(struct bridge *bridge, const struct job *job)
+void bridge_abandon(struct bridge *bridge, const struct errand *errand)
 {
     pthread_mutex_lock(&bridge->lock);
     if (bridge->n_abandoned == bridge->abandoned_capacity) {
@@ -109,7 +97,7 @@ void bridge_abandon(struct bridge *bridge, const struct job *job)
         }
     }
     if (bridge->n_abandoned < bridge->abandoned_capacity) /* else it runs to its end */
-        bridge->abandoned[bridge->n_abandoned++] = job->number;
+        bridge->abandoned[bridge->n_abandoned++] = errand->number;
     pthread_mutex_unlock(&bridge->lock);
     ring(bridge);
 }
@@ -152,12 +140,12 @@ static enum status send_control(struct bridge *b, const Longspan__Control *contr
     return status;
 }
 
-static void send_cancel(struct bridge *b, const struct job *job)
+static void send_cancel(struct bridge *b, const struct errand *errand)
 {
     Longspan__RunCancel cancel = LONGSPAN__RUN_CANCEL__INIT;
     Longspan__Control control = LONGSPAN__CONTROL__INIT;
     struct error error;
-    cancel.request = job->number;
+    cancel.request = errand->number;
     control.body_case = LONGSPAN__CONTROL__BODY_RUN_CANCEL;
     control.run_cancel = &cancel;
     if (send_control(b, &control, &error) != STATUS_OK)
@@ -179,31 +167,32 @@ static void ping(struct bridge *b)
     send_control(b, &control, NULL); /* a full queue shows in the silence */
 }
 
-/* ---- the life of a job ----------------------------------------------------------------------- */
+/* ---- the life of an errand
+ * ----------------------------------------------------------------------- */
 
-static struct job **find(struct job **list, uint64_t number)
+static struct errand **find(struct errand **list, uint64_t number)
 {
     while (*list != NULL && (*list)->number != number)
         list = &(*list)->next;
     return list;
 }
 
-static void forget(struct bridge *b, struct job **link)
+static void forget(struct bridge *b, struct errand **link)
 {
-    struct job *job = *link;
-    *link = job->next;
-    if (b->queue_end == &job->next)
+    struct errand *errand = *link;
+    *link = errand->next;
+    if (b->queue_end == &errand->next)
         b->queue_end = link;
-    atomic_fetch_sub(job->sent ? &b->n_running : &b->n_queued, 1);
+    atomic_fetch_sub(errand->sent ? &b->n_running : &b->n_queued, 1);
     pthread_mutex_lock(&b->lock);
-    if (--b->n_jobs == 0)
+    if (--b->n_errands == 0)
         pthread_cond_broadcast(&b->idle);
     pthread_mutex_unlock(&b->lock);
-    job_release(job);
+    errand_release(errand);
 }
 
-/* Ends a job of which no event told the end. */
-static void lose(struct bridge *b, struct job **link, enum status status, const char *text)
+/* Ends an errand of which no event told the end. */
+static void lose(struct bridge *b, struct errand **link, enum status status, const char *text)
 {
     if ((*link)->sent)
         send_cancel(b, *link);
@@ -213,7 +202,7 @@ static void lose(struct bridge *b, struct job **link, enum status status, const 
 
 static void lose_number(struct bridge *b, uint64_t number, enum status status, const char *text)
 {
-    struct job **link = find(&b->running, number);
+    struct errand **link = find(&b->running, number);
     if (*link == NULL)
         link = find(&b->queue, number);
     if (*link != NULL)
@@ -222,28 +211,28 @@ static void lose_number(struct bridge *b, uint64_t number, enum status status, c
 
 /* Readable, or rather over, when the client hangs up. The entry of an earlier request on the same
  * connection is taken over; one whose descriptor was closed is gone by itself. */
-static void watch(struct bridge *b, const struct job *job)
+static void watch(struct bridge *b, const struct errand *errand)
 {
-    struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.u64 = job->number};
-    if (epoll_ctl(b->watched, EPOLL_CTL_ADD, job->descriptor, &event) != 0 && errno == EEXIST)
-        epoll_ctl(b->watched, EPOLL_CTL_MOD, job->descriptor, &event);
+    struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.u64 = errand->number};
+    if (epoll_ctl(b->watched, EPOLL_CTL_ADD, errand->descriptor, &event) != 0 && errno == EEXIST)
+        epoll_ctl(b->watched, EPOLL_CTL_MOD, errand->descriptor, &event);
 }
 
 static void take_submitted(struct bridge *b)
 {
     pthread_mutex_lock(&b->lock);
-    struct job *job = b->submitted;
+    struct errand *errand = b->submitted;
     b->submitted = NULL;
     b->submitted_end = &b->submitted;
     pthread_mutex_unlock(&b->lock);
-    while (job != NULL) {
-        struct job *next = job->next;
-        job->next = NULL;
-        *b->queue_end = job;
-        b->queue_end = &job->next;
+    while (errand != NULL) {
+        struct errand *next = errand->next;
+        errand->next = NULL;
+        *b->queue_end = errand;
+        b->queue_end = &errand->next;
         atomic_fetch_add(&b->n_queued, 1);
-        watch(b, job);
-        job = next;
+        watch(b, errand);
+        errand = next;
     }
 }
 
@@ -272,21 +261,21 @@ static void take_gone(struct bridge *b)
 static void start_queued(struct bridge *b)
 {
     while (b->queue != NULL && atomic_load(&b->n_running) < b->limits.running) {
-        struct job *job = b->queue;
+        struct errand *errand = b->queue;
         struct error error;
-        const enum status status = send_bytes(b, job->message, job->n_bytes, &error);
+        const enum status status = send_bytes(b, errand->message, errand->n_bytes, &error);
         if (status != STATUS_OK) {
             lose(b, &b->queue, status, error.text);
             continue;
         }
-        free(job->message);
-        job->message = NULL;
-        b->queue = job->next;
+        free(errand->message);
+        errand->message = NULL;
+        b->queue = errand->next;
         if (b->queue == NULL)
             b->queue_end = &b->queue;
-        job->sent = true;
-        job->next = b->running;
-        b->running = job;
+        errand->sent = true;
+        errand->next = b->running;
+        b->running = errand;
         atomic_fetch_sub(&b->n_queued, 1);
         atomic_fetch_add(&b->n_running, 1);
     }
@@ -296,7 +285,7 @@ static void start_queued(struct bridge *b)
 
 static void take_event(struct bridge *b, const Longspan__RunEvent *event)
 {
-    struct job **link = find(&b->running, event->request);
+    struct errand **link = find(&b->running, event->request);
     if (*link == NULL)
         return; /* of one that was given up */
     const bool taken = (*link)->kind->take(*link, event);
@@ -416,7 +405,7 @@ void bridge_close(struct bridge *bridge)
         return;
     set_flag(bridge, &bridge->closed);
     pthread_mutex_lock(&bridge->lock);
-    while (bridge->n_jobs > 0)
+    while (bridge->n_errands > 0)
         pthread_cond_wait(&bridge->idle, &bridge->lock);
     pthread_mutex_unlock(&bridge->lock);
 }

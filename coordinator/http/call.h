@@ -8,8 +8,10 @@
  *         return call_json(call, 200, json_pack(...));
  *     }
  *
- * A handler that needs the coordinator's loop first starts a job (bridge.h) and leaves it in call->job, and returns
- * MHD_YES where stream_begun has put the connection to sleep. It is called again when the job has woken it; call->job is then what it left there. The job is let go with the call.
+ * A handler that needs the coordinator's loop first starts an errand (bridge.h) and leaves it in
+ * call->errand, and returns MHD_YES where stream_begun has put the connection to sleep. It is
+ * called again when the errand has woken it; call->errand is then what it left there. The errand is
+ * let go with the call.
  *
  * Every answer carries the request's id; nothing here waits. */
 #ifndef LONGSPAN_COORDINATOR_HTTP_CALL_H
@@ -25,8 +27,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct job;   /* bridge.h */
-struct route; /* routes.h */
+struct errand; /* errand.h */
+struct route;  /* routes.h */
 
 enum { CALL_ID_BYTES = 72, CALL_PATH_BYTES = 128 };
 
@@ -41,7 +43,7 @@ struct call {
     uint64_t began_us;
     char *body; /* with a zero behind its n_body bytes */
     size_t n_body, capacity;
-    struct job *job;
+    struct errand *errand;
     unsigned status; /* that was answered; 0: none */
     char note[160];  /* for the log: what a handler has to say of its work */
 };
@@ -55,7 +57,8 @@ struct call_header_line {
     const char *name, *value; /* name NULL ends a list of them */
 };
 
-/* Bytes that live as long as the process (not copied), under further headers; or that are copied. */
+/* Bytes that live as long as the process (not copied), under further headers; or that are
+ * copied. */
 enum MHD_Result call_static(struct call *call, const char *content_type,
                             const struct call_header_line *headers, const void *bytes, size_t n);
 enum MHD_Result call_text(struct call *call, unsigned status, const char *content_type,

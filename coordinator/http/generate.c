@@ -79,19 +79,19 @@ static enum MHD_Result start(struct call *call, enum generate_kind kind)
         api_error_set(&error, 503, NULL, "unavailable", "no memory for the request");
         return call_error(call, &error);
     }
-    call->job = &g->job;
+    call->errand = &g->errand;
     if (g->request.max_tokens == 0) {
         answer_finish_empty(&g->answer);
         return generation_answer(call, g);
     }
-    if (!bridge_submit(call->site->bridge, &g->job, &error))
+    if (!bridge_submit(call->site->bridge, &g->errand, &error))
         return call_error(call, &error);
     return stream_begun(&g->stream) ? generation_answer(call, g) : MHD_YES;
 }
 
 static enum MHD_Result generate(struct call *call, enum generate_kind kind)
 {
-    struct generation *g = (struct generation *)call->job;
+    struct generation *g = (struct generation *)call->errand;
     if (g == NULL)
         return start(call, kind);
     return stream_begun(&g->stream) ? generation_answer(call, g) : MHD_YES;

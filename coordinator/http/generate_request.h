@@ -81,8 +81,8 @@ bool generate_request_read(struct generate_request *request, enum generate_kind 
                            struct api_error *error);
 void generate_request_free(struct generate_request *request);
 
-/* A Control with the RunRequest `number`; `id`: as the client is told. *bytes is the caller's. False: no
- * memory. */
+/* A Control with the RunRequest `number`; `id`: as the client is told. *bytes is the caller's.
+ * False: no memory. */
 bool generate_request_pack(const struct generate_request *request, uint64_t number, const char *id,
                            uint8_t **bytes, size_t *n_bytes);
 

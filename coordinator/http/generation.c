@@ -13,9 +13,9 @@ enum {
     ECHO_TOKEN_BYTES = 256,       /* of a prompt's token in JSON, on average at most */
 };
 
-static struct generation *of(struct job *job)
+static struct generation *of(struct errand *errand)
 {
-    return (struct generation *)job;
+    return (struct generation *)errand;
 }
 
 /* ---- the bridge's thread --------------------------------------------------------------------- */
@@ -83,9 +83,9 @@ static void fail(struct generation *g, enum status status, const char *text)
     stream_finish(&g->stream, STREAM_WHOLE);
 }
 
-static bool take(struct job *job, const Longspan__RunEvent *event)
+static bool take(struct errand *errand, const Longspan__RunEvent *event)
 {
-    struct generation *g = of(job);
+    struct generation *g = of(errand);
     struct answer_piece piece;
     switch (event->body_case) {
     case LONGSPAN__RUN_EVENT__BODY_PLAN:
@@ -105,9 +105,9 @@ static bool take(struct job *job, const Longspan__RunEvent *event)
 }
 
 /* A client that has gone, or does not read, gets nothing more; one that waits learns why. */
-static void lost(struct job *job, enum status status, const char *text)
+static void lost(struct errand *errand, enum status status, const char *text)
 {
-    struct generation *g = of(job);
+    struct generation *g = of(errand);
     if (g->begun && g->request.stream) {
         stream_finish(&g->stream, STREAM_BROKEN);
         return;
@@ -115,14 +115,14 @@ static void lost(struct job *job, enum status status, const char *text)
     fail(g, status, text);
 }
 
-static void detach(struct job *job)
+static void detach(struct errand *errand)
 {
-    stream_detach(&of(job)->stream);
+    stream_detach(&of(errand)->stream);
 }
 
-static void destroy(struct job *job)
+static void destroy(struct errand *errand)
 {
-    struct generation *g = of(job);
+    struct generation *g = of(errand);
     answer_close(&g->answer);
     generate_request_free(&g->request);
     stream_close(&g->stream);
@@ -138,7 +138,7 @@ static size_t most_waiting(const struct generate_request *request)
     return MOST_WAITING_BYTES + n * ECHO_TOKEN_BYTES;
 }
 
-static const struct job_kind kind = {
+static const struct errand_kind kind = {
     .take = take, .lost = lost, .detach = detach, .destroy = destroy};
 
 /* ---- the MHD threads ------------------------------------------------------------------------- */
@@ -155,14 +155,14 @@ struct generation *generation_create(struct call *call, struct generate_request 
     }
     g->request = *request;
     *request = (struct generate_request){0};
-    job_open(&g->job, &kind, call->site->bridge, info->connect_fd);
+    errand_open(&g->errand, &kind, bridge_number(call->site->bridge), info->connect_fd);
     stream_open(&g->stream, call->connection, most_waiting(&g->request));
     const bool good = answer_open(&g->answer, &g->request, call->site->tokenizer, call->site->model,
                                   call->id, (uint64_t)time(NULL)) &&
-                      generate_request_pack(&g->request, g->job.number, g->answer.id,
-                                            &g->job.message, &g->job.n_bytes);
+                      generate_request_pack(&g->request, g->errand.number, g->answer.id,
+                                            &g->errand.message, &g->errand.n_bytes);
     if (!good) {
-        job_release(&g->job);
+        errand_release(&g->errand);
         return NULL;
     }
     return g;

@@ -1,9 +1,9 @@
-/* coordinator/http/generation.h - one request for text on its way through the server: the job that
- * the bridge carries, the answer that grows, the stream to the client.
+/* coordinator/http/generation.h - one request for text on its way through the server: the errand
+ * that the bridge carries, the answer that grows, the stream to the client.
  *
  * Made in an MHD thread, fed in the bridge's, read in the MHD thread again, once the stream has
- * begun: a stream of events begins with the plan, a whole answer with its end, and a failure
- * before that is an error object instead. A failure later is the stream's last event. */
+ * begun: a stream of events begins with the plan, a whole answer with its end, and a failure before
+ * that is an error object instead. A failure later is the stream's last event. */
 #ifndef LONGSPAN_COORDINATOR_HTTP_GENERATION_H
 #define LONGSPAN_COORDINATOR_HTTP_GENERATION_H
 
@@ -13,7 +13,7 @@
 #include "coordinator/http/generate_request.h"
 
 struct generation {
-    struct job job; /* first */
+    struct errand errand; /* first */
     struct stream stream;
     struct generate_request request;
     struct answer answer;
@@ -22,8 +22,8 @@ struct generation {
     uint32_t n_finished;
 };
 
-/* Takes over what `request` holds. The call has one reference to *generation (job_release of its
- * job). NULL: no memory; the request is freed then too. */
+/* Takes over what `request` holds. The call has one reference to *generation (errand_release of its
+ * errand). NULL: no memory; the request is freed then too. */
 struct generation *generation_create(struct call *call, struct generate_request *request);
 
 /* What a call answers once generation->stream has begun. */

@@ -1,5 +1,5 @@
-/* coordinator/http/prompt_field.h - "prompt" of a completion: a string, an array of strings, an array of
- * token ids, or an array of such arrays. */
+/* coordinator/http/prompt_field.h - "prompt" of a completion: a string, an array of strings, an
+ * array of token ids, or an array of such arrays. */
 #ifndef LONGSPAN_COORDINATOR_HTTP_PROMPT_FIELD_H
 #define LONGSPAN_COORDINATOR_HTTP_PROMPT_FIELD_H
 

@@ -2,8 +2,8 @@
  * is cut off.
  *
  * libmicrohttpd ends a connection on which nothing moves. One that sends a byte now and then would
- * keep its place for ever: here every connection has a deadline, from its beginning or from the end of its last
- * request, until its next request is whole. */
+ * keep its place for ever: here every connection has a deadline, from its beginning or from the end
+ * of its last request, until its next request is whole. */
 #ifndef LONGSPAN_COORDINATOR_HTTP_READERS_H
 #define LONGSPAN_COORDINATOR_HTTP_READERS_H
 

@@ -1,7 +1,7 @@
 /* coordinator/http/routes.h - which path is answered by whom.
  *
- * A handler gets a call whose body is whole, whose key was good, and answers it (call.h). Another page of the
- * server is another line of the table in routes.c, and a file with its handler. */
+ * A handler gets a call whose body is whole, whose key was good, and answers it (call.h). Another
+ * page of the server is another line of the table in routes.c, and a file with its handler. */
 #ifndef LONGSPAN_COORDINATOR_HTTP_ROUTES_H
 #define LONGSPAN_COORDINATOR_HTTP_ROUTES_H
 

@@ -252,10 +252,10 @@ static void end_call(void *closure, struct MHD_Connection *connection, void **co
         return;
     readers_start(server->readers, reader_of(connection));
     log_call(call, code);
-    if (call->job != NULL) {
-        call->job->kind->detach(call->job);
-        bridge_abandon(call->site->bridge, call->job);
-        job_release(call->job);
+    if (call->errand != NULL) {
+        call->errand->kind->detach(call->errand);
+        bridge_abandon(call->site->bridge, call->errand);
+        errand_release(call->errand);
     }
     atomic_fetch_sub(&call->site->n_calls, 1);
     free(call->body);

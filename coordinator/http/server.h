@@ -1,12 +1,12 @@
 /* coordinator/http/server.h - the HTTP server of the coordinator: OpenAI's API and what else has a
  * path (routes.c).
  *
- * libmicrohttpd's threads read requests and write answers; the bridge (bridge.h) carries what needs the model
- * to the coordinator's loop, as a client like any other. A connection that waits for the model is
- * suspended and costs no thread.
+ * libmicrohttpd's threads read requests and write answers; the bridge (bridge.h) carries what needs
+ * the model to the coordinator's loop, as a client like any other. A connection that waits for the
+ * model is suspended and costs no thread.
  *
- * Hostile input: bodies, connections, requests at once and waiting time are bounded (http_options.h); a request
- * that is malformed gets a 4xx or a closed connection. */
+ * Hostile input: bodies, connections, requests at once and waiting time are bounded
+ * (http_options.h); a request that is malformed gets a 4xx or a closed connection. */
 #ifndef LONGSPAN_COORDINATOR_HTTP_SERVER_H
 #define LONGSPAN_COORDINATOR_HTTP_SERVER_H
 
@@ -33,9 +33,9 @@ struct server_model {
 };
 
 /* Listens and answers at once; what needs the model gets 503 until server_ready. All arguments are
- * borrowed until server_close. STATUS_INVALID, STATUS_NOT_FOUND, STATUS_UNSUPPORTED: an address, a key file or a chat template
- * that cannot be; an address that other
- * hosts reach, without a key file. STATUS_UNREACHABLE: the address is in use. STATUS_NO_MEMORY. */
+ * borrowed until server_close. STATUS_INVALID, STATUS_NOT_FOUND, STATUS_UNSUPPORTED: an address, a
+ * key file or a chat template that cannot be; an address that other hosts reach, without a key
+ * file. STATUS_UNREACHABLE: the address is in use. STATUS_NO_MEMORY. */
 enum status server_open(struct server **server, const struct http_options *options,
                         const struct server_model *model, struct wire_context *wire,
                         const struct log *log, struct error *error);

@@ -1,8 +1,8 @@
 /* coordinator/http/stream.h - bytes from the bridge's thread to one HTTP connection.
  *
- * The connection sleeps (suspended) while there is nothing for it, and is woken by whoever writes. What a
- * client has not read yet is bounded: beyond that, the writer is told that the stream is full, and
- * gives the client up. One writer, one connection; either may end first. */
+ * The connection sleeps (suspended) while there is nothing for it, and is woken by whoever writes.
+ * What a client has not read yet is bounded: beyond that, the writer is told that the stream is
+ * full, and gives the client up. One writer, one connection; either may end first. */
 #ifndef LONGSPAN_COORDINATOR_HTTP_STREAM_H
 #define LONGSPAN_COORDINATOR_HTTP_STREAM_H
 

@@ -1,5 +1,5 @@
-/* tests/coordinator/http/byte_tokenizer.h - a group's tokenizer: token 3 + b is the byte b, 1 is BOS, 2
- * is EOS. */
+/* tests/coordinator/http/byte_tokenizer.h - a group's tokenizer: token 3 + b is the byte b, 1 is
+ * BOS, 2 is EOS. */
 #ifndef LONGSPAN_TESTS_COORDINATOR_HTTP_BYTE_TOKENIZER_H
 #define LONGSPAN_TESTS_COORDINATOR_HTTP_BYTE_TOKENIZER_H
 

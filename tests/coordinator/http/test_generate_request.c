@@ -1,5 +1,5 @@
-/* test_generate_request.c - what clients ask is read as they meant it, and what cannot be is refused by
- * name. */
+/* test_generate_request.c - what clients ask is read as they meant it, and what cannot be is
+ * refused by name. */
 #include "coordinator/http/generate_request.h"
 
 #include <setjmp.h>

@@ -1,0 +1,49 @@
+/* coordinator/http/errand.h - one RunRequest that the bridge carries to the coordinator, and what
+ * becomes of its events.
+ *
+ * It has two users, the call that waits for it and the bridge; the last one frees it. */
+#ifndef LONGSPAN_COORDINATOR_HTTP_ERRAND_H
+#define LONGSPAN_COORDINATOR_HTTP_ERRAND_H
+
+#include "proto/longspan.pb-c.h"
+#include "sys/status.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct errand;
+
+/* What an errand does with what happens to it, in the bridge's thread; `destroy` in that of the
+ * last user. */
+struct errand_kind {
+    /* False: the client does not take it, and the errand is cancelled. */
+    bool (*take)(struct errand *errand, const Longspan__RunEvent *event);
+    /* It ends without an event: its client has gone, or the server ends. */
+    void (*lost)(struct errand *errand, enum status status, const char *text);
+    /* In MHD's thread: the connection ends, and must not be woken any more. */
+    void (*detach)(struct errand *errand);
+    void (*destroy)(struct errand *errand);
+};
+
+/* The first member of what makes use of it. */
+struct errand {
+    const struct errand_kind *kind;
+    uint64_t number;  /* RunRequest.request, from bridge_number */
+    int descriptor;   /* of the client's connection, to be watched */
+    uint8_t *message; /* a packed Control with the RunRequest; the errand's, freed once sent */
+    size_t n_bytes;
+    atomic_uint n_users;
+    /* the bridge's */
+    struct errand *next;
+    bool sent;
+};
+
+/* A new errand has one user: the caller. */
+void errand_open(struct errand *errand, const struct errand_kind *kind, uint64_t number,
+                 int descriptor);
+/* One user less; the last one destroys it. NULL is fine. */
+void errand_release(struct errand *errand);
+
+#endif
