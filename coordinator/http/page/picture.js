@@ -12,6 +12,7 @@ const RANK = { width: 148, most: 320, height: 74 };
 const NODE = { width: 148, most: RANK.most + 2 * PAD, height: 90 };
 const LABELLED_LINKS = 8; // more would cover each other
 const QUIET = 1000; // bytes per second
+const CLEAR_LINKS = 24; // more are faint, but for those of the chosen process
 const MOST_LINKS = 256; // more are drawn stage by stage
 
 const pen = document.createElement("canvas").getContext("2d");
@@ -146,6 +147,7 @@ export class Picture {
     status.nodes.forEach((node, i) => this.process(above, nodeName(node, i), nodeBoxes[i]));
 
     const drawing = svg("svg", { viewBox: `0 0 ${width} ${Math.ceil(y) + 1}`, height: Math.ceil(y) + 1, role: "group", "aria-label": "The processes of the cluster" });
+    drawing.classList.toggle("many", this.links.length > CLEAR_LINKS);
     drawing.append(below, above);
     this.holder.replaceChildren(drawing);
     if (focused) this.processes.get(focused)?.group.focus();
@@ -206,7 +208,8 @@ export class Picture {
           const link = status.links[k];
           return link.holder === j && (whole ? status.ranks[link.rank]?.stage === i : link.rank === status.ranks[i].rank);
         });
-        this.links.push({ line, flow, label, of });
+        const ends = new Set([nodeName(status.nodes[j], j), ...of.map((k) => `worker ${status.links[k].rank}`)]);
+        this.links.push({ line, flow, label, of, ends });
       }
     layer.append(labels);
   }
@@ -247,13 +250,14 @@ export class Picture {
       this.fill(nodeName(node, i), i, 53);
       this.text(nodeName(node, i), 1, room, 76);
     });
-    for (const { line, flow, label, of } of this.links) {
+    for (const { line, flow, label, of, ends } of this.links) {
       const rate = of.reduce((sum, k) => sum + (this.rates[k] || 0), 0);
       const busy = rate >= QUIET; // less is greetings
       const strength = busy ? Math.min(6, Math.log10(rate / QUIET)) : 0;
       line.setAttribute("stroke-width", (1.2 + 0.55 * strength).toFixed(2));
       line.classList.toggle("busy", busy);
-      flow.setAttribute("visibility", strength > 1.5 ? "visible" : "hidden");
+      line.classList.toggle("chosen", ends.has(this.chosen));
+      flow.setAttribute("visibility", strength > 1.5 && this.links.length <= CLEAR_LINKS ? "visible" : "hidden");
       label.textContent = busy ? byteRate(rate) : "";
     }
     this.point(this.prompt);
@@ -298,6 +302,7 @@ export class Picture {
   choose(key) {
     this.chosen = key;
     for (const [name, { group }] of this.processes) group.classList.toggle("chosen", name === key);
+    for (const { line, ends } of this.links) line.classList.toggle("chosen", ends.has(key));
     this.describe();
   }
 
