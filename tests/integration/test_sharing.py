@@ -11,7 +11,8 @@ import threading
 from longspan_test import Roles, Tap, folder, longspan, make_random, wait_until, write_text
 
 N = 32
-N_PREDICT = 300
+LONG = 6  # of them come first, in one request, and have long answers: of three pages in the end
+N_LONG, N_SHORT = 290, 16  # tokens
 LAYOUTS = [("no attention nodes", 0), ("2 attention nodes", 2)]
 PAGE = 256
 TOKEN_BYTES = 4 * 2 * 2 * 32 * 2  # of KV: the tiny model's layers, K and V, KV heads, head_dim, f16
@@ -19,11 +20,11 @@ SAMPLED = ["--temp", 0.9, "--top-k", 50, "--seed", 7]
 
 
 def prompts(path):
-    lengths = [1 + (i * 97) % 250 for i in range(N)]
+    lengths = [250 - i if i < LONG else 1 + (i * 97) % 700 for i in range(N)]
     return [write_text(f"{path}/{i}", n, i) for i, n in enumerate(lengths)]
 
 
-def run(*arguments, n=N_PREDICT):
+def run(*arguments, n):
     return longspan("run", *arguments, "-n", n, "--ignore-eos", "--json", timeout=120)
 
 
@@ -37,24 +38,36 @@ def status(roles):
 def alone(model, files, sampling):
     """Each prompt's ids, in a batch of one: nobody is there to disturb it."""
     with folder() as path, Roles(path, model, coordinator=["--max-batch", 1, "--prefix-cache", "off"]) as roles:
-        result = run("--coordinator", roles.address, *[a for f in files for a in ("-f", f)], *sampling)
-        if result.code != 0:
-            raise RuntimeError(str(result) + roles.logs())
-        return [o["ids"] for o in result.json()]
+        out = []
+        for some, n in ((files[:LONG], N_LONG), (files[LONG:], N_SHORT)):
+            if not some:
+                continue
+            result = run("--coordinator", roles.address, *[a for f in some for a in ("-f", f)], *sampling, n=n)
+            if result.code != 0:
+                raise RuntimeError(str(result) + roles.logs())
+            out += ids(result)
+        return out
 
 
 def together(roles, files, sampling):
-    """All at once, each as a client of its own."""
-    out = [None] * len(files)
+    """All at once: the long ones in one request, so that they begin together, each other one as a client of its own."""
+    groups = [files[:LONG]] + [[f] for f in files[LONG:]]
+    out = [None] * len(groups)
 
     def ask(i):
-        out[i] = run("--coordinator", roles.address, "-f", files[i], *sampling)
-    threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(files))]
+        arguments = [a for f in groups[i] for a in ("-f", f)]
+        out[i] = run("--coordinator", roles.address, *arguments, *sampling, n=N_LONG if i == 0 else N_SHORT)
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(groups))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     return out
+
+
+def ids(result):
+    out = result.json()
+    return [o["ids"] for o in (out if isinstance(out, list) else [out])]
 
 
 def check_preempted(tap, model, files, expected, sampling, name, n_nodes):
@@ -70,7 +83,7 @@ def check_preempted(tap, model, files, expected, sampling, name, n_nodes):
         results = together(roles, files, sampling)
         ok = all(r.code == 0 for r in results)
         tap.check(ok, f"{name}: {len(files)} prompts at once are answered", "\n".join(str(r) for r in results if r.code != 0))
-        same = ok and all(r.json()["ids"] == e for r, e in zip(results, expected))
+        same = ok and [i for r in results for i in ids(r)] == expected
         tap.check(same, f"{name}: each has the tokens that it has alone")
         preempted = status(roles)["counters"]["preemptions_total"]
         tap.check(preempted > 0, f"{name}: some were preempted", roles.log("coordinator"))
@@ -138,10 +151,10 @@ def main():
     with folder() as path:
         model = make_random(f"{path}/tiny.gguf", "tiny", "F32", 3)
         files = prompts(path)
-        greedy, sampled = alone(model, files, []), alone(model, files[:8], SAMPLED)
+        greedy, sampled = alone(model, files, []), alone(model, files[:LONG], SAMPLED)
         for name, n_nodes in LAYOUTS:
             check_preempted(tap, model, files, greedy, [], name, n_nodes)
-        check_preempted(tap, model, files[:8], sampled, SAMPLED, "sampled", 0)
+        check_preempted(tap, model, files[:LONG], sampled, SAMPLED, "sampled", 0)
         for name, n_nodes in LAYOUTS:
             check_cached(tap, model, path, name, n_nodes)
         check_stored(tap, model, path)
