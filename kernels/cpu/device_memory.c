@@ -5,20 +5,34 @@
 
 #include <string.h>
 
-enum { HEAD_BYTES = 256 }; /* before a block: its size; what is lent begins at a multiple of it */
+enum {
+    HEAD_BYTES = 256, /* before what is lent: its size; what is lent begins at a multiple of it */
+    HUGE_BYTES = 2 << 20, /* from here on it begins on a huge page, ... */
+    HUGE_HEAD =
+        64 * 1024 /* ... and the size lies in this much before it, where no huge page fits */
+};
+
+static size_t head_of(size_t bytes)
+{
+    return bytes >= HUGE_BYTES ? HUGE_HEAD : HEAD_BYTES;
+}
 
 enum status cpu_memory_take(struct device *device, void **memory, size_t bytes, struct error *error)
 {
     (void)device;
+    const size_t before = bytes >= HUGE_BYTES ? HUGE_BYTES : HEAD_BYTES;
     size_t whole;
     void *base;
-    if (__builtin_add_overflow(bytes, HEAD_BYTES, &whole))
+    if (__builtin_add_overflow(bytes, before, &whole))
         return error_set(error, STATUS_NO_MEMORY, "kernels: no memory of %zu bytes", bytes);
     const enum status status = memory_reserve(&base, whole, error);
     if (status != STATUS_OK)
         return status;
-    memcpy(base, &whole, sizeof(whole));
-    *memory = (char *)base + HEAD_BYTES;
+    if (before > head_of(bytes))
+        memory_release(base, before - head_of(bytes));
+    char *lent = (char *)base + before;
+    memcpy(lent - HEAD_BYTES, &bytes, sizeof(bytes));
+    *memory = lent;
     return STATUS_OK;
 }
 
@@ -27,10 +41,10 @@ void cpu_memory_give(struct device *device, void *memory)
     (void)device;
     if (memory == NULL)
         return;
-    size_t whole;
-    void *base = (char *)memory - HEAD_BYTES;
-    memcpy(&whole, base, sizeof(whole));
-    memory_release(base, whole);
+    size_t bytes;
+    memcpy(&bytes, (char *)memory - HEAD_BYTES, sizeof(bytes));
+    const size_t head = head_of(bytes);
+    memory_release((char *)memory - head, head + bytes);
 }
 
 uint64_t cpu_memory_available(struct device *device)

@@ -1,7 +1,8 @@
 /* kernels/cpu/device_memory.h - the memory functions of kernels.h, where device and host are one.
  *
  * A block is a reservation of sys/memory.h (huge pages where it is large, touched when used), with
- * its size before it. */
+ * its size before it. A large one begins on a huge page, so that it touches no more of them than it
+ * needs. */
 #ifndef LONGSPAN_KERNELS_CPU_DEVICE_MEMORY_H
 #define LONGSPAN_KERNELS_CPU_DEVICE_MEMORY_H
 
