@@ -59,6 +59,8 @@ def needles(tap, path, options):
         file.write(f"{text} The code of {name} is ")
     rows = []
     for i, (layout, worker, nodes) in enumerate(LAYOUTS):
+        if options.gpu_workers_only and worker != "GPU":
+            continue
         where = cluster_file(path, f"layout{i}", worker, nodes, options.device, "4GiB")
         result = longspan("run", "-m", model, "--cluster", where, "-f", f"{path}/prompt", "-n", 8, "--ignore-eos", "--json",
                           "-q", "--ctx", options.tokens + 256, timeout=300)
@@ -98,6 +100,7 @@ def main():
     parser.add_argument("--tokens", type=int, default=3001)
     parser.add_argument("--device", default="cuda", help="cuda or cuda:N")
     parser.add_argument("--needles-only", action="store_true", help="no logits")
+    parser.add_argument("--gpu-workers-only", action="store_true", help="needles: leave out what a CPU takes minutes for")
     parser.add_argument("--force", action="store_true", help="go on without a GPU (with --device cpu: the test itself)")
     options = parser.parse_args()
     tap = Tap()
