@@ -29,6 +29,7 @@
 #include <stdint.h>
 
 struct device; /* opaque; each table has its own */
+struct recording;
 struct attention_device;
 
 enum { MATRIX_SEGMENTS = 8 }; /* at most; a power of two */
@@ -157,6 +158,25 @@ struct kernels {
 
     /* x += y, n values. */
     void (*add)(struct device *device, float *x, const float *y, size_t n);
+
+    /* ---- recordings: many calls for the price of one ----
+     *
+     * All four are NULL on a device that does a call in the time in which it is called.
+     *
+     * From record_begin to record_end calls are recorded instead of done: prepare, matmul, rms_norm,
+     * rotate by `positions`, swiglu, add, copy and clear; no others may be made. record_end makes a
+     * recording of them, which the caller ends with recording_destroy (NULL is fine). When either
+     * fails, nothing was done and nothing is recorded: the caller makes the calls by themselves. */
+    enum status (*record_begin)(struct device *device, const uint32_t *positions, uint32_t n_rows,
+                                struct error *error);
+    enum status (*record_end)(struct device *device, struct recording **recording,
+                              struct error *error);
+    void (*recording_destroy)(struct device *device, struct recording *recording);
+
+    /* As if the calls were made now, with these positions, of as many rows. The memory and matrices
+     * that they name are still there, and workspace_reserve was not called since. */
+    void (*replay)(struct device *device, const struct recording *recording,
+                   const uint32_t *positions);
 };
 
 /* NVIDIA GPUs. Equal up to rounding to the CPU's tables. Where it was not built it can only say so:

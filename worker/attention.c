@@ -344,6 +344,11 @@ static void look_at_remotes(struct attention *a)
     }
 }
 
+bool attention_is_elsewhere(const struct attention *attention)
+{
+    return attention->asks || attention->appends;
+}
+
 /* A slab for each sequence that has own tiles. */
 static void use_slabs(struct attention *a)
 {

@@ -1,10 +1,13 @@
 /* forward.c - the layer loop. Two residual streams: one may still leave while the next step runs.
- */
+ *
+ * The loop goes from attention to attention: what lies between two of them, the end of one layer and
+ * the beginning of the next, is one piece, which a device may have recorded (recordings.h). */
 #include "worker/forward.h"
 
 #include "sys/clock.h"
 #include "worker/activations.h"
 #include "worker/fill.h"
+#include "worker/recordings.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +21,7 @@ struct forward {
     uint32_t n_kv_heads, n_heads, ffn, vocab; /* of this rank */
 
     struct activations activations;
+    struct recordings *recordings;
     uint32_t parity;  /* the stream of this step */
     float *filled[2]; /* host memory: k and v of a step that fills */
 
@@ -78,7 +82,10 @@ enum status forward_create(struct forward **forward, const struct forward_config
     f->n_heads = f->n_kv_heads * (h->n_heads / h->n_kv_heads);
     f->ffn = shard->part.ffn_end - shard->part.ffn_begin;
     f->vocab = shard->part.vocab_end - shard->part.vocab_begin;
-    const enum status status = take_memory(f, config->max_rows, error);
+    enum status status = take_memory(f, config->max_rows, error);
+    if (status == STATUS_OK)
+        status =
+            recordings_create(&f->recordings, f->kernels, f->device, shard->n_layers + 1, error);
     if (status != STATUS_OK) {
         forward_destroy(f);
         return status;
@@ -93,8 +100,14 @@ void forward_destroy(struct forward *forward)
         return;
     for (int i = 0; i < 2 && !forward->kernels->host_memory; i++)
         forward->kernels->host_give(forward->device, forward->filled[i]);
+    recordings_destroy(forward->recordings);
     activations_close(&forward->activations);
     free(forward);
+}
+
+uint64_t forward_replayed(const struct forward *forward)
+{
+    return recordings_replayed(forward->recordings);
 }
 
 uint64_t forward_compute_us(const struct forward *forward)
@@ -113,47 +126,74 @@ static void prepare(struct forward *f, const float *x, uint32_t n_rows, uint32_t
     f->kernels->prepare(f->device, x, n_rows, n_columns, types);
 }
 
-static enum status attend(struct forward *f, const struct shard_layer *weights, uint32_t layer,
-                          const struct step *step, float *x, struct error *error)
+/* Where a step is: at the attention of a layer, or before the first, or behind the last one. */
+struct place {
+    struct forward *f;
+    const struct step *step;
+    float *x;
+    uint32_t layer;  /* of this rank: whose attention comes next */
+    bool asks_early; /* q leaves as soon as it is made */
+};
+
+/* q, k and v of the layer. */
+static void project(const struct place *place)
 {
+    struct forward *f = place->f;
     const struct kernels *kernels = f->kernels;
     struct device *device = f->device;
+    const struct shard_layer *weights = &f->shard->layers[place->layer];
     const struct rope *rope = &f->shard->rope;
-    const uint32_t n = step->n_rows;
+    const uint32_t n = place->step->n_rows, *positions = place->step->positions;
     float *q = f->activations.query, *k = f->activations.key, *v = f->activations.value;
-    float *product = f->activations.product;
     struct trace_track *trace = f->config.trace;
     uint64_t at = trace_begin(trace);
 
-    kernels->rms_norm(device, f->activations.normed, x, weights->attn_norm.data, n, f->hidden,
-                      f->shard->hparams.rms_eps);
+    kernels->rms_norm(device, f->activations.normed, place->x, weights->attn_norm.data, n,
+                      f->hidden, f->shard->hparams.rms_eps);
     prepare(f, f->activations.normed, n, f->hidden,
             (const struct matrix *[]){&weights->q, &weights->k, &weights->v}, 3);
     at = trace_span(trace, "norm", at);
     kernels->matmul(device, q, (size_t)f->n_heads * f->head_dim, &weights->q);
     at = trace_span(trace, "q", at);
-    kernels->rotate(device, q, step->positions, n, f->n_heads, f->head_dim, rope);
+    kernels->rotate(device, q, positions, n, f->n_heads, f->head_dim, rope);
     at = trace_span(trace, "rope", at);
-    attention_query(f->config.attention, layer, q);
+    if (place->asks_early)
+        attention_query(f->config.attention, f->shard->first_layer + place->layer, q);
     at = trace_span(trace, "query", at);
 
     kernels->matmul(device, k, (size_t)f->n_kv_heads * f->head_dim, &weights->k);
     kernels->matmul(device, v, (size_t)f->n_kv_heads * f->head_dim, &weights->v);
     at = trace_span(trace, "k, v", at);
-    kernels->rotate(device, k, step->positions, n, f->n_kv_heads, f->head_dim, rope);
-    at = trace_span(trace, "rope", at);
-    attention_append(f->config.attention, layer, k, v);
-    attention_finish(f->config.attention, layer, f->activations.attended);
+    kernels->rotate(device, k, positions, n, f->n_kv_heads, f->head_dim, rope);
+    trace_span(trace, "rope", at);
+}
 
-    at = trace_begin(trace);
+static void attend(const struct place *place)
+{
+    struct forward *f = place->f;
+    struct attention *attention = f->config.attention;
+    const uint32_t layer = f->shard->first_layer + place->layer;
+    if (!place->asks_early)
+        attention_query(attention, layer, f->activations.query);
+    attention_append(attention, layer, f->activations.key, f->activations.value);
+    attention_finish(attention, layer, f->activations.attended);
+}
+
+/* What was attended to goes into the stream. */
+static enum status add_attended(struct forward *f, const struct shard_layer *weights, uint32_t n,
+                                float *x, struct error *error)
+{
+    float *product = f->activations.product;
+    struct trace_track *trace = f->config.trace;
+    uint64_t at = trace_begin(trace);
     prepare(f, f->activations.attended, n, f->n_heads * f->head_dim,
             (const struct matrix *[]){&weights->attn_output}, 1);
-    kernels->matmul(device, product, f->hidden, &weights->attn_output);
+    f->kernels->matmul(f->device, product, f->hidden, &weights->attn_output);
     at = trace_span(trace, "output", at);
     const enum status status = group_sum(f->config.group, product, (size_t)n * f->hidden, error);
     at = trace_begin(trace);
     if (status == STATUS_OK)
-        kernels->add(device, x, product, (size_t)n * f->hidden);
+        f->kernels->add(f->device, x, product, (size_t)n * f->hidden);
     trace_span(trace, "add", at);
     return status;
 }
@@ -202,6 +242,25 @@ static enum status feed_forward(struct forward *f, const struct shard_layer *wei
     if (status == STATUS_OK)
         f->kernels->add(f->device, x, product, (size_t)n * f->hidden);
     trace_span(trace, "add", at);
+    return status;
+}
+
+/* From one attention to the next. */
+static enum status between_attentions(void *context, struct error *error)
+{
+    const struct place *place = context;
+    struct forward *f = place->f;
+    enum status status = STATUS_OK;
+    if (place->layer > 0) {
+        const struct shard_layer *before = &f->shard->layers[place->layer - 1];
+        status = add_attended(f, before, place->step->n_rows, place->x, error);
+        if (status == STATUS_OK)
+            status = feed_forward(f, before, place->step->n_rows, place->x, error);
+    }
+    if (status == STATUS_OK && place->layer < f->shard->n_layers) {
+        trace_layer(f->config.trace, f->shard->first_layer + place->layer);
+        project(place);
+    }
     return status;
 }
 
@@ -264,13 +323,15 @@ static enum status run_layers(struct forward *f, const struct step *step, float 
     uint64_t at = trace_begin(trace);
     attention_begin_step(f->config.attention, step->number, step->attention, step->n_attention);
     trace_span(trace, "begin", at);
-    enum status status = STATUS_OK;
-    for (uint32_t i = 0; i < f->shard->n_layers && status == STATUS_OK; i++) {
-        const struct shard_layer *weights = &f->shard->layers[i];
-        trace_layer(trace, f->shard->first_layer + i);
-        status = attend(f, weights, f->shard->first_layer + i, step, x, error);
-        if (status == STATUS_OK)
-            status = feed_forward(f, weights, step->n_rows, x, error);
+    struct place place = {
+        .f = f, .step = step, .x = x, .asks_early = attention_is_elsewhere(f->config.attention)};
+    const bool alone = !place.asks_early && group_tensor(f->config.group) == 1;
+    recordings_begin(f->recordings, alone, step->positions, step->n_rows, x);
+    enum status status = recordings_run(f->recordings, 0, between_attentions, &place, error);
+    while (status == STATUS_OK && place.layer < f->shard->n_layers) {
+        attend(&place);
+        place.layer++;
+        status = recordings_run(f->recordings, place.layer, between_attentions, &place, error);
         at = trace_begin(trace);
         if (status == STATUS_OK)
             status = group_progress(f->config.group, error);

@@ -47,6 +47,9 @@ void forward_destroy(struct forward *forward);
  * results; all end the job. */
 enum status forward_run(struct forward *forward, const struct step *step, struct error *error);
 
+/* Pieces of steps that the device did as one call, so far (worker/recordings.h). */
+uint64_t forward_replayed(const struct forward *forward);
+
 /* Microseconds of the last run, without waiting for the stage before. */
 uint64_t forward_compute_us(const struct forward *forward);
 

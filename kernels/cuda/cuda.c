@@ -39,4 +39,8 @@ const struct kernels kernels_cuda = {
     .rotate = cuda_rotate,
     .swiglu = cuda_swiglu,
     .add = cuda_add,
+    .record_begin = cuda_record_begin,
+    .record_end = cuda_record_end,
+    .recording_destroy = cuda_recording_destroy,
+    .replay = cuda_replay,
 };

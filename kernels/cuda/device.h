@@ -47,10 +47,11 @@ struct device {
     size_t pending_bytes, panel_bytes;
     void *upload_host, *upload_device; /* staging of matrix_create */
     struct cuda_indices indices[CUDA_INDEX_KINDS];
-    char *ring;               /* pinned, two halves */
-    int ring_half;            /* the one in use */
-    size_t ring_used;         /* of it */
-    cudaEvent_t ring_done[2]; /* the copies from this half are done */
+    char *ring;                  /* pinned, two halves */
+    int ring_half;               /* the one in use */
+    size_t ring_used;            /* of it */
+    cudaEvent_t ring_done[2];    /* the copies from this half are done */
+    struct recording *recording; /* what is being recorded, or NULL; see record.c */
 };
 
 enum { CUDA_RING_BYTES = 1 << 20, CUDA_UPLOAD_BYTES = 32 << 20 };
@@ -67,9 +68,14 @@ bool cuda_launched(struct device *device, const char *kernel);
 enum status cuda_error(struct error *error, cudaError_t result, const char *what);
 
 /* `bytes` of host memory, on the device in the order of its work; NULL: failed, and kept. Not in
- * the host's way: waits only when the ring has gone round before the device was done with it. */
+ * the host's way: waits only when the ring has gone round before the device was done with it. While
+ * calls are recorded only those that lie there already can be had. */
 const void *cuda_indices(struct device *device, enum cuda_index_kind kind, const void *host,
                          size_t bytes);
+
+/* Room for so many bytes of a kind, so that indices of up to that size always lie in one place. */
+enum status cuda_indices_reserve(struct device *device, enum cuda_index_kind kind, size_t bytes,
+                                 struct error *error);
 
 /* Grows *memory to `bytes` if it is smaller; its content is lost. Waits for the device if it grows. */
 enum status cuda_grow(struct device *device, void **memory, size_t *capacity, size_t bytes,
@@ -93,6 +99,15 @@ void cuda_download(struct device *device, void *to, const void *from, size_t byt
 void cuda_copy(struct device *device, void *to, const void *from, size_t bytes);
 void cuda_clear(struct device *device, void *memory, size_t bytes);
 enum status cuda_finish(struct device *device, struct error *error);
+
+/* record.c */
+enum status cuda_record_begin(struct device *device, const uint32_t *positions, uint32_t n_rows,
+                              struct error *error);
+enum status cuda_record_end(struct device *device, struct recording **recording,
+                            struct error *error);
+void cuda_recording_destroy(struct device *device, struct recording *recording);
+void cuda_replay(struct device *device, const struct recording *recording,
+                 const uint32_t *positions);
 
 /* read_rate.cu */
 double cuda_read_rate(struct device *device, size_t bytes, uint32_t budget_ms);

@@ -136,25 +136,25 @@ static void *ring_take(struct device *device, size_t bytes)
     return at;
 }
 
-static bool grow_indices(struct device *device, struct cuda_indices *indices, size_t bytes)
+enum status cuda_indices_reserve(struct device *device, enum cuda_index_kind kind, size_t bytes,
+                                 struct error *error)
 {
+    struct cuda_indices *indices = &device->indices[kind];
+    if (bytes <= indices->capacity)
+        return STATUS_OK;
     void *host = malloc(bytes);
-    struct error error;
-    indices->bytes = 0;
-    if (host == NULL) {
-        cuda_fail(device, STATUS_NO_MEMORY, "no memory for %zu bytes of indices", bytes);
-        return false;
-    }
+    if (host == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for %zu bytes of indices", bytes);
     const enum status status =
-        cuda_grow(device, &indices->device, &indices->capacity, bytes, &error);
+        cuda_grow(device, &indices->device, &indices->capacity, bytes, error);
     if (status != STATUS_OK) {
-        cuda_fail(device, status, "%s", error.text);
         free(host);
-        return false;
+        return status;
     }
     free(indices->host);
     indices->host = host;
-    return true;
+    indices->bytes = 0;
+    return STATUS_OK;
 }
 
 const void *cuda_indices(struct device *device, enum cuda_index_kind kind, const void *host,
@@ -163,8 +163,16 @@ const void *cuda_indices(struct device *device, enum cuda_index_kind kind, const
     struct cuda_indices *indices = &device->indices[kind];
     if (bytes > 0 && bytes == indices->bytes && memcmp(host, indices->host, bytes) == 0)
         return indices->device;
-    if (bytes > indices->capacity && !grow_indices(device, indices, 2 * bytes))
+    struct error error;
+    if (device->recording != NULL) { /* the copy would be recorded, of memory that is used again */
+        cuda_fail(device, STATUS_UNSUPPORTED, "new indices in a recording");
         return NULL;
+    }
+    if (bytes > indices->capacity &&
+        cuda_indices_reserve(device, kind, 2 * bytes, &error) != STATUS_OK) {
+        cuda_fail(device, error.status, "%s", error.text);
+        return NULL;
+    }
     const void *from = host; /* too large for the ring: the copy itself waits until it is read */
     if (bytes <= RING_HALF) {
         void *ring = ring_take(device, bytes);

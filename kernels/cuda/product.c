@@ -52,7 +52,7 @@ enum status cuda_reserve(struct device *device, uint32_t max_rows, uint32_t max_
         if (status != STATUS_OK)
             return status;
     }
-    return STATUS_OK;
+    return cuda_indices_reserve(device, CUDA_POSITIONS, max_rows * sizeof(uint32_t), error);
 }
 
 /* False: failed, and kept. */

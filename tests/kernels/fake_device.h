@@ -4,7 +4,8 @@
  * only inside the functions of its table: outside it is protected, and who reads or writes it there
  * dies of SIGSEGV. Copies are as late as a device may make them: what is downloaded is poison until
  * finish, and what is uploaded must be unchanged until then. So a path that works here neither takes
- * device memory for the host's nor forgets to wait.
+ * device memory for the host's nor forgets to wait. It records calls, and ends
+ * the test of who makes one meanwhile that may not be recorded.
  *
  * kernels_fake is the table; any number of devices, each in its own thread. */
 #ifndef LONGSPAN_TESTS_KERNELS_FAKE_DEVICE_H
@@ -43,6 +44,35 @@ struct fake_block {
     struct fake_block *next;
 };
 
+/* A call that was recorded; rotations take their positions when it is replayed. */
+struct fake_call {
+    enum {
+        FAKE_PREPARE,
+        FAKE_MATMUL,
+        FAKE_NORM,
+        FAKE_ROTATE,
+        FAKE_SWIGLU,
+        FAKE_ADD,
+        FAKE_COPY,
+        FAKE_CLEAR
+    } what;
+    void *to;
+    const void *from;
+    const float *weight;
+    struct matrix matrix;
+    const struct rope *rope;
+    uint32_t n_rows, n_columns, n_heads, types;
+    size_t n;
+    float epsilon;
+};
+
+struct recording {
+    struct fake_call *calls;
+    size_t n_calls;
+    const uint32_t *positions; /* while it is recorded */
+    uint32_t n_rows;
+};
+
 struct fake_device {
     const struct kernels *cpu;
     struct device *inner;
@@ -51,7 +81,8 @@ struct fake_device {
     size_t used;
     struct fake_copy *copies, **last_copy; /* in order */
     struct fake_matrix *matrices;
-    struct fake_block *blocks; /* on loan */
+    struct fake_block *blocks;   /* on loan */
+    struct recording *recording; /* or NULL */
     uint64_t n_finishes;
 };
 
@@ -76,6 +107,7 @@ static inline void fake_protect(struct fake_device *f, int protection)
 
 static inline struct fake_device *fake_enter(struct device *device)
 {
+    fake_must(fake_device(device)->recording == NULL, "a call that may not be recorded");
     fake_protect(fake_device(device), PROT_READ | PROT_WRITE);
     return fake_device(device);
 }
@@ -90,6 +122,19 @@ static inline void fake_inside(const struct fake_device *f, const void *memory, 
 {
     const char *at = memory;
     fake_must(bytes == 0 || (at >= f->arena && at + bytes <= f->arena + f->used), what);
+}
+
+/* Whether the call was recorded, and so must not be done. */
+static inline bool fake_records(struct device *device, struct fake_call call)
+{
+    struct recording *recording = fake_device(device)->recording;
+    if (recording == NULL)
+        return false;
+    recording->calls =
+        realloc(recording->calls, (recording->n_calls + 1) * sizeof(*recording->calls));
+    fake_must(recording->calls != NULL, "memory for a recording");
+    recording->calls[recording->n_calls++] = call;
+    return true;
 }
 
 /* ---- life and memory ---- */
@@ -220,6 +265,9 @@ static inline void fake_download(struct device *device, void *to, const void *fr
 
 static inline void fake_copy_within(struct device *device, void *to, const void *from, size_t bytes)
 {
+    if (fake_records(device,
+                     (struct fake_call){.what = FAKE_COPY, .to = to, .from = from, .n = bytes}))
+        return;
     struct fake_device *f = fake_enter(device);
     fake_inside(f, to, bytes, "copy to elsewhere");
     fake_inside(f, from, bytes, "copy from elsewhere");
@@ -230,6 +278,8 @@ static inline void fake_copy_within(struct device *device, void *to, const void 
 
 static inline void fake_clear(struct device *device, void *memory, size_t bytes)
 {
+    if (fake_records(device, (struct fake_call){.what = FAKE_CLEAR, .to = memory, .n = bytes}))
+        return;
     struct fake_device *f = fake_enter(device);
     fake_inside(f, memory, bytes, "zeros to elsewhere");
     if (bytes > 0)
@@ -241,6 +291,7 @@ static inline enum status fake_finish(struct device *device, struct error *error
 {
     (void)error;
     struct fake_device *f = fake_device(device);
+    fake_must(f->recording == NULL, "finish while calls are recorded");
     f->n_finishes++;
     for (struct fake_copy *copy = f->copies, *next; copy != NULL; copy = next) {
         next = copy->next;
@@ -343,6 +394,12 @@ static inline void fake_embed(struct device *device, float *out, const struct ma
 static inline void fake_prepare(struct device *device, const float *x, uint32_t n_rows,
                                 uint32_t n_columns, uint32_t types)
 {
+    if (fake_records(device, (struct fake_call){.what = FAKE_PREPARE,
+                                                .from = x,
+                                                .n_rows = n_rows,
+                                                .n_columns = n_columns,
+                                                .types = types}))
+        return;
     struct fake_device *f = fake_enter(device);
     fake_inside(f, x, (size_t)n_rows * n_columns * sizeof(*x), "prepare");
     f->cpu->prepare(f->inner, x, n_rows, n_columns, types);
@@ -352,6 +409,9 @@ static inline void fake_prepare(struct device *device, const float *x, uint32_t 
 static inline void fake_matmul(struct device *device, float *y, size_t y_stride,
                                const struct matrix *weights)
 {
+    if (fake_records(device, (struct fake_call){
+                                 .what = FAKE_MATMUL, .to = y, .n = y_stride, .matrix = *weights}))
+        return;
     struct fake_device *f = fake_enter(device);
     const struct matrix inner = fake_inner(f, weights);
     fake_inside(f, y, weights->n_rows * sizeof(*y), "matmul");
@@ -363,6 +423,14 @@ static inline void fake_rms_norm(struct device *device, float *y, const float *x
                                  const float *weight, uint32_t n_rows, uint32_t n_columns,
                                  float epsilon)
 {
+    if (fake_records(device, (struct fake_call){.what = FAKE_NORM,
+                                                .to = y,
+                                                .from = x,
+                                                .weight = weight,
+                                                .n_rows = n_rows,
+                                                .n_columns = n_columns,
+                                                .epsilon = epsilon}))
+        return;
     struct fake_device *f = fake_enter(device);
     fake_inside(f, weight, n_columns * sizeof(*weight), "the weights of a norm");
     f->cpu->rms_norm(f->inner, y, x, weight, n_rows, n_columns, epsilon);
@@ -373,6 +441,17 @@ static inline void fake_rotate(struct device *device, float *x, const uint32_t *
                                uint32_t n_rows, uint32_t n_heads, uint32_t head_dim,
                                const struct rope *rope)
 {
+    const struct recording *recording = fake_device(device)->recording;
+    fake_must(recording == NULL ||
+                  (recording->positions == positions && recording->n_rows == n_rows),
+              "a recorded rotation by other positions");
+    if (fake_records(device, (struct fake_call){.what = FAKE_ROTATE,
+                                                .to = x,
+                                                .n_rows = n_rows,
+                                                .n_heads = n_heads,
+                                                .n_columns = head_dim,
+                                                .rope = rope}))
+        return;
     struct fake_device *f = fake_enter(device);
     f->cpu->rotate(f->inner, x, positions, n_rows, n_heads, head_dim, rope);
     fake_leave(f);
@@ -380,6 +459,9 @@ static inline void fake_rotate(struct device *device, float *x, const uint32_t *
 
 static inline void fake_swiglu(struct device *device, float *gate, const float *up, size_t n)
 {
+    if (fake_records(device,
+                     (struct fake_call){.what = FAKE_SWIGLU, .to = gate, .from = up, .n = n}))
+        return;
     struct fake_device *f = fake_enter(device);
     f->cpu->swiglu(f->inner, gate, up, n);
     fake_leave(f);
@@ -387,11 +469,70 @@ static inline void fake_swiglu(struct device *device, float *gate, const float *
 
 static inline void fake_add(struct device *device, float *x, const float *y, size_t n)
 {
+    if (fake_records(device, (struct fake_call){.what = FAKE_ADD, .to = x, .from = y, .n = n}))
+        return;
     struct fake_device *f = fake_enter(device);
     fake_inside(f, x, n * sizeof(*x), "add to elsewhere");
     fake_inside(f, y, n * sizeof(*y), "add from elsewhere");
     f->cpu->add(f->inner, x, y, n);
     fake_leave(f);
+}
+
+/* ---- recordings ---- */
+
+static inline enum status fake_record_begin(struct device *device, const uint32_t *positions,
+                                            uint32_t n_rows, struct error *error)
+{
+    (void)error;
+    struct fake_device *f = fake_enter(device);
+    f->recording = calloc(1, sizeof(*f->recording));
+    fake_must(f->recording != NULL, "memory for a recording");
+    f->recording->positions = positions;
+    f->recording->n_rows = n_rows;
+    fake_leave(f);
+    return STATUS_OK;
+}
+
+static inline enum status fake_record_end(struct device *device, struct recording **recording,
+                                          struct error *error)
+{
+    (void)error;
+    struct fake_device *f = fake_device(device);
+    *recording = f->recording;
+    f->recording = NULL;
+    return STATUS_OK;
+}
+
+static inline void fake_recording_destroy(struct device *device, struct recording *recording)
+{
+    (void)device;
+    if (recording != NULL)
+        free(recording->calls);
+    free(recording);
+}
+
+static inline void fake_replay(struct device *device, const struct recording *recording,
+                               const uint32_t *positions)
+{
+    for (size_t i = 0; i < recording->n_calls; i++) {
+        const struct fake_call *c = &recording->calls[i];
+        if (c->what == FAKE_PREPARE)
+            fake_prepare(device, c->from, c->n_rows, c->n_columns, c->types);
+        else if (c->what == FAKE_MATMUL)
+            fake_matmul(device, c->to, c->n, &c->matrix);
+        else if (c->what == FAKE_NORM)
+            fake_rms_norm(device, c->to, c->from, c->weight, c->n_rows, c->n_columns, c->epsilon);
+        else if (c->what == FAKE_ROTATE)
+            fake_rotate(device, c->to, positions, c->n_rows, c->n_heads, c->n_columns, c->rope);
+        else if (c->what == FAKE_SWIGLU)
+            fake_swiglu(device, c->to, c->from, c->n);
+        else if (c->what == FAKE_ADD)
+            fake_add(device, c->to, c->from, c->n);
+        else if (c->what == FAKE_COPY)
+            fake_copy_within(device, c->to, c->from, c->n);
+        else
+            fake_clear(device, c->to, c->n);
+    }
 }
 
 /* ---- attention ---- */
@@ -513,6 +654,10 @@ static const struct kernels kernels_fake = {.device = "fake",
                                             .rms_norm = fake_rms_norm,
                                             .rotate = fake_rotate,
                                             .swiglu = fake_swiglu,
-                                            .add = fake_add};
+                                            .add = fake_add,
+                                            .record_begin = fake_record_begin,
+                                            .record_end = fake_record_end,
+                                            .recording_destroy = fake_recording_destroy,
+                                            .replay = fake_replay};
 
 #endif

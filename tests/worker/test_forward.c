@@ -309,13 +309,15 @@ static int remove_directory(void **state)
 
 /* ---- a device with memory of its own -------------------------------------------------------- */
 
+enum { ROWS_OF_TABLE = 200 + 2 + 9 + 4 };
+
 /* Chunks of a prompt, then three sequences in one step, then tokens: rows of the CPU's bits. */
 static float *rows_of_table(const struct reference_shape *shape, const char *path,
                             const struct kernels *table, enum kv_type kv_type)
 {
-    enum { N = 200, MOST = N + 3 };
-    int32_t tokens[N];
-    random_tokens(tokens, N, shape->vocab);
+    enum { N = 200, DECODED = 9, MOST = ROWS_OF_TABLE };
+    int32_t tokens[N + DECODED];
+    random_tokens(tokens, N + DECODED, shape->vocab);
     struct group *group;
     struct error error;
     fixture_ok(group_create(&group, NULL, NULL, &error), &error);
@@ -333,7 +335,20 @@ static float *rows_of_table(const struct reference_shape *shape, const char *pat
     fixture_run(&f, together, 3);
     assert_int_equal(f.results->n_rows, 2);
     assert_int_equal(f.results->sums[1].count, 7);
-    memcpy(rows + (size_t)N * shape->vocab, f.results->logits, 2 * shape->vocab * sizeof(*rows));
+    float *decoded = rows + (size_t)N * shape->vocab;
+    memcpy(decoded, f.results->logits, 2 * shape->vocab * sizeof(*rows));
+    decoded += 2 * shape->vocab;
+    for (uint32_t i = 0; i < DECODED; i++) { /* steps of one and of two rows in turn */
+        const struct fixture_segment tokens_of[] = {
+            {1, N + i, 1, tokens, LONGSPAN__WANT__WANT_LOGITS, 5},
+            {2, 41 + i / 2, 1, tokens, LONGSPAN__WANT__WANT_LOGITS, 3}};
+        fixture_run(&f, tokens_of, 1 + i % 2);
+        const size_t n = (1 + i % 2) * (size_t)shape->vocab;
+        memcpy(decoded, f.results->logits, n * sizeof(*rows));
+        decoded += n;
+    }
+    if (table != NULL) /* all of them but the first of each shape */
+        assert_true(forward_replayed(f.forward) >= (DECODED - 2) * (shape->n_layers + 1));
     fixture_close(&f);
     group_destroy(group);
     return rows;
@@ -350,7 +365,7 @@ static void test_a_device_with_memory_of_its_own_has_the_same_bits(void **state)
         reference_destroy(make_model(&shape, path));
         float *judge = rows_of_table(&shape, path, NULL, kv_types[i]);
         float *rows = rows_of_table(&shape, path, &kernels_fake, kv_types[i]);
-        assert_memory_equal(rows, judge, (size_t)203 * shape.vocab * sizeof(*rows));
+        assert_memory_equal(rows, judge, ROWS_OF_TABLE * shape.vocab * sizeof(*rows));
         free(judge);
         free(rows);
     }

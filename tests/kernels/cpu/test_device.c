@@ -206,6 +206,105 @@ static void test_memory_is_lent_copied_and_cleared(void **state)
     device_return(&d);
 }
 
+/* ---- recordings ---- */
+
+enum {
+    PLAYED_ROWS = 3,
+    PLAYED_HEADS = 4,
+    PLAYED_COLUMNS = 256,
+    PLAYED = PLAYED_ROWS * PLAYED_COLUMNS
+};
+
+/* What is computed with, all on the device. */
+struct played {
+    const struct kernels *kernels;
+    struct device *device;
+    float *x, *normed, *product, *kept, *weight;
+    struct matrix matrix;
+    struct rope rope;
+};
+
+/* One of each kind of call that may be recorded; x and what is kept come out other each time. */
+static void play_calls(const struct played *p, const uint32_t *positions)
+{
+    const struct kernels *k = p->kernels;
+    k->clear(p->device, p->kept, PLAYED_COLUMNS * sizeof(float));
+    k->rms_norm(p->device, p->normed, p->x, p->weight, PLAYED_ROWS, PLAYED_COLUMNS, 1e-5f);
+    k->prepare(p->device, p->normed, PLAYED_ROWS, PLAYED_COLUMNS, 1u << p->matrix.type);
+    k->matmul(p->device, p->product, PLAYED_COLUMNS, &p->matrix);
+    k->rotate(p->device, p->product, positions, PLAYED_ROWS, PLAYED_HEADS,
+              PLAYED_COLUMNS / PLAYED_HEADS, &p->rope);
+    k->add(p->device, p->x, p->product, PLAYED);
+    k->swiglu(p->device, p->product, p->normed, PLAYED);
+    k->copy(p->device, p->kept + PLAYED_COLUMNS, p->product,
+            (PLAYED - PLAYED_COLUMNS) * sizeof(float));
+}
+
+static void test_a_recording_does_what_its_calls_do(void **state)
+{
+    const struct kernels *k = each_table_usable(state);
+    static const uint32_t positions[3][PLAYED_ROWS] = {{0, 1, 2}, {9, 100000, 7}, {131071, 3, 8}};
+    static const enum weight_type types[] = {WEIGHT_Q8_0, WEIGHT_Q4_K, WEIGHT_F16, WEIGHT_F32};
+    if (k->record_begin == NULL)
+        skip();
+    double frequency[PLAYED_COLUMNS / PLAYED_HEADS / 2];
+    float values[PLAYED], judge[2][PLAYED], got[2][PLAYED], row[PLAYED_COLUMNS];
+    uint64_t seed = 1;
+    for (size_t i = 0; i < sizeof(frequency) / sizeof(frequency[0]); i++)
+        frequency[i] = 1.0 / (double)(1 + i);
+    for (int i = 0; i < PLAYED; i++)
+        values[i] = random_float(&seed);
+    for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++) {
+        struct lent_device d = device_lend(k, 1, PLAYED_ROWS, PLAYED_COLUMNS);
+        const size_t row_bytes = weight_row_bytes(types[t], PLAYED_COLUMNS);
+        uint8_t *source = malloc(row_bytes * PLAYED_COLUMNS);
+        assert_non_null(source);
+        for (int i = 0; i < PLAYED_COLUMNS; i++) {
+            for (int j = 0; j < PLAYED_COLUMNS; j++)
+                row[j] = random_float(&seed);
+            weight_quantize(types[t], source + (size_t)i * row_bytes, row, PLAYED_COLUMNS);
+        }
+        struct played p = {.kernels = k,
+                           .device = d.device,
+                           .normed = device_floats(&d, values, PLAYED),
+                           .product = device_floats(&d, values, PLAYED),
+                           .weight = device_floats(&d, values, PLAYED_COLUMNS),
+                           .rope = {PLAYED_COLUMNS / PLAYED_HEADS, false, frequency, 1}};
+        assert_int_equal(k->matrix_create(d.device, &p.matrix, types[t], source, PLAYED_COLUMNS, 0,
+                                          PLAYED_COLUMNS, 0, PLAYED_COLUMNS, NULL),
+                         STATUS_OK);
+        for (int played = 0; played < 2; played++) {
+            struct recording *recording = NULL;
+            p.x = device_floats(&d, values, PLAYED);
+            p.kept = device_floats(&d, values, PLAYED);
+            if (played) {
+                struct error error = {.status = STATUS_OK};
+                if (k->record_begin(d.device, positions[2], PLAYED_ROWS, &error) != STATUS_OK)
+                    fail_msg("%s", error.text);
+                play_calls(&p, positions[2]);
+                if (k->record_end(d.device, &recording, &error) != STATUS_OK)
+                    fail_msg("%s", error.text);
+            }
+            for (int i = 0; i < 3; i++)
+                if (played)
+                    k->replay(d.device, recording, positions[i]);
+                else
+                    play_calls(&p, positions[i]);
+            device_floats_end(&d, played ? got[0] : judge[0], p.x, PLAYED);
+            device_floats_end(&d, played ? got[1] : judge[1], p.kept, PLAYED);
+            k->recording_destroy(d.device, recording);
+        }
+        assert_memory_equal(got, judge, sizeof(judge));
+        device_give(&d, p.normed);
+        device_give(&d, p.product);
+        device_give(&d, p.weight);
+        k->matrix_destroy(d.device, &p.matrix);
+        free(source);
+        device_return(&d);
+    }
+    k->recording_destroy(NULL, NULL);
+}
+
 int main(void)
 {
     const struct each_table_test tests[] = {
@@ -215,6 +314,7 @@ int main(void)
         {"embeddings_of_a_split_vocabulary", test_embeddings_of_a_split_vocabulary, false},
         {"a_vocabulary_of_256k_rows", test_a_vocabulary_of_256k_rows, false},
         {"memory_is_lent_copied_and_cleared", test_memory_is_lent_copied_and_cleared, false},
+        {"a_recording_does_what_its_calls_do", test_a_recording_does_what_its_calls_do, false},
     };
     return each_table_run(tests, sizeof(tests) / sizeof(tests[0]));
 }
