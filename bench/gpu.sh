@@ -127,7 +127,7 @@ part_attention() {
         echo "bench/gpu/attention is not built"
         return 0
     }
-    "$build/bench/gpu/attention" "$out/attention.csv" 75 || return 1
+    "$build/bench/gpu/attention" -o "$out/attention.csv" -s 75 || return 1
     python3 -c 'import torch' 2>/dev/null || {
         echo "no PyTorch here: nothing to compare with"
         return 0

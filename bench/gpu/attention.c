@@ -1,16 +1,21 @@
 /* attention.c - attention on a GPU beside what its memory gives: decode by context, heads, batch and KV
  * type, with finished rows, one launch per call; then prefill.
  *
- *     attention [CSV [SECONDS]]
+ *     attention [-o CSV] [-s SECONDS] [-k KIND] [-t TYPE] [-d HEAD_DIM] [-H HEADS/KV_HEADS] [-b BATCH]
+ *               [-c CONTEXT] [-B BLOCKS] [-S STAGES] [-m GIB] [-q]
+ *
+ * Lists with commas say what is measured (-k decode,prefill -t f16,q8_0 -c 65536,ragged); without one,
+ * all. -B and -S: thread blocks per multiprocessor and stages of their pipelines, at most, all of the two lists with
+ * each other. -m: of memory for K and V (60). -q: the lean schedule only.
  *
  * For each shape: no split, the best fixed split of 2, 4 ... 64, the lean schedule, and the lean schedule with
  * tiles merged as they come (what the canonical order costs). GB/s of K and V, and their share of the
  * read rate that is measured first. Layers take turns, of 320 MB at least, so that K and V come from
- * memory; pages lie in random order. Medians of rounds, by CUDA events; calls follow each other without a
- * wait, and host_us is what the host needs for one: where that is more than `us`, it is what was
- * measured. Shapes that do not fit are left out; after SECONDS (100) no new one begins. Built by
- * bench/gpu.sh. */
-#include "kernels/attention/device.h"
+ * memory; pages lie in random order. Medians of rounds, by CUDA events, of prepared calls that follow
+ * each other without a wait (attend_launch); run_us: of calls that are planned between (attend_run). plan_us
+ * and host_us: what the host needs for such a call when it must plan, and for the next layer's.
+ * Shapes that do not fit are left out; after SECONDS (100) no new one begins. Built by bench/gpu.sh. */
+#include "kernels/attention/cuda/attend_device.h"
 #include "kernels/attention/kv_holder.h"
 #include "kernels/cuda/device.h"
 
@@ -18,9 +23,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-enum { MOST_SEQUENCES = 64, ROUNDS = 7, FIXED_ROUNDS = 3, SAMPLE_BYTES = 34 * 64 * 4096 };
-static const size_t LEAST_BYTES = (size_t)320 << 20, MOST_BYTES = (size_t)60 << 30;
+enum {
+    MOST_SEQUENCES = 64,
+    MOST_LIST = 16,
+    ROUNDS = 7,
+    FIXED_ROUNDS = 3,
+    SAMPLE_BYTES = 34 * 64 * 4096
+};
+static const size_t LEAST_BYTES = (size_t)320 << 20;
 
 struct shape {
     enum kv_type type;
@@ -29,7 +41,16 @@ struct shape {
     const char *name;
 };
 
+/* What the command line chose. */
+struct choice {
+    const char *kinds, *types, *dims, *heads, *batches, *contexts; /* NULL: all */
+    uint32_t blocks[MOST_LIST], stages[MOST_LIST];                 /* 0: as they come */
+    uint32_t n_blocks, n_stages;
+    bool lean_only;
+};
+
 struct bench {
+    struct choice choice;
     const struct kernels *kernels;
     struct device *device;
     FILE *csv;
@@ -211,20 +232,30 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Microseconds of one call; host_us may be NULL. */
-static double measure(struct bench *b, const struct load *load, int rounds, double *host_us)
+/* Calls of all layers, of which the device knows already, or not. */
+static void call_layers(struct bench *b, const struct load *load, bool prepared)
+{
+    struct error error = {0};
+    (void)b;
+    for (uint32_t layer = 0; layer < load->n_layers; layer++)
+        check_status(prepared ? attend_launch(load->attend, layer, &error)
+                              : attend_run(load->attend, load->works + layer * load->n_works,
+                                           load->n_works, &error),
+                     &error);
+}
+
+/* Microseconds of one call. */
+static double measure(struct bench *b, const struct load *load, int rounds, bool prepared)
 {
     float times[ROUNDS];
-    double host = 0;
     struct error error = {0};
+    for (uint32_t layer = 0; layer < load->n_layers && prepared; layer++)
+        check_status(attend_prepare(load->attend, layer, load->works + layer * load->n_works,
+                                    load->n_works, &error),
+                     &error);
     for (int round = -1; round < rounds; round++) {
         check(cudaEventRecord(b->begin, b->device->stream));
-        const double from = now();
-        for (uint32_t layer = 0; layer < load->n_layers; layer++)
-            check_status(attend_run(load->attend, load->works + layer * load->n_works,
-                                    load->n_works, &error),
-                         &error);
-        host = now() - from;
+        call_layers(b, load, prepared);
         check(cudaEventRecord(b->end, b->device->stream));
         check(cudaEventSynchronize(b->end));
         if (round >= 0)
@@ -232,46 +263,99 @@ static double measure(struct bench *b, const struct load *load, int rounds, doub
     }
     check_status(b->kernels->finish(b->device, &error), &error);
     qsort(times, (size_t)rounds, sizeof(times[0]), by_value);
-    if (host_us != NULL)
-        *host_us = host / load->n_layers * 1e6;
     return (double)times[rounds / 2] / load->n_layers * 1e3;
+}
+
+/* What the host needs for a call: one that is planned, and one like the call before. */
+static void measure_host(struct bench *b, const struct load *load, double *plan_us, double *host_us)
+{
+    double times[2] = {1e9, 1e9};
+    struct error error = {0};
+    for (int round = 0; round < ROUNDS; round++) {
+        attend_set_parts(load->attend, 2); /* another plan, so that the next call has none */
+        check_status(attend_run(load->attend, load->works, load->n_works, &error), &error);
+        attend_set_parts(load->attend, 0);
+        check_status(b->kernels->finish(b->device, &error), &error);
+        for (int i = 0; i < 2; i++) {
+            const double from = now();
+            check_status(attend_run(load->attend, load->works, load->n_works, &error), &error);
+            const double time = now() - from;
+            times[i] = time < times[i] ? time : times[i];
+        }
+        check_status(b->kernels->finish(b->device, &error), &error);
+    }
+    *plan_us = times[0] * 1e6;
+    *host_us = times[1] * 1e6;
+}
+
+struct decode_times {
+    double lean, run, plan, host, none, fixed, any; /* microseconds */
+    uint32_t fixed_parts;
+};
+
+static void measure_splits(struct bench *b, const struct load *load, struct decode_times *t)
+{
+    const struct attention_device *device = b->kernels->attention_device;
+    for (uint32_t parts = 1; parts <= 64; parts *= 2) {
+        attend_set_parts(load->attend, parts);
+        const double us = measure(b, load, FIXED_ROUNDS, true);
+        if (parts == 1)
+            t->none = us;
+        if (parts == 1 || us < t->fixed) {
+            t->fixed = us;
+            t->fixed_parts = parts;
+        }
+    }
+    attend_set_parts(load->attend, 0);
+    device->set_any_order(attend_device_state(load->attend), true);
+    t->any = measure(b, load, ROUNDS, true);
+    device->set_any_order(attend_device_state(load->attend), false);
+}
+
+static void print_decode(struct bench *b, const struct shape *shape, const struct load *load,
+                         uint32_t blocks, uint32_t stages, const struct decode_times *t)
+{
+    const double rate = (double)load->bytes / t->lean * 1e-3, share = rate * 1e9 / b->read_rate;
+    printf("%-5s %4u %3u/%-2u %3u %-7s %1u %2u %9.1f %7.1f %6.3f %9.1f %6.1f %6.1f",
+           kv_type_name(shape->type), shape->head_dim, shape->n_heads, shape->n_kv_heads,
+           shape->n_sequences, shape->name, blocks, stages, t->lean, rate, share, t->run, t->plan,
+           t->host);
+    if (t->any > 0)
+        printf(" %9.1f %9.1f %2u %6.3f %6.3f", t->none, t->fixed, t->fixed_parts,
+               t->fixed / t->lean, t->lean / t->any);
+    printf("\n");
+    fflush(stdout);
+    if (b->csv != NULL)
+        fprintf(b->csv,
+                "decode,%s,%u,%u,%u,%u,%s,%u,%u,%u,%.2f,%.1f,%.4f,%.2f,%.2f,%.2f,%.2f,%.2f,%u,"
+                "%.2f\n",
+                kv_type_name(shape->type), shape->head_dim, shape->n_heads, shape->n_kv_heads,
+                shape->n_sequences, shape->name, shape->contexts[0], blocks, stages, t->lean, rate,
+                share, t->run, t->plan, t->host, t->none, t->fixed, t->fixed_parts, t->any);
 }
 
 static void measure_decode(struct bench *b, const struct shape *shape)
 {
-    const struct attention_device *device = b->kernels->attention_device;
     struct load load;
+    struct error error = {0};
+    const struct choice *choice = &b->choice;
     if (now() - b->started > b->seconds || !make_load(b, shape, &load))
         return;
-    double host_us, none = 0, best = 0;
-    uint32_t best_parts = 0;
-    const double lean = measure(b, &load, ROUNDS, &host_us);
-    for (uint32_t parts = 1; parts <= 64; parts *= 2) {
-        attend_set_parts(load.attend, parts);
-        const double us = measure(b, &load, FIXED_ROUNDS, NULL);
-        if (parts == 1)
-            none = us;
-        if (best_parts == 0 || us < best) {
-            best = us;
-            best_parts = parts;
+    for (uint32_t i = 0; i < choice->n_blocks * choice->n_stages; i++) {
+        const uint32_t blocks = choice->blocks[i / choice->n_stages],
+                       stages = choice->stages[i % choice->n_stages];
+        if (cuda_attend_tune(attend_device_state(load.attend), blocks, stages, &error) != STATUS_OK)
+            continue;
+        struct decode_times t = {.lean = measure(b, &load, ROUNDS, true)};
+        if (!choice->lean_only) {
+            t.run = measure(b, &load, ROUNDS, false);
+            measure_host(b, &load, &t.plan, &t.host);
+            measure_splits(b, &load, &t);
+            const double again = measure(b, &load, ROUNDS, true);
+            t.lean = again < t.lean ? again : t.lean;
         }
+        print_decode(b, shape, &load, blocks, stages, &t);
     }
-    attend_set_parts(load.attend, 0);
-    device->set_any_order(attend_device_state(load.attend), true);
-    const double any = measure(b, &load, ROUNDS, NULL);
-    device->set_any_order(attend_device_state(load.attend), false);
-    const double again = measure(b, &load, ROUNDS, NULL);
-    const double us = lean < again ? lean : again, rate = (double)load.bytes / us * 1e-3;
-    printf("%-5s %4u %3u/%-2u %3u %-8s %9.1f %8.1f %6.3f %8.1f %9.1f %9.1f %2u %6.2f %6.3f\n",
-           kv_type_name(shape->type), shape->head_dim, shape->n_heads, shape->n_kv_heads,
-           shape->n_sequences, shape->name, us, rate, rate * 1e9 / b->read_rate, host_us, none,
-           best, best_parts, best / us, us / any);
-    fflush(stdout);
-    if (b->csv != NULL)
-        fprintf(b->csv, "decode,%s,%u,%u,%u,%u,%s,%u,%.2f,%.1f,%.4f,%.2f,%.2f,%.2f,%u,%.2f\n",
-                kv_type_name(shape->type), shape->head_dim, shape->n_heads, shape->n_kv_heads,
-                shape->n_sequences, shape->name, shape->contexts[0], us, rate,
-                rate * 1e9 / b->read_rate, host_us, none, best, best_parts, any);
     drop_load(&load);
 }
 
@@ -281,15 +365,15 @@ static void measure_prefill(struct bench *b, const struct shape *shape)
     if (now() - b->started > b->seconds || !make_load(b, shape, &load))
         return;
     load.n_layers = load.n_layers < 4 ? load.n_layers : 4;
-    const double us = measure(b, &load, 5, NULL);
+    const double us = measure(b, &load, 3, true);
     printf("%-5s %4u %3u/%-2u %5u of %-8s %10.1f us %8.2f TFLOP/s\n", kv_type_name(shape->type),
            shape->head_dim, shape->n_heads, shape->n_kv_heads, shape->n_tokens, shape->name, us,
            load.flops / us * 1e-6);
     fflush(stdout);
     if (b->csv != NULL)
-        fprintf(b->csv, "prefill,%s,%u,%u,%u,%u,%s,%u,%.2f,%.2f,,,,,,\n", kv_type_name(shape->type),
-                shape->head_dim, shape->n_heads, shape->n_kv_heads, shape->n_tokens, shape->name,
-                shape->contexts[0], us, load.flops / us * 1e-6);
+        fprintf(b->csv, "prefill,%s,%u,%u,%u,%u,%s,%u,,,%.2f,%.2f,,,,,,,,\n",
+                kv_type_name(shape->type), shape->head_dim, shape->n_heads, shape->n_kv_heads,
+                shape->n_tokens, shape->name, shape->contexts[0], us, load.flops / us * 1e-6);
     drop_load(&load);
 }
 
@@ -309,17 +393,53 @@ static struct shape shape_of(enum kv_type type, uint32_t head_dim, uint32_t n_he
     return shape;
 }
 
+/* Whether a list with commas has the word; NULL has all. */
+static bool listed(const char *list, const char *word)
+{
+    const size_t n = strlen(word);
+    if (list == NULL)
+        return true;
+    for (; list != NULL; list = strchr(list, ',')) {
+        list += *list == ',';
+        if (strncmp(list, word, n) == 0 && (list[n] == ',' || list[n] == '\0'))
+            return true;
+    }
+    return false;
+}
+
+static bool number_listed(const char *list, uint32_t number)
+{
+    char word[16];
+    snprintf(word, sizeof(word), "%u", number);
+    return listed(list, word);
+}
+
+static bool heads_listed(const char *list, const uint32_t heads[2])
+{
+    char word[32];
+    snprintf(word, sizeof(word), "%u/%u", heads[0], heads[1]);
+    return listed(list, word);
+}
+
 static void measure_type(struct bench *b, enum kv_type type, uint32_t head_dim)
 {
     static const uint32_t heads[][2] = {{32, 8}, {64, 8}, {32, 32}};
     static const uint32_t batches[] = {1, 8, 64};
     static const uint32_t contexts[] = {65536, 262144, 1 << 20, 16384, 4096, 1024, 0};
+    const struct choice *choice = &b->choice;
     char name[16];
+    if (!listed(choice->kinds, "decode") || !listed(choice->types, kv_type_name(type)) ||
+        !number_listed(choice->dims, head_dim))
+        return;
     fill_pool(b, type, head_dim);
     for (size_t c = 0; c < sizeof(contexts) / sizeof(contexts[0]); c++)
         for (size_t h = 0; h < 3; h++)
             for (size_t n = 0; n < 3; n++) {
-                if (contexts[c] == 0 && batches[n] == 1)
+                if (contexts[c] == 0 ? batches[n] == 1 || !listed(choice->contexts, "ragged")
+                                     : !number_listed(choice->contexts, contexts[c]))
+                    continue;
+                if (!heads_listed(choice->heads, heads[h]) ||
+                    !number_listed(choice->batches, batches[n]))
                     continue;
                 const struct shape shape = shape_of(type, head_dim, heads[h][0], heads[h][1],
                                                     batches[n], contexts[c], name);
@@ -330,9 +450,14 @@ static void measure_type(struct bench *b, enum kv_type type, uint32_t head_dim)
 static void measure_prefills(struct bench *b)
 {
     static const uint32_t contexts[] = {2048, 16384, 65536};
+    const struct choice *choice = &b->choice;
     char name[16];
+    if (!listed(choice->kinds, "prefill"))
+        return;
     printf("# prefill\n");
     for (int type = KV_F16; type <= KV_Q8_0; type++) {
+        if (!listed(choice->types, kv_type_name((enum kv_type)type)))
+            continue;
         fill_pool(b, (enum kv_type)type, 128);
         for (size_t c = 0; c < 3; c++) {
             struct shape shape = shape_of((enum kv_type)type, 128, 32, 8, 1, contexts[c], name);
@@ -342,26 +467,88 @@ static void measure_prefills(struct bench *b)
     }
 }
 
+/* Numbers with commas; none: one 0. */
+static uint32_t numbers(const char *text, uint32_t *list)
+{
+    uint32_t n = 0;
+    for (; text != NULL && n < MOST_LIST; text = strchr(text, ',')) {
+        text += *text == ',';
+        list[n++] = (uint32_t)strtoul(text, NULL, 10);
+    }
+    if (n == 0)
+        list[n++] = 0;
+    return n;
+}
+
+static void read_arguments(struct bench *b, int argc, char **argv)
+{
+    struct choice *choice = &b->choice;
+    const char *blocks = NULL, *stages = NULL;
+    for (int option; (option = getopt(argc, argv, "o:s:k:t:d:H:b:c:B:S:m:q")) != -1;)
+        switch (option) {
+        case 'o':
+            if ((b->csv = fopen(optarg, "w")) == NULL)
+                stop("cannot write the CSV file");
+            break;
+        case 's':
+            b->seconds = atof(optarg);
+            break;
+        case 'k':
+            choice->kinds = optarg;
+            break;
+        case 't':
+            choice->types = optarg;
+            break;
+        case 'd':
+            choice->dims = optarg;
+            break;
+        case 'H':
+            choice->heads = optarg;
+            break;
+        case 'b':
+            choice->batches = optarg;
+            break;
+        case 'c':
+            choice->contexts = optarg;
+            break;
+        case 'B':
+            blocks = optarg;
+            break;
+        case 'S':
+            stages = optarg;
+            break;
+        case 'm':
+            b->pool_bytes = (size_t)strtoul(optarg, NULL, 10) << 30;
+            break;
+        case 'q':
+            choice->lean_only = true;
+            break;
+        default:
+            exit(2);
+        }
+    choice->n_blocks = numbers(blocks, choice->blocks);
+    choice->n_stages = numbers(stages, choice->stages);
+}
+
 int main(int argc, char **argv)
 {
-    struct bench b = {.kernels = &kernels_cuda, .started = now(), .seconds = 100};
+    struct bench b = {
+        .kernels = &kernels_cuda, .started = now(), .seconds = 100, .pool_bytes = (size_t)60 << 30};
     struct error error = {0};
+    read_arguments(&b, argc, argv);
     if (b.kernels->count(&error) == 0 || b.kernels->open(&b.device, NULL, 0, &error) != STATUS_OK) {
         fprintf(stderr, "attention: %s\n", error.text);
         return 77;
     }
-    if (argc > 1 && (b.csv = fopen(argv[1], "w")) == NULL)
-        stop("cannot write the CSV file");
-    if (argc > 2)
-        b.seconds = atof(argv[2]);
     if (b.csv != NULL)
-        fprintf(b.csv, "kind,type,head_dim,heads,kv_heads,batch,name,context,us,GB_s,share,host_us,"
-                       "no_split_us,best_fixed_us,best_parts,any_order_us\n");
+        fprintf(b.csv,
+                "kind,type,head_dim,heads,kv_heads,batch,name,context,blocks,stages,us,GB_s,share,"
+                "run_us,plan_us,host_us,no_split_us,best_fixed_us,best_parts,any_order_us\n");
     check(cudaEventCreate(&b.begin));
     check(cudaEventCreate(&b.end));
-    b.read_rate = b.kernels->read_rate(b.device, (size_t)4 << 30, 500);
-    b.pool_bytes = b.kernels->memory_available(b.device) / 10 * 8;
-    b.pool_bytes = b.pool_bytes < MOST_BYTES ? b.pool_bytes : MOST_BYTES;
+    b.read_rate = b.kernels->read_rate(b.device, (size_t)4 << 30, 300);
+    const size_t room = b.kernels->memory_available(b.device) / 10 * 8;
+    b.pool_bytes = b.pool_bytes < room ? b.pool_bytes : room;
     void *memory;
     check_status(b.kernels->memory_take(b.device, &memory, b.pool_bytes, &error), &error);
     b.pool = memory;
@@ -381,8 +568,8 @@ int main(int argc, char **argv)
     free(q);
 
     printf("read %.1f GB/s\n", b.read_rate * 1e-9);
-    printf("type   dim heads  seq context         us     GB/s  share  host_us  no split     fixed "
-           " n  lean/f  order\n");
+    printf("type   dim heads  seq context B  S        us    GB/s  share    run us   plan   host  "
+           "no split     fixed  n   f/us  order\n");
     measure_type(&b, KV_F16, 128);
     measure_type(&b, KV_Q8_0, 128);
     measure_prefills(&b);

@@ -63,7 +63,7 @@ def measure(function, n_sets, rounds=5):
 
 
 def candidates(q, k, v):
-    group = q.shape[1] > k.shape[1]
+    group = q.shape[1] > k[0].shape[1]
     for name, backend in BACKENDS.items():
 
         def call(i, backend=backend):

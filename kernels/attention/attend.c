@@ -27,6 +27,12 @@ struct lane {
     uint8_t first[TILE_BLOCK_ROWS], last[TILE_BLOCK_ROWS];
 };
 
+/* A call that attend_launch will make. */
+struct prepared {
+    const struct attend_work *works; /* NULL: none */
+    size_t n_works;
+};
+
 struct attend {
     const struct attention_device *elsewhere; /* not NULL: only `state`, its own, is used */
     void *state;
@@ -37,6 +43,8 @@ struct attend {
     uint32_t n_lanes, n_parts; /* n_parts: 0, or of a fixed split */
     size_t n_works;            /* of this run */
     struct lane *lanes;
+    struct prepared *prepared;
+    uint32_t n_prepared;
 };
 
 /* What a lane is working on. */
@@ -417,6 +425,7 @@ void attend_destroy(struct attend *attend)
     for (uint32_t i = 0; attend->lanes != NULL && i < attend->n_lanes; i++)
         free(attend->lanes[i].memory);
     free(attend->lanes);
+    free(attend->prepared);
     free(attend);
 }
 
@@ -484,4 +493,32 @@ enum status attend_run(struct attend *attend, const struct attend_work *works, s
             thread_pool_run(attend->pool, finish_lane, attend);
     }
     return STATUS_OK;
+}
+
+enum status attend_prepare(struct attend *attend, uint32_t slot, const struct attend_work *works,
+                           size_t n_works, struct error *error)
+{
+    if (attend->elsewhere != NULL && attend->elsewhere->prepare != NULL)
+        return attend->elsewhere->prepare(attend->state, slot, works, n_works, error);
+    if (slot >= attend->n_prepared) {
+        struct prepared *more =
+            realloc(attend->prepared, ((size_t)slot + 1) * sizeof(*attend->prepared));
+        if (more == NULL)
+            return error_set(error, STATUS_NO_MEMORY, "attention: no memory for call %u", slot);
+        memset(more + attend->n_prepared, 0, (slot + 1 - attend->n_prepared) * sizeof(*more));
+        attend->prepared = more;
+        attend->n_prepared = slot + 1;
+    }
+    attend->prepared[slot] = (struct prepared){works, n_works};
+    return STATUS_OK;
+}
+
+enum status attend_launch(struct attend *attend, uint32_t slot, struct error *error)
+{
+    if (attend->elsewhere != NULL && attend->elsewhere->launch != NULL)
+        return attend->elsewhere->launch(attend->state, slot, error);
+    if (slot >= attend->n_prepared || attend->prepared[slot].works == NULL)
+        return error_set(error, STATUS_INVALID, "attention: call %u was not prepared", slot);
+    const struct prepared *call = &attend->prepared[slot];
+    return attend_run(attend, call->works, call->n_works, error);
 }

@@ -110,4 +110,15 @@ size_t attend_out_floats(const struct attend_shape *shape, const struct attend_w
 enum status attend_run(struct attend *attend, const struct attend_work *works, size_t n_works,
                        struct error *error);
 
+/* attend_run in two steps, for devices where the second can be recorded in a graph: prepare plans these
+ * works as call `slot` (small numbers: one for each layer, say) and brings what the device must know
+ * there, behind the work so far; launch evaluates them, as often as it is called, and is a single
+ * kernel whose arguments never change. A launch that was recorded on the device's stream serves whatever
+ * is prepared for the slot later, of works of as many rows each. Until the last launch, `works` and what
+ * they point to stay as they are (in host memory nothing is copied). Prepare must not be recorded itself.
+ * STATUS_NO_MEMORY; launch of what was not prepared: STATUS_INVALID. */
+enum status attend_prepare(struct attend *attend, uint32_t slot, const struct attend_work *works,
+                           size_t n_works, struct error *error);
+enum status attend_launch(struct attend *attend, uint32_t slot, struct error *error);
+
 #endif

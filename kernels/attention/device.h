@@ -17,7 +17,7 @@ struct tile_tokens {
 };
 
 struct attention_device {
-    /* As attend_create, attend_destroy, attend_set_parts and attend_run. */
+    /* As attend_create, attend_destroy, attend_set_parts, attend_run, attend_prepare and attend_launch. */
     enum status (*create)(void **state, struct device *device, const struct attend_shape *shape,
                           struct error *error);
     void (*destroy)(void *state);
@@ -28,6 +28,9 @@ struct attention_device {
     void (*set_any_order)(void *state, bool any_order);
     enum status (*run)(void *state, const struct attend_work *works, size_t n_works,
                        struct error *error);
+    enum status (*prepare)(void *state, uint32_t slot, const struct attend_work *works,
+                           size_t n_works, struct error *error);
+    enum status (*launch)(void *state, uint32_t slot, struct error *error);
 
     /* n values, whole blocks, to the KV type, with the bits of kv_round. x and out: device memory. */
     void (*round)(struct device *device, enum kv_type type, void *out, const float *x, size_t n);

@@ -192,11 +192,14 @@ struct any_evaluator {
 };
 
 __global__ void __launch_bounds__(ANY_THREADS)
-    attend_any(const __grid_constant__ struct attend_launch launch)
+    attend_any(const struct attend_launch *call, uint32_t)
 {
+    __shared__ struct attend_launch launch;
     __shared__ float q[ANY_ROWS * ANY_MAX_DIM], scales[ANY_ROWS * ANY_MAX_DIM / SCALE_DIMS];
     __shared__ float weights[ANY_ROWS * TOKENS], maxima[4 * ANY_ROWS], sums[4 * ANY_ROWS];
     __shared__ uint32_t last;
+    fetch_launch(&launch, call);
+    __syncthreads();
     any_evaluator evaluator = {q, scales, weights, maxima, sums, threadIdx.x};
     walker<any_evaluator> walk = {
         launch,

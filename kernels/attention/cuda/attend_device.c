@@ -1,26 +1,28 @@
 /* attend_device.c - the executor on a GPU: plans on the host, one copy and one launch per call.
  *
- * The tables of a call (attend_jobs.h) go through pinned memory that is used in turn, so that the host can
- * be some calls ahead of the device. On the device there is one set: a call's copy waits in the
- * stream for the kernel before it. */
+ * Layers of a step ask with the same rows of other pages: such a call keeps the plan of the one before.
+ * What a kernel is told (attend_launch.h, attend_jobs.h) goes to the device on a stream of its own, so that it is
+ * there before the kernel's turn comes; calls take turns with N_CALLS sets of memory for it, and the host
+ * waits where it would be further ahead. Prepared calls have each their own, which stays. */
 #include "kernels/attention/cuda/attend_device.h"
 
 #include "kernels/attention/attend_plan.h"
 #include "kernels/attention/cuda/attend_launch.h"
 #include "kernels/cuda/device.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     MAX_VARIANTS = 4,  /* of one shape */
-    BLOCKS_WANTED = 3, /* per multiprocessor */
+    BLOCKS_WANTED = 4, /* per multiprocessor */
     STAGES_WANTED = 5, /* with more than one block there */
     STAGES_NEEDED = 4, /* a tile's pieces: the two of K leave before those of V are wanted */
     STAGES_MOST = 16,
     BLOCK_RESERVE = 1024, /* shared memory that the system takes of each block's */
-    N_STAGINGS = 4,
-    UNITS_PER_SHARE = 64 /* how fine a line is cut, at most */
+    N_CALLS = 4,          /* that the host can be ahead of the device */
+    HEADER_BYTES = 256    /* of a call's memory; the tables lie behind */
 };
 
 /* A kernel as it is launched on this device. */
@@ -29,11 +31,25 @@ struct variant {
     uint32_t n_stages, shared_bytes, n_blocks; /* n_blocks: that fit on the device at once */
 };
 
-/* Pinned memory. */
-struct staging {
-    void *memory;
-    size_t room;
-    cudaEvent_t read; /* the device has read it */
+/* What one call tells its kernel: a struct attend_launch, and the tables that it names. */
+struct call {
+    void *host, *device; /* header and tables; host: pinned */
+    size_t host_room, device_room;
+    void *header;      /* on the device; of prepared calls apart, where it stays */
+    cudaEvent_t there; /* they have come to the device */
+    cudaEvent_t done;  /* the kernel has ended */
+    const struct variant *variant;
+    uint32_t n_blocks; /* 0: nothing to do */
+};
+
+/* What a plan was made of, but for pages, q and results. */
+struct planned {
+    struct attend_work *works; /* with their own ranges */
+    struct tile_range *ranges;
+    size_t n_works, works_room, ranges_room;
+    uint32_t n_parts, most_blocks;
+    const struct variant *variant;
+    uint32_t n_blocks;
 };
 
 struct cuda_attend {
@@ -41,33 +57,40 @@ struct cuda_attend {
     struct attend_shape shape;
     struct variant variants[MAX_VARIANTS]; /* fewest rows first */
     uint32_t n_variants;
+    uint32_t blocks_wanted, most_stages;
     uint32_t n_parts, most_blocks; /* 0: as they come */
     bool any_order;
     struct attend_plan plan;
     struct jobs jobs;
-    struct staging stagings[N_STAGINGS];
-    uint32_t next_staging;
-    void *tables, *parts, *levels; /* on the device */
-    size_t tables_room, parts_room, levels_room;
+    struct planned planned;
+    cudaStream_t stream;        /* for what kernels are told */
+    struct call calls[N_CALLS]; /* in turn */
+    uint32_t next_call;
+    struct call **prepared; /* [n_prepared], NULL where there is none */
+    uint32_t n_prepared;
+    void *parts, *levels; /* on the device, for one kernel at a time */
+    size_t parts_room, levels_room;
 };
 
 /* The most stages, and blocks, that shared memory allows; false: not even one block. */
-static bool fit(struct variant *variant, const struct device *device, struct error *error)
+static bool fit(struct variant *variant, const struct cuda_attend *attend, struct error *error)
 {
     const struct attend_kernel *kernel = variant->kernel;
+    const struct device *device = attend->device;
+    const uint32_t most = attend->most_stages;
     int most_per_block = 0, per_multiprocessor = 0, n_blocks = 0;
     cudaDeviceGetAttribute(&most_per_block, cudaDevAttrMaxSharedMemoryPerBlockOptin, device->index);
     cudaDeviceGetAttribute(&per_multiprocessor, cudaDevAttrMaxSharedMemoryPerMultiprocessor,
                            device->index);
     variant->n_stages = 0;
     variant->shared_bytes = kernel->fixed_bytes;
-    for (int blocks = BLOCKS_WANTED; blocks > 0 && kernel->stage_bytes > 0; blocks--) {
+    for (int blocks = (int)attend->blocks_wanted; blocks > 0 && kernel->stage_bytes > 0; blocks--) {
         int bytes = per_multiprocessor / blocks - BLOCK_RESERVE;
         bytes = bytes < most_per_block ? bytes : most_per_block;
         const int stages = (bytes - (int)kernel->fixed_bytes) / (int)kernel->stage_bytes;
         if (stages < (blocks > 1 ? STAGES_WANTED : STAGES_NEEDED))
             continue;
-        variant->n_stages = stages < STAGES_MOST ? (uint32_t)stages : STAGES_MOST;
+        variant->n_stages = stages < (int)most ? (uint32_t)stages : most;
         break;
     }
     if (kernel->stage_bytes > 0 && variant->n_stages == 0)
@@ -100,7 +123,7 @@ static void add_variants(struct cuda_attend *attend, const struct attend_kernel 
         variant->kernel = &kernels[i];
         if (!any && kernels[i].head_dim != attend->shape.head_dim)
             continue;
-        attend->n_variants += fit(variant, attend->device, error);
+        attend->n_variants += fit(variant, attend, error);
     }
 }
 
@@ -113,6 +136,7 @@ static enum status choose_variants(struct cuda_attend *attend, struct error *err
     };
     struct error why = {0};
     size_t n = 0;
+    attend->n_variants = 0;
     if (lists[attend->shape.type] != NULL) {
         const struct attend_kernel *kernels = lists[attend->shape.type](&n);
         add_variants(attend, kernels, n, false, &why);
@@ -126,21 +150,48 @@ static enum status choose_variants(struct cuda_attend *attend, struct error *err
                                               "attention: this GPU cannot run it: %s", why.text);
 }
 
+static void call_clear(struct cuda_attend *attend, struct call *call)
+{
+    cuda_host_give(attend->device, call->host);
+    if (call->header != call->device)
+        cuda_memory_give(attend->device, call->header);
+    cuda_memory_give(attend->device, call->device);
+    if (call->there != NULL)
+        (void)cudaEventDestroy(call->there);
+    if (call->done != NULL)
+        (void)cudaEventDestroy(call->done);
+}
+
+static enum status call_open(struct call *call, struct error *error)
+{
+    cudaError_t result = cudaEventCreateWithFlags(&call->there, cudaEventDisableTiming);
+    if (result == cudaSuccess)
+        result = cudaEventCreateWithFlags(&call->done, cudaEventDisableTiming);
+    return result == cudaSuccess ? STATUS_OK : cuda_error(error, result, "an event");
+}
+
 static void destroy(void *state)
 {
     struct cuda_attend *attend = state;
     if (attend == NULL)
         return;
-    struct device *device = attend->device;
-    (void)cudaStreamSynchronize(device->stream);
-    for (uint32_t i = 0; i < N_STAGINGS; i++) {
-        cuda_host_give(device, attend->stagings[i].memory);
-        if (attend->stagings[i].read != NULL)
-            (void)cudaEventDestroy(attend->stagings[i].read);
-    }
-    cuda_memory_give(device, attend->tables);
-    cuda_memory_give(device, attend->parts);
-    cuda_memory_give(device, attend->levels);
+    if (attend->stream != NULL)
+        (void)cudaStreamSynchronize(attend->stream);
+    (void)cudaStreamSynchronize(attend->device->stream);
+    for (uint32_t i = 0; i < N_CALLS; i++)
+        call_clear(attend, &attend->calls[i]);
+    for (uint32_t i = 0; i < attend->n_prepared; i++)
+        if (attend->prepared[i] != NULL) {
+            call_clear(attend, attend->prepared[i]);
+            free(attend->prepared[i]);
+        }
+    free(attend->prepared);
+    if (attend->stream != NULL)
+        (void)cudaStreamDestroy(attend->stream);
+    cuda_memory_give(attend->device, attend->parts);
+    cuda_memory_give(attend->device, attend->levels);
+    free(attend->planned.works);
+    free(attend->planned.ranges);
     attend_plan_clear(&attend->plan);
     jobs_clear(&attend->jobs);
     free(attend);
@@ -154,19 +205,32 @@ static enum status create(void **state, struct device *device, const struct atte
         return error_set(error, STATUS_NO_MEMORY, "attention: no memory");
     attend->device = device;
     attend->shape = *shape;
+    attend->blocks_wanted = BLOCKS_WANTED;
+    attend->most_stages = STAGES_MOST;
     enum status status = choose_variants(attend, error);
-    for (uint32_t i = 0; i < N_STAGINGS && status == STATUS_OK; i++) {
+    if (status == STATUS_OK) {
         const cudaError_t result =
-            cudaEventCreateWithFlags(&attend->stagings[i].read, cudaEventDisableTiming);
+            cudaStreamCreateWithFlags(&attend->stream, cudaStreamNonBlocking);
         if (result != cudaSuccess)
-            status = cuda_error(error, result, "an event");
+            status = cuda_error(error, result, "a stream");
     }
+    for (uint32_t i = 0; i < N_CALLS && status == STATUS_OK; i++)
+        status = call_open(&attend->calls[i], error);
     if (status != STATUS_OK) {
         destroy(attend);
         return status;
     }
     *state = attend;
     return STATUS_OK;
+}
+
+enum status cuda_attend_tune(void *state, uint32_t n_blocks, uint32_t n_stages, struct error *error)
+{
+    struct cuda_attend *attend = state;
+    attend->blocks_wanted = n_blocks > 0 ? n_blocks : BLOCKS_WANTED;
+    attend->most_stages = n_stages > 0 && n_stages < STAGES_MOST ? n_stages : STAGES_MOST;
+    attend->planned.n_works = 0;
+    return choose_variants(attend, error);
 }
 
 static void set_parts(void *state, uint32_t n_parts)
@@ -193,32 +257,129 @@ static const struct variant *variant_for(const struct cuda_attend *attend, uint3
     return &attend->variants[i];
 }
 
-/* Plans the call for so many blocks; *n_blocks becomes those that have something to do. */
-static enum status make_plan(struct cuda_attend *attend, const struct variant *variant,
-                             const struct attend_work *works, size_t n_works, uint32_t *n_blocks,
-                             struct error *error)
+/* ---- planning ---------------------------------------------------------------------------------- */
+
+static uint32_t most_rows(const struct cuda_attend *attend, const struct attend_work *works,
+                          size_t n_works)
 {
-    uint64_t n_tiles = 0;
+    uint32_t most = 0;
+    for (size_t i = 0; i < n_works; i++)
+        if (works[i].n_tokens > most)
+            most = works[i].n_tokens;
+    return most * attend->shape.group;
+}
+
+/* Whether the plan there is suits these works. */
+static bool same_plan(const struct cuda_attend *attend, const struct attend_work *works,
+                      size_t n_works)
+{
+    const struct planned *planned = &attend->planned;
+    if (n_works == 0 || planned->n_works != n_works || planned->n_parts != attend->n_parts ||
+        planned->most_blocks != attend->most_blocks)
+        return false;
     for (size_t i = 0; i < n_works; i++) {
-        const uint32_t n_rows = works[i].n_tokens * attend->shape.group;
+        const struct attend_work *a = &works[i], *b = &planned->works[i];
+        if (a->n_tokens != b->n_tokens || a->position != b->position || a->window != b->window ||
+            a->own_tile != b->own_tile || (a->final_out == NULL) != (b->final_out == NULL) ||
+            a->source.first_tile != b->source.first_tile ||
+            a->source.page_tiles != b->source.page_tiles || a->n_ranges != b->n_ranges ||
+            (a->n_ranges > 0 &&
+             memcmp(a->ranges, b->ranges, a->n_ranges * sizeof(*a->ranges)) != 0))
+            return false;
+    }
+    return true;
+}
+
+/* Makes room for n elements, whose old content is lost; false: no memory. */
+static bool room_for(void *array, size_t *room, size_t n, size_t element)
+{
+    if (n <= *room)
+        return true;
+    void *memory = malloc((n + n / 2) * element), *old;
+    if (memory == NULL)
+        return false;
+    memcpy(&old, array, sizeof(old));
+    free(old);
+    memcpy(array, &memory, sizeof(memory));
+    *room = n + n / 2;
+    return true;
+}
+
+/* Keeps what same_plan compares; without memory, there is no such plan. */
+static void keep_planned(struct cuda_attend *attend, const struct attend_work *works,
+                         size_t n_works)
+{
+    struct planned *planned = &attend->planned;
+    size_t n_ranges = 0;
+    for (size_t i = 0; i < n_works; i++)
+        n_ranges += works[i].n_ranges;
+    if (!room_for(&planned->works, &planned->works_room, n_works, sizeof(*planned->works)) ||
+        !room_for(&planned->ranges, &planned->ranges_room, n_ranges, sizeof(*planned->ranges)))
+        return;
+    n_ranges = 0;
+    for (size_t i = 0; i < n_works; i++) {
+        planned->works[i] = works[i];
+        planned->works[i].ranges = planned->ranges + n_ranges;
+        if (works[i].n_ranges > 0)
+            memcpy(planned->ranges + n_ranges, works[i].ranges,
+                   works[i].n_ranges * sizeof(*works[i].ranges));
+        n_ranges += works[i].n_ranges;
+    }
+    planned->n_works = n_works;
+    planned->n_parts = attend->n_parts;
+    planned->most_blocks = attend->most_blocks;
+}
+
+/* Where cuts may be: at multiples of this power of two. A share of s tiles of units of u has up to ceil(s /
+ * u) u tiles, and about 1 + log2(s / u) parts. A part costs an eighth of a tile to leave, and to
+ * merge, for whoever merges all parts of its output, a sixteenth. */
+static uint32_t unit_for(uint64_t n_tiles, uint32_t n_blocks, size_t n_outputs)
+{
+    const uint64_t part = 2 + n_blocks / (n_outputs > 0 ? n_outputs : 1);
+    uint64_t least = UINT64_MAX;
+    uint32_t best = 1;
+    for (uint32_t unit = 1;; unit *= 2) {
+        const uint64_t units = (n_tiles + unit - 1) / unit,
+                       most = (units + n_blocks - 1) / n_blocks;
+        uint64_t n_parts = 1;
+        while (most >> n_parts > 0)
+            n_parts++;
+        const uint64_t cost = most * unit * 16 + n_parts * part;
+        if (cost < least) {
+            least = cost;
+            best = unit;
+        }
+        if (most <= 1)
+            return best;
+    }
+}
+
+static enum status make_plan(struct cuda_attend *attend, const struct attend_work *works,
+                             size_t n_works, struct error *error)
+{
+    struct planned *planned = &attend->planned;
+    const uint32_t group = attend->shape.group;
+    const struct variant *variant = variant_for(attend, most_rows(attend, works, n_works));
+    uint64_t n_tiles = 0, n_outputs = 0;
+    for (size_t i = 0; i < n_works; i++) {
+        const uint32_t n_rows = works[i].n_tokens * group, most = variant->kernel->rows;
         uint64_t tiles = works[i].own_tile;
         for (uint32_t range = 0; range < works[i].n_ranges; range++)
             tiles += works[i].ranges[range].end - works[i].ranges[range].begin;
-        n_tiles += tiles * ((n_rows + variant->kernel->rows - 1) / variant->kernel->rows);
+        n_tiles += tiles * ((n_rows + most - 1) / most);
+        n_outputs += (n_rows + most - 1) / most;
     }
-    *n_blocks = variant->n_blocks;
-    if (attend->most_blocks > 0 && attend->most_blocks < *n_blocks)
-        *n_blocks = attend->most_blocks;
-    if (n_tiles < *n_blocks)
-        *n_blocks = n_tiles > 0 ? (uint32_t)n_tiles : 1;
-    uint32_t unit = 1;
-    while (unit * 2 * (uint64_t)UNITS_PER_SHARE * *n_blocks <= n_tiles)
-        unit *= 2;
-    const struct attend_cut cut = {.n_lanes = *n_blocks,
+    uint32_t n_blocks = variant->n_blocks;
+    if (attend->most_blocks > 0 && attend->most_blocks < n_blocks)
+        n_blocks = attend->most_blocks;
+    if (n_tiles < n_blocks)
+        n_blocks = n_tiles > 0 ? (uint32_t)n_tiles : 1;
+    const struct attend_cut cut = {.n_lanes = n_blocks,
                                    .n_turns = 1,
                                    .n_parts = attend->n_parts,
-                                   .unit_tiles = unit,
+                                   .unit_tiles = unit_for(n_tiles, n_blocks, n_outputs),
                                    .block_rows = variant->kernel->rows};
+    planned->n_works = 0;
     const enum status status =
         attend_plan_cut(&attend->plan, &attend->shape, works, n_works, cut, error);
     if (status != STATUS_OK)
@@ -226,10 +387,24 @@ static enum status make_plan(struct cuda_attend *attend, const struct variant *v
     if (!jobs_make(&attend->jobs, &attend->plan, n_works))
         return error_set(error, STATUS_NO_MEMORY, "attention: no memory to schedule %zu works",
                          n_works);
-    if (attend->jobs.n_shares < *n_blocks)
-        *n_blocks = attend->jobs.n_shares;
+    planned->variant = variant;
+    planned->n_blocks = attend->jobs.n_shares < n_blocks ? attend->jobs.n_shares : n_blocks;
+    keep_planned(attend, works, n_works);
     return STATUS_OK;
 }
+
+/* The plan of these works: that of the call before, or a new one. */
+static enum status plan_for(struct cuda_attend *attend, const struct attend_work *works,
+                            size_t n_works, struct error *error)
+{
+    if (!same_plan(attend, works, n_works))
+        return make_plan(attend, works, n_works, error);
+    for (size_t i = 0; i < n_works; i++)
+        attend->plan.works[i].work = &works[i];
+    return STATUS_OK;
+}
+
+/* ---- memory ------------------------------------------------------------------------------------- */
 
 /* Levels of the tree over so many tiles: of their largest interval, and one for prefixes. */
 static uint32_t levels_of(uint32_t n_tiles)
@@ -250,71 +425,78 @@ static enum status grow(struct cuda_attend *attend, void **memory, size_t *room,
                           : cuda_grow(attend->device, memory, room, bytes + bytes / 2, error);
 }
 
-/* The stack of parts that leave_part keeps is no deeper than the tree. */
-static enum status make_room(struct cuda_attend *attend, const struct variant *variant,
-                             uint32_t n_blocks, uint32_t n_levels, struct error *error)
+static enum status grow_host(struct cuda_attend *attend, struct call *call, size_t bytes,
+                             struct error *error)
 {
-    const struct jobs *jobs = &attend->jobs;
-    const size_t partial = variant->kernel->partial_bytes;
-    enum status status = grow(attend, &attend->tables, &attend->tables_room, jobs->bytes, error);
+    if (bytes <= call->host_room)
+        return STATUS_OK;
+    cuda_host_give(attend->device, call->host);
+    call->host = NULL;
+    call->host_room = 0;
+    const enum status status =
+        cuda_host_take(attend->device, &call->host, bytes + bytes / 2, error);
     if (status == STATUS_OK)
-        status = grow(attend, &attend->parts, &attend->parts_room, jobs->n_parts * partial, error);
-    if (status == STATUS_OK)
-        status = grow(attend, &attend->levels, &attend->levels_room,
-                      (size_t)n_blocks * n_levels * partial, error);
+        call->host_room = bytes + bytes / 2;
     return status;
 }
 
-/* Brings the tables to the device. */
-static enum status send_tables(struct cuda_attend *attend, size_t n_works, struct error *error)
+/* The headers of prepared calls name the scratch memory: they must hear that it has moved. Nothing
+ * runs, as growing has waited for the device. */
+static enum status move_scratch(struct cuda_attend *attend, struct error *error)
 {
-    struct staging *staging = &attend->stagings[attend->next_staging];
-    const size_t bytes = attend->jobs.bytes;
-    attend->next_staging = (attend->next_staging + 1) % N_STAGINGS;
-    cudaError_t result = cudaEventSynchronize(staging->read);
-    if (result != cudaSuccess)
-        return cuda_error(error, result, "attention");
-    if (bytes > staging->room) {
-        cuda_host_give(attend->device, staging->memory);
-        staging->memory = NULL;
-        staging->room = 0;
-        const enum status status =
-            cuda_host_take(attend->device, &staging->memory, bytes + bytes / 2, error);
-        if (status != STATUS_OK)
-            return status;
-        staging->room = bytes + bytes / 2;
+    for (uint32_t i = 0; i < attend->n_prepared; i++) {
+        const struct call *call = attend->prepared[i];
+        if (call == NULL || call->host == NULL)
+            continue;
+        struct attend_launch *launch = call->host;
+        launch->parts = attend->parts;
+        launch->levels = attend->levels;
+        const cudaError_t result = cudaMemcpyAsync(call->header, launch, sizeof(*launch),
+                                                   cudaMemcpyHostToDevice, attend->device->stream);
+        if (result != cudaSuccess)
+            return cuda_error(error, result, "attention's tables");
     }
-    jobs_pack(&attend->jobs, &attend->plan, n_works, staging->memory);
-    result = cudaMemcpyAsync(attend->tables, staging->memory, bytes, cudaMemcpyHostToDevice,
-                             attend->device->stream);
-    if (result == cudaSuccess)
-        result = cudaEventRecord(staging->read, attend->device->stream);
-    return result == cudaSuccess ? STATUS_OK : cuda_error(error, result, "attention's tables");
+    return STATUS_OK;
 }
 
-static enum status run(void *state, const struct attend_work *works, size_t n_works,
-                       struct error *error)
+/* Scratch memory of the planned kernel. The stack of parts that merge_parts keeps is no deeper than the
+ * tree. */
+static enum status grow_scratch(struct cuda_attend *attend, uint32_t n_levels, struct error *error)
 {
-    struct cuda_attend *attend = state;
-    const struct jobs *jobs = &attend->jobs;
-    uint32_t most_rows = 0, n_blocks;
-    for (size_t i = 0; i < n_works; i++)
-        if (works[i].n_tokens * attend->shape.group > most_rows)
-            most_rows = works[i].n_tokens * attend->shape.group;
-    const struct variant *variant = variant_for(attend, most_rows);
-
-    enum status status = make_plan(attend, variant, works, n_works, &n_blocks, error);
-    if (status != STATUS_OK || jobs->n_segments == 0)
-        return status;
-    const uint32_t n_levels = levels_of(jobs->most_tiles + 1);
-    status = make_room(attend, variant, n_blocks, n_levels, error);
+    const size_t partial = attend->planned.variant->kernel->partial_bytes;
+    const size_t parts_room = attend->parts_room, levels_room = attend->levels_room;
+    enum status status =
+        grow(attend, &attend->parts, &attend->parts_room, attend->jobs.n_parts * partial, error);
     if (status == STATUS_OK)
-        status = send_tables(attend, n_works, error);
+        status = grow(attend, &attend->levels, &attend->levels_room,
+                      (size_t)attend->planned.variant->n_blocks * n_levels * partial, error);
+    if (status == STATUS_OK &&
+        (parts_room != attend->parts_room || levels_room != attend->levels_room))
+        status = move_scratch(attend, error);
+    return status;
+}
+
+/* ---- calls -------------------------------------------------------------------------------------- */
+
+/* Writes what the kernel is told to the call's pinned memory; nobody reads that at the moment. */
+static enum status write_call(struct cuda_attend *attend, struct call *call, size_t n_works,
+                              struct error *error)
+{
+    const struct jobs *jobs = &attend->jobs;
+    const uint32_t n_levels = levels_of(jobs->most_tiles + 1);
+    static_assert(sizeof(struct attend_launch) <= HEADER_BYTES, "the tables lie behind it");
+    const bool apart = call->header != NULL && call->header != call->device;
+    enum status status = grow_scratch(attend, n_levels, error);
+    if (status == STATUS_OK)
+        status = grow(attend, &call->device, &call->device_room, HEADER_BYTES + jobs->bytes, error);
+    if (status == STATUS_OK)
+        status = grow_host(attend, call, HEADER_BYTES + jobs->bytes, error);
     if (status != STATUS_OK)
         return status;
-
-    char *tables = attend->tables;
-    struct attend_launch launch = {
+    if (!apart)
+        call->header = call->device;
+    char *tables = (char *)call->device + HEADER_BYTES;
+    *(struct attend_launch *)call->host = (struct attend_launch){
         .outputs = (void *)(tables + jobs->outputs_at),
         .segments = (void *)(tables + jobs->segments_at),
         .joins = (void *)(tables + jobs->joins_at),
@@ -326,7 +508,6 @@ static enum status run(void *state, const struct attend_work *works, size_t n_wo
         .levels = attend->levels,
         .n_levels = n_levels,
         .n_shares = jobs->n_shares,
-        .n_stages = variant->n_stages,
         .group = attend->shape.group,
         .head_dim = attend->shape.head_dim,
         .type = attend->shape.type,
@@ -334,11 +515,129 @@ static enum status run(void *state, const struct attend_work *works, size_t n_wo
         .soft_cap = attend->shape.soft_cap,
         .any_order = attend->any_order,
     };
-    void *arguments[] = {&launch};
-    const cudaError_t result = cudaLaunchKernel(variant->kernel->function, (dim3){n_blocks, 1, 1},
-                                                (dim3){variant->kernel->threads, 1, 1}, arguments,
-                                                variant->shared_bytes, attend->device->stream);
+    jobs_pack(jobs, &attend->plan, n_works, (char *)call->host + HEADER_BYTES);
+    call->variant = attend->planned.variant;
+    call->n_blocks = attend->planned.n_blocks;
+    return STATUS_OK;
+}
+
+/* On GPUs that can, the kernel may begin before the one ahead of it has ended: it waits itself. */
+static enum status launch_call(struct cuda_attend *attend, const struct call *call,
+                               struct error *error)
+{
+    const void *header = call->header;
+    uint32_t n_stages = call->variant->n_stages;
+    void *arguments[] = {&header, &n_stages};
+    cudaLaunchAttribute early = {.id = cudaLaunchAttributeProgrammaticStreamSerialization,
+                                 .val = {.programmaticStreamSerializationAllowed = 1}};
+    const cudaLaunchConfig_t config = {.gridDim = {call->n_blocks, 1, 1},
+                                       .blockDim = {call->variant->kernel->threads, 1, 1},
+                                       .dynamicSmemBytes = call->variant->shared_bytes,
+                                       .stream = attend->device->stream,
+                                       .attrs = &early,
+                                       .numAttrs = attend->device->compute_capability >= 90};
+    const cudaError_t result =
+        cudaLaunchKernelExC(&config, call->variant->kernel->function, arguments);
     return result == cudaSuccess ? STATUS_OK : cuda_error(error, result, "attention");
+}
+
+static enum status run(void *state, const struct attend_work *works, size_t n_works,
+                       struct error *error)
+{
+    struct cuda_attend *attend = state;
+    struct call *call = &attend->calls[attend->next_call];
+    enum status status = plan_for(attend, works, n_works, error);
+    if (status != STATUS_OK || attend->jobs.n_segments == 0)
+        return status;
+    attend->next_call = (attend->next_call + 1) % N_CALLS;
+    cudaError_t result = cudaEventSynchronize(call->done);
+    if (result != cudaSuccess)
+        return cuda_error(error, result, "attention");
+    status = write_call(attend, call, n_works, error);
+    if (status != STATUS_OK)
+        return status;
+    result = cudaMemcpyAsync(call->device, call->host, HEADER_BYTES + attend->jobs.bytes,
+                             cudaMemcpyHostToDevice, attend->stream);
+    if (result == cudaSuccess)
+        result = cudaEventRecord(call->there, attend->stream);
+    if (result == cudaSuccess)
+        result = cudaStreamWaitEvent(attend->device->stream, call->there, 0);
+    if (result != cudaSuccess)
+        return cuda_error(error, result, "attention's tables");
+    status = launch_call(attend, call, error);
+    if (status == STATUS_OK &&
+        (result = cudaEventRecord(call->done, attend->device->stream)) != cudaSuccess)
+        status = cuda_error(error, result, "attention");
+    return status;
+}
+
+/* The prepared call of that number, made where there is none. */
+static enum status prepared_call(struct cuda_attend *attend, uint32_t slot, struct call **call,
+                                 struct error *error)
+{
+    if (slot >= attend->n_prepared) {
+        struct call **more = realloc(attend->prepared, ((size_t)slot + 1) * sizeof(struct call *));
+        if (more == NULL)
+            return error_set(error, STATUS_NO_MEMORY, "attention: no memory");
+        memset(more + attend->n_prepared, 0,
+               ((size_t)slot + 1 - attend->n_prepared) * sizeof(struct call *));
+        attend->prepared = more;
+        attend->n_prepared = slot + 1;
+    }
+    if (attend->prepared[slot] == NULL) {
+        struct call *made = calloc(1, sizeof(*made));
+        if (made == NULL)
+            return error_set(error, STATUS_NO_MEMORY, "attention: no memory");
+        enum status status = call_open(made, error);
+        if (status == STATUS_OK)
+            status = cuda_memory_take(attend->device, &made->header, HEADER_BYTES, error);
+        if (status != STATUS_OK) {
+            call_clear(attend, made);
+            free(made);
+            return status;
+        }
+        attend->prepared[slot] = made;
+    }
+    *call = attend->prepared[slot];
+    return STATUS_OK;
+}
+
+static enum status prepare(void *state, uint32_t slot, const struct attend_work *works,
+                           size_t n_works, struct error *error)
+{
+    struct cuda_attend *attend = state;
+    struct call *call = NULL;
+    enum status status = prepared_call(attend, slot, &call, error);
+    if (status == STATUS_OK)
+        status = plan_for(attend, works, n_works, error);
+    if (status != STATUS_OK)
+        return status;
+    /* What was sent last has been read, by the copies. */
+    cudaError_t result = cudaEventSynchronize(call->there);
+    if (result != cudaSuccess)
+        return cuda_error(error, result, "attention");
+    status = write_call(attend, call, n_works, error);
+    if (status != STATUS_OK)
+        return status;
+    /* All blocks that there can be: a recorded launch serves what is prepared later. */
+    call->n_blocks = call->variant->n_blocks;
+    const cudaStream_t stream = attend->device->stream;
+    result = cudaMemcpyAsync((char *)call->device + HEADER_BYTES, (char *)call->host + HEADER_BYTES,
+                             attend->jobs.bytes, cudaMemcpyHostToDevice, stream);
+    if (result == cudaSuccess)
+        result = cudaMemcpyAsync(call->header, call->host, sizeof(struct attend_launch),
+                                 cudaMemcpyHostToDevice, stream);
+    if (result == cudaSuccess)
+        result = cudaEventRecord(call->there, stream);
+    return result == cudaSuccess ? STATUS_OK : cuda_error(error, result, "attention's tables");
+}
+
+static enum status launch(void *state, uint32_t slot, struct error *error)
+{
+    struct cuda_attend *attend = state;
+    if (slot >= attend->n_prepared || attend->prepared[slot] == NULL)
+        return error_set(error, STATUS_INVALID, "attention: call %u was not prepared", slot);
+    return launch_call(attend, attend->prepared[slot], error);
 }
 
 const struct attention_device attention_cuda = {
@@ -348,6 +647,8 @@ const struct attention_device attention_cuda = {
     .set_lanes = set_lanes,
     .set_any_order = set_any_order,
     .run = run,
+    .prepare = prepare,
+    .launch = launch,
     .round = cuda_tiles_round,
     .write = cuda_tiles_write,
     .read = cuda_tiles_read,

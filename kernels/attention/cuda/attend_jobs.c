@@ -17,7 +17,9 @@ struct walk {
     struct tile_range stack[TREE_MAX_DEPTH]; /* of the join's parts so far */
     uint32_t top;
     uint32_t join_output;
-    size_t join_node; /* of that output; n_nodes: all of it */
+    size_t join_node;    /* of that output; n_nodes: all of it */
+    uint32_t join_share; /* the last that has a part of it */
+    uint32_t share;
 };
 
 static size_t aligned(size_t bytes)
@@ -100,7 +102,7 @@ static void add_segment(struct walk *walk, uint32_t output, struct tile_range ra
                         uint32_t join, uint32_t part)
 {
     walk->segments[walk->jobs->n_segments++] =
-        (struct job_segment){output, range.begin, range.end, node, join, part};
+        (struct job_segment){output, range.begin, range.end, node, join, part, 0};
 }
 
 /* One more part of the join of the output's node; of all of it: node n_nodes. */
@@ -113,14 +115,20 @@ static void add_part(struct walk *walk, uint32_t output, size_t node, bool final
         walk->join_output = output;
         walk->join_node = node;
         walk->top = 0;
-        walk->pending[jobs->n_joins] = 0;
+        walk->join_share = JOBS_NONE;
         walk->joins[jobs->n_joins++] =
-            (struct job_join){jobs->n_parts, 0, output, final ? JOBS_NONE : (uint32_t)node};
+            (struct job_join){jobs->n_parts, 0, 0, output, final ? JOBS_NONE : (uint32_t)node};
     }
     const uint32_t join = jobs->n_joins - 1, part = jobs->n_parts++;
+    if (walk->join_share == walk->share) /* a share's parts of a join follow each other */
+        walk->segments[jobs->n_segments - 1].arrives = 0;
+    else
+        walk->joins[join].n_arrivals++;
+    walk->join_share = walk->share;
     add_segment(walk, output, range, 0, join, part);
+    walk->segments[jobs->n_segments - 1].arrives = 1;
     walk->joins[join].n_parts++;
-    walk->pending[join]++;
+    walk->pending[join] = walk->joins[join].n_arrivals;
     walk->merges[part] = 0;
     assert(walk->top < TREE_MAX_DEPTH);
     walk->stack[walk->top++] = range;
@@ -141,6 +149,11 @@ static void walk_output(struct walk *walk, uint32_t output, uint32_t begin, uint
     const bool final = work->work->final_out != NULL;
     uint32_t at = 0;
 
+    if (final && work->work->own_tile && begin == 0 && end == plan->lines[output].n_tiles) {
+        add_segment(walk, output, (struct tile_range){0, work->n_tiles + 1}, JOBS_NONE, JOBS_NONE,
+                    0);
+        return;
+    }
     for (size_t i = 0; i < work->n_nodes && at < end; i++) {
         const struct tile_range node = plan->nodes[work->first_node + i];
         uint32_t first;
@@ -251,6 +264,7 @@ bool jobs_make(struct jobs *jobs, const struct attend_plan *plan, size_t n_works
     for (uint32_t share = 0; share < plan->n_shares; share++) {
         const struct schedule_point from = plan->points[share], to = plan->points[share + 1];
         shares[share] = jobs->n_segments;
+        walk.share = share;
         if (share == 0)
             walk_unseen(&walk);
         for (uint32_t i = from.output; i < plan->n_outputs && i <= to.output; i++) {

@@ -3,10 +3,11 @@
  * Made on the host from the plan's cuts (kernels/attention/attend_plan.h), all of it in one block of
  * memory that goes to the device in one copy. A thread block walks one share: some *segments*, each
  * an interval of one output's tree, evaluated from nothing. A segment that is a whole node goes
- * straight to the work's `out`. Others are *parts* of a *join* (a split node; the whole past and the
- * own tile of a work with final_out): they go to scratch memory, and whoever brings a join's last part
- * merges them, by a list that says after each part how many merges follow. So bits do not depend
- * on the cut. Host and device. */
+ * straight to the work's `out`, and one that is everything that a work with final_out sees becomes its
+ * finished rows. Others are *parts* of a *join* (a split node; the past and the own tile of a work with
+ * final_out): they go to scratch memory. A share arrives at a join once, with the last of its parts
+ * there; the share that arrives last merges all of them, by a list that says after each part how many
+ * merges follow. So bits do not depend on the cut. Host and device. */
 #ifndef LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_JOBS_H
 #define LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_JOBS_H
 
@@ -37,12 +38,14 @@ struct job_output {
 struct job_segment {
     uint32_t output;
     uint32_t begin, end; /* tiles; [n_tiles, n_tiles + 1): the own tile */
-    uint32_t node;       /* of the work's partials; when it is no part */
+    uint32_t node; /* of the work's partials; JOBS_NONE: the finished rows; when it is no part */
     uint32_t join, part; /* JOBS_NONE, or the join and the number of this part in scratch memory */
+    uint32_t arrives;    /* with this one, the share's parts of the join are there */
 };
 
 struct job_join {
     uint32_t first_part, n_parts;
+    uint32_t n_arrivals;   /* shares that have parts of it */
     uint32_t output, node; /* node JOBS_NONE: the finished rows */
 };
 
@@ -57,14 +60,15 @@ struct jobs {
     uint32_t n_shares, n_segments, n_outputs, n_joins, n_parts, n_pages;
     uint32_t most_tiles; /* of an output: as deep are trees */
     size_t outputs_at, segments_at, shares_at, joins_at, pending_at, merges_at, pages_at;
-    /* shares: uint32 [n_shares + 1], segments of each; pending: uint32 [n_joins], parts that have not
-     * arrived; merges: uint32 [n_parts]; pages: pointers [n_pages] */
+    /* shares: uint32 [n_shares + 1], segments of each; pending: uint32 [n_joins], shares that have not
+     * arrived (afterwards n_arrivals again); merges: uint32 [n_parts]; pages: pointers [n_pages] */
 };
 
 /* All but the block itself, of a plan that was cut. false: no memory. */
 bool jobs_make(struct jobs *jobs, const struct attend_plan *plan, size_t n_works);
 
-/* Writes the block, `bytes` large; the works that the plan was made of are read once more. */
+/* Writes the block, `bytes` large; plan->works[i].work is read once more: where the work's q, pages and
+ * results are, which may be others than when the plan was made. */
 void jobs_pack(const struct jobs *jobs, const struct attend_plan *plan, size_t n_works,
                void *block);
 

@@ -21,7 +21,11 @@
 #include "kernels/attention/cuda/attend_tile.h"
 #include "kernels/numeric.h"
 
-enum { TOKENS = 128 }; /* TILE_TOKENS */
+enum {
+    TOKENS = 128,    /* TILE_TOKENS */
+    PART_LOADS = 30, /* of 8 bytes, that a thread has on their way when it merges parts, */
+    MOST_BATCH = 6   /* and parts that these are of */
+};
 
 #define LOG2_E  1.44269504088896341f
 #define NOTHING __int_as_float(0xff800000) /* -inf */
@@ -122,6 +126,7 @@ static __device__ __forceinline__ void store(const struct rows<ROWS, VALUES> &x,
     }
 }
 
+/* Of another thread block's, which may be in no cache of this one. */
 template <int ROWS, int VALUES>
 static __device__ __forceinline__ void load(struct rows<ROWS, VALUES> &x, const float2 *at,
                                             uint32_t n_threads, uint32_t thread)
@@ -131,12 +136,13 @@ static __device__ __forceinline__ void load(struct rows<ROWS, VALUES> &x, const 
     for (int i = 0; i < ROWS; i++) {
 #pragma unroll
         for (int j = 0; j < VALUES; j += 2, at += n_threads) {
-            const float2 o = *at;
+            const float2 o = __ldcg(at);
             x.o[i][j] = o.x;
             x.o[i][j + 1] = o.y;
         }
-        x.m[i] = at->x;
-        x.l[i] = at->y;
+        const float2 ml = __ldcg(at);
+        x.m[i] = ml.x;
+        x.l[i] = ml.y;
         at += n_threads;
     }
 }
@@ -213,6 +219,18 @@ static __device__ __forceinline__ uint32_t step_of(uint32_t begin, uint32_t end)
     return begin == 0 || room < alignment ? room : alignment;
 }
 
+/* Waits for the work before this kernel, and brings what it is told to shared memory; a barrier must
+ * follow. */
+static __device__ __forceinline__ void fetch_launch(struct attend_launch *to,
+                                                    const struct attend_launch *from)
+{
+    static_assert(sizeof(struct attend_launch) % sizeof(uint32_t) == 0, "copied word by word");
+    grid_wait();
+    for (uint32_t i = threadIdx.x; i < sizeof(*to) / sizeof(uint32_t); i += blockDim.x)
+        ((uint32_t *)to)[i] = ((const uint32_t *)from)[i];
+    grid_release();
+}
+
 /* ---- the walk ------------------------------------------------------------------------------ */
 
 template <class Evaluator>
@@ -220,7 +238,11 @@ struct walker {
     enum { ROWS = Evaluator::ROWS, VALUES = Evaluator::VALUES, THREADS = Evaluator::THREADS };
     enum {
         PARTIAL = stored<ROWS, VALUES>::FLOAT2S * THREADS, /* float2s of all threads */
-        NEAR_LEVELS = Evaluator::NEAR_LEVELS               /* in shared memory */
+        NEAR_LEVELS = Evaluator::NEAR_LEVELS,              /* in shared memory */
+        FITTING = PART_LOADS / stored<ROWS, VALUES>::FLOAT2S,
+        BATCH = FITTING > MOST_BATCH ? MOST_BATCH
+                : FITTING > 1        ? FITTING
+                                     : 1 /* parts at a time */
     };
     using values = struct rows<ROWS, VALUES>;
 
@@ -281,7 +303,7 @@ struct walker {
                 return;
             store(x, level(prefix), THREADS, thread);
             base = tile;
-            size = power_below(n - base);
+            size = base == n ? 1 : power_below(n - base); /* n: the own tile */
         }
     }
 
@@ -327,34 +349,65 @@ struct walker {
         }
     }
 
-    /* Leaves a part; the last of a join merges all of them. */
-    __device__ __forceinline__ void leave_part(const struct job_segment &segment, values &x)
+    /* The finished rows, or a node's partial. */
+    __device__ __forceinline__ void write(const struct job_output &output, uint32_t node,
+                                          const values &x)
+    {
+        if (node == JOBS_NONE)
+            write_rows(output, x);
+        else
+            write_partial(output, node, x);
+    }
+
+    /* Leaves a part, and says whether all of its join are there now. */
+    __device__ __forceinline__ bool leave_part(const struct job_segment &segment, const values &x)
     {
         store(x, launch.parts + (size_t)segment.part * PARTIAL, THREADS, thread);
+        if (segment.arrives == 0)
+            return false;
         __threadfence();
         threads_wait(1, THREADS);
         if (thread == 0)
             *last = atomicSub(&launch.pending[segment.join], 1u) == 1u;
         threads_wait(1, THREADS);
         const bool is_last = *last != 0;
-        if (!is_last)
-            return;
-        __threadfence();
+        if (is_last)
+            __threadfence();
+        return is_last;
+    }
 
+    /* Merges a join's parts. They come from afar: BATCH of them are on their way at a time. */
+    __device__ __forceinline__ void merge_parts(const struct job_segment &segment)
+    {
         const struct job_join join = launch.joins[segment.join];
         const struct job_output &output = launch.outputs[join.output];
+        if (thread == 0)
+            launch.pending[segment.join] = join.n_arrivals; /* for the next call */
         uint32_t top = 0;
-        for (uint32_t part = join.first_part; part < join.first_part + join.n_parts; part++) {
-            load(x, launch.parts + (size_t)part * PARTIAL, THREADS, thread);
-            for (uint32_t i = launch.merges[part]; i > 0; i--)
-                merge_left(x, level(--top), THREADS, thread);
-            if (part + 1 < join.first_part + join.n_parts)
-                store(x, level(top++), THREADS, thread);
+#pragma unroll 1
+        for (uint32_t first = 0; first < join.n_parts; first += BATCH) {
+            values x[BATCH];
+            uint32_t n_merges[BATCH];
+#pragma unroll
+            for (uint32_t i = 0; i < BATCH; i++) {
+                const uint32_t part =
+                    join.first_part + (first + i < join.n_parts ? first + i : join.n_parts - 1);
+                load(x[i], launch.parts + (size_t)part * PARTIAL, THREADS, thread);
+                n_merges[i] = launch.merges[part];
+            }
+#pragma unroll
+            for (uint32_t i = 0; i < BATCH; i++) {
+                if (first + i >= join.n_parts)
+                    continue;
+#pragma unroll 1
+                for (uint32_t n = n_merges[i]; n > 0; n--)
+                    merge_left(x[i], level(--top), THREADS, thread);
+                if (first + i + 1 < join.n_parts)
+                    store(x[i], level(top++), THREADS, thread);
+                else
+                    write(output, join.node, x[i]);
+            }
         }
-        if (join.node == JOBS_NONE)
-            write_rows(output, x);
-        else
-            write_partial(output, join.node, x);
     }
 
     __device__ __forceinline__ void run()
@@ -373,9 +426,9 @@ struct walker {
                 }
                 evaluate(output, segment, x);
                 if (segment.join == JOBS_NONE)
-                    write_partial(output, segment.node, x);
-                else
-                    leave_part(segment, x);
+                    write(output, segment.node, x);
+                else if (leave_part(segment, x))
+                    merge_parts(segment);
             }
     }
 };

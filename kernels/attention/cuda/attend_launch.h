@@ -1,6 +1,7 @@
 /* kernels/attention/cuda/attend_launch.h - the attention kernels as the host sees them.
  *
- * Variants by KV type, head_dim and rows of a row block; each takes a struct attend_launch. */
+ * Variants by KV type, head_dim and rows of a row block; each takes a struct attend_launch in device memory
+ * and the number of stages of its pipeline. */
 #ifndef LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_LAUNCH_H
 #define LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_LAUNCH_H
 
@@ -13,7 +14,8 @@
 extern "C" {
 #endif
 
-/* What a kernel is given; all pointers are device memory. */
+/* What a kernel is told, in device memory: a launch that was recorded in a CUDA graph finds there what
+ * was prepared last. All pointers are device memory. */
 struct attend_launch {
     const struct job_output *outputs;
     const struct job_segment *segments;
@@ -25,7 +27,6 @@ struct attend_launch {
     float2 *levels; /* of all thread blocks: n_levels each, the last of them for prefixes */
     uint32_t n_levels;
     uint32_t n_shares;
-    uint32_t n_stages; /* of the pipeline of pieces */
     uint32_t group, head_dim, type;
     float scale, soft_cap;
     bool any_order; /* for comparisons: tiles are merged as they come, whatever the tree says */

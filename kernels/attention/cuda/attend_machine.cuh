@@ -71,24 +71,48 @@ static __device__ __forceinline__ void mbarrier_wait(uint64_t *barrier, uint32_t
 /* Threads whose arrivals a phase of copy_piece needs. */
 #define COPY_ARRIVALS (ATTEND_BULK ? 1 : 32)
 
+/* A kernel may have begun before the one ahead of it has ended; after this, all that was put on the
+ * stream before it has been done. */
+static __device__ __forceinline__ void grid_wait()
+{
+#if ATTEND_BULK
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+/* The next kernel may begin where it finds room, if it was launched so. */
+static __device__ __forceinline__ void grid_release()
+{
+#if ATTEND_BULK
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 /* All lanes of one warp: copies a piece (a multiple of 16 bytes, 16-byte aligned) to shared memory;
- * `full` hears of it. */
+ * `full` hears of it. once: nobody will read it again soon, so that what others need stays in L2. */
 static __device__ __forceinline__ void copy_piece(void *to, const char *from, uint32_t bytes,
-                                                  uint64_t *full, uint32_t lane)
+                                                  uint64_t *full, uint32_t lane, bool once)
 {
 #if ATTEND_BULK
     if (lane == 0) {
+        uint64_t policy;
+        if (once)
+            asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+        else
+            asm("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
         asm volatile(
             "{\n .reg .b64 state;\n"
             " mbarrier.arrive.expect_tx.shared.b64 state, [%0], %1;\n}" ::"r"(shared_address(full)),
             "r"(bytes)
             : "memory");
-        asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
-                     "[%0], [%1], %2, [%3];" ::"r"(shared_address(to)),
-                     "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(shared_address(full))
-                     : "memory");
+        asm volatile(
+            "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+            "[%0], [%1], %2, [%3], %4;" ::"r"(shared_address(to)),
+            "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(shared_address(full)), "l"(policy)
+            : "memory");
     }
 #else
+    (void)once;
     for (uint32_t at = lane * 16; at < bytes; at += 32 * 16)
         asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to) + at),
                      "l"(__cvta_generic_to_global(from + at))

@@ -36,7 +36,8 @@ struct mma_shape {
         MAXIMA = 4 * 8 * 4,
         BLOCK = Q + Q_THIRD + P + Q_SCALES + 2 * MAXIMA,
         PARTIAL = stored<BLOCKS, D / 16>::FLOAT2S * THREADS * 8,
-        FIXED = ALL_BLOCKS * BLOCK + NEAR * PARTIAL + 16,
+        LAST = 16, /* walker::last */
+        FIXED = ALL_BLOCKS * BLOCK + NEAR * PARTIAL + LAST + sizeof(struct attend_launch),
         STAGE = PIECE + 16 /* with its two barriers */
     };
 };
@@ -170,7 +171,7 @@ struct mma_evaluator {
             for (int piece = 0; piece < TILE_PIECES; piece++) {
                 mbarrier_wait(&empty[stage], parity);
                 copy_piece(stages + (size_t)stage * shape::PIECE, tile + piece * shape::PIECE,
-                           shape::PIECE, &full[stage], lane);
+                           shape::PIECE, &full[stage], lane, GROUPS == 1);
                 next_stage();
             }
         /* Copies by the lanes themselves must have ended before the block does. */
@@ -643,15 +644,20 @@ struct mma_evaluator {
     }
 };
 
+/* Thread blocks per multiprocessor that registers must suffice for. */
+constexpr int least_blocks(int d, int blocks, int groups)
+{
+    return groups > 1 || d > 128 ? 1 : blocks > 1 ? 2 : d > 64 ? 3 : 4;
+}
+
 template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
-__global__ void __launch_bounds__(128 * GROUPS + 32,
-                                  GROUPS == 1 && D <= 128 ? (BLOCKS == 1 ? 3 : 2) : 1)
-    attend_mma(const __grid_constant__ struct attend_launch launch)
+__global__ void __launch_bounds__(128 * GROUPS + 32, least_blocks(D, BLOCKS, GROUPS))
+    attend_mma(const struct attend_launch *call, uint32_t n_stages)
 {
     using evaluator = mma_evaluator<TYPE, D, BLOCKS, GROUPS, NEAR>;
     using shape = typename evaluator::shape;
     extern __shared__ __align__(128) char shared[];
-    const uint32_t thread = threadIdx.x, n_stages = launch.n_stages;
+    const uint32_t thread = threadIdx.x;
     evaluator e;
     e.n_stages = n_stages;
     e.stages = shared;
@@ -659,6 +665,8 @@ __global__ void __launch_bounds__(128 * GROUPS + 32,
     e.empty = e.full + n_stages;
     char *fixed = (char *)(e.empty + n_stages);
     e.block_memory = fixed + NEAR * shape::PARTIAL;
+    char *after = e.block_memory + shape::ALL_BLOCKS * shape::BLOCK;
+    struct attend_launch &launch = *(struct attend_launch *)(after + shape::LAST);
     e.stage = e.parity = 0;
     e.lane = thread % 32;
     e.warp = thread / 32 % 4;
@@ -672,6 +680,7 @@ __global__ void __launch_bounds__(128 * GROUPS + 32,
         }
         mbarrier_init_fence();
     }
+    fetch_launch(&launch, call);
     __syncthreads();
     if (thread >= shape::THREADS) {
         e.copy(launch);
@@ -682,7 +691,7 @@ __global__ void __launch_bounds__(128 * GROUPS + 32,
                               (float2 *)fixed,
                               launch.levels +
                                   (size_t)blockIdx.x * launch.n_levels * walker<evaluator>::PARTIAL,
-                              (uint32_t *)(e.block_memory + shape::ALL_BLOCKS * shape::BLOCK),
+                              (uint32_t *)after,
                               thread};
     walk.run();
 }
@@ -709,10 +718,10 @@ static struct attend_kernel describe_mma(enum kv_type type)
     extern "C" const struct attend_kernel *attend_kernels_##name(size_t *n)                        \
     {                                                                                              \
         static const struct attend_kernel kernels[] = {                                            \
-            describe_mma<mma_type, 64, 1, 1, 2>(kv),  describe_mma<mma_type, 64, 2, 1, 1>(kv),     \
-            describe_mma<mma_type, 64, 4, 2, 0>(kv),  describe_mma<mma_type, 128, 1, 1, 2>(kv),    \
+            describe_mma<mma_type, 64, 1, 1, 3>(kv),  describe_mma<mma_type, 64, 2, 1, 2>(kv),     \
+            describe_mma<mma_type, 64, 4, 2, 0>(kv),  describe_mma<mma_type, 128, 1, 1, 4>(kv),    \
             describe_mma<mma_type, 128, 2, 1, 1>(kv), describe_mma<mma_type, 128, 4, 2, 0>(kv),    \
-            describe_mma<mma_type, 256, 1, 1, 1>(kv), describe_mma<mma_type, 256, 2, 1, 0>(kv),    \
+            describe_mma<mma_type, 256, 1, 1, 2>(kv), describe_mma<mma_type, 256, 2, 1, 0>(kv),    \
         };                                                                                         \
         *n = sizeof(kernels) / sizeof(kernels[0]);                                                 \
         return kernels;                                                                            \

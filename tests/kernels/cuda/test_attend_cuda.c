@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "kernels/cuda/device.h"
 #include "tests/kernels/attention/attend_cases.h"
 
 /* Numbers of every exponent, and what is no number. */
@@ -163,6 +164,61 @@ static void test_a_row_of_nan_stays_alone(void **state)
     }
 }
 
+/* One recorded launch serves whatever is prepared later: here a sequence that grows over tiles. */
+static void test_a_recorded_launch_serves_later_calls(void **state)
+{
+    (void)state;
+    enum { D = 64, GROUP = 4, N = 2000 };
+    struct made_kv *kv = place_kv_create(KV_F16, D, N, 2, 1.0f, 3);
+    const struct attend_shape shape = shape_of(kv, GROUP);
+    struct thread_pool *pool = pool_of(3);
+    struct attend *attend = attend_of(pool, "auto", &shape),
+                  *other = attend_of(pool, "auto", &shape);
+    float *q = made_floats(GROUP * D, 1.0f, 4), expected[GROUP * D], got[GROUP * D];
+    cudaGraph_t graph;
+    cudaGraphExec_t recorded = NULL;
+    for (uint32_t position = 100; position < N; position += 300) {
+        const struct tile_range range = {0, position / TILE_TOKENS};
+        struct attend_work work = {.q = q,
+                                   .q_token_stride = GROUP * D,
+                                   .n_tokens = 1,
+                                   .position = position,
+                                   .source = made_kv_source(kv),
+                                   .ranges = &range,
+                                   .n_ranges = range.end > 0,
+                                   .own_tile = true,
+                                   .final_out = expected,
+                                   .final_token_stride = GROUP * D};
+        place_run(other, &shape, &work, 1);
+        struct place_work there;
+        struct attend_work moved = place_bring(&shape, &work, &there);
+        assert_int_equal(attend_prepare(attend, 0, &moved, 1, NULL), STATUS_OK);
+        place_finish();
+        cudaStream_t stream = place.device->stream;
+        if (recorded == NULL) {
+            assert_int_equal(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal),
+                             cudaSuccess);
+            assert_int_equal(attend_launch(attend, 0, NULL), STATUS_OK);
+            assert_int_equal(cudaStreamEndCapture(stream, &graph), cudaSuccess);
+            assert_int_equal(cudaGraphInstantiate(&recorded, graph, 0), cudaSuccess);
+        }
+        assert_int_equal(cudaGraphLaunch(recorded, stream), cudaSuccess);
+        place.kernels->download(place.device, got, there.out, sizeof(got));
+        place_finish();
+        assert_memory_equal(got, expected, sizeof(got));
+        place.kernels->memory_give(place.device, there.q);
+        place.kernels->memory_give(place.device, there.out);
+        free(there.pages);
+    }
+    cudaGraphExecDestroy(recorded);
+    cudaGraphDestroy(graph);
+    free(q);
+    attend_destroy(attend);
+    attend_destroy(other);
+    thread_pool_destroy(pool);
+    place_kv_destroy(kv);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,6 +228,7 @@ int main(void)
         cmocka_unit_test(test_large_and_tiny_scores),
         cmocka_unit_test(test_equal_scores_give_the_mean),
         cmocka_unit_test(test_a_row_of_nan_stays_alone),
+        cmocka_unit_test(test_a_recorded_launch_serves_later_calls),
     };
     struct error error = {0};
     if (kernels_cuda.count(&error) == 0) {
