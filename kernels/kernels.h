@@ -16,10 +16,12 @@
  * are done in the order in which they were made, and may return before: `finish` waits.
  *
  * A device belongs to one thread. Nothing here allocates after open, matrix_create,
- * workspace_reserve, memory_take and host_take. */
+ * workspace_reserve, memory_take and host_take; but what goes through small memory of the device's own
+ * (index arguments, candidates) makes it grow to the largest call so far. */
 #ifndef LONGSPAN_KERNELS_KERNELS_H
 #define LONGSPAN_KERNELS_KERNELS_H
 
+#include "kernels/candidates.h"
 #include "kernels/quant/types.h"
 #include "sys/status.h"
 #include "sys/thread_pool.h"
@@ -158,6 +160,15 @@ struct kernels {
 
     /* x += y, n values. */
     void (*add)(struct device *device, float *x, const float *y, size_t n);
+
+    /* Of rows of logits [n_rows][n], token ids from `first` on: the best min(k[i], n) of row i to best +
+     * i * stride, in order (candidates.h), zeros behind them up to the stride, and the row's sum. sums,
+     * best and k are host memory; sums and best are valid after finish. k[i] <= stride <=
+     * most_candidates. Sums of different devices are equal up to rounding, candidates are equal. */
+    uint32_t most_candidates;
+    void (*candidates)(struct device *device, struct candidates_sum *sums, struct candidate *best,
+                       size_t stride, const float *logits, uint32_t n_rows, uint32_t n,
+                       int32_t first, const uint32_t *k);
 
     /* ---- recordings: many calls for the price of one ----
      *

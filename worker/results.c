@@ -1,5 +1,7 @@
 /* results.c - two collections: candidates always, of one size on all shards; rows when asked for.
- * Both are made on the host, of logits that are downloaded where they are not there already. */
+ *
+ * The device finds its candidates, and its logits stay there, unless a row is asked for whole, or more
+ * candidates of it than the device finds. */
 #include "worker/results.h"
 
 #include <stdlib.h>
@@ -124,14 +126,13 @@ enum status results_logits(struct results *results, const struct step *step, flo
     return STATUS_OK;
 }
 
-/* After what filled them is done. */
-static enum status read_logits(struct results_memory *m, uint32_t n_rows, struct error *error)
+/* Brings the logits to the host, behind what fills them. */
+static void read_logits(struct results_memory *m, uint32_t n_rows)
 {
     m->logits = m->downloaded != NULL ? m->downloaded : m->made;
     if (m->downloaded != NULL)
         m->kernels->download(m->device, m->downloaded, m->made,
                              (size_t)n_rows * m->own_vocab * sizeof(float));
-    return m->kernels->finish(m->device, error);
 }
 
 static bool wants(const struct step_segment *segment)
@@ -162,7 +163,27 @@ static enum status look_at_wants(struct results *results, const struct step *ste
     return STATUS_OK;
 }
 
-static enum status make_candidates(struct results *results, uint32_t n, struct error *error)
+/* Of the own part of the vocabulary, to the memory that results->sums and best name; the device has
+ * then done all that it was asked. */
+static enum status find_candidates(struct results *results, uint32_t n, bool on_device,
+                                   struct error *error)
+{
+    struct results_memory *m = results->memory;
+    struct candidates_sum *sums = m->mine.data;
+    struct candidate *best = (struct candidate *)(sums + n);
+    const int32_t first = (int32_t)m->shards[group_shard(m->group)].vocab_begin;
+    if (on_device)
+        m->kernels->candidates(m->device, sums, best, results->stride, m->made, n, m->own_vocab,
+                               first, m->k.data);
+    const enum status status = m->kernels->finish(m->device, error);
+    if (status == STATUS_OK && !on_device)
+        candidates_find(m->pool, sums, best, results->stride, m->logits, n, m->own_vocab, first,
+                        m->k.data);
+    return status;
+}
+
+static enum status make_candidates(struct results *results, uint32_t n, bool on_device,
+                                   struct error *error)
 {
     struct results_memory *m = results->memory;
     const uint32_t tensor = group_tensor(m->group);
@@ -189,12 +210,10 @@ static enum status make_candidates(struct results *results, uint32_t n, struct e
         return status;
 
     memset(m->mine.data, 0, bytes); /* what a row does not fill travels too */
-    candidates_find(m->pool, m->mine.data,
-                    (struct candidate *)((uint8_t *)m->mine.data + sums_bytes), stride, m->logits,
-                    n, m->own_vocab, (int32_t)m->shards[group_shard(m->group)].vocab_begin,
-                    m->k.data);
     results->sums = m->mine.data;
     results->best = (struct candidate *)((uint8_t *)m->mine.data + sums_bytes);
+    if ((status = find_candidates(results, n, on_device, error)) != STATUS_OK)
+        return status;
     if (tensor == 1)
         return STATUS_OK;
 
@@ -267,10 +286,11 @@ enum status results_make(struct results *results, const struct step *step, struc
 {
     uint32_t n_logits = 0;
     enum status status = look_at_wants(results, step, &n_logits, error);
+    const bool on_device = results->stride <= results->memory->kernels->most_candidates;
+    if (status == STATUS_OK && (!on_device || n_logits > 0))
+        read_logits(results->memory, step->n_wanted);
     if (status == STATUS_OK && step->n_wanted > 0)
-        status = read_logits(results->memory, step->n_wanted, error);
-    if (status == STATUS_OK && step->n_wanted > 0)
-        status = make_candidates(results, step->n_wanted, error);
+        status = make_candidates(results, step->n_wanted, on_device, error);
     if (status == STATUS_OK && n_logits > 0)
         status = make_rows(results, step, n_logits, error);
     if (status == STATUS_OK && group_shard(results->memory->group) == 0) {

@@ -1,15 +1,15 @@
 /* worker/results.h - from the last stage's logits to what goes back: candidates, and rows if
  * wanted.
  *
- * Each shard has the logits of its part of the vocabulary. It finds the best of its part; shard 0
- * collects and merges. Memory grows with the largest step. */
+ * Each shard has the logits of its part of the vocabulary. Its device finds the best of its part, so
+ * that the rest need not leave it; shard 0 collects and merges. Memory grows with the largest step. */
 #ifndef LONGSPAN_WORKER_RESULTS_H
 #define LONGSPAN_WORKER_RESULTS_H
 
+#include "kernels/candidates.h"
 #include "kernels/kernels.h"
 #include "sys/status.h"
 #include "sys/thread_pool.h"
-#include "worker/candidates.h"
 #include "worker/group.h"
 #include "worker/setup.h"
 #include "worker/step.h"

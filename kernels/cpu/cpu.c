@@ -100,6 +100,14 @@ static void cpu_add(struct device *device, float *x, const float *y, size_t n)
                &work); /* cheaper per value than the others */
 }
 
+static void cpu_candidates(struct device *device, struct candidates_sum *sums,
+                           struct candidate *best, size_t stride, const float *logits,
+                           uint32_t n_rows, uint32_t n, int32_t first, const uint32_t *k)
+{
+    memset(best, 0, n_rows * stride * sizeof(*best));
+    candidates_find(device->pool, sums, best, stride, logits, n_rows, n, first, k);
+}
+
 /* All lanes together are one device. */
 static uint32_t cpu_count(struct error *error)
 {
@@ -140,6 +148,7 @@ static bool usable_scalar(void)
         .matrix_destroy = device_matrix_destroy, .workspace_reserve = device_reserve,              \
         .embed = device_embed, .prepare = dense_prepare, .matmul = dense_matmul,                   \
         .rms_norm = cpu_rms_norm, .rotate = cpu_rotate, .swiglu = cpu_swiglu, .add = cpu_add,      \
+        .most_candidates = UINT32_MAX, .candidates = cpu_candidates,                               \
     }
 
 const struct kernels kernels_cpu_scalar = CPU_TABLE(scalar, scalar);

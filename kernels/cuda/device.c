@@ -127,7 +127,8 @@ void cuda_close(struct device *device)
     if (device->stream != NULL)
         cudaStreamSynchronize(device->stream);
     void *const memory[] = {device->x.quantized, device->x.scales, device->x.parts,
-                            device->pending,     device->panel,    device->upload_device};
+                            device->pending,     device->panel,    device->upload_device,
+                            device->candidates};
     for (size_t i = 0; i < sizeof(memory) / sizeof(memory[0]); i++)
         cudaFree(memory[i]);
     for (size_t i = 0; i < CUDA_INDEX_KINDS; i++) {

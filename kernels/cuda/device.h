@@ -25,7 +25,13 @@ struct cuda_indices {
     void *device; /* NULL until the first use */
     size_t bytes, capacity;
 };
-enum cuda_index_kind { CUDA_TOKENS, CUDA_POSITIONS, CUDA_FREQUENCIES, CUDA_INDEX_KINDS };
+enum cuda_index_kind {
+    CUDA_TOKENS,
+    CUDA_POSITIONS,
+    CUDA_FREQUENCIES,
+    CUDA_COUNTS,
+    CUDA_INDEX_KINDS
+};
 
 /* Activations made ready by `prepare`; see product.h. */
 struct cuda_activations {
@@ -42,9 +48,10 @@ struct device {
     enum status status;     /* the first error since the last finish */
     struct error error;
     struct cuda_activations x;
-    void *pending; /* sums of segments that wait for their sibling; see product.cuh */
-    void *panel;   /* a matrix of one row, as a product wants it */
-    size_t pending_bytes, panel_bytes;
+    void *pending;    /* sums of segments that wait for their sibling; see product.cuh */
+    void *panel;      /* a matrix of one row, as a product wants it */
+    void *candidates; /* what candidates.cu finds, and its scratch */
+    size_t pending_bytes, panel_bytes, candidates_bytes;
     void *upload_host, *upload_device; /* staging of matrix_create */
     struct cuda_indices indices[CUDA_INDEX_KINDS];
     char *ring;                  /* pinned, two halves */
@@ -108,6 +115,12 @@ enum status cuda_record_end(struct device *device, struct recording **recording,
 void cuda_recording_destroy(struct device *device, struct recording *recording);
 void cuda_replay(struct device *device, const struct recording *recording,
                  const uint32_t *positions);
+
+/* candidates.cu */
+enum { CUDA_MOST_CANDIDATES = 1024 };
+void cuda_candidates(struct device *device, struct candidates_sum *sums, struct candidate *best,
+                     size_t stride, const float *logits, uint32_t n_rows, uint32_t n, int32_t first,
+                     const uint32_t *k);
 
 /* read_rate.cu */
 double cuda_read_rate(struct device *device, size_t bytes, uint32_t budget_ms);

@@ -478,6 +478,22 @@ static inline void fake_add(struct device *device, float *x, const float *y, siz
     fake_leave(f);
 }
 
+static inline void fake_candidates(struct device *device, struct candidates_sum *sums,
+                                   struct candidate *best, size_t stride, const float *logits,
+                                   uint32_t n_rows, uint32_t n, int32_t first, const uint32_t *k)
+{
+    struct fake_device *f = fake_enter(device);
+    fake_inside(f, logits, (size_t)n_rows * n * sizeof(*logits), "logits from elsewhere");
+    f->cpu->candidates(f->inner, sums, best, stride, logits, n_rows, n, first, k);
+    fake_remember(f, sums, sums, n_rows * sizeof(*sums), true);
+    memset(sums, FAKE_POISON, n_rows * sizeof(*sums));
+    if (stride > 0) {
+        fake_remember(f, best, best, n_rows * stride * sizeof(*best), true);
+        memset(best, FAKE_POISON, n_rows * stride * sizeof(*best));
+    }
+    fake_leave(f);
+}
+
 /* ---- recordings ---- */
 
 static inline enum status fake_record_begin(struct device *device, const uint32_t *positions,
@@ -655,6 +671,8 @@ static const struct kernels kernels_fake = {.device = "fake",
                                             .rotate = fake_rotate,
                                             .swiglu = fake_swiglu,
                                             .add = fake_add,
+                                            .most_candidates = 1024,
+                                            .candidates = fake_candidates,
                                             .record_begin = fake_record_begin,
                                             .record_end = fake_record_end,
                                             .recording_destroy = fake_recording_destroy,

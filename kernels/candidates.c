@@ -4,7 +4,7 @@
  * double: a plain polynomial without fused multiply-adds, so that the compiler can vectorize it for
  * every x86 without changing a bit. Its error, 2e-7 relative, is that of the logarithm absolutely.
  */
-#include "worker/candidates.h"
+#include "kernels/candidates.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* test_candidates.c - the best K of a row, and its log-sum-exp, whole and in parts. */
-#include "worker/candidates.h"
+#include "kernels/candidates.h"
 
 #include "sys/random.h"
 
@@ -199,5 +199,5 @@ int main(void)
         cmocka_unit_test(test_a_row_that_is_no_distribution_is_told),
         cmocka_unit_test(test_log_is_the_logarithm),
     };
-    return cmocka_run_group_tests_name("worker/candidates", tests, open_pool, close_pool);
+    return cmocka_run_group_tests_name("kernels/candidates", tests, open_pool, close_pool);
 }
