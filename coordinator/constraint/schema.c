@@ -7,7 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_NESTING = 100, MAX_ALTERNATIVES = 256 };
+enum {
+    MAX_NESTING = 100,
+    MAX_ALTERNATIVES = 256,
+    MAX_WORK = 1 << 23, /* half a second */
+};
 
 uint32_t schema_refuse(struct schema_compiler *c, const json_t *schema, const char *what)
 {
@@ -15,6 +19,14 @@ uint32_t schema_refuse(struct schema_compiler *c, const json_t *schema, const ch
     return grammar_fail(c->grammar, "%.300s%s%.80s%s (at %.200s)", what,
                         title != NULL ? ", in \"" : "", title != NULL ? title : "",
                         title != NULL ? "\"" : "", c->place[0] != '\0' ? c->place : "the top");
+}
+
+bool schema_spend(struct schema_compiler *c, const json_t *schema, uint64_t work)
+{
+    c->work += work < MAX_WORK ? work : MAX_WORK;
+    if (c->work >= MAX_WORK)
+        schema_refuse(c, schema, "the schema combines too much with too much");
+    return c->work < MAX_WORK;
 }
 
 static bool good(const struct schema_compiler *c)
@@ -151,6 +163,8 @@ static const json_t *without(struct schema_compiler *c, const json_t *schema, co
 static const json_t *merged(struct schema_compiler *c, const json_t *a, const json_t *b)
 {
     const char *keyword = "";
+    if (!schema_spend(c, a, schema_merge_work(a, b)))
+        return NULL;
     json_t *both = schema_merge(a, b, &keyword);
     if (both == NULL) {
         char what[200];
@@ -173,25 +187,37 @@ static bool says_nothing(const json_t *schema)
     return true;
 }
 
+/* Can no two of the list hold together? */
+static bool all_apart(struct schema_compiler *c, const json_t *schema, const json_t *list)
+{
+    for (size_t j = 1; j < json_array_size(list); j++)
+        for (size_t i = 0; i < j; i++) {
+            const json_t *one = json_array_get(list, i), *other = json_array_get(list, j);
+            if (!schema_spend(c, schema, schema_apart_work(one, other, resolve, c)))
+                return false;
+            if (!schema_apart(one, other, resolve, c)) {
+                schema_refuse(c, schema,
+                              "oneOf whose alternatives may hold together is not supported (anyOf "
+                              "is)");
+                return false;
+            }
+        }
+    return true;
+}
+
 static uint32_t alternatives(struct schema_compiler *c, const json_t *schema, const char *key)
 {
     const json_t *list = json_object_get(schema, key);
     const json_t *base = without(c, schema, key);
     uint32_t entry = GRAMMAR_NEVER;
-    size_t i, j;
-    json_t *one, *other;
+    size_t i;
+    json_t *one;
     if (!json_is_array(list) || json_array_size(list) == 0)
         return schema_refuse(c, schema, "anyOf or oneOf that is no list of schemas");
     if (json_array_size(list) > MAX_ALTERNATIVES)
         return schema_refuse(c, schema, "anyOf or oneOf of more than 256 schemas");
-    if (strcmp(key, "oneOf") == 0)
-        json_array_foreach(list, i, one) json_array_foreach(
-            list, j,
-            other) if (i < j && !schema_apart(one, other, resolve,
-                                              c)) return schema_refuse(c, schema,
-                                                                       "oneOf whose alternatives "
-                                                                       "may hold together is not "
-                                                                       "supported (anyOf is)");
+    if (strcmp(key, "oneOf") == 0 && !all_apart(c, schema, list))
+        return 0;
     json_array_foreach(list, i, one)
     {
         const json_t *whole = base == NULL || says_nothing(base) ? one : merged(c, base, one);

@@ -11,12 +11,17 @@ struct schema_compiler {
     json_t *rules; /* by address of a schema: its rule */
     json_t *made;  /* schemas that were put together */
     unsigned depth;
+    uint64_t work;                          /* that was done, or is about to be */
     char place[256];                        /* of what is being compiled: ".name.items" */
     uint32_t space, any, string, character; /* rules that are needed often, plus 1; 0: not yet */
 };
 
 /* Fails, saying where. */
 uint32_t schema_refuse(struct schema_compiler *compiler, const json_t *schema, const char *what);
+
+/* Before work that grows faster than the schema. False: failed, it would take too long for a loop
+ * that others wait for. */
+bool schema_spend(struct schema_compiler *compiler, const json_t *schema, uint64_t work);
 
 /* The rule for the values of a schema. */
 uint32_t schema_rule(struct schema_compiler *compiler, const json_t *schema);

@@ -295,3 +295,46 @@ bool schema_apart(const json_t *a, const json_t *b,
     }
     return false;
 }
+
+/* ---- work ------------------------------------------------------------------------------------ */
+
+static uint64_t length_of(const json_t *schema, const char *key)
+{
+    const json_t *list = json_object_get(schema, key);
+    return json_is_object(list) ? json_object_size(list) : json_array_size(list);
+}
+
+/* join_values compares each with each. */
+static uint64_t values_work(const json_t *a, const json_t *b)
+{
+    return (1 + length_of(a, "enum")) * (1 + length_of(b, "enum"));
+}
+
+uint64_t schema_merge_work(const json_t *a, const json_t *b)
+{
+    enum { COPIED = 8 }; /* an entry of a list or an object */
+    uint64_t copied = json_object_size(a) + json_object_size(b);
+    static const char *const keys[] = {"properties", "required", "allOf"};
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        copied += length_of(a, keys[i]) + length_of(b, keys[i]);
+    return COPIED * copied + values_work(a, b);
+}
+
+uint64_t schema_apart_work(const json_t *a, const json_t *b,
+                           const json_t *(*resolve)(void *context, const json_t *schema),
+                           void *context)
+{
+    const char *name;
+    json_t *schema;
+    a = resolve(context, a);
+    b = resolve(context, b);
+    const uint64_t n_required = length_of(a, "required") + length_of(b, "required");
+    uint64_t work = values_work(a, b) + n_required;
+    json_object_foreach(json_object_get(a, "properties"), name, schema)
+    {
+        const json_t *other = json_object_get(json_object_get(b, "properties"), name);
+        if (other != NULL)
+            work += n_required + values_work(resolve(context, schema), resolve(context, other));
+    }
+    return work;
+}

@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /* A new schema (json_decref), whose members may be shared with both; NULL: no memory, or a keyword
  * of both that cannot be joined, which *keyword then names. Schemas inside are joined as
@@ -14,6 +15,13 @@ json_t *schema_merge(const json_t *a, const json_t *b, const char **keyword);
  * schema itself. */
 bool schema_apart(const json_t *a, const json_t *b,
                   const json_t *(*resolve)(void *context, const json_t *schema), void *context);
+
+/* What the two take at most, about, in comparisons of short texts, to be looked at before: hostile
+ * schemas multiply. */
+uint64_t schema_merge_work(const json_t *a, const json_t *b);
+uint64_t schema_apart_work(const json_t *a, const json_t *b,
+                           const json_t *(*resolve)(void *context, const json_t *schema),
+                           void *context);
 
 /* Does `type` (a keyword's value: a name, several, or NULL for all) have this name? An integer is a
  * number too. */

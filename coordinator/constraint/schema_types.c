@@ -291,7 +291,17 @@ static uint32_t additional_rule(struct schema_compiler *c, const json_t *listed,
     size_t i = 0;
     if (names == NULL)
         return grammar_fail(p, "no memory for the schema");
-    json_object_foreach((json_t *)listed, name, property) names[i++] = name;
+    json_object_foreach((json_t *)listed, name, property)
+    {
+        if (strlen(name) > MOST_NAME) { /* other_key goes as deep as they are long */
+            free(names);
+            return grammar_fail(p,
+                                "additionalProperties beside a property with a name of more "
+                                "than %d bytes",
+                                MOST_NAME);
+        }
+        names[i++] = name;
+    }
     qsort(names, n, sizeof(*names), by_name);
     const uint32_t value =
         json_is_true(schema) || schema == NULL ? schema_any(c) : schema_rule(c, schema);
@@ -332,7 +342,9 @@ static json_t *properties_of(struct schema_compiler *c, const json_t *schema)
                                 rest != NULL ? json_incref((json_t *)rest) : json_true());
     }
     json_array_append_new(c->made, all); /* rules are known by the addresses of schemas */
-    return all;
+    /* is_required, twice for each of them */
+    const uint64_t n_required = json_array_size(json_object_get(schema, "required"));
+    return schema_spend(c, schema, 2 * n_required * json_object_size(all)) ? all : NULL;
 }
 
 /* Counts of properties must follow from the others: with additional ones, names may come twice. */

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static json_t *json_of(const char *text)
 {
@@ -295,6 +296,65 @@ static void test_deep_and_large_schemas_are_refused_or_taken(void **state)
     free(text);
 }
 
+/* The loop of the whole cluster compiles what a client sent: a few kilobytes must not cost it
+ * gigabytes, minutes or its stack. Writes the schema `which` of size n. */
+static void write_costly(FILE *to, int which, int n)
+{
+    static const char *const begins[] = {"{\"$ref\":\"#/$defs/a0\",\"$defs\":{", "{\"allOf\":[",
+                                         "{\"oneOf\":[", "{\"type\":\"object\",\"properties\":{\"",
+                                         "{\"type\":\"object\",\"required\":["};
+    fputs(begins[which], to);
+    for (int i = 0; i < n; i++) {
+        const char *comma = i > 0 ? "," : "";
+        if (which == 0) /* each level joins twice as many as the one below */
+            fprintf(to,
+                    "%s\"a%d\":{\"allOf\":[{\"$ref\":\"#/$defs/a%d\"},{\"$ref\":\"#/$defs/b%d\"}]},"
+                    "\"b%d\":{\"allOf\":[{\"$ref\":\"#/$defs/b%d\"},{\"$ref\":\"#/$defs/a%d\"}]}",
+                    comma, i, i + 1, i + 1, i, i + 1, i + 1);
+        else if (which == 1)
+            fprintf(to, "%s{\"properties\":{\"k%d\":{}}}", comma, i);
+        else if (which == 2) {
+            fprintf(to, "%s{\"enum\":[", comma);
+            for (int j = 0; j < n; j++)
+                fprintf(to, "%s\"%d_%d\"", j > 0 ? "," : "", i, j);
+            fputs("]}", to);
+        } else if (which == 3)
+            fputc('a', to);
+        else
+            fprintf(to, "%s\"k%d\"", comma, i);
+    }
+    fputs(which == 0   ? ",\"a100\":{},\"b100\":{}}}"
+          : which == 3 ? "\":{}},\"additionalProperties\":true}"
+                       : "]}",
+          to);
+}
+
+static void test_costly_schemas_are_refused_soon(void **state)
+{
+    (void)state;
+    static const int sizes[] = {100, 10000, 200, 300000, 20000};
+    for (int which = 0; which < 5; which++) {
+        char *text = NULL;
+        size_t n_bytes = 0;
+        FILE *to = open_memstream(&text, &n_bytes);
+        assert_non_null(to);
+        write_costly(to, which, sizes[which]);
+        assert_int_equal(fclose(to), 0);
+        json_t *schema = json_of(text);
+        struct grammar grammar;
+        grammar_open(&grammar);
+        struct error error;
+        const clock_t begin = clock();
+        if (schema_compile(&grammar, schema, &error) != STATUS_INVALID)
+            fail_msg("schema %d of size %d is taken", which, sizes[which]);
+        /* Seconds of grace for sanitizers and slow machines; what it protects from are hours. */
+        assert_true((double)(clock() - begin) / CLOCKS_PER_SEC < 20.0);
+        grammar_close(&grammar);
+        json_decref(schema);
+        free(text);
+    }
+}
+
 /* From here on, a random walk that ends as soon as it has gone for `most` bytes. */
 static void walk(struct automaton *m, struct random_state *random, char *text, size_t most)
 {
@@ -390,6 +450,7 @@ int main(void)
         cmocka_unit_test(test_no_schema_means_any_object),
         cmocka_unit_test(test_what_cannot_be_kept_is_refused_by_name),
         cmocka_unit_test(test_deep_and_large_schemas_are_refused_or_taken),
+        cmocka_unit_test(test_costly_schemas_are_refused_soon),
         cmocka_unit_test(test_random_walks_are_json),
         cmocka_unit_test(test_states_are_forgotten_without_harm),
         cmocka_unit_test(test_far_limits_share_a_state),
