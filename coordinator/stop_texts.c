@@ -79,7 +79,8 @@ void stop_texts_destroy(struct stop_texts *stops)
 
 static enum status add(struct stop_texts *s, const char *text, size_t n, struct error *error)
 {
-    memmove(s->text, s->text + s->n_let_out, s->n_held);
+    if (s->n_held > 0) /* else there may be no text at all */
+        memmove(s->text, s->text + s->n_let_out, s->n_held);
     s->n_let_out = 0;
     if (s->n_held + n > s->capacity) {
         const size_t capacity = 2 * (s->n_held + n);
@@ -90,7 +91,8 @@ static enum status add(struct stop_texts *s, const char *text, size_t n, struct 
         s->text = grown;
         s->capacity = capacity;
     }
-    memcpy(s->text + s->n_held, text, n);
+    if (n > 0)
+        memcpy(s->text + s->n_held, text, n);
     return STATUS_OK;
 }
 
