@@ -340,9 +340,13 @@ static enum status finish_prompt(struct serving *s, struct request *r, uint32_t 
 }
 
 /* Forbids what the constraint does not allow. What is allowed stays possible, however unlikely. */
-static void apply_constraint(struct serving *s, struct request_prompt *prompt, uint32_t vocab)
+static enum status apply_constraint(struct serving *s, struct request_prompt *prompt,
+                                    uint32_t vocab, struct error *error)
 {
-    constraint_mask(prompt->constraint, prompt->n_answer - prompt->n_generated, s->mask);
+    if (!constraint_mask(prompt->constraint, prompt->n_answer - prompt->n_generated, s->mask))
+        return error_set(error, STATUS_INVALID,
+                         "the JSON schema leaves too many ways to go on: a pattern that can be "
+                         "matched in thousands of ways takes too long");
     for (uint32_t id = 0; id < vocab; id++) {
         const bool allowed =
             id < s->vocabulary->n_tokens && ((s->mask[id / 32] >> (id % 32)) & 1) != 0;
@@ -351,12 +355,15 @@ static void apply_constraint(struct serving *s, struct request_prompt *prompt, u
         else if (!(s->adjusted[id] > -FLT_MAX))
             s->adjusted[id] = -FLT_MAX;
     }
+    return STATUS_OK;
 }
 
 /* The next token of a checked row. */
-static int32_t take_token(struct serving *s, struct request_prompt *prompt, struct sampler_row *row,
-                          float *logprob)
+static enum status take_token(struct serving *s, struct request_prompt *prompt,
+                              struct sampler_row *row, struct events_token *token,
+                              struct error *error)
 {
+    enum status status = STATUS_OK;
     if (prompt->penalties != NULL || prompt->constraint != NULL) {
         memcpy(s->adjusted, row->row, row->vocab * sizeof(*s->adjusted));
         row->adjusted = s->adjusted;
@@ -364,13 +371,15 @@ static int32_t take_token(struct serving *s, struct request_prompt *prompt, stru
     if (prompt->penalties != NULL)
         penalties_apply(prompt->penalties, s->adjusted);
     if (prompt->constraint != NULL)
-        apply_constraint(s, prompt, row->vocab);
-    const int32_t id = sampler_take(&prompt->sampler, row, s->scratch, logprob);
+        status = apply_constraint(s, prompt, row->vocab, error);
+    if (status != STATUS_OK)
+        return status;
+    token->id = sampler_take(&prompt->sampler, row, s->scratch, &token->logprob);
     if (prompt->penalties != NULL)
-        penalties_count(prompt->penalties, id);
+        penalties_count(prompt->penalties, token->id);
     if (prompt->constraint != NULL)
-        constraint_accept(prompt->constraint, id);
-    return id;
+        constraint_accept(prompt->constraint, token->id);
+    return STATUS_OK;
 }
 
 /* A prompt has one more token. */
@@ -403,7 +412,10 @@ static enum status sample(struct serving *s, struct request *r, uint32_t index, 
     if (status != STATUS_OK)
         return status;
     struct events_token token = {.row = &row, .text = ""};
-    const int32_t id = token.id = take_token(s, prompt, &row, &token.logprob);
+    status = take_token(s, prompt, &row, &token, error);
+    if (status != STATUS_OK)
+        return status;
+    const int32_t id = token.id;
     bool stopped = false;
 
     /* A constraint allows an end only where there has to be one. */

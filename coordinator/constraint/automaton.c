@@ -8,6 +8,7 @@ enum {
     MAX_PLACES = 1024,     /* of a state */
     MAX_WORK = 1 << 14,    /* of one transition */
     TIDY_STATES = 1 << 15, /* then automaton_tidy forgets */
+    TIDY_PLACES = 1 << 21, /* likewise: 16 MiB, and as much again of frames */
     MAX_STATES = 1 << 18,  /* between two calls of it */
     UNKNOWN = -1,          /* a transition that was not walked */
     ACCEPTED = -1,         /* the instruction of a place behind the end */
@@ -49,7 +50,7 @@ struct automaton {
     struct table frame_table, state_table;
     struct place found[MAX_PLACES]; /* of the state that is being made */
     uint32_t n_found;
-    uint64_t generation;
+    uint64_t generation, work;
     bool limited;
 };
 
@@ -174,6 +175,7 @@ static void reach(struct automaton *m, uint32_t code, uint32_t frame)
     list[n++] = (struct work){.code = code, .frame = frame};
     while (n > 0) {
         const struct work w = list[--n];
+        m->work++;
         const struct grammar_instruction *i = &m->grammar->code[w.code];
         if (n + 2 > sizeof(list) / sizeof(list[0]) || ++n_done > MAX_WORK) {
             m->limited = true;
@@ -330,6 +332,7 @@ uint32_t automaton_next(struct automaton *m, uint32_t state, uint8_t byte)
     if (s->next[class] != UNKNOWN)
         return (uint32_t)s->next[class];
     const uint32_t places = s->places, n = s->n_places;
+    m->work += n;
     for (uint32_t i = 0; i < n; i++) {
         const struct place place = m->places[places + i];
         if (place.code == (uint32_t)ACCEPTED)
@@ -347,6 +350,11 @@ uint32_t automaton_next(struct automaton *m, uint32_t state, uint8_t byte)
 bool automaton_limited(const struct automaton *m)
 {
     return m->limited;
+}
+
+uint64_t automaton_work(const struct automaton *m)
+{
+    return m->work;
 }
 
 bool automaton_accepts(const struct automaton *m, uint32_t state)
@@ -485,7 +493,7 @@ static uint32_t move_frame(struct automaton *m, const struct frame *old, uint32_
 
 uint32_t automaton_tidy(struct automaton *m, uint32_t state)
 {
-    if (m->n_states < TIDY_STATES && !m->limited)
+    if (m->n_states < TIDY_STATES && m->n_places < TIDY_PLACES && !m->limited)
         return state;
     const uint32_t n = m->states[state].n_places, n_frames = m->n_frames;
     struct place *places = malloc((n + 1u) * sizeof(*places));

@@ -25,6 +25,9 @@ uint32_t automaton_start(struct automaton *automaton);
 /* AUTOMATON_DEAD too where a limit is reached: then automaton_limited is true from now on. */
 uint32_t automaton_next(struct automaton *automaton, uint32_t state, uint8_t byte);
 bool automaton_limited(const struct automaton *automaton);
+/* What all calls have cost so far: places that were looked at. A state has up to a thousand, where
+ * a pattern can be cut in many ways. */
+uint64_t automaton_work(const struct automaton *automaton);
 
 bool automaton_accepts(const struct automaton *automaton, uint32_t state);
 /* It accepts, and no byte goes on from here. */

@@ -13,7 +13,8 @@
 
 enum {
     N_KEPT = 64,
-    MAX_DEPTH = 200, /* of the automaton's stack: three or four for each level of JSON */
+    MAX_DEPTH = 200,    /* of the automaton's stack: three or four for each level of JSON */
+    MAX_WORK = 1 << 24, /* of a mask: half a second */
 };
 
 struct kept {
@@ -35,7 +36,7 @@ struct constraint {
     struct automaton *automaton;
     uint32_t state;
     uint32_t n_words;
-    uint64_t n_masks;
+    uint64_t n_masks, most_work; /* most_work: of the automaton, when the mask is given up */
     struct kept kept[N_KEPT];
 };
 
@@ -115,6 +116,11 @@ static void set_bit(uint32_t *bits, int32_t id)
     bits[id / 32] |= 1u << (id % 32);
 }
 
+static bool gives_up(const struct constraint *c)
+{
+    return automaton_work(c->automaton) > c->most_work;
+}
+
 /* All tokens from `state` whose end is at most `most` bytes away; returns the farthest. */
 static uint32_t walk(struct constraint *c, uint32_t state, uint32_t most, uint32_t *bits)
 {
@@ -122,7 +128,7 @@ static uint32_t walk(struct constraint *c, uint32_t state, uint32_t most, uint32
     uint32_t path[VOCABULARY_TOKEN_BYTES + 1], farthest = 0;
     memset(bits, 0, c->n_words * sizeof(*bits));
     path[0] = state;
-    for (uint32_t i = 0; i < v->n_nodes;) {
+    for (uint32_t i = 0; i < v->n_nodes && !gives_up(c);) {
         const struct vocabulary_node *node = &v->nodes[i];
         const uint32_t next = automaton_next(c->automaton, path[node->depth - 1], node->byte);
         if (next == AUTOMATON_DEAD) {
@@ -162,14 +168,15 @@ static const struct kept *mask_of(struct constraint *c, uint32_t state)
     const uint32_t farthest = walk(c, state, GRAMMAR_NEVER - 1, oldest->bits);
     oldest->state = state;
     oldest->generation = generation;
-    oldest->used = automaton_limited(c->automaton) ? 0 : ++c->n_masks;
+    oldest->used = automaton_limited(c->automaton) || gives_up(c) ? 0 : ++c->n_masks;
     oldest->farthest = farthest + 1 > before ? farthest + 1 - before : 0;
     return oldest;
 }
 
-void constraint_mask(struct constraint *c, uint32_t n_left, uint32_t *bits)
+bool constraint_mask(struct constraint *c, uint32_t n_left, uint32_t *bits)
 {
     struct automaton *m = c->automaton;
+    c->most_work = automaton_work(m) + MAX_WORK;
     c->state = automaton_tidy(m, c->state);
     const uint32_t distance = automaton_distance(m, c->state);
     /* After this token and the last one, which ends; but the shortest way is always open. */
@@ -183,11 +190,14 @@ void constraint_mask(struct constraint *c, uint32_t n_left, uint32_t *bits)
         memcpy(bits, kept->bits, c->n_words * sizeof(*bits));
     else
         walk(c, c->state, most, bits);
+    if (gives_up(c))
+        return false;
     if (!automaton_accepts(m, c->state))
-        return;
+        return true;
     for (uint32_t id = 0; id < c->vocabulary->n_tokens; id++)
         if (tokenizer_is_end_of_generation(c->vocabulary->tokenizer, (int32_t)id))
             set_bit(bits, (int32_t)id);
+    return true;
 }
 
 bool constraint_accept(struct constraint *c, int32_t token)

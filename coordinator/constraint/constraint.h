@@ -38,8 +38,9 @@ uint32_t constraint_shortest(const struct constraint *constraint);
 
 /* Sets bit id % 32 of bits[id / 32] for each token that may come next, and clears all others;
  * `bits` has room for vocabulary->n_tokens bits. `n_left`: tokens that may still come, this one and
- * the end included. At least one is set. */
-void constraint_mask(struct constraint *constraint, uint32_t n_left, uint32_t *bits);
+ * the end included. At least one is set. False: there are so many ways to go on here that the mask
+ * would take seconds; `bits` is undefined, and the answer cannot go on. */
+bool constraint_mask(struct constraint *constraint, uint32_t n_left, uint32_t *bits);
 
 /* Goes on behind a token that the mask had. False: it had not, and nothing changes. */
 bool constraint_accept(struct constraint *constraint, int32_t token);

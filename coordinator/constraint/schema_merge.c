@@ -314,7 +314,7 @@ uint64_t schema_merge_work(const json_t *a, const json_t *b)
 {
     enum { COPIED = 8 }; /* an entry of a list or an object */
     uint64_t copied = json_object_size(a) + json_object_size(b);
-    static const char *const keys[] = {"properties", "required", "allOf"};
+    static const char *const keys[] = {"properties", "required", "allOf", "type"};
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
         copied += length_of(a, keys[i]) + length_of(b, keys[i]);
     return COPIED * copied + values_work(a, b);
@@ -328,8 +328,10 @@ uint64_t schema_apart_work(const json_t *a, const json_t *b,
     json_t *schema;
     a = resolve(context, a);
     b = resolve(context, b);
+    enum { N_TYPES = sizeof(type_names) / sizeof(type_names[0]) };
     const uint64_t n_required = length_of(a, "required") + length_of(b, "required");
-    uint64_t work = values_work(a, b) + n_required;
+    uint64_t work =
+        values_work(a, b) + n_required + N_TYPES * (length_of(a, "type") + length_of(b, "type"));
     json_object_foreach(json_object_get(a, "properties"), name, schema)
     {
         const json_t *other = json_object_get(json_object_get(b, "properties"), name);
