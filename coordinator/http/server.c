@@ -118,10 +118,19 @@ static bool too_large(struct call *call)
                          call->site->options->body_bytes);
 }
 
-static bool announces_too_much(const struct call *call)
+/* By what its headers say. False: it is refused, before any of it is read.
+ *
+ * A body must come with its length. libmicrohttpd could read one in chunks, but ends those whose
+ * chunk heads exceed its buffer with a 500 of its own, before anything here sees them. */
+static bool check_announced(struct call *call)
 {
+    if (call_header(call, MHD_HTTP_HEADER_TRANSFER_ENCODING) != NULL)
+        return api_error_set(&call->refusal, 411, NULL, "length_required",
+                             "bodies are taken with Content-Length, not with Transfer-Encoding");
     const char *length = call_header(call, MHD_HTTP_HEADER_CONTENT_LENGTH);
-    return length != NULL && strtoull(length, NULL, 10) > call->site->options->body_bytes;
+    if (length != NULL && strtoull(length, NULL, 10) > call->site->options->body_bytes)
+        return too_large(call);
+    return true;
 }
 
 static bool grow(struct call *call, size_t wanted)
@@ -209,10 +218,8 @@ static enum MHD_Result access_call(void *closure, struct MHD_Connection *connect
             return MHD_NO;
         *context = call;
         check(call);
-        if (announces_too_much(call)) {
-            too_large(call);
+        if (!check_announced(call))
             return call_error(call, &call->refusal); /* unread: the connection ends with it */
-        }
         return MHD_YES;
     }
     if (*n_bytes > 0) {
