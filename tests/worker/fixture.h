@@ -238,7 +238,8 @@ static inline void fixture_close(struct fixture *f)
     step_destroy(f->step);
     attention_close(f->attention);
     shard_destroy(f->shard);
-    group_disperse(f->group);
+    if (f->group != NULL)
+        group_disperse(f->group);
     f->kernels->close(f->device);
     thread_pool_destroy(f->pool);
     setup_destroy(f->setup);

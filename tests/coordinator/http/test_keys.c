@@ -61,8 +61,8 @@ static void test_files_without_keys_are_refused(void **state)
     (void)state;
     struct keys *keys = NULL;
     struct error error;
-    static const char *const bad[] = {
-        "", "\n\n", "# none\n", "two words\n", "sk-\x01\n", "good\nb\xc3\xa4"};
+    static const char *const bad[] = {"",          "\n\n",           "# none\n", "two words\n",
+                                      "sk-\x01\n", "good\nb\xc3\xa4"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         assert_int_equal(read_text(&keys, bad[i], &error), STATUS_INVALID);
     assert_int_equal(keys_read(&keys, "/nonexistent", &error), STATUS_NOT_FOUND);
