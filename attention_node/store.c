@@ -372,11 +372,15 @@ static bool write_all(int file, const void *bytes, size_t n, off_t at)
 static bool begin_writing(struct store *s, const struct keeping *keeping)
 {
     struct store_file *known = store_files_find(&s->files, keeping->name);
-    if (known != NULL && known->ours)
+    if (known != NULL && known->ours) {
         known->used = now_ns();
-    if (known != NULL || kv_holder_read_page(s->holder, keeping->sequence, keeping->incarnation, 0,
-                                             keeping->page, s->piece, NULL) != STATUS_OK)
         return false;
+    }
+    if (kv_holder_read_page(s->holder, keeping->sequence, keeping->incarnation, 0, keeping->page,
+                            s->piece, NULL) != STATUS_OK)
+        return false;
+    if (known != NULL) /* damaged, or of a layout that this node had before */
+        store_files_remove(&s->files, known);
     s->header = header_of(s, keeping->name);
     if (!make_room(s, sizeof(s->header) + s->header.data_bytes))
         return false;

@@ -237,6 +237,10 @@ static void test_hostile_files(void **state)
     close_store(f);
     open_store(f, MUCH, &job);
     assert_int_equal(n_stored(f), 0);
+    keep(f); /* what is no page of ours does not stand in the way of one */
+    assert_int_equal(n_stored(f), 4);
+    assert_int_equal(restore(f), STATUS_OK);
+    check_tokens(f);
     close_store(f);
 }
 
