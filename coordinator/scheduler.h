@@ -102,8 +102,9 @@ struct scheduler_sequence {
     bool returns;        /* preempted: it waits again when it is closed */
 
     /* What it shares. */
-    bool shares;                      /* it may take over pages */
-    uint32_t parent, shared_tokens;   /* whose it takes over in its first step; SCHEDULER_NONE */
+    bool shares;                    /* it may take over pages */
+    uint32_t parent, shared_tokens; /* whose it takes over in its first step; SCHEDULER_NONE */
+    uint64_t parent_name;
     uint32_t cached_tokens;           /* that it had not to compute, when it was first admitted */
     uint32_t awaited, awaited_tokens; /* not admitted before that one is so far; SCHEDULER_NONE */
     uint64_t awaited_name;
@@ -203,6 +204,11 @@ void scheduler_acked(struct scheduler *scheduler, uint32_t index);
  * one by rank, was preempted. Reservations that are under way for it mean nothing any more, samples of
  * its steps in flight neither. SCHEDULER_NONE: nobody has to go. */
 uint32_t scheduler_preempt(struct scheduler *scheduler);
+
+/* Holders lack what a running sequence took over from another one, which an interrupted connection may
+ * have kept from them: it goes as a preempted one does, and when it returns it takes over nothing; the
+ * one that it took over from is not kept any longer. False: it took over nothing. */
+bool scheduler_recompute(struct scheduler *scheduler, uint32_t index);
 
 /* Builds the next step and counts it as in flight. NULL: nothing can be sent now. The step belongs
  * to the scheduler until scheduler_pop; it may be sent late, but in order. */

@@ -6,6 +6,8 @@
 
 #include "kernels/attention/kv_holder.h"
 
+#include <assert.h>
+
 /* Waiting sequences that are looked at: the first ones by rank. */
 enum { LOOKED_AT = 16 };
 
@@ -144,6 +146,7 @@ static enum status try_to_admit(struct scheduler *s, uint32_t index, bool first,
     scheduler_stop_awaiting(s, q);
     if (shared > 0) {
         q->parent = parent;
+        q->parent_name = s->sequences[parent].name;
         s->sequences[parent].n_forks++;
         s->sequences[parent].used = ++s->clock;
     }
@@ -267,4 +270,22 @@ uint32_t scheduler_preempt(struct scheduler *s)
     s->usage.n_preempted++;
     scheduler_retire(s, last, 0);
     return last;
+}
+
+bool scheduler_recompute(struct scheduler *s, uint32_t index)
+{
+    struct scheduler_sequence *q = &s->sequences[index];
+    assert(q->state == SCHEDULER_RUNNING);
+    if (q->shared_tokens == 0)
+        return false;
+    const struct scheduler_sequence *parent =
+        q->parent != SCHEDULER_NONE ? &s->sequences[q->parent] : NULL;
+    if (parent != NULL && parent->name == q->parent_name && parent->state == SCHEDULER_KEPT &&
+        parent->n_forks == 0) /* else those that are about to fork it will find out */
+        scheduler_evict(s, q->parent);
+    q->shares = false;
+    q->cached_tokens = 0;
+    q->returns = true;
+    scheduler_retire(s, index, 0);
+    return true;
 }

@@ -446,6 +446,19 @@ static enum status sample(struct serving *s, struct request *r, uint32_t index, 
     return STATUS_OK;
 }
 
+/* What it took over may be lacking at a holder: then it is computed, which is tried once. */
+static bool recompute(struct serving *s, uint32_t index, const struct error *why)
+{
+    const struct scheduler_sequence *q = scheduler_sequence(s->scheduler, index);
+    struct request *r = q->owner;
+    if (!scheduler_recompute(s->scheduler, index))
+        return false;
+    r->prompts[q->owner_index].reservation.number = 0;
+    log_warn(s->log, "%s: prompt %u is computed anew, without what it took over: %s", r->label,
+             q->owner_index, why->text);
+    return true;
+}
+
 /* One segment of a step that all ranks have reported. */
 static void commit_segment(struct serving *s, const struct scheduler_segment *segment, uint32_t at,
                            uint64_t now_us)
@@ -457,7 +470,8 @@ static void commit_segment(struct serving *s, const struct scheduler_segment *se
     const uint32_t index = q->owner_index;
     const struct error *failed = reports_error(s->reports, at);
     if (failed != NULL) {
-        fail_request(s, r, failed->status, failed->text);
+        if (failed->status != STATUS_TIMEOUT || !recompute(s, segment->sequence, failed))
+            fail_request(s, r, failed->status, failed->text);
         return;
     }
     struct error error = {.status = STATUS_OK};

@@ -416,6 +416,46 @@ static void test_prefixes_are_kept_and_evicted(void **state)
     close_bench(&b);
 }
 
+/* Pages that were kept and are not there: their heir computes them, and nobody inherits them again. */
+static void test_what_cannot_be_taken_over_is_computed(void **state)
+{
+    (void)state;
+    struct bench b;
+    const struct scheduler_config config = {
+        .chunk = 1024, .max_batch = 8, .depth = 1, .keeps = true};
+    const bool failed[] = {true};
+    open_bench(&b, 12, &config);
+    add_prompt(&b, 0, 600, 601, 0);
+    admit_all(&b);
+    assert_non_null(scheduler_next(b.scheduler));
+    report(&b);
+    assert_false(scheduler_recompute(b.scheduler, b.index[0])); /* it took over nothing */
+    scheduler_finish(b.scheduler, b.index[0]);
+    assert_non_null(scheduler_next(b.scheduler));
+    report(&b);
+    assert_int_equal(scheduler_usage(b.scheduler).n_kept, 1);
+    add_prompt(&b, 0, 600, 601, 0);
+    admit_all(&b);
+    assert_int_equal(scheduler_next(b.scheduler)->segments[0].position, 512);
+    scheduler_commit(b.scheduler, failed);
+    assert_true(scheduler_recompute(b.scheduler, b.index[0]));
+    scheduler_pop(b.scheduler);
+    assert_int_equal(scheduler_next(b.scheduler)->n_closed, 2); /* both go */
+    report(&b);
+    assert_int_equal(scheduler_usage(b.scheduler).n_kept, 0);
+    assert_int_equal(placement_free_pages(b.placement), 12);
+    admit_all(&b);
+    const struct scheduler_step *step = scheduler_next(b.scheduler);
+    assert_int_equal(step->segments[0].position, 0);
+    assert_int_equal(step->segments[0].n_tokens, 600);
+    assert_true(step->segments[0].wants);
+    assert_int_equal(scheduler_sequence(b.scheduler, b.index[0])->incarnation, 2);
+    assert_int_equal(scheduler_sequence(b.scheduler, b.index[0])->cached_tokens, 0);
+    report(&b);
+    assert_false(scheduler_recompute(b.scheduler, b.index[0])); /* once is enough */
+    close_bench(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -426,6 +466,7 @@ int main(void)
         cmocka_unit_test(test_a_budget_of_time),
         cmocka_unit_test(test_the_last_by_rank_is_preempted),
         cmocka_unit_test(test_prefixes_are_kept_and_evicted),
+        cmocka_unit_test(test_what_cannot_be_taken_over_is_computed),
         cmocka_unit_test(test_common_prefix_leaves_a_token_to_compute),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
