@@ -1,8 +1,11 @@
 /* api_error.c - see api_error.h. */
 #include "coordinator/http/api_error.h"
 
+#include "model/utf8.h"
+
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 static void write_error(struct api_error *error, unsigned http, const char *param, const char *code,
                         const char *format, va_list arguments)
@@ -66,9 +69,15 @@ const char *api_error_type(unsigned http)
 json_t *api_error_json(const struct api_error *error)
 {
     /* The text may quote what a client sent, cut in the middle of a character. */
-    json_t *message = json_string(error->message);
-    if (message == NULL)
-        message = json_string("the request cannot be answered, and the reason is no valid UTF-8");
+    char text[API_ERROR_TEXT_BYTES];
+    snprintf(text, sizeof(text), "%s", error->message);
+    for (char *at = text; *at != '\0';) {
+        const size_t n = utf8_char_bytes(at, strlen(at));
+        if (n == 0)
+            *at = '?';
+        at += n > 0 ? n : 1;
+    }
+    json_t *message = json_string(text);
     return json_pack("{s:{s:o, s:s, s:s?, s:s?}}", "error", "message", message, "type",
                      api_error_type(error->http), "param",
                      error->param[0] != '\0' ? error->param : NULL, "code", error->code);

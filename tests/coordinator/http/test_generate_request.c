@@ -185,6 +185,23 @@ static void test_bad_fields_are_named(void **state)
     }
 }
 
+/* What a client sent is quoted, and cut where it is too long: the rest of the message stays. */
+static void test_a_quote_that_is_cut_leaves_the_message(void **state)
+{
+    char body[600] = "{\"model\": \"x";
+    struct generate_request request;
+    struct api_error error = {0};
+    for (int i = 0; i < 200; i++)
+        strcat(body, "\xc3\xa9");
+    strcat(body, "\"}");
+    assert_false(read_as(GENERATE_COMPLETION, *state, body, &request, &error));
+    generate_request_free(&request);
+    json_t *json = api_error_json(&error);
+    const json_t *message = json_object_get(json_object_get(json, "error"), "message");
+    assert_non_null(strstr(json_string_value(message), "\xc3\xa9?' does not exist here"));
+    json_decref(json);
+}
+
 /* The limit of prompts is not that of the context. */
 static void test_lengths_are_told_with_both_numbers(void **state)
 {
@@ -212,6 +229,7 @@ int main(void)
         cmocka_unit_test(test_every_field_reaches_the_message),
         cmocka_unit_test(test_a_schema_is_passed_on),
         cmocka_unit_test(test_bad_fields_are_named),
+        cmocka_unit_test(test_a_quote_that_is_cut_leaves_the_message),
         cmocka_unit_test(test_lengths_are_told_with_both_numbers),
     };
     return cmocka_run_group_tests(tests, byte_tokenizer_open, byte_tokenizer_close);
