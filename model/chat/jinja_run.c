@@ -113,11 +113,14 @@ struct jinja_value jinja_output_value(const struct jinja_output *output)
 void jinja_define(struct jinja_run *run, struct jinja_scope *scope, struct jinja_string name,
                   struct jinja_value value)
 {
-    for (struct jinja_variable *v = scope->variables; v != NULL; v = v->next)
+    size_t n = 0; /* a client may send any number of them: chat_template_kwargs */
+    for (struct jinja_variable *v = scope->variables; v != NULL; v = v->next, n++)
         if (v->name.n_bytes == name.n_bytes && memcmp(v->name.data, name.data, name.n_bytes) == 0) {
             v->value = value;
             return;
         }
+    if (!jinja_step(run, 8 * n))
+        return;
     struct jinja_variable *variable = jinja_take(run, 1, sizeof(*variable));
     if (variable == NULL)
         return;

@@ -303,6 +303,28 @@ static void test_hostile_messages_are_refused(void **state)
     free(messages);
 }
 
+/* chat_template_kwargs of a million variables: each is looked for among those before it. */
+static void test_too_many_variables_are_refused(void **state)
+{
+    (void)state;
+    enum { N = 1000000 };
+    struct chat_template *t = NULL;
+    json_t *messages = json_of("[]"), *extra = json_object();
+    for (int i = 0; i < N; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "v%d", i);
+        json_object_set_new(extra, name, json_true());
+    }
+    char *text = NULL;
+    size_t n_bytes = 0;
+    assert_int_equal(chat_template_create(&t, "x", 1, NULL, NULL, NULL), STATUS_OK);
+    assert_int_equal(chat_template_render(t, messages, NULL, extra, false, &text, &n_bytes, NULL),
+                     STATUS_INVALID);
+    chat_template_destroy(t);
+    json_decref(messages);
+    json_decref(extra);
+}
+
 /* Any cut of a template is a template or is refused. */
 static void test_every_prefix_is_handled(void **state)
 {
@@ -441,6 +463,7 @@ int main(void)
         cmocka_unit_test(test_hostile_templates_end),
         cmocka_unit_test(test_many_elifs_are_no_depth),
         cmocka_unit_test(test_hostile_messages_are_refused),
+        cmocka_unit_test(test_too_many_variables_are_refused),
         cmocka_unit_test(test_every_prefix_is_handled),
         cmocka_unit_test(test_the_date_is_todays),
         cmocka_unit_test(test_extra_variables_win),
