@@ -257,7 +257,7 @@ test-asan: ## unit tests and a small cluster under AddressSanitizer and LeakSani
 	@$(MAKE) --no-print-directory VARIANT=asan SANITIZE="-fsanitize=address -fno-omit-frame-pointer" OPT="-O1 -g" sanitized
 test-ubsan: ## the same under UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory VARIANT=ubsan SANITIZE="-fsanitize=undefined -fno-sanitize-recover=undefined" OPT="-O1 -g" sanitized
-test-tsan: ## thread pools, page pools, schedules and sockets under ThreadSanitizer
+test-tsan: ## thread pools, page pools, schedules, sockets and the HTTP side under ThreadSanitizer
 	@$(MAKE) --no-print-directory VARIANT=tsan SANITIZE="-fsanitize=thread" OPT="-O1 -g" sanitized-threads
 
 SUPPRESS := $(CURDIR)/tests/suppressions
@@ -269,6 +269,7 @@ sanitized: all tests
 	@$(SANITIZER_ENV) LONGSPAN_BIN=$(BIN) tests/run.sh $(TESTS) tests/integration/test_small_cluster.py tests/integration/test_hostile_http.py
 TSAN_TESTS = $(filter $(BUILD)/tests/sys/% $(BUILD)/tests/kernels/attention/% $(BUILD)/tests/proto/% \
     $(BUILD)/tests/attention_node/% $(BUILD)/tests/kernels/cpu/% $(BUILD)/tests/worker/test_attention% \
+    $(BUILD)/tests/coordinator/http/test_bridge $(BUILD)/tests/coordinator/http/test_status_source \
     $(BUILD)/tests/cluster/test_quantize $(BUILD)/tests/cluster/test_make_random,$(TESTS))
 sanitized-threads: $(TSAN_TESTS)
 	@$(SANITIZER_ENV) tests/run.sh $(TSAN_TESTS)

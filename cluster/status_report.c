@@ -100,9 +100,9 @@ static void print_head(FILE *out, const json_t *status)
 
 static void print_processes(FILE *out, const json_t *status)
 {
-    static const char *const names[] = {"process", "state", "host",    "pid",  "lanes",
+    static const char *const names[] = {"process", "state", "host",    "pid",  "lanes", "device",
                                         "kernels", "holds", "weights", "peak", "steps"};
-    struct columns columns = {.n = 10, .right = 1 << 3 | 1 << 4 | 1 << 7 | 1 << 8 | 1 << 9};
+    struct columns columns = {.n = 11, .right = 1 << 3 | 1 << 4 | 1 << 8 | 1 << 9 | 1 << 10};
     char size[SIZE_TEXT_BYTES], range[RANGE_BYTES];
     size_t i;
     const json_t *each;
@@ -114,7 +114,8 @@ static void print_processes(FILE *out, const json_t *status)
         columns_add(&columns, text(each, "host"));
         columns_addf(&columns, "%" PRIu64, whole(each, "pid"));
         columns_addf(&columns, "%" PRIu64, whole(each, "lanes"));
-        columns_addf(&columns, "%s", text(each, "kernels"));
+        columns_add(&columns, text(each, "device"));
+        columns_add(&columns, text(each, "kernels"));
         columns_add(&columns, part_text(each, range));
         columns_add(&columns, size_text(each, "weight_bytes", size));
         columns_add(&columns, size_text(each, "peak_bytes", size));
@@ -128,6 +129,7 @@ static void print_processes(FILE *out, const json_t *status)
         columns_add(&columns, text(each, "host"));
         columns_addf(&columns, "%" PRIu64, whole(each, "pid"));
         columns_addf(&columns, "%" PRIu64, whole(each, "lanes"));
+        columns_add(&columns, text(each, "device"));
         columns_add(&columns, text(each, "kernels"));
         if (whole(each, "memory_bytes") == 0)
             columns_add(&columns, "");
@@ -144,8 +146,8 @@ static void print_processes(FILE *out, const json_t *status)
 
 static void print_holders(FILE *out, const json_t *status)
 {
-    static const char *const names[] = {"KV holder", "pages used", "of", "filled"};
-    struct columns columns = {.n = 4, .right = 1 << 1 | 1 << 2 | 1 << 3};
+    static const char *const names[] = {"KV holder", "pages used", "kept of them", "of", "filled"};
+    struct columns columns = {.n = 5, .right = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4};
     const json_t *list = json_object_get(status, "holders"), *each;
     size_t i;
     if (json_array_size(list) == 0)
@@ -156,6 +158,7 @@ static void print_holders(FILE *out, const json_t *status)
         const double used = number(each, "pages_used"), total = number(each, "pages_total");
         columns_add(&columns, text(each, "name"));
         columns_addf(&columns, "%.0f", used);
+        columns_addf(&columns, "%.0f", number(each, "pages_kept"));
         columns_addf(&columns, "%.0f", total);
         columns_addf(&columns, "%.1f%%", total > 0.0 ? 100.0 * used / total : 0.0);
     }

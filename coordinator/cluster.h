@@ -71,6 +71,7 @@ struct cluster_node {
     bool named;                    /* somebody chose the name */
     char host[CLUSTER_NAME_BYTES], kernels[CLUSTER_NAME_BYTES];
     char processors[CLUSTER_NAME_BYTES];
+    char device[CLUSTER_NAME_BYTES];
     uint32_t lanes, pid;
     uint32_t reconnects;
     Longspan__NodeUsage usage;       /* as it told last; zeros before */

@@ -172,6 +172,7 @@ enum status cluster_join_node(struct cluster *cluster, const struct control_peer
     control_copy_text(node.processors, sizeof(node.processors), join->processors);
     control_copy_text(node.said, sizeof(node.said), join->name);
     control_copy_text(node.endpoint, sizeof(node.endpoint), join->endpoint);
+    control_copy_text(node.device, sizeof(node.device), join->device);
     control_copy_text(node.kernels, sizeof(node.kernels),
                       join->constants != NULL ? join->constants->kernels : NULL);
     node.named = node.name[0] != '\0' && strcmp(node.name, node.host) != 0;

@@ -23,16 +23,17 @@ enum {
 
 struct holder {
     double weight, share; /* share: weight / sum of the weights that have capacity */
-    uint64_t capacity, used;
+    uint64_t capacity, used, kept;
 };
 
 struct block {
     uint32_t holder;
     uint32_t references; /* 0: free; then `holder` is the next free block */
+    uint32_t kept;       /* of them, those of sequences that nobody computes */
 };
 
 struct sequence {
-    bool open;
+    bool open, kept;
     uint32_t n_pages, max_pages;
     uint32_t run_end; /* pages below it belong to the holder of the page before them */
     uint32_t *blocks; /* [max_pages], NULL when closed */
@@ -200,6 +201,21 @@ static enum status blocks_ensure(struct placement *p, uint32_t n, struct error *
     return STATUS_OK;
 }
 
+static bool is_kept(const struct block *block)
+{
+    return block->references > 0 && block->kept == block->references;
+}
+
+/* So many more sequences have the block, and so many more of those are kept ones. */
+static void refer(struct placement *p, struct block *block, int references, int kept)
+{
+    const bool before = is_kept(block);
+    block->references += (uint32_t)references;
+    block->kept += (uint32_t)kept;
+    if (before != is_kept(block))
+        p->holders[block->holder].kept += before ? UINT64_MAX : 1;
+}
+
 static void give_page(struct placement *p, struct sequence *s, uint32_t holder)
 {
     uint32_t block = p->free_block;
@@ -359,7 +375,7 @@ enum status placement_open(struct placement *p, uint32_t n_tokens, uint32_t max_
     struct sequence *s = &p->sequences[*sequence];
     for (uint32_t i = 0; i < shared; i++) {
         const uint32_t block = p->sequences[parent].blocks[i];
-        p->blocks[block].references++;
+        refer(p, &p->blocks[block], 1, 0);
         s->blocks[i] = block;
         s->dealt[p->blocks[block].holder]++;
     }
@@ -393,13 +409,24 @@ void placement_trim(struct placement *p, uint32_t sequence, uint32_t n_tokens)
         const uint32_t at = s->blocks[--s->n_pages];
         struct block *block = &p->blocks[at];
         s->dealt[block->holder]--;
-        if (--block->references > 0)
+        refer(p, block, -1, s->kept ? -1 : 0);
+        if (block->references > 0)
             continue;
         p->holders[block->holder].used--;
         p->used--;
         block->holder = p->free_block;
         p->free_block = at;
     }
+    s->max_pages = s->n_pages;
+}
+
+void placement_keep(struct placement *p, uint32_t sequence)
+{
+    struct sequence *s = &p->sequences[sequence];
+    assert(s->open && !s->kept);
+    for (uint32_t i = 0; i < s->n_pages; i++)
+        refer(p, &p->blocks[s->blocks[i]], 0, 1);
+    s->kept = true;
     s->max_pages = s->n_pages;
 }
 
@@ -446,6 +473,11 @@ bool placement_holds(const struct placement *p, uint32_t sequence, uint32_t hold
 uint64_t placement_used_pages(const struct placement *p, uint32_t holder)
 {
     return p->holders[holder].used;
+}
+
+uint64_t placement_kept_pages(const struct placement *p, uint32_t holder)
+{
+    return p->holders[holder].kept;
 }
 
 uint32_t placement_own_pages(const struct placement *p, uint32_t sequence)

@@ -74,6 +74,9 @@ enum status placement_grow(struct placement *placement, uint32_t sequence, uint3
  * use; it cannot grow any more. */
 void placement_trim(struct placement *placement, uint32_t sequence, uint32_t n_tokens);
 
+/* Nobody computes it any more: its pages stay for forks, and it cannot grow. Once. */
+void placement_keep(struct placement *placement, uint32_t sequence);
+
 /* Gives back its pages, except those that forks still use. */
 void placement_close(struct placement *placement, uint32_t sequence);
 
@@ -91,6 +94,9 @@ bool placement_holds(const struct placement *placement, uint32_t sequence, uint3
 
 /* Pages in use at a holder, those shared by forks counted once. */
 uint64_t placement_used_pages(const struct placement *placement, uint32_t holder);
+
+/* Of them, those that only kept sequences have. */
+uint64_t placement_kept_pages(const struct placement *placement, uint32_t holder);
 
 /* Pages that nobody else uses: those that closing it would give back. O(its pages). */
 uint32_t placement_own_pages(const struct placement *placement, uint32_t sequence);

@@ -287,6 +287,7 @@ static void evict_covered(struct scheduler *s, const struct scheduler_sequence *
 static void keep(struct scheduler *s, struct scheduler_sequence *q)
 {
     placement_trim(s->placement, q->place, q->kept_tokens);
+    placement_keep(s->placement, q->place);
     free(q->tokens);
     q->tokens = NULL;
     q->state = SCHEDULER_KEPT;

@@ -182,6 +182,7 @@ static void add_nodes(struct builder *b)
         to->host = text(node->host);
         to->pid = node->pid;
         to->lanes = node->lanes;
+        to->device = text(node->device);
         to->kernels = text(node->kernels);
         to->endpoint = text(node->endpoint);
         to->memory_bytes = node->memory_bytes;
@@ -208,6 +209,7 @@ static void add_holders(struct builder *b)
         to->name = text(cluster_holder_name(b->cluster, i));
         to->pages_total = cluster_holder_pages(b->cluster, i);
         to->pages_used = placement_used_pages(b->view->placement, i);
+        to->pages_kept = placement_kept_pages(b->view->placement, i);
     }
 }
 

@@ -186,6 +186,7 @@ static json_t *node_json(const void *item)
     put(&to, "host", text(from->host));
     put(&to, "pid", whole(from->pid));
     put(&to, "lanes", whole(from->lanes));
+    put(&to, "device", text(from->device));
     put(&to, "kernels", text(from->kernels));
     put(&to, "endpoint", text(from->endpoint));
     put(&to, "memory_bytes", whole(from->memory_bytes));
@@ -213,6 +214,7 @@ static json_t *holder_json(const void *item)
     struct object to = begin();
     put(&to, "name", text(from->name));
     put(&to, "pages_used", whole(from->pages_used));
+    put(&to, "pages_kept", whole(from->pages_kept));
     put(&to, "pages_total", whole(from->pages_total));
     return end(&to);
 }

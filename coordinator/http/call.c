@@ -88,7 +88,12 @@ enum MHD_Result call_stream(struct call *call, const char *content_type, struct 
         MHD_add_response_header(response, "Cache-Control", "no-cache");
         MHD_add_response_header(response, "X-Accel-Buffering", "no"); /* proxies: pass it on */
     }
-    return answer(call, 200, content_type, response);
+    const enum MHD_Result result = answer(call, 200, content_type, response);
+    if (result == MHD_YES) {
+        call->streams = true;
+        atomic_fetch_add(&call->site->tally.streams, 1);
+    }
+    return result;
 }
 
 json_t *call_object(const struct call *call, struct api_error *error)

@@ -11,7 +11,8 @@
  * A handler that needs the coordinator's loop first starts an errand (bridge.h) and leaves it in
  * call->errand, and returns MHD_YES where stream_begun has put the connection to sleep. It is
  * called again when the errand has woken it; call->errand is then what it left there. The errand is
- * let go with the call.
+ * let go with the call. So is a question for the coordinator's status, in call->question
+ * (status_source.h).
  *
  * Every answer carries the request's id; nothing here waits. */
 #ifndef LONGSPAN_COORDINATOR_HTTP_CALL_H
@@ -27,8 +28,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct errand; /* errand.h */
-struct route;  /* routes.h */
+struct errand;          /* errand.h */
+struct route;           /* routes.h */
+struct status_question; /* status_source.h */
 
 enum { CALL_ID_BYTES = 72, CALL_PATH_BYTES = 128 };
 
@@ -44,7 +46,9 @@ struct call {
     char *body; /* with a zero behind its n_body bytes */
     size_t n_body, capacity;
     struct errand *errand;
+    struct status_question *question;
     unsigned status; /* that was answered; 0: none */
+    bool streams;    /* by call_stream */
     char note[160];  /* for the log: what a handler has to say of its work */
 };
 

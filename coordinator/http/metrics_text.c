@@ -102,6 +102,31 @@ static void write_histograms(FILE *out, const Longspan__StatusReply *reply)
     }
 }
 
+static void write_answers(const char *path, unsigned code, uint64_t n, void *out)
+{
+    fputs("longspan_http_requests_total{", out);
+    value_of(out, "path", path);
+    if (code == 0)
+        fprintf(out, ",code=\"none\"} %" PRIu64 "\n", n);
+    else
+        fprintf(out, ",code=\"%u\"} %" PRIu64 "\n", code, n);
+}
+
+static void write_http(FILE *out, const struct metrics_http *http)
+{
+    family(out, "http_requests_total", "counter",
+           "HTTP requests that ended, by path and status code.");
+    tally_walk(http->tally, write_answers, out);
+    single(out, "http_requests_running", "gauge", "HTTP requests that the coordinator has.",
+           http->running);
+    single(out, "http_requests_waiting", "gauge",
+           "HTTP requests that wait for a place at the coordinator.", http->waiting);
+    single(out, "http_streams", "gauge", "Answers that are being streamed.",
+           atomic_load(&http->tally->streams));
+    single(out, "http_connections", "gauge", "Open connections.",
+           atomic_load(&http->tally->connections));
+}
+
 static void write_holders(FILE *out, const Longspan__StatusReply *reply)
 {
     single(out, "kv_page_bytes", "gauge", "Bytes of a page of all layers and KV heads.",
@@ -112,6 +137,11 @@ static void write_holders(FILE *out, const Longspan__StatusReply *reply)
     for (size_t i = 0; i < reply->n_holders; i++)
         sample(out, "kv_pages_used", "holder", reply->holders[i]->name,
                (double)reply->holders[i]->pages_used);
+    family(out, "kv_pages_kept", "gauge",
+           "Of those in use, pages of prefixes that no prompt uses now.");
+    for (size_t i = 0; i < reply->n_holders; i++)
+        sample(out, "kv_pages_kept", "holder", reply->holders[i]->name,
+               (double)reply->holders[i]->pages_kept);
     family(out, "kv_pages_free", "gauge", "Pages not in use, by KV holder.");
     for (size_t i = 0; i < reply->n_holders; i++) {
         const Longspan__HolderStatus *holder = reply->holders[i];
@@ -170,6 +200,37 @@ static void write_processes(FILE *out, const Longspan__StatusReply *reply)
                    : f == 1 ? (double)node->peak_bytes
                             : node->reconnects);
         }
+    }
+}
+
+/* What does not change while a process lives. */
+static void process_info(FILE *out, const char *name, const char *host, const char *device,
+                         const char *kernels)
+{
+    fputs("longspan_process_info{", out);
+    value_of(out, "process", name);
+    fputc(',', out);
+    value_of(out, "host", host);
+    fputc(',', out);
+    value_of(out, "device", device);
+    fputc(',', out);
+    value_of(out, "kernels", kernels);
+    fputs("} 1\n", out);
+}
+
+static void write_process_infos(FILE *out, const Longspan__StatusReply *reply)
+{
+    char name[PROCESS_BYTES];
+    family(out, "process_info", "gauge", "Host, device and kernels, as labels; always 1.");
+    if (reply->coordinator != NULL)
+        process_info(out, "coordinator", reply->coordinator->host, "", "");
+    for (size_t i = 0; i < reply->n_ranks; i++) {
+        const Longspan__RankStatus *rank = reply->ranks[i];
+        process_info(out, rank_name(rank->rank, name), rank->host, rank->device, rank->kernels);
+    }
+    for (size_t i = 0; i < reply->n_nodes; i++) {
+        const Longspan__NodeStatus *node = reply->nodes[i];
+        process_info(out, node_name(reply, i, name), node->host, node->device, node->kernels);
     }
 }
 
@@ -267,8 +328,8 @@ static void write_nodes(FILE *out, const Longspan__StatusReply *reply)
     }
 }
 
-enum status metrics_text(const Longspan__StatusReply *reply, char **text, size_t *bytes,
-                         struct error *error)
+enum status metrics_text(const Longspan__StatusReply *reply, const struct metrics_http *http,
+                         char **text, size_t *bytes, struct error *error)
 {
     char *made = NULL;
     size_t made_bytes = 0;
@@ -278,8 +339,10 @@ enum status metrics_text(const Longspan__StatusReply *reply, char **text, size_t
     write_coordinator(out, reply);
     write_counters(out, reply);
     write_histograms(out, reply);
+    write_http(out, http);
     write_holders(out, reply);
     write_processes(out, reply);
+    write_process_infos(out, reply);
     write_ranks(out, reply);
     write_links(out, reply);
     write_nodes(out, reply);

@@ -24,16 +24,28 @@ static const struct route routes[] = {
     {"GET", "/page/server.js", ROUTE_OPEN | ROUTE_QUIET, handle_page},
 };
 
+enum { N_ROUTES = sizeof(routes) / sizeof(routes[0]) };
+
 const struct route *routes_find(const char *method, const char *path, const char **allow)
 {
     *allow = NULL;
     if (strcmp(method, "HEAD") == 0)
         method = "GET";
-    for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
+    for (uint32_t i = 0; i < N_ROUTES; i++)
         if (strcmp(path, routes[i].path) == 0) {
             if (strcmp(method, routes[i].method) == 0)
                 return &routes[i];
             *allow = routes[i].method;
         }
     return NULL;
+}
+
+uint32_t routes_place(const struct route *route)
+{
+    return (uint32_t)(route - routes);
+}
+
+const struct route *routes_at(uint32_t place)
+{
+    return place < N_ROUTES ? &routes[place] : NULL;
 }

@@ -23,6 +23,10 @@ struct route {
  */
 const struct route *routes_find(const char *method, const char *path, const char **allow);
 
+/* Every route has a place, from 0. NULL: there is none at that place, nor at any later one. */
+uint32_t routes_place(const struct route *route);
+const struct route *routes_at(uint32_t place);
+
 /* ---- the handlers */
 
 enum MHD_Result handle_health(struct call *call);

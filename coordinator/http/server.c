@@ -197,9 +197,11 @@ static void note_connection(void *closure, struct MHD_Connection *connection, vo
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     if (code == MHD_CONNECTION_NOTIFY_STARTED && info != NULL) {
         *context = readers_add(server->readers, info->connect_fd);
+        atomic_fetch_add(&server->site.tally.connections, 1);
     } else if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
         readers_remove(server->readers, *context);
         *context = NULL;
+        atomic_fetch_sub(&server->site.tally.connections, 1);
     }
 }
 
@@ -259,11 +261,15 @@ static void end_call(void *closure, struct MHD_Connection *connection, void **co
         return;
     readers_start(server->readers, reader_of(connection));
     log_call(call, code);
+    tally_answer(&server->site.tally, call->route, call->status);
+    if (call->streams)
+        atomic_fetch_sub(&server->site.tally.streams, 1);
     if (call->errand != NULL) {
         call->errand->kind->detach(call->errand);
         bridge_abandon(call->site->bridge, call->errand);
         errand_release(call->errand);
     }
+    status_question_end(call->question);
     atomic_fetch_sub(&call->site->n_calls, 1);
     free(call->body);
     free(call);
@@ -360,7 +366,8 @@ enum status server_open(struct server **server, const struct http_options *optio
     if (status == STATUS_OK)
         status = open_templates(site, model, error);
     if (status == STATUS_OK)
-        status = status_source_create(&site->status, wire, SERVER_ENDPOINT, error);
+        status = status_source_create(&site->status, wire, SERVER_ENDPOINT, STATUS_SOURCE_WAIT_MS,
+                                      error);
     if (status == STATUS_OK)
         status = bridge_create(&site->bridge, wire, SERVER_ENDPOINT, &limits, log, error);
     if (status == STATUS_OK)
@@ -401,7 +408,9 @@ void server_close(struct server *server)
     if (server == NULL)
         return;
     server_drain(server);
-    bridge_close(server->site.bridge); /* wakes every connection: MHD ends none that is suspended */
+    /* Every connection is woken: MHD ends none that is suspended. */
+    bridge_close(server->site.bridge);
+    status_source_close(server->site.status);
     if (server->daemon != NULL)
         MHD_stop_daemon(server->daemon);
     bridge_destroy(server->site.bridge);

@@ -6,6 +6,7 @@
 
 #include "coordinator/http/http_options.h"
 #include "coordinator/http/keys.h"
+#include "coordinator/http/tally.h"
 #include "model/chat/chat_templates.h"
 #include "model/tokenizer.h"
 #include "sys/log.h"
@@ -41,6 +42,7 @@ struct site {
     atomic_uint max_tokens; /* of one sequence; 0 until READY */
     atomic_uint n_calls;    /* that are not answered yet */
     atomic_ullong n_served; /* names calls */
+    struct tally tally;
 };
 
 #endif

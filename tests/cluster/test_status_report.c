@@ -42,11 +42,13 @@ static void test_what_a_cluster_says_is_shown(void **state)
         "  \"context\": 1000}, \"running\": 1, \"waiting\": 2,"
         " \"ranks\": [{\"rank\": 0, \"state\": \"ready\", \"host\": \"h\", \"pid\": 7, \"lanes\": "
         "2,"
-        "  \"kernels\": \"avx2\", \"first_layer\": 0, \"n_layers\": 4, \"kv_heads\": [0, 2],"
+        "  \"device\": \"cuda:1\", \"kernels\": \"avx2\", \"first_layer\": 0, \"n_layers\": 4, "
+        "\"kv_heads\": [0, 2],"
         "  \"weight_bytes\": 2097152, \"steps\": 9}],"
         " \"nodes\": [{\"name\": \"node0\", \"state\": \"lost\", \"memory_bytes\": 1073741824,"
         "  \"read_bytes_per_s\": 2e10}, {\"name\": \"\", \"state\": \"absent\"}],"
-        " \"holders\": [{\"name\": \"node0\", \"pages_used\": 25, \"pages_total\": 100}],"
+        " \"holders\": [{\"name\": \"node0\", \"pages_used\": 25, \"pages_kept\": 11, "
+        "\"pages_total\": 100}],"
         " \"links\": [{\"rank\": 0, \"holder\": 0, \"sent_bytes\": 1024, \"round_trips\": 4,"
         "  \"round_trip_s\": 0.001}],"
         " \"prompts\": [{\"id\": \"cmpl-1\", \"request\": 3, \"prompt\": 0, \"state\": \"prefill\","
@@ -61,7 +63,8 @@ static void test_what_a_cluster_says_is_shown(void **state)
     expect(text, "lost");
     expect(text, "reads 20.0 GB/s");
     expect(text, "(attention node)");
-    expect(text, "25.0%");
+    expect(text, "cuda:1  avx2");
+    expect(text, "25            11  100   25.0%");
     expect(text, "250 us");
     expect(text, "cmpl-1.0");
     expect(text, "node0 1024");

@@ -136,11 +136,15 @@ static void test_ten_thousand_random_cases(void **state)
             for (uint32_t j = 0; j < n; j++)
                 assert_int_equal(placement_holds(p, open[i].sequence, j), pages[j] > 0);
         }
+        for (uint32_t i = 0; i < n_open; i++)
+            placement_keep(p, open[i].sequence);
+        for (uint32_t i = 0; i < n; i++)
+            assert_int_equal(placement_kept_pages(p, i), placement_used_pages(p, i));
         while (n_open > 0)
             placement_close(p, open[--n_open].sequence);
         assert_int_equal(placement_free_pages(p), total);
         for (uint32_t i = 0; i < n; i++)
-            assert_int_equal(placement_used_pages(p, i), 0);
+            assert_int_equal(placement_used_pages(p, i) + placement_kept_pages(p, i), 0);
         placement_destroy(p);
     }
 }
@@ -269,6 +273,33 @@ static void test_a_fork_lies_where_its_parent_lies(void **state)
     placement_destroy(p);
 }
 
+static void test_pages_are_kept_as_long_as_nobody_computes_with_them(void **state)
+{
+    (void)state;
+    const struct placement_holder holder = {1.0, 100};
+    struct placement *p = make(&holder, 1, 512);
+    const uint32_t alone = PLACEMENT_NO_PARENT;
+    uint32_t parent = 0, child = 0;
+    assert_int_equal(placement_open(p, 10 * PAGE_TOKENS, 10 * PAGE_TOKENS, alone, 0, &parent, NULL),
+                     STATUS_OK);
+    assert_int_equal(placement_kept_pages(p, 0), 0);
+    placement_keep(p, parent);
+    assert_int_equal(placement_kept_pages(p, 0), 10);
+    assert_int_equal(
+        placement_open(p, 8 * PAGE_TOKENS, 8 * PAGE_TOKENS, parent, 6 * PAGE_TOKENS, &child, NULL),
+        STATUS_OK);
+    assert_int_equal(placement_kept_pages(p, 0), 4); /* six of them are read again */
+    assert_int_equal(placement_used_pages(p, 0), 12);
+    placement_trim(p, child, 7 * PAGE_TOKENS);
+    placement_keep(p, child);
+    assert_int_equal(placement_kept_pages(p, 0), 11);
+    placement_close(p, parent);
+    assert_int_equal(placement_kept_pages(p, 0), 7);
+    placement_close(p, child);
+    assert_int_equal(placement_kept_pages(p, 0) + placement_used_pages(p, 0), 0);
+    placement_destroy(p);
+}
+
 static void test_bad_shapes_are_refused(void **state)
 {
     (void)state;
@@ -295,6 +326,7 @@ int main(void)
         cmocka_unit_test(test_a_short_sequence_stays_on_the_least_loaded_holder),
         cmocka_unit_test(test_a_sequence_grows_by_stripes_in_proportion),
         cmocka_unit_test(test_a_fork_lies_where_its_parent_lies),
+        cmocka_unit_test(test_pages_are_kept_as_long_as_nobody_computes_with_them),
         cmocka_unit_test(test_bad_shapes_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -111,12 +111,32 @@ static void test_counts_after_the_work(void **state)
     rig_close(rig);
 }
 
+static void test_pages_that_are_kept_are_told_apart(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 1);
+    rig->options.prefix_cache = true;
+    struct rig_actor *client = rig_ready(rig);
+    const uint32_t lengths[] = {1000, 900};
+    const struct rig_ask ask = {.lengths = lengths, .n = 2, .common = 600, .n_predict = 20};
+    const Longspan__StatusReply *status;
+    rig_request(rig, client, 7, &ask);
+    rig_until(rig, client->done);
+    do /* the step that closes them comes later */
+        status = rig_status(rig, client);
+    while (status->holders[0]->pages_used != status->holders[0]->pages_kept);
+    /* Three whole pages of each, two of them shared. */
+    assert_int_equal(status->holders[0]->pages_kept, 4);
+    rig_close(rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_who_has_not_joined_is_shown_as_absent),
         cmocka_unit_test(test_processes_prompts_and_counts_are_told),
         cmocka_unit_test(test_counts_after_the_work),
+        cmocka_unit_test(test_pages_that_are_kept_are_told_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

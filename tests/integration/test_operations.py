@@ -57,6 +57,12 @@ def check_metrics(tap, server):
     tap.check(one["longspan_prefill_tokens_total"] + one["longspan_cached_tokens_total"] >= 6000, "and prompt tokens")
     tap.check(samples["longspan_process_ready"].keys() >= {'{process="coordinator"}', '{process="worker0"}', '{process="node1"}'}
               and set(samples["longspan_process_ready"].values()) == {1.0}, "every process is ready", samples["longspan_process_ready"])
+    asked = samples["longspan_http_requests_total"]
+    tap.check(asked['{path="/v1/completions",code="200"}'] == 3 and asked['{path="/v1/completions",code="429"}'] == 0 and
+              one["longspan_http_connections"] >= 1 and one["longspan_http_streams"] == 0, "and HTTP answers", asked)
+    tap.check(one["longspan_kv_pages_used"] >= one["longspan_kv_pages_kept"] > 0, "and pages that are kept", one)
+    tap.check(any('process="node0"' in labels and 'device="cpu"' in labels for labels in samples["longspan_process_info"]),
+              "devices are told", samples["longspan_process_info"])
     tap.check(one["longspan_link_round_trips_total"] > 0 and one["longspan_attention_wait_seconds_total"] > 0,
               "workers tell their work", one)
     return types

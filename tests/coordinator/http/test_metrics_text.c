@@ -1,6 +1,7 @@
 /* test_metrics_text.c - every line is one of the text format, belongs to the family above it, and every
  * family is in docs/operations.md. */
 #include "coordinator/http/metrics_text.h"
+#include "coordinator/http/routes.h"
 
 #include "coordinator/metrics.h"
 
@@ -64,6 +65,10 @@ static void fill(struct full *f)
     f->node[0].state = LONGSPAN__PROCESS_STATE__PROCESS_READY;
     f->holder[0].pages_used = 30;
     f->holder[0].pages_total = 100;
+    f->holder[0].pages_kept = 20;
+    f->node[0].device = "cuda:1";
+    f->node[0].host = "mem01";
+    f->node[0].kernels = "cuda";
     for (int i = 0; i < RANKS * NODES; i++) {
         longspan__link_status__init(&f->link[i]);
         longspan__holder_traffic__init(&f->traffic[i]);
@@ -106,9 +111,19 @@ static void fill(struct full *f)
 
 static char *text_of(const Longspan__StatusReply *reply)
 {
+    static struct tally tally;
+    const char *allow;
+    const struct metrics_http http = {.tally = &tally, .running = 3, .waiting = 4};
+    memset(&tally, 0, sizeof(tally));
+    tally_answer(&tally, routes_find("POST", "/v1/completions", &allow), 429);
+    tally_answer(&tally, routes_find("GET", "/health", &allow), 0);
+    tally_answer(&tally, NULL, 404);
+    tally_answer(&tally, NULL, 404);
+    tally.streams = 2;
+    tally.connections = 5;
     char *text = NULL;
     size_t bytes = 0;
-    assert_int_equal(metrics_text(reply, &text, &bytes, NULL), STATUS_OK);
+    assert_int_equal(metrics_text(reply, &http, &text, &bytes, NULL), STATUS_OK);
     assert_int_equal(strlen(text), bytes);
     assert_true(bytes > 0 && text[bytes - 1] == '\n');
     return text;
@@ -216,11 +231,35 @@ static void test_values_labels_and_buckets(void **state)
     assert_non_null(strstr(text, "longspan_step_seconds_bucket{le=\"0.002\"} 5\n"));
     assert_non_null(strstr(text, "longspan_step_seconds_bucket{le=\"+Inf\"} 5\n"));
     assert_non_null(strstr(text, "longspan_kv_pages_free{holder=\"node0\"} 70\n"));
+    assert_non_null(strstr(text, "longspan_kv_pages_kept{holder=\"node0\"} 20\n"));
+    assert_non_null(strstr(text, "longspan_process_info{process=\"node0\",host=\"mem01\","
+                                 "device=\"cuda:1\",kernels=\"cuda\"} 1\n"));
     assert_non_null(strstr(text, "longspan_process_ready{process=\"node0\"} 1\n"));
     assert_non_null(strstr(text, "longspan_process_ready{process=\"missing1\"} 0\n"));
     assert_non_null(
         strstr(text, "longspan_attention_wait_seconds_total{rank=\"1\",layer=\"5\"} 0\n"));
     assert_non_null(strstr(text, "longspan_link_round_trips_total{rank=\"1\",node=\"node1\"} 0\n"));
+    free(text);
+}
+
+static void test_the_server_tells_what_it_answered(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {
+        "longspan_http_requests_total{path=\"/v1/completions\",code=\"429\"} 1\n",
+        "longspan_http_requests_total{path=\"/v1/completions\",code=\"200\"} 0\n",
+        "longspan_http_requests_total{path=\"/health\",code=\"none\"} 1\n",
+        "longspan_http_requests_total{path=\"other\",code=\"404\"} 2\n",
+        "longspan_http_requests_running 3\n",
+        "longspan_http_requests_waiting 4\n",
+        "longspan_http_streams 2\n",
+        "longspan_http_connections 5\n"};
+    Longspan__StatusReply reply = LONGSPAN__STATUS_REPLY__INIT;
+    char *text = text_of(&reply);
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+        if (strstr(text, lines[i]) == NULL)
+            fail_msg("not there: %s", lines[i]);
+    assert_null(strstr(text, "path=\"/health\",code=\"200\""));
     free(text);
 }
 
@@ -285,6 +324,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_line_is_of_the_format_and_every_family_comes_once),
         cmocka_unit_test(test_values_labels_and_buckets),
+        cmocka_unit_test(test_the_server_tells_what_it_answered),
         cmocka_unit_test(test_a_cluster_that_is_not_ready_has_metrics_too),
         cmocka_unit_test(test_the_manual_lists_every_metric_and_no_other),
     };
