@@ -65,8 +65,8 @@ static enum status same_kernels(struct cluster *cluster, const char *who, const 
         first = cluster->nodes[0].kernels;
         first_host = cluster->nodes[0].host;
     }
-    if (first == NULL || strcmp(kernels_round_products(first) ? "avx512" : first,
-                                kernels_round_products(kernels) ? "avx512" : kernels) == 0)
+    if (first == NULL ||
+        strcmp(kernels_without_rounding(first), kernels_without_rounding(kernels)) == 0)
         return STATUS_OK;
     if (cluster->options->strict_bits)
         return error_set(error, STATUS_INVALID,
@@ -128,11 +128,12 @@ enum status cluster_join_workers(struct cluster *cluster, const struct control_p
         char label[CLUSTER_LABEL_BYTES];
         snprintf(label, sizeof(label), "worker %u (%s)", i, rank->host);
         enum status status = same_kernels(cluster, label, rank->kernels, error);
-        if (status == STATUS_OK && kernels_round_products(rank->kernels) !=
-                                       kernels_round_products(cluster->ranks[0].kernels))
+        if (status == STATUS_OK && strcmp(rank->kernels, cluster->ranks[0].kernels) != 0 &&
+            (kernels_round_products(rank->kernels) ||
+             kernels_round_products(cluster->ranks[0].kernels)))
             status =
                 error_set(error, STATUS_INVALID,
-                          "%s computes with %s kernels, worker 0 (%s) with %s: bf16 rounds "
+                          "%s computes with %s kernels, worker 0 (%s) with %s: one of them rounds "
                           "products, so all workers must have it or none (--kernels)",
                           label, rank->kernels, cluster->ranks[0].host, cluster->ranks[0].kernels);
         if (status != STATUS_OK) {

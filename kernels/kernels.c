@@ -49,9 +49,18 @@ bool kernels_same_bits(const char *name)
     return false;
 }
 
+const char *kernels_without_rounding(const char *name)
+{
+    if (name != NULL && strcmp(name, "bf16") == 0)
+        return "avx512";
+    if (name != NULL && strcmp(name, kernels_cuda_blas.name) == 0)
+        return kernels_cuda.name;
+    return name;
+}
+
 bool kernels_round_products(const char *name)
 {
-    return name != NULL && strcmp(name, "bf16") == 0;
+    return kernels_without_rounding(name) != name;
 }
 
 enum status kernels_choose(const struct kernels **kernels, const char *name, struct error *error)
@@ -122,7 +131,7 @@ bool kernels_device_is_name(const char *device)
 enum status kernels_choose_device(const struct kernels **kernels, const char *device,
                                   const char *name, struct error *error)
 {
-    const struct kernels *const cuda = &kernels_cuda;
+    const struct kernels *cuda = &kernels_cuda;
     struct error why = {.status = STATUS_OK};
     bool numbered;
     uint32_t number;
@@ -131,9 +140,11 @@ enum status kernels_choose_device(const struct kernels **kernels, const char *de
     if (!parse_device(device, cuda->device, &numbered, &number))
         return error_set(error, STATUS_NOT_FOUND, "device %s: there are cpu, cuda and cuda:N",
                          device);
-    if (!is_auto(name) && strcmp(name, cuda->name) != 0)
-        return error_set(error, STATUS_NOT_FOUND, "kernels: %s has none named %s; it has %s",
-                         device, name, cuda->name);
+    if (!is_auto(name) && strcmp(name, kernels_cuda_blas.name) == 0)
+        cuda = &kernels_cuda_blas;
+    else if (!is_auto(name) && strcmp(name, cuda->name) != 0)
+        return error_set(error, STATUS_NOT_FOUND, "kernels: %s has none named %s; it has %s, %s",
+                         device, name, cuda->name, kernels_cuda_blas.name);
     if (cuda->count(&why) == 0)
         return error_set(error, STATUS_UNSUPPORTED, "device %s: %s", device, why.text);
     *kernels = cuda;

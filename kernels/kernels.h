@@ -193,6 +193,9 @@ struct kernels {
 /* NVIDIA GPUs. Equal up to rounding to the CPU's tables. Where it was not built it can only say so:
  * count is 0. */
 extern const struct kernels kernels_cuda;
+/* As cuda, but products of 64 rows and more round weights and activations to bf16 and are cuBLASLt's:
+ * for prefill. Bits depend on the number of rows. Never chosen by "auto"; all workers or none. */
+extern const struct kernels kernels_cuda_blas;
 
 extern const struct kernels kernels_cpu_scalar; /* portable C, complete: the fallback everywhere */
 #if defined(__x86_64__)
@@ -209,8 +212,8 @@ extern const struct kernels kernels_cpu_bf16;
 enum status kernels_choose(const struct kernels **kernels, const char *name, struct error *error);
 
 /* The table of a device: "cpu", "" and NULL as kernels_choose; "cuda" and "cuda:N" (the N-th GPU)
- * that of GPUs, whose only `name` is "cuda" (or "auto", "", NULL). STATUS_NOT_FOUND: no such device
- * or name. STATUS_UNSUPPORTED: none here; the text says why (no such build, driver or GPU). */
+ * that of GPUs: "auto", "" and NULL are "cuda"; "cuda-blas" is by name. STATUS_NOT_FOUND: no such
+ * device or name. STATUS_UNSUPPORTED: none here; the text says why (no such build, driver or GPU). */
 enum status kernels_choose_device(const struct kernels **kernels, const char *device,
                                   const char *name, struct error *error);
 
@@ -233,7 +236,10 @@ extern const struct kernels *const kernels_rounding[];
 /* Is that the name of a table that has the bits of the CPU's, but for products that round? */
 bool kernels_same_bits(const char *name);
 
-/* Is that the name of a table whose products round, on any machine? Its attention is avx512's. */
+/* Is that the name of a table whose products round, on any machine? */
 bool kernels_round_products(const char *name);
+
+/* The table that has all but its products: "avx512" of "bf16", "cuda" of "cuda-blas"; else the name. */
+const char *kernels_without_rounding(const char *name);
 
 #endif

@@ -1,4 +1,4 @@
-/* absent.c - the table of a build without CUDA: it says so. */
+/* absent.c - the tables of a build without CUDA: they say so. */
 #include "kernels/kernels.h"
 
 static bool usable(void)
@@ -29,3 +29,10 @@ const struct kernels kernels_cuda = {.device = "cuda",
                                      .usable = usable,
                                      .count = count,
                                      .open = open_nothing};
+
+const struct kernels kernels_cuda_blas = {.device = "cuda",
+                                          .name = "cuda-blas",
+                                          .attention = "cuda",
+                                          .usable = usable,
+                                          .count = count,
+                                          .open = open_nothing};

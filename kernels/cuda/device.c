@@ -1,6 +1,8 @@
 /* device.c - which GPUs there are, opening one, and the errors that wait for finish. */
 #include "kernels/cuda/device.h"
 
+#include "kernels/cuda/blas.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,6 +78,7 @@ static enum status open_stream(struct device *d, struct error *error)
     if (result != cudaSuccess)
         return cuda_error(error, result, "the GPU's properties");
     d->n_multiprocessors = properties.multiProcessorCount;
+    d->shared_bytes = properties.sharedMemPerMultiprocessor;
     d->compute_capability = properties.major * 10 + properties.minor;
     if (d->compute_capability < LEAST_CAPABILITY)
         return error_set(error, STATUS_UNSUPPORTED,
@@ -126,9 +129,10 @@ void cuda_close(struct device *device)
         return;
     if (device->stream != NULL)
         cudaStreamSynchronize(device->stream);
-    void *const memory[] = {device->x.quantized, device->x.scales, device->x.parts,
-                            device->pending,     device->panel,    device->upload_device,
-                            device->candidates};
+    cuda_blas_destroy(device->blas);
+    void *const memory[] = {device->x.quantized, device->x.scales,      device->x.parts,
+                            device->x.halves,    device->x.powers,      device->pending,
+                            device->panel,       device->upload_device, device->candidates};
     for (size_t i = 0; i < sizeof(memory) / sizeof(memory[0]); i++)
         cudaFree(memory[i]);
     for (size_t i = 0; i < CUDA_INDEX_KINDS; i++) {

@@ -35,22 +35,28 @@ enum cuda_index_kind {
 
 /* Activations made ready by `prepare`; see product.h. */
 struct cuda_activations {
-    void *quantized, *scales, *parts;
-    size_t quantized_bytes, scales_bytes, parts_bytes;
+    void *quantized, *scales, *parts, *halves, *powers;
+    size_t quantized_bytes, scales_bytes, parts_bytes, halves_bytes, powers_bytes;
     uint32_t n_rows, n_columns, types;
+    bool rounded; /* to bf16, and in the memory of `blas` */
 };
+
+struct blas;
 
 struct device {
     int index; /* CUDA's own number of the device */
     cudaStream_t stream;
     int n_multiprocessors;
+    size_t shared_bytes;    /* of a multiprocessor */
     int compute_capability; /* 90 for 9.0 */
     enum status status;     /* the first error since the last finish */
     struct error error;
     struct cuda_activations x;
-    void *pending;    /* sums of segments that wait for their sibling; see product.cuh */
-    void *panel;      /* a matrix of one row, as a product wants it */
-    void *candidates; /* what candidates.cu finds, and its scratch */
+    uint32_t narrow_ready[5]; /* by row tiles, 1 << weight type; see narrow.cuh */
+    struct blas *blas;        /* blas.h; NULL but for the table cuda-blas */
+    void *pending;            /* sums of segments that wait for their sibling; see product.cuh */
+    void *panel;              /* a matrix of one row, as a product wants it */
+    void *candidates;         /* what candidates.cu finds, and its scratch */
     size_t pending_bytes, panel_bytes, candidates_bytes;
     void *upload_host, *upload_device; /* staging of matrix_create */
     struct cuda_indices indices[CUDA_INDEX_KINDS];

@@ -2,6 +2,7 @@
  *
  * Sines and exponentials are those of kernels/numeric.h, so that rotation, SwiGLU and sums have the
  * CPU's bits. */
+#include "kernels/cuda/chain.cuh"
 #include "kernels/cuda/product.h"
 #include "kernels/numeric.h"
 
@@ -21,6 +22,8 @@ __global__ void __launch_bounds__(THREADS)
     const float *from = x + (size_t)blockIdx.x * n;
     float *to = y + (size_t)blockIdx.x * n;
     double sum = 0;
+    chain_next();
+    chain_wait();
     for (uint32_t i = threadIdx.x; i < n; i += THREADS)
         sum = __fma_rn((double)from[i], (double)from[i], sum); /* a square is exact in double */
 #pragma unroll
@@ -47,6 +50,8 @@ __global__ void __launch_bounds__(THREADS)
 {
     const uint32_t pair = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y;
     double s, c;
+    chain_next();
+    chain_wait();
     if (pair >= n_pairs)
         return;
     sincos_f64((double)positions[row] * frequency[pair], &s, &c);
@@ -65,6 +70,8 @@ __global__ void __launch_bounds__(THREADS)
 __global__ void __launch_bounds__(THREADS) swiglu_values(float *gate, const float *up, size_t n)
 {
     const size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    chain_next();
+    chain_wait();
     if (i < n)
         gate[i] = __fdiv_rn(gate[i], 1.0f + exp_f32(-gate[i])) * up[i];
 }
@@ -72,6 +79,8 @@ __global__ void __launch_bounds__(THREADS) swiglu_values(float *gate, const floa
 __global__ void __launch_bounds__(THREADS) add_values(float *x, const float *y, size_t n)
 {
     const size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    chain_next();
+    chain_wait();
     if (i < n)
         x[i] += y[i];
 }
@@ -88,8 +97,8 @@ extern "C" void cuda_rms_norm(struct device *device, float *y, const float *x, c
 {
     if (n_rows == 0)
         return;
-    norm_rows<<<n_rows, THREADS, 0, device->stream>>>(y, x, weight, n_columns, epsilon);
-    cuda_launched(device, "rms_norm");
+    chain_launch(device, "rms_norm", norm_rows, n_rows, THREADS, 0, y, x, weight, n_columns,
+                 epsilon);
 }
 
 extern "C" void cuda_rotate(struct device *device, float *x, const uint32_t *positions,
@@ -109,10 +118,9 @@ extern "C" void cuda_rotate(struct device *device, float *x, const uint32_t *pos
     for (uint32_t row = 0; row < n_rows; row += MOST_ROWS) {
         const uint32_t n = n_rows - row < MOST_ROWS ? n_rows - row : MOST_ROWS;
         const dim3 grid((n_pairs + PAIRS - 1) / PAIRS, n), block(PAIRS, HEADS);
-        rotate_rows<<<grid, block, 0, device->stream>>>(
-            x + (size_t)row * n_heads * head_dim, rows + row, frequency, n_heads, head_dim, n_pairs,
-            rope->neox, (double)rope->magnitude);
-        cuda_launched(device, "rotate");
+        chain_launch(device, "rotate", rotate_rows, grid, block, 0,
+                     x + (size_t)row * n_heads * head_dim, rows + row, frequency, n_heads, head_dim,
+                     n_pairs, rope->neox, (double)rope->magnitude);
     }
 }
 
@@ -120,14 +128,12 @@ extern "C" void cuda_swiglu(struct device *device, float *gate, const float *up,
 {
     if (n == 0)
         return;
-    swiglu_values<<<blocks_for(n), THREADS, 0, device->stream>>>(gate, up, n);
-    cuda_launched(device, "swiglu");
+    chain_launch(device, "swiglu", swiglu_values, blocks_for(n), THREADS, 0, gate, up, n);
 }
 
 extern "C" void cuda_add(struct device *device, float *x, const float *y, size_t n)
 {
     if (n == 0)
         return;
-    add_values<<<blocks_for(n), THREADS, 0, device->stream>>>(x, y, n);
-    cuda_launched(device, "add");
+    chain_launch(device, "add", add_values, blocks_for(n), THREADS, 0, x, y, n);
 }

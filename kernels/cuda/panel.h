@@ -32,9 +32,14 @@
  * Activations, rows rounded up to ROW_TILE:
  *     quantized   int8 [row][columns rounded up to 64]: of each 64 columns, lane % 4 reads 16
  *                 bytes: its two words (columns 4 t.., 16 + 4 t..) of the first and second 32
- *     scales      f32 [block of 32][row / 2][4]: the scales of two rows, then their sums
+ *     scales      f32 [row / 8][block of 32][row % 8 / 2][4]: the scales of two rows, then their sums
  *     parts       bf16 [row][32 columns][part][lane % 4][8]: an f32 as a sum of three, exactly;
  *                 16 bytes are columns 2t, 2t+1, 2t+8, 2t+9 of the first and second 16
+ *     halves      f16, likewise with two parts: a block of 32 columns is divided by the power of two
+ *                 that takes its largest number to 2^14 and beyond, and a number is a part of eleven
+ *                 bits and one of what that lacks. That is off by 2^-22 of the number at most, or by
+ *                 2^-39 of the block's largest one
+ *     powers      f32 [row / 8][block of 32][row % 8 / 2][2]: by which it was divided, of two rows
  *
  * Plain C as well as CUDA: tests go through it on the host. */
 #ifndef LONGSPAN_KERNELS_CUDA_PANEL_H
@@ -45,9 +50,11 @@
 #include <string.h>
 
 #ifdef __CUDACC__
-#define CUDA_BOTH static __host__ __device__ __forceinline__
+#define CUDA_BOTH     static __host__ __device__ __forceinline__
+#define CUDA_CONSTANT static constexpr __host__ __device__ __forceinline__
 #else
-#define CUDA_BOTH static inline
+#define CUDA_BOTH     static inline
+#define CUDA_CONSTANT static inline
 #endif
 
 enum {
@@ -59,6 +66,7 @@ enum {
     FLOAT_PIECE = 16,  /* columns */
     ROW_TILE = 8,      /* rows of activations of one instruction */
     X_PARTS = 3,       /* bf16 numbers that make an f32 */
+    X_HALVES = 2,      /* f16 numbers that nearly do */
     X_PAIR_BYTES = 64, /* of 64 quantized columns */
     VECTOR_BYTES = 16,
 };
@@ -99,13 +107,13 @@ CUDA_BOTH uint32_t cuda_round_up(uint32_t n, uint32_t unit)
     return (n + unit - 1) / unit * unit;
 }
 
-CUDA_BOTH uint32_t chunk_scale_vectors(struct cuda_format f)
+CUDA_CONSTANT uint32_t chunk_scale_vectors(struct cuda_format f)
 {
     return PANEL_OUTPUTS * (f.min && !f.super ? 2u : 1u) +
            (f.high_bits == 2 ? PANEL_OUTPUTS / 8 : 0u);
 }
 
-CUDA_BOTH uint32_t chunk_vectors(struct cuda_format f)
+CUDA_CONSTANT uint32_t chunk_vectors(struct cuda_format f)
 {
     return chunk_scale_vectors(f) + CUDA_LANES * (uint32_t)(f.low_bits + f.high_bits);
 }
@@ -373,16 +381,24 @@ CUDA_BOTH size_t x_quant_at(uint32_t column)
            c / 16 * 4 + c % 4;
 }
 
-CUDA_BOTH size_t x_scale_at(uint32_t block, uint32_t row, uint32_t n_row_pairs)
+/* Of n_blocks in a row; the sum is two further. */
+CUDA_BOTH size_t x_scale_at(uint32_t block, uint32_t row, uint32_t n_blocks)
 {
-    return ((size_t)block * n_row_pairs + row / 2) * 4 + row % 2; /* its sum is two further */
+    return (((size_t)(row / ROW_TILE) * n_blocks + block) * (ROW_TILE / 2) + row % ROW_TILE / 2) *
+               4 +
+           row % 2;
 }
 
-/* In bf16 numbers. */
-CUDA_BOTH size_t x_part_at(uint32_t column, uint32_t part)
+CUDA_BOTH size_t x_power_at(uint32_t block, uint32_t row, uint32_t n_blocks)
+{
+    return ((size_t)(row / ROW_TILE) * n_blocks + block) * ROW_TILE + row % ROW_TILE;
+}
+
+/* In numbers of 16 bits, of n_parts for each column. */
+CUDA_BOTH size_t x_part_at(uint32_t column, uint32_t part, uint32_t n_parts)
 {
     const uint32_t c = column % FLOAT_PIECE;
-    return (size_t)(column / 32) * (32 * X_PARTS) + part * 32 + c % 8 / 2 * 8 +
+    return (size_t)(column / 32) * (32 * n_parts) + part * 32 + c % 8 / 2 * 8 +
            column / FLOAT_PIECE % 2 * 4 + c / 8 * 2 + c % 2;
 }
 

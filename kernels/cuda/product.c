@@ -27,10 +27,12 @@ enum status cuda_reserve(struct device *device, uint32_t max_rows, uint32_t max_
     const size_t rows = ((size_t)max_rows + ROW_TILE - 1) / ROW_TILE * ROW_TILE;
     const size_t columns =
         ((size_t)max_columns + CHUNK_COLUMNS - 1) / CHUNK_COLUMNS * CHUNK_COLUMNS;
-    size_t values, scales, parts;
+    size_t values, scales, parts, halves, powers;
     if (columns > UINT32_MAX || !product_of(&values, rows, columns, 1) ||
         !product_of(&scales, rows, columns / QUANT_PIECE, 2 * sizeof(float)) ||
-        !product_of(&parts, rows, columns, X_PARTS * sizeof(uint16_t)))
+        !product_of(&parts, rows, columns, X_PARTS * sizeof(uint16_t)) ||
+        !product_of(&halves, rows, columns, X_HALVES * sizeof(uint16_t)) ||
+        !product_of(&powers, rows, columns / QUANT_PIECE, sizeof(float)))
         return error_set(error, STATUS_NO_MEMORY, "cuda: no memory for %u rows of %u columns",
                          max_rows, max_columns);
     const struct {
@@ -40,6 +42,8 @@ enum status cuda_reserve(struct device *device, uint32_t max_rows, uint32_t max_
         {&x->quantized, &x->quantized_bytes, values},
         {&x->scales, &x->scales_bytes, scales},
         {&x->parts, &x->parts_bytes, parts},
+        {&x->halves, &x->halves_bytes, halves},
+        {&x->powers, &x->powers_bytes, powers},
         {&device->pending, &device->pending_bytes, cuda_pending_bytes(device->n_multiprocessors)},
         {&device->panel, &device->panel_bytes,
          panel_vectors(WEIGHT_F32, (uint32_t)columns) * VECTOR_BYTES},
@@ -59,17 +63,17 @@ enum status cuda_reserve(struct device *device, uint32_t max_rows, uint32_t max_
 static bool cut_spans(struct device *device, struct cuda_spans *spans, const struct matrix *matrix,
                       bool quantized)
 {
+    const uint32_t unit =
+        quantized || matrix->type == WEIGHT_F16 ? QUANT_PIECE : (uint32_t)FLOAT_PIECE;
     uint32_t begin = 0;
     spans->width = quantized ? QUANT_SPAN : FLOAT_SPAN;
     spans->n_segments = matrix->n_segments > 1 ? matrix->n_segments : 1;
     spans->n_spans = 0;
     for (uint32_t i = 0; i < spans->n_segments; i++) {
         const uint32_t end = matrix->n_segments > 1 ? matrix->segment_end[i] : matrix->n_columns;
-        if (begin % (quantized ? QUANT_PIECE : FLOAT_PIECE) != 0) {
+        if (begin % unit != 0) {
             cuda_fail(device, STATUS_UNSUPPORTED,
-                      "a segment begins with column %u, not a multiple "
-                      "of %d",
-                      begin, quantized ? QUANT_PIECE : FLOAT_PIECE);
+                      "a segment begins with column %u, not a multiple of %u", begin, unit);
             return false;
         }
         spans->segment_end[i] = end;
@@ -77,6 +81,24 @@ static bool cut_spans(struct device *device, struct cuda_spans *spans, const str
         begin = end;
     }
     return true;
+}
+
+static void take_activations(struct cuda_product *p, const struct cuda_activations *x,
+                             enum weight_type type)
+{
+    const uint32_t n_columns = cuda_round_up(x->n_columns, 2 * FLOAT_PIECE);
+    if (cuda_format(type).low_bits > 0) {
+        p->x = x->quantized;
+        p->x_scales = x->scales;
+        p->x_row_vectors = cuda_round_up(x->n_columns, 2 * QUANT_PIECE) / VECTOR_BYTES;
+    } else if (type == WEIGHT_F16) {
+        p->x = x->halves;
+        p->x_scales = x->powers;
+        p->x_row_vectors = (size_t)n_columns * X_HALVES * sizeof(uint16_t) / VECTOR_BYTES;
+    } else {
+        p->x = x->parts;
+        p->x_row_vectors = (size_t)n_columns * X_PARTS * sizeof(uint16_t) / VECTOR_BYTES;
+    }
 }
 
 void cuda_matmul(struct device *device, float *y, size_t y_stride, const struct matrix *weights)
@@ -90,24 +112,19 @@ void cuda_matmul(struct device *device, float *y, size_t y_stride, const struct 
         return;
     }
     assert(x->n_columns == weights->n_columns && weights->n_segments <= MATRIX_SEGMENTS);
-    const uint32_t n_row_tiles = (x->n_rows + ROW_TILE - 1) / ROW_TILE;
     struct cuda_product p = {
         .weights = weights->n_rows > 1 ? weights->data : cuda_vector_panel(device, weights),
         .panel_vectors = panel_vectors(weights->type, weights->n_columns),
         .n_outputs = weights->n_rows,
         .n_rows = x->n_rows,
-        .x = quantized ? x->quantized : x->parts,
-        .x_row_vectors =
-            (quantized ? cuda_round_up(x->n_columns, 64)
-                       : (size_t)cuda_round_up(x->n_columns, 32) * X_PARTS * sizeof(uint16_t)) /
-            VECTOR_BYTES,
-        .x_scales = x->scales,
-        .n_row_pairs = n_row_tiles * ROW_TILE / 2,
-        .n_row_tiles = n_row_tiles,
+        .n_blocks = cuda_round_up(x->n_columns, QUANT_PIECE) / QUANT_PIECE,
+        .n_row_tiles = (x->n_rows + ROW_TILE - 1) / ROW_TILE,
         .y = y,
         .y_stride = y_stride,
         .pending = device->pending,
+        .weights_are_new = weights->n_rows == 1,
     };
+    take_activations(&p, x, weights->type);
     if (p.weights == NULL || !cut_spans(device, &p.spans, weights, quantized))
         return;
     if (quantized)

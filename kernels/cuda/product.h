@@ -4,12 +4,11 @@
  *   - Quantized weights: that of the CPU's tables, step by step (kernels/cpu/variant.h): exact integer
  *     dot products of blocks of 32, two roundings for each, spans of QUANT_SPAN columns whose sums
  *     are added in order, segments as a tree. So these products have the CPU's bits, on any GPU.
- *   - F32, F16, BF16: spans of FLOAT_SPAN columns. Numbers are cut in bf16 parts, which is exact
- *     (1 for BF16, 2 for F16, 3 for F32 and the activations), and pieces of 16 columns are added one
- *     after the other by the tensor cores, products of small parts before those of large ones. The
- *     result is as near as f32 arithmetic; how a tensor core adds 16 products is its
- *     architecture's affair, so that bits differ between generations of GPUs.
- * Segments of float matrices must begin at multiples of 16 columns. */
+ *   - F32, F16, BF16: spans of FLOAT_SPAN columns. Numbers are products of parts that the tensor
+ *     cores multiply exactly (product_float.cu); they add 16 columns at a time to the sum, small parts
+ *     before large ones. The result is as near as f32 arithmetic; how a tensor core adds 16 products
+ *     is its architecture's affair, so that bits differ between generations of GPUs.
+ * Segments must begin at multiples of 32 columns, of F32 and BF16 matrices of 16. */
 #ifndef LONGSPAN_KERNELS_CUDA_PRODUCT_H
 #define LONGSPAN_KERNELS_CUDA_PRODUCT_H
 
@@ -32,15 +31,17 @@ struct cuda_product {
     const void *weights; /* vectors, panel after panel */
     size_t panel_vectors;
     uint32_t n_outputs, n_rows;
-    const void *x;        /* quantized or parts */
+    const void *x;        /* quantized, parts or halves */
     size_t x_row_vectors; /* 16-byte vectors from a row to the next */
-    const void *x_scales; /* quantized only */
-    uint32_t n_row_pairs; /* in x_scales, of whole row tiles */
+    const void *x_scales; /* scales or powers */
+    uint32_t n_blocks;    /* in a row of x_scales */
     uint32_t n_row_tiles;
     float *y;
     size_t y_stride;
     void *pending;        /* wide products: sums of segments that wait for their sibling */
     uint32_t round_spans; /* narrow products: spans whose sums are in shared memory at once */
+    uint32_t n_stages;    /* likewise: stages of weights in a warp's ring */
+    bool weights_are_new; /* written by the kernel before this one */
     struct cuda_spans spans;
 };
 

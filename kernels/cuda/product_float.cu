@@ -1,12 +1,14 @@
-/* product_float.cu - products of F32, F16 and BF16 weights: exact parts, added by the tensor cores.
+/* product_float.cu - products of F32, F16 and BF16 weights by the tensor cores, in parts.
  *
- * bf16 has eight bits. An f32 is cut in three such parts by cutting its bits off, which rounds
- * nothing, an f16 in two; weights are cut as they are used, activations were by `prepare`. All
- * products of parts are made, those of the small parts first. In decode memory is the limit and the
- * additional products are free. What is not finite stays so: its lower parts are no numbers. */
+ * F16 weights are multiplied as they are; `prepare` has made each activation two f16 numbers, a large
+ * and a small part, relative to the largest one of its 32 columns (panel.h). 32 columns are added up
+ * by the tensor cores, then scaled and added to the span's sum.
+ * BF16 weights are multiplied as they are with activations in three bf16 parts. F32 weights are cut
+ * in three parts as well, by cutting bits off, which rounds nothing; of the nine products of parts the
+ * three that are below 2^-22 of the whole are left out. Products of small parts are added first.
+ * What is not finite stays so: its lower parts are no numbers. */
 #include "kernels/cuda/product.cuh"
-
-#include <cuda_fp16.h>
+#include "kernels/cuda/quant_weights.cuh"
 
 namespace
 {
@@ -14,6 +16,14 @@ namespace
 __device__ __forceinline__ void mma_bf16(float acc[4], const uint32_t a[4], const uint32_t b[2])
 {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+        "{%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(acc[0]), "+f"(acc[1]), "+f"(acc[2]), "+f"(acc[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+__device__ __forceinline__ void mma_f16(float acc[4], const uint32_t a[4], const uint32_t b[2])
+{
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
         "{%8, %9}, {%0, %1, %2, %3};"
         : "+f"(acc[0]), "+f"(acc[1]), "+f"(acc[2]), "+f"(acc[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
@@ -30,68 +40,103 @@ __device__ __forceinline__ float below_upper(float value)
     return value - __uint_as_float(__float_as_uint(value) & 0xffff0000u);
 }
 
-/* PARTS registers of bf16, from the smallest up, of two numbers. */
-template <int PARTS>
-__device__ __forceinline__ void cut(uint32_t part[PARTS], float x, float y)
-{
-#pragma unroll
-    for (int i = PARTS - 1; i >= 0; i--) {
-        part[i] = upper_halves(x, y);
-        x = below_upper(x);
-        y = below_upper(y);
-    }
-}
-
 template <int TYPE>
 struct terms {
-    static constexpr int PARTS = TYPE == WEIGHT_BF16 ? 1 : TYPE == WEIGHT_F16 ? 2 : 3;
+    static constexpr bool SINGLE = false;
+    static constexpr int PARTS = TYPE == WEIGHT_F32 ? 3 : 1;
+    static constexpr int ROW_PARTS = TYPE == WEIGHT_F16 ? X_HALVES : X_PARTS; /* of activations */
     static constexpr int WORDS = TYPE == WEIGHT_F32 ? 8 : 4; /* of a lane and piece */
 
-    /* A piece's registers, part by part. */
+    /* A piece's registers, part by part from the smallest up. */
     static __device__ __forceinline__ void unpack(uint32_t a[PARTS][4], const uint32_t words[WORDS])
     {
 #pragma unroll
         for (int r = 0; r < 4; r++) {
-            uint32_t part[PARTS];
-            if constexpr (TYPE == WEIGHT_BF16) {
-                part[0] = words[r];
-            } else if constexpr (TYPE == WEIGHT_F16) {
-                cut<PARTS>(part, __half2float(__ushort_as_half((unsigned short)words[r])),
-                           __half2float(__ushort_as_half((unsigned short)(words[r] >> 16))));
+            if constexpr (PARTS == 1) {
+                a[0][r] = words[r];
             } else {
-                cut<PARTS>(part, __uint_as_float(words[2 * r]), __uint_as_float(words[2 * r + 1]));
-            }
+                float x = __uint_as_float(words[2 * r]), y = __uint_as_float(words[2 * r + 1]);
 #pragma unroll
-            for (int i = 0; i < PARTS; i++)
-                a[i][r] = part[i];
+                for (int i = PARTS - 1; i >= 0; i--) {
+                    a[i][r] = upper_halves(x, y);
+                    x = below_upper(x);
+                    y = below_upper(y);
+                }
+            }
         }
     }
 
-    /* Parts are numbered from the smallest up; a sum of numbers tells how small a product is. */
-    static __device__ __forceinline__ void add_piece(float acc[4], const uint32_t a[PARTS][4],
-                                                     const uint32_t x[X_PARTS][4], int piece)
+    /* The two pieces of 32 columns. Parts are numbered from the smallest up; a sum of numbers tells
+     * how small a product is. */
+    static __device__ __forceinline__ void add_products(float acc[4], const uint32_t a[2][PARTS][4],
+                                                        const uint32_t x[ROW_PARTS][4], bool first,
+                                                        bool second)
     {
 #pragma unroll
-        for (int size = 0; size < PARTS + X_PARTS - 1; size++)
+        for (int size = PARTS - 1; size < PARTS + ROW_PARTS - 1; size++)
 #pragma unroll
-            for (int i = 0; i < PARTS; i++)
-                if (size - i >= 0 && size - i < X_PARTS)
-                    mma_bf16(acc, a[i], x[size - i] + 2 * piece);
+            for (int i = 0; i < PARTS; i++) {
+                const int j = size - i;
+                if (j < 0 || j >= ROW_PARTS)
+                    continue;
+                if constexpr (TYPE == WEIGHT_F16) {
+                    if (first)
+                        mma_f16(acc, a[0][i], x[j]);
+                    if (second)
+                        mma_f16(acc, a[1][i], x[j] + 2);
+                } else {
+                    if (first)
+                        mma_bf16(acc, a[0][i], x[j]);
+                    if (second)
+                        mma_bf16(acc, a[1][i], x[j] + 2);
+                }
+            }
     }
 
-    /* The two pieces from `column` on, as far as they lie in [begin, end). */
+    static constexpr int PAIR = 2 * FLOAT_PIECE, PART_VECTORS = 4;
+    static constexpr int POWERS = ROW_TILE / 2; /* pairs of them, of a block */
+
+    /* Where a lane reads activations from `column` on. Rows that there are not repeat the last one. */
     template <int TILES>
+    struct rows_at {
+        const uint4 *x[TILES];
+        const float2 *powers[TILES];
+
+        __device__ __forceinline__ rows_at(const struct cuda_product &p, uint32_t column,
+                                           uint32_t first_tile, uint32_t lane)
+        {
+#pragma unroll
+            for (uint32_t tile = 0; tile < TILES; tile++) {
+                const uint32_t row = min((first_tile + tile) * ROW_TILE + lane / 4, p.n_rows - 1);
+                x[tile] = (const uint4 *)p.x + (size_t)row * p.x_row_vectors +
+                          column / PAIR * (ROW_PARTS * PART_VECTORS) + lane % 4;
+                powers[tile] = (const float2 *)p.x_scales +
+                               ((size_t)min(first_tile + tile, p.n_row_tiles - 1) * p.n_blocks +
+                                column / PAIR) *
+                                   POWERS +
+                               lane % 4;
+            }
+        }
+
+        __device__ __forceinline__ void next()
+        {
+#pragma unroll
+            for (int tile = 0; tile < TILES; tile++) {
+                x[tile] += ROW_PARTS * PART_VECTORS;
+                powers[tile] += POWERS;
+            }
+        }
+    };
+
+    /* The two pieces from `column` on, as far as they lie in [begin, end); WHOLE: both do. */
+    template <int TILES, bool WHOLE>
     static __device__ __forceinline__ void add_pair(float acc[TILES][4],
                                                     const uint32_t words[2 * WORDS],
-                                                    const struct cuda_product &p, uint32_t column,
-                                                    uint32_t begin, uint32_t end,
-                                                    uint32_t first_tile, uint32_t lane)
+                                                    const rows_at<TILES> &rows, uint32_t column,
+                                                    uint32_t begin, uint32_t end)
     {
-        constexpr int PAIR = 2 * FLOAT_PIECE, PART_VECTORS = 4;
-        const bool first = column >= begin && column < end;
-        const bool second = column + FLOAT_PIECE >= begin && column + FLOAT_PIECE < end;
-        const uint4 *x =
-            (const uint4 *)p.x + (size_t)(column / PAIR) * (X_PARTS * PART_VECTORS) + lane % 4;
+        const bool first = WHOLE || (column >= begin && column < end);
+        const bool second = WHOLE || (column + FLOAT_PIECE >= begin && column + FLOAT_PIECE < end);
         uint32_t a[2][PARTS][4];
         if (!first && !second)
             return;
@@ -99,60 +144,91 @@ struct terms {
         unpack(a[1], words + WORDS);
 #pragma unroll
         for (int tile = 0; tile < TILES; tile++) {
-            const uint32_t row = (first_tile + tile) * ROW_TILE + lane / 4;
-            uint32_t b[X_PARTS][4];
+            uint32_t b[ROW_PARTS][4];
 #pragma unroll
-            for (int part = 0; part < X_PARTS; part++) {
-                uint4 v = make_uint4(0, 0, 0, 0);
-                if (row < p.n_rows)
-                    v = __ldg(x + row * p.x_row_vectors + part * PART_VECTORS);
-                put_words(b[part], v);
+            for (int part = 0; part < ROW_PARTS; part++)
+                put_words(b[part], rows.x[tile][part * PART_VECTORS]);
+            if constexpr (TYPE == WEIGHT_F16) {
+                const float2 power = rows.powers[tile][0];
+                float dot[4] = {0, 0, 0, 0};
+                add_products(dot, a, b, first, second);
+#pragma unroll
+                for (int i = 0; i < 4; i++)
+                    acc[tile][i] = __fmaf_rn(dot[i], i % 2 ? power.y : power.x, acc[tile][i]);
+            } else {
+                add_products(acc[tile], a, b, first, second);
             }
-            if (first)
-                add_piece(acc[tile], a[0], b, 0);
-            if (second)
-                add_piece(acc[tile], a[1], b, 1);
         }
     }
 
-    /* AHEAD: the weights of the next eight vectors of each lane are on their way while as many are
-     * multiplied; else, of the next pair. */
-    template <int TILES, bool AHEAD>
+    static constexpr uint32_t STAGE_COLUMNS = TYPE == WEIGHT_F32 ? 32 : 64,
+                              STAGE_VECTORS = STAGE_COLUMNS / FLOAT_PIECE * WORDS / 4 * CUDA_LANES;
+
+    /* A panel has whole pairs, so that a stage behind its end is cut between two of them. */
+    template <int ROWS>
+    struct early { /* none */
+        __device__ early(const struct cuda_product &, uint32_t, uint32_t, uint32_t, uint32_t)
+        {
+        }
+    };
+    static constexpr int LEAN_ROWS = ROW_TILE, WEIGHT = TYPE;
+
+    template <int TILES, int ROWS>
+    static __device__ __forceinline__ void add_stage(float acc[TILES][4],
+                                                     const struct cuda_product &p,
+                                                     const uint4 *stage, const early<ROWS> &,
+                                                     uint32_t column, uint32_t begin, uint32_t end,
+                                                     uint32_t lane)
+    {
+        if (column >= begin && column + STAGE_COLUMNS <= end)
+            add_pairs<TILES, true>(acc, p, stage, column, begin, end, lane);
+        else
+            add_pairs<TILES, false>(acc, p, stage, column, begin, end, lane);
+    }
+
+    template <int TILES, bool WHOLE>
+    static __device__ __forceinline__ void add_pairs(float acc[TILES][4],
+                                                     const struct cuda_product &p,
+                                                     const uint4 *stage, uint32_t column,
+                                                     uint32_t begin, uint32_t end, uint32_t lane)
+    {
+        rows_at<TILES> rows(p, column, 0, lane);
+#pragma unroll(WHOLE ? 2 : 1)
+        for (uint32_t pair = 0; pair < STAGE_COLUMNS; pair += PAIR, rows.next()) {
+            uint32_t words[2 * WORDS];
+            load_pair(words, stage + pair / FLOAT_PIECE * (WORDS / 4 * CUDA_LANES) + lane);
+            add_pair<TILES, WHOLE>(acc, words, rows, column + pair, begin, end);
+        }
+    }
+
+    template <int TILES>
     static __device__ __forceinline__ void add_span(float acc[TILES][4],
                                                     const struct cuda_product &p,
                                                     const uint4 *panel, uint32_t begin,
                                                     uint32_t end, uint32_t first_tile,
                                                     uint32_t lane)
     {
-        constexpr int PAIRS = AHEAD ? 16 / WORDS : 1, COLUMNS = PAIRS * 2 * FLOAT_PIECE;
-        uint32_t now[PAIRS * 2 * WORDS], next[PAIRS * 2 * WORDS];
-        uint32_t column = begin / COLUMNS * COLUMNS;
-        load<PAIRS>(now, panel, column, p.panel_vectors, lane);
+        uint32_t column = begin / PAIR * PAIR, words[2 * WORDS], next[2 * WORDS];
+        rows_at<TILES> rows(p, column, first_tile, lane);
+        const uint4 *at = panel + (size_t)(column / FLOAT_PIECE) * (WORDS / 4 * CUDA_LANES) + lane;
+        load_pair(words, at);
 #pragma unroll 1
-        for (; column < end; column += COLUMNS) {
-            if (column + COLUMNS < end)
-                load<PAIRS>(next, panel, column + COLUMNS, p.panel_vectors, lane);
+        for (; column < end; column += PAIR, rows.next()) {
+            at += WORDS / 2 * CUDA_LANES;
+            if (column + PAIR < end)
+                load_pair(next, at);
+            add_pair<TILES, false>(acc, words, rows, column, begin, end);
 #pragma unroll
-            for (int pair = 0; pair < PAIRS; pair++)
-                add_pair<TILES>(acc, now + pair * 2 * WORDS, p, column + pair * 2 * FLOAT_PIECE,
-                                begin, end, first_tile, lane);
-#pragma unroll
-            for (int i = 0; i < PAIRS * 2 * WORDS; i++)
-                now[i] = next[i];
+            for (int i = 0; i < 2 * WORDS; i++)
+                words[i] = next[i];
         }
     }
 
-    /* PAIRS pairs of pieces from `column` on; what lies behind the panel is not read. */
-    template <int PAIRS>
-    static __device__ __forceinline__ void load(uint32_t *words, const uint4 *panel,
-                                                uint32_t column, size_t panel_vectors,
-                                                uint32_t lane)
+    static __device__ __forceinline__ void load_pair(uint32_t words[2 * WORDS], const uint4 *at)
     {
-        const size_t at = (size_t)(column / FLOAT_PIECE) * (WORDS / 4 * CUDA_LANES) + lane;
 #pragma unroll
-        for (int v = 0; v < PAIRS * 2 * WORDS / 4; v++)
-            if (at + v * CUDA_LANES < panel_vectors)
-                load_weights<4>(words + 4 * v, (const uint32_t *)(panel + at + v * CUDA_LANES));
+        for (int v = 0; v < WORDS / 2; v++)
+            load_words<4>(words + 4 * v, (const uint32_t *)(at + v * CUDA_LANES));
     }
 };
 
@@ -167,5 +243,4 @@ extern "C" void cuda_product_float(struct device *device, enum weight_type type,
         launch<terms<WEIGHT_F16>>(device, product);
     else
         launch<terms<WEIGHT_BF16>>(device, product);
-    cuda_launched(device, "a product of floats");
 }

@@ -6,10 +6,11 @@
  * fused multiply-add that rounds nothing. Then, as on a CPU, sum = fma(dot, ws * xs, sum), and
  * sum = fma(wm, xsum, sum).
  *
- * The next chunk of weights is on its way to registers while one is multiplied: 2 to 9 KiB a warp. */
+ * A stage of the ring is a chunk; pieces of it go to registers two or four at a time. */
 #include "kernels/cuda/product.cuh"
+#include "kernels/cuda/quant_weights.cuh"
 
-#include <cuda_fp16.h>
+#include <type_traits>
 
 namespace
 {
@@ -17,140 +18,157 @@ namespace
 #define MAGIC     12582912.0f
 #define MAGIC_BIT 0x4b400000
 
-template <int TYPE>
-struct format_of;
-#define FORMAT(name, low, high, is_signed, min, super)                                             \
-    template <>                                                                                    \
-    struct format_of<name> {                                                                       \
-        static __host__ __device__ constexpr struct cuda_format get()                              \
-        {                                                                                          \
-            return {low, high, is_signed, min, super};                                             \
-        }                                                                                          \
-    };
-CUDA_QUANT_FORMATS(FORMAT)
-#undef FORMAT
-
 __device__ __forceinline__ void mma_32(int d[4], const uint32_t a[4], const uint32_t b[2])
 {
     asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-        "{%8, %9}, {%10, %10, %10, %10};"
-        : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(MAGIC_BIT));
+        "{%8, %9}, {%0, %1, %2, %3};"
+        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
 __device__ __forceinline__ void mma_16(int d[4], const uint32_t a[2], uint32_t b)
 {
     asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5}, {%6}, "
-        "{%7, %7, %7, %7};"
-        : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(b), "r"(MAGIC_BIT));
+        "{%0, %1, %2, %3};"
+        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(b));
 }
 
-/* Small unsigned integers to f32 without the slow conversion. */
-__device__ __forceinline__ float small_float(uint32_t value)
-{
-    return __uint_as_float(value | 0x4b000000u) - 8388608.0f;
-}
-
-__device__ __forceinline__ float half_of(const uint32_t *words, int i)
-{
-    return __half2float(__ushort_as_half((unsigned short)(words[i / 2] >> i % 2 * 16)));
-}
-
-/* Formats whose products of many rows leave no registers to fetch ahead. */
-__device__ constexpr bool tight(struct cuda_format f)
-{
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
-    return f.high_bits == 2 || f.min; /* its code takes some more */
-#else
-    return f.high_bits == 2;
-#endif
-}
-
-/* A lane's part of PIECES pieces of a chunk, in registers: all eight, four or two. */
-template <int TYPE, int PIECES>
-struct weights {
+/* One row. Of the eight columns of an instruction's activations only one would be of use; instead
+ * they are the eight pieces of a chunk: piece i, multiplied with activations that are zero but for
+ * column i, is added to the same sums, so that eight instructions leave the dot product of output o
+ * and piece i in row o, column i. A lane then scales those of two pieces, and the fused multiply-adds,
+ * which must be done in order, go round the four lanes that share an output. */
+template <int TYPE>
+struct single {
     static constexpr struct cuda_format F = format_of<TYPE>::get();
-    static constexpr bool PACKED = F.super && F.min; /* 6-bit scales and minima */
-    static constexpr int HALVES =
-        F.high_bits == 2 ? 2 : 1; /* of a piece that have their own scale */
-    static constexpr int RECORDS = F.min && !F.super ? 2 : 1;
-    static constexpr int LOW = PIECES * F.low_bits / 2, HIGH = PIECES * F.high_bits / 2;
-    static constexpr int RECORD = PACKED ? 4 : PIECES / 2; /* words */
+    static constexpr int HALVES = weights<TYPE, 2>::HALVES;
 
-    uint32_t low[LOW], high[HIGH > 0 ? HIGH : 1];
-    uint32_t record[2][RECORDS][RECORD]; /* of outputs lane / 4 and lane / 4 + 8 */
-    float d[2];                          /* Q6_K */
-
-    /* `chunk` is where the chunk begins. */
-    __device__ __forceinline__ void load(const uint4 *chunk, int first_piece, uint32_t lane)
+    /* Scales and minima of outputs lane / 4 and lane / 4 + 8, pieces 2 (lane % 4) and one more. */
+    static __device__ __forceinline__ void scales(float scale[2][2][HALVES], float min[2][2],
+                                                  const uint4 *chunk, uint32_t lane)
     {
+        const uint32_t t = lane % 4;
 #pragma unroll
-        for (int o = 0; o < 2; o++)
+        for (int o = 0; o < 2; o++) {
+            const uint4 *record = chunk + o * 8 + lane / 4;
+            if constexpr (F.high_bits == 2) {
+                const uint32_t codes = ((const uint32_t *)record)[t] ^ 0x80808080u;
+                const float d =
+                    __half2float(((const __half *)(chunk + PANEL_OUTPUTS))[o * 8 + lane / 4]);
 #pragma unroll
-            for (int r = 0; r < RECORDS; r++)
-                load_weights<RECORD>(
-                    record[o][r], (const uint32_t *)(chunk + r * PANEL_OUTPUTS + o * 8 + lane / 4) +
-                                      (PACKED ? 0 : first_piece / 2));
-        if constexpr (HALVES == 2) {
-            const __half *halves = (const __half *)(chunk + PANEL_OUTPUTS);
-            d[0] = __half2float(halves[lane / 4]);
-            d[1] = __half2float(halves[lane / 4 + 8]);
-        }
-        const uint4 *at = chunk + chunk_scale_vectors(F) + lane;
+                for (int i = 0; i < 4; i++)
+                    scale[o][i / 2][i % 2] = d * (byte_float(codes, i) - 128.0f);
+            } else if constexpr (F.super) {
+                uint32_t r[4];
+                put_words(r, *record);
+                weights<TYPE, 2>::unpack_parts(r, t < 2 ? 0 : 4);
 #pragma unroll
-        for (int v = 0; v < LOW / 4; v++)
-            load_weights<4>(
-                low + 4 * v,
-                (const uint32_t *)(at + (first_piece * F.low_bits / 8 + v) * CUDA_LANES));
-        at += F.low_bits * CUDA_LANES;
-        if constexpr (HIGH >= 4) {
-#pragma unroll
-            for (int v = 0; v < HIGH / 4; v++)
-                load_weights<4>(
-                    high + 4 * v,
-                    (const uint32_t *)(at + (first_piece * F.high_bits / 8 + v) * CUDA_LANES));
-        } else if constexpr (HIGH > 0) {
-            const int word = first_piece * F.high_bits / 2;
-            load_weights<HIGH>(high, (const uint32_t *)(at + word / 4 * CUDA_LANES) + word % 4);
-        }
-    }
-
-    __device__ __forceinline__ void unpack(uint32_t a[4], int piece) const
-    {
-        uint32_t upper = 0;
-        if constexpr (F.high_bits > 0)
-            upper = high[piece * F.high_bits / 2];
-        piece_unpack(a, F, low + piece * (F.low_bits / 2), upper, piece);
-    }
-
-    /* Of output o (0 or 1). scale: of the piece, or of its two halves. */
-    __device__ __forceinline__ void scales(float scale[HALVES], float *min, int first_piece,
-                                           int piece, int o) const
-    {
-        const uint32_t *r = record[o][0];
-        if constexpr (HALVES == 2) {
-#pragma unroll
-            for (int half = 0; half < HALVES; half++) {
-                const int i = 2 * piece + half;
-                const uint32_t code = (r[i / 4] >> i % 4 * 8 & 255u) ^ 128u;
-                scale[half] = d[o] * (__uint_as_float(code | 0x4b000000u) - 8388736.0f);
+                for (int i = 0; i < 2; i++) {
+                    scale[o][i][0] = half_of(r, 0) * byte_float(r[1] >> t % 2 * 16, i);
+                    min[o][i] = -half_of(r, 1) * byte_float(r[2] >> t % 2 * 16, i);
+                }
+            } else {
+                const uint32_t word = ((const uint32_t *)record)[t];
+                scale[o][0][0] = half_of(&word, 0);
+                scale[o][1][0] = half_of(&word, 1);
+                if constexpr (F.min) {
+                    const uint32_t m = ((const uint32_t *)(record + PANEL_OUTPUTS))[t];
+                    min[o][0] = half_of(&m, 0);
+                    min[o][1] = half_of(&m, 1);
+                }
             }
-        } else if constexpr (PACKED) {
-            const int part = first_piece + piece;
-            scale[0] = half_of(r, 0) * small_float(packed_part(r[1], r[3], part, 0));
-            *min = -half_of(r, 1) * small_float(packed_part(r[2], r[3], part, 4));
-        } else {
-            scale[0] = half_of(r, piece);
-            if constexpr (F.min)
-                *min = half_of(record[o][RECORDS - 1], piece);
         }
+    }
+
+    /* What a lane multiplies of a chunk's activations: piece lane / 4, and the scales of its two
+     * pieces. Those that do not lie in [begin, end) are zero. */
+    struct activations {
+        uint2 x;
+        float scale[2], sum[2];
+        bool valid[2];
+
+        __device__ __forceinline__ activations(const struct cuda_product &p, uint32_t column,
+                                               uint32_t begin, uint32_t end, uint32_t lane)
+        {
+            const uint32_t t = lane % 4, g = lane / 4;
+            const uint32_t at = column + g * QUANT_PIECE, mine = column + 2 * t * QUANT_PIECE;
+            x = make_uint2(0, 0);
+            if (at >= begin && at < end)
+                x = *(const uint2 *)((const char *)p.x + column + g / 2 * X_PAIR_BYTES +
+                                     t * VECTOR_BYTES + g % 2 * sizeof(uint2));
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                const float *from =
+                    (const float *)p.x_scales + (mine / QUANT_PIECE + i) * (2 * ROW_TILE);
+                valid[i] = mine + i * QUANT_PIECE >= begin && mine + i * QUANT_PIECE < end;
+                scale[i] = valid[i] ? from[0] : 0.0f;
+                sum[i] = valid[i] && F.min ? from[2] : 0.0f;
+            }
+        }
+    };
+
+    /* acc[0] and acc[2], of two outputs, are the same in four lanes. */
+    static __device__ __forceinline__ void add_chunk(float acc[4], const uint4 *chunk,
+                                                     const activations &x, uint32_t lane)
+    {
+        constexpr float unshift = 1.0f / (1 << (F.is_signed ? 8 - F.low_bits - F.high_bits : 0));
+        const uint32_t g = lane / 4;
+        int dot[HALVES][4];
+        float scale[2][2][HALVES], min[2][2];
+
+#pragma unroll
+        for (int i = 0; i < 4 * HALVES; i++)
+            dot[i / 4][i % 4] = MAGIC_BIT;
+#pragma unroll
+        for (int pair = 0; pair < CHUNK_PIECES; pair += 2) {
+            weights<TYPE, 2> w;
+            w.load_integers(chunk, pair, lane);
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                const uint32_t b[2] = {g == pair + i ? x.x.x : 0, g == pair + i ? x.x.y : 0};
+                uint32_t a[4];
+                w.unpack(a, i);
+                if constexpr (HALVES == 2) {
+                    mma_16(dot[0], a, b[0]);
+                    mma_16(dot[1], a + 2, b[1]);
+                } else {
+                    mma_32(dot[0], a, b);
+                }
+            }
+        }
+        scales(scale, min, chunk, lane);
+        float exact[HALVES][4];
+#pragma unroll
+        for (int i = 0; i < 4 * HALVES; i++)
+            exact[i / 4][i % 4] =
+                __fmaf_rn(__int_as_float(dot[i / 4][i % 4]), unshift, -MAGIC * unshift);
+#pragma unroll
+        for (int turn = 0; turn < 4; turn++)
+#pragma unroll
+            for (int o = 0; o < 2; o++) {
+                float sum = acc[2 * o];
+#pragma unroll
+                for (int i = 0; i < 2; i++) {
+                    float next = sum;
+#pragma unroll
+                    for (int half = 0; half < HALVES; half++)
+                        next = __fmaf_rn(exact[half][2 * o + i],
+                                         __fmul_rn(scale[o][i][half], x.scale[i]), next);
+                    if constexpr (F.min)
+                        next = __fmaf_rn(min[o][i], x.sum[i], next);
+                    sum = x.valid[i] ? next : sum;
+                }
+                acc[2 * o] = __shfl_sync(0xffffffffu, sum, turn, 4);
+            }
     }
 };
 
 template <int TYPE>
 struct terms {
     static constexpr struct cuda_format F = format_of<TYPE>::get();
+    static constexpr bool SINGLE = true; /* one row has a kernel of its own */
+    static constexpr int PAIR_VECTORS = X_PAIR_BYTES / VECTOR_BYTES;
 
     /* One step for a fragment: sum = fma(dot, ws * xs, sum). */
     static __device__ __forceinline__ void add_dots(float acc[4], const int dot[4],
@@ -181,9 +199,9 @@ struct terms {
         for (int tile = 0; tile < TILES; tile++) {
             const uint32_t *b = x[tile] + piece % 2 * 2;
             const float4 xs = x_scale[tile];
-            int dot[4];
 #pragma unroll
             for (int half = 0; half < HALVES; half++) {
+                int dot[4] = {MAGIC_BIT, MAGIC_BIT, MAGIC_BIT, MAGIC_BIT};
                 const float ws[2] = {scale[0][half], scale[1][half]};
                 if constexpr (HALVES == 2)
                     mma_16(dot, a + 2 * half, b[half]);
@@ -197,90 +215,121 @@ struct terms {
         }
     }
 
-    /* The pieces from `column` on that lie in [begin, end); WHOLE: all of them. */
+    /* Where a lane reads activations of the chunk that begins with `column`. Rows that there are not
+     * repeat the last one. */
+    template <int TILES>
+    struct rows_at {
+        const uint4 *x[TILES];
+        const float4 *scales[TILES];
+
+        __device__ __forceinline__ rows_at(const struct cuda_product &p, uint32_t column,
+                                           uint32_t first_tile, uint32_t lane)
+        {
+#pragma unroll
+            for (uint32_t tile = 0; tile < TILES; tile++) {
+                const uint32_t row = min((first_tile + tile) * ROW_TILE + lane / 4, p.n_rows - 1);
+                x[tile] = (const uint4 *)p.x + (size_t)row * p.x_row_vectors +
+                          column / 64 * PAIR_VECTORS + lane % 4;
+                scales[tile] = (const float4 *)p.x_scales +
+                               ((size_t)min(first_tile + tile, p.n_row_tiles - 1) * p.n_blocks +
+                                column / QUANT_PIECE) *
+                                   (ROW_TILE / 2) +
+                               lane % 4;
+            }
+        }
+    };
+
+    /* PIECES pieces of the chunk that begins with `column`, from `first_piece` on, as far as they lie
+     * in [begin, end); WHOLE: all of them do. */
     template <int TILES, int PIECES, bool WHOLE>
     static __device__ __forceinline__ void add_pieces(float acc[TILES][4],
                                                       const weights<TYPE, PIECES> &w,
-                                                      const struct cuda_product &p, uint32_t column,
-                                                      uint32_t begin, uint32_t end,
-                                                      uint32_t first_tile, uint32_t lane)
+                                                      const rows_at<TILES> &rows, uint32_t column,
+                                                      int first_piece, uint32_t begin, uint32_t end)
     {
-        const int first_piece =
-            PIECES < CHUNK_PIECES ? (int)(column / QUANT_PIECE % CHUNK_PIECES) : 0;
-        const uint4 *x =
-            (const uint4 *)p.x + column / 64 * (X_PAIR_BYTES / VECTOR_BYTES) + lane % 4;
-        const float4 *x_scales =
-            (const float4 *)p.x_scales + (size_t)(column / QUANT_PIECE) * p.n_row_pairs + lane % 4;
 #pragma unroll
         for (int pair = 0; pair < PIECES / 2; pair++) {
+            const int at = first_piece + 2 * pair;
+            const uint32_t first = column + at * QUANT_PIECE;
             uint32_t b[TILES][4];
-            if (!WHOLE && (column + pair * 64 + 64 <= begin || column + pair * 64 >= end))
+            if (!WHOLE && (first + 2 * QUANT_PIECE <= begin || first >= end))
                 continue;
 #pragma unroll
-            for (int tile = 0; tile < TILES; tile++) {
-                const uint32_t row = (first_tile + tile) * ROW_TILE + lane / 4;
-                uint4 v = make_uint4(0, 0, 0, 0);
-                if (row < p.n_rows)
-                    v = __ldg(x + row * p.x_row_vectors + pair * (X_PAIR_BYTES / VECTOR_BYTES));
-                put_words(b[tile], v);
-            }
+            for (int tile = 0; tile < TILES; tile++)
+                put_words(b[tile], rows.x[tile][at / 2 * PAIR_VECTORS]);
 #pragma unroll
-            for (int piece = 2 * pair; piece < 2 * pair + 2; piece++) {
-                const uint32_t at = column + piece * QUANT_PIECE;
+            for (int i = 0; i < 2; i++) {
                 float4 scale[TILES];
-                if (!WHOLE && (at < begin || at >= end))
+                if (!WHOLE && (first + i * QUANT_PIECE < begin || first + i * QUANT_PIECE >= end))
                     continue;
 #pragma unroll
                 for (int tile = 0; tile < TILES; tile++)
-                    scale[tile] = __ldg(x_scales + (size_t)piece * p.n_row_pairs +
-                                        min(first_tile + tile, p.n_row_tiles - 1) * (ROW_TILE / 2));
-                add_piece<TILES, PIECES>(acc, w, first_piece, piece, b, scale);
+                    scale[tile] = rows.scales[tile][(at + i) * (ROW_TILE / 2)];
+                add_piece<TILES, PIECES>(acc, w, first_piece, 2 * pair + i, b, scale);
             }
         }
     }
 
-    /* AHEAD: where whole chunks lie in the span, the weights of one are on their way while another is
-     * multiplied (of half a one where there are more rows, and for Q5_1, which has most of them); two
-     * pieces at a time else, and where there are many rows, whose sums need the registers. */
-    template <int TILES, bool AHEAD>
+    static constexpr uint32_t STAGE_COLUMNS = CHUNK_COLUMNS, STAGE_VECTORS = chunk_vectors(F);
+
+    template <int ROWS>
+    struct none {
+        __device__ none(const struct cuda_product &, uint32_t, uint32_t, uint32_t, uint32_t)
+        {
+        }
+    };
+    template <int ROWS>
+    using early = std::conditional_t<ROWS == 1, typename single<TYPE>::activations, none<ROWS>>;
+    static constexpr int LEAN_ROWS = 1;
+    static constexpr int WEIGHT = TYPE;
+
+    template <int TILES, int ROWS>
+    static __device__ __forceinline__ void add_stage(float acc[TILES][4],
+                                                     const struct cuda_product &p,
+                                                     const uint4 *stage, const early<ROWS> &x,
+                                                     uint32_t column, uint32_t begin, uint32_t end,
+                                                     uint32_t lane)
+    {
+        if constexpr (ROWS == 1) {
+            single<TYPE>::add_chunk(acc[0], stage, x, lane);
+        } else {
+            const bool whole = column >= begin && column + CHUNK_COLUMNS <= end;
+            constexpr int PIECES = TILES > 2 || (F.super && F.high_bits == 1) ? 2 : 4;
+            const rows_at<TILES> rows(p, column, 0, lane);
+            if (whole)
+#pragma unroll 1
+                for (int piece = 0; piece < CHUNK_PIECES; piece += PIECES) {
+                    weights<TYPE, PIECES> w;
+                    w.load(stage, piece, lane);
+                    add_pieces<TILES, PIECES, true>(acc, w, rows, column, piece, begin, end);
+                }
+            else
+#pragma unroll 1
+                for (int piece = 0; piece < CHUNK_PIECES; piece += 2) {
+                    weights<TYPE, 2> w;
+                    w.load(stage, piece, lane);
+                    add_pieces<TILES, 2, false>(acc, w, rows, column, piece, begin, end);
+                }
+        }
+    }
+
+    template <int TILES>
     static __device__ __forceinline__ void add_span(float acc[TILES][4],
                                                     const struct cuda_product &p,
                                                     const uint4 *panel, uint32_t begin,
                                                     uint32_t end, uint32_t first_tile,
                                                     uint32_t lane)
     {
-        constexpr bool HALF = TILES > 2 || (F.min && !F.super && F.high_bits > 0);
-        constexpr int PIECES = AHEAD ? (HALF ? CHUNK_PIECES / 2 : CHUNK_PIECES) : 2;
-        constexpr bool WHOLE = AHEAD || !tight(F);
-        constexpr uint32_t COLUMNS = PIECES * QUANT_PIECE, PAIR = 2 * QUANT_PIECE;
-        uint32_t column = begin;
-        while (column < end) {
-            if (WHOLE && column % COLUMNS == 0 && column + COLUMNS <= end) {
-                weights<TYPE, PIECES> now, next;
-                load(now, panel, column, lane);
+        constexpr uint32_t PAIR = 2 * QUANT_PIECE;
 #pragma unroll 1
-                for (; column + COLUMNS <= end; column += COLUMNS, now = next) {
-                    if (column + 2 * COLUMNS <= end)
-                        load(next, panel, column + COLUMNS, lane);
-                    add_pieces<TILES, PIECES, true>(acc, now, p, column, begin, end, first_tile,
-                                                    lane);
-                }
-            } else {
-                weights<TYPE, 2> now;
-                const uint32_t pair = column / PAIR * PAIR;
-                load(now, panel, pair, lane);
-                add_pieces<TILES, 2, false>(acc, now, p, pair, begin, end, first_tile, lane);
-                column = pair + PAIR;
-            }
+        for (uint32_t column = begin / PAIR * PAIR; column < end; column += PAIR) {
+            weights<TYPE, 2> w;
+            const uint32_t chunk = column / CHUNK_COLUMNS;
+            const int piece = (int)(column / QUANT_PIECE % CHUNK_PIECES);
+            const rows_at<TILES> rows(p, chunk * CHUNK_COLUMNS, first_tile, lane);
+            w.load(panel + (size_t)chunk * chunk_vectors(F), piece, lane);
+            add_pieces<TILES, 2, false>(acc, w, rows, chunk * CHUNK_COLUMNS, piece, begin, end);
         }
-    }
-
-    template <int PIECES>
-    static __device__ __forceinline__ void load(weights<TYPE, PIECES> &w, const uint4 *panel,
-                                                uint32_t column, uint32_t lane)
-    {
-        w.load(panel + (size_t)(column / CHUNK_COLUMNS) * chunk_vectors(F),
-               PIECES < CHUNK_PIECES ? (int)(column / QUANT_PIECE % CHUNK_PIECES) : 0, lane);
     }
 };
 
@@ -299,5 +348,4 @@ extern "C" void cuda_product_quant(struct device *device, enum weight_type type,
     default:
         break;
     }
-    cuda_launched(device, "a product of blocks");
 }

@@ -18,7 +18,6 @@ LAYOUTS = [
     ("GPU worker, CPU and GPU node", "GPU", ["cpu", "GPU"]),
     ("CPU worker, GPU and CPU node", "cpu", ["GPU", "cpu"]),
 ]
-GPU_WEIGHT = 7  # tokens on a GPU for each on a CPU, which is waited for
 
 
 def why_not(path, device):
@@ -28,7 +27,7 @@ def why_not(path, device):
     return lines[0] if lines else None
 
 
-def cluster_file(path, name, worker, nodes, gpu, memory, stripe=256):
+def cluster_file(path, name, worker, nodes, gpu, memory):
     def on(device):
         return gpu if device == "GPU" else device
 
@@ -37,9 +36,8 @@ def cluster_file(path, name, worker, nodes, gpu, memory, stripe=256):
         if nodes:
             file.write("attention_nodes:\n")
         for i, node in enumerate(nodes):
-            weight = GPU_WEIGHT if node == "GPU" else 1
-            file.write(f"  - {{host: localhost, device: '{on(node)}', memory: {memory}, name: node{i}, weight: {weight}}}\n")
-        file.write(f"kv: {{memory: {memory}, stripe: {stripe}}}\n")
+            file.write(f"  - {{host: localhost, device: '{on(node)}', memory: {memory}, name: node{i}, weight: 1}}\n")
+        file.write(f"kv: {{memory: {memory}, stripe: 256}}\n")
     return f"{path}/{name}.yaml"
 
 
@@ -63,8 +61,7 @@ def needles(tap, path, options):
     for i, (layout, worker, nodes) in enumerate(LAYOUTS):
         if options.gpu_workers_only and worker != "GPU":
             continue
-        stripe = 256 if options.tokens < 1 << 14 else 4096  # a few on each node; each is a partial of every row
-        where = cluster_file(path, f"layout{i}", worker, nodes, options.device, "4GiB", stripe)
+        where = cluster_file(path, f"layout{i}", worker, nodes, options.device, "4GiB")
         result = longspan("run", "-m", model, "--cluster", where, "-f", f"{path}/prompt", "-n", 8, "--ignore-eos", "--json",
                           "-q", "--ctx", options.tokens + 256, timeout=300)
         right = result.code == 0 and result.json()["text"] == answers[name]

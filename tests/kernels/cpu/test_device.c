@@ -90,7 +90,7 @@ static void test_embeddings_of_a_split_vocabulary(void **state)
     const struct kernels *k = each_table_usable(state);
     enum { VOCABULARY = 83, COLUMNS = 512, TOKENS = 90 };
     static const uint32_t cuts[] = {0, 1, 30, 64, VOCABULARY}; /* the first rank has one row */
-    struct lent_device d = device_lend(k, 3, 1, 64);
+    struct lent_device d = device_lend(k, 3, 1, COLUMNS);
     int32_t tokens[TOKENS];
     float *out = malloc(sizeof(float) * TOKENS * COLUMNS),
           *sum = malloc(sizeof(float) * TOKENS * COLUMNS), row[COLUMNS];

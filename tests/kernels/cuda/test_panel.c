@@ -297,20 +297,26 @@ static void test_fragments_of_floats_are_the_matrix(void **state)
 }
 
 /* Each part of each column has a place of its own, and it is where its lane reads. */
+static void check_parts(uint32_t n_parts)
+{
+    uint8_t used[2 * 32 * X_PARTS] = {0};
+    for (uint32_t column = 0; column < 64; column++)
+        for (uint32_t part = 0; part < n_parts; part++) {
+            const size_t at = x_part_at(column, part, n_parts);
+            const uint32_t c = column % 16, lane = c % 8 / 2, word = c / 8; /* b0 or b1 */
+            assert_true(at < 2 * 32 * n_parts && !used[at]);
+            used[at] = 1;
+            /* vector [pair][part][lane], words 2 * piece + word, two numbers each */
+            assert_int_equal(at, ((column / 32 * n_parts + part) * 4 + lane) * 8 +
+                                     (column / 16 % 2 * 2 + word) * 2 + c % 2);
+        }
+}
+
 static void test_parts_of_activations_are_where_lanes_read(void **state)
 {
     (void)state;
-    uint8_t used[2 * 32 * X_PARTS] = {0};
-    for (uint32_t column = 0; column < 64; column++)
-        for (uint32_t part = 0; part < X_PARTS; part++) {
-            const size_t at = x_part_at(column, part);
-            const uint32_t c = column % 16, lane = c % 8 / 2, word = c / 8; /* b0 or b1 */
-            assert_true(at < sizeof(used) && !used[at]);
-            used[at] = 1;
-            /* vector [pair][part][lane], words 2 * piece + word, two numbers each */
-            assert_int_equal(at, ((column / 32 * X_PARTS + part) * 4 + lane) * 8 +
-                                     (column / 16 % 2 * 2 + word) * 2 + c % 2);
-        }
+    check_parts(X_PARTS);
+    check_parts(X_HALVES);
 }
 
 static void test_three_parts_are_an_f32(void **state)

@@ -1,0 +1,64 @@
+/* kernels/cuda/span.cuh - columns in spans, and the order in which the spans' sums are added.
+ *
+ * Shared by the kernels for few rows (narrow.cuh) and for many (wide.cuh). */
+#ifndef LONGSPAN_KERNELS_CUDA_SPAN_CUH
+#define LONGSPAN_KERNELS_CUDA_SPAN_CUH
+
+#include "kernels/cuda/product.h"
+
+enum { TREE_LEVELS = 4 }; /* 2^3 segments and their sum */
+
+__device__ __forceinline__ uint32_t segment_spans(const struct cuda_spans &s, uint32_t segment)
+{
+    const uint32_t begin = segment > 0 ? s.segment_end[segment - 1] : 0;
+    return (s.segment_end[segment] - begin + s.width - 1) / s.width;
+}
+
+__device__ __forceinline__ void span_at(const struct cuda_spans &s, uint32_t span, uint32_t *begin,
+                                        uint32_t *end)
+{
+    uint32_t segment = 0, from = 0;
+    for (; segment + 1 < s.n_segments && span >= segment_spans(s, segment); segment++)
+        span -= segment_spans(s, segment);
+    from = segment > 0 ? s.segment_end[segment - 1] : 0;
+    *begin = from + span * s.width;
+    *end = min(*begin + s.width, s.segment_end[segment]);
+}
+
+/* Adds up the spans' sums of one output, in order, and segments as a binary counter: two finished
+ * siblings are added at once. `state` is this output's own memory, numbers `STEP` apart: the segment's
+ * sum so far, then one waiting sum for each level. */
+template <int STEP>
+struct tree {
+    float *state;
+
+    __device__ __forceinline__ void take(float sum, bool first, bool last, uint32_t segment)
+    {
+        if (!first)
+            sum = state[0] + sum;
+        state[0] = sum;
+        if (!last)
+            return;
+        int level = 1;
+        for (; segment & 1; segment >>= 1, level++)
+            sum = state[level * STEP] + sum;
+        state[level * STEP] = sum;
+    }
+
+    /* What has no sibling is added from the smallest up. */
+    __device__ __forceinline__ float total(uint32_t n_segments) const
+    {
+        int level = 1;
+        for (; !(n_segments & 1); n_segments >>= 1)
+            level++;
+        float sum = state[level * STEP];
+        while (n_segments >>= 1) {
+            level++;
+            if (n_segments & 1)
+                sum = state[level * STEP] + sum;
+        }
+        return sum;
+    }
+};
+
+#endif
