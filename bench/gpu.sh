@@ -120,7 +120,11 @@ part_memcheck() {
 
 # ---- measurements -----------------------------------------------------------------------------------
 
-part_products() { "$build/bench/gpu/products" "$out/products.csv"; }
+part_products() {
+    "$build/bench/gpu/products" --csv "$out/products.csv" || return 1
+    "$build/bench/gpu/products" --kernels cuda-blas --types Q4_0,Q8_0,F16 --shapes 14336x4096,4096x14336 \
+        --rows 64,512,2048 --csv "$out/blas.csv" || [ $? = 3 ] # 3: no cuBLASLt here, which was said
+}
 
 part_attention() {
     [ -x "$build/bench/gpu/attention" ] || {

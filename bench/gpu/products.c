@@ -1,18 +1,28 @@
 /* products.c - what a GPU reads, and how near products of the table `cuda` come to it.
  *
- *     products [CSV]
+ *     products [--types Q4_0,F16] [--shapes 14336x4096] [--rows 1,8]
+ *              [--kernels NAME] [--csv FILE]
  *
- * For each type, shape and number of rows: microseconds of one product, bytes of weights per second,
- * their share of the read rate measured first, and TFLOP/s. Several copies of a matrix take turns,
- * four times the second-level cache at least, so that weights come from memory. Products are recorded in
- * a CUDA graph and replayed, so that launches from the host do not count. Built by bench/gpu.sh. */
+ * For each type, shape (outputs x columns) and number of rows: microseconds of one product, bytes of
+ * weights per second, their share of the read rate measured first, and TFLOP/s. Several copies of a
+ * matrix take turns, 320 MiB together at least, so that weights come from memory. Products are recorded
+ * in a CUDA graph, one after the other as in a decode step, and replayed: the time is that of the
+ * whole chain divided by the number of products, so what lies between two of them counts, and launches
+ * from the host do not. The median of seven replays. Built by bench/gpu.sh. */
 #include "kernels/cuda/device.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_COPIES = 512, MOST_ROWS = 512, MOST_COLUMNS = 14336, REPLAYS = 7 };
+enum {
+    MOST_COPIES = 512,
+    MOST_ROWS = 2048,
+    MOST_COLUMNS = 14336,
+    MOST_OUTPUTS = 16384,
+    MOST_CHOSEN = 16,
+    REPLAYS = 7
+};
 static const size_t LEAST_BYTES = (size_t)320 << 20; /* of all copies */
 
 struct bench {
@@ -23,6 +33,9 @@ struct bench {
     float *x, *y;
     struct matrix copies[MOST_COPIES];
     uint32_t n_copies;
+    /* chosen on the command line; none: the usual ones */
+    const char *name;
+    uint32_t chosen_types, rows[MOST_CHOSEN], n_rows, shapes[MOST_CHOSEN][2], n_shapes;
 };
 
 static int by_value(const void *a, const void *b)
@@ -172,7 +185,14 @@ static double measure(struct bench *b, uint32_t n_rows)
 static void measure_shape(struct bench *b, enum weight_type type, uint32_t n_outputs,
                           uint32_t n_columns, const uint32_t *rows, size_t n)
 {
-    create_copies(b, type, n_outputs, n_columns);
+    if (!b->chosen_types || b->chosen_types >> type & 1)
+        create_copies(b, type, n_outputs, n_columns);
+    else
+        return;
+    if (b->n_rows > 0) {
+        rows = b->rows;
+        n = b->n_rows;
+    }
     for (size_t i = 0; i < n; i++) {
         const double s = measure(b, rows[i]), bytes = (double)b->copies[0].bytes;
         const double flops = 2.0 * rows[i] * n_outputs * n_columns;
@@ -188,51 +208,134 @@ static void measure_shape(struct bench *b, enum weight_type type, uint32_t n_out
         b->kernels->matrix_destroy(b->device, &b->copies[i]);
 }
 
+/* ---- the command line ---- */
+
+static void usage(void)
+{
+    fprintf(stderr, "usage: products [--types TYPE,...] [--shapes OUTPUTSxCOLUMNS,...] "
+                    "[--rows N,...] [--kernels NAME] [--csv FILE]\n");
+    exit(2);
+}
+
+static void choose_types(struct bench *b, char *names)
+{
+    for (char *name = strtok(names, ","); name != NULL; name = strtok(NULL, ",")) {
+        bool found = false;
+        for (size_t t = 0; t < WEIGHT_TYPES; t++)
+            if (strcmp(name, weight_traits(weight_types[t])->name) == 0) {
+                b->chosen_types |= 1u << weight_types[t];
+                found = true;
+            }
+        if (!found)
+            usage();
+    }
+}
+
+static void choose_shapes(struct bench *b, char *text)
+{
+    for (char *s = strtok(text, ","); s != NULL; s = strtok(NULL, ",")) {
+        uint32_t *shape = b->shapes[b->n_shapes];
+        if (b->n_shapes == MOST_CHOSEN || sscanf(s, "%ux%u", &shape[0], &shape[1]) != 2 ||
+            shape[0] < 2 || shape[1] == 0 || shape[1] > MOST_COLUMNS || shape[1] % 256 != 0 ||
+            shape[0] > MOST_OUTPUTS)
+            usage();
+        b->n_shapes++;
+    }
+}
+
+static void choose_rows(struct bench *b, char *text)
+{
+    for (char *s = strtok(text, ","); s != NULL; s = strtok(NULL, ",")) {
+        const long n = strtol(s, NULL, 10);
+        if (b->n_rows == MOST_CHOSEN || n < 1 || n > MOST_ROWS)
+            usage();
+        b->rows[b->n_rows++] = (uint32_t)n;
+    }
+}
+
+static void choose(struct bench *b, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i += 2) {
+        if (i + 1 == argc)
+            usage();
+        if (strcmp(argv[i], "--types") == 0)
+            choose_types(b, argv[i + 1]);
+        else if (strcmp(argv[i], "--shapes") == 0)
+            choose_shapes(b, argv[i + 1]);
+        else if (strcmp(argv[i], "--rows") == 0)
+            choose_rows(b, argv[i + 1]);
+        else if (strcmp(argv[i], "--kernels") == 0)
+            b->name = argv[i + 1];
+        else if (strcmp(argv[i], "--csv") != 0 || (b->csv = fopen(argv[i + 1], "w")) == NULL)
+            usage();
+    }
+    if (b->csv != NULL)
+        fprintf(b->csv, "type,outputs,columns,rows,us,gb_s,percent_of_read,tflops\n");
+}
+
+static const uint32_t all_rows[] = {1, 2, 4, 8, 16, 32, 64, 128, 512}, few_rows[] = {1, 8, 16, 512};
+static const enum weight_type main_types[] = {WEIGHT_Q4_0, WEIGHT_Q8_0, WEIGHT_Q4_K, WEIGHT_F16};
+static const uint32_t usual_shapes[][2] = {
+    {14336, 4096}, {4096, 14336}, {4096, 4096}, {1024, 4096}};
+
+enum { N_MAIN_TYPES = sizeof(main_types) / sizeof(main_types[0]) };
+
+static bool is_main(enum weight_type type)
+{
+    bool is = false;
+    for (size_t i = 0; i < N_MAIN_TYPES; i++)
+        is = is || main_types[i] == type;
+    return is;
+}
+
+/* Main types in all shapes and numbers of rows, the others in some; or what was chosen. */
+static void measure_all(struct bench *b)
+{
+    const uint32_t(*shapes)[2] = b->n_shapes > 0 ? (const uint32_t(*)[2])b->shapes : usual_shapes;
+    const size_t n_shapes =
+        b->n_shapes > 0 ? b->n_shapes : sizeof(usual_shapes) / sizeof(usual_shapes[0]);
+    for (size_t t = 0; t < N_MAIN_TYPES; t++)
+        for (size_t s = 0; s < n_shapes; s++)
+            measure_shape(b, main_types[t], shapes[s][0], shapes[s][1], all_rows,
+                          sizeof(all_rows) / sizeof(all_rows[0]));
+    for (size_t t = 0; t < WEIGHT_TYPES; t++)
+        for (size_t s = 0; s < (b->n_shapes > 0 ? n_shapes : 1) && !is_main(weight_types[t]); s++)
+            measure_shape(b, weight_types[t], shapes[s][0], shapes[s][1], few_rows,
+                          sizeof(few_rows) / sizeof(few_rows[0]));
+}
+
 int main(int argc, char **argv)
 {
     static struct bench b;
     struct error error;
-    static const uint32_t all_rows[] = {1, 2, 4, 8, 16, 32, 64, 128, 512}, few_rows[] = {1, 8, 512};
-    static const enum weight_type main_types[] = {WEIGHT_Q4_0, WEIGHT_Q8_0, WEIGHT_Q4_K,
-                                                  WEIGHT_F16};
-    static const uint32_t shapes[][2] = {{14336, 4096}, {4096, 14336}, {4096, 4096}, {1024, 4096}};
     setvbuf(stdout, NULL, _IOLBF, 0);
-    if (kernels_choose_device(&b.kernels, "cuda", NULL, &error) != STATUS_OK ||
+    choose(&b, argc, argv);
+    if (kernels_choose_device(&b.kernels, "cuda", b.name, &error) != STATUS_OK ||
         b.kernels->open(&b.device, NULL, 0, &error) != STATUS_OK ||
         b.kernels->workspace_reserve(b.device, MOST_ROWS, MOST_COLUMNS, &error) != STATUS_OK) {
         fprintf(stderr, "products: %s\n", error.text);
         return 3;
     }
-    if (argc > 1 && (b.csv = fopen(argv[1], "w")) != NULL)
-        fprintf(b.csv, "type,outputs,columns,rows,us,gb_s,percent_of_read,tflops\n");
     measure_memory(&b);
 
-    float *x = malloc(sizeof(float) * MOST_ROWS * MOST_COLUMNS);
+    const size_t n = (size_t)MOST_ROWS * MOST_COLUMNS;
+    float *x = malloc(sizeof(float) * n);
     uint64_t seed = 7;
-    for (size_t i = 0; x != NULL && i < (size_t)MOST_ROWS * MOST_COLUMNS; i++)
+    for (size_t i = 0; x != NULL && i < n; i++)
         x[i] = (float)(int32_t)random_u32(&seed) * 0x1p-31f;
-    const size_t bytes = sizeof(float) * MOST_ROWS * MOST_COLUMNS;
+    const size_t y_floats = (size_t)MOST_ROWS * MOST_OUTPUTS;
     void *memory[2] = {NULL, NULL};
-    for (int i = 0; i < 2; i++)
-        check_status(&b, b.kernels->memory_take(b.device, &memory[i], bytes, &error), &error);
+    check_status(&b, b.kernels->memory_take(b.device, &memory[0], sizeof(float) * n, &error),
+                 &error);
+    check_status(&b, b.kernels->memory_take(b.device, &memory[1], sizeof(float) * y_floats, &error),
+                 &error);
     b.x = memory[0];
     b.y = memory[1];
-    b.kernels->upload(b.device, b.x, x, bytes);
+    b.kernels->upload(b.device, b.x, x, sizeof(float) * n);
     check_status(&b, b.kernels->finish(b.device, &error), &error);
     free(x);
 
-    for (size_t t = 0; t < sizeof(main_types) / sizeof(main_types[0]); t++)
-        for (size_t s = 0; s < 4; s++)
-            measure_shape(&b, main_types[t], shapes[s][0], shapes[s][1], all_rows,
-                          sizeof(all_rows) / sizeof(all_rows[0]));
-    for (size_t t = 0; t < WEIGHT_TYPES; t++) {
-        bool done = false;
-        for (size_t i = 0; i < sizeof(main_types) / sizeof(main_types[0]); i++)
-            done = done || main_types[i] == weight_types[t];
-        if (!done)
-            measure_shape(&b, weight_types[t], shapes[0][0], shapes[0][1], few_rows,
-                          sizeof(few_rows) / sizeof(few_rows[0]));
-    }
+    measure_all(&b);
     for (int i = 0; i < 2; i++)
         b.kernels->memory_give(b.device, memory[i]);
     b.kernels->close(b.device);
