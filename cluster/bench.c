@@ -10,12 +10,11 @@
 #include "cluster/bench_cases.h"
 #include "cluster/bench_limit.h"
 #include "cluster/bench_options.h"
+#include "cluster/bench_probe.h"
 #include "cluster/bench_steps.h"
 #include "cluster/load.h"
 #include "cluster/progress.h"
 #include "cluster/session.h"
-#include "kernels/cpu/limits.h"
-#include "kernels/kernels.h"
 #include "sys/clock.h"
 #include "sys/file.h"
 #include "sys/log.h"
@@ -30,11 +29,9 @@
 #include <unistd.h>
 
 enum {
-    READ_BUDGET_MS = 150,
     PING_US = 1200000, /* everybody pings once a second */
     TOKEN = 1,         /* of prompts: any id will do */
 };
-static const size_t READ_BYTES = (size_t)512 << 20;
 
 struct bench {
     struct bench_options options;
@@ -45,10 +42,8 @@ struct bench {
     struct ask ask;
     struct result result;
     struct bench_steps steps; /* of the case that runs */
-    struct thread_pool *pool; /* for probes; NULL: the cluster is elsewhere */
-    struct limits_reader *reader;
+    struct bench_probe probe; /* all zeros: the cluster is elsewhere */
     struct bench_limit_model model;
-    struct bench_limit_machine machine;
     struct table *speed, *memory;
     double kv_bytes; /* the most that all holders had at once */
 };
@@ -138,7 +133,6 @@ static enum status open_limits(struct bench *bench, struct error *error)
 {
     const struct place_options *place = &bench->options.place;
     enum kv_type kv_type;
-    bench->machine = (struct bench_limit_machine){NAN, NAN, NAN, NAN};
     if (bench->session.n_lanes == 0)
         return STATUS_OK;
     if (!kv_type_parse(&kv_type, bench->session.kv_type))
@@ -146,16 +140,8 @@ static enum status open_limits(struct bench *bench, struct error *error)
                          bench->session.kv_type);
     enum status status = bench_limit_model_read(&bench->model, place->model, kv_type, error);
     if (status == STATUS_OK)
-        status = thread_pool_create(&bench->pool, bench->session.n_lanes, error);
-    if (status == STATUS_OK)
-        status = limits_reader_create(&bench->reader, bench->pool, READ_BYTES, error);
-    if (status != STATUS_OK)
-        return status;
-    bench->machine.f32_per_s = limits_f32(bench->pool);
-    bench->machine.int8_per_s = limits_int8(bench->pool);
-    bench->machine.floats_per_s = kernels_round_products(place->kernels) ? limits_bf16(bench->pool)
-                                                                         : bench->machine.f32_per_s;
-    return STATUS_OK;
+        status = bench_probe_open(&bench->probe, place, bench->session.n_lanes, error);
+    return status;
 }
 
 static void note_machine(struct bench *bench)
@@ -173,11 +159,15 @@ static void note_machine(struct bench *bench)
         table_note_number(bench->speed, "tensor", place->tensor, 0);
         table_note_number(bench->speed, "attention_nodes", bench->session.n_nodes, 0);
     }
-    if (bench->pool == NULL)
+    if (bench->probe.pool == NULL)
         return;
     table_note_number(bench->speed, "lanes", bench->session.n_lanes, 0);
-    table_note_number(bench->speed, "f32_GFLOP_s", bench->machine.f32_per_s / 1e9, 1);
-    table_note_number(bench->speed, "int8_Gop_s", bench->machine.int8_per_s / 1e9, 1);
+    if (bench->probe.device == NULL) {
+        table_note_number(bench->speed, "f32_GFLOP_s", bench->probe.machine.f32_per_s / 1e9, 1);
+        table_note_number(bench->speed, "int8_Gop_s", bench->probe.machine.int8_per_s / 1e9, 1);
+    } else {
+        table_note_text(bench->speed, "device", place->device);
+    }
     table_note_number(bench->speed, "weights_GB", (double)bench->model.weight_bytes / 1e9, 3);
     table_note_number(bench->speed, "kv_bytes_per_token", bench->model.kv_token_bytes, 0);
 }
@@ -189,8 +179,8 @@ static void add_row(struct bench *bench, const struct bench_case *c, const struc
 {
     struct table *table = bench->speed;
     const double n = c->prefill ? c->n_tokens : c->n_sequences;
-    const struct bench_limit limit = bench_limit_of(&bench->model, &bench->machine, c);
-    const bool known = bench->pool != NULL;
+    const struct bench_limit limit = bench_limit_of(&bench->model, &bench->probe.machine, c);
+    const bool known = bench->probe.pool != NULL;
     table_text(table, c->prefill ? "prefill" : "decode");
     table_number(table, c->n_sequences);
     table_text(table, c->depth);
@@ -201,7 +191,7 @@ static void add_row(struct bench *bench, const struct bench_case *c, const struc
     table_number(table, n / seconds->median);
     table_number(table, known ? limit.bytes / seconds->median / 1e9 : NAN);
     table_number(table, known ? limit.operations / seconds->median / 1e9 : NAN);
-    table_number(table, known ? bench->machine.read_bytes_per_s / 1e9 : NAN);
+    table_number(table, known ? bench->probe.machine.read_bytes_per_s / 1e9 : NAN);
     table_number(table, known ? limit.seconds * 1e3 : NAN);
     table_number(table, known ? limit.seconds / seconds->median * 100 : NAN);
     table_text(table, !known ? "-" : limit.arithmetic ? "arithmetic" : "memory");
@@ -271,8 +261,8 @@ static enum status run_cases(struct bench *bench, struct error *error)
         return error_set(error, STATUS_NO_MEMORY, "no memory for %u runs", bench->options.runs);
     for (uint32_t i = 0; status == STATUS_OK && i < bench->cases.n; i++) {
         const struct bench_case *c = &bench->cases.cases[i];
-        if (bench->pool != NULL)
-            bench->machine.read_bytes_per_s = limits_reader_median(bench->reader, READ_BUDGET_MS);
+        if (bench->probe.pool != NULL)
+            bench_probe_read(&bench->probe);
         status =
             c->prefill ? run_prefill(bench, c, values, error) : run_decode(bench, c, values, error);
         note_kv(bench, c);
@@ -289,7 +279,7 @@ static enum status show_memory(struct bench *bench, struct error *error)
     const enum status status = ask_briefly(bench, error);
     if (status != STATUS_OK)
         return status;
-    const double mib = 1 << 20, kv = bench->pool != NULL ? bench->kv_bytes : NAN;
+    const double mib = 1 << 20, kv = bench->probe.pool != NULL ? bench->kv_bytes : NAN;
     double weights = 0, peak = 0;
     putchar('\n');
     for (uint32_t i = 0; i < bench->result.n_processes; i++) {
@@ -417,8 +407,7 @@ int bench_main(int argc, char **argv)
     session_close(&bench.session, false);
     if (status != STATUS_OK)
         log_error(&bench.log, "%s", error.text);
-    limits_reader_destroy(bench.reader);
-    thread_pool_destroy(bench.pool);
+    bench_probe_close(&bench.probe);
     table_destroy(bench.speed);
     table_destroy(bench.memory);
     result_close(&bench.result);

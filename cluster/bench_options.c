@@ -136,7 +136,8 @@ void bench_options_print_help(void)
         "Measures prefill and decode behind contexts of several lengths, beside the limit of this "
         "hardware, which is probed before each row: the bytes of weights and KV cache that a step "
         "reads over the read bandwidth, or its arithmetic over what the processors can do, "
-        "whichever takes longer. Then the memory of every process. Starts and ends what is needed, "
+        "whichever takes longer; with --device cuda only the former, of the GPU's memory. Then the "
+        "memory of every process. Starts and ends what is needed, "
         "like longspan run. Have nothing else running."};
     fill_table(table, &options);
     options_print_help(stdout, &usage, table);

@@ -14,6 +14,8 @@ struct pattern {
     uint32_t n, matched;
 };
 
+enum { FIRST_BYTES = 64 };
+
 struct stop_texts {
     struct pattern *patterns;
     size_t n_patterns;
@@ -51,6 +53,7 @@ enum status stop_texts_create(struct stop_texts **stops, const struct stop_text 
     struct stop_texts *s = NULL;
     enum status status = STATUS_OK;
     if (n > 0 && ((s = calloc(1, sizeof(*s))) == NULL ||
+                  (s->text = malloc(s->capacity = FIRST_BYTES)) == NULL ||
                   (s->patterns = calloc(n, sizeof(*s->patterns))) == NULL))
         status = error_set(error, STATUS_NO_MEMORY, "no memory for %zu stop texts", n);
     for (size_t i = 0; status == STATUS_OK && i < n; i++) {
@@ -79,8 +82,7 @@ void stop_texts_destroy(struct stop_texts *stops)
 
 static enum status add(struct stop_texts *s, const char *text, size_t n, struct error *error)
 {
-    if (s->n_held > 0) /* else there may be no text at all */
-        memmove(s->text, s->text + s->n_let_out, s->n_held);
+    memmove(s->text, s->text + s->n_let_out, s->n_held);
     s->n_let_out = 0;
     if (s->n_held + n > s->capacity) {
         const size_t capacity = 2 * (s->n_held + n);
@@ -91,8 +93,7 @@ static enum status add(struct stop_texts *s, const char *text, size_t n, struct 
         s->text = grown;
         s->capacity = capacity;
     }
-    if (n > 0)
-        memcpy(s->text + s->n_held, text, n);
+    memcpy(s->text + s->n_held, text, n);
     return STATUS_OK;
 }
 

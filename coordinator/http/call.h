@@ -71,8 +71,9 @@ enum MHD_Result call_text(struct call *call, unsigned status, const char *conten
 /* 200 and whatever is written to the stream. It must live until the call's end. */
 enum MHD_Result call_stream(struct call *call, const char *content_type, struct stream *stream);
 
-/* The body as a JSON object, or a 400 in *error and NULL. The caller's reference. */
-json_t *call_object(const struct call *call, struct api_error *error);
+/* The body as a JSON object, or a 400 in *error and NULL. The caller's reference; the body itself is
+ * gone. */
+json_t *call_object(struct call *call, struct api_error *error);
 
 /* A header of the request, or NULL. */
 const char *call_header(const struct call *call, const char *name);

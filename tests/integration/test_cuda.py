@@ -18,6 +18,7 @@ LAYOUTS = [
     ("GPU worker, CPU and GPU node", "GPU", ["cpu", "GPU"]),
     ("CPU worker, GPU and CPU node", "cpu", ["GPU", "cpu"]),
 ]
+GPU_WEIGHT = 7  # tokens on a GPU for each on a CPU, which is waited for
 
 
 def why_not(path, device):
@@ -27,7 +28,7 @@ def why_not(path, device):
     return lines[0] if lines else None
 
 
-def cluster_file(path, name, worker, nodes, gpu, memory):
+def cluster_file(path, name, worker, nodes, gpu, memory, stripe=256):
     def on(device):
         return gpu if device == "GPU" else device
 
@@ -36,8 +37,9 @@ def cluster_file(path, name, worker, nodes, gpu, memory):
         if nodes:
             file.write("attention_nodes:\n")
         for i, node in enumerate(nodes):
-            file.write(f"  - {{host: localhost, device: '{on(node)}', memory: {memory}, name: node{i}, weight: 1}}\n")
-        file.write(f"kv: {{memory: {memory}, stripe: 256}}\n")
+            weight = GPU_WEIGHT if node == "GPU" else 1
+            file.write(f"  - {{host: localhost, device: '{on(node)}', memory: {memory}, name: node{i}, weight: {weight}}}\n")
+        file.write(f"kv: {{memory: {memory}, stripe: {stripe}}}\n")
     return f"{path}/{name}.yaml"
 
 
@@ -61,7 +63,8 @@ def needles(tap, path, options):
     for i, (layout, worker, nodes) in enumerate(LAYOUTS):
         if options.gpu_workers_only and worker != "GPU":
             continue
-        where = cluster_file(path, f"layout{i}", worker, nodes, options.device, "4GiB")
+        stripe = 256 if options.tokens < 1 << 14 else 4096  # a few on each node; each is a partial of every row
+        where = cluster_file(path, f"layout{i}", worker, nodes, options.device, "4GiB", stripe)
         result = longspan("run", "-m", model, "--cluster", where, "-f", f"{path}/prompt", "-n", 8, "--ignore-eos", "--json",
                           "-q", "--ctx", options.tokens + 256, timeout=300)
         right = result.code == 0 and result.json()["text"] == answers[name]

@@ -1,0 +1,188 @@
+/* serving_requests.c - requests come, and end.
+ *
+ * Sequences of a request that is gone live on in the scheduler until they are closed; their
+ * owner counts only until they are FINISHED, and a request that ends finishes them all first. */
+#include "coordinator/serving_state.h"
+
+#include "coordinator/events.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+enum { MAX_REQUESTS = 256 };
+
+/* ---- they end -------------------------------------------------------------------------------- */
+
+void serving_forget(struct serving *s, struct request *request)
+{
+    struct request **link = &s->requests;
+    while (*link != request)
+        link = &(*link)->next;
+    *link = request->next;
+    s->n_requests--;
+    request_destroy(request);
+}
+
+/* Ends what still runs of it, forks before their parents, and forgets it. */
+static void end_request(struct serving *s, struct request *request)
+{
+    for (uint32_t i = request->n_prompts; i-- > 0;)
+        if (request->prompts[i].sequence != SCHEDULER_NONE)
+            scheduler_finish(s->scheduler, request->prompts[i].sequence);
+    serving_forget(s, request);
+}
+
+/* Its client is gone. */
+void serving_give_up(struct serving *s, struct request *request)
+{
+    metrics_count(&s->metrics, METRICS_REQUESTS_CANCELLED, 1);
+    end_request(s, request);
+}
+
+void serving_fail(struct serving *s, struct request *request, enum status status, const char *text)
+{
+    log_warn(s->log, "%s fails: %s", request->label, text);
+    metrics_count(&s->metrics,
+                  status == STATUS_CANCELLED ? METRICS_REQUESTS_CANCELLED : METRICS_REQUESTS_FAILED,
+                  1);
+    control_send_event_failure(s->control, &request->client, request->number, status, text, NULL);
+    end_request(s, request);
+}
+
+/* After an event could not be sent. Where the event was at fault, too large or without memory, a
+ * short message may still arrive: else the client would wait for ever. */
+void serving_lose_client(struct serving *s, struct request *request, const struct error *why)
+{
+    log_info(s->log, "%s is cancelled: its client cannot be told anything: %s", request->label,
+             why->text);
+    if (why->status != STATUS_UNREACHABLE)
+        control_send_event_failure(s->control, &request->client, request->number, why->status,
+                                   why->text, NULL);
+    serving_give_up(s, request);
+}
+
+void serving_fail_all(struct serving *s, enum status status, const char *text)
+{
+    while (s->requests != NULL)
+        serving_fail(s, s->requests, status, text);
+}
+
+static struct request *find_request(const struct serving *s, const struct control_peer *client,
+                                    uint64_t number)
+{
+    for (struct request *r = s->requests; r != NULL; r = r->next)
+        if (r->number == number && control_same_peer(&r->client, client))
+            return r;
+    return NULL;
+}
+
+void serving_cancel(struct serving *s, const struct control_peer *client, uint64_t number)
+{
+    struct request *request = find_request(s, client, number);
+    if (request != NULL)
+        serving_fail(s, request, STATUS_CANCELLED, "cancelled");
+}
+
+void serving_client_left(struct serving *s, const struct control_peer *client)
+{
+    struct request *next;
+    for (struct request *r = s->requests; r != NULL; r = next) {
+        next = r->next;
+        if (control_same_peer(&r->client, client))
+            serving_give_up(s, r);
+    }
+}
+
+void serving_client_heard(struct serving *s, const struct control_peer *client, uint64_t now_us)
+{
+    for (struct request *r = s->requests; r != NULL; r = r->next)
+        if (control_same_peer(&r->client, client))
+            r->heard_us = now_us;
+}
+
+/* ---- they come ------------------------------------------------------------------------------- */
+
+/* What constraints need, once. */
+static enum status prepare_constraints(struct serving *s, struct error *error)
+{
+    if (s->vocabulary != NULL)
+        return STATUS_OK;
+    free(s->mask);
+    s->mask = calloc(tokenizer_vocab(s->tokenizer) / 32 + 1, sizeof(*s->mask));
+    if (s->mask == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for a mask of the vocabulary");
+    return vocabulary_create(&s->vocabulary, s->tokenizer, error);
+}
+
+static enum status add_sequences(struct serving *s, struct request *r, uint64_t now_us,
+                                 struct error *error)
+{
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < r->n_prompts && status == STATUS_OK; i++) {
+        struct request_prompt *prompt = &r->prompts[i];
+        const struct scheduler_prompt add = {.tokens = prompt->ids,
+                                             .n_tokens = prompt->n_ids,
+                                             .max_tokens = prompt->max_tokens,
+                                             .n_fill = prompt->n_fill,
+                                             .fill_seed = prompt->fill_seed,
+                                             .priority = r->priority,
+                                             .alone = r->alone,
+                                             .parent = prompt->parent == SCHEDULER_NONE
+                                                           ? SCHEDULER_NONE
+                                                           : r->prompts[prompt->parent].sequence,
+                                             .shared_tokens = prompt->shared_tokens,
+                                             .owner = r,
+                                             .owner_index = i};
+        status = scheduler_add(s->scheduler, &add, &prompt->sequence, error);
+        if (status == STATUS_OK)
+            restores_begin(s->restores, prompt->sequence, now_us);
+    }
+    return status;
+}
+
+void serving_request(struct serving *s, const struct control_peer *client,
+                     const Longspan__RunRequest *message, uint64_t now_us)
+{
+    struct request *request = NULL;
+    struct error error = {.status = STATUS_OK};
+    struct request_limits limits = {.tokenizer = s->tokenizer,
+                                    .vocab = s->cluster->hparams->vocab,
+                                    .max_tokens = s->cluster->max_tokens,
+                                    .n_holders = s->n_holders};
+    enum status status = STATUS_OK;
+    if (find_request(s, client, message->request) != NULL)
+        status =
+            error_set(&error, STATUS_INVALID, "request %" PRIu64 " runs already", message->request);
+    else if (s->n_requests >= MAX_REQUESTS)
+        status = error_set(&error, STATUS_EXHAUSTED, "%u requests are waiting already: try later",
+                           s->n_requests);
+    else if (request_wants_json(message))
+        status = prepare_constraints(s, &error);
+    limits.vocabulary = s->vocabulary;
+    if (status == STATUS_OK)
+        status = request_create(&request, message, client, &limits, now_us, &error);
+    if (status != STATUS_OK) {
+        log_warn(s->log, "request %" PRIu64 " is refused: %s", message->request, error.text);
+        metrics_count(&s->metrics, METRICS_REQUESTS_REFUSED, 1);
+        control_send_event_failure(s->control, client, message->request, status, error.text, NULL);
+        return;
+    }
+    for (uint32_t i = 0; i < s->n_holders; i++)
+        request->before[i] = reports_traffic(s->reports, i);
+    request->next = s->requests;
+    s->requests = request;
+    s->n_requests++;
+    log_info(s->log, "%s: %u prompt%s, the first of %u tokens", request->label, request->n_prompts,
+             request->n_prompts > 1 ? "s" : "", request->prompts[0].n_ids);
+    status = add_sequences(s, request, now_us, &error);
+    if (status != STATUS_OK) {
+        serving_fail(s, request, status, error.text);
+        return;
+    }
+    serving_admit(s, now_us);
+    if (find_request(s, client, message->request) != request)
+        return; /* its reservation failed at once */
+    status = events_plan(s->control, s->cluster, request, s->scheduler, s->placement, &error);
+    if (status != STATUS_OK)
+        serving_lose_client(s, request, &error);
+}
