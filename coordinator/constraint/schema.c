@@ -240,8 +240,13 @@ static uint32_t all_of(struct schema_compiler *c, const json_t *schema)
     json_t *one;
     if (!json_is_array(list))
         return schema_refuse(c, schema, "allOf that is no list of schemas");
-    json_array_foreach(list, i, one) if (whole != NULL && good(c)) whole =
-        merged(c, whole, resolve(c, one));
+    json_array_foreach(list, i, one)
+    {
+        if (!json_is_object(one) && !json_is_boolean(one))
+            return schema_refuse(c, schema, "allOf of something that is no schema");
+        if (whole != NULL && good(c))
+            whole = merged(c, whole, resolve(c, one));
+    }
     if (whole == NULL || !good(c))
         return 0;
     return grammar_call(c->grammar, schema_rule(c, whole), grammar_return(c->grammar));

@@ -166,6 +166,8 @@ static uint32_t array_value(struct schema_compiler *c, const json_t *schema, uin
         first = items;
         items = json_object_get(schema, "additionalItems");
     }
+    if (first != NULL && !json_is_array(first))
+        return schema_refuse(c, schema, "prefixItems must be a list of schemas");
     if (!count(c, schema, "minItems", &least) || !count(c, schema, "maxItems", &most))
         return 0;
     const uint32_t n_first = (uint32_t)json_array_size(first);
@@ -332,7 +334,10 @@ static json_t *properties_of(struct schema_compiler *c, const json_t *schema)
         schema_refuse(c, schema, "properties must be an object");
         return NULL;
     }
-    json_array_foreach(json_object_get(schema, "required"), i, one)
+    const json_t *required = json_object_get(schema, "required");
+    if (required != NULL && !json_is_array(required))
+        schema_refuse(c, schema, "required must be a list of strings");
+    json_array_foreach(required, i, one)
     {
         const char *name = json_string_value(one);
         if (name == NULL)
@@ -343,7 +348,7 @@ static json_t *properties_of(struct schema_compiler *c, const json_t *schema)
     }
     json_array_append_new(c->made, all); /* rules are known by the addresses of schemas */
     /* is_required, twice for each of them */
-    const uint64_t n_required = json_array_size(json_object_get(schema, "required"));
+    const uint64_t n_required = json_array_size(required);
     return schema_spend(c, schema, 2 * n_required * json_object_size(all)) ? all : NULL;
 }
 
