@@ -61,7 +61,8 @@ static bool add_text(struct answer_choice *c, const void *text, size_t n, bool s
         c->n_text = 0;
     if (!reserve((void **)&c->text, &c->text_capacity, c->n_text, n + 1, 1))
         return false;
-    memcpy(c->text + c->n_text, text, n);
+    if (n > 0) /* an empty field of a message is NULL */
+        memcpy(c->text + c->n_text, text, n);
     c->n_text += n;
     c->text[c->n_text] = '\0';
     c->n_given += n;
