@@ -91,7 +91,7 @@ union scratch {
 };
 
 /* Block (piece, row): the piece's sum, and its `kept` best keys. */
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     look_at_pieces(const float *logits, uint32_t n, struct candidates_sum *sums, uint64_t *lists,
                    uint32_t kept)
 {
@@ -142,7 +142,7 @@ __device__ void join_lists(uint64_t *keys, const uint64_t *lists, uint32_t row, 
 }
 
 /* Block (group, row): a group's lists become one. */
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     join_groups(uint64_t *out, const uint64_t *lists, uint32_t n_lists, uint32_t group,
                 uint32_t kept)
 {
@@ -156,7 +156,7 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 /* Block (row): its last lists become candidates, its pieces' sums one. */
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     finish_rows(struct candidates_sum *sums, struct candidate *best, uint32_t stride,
                 const struct candidates_sum *pieces, uint32_t n_pieces, const uint64_t *lists,
                 uint32_t n_lists, uint32_t kept, const float *logits, uint32_t n, int32_t first,
