@@ -109,6 +109,33 @@ def check_shapes(tap, page, url):
     shoot(page, "phone", whole=True)
 
 
+def check_many(tap, page, url):
+    """The same cluster with sixty nodes more: what the server says is multiplied on its way to the page."""
+    page.open(url, width=1440, height=960)
+    page.wait_for(f"{READY} == 5")
+    page.run("""(() => { const real = window.fetch; window.fetch = async (path, ...more) => {
+        const reply = await real(path, ...more);
+        if (path !== '/cluster') return reply;
+        const status = await reply.json();
+        for (let i = 2; i < 62; i++) {
+            status.nodes.push({...status.nodes[i % 2], name: `more${i}`});
+            status.holders.push({...status.holders[i % 2], name: `more${i}`});
+        }
+        return new Response(JSON.stringify(status));
+    }; })()""")
+    tap.check(page.wait_for(f"{READY} == 65"), "sixty nodes more: the picture still shows every process", page.run(READY))
+    tap.check(page.run("document.querySelectorAll('#picture .link').length") == 1, "all links as one")
+    tap.check(page.run("document.getElementById('picture').clientHeight <= innerHeight"), "no higher than the window")
+    overlaps = page.run("""(() => { const boxes = Array.from(document.querySelectorAll('#picture .box'), (e) => e.getBoundingClientRect());
+        return boxes.filter((a, i) => boxes.some((b, j) => j < i && a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom)).length })()""")
+    tap.check(overlaps == 0, "and none covers another", overlaps)
+    page.run("document.querySelector('[data-process=\"more39\"]').focus()")
+    page.press("Tab", number=9)
+    tap.check(page.run("/more40.*round trip/s.test(document.getElementById('details').textContent)"), "each has its figures",
+              page.run("document.getElementById('details').textContent"))
+    shoot(page, "many")
+
+
 def check_headers(tap, server):
     reply = server.get("/")
     policy = reply.headers.get("content-security-policy", "")
@@ -163,6 +190,7 @@ def main():
                 check_answer(tap, page)
                 check_progress(tap, page, server)
                 check_keyboard(tap, page)
+                check_many(tap, page, server.url("/"))
                 check_shapes(tap, page, server.url("/"))
                 clean(tap, page, "all along")
                 tap.check(server.stop() == 0, "the server stops in peace, with the page still open", server.log())

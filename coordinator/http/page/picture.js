@@ -1,19 +1,19 @@
 // picture.js - the cluster as a drawing: who is there, who holds what, what moves between them.
 //
 // The drawing is built when the cluster's shape or the width changes; every second its states, fillings and links are
-// brought up to date in place, so that focus stays where it is.
+// brought up to date in place, so that focus stays where it is. Of many processes each one is a tile, and the links are one.
 import { byteRate, bytes, count, duration, element, figure, percent, plural, range, svg } from "./format.js";
 
-const GAP = 14; // between the ranks of a stage
-const APART = 26; // between stages, and between nodes
-const PAD = 12; // inside a stage's frame
+const PAD = 12; // inside a frame
+const TITLE = 30; // of a frame
 const SIDE = 176; // the coordinator's column, where there is room for one
-const RANK = { width: 148, most: 320, height: 74 };
-const NODE = { width: 148, most: RANK.most + 2 * PAD, height: 90 };
+const MOST_BOXES = 24; // processes; more are tiles
+// gap: between the ranks of a stage; apart: between stages, and between nodes; stage: of a frame's inside, at least
+const BOXES = { rank: { width: 148, most: 320, height: 74 }, node: { width: 148, most: 320 + 2 * PAD, height: 90 }, gap: 14, apart: 26, nodesApart: 26, stage: 148 };
+const TILES = { rank: { width: 44, most: 72, height: 28 }, node: { width: 72, most: 120, height: 32 }, gap: 6, apart: 14, nodesApart: 6, stage: 132 };
 const LABELLED_LINKS = 8; // more would cover each other
 const QUIET = 1000; // bytes per second
 const CLEAR_LINKS = 24; // more are faint, but for those of the chosen process
-const MOST_LINKS = 256; // more are drawn stage by stage
 
 const pen = document.createElement("canvas").getContext("2d");
 
@@ -55,6 +55,13 @@ function onCurve(x1, y1, x2, y2, y) {
   return at(low, x1, x1, x2, x2);
 }
 
+/** "62 ready, 2 lost" */
+function states(processes) {
+  const n = new Map();
+  for (const { state } of processes) n.set(state, (n.get(state) ?? 0) + 1);
+  return [...n].map(([state, times]) => `${count(times)} ${state}`).join(", ");
+}
+
 const nodeName = (node, i) => node.name || `attention node ${i}`;
 
 export class Picture {
@@ -85,13 +92,19 @@ export class Picture {
   point(key) {
     this.prompt = key;
     for (const piece of this.holder.querySelectorAll(".piece, .used"))
-      piece.classList.toggle("dim", key !== null && piece.dataset.prompt !== key);
+      piece.classList.toggle("dim", !this.tiles && key !== null && piece.dataset.prompt !== key);
+    if (!this.tiles) return;
+    const prompt = this.status.prompts.find((p) => promptKey(p) === key);
+    this.status.nodes.forEach((node, i) =>
+      this.processes.get(nodeName(node, i)).group.classList.toggle("dim", prompt !== undefined && !prompt.spans.some(([holder]) => holder === i)));
   }
 
   // ---- building ----
 
   build(width) {
     const { status } = this;
+    this.tiles = status.ranks.length + status.nodes.length > MOST_BOXES;
+    const sizes = this.tiles ? TILES : BOXES;
     const focused = document.activeElement?.dataset?.process;
     const side = width >= 660 ? SIDE + 34 : 0;
     const area = width - side;
@@ -103,54 +116,69 @@ export class Picture {
     // stages and their ranks
     const perStage = Math.max(1, Math.round(status.ranks.length / Math.max(1, status.stages.length)));
     const local = status.nodes.length === 0;
-    const rankHeight = RANK.height + (local && status.holders.length > 0 ? 22 : 0);
-    const leastStage = RANK.width + 2 * PAD;
-    const perRow = Math.max(1, Math.min(status.stages.length, Math.floor((area + APART) / (leastStage + APART))));
-    const room = (area - APART * (perRow - 1)) / perRow - 2 * PAD;
-    const inside = rows(perStage, RANK.width, RANK.most, rankHeight, Math.min(room, perStage * RANK.most + (perStage - 1) * GAP), GAP);
-    const stageWidth = Math.min(room, inside.across * inside.w + (inside.across - 1) * GAP) + 2 * PAD;
-    const stageHeight = inside.height + PAD + 30;
-    const frames = rows(status.stages.length, stageWidth, stageWidth, stageHeight, area, APART);
+    const { rank: rankSize, node: nodeSize, gap, apart } = sizes;
+    const rankHeight = rankSize.height + (local && !this.tiles && status.holders.length > 0 ? 22 : 0);
+    const perRow = Math.max(1, Math.min(status.stages.length, Math.floor((area + apart) / (sizes.stage + 2 * PAD + apart))));
+    const room = (area - apart * (perRow - 1)) / perRow - 2 * PAD;
+    const inside = rows(perStage, rankSize.width, rankSize.most, rankHeight, Math.min(room, perStage * rankSize.most + (perStage - 1) * gap), gap);
+    const used = inside.across * inside.w + (inside.across - 1) * gap;
+    const stageWidth = Math.min(room, Math.max(used, this.tiles ? sizes.stage : 0)) + 2 * PAD;
+    const stageHeight = inside.height + PAD + TITLE;
+    const frames = rows(status.stages.length, stageWidth, stageWidth, stageHeight, area, apart);
     const stagesTop = y;
     const stageBoxes = frames.places.map((place) => ({ x: side + place.x, y: stagesTop + place.y, w: stageWidth, h: stageHeight }));
-    const inner = rows(perStage, RANK.width, inside.w, rankHeight, stageWidth - 2 * PAD, GAP);
+    const inner = rows(perStage, rankSize.width, this.tiles ? rankSize.most : inside.w, rankHeight, stageWidth - 2 * PAD, gap);
     stageBoxes.forEach((box, i) => {
       const { first_layer: first, n_layers: n } = status.stages[i];
-      below.append(svg("rect", { class: "frame", x: box.x + 0.5, y: box.y + 0.5, width: box.w - 1, height: box.h - 1, rx: 12 }));
-      above.append(svg("text", { class: "stage-name", x: box.x + PAD + 2, y: box.y + 20 }, fit(`stage ${i} · layers ${range(first, first + n)}`, box.w - 2 * PAD, 12)));
+      this.frame(below, above, box).textContent = fit(`stage ${i} · layers ${range(first, first + n)}`, box.w - 2 * PAD, 12);
       if (i > 0) this.pipe(below, stageBoxes[i - 1], box);
     });
     const rankBoxes = status.ranks.map((rank) => {
       const frame = stageBoxes[rank.stage] ?? stageBoxes[0];
       const place = inner.places[rank.shard] ?? inner.places[0];
-      return { x: frame.x + PAD + place.x, y: frame.y + 30 + place.y, w: place.w, h: rankHeight };
+      return { x: frame.x + PAD + place.x, y: frame.y + TITLE + place.y, w: place.w, h: rankHeight };
     });
     y = stagesTop + frames.height;
 
     // attention nodes
     let nodeBoxes = [];
+    const nodesFrame = { x: side, w: area };
+    this.nodesTitle = null;
     if (!local) {
-      y += status.ranks.length * status.nodes.length <= LABELLED_LINKS ? 92 : 76;
-      const places = rows(status.nodes.length, NODE.width, NODE.most, NODE.height, area, APART);
-      nodeBoxes = places.places.map((place) => ({ x: side + place.x, y: y + place.y, w: place.w, h: NODE.height }));
-      y += places.height;
+      y += this.tiles ? 54 : status.ranks.length * status.nodes.length <= LABELLED_LINKS ? 92 : 76;
+      const inset = this.tiles ? PAD : 0, top = this.tiles ? TITLE : 0;
+      const places = rows(status.nodes.length, nodeSize.width, nodeSize.most, nodeSize.height, area - 2 * inset, sizes.nodesApart);
+      nodeBoxes = places.places.map((place) => ({ x: side + inset + place.x, y: y + top + place.y, w: place.w, h: nodeSize.height }));
+      Object.assign(nodesFrame, { y, h: top + places.height + inset });
+      if (this.tiles) this.nodesTitle = this.frame(below, above, nodesFrame);
+      y += nodesFrame.h;
     }
 
     // the coordinator and its lines
     const coordinator = side
-      ? { x: 0.5, y: stagesTop + Math.max(0, frames.height / 2 - RANK.height / 2), w: SIDE, h: RANK.height }
+      ? { x: 0.5, y: stagesTop + (this.tiles ? 0 : Math.max(0, frames.height / 2 - BOXES.rank.height / 2)), w: SIDE, h: BOXES.rank.height }
       : { x: Math.max(0, width / 2 - 110), y: 0.5, w: Math.min(220, width), h: 46 };
     this.control(below, coordinator, side, stageBoxes, nodeBoxes);
-    this.buildLinks(below, stageBoxes, rankBoxes, nodeBoxes);
+    if (!this.tiles) this.buildLinks(below, rankBoxes, nodeBoxes);
+    else if (!local) this.buildBundle(below, { x: side, y: stagesTop, w: area, h: frames.height }, nodesFrame);
     this.process(above, "coordinator", coordinator);
     status.ranks.forEach((rank, i) => this.process(above, `worker ${rank.rank}`, rankBoxes[i]));
     status.nodes.forEach((node, i) => this.process(above, nodeName(node, i), nodeBoxes[i]));
 
     const drawing = svg("svg", { viewBox: `0 0 ${width} ${Math.ceil(y) + 1}`, height: Math.ceil(y) + 1, role: "group", "aria-label": "The processes of the cluster" });
     drawing.classList.toggle("many", this.links.length > CLEAR_LINKS);
+    this.holder.classList.toggle("tiles", this.tiles);
     drawing.append(below, above);
     this.holder.replaceChildren(drawing);
     if (focused) this.processes.get(focused)?.group.focus();
+  }
+
+  /** A frame around processes; returns its title. */
+  frame(below, above, box) {
+    const title = svg("text", { class: "stage-name", x: box.x + PAD + 2, y: box.y + 20 });
+    below.append(svg("rect", { class: "frame", x: box.x + 0.5, y: box.y + 0.5, width: box.w - 1, height: box.h - 1, rx: 12 }));
+    above.append(title);
+    return title;
   }
 
   /** From one stage to the next: beside it, or in the next row. */
@@ -180,20 +208,27 @@ export class Picture {
     const y = box.y + box.h / 2;
     if (stages.length > 0) line(`M${box.x + box.w} ${y}H${stages[0].x}`);
     if (nodes.length > 0) {
-      const to = nodes[0].y + NODE.height / 2, x = box.x + box.w / 2;
+      const to = nodes[0].y + nodes[0].h / 2, x = box.x + box.w / 2;
       line(`M${x} ${box.y + box.h}V${to - 10}q0 10 10 10H${nodes[0].x}`);
     }
   }
 
-  buildLinks(layer, stageBoxes, rankBoxes, nodeBoxes) {
+  /** All links as one, from all stages to all nodes. */
+  buildBundle(layer, from, to) {
+    const x = from.x + from.w / 2, d = `M${x} ${from.y + from.h + 4}V${to.y - 4}`;
+    const line = svg("path", { class: "link", d }), flow = svg("path", { class: "flow", d });
+    const label = svg("text", { class: "link-rate", x, y: (from.y + from.h + to.y) / 2 + 4 });
+    layer.append(line, flow, label);
+    this.links.push({ line, flow, label, of: this.status.links.map((link, k) => k), ends: new Set() });
+  }
+
+  buildLinks(layer, rankBoxes, nodeBoxes) {
     const { status } = this;
-    const whole = status.links.length > MOST_LINKS; // too many lines: one for each stage
-    const froms = whole ? stageBoxes : rankBoxes;
-    const nFroms = froms.length, nNodes = nodeBoxes.length;
+    const nFroms = rankBoxes.length, nNodes = nodeBoxes.length;
     const labels = svg("g");
     for (let i = 0; i < nFroms && nNodes > 0; i++)
       for (let j = 0; j < nNodes; j++) {
-        const a = froms[i], b = nodeBoxes[j];
+        const a = rankBoxes[i], b = nodeBoxes[j];
         const x1 = a.x + (a.w * (j + 1)) / (nNodes + 1), y1 = a.y + a.h;
         const x2 = b.x + (b.w * (i + 1)) / (nFroms + 1), y2 = b.y;
         const bend = (y2 - y1) * 0.5;
@@ -206,7 +241,7 @@ export class Picture {
         if (nFroms * nNodes <= LABELLED_LINKS) labels.append(label);
         const of = status.links.map((link, k) => k).filter((k) => {
           const link = status.links[k];
-          return link.holder === j && (whole ? status.ranks[link.rank]?.stage === i : link.rank === status.ranks[i].rank);
+          return link.holder === j && link.rank === status.ranks[i].rank;
         });
         const ends = new Set([nodeName(status.nodes[j], j), ...of.map((k) => `worker ${status.links[k].rank}`)]);
         this.links.push({ line, flow, label, of, ends });
@@ -217,10 +252,12 @@ export class Picture {
   process(layer, key, box) {
     const group = svg("g", { class: "process", tabindex: 0, role: "img", "data-process": key });
     group.append(svg("rect", { class: "box", x: box.x + 0.5, y: box.y + 0.5, width: box.w - 1, height: box.h - 1, rx: 9 }));
-    group.append(svg("text", { class: "name", x: box.x + 13, y: box.y + 23 }, fit(key, box.w - 42, 13.5, 600)));
-    const state = svg("circle", { class: "state", cx: box.x + box.w - 16, cy: box.y + 18.5, r: 4 });
-    const lines = [0, 1].map((i) => svg("text", { x: box.x + 13, y: box.y + 43 + 18 * i }));
-    if (box.h < 60) lines[0].setAttribute("y", box.y + 38);
+    const tile = this.tiles && key !== "coordinator";
+    const name = tile ? fit(key.replace(/^worker /, ""), box.w - 26, 12) : fit(key, box.w - 42, 13.5, 600);
+    group.append(svg("text", { class: tile ? "tile-name" : "name", x: box.x + (tile ? 8 : 13), y: box.y + (tile ? 18 : 23) }, name));
+    const state = svg("circle", { class: "state", cx: box.x + box.w - (tile ? 10 : 16), cy: box.y + (tile ? 13.5 : 18.5), r: tile ? 3 : 4 });
+    const lines = tile ? [] : [0, 1].map((i) => svg("text", { x: box.x + 13, y: box.y + 43 + 18 * i }));
+    if (box.h < 60 && !tile) lines[0].setAttribute("y", box.y + 38);
     group.append(state, ...lines);
     const bar = svg("g");
     group.append(bar);
@@ -238,18 +275,20 @@ export class Picture {
     this.show("coordinator", "ready", [c.phase === "ready" ? `serves · up ${duration(c.uptime_s)}` : c.phase, c.host]);
     if (this.processes.get("coordinator").box.h < 60) this.processes.get("coordinator").lines[1].textContent = "";
     for (const rank of status.ranks) {
-      const parts = [rank.kernels, rank.lanes > 0 ? plural(rank.lanes, "lane") : "", rank.weight_bytes > 0 ? bytes(rank.weight_bytes) : ""];
+      const parts = [rank.device === "cpu" ? rank.kernels : rank.device, rank.lanes > 0 ? plural(rank.lanes, "lane") : "", rank.weight_bytes > 0 ? bytes(rank.weight_bytes) : ""];
       this.show(`worker ${rank.rank}`, rank.state, [`layers ${range(rank.first_layer, rank.first_layer + rank.n_layers)} · KV heads ${range(...rank.kv_heads)}`, parts.filter(Boolean).join(" · ") || rank.state]);
-      if (status.nodes.length === 0 && status.holders.length > 0) this.fill(`worker ${rank.rank}`, 0, 70);
+      if (status.nodes.length === 0 && status.holders.length > 0 && !this.tiles) this.fill(`worker ${rank.rank}`, 0, 70);
     }
     status.nodes.forEach((node, i) => {
       const holder = status.holders[i];
       const room = holder ? `${percent(holder.pages_used, holder.pages_total)} of ${plural(holder.pages_total, "page")}` : bytes(node.memory_bytes);
       this.show(nodeName(node, i), node.state, [node.state === "absent" ? "has not joined" : `${node.host} · ${bytes(node.memory_bytes)}`, ""]);
       if (!holder) return;
+      if (this.tiles) return this.fillTile(nodeName(node, i), holder);
       this.fill(nodeName(node, i), i, 53);
       this.text(nodeName(node, i), 1, room, 76);
     });
+    if (this.nodesTitle) this.nodesTitle.textContent = `attention nodes · ${states(status.nodes)}`;
     for (const { line, flow, label, of, ends } of this.links) {
       const rate = of.reduce((sum, k) => sum + (this.rates[k] || 0), 0);
       const busy = rate >= QUIET; // less is greetings
@@ -266,6 +305,7 @@ export class Picture {
 
   text(key, line, value, y) {
     const { lines, box } = this.processes.get(key);
+    if (lines.length === 0) return; // a tile
     lines[line].textContent = fit(value, box.w - 24);
     if (y !== undefined) lines[line].setAttribute("y", box.y + y);
   }
@@ -295,6 +335,13 @@ export class Picture {
     }
     if (scale(used) > at + 0.5) parts.push(svg("rect", { class: "used", x: x + at, y: top, width: scale(used) - at, height: 7, rx: 2 }));
     bar.replaceChildren(...parts);
+  }
+
+  fillTile(key, { pages_used: used, pages_kept: kept, pages_total: total }) {
+    const { bar, box } = this.processes.get(key);
+    const width = box.w - 16, x = box.x + 8, y = box.y + box.h - 8;
+    const part = (name, pages) => svg("rect", { class: name, x, y, width: total > 0 ? Math.min(width, (width * pages) / total) : 0, height: 3, rx: 1.5 });
+    bar.replaceChildren(part("track", total), part("used", used), part("running", used - kept));
   }
 
   // ---- one process in words ----
@@ -356,7 +403,7 @@ export class Picture {
     const trips = sum("round_trips");
     return [
       [nodeName(n, i), n.state], ["host", n.host || "–"], ["process", String(n.pid)], ["data at", n.endpoint || "–"],
-      ["kernels", n.kernels || "–"], ["lanes", count(n.lanes)], ["reads", byteRate(n.read_bytes_per_s)],
+      ["device", n.device || "–"], ["kernels", n.kernels || "–"], ["lanes", count(n.lanes)], ["reads", byteRate(n.read_bytes_per_s)],
       ["memory for pages", bytes(n.memory_bytes)], ["memory at most", bytes(n.peak_bytes)],
       ["pages taken", `${count(n.pages_taken)} of ${count(n.pages_total)}`], ["queries", count(n.queries)],
       ["time attending", `${figure(n.attend_s)} s`], ["round trip", trips > 0 ? `${figure((sum("round_trip_s") / trips) * 1e6)} µs` : "–"],
