@@ -2,9 +2,9 @@
  *
  * A block takes one panel; its warps take the spans in turn. A warp copies its weights itself, some
  * stages ahead, into a ring in shared memory that no other warp uses, so that nothing but the end of
- * a panel makes warps wait for each other, and about 30 KiB of each multiprocessor's share of the
- * memory are on their way at any time. Blocks are small: several are on a multiprocessor, of this
- * product and of the next one, whose first stages fly while this one still computes (chain.cuh).
+ * a panel makes warps wait for each other, and what is on its way is bound by shared memory, not by
+ * registers. Blocks are small: several are on a multiprocessor, of this product and of the next one,
+ * whose first stages fly while this one still computes (chain.cuh).
  * Spans' sums meet in shared memory, where each output's are added by one thread.
  *
  * Terms provides, for ROWS rows at most, in TILES tiles of ROW_TILE rows:
