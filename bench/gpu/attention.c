@@ -70,6 +70,7 @@ struct load {
     size_t n_works, bytes; /* bytes: of K and V that a layer's call reads */
     double flops;
     uint32_t n_layers;
+    uint32_t first_slot; /* of prepared calls: those of another schedule have others */
 };
 
 static double now(void)
@@ -233,12 +234,12 @@ static int by_value(const void *a, const void *b)
 }
 
 /* Calls of all layers, of which the device knows already, or not. */
-static void call_layers(struct bench *b, const struct load *load, bool prepared)
+static void call_layers(const struct load *load, bool prepared)
 {
     struct error error = {0};
-    (void)b;
+    const uint32_t first = prepared ? load->first_slot : 0;
     for (uint32_t layer = 0; layer < load->n_layers; layer++)
-        check_status(prepared ? attend_launch(load->attend, layer, &error)
+        check_status(prepared ? attend_launch(load->attend, first + layer, &error)
                               : attend_run(load->attend, load->works + layer * load->n_works,
                                            load->n_works, &error),
                      &error);
@@ -250,12 +251,12 @@ static double measure(struct bench *b, const struct load *load, int rounds, bool
     float times[ROUNDS];
     struct error error = {0};
     for (uint32_t layer = 0; layer < load->n_layers && prepared; layer++)
-        check_status(attend_prepare(load->attend, layer, load->works + layer * load->n_works,
-                                    load->n_works, &error),
+        check_status(attend_prepare(load->attend, load->first_slot + layer,
+                                    load->works + layer * load->n_works, load->n_works, &error),
                      &error);
     for (int round = -1; round < rounds; round++) {
         check(cudaEventRecord(b->begin, b->device->stream));
-        call_layers(b, load, prepared);
+        call_layers(load, prepared);
         check(cudaEventRecord(b->end, b->device->stream));
         check(cudaEventSynchronize(b->end));
         if (round >= 0)
@@ -293,11 +294,13 @@ struct decode_times {
     uint32_t fixed_parts;
 };
 
-static void measure_splits(struct bench *b, const struct load *load, struct decode_times *t)
+static void measure_splits(struct bench *b, struct load *load, struct decode_times *t)
 {
     const struct attention_device *device = b->kernels->attention_device;
+    const uint32_t first_slot = load->first_slot;
     for (uint32_t parts = 1; parts <= 64; parts *= 2) {
         attend_set_parts(load->attend, parts);
+        load->first_slot += load->n_layers;
         const double us = measure(b, load, FIXED_ROUNDS, true);
         if (parts == 1)
             t->none = us;
@@ -307,6 +310,7 @@ static void measure_splits(struct bench *b, const struct load *load, struct deco
         }
     }
     attend_set_parts(load->attend, 0);
+    load->first_slot = first_slot;
     device->set_any_order(attend_device_state(load->attend), true);
     t->any = measure(b, load, ROUNDS, true);
     device->set_any_order(attend_device_state(load->attend), false);
@@ -346,6 +350,7 @@ static void measure_decode(struct bench *b, const struct shape *shape)
                        stages = choice->stages[i % choice->n_stages];
         if (cuda_attend_tune(attend_device_state(load.attend), blocks, stages, &error) != STATUS_OK)
             continue;
+        load.first_slot = i * 8 * load.n_layers;
         struct decode_times t = {.lean = measure(b, &load, ROUNDS, true)};
         if (!choice->lean_only) {
             t.run = measure(b, &load, ROUNDS, false);

@@ -11,7 +11,8 @@ struct any_evaluator {
         ROWS = ANY_ROWS,
         VALUES = ANY_MAX_DIM / ANY_THREADS,
         THREADS = ANY_THREADS,
-        NEAR_LEVELS = 0
+        NEAR_LEVELS = 0,
+        PART_LOADS = 24
     };
     float *q;             /* [8][head_dim]; q8_0: integers */
     float *scales;        /* [8][head_dim / 32], q8_0 only */
@@ -198,16 +199,11 @@ __global__ void __launch_bounds__(ANY_THREADS)
     __shared__ float q[ANY_ROWS * ANY_MAX_DIM], scales[ANY_ROWS * ANY_MAX_DIM / SCALE_DIMS];
     __shared__ float weights[ANY_ROWS * TOKENS], maxima[4 * ANY_ROWS], sums[4 * ANY_ROWS];
     __shared__ uint32_t last;
+    grid_wait();
     fetch_launch(&launch, call);
     __syncthreads();
     any_evaluator evaluator = {q, scales, weights, maxima, sums, threadIdx.x};
-    walker<any_evaluator> walk = {
-        launch,
-        evaluator,
-        nullptr,
-        launch.levels + (size_t)blockIdx.x * launch.n_levels * walker<any_evaluator>::PARTIAL,
-        &last,
-        threadIdx.x};
+    walker<any_evaluator> walk = {launch, evaluator, nullptr, &last, threadIdx.x};
     walk.run();
 }
 

@@ -16,19 +16,25 @@
 
 enum {
     MAX_VARIANTS = 4,  /* of one shape */
-    BLOCKS_WANTED = 4, /* per multiprocessor */
+    BLOCKS_WANTED = 3, /* per multiprocessor */
     STAGES_WANTED = 5, /* with more than one block there */
     STAGES_NEEDED = 4, /* a tile's pieces: the two of K leave before those of V are wanted */
     STAGES_MOST = 16,
-    BLOCK_RESERVE = 1024, /* shared memory that the system takes of each block's */
-    N_CALLS = 4,          /* that the host can be ahead of the device */
-    HEADER_BYTES = 256    /* of a call's memory; the tables lie behind */
+    BLOCK_RESERVE = 1024,  /* shared memory that the system takes of each block's */
+    N_CALLS = 4,           /* that the host can be ahead of the device */
+    BUSY_BYTES = 72 << 10, /* what a multiprocessor reads while one block evaluates a tile */
+    HEADER_BYTES = 256     /* of a call's memory; the tables lie behind */
 };
 
-/* A kernel as it is launched on this device. */
+/* A launch configuration of a kernel: the fewer blocks share a multiprocessor, the deeper their pipelines. */
+struct config {
+    uint32_t n_stages, shared_bytes, n_blocks; /* n_blocks: that fit on the device at once */
+};
+
 struct variant {
     const struct attend_kernel *kernel;
-    uint32_t n_stages, shared_bytes, n_blocks; /* n_blocks: that fit on the device at once */
+    struct config configs[BLOCKS_WANTED]; /* fewest blocks first */
+    uint32_t n_configs;
 };
 
 /* What one call tells its kernel: a struct attend_launch, and the tables that it names. */
@@ -39,7 +45,7 @@ struct call {
     cudaEvent_t there; /* they have come to the device */
     cudaEvent_t done;  /* the kernel has ended */
     const struct variant *variant;
-    uint32_t n_blocks; /* 0: nothing to do */
+    struct config config;
 };
 
 /* What a plan was made of, but for pages, q and results. */
@@ -49,7 +55,6 @@ struct planned {
     size_t n_works, works_room, ranges_room;
     uint32_t n_parts, most_blocks;
     const struct variant *variant;
-    uint32_t n_blocks;
 };
 
 struct cuda_attend {
@@ -72,46 +77,63 @@ struct cuda_attend {
     size_t parts_room, levels_room;
 };
 
-/* The most stages, and blocks, that shared memory allows; false: not even one block. */
-static bool fit(struct variant *variant, const struct cuda_attend *attend, struct error *error)
+/* With so many blocks on a multiprocessor; false: they do not fit. */
+static bool fit_blocks(const struct cuda_attend *attend, const struct attend_kernel *kernel,
+                       int blocks, struct config *config, cudaError_t *result)
 {
-    const struct attend_kernel *kernel = variant->kernel;
     const struct device *device = attend->device;
-    const uint32_t most = attend->most_stages;
     int most_per_block = 0, per_multiprocessor = 0, n_blocks = 0;
     cudaDeviceGetAttribute(&most_per_block, cudaDevAttrMaxSharedMemoryPerBlockOptin, device->index);
     cudaDeviceGetAttribute(&per_multiprocessor, cudaDevAttrMaxSharedMemoryPerMultiprocessor,
                            device->index);
-    variant->n_stages = 0;
-    variant->shared_bytes = kernel->fixed_bytes;
-    for (int blocks = (int)attend->blocks_wanted; blocks > 0 && kernel->stage_bytes > 0; blocks--) {
+    *config = (struct config){.shared_bytes = kernel->fixed_bytes};
+    if (kernel->stage_bytes > 0) {
         int bytes = per_multiprocessor / blocks - BLOCK_RESERVE;
         bytes = bytes < most_per_block ? bytes : most_per_block;
         const int stages = (bytes - (int)kernel->fixed_bytes) / (int)kernel->stage_bytes;
         if (stages < (blocks > 1 ? STAGES_WANTED : STAGES_NEEDED))
-            continue;
-        variant->n_stages = stages < (int)most ? (uint32_t)stages : most;
-        break;
+            return false;
+        config->n_stages =
+            (uint32_t)stages < attend->most_stages ? (uint32_t)stages : attend->most_stages;
+        config->shared_bytes += config->n_stages * kernel->stage_bytes;
     }
-    if (kernel->stage_bytes > 0 && variant->n_stages == 0)
-        return false;
-    variant->shared_bytes += variant->n_stages * kernel->stage_bytes;
-    cudaError_t result = cudaFuncSetAttribute(
-        kernel->function, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)variant->shared_bytes);
-    if (result == cudaSuccess)
-        result =
-            cudaFuncSetAttribute(kernel->function, cudaFuncAttributePreferredSharedMemoryCarveout,
-                                 cudaSharedmemCarveoutMaxShared);
-    if (result == cudaSuccess)
-        result = cudaOccupancyMaxActiveBlocksPerMultiprocessor(
-            &n_blocks, kernel->function, (int)kernel->threads, variant->shared_bytes);
-    if (result != cudaSuccess || n_blocks == 0) {
+    *result = cudaFuncSetAttribute(kernel->function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                   (int)config->shared_bytes);
+    if (*result == cudaSuccess)
+        *result = cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+            &n_blocks, kernel->function, (int)kernel->threads, config->shared_bytes);
+    if (*result != cudaSuccess)
         (void)cudaGetLastError();
+    config->n_blocks = (uint32_t)(n_blocks * device->n_multiprocessors);
+    return *result == cudaSuccess && n_blocks > 0;
+}
+
+/* Most blocks first, as the attribute of shared memory must end with the largest. */
+static bool fit(struct variant *variant, const struct cuda_attend *attend, struct error *error)
+{
+    const struct attend_kernel *kernel = variant->kernel;
+    const int most = kernel->stage_bytes > 0 ? (int)attend->blocks_wanted : 1;
+    cudaError_t result =
+        cudaFuncSetAttribute(kernel->function, cudaFuncAttributePreferredSharedMemoryCarveout,
+                             cudaSharedmemCarveoutMaxShared);
+    struct config found[BLOCKS_WANTED];
+    uint32_t n = 0;
+    for (int blocks = most; blocks > 0 && result == cudaSuccess; blocks--)
+        if (fit_blocks(attend, kernel, blocks, &found[n], &result) &&
+            (n == 0 || found[n].n_blocks < found[n - 1].n_blocks))
+            n++;
+    for (uint32_t i = 0; i < n; i++)
+        variant->configs[i] = found[n - 1 - i];
+    variant->n_configs = n;
+    if (n == 0)
         (void)cuda_error(error, result, "attention's kernel");
-        return false;
-    }
-    variant->n_blocks = (uint32_t)(n_blocks * device->n_multiprocessors);
-    return true;
+    return n > 0;
+}
+
+/* All that are on the device at once, at most. */
+static uint32_t variant_blocks(const struct variant *variant)
+{
+    return variant->configs[variant->n_configs - 1].n_blocks;
 }
 
 /* The variants of one list that have the shape and fit. */
@@ -227,7 +249,7 @@ static enum status create(void **state, struct device *device, const struct atte
 enum status cuda_attend_tune(void *state, uint32_t n_blocks, uint32_t n_stages, struct error *error)
 {
     struct cuda_attend *attend = state;
-    attend->blocks_wanted = n_blocks > 0 ? n_blocks : BLOCKS_WANTED;
+    attend->blocks_wanted = n_blocks > 0 && n_blocks < BLOCKS_WANTED ? n_blocks : BLOCKS_WANTED;
     attend->most_stages = n_stages > 0 && n_stages < STAGES_MOST ? n_stages : STAGES_MOST;
     attend->planned.n_works = 0;
     return choose_variants(attend, error);
@@ -256,6 +278,12 @@ static const struct variant *variant_for(const struct cuda_attend *attend, uint3
         i++;
     return &attend->variants[i];
 }
+
+/* What the line of a call's tiles is like. */
+struct line {
+    uint64_t n_tiles, n_outputs, output_tiles; /* output_tiles: of each, or UNEVEN */
+};
+#define UNEVEN ((uint64_t)1) /* no unit but 1 divides it */
 
 /* ---- planning ---------------------------------------------------------------------------------- */
 
@@ -330,54 +358,82 @@ static void keep_planned(struct cuda_attend *attend, const struct attend_work *w
     planned->most_blocks = attend->most_blocks;
 }
 
-/* Where cuts may be: at multiples of this power of two. A share of s tiles of units of u has up to ceil(s /
- * u) u tiles, and about 1 + log2(s / u) parts. A part costs an eighth of a tile to leave, and to
- * merge, for whoever merges all parts of its output, a sixteenth. */
-static uint32_t unit_for(uint64_t n_tiles, uint32_t n_blocks, size_t n_outputs)
+/* What a cut at multiples of `unit` costs, in sixteenths of the time that one block alone needs for a tile (1.7
+ * us on an H200). A share takes its tiles, longer where several blocks share a multiprocessor that reads
+ * BUSY_BYTES in that time; it has about 1 + log2(units) parts, each 3 to leave, and 3 to merge for
+ * whoever merges all parts of its output. */
+static uint64_t unit_cost(const struct cuda_attend *attend, const struct line *line, uint32_t unit,
+                          uint32_t n_blocks)
 {
-    const uint64_t part = 2 + n_blocks / (n_outputs > 0 ? n_outputs : 1);
+    const uint64_t units = (line->n_tiles + unit - 1) / unit;
+    const uint64_t most = (units + n_blocks - 1) / n_blocks; /* units of a share */
+    uint64_t tiles = most * unit;
+    if (line->output_tiles % unit != 0) /* ends of outputs lie between, and shares are uneven */
+        tiles = (line->n_tiles + n_blocks - 1) / n_blocks + (unit > 1 ? unit : 0);
+    const uint64_t n_shares = (units + most - 1) / most;
+    const uint64_t n = (uint64_t)attend->device->n_multiprocessors;
+    uint64_t n_readers = n_shares;
+    /* q8_0 is held up by arithmetic, on the fullest multiprocessor. */
+    if (attend->shape.type == KV_Q8_0)
+        n_readers = (n_shares + n - 1) / n * n;
+    const uint64_t tile = tile_bytes(attend->shape.type, attend->shape.head_dim);
+    const uint64_t bytes = n_readers * tile / n; /* of a multiprocessor */
+    uint64_t n_parts = 1;
+    while (most >> n_parts > 0)
+        n_parts++;
+    return tiles * 16 * (bytes > BUSY_BYTES ? bytes : BUSY_BYTES) / BUSY_BYTES +
+           n_parts * (3 + 3 * ((n_shares + line->n_outputs - 1) / line->n_outputs));
+}
+
+/* The best power of two. */
+static uint32_t unit_for(const struct cuda_attend *attend, const struct line *line,
+                         uint32_t n_blocks)
+{
     uint64_t least = UINT64_MAX;
     uint32_t best = 1;
-    for (uint32_t unit = 1;; unit *= 2) {
-        const uint64_t units = (n_tiles + unit - 1) / unit,
-                       most = (units + n_blocks - 1) / n_blocks;
-        uint64_t n_parts = 1;
-        while (most >> n_parts > 0)
-            n_parts++;
-        const uint64_t cost = most * unit * 16 + n_parts * part;
+    for (uint32_t unit = 1; unit <= line->n_tiles && unit <= TREE_MAX_TILES; unit *= 2) {
+        const uint64_t cost = unit_cost(attend, line, unit, n_blocks);
         if (cost < least) {
             least = cost;
             best = unit;
         }
-        if (most <= 1)
-            return best;
     }
+    return best;
+}
+
+/* The line of these works, cut in row blocks of most_rows. */
+static struct line line_of(const struct cuda_attend *attend, const struct attend_work *works,
+                           size_t n_works, uint32_t most_rows)
+{
+    struct line line = {0};
+    for (size_t i = 0; i < n_works; i++) {
+        const uint32_t n_rows = works[i].n_tokens * attend->shape.group;
+        const uint64_t n_outputs = (n_rows + most_rows - 1) / most_rows;
+        uint64_t tiles = works[i].own_tile;
+        for (uint32_t range = 0; range < works[i].n_ranges; range++)
+            tiles += works[i].ranges[range].end - works[i].ranges[range].begin;
+        line.output_tiles = i == 0 || line.output_tiles == tiles ? tiles : UNEVEN;
+        line.n_tiles += tiles * n_outputs;
+        line.n_outputs += n_outputs;
+    }
+    return line;
 }
 
 static enum status make_plan(struct cuda_attend *attend, const struct attend_work *works,
                              size_t n_works, struct error *error)
 {
     struct planned *planned = &attend->planned;
-    const uint32_t group = attend->shape.group;
     const struct variant *variant = variant_for(attend, most_rows(attend, works, n_works));
-    uint64_t n_tiles = 0, n_outputs = 0;
-    for (size_t i = 0; i < n_works; i++) {
-        const uint32_t n_rows = works[i].n_tokens * group, most = variant->kernel->rows;
-        uint64_t tiles = works[i].own_tile;
-        for (uint32_t range = 0; range < works[i].n_ranges; range++)
-            tiles += works[i].ranges[range].end - works[i].ranges[range].begin;
-        n_tiles += tiles * ((n_rows + most - 1) / most);
-        n_outputs += (n_rows + most - 1) / most;
-    }
-    uint32_t n_blocks = variant->n_blocks;
+    const struct line line = line_of(attend, works, n_works, variant->kernel->rows);
+    uint32_t n_blocks = variant_blocks(variant);
     if (attend->most_blocks > 0 && attend->most_blocks < n_blocks)
         n_blocks = attend->most_blocks;
-    if (n_tiles < n_blocks)
-        n_blocks = n_tiles > 0 ? (uint32_t)n_tiles : 1;
+    if (line.n_tiles < n_blocks)
+        n_blocks = line.n_tiles > 0 ? (uint32_t)line.n_tiles : 1;
     const struct attend_cut cut = {.n_lanes = n_blocks,
                                    .n_turns = 1,
                                    .n_parts = attend->n_parts,
-                                   .unit_tiles = unit_for(n_tiles, n_blocks, n_outputs),
+                                   .unit_tiles = unit_for(attend, &line, n_blocks),
                                    .block_rows = variant->kernel->rows};
     planned->n_works = 0;
     const enum status status =
@@ -388,7 +444,6 @@ static enum status make_plan(struct cuda_attend *attend, const struct attend_wor
         return error_set(error, STATUS_NO_MEMORY, "attention: no memory to schedule %zu works",
                          n_works);
     planned->variant = variant;
-    planned->n_blocks = attend->jobs.n_shares < n_blocks ? attend->jobs.n_shares : n_blocks;
     keep_planned(attend, works, n_works);
     return STATUS_OK;
 }
@@ -469,7 +524,7 @@ static enum status grow_scratch(struct cuda_attend *attend, uint32_t n_levels, s
         grow(attend, &attend->parts, &attend->parts_room, attend->jobs.n_parts * partial, error);
     if (status == STATUS_OK)
         status = grow(attend, &attend->levels, &attend->levels_room,
-                      (size_t)attend->planned.variant->n_blocks * n_levels * partial, error);
+                      (size_t)variant_blocks(attend->planned.variant) * n_levels * partial, error);
     if (status == STATUS_OK &&
         (parts_room != attend->parts_room || levels_room != attend->levels_room))
         status = move_scratch(attend, error);
@@ -477,6 +532,15 @@ static enum status grow_scratch(struct cuda_attend *attend, uint32_t n_levels, s
 }
 
 /* ---- calls -------------------------------------------------------------------------------------- */
+
+/* The one with the deepest pipelines that has a block for each share. */
+static const struct config *config_for(const struct variant *variant, uint32_t n_shares)
+{
+    uint32_t i = 0;
+    while (i + 1 < variant->n_configs && variant->configs[i].n_blocks < n_shares)
+        i++;
+    return &variant->configs[i];
+}
 
 /* Writes what the kernel is told to the call's pinned memory; nobody reads that at the moment. */
 static enum status write_call(struct cuda_attend *attend, struct call *call, size_t n_works,
@@ -516,29 +580,42 @@ static enum status write_call(struct cuda_attend *attend, struct call *call, siz
         .any_order = attend->any_order,
     };
     jobs_pack(jobs, &attend->plan, n_works, (char *)call->host + HEADER_BYTES);
-    call->variant = attend->planned.variant;
-    call->n_blocks = attend->planned.n_blocks;
+    /* A recorded launch serves what is prepared later: it keeps its configuration. */
+    if (!apart || call->variant != attend->planned.variant) {
+        call->variant = attend->planned.variant;
+        call->config = *config_for(call->variant, jobs->n_shares);
+    }
     return STATUS_OK;
 }
 
 /* On GPUs that can, the kernel may begin before the one ahead of it has ended: it waits itself. */
 static enum status launch_call(struct cuda_attend *attend, const struct call *call,
-                               struct error *error)
+                               uint32_t n_blocks, struct error *error)
 {
     const void *header = call->header;
-    uint32_t n_stages = call->variant->n_stages;
+    uint32_t n_stages = call->config.n_stages;
     void *arguments[] = {&header, &n_stages};
     cudaLaunchAttribute early = {.id = cudaLaunchAttributeProgrammaticStreamSerialization,
                                  .val = {.programmaticStreamSerializationAllowed = 1}};
-    const cudaLaunchConfig_t config = {.gridDim = {call->n_blocks, 1, 1},
+    const cudaLaunchConfig_t config = {.gridDim = {n_blocks, 1, 1},
                                        .blockDim = {call->variant->kernel->threads, 1, 1},
-                                       .dynamicSmemBytes = call->variant->shared_bytes,
+                                       .dynamicSmemBytes = call->config.shared_bytes,
                                        .stream = attend->device->stream,
                                        .attrs = &early,
                                        .numAttrs = attend->device->compute_capability >= 90};
     const cudaError_t result =
         cudaLaunchKernelExC(&config, call->variant->kernel->function, arguments);
     return result == cudaSuccess ? STATUS_OK : cuda_error(error, result, "attention");
+}
+
+/* Those that have something to do now. */
+static uint32_t blocks_for(const struct cuda_attend *attend, const struct call *call)
+{
+    uint32_t n = attend->jobs.n_shares < call->config.n_blocks ? attend->jobs.n_shares
+                                                               : call->config.n_blocks;
+    if (attend->most_blocks > 0 && attend->most_blocks < n)
+        n = attend->most_blocks;
+    return n;
 }
 
 static enum status run(void *state, const struct attend_work *works, size_t n_works,
@@ -564,7 +641,7 @@ static enum status run(void *state, const struct attend_work *works, size_t n_wo
         result = cudaStreamWaitEvent(attend->device->stream, call->there, 0);
     if (result != cudaSuccess)
         return cuda_error(error, result, "attention's tables");
-    status = launch_call(attend, call, error);
+    status = launch_call(attend, call, blocks_for(attend, call), error);
     if (status == STATUS_OK &&
         (result = cudaEventRecord(call->done, attend->device->stream)) != cudaSuccess)
         status = cuda_error(error, result, "attention");
@@ -619,8 +696,6 @@ static enum status prepare(void *state, uint32_t slot, const struct attend_work 
     status = write_call(attend, call, n_works, error);
     if (status != STATUS_OK)
         return status;
-    /* All blocks that there can be: a recorded launch serves what is prepared later. */
-    call->n_blocks = call->variant->n_blocks;
     const cudaStream_t stream = attend->device->stream;
     result = cudaMemcpyAsync((char *)call->device + HEADER_BYTES, (char *)call->host + HEADER_BYTES,
                              attend->jobs.bytes, cudaMemcpyHostToDevice, stream);
@@ -637,7 +712,9 @@ static enum status launch(void *state, uint32_t slot, struct error *error)
     struct cuda_attend *attend = state;
     if (slot >= attend->n_prepared || attend->prepared[slot] == NULL)
         return error_set(error, STATUS_INVALID, "attention: call %u was not prepared", slot);
-    return launch_call(attend, attend->prepared[slot], error);
+    const struct call *call = attend->prepared[slot];
+    /* All blocks that there can be: what is prepared later may need more than now. */
+    return launch_call(attend, call, call->config.n_blocks, error);
 }
 
 const struct attention_device attention_cuda = {

@@ -252,7 +252,6 @@ bool jobs_make(struct jobs *jobs, const struct attend_plan *plan, size_t n_works
     uint32_t *shares;
     if (!make_room(&walk, &shares))
         return false;
-    jobs->n_shares = plan->n_shares;
     jobs->n_outputs = (uint32_t)plan->n_outputs;
     jobs->n_segments = jobs->n_joins = jobs->n_parts = jobs->n_pages = jobs->most_tiles = 0;
     for (size_t i = 0; i < n_works; i++) {
@@ -261,9 +260,10 @@ bool jobs_make(struct jobs *jobs, const struct attend_plan *plan, size_t n_works
         if (plan->works[i].n_tiles > jobs->most_tiles)
             jobs->most_tiles = plan->works[i].n_tiles;
     }
+    jobs->n_shares = 0; /* those that have something */
     for (uint32_t share = 0; share < plan->n_shares; share++) {
         const struct schedule_point from = plan->points[share], to = plan->points[share + 1];
-        shares[share] = jobs->n_segments;
+        const uint32_t first_segment = jobs->n_segments;
         walk.share = share;
         if (share == 0)
             walk_unseen(&walk);
@@ -273,8 +273,10 @@ bool jobs_make(struct jobs *jobs, const struct attend_plan *plan, size_t n_works
             if (begin < end)
                 walk_output(&walk, i, begin, end);
         }
+        if (jobs->n_segments > first_segment)
+            shares[jobs->n_shares++] = first_segment;
     }
-    shares[plan->n_shares] = jobs->n_segments;
+    shares[jobs->n_shares] = jobs->n_segments;
     jobs->segments = walk.segments;
     jobs->joins = walk.joins;
     jobs->pending = walk.pending;

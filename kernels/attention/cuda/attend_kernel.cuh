@@ -9,6 +9,8 @@
  * attend_any.cuh for every other shape. It has
  *     ROWS, VALUES            a thread's rows, and its values of each
  *     THREADS                 that compute; a further warp copies where COPIES
+ *     NEAR_LEVELS             of the tree that lie in shared memory
+ *     PART_LOADS              of 8 bytes, that registers suffice for when parts are merged
  *     row(thread, i)          the block's row that is the thread's i-th; dim(thread, j) likewise
  *     copy, load_rows, evaluate
  * Every float operation of a row is written out (no contraction), so that a row has the same bits in
@@ -21,11 +23,7 @@
 #include "kernels/attention/cuda/attend_tile.h"
 #include "kernels/numeric.h"
 
-enum {
-    TOKENS = 128,    /* TILE_TOKENS */
-    PART_LOADS = 30, /* of 8 bytes, that a thread has on their way when it merges parts, */
-    MOST_BATCH = 6   /* and parts that these are of */
-};
+enum { TOKENS = 128 }; /* TILE_TOKENS */
 
 #define LOG2_E  1.44269504088896341f
 #define NOTHING __int_as_float(0xff800000) /* -inf */
@@ -177,10 +175,11 @@ static __device__ __forceinline__ float exp_exact(float x)
 static __device__ __forceinline__ void merge_factors(float m_left, float m_right, float *left,
                                                      float *right)
 {
-    const float m = fmaxf(m_left, m_right);
+    const float above = __fsub_rn(m_left, m_right); /* one of the two factors is e^0 */
+    const float small = exp_exact(-fabsf(above));
     const bool no_left = m_left == NOTHING, no_right = m_right == NOTHING;
-    *left = no_right ? 1.0f : no_left ? -0.0f : exp_exact(__fsub_rn(m_left, m));
-    *right = no_right ? -0.0f : no_left ? 1.0f : exp_exact(__fsub_rn(m_right, m));
+    *left = no_right ? 1.0f : no_left ? -0.0f : above >= 0.0f ? 1.0f : small;
+    *right = no_right ? -0.0f : no_left ? 1.0f : above <= 0.0f ? 1.0f : small;
 }
 
 /* x = merge(what lies at `left`, x), with the bits of partial_merge. */
@@ -219,16 +218,14 @@ static __device__ __forceinline__ uint32_t step_of(uint32_t begin, uint32_t end)
     return begin == 0 || room < alignment ? room : alignment;
 }
 
-/* Waits for the work before this kernel, and brings what it is told to shared memory; a barrier must
- * follow. */
+/* Brings what the kernel is told to shared memory; a barrier must follow. Whoever reads more than tables
+ * or writes waits for the work before this kernel first: copies of tables end before it begins. */
 static __device__ __forceinline__ void fetch_launch(struct attend_launch *to,
                                                     const struct attend_launch *from)
 {
     static_assert(sizeof(struct attend_launch) % sizeof(uint32_t) == 0, "copied word by word");
-    grid_wait();
     for (uint32_t i = threadIdx.x; i < sizeof(*to) / sizeof(uint32_t); i += blockDim.x)
         ((uint32_t *)to)[i] = ((const uint32_t *)from)[i];
-    grid_release();
 }
 
 /* ---- the walk ------------------------------------------------------------------------------ */
@@ -239,16 +236,14 @@ struct walker {
     enum {
         PARTIAL = stored<ROWS, VALUES>::FLOAT2S * THREADS, /* float2s of all threads */
         NEAR_LEVELS = Evaluator::NEAR_LEVELS,              /* in shared memory */
-        FITTING = PART_LOADS / stored<ROWS, VALUES>::FLOAT2S,
-        BATCH = FITTING > MOST_BATCH ? MOST_BATCH
-                : FITTING > 1        ? FITTING
-                                     : 1 /* parts at a time */
+        FITTING = Evaluator::PART_LOADS / stored<ROWS, VALUES>::FLOAT2S,
+        BATCH = FITTING > 1 ? FITTING : 1 /* parts that are merged at a time */
     };
     using values = struct rows<ROWS, VALUES>;
 
     const struct attend_launch &launch;
     Evaluator &evaluator;
-    float2 *near_levels, *far_levels;
+    float2 *near_levels;
     uint32_t *last; /* in shared memory: is this block the last to arrive */
     uint32_t thread;
 
@@ -257,7 +252,7 @@ struct walker {
         if constexpr (NEAR_LEVELS > 0)
             if (k < NEAR_LEVELS)
                 return near_levels + k * PARTIAL;
-        return far_levels + (size_t)k * PARTIAL;
+        return launch.levels + ((size_t)blockIdx.x * launch.n_levels + k) * PARTIAL;
     }
 
     /* The values of a segment. Slot k holds the left half of an interval of 2^(k + 1) tiles whose
@@ -418,6 +413,8 @@ struct walker {
                 const struct job_segment segment = launch.segments[i];
                 const struct job_output &output = launch.outputs[segment.output];
                 values x;
+                if (loaded == JOBS_NONE)
+                    grid_wait();
                 if (segment.output != loaded) {
                     threads_wait(1, THREADS); /* all are done with the rows before */
                     evaluator.load_rows(launch, output);

@@ -42,17 +42,29 @@ struct mma_shape {
     };
 };
 
+/* Thread blocks per multiprocessor that registers must suffice for: as many as shared memory has room for. */
+constexpr int least_blocks(int type, int d, int blocks, int groups)
+{
+    if (groups > 1 || d > 128)
+        return 1;
+    if (blocks > 1 || (d > 64 && type != MMA_Q8))
+        return 2;
+    return 3;
+}
+
 static __device__ __forceinline__ uint32_t pair_of(uint16_t low, uint16_t high)
 {
     return (uint32_t)low | (uint32_t)high << 16;
 }
 
-/* x = high + low, to 22 bits. */
-static __device__ __forceinline__ void split_f16(float x, uint16_t *high, uint16_t *low)
+/* x = high + low, to 22 bits, and y; as pairs. */
+static __device__ __forceinline__ void split_pair(float x, float y, uint32_t *high, uint32_t *low)
 {
-    const __half h = __float2half_rn(x);
-    *high = __half_as_ushort(h);
-    *low = __half_as_ushort(__float2half_rn(__fsub_rn(x, __half2float(h))));
+    const __half2 h = __floats2half2_rn(x, y);
+    const float2 back = __half22float2(h);
+    const __half2 l = __floats2half2_rn(__fsub_rn(x, back.x), __fsub_rn(y, back.y));
+    *high = pair_of(__half_as_ushort(__low2half(h)), __half_as_ushort(__high2half(h)));
+    *low = pair_of(__half_as_ushort(__low2half(l)), __half_as_ushort(__high2half(l)));
 }
 
 /* x = part 0 + part 1 + part 2, to 24 bits. */
@@ -91,8 +103,9 @@ struct mma_evaluator {
         VALUES = D / 16,
         THREADS = shape::THREADS,
         NEAR_LEVELS = NEAR,
-        TILES_N = D / 32, /* blocks of 8 dimensions that a warp has of V */
-        STEP_N = TILES_N  /* of them at a time */
+        PART_LOADS = GROUPS > 1 ? 1 : 50 - 10 * least_blocks(TYPE, D, BLOCKS, GROUPS),
+        TILES_N = D / 32, /* blocks of 8 dimensions that a warp has of V; of them at a time: */
+        STEP_N = GROUPS > 1 ? TILES_N / 2 : TILES_N
     };
 
     char *stages;             /* [n_stages] pieces */
@@ -167,7 +180,10 @@ struct mma_evaluator {
         struct tiles_ahead tiles(launch);
         const char *tile;
         parity = 1; /* all stages are empty */
-        while (tiles.next((size_t)TILE_PIECES * shape::PIECE, &tile))
+        bool more = tiles.next((size_t)TILE_PIECES * shape::PIECE, &tile);
+        grid_wait(); /* till here only tables were read */
+        grid_release();
+        for (; more; more = tiles.next((size_t)TILE_PIECES * shape::PIECE, &tile))
             for (int piece = 0; piece < TILE_PIECES; piece++) {
                 mbarrier_wait(&empty[stage], parity);
                 copy_piece(stages + (size_t)stage * shape::PIECE, tile + piece * shape::PIECE,
@@ -226,12 +242,12 @@ struct mma_evaluator {
         uint4 *to = (uint4 *)block((int)b);
 #pragma unroll
         for (int k = 0; k < D / 16; k++) { /* dimensions 4 k to 4 k + 3 of the thread's */
-            uint16_t high[4], low[4];
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                split_f16(__fmul_rn(x[4 * k + i], power), &high[i], &low[i]);
-            to[k * 32 + lane] = make_uint4(pair_of(high[0], high[1]), pair_of(low[0], low[1]),
-                                           pair_of(high[2], high[3]), pair_of(low[2], low[3]));
+            uint4 parts;
+            split_pair(__fmul_rn(x[4 * k], power), __fmul_rn(x[4 * k + 1], power), &parts.x,
+                       &parts.y);
+            split_pair(__fmul_rn(x[4 * k + 2], power), __fmul_rn(x[4 * k + 3], power), &parts.z,
+                       &parts.w);
+            to[k * 32 + lane] = parts;
         }
     }
 
@@ -398,11 +414,8 @@ struct mma_evaluator {
             if (TYPE == MMA_Q8) {
                 *(float2 *)(to + at * 4) = make_float2(p0, p1);
             } else if (TYPE == MMA_F16) {
-                uint16_t high[2], low[2];
-                split_f16(__fmul_rn(p0, 16384.0f), &high[0], &low[0]);
-                split_f16(__fmul_rn(p1, 16384.0f), &high[1], &low[1]);
-                *(uint32_t *)(to + at * 2) = pair_of(high[0], high[1]);
-                *(uint32_t *)(to + shape::P_PART + at * 2) = pair_of(low[0], low[1]);
+                split_pair(__fmul_rn(p0, 16384.0f), __fmul_rn(p1, 16384.0f),
+                           (uint32_t *)(to + at * 2), (uint32_t *)(to + shape::P_PART + at * 2));
             } else {
                 uint16_t a[3], d[3];
                 split_bf16(p0, a);
@@ -484,7 +497,7 @@ struct mma_evaluator {
     /* Both pieces at once: the weights of a row must be known before they are brought into range. The
      * warp's dimensions lie in SETS blocks of 32 with a scale each, or in a part of one. */
     __device__ __forceinline__ void add_pieces_q8(const char *const (&piece)[2], uint32_t n_blocks,
-                                                  struct rows<BLOCKS, VALUES> &x)
+                                                  bool masked, struct rows<BLOCKS, VALUES> &x)
     {
         enum { SETS = D > 128 ? D / 128 : 1, SET_N = TILES_N / SETS };
 #pragma unroll
@@ -495,7 +508,7 @@ struct mma_evaluator {
             for (int set = 0; set < SETS; set++) {
                 const uint32_t first = warp * TILES_N + set * SET_N; /* block of 8 dimensions */
                 float w[4][8];
-                uint32_t largest = 0;
+                float largest = 0.0f;
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
                     const float4 *p = (const float4 *)(weights(b) + ((i * 8 + g) * 32 + 8 * c) * 4);
@@ -509,22 +522,24 @@ struct mma_evaluator {
                     for (int k = 0; k < 8; k++) {
                         const float scale = __half2float(
                             __ushort_as_half((uint16_t)(pairs[k / 2] >> (k % 2 * 16))));
-                        /* a token without weight may hold anything */
-                        w[i][k] = p_all[k] == 0.0f ? 0.0f : __fmul_rn(p_all[k], scale);
-                        largest = max(largest, (uint32_t)__float_as_int(w[i][k]) & 0x7fffffff);
+                        w[i][k] = __fmul_rn(p_all[k], scale);
+                        if (masked && p_all[k] == 0.0f) /* such a token may hold anything */
+                            w[i][k] = 0.0f;
+                        largest = fmaxf(largest, fabsf(w[i][k])); /* a NaN stays in w */
                     }
                 }
                 float power, inverse, o[SET_N][4];
-                power_for(largest_of_row(largest), &power, &inverse);
+                power_for(largest_of_row((uint32_t)__float_as_int(largest)), &power, &inverse);
 #pragma unroll
                 for (int n = 0; n < SET_N; n++)
                     o[n][0] = o[n][1] = o[n][2] = o[n][3] = 0.0f;
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
-                    uint16_t high[8], low[8];
+                    uint32_t high[4], low[4];
 #pragma unroll
-                    for (int k = 0; k < 8; k++)
-                        split_f16(__fmul_rn(w[i][k], power), &high[k], &low[k]);
+                    for (int k = 0; k < 4; k++)
+                        split_pair(__fmul_rn(w[i][2 * k], power), __fmul_rn(w[i][2 * k + 1], power),
+                                   &high[k], &low[k]);
                     const uint2 *v =
                         (const uint2 *)piece[i / 2] + (i % 2 * (D / 8) + first) * 32 + lane;
 #pragma unroll
@@ -533,12 +548,8 @@ struct mma_evaluator {
                         uint32_t value[4];
                         halves_of_bytes(bytes.x, &value[0], &value[1]);
                         halves_of_bytes(bytes.y, &value[2], &value[3]);
-                        mma_f16(o[n], pair_of(high[0], high[1]), pair_of(low[0], low[1]),
-                                pair_of(high[2], high[3]), pair_of(low[2], low[3]), value[0],
-                                value[1]);
-                        mma_f16(o[n], pair_of(high[4], high[5]), pair_of(low[4], low[5]),
-                                pair_of(high[6], high[7]), pair_of(low[6], low[7]), value[2],
-                                value[3]);
+                        mma_f16(o[n], high[0], low[0], high[1], low[1], value[0], value[1]);
+                        mma_f16(o[n], high[2], low[2], high[3], low[3], value[2], value[3]);
                     }
                 }
 #pragma unroll
@@ -612,7 +623,7 @@ struct mma_evaluator {
             mbarrier_wait(&full[second], second == 0 ? parity ^ 1 : parity);
             const char *const piece[2] = {stages + (size_t)stage * shape::PIECE,
                                           stages + (size_t)second * shape::PIECE};
-            add_pieces_q8(piece, n_blocks, x);
+            add_pieces_q8(piece, n_blocks, masked, x);
             leave_piece();
             leave_piece();
             return;
@@ -644,14 +655,8 @@ struct mma_evaluator {
     }
 };
 
-/* Thread blocks per multiprocessor that registers must suffice for. */
-constexpr int least_blocks(int d, int blocks, int groups)
-{
-    return groups > 1 || d > 128 ? 1 : blocks > 1 ? 2 : d > 64 ? 3 : 4;
-}
-
 template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
-__global__ void __launch_bounds__(128 * GROUPS + 32, least_blocks(D, BLOCKS, GROUPS))
+__global__ void __launch_bounds__(128 * GROUPS + 32, least_blocks(TYPE, D, BLOCKS, GROUPS))
     attend_mma(const struct attend_launch *call, uint32_t n_stages)
 {
     using evaluator = mma_evaluator<TYPE, D, BLOCKS, GROUPS, NEAR>;
@@ -686,13 +691,7 @@ __global__ void __launch_bounds__(128 * GROUPS + 32, least_blocks(D, BLOCKS, GRO
         e.copy(launch);
         return;
     }
-    walker<evaluator> walk = {launch,
-                              e,
-                              (float2 *)fixed,
-                              launch.levels +
-                                  (size_t)blockIdx.x * launch.n_levels * walker<evaluator>::PARTIAL,
-                              (uint32_t *)after,
-                              thread};
+    walker<evaluator> walk = {launch, e, (float2 *)fixed, (uint32_t *)after, thread};
     walk.run();
 }
 
@@ -718,7 +717,7 @@ static struct attend_kernel describe_mma(enum kv_type type)
     extern "C" const struct attend_kernel *attend_kernels_##name(size_t *n)                        \
     {                                                                                              \
         static const struct attend_kernel kernels[] = {                                            \
-            describe_mma<mma_type, 64, 1, 1, 3>(kv),  describe_mma<mma_type, 64, 2, 1, 2>(kv),     \
+            describe_mma<mma_type, 64, 1, 1, 4>(kv),  describe_mma<mma_type, 64, 2, 1, 2>(kv),     \
             describe_mma<mma_type, 64, 4, 2, 0>(kv),  describe_mma<mma_type, 128, 1, 1, 4>(kv),    \
             describe_mma<mma_type, 128, 2, 1, 1>(kv), describe_mma<mma_type, 128, 4, 2, 0>(kv),    \
             describe_mma<mma_type, 256, 1, 1, 2>(kv), describe_mma<mma_type, 256, 2, 1, 0>(kv),    \
