@@ -85,8 +85,9 @@ static enum status read_command_line(struct command_line *line, int argc, char *
          .kind = OPTION_TEXT,
          .value = &line->rank.kernels,
          .argument = "VARIANT",
-         .help = "scalar, avx2, avx512 or bf16 of a CPU, whatever the coordinator says; cuda-blas of a "
-                 "GPU: prefill rounds to bf16, all workers or none"},
+         .help =
+             "scalar, avx2, avx512 or bf16 of a CPU, whatever the coordinator says; cuda-blas of a "
+             "GPU: prefill rounds to bf16, all workers or none"},
         {.name = "trace",
          .kind = OPTION_TEXT,
          .value = &line->rank.trace,
