@@ -9,13 +9,6 @@
 #include <string.h>
 #include <time.h>
 
-#define METHOD(name)                                                                               \
-    static struct jinja_value name(struct jinja_run *run __attribute__((unused)),                  \
-                                   struct jinja_value subject __attribute__((unused)),             \
-                                   const struct jinja_value *const *at __attribute__((unused)),    \
-                                   const struct jinja_arguments *arguments                         \
-                                   __attribute__((unused)))
-
 const struct jinja_function *jinja_builtin_find(const struct jinja_function *table,
                                                 struct jinja_string name)
 {
@@ -58,42 +51,34 @@ static struct jinja_value stripped(struct jinja_run *run, struct jinja_value sub
     return as_value(jinja_text_strip(subject.string, chars, left, right));
 }
 
-METHOD(method_strip)
+JINJA_FUNCTION(method_strip)
 {
     return stripped(run, subject, at[0], true, true);
 }
-METHOD(method_lstrip)
+JINJA_FUNCTION(method_lstrip)
 {
     return stripped(run, subject, at[0], true, false);
 }
-METHOD(method_rstrip)
+JINJA_FUNCTION(method_rstrip)
 {
     return stripped(run, subject, at[0], false, true);
 }
 
-static struct jinja_value in_case(struct jinja_run *run, struct jinja_value subject,
-                                  enum jinja_case how)
+JINJA_FUNCTION(method_upper)
 {
-    const struct jinja_string text = jinja_text_case(run->pool, subject.string, how);
-    jinja_step(run, subject.string.n_bytes);
-    return text.data != NULL ? as_value(text) : jinja_fail(run, "no memory for a text");
+    return jinja_in_case(run, subject, JINJA_UPPER);
 }
-
-METHOD(method_upper)
+JINJA_FUNCTION(method_lower)
 {
-    return in_case(run, subject, JINJA_UPPER);
+    return jinja_in_case(run, subject, JINJA_LOWER);
 }
-METHOD(method_lower)
+JINJA_FUNCTION(method_capitalize)
 {
-    return in_case(run, subject, JINJA_LOWER);
+    return jinja_in_case(run, subject, JINJA_CAPITALIZE);
 }
-METHOD(method_capitalize)
+JINJA_FUNCTION(method_title)
 {
-    return in_case(run, subject, JINJA_CAPITALIZE);
-}
-METHOD(method_title)
-{
-    return in_case(run, subject, JINJA_TITLE_METHOD);
+    return jinja_in_case(run, subject, JINJA_TITLE_METHOD);
 }
 
 /* One text, or a tuple of several. */
@@ -113,11 +98,11 @@ static struct jinja_value any_end(struct jinja_run *run, struct jinja_value subj
     return jinja_boolean(false);
 }
 
-METHOD(method_startswith)
+JINJA_FUNCTION(method_startswith)
 {
     return any_end(run, subject, *at[0], jinja_text_starts);
 }
-METHOD(method_endswith)
+JINJA_FUNCTION(method_endswith)
 {
     return any_end(run, subject, *at[0], jinja_text_ends);
 }
@@ -164,7 +149,7 @@ static bool split_arguments(struct jinja_run *run, const struct jinja_value *con
     return true;
 }
 
-METHOD(method_split)
+JINJA_FUNCTION(method_split)
 {
     const struct jinja_string *separator;
     int64_t most;
@@ -182,7 +167,7 @@ static size_t find_last(struct jinja_string s, struct jinja_string what)
     return SIZE_MAX;
 }
 
-METHOD(method_rsplit)
+JINJA_FUNCTION(method_rsplit)
 {
     const struct jinja_string *separator;
     int64_t most;
@@ -212,7 +197,7 @@ METHOD(method_rsplit)
     return jinja_new_list(run, parts, n);
 }
 
-METHOD(method_splitlines)
+JINJA_FUNCTION(method_splitlines)
 {
     struct jinja_string s = subject.string;
     struct jinja_value *parts = jinja_take(run, s.n_bytes + 1, sizeof(*parts));
@@ -230,7 +215,7 @@ METHOD(method_splitlines)
     return jinja_new_list(run, parts, n);
 }
 
-METHOD(method_replace)
+JINJA_FUNCTION(method_replace)
 {
     static const struct jinja_string name = {"replace", 7};
     const struct jinja_string *text;
@@ -248,7 +233,7 @@ static struct jinja_value place(struct jinja_value subject, size_t byte)
         (int64_t)jinja_text_length((struct jinja_string){subject.string.data, byte}));
 }
 
-METHOD(method_find)
+JINJA_FUNCTION(method_find)
 {
     const struct jinja_string *what;
     if (!text_argument(run, at[0], &what) || what == NULL)
@@ -257,7 +242,7 @@ METHOD(method_find)
                               : place(subject, jinja_text_find(subject.string, *what, 0));
 }
 
-METHOD(method_rfind)
+JINJA_FUNCTION(method_rfind)
 {
     const struct jinja_string *what;
     if (!text_argument(run, at[0], &what) || what == NULL)
@@ -265,7 +250,7 @@ METHOD(method_rfind)
     return place(subject, find_last(subject.string, *what));
 }
 
-METHOD(method_count)
+JINJA_FUNCTION(method_count)
 {
     const struct jinja_string *what;
     int64_t n = 0;
@@ -277,7 +262,7 @@ METHOD(method_count)
     return jinja_integer(n);
 }
 
-METHOD(method_join)
+JINJA_FUNCTION(method_join)
 {
     const struct jinja_list *items;
     struct jinja_output out = {0};
@@ -294,7 +279,7 @@ METHOD(method_join)
     return jinja_output_value(&out);
 }
 
-METHOD(method_removeprefix)
+JINJA_FUNCTION(method_removeprefix)
 {
     const struct jinja_string *what;
     if (!text_argument(run, at[0], &what) || what == NULL)
@@ -303,7 +288,7 @@ METHOD(method_removeprefix)
     return jinja_text(subject.string.data + n, subject.string.n_bytes - n);
 }
 
-METHOD(method_removesuffix)
+JINJA_FUNCTION(method_removesuffix)
 {
     const struct jinja_string *what;
     if (!text_argument(run, at[0], &what) || what == NULL)
@@ -312,7 +297,7 @@ METHOD(method_removesuffix)
     return jinja_text(subject.string.data, subject.string.n_bytes - n);
 }
 
-METHOD(method_isdigit)
+JINJA_FUNCTION(method_isdigit)
 {
     for (size_t i = 0; i < subject.string.n_bytes && jinja_step(run, 0); i++)
         if (subject.string.data[i] < '0' || subject.string.data[i] > '9')
@@ -320,14 +305,14 @@ METHOD(method_isdigit)
     return jinja_boolean(subject.string.n_bytes > 0);
 }
 
-METHOD(method_isspace)
+JINJA_FUNCTION(method_isspace)
 {
     const struct jinja_string rest = jinja_text_strip(subject.string, NULL, true, false);
     jinja_step(run, subject.string.n_bytes);
     return jinja_boolean(subject.string.n_bytes > 0 && rest.n_bytes == 0);
 }
 
-METHOD(method_isalpha)
+JINJA_FUNCTION(method_isalpha)
 {
     for (size_t at_byte = 0, n; at_byte < subject.string.n_bytes && jinja_step(run, 64);
          at_byte += n) {
@@ -338,21 +323,21 @@ METHOD(method_isalpha)
     return jinja_boolean(subject.string.n_bytes > 0);
 }
 
-METHOD(method_missing)
+JINJA_FUNCTION(method_missing)
 {
     return jinja_fail(run, "a method of %s that we do not have", jinja_type_name(subject));
 }
 
 /* ---- dicts and lists ------------------------------------------------------------------------- */
 
-METHOD(method_get)
+JINJA_FUNCTION(method_get)
 {
     const struct jinja_value *found = jinja_dict_find(subject.dict, *at[0]);
     jinja_step(run, 8 * subject.dict->n);
     return found != NULL ? *found : at[1] != NULL ? *at[1] : jinja_none();
 }
 
-METHOD(method_items)
+JINJA_FUNCTION(method_items)
 {
     static const struct jinja_string name = {"items", 5};
     struct jinja_value list =
@@ -369,21 +354,21 @@ static struct jinja_value one_side(struct jinja_run *run, const struct jinja_dic
     return items != NULL ? jinja_new_list(run, items, dict->n) : jinja_none();
 }
 
-METHOD(method_keys)
+JINJA_FUNCTION(method_keys)
 {
     return one_side(run, subject.dict, true);
 }
-METHOD(method_values)
+JINJA_FUNCTION(method_values)
 {
     return one_side(run, subject.dict, false);
 }
 
-METHOD(method_copy)
+JINJA_FUNCTION(method_copy)
 {
     return run->failed ? jinja_none() : subject;
 }
 
-METHOD(method_list_count)
+JINJA_FUNCTION(method_list_count)
 {
     int64_t n = 0;
     for (size_t i = 0; i < subject.list->n && jinja_step(run, 0); i++)
@@ -391,7 +376,7 @@ METHOD(method_list_count)
     return jinja_integer(n);
 }
 
-METHOD(method_list_index)
+JINJA_FUNCTION(method_list_index)
 {
     for (size_t i = 0; i < subject.list->n && jinja_step(run, 0); i++)
         if (jinja_equal(subject.list->items[i], *at[0]))
@@ -401,14 +386,14 @@ METHOD(method_list_index)
 
 /* ---- loop ------------------------------------------------------------------------------------ */
 
-METHOD(method_cycle)
+JINJA_FUNCTION(method_cycle)
 {
     if (arguments->n == 0)
         return jinja_fail(run, "no items for cycling given");
     return arguments->items[subject.loop->at % arguments->n];
 }
 
-METHOD(method_changed)
+JINJA_FUNCTION(method_changed)
 {
     const bool same = subject.loop->has_changed && jinja_equal(subject.loop->changed, *at[0]);
     subject.loop->has_changed = !run->failed;
@@ -484,7 +469,7 @@ const struct jinja_function *jinja_builtin_method(enum jinja_kind kind, struct j
 
 /* ---- functions ------------------------------------------------------------------------------- */
 
-METHOD(global_raise_exception)
+JINJA_FUNCTION(global_raise_exception)
 {
     const struct jinja_value text = jinja_to_string(run, *at[0]);
     return jinja_fail(run, "the template refuses: %.*s",
@@ -492,7 +477,7 @@ METHOD(global_raise_exception)
                       text.string.data);
 }
 
-METHOD(global_namespace)
+JINJA_FUNCTION(global_namespace)
 {
     struct jinja_dict *dict = jinja_new_dict(run, arguments->n_keywords);
     if (dict == NULL)
@@ -510,14 +495,14 @@ METHOD(global_namespace)
     return (struct jinja_value){.kind = JINJA_NAMESPACE, .dict = dict};
 }
 
-METHOD(global_dict)
+JINJA_FUNCTION(global_dict)
 {
     struct jinja_value value = global_namespace(run, subject, at, arguments);
     value.kind = run->failed ? JINJA_NONE : JINJA_DICT;
     return value;
 }
 
-METHOD(global_range)
+JINJA_FUNCTION(global_range)
 {
     enum { MOST = 100000 }; /* jinja2's sandbox too */
     int64_t bounds[3] = {0, 0, 1};
@@ -548,7 +533,7 @@ METHOD(global_range)
 }
 
 /* Hugging Face's: datetime.now().strftime(format). */
-METHOD(global_strftime_now)
+JINJA_FUNCTION(global_strftime_now)
 {
     char format[128], text[512];
     struct tm now;

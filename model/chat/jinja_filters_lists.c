@@ -5,18 +5,6 @@
 
 #include <string.h>
 
-#define FILTER(name)                                                                               \
-    static struct jinja_value name(struct jinja_run *run __attribute__((unused)),                  \
-                                   struct jinja_value subject __attribute__((unused)),             \
-                                   const struct jinja_value *const *at __attribute__((unused)),    \
-                                   const struct jinja_arguments *arguments                         \
-                                   __attribute__((unused)))
-
-static bool flag(const struct jinja_value *argument, bool otherwise)
-{
-    return argument != NULL ? jinja_truth(*argument) : otherwise;
-}
-
 /* item.name, where the name may be a path with dots, or a number. */
 static struct jinja_value path(struct jinja_run *run, struct jinja_value item,
                                struct jinja_value name)
@@ -115,7 +103,7 @@ static void sort_either_way(struct jinja_run *run, struct jinja_entry *entries, 
         reverse_entries(entries, n);
 }
 
-FILTER(filter_sort)
+JINJA_FUNCTION(filter_sort)
 {
     const struct jinja_list *items;
     if (!jinja_items(run, subject, &items))
@@ -128,7 +116,7 @@ FILTER(filter_sort)
     for (size_t i = 0; i < items->n && !run->failed; i++)
         entries[i] = (struct jinja_entry){
             by_name ? path(run, items->items[i], *at[2]) : items->items[i], items->items[i]};
-    sort_either_way(run, entries, items->n, !flag(at[1], false), flag(at[0], false));
+    sort_either_way(run, entries, items->n, !jinja_flag(at[1], false), jinja_flag(at[0], false));
     for (size_t i = 0; i < items->n; i++)
         sorted[i] = entries[i].value;
     return run->failed ? subject : jinja_new_list(run, sorted, items->n);
@@ -152,7 +140,7 @@ static struct jinja_value pair_list(struct jinja_run *run, const struct jinja_en
     return list;
 }
 
-FILTER(filter_items)
+JINJA_FUNCTION(filter_items)
 {
     if (subject.kind == JINJA_UNDEFINED)
         return pair_list(run, NULL, 0, true);
@@ -161,7 +149,7 @@ FILTER(filter_items)
     return pair_list(run, subject.dict->entries, subject.dict->n, true);
 }
 
-FILTER(filter_dictsort)
+JINJA_FUNCTION(filter_dictsort)
 {
     if (subject.kind != JINJA_DICT)
         return jinja_fail(run, "dictsort takes a dict, not %s", jinja_type_name(subject));
@@ -175,7 +163,7 @@ FILTER(filter_dictsort)
         const struct jinja_entry e = subject.dict->entries[i];
         entries[i] = by_value ? (struct jinja_entry){e.value, e.key} : e;
     }
-    sort_either_way(run, entries, n, !flag(at[0], false), flag(at[2], false));
+    sort_either_way(run, entries, n, !jinja_flag(at[0], false), jinja_flag(at[2], false));
     for (size_t i = 0; by_value && i < n; i++)
         entries[i] = (struct jinja_entry){entries[i].value, entries[i].key};
     return run->failed ? subject : pair_list(run, entries, n, false);
@@ -183,7 +171,7 @@ FILTER(filter_dictsort)
 
 /* ---- lists ----------------------------------------------------------------------------------- */
 
-FILTER(filter_length)
+JINJA_FUNCTION(filter_length)
 {
     switch (subject.kind) {
     case JINJA_UNDEFINED:
@@ -206,7 +194,7 @@ FILTER(filter_length)
                       subject.lazy ? "generator" : jinja_type_name(subject));
 }
 
-FILTER(filter_first)
+JINJA_FUNCTION(filter_first)
 {
     const struct jinja_list *items;
     if (!jinja_items(run, subject, &items) || items->n == 0)
@@ -214,7 +202,7 @@ FILTER(filter_first)
     return items->items[0];
 }
 
-FILTER(filter_last)
+JINJA_FUNCTION(filter_last)
 {
     const struct jinja_list *items;
     if (!jinja_items(run, subject, &items) || items->n == 0)
@@ -222,7 +210,7 @@ FILTER(filter_last)
     return items->items[items->n - 1];
 }
 
-FILTER(filter_list)
+JINJA_FUNCTION(filter_list)
 {
     const struct jinja_list *items;
     if (!jinja_items(run, subject, &items))
@@ -230,7 +218,7 @@ FILTER(filter_list)
     return (struct jinja_value){.kind = JINJA_LIST, .list = items};
 }
 
-FILTER(filter_join)
+JINJA_FUNCTION(filter_join)
 {
     const struct jinja_list *items;
     const struct jinja_value with =
@@ -247,7 +235,7 @@ FILTER(filter_join)
     return jinja_output_value(&out);
 }
 
-FILTER(filter_reverse)
+JINJA_FUNCTION(filter_reverse)
 {
     const struct jinja_list *items;
     if (!jinja_items(run, subject, &items))
@@ -268,7 +256,7 @@ FILTER(filter_reverse)
     return jinja_output_value(&out);
 }
 
-FILTER(filter_unique)
+JINJA_FUNCTION(filter_unique)
 {
     const struct jinja_list *items;
     size_t n = 0;
@@ -279,7 +267,7 @@ FILTER(filter_unique)
     for (size_t i = 0; kept != NULL && keys != NULL && i < items->n && !run->failed; i++) {
         const struct jinja_value value =
             at[1] != NULL ? path(run, items->items[i], *at[1]) : items->items[i];
-        const struct jinja_value key = sort_key(run, value, !flag(at[0], false));
+        const struct jinja_value key = sort_key(run, value, !jinja_flag(at[0], false));
         bool seen = false;
         for (size_t j = 0; j < n && !seen && jinja_step(run, 0); j++)
             seen = jinja_equal(keys[j], key);
@@ -305,7 +293,7 @@ static struct jinja_value extreme(struct jinja_run *run, struct jinja_value subj
     for (size_t i = 0; i < items->n && jinja_step(run, 0); i++) {
         const struct jinja_value key =
             sort_key(run, at[1] != NULL ? path(run, items->items[i], *at[1]) : items->items[i],
-                     !flag(at[0], false));
+                     !jinja_flag(at[0], false));
         int order = 0;
         if (i > 0 && !jinja_compare(key, best_key, &order))
             return jinja_fail(run, "'%s' and '%s' have no order", jinja_type_name(key),
@@ -318,16 +306,16 @@ static struct jinja_value extreme(struct jinja_run *run, struct jinja_value subj
     return best;
 }
 
-FILTER(filter_min)
+JINJA_FUNCTION(filter_min)
 {
     return extreme(run, subject, at, -1);
 }
-FILTER(filter_max)
+JINJA_FUNCTION(filter_max)
 {
     return extreme(run, subject, at, 1);
 }
 
-FILTER(filter_sum)
+JINJA_FUNCTION(filter_sum)
 {
     const struct jinja_list *items;
     int64_t sum = at[1] != NULL && at[1]->kind == JINJA_INTEGER ? at[1]->integer : 0;
@@ -381,7 +369,7 @@ static struct jinja_arguments behind(const struct jinja_arguments *all, size_t n
     return rest;
 }
 
-FILTER(filter_map)
+JINJA_FUNCTION(filter_map)
 {
     const struct jinja_list *items;
     const struct jinja_value *attribute = keyword(arguments, "attribute");
@@ -454,19 +442,19 @@ static struct jinja_value chosen(struct jinja_run *run, struct jinja_value subje
     return list;
 }
 
-FILTER(filter_select)
+JINJA_FUNCTION(filter_select)
 {
     return chosen(run, subject, arguments, false, true);
 }
-FILTER(filter_reject)
+JINJA_FUNCTION(filter_reject)
 {
     return chosen(run, subject, arguments, false, false);
 }
-FILTER(filter_selectattr)
+JINJA_FUNCTION(filter_selectattr)
 {
     return chosen(run, subject, arguments, true, true);
 }
-FILTER(filter_rejectattr)
+JINJA_FUNCTION(filter_rejectattr)
 {
     return chosen(run, subject, arguments, true, false);
 }

@@ -10,19 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FILTER(name)                                                                               \
-    static struct jinja_value name(struct jinja_run *run __attribute__((unused)),                  \
-                                   struct jinja_value subject __attribute__((unused)),             \
-                                   const struct jinja_value *const *at __attribute__((unused)),    \
-                                   const struct jinja_arguments *arguments                         \
-                                   __attribute__((unused)))
-
-static bool flag(const struct jinja_value *argument, bool otherwise)
-{
-    return argument != NULL ? jinja_truth(*argument) : otherwise;
-}
-
-static struct jinja_value in_case(struct jinja_run *run, struct jinja_value v, enum jinja_case how)
+struct jinja_value jinja_in_case(struct jinja_run *run, struct jinja_value v, enum jinja_case how)
 {
     v = jinja_to_string(run, v);
     const struct jinja_string text = run->failed || !jinja_step(run, v.string.n_bytes)
@@ -32,24 +20,24 @@ static struct jinja_value in_case(struct jinja_run *run, struct jinja_value v, e
                              : jinja_fail(run, "no memory for a text");
 }
 
-FILTER(filter_upper)
+JINJA_FUNCTION(filter_upper)
 {
-    return in_case(run, subject, JINJA_UPPER);
+    return jinja_in_case(run, subject, JINJA_UPPER);
 }
-FILTER(filter_lower)
+JINJA_FUNCTION(filter_lower)
 {
-    return in_case(run, subject, JINJA_LOWER);
+    return jinja_in_case(run, subject, JINJA_LOWER);
 }
-FILTER(filter_capitalize)
+JINJA_FUNCTION(filter_capitalize)
 {
-    return in_case(run, subject, JINJA_CAPITALIZE);
+    return jinja_in_case(run, subject, JINJA_CAPITALIZE);
 }
-FILTER(filter_title)
+JINJA_FUNCTION(filter_title)
 {
-    return in_case(run, subject, JINJA_TITLE_FILTER);
+    return jinja_in_case(run, subject, JINJA_TITLE_FILTER);
 }
 
-FILTER(filter_trim)
+JINJA_FUNCTION(filter_trim)
 {
     const struct jinja_value text = jinja_to_string(run, subject);
     const struct jinja_string *chars = NULL;
@@ -63,25 +51,25 @@ FILTER(filter_trim)
     return jinja_text(s.data, s.n_bytes);
 }
 
-FILTER(filter_default)
+JINJA_FUNCTION(filter_default)
 {
-    if (subject.kind == JINJA_UNDEFINED || (flag(at[1], false) && !jinja_truth(subject)))
+    if (subject.kind == JINJA_UNDEFINED || (jinja_flag(at[1], false) && !jinja_truth(subject)))
         return at[0] != NULL ? *at[0] : jinja_text("", 0);
     return subject;
 }
 
-FILTER(filter_string)
+JINJA_FUNCTION(filter_string)
 {
     return jinja_to_string(run, subject);
 }
 
-FILTER(filter_safe)
+JINJA_FUNCTION(filter_safe)
 {
     return jinja_to_string(run, subject);
 }
 
 /* The escapes of HTML that markupsafe writes. */
-FILTER(filter_escape)
+JINJA_FUNCTION(filter_escape)
 {
     const struct jinja_value text = jinja_to_string(run, subject);
     struct jinja_output out = {0};
@@ -98,7 +86,7 @@ FILTER(filter_escape)
     return jinja_output_value(&out);
 }
 
-FILTER(filter_replace)
+JINJA_FUNCTION(filter_replace)
 {
     const struct jinja_value text = jinja_to_string(run, subject);
     const struct jinja_value from = jinja_to_string(run, *at[0]), to = jinja_to_string(run, *at[1]);
@@ -130,7 +118,7 @@ static size_t line_end(struct jinja_string s, size_t at)
     return at;
 }
 
-FILTER(filter_indent)
+JINJA_FUNCTION(filter_indent)
 {
     const struct jinja_value text = jinja_to_string(run, subject);
     char spaces[256];
@@ -143,7 +131,7 @@ FILTER(filter_indent)
         indent.n_bytes = at[0]->integer > 0 ? (size_t)at[0]->integer : 0;
     }
     memset(spaces, ' ', sizeof(spaces));
-    const bool first = flag(at[1], false), blank = flag(at[2], false);
+    const bool first = jinja_flag(at[1], false), blank = jinja_flag(at[2], false);
     const struct jinja_string s = text.string;
     struct jinja_output out = {0};
     for (size_t begin = 0, n_lines = 0; !run->failed && begin <= s.n_bytes; n_lines++) {
@@ -181,7 +169,7 @@ static bool read_number(struct jinja_string text, bool real, int64_t *integer, d
     return *end == '\0' && (errno == 0 || real);
 }
 
-FILTER(filter_int)
+JINJA_FUNCTION(filter_int)
 {
     const struct jinja_value otherwise = at[0] != NULL ? *at[0] : jinja_integer(0);
     int64_t integer = 0;
@@ -201,7 +189,7 @@ FILTER(filter_int)
     return jinja_integer((int64_t)real);
 }
 
-FILTER(filter_float)
+JINJA_FUNCTION(filter_float)
 {
     int64_t integer;
     double real = 0;
@@ -215,7 +203,7 @@ FILTER(filter_float)
     return at[0] != NULL ? *at[0] : jinja_real(0);
 }
 
-FILTER(filter_abs)
+JINJA_FUNCTION(filter_abs)
 {
     if (subject.kind == JINJA_REAL)
         return jinja_real(fabs(subject.real));
@@ -227,7 +215,7 @@ FILTER(filter_abs)
     return jinja_integer(i < 0 ? -i : i);
 }
 
-FILTER(filter_round)
+JINJA_FUNCTION(filter_round)
 {
     char text[400];
     const int64_t precision = at[0] != NULL && at[0]->kind == JINJA_INTEGER ? at[0]->integer : 0;
@@ -245,11 +233,11 @@ FILTER(filter_round)
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
-FILTER(filter_tojson)
+JINJA_FUNCTION(filter_tojson)
 {
     char spaces[64];
-    struct jinja_json_style style = {.ascii = flag(at[0], false),
-                                     .sort_keys = flag(at[3], false),
+    struct jinja_json_style style = {.ascii = jinja_flag(at[0], false),
+                                     .sort_keys = jinja_flag(at[3], false),
                                      .item_separator = {", ", 2},
                                      .key_separator = {": ", 2}};
     memset(spaces, ' ', sizeof(spaces));
