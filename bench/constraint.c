@@ -5,7 +5,7 @@
  * copied. */
 #include "coordinator/constraint/constraint.h"
 #include "bench/measure/program.h"
-#include "model/gguf.h"
+#include "model/model_file.h"
 #include "sys/clock.h"
 #include "sys/random.h"
 
@@ -129,7 +129,7 @@ int main(int argc, char **argv)
     const char *file = NULL;
     struct program program;
     struct error error = {.status = STATUS_OK};
-    struct gguf *gguf = NULL;
+    struct model_file *model = NULL;
     struct tokenizer *tokenizer = NULL;
     struct vocabulary *vocabulary = NULL;
     int exit_code;
@@ -142,16 +142,16 @@ int main(int argc, char **argv)
     if (!program_open(&program, &usage, own, columns, argc, argv, &exit_code))
         return exit_code;
     enum status status = file != NULL
-                             ? gguf_open(&gguf, file, &error)
+                             ? model_open(&model, file, &error)
                              : error_set(&error, STATUS_INVALID, "--vocab FILE is missing");
     if (status == STATUS_OK)
-        status = tokenizer_open(&tokenizer, gguf, &error);
+        status = tokenizer_open(&tokenizer, model, &error);
     if (status == STATUS_OK)
         status = vocabulary_create(&vocabulary, tokenizer, &error);
     for (size_t i = 0; i < sizeof(schemas) / sizeof(schemas[0]) && status == STATUS_OK; i++)
         status = measure(&program, tokenizer, vocabulary, i, &error);
     vocabulary_destroy(vocabulary);
     tokenizer_close(tokenizer);
-    gguf_close(gguf);
+    model_close(model);
     return program_close(&program, status, &error);
 }

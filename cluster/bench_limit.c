@@ -3,11 +3,11 @@
 
 #include "kernels/attention/attend.h"
 #include "kernels/attention/tree.h"
-#include "model/gguf.h"
 #include "model/hparams.h"
+#include "model/model_file.h"
 #include "model/weights.h"
 
-static void add_products(struct bench_limit_operations *sum, const struct gguf_tensor *tensor)
+static void add_products(struct bench_limit_operations *sum, const struct model_tensor *tensor)
 {
     const double operations = 2.0 * (double)tensor->dims[0] * (double)tensor->dims[1];
     if (tensor->n_dims < 2)
@@ -22,20 +22,20 @@ static void add_products(struct bench_limit_operations *sum, const struct gguf_t
 enum status bench_limit_model_read(struct bench_limit_model *model, const char *path,
                                    enum kv_type kv_type, struct error *error)
 {
-    struct gguf *gguf = NULL;
+    struct model_file *file = NULL;
     struct hparams h;
-    enum status status = gguf_open(&gguf, path, error);
+    enum status status = model_open(&file, path, error);
     if (status == STATUS_OK)
-        status = hparams_read(&h, gguf, error);
+        status = hparams_read(&h, file, error);
     if (status != STATUS_OK) {
-        gguf_close(gguf);
+        model_close(file);
         return status;
     }
     struct bench_limit_model read = {0};
-    const struct gguf_tensor *embedding = weights_find(gguf, 0, WEIGHTS_TOKEN_EMBD);
-    const struct gguf_tensor *output = weights_find(gguf, 0, WEIGHTS_OUTPUT);
-    for (size_t i = 0; i < gguf_tensor_count(gguf); i++) {
-        const struct gguf_tensor *tensor = gguf_tensor_at(gguf, i);
+    const struct model_tensor *embedding = weights_find(file, 0, WEIGHTS_TOKEN_EMBD);
+    const struct model_tensor *output = weights_find(file, 0, WEIGHTS_OUTPUT);
+    for (size_t i = 0; i < model_tensor_count(file); i++) {
+        const struct model_tensor *tensor = model_tensor_at(file, i);
         if (tensor == embedding && tensor != output)
             continue; /* only rows of it are read */
         read.weight_bytes += tensor->n_bytes;
@@ -44,7 +44,7 @@ enum status bench_limit_model_read(struct bench_limit_model *model, const char *
     read.attend_operations = 4.0 * h.n_heads * h.head_dim * h.n_layers;
     read.kv_token_bytes =
         (double)tile_bytes(kv_type, h.head_dim) / TILE_TOKENS * h.n_kv_heads * h.n_layers;
-    gguf_close(gguf);
+    model_close(file);
     *model = read;
     return STATUS_OK;
 }

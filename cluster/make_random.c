@@ -183,16 +183,17 @@ static enum status choose_vocab(struct maker *maker, struct error *error)
     if (maker->options->tokenizer == NULL)
         return STATUS_OK;
     const char key_name[] = "tokenizer.ggml.tokens";
-    const struct gguf_key *key = gguf_key_find(maker->options->tokenizer, key_name);
+    const struct model_key *key = model_key_find(maker->options->tokenizer, key_name);
     if (key == NULL || key->type != GGUF_VALUE_ARRAY || key->n == 0 || key->n > UINT32_MAX)
         return error_set(error, STATUS_INVALID, "%s has no vocabulary (%s)",
-                         gguf_path(maker->options->tokenizer), key_name);
+                         model_path(maker->options->tokenizer), key_name);
     if (!maker->options->shape->vocab_given)
         maker->hparams.vocab = (uint32_t)key->n;
     if (maker->hparams.vocab < key->n)
-        return error_set(
-            error, STATUS_INVALID, "--shape vocab=%u is less than the %llu tokens of %s",
-            maker->hparams.vocab, (unsigned long long)key->n, gguf_path(maker->options->tokenizer));
+        return error_set(error, STATUS_INVALID,
+                         "--shape vocab=%u is less than the %llu tokens of %s",
+                         maker->hparams.vocab, (unsigned long long)key->n,
+                         model_path(maker->options->tokenizer));
     return STATUS_OK;
 }
 

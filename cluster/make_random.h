@@ -11,8 +11,8 @@
 #define LONGSPAN_CLUSTER_MAKE_RANDOM_H
 
 #include "cluster/mixture.h"
-#include "model/gguf.h"
 #include "model/hparams.h"
+#include "model/model_file.h"
 #include "sys/log.h"
 #include "sys/status.h"
 
@@ -39,10 +39,10 @@ struct make_random_options {
     const struct make_random_shape *shape;
     const struct mixture *mixture; /* types of matrices; norms are F32 */
     uint64_t seed;
-    bool tied;                    /* no output.weight */
-    const struct gguf *tokenizer; /* NULL: bytes, BOS, EOS, the rest unused */
-    const struct log *log;        /* NULL: says nothing */
-    FILE *progress;               /* NULL, or a terminal for a line about large files */
+    bool tied;                          /* no output.weight */
+    const struct model_file *tokenizer; /* NULL: bytes, BOS, EOS, the rest unused */
+    const struct log *log;              /* NULL: says nothing */
+    FILE *progress;                     /* NULL, or a terminal for a line about large files */
 };
 
 /* Streams the file: memory for some rows only. A tensor whose rows are no whole blocks of its type

@@ -6,9 +6,9 @@
 #ifndef LONGSPAN_CLUSTER_MIXTURE_H
 #define LONGSPAN_CLUSTER_MIXTURE_H
 
-#include "model/gguf.h"
 #include "model/gguf_writer.h"
 #include "model/hparams.h"
+#include "model/model_file.h"
 #include "model/weights.h"
 #include "sys/status.h"
 

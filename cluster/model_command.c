@@ -7,8 +7,8 @@
 #include "cluster/mixture.h"
 #include "cluster/quantize.h"
 #include "model/chat/chat_templates.h"
-#include "model/gguf.h"
 #include "model/inspect.h"
+#include "model/model_file.h"
 #include "model/tokenizer.h"
 #include "sys/clock.h"
 #include "sys/file.h"
@@ -100,24 +100,24 @@ static int inspect_main(int argc, char **argv)
                                    {.kind = 0}};
     if (!begin(&command, &usage, table, argc, argv, &exit_code))
         return exit_code;
-    struct gguf *gguf = NULL;
-    enum status status = gguf_open(&gguf, command.file, &command.error);
+    struct model_file *file = NULL;
+    enum status status = model_open(&file, command.file, &command.error);
     if (status == STATUS_OK)
-        status = inspect_print(stdout, gguf, json, &command.error);
-    gguf_close(gguf);
+        status = inspect_print(stdout, file, json, &command.error);
+    model_close(file);
     return end(&command, status);
 }
 
-static enum status tokenize(const char *file, unsigned flags, bool json, struct error *error)
+static enum status tokenize(const char *path, unsigned flags, bool json, struct error *error)
 {
-    struct gguf *gguf = NULL;
+    struct model_file *file = NULL;
     struct tokenizer *tokenizer = NULL;
     char *text = NULL;
     int32_t *ids = NULL;
     size_t n_bytes = 0, n_ids = 0;
-    enum status status = gguf_open(&gguf, file, error);
+    enum status status = model_open(&file, path, error);
     if (status == STATUS_OK)
-        status = tokenizer_open(&tokenizer, gguf, error);
+        status = tokenizer_open(&tokenizer, file, error);
     if (status == STATUS_OK)
         status = file_read(NULL, MOST_TEXT_BYTES, &text, &n_bytes, error);
     if (status == STATUS_OK)
@@ -131,7 +131,7 @@ static enum status tokenize(const char *file, unsigned flags, bool json, struct 
     free(ids);
     free(text);
     tokenizer_close(tokenizer);
-    gguf_close(gguf);
+    model_close(file);
     return status;
 }
 
@@ -189,28 +189,28 @@ static enum status render_chat(const struct chat_templates *templates, const cha
     return status;
 }
 
-static enum status show_chat_template(const char *file, const char *choice,
+static enum status show_chat_template(const char *path, const char *choice,
                                       const char *messages_file, struct error *error)
 {
-    struct gguf *gguf = NULL;
+    struct model_file *file = NULL;
     struct tokenizer *tokenizer = NULL;
     struct chat_templates *templates = NULL;
-    struct gguf_string source;
-    enum status status = gguf_open(&gguf, file, error);
+    struct model_string source;
+    enum status status = model_open(&file, path, error);
     if (status == STATUS_OK)
-        status = tokenizer_open(&tokenizer, gguf, error);
+        status = tokenizer_open(&tokenizer, file, error);
     if (status == STATUS_OK)
-        status = chat_templates_open(&templates, gguf, tokenizer, choice, error);
+        status = chat_templates_open(&templates, file, tokenizer, choice, error);
     if (status == STATUS_OK && messages_file != NULL)
         status = render_chat(templates, messages_file, error);
     else if (status == STATUS_OK && chat_templates_refusal(templates) != NULL)
         status = error_set(error, STATUS_UNSUPPORTED, "%s", chat_templates_refusal(templates));
     else if (status == STATUS_OK && choice == NULL &&
-             gguf_get_string(gguf, "tokenizer.chat_template", &source, NULL) == STATUS_OK)
+             model_get_string(file, "tokenizer.chat_template", &source, NULL) == STATUS_OK)
         fwrite(source.data, 1, source.n_bytes, stdout);
     chat_templates_close(templates);
     tokenizer_close(tokenizer);
-    gguf_close(gguf);
+    model_close(file);
     return status;
 }
 
@@ -404,10 +404,10 @@ static int make_random_main(int argc, char **argv)
         return exit_code;
 
     struct make_random_shape shape;
-    struct gguf *tokenizer = NULL;
+    struct model_file *tokenizer = NULL;
     enum status status = make_random_shape(&shape, shape_text, &command.error);
     if (status == STATUS_OK && vocab != NULL)
-        status = gguf_open(&tokenizer, vocab, &command.error);
+        status = model_open(&tokenizer, vocab, &command.error);
     struct make_random_options options = {.shape = &shape,
                                           .seed = seed,
                                           .tied = tied,
@@ -418,7 +418,7 @@ static int make_random_main(int argc, char **argv)
         status = mixture_find(&options.mixture, type, &command.error);
     if (status == STATUS_OK)
         status = make_random(command.file, &options, &command.error);
-    gguf_close(tokenizer);
+    model_close(tokenizer);
     return end(&command, status);
 }
 

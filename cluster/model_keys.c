@@ -58,7 +58,7 @@ static size_t byte_name(unsigned byte, char name[NAME_BYTES])
     return 2;
 }
 
-static enum status add_tokens(struct gguf_writer *writer, struct gguf_string *names,
+static enum status add_tokens(struct gguf_writer *writer, struct model_string *names,
                               char (*texts)[NAME_BYTES], int32_t *types, uint32_t vocab,
                               bool has_eos, struct error *error)
 {
@@ -74,7 +74,7 @@ static enum status add_tokens(struct gguf_writer *writer, struct gguf_string *na
             length = (size_t)snprintf(texts[id], NAME_BYTES, "<|unused-%u|>", id);
             types[id] = TOKENIZER_TYPE_UNUSED;
         }
-        names[id] = (struct gguf_string){texts[id], length};
+        names[id] = (struct model_string){texts[id], length};
     }
     gguf_writer_add_string(writer, "tokenizer.ggml.model", "gpt2", error);
     gguf_writer_add_string(writer, "tokenizer.ggml.pre", "gpt-2", error);
@@ -99,7 +99,7 @@ enum status model_keys_byte_tokenizer(struct gguf_writer *writer, uint32_t vocab
         return error_set(error, STATUS_INVALID,
                          "a vocabulary of %u tokens is too small: bytes and special tokens are %u",
                          vocab, least);
-    struct gguf_string *names = malloc(vocab * sizeof(*names));
+    struct model_string *names = malloc(vocab * sizeof(*names));
     char(*texts)[NAME_BYTES] = malloc(vocab * sizeof(*texts));
     int32_t *types = malloc(vocab * sizeof(*types));
     const enum status status =
@@ -112,13 +112,13 @@ enum status model_keys_byte_tokenizer(struct gguf_writer *writer, uint32_t vocab
     return status;
 }
 
-enum status model_keys_copy_tokenizer(struct gguf_writer *writer, const struct gguf *source,
+enum status model_keys_copy_tokenizer(struct gguf_writer *writer, const struct model_file *source,
                                       struct error *error)
 {
     enum status status = STATUS_OK;
     const char prefix[] = "tokenizer.";
-    for (size_t i = 0; status == STATUS_OK && i < gguf_key_count(source); i++) {
-        const struct gguf_key *key = gguf_key_at(source, i);
+    for (size_t i = 0; status == STATUS_OK && i < model_key_count(source); i++) {
+        const struct model_key *key = model_key_at(source, i);
         if (strncmp(key->name, prefix, sizeof(prefix) - 1) == 0)
             status = gguf_writer_copy_key(writer, key, error);
     }

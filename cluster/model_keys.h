@@ -23,7 +23,7 @@ enum status model_keys_byte_tokenizer(struct gguf_writer *writer, uint32_t vocab
                                       struct error *error);
 
 /* All tokenizer.* keys of another model. */
-enum status model_keys_copy_tokenizer(struct gguf_writer *writer, const struct gguf *source,
+enum status model_keys_copy_tokenizer(struct gguf_writer *writer, const struct model_file *source,
                                       struct error *error);
 
 #endif

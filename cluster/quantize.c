@@ -18,7 +18,7 @@ enum { PIECE_VALUES = 1 << 21 };
 
 struct quantizer {
     const struct quantize_options *options;
-    const struct gguf *gguf;
+    const struct model_file *file;
     struct hparams hparams;
     struct gguf_writer *writer;
     struct write_progress progress;
@@ -33,7 +33,7 @@ static bool is_blocks(enum gguf_type type)
     return gguf_type_traits(type)->block_elements > 1;
 }
 
-static enum status plan_tensor(struct quantizer *q, const struct gguf_tensor *tensor,
+static enum status plan_tensor(struct quantizer *q, const struct model_tensor *tensor,
                                enum gguf_type *type, struct error *error)
 {
     enum weights_id id;
@@ -53,7 +53,7 @@ static enum status plan_tensor(struct quantizer *q, const struct gguf_tensor *te
                          "%s: tensor %s is %s already; to round it again, to %s, loses more than "
                          "to round the original: take an F32, F16 or BF16 file, or say "
                          "--allow-requantize",
-                         gguf_path(q->gguf), tensor->name, gguf_type_traits(tensor->type)->name,
+                         model_path(q->file), tensor->name, gguf_type_traits(tensor->type)->name,
                          gguf_type_traits(*type)->name);
     return STATUS_OK;
 }
@@ -62,8 +62,8 @@ static enum status copy_keys(struct quantizer *q, struct error *error)
 {
     static const char *const ours[] = {"general.file_type", "general.quantization_version",
                                        "general.alignment"};
-    for (size_t i = 0; i < gguf_key_count(q->gguf); i++) {
-        const struct gguf_key *key = gguf_key_at(q->gguf, i);
+    for (size_t i = 0; i < model_key_count(q->file); i++) {
+        const struct model_key *key = model_key_at(q->file, i);
         bool copied = true;
         for (size_t k = 0; k < sizeof(ours) / sizeof(ours[0]); k++)
             copied &= strcmp(key->name, ours[k]) != 0;
@@ -75,13 +75,13 @@ static enum status copy_keys(struct quantizer *q, struct error *error)
 
 static enum status plan(struct quantizer *q, struct error *error)
 {
-    const size_t n = gguf_tensor_count(q->gguf);
+    const size_t n = model_tensor_count(q->file);
     enum status status = copy_keys(q, error);
     q->types = malloc(n * sizeof(*q->types));
     if (status == STATUS_OK && q->types == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for a list of %zu tensors", n);
     for (size_t i = 0; status == STATUS_OK && i < n; i++) {
-        const struct gguf_tensor *tensor = gguf_tensor_at(q->gguf, i);
+        const struct model_tensor *tensor = model_tensor_at(q->file, i);
         uint64_t bytes = 0;
         status = plan_tensor(q, tensor, &q->types[i], error);
         if (status == STATUS_OK)
@@ -105,7 +105,7 @@ struct bad_weight {
 };
 
 struct piece {
-    const struct gguf_tensor *tensor;
+    const struct model_tensor *tensor;
     enum weight_type to;
     uint64_t row, n_rows; /* these rows */
     uint8_t *out;
@@ -149,7 +149,7 @@ static enum status check_piece(const struct quantizer *q, const struct piece *pi
         const struct bad_weight *bad = &piece->bad[lane];
         if (bad->found)
             return error_set(error, STATUS_INVALID,
-                             "%s: tensor %s, row %llu, column %llu is %g: %s", gguf_path(q->gguf),
+                             "%s: tensor %s, row %llu, column %llu is %g: %s", model_path(q->file),
                              piece->tensor->name, (unsigned long long)bad->row,
                              (unsigned long long)bad->column, (double)bad->value,
                              isfinite(bad->value)
@@ -162,7 +162,7 @@ static enum status check_piece(const struct quantizer *q, const struct piece *pi
 static enum status convert_rows(struct quantizer *q, struct piece *piece, uint64_t rows_at_once,
                                 struct error *error)
 {
-    const struct gguf_tensor *tensor = piece->tensor;
+    const struct model_tensor *tensor = piece->tensor;
     const uint64_t n_rows = tensor->dims[1];
     enum status status = STATUS_OK;
     for (uint64_t row = 0; status == STATUS_OK && row < n_rows; row += rows_at_once) {
@@ -178,7 +178,7 @@ static enum status convert_rows(struct quantizer *q, struct piece *piece, uint64
     return status;
 }
 
-static enum status convert(struct quantizer *q, const struct gguf_tensor *tensor,
+static enum status convert(struct quantizer *q, const struct model_tensor *tensor,
                            enum gguf_type type, struct error *error)
 {
     const uint32_t n_lanes = thread_pool_lanes(q->options->pool);
@@ -205,8 +205,8 @@ static enum status convert(struct quantizer *q, const struct gguf_tensor *tensor
 static enum status write_tensors(struct quantizer *q, struct error *error)
 {
     enum status status = STATUS_OK;
-    for (size_t i = 0; status == STATUS_OK && i < gguf_tensor_count(q->gguf); i++) {
-        const struct gguf_tensor *tensor = gguf_tensor_at(q->gguf, i);
+    for (size_t i = 0; status == STATUS_OK && i < model_tensor_count(q->file); i++) {
+        const struct model_tensor *tensor = model_tensor_at(q->file, i);
         uint64_t weights = 1; /* their bytes lie in the file, so this cannot overflow */
         for (uint32_t k = 0; k < tensor->n_dims; k++)
             weights *= tensor->dims[k];
@@ -218,7 +218,7 @@ static enum status write_tensors(struct quantizer *q, struct error *error)
             status = gguf_writer_data(q->writer, tensor->data, tensor->n_bytes, error);
             write_progress_add(&q->progress, tensor->n_bytes);
         }
-        gguf_tensor_release(q->gguf, tensor);
+        model_tensor_release(q->file, tensor);
     }
     return status;
 }
@@ -237,9 +237,9 @@ static enum status check_paths(const char *source, const char *out, struct error
 
 static enum status write_model(struct quantizer *q, const char *out, struct error *error)
 {
-    enum status status = hparams_read(&q->hparams, q->gguf, error);
+    enum status status = hparams_read(&q->hparams, q->file, error);
     if (status == STATUS_OK)
-        status = weights_check(q->gguf, &q->hparams, error);
+        status = weights_check(q->file, &q->hparams, error);
     if (status == STATUS_OK)
         status = gguf_writer_create(&q->writer, out, error);
     if (status == STATUS_OK)
@@ -257,20 +257,20 @@ enum status quantize_model(const char *source, const char *out,
                            const struct quantize_options *options, struct quantize_result *result,
                            struct error *error)
 {
-    struct gguf *gguf = NULL;
+    struct model_file *file = NULL;
     struct quantizer q = {.options = options,
                           .progress = {.out = options->progress, .began_us = clock_us()}};
     enum status status = check_paths(source, out, error);
     if (status == STATUS_OK)
-        status = gguf_open(&gguf, source, error);
-    q.gguf = gguf;
+        status = model_open(&file, source, error);
+    q.file = file;
     if (status == STATUS_OK)
         status = write_model(&q, out, error);
     write_progress_clear(&q.progress);
     if (status == STATUS_OK)
         *result = q.result;
     gguf_writer_destroy(q.writer);
-    gguf_close(gguf);
+    model_close(file);
     free(q.types);
     return status;
 }

@@ -5,8 +5,8 @@
 #include "cluster/commands.h"
 #include "cluster/layout.h"
 #include "kernels/quant/kv_type.h"
-#include "model/gguf.h"
 #include "model/hparams.h"
+#include "model/model_file.h"
 #include "model/weights.h"
 #include "sys/topology.h"
 
@@ -16,14 +16,14 @@
 /* So that what is wrong with the file is said at once, and by us. */
 static enum status check_model(const char *path, struct error *error)
 {
-    struct gguf *gguf = NULL;
+    struct model_file *file = NULL;
     struct hparams hparams;
-    enum status status = gguf_open(&gguf, path, error);
+    enum status status = model_open(&file, path, error);
     if (status == STATUS_OK)
-        status = hparams_read(&hparams, gguf, error);
+        status = hparams_read(&hparams, file, error);
     if (status == STATUS_OK)
-        status = weights_check(gguf, &hparams, error);
-    gguf_close(gguf);
+        status = weights_check(file, &hparams, error);
+    model_close(file);
     return status;
 }
 

@@ -14,7 +14,7 @@
 enum { PROBE_US = 1000000 };
 
 enum status cluster_open(struct cluster *cluster, const struct coordinator_options *options,
-                         const char *model_path, const struct gguf *gguf,
+                         const char *model_path, const struct model_file *file,
                          const struct hparams *hparams, struct control *control,
                          const struct log *log, uint64_t now_us, struct error *error)
 {
@@ -25,8 +25,8 @@ enum status cluster_open(struct cluster *cluster, const struct coordinator_optio
                                 .hparams = hparams,
                                 .began_us = now_us,
                                 .deadline_us = now_us + options->join_timeout_ms * 1000ull};
-    planner_model_read(&cluster->model, hparams, gguf);
-    gguf_fingerprint(gguf, cluster->fingerprint);
+    planner_model_read(&cluster->model, hparams, file);
+    model_fingerprint(file, cluster->fingerprint);
     enum status status = tile_check(options->kv_type, hparams->head_dim, error);
     if (status != STATUS_OK)
         return status;

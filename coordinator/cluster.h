@@ -24,8 +24,8 @@
 #include "coordinator/coordinator.h"
 #include "coordinator/planner.h"
 #include "coordinator/prefix_index.h"
-#include "model/gguf.h"
 #include "model/hparams.h"
+#include "model/model_file.h"
 #include "sys/log.h"
 #include "sys/status.h"
 
@@ -96,7 +96,7 @@ struct cluster {
     const struct hparams *hparams;
     struct planner_model model;
     struct planner_plan plan;
-    uint8_t fingerprint[GGUF_FINGERPRINT_BYTES];
+    uint8_t fingerprint[MODEL_FINGERPRINT_BYTES];
     uint64_t job;
     enum cluster_phase phase;
     uint64_t began_us, deadline_us, next_probe_us;
@@ -116,7 +116,7 @@ struct cluster {
 /* Plans for this model and these options, before anybody has joined. The referenced structs outlive
  * the cluster. STATUS_INVALID: an impossible split, a list of weights of another length. */
 enum status cluster_open(struct cluster *cluster, const struct coordinator_options *options,
-                         const char *model_path, const struct gguf *gguf,
+                         const char *model_path, const struct model_file *file,
                          const struct hparams *hparams, struct control *control,
                          const struct log *log, uint64_t now_us, struct error *error);
 void cluster_close(struct cluster *cluster);

@@ -7,8 +7,8 @@
 #include "coordinator/http/server.h"
 #include "coordinator/serving.h"
 #include "coordinator/status_reply.h"
-#include "model/gguf.h"
 #include "model/hparams.h"
+#include "model/model_file.h"
 #include "model/tokenizer.h"
 #include "model/weights.h"
 #include "proto/cluster_key.h"
@@ -35,7 +35,7 @@ struct coordinator {
     const struct coordinator_options *options;
     const struct log *log;
     char *model_path; /* absolute: workers may run in another directory */
-    struct gguf *gguf;
+    struct model_file *file;
     struct hparams hparams;
     struct tokenizer *tokenizer;
     struct wire_context *wire;
@@ -58,13 +58,13 @@ struct coordinator {
 static enum status open_model(struct coordinator *c, struct error *error)
 {
     const char *path = c->options->model;
-    enum status status = gguf_open(&c->gguf, path, error);
+    enum status status = model_open(&c->file, path, error);
     if (status == STATUS_OK)
-        status = hparams_read(&c->hparams, c->gguf, error);
+        status = hparams_read(&c->hparams, c->file, error);
     if (status == STATUS_OK)
-        status = weights_check(c->gguf, &c->hparams, error);
+        status = weights_check(c->file, &c->hparams, error);
     if (status == STATUS_OK)
-        status = tokenizer_open(&c->tokenizer, c->gguf, error);
+        status = tokenizer_open(&c->tokenizer, c->file, error);
     if (status == STATUS_OK && (c->model_path = realpath(path, NULL)) == NULL)
         status = error_set(error, STATUS_IO, "%s: its absolute path cannot be told", path);
     return status;
@@ -102,7 +102,7 @@ static enum status open_socket(struct coordinator *c, struct error *error)
 
 static enum status open_http(struct coordinator *c, struct error *error)
 {
-    const struct server_model model = {.gguf = c->gguf,
+    const struct server_model model = {.file = c->file,
                                        .tokenizer = c->tokenizer,
                                        .vocab = c->hparams.vocab,
                                        .path = c->model_path,
@@ -125,7 +125,7 @@ static enum status open_all(struct coordinator *c, struct error *error)
         status = open_socket(c, error);
     if (status != STATUS_OK)
         return status;
-    status = cluster_open(&c->cluster, c->options, c->model_path, c->gguf, &c->hparams, &c->control,
+    status = cluster_open(&c->cluster, c->options, c->model_path, c->file, &c->hparams, &c->control,
                           c->log, clock_us(), error);
     c->cluster_open = true;
     if (status == STATUS_OK)
@@ -156,7 +156,7 @@ static void close_all(struct coordinator *c)
     wire_socket_close(c->socket);
     wire_context_destroy(c->wire);
     tokenizer_close(c->tokenizer);
-    gguf_close(c->gguf);
+    model_close(c->file);
     free(c->model_path);
 }
 

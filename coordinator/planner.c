@@ -7,15 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint32_t block_elements(const struct gguf_tensor *tensor)
+static uint32_t block_elements(const struct model_tensor *tensor)
 {
     const struct gguf_type_traits *traits = tensor != NULL ? gguf_type_traits(tensor->type) : NULL;
     return traits != NULL && traits->block_elements > 0 ? traits->block_elements : 1;
 }
 
-static uint64_t tensor_bytes(const struct gguf *gguf, uint32_t layer, enum weights_id id)
+static uint64_t tensor_bytes(const struct model_file *file, uint32_t layer, enum weights_id id)
 {
-    const struct gguf_tensor *tensor = weights_find(gguf, layer, id);
+    const struct model_tensor *tensor = weights_find(file, layer, id);
     return tensor != NULL ? tensor->n_bytes : 0;
 }
 
@@ -25,7 +25,7 @@ static void keep_larger(uint64_t *a, uint64_t b)
 }
 
 void planner_model_read(struct planner_model *model, const struct hparams *hparams,
-                        const struct gguf *gguf)
+                        const struct model_file *file)
 {
     *model = (struct planner_model){.n_layers = hparams->n_layers,
                                     .n_heads = hparams->n_heads,
@@ -35,24 +35,24 @@ void planner_model_read(struct planner_model *model, const struct hparams *hpara
                                     .vocab = hparams->vocab,
                                     .ffn_block = 1,
                                     .attn_block = 1};
-    weights_segments(&model->segments, gguf, hparams);
+    weights_segments(&model->segments, file, hparams);
     for (uint32_t layer = 0; layer < hparams->n_layers; layer++) {
-        const uint32_t down = block_elements(weights_find(gguf, layer, WEIGHTS_FFN_DOWN));
-        const uint32_t output = block_elements(weights_find(gguf, layer, WEIGHTS_ATTN_OUTPUT));
+        const uint32_t down = block_elements(weights_find(file, layer, WEIGHTS_FFN_DOWN));
+        const uint32_t output = block_elements(weights_find(file, layer, WEIGHTS_ATTN_OUTPUT));
         model->ffn_block = down > model->ffn_block ? down : model->ffn_block;
         model->attn_block = output > model->attn_block ? output : model->attn_block;
-        keep_larger(&model->heads_bytes, tensor_bytes(gguf, layer, WEIGHTS_ATTN_Q) +
-                                             tensor_bytes(gguf, layer, WEIGHTS_ATTN_K) +
-                                             tensor_bytes(gguf, layer, WEIGHTS_ATTN_V) +
-                                             tensor_bytes(gguf, layer, WEIGHTS_ATTN_OUTPUT));
-        keep_larger(&model->ffn_bytes, tensor_bytes(gguf, layer, WEIGHTS_FFN_GATE) +
-                                           tensor_bytes(gguf, layer, WEIGHTS_FFN_UP) +
-                                           tensor_bytes(gguf, layer, WEIGHTS_FFN_DOWN));
-        keep_larger(&model->norm_bytes, tensor_bytes(gguf, layer, WEIGHTS_ATTN_NORM) +
-                                            tensor_bytes(gguf, layer, WEIGHTS_FFN_NORM));
+        keep_larger(&model->heads_bytes, tensor_bytes(file, layer, WEIGHTS_ATTN_Q) +
+                                             tensor_bytes(file, layer, WEIGHTS_ATTN_K) +
+                                             tensor_bytes(file, layer, WEIGHTS_ATTN_V) +
+                                             tensor_bytes(file, layer, WEIGHTS_ATTN_OUTPUT));
+        keep_larger(&model->ffn_bytes, tensor_bytes(file, layer, WEIGHTS_FFN_GATE) +
+                                           tensor_bytes(file, layer, WEIGHTS_FFN_UP) +
+                                           tensor_bytes(file, layer, WEIGHTS_FFN_DOWN));
+        keep_larger(&model->norm_bytes, tensor_bytes(file, layer, WEIGHTS_ATTN_NORM) +
+                                            tensor_bytes(file, layer, WEIGHTS_FFN_NORM));
     }
-    model->embed_bytes = tensor_bytes(gguf, 0, WEIGHTS_TOKEN_EMBD);
-    model->output_bytes = tensor_bytes(gguf, 0, WEIGHTS_OUTPUT);
+    model->embed_bytes = tensor_bytes(file, 0, WEIGHTS_TOKEN_EMBD);
+    model->output_bytes = tensor_bytes(file, 0, WEIGHTS_OUTPUT);
 }
 
 static uint32_t greatest_common_divisor(uint32_t a, uint32_t b)

@@ -37,7 +37,7 @@ struct planner_model {
 
 /* Takes the shapes and types out of a file that passed weights_check. */
 void planner_model_read(struct planner_model *model, const struct hparams *hparams,
-                        const struct gguf *gguf);
+                        const struct model_file *file);
 
 struct planner_stage {
     uint32_t first_layer, n_layers;

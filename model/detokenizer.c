@@ -94,7 +94,7 @@ enum status detokenizer_push(struct detokenizer *detokenizer, int32_t id, const 
         return error_set(error, STATUS_INVALID, "token %d is not in the vocabulary of %u", id,
                          t->vocab);
     const struct token *token = &t->tokens[id];
-    struct gguf_string bytes = token->bytes;
+    struct model_string bytes = token->bytes;
     const bool silent =
         token->type == TOKENIZER_TYPE_CONTROL || token->type == TOKENIZER_TYPE_UNKNOWN;
     if (silent && (d->flags & DETOKENIZER_SHOW_SPECIAL) == 0)

@@ -2,7 +2,7 @@
  *
  * Every number from the file is compared with what is left of the file before it is used, by
  * subtraction on the trusted side, so that nothing overflows. Tables grow with what was really
- * read, never with what a count claims. Reading keys is in gguf_key.c, types are in gguf_type.c. */
+ * read, never with what a count claims. Values of keys: model_key.c. */
 #include "model/gguf.h"
 #include "model/string_table.h"
 #include "sys/sha256.h"
@@ -29,9 +29,9 @@ struct gguf {
     uint64_t n_bytes;
     uint32_t version, alignment;
     uint64_t data_offset;
-    struct gguf_key *keys;
+    struct model_key *keys;
     size_t n_keys, keys_capacity;
-    struct gguf_tensor *tensors;
+    struct model_tensor *tensors;
     size_t n_tensors, tensors_capacity;
     struct string_table key_table, tensor_table;
 };
@@ -72,7 +72,7 @@ static bool take_u64(struct cursor *cursor, uint64_t *value)
     return data != NULL;
 }
 
-static bool take_string(struct cursor *cursor, struct gguf_string *string)
+static bool take_string(struct cursor *cursor, struct model_string *string)
 {
     uint64_t n_bytes;
     if (!take_u64(cursor, &n_bytes))
@@ -104,7 +104,7 @@ static void *make_room(void *items, size_t n, size_t *capacity, size_t item_byte
 }
 
 /* A NUL-terminated copy of a name, which must not be empty, too long or contain a NUL. */
-static enum status copy_name(const struct gguf *gguf, char **name, struct gguf_string string,
+static enum status copy_name(const struct gguf *gguf, char **name, struct model_string string,
                              size_t max_bytes, const char *what, uint64_t index,
                              struct error *error)
 {
@@ -147,13 +147,13 @@ static uint32_t value_bytes(enum gguf_value_type type)
 }
 
 /* The elements of key->element_type, key->n of them. */
-static enum status read_elements(struct cursor *cursor, struct gguf_key *key, struct error *error)
+static enum status read_elements(struct cursor *cursor, struct model_key *key, struct error *error)
 {
     const struct gguf *gguf = cursor->gguf;
     const uint64_t begin = cursor->at;
     key->data = gguf->map + begin;
     if (key->element_type == GGUF_VALUE_STRING) {
-        struct gguf_string string;
+        struct model_string string;
         for (uint64_t i = 0; i < key->n; i++)
             if (!take_string(cursor, &string))
                 return truncated(cursor, "a string", error);
@@ -178,7 +178,7 @@ static enum status read_elements(struct cursor *cursor, struct gguf_key *key, st
 
 static enum status read_key(struct gguf *gguf, struct cursor *cursor, struct error *error)
 {
-    struct gguf_string string;
+    struct model_string string;
     uint32_t type;
     if (!take_string(cursor, &string))
         return truncated(cursor, "a key", error);
@@ -192,8 +192,8 @@ static enum status read_key(struct gguf *gguf, struct cursor *cursor, struct err
     if (status != STATUS_OK)
         return status;
     const size_t index = gguf->n_keys++;
-    struct gguf_key *key = &gguf->keys[index];
-    *key = (struct gguf_key){.name = name, .n = 1};
+    struct model_key *key = &gguf->keys[index];
+    *key = (struct model_key){.name = name, .n = 1};
     const uint32_t owner =
         string_table_add(&gguf->key_table, name, string.n_bytes, (uint32_t)index);
     if (owner == STRING_TABLE_NONE)
@@ -219,8 +219,10 @@ static enum status read_key(struct gguf *gguf, struct cursor *cursor, struct err
 static enum status read_alignment(struct gguf *gguf, struct error *error)
 {
     uint32_t alignment = GGUF_DEFAULT_ALIGNMENT;
-    if (gguf_key_find(gguf, "general.alignment") != NULL) {
-        const enum status status = gguf_get_u32(gguf, "general.alignment", &alignment, error);
+    static const char name[] = "general.alignment";
+    const uint32_t index = string_table_find(&gguf->key_table, name, sizeof(name) - 1);
+    if (index != STRING_TABLE_NONE) {
+        const enum status status = model_key_u32(&gguf->keys[index], gguf->path, &alignment, error);
         if (status != STATUS_OK)
             return status;
     }
@@ -235,7 +237,7 @@ static enum status read_alignment(struct gguf *gguf, struct error *error)
 
 static enum status read_tensor(struct gguf *gguf, struct cursor *cursor, struct error *error)
 {
-    struct gguf_string string;
+    struct model_string string;
     if (!take_string(cursor, &string))
         return truncated(cursor, "a tensor name", error);
     void *room =
@@ -249,8 +251,8 @@ static enum status read_tensor(struct gguf *gguf, struct cursor *cursor, struct 
     if (status != STATUS_OK)
         return status;
     const size_t index = gguf->n_tensors++;
-    struct gguf_tensor *tensor = &gguf->tensors[index];
-    *tensor = (struct gguf_tensor){.name = name, .dims = {1, 1, 1, 1}};
+    struct model_tensor *tensor = &gguf->tensors[index];
+    *tensor = (struct model_tensor){.name = name, .dims = {1, 1, 1, 1}};
     const uint32_t owner =
         string_table_add(&gguf->tensor_table, name, string.n_bytes, (uint32_t)index);
     if (owner == STRING_TABLE_NONE)
@@ -281,7 +283,7 @@ static enum status read_tensor(struct gguf *gguf, struct cursor *cursor, struct 
 
 static int by_offset(const void *a, const void *b)
 {
-    const struct gguf_tensor *const *left_tensor = a, *const *right_tensor = b;
+    const struct model_tensor *const *left_tensor = a, *const *right_tensor = b;
     const uint64_t x = (*left_tensor)->offset, y = (*right_tensor)->offset;
     return x < y ? -1 : x > y;
 }
@@ -301,12 +303,13 @@ static enum status place_tensors(struct gguf *gguf, uint64_t header_end, struct 
                          (unsigned long long)gguf->n_bytes);
     gguf->data_offset = header_end + padding;
     const uint64_t n_data = gguf->n_bytes - gguf->data_offset;
-    const struct gguf_tensor **order = malloc(gguf->n_tensors * sizeof(const struct gguf_tensor *));
+    const struct model_tensor **order =
+        malloc(gguf->n_tensors * sizeof(const struct model_tensor *));
     if (order == NULL)
         return error_set(error, STATUS_NO_MEMORY, "%s: no memory for its tensors", gguf->path);
     enum status status = STATUS_OK;
     for (size_t i = 0; i < gguf->n_tensors && status == STATUS_OK; i++) {
-        struct gguf_tensor *tensor = &gguf->tensors[i];
+        struct model_tensor *tensor = &gguf->tensors[i];
         if (tensor->offset % gguf->alignment != 0)
             status = error_set(error, STATUS_INVALID,
                                "%s: corrupt: tensor %s at offset %llu is not aligned to %u bytes",
@@ -322,7 +325,7 @@ static enum status place_tensors(struct gguf *gguf, uint64_t header_end, struct 
         order[i] = tensor;
     }
     if (status == STATUS_OK)
-        qsort(order, gguf->n_tensors, sizeof(const struct gguf_tensor *), by_offset);
+        qsort(order, gguf->n_tensors, sizeof(const struct model_tensor *), by_offset);
     for (size_t i = 0; i < gguf->n_tensors && status == STATUS_OK; i++) {
         if (i > 0 && order[i]->offset - order[i - 1]->offset < order[i - 1]->n_bytes)
             status = error_set(error, STATUS_INVALID, "%s: corrupt: tensors %s and %s overlap",
@@ -461,15 +464,9 @@ size_t gguf_key_count(const struct gguf *gguf)
     return gguf->n_keys;
 }
 
-const struct gguf_key *gguf_key_at(const struct gguf *gguf, size_t index)
+const struct model_key *gguf_key_at(const struct gguf *gguf, size_t index)
 {
     return &gguf->keys[index];
-}
-
-const struct gguf_key *gguf_key_find(const struct gguf *gguf, const char *name)
-{
-    const uint32_t index = string_table_find(&gguf->key_table, name, strlen(name));
-    return index == STRING_TABLE_NONE ? NULL : &gguf->keys[index];
 }
 
 size_t gguf_tensor_count(const struct gguf *gguf)
@@ -477,15 +474,9 @@ size_t gguf_tensor_count(const struct gguf *gguf)
     return gguf->n_tensors;
 }
 
-const struct gguf_tensor *gguf_tensor_at(const struct gguf *gguf, size_t index)
+const struct model_tensor *gguf_tensor_at(const struct gguf *gguf, size_t index)
 {
     return &gguf->tensors[index];
-}
-
-const struct gguf_tensor *gguf_tensor_find(const struct gguf *gguf, const char *name)
-{
-    const uint32_t index = string_table_find(&gguf->tensor_table, name, strlen(name));
-    return index == STRING_TABLE_NONE ? NULL : &gguf->tensors[index];
 }
 
 void gguf_fingerprint(const struct gguf *gguf, uint8_t fingerprint[GGUF_FINGERPRINT_BYTES])
@@ -495,17 +486,9 @@ void gguf_fingerprint(const struct gguf *gguf, uint8_t fingerprint[GGUF_FINGERPR
     sha256_update(&hash, &gguf->n_bytes, sizeof(gguf->n_bytes));
     sha256_update(&hash, gguf->map, gguf->data_offset);
     for (size_t i = 0; i < gguf->n_tensors; i++) {
-        const struct gguf_tensor *tensor = &gguf->tensors[i];
+        const struct model_tensor *tensor = &gguf->tensors[i];
         const uint64_t n = tensor->n_bytes;
         sha256_update(&hash, tensor->data, n < FINGERPRINT_PER_TENSOR ? n : FINGERPRINT_PER_TENSOR);
     }
     sha256_final(&hash, fingerprint);
-}
-
-void gguf_tensor_release(const struct gguf *gguf, const struct gguf_tensor *tensor)
-{
-    /* Whole pages, with what neighbours share of them. */
-    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-    const uint64_t begin = tensor->offset / page * page, end = tensor->offset + tensor->n_bytes;
-    madvise((char *)gguf->map + begin, end - begin, MADV_DONTNEED); /* a wish */
 }

@@ -1,7 +1,7 @@
 /* gguf_type.c - what the type numbers of a GGUF file mean: names and sizes, nothing else. */
-#include "model/gguf.h"
+#include "model/gguf_type.h"
 
-#include <string.h>
+#include <stddef.h>
 
 static const struct gguf_type_traits traits[GGUF_TYPE_COUNT] = {
     [GGUF_TYPE_F32] = {"F32", 1, 4},
@@ -88,9 +88,4 @@ const char *gguf_value_type_name(enum gguf_value_type type)
         [GGUF_VALUE_F64] = "f64",
     };
     return (unsigned)type < GGUF_VALUE_COUNT ? names[type] : "unknown";
-}
-
-bool gguf_string_equals(struct gguf_string string, const char *text)
-{
-    return strlen(text) == string.n_bytes && memcmp(text, string.data, string.n_bytes) == 0;
 }

@@ -3,6 +3,7 @@
  *
  * The writer checks its input with the reader's rules, so that gguf_open accepts what it wrote. */
 #include "model/gguf_writer.h"
+#include "model/gguf.h"
 #include "model/string_table.h"
 
 #include <errno.h>
@@ -319,7 +320,8 @@ enum status gguf_writer_add_string(struct gguf_writer *writer, const char *name,
 }
 
 enum status gguf_writer_add_strings(struct gguf_writer *writer, const char *name,
-                                    const struct gguf_string *values, size_t n, struct error *error)
+                                    const struct model_string *values, size_t n,
+                                    struct error *error)
 {
     const enum status status = begin_key(writer, name, GGUF_VALUE_ARRAY, error);
     if (status != STATUS_OK)
@@ -355,7 +357,7 @@ enum status gguf_writer_add_array(struct gguf_writer *writer, const char *name,
     return end_key(writer, error);
 }
 
-enum status gguf_writer_copy_key(struct gguf_writer *writer, const struct gguf_key *key,
+enum status gguf_writer_copy_key(struct gguf_writer *writer, const struct model_key *key,
                                  struct error *error)
 {
     const enum status status = begin_key(writer, key->name, key->type, error);

@@ -15,7 +15,7 @@
 #ifndef LONGSPAN_MODEL_GGUF_WRITER_H
 #define LONGSPAN_MODEL_GGUF_WRITER_H
 
-#include "model/gguf.h"
+#include "model/model_entry.h"
 #include "sys/status.h"
 
 #include <stdbool.h>
@@ -60,7 +60,7 @@ enum status gguf_writer_add_string(struct gguf_writer *writer, const char *name,
 
 /* An array of `n` strings of any bytes. */
 enum status gguf_writer_add_strings(struct gguf_writer *writer, const char *name,
-                                    const struct gguf_string *values, size_t n,
+                                    const struct model_string *values, size_t n,
                                     struct error *error);
 
 /* An array of `n` numbers of one type, packed, in this machine's layout (bool: one byte, 0 or 1).
@@ -70,7 +70,7 @@ enum status gguf_writer_add_array(struct gguf_writer *writer, const char *name,
                                   struct error *error);
 
 /* Copies an entry (of any type) of a file that was read, e.g. its `tokenizer.*` keys. */
-enum status gguf_writer_copy_key(struct gguf_writer *writer, const struct gguf_key *key,
+enum status gguf_writer_copy_key(struct gguf_writer *writer, const struct model_key *key,
                                  struct error *error);
 
 /* Announces a tensor; dims[0] is the row length. STATUS_INVALID: after the first data, duplicate or

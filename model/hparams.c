@@ -12,7 +12,7 @@
 #define MAX_VOCAB  (1u << 24)
 
 struct reader {
-    const struct gguf *gguf;
+    const struct model_file *file;
     struct error *error;
     enum status status; /* the first failure; afterwards nothing is read */
 };
@@ -22,19 +22,19 @@ static void read_count(struct reader *reader, const char *name, uint32_t max, bo
                        uint32_t *value)
 {
     uint32_t number;
-    if (reader->status != STATUS_OK || (optional && gguf_key_find(reader->gguf, name) == NULL))
+    if (reader->status != STATUS_OK || (optional && model_key_find(reader->file, name) == NULL))
         return;
-    reader->status = gguf_get_u32(reader->gguf, name, &number, reader->error);
+    reader->status = model_get_u32(reader->file, name, &number, reader->error);
     if (reader->status == STATUS_NOT_FOUND)
         reader->status = error_set(reader->error, STATUS_INVALID,
                                    "%s: key %s is missing: no llama model without it",
-                                   gguf_path(reader->gguf), name);
+                                   model_path(reader->file), name);
     if (reader->status != STATUS_OK)
         return;
     if (number < 1 || number > max) {
         reader->status =
             error_set(reader->error, STATUS_INVALID, "%s: %s is %u; 1 to %u is possible",
-                      gguf_path(reader->gguf), name, number, max);
+                      model_path(reader->file), name, number, max);
         return;
     }
     *value = number;
@@ -44,15 +44,15 @@ static void read_count(struct reader *reader, const char *name, uint32_t max, bo
 static void read_positive(struct reader *reader, const char *name, float max, float *value)
 {
     float number;
-    if (reader->status != STATUS_OK || gguf_key_find(reader->gguf, name) == NULL)
+    if (reader->status != STATUS_OK || model_key_find(reader->file, name) == NULL)
         return;
-    reader->status = gguf_get_f32(reader->gguf, name, &number, reader->error);
+    reader->status = model_get_f32(reader->file, name, &number, reader->error);
     if (reader->status != STATUS_OK)
         return;
     if (!(number > 0 && number <= max)) { /* also NaN */
         reader->status = error_set(reader->error, STATUS_INVALID,
                                    "%s: %s is %g; above 0 and up to %g is possible",
-                                   gguf_path(reader->gguf), name, (double)number, (double)max);
+                                   model_path(reader->file), name, (double)number, (double)max);
         return;
     }
     *value = number;
@@ -60,18 +60,18 @@ static void read_positive(struct reader *reader, const char *name, float max, fl
 
 static void read_architecture(struct reader *reader)
 {
-    struct gguf_string architecture;
+    struct model_string architecture;
     reader->status =
-        gguf_get_string(reader->gguf, "general.architecture", &architecture, reader->error);
+        model_get_string(reader->file, "general.architecture", &architecture, reader->error);
     if (reader->status == STATUS_NOT_FOUND)
         reader->status = error_set(reader->error, STATUS_INVALID,
                                    "%s: key general.architecture is missing: no model in it",
-                                   gguf_path(reader->gguf));
-    if (reader->status == STATUS_OK && !gguf_string_equals(architecture, "llama"))
+                                   model_path(reader->file));
+    if (reader->status == STATUS_OK && !model_string_equals(architecture, "llama"))
         reader->status = error_set(reader->error, STATUS_UNSUPPORTED,
                                    "%s: architecture '%.*s' is not supported; supported: llama "
                                    "(Llama 2 and 3, Mistral)",
-                                   gguf_path(reader->gguf),
+                                   model_path(reader->file),
                                    (int)(architecture.n_bytes < 64 ? architecture.n_bytes : 64),
                                    architecture.data);
 }
@@ -90,31 +90,31 @@ static void refuse_features(struct reader *reader)
         "llama.attention.scale", "llama.attention.clamp_kqv", "llama.attention.max_alibi_bias"};
     for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
         uint64_t n = 0;
-        if (reader->status != STATUS_OK || gguf_key_find(reader->gguf, refused[i].key) == NULL)
+        if (reader->status != STATUS_OK || model_key_find(reader->file, refused[i].key) == NULL)
             continue;
-        reader->status = gguf_get_u64(reader->gguf, refused[i].key, &n, reader->error);
+        reader->status = model_get_u64(reader->file, refused[i].key, &n, reader->error);
         if (reader->status == STATUS_OK && n != 0)
             reader->status = error_set(
                 reader->error, STATUS_UNSUPPORTED,
                 "%s: %s (%s is %llu) is not supported; supported: dense llama models with "
                 "full attention",
-                gguf_path(reader->gguf), refused[i].what, refused[i].key, (unsigned long long)n);
+                model_path(reader->file), refused[i].what, refused[i].key, (unsigned long long)n);
     }
     for (size_t i = 0; i < sizeof(scales) / sizeof(scales[0]); i++) {
         float scale = 0;
-        if (reader->status != STATUS_OK || gguf_key_find(reader->gguf, scales[i]) == NULL)
+        if (reader->status != STATUS_OK || model_key_find(reader->file, scales[i]) == NULL)
             continue;
-        reader->status = gguf_get_f32(reader->gguf, scales[i], &scale, reader->error);
+        reader->status = model_get_f32(reader->file, scales[i], &scale, reader->error);
         if (reader->status == STATUS_OK && scale != 0) /* 0 is "none" */
             reader->status = error_set(reader->error, STATUS_UNSUPPORTED,
                                        "%s: %s is %g; a llama model with this key is not supported",
-                                       gguf_path(reader->gguf), scales[i], (double)scale);
+                                       model_path(reader->file), scales[i], (double)scale);
     }
 }
 
 static void read_heads(struct reader *reader, struct hparams *h)
 {
-    const char *path = gguf_path(reader->gguf);
+    const char *path = model_path(reader->file);
     read_count(reader, "llama.attention.head_count", MAX_HEADS, false, &h->n_heads);
     h->n_kv_heads = h->n_heads;
     read_count(reader, "llama.attention.head_count_kv", MAX_HEADS, true, &h->n_kv_heads);
@@ -155,7 +155,7 @@ static void read_heads(struct reader *reader, struct hparams *h)
 
 static void read_rope(struct reader *reader, struct hparams *h)
 {
-    const char *path = gguf_path(reader->gguf);
+    const char *path = model_path(reader->file);
     h->rope_dims = h->head_dim;
     read_count(reader, "llama.rope.dimension_count", 4096, true, &h->rope_dims);
     if (reader->status == STATUS_OK && (h->rope_dims % 2 != 0 || h->rope_dims > h->head_dim))
@@ -170,13 +170,13 @@ static void read_rope(struct reader *reader, struct hparams *h)
         reader->status =
             error_set(reader->error, STATUS_INVALID,
                       "%s: llama.rope.freq_base is %g; at least 1 is possible", path, (double)base);
-    if (reader->status == STATUS_OK && gguf_key_find(reader->gguf, "llama.rope.scaling.type")) {
-        struct gguf_string type;
+    if (reader->status == STATUS_OK && model_key_find(reader->file, "llama.rope.scaling.type")) {
+        struct model_string type;
         reader->status =
-            gguf_get_string(reader->gguf, "llama.rope.scaling.type", &type, reader->error);
-        if (reader->status == STATUS_OK && gguf_string_equals(type, "linear"))
+            model_get_string(reader->file, "llama.rope.scaling.type", &type, reader->error);
+        if (reader->status == STATUS_OK && model_string_equals(type, "linear"))
             read_positive(reader, "llama.rope.scaling.factor", 1e6f, &linear);
-        else if (reader->status == STATUS_OK && !gguf_string_equals(type, "none"))
+        else if (reader->status == STATUS_OK && !model_string_equals(type, "none"))
             reader->status =
                 error_set(reader->error, STATUS_UNSUPPORTED,
                           "%s: rope scaling '%.*s' is not supported; supported: none, "
@@ -188,13 +188,13 @@ static void read_rope(struct reader *reader, struct hparams *h)
     }
     h->rope_base = (double)base;
     h->rope_linear = (double)linear;
-    h->rope_factors = gguf_tensor_find(reader->gguf, "rope_freqs.weight") != NULL;
+    h->rope_factors = model_tensor_find(reader->file, "rope_freqs.weight") != NULL;
 }
 
 static void read_vocab(struct reader *reader, struct hparams *h)
 {
-    const struct gguf_key *tokens = gguf_key_find(reader->gguf, "tokenizer.ggml.tokens");
-    const struct gguf_tensor *embedding = gguf_tensor_find(reader->gguf, "token_embd.weight");
+    const struct model_key *tokens = model_key_find(reader->file, "tokenizer.ggml.tokens");
+    const struct model_tensor *embedding = model_tensor_find(reader->file, "token_embd.weight");
     const uint64_t n_tokens = tokens != NULL && tokens->type == GGUF_VALUE_ARRAY ? tokens->n : 0;
     uint64_t vocab = n_tokens;
     uint32_t from_key = 0;
@@ -210,18 +210,19 @@ static void read_vocab(struct reader *reader, struct hparams *h)
             error_set(reader->error, STATUS_INVALID,
                       "%s: a vocabulary of %llu rows for %llu tokens in the list; 1 to "
                       "%u rows, at least as many as tokens, are possible",
-                      gguf_path(reader->gguf), (unsigned long long)vocab,
+                      model_path(reader->file), (unsigned long long)vocab,
                       (unsigned long long)n_tokens, MAX_VOCAB);
         return;
     }
     h->vocab = (uint32_t)vocab;
 }
 
-static void read_name(const struct gguf *gguf, struct hparams *h)
+static void read_name(const struct model_file *file, struct hparams *h)
 {
-    struct gguf_string name = {"llama", 5};
-    if (gguf_get_string(gguf, "general.name", &name, NULL) != STATUS_OK)
-        name = (struct gguf_string){"llama", 5}; /* a name that is no string is no reason to stop */
+    struct model_string name = {"llama", 5};
+    if (model_get_string(file, "general.name", &name, NULL) != STATUS_OK)
+        name =
+            (struct model_string){"llama", 5}; /* a name that is no string is no reason to stop */
     const size_t n = name.n_bytes < sizeof(h->name) ? name.n_bytes : sizeof(h->name) - 1;
     memcpy(h->name, name.data, n);
     for (size_t i = 0; i < n; i++) /* it goes to terminals and logs */
@@ -229,10 +230,11 @@ static void read_name(const struct gguf *gguf, struct hparams *h)
             h->name[i] = '?';
 }
 
-enum status hparams_read(struct hparams *hparams, const struct gguf *gguf, struct error *error)
+enum status hparams_read(struct hparams *hparams, const struct model_file *file,
+                         struct error *error)
 {
     struct hparams h = {.rms_eps = 0};
-    struct reader reader = {.gguf = gguf, .error = error, .status = STATUS_OK};
+    struct reader reader = {.file = file, .error = error, .status = STATUS_OK};
     read_architecture(&reader);
     refuse_features(&reader);
     read_count(&reader, "llama.block_count", MAX_LAYERS, false, &h.n_layers);
@@ -248,12 +250,12 @@ enum status hparams_read(struct hparams *hparams, const struct gguf *gguf, struc
         reader.status = error_set(error, STATUS_INVALID,
                                   "%s: key llama.attention.layer_norm_rms_epsilon is missing: no "
                                   "llama model without it",
-                                  gguf_path(gguf));
+                                  model_path(file));
     read_vocab(&reader, &h);
     if (reader.status != STATUS_OK)
         return reader.status;
-    h.tied = gguf_tensor_find(gguf, "output.weight") == NULL;
-    read_name(gguf, &h);
+    h.tied = model_tensor_find(file, "output.weight") == NULL;
+    read_name(file, &h);
     *hparams = h;
     return STATUS_OK;
 }

@@ -9,7 +9,7 @@
 #ifndef LONGSPAN_MODEL_HPARAMS_H
 #define LONGSPAN_MODEL_HPARAMS_H
 
-#include "model/gguf.h"
+#include "model/model_file.h"
 #include "sys/status.h"
 
 #include <stdbool.h>
@@ -39,7 +39,8 @@ struct hparams {
  * what is supported. STATUS_INVALID: a key is missing, of the wrong type, or out of range (zero or
  * absurd sizes, heads not divisible by KV heads, odd rope dims, more tokens in the vocabulary than
  * rows in the embedding...). Outputs are untouched on failure. */
-enum status hparams_read(struct hparams *hparams, const struct gguf *gguf, struct error *error);
+enum status hparams_read(struct hparams *hparams, const struct model_file *file,
+                         struct error *error);
 
 /* out[i] = rope_base^(-2i / rope_dims) / rope_linear / factor[i], i < rope_dims / 2, radians per
  * token (Su et al. 2021, section 3.2.2; factors as in Llama 3.1). Computed with additions, products
@@ -48,7 +49,7 @@ enum status hparams_read(struct hparams *hparams, const struct gguf *gguf, struc
  * rope_dims / 2 places.
  * STATUS_INVALID: rope_freqs.weight is not F32 of rope_dims / 2, or holds a factor that is not
  * positive and finite. */
-enum status hparams_rope_frequencies(const struct hparams *hparams, const struct gguf *gguf,
+enum status hparams_rope_frequencies(const struct hparams *hparams, const struct model_file *file,
                                      double *out, struct error *error);
 
 /* Bytes of K and V of one token over all layers: 2 n_layers n_kv_heads head_dim element_bytes. */

@@ -44,24 +44,24 @@ static double exp2_exact(double x)
     return sum * scale;
 }
 
-enum status hparams_rope_frequencies(const struct hparams *hparams, const struct gguf *gguf,
+enum status hparams_rope_frequencies(const struct hparams *hparams, const struct model_file *file,
                                      double *out, struct error *error)
 {
     const uint32_t n = hparams->rope_dims / 2;
     const float *factors = NULL;
     if (hparams->rope_factors) {
-        const struct gguf_tensor *tensor = gguf_tensor_find(gguf, "rope_freqs.weight");
+        const struct model_tensor *tensor = model_tensor_find(file, "rope_freqs.weight");
         if (tensor == NULL || tensor->type != GGUF_TYPE_F32 || tensor->n_dims != 1 ||
             tensor->dims[0] != n)
             return error_set(error, STATUS_INVALID,
                              "%s: rope_freqs.weight is missing or not F32 of %u elements",
-                             gguf_path(gguf), n);
+                             model_path(file), n);
         factors = tensor->data;
         for (uint32_t i = 0; i < n; i++)
             if (!(factors[i] > 0 && factors[i] <= 1e30f)) /* also NaN */
                 return error_set(error, STATUS_INVALID,
                                  "%s: factor %u in rope_freqs.weight is %g; it must be positive",
-                                 gguf_path(gguf), i, (double)factors[i]);
+                                 model_path(file), i, (double)factors[i]);
     }
     const double log2_base = log2_exact(hparams->rope_base);
     for (uint32_t i = 0; i < n; i++) {

@@ -11,62 +11,62 @@
 #include <string.h>
 
 struct report {
-    const struct gguf *gguf;
-    struct gguf_string architecture, name; /* data NULL: not in the file */
+    const struct model_file *file;
+    struct model_string architecture, name; /* data NULL: not in the file */
     bool has_hparams;
     struct hparams hparams;
     bool supported;       /* hyper-parameters and weights */
     struct error why_not; /* the reason when not */
     bool has_tokenizer;
-    struct gguf_string tokenizer_model, tokenizer_pre;
+    struct model_string tokenizer_model, tokenizer_pre;
     uint64_t n_tokens;
     bool tokenizer_supported;
     struct error tokenizer_why_not;
     uint64_t parameters;
     uint64_t type_tensors[GGUF_TYPE_COUNT], type_bytes[GGUF_TYPE_COUNT];
-    uint8_t fingerprint[GGUF_FINGERPRINT_BYTES];
+    uint8_t fingerprint[MODEL_FINGERPRINT_BYTES];
 };
 
-static struct gguf_string string_key(const struct gguf *gguf, const char *name)
+static struct model_string string_key(const struct model_file *file, const char *name)
 {
-    struct gguf_string value = {NULL, 0};
-    (void)gguf_get_string(gguf, name, &value, NULL); /* absent or another type: nothing to show */
+    struct model_string value = {NULL, 0};
+    (void)model_get_string(file, name, &value, NULL); /* absent or another type: nothing to show */
     return value;
 }
 
 static void examine_model(struct report *r)
 {
-    enum status status = hparams_read(&r->hparams, r->gguf, &r->why_not);
+    enum status status = hparams_read(&r->hparams, r->file, &r->why_not);
     r->has_hparams = status == STATUS_OK;
-    if (r->has_hparams && gguf_tensor_count(r->gguf) == 0)
+    if (r->has_hparams && model_tensor_count(r->file) == 0)
         status = error_set(&r->why_not, STATUS_INVALID, "%s: no tensors: a vocabulary alone",
-                           gguf_path(r->gguf));
+                           model_path(r->file));
     else if (r->has_hparams)
-        status = weights_check(r->gguf, &r->hparams, &r->why_not);
+        status = weights_check(r->file, &r->hparams, &r->why_not);
     r->supported = status == STATUS_OK;
 }
 
-static enum status examine(struct report *r, const struct gguf *gguf, struct error *error)
+static enum status examine(struct report *r, const struct model_file *file, struct error *error)
 {
-    *r = (struct report){.gguf = gguf};
-    r->architecture = string_key(gguf, "general.architecture");
-    r->name = string_key(gguf, "general.name");
+    *r = (struct report){.file = file};
+    r->architecture = string_key(file, "general.architecture");
+    r->name = string_key(file, "general.name");
     examine_model(r);
-    const struct gguf_key *tokens = gguf_key_find(gguf, "tokenizer.ggml.tokens");
-    r->tokenizer_model = string_key(gguf, "tokenizer.ggml.model");
-    r->tokenizer_pre = string_key(gguf, "tokenizer.ggml.pre");
+    const struct model_key *tokens = model_key_find(file, "tokenizer.ggml.tokens");
+    r->tokenizer_model = string_key(file, "tokenizer.ggml.model");
+    r->tokenizer_pre = string_key(file, "tokenizer.ggml.pre");
     r->has_tokenizer = r->tokenizer_model.data != NULL || tokens != NULL;
     if (r->has_tokenizer) {
         struct tokenizer *tokenizer = NULL;
-        const enum status status = tokenizer_open(&tokenizer, gguf, &r->tokenizer_why_not);
+        const enum status status = tokenizer_open(&tokenizer, file, &r->tokenizer_why_not);
         if (status == STATUS_NO_MEMORY)
             return error_set(error, status, "%s", r->tokenizer_why_not.text);
         r->n_tokens = tokens != NULL && tokens->type == GGUF_VALUE_ARRAY ? tokens->n : 0;
         r->tokenizer_supported = status == STATUS_OK;
         tokenizer_close(tokenizer);
     }
-    for (size_t i = 0; i < gguf_tensor_count(gguf); i++) {
-        const struct gguf_tensor *tensor = gguf_tensor_at(gguf, i);
+    for (size_t i = 0; i < model_tensor_count(file); i++) {
+        const struct model_tensor *tensor = model_tensor_at(file, i);
         uint64_t elements = 1; /* their bytes lie in the file, so this cannot overflow */
         for (uint32_t k = 0; k < tensor->n_dims; k++)
             elements *= tensor->dims[k];
@@ -74,7 +74,7 @@ static enum status examine(struct report *r, const struct gguf *gguf, struct err
         r->type_tensors[tensor->type]++;
         r->type_bytes[tensor->type] += tensor->n_bytes;
     }
-    gguf_fingerprint(gguf, r->fingerprint);
+    model_fingerprint(file, r->fingerprint);
     return STATUS_OK;
 }
 
@@ -91,7 +91,7 @@ static double bits_per_weight(const struct report *r)
 
 /* Control characters, DEL, C1 and bytes that are not UTF-8 as \xNN: a terminal obeys some of them.
  */
-static void print_safe(FILE *stream, struct gguf_string text)
+static void print_safe(FILE *stream, struct model_string text)
 {
     for (size_t at = 0; at < text.n_bytes;) {
         const size_t n = utf8_char_bytes(text.data + at, text.n_bytes - at);
@@ -106,12 +106,12 @@ static void print_safe(FILE *stream, struct gguf_string text)
     }
 }
 
-static struct gguf_string as_string(const char *text)
+static struct model_string as_string(const char *text)
 {
-    return (struct gguf_string){text, strlen(text)};
+    return (struct model_string){text, strlen(text)};
 }
 
-static void print_line(FILE *stream, const char *label, struct gguf_string value)
+static void print_line(FILE *stream, const char *label, struct model_string value)
 {
     fprintf(stream, "%-24s ", label);
     if (value.data == NULL)
@@ -153,12 +153,12 @@ static void print_hparams(FILE *stream, const struct hparams *h, bool tied)
 
 static void print_text(FILE *stream, const struct report *r)
 {
-    print_line(stream, "file", as_string(gguf_path(r->gguf)));
-    fprintf(stream, "%-24s GGUF %u, ", "format", gguf_version(r->gguf));
-    print_size(stream, gguf_file_bytes(r->gguf));
+    print_line(stream, "file", as_string(model_path(r->file)));
+    fprintf(stream, "%-24s %s, ", "format", model_format(r->file));
+    print_size(stream, model_bytes(r->file));
     fprintf(stream, " (%llu bytes), %zu keys, %zu tensors\n",
-            (unsigned long long)gguf_file_bytes(r->gguf), gguf_key_count(r->gguf),
-            gguf_tensor_count(r->gguf));
+            (unsigned long long)model_bytes(r->file), model_key_count(r->file),
+            model_tensor_count(r->file));
     fprintf(stream, "%-24s ", "fingerprint");
     for (size_t i = 0; i < sizeof(r->fingerprint); i++)
         fprintf(stream, "%02x", r->fingerprint[i]);
@@ -173,7 +173,7 @@ static void print_text(FILE *stream, const struct report *r)
         fputc('\n', stream);
     }
     if (r->has_hparams)
-        print_hparams(stream, &r->hparams, r->hparams.tied && gguf_tensor_count(r->gguf) > 0);
+        print_hparams(stream, &r->hparams, r->hparams.tied && model_tensor_count(r->file) > 0);
     if (r->has_tokenizer) {
         print_line(stream, "tokenizer", r->tokenizer_model);
         print_line(stream, "pre-tokenizer", r->tokenizer_pre);
@@ -196,10 +196,10 @@ static void print_text(FILE *stream, const struct report *r)
         print_size(stream, r->type_bytes[type]);
         fputc('\n', stream);
     }
-    if (gguf_tensor_count(r->gguf) > 0)
+    if (model_tensor_count(r->file) > 0)
         fprintf(stream, "\n%-40s %-10s %14s  shape\n", "tensor", "type", "bytes");
-    for (size_t i = 0; i < gguf_tensor_count(r->gguf); i++) {
-        const struct gguf_tensor *tensor = gguf_tensor_at(r->gguf, i);
+    for (size_t i = 0; i < model_tensor_count(r->file); i++) {
+        const struct model_tensor *tensor = model_tensor_at(r->file, i);
         print_safe(stream, as_string(tensor->name));
         const size_t n = strlen(tensor->name);
         fprintf(stream, "%*s %-10s %14llu  [", n < 40 ? (int)(40 - n) : 0, "",
@@ -212,7 +212,7 @@ static void print_text(FILE *stream, const struct report *r)
 
 /* ---- JSON ----------------------------------------------------------------------------------- */
 
-static void json_string(FILE *stream, struct gguf_string text)
+static void json_string(FILE *stream, struct model_string text)
 {
     if (text.data == NULL) {
         fputs("null", stream);
@@ -239,7 +239,7 @@ static void json_string(FILE *stream, struct gguf_string text)
     fputc('"', stream);
 }
 
-static void json_field(FILE *stream, const char *name, struct gguf_string value)
+static void json_field(FILE *stream, const char *name, struct model_string value)
 {
     fprintf(stream, ",\"%s\":", name);
     json_string(stream, value);
@@ -275,8 +275,8 @@ static void json_tensors(FILE *stream, const struct report *r)
         comma = ",";
     }
     fputs("],\"tensors\":[", stream);
-    for (size_t i = 0; i < gguf_tensor_count(r->gguf); i++) {
-        const struct gguf_tensor *tensor = gguf_tensor_at(r->gguf, i);
+    for (size_t i = 0; i < model_tensor_count(r->file); i++) {
+        const struct model_tensor *tensor = model_tensor_at(r->file, i);
         fprintf(stream, "%s{\"name\":", i == 0 ? "" : ",");
         json_string(stream, as_string(tensor->name));
         fprintf(stream, ",\"type\":\"%s\",\"shape\":[", gguf_type_traits(tensor->type)->name);
@@ -289,11 +289,11 @@ static void json_tensors(FILE *stream, const struct report *r)
 
 static void print_json(FILE *stream, const struct report *r)
 {
-    const struct gguf_string none = {NULL, 0};
+    const struct model_string none = {NULL, 0};
     fputs("{\"file\":", stream);
-    json_string(stream, as_string(gguf_path(r->gguf)));
-    fprintf(stream, ",\"version\":%u,\"bytes\":%llu", gguf_version(r->gguf),
-            (unsigned long long)gguf_file_bytes(r->gguf));
+    json_string(stream, as_string(model_path(r->file)));
+    fprintf(stream, ",\"format\":\"%s\",\"bytes\":%llu", model_format(r->file),
+            (unsigned long long)model_bytes(r->file));
     json_field(stream, "architecture", r->architecture);
     json_field(stream, "name", r->name);
     fprintf(stream, ",\"supported\":%s", r->supported ? "true" : "false");
@@ -321,14 +321,15 @@ static void print_json(FILE *stream, const struct report *r)
     fputs("\"}\n", stream);
 }
 
-enum status inspect_print(FILE *stream, const struct gguf *gguf, bool json, struct error *error)
+enum status inspect_print(FILE *stream, const struct model_file *file, bool json,
+                          struct error *error)
 {
     struct report report;
-    const enum status status = examine(&report, gguf, error);
+    const enum status status = examine(&report, file, error);
     if (status != STATUS_OK)
         return status;
     (json ? print_json : print_text)(stream, &report);
     if (fflush(stream) != 0 || ferror(stream))
-        return error_set(error, STATUS_IO, "cannot write what is in %s", gguf_path(gguf));
+        return error_set(error, STATUS_IO, "cannot write what is in %s", model_path(file));
     return STATUS_OK;
 }

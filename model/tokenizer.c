@@ -27,13 +27,14 @@ void id_list_add(struct id_list *list, int32_t id)
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
-/* The names, in memory of our own: *tokenizer then outlives the gguf. */
-static enum status read_names(struct tokenizer *t, const struct gguf *gguf, struct error *error)
+/* The names, in memory of our own: *tokenizer then outlives the file. */
+static enum status read_names(struct tokenizer *t, const struct model_file *file,
+                              struct error *error)
 {
-    const char *path = gguf_path(gguf);
-    struct gguf_string *names;
+    const char *path = model_path(file);
+    struct model_string *names;
     size_t n, n_bytes = 0;
-    enum status status = gguf_get_strings(gguf, "tokenizer.ggml.tokens", &names, &n, error);
+    enum status status = model_get_strings(file, "tokenizer.ggml.tokens", &names, &n, error);
     if (status == STATUS_NOT_FOUND)
         return error_set(error, STATUS_INVALID,
                          "%s: key tokenizer.ggml.tokens is missing: no tokenizer without it", path);
@@ -62,8 +63,8 @@ static enum status read_names(struct tokenizer *t, const struct gguf *gguf, stru
         for (size_t i = 0; i < n; i++) {
             const size_t length = names[i].n_bytes;
             memcpy(at, names[i].data, length);
-            t->tokens[i].name = (struct gguf_string){at, length};
-            t->tokens[i].bytes = (struct gguf_string){bytes_at, length};
+            t->tokens[i].name = (struct model_string){at, length};
+            t->tokens[i].bytes = (struct model_string){bytes_at, length};
             t->tokens[i].type = TOKENIZER_TYPE_NORMAL;
             if (string_table_add(&t->by_name, at, length, (uint32_t)i) == STRING_TABLE_NONE)
                 status =
@@ -76,14 +77,15 @@ static enum status read_names(struct tokenizer *t, const struct gguf *gguf, stru
     return status;
 }
 
-static enum status read_types(struct tokenizer *t, const struct gguf *gguf, struct error *error)
+static enum status read_types(struct tokenizer *t, const struct model_file *file,
+                              struct error *error)
 {
-    const char *path = gguf_path(gguf);
+    const char *path = model_path(file);
     int32_t *types;
     size_t n;
-    if (gguf_key_find(gguf, "tokenizer.ggml.token_type") == NULL)
+    if (model_key_find(file, "tokenizer.ggml.token_type") == NULL)
         return STATUS_OK; /* all normal; tokenizer_spm_open knows byte tokens by their names */
-    enum status status = gguf_get_i32s(gguf, "tokenizer.ggml.token_type", &types, &n, error);
+    enum status status = model_get_i32s(file, "tokenizer.ggml.token_type", &types, &n, error);
     if (status != STATUS_OK)
         return status;
     if (n != t->vocab)
@@ -102,10 +104,10 @@ static enum status read_types(struct tokenizer *t, const struct gguf *gguf, stru
 }
 
 /* A token id from the file; absent, or 2^32 - 1 for "none": *id is left as it is. */
-static enum status read_id(const struct tokenizer *t, const struct gguf *gguf, const char *name,
-                           int32_t *id, struct error *error)
+static enum status read_id(const struct tokenizer *t, const struct model_file *file,
+                           const char *name, int32_t *id, struct error *error)
 {
-    const struct gguf_key *key = gguf_key_find(gguf, name);
+    const struct model_key *key = model_key_find(file, name);
     uint32_t value = UINT32_MAX;
     if (key == NULL)
         return STATUS_OK;
@@ -114,12 +116,12 @@ static enum status read_id(const struct tokenizer *t, const struct gguf *gguf, c
         *id = TOKENIZER_NONE;
         return STATUS_OK;
     }
-    const enum status status = gguf_get_u32(gguf, name, &value, error);
+    const enum status status = model_get_u32(file, name, &value, error);
     if (status != STATUS_OK)
         return status;
     if (value != UINT32_MAX && value >= t->vocab)
         return error_set(error, STATUS_INVALID, "%s: %s is %u; there are %u tokens",
-                         gguf_path(gguf), name, value, t->vocab);
+                         model_path(file), name, value, t->vocab);
     *id = value == UINT32_MAX ? TOKENIZER_NONE : (int32_t)value;
     return STATUS_OK;
 }
@@ -132,12 +134,12 @@ static bool usual_end(const struct token *token)
     if (token->type != TOKENIZER_TYPE_CONTROL && token->type != TOKENIZER_TYPE_USER_DEFINED)
         return false;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (gguf_string_equals(token->name, names[i]))
+        if (model_string_equals(token->name, names[i]))
             return true;
     return false;
 }
 
-static enum status read_special_ids(struct tokenizer *t, const struct gguf *gguf,
+static enum status read_special_ids(struct tokenizer *t, const struct model_file *file,
                                     struct error *error)
 {
     static const char *const ends[] = {"tokenizer.ggml.eot_token_id",
@@ -148,14 +150,14 @@ static enum status read_special_ids(struct tokenizer *t, const struct gguf *gguf
         t->bos = 1;
         t->eos = 2;
     }
-    enum status status = read_id(t, gguf, "tokenizer.ggml.bos_token_id", &t->bos, error);
+    enum status status = read_id(t, file, "tokenizer.ggml.bos_token_id", &t->bos, error);
     if (status == STATUS_OK)
-        status = read_id(t, gguf, "tokenizer.ggml.eos_token_id", &t->eos, error);
+        status = read_id(t, file, "tokenizer.ggml.eos_token_id", &t->eos, error);
     if (status == STATUS_OK)
-        status = read_id(t, gguf, "tokenizer.ggml.unknown_token_id", &t->unknown, error);
+        status = read_id(t, file, "tokenizer.ggml.unknown_token_id", &t->unknown, error);
     for (size_t i = 0; i < 2 && status == STATUS_OK; i++) {
         int32_t id = TOKENIZER_NONE;
-        status = read_id(t, gguf, ends[i], &id, error);
+        status = read_id(t, file, ends[i], &id, error);
         if (status == STATUS_OK && id >= 0)
             t->tokens[id].ends_generation = true;
     }
@@ -169,60 +171,61 @@ static enum status read_special_ids(struct tokenizer *t, const struct gguf *gguf
 
 /* A switch of the file; absent leaves *value. One that asks for a token that is not there is
  * refused. */
-static enum status read_switch(const struct gguf *gguf, const char *name, bool *value, int32_t id,
-                               struct error *error)
+static enum status read_switch(const struct model_file *file, const char *name, bool *value,
+                               int32_t id, struct error *error)
 {
-    if (gguf_key_find(gguf, name) != NULL) {
-        const enum status status = gguf_get_bool(gguf, name, value, error);
+    if (model_key_find(file, name) != NULL) {
+        const enum status status = model_get_bool(file, name, value, error);
         if (status != STATUS_OK)
             return status;
         if (*value && id < 0)
             return error_set(error, STATUS_INVALID, "%s: %s is true, and there is no such token",
-                             gguf_path(gguf), name);
+                             model_path(file), name);
     }
     *value = *value && id >= 0;
     return STATUS_OK;
 }
 
-static enum status read_model(struct tokenizer *t, const struct gguf *gguf, struct error *error)
+static enum status read_model(struct tokenizer *t, const struct model_file *file,
+                              struct error *error)
 {
-    struct gguf_string model;
-    const enum status status = gguf_get_string(gguf, "tokenizer.ggml.model", &model, error);
+    struct model_string model;
+    const enum status status = model_get_string(file, "tokenizer.ggml.model", &model, error);
     if (status == STATUS_NOT_FOUND)
         return error_set(error, STATUS_UNSUPPORTED,
                          "%s: no tokenizer in it: key tokenizer.ggml.model is missing",
-                         gguf_path(gguf));
+                         model_path(file));
     if (status != STATUS_OK)
         return status;
-    t->spm = gguf_string_equals(model, "llama");
-    if (!t->spm && !gguf_string_equals(model, "gpt2"))
+    t->spm = model_string_equals(model, "llama");
+    if (!t->spm && !model_string_equals(model, "gpt2"))
         return error_set(error, STATUS_UNSUPPORTED,
                          "%s: tokenizer '%.*s' is not supported; supported: llama, gpt2",
-                         gguf_path(gguf), (int)(model.n_bytes < 64 ? model.n_bytes : 64),
+                         model_path(file), (int)(model.n_bytes < 64 ? model.n_bytes : 64),
                          model.data);
     return STATUS_OK;
 }
 
-enum status tokenizer_open(struct tokenizer **tokenizer, const struct gguf *gguf,
+enum status tokenizer_open(struct tokenizer **tokenizer, const struct model_file *file,
                            struct error *error)
 {
     struct tokenizer *t = calloc(1, sizeof(*t));
     if (t == NULL)
         return error_set(error, STATUS_NO_MEMORY, "%s: no memory for its tokenizer",
-                         gguf_path(gguf));
-    enum status status = read_model(t, gguf, error);
+                         model_path(file));
+    enum status status = read_model(t, file, error);
     if (status == STATUS_OK)
-        status = read_names(t, gguf, error);
+        status = read_names(t, file, error);
     if (status == STATUS_OK)
-        status = read_types(t, gguf, error);
+        status = read_types(t, file, error);
     if (status == STATUS_OK)
-        status = read_special_ids(t, gguf, error);
+        status = read_special_ids(t, file, error);
     if (status == STATUS_OK)
-        status = (t->spm ? tokenizer_spm_open : tokenizer_bpe_open)(t, gguf, error);
+        status = (t->spm ? tokenizer_spm_open : tokenizer_bpe_open)(t, file, error);
     if (status == STATUS_OK)
-        status = read_switch(gguf, "tokenizer.ggml.add_bos_token", &t->add_bos, t->bos, error);
+        status = read_switch(file, "tokenizer.ggml.add_bos_token", &t->add_bos, t->bos, error);
     if (status == STATUS_OK)
-        status = read_switch(gguf, "tokenizer.ggml.add_eos_token", &t->add_eos, t->eos, error);
+        status = read_switch(file, "tokenizer.ggml.add_eos_token", &t->add_eos, t->eos, error);
     if (status == STATUS_OK)
         status = tokenizer_special_open(t, error);
     if (status != STATUS_OK) {
@@ -338,16 +341,16 @@ bool tokenizer_is_end_of_generation(const struct tokenizer *tokenizer, int32_t i
     return token != NULL && token->ends_generation;
 }
 
-struct gguf_string tokenizer_token_name(const struct tokenizer *tokenizer, int32_t id)
+struct model_string tokenizer_token_name(const struct tokenizer *tokenizer, int32_t id)
 {
     const struct token *token = token_at(tokenizer, id);
-    return token == NULL ? (struct gguf_string){NULL, 0} : token->name;
+    return token == NULL ? (struct model_string){NULL, 0} : token->name;
 }
 
-struct gguf_string tokenizer_token_bytes(const struct tokenizer *tokenizer, int32_t id)
+struct model_string tokenizer_token_bytes(const struct tokenizer *tokenizer, int32_t id)
 {
     const struct token *token = token_at(tokenizer, id);
-    return token == NULL ? (struct gguf_string){NULL, 0} : token->bytes;
+    return token == NULL ? (struct model_string){NULL, 0} : token->bytes;
 }
 
 enum tokenizer_type tokenizer_token_type(const struct tokenizer *tokenizer, int32_t id)

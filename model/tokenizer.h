@@ -25,12 +25,12 @@
  * same to SentencePiece), and what became the unknown token is lost.
  *
  * Time is O(n log n) in the text, also without any space in it. Tokens that appear twice in the
- * list: the lower id encodes, both decode. A tokenizer keeps nothing of the gguf, which may be
+ * list: the lower id encodes, both decode. A tokenizer keeps nothing of the file, which may be
  * closed. It is immutable after opening: any number of threads may encode at once. */
 #ifndef LONGSPAN_MODEL_TOKENIZER_H
 #define LONGSPAN_MODEL_TOKENIZER_H
 
-#include "model/gguf.h"
+#include "model/model_file.h"
 #include "sys/status.h"
 
 #include <stdbool.h>
@@ -69,7 +69,7 @@ enum tokenizer_flags {
  * no tokens, scores or types of another count, a score that is not a number, a special id outside
  * the list, a byte with no token (and no unknown token to stand for it), a merge whose parts or
  * result are not tokens. STATUS_NO_MEMORY. */
-enum status tokenizer_open(struct tokenizer **tokenizer, const struct gguf *gguf,
+enum status tokenizer_open(struct tokenizer **tokenizer, const struct model_file *file,
                            struct error *error);
 
 /* NULL is fine. */
@@ -93,11 +93,11 @@ bool tokenizer_is_end_of_generation(const struct tokenizer *tokenizer, int32_t i
 
 /* The token's name in the file, any bytes, not NUL-terminated; for showing. Borrowed; {NULL, 0} for
  * an id outside the vocabulary. */
-struct gguf_string tokenizer_token_name(const struct tokenizer *tokenizer, int32_t id);
+struct model_string tokenizer_token_name(const struct tokenizer *tokenizer, int32_t id);
 
 /* The bytes of text that the token stands for: a space for U+2581, the byte of <0xNN> or of a
  * byte-level name; a control, unknown or user-defined token stands for its name. Borrowed. */
-struct gguf_string tokenizer_token_bytes(const struct tokenizer *tokenizer, int32_t id);
+struct model_string tokenizer_token_bytes(const struct tokenizer *tokenizer, int32_t id);
 
 /* TOKENIZER_TYPE_UNDEFINED for an id outside the vocabulary. */
 enum tokenizer_type tokenizer_token_type(const struct tokenizer *tokenizer, int32_t id);

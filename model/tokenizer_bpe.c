@@ -88,7 +88,7 @@ static struct merge_slot *merge_probe(const struct tokenizer *t, uint64_t pair)
 }
 
 /* "left right": the first space behind the first character parts them. */
-static enum status add_merge(struct tokenizer *t, struct gguf_string merge, uint32_t rank,
+static enum status add_merge(struct tokenizer *t, struct model_string merge, uint32_t rank,
                              const char *path, struct error *error)
 {
     const char *gap = merge.n_bytes < 3 ? NULL : memchr(merge.data + 1, ' ', merge.n_bytes - 2);
@@ -121,16 +121,16 @@ static enum status add_merge(struct tokenizer *t, struct gguf_string merge, uint
     return STATUS_OK;
 }
 
-static enum status read_merges(struct tokenizer *t, const struct gguf *gguf, size_t *n_merges,
+static enum status read_merges(struct tokenizer *t, const struct model_file *file, size_t *n_merges,
                                struct error *error)
 {
-    const char *path = gguf_path(gguf);
-    struct gguf_string *merges;
+    const char *path = model_path(file);
+    struct model_string *merges;
     size_t n;
     *n_merges = 0;
-    if (gguf_key_find(gguf, "tokenizer.ggml.merges") == NULL)
+    if (model_key_find(file, "tokenizer.ggml.merges") == NULL)
         return STATUS_OK;
-    enum status status = gguf_get_strings(gguf, "tokenizer.ggml.merges", &merges, &n, error);
+    enum status status = model_get_strings(file, "tokenizer.ggml.merges", &merges, &n, error);
     if (status != STATUS_OK)
         return status;
     if (n >= (1u << 26))
@@ -155,17 +155,17 @@ static enum status read_merges(struct tokenizer *t, const struct gguf *gguf, siz
     return status;
 }
 
-static enum status read_pretokenizer(struct tokenizer *t, const struct gguf *gguf, size_t n_merges,
-                                     struct error *error)
+static enum status read_pretokenizer(struct tokenizer *t, const struct model_file *file,
+                                     size_t n_merges, struct error *error)
 {
-    const char *path = gguf_path(gguf);
-    struct gguf_string pre = {"", 0};
+    const char *path = model_path(file);
+    struct model_string pre = {"", 0};
     enum status status = STATUS_OK;
-    if (gguf_key_find(gguf, "tokenizer.ggml.pre") != NULL)
-        status = gguf_get_string(gguf, "tokenizer.ggml.pre", &pre, error);
+    if (model_key_find(file, "tokenizer.ggml.pre") != NULL)
+        status = model_get_string(file, "tokenizer.ggml.pre", &pre, error);
     if (status != STATUS_OK)
         return status;
-    if (n_merges == 0 && (pre.n_bytes == 0 || gguf_string_equals(pre, "default")))
+    if (n_merges == 0 && (pre.n_bytes == 0 || model_string_equals(pre, "default")))
         return STATUS_OK; /* every byte is its own token, whatever the words */
     char name[64] = "";
     if (pre.n_bytes < sizeof(name) && memchr(pre.data, '\0', pre.n_bytes) == NULL)
@@ -184,14 +184,15 @@ static enum status read_pretokenizer(struct tokenizer *t, const struct gguf *ggu
     return STATUS_OK;
 }
 
-enum status tokenizer_bpe_open(struct tokenizer *t, const struct gguf *gguf, struct error *error)
+enum status tokenizer_bpe_open(struct tokenizer *t, const struct model_file *file,
+                               struct error *error)
 {
     size_t n_merges = 0;
-    enum status status = read_bytes(t, gguf_path(gguf), error);
+    enum status status = read_bytes(t, model_path(file), error);
     if (status == STATUS_OK)
-        status = read_merges(t, gguf, &n_merges, error);
+        status = read_merges(t, file, &n_merges, error);
     if (status == STATUS_OK)
-        status = read_pretokenizer(t, gguf, n_merges, error);
+        status = read_pretokenizer(t, file, n_merges, error);
     if (status != STATUS_OK || !t->whole_words)
         return status;
     /* Whole words are looked up as bytes. */
@@ -201,7 +202,7 @@ enum status tokenizer_bpe_open(struct tokenizer *t, const struct gguf *gguf, str
             string_table_add(&t->joinable, token->bytes.data, token->bytes.n_bytes, i) ==
                 STRING_TABLE_NONE)
             return error_set(error, STATUS_NO_MEMORY, "%s: no memory for its tokens",
-                             gguf_path(gguf));
+                             model_path(file));
     }
     return STATUS_OK;
 }

@@ -11,10 +11,10 @@
 #include "model/tokenizer.h"
 
 struct token {
-    struct gguf_string name;  /* as in the file */
-    struct gguf_string bytes; /* the text it stands for; often the same memory */
-    uint32_t order;           /* `llama`: rank by score, the best is lowest */
-    uint8_t type;             /* enum tokenizer_type */
+    struct model_string name;  /* as in the file */
+    struct model_string bytes; /* the text it stands for; often the same memory */
+    uint32_t order;            /* `llama`: rank by score, the best is lowest */
+    uint8_t type;              /* enum tokenizer_type */
     bool ends_generation;
 };
 
@@ -98,9 +98,9 @@ enum status tokenizer_special_cut(const struct tokenizer *tokenizer, const char 
                                   struct error *error);
 
 /* The part of tokenizer_open that is one kind's own; names, types and by_name are there. */
-enum status tokenizer_spm_open(struct tokenizer *tokenizer, const struct gguf *gguf,
+enum status tokenizer_spm_open(struct tokenizer *tokenizer, const struct model_file *file,
                                struct error *error);
-enum status tokenizer_bpe_open(struct tokenizer *tokenizer, const struct gguf *gguf,
+enum status tokenizer_bpe_open(struct tokenizer *tokenizer, const struct model_file *file,
                                struct error *error);
 
 /* One raw fragment. `after_special`: at the beginning of the text, or behind a special token. */

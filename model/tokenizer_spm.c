@@ -22,7 +22,7 @@ static int hex_digit(char c)
 }
 
 /* The byte of a name "<0xNN>"; -1: another name. */
-static int byte_of_name(struct gguf_string name)
+static int byte_of_name(struct model_string name)
 {
     if (name.n_bytes != 6 || memcmp(name.data, "<0x", 3) != 0 || name.data[5] != '>')
         return -1;
@@ -42,12 +42,13 @@ static int best_first(const void *a, const void *b)
 }
 
 /* Scores become whole numbers in the same order, equals to equals. */
-static enum status read_scores(struct tokenizer *t, const struct gguf *gguf, struct error *error)
+static enum status read_scores(struct tokenizer *t, const struct model_file *file,
+                               struct error *error)
 {
-    const char *path = gguf_path(gguf);
+    const char *path = model_path(file);
     float *scores;
     size_t n;
-    enum status status = gguf_get_f32s(gguf, "tokenizer.ggml.scores", &scores, &n, error);
+    enum status status = model_get_f32s(file, "tokenizer.ggml.scores", &scores, &n, error);
     if (status == STATUS_NOT_FOUND)
         return error_set(error, STATUS_INVALID,
                          "%s: key tokenizer.ggml.scores is missing: a llama tokenizer joins by "
@@ -98,7 +99,7 @@ static void unescape(struct token *token)
 }
 
 /* Does a space stand behind another character in the name? */
-static bool space_inside(struct gguf_string name)
+static bool space_inside(struct model_string name)
 {
     for (size_t i = 1; i < name.n_bytes; i++)
         if (is_space(name.data + i, name.n_bytes - i) &&
@@ -140,18 +141,19 @@ static enum status read_bytes(struct tokenizer *t, bool typed, const char *path,
     return STATUS_OK;
 }
 
-enum status tokenizer_spm_open(struct tokenizer *t, const struct gguf *gguf, struct error *error)
+enum status tokenizer_spm_open(struct tokenizer *t, const struct model_file *file,
+                               struct error *error)
 {
-    const char *path = gguf_path(gguf);
-    const bool typed = gguf_key_find(gguf, "tokenizer.ggml.token_type") != NULL;
+    const char *path = model_path(file);
+    const bool typed = model_key_find(file, "tokenizer.ggml.token_type") != NULL;
     t->add_bos = true;
     t->add_space_prefix = true;
-    enum status status = read_scores(t, gguf, error);
+    enum status status = read_scores(t, file, error);
     if (status == STATUS_OK)
         status = read_bytes(t, typed, path, error);
-    if (status == STATUS_OK && gguf_key_find(gguf, "tokenizer.ggml.add_space_prefix") != NULL)
+    if (status == STATUS_OK && model_key_find(file, "tokenizer.ggml.add_space_prefix") != NULL)
         status =
-            gguf_get_bool(gguf, "tokenizer.ggml.add_space_prefix", &t->add_space_prefix, error);
+            model_get_bool(file, "tokenizer.ggml.add_space_prefix", &t->add_space_prefix, error);
     t->cut_at_spaces = true;
     for (uint32_t i = 0; i < t->vocab && status == STATUS_OK; i++) {
         struct token *token = &t->tokens[i];

@@ -63,12 +63,13 @@ uint32_t weights_shape(const struct hparams *hparams, enum weights_id id, uint64
     return rows[id].dims[1] == NONE ? 1 : 2;
 }
 
-const struct gguf_tensor *weights_find(const struct gguf *gguf, uint32_t layer, enum weights_id id)
+const struct model_tensor *weights_find(const struct model_file *file, uint32_t layer,
+                                        enum weights_id id)
 {
     char name[WEIGHTS_NAME_BYTES];
-    const struct gguf_tensor *tensor = gguf_tensor_find(gguf, weights_name(name, layer, id));
+    const struct model_tensor *tensor = model_tensor_find(file, weights_name(name, layer, id));
     if (tensor == NULL && id == WEIGHTS_OUTPUT)
-        tensor = gguf_tensor_find(gguf, weights_name(name, 0, WEIGHTS_TOKEN_EMBD));
+        tensor = model_tensor_find(file, weights_name(name, 0, WEIGHTS_TOKEN_EMBD));
     return tensor;
 }
 
@@ -88,7 +89,7 @@ static const enum gguf_type matrix_types[] = {
     GGUF_TYPE_Q5_0, GGUF_TYPE_Q5_1, GGUF_TYPE_Q4_K, GGUF_TYPE_Q5_K, GGUF_TYPE_Q6_K,
 };
 
-static enum status check_type(const struct gguf *gguf, const struct gguf_tensor *tensor,
+static enum status check_type(const struct model_file *file, const struct model_tensor *tensor,
                               struct error *error)
 {
     const size_t n_types = tensor->n_dims == 1 ? 1 : sizeof(matrix_types) / sizeof(matrix_types[0]);
@@ -102,30 +103,30 @@ static enum status check_type(const struct gguf *gguf, const struct gguf_tensor 
     }
     return error_set(error, STATUS_UNSUPPORTED,
                      "%s: tensor %s has type %s, which is not supported; supported here: %s",
-                     gguf_path(gguf), tensor->name, gguf_type_traits(tensor->type)->name, names);
+                     model_path(file), tensor->name, gguf_type_traits(tensor->type)->name, names);
 }
 
-static enum status check_tensor(const struct gguf *gguf, const struct hparams *h, uint32_t layer,
-                                enum weights_id id, struct error *error)
+static enum status check_tensor(const struct model_file *file, const struct hparams *h,
+                                uint32_t layer, enum weights_id id, struct error *error)
 {
     char name[WEIGHTS_NAME_BYTES], found[128], expected[128];
     uint64_t dims[2];
     const uint32_t n_dims = weights_shape(h, id, dims);
-    const struct gguf_tensor *tensor = gguf_tensor_find(gguf, weights_name(name, layer, id));
+    const struct model_tensor *tensor = model_tensor_find(file, weights_name(name, layer, id));
     shape_text(expected, sizeof(expected), dims, n_dims);
     if (tensor == NULL &&
         ((id == WEIGHTS_OUTPUT && h->tied) || (id == WEIGHTS_ROPE_FREQS && !h->rope_factors)))
         return STATUS_OK;
     if (tensor == NULL)
-        return error_set(error, STATUS_INVALID, "%s: tensor %s %s is missing", gguf_path(gguf),
+        return error_set(error, STATUS_INVALID, "%s: tensor %s %s is missing", model_path(file),
                          name, expected);
     shape_text(found, sizeof(found), tensor->dims, tensor->n_dims);
     if (tensor->n_dims != n_dims || tensor->dims[0] != dims[0] ||
         (n_dims == 2 && tensor->dims[1] != dims[1]))
         return error_set(error, STATUS_INVALID,
                          "%s: tensor %s has shape %s; the hyper-parameters ask for %s",
-                         gguf_path(gguf), name, found, expected);
-    return check_type(gguf, tensor, error);
+                         model_path(file), name, found, expected);
+    return check_type(file, tensor, error);
 }
 
 bool weights_identify(const char *name, uint32_t n_layers, enum weights_id *id, uint32_t *layer)
@@ -155,17 +156,17 @@ static bool harmless(const char *name, uint32_t n_layers)
             strcmp(name + suffix, "attention.rotary_emb.inv_freq") == 0);
 }
 
-enum status weights_check(const struct gguf *gguf, const struct hparams *hparams,
+enum status weights_check(const struct model_file *file, const struct hparams *hparams,
                           struct error *error)
 {
     enum status status = STATUS_OK;
     for (int id = 0; id < WEIGHTS_FIRST_OF_LAYER && status == STATUS_OK; id++)
-        status = check_tensor(gguf, hparams, 0, (enum weights_id)id, error);
+        status = check_tensor(file, hparams, 0, (enum weights_id)id, error);
     for (uint32_t layer = 0; layer < hparams->n_layers; layer++)
         for (int id = WEIGHTS_FIRST_OF_LAYER; id < WEIGHTS_COUNT && status == STATUS_OK; id++)
-            status = check_tensor(gguf, hparams, layer, (enum weights_id)id, error);
-    for (size_t i = 0; i < gguf_tensor_count(gguf) && status == STATUS_OK; i++) {
-        const char *name = gguf_tensor_at(gguf, i)->name;
+            status = check_tensor(file, hparams, layer, (enum weights_id)id, error);
+    for (size_t i = 0; i < model_tensor_count(file) && status == STATUS_OK; i++) {
+        const char *name = model_tensor_at(file, i)->name;
         enum weights_id id;
         uint32_t layer;
         if (!weights_identify(name, hparams->n_layers, &id, &layer) &&
@@ -173,7 +174,7 @@ enum status weights_check(const struct gguf *gguf, const struct hparams *hparams
             status = error_set(error, STATUS_UNSUPPORTED,
                                "%s: tensor %s is not part of a llama model as supported here; "
                                "leaving it out would give wrong answers",
-                               gguf_path(gguf), name);
+                               model_path(file), name);
     }
     return status;
 }

@@ -6,8 +6,8 @@
 #ifndef LONGSPAN_MODEL_WEIGHTS_H
 #define LONGSPAN_MODEL_WEIGHTS_H
 
-#include "model/gguf.h"
 #include "model/hparams.h"
+#include "model/model_file.h"
 #include "sys/status.h"
 
 #include <stdbool.h>
@@ -52,7 +52,7 @@ uint32_t weights_shape(const struct hparams *hparams, enum weights_id id, uint64
  * converters wrote, are let pass). STATUS_INVALID: missing, or another shape: the text names the
  * tensor, found and expected. STATUS_UNSUPPORTED: a type or a tensor that we do not compute with.
  */
-enum status weights_check(const struct gguf *gguf, const struct hparams *hparams,
+enum status weights_check(const struct model_file *file, const struct hparams *hparams,
                           struct error *error);
 
 /* Where the columns of attn_output and ffn_down are cut in segments whose sums are added as a
@@ -64,10 +64,11 @@ struct weights_segments {
     uint32_t kv_head[WEIGHTS_SEGMENTS + 1]; /* where each begins, and the end */
     uint32_t ffn[WEIGHTS_SEGMENTS + 1];     /* FFN columns, likewise */
 };
-void weights_segments(struct weights_segments *segments, const struct gguf *gguf,
+void weights_segments(struct weights_segments *segments, const struct model_file *file,
                       const struct hparams *hparams);
 
 /* NULL: absent. With WEIGHTS_OUTPUT of a tied model this is token_embd.weight. */
-const struct gguf_tensor *weights_find(const struct gguf *gguf, uint32_t layer, enum weights_id id);
+const struct model_tensor *weights_find(const struct model_file *file, uint32_t layer,
+                                        enum weights_id id);
 
 #endif

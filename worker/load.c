@@ -2,7 +2,7 @@
  */
 #include "worker/load.h"
 
-#include "model/gguf.h"
+#include "model/model_file.h"
 #include "model/weights.h"
 #include "sys/clock.h"
 #include "sys/size.h"
@@ -12,7 +12,7 @@
 
 struct loader {
     struct shard *shard;
-    const struct gguf *gguf;
+    const struct model_file *file;
     const struct log *log;
     void (*tick)(void *context);
     void *context;
@@ -42,12 +42,12 @@ static enum status check_split(const struct hparams *hparams, const struct setup
     return STATUS_OK;
 }
 
-static enum status check_file(const struct gguf *gguf, const struct setup *setup, const char *path,
-                              struct error *error)
+static enum status check_file(const struct model_file *file, const struct setup *setup,
+                              const char *path, struct error *error)
 {
-    uint8_t fingerprint[GGUF_FINGERPRINT_BYTES];
-    _Static_assert((int)GGUF_FINGERPRINT_BYTES == (int)SETUP_FINGERPRINT_BYTES, "one fingerprint");
-    gguf_fingerprint(gguf, fingerprint);
+    uint8_t fingerprint[MODEL_FINGERPRINT_BYTES];
+    _Static_assert((int)MODEL_FINGERPRINT_BYTES == (int)SETUP_FINGERPRINT_BYTES, "one fingerprint");
+    model_fingerprint(file, fingerprint);
     if (memcmp(fingerprint, setup->fingerprint, sizeof(fingerprint)) != 0)
         return error_set(error, STATUS_INVALID,
                          "%s is not the coordinator's model (%s): copy that file here, or name the "
@@ -74,11 +74,11 @@ static enum status load_tensor(struct loader *loader, struct matrix *matrix, uin
                                enum weights_id id, const struct cut *cut, struct error *error)
 {
     struct shard *shard = loader->shard;
-    const struct gguf_tensor *tensor = weights_find(loader->gguf, layer, id);
+    const struct model_tensor *tensor = weights_find(loader->file, layer, id);
     char name[WEIGHTS_NAME_BYTES];
     weights_name(name, layer, id);
     if (tensor == NULL) /* weights_check saw it */
-        return error_set(error, STATUS_INVALID, "%s: no tensor %s", gguf_path(loader->gguf), name);
+        return error_set(error, STATUS_INVALID, "%s: no tensor %s", model_path(loader->file), name);
 
     struct error cause = {.status = STATUS_OK};
     struct matrix created = {0};
@@ -88,10 +88,10 @@ static enum status load_tensor(struct loader *loader, struct matrix *matrix, uin
                                       cut->row_end, cut->column_begin, cut->column_end, &cause);
     if (status != STATUS_OK)
         return error_set(error, status, "%s: %s, rows [%u, %u) and columns [%u, %u): %s",
-                         gguf_path(loader->gguf), name, cut->row_begin, cut->row_end,
+                         model_path(loader->file), name, cut->row_begin, cut->row_end,
                          cut->column_begin, cut->column_end, cause.text);
     /* Copied: the file's pages would count as much memory again. */
-    gguf_tensor_release(loader->gguf, tensor);
+    model_tensor_release(loader->file, tensor);
     *matrix = created;
     shard->weight_bytes += matrix->bytes;
     progressed(loader);
@@ -169,32 +169,33 @@ static enum status load_all(struct loader *loader, struct error *error)
     return status;
 }
 
-static enum status load_rope(struct shard *shard, const struct gguf *gguf, struct error *error)
+static enum status load_rope(struct shard *shard, const struct model_file *file,
+                             struct error *error)
 {
     const struct hparams *h = &shard->hparams;
     if ((shard->frequency = calloc(h->rope_dims / 2 + 1, sizeof(double))) == NULL)
-        return error_set(error, STATUS_NO_MEMORY, "%s: no memory", gguf_path(gguf));
+        return error_set(error, STATUS_NO_MEMORY, "%s: no memory", model_path(file));
     shard->rope = (struct rope){
         .n_dims = h->rope_dims, .neox = false, .frequency = shard->frequency, .magnitude = 1.0f};
-    return hparams_rope_frequencies(h, gguf, shard->frequency, error);
+    return hparams_rope_frequencies(h, file, shard->frequency, error);
 }
 
 static enum status load(struct loader *loader, const struct setup *setup, const char *path,
                         struct error *error)
 {
     struct shard *shard = loader->shard;
-    enum status status = check_file(loader->gguf, setup, path, error);
+    enum status status = check_file(loader->file, setup, path, error);
     if (status == STATUS_OK)
-        status = hparams_read(&shard->hparams, loader->gguf, error);
+        status = hparams_read(&shard->hparams, loader->file, error);
     if (status == STATUS_OK)
-        status = weights_check(loader->gguf, &shard->hparams, error);
+        status = weights_check(loader->file, &shard->hparams, error);
     if (status == STATUS_OK)
         status = check_split(&shard->hparams, setup, path, error);
     if (status == STATUS_OK)
-        status = load_rope(shard, loader->gguf, error);
+        status = load_rope(shard, loader->file, error);
     if (status != STATUS_OK)
         return status;
-    weights_segments(&loader->segments, loader->gguf, &shard->hparams);
+    weights_segments(&loader->segments, loader->file, &shard->hparams);
     if ((shard->layers = calloc(shard->n_layers, sizeof(*shard->layers))) == NULL)
         return error_set(error, STATUS_NO_MEMORY, "%s: no memory for %u layers", path,
                          shard->n_layers);
@@ -206,13 +207,13 @@ enum status shard_load(struct shard **shard, const char *path, const struct setu
                        const struct log *log, void (*tick)(void *context), void *context,
                        struct error *error)
 {
-    struct gguf *gguf;
-    enum status status = gguf_open(&gguf, path, error);
+    struct model_file *file;
+    enum status status = model_open(&file, path, error);
     if (status != STATUS_OK)
         return status;
     struct shard *s = calloc(1, sizeof(*s));
     if (s == NULL) {
-        gguf_close(gguf);
+        model_close(file);
         return error_set(error, STATUS_NO_MEMORY, "%s: no memory", path);
     }
     s->kernels = kernels;
@@ -225,10 +226,10 @@ enum status shard_load(struct shard **shard, const char *path, const struct setu
     s->first_layer = setup->stages[s->stage].begin;
     s->n_layers = setup->stages[s->stage].end - s->first_layer;
 
-    struct loader loader = {.shard = s, .gguf = gguf, .log = log, .tick = tick, .context = context};
+    struct loader loader = {.shard = s, .file = file, .log = log, .tick = tick, .context = context};
     loader.logged_us = clock_us();
     status = load(&loader, setup, path, error);
-    gguf_close(gguf);
+    model_close(file);
     if (status != STATUS_OK) {
         shard_destroy(s);
         return status;

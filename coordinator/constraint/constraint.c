@@ -207,7 +207,7 @@ bool constraint_accept(struct constraint *c, int32_t token)
         return automaton_accepts(c->automaton, c->state);
     if (!vocabulary_has(c->vocabulary, token))
         return false;
-    const struct gguf_string bytes = tokenizer_token_bytes(tokenizer, token);
+    const struct model_string bytes = tokenizer_token_bytes(tokenizer, token);
     uint32_t state = c->state;
     for (size_t i = 0; i < bytes.n_bytes && state != AUTOMATON_DEAD; i++)
         state = automaton_next(c->automaton, state, (uint8_t)bytes.data[i]);

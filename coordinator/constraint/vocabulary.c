@@ -7,8 +7,8 @@
 static int by_bytes(const void *a, const void *b, void *context)
 {
     const struct tokenizer *tokenizer = context;
-    const struct gguf_string x = tokenizer_token_bytes(tokenizer, *(const int32_t *)a);
-    const struct gguf_string y = tokenizer_token_bytes(tokenizer, *(const int32_t *)b);
+    const struct model_string x = tokenizer_token_bytes(tokenizer, *(const int32_t *)a);
+    const struct model_string y = tokenizer_token_bytes(tokenizer, *(const int32_t *)b);
     const size_t n = x.n_bytes < y.n_bytes ? x.n_bytes : y.n_bytes;
     const int order = memcmp(x.data, y.data, n);
     return order != 0 ? order : (x.n_bytes > y.n_bytes) - (x.n_bytes < y.n_bytes);
@@ -38,9 +38,9 @@ static void close_subtrees(struct vocabulary *v, const uint32_t *open, uint32_t 
 static void lay_out(struct vocabulary *v, const int32_t *sorted, uint32_t n)
 {
     uint32_t open[VOCABULARY_TOKEN_BYTES], depth = 0; /* the node at each depth of the last token */
-    struct gguf_string last = {"", 0};
+    struct model_string last = {"", 0};
     for (uint32_t i = 0; i < n; i++) {
-        const struct gguf_string bytes = tokenizer_token_bytes(v->tokenizer, sorted[i]);
+        const struct model_string bytes = tokenizer_token_bytes(v->tokenizer, sorted[i]);
         uint32_t common = 0;
         while (common < last.n_bytes && common < bytes.n_bytes &&
                last.data[common] == bytes.data[common])

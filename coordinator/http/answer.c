@@ -146,10 +146,10 @@ void answer_finish_empty(struct answer *answer)
                  "length");
 }
 
-struct gguf_string answer_bytes(const struct answer *answer, int32_t id)
+struct model_string answer_bytes(const struct answer *answer, int32_t id)
 {
-    const struct gguf_string bytes = tokenizer_token_bytes(answer->tokenizer, id);
-    return bytes.data != NULL ? bytes : (struct gguf_string){.data = "", .n_bytes = 0};
+    const struct model_string bytes = tokenizer_token_bytes(answer->tokenizer, id);
+    return bytes.data != NULL ? bytes : (struct model_string){.data = "", .n_bytes = 0};
 }
 
 /* ---- objects --------------------------------------------------------------------------------- */

@@ -110,6 +110,6 @@ struct answer_format {
 extern const struct answer_format answer_format_completion, answer_format_chat;
 
 /* The bytes of a token's text. */
-struct gguf_string answer_bytes(const struct answer *answer, int32_t id);
+struct model_string answer_bytes(const struct answer *answer, int32_t id);
 
 #endif

@@ -6,7 +6,7 @@
 /* {"token", "logprob", "bytes"}: the token's text with U+FFFD for what is no whole character. */
 static json_t *token_object(const struct answer *answer, int32_t id, float logprob)
 {
-    const struct gguf_string bytes = answer_bytes(answer, id);
+    const struct model_string bytes = answer_bytes(answer, id);
     json_t *list = json_array();
     for (size_t i = 0; i < bytes.n_bytes; i++)
         json_array_append_new(list, json_integer((unsigned char)bytes.data[i]));

@@ -14,7 +14,7 @@ enum { MOST_NAME_BYTES = 1024 };
 /* The name of a token in JSON. NULL: no memory. */
 static json_t *token_name(const struct answer *answer, int32_t id)
 {
-    const struct gguf_string bytes = answer_bytes(answer, id);
+    const struct model_string bytes = answer_bytes(answer, id);
     json_t *name = json_stringn(bytes.data, bytes.n_bytes); /* NULL when it is no UTF-8 */
     if (name != NULL)
         return name;
@@ -61,7 +61,7 @@ static json_t *logprobs_of(const struct answer *answer, const struct answer_piec
            *offsets = json_array();
     for (size_t i = piece->first_token; i < piece->end_token; i++) {
         const struct answer_token *token = &c->tokens[i];
-        const struct gguf_string bytes = answer_bytes(answer, token->id);
+        const struct model_string bytes = answer_bytes(answer, token->id);
         json_array_append_new(names, token_name(answer, token->id));
         json_array_append_new(logprobs, json_real((double)token->logprob));
         json_array_append_new(tops, top_of(answer, c, token));
@@ -130,7 +130,7 @@ static json_t *part(struct answer *answer, const struct answer_piece *piece)
     struct answer_choice *c = &answer->choices[piece->choice];
     const size_t before = c->n_points;
     for (size_t i = piece->first_token; i < piece->end_token; i++) {
-        const struct gguf_string bytes = answer_bytes(answer, c->tokens[i].id);
+        const struct model_string bytes = answer_bytes(answer, c->tokens[i].id);
         c->n_points += code_points(bytes.data, bytes.n_bytes);
     }
     return make(answer, piece, json_stringn(piece->text, piece->n_bytes), before);

@@ -335,7 +335,7 @@ static enum status start_daemon(struct server *server, int listening, struct err
 static enum status open_templates(struct site *site, const struct server_model *model,
                                   struct error *error)
 {
-    const enum status status = chat_templates_open(&site->templates, model->gguf, model->tokenizer,
+    const enum status status = chat_templates_open(&site->templates, model->file, model->tokenizer,
                                                    site->options->chat_template, error);
     const char *refusal = status == STATUS_OK ? chat_templates_refusal(site->templates) : NULL;
     if (refusal != NULL)

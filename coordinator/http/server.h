@@ -11,7 +11,7 @@
 #define LONGSPAN_COORDINATOR_HTTP_SERVER_H
 
 #include "coordinator/http/http_options.h"
-#include "model/gguf.h"
+#include "model/model_file.h"
 #include "model/tokenizer.h"
 #include "proto/wire_context.h"
 #include "sys/log.h"
@@ -25,7 +25,7 @@
 struct server; /* opaque */
 
 struct server_model {
-    const struct gguf *gguf; /* for its chat templates; not needed after server_open */
+    const struct model_file *file; /* for its chat templates; not needed after server_open */
     const struct tokenizer *tokenizer;
     uint32_t vocab;
     const char *path; /* of the file */

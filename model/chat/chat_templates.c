@@ -19,7 +19,7 @@ struct chat_templates {
 /* A token's name as a string, NULL where there is none. The caller frees it. */
 static char *token_name(const struct tokenizer *tokenizer, int32_t id)
 {
-    const struct gguf_string name = tokenizer_token_name(tokenizer, id);
+    const struct model_string name = tokenizer_token_name(tokenizer, id);
     return name.data != NULL ? strndup(name.data, name.n_bytes) : NULL;
 }
 
@@ -34,32 +34,32 @@ static enum status create(struct chat_template **chat_template, const char *sour
 }
 
 /* STATUS_NOT_FOUND: the file has no such key. */
-static enum status read_key(struct chat_template **chat_template, const struct gguf *gguf,
+static enum status read_key(struct chat_template **chat_template, const struct model_file *file,
                             const char *key, const struct special *special, struct error *error)
 {
-    struct gguf_string source;
-    const enum status status = gguf_get_string(gguf, key, &source, error);
+    struct model_string source;
+    const enum status status = model_get_string(file, key, &source, error);
     return status == STATUS_OK ? create(chat_template, source.data, source.n_bytes, special, error)
                                : status;
 }
 
-static enum status open_own(struct chat_templates *t, const struct gguf *gguf,
+static enum status open_own(struct chat_templates *t, const struct model_file *file,
                             const struct special *special, struct error *error)
 {
     static const char key[] = "tokenizer.chat_template";
     struct error *why = &t->refusal;
-    enum status status = read_key(&t->usual, gguf, key, special, why);
+    enum status status = read_key(&t->usual, file, key, special, why);
     if (status == STATUS_NOT_FOUND)
         error_set(why, STATUS_UNSUPPORTED,
                   "%s has no chat template: --chat-template NAME|FILE gives it one",
-                  gguf_path(gguf));
+                  model_path(file));
     else if (status != STATUS_OK && status != STATUS_NO_MEMORY) {
         const struct error reason = *why;
         error_set(why, STATUS_UNSUPPORTED,
                   "%.700s; --chat-template NAME|FILE gives the model another one", reason.text);
     }
     if (status == STATUS_OK) {
-        status = read_key(&t->with_tools, gguf, "tokenizer.chat_template.tool_use", special, why);
+        status = read_key(&t->with_tools, file, "tokenizer.chat_template.tool_use", special, why);
         if (status == STATUS_UNSUPPORTED || status == STATUS_INVALID)
             status = STATUS_OK; /* the usual one has to do */
     }
@@ -92,7 +92,7 @@ static enum status open_chosen(struct chat_templates *t, const char *choice,
     return status;
 }
 
-enum status chat_templates_open(struct chat_templates **templates, const struct gguf *gguf,
+enum status chat_templates_open(struct chat_templates **templates, const struct model_file *file,
                                 const struct tokenizer *tokenizer, const char *choice,
                                 struct error *error)
 {
@@ -102,7 +102,7 @@ enum status chat_templates_open(struct chat_templates **templates, const struct 
     enum status status = t == NULL
                              ? error_set(error, STATUS_NO_MEMORY, "no memory for chat templates")
                          : choice != NULL ? open_chosen(t, choice, &special, error)
-                                          : open_own(t, gguf, &special, error);
+                                          : open_own(t, file, &special, error);
     free(special.bos);
     free(special.eos);
     if (status != STATUS_OK) {

@@ -8,7 +8,7 @@
 #ifndef LONGSPAN_MODEL_CHAT_CHAT_TEMPLATES_H
 #define LONGSPAN_MODEL_CHAT_CHAT_TEMPLATES_H
 
-#include "model/gguf.h"
+#include "model/model_file.h"
 #include "model/tokenizer.h"
 #include "sys/status.h"
 
@@ -28,9 +28,9 @@ extern const struct chat_template_name chat_template_names[];
 const char *chat_templates_source(const char *name);
 
 /* `choice`: NULL (the file's own), a built-in name, or the path of a file with a template. Nothing
- * is kept of gguf and tokenizer. The caller ends *templates with chat_templates_close.
+ * is kept of file and tokenizer. The caller ends *templates with chat_templates_close.
  * STATUS_NOT_FOUND, STATUS_UNSUPPORTED: the chosen one. STATUS_NO_MEMORY. */
-enum status chat_templates_open(struct chat_templates **templates, const struct gguf *gguf,
+enum status chat_templates_open(struct chat_templates **templates, const struct model_file *file,
                                 const struct tokenizer *tokenizer, const char *choice,
                                 struct error *error);
 

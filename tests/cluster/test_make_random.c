@@ -97,8 +97,8 @@ static const struct mixture *mixture_of(const char *name)
     return mixture;
 }
 
-static struct gguf *make(const char *name, const char *shape_text, const char *type, uint64_t seed,
-                         bool tied, const struct gguf *tokenizer)
+static struct model_file *make(const char *name, const char *shape_text, const char *type,
+                               uint64_t seed, bool tied, const struct model_file *tokenizer)
 {
     char path[FILE_PATH_BYTES + 32];
     const struct make_random_shape shape = shape_of(shape_text);
@@ -107,11 +107,11 @@ static struct gguf *make(const char *name, const char *shape_text, const char *t
                                                 .seed = seed,
                                                 .tied = tied,
                                                 .tokenizer = tokenizer};
-    struct gguf *gguf = NULL;
+    struct model_file *file = NULL;
     struct error error;
     assert_int_equal(make_random(path_of(name, path), &options, &error), STATUS_OK);
-    assert_int_equal(gguf_open(&gguf, path, &error), STATUS_OK);
-    return gguf;
+    assert_int_equal(model_open(&file, path, &error), STATUS_OK);
+    return file;
 }
 
 static void test_every_shape_and_type_is_a_model(void **state)
@@ -121,24 +121,24 @@ static void test_every_shape_and_type_is_a_model(void **state)
         for (uint32_t preset = 0; preset < 3; preset++)
             for (int tied = 0; tied < 2; tied++) {
                 const struct make_random_shape shape = shape_of(make_random_presets[preset]);
-                struct gguf *gguf =
+                struct model_file *file =
                     make("m", make_random_presets[preset], mixture->name, 1, tied != 0, NULL);
                 struct hparams hparams;
                 struct tokenizer *tokenizer = NULL;
                 struct error error = {0};
-                assert_int_equal(hparams_read(&hparams, gguf, &error), STATUS_OK);
-                assert_int_equal(weights_check(gguf, &hparams, &error), STATUS_OK);
-                assert_int_equal(tokenizer_open(&tokenizer, gguf, &error), STATUS_OK);
+                assert_int_equal(hparams_read(&hparams, file, &error), STATUS_OK);
+                assert_int_equal(weights_check(file, &hparams, &error), STATUS_OK);
+                assert_int_equal(tokenizer_open(&tokenizer, file, &error), STATUS_OK);
                 assert_int_equal(hparams.n_layers, shape.hparams.n_layers);
                 assert_int_equal(hparams.head_dim, shape.hparams.head_dim);
                 assert_int_equal(hparams.tied, tied);
-                const struct gguf_tensor *up = weights_find(gguf, 1, WEIGHTS_FFN_UP);
+                const struct model_tensor *up = weights_find(file, 1, WEIGHTS_FFN_UP);
                 assert_int_equal(
                     up->type, mixture_fitting_type(
                                   mixture_type(mixture, &hparams, WEIGHTS_FFN_UP, 1), up->dims[0]));
                 assert_true(tokenizer_is_end_of_generation(tokenizer, tokenizer_eos(tokenizer)));
                 tokenizer_close(tokenizer);
-                gguf_close(gguf);
+                model_close(file);
             }
 }
 
@@ -148,8 +148,8 @@ static void test_weights_keep_values_near_one(void **state)
 {
     (void)state;
     for (const struct mixture *mixture = mixtures; mixture->name != NULL; mixture++) {
-        struct gguf *gguf = make("m", "tiny", mixture->name, 1, false, NULL);
-        const struct gguf_tensor *tensor = weights_find(gguf, 2, WEIGHTS_ATTN_K);
+        struct model_file *file = make("m", "tiny", mixture->name, 1, false, NULL);
+        const struct model_tensor *tensor = weights_find(file, 2, WEIGHTS_ATTN_K);
         const size_t n = (size_t)(tensor->dims[0] * tensor->dims[1]);
         float *values = malloc(n * sizeof(*values));
         double sum = 0, square = 0;
@@ -163,41 +163,41 @@ static void test_weights_keep_values_near_one(void **state)
         assert_true(fabs(sum / (double)n) < 4 / sqrt((double)n * 256));
         assert_true(fabs(square / (double)n * 256 - 1) < 0.07);
         free(values);
-        gguf_close(gguf);
+        model_close(file);
     }
 }
 
 static void test_a_seed_means_one_file(void **state)
 {
     (void)state;
-    uint8_t prints[3][GGUF_FINGERPRINT_BYTES];
+    uint8_t prints[3][MODEL_FINGERPRINT_BYTES];
     const uint64_t seeds[] = {7, 7, 8};
     for (int type = 0; type < 2; type++) {
         for (int i = 0; i < 3; i++) {
-            struct gguf *gguf =
+            struct model_file *file =
                 make("m", "tiny,layers=1", type == 0 ? "Q8_0" : "Q6_K", seeds[i], false, NULL);
-            gguf_fingerprint(gguf, prints[i]);
-            gguf_close(gguf);
+            model_fingerprint(file, prints[i]);
+            model_close(file);
         }
-        assert_memory_equal(prints[0], prints[1], GGUF_FINGERPRINT_BYTES);
-        assert_memory_not_equal(prints[0], prints[2], GGUF_FINGERPRINT_BYTES);
+        assert_memory_equal(prints[0], prints[1], MODEL_FINGERPRINT_BYTES);
+        assert_memory_not_equal(prints[0], prints[2], MODEL_FINGERPRINT_BYTES);
     }
 }
 
 static void test_the_vocabulary_of_another_file_is_taken(void **state)
 {
     (void)state;
-    struct gguf *source = make("source", "tiny,layers=1,vocab=300", "F32", 1, false, NULL);
-    struct gguf *gguf = make("m", "tiny,layers=1", "F32", 1, false, source);
+    struct model_file *source = make("source", "tiny,layers=1,vocab=300", "F32", 1, false, NULL);
+    struct model_file *file = make("m", "tiny,layers=1", "F32", 1, false, source);
     struct hparams hparams;
     struct tokenizer *tokenizer = NULL;
     struct error error;
-    assert_int_equal(hparams_read(&hparams, gguf, &error), STATUS_OK);
+    assert_int_equal(hparams_read(&hparams, file, &error), STATUS_OK);
     assert_int_equal(hparams.vocab, 300);
-    assert_int_equal(tokenizer_open(&tokenizer, gguf, &error), STATUS_OK);
+    assert_int_equal(tokenizer_open(&tokenizer, file, &error), STATUS_OK);
     assert_int_equal(tokenizer_vocab(tokenizer), 300);
     tokenizer_close(tokenizer);
-    gguf_close(gguf);
+    model_close(file);
 
     char path[FILE_PATH_BYTES + 32];
     const struct make_random_shape shape = shape_of("tiny,vocab=299");
@@ -205,7 +205,7 @@ static void test_the_vocabulary_of_another_file_is_taken(void **state)
         .shape = &shape, .mixture = mixture_of("F32"), .tokenizer = source};
     assert_int_equal(make_random(path_of("small", path), &options, &error), STATUS_INVALID);
     assert_non_null(strstr(error.text, "299"));
-    gguf_close(source);
+    model_close(source);
 }
 
 static void test_what_cannot_be_made_leaves_no_file(void **state)
@@ -224,13 +224,13 @@ static void test_what_cannot_be_made_leaves_no_file(void **state)
 static void test_rows_that_are_no_whole_blocks_get_a_type_that_fits(void **state)
 {
     (void)state;
-    struct gguf *gguf = make("m", "tiny,ffn=96", "Q4_K_M", 1, false, NULL);
-    assert_int_equal(weights_find(gguf, 0, WEIGHTS_FFN_UP)->type, GGUF_TYPE_Q4_K);
-    assert_int_equal(weights_find(gguf, 0, WEIGHTS_FFN_DOWN)->type, GGUF_TYPE_Q5_0);
-    gguf_close(gguf);
-    gguf = make("m", "tiny,ffn=100", "Q8_0", 1, false, NULL);
-    assert_int_equal(weights_find(gguf, 0, WEIGHTS_FFN_DOWN)->type, GGUF_TYPE_F16);
-    gguf_close(gguf);
+    struct model_file *file = make("m", "tiny,ffn=96", "Q4_K_M", 1, false, NULL);
+    assert_int_equal(weights_find(file, 0, WEIGHTS_FFN_UP)->type, GGUF_TYPE_Q4_K);
+    assert_int_equal(weights_find(file, 0, WEIGHTS_FFN_DOWN)->type, GGUF_TYPE_Q5_0);
+    model_close(file);
+    file = make("m", "tiny,ffn=100", "Q8_0", 1, false, NULL);
+    assert_int_equal(weights_find(file, 0, WEIGHTS_FFN_DOWN)->type, GGUF_TYPE_F16);
+    model_close(file);
 }
 
 int main(void)

@@ -6,8 +6,9 @@
 #include "cluster/make_retrieval.h"
 
 #include "kernels/quant/types.h"
-#include "model/gguf.h"
+#include "model/model_file.h"
 #include "model/tokenizer.h"
+#include "model/weights.h"
 #include "sys/file.h"
 #include "sys/sha256.h"
 
@@ -49,14 +50,14 @@ static const char *path_of(const char *name, char path[FILE_PATH_BYTES + 32])
 
 /* ---- the reference --------------------------------------------------------------------------- */
 
-static const float *tensor(const struct gguf *gguf, int layer, const char *name)
+static const float *tensor(const struct model_file *file, int layer, const char *name)
 {
-    char full[GGUF_MAX_NAME_BYTES];
+    char full[WEIGHTS_NAME_BYTES];
     if (layer < 0)
         snprintf(full, sizeof(full), "%s.weight", name);
     else
         snprintf(full, sizeof(full), "blk.%d.%s.weight", layer, name);
-    const struct gguf_tensor *found = gguf_tensor_find(gguf, full);
+    const struct model_tensor *found = model_tensor_find(file, full);
     assert_non_null(found);
     assert_int_equal(found->type, GGUF_TYPE_F32);
     return found->data;
@@ -128,16 +129,17 @@ static void attend(struct forward *f, double *out, const double *q, int position
 }
 
 /* Rows from `first` on are followed to the end; the look-up needs all rows before it. */
-static void run_layer(struct forward *f, const struct gguf *gguf, int layer, int n_heads, int first)
+static void run_layer(struct forward *f, const struct model_file *file, int layer, int n_heads,
+                      int first)
 {
-    const float *wq = tensor(gguf, layer, "attn_q"), *wo = tensor(gguf, layer, "attn_output");
-    const float *gate = tensor(gguf, layer, "ffn_gate"), *up = tensor(gguf, layer, "ffn_up");
+    const float *wq = tensor(file, layer, "attn_q"), *wo = tensor(file, layer, "attn_output");
+    const float *gate = tensor(file, layer, "ffn_gate"), *up = tensor(file, layer, "ffn_up");
     double n[HIDDEN], q[MOST_HEADS * HEAD_DIM], o[MOST_HEADS * HEAD_DIM], y[HIDDEN];
     double g[FFN], u[FFN];
     for (int p = 0; p < N_TOKENS; p++) {
-        normed(n, f->x[p], tensor(gguf, layer, "attn_norm"));
-        product(f->k[p], tensor(gguf, layer, "attn_k"), n, N_KV_HEADS * HEAD_DIM, HIDDEN);
-        product(f->v[p], tensor(gguf, layer, "attn_v"), n, N_KV_HEADS * HEAD_DIM, HIDDEN);
+        normed(n, f->x[p], tensor(file, layer, "attn_norm"));
+        product(f->k[p], tensor(file, layer, "attn_k"), n, N_KV_HEADS * HEAD_DIM, HIDDEN);
+        product(f->v[p], tensor(file, layer, "attn_v"), n, N_KV_HEADS * HEAD_DIM, HIDDEN);
         for (int head = 0; head < N_KV_HEADS; head++)
             turn(f->k[p] + head * HEAD_DIM, p);
         for (int i = 0; i < N_KV_HEADS * HEAD_DIM; i++) {
@@ -147,7 +149,7 @@ static void run_layer(struct forward *f, const struct gguf *gguf, int layer, int
     }
     f->lightest = 1;
     for (int p = first; p < N_TOKENS; p++) {
-        normed(n, f->x[p], tensor(gguf, layer, "attn_norm"));
+        normed(n, f->x[p], tensor(file, layer, "attn_norm"));
         product(q, wq, n, n_heads * HEAD_DIM, HIDDEN);
         for (int head = 0; head < n_heads; head++) {
             turn(q + head * HEAD_DIM, p);
@@ -156,23 +158,23 @@ static void run_layer(struct forward *f, const struct gguf *gguf, int layer, int
         product(y, wo, o, HIDDEN, n_heads * HEAD_DIM);
         for (int i = 0; i < HIDDEN; i++)
             f->x[p][i] += y[i];
-        normed(n, f->x[p], tensor(gguf, layer, "ffn_norm"));
+        normed(n, f->x[p], tensor(file, layer, "ffn_norm"));
         product(g, gate, n, FFN, HIDDEN);
         product(u, up, n, FFN, HIDDEN);
         for (int i = 0; i < FFN; i++)
             g[i] = g[i] / (1 + exp(-g[i])) * u[i];
-        product(y, tensor(gguf, layer, "ffn_down"), g, HIDDEN, FFN);
+        product(y, tensor(file, layer, "ffn_down"), g, HIDDEN, FFN);
         for (int i = 0; i < HIDDEN; i++)
             f->x[p][i] += y[i];
     }
 }
 
 /* The best logit of the row less the best of the others; *id: whose it is. */
-static double margin(const struct gguf *gguf, const double *x, int32_t *id)
+static double margin(const struct model_file *file, const double *x, int32_t *id)
 {
     double n[HIDDEN], logits[VOCAB], second = -INFINITY;
-    normed(n, x, tensor(gguf, -1, "output_norm"));
-    product(logits, tensor(gguf, -1, "output"), n, VOCAB, HIDDEN);
+    normed(n, x, tensor(file, -1, "output_norm"));
+    product(logits, tensor(file, -1, "output"), n, VOCAB, HIDDEN);
     *id = 0;
     for (int32_t i = 1; i < VOCAB; i++)
         *id = logits[i] > logits[*id] ? i : *id;
@@ -186,7 +188,7 @@ static double margin(const struct gguf *gguf, const double *x, int32_t *id)
 /* A text of N_TOKENS tokens: the haystack, its question, and all of the answer but its last byte.
  */
 static void read_haystack(int32_t ids[N_TOKENS], char expected[MAKE_HAYSTACK_TEXT_BYTES + 4],
-                          const struct gguf *gguf, uint32_t depth)
+                          const struct model_file *file, uint32_t depth)
 {
     char path[FILE_PATH_BYTES + 32], *text = NULL;
     size_t n_bytes, n_ids;
@@ -208,7 +210,7 @@ static void read_haystack(int32_t ids[N_TOKENS], char expected[MAKE_HAYSTACK_TEX
     text = realloc(text, N_TOKENS + 1);
     assert_non_null(text);
     memcpy(text + n_bytes, expected, strlen(expected)); /* the last byte falls off below */
-    assert_int_equal(tokenizer_open(&tokenizer, gguf, &error), STATUS_OK);
+    assert_int_equal(tokenizer_open(&tokenizer, file, &error), STATUS_OK);
     assert_int_equal(tokenizer_encode(tokenizer, text, N_TOKENS - 1, TOKENIZER_ADD_SPECIAL, &tokens,
                                       &n_ids, &error),
                      STATUS_OK);
@@ -223,26 +225,26 @@ static void check_needle(uint32_t group, uint32_t depth)
 {
     char path[FILE_PATH_BYTES + 32], expected[MAKE_HAYSTACK_TEXT_BYTES + 4];
     static int32_t ids[N_TOKENS];
-    struct gguf *gguf = NULL;
+    struct model_file *file = NULL;
     struct error error;
     assert_int_equal(make_retrieval(path_of("model", path), group, &error), STATUS_OK);
-    assert_int_equal(gguf_open(&gguf, path, &error), STATUS_OK);
-    read_haystack(ids, expected, gguf, depth);
+    assert_int_equal(model_open(&file, path, &error), STATUS_OK);
+    read_haystack(ids, expected, file, depth);
     const int n_answer = (int)strlen(expected), first = N_TOKENS - n_answer;
 
     struct forward *f = calloc(1, sizeof(*f));
     assert_non_null(f);
-    const float *embedding = tensor(gguf, -1, "token_embd");
+    const float *embedding = tensor(file, -1, "token_embd");
     for (int p = 0; p < N_TOKENS; p++)
         for (int i = 0; i < HIDDEN; i++)
             f->x[p][i] = embedding[ids[p] * HIDDEN + i];
     for (int layer = 0; layer < N_LAYERS; layer++)
-        run_layer(f, gguf, layer, N_KV_HEADS * (int)group, layer == N_LAYERS - 1 ? first : 0);
+        run_layer(f, file, layer, N_KV_HEADS * (int)group, layer == N_LAYERS - 1 ? first : 0);
 
     double least = INFINITY;
     for (int i = 0; i < n_answer; i++) {
         int32_t id;
-        least = fmin(least, margin(gguf, f->x[first + i], &id));
+        least = fmin(least, margin(file, f->x[first + i], &id));
         assert_int_equal(id, (unsigned char)expected[i]);
     }
     print_message("group %u, depth %u%%: margin %.1f nats, weight %.9f\n", group, depth, least,
@@ -250,7 +252,7 @@ static void check_needle(uint32_t group, uint32_t depth)
     assert_true(least > 20);           /* 25.4 by construction: codes agree to a quarter at most */
     assert_true(f->lightest > 0.9999); /* one token has all the weight */
     free(f);
-    gguf_close(gguf);
+    model_close(file);
 }
 
 static void test_one_needle_among_decoys_is_found(void **state)

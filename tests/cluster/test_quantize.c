@@ -48,12 +48,12 @@ static const struct mixture *mixture_of(const char *name)
     return mixture;
 }
 
-static struct gguf *open_file(const char *name)
+static struct model_file *open_file(const char *name)
 {
     char path[PATH_BYTES];
-    struct gguf *gguf = NULL;
-    assert_int_equal(gguf_open(&gguf, path_of(name, path), NULL), STATUS_OK);
-    return gguf;
+    struct model_file *file = NULL;
+    assert_int_equal(model_open(&file, path_of(name, path), NULL), STATUS_OK);
+    return file;
 }
 
 /* Two layers; ffn_down's rows (352) are no whole super-blocks. */
@@ -79,17 +79,17 @@ static enum status quantize(const char *source, const char *out, const char *typ
         quantize_model(path_of(source, from), path_of(out, to), &options, &result, error);
     thread_pool_destroy(options.pool);
     if (status == STATUS_OK) {
-        struct gguf *gguf = open_file(out);
+        struct model_file *file = open_file(out);
         uint64_t bytes = 0;
-        for (size_t i = 0; i < gguf_tensor_count(gguf); i++)
-            bytes += gguf_tensor_at(gguf, i)->n_bytes;
+        for (size_t i = 0; i < model_tensor_count(file); i++)
+            bytes += model_tensor_at(file, i)->n_bytes;
         assert_true(result.bytes == bytes && result.n_weights > 0 && result.source_bytes > 0);
-        gguf_close(gguf);
+        model_close(file);
     }
     return status;
 }
 
-static void check_tensor(const struct gguf_tensor *from, const struct gguf_tensor *to)
+static void check_tensor(const struct model_tensor *from, const struct model_tensor *to)
 {
     const size_t n = (size_t)(from->dims[0] * from->dims[1]);
     float *values = malloc(n * sizeof(*values));
@@ -102,12 +102,12 @@ static void check_tensor(const struct gguf_tensor *from, const struct gguf_tenso
     free(expected);
 }
 
-static void check_keys(const struct gguf *from, const struct gguf *to,
+static void check_keys(const struct model_file *from, const struct model_file *to,
                        const struct mixture *mixture)
 {
     uint32_t value = 0;
-    for (size_t i = 0; i < gguf_key_count(from); i++) {
-        const struct gguf_key *a = gguf_key_at(from, i), *b = gguf_key_find(to, a->name);
+    for (size_t i = 0; i < model_key_count(from); i++) {
+        const struct model_key *a = model_key_at(from, i), *b = model_key_find(to, a->name);
         if (strcmp(a->name, "general.file_type") == 0)
             continue;
         assert_non_null(b);
@@ -117,13 +117,13 @@ static void check_keys(const struct gguf *from, const struct gguf *to,
         assert_int_equal(a->n_bytes, b->n_bytes);
         assert_memory_equal(a->data, b->data, a->n_bytes);
     }
-    assert_int_equal(gguf_get_u32(to, "general.quantization_version", &value, NULL), STATUS_OK);
+    assert_int_equal(model_get_u32(to, "general.quantization_version", &value, NULL), STATUS_OK);
     assert_int_equal(value, 2);
     if (mixture->file_type != MIXTURE_NO_FILE_TYPE) {
-        assert_int_equal(gguf_get_u32(to, "general.file_type", &value, NULL), STATUS_OK);
+        assert_int_equal(model_get_u32(to, "general.file_type", &value, NULL), STATUS_OK);
         assert_int_equal(value, mixture->file_type);
     } else {
-        assert_null(gguf_key_find(to, "general.file_type"));
+        assert_null(model_key_find(to, "general.file_type"));
     }
 }
 
@@ -133,35 +133,35 @@ static void test_every_tensor_is_the_sources_in_its_type(void **state)
     static const char *const sources[] = {"F32", "F16", "BF16", "mixed"};
     for (size_t s = 0; s < sizeof(sources) / sizeof(sources[0]); s++) {
         make_source("source", sources[s]);
-        struct gguf *from = open_file("source");
+        struct model_file *from = open_file("source");
         struct hparams hparams;
         assert_int_equal(hparams_read(&hparams, from, NULL), STATUS_OK);
         for (const struct mixture *m = mixtures; m->name != NULL; m++) {
             struct error error = {0};
             if (quantize("source", "out", m->name, 2, true, NULL, &error) != STATUS_OK)
                 fail_msg("%s to %s: %s", sources[s], m->name, error.text);
-            struct gguf *to = open_file("out");
+            struct model_file *to = open_file("out");
             assert_int_equal(weights_check(to, &hparams, &error), STATUS_OK);
             check_keys(from, to, m);
-            assert_int_equal(gguf_tensor_count(to), gguf_tensor_count(from));
-            for (size_t i = 0; i < gguf_tensor_count(to); i++) {
-                const struct gguf_tensor *tensor = gguf_tensor_at(to, i);
+            assert_int_equal(model_tensor_count(to), model_tensor_count(from));
+            for (size_t i = 0; i < model_tensor_count(to); i++) {
+                const struct model_tensor *tensor = model_tensor_at(to, i);
                 enum weights_id id = 0;
                 uint32_t layer = 0;
-                assert_string_equal(tensor->name, gguf_tensor_at(from, i)->name);
+                assert_string_equal(tensor->name, model_tensor_at(from, i)->name);
                 assert_true(weights_identify(tensor->name, 2, &id, &layer));
                 assert_int_equal(
                     tensor->type,
                     mixture_fitting_type(mixture_type(m, &hparams, id, layer), tensor->dims[0]));
-                if (tensor->type == gguf_tensor_at(from, i)->type) /* copied, not rounded again */
-                    assert_memory_equal(tensor->data, gguf_tensor_at(from, i)->data,
+                if (tensor->type == model_tensor_at(from, i)->type) /* copied, not rounded again */
+                    assert_memory_equal(tensor->data, model_tensor_at(from, i)->data,
                                         tensor->n_bytes);
                 else
-                    check_tensor(gguf_tensor_at(from, i), tensor);
+                    check_tensor(model_tensor_at(from, i), tensor);
             }
-            gguf_close(to);
+            model_close(to);
         }
-        gguf_close(from);
+        model_close(from);
     }
 }
 
@@ -207,14 +207,14 @@ static void test_rounding_twice_must_be_asked_for(void **state)
 static void damage(const char *name, const char *tensor_name, float value)
 {
     char path[PATH_BYTES];
-    struct gguf *gguf = open_file(name);
-    const struct gguf_tensor *tensor = gguf_tensor_find(gguf, tensor_name);
+    struct model_file *file = open_file(name);
+    const struct model_tensor *tensor = model_tensor_find(file, tensor_name);
     const off_t at = (off_t)(tensor->offset + (3 * tensor->dims[0] + 5) * sizeof(float));
-    gguf_close(gguf);
-    const int file = open(path_of(name, path), O_WRONLY);
-    assert_true(file >= 0);
-    assert_int_equal(pwrite(file, &value, sizeof(value), at), sizeof(value));
-    close(file);
+    model_close(file);
+    const int fd = open(path_of(name, path), O_WRONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, &value, sizeof(value), at), sizeof(value));
+    close(fd);
 }
 
 static void test_weights_that_are_no_weights(void **state)

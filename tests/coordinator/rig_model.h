@@ -10,7 +10,7 @@
 static inline void rig_write_vocabulary(struct gguf_writer *w, struct error *e)
 {
     static char names[RIG_VOCAB][8];
-    struct gguf_string tokens[RIG_VOCAB];
+    struct model_string tokens[RIG_VOCAB];
     float scores[RIG_VOCAB] = {0};
     int32_t types[RIG_VOCAB] = {2, 3, 3}; /* unknown, control, control */
     for (int i = 0; i < RIG_VOCAB; i++) {
@@ -21,7 +21,7 @@ static inline void rig_write_vocabulary(struct gguf_writer *w, struct error *e)
             snprintf(names[i], sizeof(names[i]), "%s", special[i]);
         else
             snprintf(names[i], sizeof(names[i]), "<0x%02X>", (unsigned)(i - 3));
-        tokens[i] = (struct gguf_string){names[i], strlen(names[i])};
+        tokens[i] = (struct model_string){names[i], strlen(names[i])};
     }
     gguf_writer_add_string(w, "tokenizer.ggml.model", "llama", e);
     gguf_writer_add_strings(w, "tokenizer.ggml.tokens", tokens, RIG_VOCAB, e);

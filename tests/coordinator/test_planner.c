@@ -154,9 +154,9 @@ static void test_ranks_are_cut_at_segments(void **state)
             file.h.ffn = 352;
             file.type = GGUF_TYPE_Q8_0;
             const struct weights_segments expected = m.segments;
-            struct gguf *gguf = small_model_open(&file);
-            planner_model_read(&m, &file.h, gguf);
-            gguf_close(gguf);
+            struct model_file *model = small_model_open(&file);
+            planner_model_read(&m, &file.h, model);
+            model_close(model);
             assert_memory_equal(&m.segments, &expected, sizeof(expected));
         }
         for (uint32_t tensor = 1; tensor <= 8; tensor++) {

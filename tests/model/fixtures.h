@@ -3,8 +3,8 @@
 #ifndef LONGSPAN_TESTS_MODEL_FIXTURES_H
 #define LONGSPAN_TESTS_MODEL_FIXTURES_H
 
-#include "model/gguf.h"
 #include "model/gguf_writer.h"
+#include "model/model_file.h"
 #include "model/tokenizer.h"
 
 #include <dirent.h>
@@ -82,12 +82,12 @@ __attribute__((unused)) static void check_ok(enum status status, const struct er
         fail_msg("%s: %s", status_name(status), error->text);
 }
 
-__attribute__((unused)) static struct gguf *fixture_open(const char *path)
+__attribute__((unused)) static struct model_file *fixture_open(const char *path)
 {
-    struct gguf *gguf = NULL;
+    struct model_file *file = NULL;
     struct error error = {0};
-    check_ok(gguf_open(&gguf, path, &error), &error);
-    return gguf;
+    check_ok(model_open(&file, path, &error), &error);
+    return file;
 }
 
 /* ---- a file, byte by byte ------------------------------------------------------------------- */
@@ -152,7 +152,7 @@ __attribute__((unused)) static void put_padding(struct bytes *b, size_t n_after)
 
 struct vocabulary {
     const char *model, *pre; /* NULL: the key is left out */
-    struct gguf_string tokens[600], merges[32];
+    struct model_string tokens[600], merges[32];
     float scores[600];
     int32_t types[600];
     size_t n, n_merges;
@@ -166,7 +166,7 @@ struct vocabulary {
 __attribute__((unused)) static int32_t add_token(struct vocabulary *v, const char *name,
                                                  float score, int32_t type)
 {
-    v->tokens[v->n] = (struct gguf_string){name, strlen(name)};
+    v->tokens[v->n] = (struct model_string){name, strlen(name)};
     v->scores[v->n] = score;
     v->types[v->n] = type;
     return (int32_t)v->n++;
@@ -174,7 +174,7 @@ __attribute__((unused)) static int32_t add_token(struct vocabulary *v, const cha
 
 __attribute__((unused)) static void add_merge(struct vocabulary *v, const char *merge)
 {
-    v->merges[v->n_merges++] = (struct gguf_string){merge, strlen(merge)};
+    v->merges[v->n_merges++] = (struct model_string){merge, strlen(merge)};
 }
 
 /* <unk> <s> </s>, then the bytes as 3 to 258. */
@@ -254,9 +254,9 @@ __attribute__((unused)) static enum status open_vocabulary(struct tokenizer **to
     check_ok(gguf_writer_create(&w, path, &e), &e);
     write_vocabulary_keys(w, v);
     check_ok(gguf_writer_finish(w, &e), &e);
-    struct gguf *gguf = fixture_open(path);
-    const enum status status = tokenizer_open(tokenizer, gguf, error);
-    gguf_close(gguf); /* a tokenizer keeps nothing of it */
+    struct model_file *file = fixture_open(path);
+    const enum status status = tokenizer_open(tokenizer, file, error);
+    model_close(file); /* a tokenizer keeps nothing of it */
     return status;
 }
 

@@ -71,7 +71,7 @@ static void small_model_declare(struct gguf_writer *w, const struct small_model 
 }
 
 /* The caller closes it. */
-static struct gguf *small_model_open(const struct small_model *m)
+static struct model_file *small_model_open(const struct small_model *m)
 {
     static const uint8_t zeros[1 << 19];
     const char *path = fixture_path("model.gguf");

@@ -98,7 +98,7 @@ static void test_every_split_of_a_character(void **state)
                 for (size_t k = 0; k < 3; k++) {
                     size_t at = 0;
                     for (size_t b = cuts[k]; b < cuts[k + 1]; b++) { /* in GPT-2's alphabet */
-                        const struct gguf_string name = v.tokens[(uint8_t)text[b]];
+                        const struct model_string name = v.tokens[(uint8_t)text[b]];
                         memcpy(names[k] + at, name.data, name.n_bytes);
                         at += name.n_bytes;
                     }

@@ -32,7 +32,7 @@ static struct gguf_writer *create(const char *path)
     return w;
 }
 
-static const struct gguf_string strings[] = {{"one", 3}, {"", 0}, {"t\0wo", 4}, {"\xff", 1}};
+static const struct model_string strings[] = {{"one", 3}, {"", 0}, {"t\0wo", 4}, {"\xff", 1}};
 static const int16_t numbers[] = {-1, 0, 32767};
 
 static void add_everything(struct gguf_writer *w)
@@ -59,52 +59,52 @@ static void add_everything(struct gguf_writer *w)
     check_ok(e.status, &e);
 }
 
-static void check_everything(const struct gguf *g)
+static void check_everything(const struct model_file *g)
 {
     uint32_t u32;
     uint64_t u64;
     float f32;
     bool yes = false, no = true;
-    struct gguf_string string, *list;
+    struct model_string string, *list;
     int32_t *i32s;
     float *f32s;
     size_t n;
-    assert_int_equal(gguf_key_count(g), 17);
-    assert_string_equal(gguf_key_at(g, 0)->name, "u8");
-    assert_int_equal(gguf_get_u32(g, "u8", &u32, NULL), STATUS_OK);
+    assert_int_equal(model_key_count(g), 17);
+    assert_string_equal(model_key_at(g, 0)->name, "u8");
+    assert_int_equal(model_get_u32(g, "u8", &u32, NULL), STATUS_OK);
     assert_int_equal(u32, 200);
-    assert_int_equal(gguf_get_u32(g, "u16", &u32, NULL), STATUS_OK);
+    assert_int_equal(model_get_u32(g, "u16", &u32, NULL), STATUS_OK);
     assert_int_equal(u32, 65535);
-    assert_int_equal(gguf_get_u32(g, "u32", &u32, NULL), STATUS_OK);
+    assert_int_equal(model_get_u32(g, "u32", &u32, NULL), STATUS_OK);
     assert_int_equal(u32, 4000000000u);
-    assert_int_equal(gguf_get_u64(g, "u64", &u64, NULL), STATUS_OK);
+    assert_int_equal(model_get_u64(g, "u64", &u64, NULL), STATUS_OK);
     assert_true(u64 == UINT64_MAX);
-    assert_int_equal(gguf_get_f32(g, "f32", &f32, NULL), STATUS_OK);
+    assert_int_equal(model_get_f32(g, "f32", &f32, NULL), STATUS_OK);
     assert_true(f32 == 0.25f);
-    assert_int_equal(gguf_get_f32(g, "f64", &f32, NULL), STATUS_OK);
+    assert_int_equal(model_get_f32(g, "f64", &f32, NULL), STATUS_OK);
     assert_true(f32 == 0.5f);
-    assert_int_equal(gguf_get_bool(g, "yes", &yes, NULL), STATUS_OK);
-    assert_int_equal(gguf_get_bool(g, "no", &no, NULL), STATUS_OK);
+    assert_int_equal(model_get_bool(g, "yes", &yes, NULL), STATUS_OK);
+    assert_int_equal(model_get_bool(g, "no", &no, NULL), STATUS_OK);
     assert_true(yes && !no);
-    assert_int_equal(gguf_get_string(g, "string", &string, NULL), STATUS_OK);
-    assert_true(gguf_string_equals(string, "h\xc3\xa9"));
-    assert_int_equal(gguf_get_strings(g, "strings", &list, &n, NULL), STATUS_OK);
+    assert_int_equal(model_get_string(g, "string", &string, NULL), STATUS_OK);
+    assert_true(model_string_equals(string, "h\xc3\xa9"));
+    assert_int_equal(model_get_strings(g, "strings", &list, &n, NULL), STATUS_OK);
     assert_int_equal(n, 4);
     for (size_t i = 0; i < n; i++) {
         assert_int_equal(list[i].n_bytes, strings[i].n_bytes);
         assert_memory_equal(list[i].data, strings[i].data, strings[i].n_bytes);
     }
     free(list);
-    assert_int_equal(gguf_get_i32s(g, "i16s", &i32s, &n, NULL), STATUS_OK);
+    assert_int_equal(model_get_i32s(g, "i16s", &i32s, &n, NULL), STATUS_OK);
     assert_int_equal(n, 3);
     assert_int_equal(i32s[0], -1);
     assert_int_equal(i32s[2], 32767);
     free(i32s);
-    assert_int_equal(gguf_get_f32s(g, "f32s", &f32s, &n, NULL), STATUS_OK);
+    assert_int_equal(model_get_f32s(g, "f32s", &f32s, &n, NULL), STATUS_OK);
     assert_int_equal(n, 2);
     assert_true(f32s[0] == 1.5f && f32s[1] == -2);
     free(f32s);
-    assert_int_equal(gguf_get_i32s(g, "nothing", &i32s, &n, NULL), STATUS_OK);
+    assert_int_equal(model_get_i32s(g, "nothing", &i32s, &n, NULL), STATUS_OK);
     assert_int_equal(n, 0);
     free(i32s);
 }
@@ -116,17 +116,17 @@ static void test_every_key_comes_back(void **state)
     struct gguf_writer *w = create(fixture_path("keys.gguf"));
     add_everything(w);
     check_ok(gguf_writer_finish(w, &error), &error);
-    struct gguf *g = fixture_open(fixture_path("keys.gguf"));
+    struct model_file *g = fixture_open(fixture_path("keys.gguf"));
     check_everything(g);
 
     w = create(fixture_path("copy.gguf"));
-    for (size_t i = 0; i < gguf_key_count(g); i++)
-        check_ok(gguf_writer_copy_key(w, gguf_key_at(g, i), &error), &error);
+    for (size_t i = 0; i < model_key_count(g); i++)
+        check_ok(gguf_writer_copy_key(w, model_key_at(g, i), &error), &error);
     check_ok(gguf_writer_finish(w, &error), &error);
-    gguf_close(g);
+    model_close(g);
     g = fixture_open(fixture_path("copy.gguf"));
     check_everything(g);
-    gguf_close(g);
+    model_close(g);
     size_t n_first, n_copy;
     char *first = fixture_read(fixture_path("keys.gguf"), &n_first);
     char *copy = fixture_read(fixture_path("copy.gguf"), &n_copy);
@@ -143,7 +143,7 @@ static void test_getters_tell_absent_from_wrong(void **state)
     uint64_t u64 = 1;
     float f32 = 1;
     bool flag = true;
-    struct gguf_string string = {NULL, 0}, *list = NULL;
+    struct model_string string = {NULL, 0}, *list = NULL;
     int32_t *i32s = NULL;
     float *f32s = NULL;
     size_t n = 0;
@@ -151,26 +151,26 @@ static void test_getters_tell_absent_from_wrong(void **state)
     struct gguf_writer *w = create(fixture_path("keys.gguf"));
     add_everything(w);
     check_ok(gguf_writer_finish(w, &error), &error);
-    struct gguf *g = fixture_open(fixture_path("keys.gguf"));
-    assert_int_equal(gguf_get_u32(g, "absent", &u32, &error), STATUS_NOT_FOUND);
+    struct model_file *g = fixture_open(fixture_path("keys.gguf"));
+    assert_int_equal(model_get_u32(g, "absent", &u32, &error), STATUS_NOT_FOUND);
     assert_non_null(strstr(error.text, "absent"));
-    assert_int_equal(gguf_get_strings(g, "absent", &list, &n, &error), STATUS_NOT_FOUND);
-    assert_int_equal(gguf_get_u32(g, "string", &u32, &error), STATUS_INVALID);
-    assert_int_equal(gguf_get_u32(g, "u64", &u32, &error), STATUS_INVALID);
-    assert_int_equal(gguf_get_u32(g, "i32", &u32, &error), STATUS_INVALID);
-    assert_int_equal(gguf_get_u64(g, "i64", &u64, &error), STATUS_INVALID);
-    assert_int_equal(gguf_get_u64(g, "i8", &u64, &error), STATUS_INVALID);
-    assert_int_equal(gguf_get_u32(g, "f32", &u32, &error), STATUS_INVALID);
-    assert_int_equal(gguf_get_f32(g, "u32", &f32, &error), STATUS_INVALID);
-    assert_int_equal(gguf_get_bool(g, "u8", &flag, &error), STATUS_INVALID);
-    assert_int_equal(gguf_get_string(g, "strings", &string, &error), STATUS_INVALID);
-    assert_int_equal(gguf_get_strings(g, "string", &list, &n, &error), STATUS_INVALID);
-    assert_int_equal(gguf_get_strings(g, "f32s", &list, &n, &error), STATUS_INVALID);
-    assert_int_equal(gguf_get_f32s(g, "strings", &f32s, &n, &error), STATUS_INVALID);
-    assert_int_equal(gguf_get_i32s(g, "f32s", &i32s, &n, &error), STATUS_INVALID);
-    assert_int_equal(gguf_get_i32s(g, "strings", &i32s, &n, &error), STATUS_INVALID);
+    assert_int_equal(model_get_strings(g, "absent", &list, &n, &error), STATUS_NOT_FOUND);
+    assert_int_equal(model_get_u32(g, "string", &u32, &error), STATUS_INVALID);
+    assert_int_equal(model_get_u32(g, "u64", &u32, &error), STATUS_INVALID);
+    assert_int_equal(model_get_u32(g, "i32", &u32, &error), STATUS_INVALID);
+    assert_int_equal(model_get_u64(g, "i64", &u64, &error), STATUS_INVALID);
+    assert_int_equal(model_get_u64(g, "i8", &u64, &error), STATUS_INVALID);
+    assert_int_equal(model_get_u32(g, "f32", &u32, &error), STATUS_INVALID);
+    assert_int_equal(model_get_f32(g, "u32", &f32, &error), STATUS_INVALID);
+    assert_int_equal(model_get_bool(g, "u8", &flag, &error), STATUS_INVALID);
+    assert_int_equal(model_get_string(g, "strings", &string, &error), STATUS_INVALID);
+    assert_int_equal(model_get_strings(g, "string", &list, &n, &error), STATUS_INVALID);
+    assert_int_equal(model_get_strings(g, "f32s", &list, &n, &error), STATUS_INVALID);
+    assert_int_equal(model_get_f32s(g, "strings", &f32s, &n, &error), STATUS_INVALID);
+    assert_int_equal(model_get_i32s(g, "f32s", &i32s, &n, &error), STATUS_INVALID);
+    assert_int_equal(model_get_i32s(g, "strings", &i32s, &n, &error), STATUS_INVALID);
     assert_true(u32 == 1 && u64 == 1 && f32 == 1 && flag && list == NULL && n == 0);
-    gguf_close(g);
+    model_close(g);
 }
 
 static void test_tensors_come_back_from_any_pieces(void **state)
@@ -192,15 +192,15 @@ static void test_tensors_come_back_from_any_pieces(void **state)
         gguf_writer_data(w, data, 20, &error);
         check_ok(error.status, &error);
         check_ok(gguf_writer_finish(w, &error), &error);
-        struct gguf *g = fixture_open(fixture_path("tensors.gguf"));
-        const struct gguf_tensor *t = gguf_tensor_find(g, "a");
+        struct model_file *g = fixture_open(fixture_path("tensors.gguf"));
+        const struct model_tensor *t = model_tensor_find(g, "a");
         assert_int_equal(t->n_bytes, sizeof(data));
         assert_memory_equal(t->data, data, sizeof(data));
         assert_int_equal(t->dims[2], 2);
-        t = gguf_tensor_find(g, "b");
+        t = model_tensor_find(g, "b");
         assert_int_equal(t->n_bytes, 20);
         assert_memory_equal(t->data, data, 20);
-        gguf_close(g);
+        model_close(g);
     }
 }
 

@@ -18,7 +18,7 @@ static void test_a_model_is_read(void **state)
     struct hparams h;
     struct error error = {0};
     (void)state;
-    struct gguf *g = small_model_open(&m);
+    struct model_file *g = small_model_open(&m);
     check_ok(hparams_read(&h, g, &error), &error);
     assert_string_equal(h.name, "small? model"); /* no escape sequence reaches a terminal */
     assert_int_equal(h.n_layers, 2);
@@ -34,12 +34,12 @@ static void test_a_model_is_read(void **state)
     assert_false(h.tied);
     assert_false(h.rope_factors);
     assert_int_equal(hparams_kv_bytes_per_token(&h, 2), 2 * 2 * 2 * 16 * 2);
-    gguf_close(g);
+    model_close(g);
     m.without_tensor = "output.weight";
     g = small_model_open(&m);
     check_ok(hparams_read(&h, g, &error), &error);
     assert_true(h.tied);
-    gguf_close(g);
+    model_close(g);
 }
 
 static void test_absent_keys_have_defaults(void **state)
@@ -52,12 +52,12 @@ static void test_absent_keys_have_defaults(void **state)
         struct hparams h;
         struct error error = {0};
         m.without_key = optional[i];
-        struct gguf *g = small_model_open(&m);
+        struct model_file *g = small_model_open(&m);
         check_ok(hparams_read(&h, g, &error), &error);
         assert_int_equal(h.n_kv_heads, i == 0 ? 4 : 2);
         assert_int_equal(h.rope_dims, 16);
         assert_int_equal(h.context_train, i == 2 ? 0 : 2048);
-        gguf_close(g);
+        model_close(g);
     }
 }
 
@@ -65,7 +65,7 @@ static void refused(const struct small_model *m, enum status expected, const cha
 {
     struct hparams h;
     struct error error = {0};
-    struct gguf *g = small_model_open(m);
+    struct model_file *g = small_model_open(m);
     memset(&h, 0xaa, sizeof(h));
     const struct hparams before = h;
     const enum status status = hparams_read(&h, g, &error);
@@ -73,7 +73,7 @@ static void refused(const struct small_model *m, enum status expected, const cha
         fail_msg("expected %s with '%s', got %s: %s", status_name(expected), word,
                  status_name(status), error.text);
     assert_memory_equal(&h, &before, sizeof(h));
-    gguf_close(g);
+    model_close(g);
 }
 
 static void test_what_we_would_compute_wrongly_is_refused(void **state)
@@ -202,7 +202,7 @@ static void test_scaling_and_factors_divide(void **state)
     m.text = "linear";
     m.extra_f32 = "llama.rope.scaling.factor";
     m.f32 = 4;
-    struct gguf *g = small_model_open(&m);
+    struct model_file *g = small_model_open(&m);
     check_ok(hparams_read(&h, g, &error), &error);
     assert_true(h.rope_factors && h.rope_linear == 4);
     check_ok(hparams_rope_frequencies(&h, g, out, &error), &error);
@@ -212,13 +212,13 @@ static void test_scaling_and_factors_divide(void **state)
     check_ok(hparams_rope_frequencies(&plain, g, reference, &error), &error);
     for (int i = 0; i < 8; i++)
         assert_true(out[i] == reference[i] / 4 / (double)factors[i]);
-    gguf_close(g);
+    model_close(g);
     const float bad[] = {1, 1, 0, 1, 1, 1, 1, 1};
     m.factors = bad;
     g = small_model_open(&m);
     assert_int_equal(hparams_rope_frequencies(&h, g, out, &error), STATUS_INVALID);
     assert_non_null(strstr(error.text, "factor 2"));
-    gguf_close(g);
+    model_close(g);
 }
 
 int main(void)

@@ -1,4 +1,4 @@
-/* Whatever gguf_open takes is shown, without passing on what a terminal or a JSON reader would
+/* Whatever model_open takes is shown, without passing on what a terminal or a JSON reader would
  * stumble over. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +11,7 @@
 #include "tests/model/fixtures.h"
 #include "tests/model/small_model.h"
 
-static char *show(const struct gguf *g, bool json)
+static char *show(const struct model_file *g, bool json)
 {
     char *text = NULL;
     size_t n = 0;
@@ -61,10 +61,10 @@ static void test_a_supported_model(void **state)
     struct small_model m = small_model;
     (void)state;
     m.type = GGUF_TYPE_Q8_0;
-    struct gguf *g = small_model_open(&m);
+    struct model_file *g = small_model_open(&m);
     expect_all(show(g, false), text);
     expect_all(show(g, true), json);
-    gguf_close(g);
+    model_close(g);
 }
 
 static void test_what_is_not_supported_is_shown_too(void **state)
@@ -78,10 +78,10 @@ static void test_what_is_not_supported_is_shown_too(void **state)
     m.architecture = "odd\"arch\\";
     m.odd_tensor = "blk.0.attn_q.weight";
     m.odd_type = GGUF_TYPE_I32;
-    struct gguf *g = small_model_open(&m);
+    struct model_file *g = small_model_open(&m);
     expect_all(show(g, true), words);
     expect_all(show(g, false), shown);
-    gguf_close(g);
+    model_close(g);
 }
 
 static void test_a_vocabulary_alone(void **state)
@@ -99,9 +99,9 @@ static void test_a_vocabulary_alone(void **state)
     bpe_vocabulary(&v, "qwen\xff"
                        "2");
     assert_int_equal(open_vocabulary(&tokenizer, &v, NULL), STATUS_UNSUPPORTED);
-    struct gguf *g = fixture_open(fixture_path("vocabulary.gguf"));
+    struct model_file *g = fixture_open(fixture_path("vocabulary.gguf"));
     expect_all(show(g, true), words);
-    gguf_close(g);
+    model_close(g);
 }
 
 static void test_a_full_disk_is_reported(void **state)
@@ -112,9 +112,9 @@ static void test_a_full_disk_is_reported(void **state)
     FILE *full = fopen("/dev/full", "w");
     if (full == NULL)
         skip();
-    struct gguf *g = small_model_open(&m);
+    struct model_file *g = small_model_open(&m);
     assert_int_equal(inspect_print(full, g, true, &error), STATUS_IO);
-    gguf_close(g);
+    model_close(g);
     fclose(full);
 }
 

@@ -41,10 +41,10 @@ static void test_unknown_kinds_are_refused_by_name(void **state)
     v.pre = "default";
     refused(&v, STATUS_UNSUPPORTED, "'default'");
     fixture_write(fixture_path("none.gguf"), "GGUF\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 24);
-    struct gguf *gguf = fixture_open(fixture_path("none.gguf"));
+    struct model_file *file = fixture_open(fixture_path("none.gguf"));
     struct tokenizer *tokenizer = NULL;
-    assert_int_equal(tokenizer_open(&tokenizer, gguf, NULL), STATUS_UNSUPPORTED);
-    gguf_close(gguf);
+    assert_int_equal(tokenizer_open(&tokenizer, file, NULL), STATUS_UNSUPPORTED);
+    model_close(file);
 }
 
 static void test_vocabularies_that_do_not_hold_together_are_refused(void **state)
@@ -124,8 +124,8 @@ static void test_ids_that_end_generation(void **state)
     assert_int_equal(tokenizer_token_type(t, eot), TOKENIZER_TYPE_CONTROL);
     assert_null(tokenizer_token_name(t, -1).data);
     assert_null(tokenizer_token_bytes(t, (int32_t)v.n).data);
-    assert_true(gguf_string_equals(tokenizer_token_name(t, ' '), "\xc4\xa0"));
-    assert_true(gguf_string_equals(tokenizer_token_bytes(t, ' '), " "));
+    assert_true(model_string_equals(tokenizer_token_name(t, ' '), "\xc4\xa0"));
+    assert_true(model_string_equals(tokenizer_token_bytes(t, ' '), " "));
     tokenizer_close(t);
     tokenizer_close(NULL);
 }
@@ -142,9 +142,9 @@ static struct tokenizer *real_vocabulary(const char *name)
         print_message("%s is absent\n", path);
         skip();
     }
-    struct gguf *gguf = fixture_open(path);
-    check_ok(tokenizer_open(&tokenizer, gguf, &error), &error);
-    gguf_close(gguf);
+    struct model_file *file = fixture_open(path);
+    check_ok(tokenizer_open(&tokenizer, file, &error), &error);
+    model_close(file);
     return tokenizer;
 }
 

@@ -139,7 +139,7 @@ static void test_equal_names_encode_to_the_lower_id(void **state)
     struct tokenizer *t = good_vocabulary(&v);
     EXPECT_IDS(t, "hello", 0, SP_HELLO);
     assert_int_equal(tokenizer_find(t, "hello", 5), HELLO);
-    assert_true(gguf_string_equals(tokenizer_token_bytes(t, again), "hello"));
+    assert_true(model_string_equals(tokenizer_token_bytes(t, again), "hello"));
     tokenizer_close(t);
 }
 
@@ -151,7 +151,7 @@ static void test_without_types_byte_tokens_are_known_by_name(void **state)
     v.no_types = true;
     struct tokenizer *t = good_vocabulary(&v);
     EXPECT_IDS(t, "hx", 0, SP, H, BYTE('x'));
-    assert_true(gguf_string_equals(tokenizer_token_bytes(t, BYTE('x')), "x"));
+    assert_true(model_string_equals(tokenizer_token_bytes(t, BYTE('x')), "x"));
     tokenizer_close(t);
 }
 

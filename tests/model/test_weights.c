@@ -13,11 +13,11 @@
 static enum status check(const struct small_model *m, struct error *error)
 {
     struct hparams h;
-    struct gguf *g = small_model_open(m);
+    struct model_file *g = small_model_open(m);
     enum status status = hparams_read(&h, g, error);
     check_ok(status, error);
     status = weights_check(g, &h, error);
-    gguf_close(g);
+    model_close(g);
     return status;
 }
 
@@ -186,16 +186,16 @@ static void test_weights_are_found(void **state)
 {
     struct small_model m = small_model;
     (void)state;
-    struct gguf *g = small_model_open(&m);
+    struct model_file *g = small_model_open(&m);
     assert_string_equal(weights_find(g, 1, WEIGHTS_FFN_UP)->name, "blk.1.ffn_up.weight");
     assert_string_equal(weights_find(g, 9, WEIGHTS_OUTPUT)->name, "output.weight");
     assert_null(weights_find(g, 2, WEIGHTS_FFN_UP));
     assert_null(weights_find(g, 0, WEIGHTS_ROPE_FREQS));
-    gguf_close(g);
+    model_close(g);
     m.without_tensor = "output.weight";
     g = small_model_open(&m);
     assert_string_equal(weights_find(g, 0, WEIGHTS_OUTPUT)->name, "token_embd.weight");
-    gguf_close(g);
+    model_close(g);
 }
 
 int main(void)

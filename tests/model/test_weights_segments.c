@@ -28,10 +28,10 @@ static struct weights_segments segments_of(const struct small_model *m, uint32_t
                                            uint32_t ffn_block)
 {
     struct weights_segments s;
-    struct gguf *gguf = small_model_open(m);
+    struct model_file *file = small_model_open(m);
     memset(&s, 0xff, sizeof(s));
-    weights_segments(&s, gguf, &m->h);
-    gguf_close(gguf);
+    weights_segments(&s, file, &m->h);
+    model_close(file);
 
     assert_true(s.n >= 1 && s.n <= WEIGHTS_SEGMENTS);
     assert_int_equal(s.n & (s.n - 1), 0);

@@ -6,7 +6,7 @@
 #ifndef LONGSPAN_TESTS_WORKER_FIXTURE_H
 #define LONGSPAN_TESTS_WORKER_FIXTURE_H
 
-#include "model/gguf.h"
+#include "model/model_file.h"
 #include "model/weights.h"
 #include "proto/protocol.h"
 #include "sys/file.h"
@@ -81,10 +81,10 @@ static inline struct weights_segments fixture_segments(const struct reference_sh
                               .ffn = s->ffn};
     struct weights_segments segments;
     struct error error;
-    struct gguf *gguf;
-    fixture_ok(gguf_open(&gguf, path, &error), &error);
-    weights_segments(&segments, gguf, &h);
-    gguf_close(gguf);
+    struct model_file *file;
+    fixture_ok(model_open(&file, path, &error), &error);
+    weights_segments(&segments, file, &h);
+    model_close(file);
     return segments;
 }
 
@@ -95,17 +95,17 @@ struct fixture_message {
     Longspan__Stage stages[8], *stage_list[8];
     Longspan__Shard shards[8], *shard_list[8];
     Longspan__Holder holder, *holder_list[1];
-    uint8_t fingerprint[GGUF_FINGERPRINT_BYTES];
+    uint8_t fingerprint[MODEL_FINGERPRINT_BYTES];
 };
 
 static inline void fixture_fill_setup(struct fixture_message *m, const struct reference_shape *s,
                                       const char *path, const struct fixture_layout *layout)
 {
     struct error error;
-    struct gguf *gguf;
-    fixture_ok(gguf_open(&gguf, path, &error), &error);
-    gguf_fingerprint(gguf, m->fingerprint);
-    gguf_close(gguf);
+    struct model_file *file;
+    fixture_ok(model_open(&file, path, &error), &error);
+    model_fingerprint(file, m->fingerprint);
+    model_close(file);
     const struct weights_segments segments = fixture_segments(s, path);
     assert_true(!layout->at_segments || segments.n % layout->tensor == 0);
 

@@ -48,12 +48,12 @@ static size_t name_of(const char *bytes, char *name)
 static struct tokenizer *tokenizer;
 static struct vocabulary *vocabulary;
 
-static void make_vocabulary(const struct gguf_string *names, const int32_t *types, uint32_t n,
+static void make_vocabulary(const struct model_string *names, const int32_t *types, uint32_t n,
                             struct tokenizer **to, struct vocabulary **of)
 {
     char folder[FILE_PATH_BYTES], path[FILE_PATH_BYTES + 32];
     struct gguf_writer *w = NULL;
-    struct gguf *gguf = NULL;
+    struct model_file *file = NULL;
     struct error error;
     assert_int_equal(file_make_temporary(folder, &error), STATUS_OK);
     snprintf(path, sizeof(path), "%s/vocabulary.gguf", folder);
@@ -65,10 +65,10 @@ static void make_vocabulary(const struct gguf_string *names, const int32_t *type
     gguf_writer_add_strings(w, "tokenizer.ggml.merges", names, 0, &error);
     gguf_writer_add_u32(w, "tokenizer.ggml.unknown_token_id", 0, &error);
     assert_int_equal(gguf_writer_finish(w, &error), STATUS_OK);
-    assert_int_equal(gguf_open(&gguf, path, &error), STATUS_OK);
-    if (tokenizer_open(to, gguf, &error) != STATUS_OK)
+    assert_int_equal(model_open(&file, path, &error), STATUS_OK);
+    if (tokenizer_open(to, file, &error) != STATUS_OK)
         fail_msg("%s", error.text);
-    gguf_close(gguf);
+    model_close(file);
     file_remove_temporary(folder, NULL);
     if (vocabulary_create(of, *to, &error) != STATUS_OK)
         fail_msg("%s", error.text);
@@ -78,7 +78,7 @@ static int open_vocabulary(void **state)
 {
     (void)state;
     static char texts[N_TOKENS][64];
-    struct gguf_string names[N_TOKENS];
+    struct model_string names[N_TOKENS];
     int32_t types[N_TOKENS];
     for (uint32_t id = 0; id < N_TOKENS; id++) {
         const char byte[2] = {(char)(id < 128 ? id : 0), '\0'};
@@ -90,7 +90,7 @@ static int open_vocabulary(void **state)
             n = (size_t)sprintf(texts[id], id == N_TOKENS - 1 ? "<|eot_id|>" : "<|x%u|>", id);
             types[id] = TOKENIZER_TYPE_CONTROL;
         }
-        names[id] = (struct gguf_string){texts[id], n};
+        names[id] = (struct model_string){texts[id], n};
     }
     /* Two tokens of the same bytes. */
     names[N_TOKENS - 2] = names['q'];
@@ -201,7 +201,7 @@ static void answer(struct constraint *c, struct random_state *random, uint32_t m
         assert_true(constraint_accept(c, id));
         if (id == END)
             break;
-        const struct gguf_string bytes = tokenizer_token_bytes(tokenizer, id);
+        const struct model_string bytes = tokenizer_token_bytes(tokenizer, id);
         memcpy(text + length, bytes.data, bytes.n_bytes);
         length += bytes.n_bytes;
     }
@@ -286,7 +286,7 @@ static void test_ambiguous_patterns_are_given_up(void **state)
         N = 128 + N_WORDS_OF_4 + 1
     };
     static char texts[N][16];
-    static struct gguf_string names[N];
+    static struct model_string names[N];
     static int32_t types[N];
     static uint32_t bits[N / 32 + 1];
     struct tokenizer *words = NULL;
@@ -294,17 +294,17 @@ static void test_ambiguous_patterns_are_given_up(void **state)
     uint32_t n = 0;
     for (; n < 128; n++) {
         const char byte[2] = {(char)(n > 0 ? n : ' '), '\0'};
-        names[n] = (struct gguf_string){texts[n], name_of(byte, texts[n])};
+        names[n] = (struct model_string){texts[n], name_of(byte, texts[n])};
         types[n] = TOKENIZER_TYPE_NORMAL;
     }
     for (size_t length = 1; length <= LONGEST; length++)
         for (uint32_t word = 0; word < 1u << (2 * length); word++, n++) {
             for (size_t i = 0; i < length; i++)
                 texts[n][i] = "abcd"[(word >> (2 * i)) & 3];
-            names[n] = (struct gguf_string){texts[n], length};
+            names[n] = (struct model_string){texts[n], length};
             types[n] = TOKENIZER_TYPE_NORMAL;
         }
-    names[n] = (struct gguf_string){"<|eot_id|>", 10};
+    names[n] = (struct model_string){"<|eot_id|>", 10};
     types[n] = TOKENIZER_TYPE_CONTROL;
     make_vocabulary(names, types, N, &words, &of_words);
     struct constraint *c =

@@ -14,7 +14,7 @@ enum { BYTE_TOKENIZER_VOCAB = 259 };
 static inline void byte_tokenizer_write(const char *path)
 {
     static char names[BYTE_TOKENIZER_VOCAB][8];
-    static struct gguf_string tokens[BYTE_TOKENIZER_VOCAB];
+    static struct model_string tokens[BYTE_TOKENIZER_VOCAB];
     static float scores[BYTE_TOKENIZER_VOCAB];
     static int32_t types[BYTE_TOKENIZER_VOCAB] = {2, 3, 3}; /* unknown, control, control */
     static const char *const special[] = {"<unk>", "<s>", "</s>"};
@@ -27,7 +27,7 @@ static inline void byte_tokenizer_write(const char *path)
             snprintf(names[i], sizeof(names[i]), "%s", special[i]);
         else
             snprintf(names[i], sizeof(names[i]), "<0x%02X>", (unsigned)(i - 3));
-        tokens[i] = (struct gguf_string){names[i], strlen(names[i])};
+        tokens[i] = (struct model_string){names[i], strlen(names[i])};
     }
     assert_int_equal(gguf_writer_create(&w, path, &e), STATUS_OK);
     gguf_writer_add_string(w, "general.architecture", "llama", &e);
@@ -47,14 +47,14 @@ static inline void byte_tokenizer_write(const char *path)
 static inline int byte_tokenizer_open(void **state)
 {
     char path[] = "/tmp/longspan-test-XXXXXX";
-    struct gguf *gguf = NULL;
-    const int file = mkstemp(path);
-    assert_true(file >= 0);
-    close(file);
+    struct model_file *file = NULL;
+    const int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
     byte_tokenizer_write(path);
-    assert_int_equal(gguf_open(&gguf, path, NULL), STATUS_OK);
-    assert_int_equal(tokenizer_open((struct tokenizer **)state, gguf, NULL), STATUS_OK);
-    gguf_close(gguf);
+    assert_int_equal(model_open(&file, path, NULL), STATUS_OK);
+    assert_int_equal(tokenizer_open((struct tokenizer **)state, file, NULL), STATUS_OK);
+    model_close(file);
     unlink(path);
     return 0;
 }
