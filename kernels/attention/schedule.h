@@ -25,7 +25,7 @@ struct schedule_point {
     uint32_t output, tile;
 };
 
-enum { SCHEDULE_MOST_TURNS = 5 };
+enum { SCHEDULE_MOST_TURNS = 7 };
 
 /* Cuts the line into n_turns * n_lanes shares (n_turns: 1 to SCHEDULE_MOST_TURNS): share i goes from
  * points[i] to points[i + 1]. The n_lanes shares of a turn are equal. One turn is everything; of
