@@ -188,7 +188,10 @@ $(BIN)/attention_node: $(BUILD)/attention_node/main.o $(NODE_LIB) $(PROTO_LIB) $
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/attention_node/main.o $(NODE_LIB) $(WIRE_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(SEAT_LIBS) $(LDLIBS)
 
 # ---- unit tests: tests/FOLDER/test_*.c, one program each, linked with what FOLDER may include -----
-TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*/test_*.c tests/*/*/test_*.c))
+# Those of a GPU's code need its headers: without CUDA they are left out.
+TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(filter-out $(if $(filter 0,$(CUDA)),tests/kernels/cuda/%),\
+    $(wildcard tests/*/test_*.c tests/*/*/test_*.c)))
+$(BUILD)/tests/kernels/cuda/%: CFLAGS += $(if $(CUDA_HOME),-isystem $(CUDA_HOME)/include)
 TEST_LIBS_sys := $(SYS_LIB)
 TEST_LIBS_model := $(MODEL_LIB) $(SYS_LIB)
 TEST_LIBS_kernels := $(KERNEL_LIB) $(SYS_LIB)
@@ -224,8 +227,8 @@ tests: $(TESTS) $(RELAY)
 
 # One folder's unit tests: make unit-model, unit-kernels, unit-sys ...
 unit-%:
-	$(MAKE) --no-print-directory $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/$*/test_*.c tests/$*/*/test_*.c))
-	tests/run.sh $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/$*/test_*.c tests/$*/*/test_*.c))
+	$(MAKE) --no-print-directory $(filter $(BUILD)/tests/$*/%,$(TESTS))
+	tests/run.sh $(filter $(BUILD)/tests/$*/%,$(TESTS))
 
 # ---- what a user types ----------------------------------------------------------------------------
 SEED ?= 1
