@@ -54,6 +54,31 @@ struct matrix {
         [MATRIX_SEGMENTS]; /* ascending multiples of the block, even ones but the last: n_columns */
 };
 
+/* Rows of which some that follow each other have a matrix in common: experts' rows. */
+struct row_groups {
+    uint32_t n;
+    const uint32_t *end; /* [n], ascending: where the rows of a group end; none is empty */
+};
+
+/* One product of each group: y rows of group g = weights[g] x rows. */
+struct group_product {
+    const struct matrix *const *weights; /* [groups]; as many columns as x */
+    float *y;                            /* rows y_stride floats apart */
+    size_t y_stride;
+};
+
+/* Weighted sums of rows. Row i of the result has n_ranges ranges of terms, one after the other in
+ * `row` and `weight`; a range's sum starts at 0 and takes its terms by fused multiply-add, and
+ * ranges are added as the binary tree ((r0 + r1) + (r2 + r3)) + ..., so that ranks that hold aligned
+ * ranges each can go on with it. */
+struct combine_terms {
+    uint32_t n_ranges; /* a power of two up to MATRIX_SEGMENTS */
+    const uint32_t
+        *end; /* [n_rows][n_ranges], ascending: where a range's terms end; may be empty */
+    const uint32_t *row; /* [terms]: of what is summed */
+    const float *weight; /* [terms] */
+};
+
 /* Rotary position embedding (Su et al. 2021): pair i of a head turns by position * frequency[i].
  * Llama's GGUF order rotates adjacent pairs (2i, 2i+1); `neox` rotates (i, i + n_dims/2). */
 struct rope {
@@ -160,6 +185,25 @@ struct kernels {
 
     /* x += y, n values. */
     void (*add)(struct device *device, float *x, const float *y, size_t n);
+
+    /* ---- rows that choose their matrices: a mixture of experts ----
+     *
+     * Indices, ends and weights are host memory that the call has read when it returns. */
+
+    /* out[i] = x[rows[i]], rows of n_columns. */
+    void (*gather)(struct device *device, float *out, const float *x, const uint32_t *rows,
+                   uint32_t n_rows, uint32_t n_columns);
+
+    /* Rows x, [rows of all groups][n_columns], made ready and multiplied by their group's matrices, one
+     * product after the other: each row has the bits that prepare and matmul would give it. Afterwards
+     * nothing is prepared. workspace_reserve counts all rows. */
+    void (*multiply_groups)(struct device *device, const float *x, const struct row_groups *groups,
+                            uint32_t n_columns, const struct group_product *products,
+                            uint32_t n_products);
+
+    /* out[i] = the weighted sum of row i; out and y do not overlap. */
+    void (*combine)(struct device *device, float *out, const float *y,
+                    const struct combine_terms *terms, uint32_t n_rows, uint32_t n_columns);
 
     /* Of rows of logits [n_rows][n], token ids from `first` on: the best min(k[i], n) of row i to best +
      * i * stride, in order (candidates.h), zeros behind them up to the stride, and the row's sum. sums,

@@ -3,6 +3,8 @@
 #include "kernels/cpu/device_memory.h"
 #include "kernels/cpu/limits.h"
 
+#include <string.h>
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -100,6 +102,64 @@ static void cpu_add(struct device *device, float *x, const float *y, size_t n)
                &work); /* cheaper per value than the others */
 }
 
+struct combine_work {
+    const struct cpu_variant *variant;
+    float *out;
+    const float *y;
+    const struct combine_terms *terms;
+    uint32_t n_rows, n_columns;
+};
+
+static void combine_lane(void *context, uint32_t lane, uint32_t n_lanes)
+{
+    const struct combine_work *w = context;
+    const size_t n_pieces =
+        w->n_columns / CPU_COMBINE_PIECE + (w->n_columns % CPU_COMBINE_PIECE != 0);
+    size_t begin, end;
+
+    thread_pool_share(w->n_rows * n_pieces, 1, lane, n_lanes, &begin, &end);
+    for (size_t i = begin; i < end; i++) {
+        const size_t first = i % n_pieces * CPU_COMBINE_PIECE, left = w->n_columns - first;
+        w->variant->combine(w->out, w->y, w->n_columns, w->terms, i / n_pieces, first,
+                            left < CPU_COMBINE_PIECE ? left : CPU_COMBINE_PIECE);
+    }
+}
+
+static void cpu_combine(struct device *device, float *out, const float *y,
+                        const struct combine_terms *terms, uint32_t n_rows, uint32_t n_columns)
+{
+    struct combine_work work = {device->variant, out, y, terms, n_rows, n_columns};
+    if (n_rows == 0)
+        return;
+    const size_t n_terms = terms->end[(size_t)n_rows * terms->n_ranges - 1];
+    device_run(device, (n_terms + n_rows) * n_columns, 4 * DEVICE_ALONE, combine_lane, &work);
+}
+
+struct gather_work {
+    float *out;
+    const float *x;
+    const uint32_t *rows;
+    uint32_t n_rows, n_columns;
+};
+
+static void gather_lane(void *context, uint32_t lane, uint32_t n_lanes)
+{
+    const struct gather_work *w = context;
+    size_t begin, end;
+
+    thread_pool_share(w->n_rows, 1, lane, n_lanes, &begin, &end);
+    for (size_t i = begin; i < end; i++)
+        memcpy(w->out + i * w->n_columns, w->x + (size_t)w->rows[i] * w->n_columns,
+               w->n_columns * sizeof(*w->out));
+}
+
+static void cpu_gather(struct device *device, float *out, const float *x, const uint32_t *rows,
+                       uint32_t n_rows, uint32_t n_columns)
+{
+    struct gather_work work = {out, x, rows, n_rows, n_columns};
+    device_run(device, (size_t)n_rows * n_columns, 4 * DEVICE_ALONE, gather_lane, &work);
+}
+
 static void cpu_candidates(struct device *device, struct candidates_sum *sums,
                            struct candidate *best, size_t stride, const float *logits,
                            uint32_t n_rows, uint32_t n, int32_t first, const uint32_t *k)
@@ -148,6 +208,7 @@ static bool usable_scalar(void)
         .matrix_destroy = device_matrix_destroy, .workspace_reserve = device_reserve,              \
         .embed = device_embed, .prepare = dense_prepare, .matmul = dense_matmul,                   \
         .rms_norm = cpu_rms_norm, .rotate = cpu_rotate, .swiglu = cpu_swiglu, .add = cpu_add,      \
+        .gather = cpu_gather, .multiply_groups = dense_multiply_groups, .combine = cpu_combine,    \
         .most_candidates = UINT32_MAX, .candidates = cpu_candidates,                               \
     }
 

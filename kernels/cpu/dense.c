@@ -12,7 +12,10 @@
  * Where the columns are cut in segments, a group's columns are gone through segment by segment;
  * sums that wait for their sibling, or for the next span, lie in the lane's own memory, at most one
  * for each level of the tree. The sums and their order are in variant.h; nothing here can change
- * them, because a tile's height and a group's size are not part of that order, and spans are. */
+ * them, because a tile's height and a group's size are not part of that order, and spans are.
+ *
+ * Rows that choose their matrices (experts) come in groups: tiles end with a group of rows, and a lane
+ * takes its panels of all matrices in one run, so that matrices of few panels keep all lanes busy. */
 #include "kernels/cpu/device.h"
 #include "kernels/cpu/panel.h"
 
@@ -64,9 +67,20 @@ static void tile_rows(uint32_t n_rows, uint32_t n_tiles, uint32_t tile, uint32_t
     *n = each + (tile < extra);
 }
 
-static uint32_t device_tiles(const struct device *device, enum cpu_kind kind)
+/* Prepared rows [first, first + n) that are multiplied by one matrix, and so make tiles together. */
+struct group {
+    uint32_t first, n;
+};
+
+static struct group group_at(const struct row_groups *groups, uint32_t i)
 {
-    return tile_count(device->x_rows, device->variant->products[kind].tile_rows);
+    const uint32_t first = i > 0 ? groups->end[i - 1] : 0;
+    return (struct group){first, groups->end[i] - first};
+}
+
+static uint32_t group_tiles(const struct device *device, enum cpu_kind kind, struct group group)
+{
+    return tile_count(group.n, device->variant->products[kind].tile_rows);
 }
 
 /* Where the columns from `column` on are, in the tile of n_rows rows that begins with `row`. */
@@ -80,34 +94,53 @@ static uint8_t *tile_at(const struct device *device, enum cpu_kind kind, uint32_
 struct prepare_work {
     const struct device *device;
     const float *x;
+    const struct row_groups *groups;
     enum cpu_kind kind;
 };
 
-/* A piece of work is a tile's columns within one piece of CPU_QUANT_SPAN columns. */
-static void prepare_lane(void *context, uint32_t lane, uint32_t n_lanes)
+/* Tiles [begin, end) of a group, each a tile's columns within one piece of CPU_QUANT_SPAN columns. */
+static void prepare_pieces(const struct prepare_work *work, struct group group, size_t n_spans,
+                           size_t begin, size_t end)
 {
-    const struct prepare_work *work = context;
     const struct device *d = work->device;
     const size_t n_columns = d->x_columns;
-    const size_t n_spans = n_columns / CPU_QUANT_SPAN + (n_columns % CPU_QUANT_SPAN != 0);
-    const uint32_t n_tiles = device_tiles(d, work->kind);
-    size_t begin, end;
-
-    thread_pool_share(n_tiles * n_spans, 1, lane, n_lanes, &begin, &end);
     for (size_t i = begin; i < end; i++) {
         const size_t column = i % n_spans * CPU_QUANT_SPAN, left = n_columns - column;
         const size_t n = left < CPU_QUANT_SPAN ? left : CPU_QUANT_SPAN;
         uint32_t row, n_rows;
-        tile_rows(d->x_rows, n_tiles, (uint32_t)(i / n_spans), &row, &n_rows);
+        tile_rows(group.n, group_tiles(d, work->kind, group), (uint32_t)(i / n_spans), &row,
+                  &n_rows);
+        row += group.first;
         d->variant->products[work->kind].pack(tile_at(d, work->kind, row, n_rows, column),
                                               work->x + row * n_columns + column, n_columns, n_rows,
                                               n);
     }
 }
 
-void dense_prepare(struct device *device, const float *x, uint32_t n_rows, uint32_t n_columns,
-                   uint32_t types)
+static void prepare_lane(void *context, uint32_t lane, uint32_t n_lanes)
 {
+    const struct prepare_work *work = context;
+    const size_t n_columns = work->device->x_columns;
+    const size_t n_spans = n_columns / CPU_QUANT_SPAN + (n_columns % CPU_QUANT_SPAN != 0);
+    size_t n = 0, begin, end;
+
+    for (uint32_t g = 0; g < work->groups->n; g++)
+        n += group_tiles(work->device, work->kind, group_at(work->groups, g)) * n_spans;
+    thread_pool_share(n, 1, lane, n_lanes, &begin, &end);
+    for (uint32_t g = 0; g < work->groups->n && begin < end; g++) {
+        const struct group group = group_at(work->groups, g);
+        const size_t of_group = group_tiles(work->device, work->kind, group) * n_spans;
+        if (begin < of_group)
+            prepare_pieces(work, group, n_spans, begin, end < of_group ? end : of_group);
+        begin = begin > of_group ? begin - of_group : 0;
+        end = end > of_group ? end - of_group : 0;
+    }
+}
+
+static void prepare_groups(struct device *device, const float *x, const struct row_groups *groups,
+                           uint32_t n_columns, uint32_t types)
+{
+    const uint32_t n_rows = groups->n > 0 ? groups->end[groups->n - 1] : 0;
     assert(n_rows <= device->max_rows);
     device->x_rows = n_rows;
     device->x_columns = n_columns;
@@ -117,7 +150,7 @@ void dense_prepare(struct device *device, const float *x, uint32_t n_rows, uint3
         if (types >> weight_types[t] & 1)
             wanted[kind_of(device, weight_types[t])] = true;
     for (enum cpu_kind kind = 0; kind < CPU_KINDS; kind++) {
-        struct prepare_work work = {device, x, kind};
+        struct prepare_work work = {device, x, groups, kind};
         assert(!wanted[kind] || n_columns % layouts[kind].unit == 0);
         assert(n_rows * dense_activation_bytes(kind, n_columns) <= device->x_bytes[kind] ||
                !wanted[kind]);
@@ -126,9 +159,16 @@ void dense_prepare(struct device *device, const float *x, uint32_t n_rows, uint3
     }
 }
 
+void dense_prepare(struct device *device, const float *x, uint32_t n_rows, uint32_t n_columns,
+                   uint32_t types)
+{
+    prepare_groups(device, x, &(struct row_groups){1, &n_rows}, n_columns, types);
+}
+
 struct matmul_work {
     const struct device *device;
-    float *y;
+    struct group rows;
+    float *y; /* where the first of them goes */
     size_t y_stride;
     const struct matrix *weights;
 };
@@ -148,18 +188,20 @@ static struct target lane_target(const struct device *device, uint32_t lane, uin
 }
 
 /* What takes the place of a tile's span of n columns from `column` on when its pass is over: in the
- * next pass, the next span or the next group. */
-static const void *next_tile(const struct device *device, enum cpu_kind kind, uint32_t tile,
+ * next pass, the next span or the next group of panels. */
+static const void *next_tile(const struct matmul_work *work, enum cpu_kind kind, uint32_t tile,
                              size_t column, uint32_t n)
 {
-    const uint32_t n_tiles = device_tiles(device, kind), pass_tiles = layouts[kind].pass_tiles;
+    const struct device *device = work->device;
+    const uint32_t n_tiles = group_tiles(device, kind, work->rows);
+    const uint32_t pass_tiles = layouts[kind].pass_tiles;
     uint32_t row, n_rows, next = tile + pass_tiles;
     if (next >= n_tiles) {
         next = tile % pass_tiles;
         column = column + n < device->x_columns ? column + n : 0;
     }
-    tile_rows(device->x_rows, n_tiles, next, &row, &n_rows);
-    return tile_at(device, kind, row, n_rows, column);
+    tile_rows(work->rows.n, n_tiles, next, &row, &n_rows);
+    return tile_at(device, kind, work->rows.first + row, n_rows, column);
 }
 
 /* `product` names the weights; here every tile of the activations passes by. to = before + the
@@ -169,7 +211,7 @@ static void multiply_tiles(const struct matmul_work *work, struct cpu_product *p
 {
     const struct device *d = work->device;
     const enum cpu_kind kind = kind_of(d, product->type);
-    const uint32_t n_tiles = device_tiles(d, kind), n_outputs = product->n_outputs;
+    const uint32_t n_tiles = group_tiles(d, kind, work->rows), n_outputs = product->n_outputs;
     const uint32_t pass = n_tiles > 1 ? layouts[kind].pass_panels * PANEL_ROWS : n_outputs;
     const uint8_t *weights = product->weights;
 
@@ -182,14 +224,14 @@ static void multiply_tiles(const struct matmul_work *work, struct cpu_product *p
             for (uint32_t tile = first; tile < n_tiles && tile - first < layouts[kind].pass_tiles;
                  tile++) {
                 uint32_t row;
-                tile_rows(d->x_rows, n_tiles, tile, &row, &product->n_rows);
+                tile_rows(work->rows.n, n_tiles, tile, &row, &product->n_rows);
                 product->y = to->y + row * to->stride + output;
                 product->before =
                     before->y != NULL ? before->y + row * before->stride + output : NULL;
-                product->x = tile_at(d, kind, row, product->n_rows, column);
+                product->x = tile_at(d, kind, work->rows.first + row, product->n_rows, column);
                 product->next_x = n_tiles == 1 || output + pass < n_outputs
                                       ? product->x
-                                      : next_tile(d, kind, tile, column, product->n);
+                                      : next_tile(work, kind, tile, column, product->n);
                 d->variant->products[kind].product(product);
             }
         }
@@ -222,11 +264,12 @@ static void multiply_columns(const struct matmul_work *work, const struct target
     }
 }
 
-static void add_target(const struct device *device, const struct target *to,
+static void add_target(const struct matmul_work *work, const struct target *to,
                        const struct target *from, uint32_t n_outputs)
 {
-    for (size_t row = 0; row < device->x_rows; row++)
-        device->variant->add(to->y + row * to->stride, from->y + row * from->stride, n_outputs);
+    for (size_t row = 0; row < work->rows.n; row++)
+        work->device->variant->add(to->y + row * to->stride, from->y + row * from->stride,
+                                   n_outputs);
 }
 
 /* Segment by segment, like a binary counter: two finished siblings are added at once. */
@@ -247,10 +290,10 @@ static void multiply_panels(const struct matmul_work *work, size_t panel, uint32
                          i == 0 ? 0 : w->segment_end[i - 1],
                          w->n_segments > 1 ? w->segment_end[i] : w->n_columns, lane);
         for (uint32_t done = i + 1; done % 2 == 0; done /= 2, depth--)
-            add_target(d, &pending[depth - 2], &pending[depth - 1], n_outputs);
+            add_target(work, &pending[depth - 2], &pending[depth - 1], n_outputs);
     }
     for (; depth > 1; depth--) /* not a power of two: what is left has no sibling */
-        add_target(d, &pending[depth - 2], &pending[depth - 1], n_outputs);
+        add_target(work, &pending[depth - 2], &pending[depth - 1], n_outputs);
 }
 
 /* A matrix of one row is no panel in memory: it becomes one here, span by span; it has no segments.
@@ -277,16 +320,14 @@ static void multiply_vector(const struct matmul_work *work)
     }
 }
 
-static void matmul_lane(void *context, uint32_t lane, uint32_t n_lanes)
+/* Panels [begin, end) of the matrix. */
+static void multiply_share(const struct matmul_work *work, size_t begin, size_t end, uint32_t lane)
 {
-    const struct matmul_work *work = context;
     const struct matrix *w = work->weights;
     const enum cpu_kind kind = kind_of(work->device, w->type);
-    const size_t group =
-        device_tiles(work->device, kind) == 1 ? layouts[kind].decode_panels : PREFILL_GROUP;
-    size_t begin, end;
-
-    thread_pool_share(panel_count(w->n_rows), 1, lane, n_lanes, &begin, &end);
+    const size_t group = group_tiles(work->device, kind, work->rows) == 1
+                             ? layouts[kind].decode_panels
+                             : PREFILL_GROUP;
     for (size_t panel = begin; panel < end; panel += group) {
         const size_t last = (panel + group < end ? panel + group : end) * PANEL_ROWS;
         const size_t n_outputs = (last < w->n_rows ? last : w->n_rows) - panel * PANEL_ROWS;
@@ -294,9 +335,17 @@ static void matmul_lane(void *context, uint32_t lane, uint32_t n_lanes)
     }
 }
 
+static void matmul_lane(void *context, uint32_t lane, uint32_t n_lanes)
+{
+    const struct matmul_work *work = context;
+    size_t begin, end;
+    thread_pool_share(panel_count(work->weights->n_rows), 1, lane, n_lanes, &begin, &end);
+    multiply_share(work, begin, end, lane);
+}
+
 void dense_matmul(struct device *device, float *y, size_t y_stride, const struct matrix *weights)
 {
-    struct matmul_work work = {device, y, y_stride, weights};
+    struct matmul_work work = {device, {0, device->x_rows}, y, y_stride, weights};
 
     assert(device->x_types >> weights->type & 1);
     if (device->x_rows == 0)
@@ -308,4 +357,73 @@ void dense_matmul(struct device *device, float *y, size_t y_stride, const struct
     else
         device_run(device, (size_t)device->x_rows * weights->n_rows * weights->n_columns,
                    ALONE_PRODUCT, matmul_lane, &work);
+}
+
+/* ---- groups of rows, each with a matrix of its own -------------------------------------------- */
+
+struct groups_work {
+    const struct device *device;
+    const struct row_groups *groups;
+    const struct group_product *products;
+    uint32_t n_products;
+};
+
+/* As thread_pool_share, but for the odd panels: they go to the lanes behind those that had the odd ones
+ * of the n_before panels so far. So a lane reads what it was the first to touch, or its neighbour,
+ * and has its share of all matrices together also where each has fewer panels than there are lanes. */
+static void share_panels(size_t n, size_t n_before, uint32_t lane, uint32_t n_lanes, size_t *begin,
+                         size_t *end)
+{
+    const size_t each = n / n_lanes, extra = n % n_lanes, turn = n_before % n_lanes;
+    size_t at[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        const size_t lanes = lane + i; /* that come before this place */
+        const size_t behind = lanes > turn ? lanes - turn : 0;
+        const size_t again = turn + extra > n_lanes ? turn + extra - n_lanes : 0;
+        at[i] = lanes * each + (behind < extra ? behind : extra) + (lanes < again ? lanes : again);
+    }
+    *begin = at[0];
+    *end = at[1];
+}
+
+static void groups_lane(void *context, uint32_t lane, uint32_t n_lanes)
+{
+    const struct groups_work *work = context;
+    size_t n_before = 0;
+    for (uint32_t g = 0; g < work->groups->n; g++)
+        for (uint32_t i = 0; i < work->n_products; i++) {
+            const struct group_product *product = &work->products[i];
+            const struct group rows = group_at(work->groups, g);
+            const struct matmul_work one = {work->device, rows,
+                                            product->y + rows.first * product->y_stride,
+                                            product->y_stride, product->weights[g]};
+            const size_t n = panel_count(one.weights->n_rows);
+            size_t begin, end;
+            share_panels(n, n_before, lane, n_lanes, &begin, &end);
+            n_before += n;
+            if (one.weights->n_rows > 1)
+                multiply_share(&one, begin, end, lane);
+            else if (begin < end)
+                multiply_vector(&one);
+        }
+}
+
+void dense_multiply_groups(struct device *device, const float *x, const struct row_groups *groups,
+                           uint32_t n_columns, const struct group_product *products,
+                           uint32_t n_products)
+{
+    struct groups_work work = {device, groups, products, n_products};
+    uint32_t types = 0;
+    size_t n = 0;
+    for (uint32_t g = 0; g < groups->n; g++)
+        for (uint32_t i = 0; i < n_products; i++) {
+            const struct matrix *w = products[i].weights[g];
+            assert(w->n_columns == n_columns && w->n_segments <= MATRIX_SEGMENTS);
+            types |= 1u << w->type;
+            n += (size_t)group_at(groups, g).n * w->n_rows * w->n_columns;
+        }
+    prepare_groups(device, x, groups, n_columns, types);
+    if (groups->n > 0)
+        device_run(device, n, ALONE_PRODUCT, groups_lane, &work);
+    device->x_types = 0; /* tiles of groups are none for matmul */
 }

@@ -142,4 +142,31 @@ static void add_vectors(float *x, const float *y, size_t n)
         x[i] += y[i];
 }
 
+/* Range by range, like a binary counter: two finished siblings are added at once. Ranges without
+ * terms are added too: 0 + -0 is 0 wherever they lie. */
+static void combine_piece(float *out, const float *y, size_t n_columns,
+                          const struct combine_terms *terms, size_t row, size_t first, size_t n)
+{
+    enum { LEVELS = 4 }; /* of 2^3 = MATRIX_SEGMENTS ranges */
+    float sums[LEVELS][CPU_COMBINE_PIECE];
+    const uint32_t *end = terms->end + row * terms->n_ranges;
+    uint32_t term = row > 0 ? end[-1] : 0, depth = 0;
+
+    assert(n <= CPU_COMBINE_PIECE && terms->n_ranges <= MATRIX_SEGMENTS);
+    for (uint32_t range = 0; range < terms->n_ranges; range++) {
+        float *sum = sums[depth++];
+        memset(sum, 0, n * sizeof(*sum));
+        for (; term < end[range]; term++) {
+            const float *from = y + terms->row[term] * n_columns + first;
+            const float weight = terms->weight[term];
+            for (size_t i = 0; i < n; i++)
+                sum[i] = fmaf(weight, from[i], sum[i]);
+        }
+        for (uint32_t done = range + 1; done % 2 == 0; done /= 2, depth--)
+            add_vectors(sums[depth - 2], sums[depth - 1], n);
+    }
+    assert(depth == 1);
+    memcpy(out + row * n_columns + first, sums[0], n * sizeof(*out));
+}
+
 #endif

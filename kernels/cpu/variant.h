@@ -37,8 +37,9 @@
 #include <stdint.h>
 
 enum {
-    CPU_FLOAT_SPAN = 512,  /* columns: 16 KiB of an F16 panel; a tile of 12 rows takes 24 KiB */
-    CPU_QUANT_SPAN = 1024, /* columns, whole super-blocks: 17 KiB of Q8_0; 12 rows take 20 KiB */
+    CPU_FLOAT_SPAN = 512,    /* columns: 16 KiB of an F16 panel; a tile of 12 rows takes 24 KiB */
+    CPU_QUANT_SPAN = 1024,   /* columns, whole super-blocks: 17 KiB of Q8_0; 12 rows take 20 KiB */
+    CPU_COMBINE_PIECE = 512, /* columns: sums that wait in the tree of ranges take 8 KiB at most */
 };
 
 /* Prepared activations lie in tiles of a few rows, the rows side by side, so that a product reads
@@ -95,6 +96,10 @@ struct cpu_variant {
 
     void (*swiglu)(float *gate, const float *up, size_t n);
     void (*add)(float *x, const float *y, size_t n);
+
+    /* Columns [first, first + n) of row `row` of the result, n at most CPU_COMBINE_PIECE. */
+    void (*combine)(float *out, const float *y, size_t n_columns, const struct combine_terms *terms,
+                    size_t row, size_t first, size_t n);
 };
 
 extern const struct cpu_variant cpu_variant_scalar;

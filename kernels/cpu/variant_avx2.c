@@ -30,4 +30,5 @@ const struct cpu_variant cpu_variant_avx2 = {
     .rotate = rotate_row,
     .swiglu = swiglu,
     .add = add_vectors,
+    .combine = combine_piece,
 };

@@ -23,7 +23,8 @@ static void swiglu(float *gate, const float *up, size_t n)
     [CPU_FLOAT] = {PRODUCT_FLOAT_ROWS_avx512, product_float_avx512, pack_float},                   \
     [CPU_QUANT] = {PRODUCT_QUANT_ROWS_avx512, product_quant_avx512, pack_quant}
 #define ELEMENTWISE                                                                                \
-    .rms_norm = rms_norm_row, .rotate = rotate_row, .swiglu = swiglu, .add = add_vectors
+    .rms_norm = rms_norm_row, .rotate = rotate_row, .swiglu = swiglu, .add = add_vectors,          \
+    .combine = combine_piece
 
 const struct cpu_variant cpu_variant_avx512 = {
     .name = "avx512",

@@ -19,4 +19,5 @@ const struct cpu_variant cpu_variant_scalar = {
     .rotate = rotate_row,
     .swiglu = swiglu,
     .add = add_vectors,
+    .combine = combine_piece,
 };

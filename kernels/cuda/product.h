@@ -63,6 +63,15 @@ enum status cuda_reserve(struct device *device, uint32_t max_rows, uint32_t max_
                          struct error *error);
 void cuda_matmul(struct device *device, float *y, size_t y_stride, const struct matrix *weights);
 
+/* groups.cu, likewise */
+void cuda_gather(struct device *device, float *out, const float *x, const uint32_t *rows,
+                 uint32_t n_rows, uint32_t n_columns);
+void cuda_multiply_groups(struct device *device, const float *x, const struct row_groups *groups,
+                          uint32_t n_columns, const struct group_product *products,
+                          uint32_t n_products);
+void cuda_combine(struct device *device, float *out, const float *y,
+                  const struct combine_terms *terms, uint32_t n_rows, uint32_t n_columns);
+
 /* prepare.cu */
 void cuda_prepare(struct device *device, const float *x, uint32_t n_rows, uint32_t n_columns,
                   uint32_t types);

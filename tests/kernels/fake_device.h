@@ -478,6 +478,57 @@ static inline void fake_add(struct device *device, float *x, const float *y, siz
     fake_leave(f);
 }
 
+static inline void fake_gather(struct device *device, float *out, const float *x,
+                               const uint32_t *rows, uint32_t n_rows, uint32_t n_columns)
+{
+    struct fake_device *f = fake_enter(device);
+    fake_inside(f, out, (size_t)n_rows * n_columns * sizeof(*out), "gathered rows");
+    for (uint32_t i = 0; i < n_rows; i++)
+        fake_inside(f, x + (size_t)rows[i] * n_columns, n_columns * sizeof(*x), "rows to gather");
+    f->cpu->gather(f->inner, out, x, rows, n_rows, n_columns);
+    fake_leave(f);
+}
+
+static inline void fake_multiply_groups(struct device *device, const float *x,
+                                        const struct row_groups *groups, uint32_t n_columns,
+                                        const struct group_product *products, uint32_t n_products)
+{
+    enum { MOST_PRODUCTS = 2 };
+    struct fake_device *f = fake_enter(device);
+    const uint32_t n = groups->n, n_rows = n > 0 ? groups->end[n - 1] : 0;
+    struct group_product inner[MOST_PRODUCTS];
+    struct matrix *matrices = calloc((size_t)n * n_products + 1, sizeof(*matrices));
+    const struct matrix **weights = calloc((size_t)n * n_products + 1, sizeof(*weights));
+    fake_must(n_products <= MOST_PRODUCTS && matrices != NULL && weights != NULL, "groups");
+    fake_inside(f, x, (size_t)n_rows * n_columns * sizeof(*x), "rows of groups");
+    for (uint32_t i = 0; i < n_products; i++) {
+        inner[i] = products[i];
+        inner[i].weights = weights + (size_t)i * n;
+        for (uint32_t g = 0; g < n; g++) {
+            matrices[(size_t)i * n + g] = fake_inner(f, products[i].weights[g]);
+            weights[(size_t)i * n + g] = &matrices[(size_t)i * n + g];
+        }
+        fake_inside(f, products[i].y, (size_t)n_rows * products[i].y_stride * sizeof(float),
+                    "products of groups");
+    }
+    f->cpu->multiply_groups(f->inner, x, groups, n_columns, inner, n_products);
+    free(matrices);
+    free(weights);
+    fake_leave(f);
+}
+
+static inline void fake_combine(struct device *device, float *out, const float *y,
+                                const struct combine_terms *terms, uint32_t n_rows,
+                                uint32_t n_columns)
+{
+    struct fake_device *f = fake_enter(device);
+    fake_inside(f, out, (size_t)n_rows * n_columns * sizeof(*out), "combined rows");
+    for (uint32_t i = 0; n_rows > 0 && i < terms->end[(size_t)n_rows * terms->n_ranges - 1]; i++)
+        fake_inside(f, y + (size_t)terms->row[i] * n_columns, n_columns * sizeof(*y), "a term");
+    f->cpu->combine(f->inner, out, y, terms, n_rows, n_columns);
+    fake_leave(f);
+}
+
 static inline void fake_candidates(struct device *device, struct candidates_sum *sums,
                                    struct candidate *best, size_t stride, const float *logits,
                                    uint32_t n_rows, uint32_t n, int32_t first, const uint32_t *k)
@@ -671,6 +722,9 @@ static const struct kernels kernels_fake = {.device = "fake",
                                             .rotate = fake_rotate,
                                             .swiglu = fake_swiglu,
                                             .add = fake_add,
+                                            .gather = fake_gather,
+                                            .multiply_groups = fake_multiply_groups,
+                                            .combine = fake_combine,
                                             .most_candidates = 1024,
                                             .candidates = fake_candidates,
                                             .record_begin = fake_record_begin,
