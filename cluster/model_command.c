@@ -6,6 +6,7 @@
 #include "cluster/make_retrieval.h"
 #include "cluster/mixture.h"
 #include "cluster/quantize.h"
+#include "cluster/split_model.h"
 #include "model/chat/chat_templates.h"
 #include "model/inspect.h"
 #include "model/model_file.h"
@@ -30,7 +31,8 @@ enum { MOST_TEXT_BYTES = 1 << 30 };
 struct command {
     struct log log;
     struct error error;
-    uint32_t n_words; /* 0: one */
+    uint32_t n_words;     /* 0: one */
+    const char *question; /* asked when there are others than n_words */
     const char *words[3];
     const char *file; /* the first word */
     bool help;
@@ -55,7 +57,7 @@ static bool begin(struct command *command, const struct option_usage *usage,
     const uint32_t n_words = command->n_words > 0 ? command->n_words : 1;
     if (status == STATUS_OK && !command->help && words.n != n_words)
         status = error_set(&command->error, STATUS_INVALID, "%s: %s %s",
-                           n_words > 1    ? "which file, to which file, in which type?"
+                           n_words > 1    ? command->question
                            : words.n == 0 ? "which file?"
                                           : "one file at a time",
                            usage->command, usage->words);
@@ -267,7 +269,8 @@ static void print_types(FILE *out)
 
 static int quantize_main(int argc, char **argv)
 {
-    struct command command = {.n_words = 3};
+    struct command command = {.n_words = 3,
+                              .question = "which model, to which file, in which type?"};
     bool allow_requantize = false, quiet = false;
     uint32_t n_threads = 0;
     int exit_code;
@@ -323,6 +326,39 @@ static int quantize_main(int argc, char **argv)
                  8.0 * (double)result.source_bytes / (double)result.n_weights,
                  1e-6 * (double)(clock_us() - began_us));
     }
+    return end(&command, status);
+}
+
+/* ---- split ----------------------------------------------------------------------------------- */
+
+static int split_main(int argc, char **argv)
+{
+    struct command command = {.n_words = 2, .question = "which model, to files of which prefix?"};
+    struct split_model_options options = {.progress = isatty(2) ? stderr : NULL};
+    int exit_code;
+    const struct option_usage usage = {
+        "longspan model split", "[--max-bytes SIZE] IN PREFIX",
+        "Writes the model IN to several GGUF files, PREFIX-00001-of-00003.gguf and so on, each "
+        "with "
+        "some of its tensors. Any of them names the model, wherever a model is asked for; they "
+        "have to lie in one folder."};
+    const struct option table[] = {{.kind = OPTION_SECTION, .help = "Options"},
+                                   {.name = "max-bytes",
+                                    .kind = OPTION_BYTES,
+                                    .value = &options.max_bytes,
+                                    .argument = "SIZE",
+                                    .fallback = "48GB",
+                                    .least = 1,
+                                    .help = "of tensors in a file; a tensor stays whole"},
+                                   OPTION_HELP(&command),
+                                   {.kind = 0}};
+    if (!begin(&command, &usage, table, argc, argv, &exit_code))
+        return exit_code;
+    size_t n_parts = 0;
+    const enum status status =
+        split_model(command.words[0], command.words[1], &options, &n_parts, &command.error);
+    if (status == STATUS_OK)
+        log_info(&command.log, "%s-*.gguf: %zu parts", command.words[1], n_parts);
     return end(&command, status);
 }
 
@@ -501,6 +537,7 @@ static const struct {
     {"chat-template", "show a model's chat template, or what it makes of messages",
      chat_template_main},
     {"quantize", "write a model in another weight type", quantize_main},
+    {"split", "write a model to several smaller files", split_main},
     {"make-retrieval", "write a model that answers by look-up", make_retrieval_main},
     {"make-random", "write a model with random weights", make_random_main},
     {"make-haystack", "write a long text with a question for make-retrieval's model",

@@ -2,6 +2,7 @@
  * be done is said before the work. */
 #include "cluster/quantize.h"
 
+#include "cluster/copy_tensor.h"
 #include "cluster/write_progress.h"
 #include "kernels/quant/types.h"
 #include "model/gguf_writer.h"
@@ -60,11 +61,10 @@ static enum status plan_tensor(struct quantizer *q, const struct model_tensor *t
 
 static enum status copy_keys(struct quantizer *q, struct error *error)
 {
-    static const char *const ours[] = {"general.file_type", "general.quantization_version",
-                                       "general.alignment"};
+    static const char *const ours[] = {"general.file_type", "general.quantization_version"};
     for (size_t i = 0; i < model_key_count(q->file); i++) {
         const struct model_key *key = model_key_at(q->file, i);
-        bool copied = true;
+        bool copied = !gguf_writer_is_own_key(key->name);
         for (size_t k = 0; k < sizeof(ours) / sizeof(ours[0]); k++)
             copied &= strcmp(key->name, ours[k]) != 0;
         if (copied)
@@ -214,11 +214,10 @@ static enum status write_tensors(struct quantizer *q, struct error *error)
         q->result.source_bytes += tensor->n_bytes;
         if (q->types[i] != tensor->type) {
             status = convert(q, tensor, q->types[i], error);
+            model_tensor_release(q->file, tensor);
         } else {
-            status = gguf_writer_data(q->writer, tensor->data, tensor->n_bytes, error);
-            write_progress_add(&q->progress, tensor->n_bytes);
+            status = copy_tensor(q->writer, q->file, tensor, &q->progress, error);
         }
-        model_tensor_release(q->file, tensor);
     }
     return status;
 }

@@ -4,17 +4,12 @@
  * subtraction on the trusted side, so that nothing overflows. Tables grow with what was really
  * read, never with what a count claims. Values of keys: model_key.c. */
 #include "model/gguf.h"
+#include "model/mapping.h"
 #include "model/string_table.h"
 #include "sys/sha256.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "GGUF files are little endian and used in place: this needs a little-endian machine"
@@ -25,8 +20,7 @@
 
 struct gguf {
     char *path;
-    uint8_t *map;
-    uint64_t n_bytes;
+    struct mapping map;
     uint32_t version, alignment;
     uint64_t data_offset;
     struct model_key *keys;
@@ -43,7 +37,7 @@ struct cursor {
 
 static uint64_t left(const struct cursor *cursor)
 {
-    return cursor->gguf->n_bytes - cursor->at;
+    return cursor->gguf->map.n_bytes - cursor->at;
 }
 
 /* NULL: the file ends before `n_bytes` more. */
@@ -51,7 +45,7 @@ static const uint8_t *take(struct cursor *cursor, uint64_t n_bytes)
 {
     if (n_bytes > left(cursor))
         return NULL;
-    const uint8_t *data = cursor->gguf->map + cursor->at;
+    const uint8_t *data = cursor->gguf->map.data + cursor->at;
     cursor->at += n_bytes;
     return data;
 }
@@ -87,7 +81,7 @@ static enum status truncated(const struct cursor *cursor, const char *what, stru
     return error_set(error, STATUS_INVALID,
                      "%s: truncated or corrupt: %s at byte %llu goes beyond the end, %llu bytes",
                      cursor->gguf->path, what, (unsigned long long)cursor->at,
-                     (unsigned long long)cursor->gguf->n_bytes);
+                     (unsigned long long)cursor->gguf->map.n_bytes);
 }
 
 /* Room for one more element: the array, perhaps moved, or NULL and the array as it was. A count in
@@ -151,7 +145,7 @@ static enum status read_elements(struct cursor *cursor, struct model_key *key, s
 {
     const struct gguf *gguf = cursor->gguf;
     const uint64_t begin = cursor->at;
-    key->data = gguf->map + begin;
+    key->data = gguf->map.data + begin;
     if (key->element_type == GGUF_VALUE_STRING) {
         struct model_string string;
         for (uint64_t i = 0; i < key->n; i++)
@@ -292,17 +286,17 @@ static int by_offset(const void *a, const void *b)
 static enum status place_tensors(struct gguf *gguf, uint64_t header_end, struct error *error)
 {
     if (gguf->n_tensors == 0) {
-        gguf->data_offset = gguf->n_bytes;
+        gguf->data_offset = gguf->map.n_bytes;
         return STATUS_OK;
     }
     const uint64_t padding = -header_end & (gguf->alignment - 1);
-    if (padding > gguf->n_bytes - header_end)
+    if (padding > gguf->map.n_bytes - header_end)
         return error_set(error, STATUS_INVALID,
                          "%s: truncated: the header ends at byte %llu of %llu, tensors are missing",
                          gguf->path, (unsigned long long)header_end,
-                         (unsigned long long)gguf->n_bytes);
+                         (unsigned long long)gguf->map.n_bytes);
     gguf->data_offset = header_end + padding;
-    const uint64_t n_data = gguf->n_bytes - gguf->data_offset;
+    const uint64_t n_data = gguf->map.n_bytes - gguf->data_offset;
     const struct model_tensor **order =
         malloc(gguf->n_tensors * sizeof(const struct model_tensor *));
     if (order == NULL)
@@ -330,7 +324,7 @@ static enum status place_tensors(struct gguf *gguf, uint64_t header_end, struct 
         if (i > 0 && order[i]->offset - order[i - 1]->offset < order[i - 1]->n_bytes)
             status = error_set(error, STATUS_INVALID, "%s: corrupt: tensors %s and %s overlap",
                                gguf->path, order[i - 1]->name, order[i]->name);
-        gguf->tensors[i].data = gguf->map + gguf->tensors[i].offset;
+        gguf->tensors[i].data = gguf->map.data + gguf->tensors[i].offset;
     }
     free(order);
     return status;
@@ -363,7 +357,7 @@ static enum status read_header(struct gguf *gguf, struct error *error)
                          "%s: truncated or corrupt: %llu keys and %llu tensors cannot be in a file "
                          "of %llu bytes",
                          gguf->path, (unsigned long long)n_keys, (unsigned long long)n_tensors,
-                         (unsigned long long)gguf->n_bytes);
+                         (unsigned long long)gguf->map.n_bytes);
     enum status status = STATUS_OK;
     for (uint64_t i = 0; i < n_keys && status == STATUS_OK; i++)
         status = read_key(gguf, &cursor, error);
@@ -374,35 +368,6 @@ static enum status read_header(struct gguf *gguf, struct error *error)
     return status == STATUS_OK ? place_tensors(gguf, cursor.at, error) : status;
 }
 
-static enum status map_file(struct gguf *gguf, struct error *error)
-{
-    /* O_NONBLOCK: a named pipe must not make us wait for its writer. */
-    const int fd = open(gguf->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat info;
-    if (fd < 0)
-        return error_set(error, errno == ENOENT ? STATUS_NOT_FOUND : STATUS_IO,
-                         "%s: cannot open: %s", gguf->path, strerror(errno));
-    enum status status = STATUS_OK;
-    if (fstat(fd, &info) != 0)
-        status =
-            error_set(error, STATUS_IO, "%s: cannot look at it: %s", gguf->path, strerror(errno));
-    else if (!S_ISREG(info.st_mode))
-        status = error_set(error, STATUS_INVALID, "%s: not a regular file", gguf->path);
-    else if (info.st_size == 0)
-        status = error_set(error, STATUS_INVALID, "%s: the file is empty", gguf->path);
-    if (status == STATUS_OK) {
-        gguf->n_bytes = (uint64_t)info.st_size;
-        void *map = mmap(NULL, gguf->n_bytes, PROT_READ, MAP_SHARED, fd, 0);
-        if (map == MAP_FAILED)
-            status = error_set(error, STATUS_IO, "%s: cannot map %llu bytes: %s", gguf->path,
-                               (unsigned long long)gguf->n_bytes, strerror(errno));
-        else
-            gguf->map = map;
-    }
-    close(fd);
-    return status;
-}
-
 enum status gguf_open(struct gguf **gguf, const char *path, struct error *error)
 {
     struct gguf *g = calloc(1, sizeof(*g));
@@ -410,7 +375,7 @@ enum status gguf_open(struct gguf **gguf, const char *path, struct error *error)
         gguf_close(g);
         return error_set(error, STATUS_NO_MEMORY, "%s: no memory to open it", path);
     }
-    enum status status = map_file(g, error);
+    enum status status = mapping_open(&g->map, path, error);
     if (status == STATUS_OK)
         status = read_header(g, error);
     if (status != STATUS_OK) {
@@ -433,8 +398,7 @@ void gguf_close(struct gguf *gguf)
     free(gguf->tensors);
     string_table_free(&gguf->key_table);
     string_table_free(&gguf->tensor_table);
-    if (gguf->map != NULL)
-        munmap(gguf->map, gguf->n_bytes);
+    mapping_close(&gguf->map);
     free(gguf->path);
     free(gguf);
 }
@@ -446,7 +410,7 @@ const char *gguf_path(const struct gguf *gguf)
 
 uint64_t gguf_file_bytes(const struct gguf *gguf)
 {
-    return gguf->n_bytes;
+    return gguf->map.n_bytes;
 }
 
 uint32_t gguf_version(const struct gguf *gguf)
@@ -483,8 +447,8 @@ void gguf_fingerprint(const struct gguf *gguf, uint8_t fingerprint[GGUF_FINGERPR
 {
     struct sha256 hash;
     sha256_init(&hash);
-    sha256_update(&hash, &gguf->n_bytes, sizeof(gguf->n_bytes));
-    sha256_update(&hash, gguf->map, gguf->data_offset);
+    sha256_update(&hash, &gguf->map.n_bytes, sizeof(gguf->map.n_bytes));
+    sha256_update(&hash, gguf->map.data, gguf->data_offset);
     for (size_t i = 0; i < gguf->n_tensors; i++) {
         const struct model_tensor *tensor = &gguf->tensors[i];
         const uint64_t n = tensor->n_bytes;

@@ -206,11 +206,16 @@ static enum status add_name(struct gguf_writer *writer, struct string_table *tab
     return STATUS_OK;
 }
 
+bool gguf_writer_is_own_key(const char *name)
+{
+    return strcmp(name, "general.alignment") == 0;
+}
+
 /* Name and type of a key; the value's bytes follow. */
 static enum status begin_key(struct gguf_writer *writer, const char *name,
                              enum gguf_value_type type, struct error *error)
 {
-    if (writer->failure.status == STATUS_OK && strcmp(name, "general.alignment") == 0) {
+    if (writer->failure.status == STATUS_OK && gguf_writer_is_own_key(name)) {
         error_set(&writer->failure, STATUS_INVALID,
                   "%s: key general.alignment cannot be chosen; tensors are aligned to %d bytes",
                   writer->path, GGUF_DEFAULT_ALIGNMENT);

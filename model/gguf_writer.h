@@ -69,6 +69,9 @@ enum status gguf_writer_add_array(struct gguf_writer *writer, const char *name,
                                   enum gguf_value_type element_type, const void *values, size_t n,
                                   struct error *error);
 
+/* A key that the writer sets itself, or not at all: general.alignment. */
+bool gguf_writer_is_own_key(const char *name);
+
 /* Copies an entry (of any type) of a file that was read, e.g. its `tokenizer.*` keys. */
 enum status gguf_writer_copy_key(struct gguf_writer *writer, const struct model_key *key,
                                  struct error *error);

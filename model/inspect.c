@@ -131,6 +131,15 @@ static void print_size(FILE *stream, uint64_t bytes)
     fprintf(stream, unit == 0 ? "%.0f %s" : "%.2f %s", value, units[unit]);
 }
 
+static void print_part(FILE *stream, const struct model_part *part)
+{
+    fprintf(stream, "%-24s ", "  part");
+    print_safe(stream, as_string(part->path));
+    fputs(", ", stream);
+    print_size(stream, part->n_bytes);
+    fprintf(stream, ", %zu tensors\n", part->n_tensors);
+}
+
 static void print_hparams(FILE *stream, const struct hparams *h, bool tied)
 {
     fprintf(stream, "%-24s %u\n", "layers", h->n_layers);
@@ -159,6 +168,8 @@ static void print_text(FILE *stream, const struct report *r)
     fprintf(stream, " (%llu bytes), %zu keys, %zu tensors\n",
             (unsigned long long)model_bytes(r->file), model_key_count(r->file),
             model_tensor_count(r->file));
+    for (size_t i = 0; model_part_count(r->file) > 1 && i < model_part_count(r->file); i++)
+        print_part(stream, model_part_at(r->file, i));
     fprintf(stream, "%-24s ", "fingerprint");
     for (size_t i = 0; i < sizeof(r->fingerprint); i++)
         fprintf(stream, "%02x", r->fingerprint[i]);
@@ -287,6 +298,19 @@ static void json_tensors(FILE *stream, const struct report *r)
     fputs("]", stream);
 }
 
+static void json_parts(FILE *stream, const struct model_file *file)
+{
+    fputs(",\"parts\":[", stream);
+    for (size_t i = 0; i < model_part_count(file); i++) {
+        const struct model_part *part = model_part_at(file, i);
+        fprintf(stream, "%s{\"file\":", i == 0 ? "" : ",");
+        json_string(stream, as_string(part->path));
+        fprintf(stream, ",\"bytes\":%llu,\"tensors\":%zu}", (unsigned long long)part->n_bytes,
+                part->n_tensors);
+    }
+    fputc(']', stream);
+}
+
 static void print_json(FILE *stream, const struct report *r)
 {
     const struct model_string none = {NULL, 0};
@@ -294,6 +318,7 @@ static void print_json(FILE *stream, const struct report *r)
     json_string(stream, as_string(model_path(r->file)));
     fprintf(stream, ",\"format\":\"%s\",\"bytes\":%llu", model_format(r->file),
             (unsigned long long)model_bytes(r->file));
+    json_parts(stream, r->file);
     json_field(stream, "architecture", r->architecture);
     json_field(stream, "name", r->name);
     fprintf(stream, ",\"supported\":%s", r->supported ? "true" : "false");

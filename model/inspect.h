@@ -13,7 +13,7 @@
 
 /* Prints file, hyper-parameters, KV bytes per token (f16 and f32), the tokenizer, bits per weight,
  * totals per tensor type, and every tensor (name, type, shape, bytes). Text for people, or one JSON object:
- *   {"file", "format", "bytes", "architecture", "name", "supported": bool, "why_not": string or
+ *   {"file", "format", "bytes", "parts": [{"file", "bytes", "tensors"}], "architecture", "name", "supported": bool, "why_not": string or
  * null, "hparams": {...} or null, "kv_bytes_per_token": {"f16", "f32"} or null, "tokenizer":
  * {"model", "pre", "tokens", "supported", "why_not"} or null, "parameters", "bits_per_weight", "types": [{"type",
  * "tensors", "bytes"}], "tensors": [{"name", "type", "shape": [...], "bytes"}], "fingerprint": hex}

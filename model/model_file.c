@@ -1,19 +1,24 @@
 /* model_file.c - the readers' entries in two lists of our own, with a table of names over each. */
 #include "model/model_file.h"
 
-#include "model/gguf.h"
+#include "model/gguf_split.h"
+#include "model/mapping.h"
 #include "model/string_table.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 struct model_file {
     char *path;
     char format[32];
-    struct gguf *gguf;
+    struct gguf_split split;
+    const struct model_key **keys; /* borrowed from the readers, as all below */
+    size_t n_keys;
+    const struct model_tensor **tensors;
+    size_t n_tensors;
+    struct model_part *parts;
+    size_t n_parts;
     struct string_table key_table, tensor_table;
 };
 
@@ -22,21 +27,67 @@ static enum status no_memory(const char *path, struct error *error)
     return error_set(error, STATUS_NO_MEMORY, "%s: no memory to open it", path);
 }
 
-/* The reader has seen that no name is there twice. */
-static enum status index_names(struct model_file *file, struct error *error)
+/* ---- the readers' entries --------------------------------------------------------------------- */
+
+static enum status add_key(struct model_file *file, const struct model_key *key,
+                           struct error *error)
 {
-    bool room = true;
-    for (size_t i = 0; room && i < gguf_key_count(file->gguf); i++) {
-        const char *name = gguf_key_at(file->gguf, i)->name;
-        room = string_table_add(&file->key_table, name, strlen(name), (uint32_t)i) !=
-               STRING_TABLE_NONE;
+    const uint32_t index = (uint32_t)file->n_keys;
+    if (gguf_split_is_key(key->name))
+        return STATUS_OK;
+    if (string_table_add(&file->key_table, key->name, strlen(key->name), index) != index)
+        return no_memory(file->path, error); /* a reader lets no name come twice */
+    file->keys[file->n_keys++] = key;
+    return STATUS_OK;
+}
+
+static enum status add_tensor(struct model_file *file, const struct model_tensor *tensor,
+                              struct error *error)
+{
+    const uint32_t index = (uint32_t)file->n_tensors;
+    const uint32_t owner =
+        string_table_add(&file->tensor_table, tensor->name, strlen(tensor->name), index);
+    if (owner == STRING_TABLE_NONE)
+        return no_memory(file->path, error);
+    if (owner != index)
+        return error_set(error, STATUS_INVALID, "%s: tensor %s is in two of its parts", file->path,
+                         tensor->name);
+    file->tensors[file->n_tensors++] = tensor;
+    return STATUS_OK;
+}
+
+static bool make_lists(struct model_file *file, size_t n_keys, size_t n_tensors, size_t n_parts)
+{
+    file->keys = malloc((n_keys + 1) * sizeof(*file->keys)); /* + 1: there may be none */
+    file->tensors = malloc((n_tensors + 1) * sizeof(*file->tensors));
+    file->parts = malloc(n_parts * sizeof(*file->parts));
+    return file->keys != NULL && file->tensors != NULL && file->parts != NULL;
+}
+
+static enum status open_gguf(struct model_file *file, struct error *error)
+{
+    enum status status = gguf_split_open(&file->split, file->path, error);
+    if (status != STATUS_OK)
+        return status;
+    const struct gguf_split *split = &file->split;
+    const struct gguf *first = split->parts[0];
+    size_t n_tensors = 0;
+    for (size_t i = 0; i < split->n; i++)
+        n_tensors += gguf_tensor_count(split->parts[i]); /* each below 2^32, 2^16 parts */
+    if (n_tensors >= STRING_TABLE_NONE ||
+        !make_lists(file, gguf_key_count(first), n_tensors, split->n))
+        return no_memory(file->path, error);
+    for (size_t i = 0; status == STATUS_OK && i < gguf_key_count(first); i++)
+        status = add_key(file, gguf_key_at(first, i), error);
+    for (size_t i = 0; i < split->n; i++) {
+        const struct gguf *part = split->parts[i];
+        for (size_t k = 0; status == STATUS_OK && k < gguf_tensor_count(part); k++)
+            status = add_tensor(file, gguf_tensor_at(part, k), error);
+        file->parts[file->n_parts++] =
+            (struct model_part){gguf_path(part), gguf_file_bytes(part), gguf_tensor_count(part)};
     }
-    for (size_t i = 0; room && i < gguf_tensor_count(file->gguf); i++) {
-        const char *name = gguf_tensor_at(file->gguf, i)->name;
-        room = string_table_add(&file->tensor_table, name, strlen(name), (uint32_t)i) !=
-               STRING_TABLE_NONE;
-    }
-    return room ? STATUS_OK : no_memory(file->path, error);
+    snprintf(file->format, sizeof(file->format), "GGUF %u", gguf_version(first));
+    return status;
 }
 
 enum status model_open(struct model_file **file, const char *path, struct error *error)
@@ -46,14 +97,11 @@ enum status model_open(struct model_file **file, const char *path, struct error 
         model_close(f);
         return no_memory(path, error);
     }
-    enum status status = gguf_open(&f->gguf, path, error);
-    if (status == STATUS_OK)
-        status = index_names(f, error);
+    const enum status status = open_gguf(f, error);
     if (status != STATUS_OK) {
         model_close(f);
         return status;
     }
-    snprintf(f->format, sizeof(f->format), "GGUF %u", gguf_version(f->gguf));
     *file = f;
     return STATUS_OK;
 }
@@ -64,7 +112,10 @@ void model_close(struct model_file *file)
         return;
     string_table_free(&file->key_table);
     string_table_free(&file->tensor_table);
-    gguf_close(file->gguf);
+    free(file->keys);
+    free(file->tensors);
+    free(file->parts);
+    gguf_split_close(&file->split);
     free(file->path);
     free(file);
 }
@@ -81,7 +132,20 @@ const char *model_format(const struct model_file *file)
 
 uint64_t model_bytes(const struct model_file *file)
 {
-    return gguf_file_bytes(file->gguf);
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < file->n_parts; i++)
+        bytes += file->parts[i].n_bytes;
+    return bytes;
+}
+
+size_t model_part_count(const struct model_file *file)
+{
+    return file->n_parts;
+}
+
+const struct model_part *model_part_at(const struct model_file *file, size_t index)
+{
+    return &file->parts[index];
 }
 
 const char *model_directory(const struct model_file *file)
@@ -92,20 +156,20 @@ const char *model_directory(const struct model_file *file)
 
 void model_fingerprint(const struct model_file *file, uint8_t fingerprint[MODEL_FINGERPRINT_BYTES])
 {
-    _Static_assert((int)MODEL_FINGERPRINT_BYTES == (int)GGUF_FINGERPRINT_BYTES, "of one file: its");
-    gguf_fingerprint(file->gguf, fingerprint);
+    _Static_assert((int)MODEL_FINGERPRINT_BYTES == (int)GGUF_FINGERPRINT_BYTES, "one for one");
+    gguf_split_fingerprint(&file->split, fingerprint);
 }
 
 /* ---- metadata ------------------------------------------------------------------------------- */
 
 size_t model_key_count(const struct model_file *file)
 {
-    return gguf_key_count(file->gguf);
+    return file->n_keys;
 }
 
 const struct model_key *model_key_at(const struct model_file *file, size_t index)
 {
-    return gguf_key_at(file->gguf, index);
+    return file->keys[index];
 }
 
 const struct model_key *model_key_find(const struct model_file *file, const char *name)
@@ -118,12 +182,12 @@ const struct model_key *model_key_find(const struct model_file *file, const char
 
 size_t model_tensor_count(const struct model_file *file)
 {
-    return gguf_tensor_count(file->gguf);
+    return file->n_tensors;
 }
 
 const struct model_tensor *model_tensor_at(const struct model_file *file, size_t index)
 {
-    return gguf_tensor_at(file->gguf, index);
+    return file->tensors[index];
 }
 
 const struct model_tensor *model_tensor_find(const struct model_file *file, const char *name)
@@ -141,9 +205,6 @@ const void *model_tensor_expert(const struct model_file *file, const struct mode
 
 void model_tensor_release(const struct model_file *file, const struct model_tensor *tensor)
 {
-    /* Whole pages, with what neighbours share of them. */
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    const uintptr_t data = (uintptr_t)tensor->data, begin = data / page * page;
     (void)file;
-    madvise((void *)begin, data - begin + tensor->n_bytes, MADV_DONTNEED); /* a wish */
+    mapping_release(tensor->data, tensor->n_bytes);
 }

@@ -1,5 +1,7 @@
 /* model/model_file.h - a model's keys and tensors, wherever they come from.
  *
+ * A model is one GGUF file, or several (NAME-00001-of-00005.gguf, any of which names it).
+ *
  * Opening checks everything before anything is handed out (gguf.h), so that every pointer that a
  * `struct model_file` gives lies inside its file. A file that another process truncates while it is
  * mapped raises SIGBUS when read, as with any mapping: replace model files by rename.
@@ -22,7 +24,8 @@ struct model_file; /* opaque */
 
 #define MODEL_FINGERPRINT_BYTES 32
 
-/* Maps and checks the file. The caller ends *file with model_close. Fails as gguf_open. */
+/* Maps and checks the file, and those that belong to it. The caller ends *file with model_close.
+ * Fails as gguf_split_open. STATUS_INVALID also: a tensor is in two of the files. */
 enum status model_open(struct model_file **file, const char *path, struct error *error);
 
 /* Unmaps; all pointers from this file die. NULL is fine. */
@@ -30,13 +33,22 @@ void model_close(struct model_file *file);
 
 const char *model_path(const struct model_file *file);   /* as given to model_open */
 const char *model_format(const struct model_file *file); /* "GGUF 3"; for people */
-uint64_t model_bytes(const struct model_file *file);     /* of all its files */
+uint64_t model_bytes(const struct model_file *file);     /* of all its parts */
+
+/* The files that it was read from: what another host needs to open it. */
+struct model_part {
+    const char *path;
+    uint64_t n_bytes;
+    size_t n_tensors;
+};
+size_t model_part_count(const struct model_file *file);
+const struct model_part *model_part_at(const struct model_file *file, size_t index);
 
 /* Its Hugging Face directory, for what stands there beside keys and tensors (tokenizer.json);
  * NULL: it is none. */
 const char *model_directory(const struct model_file *file);
 
-/* SHA-256 over each file's size, everything before the tensor data, and the first 4 KiB of each
+/* SHA-256 over each part's size, everything before the tensor data, and the first 4 KiB of each
  * tensor in file order: two processes that agree hold the same model for every practical purpose
  * (not against an adversary who keeps the head of every tensor), and neither reads it all. */
 void model_fingerprint(const struct model_file *file, uint8_t fingerprint[MODEL_FINGERPRINT_BYTES]);
