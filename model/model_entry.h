@@ -45,7 +45,8 @@ struct model_tensor {
     uint64_t offset;  /* of the data, from the beginning of its file */
     uint64_t n_bytes; /* of the data */
     const void *data; /* in the mapping; aligned to the smaller of the file's
-                         alignment (at least 8) and a page */
+                         alignment (at least 8) and a page. NULL: experts that lie
+                         apart (model_tensor_expert) */
 };
 
 #endif

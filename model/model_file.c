@@ -1,6 +1,7 @@
 /* model_file.c - the readers' entries in two lists of our own, with a table of names over each. */
 #include "model/model_file.h"
 
+#include "model/expert_stack.h"
 #include "model/gguf_split.h"
 #include "model/mapping.h"
 #include "model/string_table.h"
@@ -20,6 +21,7 @@ struct model_file {
     struct model_part *parts;
     size_t n_parts;
     struct string_table key_table, tensor_table;
+    struct expert_stacks experts;
 };
 
 static enum status no_memory(const char *path, struct error *error)
@@ -41,19 +43,22 @@ static enum status add_key(struct model_file *file, const struct model_key *key,
     return STATUS_OK;
 }
 
-static enum status add_tensor(struct model_file *file, const struct model_tensor *tensor,
-                              struct error *error)
+/* The list is complete: experts come together, and every tensor can be found by its name. */
+static enum status name_tensors(struct model_file *file, struct error *error)
 {
-    const uint32_t index = (uint32_t)file->n_tensors;
-    const uint32_t owner =
-        string_table_add(&file->tensor_table, tensor->name, strlen(tensor->name), index);
-    if (owner == STRING_TABLE_NONE)
-        return no_memory(file->path, error);
-    if (owner != index)
-        return error_set(error, STATUS_INVALID, "%s: tensor %s is in two of its parts", file->path,
-                         tensor->name);
-    file->tensors[file->n_tensors++] = tensor;
-    return STATUS_OK;
+    enum status status =
+        expert_stacks_make(&file->experts, file->tensors, &file->n_tensors, file->path, error);
+    for (size_t i = 0; status == STATUS_OK && i < file->n_tensors; i++) {
+        const char *name = file->tensors[i]->name;
+        const uint32_t owner =
+            string_table_add(&file->tensor_table, name, strlen(name), (uint32_t)i);
+        if (owner == STRING_TABLE_NONE)
+            status = no_memory(file->path, error);
+        else if (owner != i)
+            status = error_set(error, STATUS_INVALID, "%s: tensor %s is in two of its parts",
+                               file->path, name);
+    }
+    return status;
 }
 
 static bool make_lists(struct model_file *file, size_t n_keys, size_t n_tensors, size_t n_parts)
@@ -81,13 +86,13 @@ static enum status open_gguf(struct model_file *file, struct error *error)
         status = add_key(file, gguf_key_at(first, i), error);
     for (size_t i = 0; i < split->n; i++) {
         const struct gguf *part = split->parts[i];
-        for (size_t k = 0; status == STATUS_OK && k < gguf_tensor_count(part); k++)
-            status = add_tensor(file, gguf_tensor_at(part, k), error);
+        for (size_t k = 0; k < gguf_tensor_count(part); k++)
+            file->tensors[file->n_tensors++] = gguf_tensor_at(part, k);
         file->parts[file->n_parts++] =
             (struct model_part){gguf_path(part), gguf_file_bytes(part), gguf_tensor_count(part)};
     }
     snprintf(file->format, sizeof(file->format), "GGUF %u", gguf_version(first));
-    return status;
+    return status == STATUS_OK ? name_tensors(file, error) : status;
 }
 
 enum status model_open(struct model_file **file, const char *path, struct error *error)
@@ -112,6 +117,7 @@ void model_close(struct model_file *file)
         return;
     string_table_free(&file->key_table);
     string_table_free(&file->tensor_table);
+    expert_stacks_free(&file->experts);
     free(file->keys);
     free(file->tensors);
     free(file->parts);
@@ -199,12 +205,18 @@ const struct model_tensor *model_tensor_find(const struct model_file *file, cons
 const void *model_tensor_expert(const struct model_file *file, const struct model_tensor *tensor,
                                 uint64_t expert)
 {
-    (void)file;
+    const struct model_tensor *apart = expert_stacks_find(&file->experts, tensor, expert);
+    if (apart != NULL)
+        return apart->data;
     return (const uint8_t *)tensor->data + expert * (tensor->n_bytes / tensor->dims[2]);
 }
 
 void model_tensor_release(const struct model_file *file, const struct model_tensor *tensor)
 {
-    (void)file;
-    mapping_release(tensor->data, tensor->n_bytes);
+    for (uint64_t expert = 0; expert < tensor->dims[2] && tensor->data == NULL; expert++) {
+        const struct model_tensor *apart = expert_stacks_find(&file->experts, tensor, expert);
+        mapping_release(apart->data, apart->n_bytes);
+    }
+    if (tensor->data != NULL)
+        mapping_release(tensor->data, tensor->n_bytes);
 }
