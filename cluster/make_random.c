@@ -24,6 +24,7 @@
 #define QUERY_SCALE 2.0f
 #define LOGIT_SCALE 3.0f
 #define NORM_SPREAD 0.1f
+#define BIAS_SPREAD 0.3f
 
 enum { PIECE_VALUES = 1 << 18 }; /* a multiple of every block */
 
@@ -49,16 +50,15 @@ static float draw(struct random_state *random)
     return (float)sum * (1.7320508f / 65536.0f); /* variance of a uniform number: 1/12 */
 }
 
-static bool is_norm(enum weights_id id)
-{
-    return id == WEIGHTS_ATTN_NORM || id == WEIGHTS_FFN_NORM || id == WEIGHTS_OUTPUT_NORM;
-}
-
 static float scale_of(const struct maker *maker, enum weights_id id, uint64_t n_columns)
 {
     const float unit = 1.0f / sqrtf((float)n_columns);
+    if (weights_is_norm(id))
+        return NORM_SPREAD;
+    if (weights_extent(id, 1) == WEIGHTS_NO_EXTENT)
+        return BIAS_SPREAD;
     if (id == WEIGHTS_TOKEN_EMBD)
-        return maker->options->tied ? LOGIT_SCALE * unit : 1.0f;
+        return maker->options->tied ? LOGIT_SCALE * unit : 1.0f / maker->hparams.embedding_scale;
     if (id == WEIGHTS_ATTN_Q)
         return QUERY_SCALE * unit;
     return id == WEIGHTS_OUTPUT ? LOGIT_SCALE * unit : unit;
@@ -130,9 +130,39 @@ static void draw_lane(void *context, uint32_t lane, uint32_t n_lanes)
     weight_quantize(drawing->type, encoded, values, n);
 }
 
+/* Nothing is drawn of rope_freqs.weight: it is what the scaling makes of frequencies. */
+static enum status write_factors(struct maker *maker, struct error *error)
+{
+    const struct hparams *h = &maker->hparams;
+    const uint32_t n = h->rope_dims / 2;
+    struct hparams without = *h;
+    struct hparams_rope plain = h->rope;
+    without.rope_factors = false;
+    plain.scaling = ROPE_PLAIN;
+    plain.factor = 1;
+    double *frequencies = malloc(2 * (size_t)n * sizeof(*frequencies));
+    float *factors = malloc((size_t)n * sizeof(*factors));
+    enum status status = STATUS_OK;
+    if (frequencies == NULL || factors == NULL)
+        status = error_set(error, STATUS_NO_MEMORY, "no memory for %u rope factors", n);
+    if (status == STATUS_OK)
+        status = hparams_rope_frequencies(&without, &plain, NULL, frequencies, error);
+    if (status == STATUS_OK)
+        status = hparams_rope_frequencies(&without, &h->rope, NULL, frequencies + n, error);
+    for (uint32_t i = 0; i < n && status == STATUS_OK; i++)
+        factors[i] = (float)(frequencies[i] / frequencies[n + i]);
+    if (status == STATUS_OK)
+        status = gguf_writer_data(maker->writer, factors, n * sizeof(*factors), error);
+    free(frequencies);
+    free(factors);
+    return status;
+}
+
 static enum status write(struct maker *maker, enum weights_id id, uint32_t layer,
                          struct error *error)
 {
+    if (id == WEIGHTS_ROPE_FREQS)
+        return write_factors(maker, error);
     uint64_t dims[2] = {0, 1};
     const uint32_t n_dims = weights_shape(&maker->hparams, id, dims);
     const uint32_t n_lanes = thread_pool_lanes(maker->pool);
@@ -140,8 +170,8 @@ static enum status write(struct maker *maker, enum weights_id id, uint32_t layer
     struct drawing drawing = {
         .maker = maker,
         .type = (enum weight_type)type_of(maker, id, layer),
-        .scale = is_norm(id) ? NORM_SPREAD : scale_of(maker, id, dims[0]),
-        .middle = is_norm(id) ? 1.0f : 0.0f,
+        .scale = scale_of(maker, id, dims[0]),
+        .middle = weights_is_norm(id) ? 1.0f : 0.0f,
         .seed = random_mix(tensor_seed),
         .n = n_dims == 1 ? dims[0] : dims[0] * dims[1],
     };
@@ -166,13 +196,17 @@ static enum status each_tensor(struct maker *maker,
                                                     struct error *),
                                struct error *error)
 {
+    const struct hparams *h = &maker->hparams;
     enum status status = visit(maker, WEIGHTS_TOKEN_EMBD, 0, error);
-    for (uint32_t layer = 0; layer < maker->hparams.n_layers; layer++)
+    if (status == STATUS_OK && weights_has(h, WEIGHTS_ROPE_FREQS))
+        status = visit(maker, WEIGHTS_ROPE_FREQS, 0, error);
+    for (uint32_t layer = 0; layer < h->n_layers; layer++)
         for (int id = WEIGHTS_FIRST_OF_LAYER; status == STATUS_OK && id < WEIGHTS_COUNT; id++)
-            status = visit(maker, (enum weights_id)id, layer, error);
+            if (weights_has(h, (enum weights_id)id))
+                status = visit(maker, (enum weights_id)id, layer, error);
     if (status == STATUS_OK)
         status = visit(maker, WEIGHTS_OUTPUT_NORM, 0, error);
-    if (status == STATUS_OK && !maker->options->tied)
+    if (status == STATUS_OK && weights_has(h, WEIGHTS_OUTPUT))
         status = visit(maker, WEIGHTS_OUTPUT, 0, error);
     return status;
 }

@@ -24,7 +24,7 @@ static const struct hparams presets[] = {
      .ffn = 704,
      .vocab = DEFAULT_VOCAB,
      .context_train = 131072,
-     .rope_base = 10000},
+     .rope = {.base = 10000}},
     {.name = "tiny-mha", /* each query head has its own KV head */
      .n_layers = 4,
      .hidden = 256,
@@ -34,7 +34,7 @@ static const struct hparams presets[] = {
      .ffn = 512,
      .vocab = DEFAULT_VOCAB,
      .context_train = 131072,
-     .rope_base = 10000},
+     .rope = {.base = 10000}},
     {.name = "tiny-96", /* an odd number of layers, a head_dim that is no power of two */
      .n_layers = 5,
      .hidden = 384,
@@ -44,7 +44,7 @@ static const struct hparams presets[] = {
      .ffn = 736,
      .vocab = DEFAULT_VOCAB,
      .context_train = 131072,
-     .rope_base = 10000},
+     .rope = {.base = 10000}},
     {.name = "bench-1b", /* Llama 3.2 1B with a smaller vocabulary */
      .n_layers = 16,
      .hidden = 2048,
@@ -54,7 +54,7 @@ static const struct hparams presets[] = {
      .ffn = 8192,
      .vocab = 32000,
      .context_train = 131072,
-     .rope_base = 500000},
+     .rope = {.base = 500000}},
     {.name = "llama-8b", /* Llama 3 8B */
      .n_layers = 32,
      .hidden = 4096,
@@ -64,7 +64,7 @@ static const struct hparams presets[] = {
      .ffn = 14336,
      .vocab = 128256,
      .context_train = 131072,
-     .rope_base = 500000},
+     .rope = {.base = 500000}},
 };
 
 static const struct {
@@ -85,8 +85,58 @@ static const struct {
 enum { N_KEYS = sizeof(keys) / sizeof(keys[0]) };
 
 struct given {
-    bool head_dim, kv_heads, vocab;
+    bool head_dim, kv_heads, vocab, biases;
+    enum architecture architecture;
+    uint32_t window, window_period; /* UINT32_MAX: not given */
+    uint32_t rope_context;
 };
+
+/* What `keys` does not hold: numbers of `given`, and words. *found: it is one of them. */
+static enum status read_other(struct hparams *hparams, struct given *given, const char *name,
+                              const char *key, const char *value, bool *found, struct error *error)
+{
+    static const char *const scalings[] = {[ROPE_PLAIN] = "none",
+                                           [ROPE_LINEAR] = "linear",
+                                           [ROPE_LLAMA3] = "llama3",
+                                           [ROPE_YARN] = "yarn"};
+    float real = 0;
+    char list[512];
+    enum status status = STATUS_OK;
+    if (strcmp(key, "rope-base") == 0) {
+        status = parse_f32(name, value, 1, 1e18f, &real, error);
+        hparams->rope.base = status == STATUS_OK ? (double)real : hparams->rope.base;
+    } else if (strcmp(key, "rope-factor") == 0) {
+        status = parse_f32(name, value, 1, 1e6f, &real, error);
+        hparams->rope.factor = (double)real;
+    } else if (strcmp(key, "rope-context") == 0) {
+        status = parse_u32(name, value, 1, 1u << 31, &given->rope_context, error);
+    } else if (strcmp(key, "window") == 0) {
+        status = parse_u32(name, value, 0, 1u << 31, &given->window, error);
+    } else if (strcmp(key, "window-period") == 0) {
+        status = parse_u32(name, value, 1, 1000, &given->window_period, error);
+    } else if (strcmp(key, "biases") == 0) {
+        uint32_t number = 0;
+        status = parse_u32(name, value, 0, 1, &number, error);
+        given->biases = number != 0;
+    } else if (strcmp(key, "arch") == 0) {
+        if (!architecture_find(value, strlen(value), &given->architecture))
+            status = error_set(error, STATUS_INVALID, "%s '%.*s' is none of: %s", name, TEXT_BYTES,
+                               value, architecture_list(list, sizeof(list)));
+    } else if (strcmp(key, "rope-scaling") == 0) {
+        status = STATUS_INVALID;
+        for (int i = ROPE_PLAIN; i <= ROPE_YARN; i++)
+            if (strcmp(value, scalings[i]) == 0) {
+                hparams->rope.scaling = (enum rope_scaling)i;
+                status = STATUS_OK;
+            }
+        if (status != STATUS_OK)
+            error_set(error, status, "%s '%.*s' is none of: none, linear, llama3, yarn", name,
+                      TEXT_BYTES, value);
+    } else {
+        *found = false;
+    }
+    return status;
+}
 
 /* One "key=value" of the list; `text` is the reader's own copy. */
 static enum status read_key(struct hparams *hparams, struct given *given, char *text,
@@ -101,12 +151,6 @@ static enum status read_key(struct hparams *hparams, struct given *given, char *
     *value++ = '\0';
     char name[TEXT_BYTES + 16];
     snprintf(name, sizeof(name), "--shape: %.*s", TEXT_BYTES, text);
-    if (strcmp(text, "rope-base") == 0) {
-        float base;
-        const enum status status = parse_f32(name, value, 1, 1e18f, &base, error);
-        hparams->rope_base = status == STATUS_OK ? (double)base : hparams->rope_base;
-        return status;
-    }
     for (uint32_t i = 0; i < N_KEYS; i++)
         if (strcmp(text, keys[i].name) == 0) {
             given->head_dim |= strcmp(text, "head-dim") == 0;
@@ -115,9 +159,14 @@ static enum status read_key(struct hparams *hparams, struct given *given, char *
             return parse_u32(name, value, 1, keys[i].most,
                              (uint32_t *)((char *)hparams + keys[i].offset), error);
         }
+    bool found = true;
+    const enum status status = read_other(hparams, given, name, text, value, &found, error);
+    if (found)
+        return status;
     return error_set(error, STATUS_INVALID,
                      "--shape: there is no '%s'; the keys are layers, hidden, heads, kv-heads, "
-                     "head-dim, ffn, vocab, ctx, rope-base",
+                     "head-dim, ffn, vocab, ctx, rope-base, arch, biases, window, window-period, "
+                     "rope-scaling, rope-factor, rope-context",
                      text);
 }
 
@@ -135,6 +184,33 @@ static enum status check(const struct hparams *h, struct error *error)
     return STATUS_OK;
 }
 
+/* The architecture's, and what was given beside it. */
+static enum status complete(struct hparams *h, const struct given *given, struct error *error)
+{
+    struct hparams_rope rope = h->rope;
+    const struct architecture_traits *traits = architecture_traits(given->architecture);
+    hparams_complete(h, given->architecture);
+    rope.factor = rope.scaling == ROPE_PLAIN || rope.factor < 1 ? 1 : rope.factor;
+    rope.original_context = given->rope_context > 0 ? given->rope_context : h->context_train;
+    rope.slow = 1;
+    rope.fast = rope.scaling == ROPE_LLAMA3 ? 4 : 32;
+    rope.magnitude = rope.scaling == ROPE_YARN ? (float)hparams_yarn_growth(rope.factor, 1) : 1.0f;
+    h->rope = rope;
+    h->rope_factors = rope.scaling == ROPE_LLAMA3;
+    if (given->window != UINT32_MAX)
+        h->window = given->window;
+    if (given->window_period != UINT32_MAX)
+        h->window_period = given->window_period;
+    h->has_local_rope = h->has_local_rope && h->window > 0;
+    if (h->window > 0 && traits->window_period == 0)
+        return error_set(error, STATUS_INVALID, "--shape: %s models have no window", traits->name);
+    if (given->biases && traits->qkv_bias == PART_NEVER)
+        return error_set(error, STATUS_INVALID, "--shape: %s models have no biases", traits->name);
+    h->qkv_bias |= given->biases;
+    h->output_bias = given->biases && traits->output_bias != PART_NEVER;
+    return STATUS_OK;
+}
+
 enum status make_random_shape(struct make_random_shape *shape, const char *text,
                               struct error *error)
 {
@@ -142,7 +218,7 @@ enum status make_random_shape(struct make_random_shape *shape, const char *text,
     if (copy == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for --shape");
     struct hparams hparams = presets[0];
-    struct given given = {0};
+    struct given given = {.window = UINT32_MAX, .window_period = UINT32_MAX};
     enum status status = STATUS_OK;
     for (char *item = strsep(&rest, ","); status == STATUS_OK && item != NULL;
          item = strsep(&rest, ",")) {
@@ -169,10 +245,10 @@ enum status make_random_shape(struct make_random_shape *shape, const char *text,
         hparams.head_dim = hparams.hidden / hparams.n_heads;
     }
     snprintf(hparams.name, sizeof(hparams.name), "Longspan random %.*s", TEXT_BYTES, text);
-    hparams.rope_dims = hparams.head_dim;
-    hparams.rope_linear = 1;
     hparams.rms_eps = 1e-5f;
     status = check(&hparams, error);
+    if (status == STATUS_OK)
+        status = complete(&hparams, &given, error);
     if (status == STATUS_OK)
         *shape = (struct make_random_shape){.hparams = hparams, .vocab_given = given.vocab};
     return status;

@@ -369,7 +369,9 @@ static enum status write_tensors(struct gguf_writer *writer, const struct codes 
     enum status status = write_tensor(writer, codes, hparams, WEIGHTS_TOKEN_EMBD, 0, data, error);
     for (uint32_t layer = 0; layer < hparams->n_layers; layer++)
         for (int id = WEIGHTS_FIRST_OF_LAYER; status == STATUS_OK && id < WEIGHTS_COUNT; id++)
-            status = write_tensor(writer, codes, hparams, (enum weights_id)id, layer, data, error);
+            if (weights_has(hparams, (enum weights_id)id))
+                status =
+                    write_tensor(writer, codes, hparams, (enum weights_id)id, layer, data, error);
     if (status == STATUS_OK)
         status = write_tensor(writer, codes, hparams, WEIGHTS_OUTPUT_NORM, 0, data, error);
     if (status == STATUS_OK)
@@ -382,7 +384,7 @@ enum status make_retrieval(const char *path, uint32_t group, struct error *error
     if (group != 1 && group != 2)
         return error_set(error, STATUS_INVALID, "--group %u: 1 or 2 query heads share a KV head",
                          group);
-    const struct hparams hparams = {
+    struct hparams hparams = {
         .name = "Longspan retrieval",
         .n_layers = N_LAYERS,
         .hidden = HIDDEN,
@@ -392,11 +394,10 @@ enum status make_retrieval(const char *path, uint32_t group, struct error *error
         .ffn = FFN,
         .vocab = N_TOKENS,
         .context_train = 1u << 20,
-        .rope_dims = HEAD_DIM,
-        .rope_base = ROPE_BASE,
-        .rope_linear = 1,
         .rms_eps = 1e-5f,
     };
+    hparams_complete(&hparams, ARCHITECTURE_LLAMA);
+    hparams.rope.base = ROPE_BASE;
     struct codes *codes = calloc(1, sizeof(*codes));
     if (codes == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for the codes of tokens");

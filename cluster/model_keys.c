@@ -10,32 +10,74 @@
 
 enum { NAME_BYTES = 32 };
 
+enum { KEY_BYTES = 96 };
+
+static const char *key_of(char key[KEY_BYTES], const struct hparams *h, const char *suffix)
+{
+    snprintf(key, KEY_BYTES, "%s.%s", architecture_traits(h->architecture)->name, suffix);
+    return key;
+}
+
+static enum status add_real(struct gguf_writer *writer, const struct hparams *h, const char *suffix,
+                            double value, struct error *error)
+{
+    char key[KEY_BYTES];
+    return gguf_writer_add_f32(writer, key_of(key, h, suffix), (float)value, error);
+}
+
+/* What is not as every model of the architecture has it. A writer's first failure sticks. */
+static void add_rest(struct gguf_writer *writer, const struct hparams *h, struct error *error)
+{
+    char key[KEY_BYTES];
+    const struct architecture_traits *traits = architecture_traits(h->architecture);
+    if (h->rope.scaling == ROPE_LINEAR || h->rope.scaling == ROPE_YARN) {
+        gguf_writer_add_string(writer, key_of(key, h, "rope.scaling.type"),
+                               h->rope.scaling == ROPE_YARN ? "yarn" : "linear", error);
+        add_real(writer, h, "rope.scaling.factor", h->rope.factor, error);
+    }
+    if (h->rope.scaling == ROPE_YARN)
+        gguf_writer_add_u32(writer, key_of(key, h, "rope.scaling.original_context_length"),
+                            (uint32_t)h->rope.original_context, error);
+    if (h->window > 0)
+        gguf_writer_add_u32(writer, key_of(key, h, "attention.sliding_window"), h->window, error);
+    if (h->window_period != traits->window_period)
+        gguf_writer_add_u32(writer, key_of(key, h, "attention.sliding_window_pattern"),
+                            h->window_period, error);
+    if (h->attention_cap > 0)
+        add_real(writer, h, "attn_logit_softcapping", (double)h->attention_cap, error);
+    if (h->logit_cap > 0)
+        add_real(writer, h, "final_logit_softcapping", (double)h->logit_cap, error);
+}
+
 enum status model_keys_hparams(struct gguf_writer *writer, const struct hparams *hparams,
                                struct error *error)
 {
     /* A writer's first failure sticks: the last call reports it. */
-    gguf_writer_add_string(writer, "general.architecture", "llama", error);
+    char key[KEY_BYTES];
+    gguf_writer_add_string(writer, "general.architecture",
+                           architecture_traits(hparams->architecture)->name, error);
     gguf_writer_add_string(writer, "general.name", hparams->name, error);
     const struct {
-        const char *name;
+        const char *suffix;
         uint32_t value;
     } sizes[] = {
-        {"llama.context_length", hparams->context_train},
-        {"llama.embedding_length", hparams->hidden},
-        {"llama.block_count", hparams->n_layers},
-        {"llama.feed_forward_length", hparams->ffn},
-        {"llama.attention.head_count", hparams->n_heads},
-        {"llama.attention.head_count_kv", hparams->n_kv_heads},
-        {"llama.attention.key_length", hparams->head_dim},
-        {"llama.attention.value_length", hparams->head_dim},
-        {"llama.rope.dimension_count", hparams->rope_dims},
-        {"llama.vocab_size", hparams->vocab},
+        {"context_length", hparams->context_train},
+        {"embedding_length", hparams->hidden},
+        {"block_count", hparams->n_layers},
+        {"feed_forward_length", hparams->ffn},
+        {"attention.head_count", hparams->n_heads},
+        {"attention.head_count_kv", hparams->n_kv_heads},
+        {"attention.key_length", hparams->head_dim},
+        {"attention.value_length", hparams->head_dim},
+        {"rope.dimension_count", hparams->rope_dims},
+        {"vocab_size", hparams->vocab},
     };
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
-        gguf_writer_add_u32(writer, sizes[i].name, sizes[i].value, error);
-    gguf_writer_add_f32(writer, "llama.rope.freq_base", (float)hparams->rope_base, error);
-    return gguf_writer_add_f32(writer, "llama.attention.layer_norm_rms_epsilon", hparams->rms_eps,
-                               error);
+        gguf_writer_add_u32(writer, key_of(key, hparams, sizes[i].suffix), sizes[i].value, error);
+    add_real(writer, hparams, "rope.freq_base", hparams->rope.base, error);
+    add_rest(writer, hparams, error);
+    return add_real(writer, hparams, "attention.layer_norm_rms_epsilon", (double)hparams->rms_eps,
+                    error);
 }
 
 /* GPT-2's name of a byte: itself where it is printable in Latin-1, otherwise the n-th such byte is

@@ -11,7 +11,8 @@
 
 enum { MODEL_KEYS_BYTES = 256, MODEL_KEYS_BOS = 256, MODEL_KEYS_EOS = 257 };
 
-/* The general.* and llama.* keys that give `hparams` back when they are read. */
+/* The general.* keys and those of the architecture that give `hparams` back when they are read,
+ * together with the tensors (weights_has); ROPE_LLAMA3 is a tensor. */
 enum status model_keys_hparams(struct gguf_writer *writer, const struct hparams *hparams,
                                struct error *error);
 

@@ -10,7 +10,6 @@
 #include "sys/size.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -191,7 +190,8 @@ static enum status send_node_setup(struct cluster *cluster, const struct cluster
     setup.group = h->n_heads / h->n_kv_heads;
     setup.n_layers = h->n_layers;
     setup.n_kv_heads = h->n_kv_heads;
-    setup.scale = 1.0f / sqrtf((float)h->head_dim);
+    setup.scale = h->attention_scale;
+    setup.soft_cap = h->attention_cap;
     setup.max_tokens = cluster->max_tokens;
     setup.fingerprint.data = (uint8_t *)cluster->fingerprint;
     setup.fingerprint.len = sizeof(cluster->fingerprint);

@@ -3,6 +3,7 @@
 
 #include "model/weights.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,34 @@ static void keep_larger(uint64_t *a, uint64_t b)
     *a = *a > b ? *a : b;
 }
 
+static bool runs_over(enum weights_id id, enum weights_extent a, enum weights_extent b)
+{
+    bool found = false;
+    for (uint32_t dim = 0; dim < 2; dim++)
+        found |= weights_extent(id, dim) == a || weights_extent(id, dim) == b;
+    return found;
+}
+
+/* The bytes of one layer, by how they are cut. */
+static void add_layer(struct planner_model *model, const struct hparams *hparams,
+                      const struct model_file *file, uint32_t layer)
+{
+    uint64_t heads = 0, ffn = 0, whole = 0;
+    for (int i = WEIGHTS_FIRST_OF_LAYER; i < WEIGHTS_COUNT; i++) {
+        const enum weights_id id = (enum weights_id)i;
+        const uint64_t bytes = weights_has(hparams, id) ? tensor_bytes(file, layer, id) : 0;
+        if (runs_over(id, WEIGHTS_HEADS, WEIGHTS_KV_HEADS))
+            heads += bytes;
+        else if (runs_over(id, WEIGHTS_FFN, WEIGHTS_FFN))
+            ffn += bytes;
+        else
+            whole += bytes;
+    }
+    keep_larger(&model->heads_bytes, heads);
+    keep_larger(&model->ffn_bytes, ffn);
+    keep_larger(&model->whole_bytes, whole);
+}
+
 void planner_model_read(struct planner_model *model, const struct hparams *hparams,
                         const struct model_file *file)
 {
@@ -41,15 +70,7 @@ void planner_model_read(struct planner_model *model, const struct hparams *hpara
         const uint32_t output = block_elements(weights_find(file, layer, WEIGHTS_ATTN_OUTPUT));
         model->ffn_block = down > model->ffn_block ? down : model->ffn_block;
         model->attn_block = output > model->attn_block ? output : model->attn_block;
-        keep_larger(&model->heads_bytes, tensor_bytes(file, layer, WEIGHTS_ATTN_Q) +
-                                             tensor_bytes(file, layer, WEIGHTS_ATTN_K) +
-                                             tensor_bytes(file, layer, WEIGHTS_ATTN_V) +
-                                             tensor_bytes(file, layer, WEIGHTS_ATTN_OUTPUT));
-        keep_larger(&model->ffn_bytes, tensor_bytes(file, layer, WEIGHTS_FFN_GATE) +
-                                           tensor_bytes(file, layer, WEIGHTS_FFN_UP) +
-                                           tensor_bytes(file, layer, WEIGHTS_FFN_DOWN));
-        keep_larger(&model->norm_bytes, tensor_bytes(file, layer, WEIGHTS_ATTN_NORM) +
-                                            tensor_bytes(file, layer, WEIGHTS_FFN_NORM));
+        add_layer(model, hparams, file, layer);
     }
     model->embed_bytes = tensor_bytes(file, 0, WEIGHTS_TOKEN_EMBD);
     model->output_bytes = tensor_bytes(file, 0, WEIGHTS_OUTPUT);
@@ -152,7 +173,7 @@ static enum status check_split(const struct planner_model *m, uint32_t workers, 
 /* What the slowest stage reads per step when the last of `pipeline` has n_last layers, in bytes. */
 static uint64_t slowest_stage(const struct planner_model *m, uint32_t pipeline, uint32_t n_last)
 {
-    const uint64_t layer = m->heads_bytes + m->ffn_bytes + m->norm_bytes;
+    const uint64_t layer = m->heads_bytes + m->ffn_bytes + m->whole_bytes;
     const uint32_t n = m->n_layers - n_last, others = pipeline - 1;
     const uint64_t last = n_last * layer + m->output_bytes;
     const uint64_t largest = (n / others + (n % others != 0)) * layer;
@@ -164,7 +185,7 @@ static uint64_t slowest_stage(const struct planner_model *m, uint32_t pipeline, 
 static uint32_t last_stage_layers(const struct planner_model *m, uint32_t pipeline)
 {
     uint32_t n = m->n_layers / pipeline;
-    const uint64_t layer = m->heads_bytes + m->ffn_bytes + m->norm_bytes;
+    const uint64_t layer = m->heads_bytes + m->ffn_bytes + m->whole_bytes;
     while (pipeline > 1 && n > 1 &&
            slowest_stage(m, pipeline, n - 1) + layer / 2 < slowest_stage(m, pipeline, n))
         n--;
@@ -244,7 +265,7 @@ uint64_t planner_weight_bytes(const struct planner_plan *plan, const struct plan
     const struct planner_shard *shard = &plan->shards[rank % plan->tensor];
     uint64_t bytes =
         (fraction(m->heads_bytes, shard->kv_head_end - shard->kv_head_begin, m->n_kv_heads) +
-         fraction(m->ffn_bytes, shard->ffn_end - shard->ffn_begin, m->ffn) + m->norm_bytes) *
+         fraction(m->ffn_bytes, shard->ffn_end - shard->ffn_begin, m->ffn) + m->whole_bytes) *
         stage->n_layers;
     if (rank / plan->tensor == 0)
         bytes += m->embed_bytes;

@@ -28,9 +28,9 @@ struct planner_model {
     uint32_t attn_block; /* likewise attn_output */
     struct weights_segments segments; /* where a cut keeps the bits of one rank */
     /* bytes in the file, of the largest layer where layers differ */
-    uint64_t heads_bytes;  /* of one layer: attn_q, k, v, output: cut by KV heads */
+    uint64_t heads_bytes;  /* of one layer: attn_q, k, v, output, biases: cut by KV heads */
     uint64_t ffn_bytes;    /* of one layer: gate, up, down: cut by FFN columns */
-    uint64_t norm_bytes;   /* of one layer: whole in each shard */
+    uint64_t whole_bytes;  /* of one layer: norms: whole in each shard */
     uint64_t embed_bytes;  /* token_embd: whole in each shard of stage 0 */
     uint64_t output_bytes; /* output (token_embd when tied): cut by rows, in the last stage */
 };

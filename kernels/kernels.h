@@ -11,7 +11,7 @@
  * double-precision reference in tests/kernels.
  *
  * Memory: what a table computes with lies in its device's memory (memory_take). Vectors and
- * activations, all `float *` below, are device memory; tokens, positions and frequencies are host
+ * activations, all `float *` below, and frequencies are device memory; tokens and positions are host
  * memory that the call has read when it returns. On a CPU the two are one (`host_memory`). Calls
  * are done in the order in which they were made, and may return before: `finish` waits.
  *
@@ -84,7 +84,7 @@ struct combine_terms {
 struct rope {
     uint32_t n_dims; /* dims of a head that turn, even; the rest pass */
     bool neox;
-    const double *frequency; /* [n_dims / 2], radians per token, after any scaling */
+    const double *frequency; /* device memory: [n_dims / 2], radians per token, after any scaling */
     float magnitude;         /* multiplies cos and sin; 1 unless a scaling asks otherwise */
 };
 
@@ -171,7 +171,8 @@ struct kernels {
      * and n_columns). y rows are y_stride floats apart. */
     void (*matmul)(struct device *device, float *y, size_t y_stride, const struct matrix *weights);
 
-    /* y = x / sqrt(mean(x^2) + epsilon) * weight, per row. In place is fine. */
+    /* y = x / sqrt(mean(x^2) + epsilon) * weight, per row. In place is fine. Of each head of a row by
+     * itself: as many rows as there are heads in all, of head_dim columns. */
     void (*rms_norm)(struct device *device, float *y, const float *x, const float *weight,
                      uint32_t n_rows, uint32_t n_columns, float epsilon);
 
@@ -183,8 +184,22 @@ struct kernels {
     /* gate = silu(gate) * up, n values (SwiGLU, Shazeer 2020). */
     void (*swiglu)(struct device *device, float *gate, const float *up, size_t n);
 
+    /* gate = gelu(gate) * up, n values: gelu in its tanh form (Hendrycks and Gimpel 2016),
+     * x / (1 + e^(-2u)), u = sqrt(2 / pi) (x + 0.044715 x^3). */
+    void (*geglu)(struct device *device, float *gate, const float *up, size_t n);
+
     /* x += y, n values. */
     void (*add)(struct device *device, float *x, const float *y, size_t n);
+
+    /* x[row] += bias, n_columns values in each of n_rows rows. */
+    void (*add_bias)(struct device *device, float *x, const float *bias, uint32_t n_rows,
+                     uint32_t n_columns);
+
+    /* x *= factor, n values. */
+    void (*scale)(struct device *device, float *x, float factor, size_t n);
+
+    /* x = cap * tanh(x / cap), n values; cap above 0. */
+    void (*soft_cap)(struct device *device, float *x, float cap, size_t n);
 
     /* ---- rows that choose their matrices: a mixture of experts ----
      *
@@ -219,7 +234,7 @@ struct kernels {
      * All four are NULL on a device that does a call in the time in which it is called.
      *
      * From record_begin to record_end calls are recorded instead of done: prepare, matmul, rms_norm,
-     * rotate by `positions`, swiglu, add, copy and clear; no others may be made. record_end makes a
+     * rotate by `positions`, swiglu, geglu, add, add_bias, copy and clear; no others may be made. record_end makes a
      * recording of them, which the caller ends with recording_destroy (NULL is fine). When either
      * fails, nothing was done and nothing is recorded: the caller makes the calls by themselves. */
     enum status (*record_begin)(struct device *device, const uint32_t *positions, uint32_t n_rows,

@@ -1,4 +1,4 @@
-/* kernels/numeric.h - exp, sin and cos of our own, so that every host gives the same bits.
+/* kernels/numeric.h - exp, tanh, gelu, sin and cos of our own, so that every host gives the same bits.
  *
  * The C library's functions differ between versions and processors in their last bits. These use
  * only IEEE operations that round once (multiply, add, fused multiply-add), in one written order;
@@ -69,6 +69,22 @@ NUMERIC_INLINE float exp_f32(float x)
     exponent -= EXP_F32_MAGIC_BIT; /* -150 to 128: two factors, so that only the last one rounds */
     const int32_t half = (exponent + 256) / 2 - 128;
     return p * exp_f32_power(half) * exp_f32_power(exponent - half);
+}
+
+/* tanh(x), by (1 - e) / (1 + e), e = e^(-2|x|): absolute error under 2e-7; NaN stays NaN. */
+NUMERIC_INLINE float tanh_f32(float x)
+{
+    const float e = exp_f32(-2.0f * fabsf(x));
+    return copysignf((1.0f - e) / (1.0f + e), x);
+}
+
+/* What e is raised to in gelu(x) = x / (1 + e^a) (kernels.h, geglu): -2 sqrt(2 / pi) (x + 0.044715 x^3),
+ * as x (C1 + C3 x^2). Beyond f32's range a is an infinity of the right sign. */
+#define GELU_F32_C1 (-0x1.988454p+0f)
+#define GELU_F32_C3 (-0x1.2444f2p-4f)
+NUMERIC_INLINE float gelu_exponent_f32(float x)
+{
+    return x * fmaf(x * x, GELU_F32_C3, GELU_F32_C1);
 }
 
 /* sin and cos of x radians, absolute error under 2.5e-16 for |x| up to 2^30 (a position of 2^30 at

@@ -2,7 +2,8 @@
  * without thinking of overflow: the limits below keep every product under 2^63. */
 #include "model/hparams.h"
 
-#include <stdlib.h>
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #define MAX_LAYERS 4096u
@@ -11,116 +12,153 @@
 #define MAX_FFN    (1u << 22)
 #define MAX_VOCAB  (1u << 24)
 
+enum { KEY_BYTES = 96 };
+
 struct reader {
     const struct model_file *file;
     struct error *error;
     enum status status; /* the first failure; afterwards nothing is read */
+    enum architecture architecture;
+    const struct architecture_traits *traits;
+    char key[KEY_BYTES]; /* the name of the key that is being read */
 };
 
-/* Reads "llama.SUFFIX", 1 to max. With `optional`, an absent key leaves *value. */
-static void read_count(struct reader *reader, const char *name, uint32_t max, bool optional,
-                       uint32_t *value)
+/* "llama.SUFFIX" goes to reader->key. False: it is not in the file, or something failed before. */
+static bool find(struct reader *reader, const char *suffix)
+{
+    if (reader->status != STATUS_OK)
+        return false;
+    snprintf(reader->key, sizeof(reader->key), "%s.%s", reader->traits->name, suffix);
+    return model_key_find(reader->file, reader->key) != NULL;
+}
+
+/* Reads "llama.SUFFIX", `least` to `most`. With `optional`, an absent key leaves *value. */
+static void read_number(struct reader *reader, const char *suffix, uint32_t least, uint32_t most,
+                        bool optional, uint32_t *value)
 {
     uint32_t number;
-    if (reader->status != STATUS_OK || (optional && model_key_find(reader->file, name) == NULL))
+    const bool found = find(reader, suffix);
+    if (reader->status != STATUS_OK || (optional && !found))
         return;
-    reader->status = model_get_u32(reader->file, name, &number, reader->error);
+    reader->status = model_get_u32(reader->file, reader->key, &number, reader->error);
     if (reader->status == STATUS_NOT_FOUND)
         reader->status = error_set(reader->error, STATUS_INVALID,
-                                   "%s: key %s is missing: no llama model without it",
-                                   model_path(reader->file), name);
+                                   "%s: key %s is missing: no %s model without it",
+                                   model_path(reader->file), reader->key, reader->traits->name);
     if (reader->status != STATUS_OK)
         return;
-    if (number < 1 || number > max) {
+    if (number < least || number > most) {
         reader->status =
-            error_set(reader->error, STATUS_INVALID, "%s: %s is %u; 1 to %u is possible",
-                      model_path(reader->file), name, number, max);
+            error_set(reader->error, STATUS_INVALID, "%s: %s is %u; %u to %u is possible",
+                      model_path(reader->file), reader->key, number, least, most);
         return;
     }
     *value = number;
 }
 
-/* A positive, finite number. */
-static void read_positive(struct reader *reader, const char *name, float max, float *value)
+static void read_count(struct reader *reader, const char *suffix, uint32_t most, bool optional,
+                       uint32_t *value)
+{
+    read_number(reader, suffix, 1, most, optional, value);
+}
+
+/* A number from `least` on, or (`above`) beyond it. An absent key leaves *value. */
+static void read_real(struct reader *reader, const char *suffix, bool above, float least,
+                      float most, float *value)
 {
     float number;
-    if (reader->status != STATUS_OK || model_key_find(reader->file, name) == NULL)
+    if (!find(reader, suffix))
         return;
-    reader->status = model_get_f32(reader->file, name, &number, reader->error);
+    reader->status = model_get_f32(reader->file, reader->key, &number, reader->error);
     if (reader->status != STATUS_OK)
         return;
-    if (!(number > 0 && number <= max)) { /* also NaN */
-        reader->status = error_set(reader->error, STATUS_INVALID,
-                                   "%s: %s is %g; above 0 and up to %g is possible",
-                                   model_path(reader->file), name, (double)number, (double)max);
+    if (!(number >= least && number <= most) || (above && number == least)) { /* also NaN */
+        reader->status =
+            error_set(reader->error, STATUS_INVALID, "%s: %s is %g; %s %g and up to %g is possible",
+                      model_path(reader->file), reader->key, (double)number,
+                      above ? "above" : "at least", (double)least, (double)most);
         return;
     }
     *value = number;
+}
+
+static void read_positive(struct reader *reader, const char *suffix, float most, float *value)
+{
+    read_real(reader, suffix, true, 0, most, value);
+}
+
+static int shown(struct model_string text) /* bytes of it in a message */
+{
+    return (int)(text.n_bytes < 64 ? text.n_bytes : 64);
 }
 
 static void read_architecture(struct reader *reader)
 {
-    struct model_string architecture;
-    reader->status =
-        model_get_string(reader->file, "general.architecture", &architecture, reader->error);
+    struct model_string name;
+    char list[512];
+    reader->status = model_get_string(reader->file, "general.architecture", &name, reader->error);
     if (reader->status == STATUS_NOT_FOUND)
         reader->status = error_set(reader->error, STATUS_INVALID,
                                    "%s: key general.architecture is missing: no model in it",
                                    model_path(reader->file));
-    if (reader->status == STATUS_OK && !model_string_equals(architecture, "llama"))
+    if (reader->status != STATUS_OK)
+        return;
+    if (!architecture_find(name.data, name.n_bytes, &reader->architecture))
         reader->status = error_set(reader->error, STATUS_UNSUPPORTED,
-                                   "%s: architecture '%.*s' is not supported; supported: llama "
-                                   "(Llama 2 and 3, Mistral)",
-                                   model_path(reader->file),
-                                   (int)(architecture.n_bytes < 64 ? architecture.n_bytes : 64),
-                                   architecture.data);
+                                   "%s: architecture '%.*s' is not supported; supported: %s",
+                                   model_path(reader->file), shown(name), name.data,
+                                   architecture_list(list, sizeof(list)));
+    else
+        reader->traits = architecture_traits(reader->architecture);
 }
 
 /* Features of other models in the same architecture; running without them gives wrong answers. */
 static void refuse_features(struct reader *reader)
 {
     static const struct {
-        const char *key, *what;
+        const char *suffix, *what;
     } refused[] = {
-        {"llama.expert_count", "a mixture of experts"},
-        {"llama.attention.sliding_window", "sliding-window attention"},
+        {"expert_count", "a mixture of experts"},
+        {"attention.sliding_window", "sliding-window attention"},
     };
-    static const char *const scales[] = {
-        "llama.logit_scale",     "llama.embedding_scale",     "llama.residual_scale",
-        "llama.attention.scale", "llama.attention.clamp_kqv", "llama.attention.max_alibi_bias"};
-    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+    static const char *const scales[] = {"logit_scale", "embedding_scale", "residual_scale",
+                                         "attention.clamp_kqv", "attention.max_alibi_bias"};
+    const size_t n_refused = reader->status == STATUS_OK && reader->traits->window_period > 0
+                                 ? 1
+                                 : sizeof(refused) / sizeof(refused[0]);
+    for (size_t i = 0; i < n_refused; i++) {
         uint64_t n = 0;
-        if (reader->status != STATUS_OK || model_key_find(reader->file, refused[i].key) == NULL)
+        if (!find(reader, refused[i].suffix))
             continue;
-        reader->status = model_get_u64(reader->file, refused[i].key, &n, reader->error);
+        reader->status = model_get_u64(reader->file, reader->key, &n, reader->error);
         if (reader->status == STATUS_OK && n != 0)
-            reader->status = error_set(
-                reader->error, STATUS_UNSUPPORTED,
-                "%s: %s (%s is %llu) is not supported; supported: dense llama models with "
-                "full attention",
-                model_path(reader->file), refused[i].what, refused[i].key, (unsigned long long)n);
+            reader->status = error_set(reader->error, STATUS_UNSUPPORTED,
+                                       "%s: %s (%s is %llu) is not supported in %s models",
+                                       model_path(reader->file), refused[i].what, reader->key,
+                                       (unsigned long long)n, reader->traits->name);
     }
     for (size_t i = 0; i < sizeof(scales) / sizeof(scales[0]); i++) {
         float scale = 0;
-        if (reader->status != STATUS_OK || model_key_find(reader->file, scales[i]) == NULL)
+        if (!find(reader, scales[i]))
             continue;
-        reader->status = model_get_f32(reader->file, scales[i], &scale, reader->error);
+        reader->status = model_get_f32(reader->file, reader->key, &scale, reader->error);
         if (reader->status == STATUS_OK && scale != 0) /* 0 is "none" */
             reader->status = error_set(reader->error, STATUS_UNSUPPORTED,
-                                       "%s: %s is %g; a llama model with this key is not supported",
-                                       model_path(reader->file), scales[i], (double)scale);
+                                       "%s: %s is %g; a %s model with this key is not supported",
+                                       model_path(reader->file), reader->key, (double)scale,
+                                       reader->traits->name);
     }
 }
 
 static void read_heads(struct reader *reader, struct hparams *h)
 {
     const char *path = model_path(reader->file);
-    read_count(reader, "llama.attention.head_count", MAX_HEADS, false, &h->n_heads);
+    read_count(reader, "attention.head_count", MAX_HEADS, false, &h->n_heads);
     h->n_kv_heads = h->n_heads;
-    read_count(reader, "llama.attention.head_count_kv", MAX_HEADS, true, &h->n_kv_heads);
+    read_count(reader, "attention.head_count_kv", MAX_HEADS, true, &h->n_kv_heads);
     uint32_t value_length = 0;
-    read_count(reader, "llama.attention.key_length", 4096, true, &h->head_dim);
-    read_count(reader, "llama.attention.value_length", 4096, true, &value_length);
+    read_count(reader, "attention.key_length", 4096, true, &h->head_dim);
+    read_count(reader, "attention.value_length", 4096, true, &value_length);
     if (reader->status != STATUS_OK)
         return;
     if (h->n_heads % h->n_kv_heads != 0) {
@@ -133,8 +171,8 @@ static void read_heads(struct reader *reader, struct hparams *h)
         if (h->hidden % h->n_heads != 0) {
             reader->status = error_set(reader->error, STATUS_INVALID,
                                        "%s: embedding length %u is not divisible by %u heads, and "
-                                       "llama.attention.key_length is missing",
-                                       path, h->hidden, h->n_heads);
+                                       "%s.attention.key_length is missing",
+                                       path, h->hidden, h->n_heads, reader->traits->name);
             return;
         }
         h->head_dim = value_length = h->hidden / h->n_heads;
@@ -153,43 +191,107 @@ static void read_heads(struct reader *reader, struct hparams *h)
                                    path, h->n_heads, h->head_dim, MAX_WIDTH);
 }
 
+/* ---- rope ------------------------------------------------------------------------------------ */
+
+/* Where a scaling that treats pairs unequally cuts them. The file may leave out yarn's. */
+static void read_turns(struct reader *reader, const char *slow_key, const char *fast_key,
+                       struct hparams *h)
+{
+    struct hparams_rope *rope = &h->rope;
+    float slow = (float)rope->slow, fast = (float)rope->fast;
+    uint32_t context = h->context_train;
+    read_count(reader, "rope.scaling.original_context_length", UINT32_MAX, context > 0, &context);
+    read_positive(reader, slow_key, 1e6f, &slow);
+    read_positive(reader, fast_key, 1e6f, &fast);
+    if (reader->status == STATUS_OK && (!(slow < fast) || rope->base <= 1))
+        reader->status = error_set(
+            reader->error, STATUS_INVALID,
+            "%s: rope scaling between %g and %g turns, with base %g; the first must be less than "
+            "the second (%s.%s, %s.%s), and the base more than 1",
+            model_path(reader->file), (double)slow, (double)fast, rope->base, reader->traits->name,
+            slow_key, reader->traits->name, fast_key);
+    rope->original_context = context;
+    rope->slow = (double)slow;
+    rope->fast = (double)fast;
+}
+
+/* YaRN's growth of cosines: files give it whole (attention_factor of a config.json, which converters
+ * call yarn_attn_factor), or by a weight that divides it (mscale_all_dim: yarn_log_multiplier). */
+static void read_yarn(struct reader *reader, struct hparams *h)
+{
+    float weight = 0, whole = 0, times = 1, extrapolation = 1;
+    h->rope.slow = 1;
+    h->rope.fast = 32;
+    read_turns(reader, "rope.scaling.yarn_beta_slow", "rope.scaling.yarn_beta_fast", h);
+    read_real(reader, "rope.scaling.yarn_log_multiplier", false, 0, 100, &weight);
+    read_positive(reader, "rope.scaling.yarn_attn_factor", 100, &whole);
+    read_positive(reader, "rope.scaling.attn_factor", 100, &times);
+    read_real(reader, "rope.scaling.yarn_ext_factor", false, -1, 100, &extrapolation);
+    if (reader->status == STATUS_OK && extrapolation != 1 && extrapolation != -1) /* -1: not said */
+        reader->status =
+            error_set(reader->error, STATUS_UNSUPPORTED, "%s: %s is %g; only 1 is supported",
+                      model_path(reader->file), reader->key, (double)extrapolation);
+    const double growth = hparams_yarn_growth(h->rope.factor, 1) /
+                          hparams_yarn_growth(h->rope.factor, (double)weight);
+    h->rope.magnitude = times * (whole > 0 ? whole : (float)growth);
+}
+
+static void read_scaling(struct reader *reader, struct hparams *h)
+{
+    struct model_string type = {"none", 4};
+    float factor = 1;
+    if (find(reader, "rope.scaling.type"))
+        reader->status = model_get_string(reader->file, reader->key, &type, reader->error);
+    else if (find(reader, "rope.scale_linear")) { /* the older spelling of linear scaling */
+        type = (struct model_string){"linear", 6};
+        read_positive(reader, "rope.scale_linear", 1e6f, &factor);
+    }
+    if (reader->status != STATUS_OK || model_string_equals(type, "none"))
+        return;
+    read_positive(reader, "rope.scaling.factor", 1e6f, &factor);
+    h->rope.factor = (double)factor;
+    if (model_string_equals(type, "linear")) {
+        h->rope.scaling = ROPE_LINEAR;
+    } else if (model_string_equals(type, "llama3")) {
+        h->rope.scaling = ROPE_LLAMA3;
+        h->rope.slow = 1;
+        h->rope.fast = 4;
+        read_turns(reader, "rope.scaling.low_freq_factor", "rope.scaling.high_freq_factor", h);
+    } else if (model_string_equals(type, "yarn")) {
+        h->rope.scaling = ROPE_YARN;
+        read_yarn(reader, h);
+    } else if (reader->status == STATUS_OK) {
+        reader->status = error_set(reader->error, STATUS_UNSUPPORTED,
+                                   "%s: rope scaling '%.*s' is not supported; supported: none, "
+                                   "linear, yarn, llama3, and factors in rope_freqs.weight",
+                                   model_path(reader->file), shown(type), type.data);
+    }
+}
+
 static void read_rope(struct reader *reader, struct hparams *h)
 {
     const char *path = model_path(reader->file);
-    h->rope_dims = h->head_dim;
-    read_count(reader, "llama.rope.dimension_count", 4096, true, &h->rope_dims);
+    read_count(reader, "rope.dimension_count", 4096, true, &h->rope_dims);
     if (reader->status == STATUS_OK && (h->rope_dims % 2 != 0 || h->rope_dims > h->head_dim))
         reader->status =
             error_set(reader->error, STATUS_INVALID,
                       "%s: rope turns %u dimensions of a head; an even number up to %u "
                       "is possible",
                       path, h->rope_dims, h->head_dim);
-    float base = 10000, linear = 1;
-    read_positive(reader, "llama.rope.freq_base", 1e30f, &base);
-    if (reader->status == STATUS_OK && base < 1)
-        reader->status =
-            error_set(reader->error, STATUS_INVALID,
-                      "%s: llama.rope.freq_base is %g; at least 1 is possible", path, (double)base);
-    if (reader->status == STATUS_OK && model_key_find(reader->file, "llama.rope.scaling.type")) {
-        struct model_string type;
-        reader->status =
-            model_get_string(reader->file, "llama.rope.scaling.type", &type, reader->error);
-        if (reader->status == STATUS_OK && model_string_equals(type, "linear"))
-            read_positive(reader, "llama.rope.scaling.factor", 1e6f, &linear);
-        else if (reader->status == STATUS_OK && !model_string_equals(type, "none"))
-            reader->status =
-                error_set(reader->error, STATUS_UNSUPPORTED,
-                          "%s: rope scaling '%.*s' is not supported; supported: none, "
-                          "linear, and frequency factors in rope_freqs.weight",
-                          path, (int)(type.n_bytes < 64 ? type.n_bytes : 64), type.data);
-    } else if (reader->status == STATUS_OK) {
-        /* the older spelling of linear scaling */
-        read_positive(reader, "llama.rope.scale_linear", 1e6f, &linear);
-    }
-    h->rope_base = (double)base;
-    h->rope_linear = (double)linear;
+    float base = (float)h->rope.base, local = (float)h->local_rope.base;
+    read_real(reader, "rope.freq_base", false, 1, 1e30f, &base);
+    h->rope.base = (double)base;
+    if (h->has_local_rope)
+        read_real(reader, "rope.freq_base_swa", false, 1, 1e30f, &local);
+    h->local_rope.base = (double)local;
+    read_scaling(reader, h);
     h->rope_factors = model_tensor_find(reader->file, "rope_freqs.weight") != NULL;
+    if (reader->status == STATUS_OK && model_key_find(reader->file, "longspan.rope.neox") != NULL)
+        reader->status =
+            model_get_bool(reader->file, "longspan.rope.neox", &h->rope_neox, reader->error);
 }
+
+/* ---- the rest -------------------------------------------------------------------------------- */
 
 static void read_vocab(struct reader *reader, struct hparams *h)
 {
@@ -198,7 +300,7 @@ static void read_vocab(struct reader *reader, struct hparams *h)
     const uint64_t n_tokens = tokens != NULL && tokens->type == GGUF_VALUE_ARRAY ? tokens->n : 0;
     uint64_t vocab = n_tokens;
     uint32_t from_key = 0;
-    read_count(reader, "llama.vocab_size", MAX_VOCAB, true, &from_key);
+    read_count(reader, "vocab_size", MAX_VOCAB, true, &from_key);
     if (reader->status != STATUS_OK)
         return;
     if (from_key != 0)
@@ -219,15 +321,54 @@ static void read_vocab(struct reader *reader, struct hparams *h)
 
 static void read_name(const struct model_file *file, struct hparams *h)
 {
-    struct model_string name = {"llama", 5};
+    const char *architecture = architecture_traits(h->architecture)->name;
+    struct model_string name = {architecture, strlen(architecture)};
     if (model_get_string(file, "general.name", &name, NULL) != STATUS_OK)
         name =
-            (struct model_string){"llama", 5}; /* a name that is no string is no reason to stop */
+            (struct model_string){architecture, strlen(architecture)}; /* of another type: none */
     const size_t n = name.n_bytes < sizeof(h->name) ? name.n_bytes : sizeof(h->name) - 1;
     memcpy(h->name, name.data, n);
     for (size_t i = 0; i < n; i++) /* it goes to terminals and logs */
         if ((unsigned char)h->name[i] < 0x20 || h->name[i] == 0x7f)
             h->name[i] = '?';
+}
+
+/* Scales, caps and windows, where the file says other than its architecture. */
+static void read_attention(struct reader *reader, struct hparams *h)
+{
+    float scale = 0;
+    read_real(reader, "attention.scale", false, 0, 1e6f, &scale);
+    if (scale > 0) /* 0 is "not said" */
+        h->attention_scale = scale;
+    read_real(reader, "attn_logit_softcapping", false, 0, 1e6f, &h->attention_cap);
+    read_real(reader, "final_logit_softcapping", false, 0, 1e6f, &h->logit_cap);
+    if (h->window_period > 0) {
+        read_number(reader, "attention.sliding_window", 0, UINT32_MAX, true, &h->window);
+        read_count(reader, "attention.sliding_window_pattern", MAX_LAYERS, true, &h->window_period);
+    }
+    h->has_local_rope = reader->status == STATUS_OK && h->window > 0 && h->has_local_rope;
+}
+
+static bool has_part(const struct model_file *file, enum architecture_part part, const char *tensor)
+{
+    return part == PART_ALWAYS ||
+           (part == PART_OPTIONAL && model_tensor_find(file, tensor) != NULL);
+}
+
+static void find_parts(struct reader *reader, struct hparams *h)
+{
+    const struct architecture_traits *traits = reader->traits;
+    h->qkv_bias = has_part(reader->file, traits->qkv_bias, "blk.0.attn_q.bias");
+    h->output_bias = has_part(reader->file, traits->output_bias, "blk.0.attn_output.bias");
+    h->qk_norm = has_part(reader->file, traits->qk_norm, "blk.0.attn_q_norm.weight");
+    h->tied = model_tensor_find(reader->file, "output.weight") == NULL;
+    if (model_key_find(reader->file, "longspan.norm.offset") != NULL)
+        reader->status =
+            model_get_f32(reader->file, "longspan.norm.offset", &h->norm_offset, reader->error);
+    if (reader->status == STATUS_OK && h->norm_offset != 0 && h->norm_offset != 1)
+        reader->status = error_set(reader->error, STATUS_INVALID,
+                                   "%s: longspan.norm.offset is %g; 0 or 1 is possible",
+                                   model_path(reader->file), (double)h->norm_offset);
 }
 
 enum status hparams_read(struct hparams *hparams, const struct model_file *file,
@@ -236,28 +377,70 @@ enum status hparams_read(struct hparams *hparams, const struct model_file *file,
     struct hparams h = {.rms_eps = 0};
     struct reader reader = {.file = file, .error = error, .status = STATUS_OK};
     read_architecture(&reader);
-    refuse_features(&reader);
-    read_count(&reader, "llama.block_count", MAX_LAYERS, false, &h.n_layers);
-    read_count(&reader, "llama.embedding_length", MAX_WIDTH, false, &h.hidden);
-    read_count(&reader, "llama.feed_forward_length", MAX_FFN, false, &h.ffn);
-    read_count(&reader, "llama.context_length", UINT32_MAX, true, &h.context_train);
-    if (reader.status == STATUS_OK)
-        read_heads(&reader, &h);
-    if (reader.status == STATUS_OK)
-        read_rope(&reader, &h);
-    read_positive(&reader, "llama.attention.layer_norm_rms_epsilon", 1, &h.rms_eps);
-    if (reader.status == STATUS_OK && h.rms_eps == 0)
-        reader.status = error_set(error, STATUS_INVALID,
-                                  "%s: key llama.attention.layer_norm_rms_epsilon is missing: no "
-                                  "llama model without it",
-                                  model_path(file));
-    read_vocab(&reader, &h);
     if (reader.status != STATUS_OK)
         return reader.status;
-    h.tied = model_tensor_find(file, "output.weight") == NULL;
+    refuse_features(&reader);
+    read_count(&reader, "block_count", MAX_LAYERS, false, &h.n_layers);
+    read_count(&reader, "embedding_length", MAX_WIDTH, false, &h.hidden);
+    read_count(&reader, "feed_forward_length", MAX_FFN, false, &h.ffn);
+    read_count(&reader, "context_length", UINT32_MAX, true, &h.context_train);
+    if (reader.status == STATUS_OK)
+        read_heads(&reader, &h);
+    if (reader.status != STATUS_OK)
+        return reader.status;
+    hparams_complete(&h, reader.architecture);
+    read_attention(&reader, &h);
+    read_rope(&reader, &h);
+    read_positive(&reader, "attention.layer_norm_rms_epsilon", 1, &h.rms_eps);
+    if (reader.status == STATUS_OK && h.rms_eps == 0)
+        reader.status =
+            error_set(error, STATUS_INVALID, "%s: key %s is missing: no %s model without it",
+                      model_path(file), reader.key, reader.traits->name);
+    read_vocab(&reader, &h);
+    if (reader.status == STATUS_OK)
+        find_parts(&reader, &h);
+    if (reader.status != STATUS_OK)
+        return reader.status;
     read_name(file, &h);
     *hparams = h;
     return STATUS_OK;
+}
+
+void hparams_complete(struct hparams *h, enum architecture architecture)
+{
+    const struct architecture_traits *traits = architecture_traits(architecture);
+    const struct hparams_rope plain = {.base = 10000, .factor = 1, .magnitude = 1};
+    const bool wide = traits->wide_scale > 0 && h->n_layers == traits->wide_scale;
+    const float scored = wide ? (float)h->hidden / (float)h->n_heads : (float)h->head_dim;
+    h->architecture = architecture;
+    h->rope_dims = h->head_dim;
+    h->rope_neox = traits->neox;
+    h->rope = h->local_rope = plain;
+    h->has_local_rope = traits->local_rope > 0;
+    if (h->has_local_rope)
+        h->local_rope.base = traits->local_rope;
+    h->window = traits->window;
+    h->window_period = traits->window_period;
+    h->attention_scale = 1.0f / sqrtf(scored); /* both round correctly: the same everywhere */
+    h->attention_cap = traits->attention_cap;
+    h->logit_cap = traits->logit_cap;
+    h->embedding_scale = traits->scaled_embedding ? sqrtf((float)h->hidden) : 1;
+    h->qkv_bias = traits->qkv_bias == PART_ALWAYS;
+    h->output_bias = traits->output_bias == PART_ALWAYS;
+    h->qk_norm = traits->qk_norm == PART_ALWAYS;
+    h->post_norms = traits->post_norms;
+}
+
+uint32_t hparams_window(const struct hparams *hparams, uint32_t layer)
+{
+    const uint32_t period = hparams->window_period;
+    return period > 1 && (layer + 1) % period == 0 ? 0 : hparams->window;
+}
+
+const struct hparams_rope *hparams_layer_rope(const struct hparams *hparams, uint32_t layer)
+{
+    return hparams->has_local_rope && hparams_window(hparams, layer) > 0 ? &hparams->local_rope
+                                                                         : &hparams->rope;
 }
 
 uint64_t hparams_kv_bytes_per_token(const struct hparams *hparams, uint32_t element_bytes)

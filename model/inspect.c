@@ -140,6 +140,29 @@ static void print_part(FILE *stream, const struct model_part *part)
     fprintf(stream, ", %zu tensors\n", part->n_tensors);
 }
 
+static const char *const scalings[] = {[ROPE_PLAIN] = "none",
+                                       [ROPE_LINEAR] = "linear",
+                                       [ROPE_LLAMA3] = "llama3",
+                                       [ROPE_YARN] = "yarn"};
+
+static void print_rope(FILE *stream, const struct hparams *h)
+{
+    fprintf(stream, "%-24s %u dims, base %g", "rope", h->rope_dims, h->rope.base);
+    if (h->has_local_rope)
+        fprintf(stream, " (%g within windows)", h->local_rope.base);
+    if (h->rope.scaling != ROPE_PLAIN)
+        fprintf(stream, ", %s scaling %g", scalings[h->rope.scaling], h->rope.factor);
+    fprintf(stream, "%s\n", h->rope_factors ? ", frequency factors" : "");
+}
+
+static uint32_t windowed_layers(const struct hparams *h)
+{
+    uint32_t n = 0;
+    for (uint32_t layer = 0; layer < h->n_layers; layer++)
+        n += hparams_window(h, layer) > 0;
+    return n;
+}
+
 static void print_hparams(FILE *stream, const struct hparams *h, bool tied)
 {
     fprintf(stream, "%-24s %u\n", "layers", h->n_layers);
@@ -150,10 +173,13 @@ static void print_hparams(FILE *stream, const struct hparams *h, bool tied)
     fprintf(stream, "%-24s %u%s\n", "vocabulary", h->vocab,
             tied ? ", output tied to the embedding" : "");
     fprintf(stream, "%-24s %u\n", "trained context", h->context_train);
-    fprintf(stream, "%-24s %u dims, base %g", "rope", h->rope_dims, h->rope_base);
-    if (h->rope_linear != 1)
-        fprintf(stream, ", linear scaling %g", h->rope_linear);
-    fprintf(stream, "%s\n", h->rope_factors ? ", frequency factors" : "");
+    print_rope(stream, h);
+    if (h->window > 0)
+        fprintf(stream, "%-24s %u tokens in %u of %u layers\n", "sliding window", h->window,
+                windowed_layers(h), h->n_layers);
+    if (h->attention_cap > 0 || h->logit_cap > 0)
+        fprintf(stream, "%-24s scores %g, logits %g (0: none)\n", "soft caps",
+                (double)h->attention_cap, (double)h->logit_cap);
     fprintf(stream, "%-24s %g\n", "rms epsilon", (double)h->rms_eps);
     fprintf(stream, "%-24s %llu bytes in f16, %llu in f32\n", "KV cache per token",
             (unsigned long long)hparams_kv_bytes_per_token(h, 2),
@@ -263,10 +289,12 @@ static void json_hparams(FILE *stream, const struct hparams *h)
         stream,
         ",\"hparams\":{\"layers\":%u,\"hidden\":%u,\"heads\":%u,\"kv_heads\":%u,\"head_dim\":%u,"
         "\"ffn\":%u,\"vocab\":%u,\"context_train\":%u,\"rope_dims\":%u,\"rope_base\":%.17g,"
-        "\"rope_linear\":%.17g,\"rope_factors\":%s,\"rms_eps\":%.9g,\"tied\":%s}",
+        "\"rope_scaling\":\"%s\",\"rope_factor\":%.17g,\"rope_factors\":%s,\"window\":%u,"
+        "\"windowed_layers\":%u,\"rms_eps\":%.9g,\"tied\":%s}",
         h->n_layers, h->hidden, h->n_heads, h->n_kv_heads, h->head_dim, h->ffn, h->vocab,
-        h->context_train, h->rope_dims, h->rope_base, h->rope_linear,
-        h->rope_factors ? "true" : "false", (double)h->rms_eps, h->tied ? "true" : "false");
+        h->context_train, h->rope_dims, h->rope.base, scalings[h->rope.scaling], h->rope.factor,
+        h->rope_factors ? "true" : "false", h->window, windowed_layers(h), (double)h->rms_eps,
+        h->tied ? "true" : "false");
     fprintf(stream, ",\"kv_bytes_per_token\":{\"f16\":%llu,\"f32\":%llu}",
             (unsigned long long)hparams_kv_bytes_per_token(h, 2),
             (unsigned long long)hparams_kv_bytes_per_token(h, 4));

@@ -1,46 +1,88 @@
-/* weights.c - one table row per tensor of the architecture; names, shapes, the search and the check
+/* weights.c - one table row per tensor of any architecture; names, shapes, the search and the check
  * are all read from it. */
 #include "model/weights.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* What a dimension is, by the hyper-parameters. */
-enum extent { NONE, HIDDEN, VOCAB, FFN, HEADS, KV_HEADS, ROPE_PAIRS };
+/* Which models have a tensor. */
+enum condition { ALWAYS, UNTIED, ROPE_FACTORS, QKV_BIAS, OUTPUT_BIAS, QK_NORM, POST_NORMS };
 
 static const struct row {
     const char *suffix; /* of "blk.N." for layers, else the whole name */
-    enum extent dims[2];
+    enum weights_extent dims[2];
+    enum condition when;
+    bool norm;
 } rows[WEIGHTS_COUNT] = {
-    [WEIGHTS_TOKEN_EMBD] = {"token_embd.weight", {HIDDEN, VOCAB}},
-    [WEIGHTS_OUTPUT_NORM] = {"output_norm.weight", {HIDDEN, NONE}},
-    [WEIGHTS_OUTPUT] = {"output.weight", {HIDDEN, VOCAB}},
-    [WEIGHTS_ROPE_FREQS] = {"rope_freqs.weight", {ROPE_PAIRS, NONE}},
-    [WEIGHTS_ATTN_NORM] = {"attn_norm.weight", {HIDDEN, NONE}},
-    [WEIGHTS_ATTN_Q] = {"attn_q.weight", {HIDDEN, HEADS}},
-    [WEIGHTS_ATTN_K] = {"attn_k.weight", {HIDDEN, KV_HEADS}},
-    [WEIGHTS_ATTN_V] = {"attn_v.weight", {HIDDEN, KV_HEADS}},
-    [WEIGHTS_ATTN_OUTPUT] = {"attn_output.weight", {HEADS, HIDDEN}},
-    [WEIGHTS_FFN_NORM] = {"ffn_norm.weight", {HIDDEN, NONE}},
-    [WEIGHTS_FFN_GATE] = {"ffn_gate.weight", {HIDDEN, FFN}},
-    [WEIGHTS_FFN_UP] = {"ffn_up.weight", {HIDDEN, FFN}},
-    [WEIGHTS_FFN_DOWN] = {"ffn_down.weight", {FFN, HIDDEN}},
+    [WEIGHTS_TOKEN_EMBD] = {"token_embd.weight", {WEIGHTS_HIDDEN, WEIGHTS_VOCAB}, ALWAYS, false},
+    [WEIGHTS_OUTPUT_NORM] = {"output_norm.weight", {WEIGHTS_HIDDEN}, ALWAYS, true},
+    [WEIGHTS_OUTPUT] = {"output.weight", {WEIGHTS_HIDDEN, WEIGHTS_VOCAB}, UNTIED, false},
+    [WEIGHTS_ROPE_FREQS] = {"rope_freqs.weight", {WEIGHTS_ROPE_PAIRS}, ROPE_FACTORS, false},
+    [WEIGHTS_ATTN_NORM] = {"attn_norm.weight", {WEIGHTS_HIDDEN}, ALWAYS, true},
+    [WEIGHTS_ATTN_Q] = {"attn_q.weight", {WEIGHTS_HIDDEN, WEIGHTS_HEADS}, ALWAYS, false},
+    [WEIGHTS_ATTN_K] = {"attn_k.weight", {WEIGHTS_HIDDEN, WEIGHTS_KV_HEADS}, ALWAYS, false},
+    [WEIGHTS_ATTN_V] = {"attn_v.weight", {WEIGHTS_HIDDEN, WEIGHTS_KV_HEADS}, ALWAYS, false},
+    [WEIGHTS_ATTN_OUTPUT] = {"attn_output.weight", {WEIGHTS_HEADS, WEIGHTS_HIDDEN}, ALWAYS, false},
+    [WEIGHTS_FFN_NORM] = {"ffn_norm.weight", {WEIGHTS_HIDDEN}, ALWAYS, true},
+    [WEIGHTS_FFN_GATE] = {"ffn_gate.weight", {WEIGHTS_HIDDEN, WEIGHTS_FFN}, ALWAYS, false},
+    [WEIGHTS_FFN_UP] = {"ffn_up.weight", {WEIGHTS_HIDDEN, WEIGHTS_FFN}, ALWAYS, false},
+    [WEIGHTS_FFN_DOWN] = {"ffn_down.weight", {WEIGHTS_FFN, WEIGHTS_HIDDEN}, ALWAYS, false},
+    [WEIGHTS_ATTN_Q_BIAS] = {"attn_q.bias", {WEIGHTS_HEADS}, QKV_BIAS, false},
+    [WEIGHTS_ATTN_K_BIAS] = {"attn_k.bias", {WEIGHTS_KV_HEADS}, QKV_BIAS, false},
+    [WEIGHTS_ATTN_V_BIAS] = {"attn_v.bias", {WEIGHTS_KV_HEADS}, QKV_BIAS, false},
+    [WEIGHTS_ATTN_OUTPUT_BIAS] = {"attn_output.bias", {WEIGHTS_HIDDEN}, OUTPUT_BIAS, false},
+    [WEIGHTS_ATTN_Q_NORM] = {"attn_q_norm.weight", {WEIGHTS_HEAD_DIM}, QK_NORM, true},
+    [WEIGHTS_ATTN_K_NORM] = {"attn_k_norm.weight", {WEIGHTS_HEAD_DIM}, QK_NORM, true},
+    [WEIGHTS_ATTN_POST_NORM] = {"post_attention_norm.weight", {WEIGHTS_HIDDEN}, POST_NORMS, true},
+    [WEIGHTS_FFN_POST_NORM] = {"post_ffw_norm.weight", {WEIGHTS_HIDDEN}, POST_NORMS, true},
 };
 
-static uint64_t extent_of(const struct hparams *h, enum extent extent)
+bool weights_has(const struct hparams *h, enum weights_id id)
+{
+    switch (rows[id].when) {
+    case UNTIED:
+        return !h->tied;
+    case ROPE_FACTORS:
+        return h->rope_factors;
+    case QKV_BIAS:
+        return h->qkv_bias;
+    case OUTPUT_BIAS:
+        return h->output_bias;
+    case QK_NORM:
+        return h->qk_norm;
+    case POST_NORMS:
+        return h->post_norms;
+    default:
+        return true;
+    }
+}
+
+bool weights_is_norm(enum weights_id id)
+{
+    return rows[id].norm;
+}
+
+enum weights_extent weights_extent(enum weights_id id, uint32_t dim)
+{
+    return dim < 2 ? rows[id].dims[dim] : WEIGHTS_NO_EXTENT;
+}
+
+static uint64_t extent_of(const struct hparams *h, enum weights_extent extent)
 {
     switch (extent) {
-    case HIDDEN:
+    case WEIGHTS_HIDDEN:
         return h->hidden;
-    case VOCAB:
+    case WEIGHTS_VOCAB:
         return h->vocab;
-    case FFN:
+    case WEIGHTS_FFN:
         return h->ffn;
-    case HEADS:
+    case WEIGHTS_HEADS:
         return (uint64_t)h->n_heads * h->head_dim;
-    case KV_HEADS:
+    case WEIGHTS_KV_HEADS:
         return (uint64_t)h->n_kv_heads * h->head_dim;
-    case ROPE_PAIRS:
+    case WEIGHTS_HEAD_DIM:
+        return h->head_dim;
+    case WEIGHTS_ROPE_PAIRS:
         return h->rope_dims / 2;
     default:
         return 1;
@@ -60,7 +102,7 @@ uint32_t weights_shape(const struct hparams *hparams, enum weights_id id, uint64
 {
     dims[0] = extent_of(hparams, rows[id].dims[0]);
     dims[1] = extent_of(hparams, rows[id].dims[1]);
-    return rows[id].dims[1] == NONE ? 1 : 2;
+    return rows[id].dims[1] == WEIGHTS_NO_EXTENT ? 1 : 2;
 }
 
 const struct model_tensor *weights_find(const struct model_file *file, uint32_t layer,
@@ -84,15 +126,16 @@ static const char *shape_text(char *text, size_t size, const uint64_t *dims, uin
     return text;
 }
 
+enum { FACTOR_TYPES = 1, VECTOR_TYPES = 3 };
 static const enum gguf_type matrix_types[] = {
     GGUF_TYPE_F32,  GGUF_TYPE_F16,  GGUF_TYPE_BF16, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_0, GGUF_TYPE_Q4_1,
     GGUF_TYPE_Q5_0, GGUF_TYPE_Q5_1, GGUF_TYPE_Q4_K, GGUF_TYPE_Q5_K, GGUF_TYPE_Q6_K,
 };
 
+/* The first n of them. */
 static enum status check_type(const struct model_file *file, const struct model_tensor *tensor,
-                              struct error *error)
+                              size_t n_types, struct error *error)
 {
-    const size_t n_types = tensor->n_dims == 1 ? 1 : sizeof(matrix_types) / sizeof(matrix_types[0]);
     char names[128];
     size_t at = 0;
     for (size_t i = 0; i < n_types; i++) {
@@ -114,9 +157,6 @@ static enum status check_tensor(const struct model_file *file, const struct hpar
     const uint32_t n_dims = weights_shape(h, id, dims);
     const struct model_tensor *tensor = model_tensor_find(file, weights_name(name, layer, id));
     shape_text(expected, sizeof(expected), dims, n_dims);
-    if (tensor == NULL &&
-        ((id == WEIGHTS_OUTPUT && h->tied) || (id == WEIGHTS_ROPE_FREQS && !h->rope_factors)))
-        return STATUS_OK;
     if (tensor == NULL)
         return error_set(error, STATUS_INVALID, "%s: tensor %s %s is missing", model_path(file),
                          name, expected);
@@ -126,7 +166,10 @@ static enum status check_tensor(const struct model_file *file, const struct hpar
         return error_set(error, STATUS_INVALID,
                          "%s: tensor %s has shape %s; the hyper-parameters ask for %s",
                          model_path(file), name, found, expected);
-    return check_type(file, tensor, error);
+    const size_t n_types = id == WEIGHTS_ROPE_FREQS ? FACTOR_TYPES
+                           : n_dims == 1            ? VECTOR_TYPES
+                                         : sizeof(matrix_types) / sizeof(matrix_types[0]);
+    return check_type(file, tensor, n_types, error);
 }
 
 bool weights_identify(const char *name, uint32_t n_layers, enum weights_id *id, uint32_t *layer)
@@ -160,21 +203,22 @@ enum status weights_check(const struct model_file *file, const struct hparams *h
                           struct error *error)
 {
     enum status status = STATUS_OK;
-    for (int id = 0; id < WEIGHTS_FIRST_OF_LAYER && status == STATUS_OK; id++)
-        status = check_tensor(file, hparams, 0, (enum weights_id)id, error);
     for (uint32_t layer = 0; layer < hparams->n_layers; layer++)
-        for (int id = WEIGHTS_FIRST_OF_LAYER; id < WEIGHTS_COUNT && status == STATUS_OK; id++)
-            status = check_tensor(file, hparams, layer, (enum weights_id)id, error);
+        for (int id = layer == 0 ? 0 : WEIGHTS_FIRST_OF_LAYER; id < WEIGHTS_COUNT; id++)
+            if (status == STATUS_OK && weights_has(hparams, (enum weights_id)id))
+                status = check_tensor(file, hparams, layer, (enum weights_id)id, error);
     for (size_t i = 0; i < model_tensor_count(file) && status == STATUS_OK; i++) {
         const char *name = model_tensor_at(file, i)->name;
         enum weights_id id;
         uint32_t layer;
-        if (!weights_identify(name, hparams->n_layers, &id, &layer) &&
-            !harmless(name, hparams->n_layers))
-            status = error_set(error, STATUS_UNSUPPORTED,
-                               "%s: tensor %s is not part of a llama model as supported here; "
-                               "leaving it out would give wrong answers",
-                               model_path(file), name);
+        const bool ours =
+            weights_identify(name, hparams->n_layers, &id, &layer) && weights_has(hparams, id);
+        if (!ours && !harmless(name, hparams->n_layers))
+            status =
+                error_set(error, STATUS_UNSUPPORTED,
+                          "%s: tensor %s is not part of this %s model as supported here; "
+                          "leaving it out would give wrong answers",
+                          model_path(file), name, architecture_traits(hparams->architecture)->name);
     }
     return status;
 }

@@ -19,6 +19,8 @@ struct forward {
     const struct shard *shard;
     uint32_t hidden, head_dim;
     uint32_t n_kv_heads, n_heads, ffn, vocab; /* of this rank */
+    float epsilon;                            /* of norms */
+    void (*gate)(struct device *device, float *gate, const float *up, size_t n);
 
     struct activations activations;
     struct recordings *recordings;
@@ -82,6 +84,10 @@ enum status forward_create(struct forward **forward, const struct forward_config
     f->n_heads = f->n_kv_heads * (h->n_heads / h->n_kv_heads);
     f->ffn = shard->part.ffn_end - shard->part.ffn_begin;
     f->vocab = shard->part.vocab_end - shard->part.vocab_begin;
+    f->epsilon = h->rms_eps;
+    f->gate = architecture_traits(h->architecture)->activation == ACTIVATION_GELU
+                  ? f->kernels->geglu
+                  : f->kernels->swiglu;
     enum status status = take_memory(f, config->max_rows, error);
     if (status == STATUS_OK)
         status =
@@ -135,6 +141,33 @@ struct place {
     bool asks_early; /* q leaves as soon as it is made */
 };
 
+/* Where the model has it: adds a bias to n rows. */
+static void add_bias(struct forward *f, float *x, const struct matrix *bias, uint32_t n)
+{
+    if (bias->data != NULL)
+        f->kernels->add_bias(f->device, x, bias->data, n, bias->n_columns);
+}
+
+/* Likewise: norms n rows in place. */
+static void norm(struct forward *f, float *x, const struct matrix *weights, size_t n)
+{
+    if (weights->data != NULL)
+        f->kernels->rms_norm(f->device, x, x, weights->data, (uint32_t)n, weights->n_columns,
+                             f->epsilon);
+}
+
+/* What comes between a product of q or k, rows of n_heads, and attention. */
+static void turn(const struct place *place, float *x, const struct matrix *bias,
+                 const struct matrix *weights, uint32_t n_heads)
+{
+    struct forward *f = place->f;
+    const uint32_t n = place->step->n_rows;
+    add_bias(f, x, bias, n);
+    norm(f, x, weights, (size_t)n * n_heads);
+    f->kernels->rotate(f->device, x, place->step->positions, n, n_heads, f->head_dim,
+                       f->shard->layers[place->layer].rope);
+}
+
 /* q, k and v of the layer. */
 static void project(const struct place *place)
 {
@@ -142,20 +175,19 @@ static void project(const struct place *place)
     const struct kernels *kernels = f->kernels;
     struct device *device = f->device;
     const struct shard_layer *weights = &f->shard->layers[place->layer];
-    const struct rope *rope = &f->shard->rope;
-    const uint32_t n = place->step->n_rows, *positions = place->step->positions;
+    const uint32_t n = place->step->n_rows;
     float *q = f->activations.query, *k = f->activations.key, *v = f->activations.value;
     struct trace_track *trace = f->config.trace;
     uint64_t at = trace_begin(trace);
 
     kernels->rms_norm(device, f->activations.normed, place->x, weights->attn_norm.data, n,
-                      f->hidden, f->shard->hparams.rms_eps);
+                      f->hidden, f->epsilon);
     prepare(f, f->activations.normed, n, f->hidden,
             (const struct matrix *[]){&weights->q, &weights->k, &weights->v}, 3);
     at = trace_span(trace, "norm", at);
     kernels->matmul(device, q, (size_t)f->n_heads * f->head_dim, &weights->q);
     at = trace_span(trace, "q", at);
-    kernels->rotate(device, q, positions, n, f->n_heads, f->head_dim, rope);
+    turn(place, q, &weights->q_bias, &weights->q_norm, f->n_heads);
     at = trace_span(trace, "rope", at);
     if (place->asks_early)
         attention_query(f->config.attention, f->shard->first_layer + place->layer, q);
@@ -164,7 +196,8 @@ static void project(const struct place *place)
     kernels->matmul(device, k, (size_t)f->n_kv_heads * f->head_dim, &weights->k);
     kernels->matmul(device, v, (size_t)f->n_kv_heads * f->head_dim, &weights->v);
     at = trace_span(trace, "k, v", at);
-    kernels->rotate(device, k, positions, n, f->n_kv_heads, f->head_dim, rope);
+    add_bias(f, v, &weights->v_bias, n);
+    turn(place, k, &weights->k_bias, &weights->k_norm, f->n_kv_heads);
     trace_span(trace, "rope", at);
 }
 
@@ -179,23 +212,34 @@ static void attend(const struct place *place)
     attention_finish(attention, layer, f->activations.attended);
 }
 
-/* What was attended to goes into the stream. */
+/* What the ranks of a group have in `product`, summed, goes into the stream. The bias is added to the
+ * sum, once. */
+static enum status add_product(struct forward *f, const struct matrix *bias,
+                               const struct matrix *post_norm, uint32_t n, float *x,
+                               struct error *error)
+{
+    float *product = f->activations.product;
+    const enum status status = group_sum(f->config.group, product, (size_t)n * f->hidden, error);
+    if (status != STATUS_OK)
+        return status;
+    const uint64_t at = trace_begin(f->config.trace);
+    add_bias(f, product, bias, n);
+    norm(f, product, post_norm, n);
+    f->kernels->add(f->device, x, product, (size_t)n * f->hidden);
+    trace_span(f->config.trace, "add", at);
+    return STATUS_OK;
+}
+
 static enum status add_attended(struct forward *f, const struct shard_layer *weights, uint32_t n,
                                 float *x, struct error *error)
 {
-    float *product = f->activations.product;
     struct trace_track *trace = f->config.trace;
-    uint64_t at = trace_begin(trace);
+    const uint64_t at = trace_begin(trace);
     prepare(f, f->activations.attended, n, f->n_heads * f->head_dim,
             (const struct matrix *[]){&weights->attn_output}, 1);
-    f->kernels->matmul(f->device, product, f->hidden, &weights->attn_output);
-    at = trace_span(trace, "output", at);
-    const enum status status = group_sum(f->config.group, product, (size_t)n * f->hidden, error);
-    at = trace_begin(trace);
-    if (status == STATUS_OK)
-        f->kernels->add(f->device, x, product, (size_t)n * f->hidden);
-    trace_span(trace, "add", at);
-    return status;
+    f->kernels->matmul(f->device, f->activations.product, f->hidden, &weights->attn_output);
+    trace_span(trace, "output", at);
+    return add_product(f, &weights->output_bias, &weights->attn_post_norm, n, x, error);
 }
 
 /* Rows [first, first + n) of the feed-forward part: from normed to product, in place. */
@@ -214,9 +258,9 @@ static void feed_forward_rows(struct forward *f, const struct shard_layer *weigh
     kernels->matmul(device, gate, f->ffn, &weights->gate);
     kernels->matmul(device, up, f->ffn, &weights->up);
     at = trace_span(trace, "gate, up", at);
-    kernels->swiglu(device, gate, up, (size_t)n * f->ffn);
+    f->gate(device, gate, up, (size_t)n * f->ffn);
     prepare(f, gate, n, f->ffn, (const struct matrix *[]){&weights->down}, 1);
-    at = trace_span(trace, "swiglu", at);
+    at = trace_span(trace, "gate", at);
     kernels->matmul(device, f->activations.product + first * f->hidden, f->hidden, &weights->down);
     trace_span(trace, "down", at);
 }
@@ -224,25 +268,19 @@ static void feed_forward_rows(struct forward *f, const struct shard_layer *weigh
 static enum status feed_forward(struct forward *f, const struct shard_layer *weights, uint32_t n,
                                 float *x, struct error *error)
 {
-    float *product = f->activations.product;
-    struct trace_track *trace = f->config.trace;
-    uint64_t at = trace_begin(trace);
+    static const struct matrix no_bias;
+    const uint64_t at = trace_begin(f->config.trace);
 
     f->kernels->rms_norm(f->device, f->activations.normed, x, weights->ffn_norm.data, n, f->hidden,
-                         f->shard->hparams.rms_eps);
-    trace_span(trace, "norm", at);
+                         f->epsilon);
+    trace_span(f->config.trace, "norm", at);
     const uint32_t most = f->activations.block_rows, n_blocks = (n + most - 1) / most;
     for (uint32_t i = 0, first = 0; i < n_blocks; i++) {
         const uint32_t n_rows = n / n_blocks + (i < n % n_blocks);
         feed_forward_rows(f, weights, first, n_rows);
         first += n_rows;
     }
-    const enum status status = group_sum(f->config.group, product, (size_t)n * f->hidden, error);
-    at = trace_begin(trace);
-    if (status == STATUS_OK)
-        f->kernels->add(f->device, x, product, (size_t)n * f->hidden);
-    trace_span(trace, "add", at);
-    return status;
+    return add_product(f, &no_bias, &weights->ffn_post_norm, n, x, error);
 }
 
 /* From one attention to the next. */
@@ -307,9 +345,11 @@ static enum status make_logits(struct forward *f, const struct step *step, const
     uint64_t at = trace_begin(f->config.trace);
     const uint32_t n = copy_wanted(f, step, last, x);
     kernels->rms_norm(f->device, normed, last, f->shard->output_norm.data, n, f->hidden,
-                      f->shard->hparams.rms_eps);
+                      f->epsilon);
     prepare(f, normed, n, f->hidden, &output, 1);
     kernels->matmul(f->device, logits, f->vocab, output);
+    if (f->shard->hparams.logit_cap > 0)
+        kernels->soft_cap(f->device, logits, f->shard->hparams.logit_cap, (size_t)n * f->vocab);
     at = trace_span(f->config.trace, "logits", at);
     status = results_make(f->config.results, step, error);
     trace_span(f->config.trace, "results", at);
@@ -381,7 +421,12 @@ static enum status enter(struct forward *f, const struct step *step, float *x, s
     f->kernels->embed(f->device, x, &f->shard->token_embd, step->tokens, step->n_rows,
                       (int32_t)f->shard->part.vocab_begin);
     trace_span(f->config.trace, "embed", at);
-    return group_sum(f->config.group, x, n, error); /* zeros from those who lack the token */
+    const float scale = f->shard->hparams.embedding_scale;
+    const enum status status =
+        group_sum(f->config.group, x, n, error); /* zeros from those who lack the token */
+    if (status == STATUS_OK && scale != 1)
+        f->kernels->scale(f->device, x, scale, n);
+    return status;
 }
 
 enum status forward_run(struct forward *forward, const struct step *step, struct error *error)

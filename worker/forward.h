@@ -2,10 +2,11 @@
  *
  * Rows come from the embedding (first stage) or from the stage before, go through the layers, and
  * leave to the next stage or become logits (last stage). Per layer, in Lamina's order, so that the
- * KV holders work while this rank computes k and v: q = rope(Wq n), query leaves;  k = rope(Wk n),
- * v = Wv n, append leaves;  finish;  x += Wo a x += Wdown (silu(Wgate n) * Wup n) with the two
- * products that are split by columns summed over the stage's shards. A step that fills does none of
- * this: each rank fills its own layers (worker/fill.h).
+ * KV holders work while this rank computes k and v: q is made and turned, the query leaves;  k and v,
+ * the append leaves;  finish;  what was attended to goes into the stream, then the feed-forward part
+ * does, with the two products that are split by columns summed over the stage's shards. The equations
+ * are those of model/hparams.h; a layer does the parts that its shard has. A step that fills does none
+ * of this: each rank fills its own layers (worker/fill.h).
  *
  * All memory is taken at creation. */
 #ifndef LONGSPAN_WORKER_FORWARD_H

@@ -1,5 +1,5 @@
-/* load.c - a table of cuts: for each tensor of a layer, which rows and which columns belong here.
- */
+/* load.c - a table of a layer's tensors; which rows and columns of one belong here follows from what its
+ * dimensions run over (weights_extent). */
 #include "worker/load.h"
 
 #include "model/model_file.h"
@@ -7,6 +7,7 @@
 #include "sys/clock.h"
 #include "sys/size.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,6 +57,49 @@ static enum status check_file(const struct model_file *file, const struct setup 
     return STATUS_OK;
 }
 
+/* ---- cuts ------------------------------------------------------------------------------------ */
+
+/* This rank's part of what one dimension runs over. */
+static void extent_range(const struct shard *shard, enum weights_id id, uint32_t dim,
+                         uint32_t *begin, uint32_t *end)
+{
+    const struct hparams *h = &shard->hparams;
+    const struct setup_shard *part = &shard->part;
+    const uint32_t group = h->n_heads / h->n_kv_heads;
+    uint64_t dims[2];
+    weights_shape(h, id, dims);
+    *begin = 0;
+    *end = (uint32_t)dims[dim];
+    switch (weights_extent(id, dim)) {
+    case WEIGHTS_VOCAB:
+        *begin = part->vocab_begin;
+        *end = part->vocab_end;
+        break;
+    case WEIGHTS_FFN:
+        *begin = part->ffn_begin;
+        *end = part->ffn_end;
+        break;
+    case WEIGHTS_HEADS:
+        *begin = part->kv_head_begin * group * h->head_dim;
+        *end = part->kv_head_end * group * h->head_dim;
+        break;
+    case WEIGHTS_KV_HEADS:
+        *begin = part->kv_head_begin * h->head_dim;
+        *end = part->kv_head_end * h->head_dim;
+        break;
+    default:
+        break; /* whole */
+    }
+}
+
+static struct cut cut_of(const struct shard *shard, enum weights_id id)
+{
+    struct cut cut;
+    extent_range(shard, id, 0, &cut.column_begin, &cut.column_end);
+    extent_range(shard, id, 1, &cut.row_begin, &cut.row_end);
+    return cut;
+}
+
 /* ---- tensors --------------------------------------------------------------------------------- */
 
 static void progressed(struct loader *loader)
@@ -70,8 +114,30 @@ static void progressed(struct loader *loader)
     }
 }
 
+static enum status not_loaded(const struct loader *loader, const char *name, const struct cut *cut,
+                              enum status status, const struct error *cause, struct error *error)
+{
+    return error_set(error, status, "%s: %s, rows [%u, %u) and columns [%u, %u): %s",
+                     model_path(loader->file), name, cut->row_begin, cut->row_end,
+                     cut->column_begin, cut->column_end, cause->text);
+}
+
+/* A vector as the device takes it: f32, and of norms what their weights count from added. */
+static enum status widen_vector(const struct loader *loader, const struct model_tensor *tensor,
+                                float offset, float **values, struct error *error)
+{
+    const size_t n = tensor->dims[0];
+    if ((*values = malloc(n * sizeof(**values))) == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "%s: no memory for %s", model_path(loader->file),
+                         tensor->name);
+    weight_dequantize((enum weight_type)tensor->type, *values, tensor->data, n);
+    for (size_t i = 0; i < n && offset != 0; i++)
+        (*values)[i] += offset;
+    return STATUS_OK;
+}
+
 static enum status load_tensor(struct loader *loader, struct matrix *matrix, uint32_t layer,
-                               enum weights_id id, const struct cut *cut, struct error *error)
+                               enum weights_id id, struct error *error)
 {
     struct shard *shard = loader->shard;
     const struct model_tensor *tensor = weights_find(loader->file, layer, id);
@@ -80,16 +146,26 @@ static enum status load_tensor(struct loader *loader, struct matrix *matrix, uin
     if (tensor == NULL) /* weights_check saw it */
         return error_set(error, STATUS_INVALID, "%s: no tensor %s", model_path(loader->file), name);
 
+    const struct cut cut = cut_of(shard, id);
     struct error cause = {.status = STATUS_OK};
     struct matrix created = {0};
-    const enum status status =
-        shard->kernels->matrix_create(shard->device, &created, (enum weight_type)tensor->type,
-                                      tensor->data, (uint32_t)tensor->dims[0], cut->row_begin,
-                                      cut->row_end, cut->column_begin, cut->column_end, &cause);
+    enum weight_type type = (enum weight_type)tensor->type;
+    float *widened = NULL;
+    enum status status = STATUS_OK;
+    if (tensor->n_dims == 1) {
+        type = WEIGHT_F32;
+        status = widen_vector(loader, tensor, weights_is_norm(id) ? shard->hparams.norm_offset : 0,
+                              &widened, error);
+        if (status != STATUS_OK)
+            return status;
+    }
+    status = shard->kernels->matrix_create(shard->device, &created, type,
+                                           widened != NULL ? widened : tensor->data,
+                                           (uint32_t)tensor->dims[0], cut.row_begin, cut.row_end,
+                                           cut.column_begin, cut.column_end, &cause);
+    free(widened);
     if (status != STATUS_OK)
-        return error_set(error, status, "%s: %s, rows [%u, %u) and columns [%u, %u): %s",
-                         model_path(loader->file), name, cut->row_begin, cut->row_end,
-                         cut->column_begin, cut->column_end, cause.text);
+        return not_loaded(loader, name, &cut, status, &cause, error);
     /* Copied: the file's pages would count as much memory again. */
     model_tensor_release(loader->file, tensor);
     *matrix = created;
@@ -111,73 +187,110 @@ static void cut_segments(struct matrix *matrix, const uint32_t *begins, uint32_t
                 (begins[i + 1] < end ? begins[i + 1] : end) - first;
 }
 
+/* The tensors of a layer, and where they go. */
+static const struct {
+    enum weights_id id;
+    size_t offset; /* of a struct matrix in struct shard_layer */
+} members[] = {
+    {WEIGHTS_ATTN_NORM, offsetof(struct shard_layer, attn_norm)},
+    {WEIGHTS_ATTN_Q, offsetof(struct shard_layer, q)},
+    {WEIGHTS_ATTN_K, offsetof(struct shard_layer, k)},
+    {WEIGHTS_ATTN_V, offsetof(struct shard_layer, v)},
+    {WEIGHTS_ATTN_OUTPUT, offsetof(struct shard_layer, attn_output)},
+    {WEIGHTS_FFN_NORM, offsetof(struct shard_layer, ffn_norm)},
+    {WEIGHTS_FFN_GATE, offsetof(struct shard_layer, gate)},
+    {WEIGHTS_FFN_UP, offsetof(struct shard_layer, up)},
+    {WEIGHTS_FFN_DOWN, offsetof(struct shard_layer, down)},
+    {WEIGHTS_ATTN_Q_BIAS, offsetof(struct shard_layer, q_bias)},
+    {WEIGHTS_ATTN_K_BIAS, offsetof(struct shard_layer, k_bias)},
+    {WEIGHTS_ATTN_V_BIAS, offsetof(struct shard_layer, v_bias)},
+    {WEIGHTS_ATTN_OUTPUT_BIAS, offsetof(struct shard_layer, output_bias)},
+    {WEIGHTS_ATTN_Q_NORM, offsetof(struct shard_layer, q_norm)},
+    {WEIGHTS_ATTN_K_NORM, offsetof(struct shard_layer, k_norm)},
+    {WEIGHTS_ATTN_POST_NORM, offsetof(struct shard_layer, attn_post_norm)},
+    {WEIGHTS_FFN_POST_NORM, offsetof(struct shard_layer, ffn_post_norm)},
+};
+enum { N_MEMBERS = sizeof(members) / sizeof(members[0]) };
+_Static_assert((int)N_MEMBERS == (int)WEIGHTS_COUNT - (int)WEIGHTS_FIRST_OF_LAYER,
+               "every tensor of a layer has its place");
+
+static struct matrix *member(struct shard_layer *layer, size_t i)
+{
+    return (struct matrix *)(void *)((char *)layer + members[i].offset);
+}
+
 static enum status load_layer(struct loader *loader, uint32_t layer, struct error *error)
 {
-    const struct hparams *h = &loader->shard->hparams;
-    const struct setup_shard *part = &loader->shard->part;
-    struct shard_layer *to = &loader->shard->layers[layer - loader->shard->first_layer];
-    const uint32_t kv_begin = part->kv_head_begin * h->head_dim;
-    const uint32_t kv_end = part->kv_head_end * h->head_dim;
-    const uint32_t group = h->n_heads / h->n_kv_heads;
-    const struct {
-        enum weights_id id;
-        struct matrix *matrix;
-        struct cut cut;
-    } table[] = {
-        {WEIGHTS_ATTN_NORM, &to->attn_norm, {0, 1, 0, h->hidden}},
-        {WEIGHTS_ATTN_Q, &to->q, {kv_begin * group, kv_end * group, 0, h->hidden}},
-        {WEIGHTS_ATTN_K, &to->k, {kv_begin, kv_end, 0, h->hidden}},
-        {WEIGHTS_ATTN_V, &to->v, {kv_begin, kv_end, 0, h->hidden}},
-        {WEIGHTS_ATTN_OUTPUT, &to->attn_output, {0, h->hidden, kv_begin * group, kv_end * group}},
-        {WEIGHTS_FFN_NORM, &to->ffn_norm, {0, 1, 0, h->hidden}},
-        {WEIGHTS_FFN_GATE, &to->gate, {part->ffn_begin, part->ffn_end, 0, h->hidden}},
-        {WEIGHTS_FFN_UP, &to->up, {part->ffn_begin, part->ffn_end, 0, h->hidden}},
-        {WEIGHTS_FFN_DOWN, &to->down, {0, h->hidden, part->ffn_begin, part->ffn_end}},
-    };
+    struct shard *shard = loader->shard;
+    const struct hparams *h = &shard->hparams;
+    struct shard_layer *to = &shard->layers[layer - shard->first_layer];
     enum status status = STATUS_OK;
-    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]) && status == STATUS_OK; i++)
-        status = load_tensor(loader, table[i].matrix, layer, table[i].id, &table[i].cut, error);
-    if (status == STATUS_OK) {
-        uint32_t columns[WEIGHTS_SEGMENTS + 1];
-        for (uint32_t i = 0; i <= loader->segments.n; i++)
-            columns[i] = loader->segments.kv_head[i] * group * h->head_dim;
-        cut_segments(&to->attn_output, columns, loader->segments.n, kv_begin * group);
-        cut_segments(&to->down, loader->segments.ffn, loader->segments.n, part->ffn_begin);
-    }
-    return status;
+    for (size_t i = 0; i < N_MEMBERS && status == STATUS_OK; i++)
+        if (weights_has(h, members[i].id))
+            status = load_tensor(loader, member(to, i), layer, members[i].id, error);
+    if (status != STATUS_OK)
+        return status;
+    uint32_t columns[WEIGHTS_SEGMENTS + 1];
+    const uint32_t group_columns = h->n_heads / h->n_kv_heads * h->head_dim;
+    for (uint32_t i = 0; i <= loader->segments.n; i++)
+        columns[i] = loader->segments.kv_head[i] * group_columns;
+    cut_segments(&to->attn_output, columns, loader->segments.n,
+                 shard->part.kv_head_begin * group_columns);
+    cut_segments(&to->down, loader->segments.ffn, loader->segments.n, shard->part.ffn_begin);
+    to->rope = hparams_layer_rope(h, layer) == &h->rope ? &shard->rope : &shard->local_rope;
+    return STATUS_OK;
+}
+
+static uint32_t count_tensors(const struct shard *shard)
+{
+    uint32_t n = 0;
+    for (size_t i = 0; i < N_MEMBERS; i++)
+        n += weights_has(&shard->hparams, members[i].id);
+    return shard->n_layers * n + shard->first + shard->last +
+           (shard->last && !shard->output_is_token_embd);
 }
 
 static enum status load_all(struct loader *loader, struct error *error)
 {
     struct shard *shard = loader->shard;
-    const struct hparams *h = &shard->hparams;
-    const struct cut vocab = {shard->part.vocab_begin, shard->part.vocab_end, 0, h->hidden};
-    const struct cut norm = {0, 1, 0, h->hidden};
     enum status status = STATUS_OK;
 
-    shard->output_is_token_embd = shard->first && shard->last && h->tied;
-    loader->n_tensors = shard->n_layers * 9 + shard->first + shard->last +
-                        (shard->last && !shard->output_is_token_embd);
+    shard->output_is_token_embd = shard->first && shard->last && shard->hparams.tied;
+    loader->n_tensors = count_tensors(shard);
     if (shard->first)
-        status = load_tensor(loader, &shard->token_embd, 0, WEIGHTS_TOKEN_EMBD, &vocab, error);
+        status = load_tensor(loader, &shard->token_embd, 0, WEIGHTS_TOKEN_EMBD, error);
     for (uint32_t i = 0; i < shard->n_layers && status == STATUS_OK; i++)
         status = load_layer(loader, shard->first_layer + i, error);
     if (shard->last && status == STATUS_OK)
-        status = load_tensor(loader, &shard->output_norm, 0, WEIGHTS_OUTPUT_NORM, &norm, error);
+        status = load_tensor(loader, &shard->output_norm, 0, WEIGHTS_OUTPUT_NORM, error);
     if (shard->last && !shard->output_is_token_embd && status == STATUS_OK)
-        status = load_tensor(loader, &shard->output, 0, WEIGHTS_OUTPUT, &vocab, error);
+        status = load_tensor(loader, &shard->output, 0, WEIGHTS_OUTPUT, error);
     return status;
 }
 
-static enum status load_rope(struct shard *shard, const struct model_file *file,
-                             struct error *error)
+/* Frequencies are made on the host and lie on the device. */
+static enum status load_rope(struct shard *shard, const struct hparams_rope *source,
+                             const struct model_file *file, struct rope *rope, struct error *error)
 {
     const struct hparams *h = &shard->hparams;
-    if ((shard->frequency = calloc(h->rope_dims / 2 + 1, sizeof(double))) == NULL)
+    const size_t bytes = h->rope_dims / 2 * sizeof(double);
+    double *made = malloc(bytes + 1);
+    void *memory = NULL;
+    if (made == NULL)
         return error_set(error, STATUS_NO_MEMORY, "%s: no memory", model_path(file));
-    shard->rope = (struct rope){
-        .n_dims = h->rope_dims, .neox = false, .frequency = shard->frequency, .magnitude = 1.0f};
-    return hparams_rope_frequencies(h, file, shard->frequency, error);
+    enum status status = hparams_rope_frequencies(h, source, file, made, error);
+    if (status == STATUS_OK)
+        status = shard->kernels->memory_take(shard->device, &memory, bytes, error);
+    if (status == STATUS_OK) {
+        *rope = (struct rope){.n_dims = h->rope_dims,
+                              .neox = h->rope_neox,
+                              .frequency = memory,
+                              .magnitude = source->magnitude};
+        shard->kernels->upload(shard->device, memory, made, bytes);
+        status = shard->kernels->finish(shard->device, error);
+    }
+    free(made);
+    return status;
 }
 
 static enum status load(struct loader *loader, const struct setup *setup, const char *path,
@@ -192,7 +305,10 @@ static enum status load(struct loader *loader, const struct setup *setup, const 
     if (status == STATUS_OK)
         status = check_split(&shard->hparams, setup, path, error);
     if (status == STATUS_OK)
-        status = load_rope(shard, loader->file, error);
+        status = load_rope(shard, &shard->hparams.rope, loader->file, &shard->rope, error);
+    if (status == STATUS_OK && shard->hparams.has_local_rope)
+        status =
+            load_rope(shard, &shard->hparams.local_rope, loader->file, &shard->local_rope, error);
     if (status != STATUS_OK)
         return status;
     weights_segments(&loader->segments, loader->file, &shard->hparams);
@@ -251,17 +367,24 @@ void shard_destroy(struct shard *shard)
         if (once[i]->data != NULL)
             shard->kernels->matrix_destroy(shard->device, once[i]);
     for (uint32_t i = 0; shard->layers != NULL && i < shard->n_layers; i++) {
-        struct shard_layer *layer = &shard->layers[i];
-        struct matrix *all[] = {&layer->attn_norm, &layer->q,           &layer->k,
-                                &layer->v,         &layer->attn_output, &layer->ffn_norm,
-                                &layer->gate,      &layer->up,          &layer->down};
-        for (size_t j = 0; j < sizeof(all) / sizeof(all[0]); j++)
-            if (all[j]->data != NULL)
-                shard->kernels->matrix_destroy(shard->device, all[j]);
+        for (size_t j = 0; j < N_MEMBERS; j++)
+            if (member(&shard->layers[i], j)->data != NULL)
+                shard->kernels->matrix_destroy(shard->device, member(&shard->layers[i], j));
     }
     free(shard->layers);
-    free(shard->frequency);
+    shard->kernels->memory_give(shard->device, (void *)shard->rope.frequency);
+    shard->kernels->memory_give(shard->device, (void *)shard->local_rope.frequency);
     free(shard);
+}
+
+struct attend_shape shard_attend_shape(const struct shard *shard, enum kv_type kv_type)
+{
+    const struct hparams *h = &shard->hparams;
+    return (struct attend_shape){.type = kv_type,
+                                 .head_dim = h->head_dim,
+                                 .group = h->n_heads / h->n_kv_heads,
+                                 .scale = h->attention_scale,
+                                 .soft_cap = h->attention_cap};
 }
 
 const struct matrix *shard_output(const struct shard *shard)

@@ -8,13 +8,15 @@
  *     token_embd        rows [vocab_begin, vocab_end), on the first stage
  *     output            rows [vocab_begin, vocab_end), on the last stage (tied: of token_embd; one
  *                       copy when first and last are the same)
- *     norms             whole
+ *     biases            as the rows that they are added to; attn_output's whole
+ *     norms             whole, with hparams.norm_offset added
  * So the shards' parts of attn_output and ffn_down products add up to the whole product.
  *
  * The file is mapped only while loading; what stays in memory is the shard. */
 #ifndef LONGSPAN_WORKER_LOAD_H
 #define LONGSPAN_WORKER_LOAD_H
 
+#include "kernels/attention/attend.h"
 #include "kernels/kernels.h"
 #include "model/hparams.h"
 #include "sys/log.h"
@@ -24,8 +26,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* A part that the model does not have (weights_has) has no data. */
 struct shard_layer {
     struct matrix attn_norm, q, k, v, attn_output, ffn_norm, gate, up, down;
+    struct matrix q_bias, k_bias, v_bias, output_bias; /* vectors */
+    struct matrix q_norm, k_norm;                      /* over a head */
+    struct matrix attn_post_norm, ffn_post_norm;
+    const struct rope *rope; /* one of the shard's */
 };
 
 struct shard {
@@ -39,9 +46,8 @@ struct shard {
     struct matrix output_norm;  /* last stage */
     struct matrix output;       /* last stage, unless it is token_embd itself */
     bool output_is_token_embd;
-    struct rope rope;
-    double *frequency;
-    uint64_t weight_bytes; /* of all matrices */
+    struct rope rope, local_rope; /* local_rope: of layers with a window, where the model says so */
+    uint64_t weight_bytes;        /* of all matrices */
 
     const struct kernels *kernels;
     struct device *device;
@@ -57,6 +63,9 @@ enum status shard_load(struct shard **shard, const char *path, const struct setu
                        const struct log *log, void (*tick)(void *context), void *context,
                        struct error *error);
 void shard_destroy(struct shard *shard);
+
+/* Attention as this model's layers have it, over KV of that type. */
+struct attend_shape shard_attend_shape(const struct shard *shard, enum kv_type kv_type);
 
 /* The matrix that gives logits of this rank's part of the vocabulary. */
 const struct matrix *shard_output(const struct shard *shard);

@@ -32,7 +32,6 @@
 #include "worker/step.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -246,7 +245,6 @@ static enum status open_attention(struct rank *rank, struct error *error)
 {
     const struct setup *setup = rank->setup;
     const struct shard *shard = rank->shard;
-    const struct hparams *h = &shard->hparams;
     const struct attention_config config = {
         .job = setup->job,
         .rank = rank->number,
@@ -254,11 +252,7 @@ static enum status open_attention(struct rank *rank, struct error *error)
         .n_layers = shard->n_layers,
         .first_kv_head = shard->part.kv_head_begin,
         .n_kv_heads = shard->part.kv_head_end - shard->part.kv_head_begin,
-        .shape = {.type = setup->kv_type,
-                  .head_dim = h->head_dim,
-                  .group = h->n_heads / h->n_kv_heads,
-                  .scale = 1.0f / sqrtf((float)h->head_dim), /* rounds the same everywhere */
-                  .soft_cap = 0},
+        .shape = shard_attend_shape(shard, setup->kv_type),
         .window = 0,
         .max_rows = setup->max_rows,
         .max_sequences = setup->max_sequences,

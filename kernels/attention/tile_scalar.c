@@ -9,13 +9,6 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* tanh by e^(-2|x|): absolute error under 2e-7. */
-static float tanh_f32(float x)
-{
-    const float e = exp_f32(-2.0f * fabsf(x));
-    return copysignf((1.0f - e) / (1.0f + e), x);
-}
-
 static float lane_sum(const float *p)
 {
     float lane[TILE_LANES];

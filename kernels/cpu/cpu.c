@@ -95,11 +95,64 @@ static void cpu_swiglu(struct device *device, float *gate, const float *up, size
     device_run(device, n, DEVICE_ALONE / 4, values_lane, &work); /* an exponential each */
 }
 
+static void cpu_geglu(struct device *device, float *gate, const float *up, size_t n)
+{
+    struct values_work work = {device->variant->geglu, gate, up, n};
+    device_run(device, n, DEVICE_ALONE / 4, values_lane, &work);
+}
+
 static void cpu_add(struct device *device, float *x, const float *y, size_t n)
 {
     struct values_work work = {device->variant->add, x, y, n};
     device_run(device, n, 4 * DEVICE_ALONE, values_lane,
                &work); /* cheaper per value than the others */
+}
+
+static void add_bias_lane(void *context, uint32_t lane, uint32_t n_lanes)
+{
+    const struct rows_work *w = context;
+    size_t begin, end;
+
+    thread_pool_share(w->n_rows, 1, lane, n_lanes, &begin, &end);
+    for (size_t row = begin; row < end; row++)
+        w->variant->add(w->y + row * w->n_columns, w->x, w->n_columns);
+}
+
+static void cpu_add_bias(struct device *device, float *x, const float *bias, uint32_t n_rows,
+                         uint32_t n_columns)
+{
+    struct rows_work work = {
+        .variant = device->variant, .y = x, .x = bias, .n_rows = n_rows, .n_columns = n_columns};
+    device_run(device, n_rows > 1 ? (size_t)n_rows * n_columns : 0, 4 * DEVICE_ALONE, add_bias_lane,
+               &work);
+}
+
+struct number_work {
+    void (*function)(float *x, float number, size_t n);
+    float *x, number;
+    size_t n;
+};
+
+static void number_lane(void *context, uint32_t lane, uint32_t n_lanes)
+{
+    const struct number_work *work = context;
+    size_t begin, end;
+
+    thread_pool_share(work->n, CACHE_LINE_VALUES, lane, n_lanes, &begin, &end);
+    if (begin < end)
+        work->function(work->x + begin, work->number, end - begin);
+}
+
+static void cpu_scale(struct device *device, float *x, float factor, size_t n)
+{
+    struct number_work work = {device->variant->scale, x, factor, n};
+    device_run(device, n, 4 * DEVICE_ALONE, number_lane, &work);
+}
+
+static void cpu_soft_cap(struct device *device, float *x, float cap, size_t n)
+{
+    struct number_work work = {device->variant->soft_cap, x, cap, n};
+    device_run(device, n, DEVICE_ALONE / 4, number_lane, &work);
 }
 
 struct combine_work {
@@ -207,7 +260,8 @@ static bool usable_scalar(void)
         .finish = cpu_finish, .read_rate = cpu_read_rate, .matrix_create = device_matrix_create,   \
         .matrix_destroy = device_matrix_destroy, .workspace_reserve = device_reserve,              \
         .embed = device_embed, .prepare = dense_prepare, .matmul = dense_matmul,                   \
-        .rms_norm = cpu_rms_norm, .rotate = cpu_rotate, .swiglu = cpu_swiglu, .add = cpu_add,      \
+        .rms_norm = cpu_rms_norm, .rotate = cpu_rotate, .swiglu = cpu_swiglu, .geglu = cpu_geglu,  \
+        .add = cpu_add, .add_bias = cpu_add_bias, .scale = cpu_scale, .soft_cap = cpu_soft_cap,    \
         .gather = cpu_gather, .multiply_groups = dense_multiply_groups, .combine = cpu_combine,    \
         .most_candidates = UINT32_MAX, .candidates = cpu_candidates,                               \
     }

@@ -136,6 +136,23 @@ static inline float swiglu_one(float gate, float up)
     return gate / (1.0f + exp_f32(-gate)) * up;
 }
 
+/* GEGLU and the soft cap, likewise. */
+static inline float geglu_one(float gate, float up)
+{
+    return gate / (1.0f + exp_f32(gelu_exponent_f32(gate))) * up;
+}
+
+static inline float soft_cap_one(float x, float cap)
+{
+    return cap * tanh_f32(x / cap);
+}
+
+static void scale_vector(float *x, float factor, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] *= factor;
+}
+
 static void add_vectors(float *x, const float *y, size_t n)
 {
     for (size_t i = 0; i < n; i++)

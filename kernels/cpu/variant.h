@@ -95,7 +95,10 @@ struct cpu_variant {
                    const struct rope *rope);
 
     void (*swiglu)(float *gate, const float *up, size_t n);
+    void (*geglu)(float *gate, const float *up, size_t n);
     void (*add)(float *x, const float *y, size_t n);
+    void (*scale)(float *x, float factor, size_t n);
+    void (*soft_cap)(float *x, float cap, size_t n);
 
     /* Columns [first, first + n) of row `row` of the result, n at most CPU_COMBINE_PIECE. */
     void (*combine)(float *out, const float *y, size_t n_columns, const struct combine_terms *terms,

@@ -8,6 +8,18 @@ static void swiglu(float *gate, const float *up, size_t n)
         gate[i] = swiglu_one(gate[i], up[i]);
 }
 
+static void geglu(float *gate, const float *up, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        gate[i] = geglu_one(gate[i], up[i]);
+}
+
+static void soft_cap(float *x, float cap, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = soft_cap_one(x[i], cap);
+}
+
 const struct cpu_variant cpu_variant_scalar = {
     .name = "scalar",
     .products =
@@ -18,6 +30,9 @@ const struct cpu_variant cpu_variant_scalar = {
     .rms_norm = rms_norm_row,
     .rotate = rotate_row,
     .swiglu = swiglu,
+    .geglu = geglu,
     .add = add_vectors,
+    .scale = scale_vector,
+    .soft_cap = soft_cap,
     .combine = combine_piece,
 };

@@ -28,7 +28,6 @@ struct cuda_indices {
 enum cuda_index_kind {
     CUDA_TOKENS,
     CUDA_POSITIONS,
-    CUDA_FREQUENCIES,
     CUDA_COUNTS,
     CUDA_GATHERED,
     CUDA_TERM_ENDS,

@@ -1,7 +1,6 @@
-/* elementwise.cu - norms, rotation, SwiGLU and sums, in the steps of the CPU's tables.
+/* elementwise.cu - norms, rotation, gates, caps and sums, in the steps of the CPU's tables.
  *
- * Sines and exponentials are those of kernels/numeric.h, so that rotation, SwiGLU and sums have the
- * CPU's bits. */
+ * Sines and exponentials are those of kernels/numeric.h, so that all but norms have the CPU's bits. */
 #include "kernels/cuda/chain.cuh"
 #include "kernels/cuda/product.h"
 #include "kernels/numeric.h"
@@ -76,6 +75,43 @@ __global__ void __launch_bounds__(THREADS) swiglu_values(float *gate, const floa
         gate[i] = __fdiv_rn(gate[i], 1.0f + exp_f32(-gate[i])) * up[i];
 }
 
+__global__ void __launch_bounds__(THREADS) geglu_values(float *gate, const float *up, size_t n)
+{
+    const size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    chain_next();
+    chain_wait();
+    if (i < n)
+        gate[i] = __fdiv_rn(gate[i], 1.0f + exp_f32(gelu_exponent_f32(gate[i]))) * up[i];
+}
+
+__global__ void __launch_bounds__(THREADS)
+    add_bias_values(float *x, const float *bias, uint32_t n_columns, size_t n)
+{
+    const size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    chain_next();
+    chain_wait();
+    if (i < n)
+        x[i] += bias[i % n_columns];
+}
+
+__global__ void __launch_bounds__(THREADS) scale_values(float *x, float factor, size_t n)
+{
+    const size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    chain_next();
+    chain_wait();
+    if (i < n)
+        x[i] *= factor;
+}
+
+__global__ void __launch_bounds__(THREADS) soft_cap_values(float *x, float cap, size_t n)
+{
+    const size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    chain_next();
+    chain_wait();
+    if (i < n)
+        x[i] = cap * tanh_f32(__fdiv_rn(x[i], cap));
+}
+
 __global__ void __launch_bounds__(THREADS) add_values(float *x, const float *y, size_t n)
 {
     const size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
@@ -111,16 +147,14 @@ extern "C" void cuda_rotate(struct device *device, float *x, const uint32_t *pos
         return;
     const uint32_t *rows = (const uint32_t *)cuda_indices(device, CUDA_POSITIONS, positions,
                                                           n_rows * sizeof(*positions));
-    const double *frequency = (const double *)cuda_indices(
-        device, CUDA_FREQUENCIES, rope->frequency, n_pairs * sizeof(*rope->frequency));
-    if (rows == NULL || frequency == NULL)
+    if (rows == NULL)
         return;
     for (uint32_t row = 0; row < n_rows; row += MOST_ROWS) {
         const uint32_t n = n_rows - row < MOST_ROWS ? n_rows - row : MOST_ROWS;
         const dim3 grid((n_pairs + PAIRS - 1) / PAIRS, n), block(PAIRS, HEADS);
         chain_launch(device, "rotate", rotate_rows, grid, block, 0,
-                     x + (size_t)row * n_heads * head_dim, rows + row, frequency, n_heads, head_dim,
-                     n_pairs, rope->neox, (double)rope->magnitude);
+                     x + (size_t)row * n_heads * head_dim, rows + row, rope->frequency, n_heads,
+                     head_dim, n_pairs, rope->neox, (double)rope->magnitude);
     }
 }
 
@@ -129,6 +163,37 @@ extern "C" void cuda_swiglu(struct device *device, float *gate, const float *up,
     if (n == 0)
         return;
     chain_launch(device, "swiglu", swiglu_values, blocks_for(n), THREADS, 0, gate, up, n);
+}
+
+extern "C" void cuda_geglu(struct device *device, float *gate, const float *up, size_t n)
+{
+    if (n == 0)
+        return;
+    chain_launch(device, "geglu", geglu_values, blocks_for(n), THREADS, 0, gate, up, n);
+}
+
+extern "C" void cuda_add_bias(struct device *device, float *x, const float *bias, uint32_t n_rows,
+                              uint32_t n_columns)
+{
+    const size_t n = (size_t)n_rows * n_columns;
+    if (n == 0)
+        return;
+    chain_launch(device, "add_bias", add_bias_values, blocks_for(n), THREADS, 0, x, bias, n_columns,
+                 n);
+}
+
+extern "C" void cuda_scale(struct device *device, float *x, float factor, size_t n)
+{
+    if (n == 0)
+        return;
+    chain_launch(device, "scale", scale_values, blocks_for(n), THREADS, 0, x, factor, n);
+}
+
+extern "C" void cuda_soft_cap(struct device *device, float *x, float cap, size_t n)
+{
+    if (n == 0)
+        return;
+    chain_launch(device, "soft_cap", soft_cap_values, blocks_for(n), THREADS, 0, x, cap, n);
 }
 
 extern "C" void cuda_add(struct device *device, float *x, const float *y, size_t n)

@@ -93,7 +93,12 @@ void cuda_rms_norm(struct device *device, float *y, const float *x, const float 
 void cuda_rotate(struct device *device, float *x, const uint32_t *positions, uint32_t n_rows,
                  uint32_t n_heads, uint32_t head_dim, const struct rope *rope);
 void cuda_swiglu(struct device *device, float *gate, const float *up, size_t n);
+void cuda_geglu(struct device *device, float *gate, const float *up, size_t n);
 void cuda_add(struct device *device, float *x, const float *y, size_t n);
+void cuda_add_bias(struct device *device, float *x, const float *bias, uint32_t n_rows,
+                   uint32_t n_columns);
+void cuda_scale(struct device *device, float *x, float factor, size_t n);
+void cuda_soft_cap(struct device *device, float *x, float cap, size_t n);
 
 #ifdef __cplusplus
 }

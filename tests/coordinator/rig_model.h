@@ -62,7 +62,7 @@ static inline void rig_write_model(const char *path)
     for (int pass = 0; pass < 2; pass++)
         for (uint32_t layer = 0; layer < h.n_layers; layer++)
             for (int id = layer == 0 ? 0 : WEIGHTS_FIRST_OF_LAYER; id < WEIGHTS_COUNT; id++) {
-                if (id == WEIGHTS_ROPE_FREQS)
+                if (!weights_has(&h, (enum weights_id)id))
                     continue;
                 const uint32_t n_dims = weights_shape(&h, (enum weights_id)id, dims);
                 weights_name(name, layer, (enum weights_id)id);

@@ -27,7 +27,7 @@ static struct planner_model tiny(void)
                                   .attn_block = 32,
                                   .heads_bytes = 8000,
                                   .ffn_bytes = 11000,
-                                  .norm_bytes = 100,
+                                  .whole_bytes = 100,
                                   .embed_bytes = 5000,
                                   .output_bytes = 6000};
 }
@@ -84,7 +84,7 @@ static void test_a_large_output_matrix_takes_the_place_of_layers(void **state)
     (void)state;
     struct planner_model m = tiny();
     m.n_layers = 16;
-    m.output_bytes = (m.heads_bytes + m.ffn_bytes + m.norm_bytes) * 43 / 10;
+    m.output_bytes = (m.heads_bytes + m.ffn_bytes + m.whole_bytes) * 43 / 10;
     const uint32_t wanted[][5] = {{16}, {10, 6}, {7, 6, 3}, {5, 5, 5, 1}, {4, 4, 4, 3, 1}};
     for (uint32_t pipeline = 1; pipeline <= 5; pipeline++) {
         struct planner_plan plan;

@@ -52,6 +52,8 @@ struct fake_call {
         FAKE_NORM,
         FAKE_ROTATE,
         FAKE_SWIGLU,
+        FAKE_GEGLU,
+        FAKE_ADD_BIAS,
         FAKE_ADD,
         FAKE_COPY,
         FAKE_CLEAR
@@ -453,6 +455,7 @@ static inline void fake_rotate(struct device *device, float *x, const uint32_t *
                                                 .rope = rope}))
         return;
     struct fake_device *f = fake_enter(device);
+    fake_inside(f, rope->frequency, rope->n_dims / 2 * sizeof(double), "frequencies");
     f->cpu->rotate(f->inner, x, positions, n_rows, n_heads, head_dim, rope);
     fake_leave(f);
 }
@@ -464,6 +467,47 @@ static inline void fake_swiglu(struct device *device, float *gate, const float *
         return;
     struct fake_device *f = fake_enter(device);
     f->cpu->swiglu(f->inner, gate, up, n);
+    fake_leave(f);
+}
+
+static inline void fake_geglu(struct device *device, float *gate, const float *up, size_t n)
+{
+    if (fake_records(device,
+                     (struct fake_call){.what = FAKE_GEGLU, .to = gate, .from = up, .n = n}))
+        return;
+    struct fake_device *f = fake_enter(device);
+    f->cpu->geglu(f->inner, gate, up, n);
+    fake_leave(f);
+}
+
+static inline void fake_add_bias(struct device *device, float *x, const float *bias,
+                                 uint32_t n_rows, uint32_t n_columns)
+{
+    if (fake_records(device, (struct fake_call){.what = FAKE_ADD_BIAS,
+                                                .to = x,
+                                                .from = bias,
+                                                .n_rows = n_rows,
+                                                .n_columns = n_columns}))
+        return;
+    struct fake_device *f = fake_enter(device);
+    fake_inside(f, bias, n_columns * sizeof(*bias), "a bias");
+    f->cpu->add_bias(f->inner, x, bias, n_rows, n_columns);
+    fake_leave(f);
+}
+
+static inline void fake_scale(struct device *device, float *x, float factor, size_t n)
+{
+    struct fake_device *f = fake_enter(device);
+    fake_inside(f, x, n * sizeof(*x), "scale of elsewhere");
+    f->cpu->scale(f->inner, x, factor, n);
+    fake_leave(f);
+}
+
+static inline void fake_soft_cap(struct device *device, float *x, float cap, size_t n)
+{
+    struct fake_device *f = fake_enter(device);
+    fake_inside(f, x, n * sizeof(*x), "soft_cap of elsewhere");
+    f->cpu->soft_cap(f->inner, x, cap, n);
     fake_leave(f);
 }
 
@@ -593,6 +637,10 @@ static inline void fake_replay(struct device *device, const struct recording *re
             fake_rotate(device, c->to, positions, c->n_rows, c->n_heads, c->n_columns, c->rope);
         else if (c->what == FAKE_SWIGLU)
             fake_swiglu(device, c->to, c->from, c->n);
+        else if (c->what == FAKE_GEGLU)
+            fake_geglu(device, c->to, c->from, c->n);
+        else if (c->what == FAKE_ADD_BIAS)
+            fake_add_bias(device, c->to, c->from, c->n_rows, c->n_columns);
         else if (c->what == FAKE_ADD)
             fake_add(device, c->to, c->from, c->n);
         else if (c->what == FAKE_COPY)
@@ -721,7 +769,11 @@ static const struct kernels kernels_fake = {.device = "fake",
                                             .rms_norm = fake_rms_norm,
                                             .rotate = fake_rotate,
                                             .swiglu = fake_swiglu,
+                                            .geglu = fake_geglu,
                                             .add = fake_add,
+                                            .add_bias = fake_add_bias,
+                                            .scale = fake_scale,
+                                            .soft_cap = fake_soft_cap,
                                             .gather = fake_gather,
                                             .multiply_groups = fake_multiply_groups,
                                             .combine = fake_combine,

@@ -1,5 +1,5 @@
-/* tests/model/small_model.h - writes a llama model of two layers, with whatever is to be wrong in
- * it. Include it after fixtures.h. */
+/* tests/model/small_model.h - writes a model of two layers, with whatever is to be wrong in it. Include
+ * it after fixtures.h. */
 #ifndef LONGSPAN_TESTS_MODEL_SMALL_MODEL_H
 #define LONGSPAN_TESTS_MODEL_SMALL_MODEL_H
 
@@ -33,17 +33,27 @@ static const struct small_model small_model = {
           .vocab = 40,
           .context_train = 2048,
           .rope_dims = 16,
-          .rope_base = 10000,
+          .rope = {.base = 10000},
           .rms_eps = 1e-5f},
     .type = GGUF_TYPE_F32,
     .architecture = "llama",
 };
 
-static void small_model_u32(struct gguf_writer *w, const struct small_model *m, const char *key,
+static void small_model_u32(struct gguf_writer *w, const struct small_model *m, const char *suffix,
                             uint32_t value)
 {
+    char key[96];
+    snprintf(key, sizeof(key), "%s.%s", m->architecture, suffix);
     if (m->without_key == NULL || strcmp(m->without_key, key) != 0)
         gguf_writer_add_u32(w, key, value, NULL);
+}
+
+static void small_model_f32(struct gguf_writer *w, const struct small_model *m, const char *suffix,
+                            float value)
+{
+    char key[96];
+    snprintf(key, sizeof(key), "%s.%s", m->architecture, suffix);
+    gguf_writer_add_f32(w, key, value, NULL);
 }
 
 static void small_model_declare(struct gguf_writer *w, const struct small_model *m, uint32_t layer,
@@ -55,7 +65,7 @@ static void small_model_declare(struct gguf_writer *w, const struct small_model 
     enum gguf_type type = n_dims == 1 ? GGUF_TYPE_F32 : m->type;
     weights_name(name, layer, id);
     if ((m->without_tensor != NULL && strcmp(name, m->without_tensor) == 0) ||
-        (id == WEIGHTS_ROPE_FREQS && m->factors == NULL))
+        (id == WEIGHTS_ROPE_FREQS ? m->factors == NULL : !weights_has(&m->h, id)))
         return;
     if (m->odd_tensor != NULL && strcmp(name, m->odd_tensor) == 0) {
         if (m->n_odd_dims > 0) {
@@ -82,18 +92,18 @@ static struct model_file *small_model_open(const struct small_model *m)
     check_ok(gguf_writer_create(&w, path, &e), &e);
     gguf_writer_add_string(w, "general.architecture", m->architecture, &e);
     gguf_writer_add_string(w, "general.name", "small\x1b model", &e);
-    small_model_u32(w, m, "llama.block_count", m->h.n_layers);
-    small_model_u32(w, m, "llama.embedding_length", m->h.hidden);
-    small_model_u32(w, m, "llama.feed_forward_length", m->h.ffn);
-    small_model_u32(w, m, "llama.context_length", m->h.context_train);
-    small_model_u32(w, m, "llama.attention.head_count", m->h.n_heads);
-    small_model_u32(w, m, "llama.attention.head_count_kv", m->h.n_kv_heads);
-    small_model_u32(w, m, "llama.attention.key_length", m->h.head_dim);
-    small_model_u32(w, m, "llama.attention.value_length", m->h.head_dim);
-    small_model_u32(w, m, "llama.rope.dimension_count", m->h.rope_dims);
-    gguf_writer_add_f32(w, "llama.rope.freq_base", (float)m->h.rope_base, &e);
+    small_model_u32(w, m, "block_count", m->h.n_layers);
+    small_model_u32(w, m, "embedding_length", m->h.hidden);
+    small_model_u32(w, m, "feed_forward_length", m->h.ffn);
+    small_model_u32(w, m, "context_length", m->h.context_train);
+    small_model_u32(w, m, "attention.head_count", m->h.n_heads);
+    small_model_u32(w, m, "attention.head_count_kv", m->h.n_kv_heads);
+    small_model_u32(w, m, "attention.key_length", m->h.head_dim);
+    small_model_u32(w, m, "attention.value_length", m->h.head_dim);
+    small_model_u32(w, m, "rope.dimension_count", m->h.rope_dims);
+    small_model_f32(w, m, "rope.freq_base", (float)m->h.rope.base);
     if (m->without_key == NULL || strstr(m->without_key, "epsilon") == NULL)
-        gguf_writer_add_f32(w, "llama.attention.layer_norm_rms_epsilon", m->h.rms_eps, &e);
+        small_model_f32(w, m, "attention.layer_norm_rms_epsilon", m->h.rms_eps);
     if (m->extra_u32 != NULL)
         gguf_writer_add_u32(w, m->extra_u32, m->u32, &e);
     if (m->extra_text != NULL)

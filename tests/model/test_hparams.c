@@ -30,7 +30,7 @@ static void test_a_model_is_read(void **state)
     assert_int_equal(h.vocab, 40);
     assert_int_equal(h.context_train, 2048);
     assert_int_equal(h.rope_dims, 16);
-    assert_true(h.rope_base == 10000 && h.rope_linear == 1 && h.rms_eps == 1e-5f);
+    assert_true(h.rope.base == 10000 && h.rope.scaling == ROPE_PLAIN && h.rms_eps == 1e-5f);
     assert_false(h.tied);
     assert_false(h.rope_factors);
     assert_int_equal(hparams_kv_bytes_per_token(&h, 2), 2 * 2 * 2 * 16 * 2);
@@ -80,19 +80,24 @@ static void test_what_we_would_compute_wrongly_is_refused(void **state)
 {
     struct small_model m = small_model;
     (void)state;
-    m.architecture = "qwen2";
-    refused(&m, STATUS_UNSUPPORTED, "'qwen2'");
-    refused(&m, STATUS_UNSUPPORTED, "supported: llama");
+    m.architecture = "gptneox";
+    refused(&m, STATUS_UNSUPPORTED, "'gptneox'");
+    refused(&m, STATUS_UNSUPPORTED, "supported: llama (Llama 2 and 3, Mistral), qwen2");
     m = small_model;
     m.extra_u32 = "llama.expert_count";
     m.u32 = 8;
     refused(&m, STATUS_UNSUPPORTED, "experts");
-    m.extra_u32 = "llama.attention.sliding_window";
+    m.architecture = "qwen2";
+    m.extra_u32 = "qwen2.attention.sliding_window";
     refused(&m, STATUS_UNSUPPORTED, "sliding-window");
     m = small_model;
     m.extra_text = "llama.rope.scaling.type";
+    m.text = "longrope";
+    refused(&m, STATUS_UNSUPPORTED, "'longrope'");
     m.text = "yarn";
-    refused(&m, STATUS_UNSUPPORTED, "'yarn'");
+    m.extra_f32 = "llama.rope.scaling.yarn_ext_factor";
+    m.f32 = 0.5f;
+    refused(&m, STATUS_UNSUPPORTED, "yarn_ext_factor");
     m = small_model;
     m.extra_f32 = "llama.logit_scale";
     m.f32 = 2;
@@ -146,7 +151,7 @@ static void test_numbers_out_of_range_are_refused(void **state)
     static const float bases[] = {0, -1, 0.5f, NAN, INFINITY};
     for (size_t i = 0; i < 5; i++) {
         m = small_model;
-        m.h.rope_base = (double)bases[i];
+        m.h.rope.base = (double)bases[i];
         refused(&m, STATUS_INVALID, "freq_base");
     }
     static const float epsilons[] = {-1, NAN, 2};
@@ -166,9 +171,9 @@ static void test_frequencies_agree_with_pow(void **state)
     (void)state;
     for (size_t b = 0; b < sizeof(bases) / sizeof(bases[0]); b++)
         for (size_t d = 0; d < sizeof(dims) / sizeof(dims[0]); d++) {
-            const struct hparams h = {
-                .rope_dims = dims[d], .rope_base = bases[b], .rope_linear = 1};
-            assert_int_equal(hparams_rope_frequencies(&h, NULL, out, NULL), STATUS_OK);
+            const struct hparams h = {.rope_dims = dims[d],
+                                      .rope = {.base = bases[b], .factor = 1}};
+            assert_int_equal(hparams_rope_frequencies(&h, &h.rope, NULL, out, NULL), STATUS_OK);
             assert_true(out[0] == 1);
             for (uint32_t i = 0; i < dims[d] / 2; i++) {
                 const long double exact =
@@ -181,10 +186,10 @@ static void test_frequencies_agree_with_pow(void **state)
 /* docs: the retrieval model's position ladder stands on these. */
 static void test_powers_of_two_are_exact(void **state)
 {
-    const struct hparams h = {.rope_dims = 32, .rope_base = 281474976710656.0, .rope_linear = 1};
+    const struct hparams h = {.rope_dims = 32, .rope = {.base = 281474976710656.0, .factor = 1}};
     double out[16], expected = 1;
     (void)state;
-    assert_int_equal(hparams_rope_frequencies(&h, NULL, out, NULL), STATUS_OK);
+    assert_int_equal(hparams_rope_frequencies(&h, &h.rope, NULL, out, NULL), STATUS_OK);
     for (int i = 0; i < 16; i++, expected /= 8)
         assert_true(out[i] == expected);
 }
@@ -204,19 +209,19 @@ static void test_scaling_and_factors_divide(void **state)
     m.f32 = 4;
     struct model_file *g = small_model_open(&m);
     check_ok(hparams_read(&h, g, &error), &error);
-    assert_true(h.rope_factors && h.rope_linear == 4);
-    check_ok(hparams_rope_frequencies(&h, g, out, &error), &error);
+    assert_true(h.rope_factors && h.rope.scaling == ROPE_LINEAR && h.rope.factor == 4);
+    check_ok(hparams_rope_frequencies(&h, &h.rope, g, out, &error), &error);
     plain = h;
     plain.rope_factors = false;
-    plain.rope_linear = 1;
-    check_ok(hparams_rope_frequencies(&plain, g, reference, &error), &error);
+    plain.rope = (struct hparams_rope){.base = h.rope.base, .factor = 1};
+    check_ok(hparams_rope_frequencies(&plain, &plain.rope, g, reference, &error), &error);
     for (int i = 0; i < 8; i++)
         assert_true(out[i] == reference[i] / 4 / (double)factors[i]);
     model_close(g);
     const float bad[] = {1, 1, 0, 1, 1, 1, 1, 1};
     m.factors = bad;
     g = small_model_open(&m);
-    assert_int_equal(hparams_rope_frequencies(&h, g, out, &error), STATUS_INVALID);
+    assert_int_equal(hparams_rope_frequencies(&h, &h.rope, g, out, &error), STATUS_INVALID);
     assert_non_null(strstr(error.text, "factor 2"));
     model_close(g);
 }

@@ -74,11 +74,7 @@ static inline uint32_t fixture_cut(uint32_t n, uint32_t parts, uint32_t i, uint3
 static inline struct weights_segments fixture_segments(const struct reference_shape *s,
                                                        const char *path)
 {
-    const struct hparams h = {.n_layers = s->n_layers,
-                              .n_heads = s->n_heads,
-                              .n_kv_heads = s->n_kv_heads,
-                              .head_dim = s->head_dim,
-                              .ffn = s->ffn};
+    const struct hparams h = reference_hparams(s);
     struct weights_segments segments;
     struct error error;
     struct model_file *file;
@@ -199,10 +195,7 @@ static inline void fixture_open(struct fixture *f, const struct reference_shape 
         .n_layers = f->shard->n_layers,
         .first_kv_head = f->shard->part.kv_head_begin,
         .n_kv_heads = f->shard->part.kv_head_end - f->shard->part.kv_head_begin,
-        .shape = {.type = setup->kv_type,
-                  .head_dim = shape->head_dim,
-                  .group = shape->n_heads / shape->n_kv_heads,
-                  .scale = 1.0f / sqrtf((float)shape->head_dim)},
+        .shape = shard_attend_shape(f->shard, setup->kv_type),
         .max_rows = setup->max_rows,
         .max_sequences = setup->max_sequences,
         .max_tokens = setup->max_tokens,

@@ -23,13 +23,13 @@ struct reference_entry {
 
 struct reference {
     struct reference_shape shape;
-    struct hparams hparams; /* as far as shapes need them */
+    struct hparams hparams;
     struct reference_entry *entries;
     size_t n_entries;
 };
 
 enum { REFERENCE_ONCE = WEIGHTS_FIRST_OF_LAYER };
-static const double REFERENCE_ROPE_BASE = 10000.0, REFERENCE_EPSILON = 1e-5;
+static const double REFERENCE_ROPE_BASE = 20000.0, REFERENCE_EPSILON = 1e-5;
 
 static size_t entry_index(uint32_t layer, enum weights_id id)
 {
@@ -39,10 +39,24 @@ static size_t entry_index(uint32_t layer, enum weights_id id)
                      (id - WEIGHTS_FIRST_OF_LAYER);
 }
 
-static bool is_there(const struct reference_shape *shape, enum weights_id id)
+struct hparams reference_hparams(const struct reference_shape *shape)
 {
-    return !(id == WEIGHTS_OUTPUT && shape->tied) &&
-           !(id == WEIGHTS_ROPE_FREQS && !shape->rope_factors);
+    struct hparams h = {.n_layers = shape->n_layers,
+                        .hidden = shape->hidden,
+                        .n_heads = shape->n_heads,
+                        .n_kv_heads = shape->n_kv_heads,
+                        .head_dim = shape->head_dim,
+                        .ffn = shape->ffn,
+                        .vocab = shape->vocab};
+    hparams_complete(&h, shape->architecture);
+    const struct architecture_traits *traits = architecture_traits(shape->architecture);
+    h.tied = shape->tied;
+    h.rope_factors = shape->rope_factors;
+    h.qkv_bias |= shape->biases;
+    h.output_bias = shape->biases && traits->output_bias != PART_NEVER;
+    h.window = shape->window > 0 ? shape->window : h.window;
+    h.has_local_rope = h.has_local_rope && h.window > 0;
+    return h;
 }
 
 const float *reference_tensor(const struct reference *reference, uint32_t layer, enum weights_id id)
@@ -56,33 +70,36 @@ static void reference_ok(enum status status, const struct error *error)
         fail_msg("%s", error->text);
 }
 
-static void write_keys(struct gguf_writer *writer, const struct reference_shape *s)
+static void write_keys(struct gguf_writer *writer, const struct hparams *h)
 {
     struct error error;
+    const char *name = architecture_traits(h->architecture)->name;
+    char key[96];
     const struct {
-        const char *name;
+        const char *suffix;
         uint32_t value;
     } keys[] = {
-        {"llama.block_count", s->n_layers},
-        {"llama.embedding_length", s->hidden},
-        {"llama.attention.head_count", s->n_heads},
-        {"llama.attention.head_count_kv", s->n_kv_heads},
-        {"llama.attention.key_length", s->head_dim},
-        {"llama.attention.value_length", s->head_dim},
-        {"llama.feed_forward_length", s->ffn},
-        {"llama.rope.dimension_count", s->head_dim},
-        {"llama.context_length", 4096},
-        {"llama.vocab_size", s->vocab},
+        {"block_count", h->n_layers},
+        {"embedding_length", h->hidden},
+        {"attention.head_count", h->n_heads},
+        {"attention.head_count_kv", h->n_kv_heads},
+        {"attention.key_length", h->head_dim},
+        {"attention.value_length", h->head_dim},
+        {"feed_forward_length", h->ffn},
+        {"rope.dimension_count", h->head_dim},
+        {"context_length", 4096},
+        {"vocab_size", h->vocab},
+        {"attention.sliding_window", h->window},
     };
-    reference_ok(gguf_writer_add_string(writer, "general.architecture", "llama", &error), &error);
-    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-        reference_ok(gguf_writer_add_u32(writer, keys[i].name, keys[i].value, &error), &error);
-    reference_ok(gguf_writer_add_f32(writer, "llama.attention.layer_norm_rms_epsilon",
-                                     (float)REFERENCE_EPSILON, &error),
-                 &error);
-    reference_ok(
-        gguf_writer_add_f32(writer, "llama.rope.freq_base", (float)REFERENCE_ROPE_BASE, &error),
-        &error);
+    reference_ok(gguf_writer_add_string(writer, "general.architecture", name, &error), &error);
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        snprintf(key, sizeof(key), "%s.%s", name, keys[i].suffix);
+        reference_ok(gguf_writer_add_u32(writer, key, keys[i].value, &error), &error);
+    }
+    snprintf(key, sizeof(key), "%s.attention.layer_norm_rms_epsilon", name);
+    reference_ok(gguf_writer_add_f32(writer, key, (float)REFERENCE_EPSILON, &error), &error);
+    snprintf(key, sizeof(key), "%s.rope.freq_base", name);
+    reference_ok(gguf_writer_add_f32(writer, key, (float)REFERENCE_ROPE_BASE, &error), &error);
 }
 
 /* Values that keep activations near 1; as the file rounds them. */
@@ -93,8 +110,10 @@ static void fill_entry(struct reference_entry *entry, const struct reference_sha
     entry->values = malloc(n * sizeof(float));
     assert_non_null(entry->values);
     const double spread = id == WEIGHTS_TOKEN_EMBD ? 1.0 : 1.0 / sqrt((double)entry->dims[0]);
+    const bool bias = entry->n_dims == 1 && !weights_is_norm(id) && id != WEIGHTS_ROPE_FREQS;
     for (size_t i = 0; i < n; i++)
         entry->values[i] = entry->n_dims == 2 ? (float)(random_normal(random) * spread)
+                           : bias             ? random_f32(random) - 0.5f
                                               : 0.75f + 0.5f * random_f32(random);
     entry->bytes = malloc(n * sizeof(float)); /* no type takes more */
     assert_non_null(entry->bytes);
@@ -118,14 +137,8 @@ struct reference *reference_create(const struct reference_shape *shape, const ch
     struct reference *r = calloc(1, sizeof(*r));
     assert_non_null(r);
     r->shape = *shape;
-    r->hparams = (struct hparams){.n_layers = shape->n_layers,
-                                  .hidden = shape->hidden,
-                                  .n_heads = shape->n_heads,
-                                  .n_kv_heads = shape->n_kv_heads,
-                                  .head_dim = shape->head_dim,
-                                  .ffn = shape->ffn,
-                                  .vocab = shape->vocab,
-                                  .rope_dims = shape->head_dim};
+    r->hparams = reference_hparams(shape);
+    r->hparams.rope.base = REFERENCE_ROPE_BASE;
     r->n_entries = entry_index(shape->n_layers, WEIGHTS_FIRST_OF_LAYER);
     r->entries = calloc(r->n_entries, sizeof(*r->entries));
     assert_non_null(r->entries);
@@ -135,7 +148,7 @@ struct reference *reference_create(const struct reference_shape *shape, const ch
     struct random_state random;
     random_seed(&random, shape->seed);
     reference_ok(gguf_writer_create(&writer, path, &error), &error);
-    write_keys(writer, shape);
+    write_keys(writer, &r->hparams);
     /* All declarations come before all data. */
     for (int pass = 0; pass < 2; pass++) {
         for (uint32_t layer = 0; layer < shape->n_layers; layer++) {
@@ -143,7 +156,7 @@ struct reference *reference_create(const struct reference_shape *shape, const ch
                 const enum weights_id id = (enum weights_id)i;
                 struct reference_entry *entry = &r->entries[entry_index(layer, id)];
                 char name[WEIGHTS_NAME_BYTES];
-                if (!is_there(shape, id))
+                if (!weights_has(&r->hparams, id))
                     continue;
                 if (pass == 1) {
                     write_entry(writer, entry, shape->type);
@@ -207,17 +220,54 @@ static void norm(double *y, const double *x, const float *weight, uint32_t n)
         y[i] = x[i] / sqrt(squares / n + (double)(float)REFERENCE_EPSILON) * (double)weight[i];
 }
 
-/* Adjacent pairs, as llama's GGUF files have them. */
-static void turn(const struct reference *r, double *head, uint32_t position)
+static void turn(const struct reference *r, uint32_t layer, double *head, uint32_t position)
 {
     const float *factors = reference_tensor(r, 0, WEIGHTS_ROPE_FREQS);
-    for (uint32_t i = 0; i < r->shape.head_dim / 2; i++) {
-        const double frequency = pow(REFERENCE_ROPE_BASE, -2.0 * i / r->shape.head_dim) /
-                                 (factors != NULL ? (double)factors[i] : 1.0);
-        const double angle = position * frequency, a = head[2 * i], b = head[2 * i + 1];
-        head[2 * i] = a * cos(angle) - b * sin(angle);
-        head[2 * i + 1] = a * sin(angle) + b * cos(angle);
+    const double base = hparams_layer_rope(&r->hparams, layer)->base;
+    const uint32_t n_pairs = r->shape.head_dim / 2;
+    for (uint32_t i = 0; i < n_pairs; i++) {
+        const double frequency =
+            pow(base, -2.0 * i / r->shape.head_dim) / (factors != NULL ? (double)factors[i] : 1.0);
+        const uint32_t first = r->hparams.rope_neox ? i : 2 * i;
+        const uint32_t second = r->hparams.rope_neox ? i + n_pairs : first + 1;
+        const double angle = position * frequency, a = head[first], b = head[second];
+        head[first] = a * cos(angle) - b * sin(angle);
+        head[second] = a * sin(angle) + b * cos(angle);
     }
+}
+
+static void add_bias(const struct reference *r, uint32_t layer, enum weights_id id, double *y,
+                     size_t n)
+{
+    const float *bias = reference_tensor(r, layer, id);
+    for (size_t i = 0; i < n && bias != NULL; i++)
+        y[i] += (double)bias[i];
+}
+
+/* Heads of q or k: bias, norm, rope. */
+static void make_heads(const struct reference *r, uint32_t layer, double *x, enum weights_id bias,
+                       enum weights_id norms, uint32_t n_heads, uint32_t position)
+{
+    const uint32_t head_dim = r->shape.head_dim;
+    add_bias(r, layer, bias, x, (size_t)n_heads * head_dim);
+    for (uint32_t head = 0; head < n_heads; head++, x += head_dim) {
+        if (r->hparams.qk_norm)
+            norm(x, x, reference_tensor(r, layer, norms), head_dim);
+        turn(r, layer, x, position);
+    }
+}
+
+static double capped(double x, float cap)
+{
+    return cap > 0 ? (double)cap * tanh(x / (double)cap) : x;
+}
+
+/* What gates the feed-forward part. */
+static double gate_of(const struct reference *r, double x)
+{
+    if (architecture_traits(r->shape.architecture)->activation == ACTIVATION_SILU)
+        return x / (1 + exp(-x));
+    return 0.5 * x * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
 }
 
 /* n: whole rows. */
@@ -235,20 +285,22 @@ static void round_to(double *values, size_t n, enum kv_type type)
     free(rows);
 }
 
-/* One query head against tokens 0 to `position`, whose k and v of this KV head are `stride` apart.
- */
-static void attend_head(double *out, const double *q, const double *k, const double *v,
-                        size_t stride, uint32_t position, uint32_t head_dim)
+/* One query head against the tokens of its window up to `position`, whose k and v of this KV head are
+ * `stride` apart. */
+static void attend_head(double *out, const struct hparams *h, uint32_t layer, const double *q,
+                        const double *k, const double *v, size_t stride, uint32_t position)
 {
+    const uint32_t head_dim = h->head_dim, window = hparams_window(h, layer);
+    const uint32_t first = window > 0 && position + 1 > window ? position + 1 - window : 0;
     double *scores = doubles(position + 1), largest = -INFINITY, sum = 0;
-    for (uint32_t t = 0; t <= position; t++) {
+    for (uint32_t t = first; t <= position; t++) {
         for (uint32_t i = 0; i < head_dim; i++)
             scores[t] += q[i] * k[t * stride + i];
-        scores[t] /= sqrt((double)head_dim);
+        scores[t] = capped(scores[t] / sqrt((double)head_dim), h->attention_cap);
         largest = fmax(largest, scores[t]);
     }
     memset(out, 0, head_dim * sizeof(*out));
-    for (uint32_t t = 0; t <= position; t++) {
+    for (uint32_t t = first; t <= position; t++) {
         const double weight = exp(scores[t] - largest);
         sum += weight;
         for (uint32_t i = 0; i < head_dim; i++)
@@ -264,6 +316,15 @@ struct reference_work {
     double *k, *v; /* [layers][tokens][KV heads][head_dim] */
 };
 
+static void add_to_stream(const struct reference *r, uint32_t layer, enum weights_id post_norm,
+                          double *x, double *y)
+{
+    if (r->hparams.post_norms)
+        norm(y, y, reference_tensor(r, layer, post_norm), r->shape.hidden);
+    for (uint32_t i = 0; i < r->shape.hidden; i++)
+        x[i] += y[i];
+}
+
 static void run_layer(const struct reference *r, const struct reference_work *w, uint32_t layer,
                       uint32_t position, uint32_t n_tokens, enum kv_type kv_type, double *x)
 {
@@ -276,29 +337,27 @@ static void run_layer(const struct reference *r, const struct reference_work *w,
     product(w->q, r, layer, WEIGHTS_ATTN_Q, w->n);
     product(own_k, r, layer, WEIGHTS_ATTN_K, w->n);
     product(own_v, r, layer, WEIGHTS_ATTN_V, w->n);
-    for (uint32_t head = 0; head < s->n_heads; head++)
-        turn(r, w->q + (size_t)head * s->head_dim, position);
-    for (uint32_t head = 0; head < s->n_kv_heads; head++)
-        turn(r, own_k + (size_t)head * s->head_dim, position);
+    add_bias(r, layer, WEIGHTS_ATTN_V_BIAS, own_v, kv);
+    make_heads(r, layer, w->q, WEIGHTS_ATTN_Q_BIAS, WEIGHTS_ATTN_Q_NORM, s->n_heads, position);
+    make_heads(r, layer, own_k, WEIGHTS_ATTN_K_BIAS, WEIGHTS_ATTN_K_NORM, s->n_kv_heads, position);
     round_to(own_k, kv, kv_type);
     round_to(own_v, kv, kv_type);
     for (uint32_t head = 0; head < s->n_heads; head++) {
         const size_t kv_head = head / (s->n_heads / s->n_kv_heads) * (size_t)s->head_dim;
-        attend_head(w->a + (size_t)head * s->head_dim, w->q + (size_t)head * s->head_dim,
-                    k + kv_head, v + kv_head, kv, position, s->head_dim);
+        attend_head(w->a + (size_t)head * s->head_dim, &r->hparams, layer,
+                    w->q + (size_t)head * s->head_dim, k + kv_head, v + kv_head, kv, position);
     }
     product(w->y, r, layer, WEIGHTS_ATTN_OUTPUT, w->a);
-    for (uint32_t i = 0; i < s->hidden; i++)
-        x[i] += w->y[i];
+    add_bias(r, layer, WEIGHTS_ATTN_OUTPUT_BIAS, w->y, s->hidden);
+    add_to_stream(r, layer, WEIGHTS_ATTN_POST_NORM, x, w->y);
 
     norm(w->n, x, reference_tensor(r, layer, WEIGHTS_FFN_NORM), s->hidden);
     product(w->gate, r, layer, WEIGHTS_FFN_GATE, w->n);
     product(w->up, r, layer, WEIGHTS_FFN_UP, w->n);
     for (uint32_t i = 0; i < s->ffn; i++)
-        w->gate[i] = w->gate[i] / (1 + exp(-w->gate[i])) * w->up[i];
+        w->gate[i] = gate_of(r, w->gate[i]) * w->up[i];
     product(w->y, r, layer, WEIGHTS_FFN_DOWN, w->gate);
-    for (uint32_t i = 0; i < s->hidden; i++)
-        x[i] += w->y[i];
+    add_to_stream(r, layer, WEIGHTS_FFN_POST_NORM, x, w->y);
 }
 
 void reference_logits(const struct reference *reference, const int32_t *tokens, uint32_t n,
@@ -311,16 +370,20 @@ void reference_logits(const struct reference *reference, const int32_t *tokens, 
                                doubles(s->hidden), doubles(s->ffn), doubles(s->ffn),
                                doubles(kv),        doubles(kv)};
     double *x = doubles(s->hidden);
+    const bool scaled = architecture_traits(s->architecture)->scaled_embedding;
     for (uint32_t position = 0; position < n; position++) {
         const float *row = reference_tensor(reference, 0, WEIGHTS_TOKEN_EMBD) +
                            (size_t)tokens[position] * s->hidden;
         for (uint32_t i = 0; i < s->hidden; i++)
-            x[i] = (double)row[i];
+            x[i] = (double)row[i] * (scaled ? sqrt((double)s->hidden) : 1);
         for (uint32_t layer = 0; layer < s->n_layers; layer++)
             run_layer(reference, &w, layer, position, n, kv_type, x);
         norm(w.n, x, reference_tensor(reference, 0, WEIGHTS_OUTPUT_NORM), s->hidden);
         product(logits + (size_t)position * s->vocab, reference, 0,
                 s->tied ? WEIGHTS_TOKEN_EMBD : WEIGHTS_OUTPUT, w.n);
+        for (uint32_t i = 0; i < s->vocab; i++)
+            logits[(size_t)position * s->vocab + i] =
+                capped(logits[(size_t)position * s->vocab + i], reference->hparams.logit_cap);
     }
     double *all[] = {w.n, w.q, w.a, w.y, w.gate, w.up, w.k, w.v, x};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)

@@ -1,4 +1,5 @@
-/* tests/worker/reference.h - a tiny random llama model, as a file and in plain double precision.
+/* tests/worker/reference.h - a tiny random model of any architecture, as a file and in plain double
+ * precision: the equations of model/hparams.h, one after the other.
  *
  * Test programs link one source file: include reference.c once in each. */
 #ifndef LONGSPAN_TESTS_WORKER_REFERENCE_H
@@ -16,7 +17,13 @@ struct reference_shape {
     bool tied, rope_factors;
     enum weight_type type; /* of the matrices */
     uint64_t seed;
+    enum architecture architecture; /* llama, when it is left out */
+    bool biases;                    /* also where the architecture need not have them */
+    uint32_t window;                /* instead of the architecture's; 0: that one */
 };
+
+/* What its file says, as far as it follows from the shape. */
+struct hparams reference_hparams(const struct reference_shape *shape);
 
 struct reference; /* opaque */
 

@@ -11,11 +11,22 @@ static char directory[FILE_PATH_BYTES];
 
 /* Grouped queries; multi-head with head_dim 96 and an odd layer count; tied, with rope factors. */
 static const struct reference_shape SHAPES[] = {
-    {2, 64, 8, 2, 32, 96, 97, false, false, WEIGHT_F32, 1},
-    {3, 96, 2, 2, 96, 160, 131, false, false, WEIGHT_F32, 2},
-    {1, 128, 4, 1, 64, 64, 64, true, true, WEIGHT_F32, 3},
+    {2, 64, 8, 2, 32, 96, 97, false, false, WEIGHT_F32, .seed = 1},
+    {3, 96, 2, 2, 96, 160, 131, false, false, WEIGHT_F32, .seed = 2},
+    {1, 128, 4, 1, 64, 64, 64, true, true, WEIGHT_F32, .seed = 3},
 };
 enum { N_SHAPES = sizeof(SHAPES) / sizeof(SHAPES[0]) };
+
+/* The others, and llama with biases. gemma3: five layers with a window, one without. */
+static const struct reference_shape ARCHITECTURES[] = {
+    {2, 64, 8, 2, 32, 96, 97, false, true, WEIGHT_F32, 4, .biases = true},
+    {2, 64, 4, 2, 32, 96, 97, true, false, WEIGHT_F32, 5, .architecture = ARCHITECTURE_QWEN2},
+    {2, 64, 4, 2, 32, 96, 97, false, false, WEIGHT_F32, 6, .architecture = ARCHITECTURE_QWEN3},
+    {2, 64, 4, 2, 32, 96, 97, true, false, WEIGHT_F32, 7, .architecture = ARCHITECTURE_GEMMA2},
+    {6, 64, 4, 1, 32, 96, 97, false, false, WEIGHT_F32, 8, .architecture = ARCHITECTURE_GEMMA3,
+     .window = 4096},
+};
+enum { N_ARCHITECTURES = sizeof(ARCHITECTURES) / sizeof(ARCHITECTURES[0]) };
 
 static struct reference *make_model(const struct reference_shape *shape, char path[])
 {
@@ -93,6 +104,13 @@ static void test_f32_is_near_double_precision(void **state)
         check_against_reference(&SHAPES[i], KV_F32, NULL, 2e-5);
 }
 
+static void test_every_architecture_is_near_double_precision(void **state)
+{
+    (void)state;
+    for (int i = 0; i < N_ARCHITECTURES; i++)
+        check_against_reference(&ARCHITECTURES[i], KV_F32, NULL, 2e-5);
+}
+
 /* KV rounds to half in both, but where the two disagree before rounding, they may round apart by
  * half a unit, 5e-4 relative, now and then. */
 static void test_f16_kv_is_near_double_precision(void **state)
@@ -155,13 +173,15 @@ static void test_every_variant_is_near_double_precision(void **state)
             check_against_reference(&SHAPES[0], KV_F32, kernels_all[i]->name, 2e-5);
 }
 
-/* Same bits: each usable variant, in products, norms and attention, with every weight type. */
+/* Same bits: each usable variant, in products, norms and attention, with every weight type, and in what
+ * the other architectures have. */
 static void test_variants_leave_the_bits(void **state)
 {
     (void)state;
     enum { N = 140 };
-    for (size_t t = 0; t < WEIGHT_TYPES; t++) {
-        const struct reference_shape shape = shape_with(weight_types[t]);
+    for (size_t t = 0; t < WEIGHT_TYPES + N_ARCHITECTURES; t++) {
+        const struct reference_shape shape =
+            t < WEIGHT_TYPES ? shape_with(weight_types[t]) : ARCHITECTURES[t - WEIGHT_TYPES];
         char path[FILE_PATH_BYTES + 32];
         reference_destroy(make_model(&shape, path));
         int32_t tokens[N];
@@ -358,13 +378,15 @@ static void test_a_device_with_memory_of_its_own_has_the_same_bits(void **state)
 {
     (void)state;
     static const enum weight_type types[] = {WEIGHT_F16, WEIGHT_Q8_0};
-    static const enum kv_type kv_types[] = {KV_F16, KV_F32};
-    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
-        const struct reference_shape shape = shape_with(types[i]);
+    enum { N_TYPES = sizeof(types) / sizeof(types[0]) };
+    for (size_t i = 0; i < N_TYPES + N_ARCHITECTURES; i++) {
+        const struct reference_shape shape =
+            i < N_TYPES ? shape_with(types[i]) : ARCHITECTURES[i - N_TYPES];
+        const enum kv_type kv_type = i % 2 == 0 ? KV_F16 : KV_F32;
         char path[FILE_PATH_BYTES + 32];
         reference_destroy(make_model(&shape, path));
-        float *judge = rows_of_table(&shape, path, NULL, kv_types[i]);
-        float *rows = rows_of_table(&shape, path, &kernels_fake, kv_types[i]);
+        float *judge = rows_of_table(&shape, path, NULL, kv_type);
+        float *rows = rows_of_table(&shape, path, &kernels_fake, kv_type);
         assert_memory_equal(rows, judge, ROWS_OF_TABLE * shape.vocab * sizeof(*rows));
         free(judge);
         free(rows);
@@ -375,6 +397,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_f32_is_near_double_precision),
+        cmocka_unit_test(test_every_architecture_is_near_double_precision),
         cmocka_unit_test(test_f16_kv_is_near_double_precision),
         cmocka_unit_test(test_bf16_and_q8_0_kv_are_near_double_precision),
         cmocka_unit_test(test_every_weight_type_is_near_double_precision),

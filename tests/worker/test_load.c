@@ -154,7 +154,8 @@ static void check_layout(const struct reference_shape *shape, uint32_t n_stages,
 static void test_shards_put_together_are_the_model(void **state)
 {
     (void)state;
-    const struct reference_shape shape = {3, 64, 8, 4, 32, 160, 97, false, true, WEIGHT_F32, 7};
+    const struct reference_shape shape = {3,  64,    8,    4,          32,       160,
+                                          97, false, true, WEIGHT_F32, .seed = 7};
     for (uint32_t n_stages = 1; n_stages <= 3; n_stages++)
         for (uint32_t tensor = 1; tensor <= 4; tensor++)
             check_layout(&shape, n_stages, tensor);
@@ -163,7 +164,7 @@ static void test_shards_put_together_are_the_model(void **state)
 static void test_quantized_and_tied_shards_too(void **state)
 {
     (void)state;
-    struct reference_shape shape = {2, 64, 4, 2, 32, 96, 70, true, false, WEIGHT_Q8_0, 8};
+    struct reference_shape shape = {2, 64, 4, 2, 32, 96, 70, true, false, WEIGHT_Q8_0, .seed = 8};
     check_layout(&shape, 1, 1);
     check_layout(&shape, 1, 2);
     check_layout(&shape, 2, 2);
@@ -198,7 +199,8 @@ static void check_refused(const struct fixture_message *message, uint32_t n_rank
 static void test_a_wrong_file_or_split_is_refused_by_name(void **state)
 {
     (void)state;
-    const struct reference_shape shape = {2, 64, 4, 2, 32, 96, 70, false, false, WEIGHT_Q8_0, 9};
+    const struct reference_shape shape = {2,  64,    4,     2,           32,       96,
+                                          70, false, false, WEIGHT_Q8_0, .seed = 9};
     struct reference_shape other = shape;
     other.seed = 10;
     char path[FILE_PATH_BYTES + 32], other_path[FILE_PATH_BYTES + 32];

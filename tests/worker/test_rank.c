@@ -15,7 +15,8 @@
 #include "tests/worker/reference.c"
 
 enum { PATIENCE_US = 20000000 };
-static const struct reference_shape SHAPE = {2, 64, 4, 2, 32, 96, 70, false, false, WEIGHT_F32, 31};
+static const struct reference_shape SHAPE = {2,  64,    4,     2,          32,        96,
+                                             70, false, false, WEIGHT_F32, .seed = 31};
 static const struct fixture_layout LAYOUT = {1, 1, 1, KV_F16, NULL, false, NULL};
 
 /* The coordinator's side. */

@@ -14,9 +14,9 @@
 
 enum { N_TOKENS = 150 };
 static const struct reference_shape SHAPES[] = {
-    {3, 64, 8, 4, 32, 160, 97, false, false, WEIGHT_F32, 21},
-    {4, 128, 8, 4, 32, 256, 130, true, false, WEIGHT_Q8_0, 22},
-    {2, 64, 8, 8, 32, 352, 97, true, false, WEIGHT_F16, 23},
+    {3, 64, 8, 4, 32, 160, 97, false, false, WEIGHT_F32, .seed = 21},
+    {4, 128, 8, 4, 32, 256, 130, true, false, WEIGHT_Q8_0, .seed = 22},
+    {2, 64, 8, 8, 32, 352, 97, true, false, WEIGHT_F16, .seed = 23},
 };
 
 static char directory[FILE_PATH_BYTES], program[FILE_PATH_BYTES];

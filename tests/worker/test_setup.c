@@ -4,7 +4,8 @@
 #include "tests/worker/reference.c"
 
 static char directory[FILE_PATH_BYTES], path[FILE_PATH_BYTES + 32];
-static const struct reference_shape SHAPE = {4, 64, 4, 2, 32, 96, 70, false, false, WEIGHT_F32, 5};
+static const struct reference_shape SHAPE = {4,  64,    4,     2,          32,       96,
+                                             70, false, false, WEIGHT_F32, .seed = 5};
 
 static void test_a_good_setup_is_taken(void **state)
 {

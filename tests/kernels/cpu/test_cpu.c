@@ -1,4 +1,4 @@
-/* test_cpu.c - normalisation, rotation, SwiGLU and sums against long double, and the same bits by
+/* test_cpu.c - normalisation, rotation, gates, caps and sums against long double, and the same bits by
  * every table and for any number of lanes. */
 #include "tests/kernels/cpu/each_table.h"
 
@@ -69,8 +69,12 @@ static void check_rotation(const struct lent_device *d, const struct rope *rope,
     float *x = malloc(n * sizeof(*x)), *y = malloc(n * sizeof(*y));
     fill(x, n, 1.0f, head_dim + n_rows);
     float *turned = device_floats(d, x, n);
-    d->kernels->rotate(d->device, turned, positions, n_rows, n_heads, head_dim, rope);
+    struct rope there = *rope;
+    void *frequency = device_bytes(d, rope->frequency, rope->n_dims / 2 * sizeof(double));
+    there.frequency = frequency;
+    d->kernels->rotate(d->device, turned, positions, n_rows, n_heads, head_dim, &there);
     device_floats_end(d, y, turned, n);
+    device_give(d, frequency);
     for (size_t head = 0; head < (size_t)n_rows * n_heads; head++) {
         const float *in = x + head * head_dim, *out = y + head * head_dim;
         for (uint32_t i = 0; i < rope->n_dims / 2; i++) {
@@ -150,6 +154,98 @@ static void test_swiglu_and_add(void **state)
     device_return(&d);
 }
 
+static const float edges_of_gates[] = {0.0f,   -0.0f, 88.0f,     -88.0f, -104.0f, -200.0f,
+                                       -1e30f, 1e30f, 0x1p-149f, 9.0f,   -9.0f,   5.0f};
+
+static void test_geglu(void **state)
+{
+    const struct kernels *k = each_table_usable(state);
+    enum { N = 100003, N_EDGES = sizeof(edges_of_gates) / sizeof(edges_of_gates[0]) };
+    struct lent_device d = device_lend(k, 2, 1, 64);
+    float *gate = malloc(sizeof(float) * N), *up = malloc(sizeof(float) * N),
+          *y = malloc(sizeof(float) * N);
+    fill(gate, N, 12.0f, 1);
+    fill(up, N, 3.0f, 2);
+    memcpy(gate, edges_of_gates, sizeof(edges_of_gates));
+    memcpy(gate + N - N_EDGES, edges_of_gates, sizeof(edges_of_gates));
+    float *x = device_floats(&d, gate, N), *factors = device_floats(&d, up, N);
+    k->geglu(d.device, x, factors, N);
+    k->geglu(d.device, factors, factors, 0);
+    device_floats_end(&d, y, x, N);
+    device_give(&d, factors);
+    for (size_t i = 0; i < N; i++) {
+        const long double g = (long double)gate[i];
+        const long double a = 2 * sqrtl(2 / acosl(-1.0L)) * (g + 0.044715L * g * g * g);
+        const long double want = g / (1.0L + expl(-a)) * (long double)up[i];
+        /* as SwiGLU, and what e is raised to is rounded: its two constants, a square, a fused sum, a
+         * product; that error counts as often as the exponent is large, where e counts at all */
+        const long double spread = g < 0 ? 3.0L * fabsl(a) : 3.0L;
+        check_near("geglu", y[i], want, (5.0L + spread) * UNIT * fabsl(want) + 1e-33L);
+    }
+    free(gate);
+    free(up);
+    free(y);
+    device_return(&d);
+}
+
+static void test_soft_cap_and_scale(void **state)
+{
+    const struct kernels *k = each_table_usable(state);
+    enum { N = 100003, N_EDGES = sizeof(edges_of_gates) / sizeof(edges_of_gates[0]) };
+    struct lent_device d = device_lend(k, 2, 1, 64);
+    float *x = malloc(sizeof(float) * N), *y = malloc(sizeof(float) * N);
+    fill(x, N, 100.0f, 3);
+    memcpy(x, edges_of_gates, sizeof(edges_of_gates));
+    memcpy(x + N - N_EDGES, edges_of_gates, sizeof(edges_of_gates));
+    static const float caps[] = {30.0f, 50.0f, 1e-3f};
+    for (size_t c = 0; c < sizeof(caps) / sizeof(caps[0]); c++) {
+        const long double cap = (long double)caps[c];
+        float *in = device_floats(&d, x, N);
+        k->soft_cap(d.device, in, caps[c], N);
+        k->soft_cap(d.device, in, caps[c], 0);
+        device_floats_end(&d, y, in, N);
+        for (size_t i = 0; i < N; i++) /* 2e-7 of the cap, and two roundings (numeric.h) */
+            check_near("soft_cap", y[i], cap * tanhl((long double)x[i] / cap),
+                       cap * (2e-7L + 2 * UNIT));
+    }
+    float *in = device_floats(&d, x, N);
+    k->scale(d.device, in, 0.37f, N);
+    k->scale(d.device, in, 2.0f, 0);
+    device_floats_end(&d, y, in, N);
+    for (size_t i = 0; i < N; i++)
+        assert_true(y[i] == x[i] * 0.37f);
+    free(x);
+    free(y);
+    device_return(&d);
+}
+
+static void test_add_bias(void **state)
+{
+    const struct kernels *k = each_table_usable(state);
+    enum { MAX_ROWS = 70, MAX = 1000 };
+    static const uint32_t sizes[][2] = {
+        {1, 1}, {1, MAX}, {3, 17}, {MAX_ROWS, 288}, {MAX_ROWS, MAX}};
+    struct lent_device d = device_lend(k, 2, 1, 64);
+    float *x = malloc(sizeof(float) * MAX_ROWS * MAX), *y = malloc(sizeof(float) * MAX_ROWS * MAX),
+          bias[MAX];
+    fill(x, MAX_ROWS * MAX, 1.0f, 1);
+    fill(bias, MAX, 2.0f, 2);
+    for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+        const uint32_t n_rows = sizes[s][0], n = sizes[s][1];
+        float *to = device_floats(&d, x, (size_t)n_rows * n), *from = device_floats(&d, bias, n);
+        k->add_bias(d.device, to, from, n_rows, n);
+        k->add_bias(d.device, to, from, 0, n);
+        device_floats_end(&d, y, to, (size_t)n_rows * n);
+        device_give(&d, from);
+        for (uint32_t row = 0; row < n_rows; row++)
+            for (uint32_t i = 0; i < n; i++)
+                assert_true(y[row * n + i] == x[row * n + i] + bias[i]);
+    }
+    free(x);
+    free(y);
+    device_return(&d);
+}
+
 enum { ROWS = 9, COLUMNS = 9 * 416, VALUES = ROWS * COLUMNS };
 
 /* Everything elementwise, one after the other, on the same numbers. */
@@ -161,7 +257,8 @@ static float *chain(const struct kernels *k, uint32_t lanes)
     double frequency[52];
     for (uint32_t i = 0; i < 52; i++)
         frequency[i] = pow(10000.0, -2.0 * i / 104);
-    struct rope rope = {104, false, frequency, 1.0f};
+    void *turning = device_bytes(&d, frequency, sizeof(frequency));
+    struct rope rope = {104, false, turning, 1.0f};
     fill(x, VALUES, 100.0f, 3);
     fill(y, VALUES, 1.0f, 4);
     fill(weight, COLUMNS, 1.0f, 5);
@@ -169,6 +266,10 @@ static float *chain(const struct kernels *k, uint32_t lanes)
           *scales = device_floats(&d, weight, COLUMNS);
     k->swiglu(d.device, to, from, VALUES);
     k->add(d.device, to, from, VALUES);
+    k->geglu(d.device, to, from, VALUES);
+    k->add_bias(d.device, to, scales, ROWS, COLUMNS);
+    k->scale(d.device, to, 1.7f, VALUES);
+    k->soft_cap(d.device, to, 30.0f, VALUES);
     k->rms_norm(d.device, to, to, scales, ROWS, COLUMNS, 1e-6f);
     k->rotate(d.device, to, positions, ROWS, COLUMNS / 104, 104, &rope);
     rope.neox = true;
@@ -176,6 +277,7 @@ static float *chain(const struct kernels *k, uint32_t lanes)
     device_floats_end(&d, x, to, VALUES);
     device_give(&d, from);
     device_give(&d, scales);
+    device_give(&d, turning);
     free(y);
     device_return(&d);
     return x;
@@ -199,6 +301,9 @@ int main(void)
         {"rms_norm", test_rms_norm, false},
         {"rotate", test_rotate, false},
         {"swiglu_and_add", test_swiglu_and_add, false},
+        {"geglu", test_geglu, false},
+        {"soft_cap_and_scale", test_soft_cap_and_scale, false},
+        {"add_bias", test_add_bias, false},
         {"same_bits_for_any_table_and_lanes", test_same_bits_for_any_table_and_lanes, false},
     };
     return each_table_run(tests, sizeof(tests) / sizeof(tests[0]));

@@ -236,6 +236,8 @@ static void play_calls(const struct played *p, const uint32_t *positions)
               PLAYED_COLUMNS / PLAYED_HEADS, &p->rope);
     k->add(p->device, p->x, p->product, PLAYED);
     k->swiglu(p->device, p->product, p->normed, PLAYED);
+    k->geglu(p->device, p->product, p->normed, PLAYED);
+    k->add_bias(p->device, p->product, p->weight, PLAYED_ROWS, PLAYED_COLUMNS);
     k->copy(p->device, p->kept + PLAYED_COLUMNS, p->product,
             (PLAYED - PLAYED_COLUMNS) * sizeof(float));
 }
@@ -269,7 +271,8 @@ static void test_a_recording_does_what_its_calls_do(void **state)
                            .normed = device_floats(&d, values, PLAYED),
                            .product = device_floats(&d, values, PLAYED),
                            .weight = device_floats(&d, values, PLAYED_COLUMNS),
-                           .rope = {PLAYED_COLUMNS / PLAYED_HEADS, false, frequency, 1}};
+                           .rope = {PLAYED_COLUMNS / PLAYED_HEADS, false,
+                                    device_bytes(&d, frequency, sizeof(frequency)), 1}};
         assert_int_equal(k->matrix_create(d.device, &p.matrix, types[t], source, PLAYED_COLUMNS, 0,
                                           PLAYED_COLUMNS, 0, PLAYED_COLUMNS, NULL),
                          STATUS_OK);
@@ -298,6 +301,7 @@ static void test_a_recording_does_what_its_calls_do(void **state)
         device_give(&d, p.normed);
         device_give(&d, p.product);
         device_give(&d, p.weight);
+        device_give(&d, (void *)p.rope.frequency);
         k->matrix_destroy(d.device, &p.matrix);
         free(source);
         device_return(&d);
