@@ -4,6 +4,7 @@
 #include "proto/address.h"
 #include "proto/protocol.h"
 #include "sys/descriptors.h"
+#include "sys/interfaces.h"
 #include "sys/options.h"
 #include "sys/topology.h"
 
@@ -14,13 +15,15 @@
 #include <unistd.h>
 
 struct command_line {
-    const char *coordinator, *bind, *advertise, *name, *device, *kernels, *key_file, *pin, *trace;
+    const char *coordinator, *bind, *interface, *advertise, *name, *device, *kernels, *key_file,
+        *pin, *trace;
     const char *exchange;
     const char *kv_store;
     uint64_t memory_bytes, kv_store_bytes;
     uint32_t n_threads, silence_s, verbosity;
     float weight;
     bool insecure_network, help, version;
+    char bind_text[ADDRESS_BYTES]; /* what --interface became */
 };
 
 static const char *const pins[] = {"auto", "none", NULL};
@@ -34,7 +37,7 @@ static const struct option_usage usage = {
              "coordinator, serves its job, and waits for the next one when that ends. SIGTERM or "
              "Ctrl-C ends it."};
 
-enum { N_OPTIONS = 25 };
+enum { N_OPTIONS = 26 };
 
 static void fill_table(struct option table[N_OPTIONS], struct command_line *line)
 {
@@ -52,6 +55,13 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
          .help = "where to listen for workers. Without it: a free port, on loopback when the "
                  "coordinator is there, on all interfaces otherwise; beside the coordinator's "
                  "socket when that is ipc"},
+        {.name = "interface",
+         .kind = OPTION_TEXT,
+         .value = &line->interface,
+         .argument = "NET",
+         .help = "instead of --bind: the network on which workers reach this node, by an interface "
+                 "(eth0), a subnet (10.0.0.0/24), or several with commas, of which the first that "
+                 "is here counts"},
         {.name = "advertise",
          .kind = OPTION_TEXT,
          .value = &line->advertise,
@@ -184,8 +194,28 @@ static int stop_descriptor(void)
     return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/* A free port of this host's address on that network. */
+static enum status bind_to_interface(struct command_line *line, struct error *error)
+{
+    char own[INTERFACES_ADDRESS_BYTES];
+    if (line->bind != NULL)
+        return error_set(error, STATUS_INVALID, "--bind and --interface: one of them says where");
+    const enum status status = interfaces_address(line->interface, own, error);
+    if (status != STATUS_OK)
+        return status == STATUS_NOT_FOUND && error != NULL
+                   ? error_set(error, STATUS_INVALID, "--interface: %s", error->text)
+                   : status;
+    snprintf(line->bind_text, sizeof(line->bind_text),
+             strchr(own, ':') != NULL ? "tcp://[%s]:*" : "tcp://%s:*", own);
+    line->bind = line->bind_text;
+    return STATUS_OK;
+}
+
 static enum status check(struct command_line *line, struct error *error)
 {
+    const enum status found = line->interface != NULL ? bind_to_interface(line, error) : STATUS_OK;
+    if (found != STATUS_OK)
+        return found;
     const char *addresses[] = {line->coordinator, line->bind, line->advertise};
     if (line->coordinator == NULL)
         return error_set(error, STATUS_INVALID,

@@ -56,7 +56,7 @@ static enum status take_events(struct ask *ask, struct error *error)
 
 static void show_progress(struct ask *ask)
 {
-    const char *latest = launch_latest(ask->session->launch);
+    const char *latest = launch_latest(ask->session->launch, ask->session->coordinator);
     if (ask->result->planned)
         progress_running(ask->progress, ask->result, ask->texts_at_end);
     else if (latest[0] != '\0')

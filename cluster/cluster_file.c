@@ -1,234 +1,58 @@
-/* cluster_file.c - libcyaml checks the shape, then the values are checked here.
- *
- * The schema's structs keep optional numbers as pointers, because libcyaml cannot tell "absent"
- * from 0 otherwise. A value that may be a mapping or a word (`parallel`) is not something that a
- * schema can say: the file is loaded by two schemas, and when neither fits, the one that came
- * further tells what is wrong. */
+/* cluster_file.c - cluster_yaml.c checked the shape, here the values are. */
 #include "cluster/cluster_file.h"
 
+#include "cluster/cluster_yaml.h"
 #include "kernels/kernels.h"
 #include "kernels/quant/kv_type.h"
 #include "proto/address.h"
-#include "sys/file.h"
-#include "sys/options.h"
+#include "sys/interfaces.h"
 #include "sys/size.h"
 #include "sys/topology.h"
 
-#include <cyaml/cyaml.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    MOST_FILE_BYTES = 1 << 20,
-    MOST_TEXT = 4096,
     WHERE_BYTES = 512,
     HOST_BYTES = 256,
-    MESSAGE_BYTES = 512,
 };
-
-/* ---- what libcyaml reads --------------------------------------------------------------------- */
-
-struct yaml_coordinator {
-    char *host, *listen;
-};
-struct yaml_security {
-    char *cluster_key;
-};
-struct yaml_worker {
-    char *host, *device, *kernels;
-    uint32_t *slots, *threads;
-};
-struct yaml_parallel {
-    uint32_t *pipeline, *tensor;
-};
-struct yaml_node {
-    char *host, *memory, *device, *kernels, *name, *bind, *advertise;
-    uint32_t *threads;
-    float *weight;
-};
-struct yaml_kv {
-    char *type, *memory;
-    uint32_t *stripe;
-};
-struct yaml_file {
-    char *name;
-    struct yaml_coordinator *coordinator;
-    struct yaml_security *security;
-    struct yaml_worker *workers;
-    struct yaml_parallel *parallel;
-    char *parallel_word;
-    struct yaml_node *attention_nodes;
-    struct yaml_kv *kv;
-    uint32_t workers_count, attention_nodes_count;
-};
-
-#define MAYBE (CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL)
-#define TEXT(structure, member)                                                                    \
-    CYAML_FIELD_STRING_PTR(#member, MAYBE, struct structure, member, 1, MOST_TEXT)
-#define NUMBER(structure, member) CYAML_FIELD_UINT_PTR(#member, MAYBE, struct structure, member)
-#define MAPPING(structure, member, fields)                                                         \
-    CYAML_FIELD_MAPPING_PTR(#member, MAYBE, struct structure, member, fields)
-
-static const cyaml_schema_field_t coordinator_fields[] = {
-    TEXT(yaml_coordinator, host), TEXT(yaml_coordinator, listen), CYAML_FIELD_END};
-static const cyaml_schema_field_t security_fields[] = {TEXT(yaml_security, cluster_key),
-                                                       CYAML_FIELD_END};
-static const cyaml_schema_field_t worker_fields[] = {
-    CYAML_FIELD_STRING_PTR("host", CYAML_FLAG_POINTER, struct yaml_worker, host, 1, HOST_BYTES - 1),
-    TEXT(yaml_worker, device),
-    TEXT(yaml_worker, kernels),
-    NUMBER(yaml_worker, slots),
-    NUMBER(yaml_worker, threads),
-    CYAML_FIELD_END};
-static const cyaml_schema_field_t parallel_fields[] = {
-    NUMBER(yaml_parallel, pipeline), NUMBER(yaml_parallel, tensor), CYAML_FIELD_END};
-static const cyaml_schema_field_t node_fields[] = {
-    CYAML_FIELD_STRING_PTR("host", CYAML_FLAG_POINTER, struct yaml_node, host, 1, HOST_BYTES - 1),
-    TEXT(yaml_node, memory),
-    TEXT(yaml_node, device),
-    TEXT(yaml_node, kernels),
-    TEXT(yaml_node, name),
-    TEXT(yaml_node, bind),
-    TEXT(yaml_node, advertise),
-    NUMBER(yaml_node, threads),
-    CYAML_FIELD_FLOAT_PTR("weight", MAYBE, struct yaml_node, weight),
-    CYAML_FIELD_END};
-static const cyaml_schema_field_t kv_fields[] = {TEXT(yaml_kv, type), TEXT(yaml_kv, memory),
-                                                 NUMBER(yaml_kv, stripe), CYAML_FIELD_END};
-static const cyaml_schema_value_t worker_value = {
-    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct yaml_worker, worker_fields)};
-static const cyaml_schema_value_t node_value = {
-    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct yaml_node, node_fields)};
-
-/* The same but for `parallel`. */
-#define FILE_FIELDS(parallel_field)                                                                \
-    TEXT(yaml_file, name), MAPPING(yaml_file, coordinator, coordinator_fields),                    \
-        MAPPING(yaml_file, security, security_fields),                                             \
-        CYAML_FIELD_SEQUENCE("workers", CYAML_FLAG_POINTER, struct yaml_file, workers,             \
-                             &worker_value, 1, CLUSTER_FILE_MOST_RANKS),                           \
-        parallel_field,                                                                            \
-        CYAML_FIELD_SEQUENCE("attention_nodes", MAYBE, struct yaml_file, attention_nodes,          \
-                             &node_value, 0, CLUSTER_FILE_MOST_NODES),                             \
-        MAPPING(yaml_file, kv, kv_fields), CYAML_FIELD_END
-
-static const cyaml_schema_field_t numbers_fields[] = {
-    FILE_FIELDS(MAPPING(yaml_file, parallel, parallel_fields))};
-static const cyaml_schema_field_t word_fields[] = {FILE_FIELDS(CYAML_FIELD_STRING_PTR(
-    "parallel", CYAML_FLAG_POINTER, struct yaml_file, parallel_word, 1, MOST_TEXT))};
-static const cyaml_schema_value_t numbers_value = {
-    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct yaml_file, numbers_fields)};
-static const cyaml_schema_value_t word_value = {
-    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct yaml_file, word_fields)};
-
-static const char *const known_keys[] = {
-    "name",    "coordinator", "security", "workers",     "parallel", "attention_nodes",
-    "kv",      "host",        "listen",   "cluster_key", "slots",    "device",
-    "kernels", "threads",     "pipeline", "tensor",      "memory",   "weight",
-    "bind",    "advertise",   "type",     "stripe",      NULL,
-};
-
-/* libcyaml tells what is wrong first, then where: innermost place first. */
-struct complaint {
-    char what[MESSAGE_BYTES];
-    uint32_t line;
-};
-
-static void hear(cyaml_log_t level, void *context, const char *format, va_list arguments)
-{
-    (void)level;
-    struct complaint *complaint = context;
-    char text[MESSAGE_BYTES];
-    vsnprintf(text, sizeof(text), format, arguments);
-    text[strcspn(text, "\n")] = '\0';
-    const char prefix[] = "Load: ", *what = text;
-    if (strncmp(text, prefix, sizeof(prefix) - 1) == 0)
-        what += sizeof(prefix) - 1;
-    const char *line = strstr(text, "(line: ");
-    if (line != NULL && complaint->line == 0)
-        complaint->line = (uint32_t)strtoul(line + strlen("(line: "), NULL, 10);
-    else if (complaint->what[0] == '\0')
-        snprintf(complaint->what, sizeof(complaint->what), "%s", what);
-}
-
-static struct yaml_file *load(const char *text, size_t size, const cyaml_schema_value_t *schema,
-                              struct complaint *complaint)
-{
-    const cyaml_config_t config = {
-        .log_fn = hear,
-        .log_ctx = complaint,
-        .mem_fn = cyaml_mem,
-        .log_level = CYAML_LOG_ERROR,
-        .flags = CYAML_CFG_NO_ALIAS,
-    };
-    struct yaml_file *document = NULL;
-    *complaint = (struct complaint){0};
-    const cyaml_err_t result = cyaml_load_data((const uint8_t *)text, size, &config, schema,
-                                               (cyaml_data_t **)&document, NULL);
-    if (result == CYAML_OK && document == NULL)
-        snprintf(complaint->what, sizeof(complaint->what), "the file is empty");
-    else if (result != CYAML_OK && complaint->what[0] == '\0')
-        snprintf(complaint->what, sizeof(complaint->what), "%s", cyaml_strerror(result));
-    return document;
-}
-
-static void unload(struct yaml_file *document)
-{
-    const cyaml_config_t config = {.mem_fn = cyaml_mem};
-    /* Both schemas own the same members: the one whose `parallel` is set frees it. */
-    if (document != NULL)
-        cyaml_free(&config, document->parallel_word != NULL ? &word_value : &numbers_value,
-                   document, 0);
-}
-
-/* libcyaml knows where the mapping was when it met an unknown key; the key itself may be lines
- * below. */
-static uint32_t line_of_key(const char *text, uint32_t from, const char *key)
-{
-    const size_t length = strlen(key);
-    uint32_t line = 1;
-    for (const char *at = text; *at != '\0'; line += *at++ == '\n')
-        if (line >= from && strncmp(at, key, length) == 0 &&
-            at[length + strspn(at + length, "\"' ")] == ':' &&
-            (at == text || strchr(" \t\n{,-\"'", at[-1]) != NULL))
-            return line;
-    return from;
-}
-
-static enum status refuse(const char *path, const char *text, const struct complaint *complaint,
-                          struct error *error)
-{
-    char where[WHERE_BYTES] = "";
-    const char unexpected[] = "Unexpected key: ", *nearest = NULL;
-    uint32_t line = complaint->line;
-    if (strncmp(complaint->what, unexpected, sizeof(unexpected) - 1) == 0) {
-        const char *key = complaint->what + sizeof(unexpected) - 1;
-        nearest = options_nearest(known_keys, key);
-        line = line_of_key(text, line, key);
-    }
-    if (line != 0)
-        snprintf(where, sizeof(where), ":%u", line);
-    return error_set(error, STATUS_INVALID, "%s%s: %s%s%s%s", path, where, complaint->what,
-                     nearest != NULL ? " (did you mean '" : "", nearest != NULL ? nearest : "",
-                     nearest != NULL ? "'?)" : "");
-}
-
-static enum status read_document(struct yaml_file **document, const char *path, struct error *error)
-{
-    char *text = NULL;
-    size_t size;
-    enum status status = file_read(path, MOST_FILE_BYTES, &text, &size, error);
-    if (status != STATUS_OK)
-        return status;
-    struct complaint numbers, word;
-    *document = load(text, size, &numbers_value, &numbers);
-    if (*document == NULL && (*document = load(text, size, &word_value, &word)) == NULL)
-        status = refuse(path, text, word.line > numbers.line ? &word : &numbers, error);
-    free(text);
-    return status;
-}
 
 /* ---- checks ---------------------------------------------------------------------------------- */
+
+struct reader {
+    struct cluster_file *file;
+    const char *text;
+    struct cluster_yaml_place place; /* of the newest entry of a list */
+};
+
+static void name_line(char where[WHERE_BYTES], const struct reader *reader, uint32_t line)
+{
+    if (line != 0)
+        snprintf(where, WHERE_BYTES, "%s:%u: ", reader->file->path, line);
+    else
+        snprintf(where, WHERE_BYTES, "%s: ", reader->file->path);
+}
+
+/* "FILE:LINE: section", for messages about a key of the file. */
+static void name_section(char where[WHERE_BYTES], const struct reader *reader, const char *section)
+{
+    struct cluster_yaml_place place = {0};
+    name_line(where, reader, cluster_yaml_find(&place, reader->text, section));
+    snprintf(where + strlen(where), WHERE_BYTES - strlen(where), "%s", section);
+}
+
+/* The same for the entries of a list, one after the other: each has one `host`. */
+static void name_entry(char where[WHERE_BYTES], struct reader *reader, const char *list,
+                       uint32_t index)
+{
+    if (index == 0) {
+        reader->place = (struct cluster_yaml_place){0};
+        cluster_yaml_find(&reader->place, reader->text, list);
+    }
+    name_line(where, reader, cluster_yaml_find(&reader->place, reader->text, "host"));
+    snprintf(where + strlen(where), WHERE_BYTES - strlen(where), "%s entry %u", list, index + 1);
+}
 
 /* An absent number stays 0. */
 static enum status take_number(uint32_t *out, const uint32_t *value, uint32_t most,
@@ -268,6 +92,22 @@ static enum status check_host(const char *host, const char *where, struct error 
     return STATUS_OK;
 }
 
+/* A folder or file of another machine becomes part of command lines, which mpirun cuts at blanks. */
+static enum status check_path(const char *path, const char *where, const char *key,
+                              struct error *error)
+{
+    if (path == NULL)
+        return STATUS_OK;
+    for (const char *at = path; *at != '\0'; at++)
+        if ((unsigned char)*at <= ' ' || *at == 0x7f)
+            return error_set(error, STATUS_INVALID,
+                             "%s: %s: '%s': mpirun takes no path with blanks", where, key, path);
+    if (path[0] != '/')
+        return error_set(error, STATUS_INVALID, "%s: %s: '%s' does not begin with a slash", where,
+                         key, path);
+    return STATUS_OK;
+}
+
 static enum status check_device(const char *device, const char *where, struct error *error)
 {
     return kernels_device_is_name(device)
@@ -276,15 +116,21 @@ static enum status check_device(const char *device, const char *where, struct er
                            device);
 }
 
-static enum status take_worker(struct cluster_file *file, uint32_t index,
+static enum status take_worker(struct reader *reader, uint32_t index,
                                const struct yaml_worker *from, struct error *error)
 {
     char where[WHERE_BYTES];
+    struct cluster_file *file = reader->file;
     struct cluster_file_worker *worker = &file->workers[index];
-    snprintf(where, sizeof(where), "%s: workers entry %u", file->path, index + 1);
-    *worker = (struct cluster_file_worker){
-        .host = from->host, .device = from->device, .kernels = from->kernels, .slots = 1};
+    name_entry(where, reader, "workers", index);
+    *worker = (struct cluster_file_worker){.host = from->host,
+                                           .device = from->device,
+                                           .kernels = from->kernels,
+                                           .bin = from->bin,
+                                           .slots = 1};
     enum status status = check_host(from->host, where, error);
+    if (status == STATUS_OK)
+        status = check_path(from->bin, where, "bin", error);
     if (status == STATUS_OK)
         status = check_device(from->device, where, error);
     if (status == STATUS_OK)
@@ -312,19 +158,22 @@ static enum status check_endpoint(const char *endpoint, const char *where, const
     return error_set(error, inner.status, "%s: %s: %s", where, key, inner.text);
 }
 
-static enum status take_node(struct cluster_file *file, uint32_t index,
-                             const struct yaml_node *from, struct error *error)
+static enum status take_node(struct reader *reader, uint32_t index, const struct yaml_node *from,
+                             struct error *error)
 {
     char where[WHERE_BYTES];
-    struct cluster_file_node *node = &file->nodes[index];
-    snprintf(where, sizeof(where), "%s: attention_nodes entry %u", file->path, index + 1);
+    struct cluster_file_node *node = &reader->file->nodes[index];
+    name_entry(where, reader, "attention_nodes", index);
     *node = (struct cluster_file_node){.host = from->host,
                                        .device = from->device,
                                        .kernels = from->kernels,
                                        .name = from->name,
+                                       .bin = from->bin,
                                        .bind = from->bind,
                                        .advertise = from->advertise};
     enum status status = check_host(from->host, where, error);
+    if (status == STATUS_OK)
+        status = check_path(from->bin, where, "bin", error);
     if (status == STATUS_OK)
         status = check_device(from->device, where, error);
     if (status == STATUS_OK)
@@ -347,20 +196,21 @@ static enum status take_node(struct cluster_file *file, uint32_t index,
     return status;
 }
 
-static enum status take_parallel(struct cluster_file *file, const struct yaml_file *document,
+static enum status take_parallel(const struct reader *reader, const struct yaml_file *document,
                                  struct error *error)
 {
+    char where[WHERE_BYTES];
+    struct cluster_file *file = reader->file;
+    name_section(where, reader, "parallel");
     if (document->parallel_word != NULL) {
         if (strcmp(document->parallel_word, "auto") != 0)
             return error_set(error, STATUS_INVALID,
-                             "%s: parallel: '%s' is neither auto nor {pipeline: N, tensor: N}",
-                             file->path, document->parallel_word);
+                             "%s: '%s' is neither auto nor {pipeline: N, tensor: N}", where,
+                             document->parallel_word);
         return STATUS_OK;
     }
     if (document->parallel == NULL)
         return STATUS_OK;
-    char where[WHERE_BYTES];
-    snprintf(where, sizeof(where), "%s: parallel", file->path);
     enum status status = take_number(&file->pipeline, document->parallel->pipeline,
                                      CLUSTER_FILE_MOST_RANKS, where, "pipeline", error);
     if (status == STATUS_OK)
@@ -381,11 +231,13 @@ static enum status take_parallel(struct cluster_file *file, const struct yaml_fi
     return status;
 }
 
-static enum status take_kv(struct cluster_file *file, const struct yaml_kv *kv, struct error *error)
+static enum status take_kv(const struct reader *reader, const struct yaml_kv *kv,
+                           struct error *error)
 {
     char where[WHERE_BYTES];
+    struct cluster_file *file = reader->file;
     enum kv_type type;
-    snprintf(where, sizeof(where), "%s: kv", file->path);
+    name_section(where, reader, "kv");
     if (kv == NULL)
         return STATUS_OK;
     if (kv->type != NULL && !kv_type_parse(&type, kv->type))
@@ -398,15 +250,103 @@ static enum status take_kv(struct cluster_file *file, const struct yaml_kv *kv, 
     return status;
 }
 
-static enum status take_document(struct cluster_file *file, const struct yaml_file *document,
+static enum status take_ssh(const struct reader *reader, const struct yaml_ssh *ssh,
+                            struct error *error)
+{
+    char where[WHERE_BYTES];
+    if (ssh == NULL)
+        return STATUS_OK;
+    name_section(where, reader, "ssh");
+    struct ssh_options *taken = &reader->file->ssh;
+    *taken = (struct ssh_options){.user = ssh->user, .key = ssh->key, .config = ssh->config};
+    enum status status = take_number(&taken->port, ssh->port, UINT16_MAX, where, "port", error);
+    if (status == STATUS_OK)
+        status = check_path(ssh->key, where, "key", error);
+    if (status == STATUS_OK)
+        status = check_path(ssh->config, where, "config", error);
+    if (status == STATUS_OK && ssh->user != NULL)
+        status = check_host(ssh->user, where, error);
+    return status;
+}
+
+/* Names of interfaces and subnets, as mpirun and attention nodes take them. */
+static enum status take_network(const struct reader *reader, const struct yaml_network *network,
+                                struct error *error)
+{
+    char where[WHERE_BYTES];
+    if (network == NULL || network->interface == NULL)
+        return STATUS_OK;
+    name_section(where, reader, "network");
+    reader->file->interface = network->interface;
+    return interfaces_check(network->interface, where, error);
+}
+
+static enum status take_programs(const struct reader *reader, const struct yaml_programs *programs,
                                  struct error *error)
 {
     char where[WHERE_BYTES];
-    file->name = document->name;
-    if (document->coordinator != NULL) {
-        file->coordinator_host = document->coordinator->host;
-        file->listen = document->coordinator->listen;
+    if (programs == NULL)
+        return STATUS_OK;
+    name_section(where, reader, "programs");
+    reader->file->bin = programs->bin;
+    reader->file->mpi = programs->mpi;
+    const enum status status = check_path(programs->bin, where, "bin", error);
+    return status == STATUS_OK ? check_path(programs->mpi, where, "mpi", error) : status;
+}
+
+static enum status take_weights(const struct reader *reader, const struct yaml_weights *weights,
+                                struct error *error)
+{
+    char where[WHERE_BYTES];
+    if (weights == NULL)
+        return STATUS_OK;
+    name_section(where, reader, "weights");
+    reader->file->push = weights->push != NULL && *weights->push;
+    reader->file->weights_dir = weights->dir;
+    return check_path(weights->dir, where, "dir", error);
+}
+
+/* NAME or NAME=VALUE, of letters, digits and underscores. */
+static enum status take_environment(const struct reader *reader, const struct yaml_file *document,
+                                    struct error *error)
+{
+    char where[WHERE_BYTES];
+    name_section(where, reader, "environment");
+    for (uint32_t i = 0; i < document->environment_count; i++) {
+        const char *variable = document->environment[i];
+        const size_t name = strspn(variable, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                             "0123456789_");
+        if (name == 0 || (variable[0] >= '0' && variable[0] <= '9') ||
+            (variable[name] != '\0' && variable[name] != '=') || strpbrk(variable, "\n\r;") != NULL)
+            return error_set(error, STATUS_INVALID,
+                             "%s: '%s' is neither NAME nor NAME=VALUE (without ; and line breaks)",
+                             where, variable);
     }
+    reader->file->environment = (const char *const *)document->environment;
+    reader->file->n_environment = document->environment_count;
+    return STATUS_OK;
+}
+
+static enum status take_coordinator(const struct reader *reader,
+                                    const struct yaml_coordinator *coordinator, struct error *error)
+{
+    char where[WHERE_BYTES];
+    if (coordinator == NULL)
+        return STATUS_OK;
+    name_section(where, reader, "coordinator");
+    reader->file->coordinator_host = coordinator->host;
+    reader->file->listen = coordinator->listen;
+    const enum status status = check_endpoint(coordinator->listen, where, "listen", error);
+    return status == STATUS_OK && coordinator->host != NULL
+               ? check_host(coordinator->host, where, error)
+               : status;
+}
+
+static enum status take_document(struct reader *reader, const struct yaml_file *document,
+                                 struct error *error)
+{
+    struct cluster_file *file = reader->file;
+    file->name = document->name;
     if (document->security != NULL)
         file->cluster_key = document->security->cluster_key;
     file->n_workers = document->workers_count;
@@ -416,18 +356,25 @@ static enum status take_document(struct cluster_file *file, const struct yaml_fi
     if (file->workers == NULL || file->nodes == NULL)
         return error_set(error, STATUS_NO_MEMORY, "%s: no memory for its entries", file->path);
 
-    snprintf(where, sizeof(where), "%s: coordinator", file->path);
-    enum status status = check_endpoint(file->listen, where, "listen", error);
-    if (status == STATUS_OK && file->coordinator_host != NULL)
-        status = check_host(file->coordinator_host, where, error);
+    enum status status = take_coordinator(reader, document->coordinator, error);
     for (uint32_t i = 0; status == STATUS_OK && i < file->n_workers; i++)
-        status = take_worker(file, i, &document->workers[i], error);
+        status = take_worker(reader, i, &document->workers[i], error);
     for (uint32_t i = 0; status == STATUS_OK && i < file->n_nodes; i++)
-        status = take_node(file, i, &document->attention_nodes[i], error);
+        status = take_node(reader, i, &document->attention_nodes[i], error);
     if (status == STATUS_OK)
-        status = take_parallel(file, document, error);
+        status = take_parallel(reader, document, error);
     if (status == STATUS_OK)
-        status = take_kv(file, document->kv, error);
+        status = take_kv(reader, document->kv, error);
+    if (status == STATUS_OK)
+        status = take_ssh(reader, document->ssh, error);
+    if (status == STATUS_OK)
+        status = take_network(reader, document->network, error);
+    if (status == STATUS_OK)
+        status = take_programs(reader, document->programs, error);
+    if (status == STATUS_OK)
+        status = take_weights(reader, document->weights, error);
+    if (status == STATUS_OK)
+        status = take_environment(reader, document, error);
     return status;
 }
 
@@ -435,14 +382,17 @@ enum status cluster_file_read(struct cluster_file *file, const char *path, struc
 {
     struct cluster_file read = {.path = path};
     struct yaml_file *document = NULL;
-    enum status status = read_document(&document, path, error);
+    char *text = NULL;
+    enum status status = cluster_yaml_read(&document, path, &text, error);
+    struct reader reader = {.file = &read, .text = text};
     read.document = document;
     if (status == STATUS_OK)
-        status = take_document(&read, document, error);
+        status = take_document(&reader, document, error);
     if (status == STATUS_OK)
         *file = read;
     else
         cluster_file_free(&read);
+    free(text);
     return status;
 }
 
@@ -450,7 +400,7 @@ void cluster_file_free(struct cluster_file *file)
 {
     free(file->workers);
     free(file->nodes);
-    unload(file->document);
+    cluster_yaml_free(file->document);
     *file = (struct cluster_file){0};
 }
 

@@ -10,12 +10,21 @@
  *       - {host: mem01, memory: 512GiB, threads: 64, weight: 0.5}
  *     kv: {type: f16, memory: 8GiB, stripe: 4096}
  *
+ * And where some of the machines are others than this one:
+ *
+ *     ssh: {user: longspan, port: 22, key: /home/me/.ssh/cluster, config: /etc/longspan/ssh_config}
+ *     network: {interface: eth0}          # or a subnet, 10.0.0.0/24, or several: eth0,ib0
+ *     programs: {bin: /opt/longspan/bin, mpi: /opt/openmpi}  # `bin` also of an entry above
+ *     weights: {push: true, dir: /var/cache/longspan}
+ *     environment: [CUDA_VISIBLE_DEVICES, OMP_NUM_THREADS=1] # a name alone: as it is here
+ *
  * Unknown keys and values out of range are refused, with the line where there is one. Only
  * `workers` is required. Hosts are names or addresses as ssh knows them; localhost, and this
  * machine's own name, are this machine. */
 #ifndef LONGSPAN_CLUSTER_CLUSTER_FILE_H
 #define LONGSPAN_CLUSTER_CLUSTER_FILE_H
 
+#include "cluster/ssh.h"
 #include "sys/status.h"
 
 #include <stdbool.h>
@@ -25,17 +34,18 @@ enum {
     CLUSTER_FILE_MOST_RANKS = 4096,
     CLUSTER_FILE_MOST_NODES = 1024,
     CLUSTER_FILE_MOST_THREADS = 1024,
+    CLUSTER_FILE_MOST_VARIABLES = 256, /* of `environment` */
 };
 
 /* Strings are owned by the file; NULL where the key is absent. */
 struct cluster_file_worker {
-    const char *host, *device, *kernels;
+    const char *host, *device, *kernels, *bin;
     uint32_t slots;   /* ranks on that host, at least 1 */
     uint32_t threads; /* lanes of each; 0: not said */
 };
 
 struct cluster_file_node {
-    const char *host, *device, *kernels, *name;
+    const char *host, *device, *kernels, *name, *bin;
     const char *bind, *advertise; /* endpoints, as the attention node's options */
     uint64_t memory_bytes;        /* 0: not said */
     uint32_t threads;             /* 0: not said */
@@ -54,7 +64,14 @@ struct cluster_file {
     const char *kv_type;       /* as kv_type_parse */
     uint64_t kv_memory_bytes;  /* 0: not said */
     uint32_t stripe;           /* tokens; 0: not said */
-    void *document;            /* the loader's */
+    struct ssh_options ssh;
+    const char *interface;   /* names and subnets, with commas between them */
+    const char *bin, *mpi;   /* folders: of `longspan`, of Open MPI; on other machines */
+    bool push;               /* of weights */
+    const char *weights_dir; /* on other machines */
+    const char *const *environment;
+    uint32_t n_environment;
+    void *document; /* the loader's */
 };
 
 /* The caller ends *file with cluster_file_free; `path` must outlive it.

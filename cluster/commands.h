@@ -4,6 +4,7 @@
 
 #include "cluster/layout.h"
 #include "cluster/run_options.h"
+#include "cluster/words.h"
 #include "sys/status.h"
 
 #include <stdbool.h>
@@ -17,10 +18,8 @@ enum commands_role { COMMANDS_COORDINATOR, COMMANDS_WORKERS, COMMANDS_NODE };
 struct command {
     enum commands_role role;
     char label[COMMANDS_LABEL_BYTES]; /* for messages: "attention node node0 (mem01)" */
-    char **words;                     /* argv: n of them, then NULL; owned */
-    uint32_t n, capacity;
+    struct words line;
     bool needs_input; /* ends when its standard input ends: a process behind ssh */
-    bool failed;      /* a word was lost for want of memory */
 };
 
 /* The coordinator first, then the workers (one command for all: mpirun), then the nodes. */
@@ -44,8 +43,5 @@ void commands_free(struct commands *commands);
 /* The line of a `longspan run` that asks the same of the cluster once it runs. STATUS_NO_MEMORY. */
 enum status commands_print_client(FILE *out, const struct layout *layout,
                                   const struct run_options *options, struct error *error);
-
-/* One line that a shell would read as these words again. */
-void commands_print(FILE *out, char *const *words);
 
 #endif

@@ -1,6 +1,7 @@
 /* death.c - see death.h. */
 #include "cluster/death.h"
 
+#include "cluster/trouble.h"
 #include "sys/status.h"
 
 #include <signal.h>
@@ -20,10 +21,10 @@ int death_explain(const struct launch_death *death, char words[DEATH_WORDS_BYTES
 {
     const int code = death->code;
     const bool not_started = code == NOT_FOUND || code == NOT_EXECUTABLE;
+    const char *remedy = code > 1 && code <= 4 ? NULL : trouble_remedy(death->said);
     if (code == SSH_FAILED)
-        snprintf(words, DEATH_WORDS_BYTES,
-                 "could not be reached (exit status %d): does ssh log in there without a password?",
-                 code);
+        snprintf(words, DEATH_WORDS_BYTES, "could not be reached (exit status %d)%s", code,
+                 remedy != NULL ? "" : ": does ssh log in there without a password?");
     else if (not_started)
         snprintf(words, DEATH_WORDS_BYTES, "could not be started (exit status %d)", code);
     else if (code > SIGNALS && code <= SIGNALS + SIGRTMAX)
@@ -31,7 +32,10 @@ int death_explain(const struct launch_death *death, char words[DEATH_WORDS_BYTES
                  strsignal(code - SIGNALS));
     else
         snprintf(words, DEATH_WORDS_BYTES, "ended with exit status %d", code);
+    if (remedy != NULL)
+        snprintf(words + strlen(words), DEATH_WORDS_BYTES - strlen(words), ": %s", remedy);
     if (code >= 2 && code <= 4)
         return code;
-    return status_exit_code(code == SSH_FAILED || not_started ? STATUS_UNREACHABLE : STATUS_FAILED);
+    return status_exit_code(code == SSH_FAILED || not_started || remedy != NULL ? STATUS_UNREACHABLE
+                                                                                : STATUS_FAILED);
 }

@@ -4,9 +4,10 @@
 
 #include "cluster/launch.h"
 
-enum { DEATH_WORDS_BYTES = 96 };
+enum { DEATH_WORDS_BYTES = 512 };
 
-/* "ended with exit status 4", and the like. Returns the exit code that it makes ours: its own where
+/* "ended with exit status 4", and the like, with the remedy where it said something that has one
+ * (trouble.h). Returns the exit code that it makes ours: its own where
  * it is one of our programs', 3 where it could not be started or reached, 4 otherwise. */
 int death_explain(const struct launch_death *death, char words[DEATH_WORDS_BYTES]);
 

@@ -33,7 +33,7 @@ struct child {
     char label[LABEL_BYTES];
     pid_t pid;
     unsigned flags;
-    int output, input; /* our ends of its pipes; -1: closed or none */
+    int output, input, talk; /* our ends of its pipes; -1: closed or none */
     bool dead;
     int code;
     uint32_t order;               /* of dying, from 1 */
@@ -41,6 +41,7 @@ struct child {
     size_t tail_bytes;
     char line[LINE_BYTES]; /* an unfinished line */
     size_t line_bytes;
+    char latest[LATEST_BYTES];
 };
 
 struct launch {
@@ -52,8 +53,8 @@ struct launch {
     int signal; /* the first one */
     uint32_t n_signals;
     bool ended;
-    char latest[LATEST_BYTES];
-    char words[LAUNCH_TAIL_BYTES + 1]; /* what launch_first_death tells */
+    char words[LAUNCH_TAIL_BYTES + 1]; /* what launch_told tells */
+    char said[LAUNCH_TAIL_BYTES];
 };
 
 /* ---- create, destroy ------------------------------------------------------------------------- */
@@ -107,6 +108,7 @@ void launch_destroy(struct launch *launch)
     for (uint32_t i = 0; i < launch->n; i++) {
         close_if_open(&launch->children[i].output);
         close_if_open(&launch->children[i].input);
+        close_if_open(&launch->children[i].talk);
     }
     close_if_open(&launch->signals);
     close_if_open(&launch->epoll);
@@ -119,7 +121,7 @@ void launch_destroy(struct launch *launch)
 /* ---- start ----------------------------------------------------------------------------------- */
 
 /* Between fork and exec: only what is allowed there. `report` is closed by a successful exec. */
-static void become(char *const *words, pid_t parent, int input, int output, int report,
+static void become(char *const *words, pid_t parent, int input, int output, int talk, int report,
                    const sigset_t *mask)
 {
     setpgid(0, 0);
@@ -130,7 +132,7 @@ static void become(char *const *words, pid_t parent, int input, int output, int 
     if (input < 0)
         input = open("/dev/null", O_RDONLY | O_CLOEXEC);
     dup2(input, 0);
-    dup2(output, 1);
+    dup2(talk >= 0 ? talk : output, 1);
     dup2(output, 2);
     signal(SIGPIPE, SIG_DFL);
     sigprocmask(SIG_SETMASK, mask, NULL);
@@ -149,22 +151,26 @@ static void close_pipe(int pipe_ends[2])
 enum status launch_start(struct launch *launch, const char *label, char *const *words,
                          unsigned flags, struct error *error)
 {
-    int input[2] = {-1, -1}, output[2] = {-1, -1}, report[2] = {-1, -1};
+    int input[2] = {-1, -1}, output[2] = {-1, -1}, talk[2] = {-1, -1}, report[2] = {-1, -1};
+    const bool talks = (flags & LAUNCH_TALKS) != 0;
     if (launch->n == LAUNCH_MOST)
         return error_set(error, STATUS_EXHAUSTED, "more than %d processes", LAUNCH_MOST);
-    if (((flags & LAUNCH_NEEDS_INPUT) != 0 && pipe2(input, O_CLOEXEC) != 0) ||
-        pipe2(output, O_CLOEXEC) != 0 || pipe2(report, O_CLOEXEC) != 0) {
+    if (((talks || (flags & LAUNCH_NEEDS_INPUT) != 0) && pipe2(input, O_CLOEXEC) != 0) ||
+        (talks && pipe2(talk, O_CLOEXEC) != 0) || pipe2(output, O_CLOEXEC) != 0 ||
+        pipe2(report, O_CLOEXEC) != 0) {
         const int code = errno;
         close_pipe(input);
+        close_pipe(talk);
         close_pipe(output);
         return error_set(error, STATUS_UNREACHABLE, "%s: no pipe: %s", label, strerror(code));
     }
     const pid_t parent = getpid(), pid = fork();
     if (pid == 0)
-        become(words, parent, input[0], output[1], report[1], &launch->old_mask);
+        become(words, parent, input[0], output[1], talk[1], report[1], &launch->old_mask);
     int code = pid < 0 ? errno : 0;
     close_if_open(&input[0]);
     close_if_open(&output[1]);
+    close_if_open(&talk[1]);
     close_if_open(&report[1]);
     ssize_t got = 0;
     while (pid > 0 && (got = read(report[0], &code, sizeof(code))) < 0 && errno == EINTR)
@@ -174,14 +180,20 @@ enum status launch_start(struct launch *launch, const char *label, char *const *
         if (pid > 0)
             waitpid(pid, NULL, 0);
         close_if_open(&input[1]);
+        close_if_open(&talk[0]);
         close_if_open(&output[0]);
         return error_set(error, STATUS_UNREACHABLE, "%s: cannot start %s: %s", label, words[0],
                          strerror(code));
     }
     struct child *child = &launch->children[launch->n++];
-    *child = (struct child){.pid = pid, .output = output[0], .input = input[1], .flags = flags};
+    *child = (struct child){
+        .pid = pid, .output = output[0], .input = input[1], .talk = talk[0], .flags = flags};
     snprintf(child->label, sizeof(child->label), "%s", label);
     fcntl(child->output, F_SETFL, O_NONBLOCK);
+    if (talks) {
+        fcntl(child->input, F_SETFL, O_NONBLOCK);
+        fcntl(child->talk, F_SETFL, O_NONBLOCK);
+    }
     if (!watch(launch, child->output)) {
         code = errno;
         return error_set(error, STATUS_UNREACHABLE, "%s: cannot be watched: %s", label,
@@ -211,8 +223,7 @@ static void keep_tail(struct child *child, const char *data, size_t size)
 static void show_line(struct launch *launch, struct child *child)
 {
     child->line[child->line_bytes] = '\0';
-    if (child == launch->children)
-        snprintf(launch->latest, sizeof(launch->latest), "%.*s", LATEST_BYTES - 1, child->line);
+    snprintf(child->latest, sizeof(child->latest), "%.*s", LATEST_BYTES - 1, child->line);
     const bool wanted =
         launch->show == LAUNCH_SHOW_ALL ||
         (launch->show == LAUNCH_SHOW_WARNINGS && (child->flags & LAUNCH_SHOWN) != 0) ||
@@ -281,9 +292,20 @@ void launch_progress(struct launch *launch)
     collect(launch);
 }
 
-const char *launch_latest(const struct launch *launch)
+const char *launch_latest(const struct launch *launch, uint32_t index)
 {
-    return launch->latest;
+    return index < launch->n ? launch->children[index].latest : "";
+}
+
+uint32_t launch_count(const struct launch *launch)
+{
+    return launch->n;
+}
+
+struct launch_pipes launch_pipes(const struct launch *launch, uint32_t index)
+{
+    const struct child *child = &launch->children[index];
+    return (struct launch_pipes){.to = child->input, .from = child->talk};
 }
 
 int launch_signal(const struct launch *launch)
@@ -350,16 +372,21 @@ bool launch_first_death(struct launch *launch, struct launch_death *death)
         if (child->dead && (first == NULL || child->order < first->order))
             first = child;
     }
-    if (first == NULL)
-        return false;
-    char tail[LAUNCH_TAIL_BYTES];
-    memcpy(tail, first->tail, sizeof(tail));
-    tail[first->tail_bytes] = '\0';
-    choose_lines(launch->words, tail, true);
+    if (first != NULL)
+        launch_told(launch, (uint32_t)(first - launch->children), death);
+    return first != NULL;
+}
+
+void launch_told(struct launch *launch, uint32_t index, struct launch_death *death)
+{
+    const struct child *child = &launch->children[index];
+    memcpy(launch->said, child->tail, sizeof(launch->said));
+    launch->said[child->tail_bytes] = '\0';
+    choose_lines(launch->words, launch->said, true);
     if (launch->words[0] == '\0')
-        choose_lines(launch->words, tail, false);
-    *death = (struct launch_death){first->label, first->code, launch->words};
-    return true;
+        choose_lines(launch->words, launch->said, false);
+    *death = (struct launch_death){child->label, child->dead ? child->code : -1, launch->words,
+                                   launch->said};
 }
 
 /* ---- ending ---------------------------------------------------------------------------------- */

@@ -7,7 +7,8 @@
  * inherited by this process and ended too.
  *
  * Children read nothing (or a pipe that ends with us) and write to one pipe each, standard output
- * and error alike; the last lines are kept for messages. One descriptor tells that something
+ * and error alike; the last lines are kept for messages. One that talks has its standard output in a
+ * pipe of its own, which the caller reads. One descriptor tells that something
  * happened: a child died, said something, or a signal came. One thread: the main one, because
  * the kernel's promise is about the thread that forked. */
 #ifndef LONGSPAN_CLUSTER_LAUNCH_H
@@ -19,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { LAUNCH_TAIL_BYTES = 4096, LAUNCH_MOST = 1100 };
+enum { LAUNCH_TAIL_BYTES = 4096, LAUNCH_MOST = 6200 };
 
 struct launch; /* opaque */
 
@@ -42,12 +43,22 @@ enum launch_flags {
     LAUNCH_NEEDS_INPUT = 1 << 0, /* standard input is a pipe that stays open until the end */
     LAUNCH_LEAVES = 1 << 1,      /* ends by itself soon after others were told to */
     LAUNCH_SHOWN = 1 << 2,       /* all that it says is shown, but with LAUNCH_SHOW_NOTHING */
+    LAUNCH_TALKS = 1 << 3,       /* standard input and output are the caller's: launch_pipes */
 };
 
 /* Starts `words` (argv, found on PATH unless it has a slash); `label` is for messages, and copied.
  * STATUS_UNREACHABLE: the program cannot be executed. STATUS_EXHAUSTED: more than LAUNCH_MOST. */
 enum status launch_start(struct launch *launch, const char *label, char *const *words,
                          unsigned flags, struct error *error);
+
+/* Children that were started: the next one's index. */
+uint32_t launch_count(const struct launch *launch);
+
+/* What a child with LAUNCH_TALKS reads and says, non-blocking; -1: closed. They stay launch's. */
+struct launch_pipes {
+    int to, from;
+};
+struct launch_pipes launch_pipes(const struct launch *launch, uint32_t index);
 
 /* Readable when launch_progress has something to do. */
 int launch_descriptor(const struct launch *launch);
@@ -65,16 +76,21 @@ void launch_tell(struct launch *launch, uint32_t index, int number);
 bool launch_has_died(const struct launch *launch, uint32_t index);
 
 /* The first child that died, in the order of dying. False: all live. `code`: its exit status, or
- * 128 + the signal. The strings live until launch_destroy. */
+ * 128 + the signal. The strings live until
+ * the next such call. */
 struct launch_death {
     const char *label;
     int code;
     const char *tail; /* its last lines; where some say ": error: ", only those */
+    const char *said; /* the newest LAUNCH_TAIL_BYTES of all that it said */
 };
 bool launch_first_death(struct launch *launch, struct launch_death *death);
 
-/* The last whole line that the first child said; "" if none. Lives until the next call. */
-const char *launch_latest(const struct launch *launch);
+/* The same of one child, which has died; of one that lives, what it has said so far and code -1. */
+void launch_told(struct launch *launch, uint32_t index, struct launch_death *death);
+
+/* The last whole line that a child said; "" if none. Lives until the next call. */
+const char *launch_latest(const struct launch *launch, uint32_t index);
 
 /* Ends all children, at most 3 s later: `gently` first tells those that do not leave by themselves,
  * and waits up to 0.7 s; then SIGTERM to all; SIGKILL 1.5 s after that. What they say meanwhile is

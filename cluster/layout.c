@@ -57,9 +57,10 @@ static enum status allocate(struct layout *layout, uint32_t n_workers, uint32_t 
 {
     layout->n_workers = n_workers;
     layout->n_nodes = n_nodes;
+    layout->hosts = calloc((size_t)n_workers + n_nodes + 1, sizeof(*layout->hosts));
     layout->workers = calloc((size_t)n_workers + 1, sizeof(*layout->workers));
     layout->nodes = calloc((size_t)n_nodes + 1, sizeof(*layout->nodes));
-    if (layout->workers == NULL || layout->nodes == NULL)
+    if (layout->workers == NULL || layout->nodes == NULL || layout->hosts == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for %u processes",
                          n_workers + n_nodes);
     return STATUS_OK;
@@ -102,12 +103,41 @@ static enum status from_options(struct layout *layout, const struct place_option
 
 /* ---- from a file ----------------------------------------------------------------------------- */
 
-static void take_worker(struct layout_worker *worker, const struct cluster_file_worker *from,
-                        uint32_t here_share)
+/* NULL for this machine; otherwise the host of that name, which is made when it is new. */
+static enum status take_host(struct layout *layout, const struct layout_host **host,
+                             const struct cluster_file *file, const char *name, const char *bin,
+                             struct error *error)
 {
-    const bool here = cluster_file_is_here(from->host);
+    *host = NULL;
+    if (cluster_file_is_here(name))
+        return STATUS_OK;
+    const char *folder = bin != NULL ? bin : file->bin;
+    for (uint32_t i = 0; i < layout->n_hosts; i++) {
+        struct layout_host *known = &layout->hosts[i];
+        if (strcmp(known->name, name) != 0)
+            continue;
+        if (folder != NULL && known->bin != NULL && strcmp(folder, known->bin) != 0)
+            return error_set(error, STATUS_INVALID, "%s: %s has two folders bin: %s and %s",
+                             file->path, name, known->bin, folder);
+        *host = known;
+        return STATUS_OK;
+    }
+    struct layout_host *made = &layout->hosts[layout->n_hosts++];
+    *made = (struct layout_host){.name = name, .bin = folder};
+    *host = made;
+    return STATUS_OK;
+}
+
+static enum status take_worker(struct layout *layout, struct layout_worker *worker,
+                               const struct cluster_file *file,
+                               const struct cluster_file_worker *from, uint32_t here_share,
+                               struct error *error)
+{
+    const struct layout_host *host = NULL;
+    const enum status status = take_host(layout, &host, file, from->host, from->bin, error);
+    const bool here = host == NULL;
     *worker = (struct layout_worker){
-        .host = here ? NULL : from->host,
+        .host = host,
         .device = from->device,
         .kernels = from->kernels,
         .slots = from->slots,
@@ -115,14 +145,19 @@ static void take_worker(struct layout_worker *worker, const struct cluster_file_
                    : here             ? here_share
                                       : 0,
     };
+    return status;
 }
 
-static void take_node(struct layout_node *node, const struct cluster_file_node *from,
-                      uint32_t index, uint32_t here_share, uint32_t n_here)
+static enum status take_node(struct layout *layout, uint32_t index, const struct cluster_file *file,
+                             uint32_t here_share, uint32_t n_here, struct error *error)
 {
-    const bool here = cluster_file_is_here(from->host);
+    struct layout_node *node = &layout->nodes[index];
+    const struct cluster_file_node *from = &file->nodes[index];
+    const struct layout_host *host = NULL;
+    const enum status status = take_host(layout, &host, file, from->host, from->bin, error);
+    const bool here = host == NULL;
     *node = (struct layout_node){
-        .host = here ? NULL : from->host,
+        .host = host,
         .device = from->device,
         .kernels = from->kernels,
         .memory_bytes = from->memory_bytes != 0 ? from->memory_bytes
@@ -141,6 +176,7 @@ static void take_node(struct layout_node *node, const struct cluster_file_node *
         snprintf(node->bind, sizeof(node->bind), "%s", from->bind);
     if (from->advertise != NULL)
         snprintf(node->advertise, sizeof(node->advertise), "%s", from->advertise);
+    return status;
 }
 
 /* Where the coordinator listens, and the address by which the others find it. */
@@ -148,6 +184,7 @@ static enum status take_addresses(struct layout *layout, const struct cluster_fi
                                   const char *directory, struct error *error)
 {
     const char *host = file->coordinator_host != NULL ? file->coordinator_host : "localhost";
+    const bool has_remote = layout->n_hosts > 0;
     struct address address;
     if (!cluster_file_is_here(host))
         return error_set(error, STATUS_INVALID,
@@ -155,7 +192,7 @@ static enum status take_addresses(struct layout *layout, const struct cluster_fi
                          "start the coordinator there by hand (--dry-run shows how) and say "
                          "--coordinator ADDRESS here",
                          file->path, host);
-    if (file->listen == NULL && !layout->has_remote) {
+    if (file->listen == NULL && !has_remote) {
         listen_here(layout, directory);
         return STATUS_OK;
     }
@@ -174,9 +211,9 @@ static enum status take_addresses(struct layout *layout, const struct cluster_fi
                          "%s: coordinator: listen: %s needs a port that the others can know, such "
                          "as %d",
                          file->path, layout->listen, DEFAULT_PORT);
-    const bool by_name = layout->has_remote && file->coordinator_host != NULL &&
+    const bool by_name = has_remote && file->coordinator_host != NULL &&
                          strcmp(host, "localhost") != 0 && strncmp(host, "127.", 4) != 0;
-    if (layout->has_remote && (address.is_local || (address.is_any && !by_name)))
+    if (has_remote && (address.is_local || (address.is_any && !by_name)))
         return error_set(error, STATUS_INVALID,
                          "%s: coordinator: other machines cannot reach %s at %s: say host: NAME "
                          "that they know, and listen: \"tcp://0.0.0.0:%d\"",
@@ -206,12 +243,19 @@ static enum status from_file(struct layout *layout, const struct place_options *
         n_nodes_here += cluster_file_is_here(file->nodes[i].host);
     const uint32_t share = fair_share(n_here + n_nodes_here);
     layout->n_ranks = file->n_ranks;
-    layout->has_remote = n_here < file->n_ranks || n_nodes_here < file->n_nodes;
-    for (uint32_t i = 0; i < file->n_workers; i++)
-        take_worker(&layout->workers[i], &file->workers[i], share);
-    for (uint32_t i = 0; i < file->n_nodes; i++)
-        take_node(&layout->nodes[i], &file->nodes[i], i, share, n_nodes_here);
-    status = take_addresses(layout, file, directory, error);
+    layout->ssh = file->ssh;
+    layout->interface = file->interface;
+    layout->mpi = file->mpi;
+    layout->push = options->weights != NULL ? strcmp(options->weights, "push") == 0 : file->push;
+    layout->weights_dir = file->weights_dir;
+    layout->environment = file->environment;
+    layout->n_environment = file->n_environment;
+    for (uint32_t i = 0; status == STATUS_OK && i < file->n_workers; i++)
+        status = take_worker(layout, &layout->workers[i], file, &file->workers[i], share, error);
+    for (uint32_t i = 0; status == STATUS_OK && i < file->n_nodes; i++)
+        status = take_node(layout, i, file, share, n_nodes_here, error);
+    if (status == STATUS_OK)
+        status = take_addresses(layout, file, directory, error);
     layout->pipeline = options->pipeline_given ? options->pipeline : file->pipeline;
     layout->tensor = options->tensor_given ? options->tensor : file->tensor;
     if (layout->tensor == 0)
@@ -260,7 +304,14 @@ enum status layout_make(struct layout *layout, const struct place_options *optio
 
 void layout_free(struct layout *layout)
 {
+    for (uint32_t i = 0; i < layout->n_hosts; i++) {
+        free(layout->hosts[i].worker);
+        free(layout->hosts[i].node);
+        free(layout->hosts[i].model);
+        free(layout->hosts[i].cluster_key);
+    }
     free(layout->workers);
     free(layout->nodes);
+    free(layout->hosts);
     *layout = (struct layout){0};
 }

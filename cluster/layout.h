@@ -14,15 +14,23 @@
 
 enum { LAYOUT_NAME_BYTES = 64, LAYOUT_TEXT_BYTES = 4096 };
 
+/* A machine other than this one. `name` and `bin` are borrowed; what its agent told (hosts.h) is
+ * owned; NULL: as it is here. */
+struct layout_host {
+    const char *name; /* as ssh knows it */
+    const char *bin;  /* the folder of `longspan` there */
+    char *worker, *node, *model, *cluster_key;
+};
+
 /* Strings are borrowed from the options or the file. Numbers that are 0 are left to the program. */
 struct layout_worker {
-    const char *host; /* NULL: this machine */
+    const struct layout_host *host; /* NULL: this machine */
     const char *device, *kernels;
     uint32_t slots, threads;
 };
 
 struct layout_node {
-    const char *host; /* NULL: this machine */
+    const struct layout_host *host; /* NULL: this machine */
     const char *device, *kernels;
     char name[LAYOUT_NAME_BYTES];
     char bind[ADDRESS_BYTES], advertise[ADDRESS_BYTES]; /* "": left to the program */
@@ -41,17 +49,24 @@ struct layout {
     uint32_t n_workers, n_ranks;
     struct layout_node *nodes;
     uint32_t n_nodes;
+    struct layout_host *hosts; /* each once */
+    uint32_t n_hosts;
+    struct ssh_options ssh;
+    const char *interface, *mpi; /* as in the cluster file; NULL: not said */
+    bool push;                   /* of weights */
+    const char *weights_dir;
+    const char *const *environment;
+    uint32_t n_environment;
     uint32_t pipeline, tensor; /* pipeline 0: as many as there are ranks for */
     const char *kv_type;
     uint64_t kv_memory_bytes;
     uint32_t stripe;
-    bool has_remote; /* some process on another machine */
 };
 
 /* `directory`: where sockets go; NULL for command lines that people shall type: loopback addresses
  * then. `file`: NULL for a cluster of options alone. The caller ends *layout with layout_free.
  * STATUS_INVALID: what the file says cannot be (the coordinator on another machine, hosts that
- * could not reach it, no key on a network). STATUS_NO_MEMORY. */
+ * could not reach it, no key on a network, one host with two folders `bin`). STATUS_NO_MEMORY. */
 enum status layout_make(struct layout *layout, const struct place_options *options,
                         const struct cluster_file *file, const char *directory,
                         struct error *error);

@@ -1,4 +1,5 @@
 /* main.c - `longspan`, the front door: finds the command and hands the words over. */
+#include "cluster/agent.h"
 #include "cluster/bench.h"
 #include "cluster/keygen.h"
 #include "cluster/model_command.h"
@@ -29,6 +30,7 @@ static const struct {
     {"model", "inspect, tokenize, quantize, make-retrieval, make-random, make-haystack",
      model_command_main},
     {"keygen", "make a cluster key", keygen_main},
+    {"agent", "what run and serve start on other machines; not to be typed", agent_main},
 };
 
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };

@@ -12,6 +12,7 @@ enum { DEFAULT_JOIN_S = 60, DEFAULT_REACH_S = 10 };
 static const char *const switches[] = {"on", "off", NULL};
 static const char *const pins[] = {"auto", "none", NULL};
 static const char *const kernel_names[] = {"auto", "scalar", "avx2", "avx512", "bf16", NULL};
+static const char *const weights_choices[] = {"local", "push", NULL};
 static const char *const exchange_names[] = {"auto", "zeromq", NULL};
 
 size_t place_options_table(struct option *table, struct place_options *o)
@@ -63,6 +64,14 @@ size_t place_options_table(struct option *table, struct place_options *o)
          .value = &o->cluster,
          .argument = "FILE",
          .help = "start the cluster that this YAML file describes (see cluster/example.yaml)"},
+        {.name = "weights",
+         .kind = OPTION_CHOICE,
+         .value = &o->weights,
+         .choices = weights_choices,
+         .argument = "local|push",
+         .help =
+             "local: the model is at the same path on every machine; push: this one sends it to "
+             "each that lacks it, which keeps it; as the cluster file says unless given"},
         {.name = "coordinator",
          .kind = OPTION_TEXT,
          .value = &o->coordinator,
@@ -133,9 +142,9 @@ size_t place_options_table(struct option *table, struct place_options *o)
          .most = 1u << 24,
          .help = "tokens that lie together on one KV holder, 256 times a power of two; 4096 unless "
                  "given"},
-        {.name = "weights",
+        {.name = "shares",
          .kind = OPTION_TEXT,
-         .value = &o->weights,
+         .value = &o->shares,
          .argument = "W,W...",
          .help = "shares of the attention nodes; measured unless given"},
         {.name = "pin",
@@ -210,7 +219,8 @@ static enum status check_where(const struct place_options *o, struct error *erro
         {o->attention_nodes_given, "--attention-nodes", false},
         {o->threads != 0, "--threads", false},
         {o->memory_bytes != 0, "--memory", false},
-        {o->weights != NULL, "--weights", false},
+        {o->shares != NULL, "--shares", false},
+        {o->weights != NULL, "--weights", true},
         {o->device != NULL, "--device", false},
         {o->kv_type != NULL, "--kv-type", true},
         {o->kv_memory_bytes != 0, "--kv-memory", true},
@@ -276,10 +286,15 @@ enum status place_options_check(struct place_options *o, struct error *error)
         return error_set(error, STATUS_INVALID,
                          "--kv-store is for attention nodes, and there are none: say "
                          "--attention-nodes N");
-    if (o->weights != NULL && o->attention_nodes == 0)
+    if (o->shares != NULL && o->attention_nodes == 0)
         return error_set(error, STATUS_INVALID,
-                         "--weights is for attention nodes, and there are none: say "
+                         "--shares is for attention nodes, and there are none: say "
                          "--attention-nodes N");
+    if (o->weights != NULL && o->cluster == NULL)
+        return error_set(error, STATUS_INVALID,
+                         "--weights %s is for the other machines of a cluster: say --cluster FILE "
+                         "(what attention nodes hold is --shares)",
+                         o->weights);
     if (o->join_timeout_s == 0)
         o->join_timeout_s = o->coordinator != NULL ? DEFAULT_REACH_S : DEFAULT_JOIN_S;
     return STATUS_OK;

@@ -24,12 +24,13 @@ struct place_options {
     bool pipeline_given, tensor_given, attention_nodes_given;
     uint32_t threads;
     uint64_t memory_bytes, kv_memory_bytes, kv_store_bytes;
-    const char *kv_type, *weights, *device, *kernels, *pin, *exchange, *prefix_cache, *kv_store;
+    const char *kv_type, *shares, *device, *kernels, *pin, *exchange, *prefix_cache, *kv_store;
     uint32_t stripe, chunk, step_target_ms;
     uint32_t ctx;                       /* tokens of one sequence; the command's own option */
     uint32_t join_timeout_s, timeout_s; /* join_timeout_s: set by place_options_check */
     bool strict_bits;
-    const char *trace; /* the command's own option, if it has one */
+    const char *weights; /* "local", "push" or NULL: as the cluster file says */
+    const char *trace;   /* the command's own option, if it has one */
     const char *cluster_key;
     bool insecure_network;
     bool quiet;

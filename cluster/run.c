@@ -183,6 +183,7 @@ int run_main(int argc, char **argv)
     }
     if (status == STATUS_OK)
         status = work(&run, &error);
+    const int exit_code = session_exit_code(&run.session, status);
     session_close(&run.session, false);
     if (status != STATUS_OK)
         log_error(&run.log, "%s", error.text);
@@ -192,5 +193,5 @@ int run_main(int argc, char **argv)
     run_options_free(&run.options);
     if (status == STATUS_OK)
         return EXIT_SUCCESS;
-    return run.ask.exit_code != 0 ? run.ask.exit_code : status_exit_code(status);
+    return run.ask.exit_code != 0 ? run.ask.exit_code : exit_code;
 }

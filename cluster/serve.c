@@ -16,7 +16,6 @@
 #include <string.h>
 
 enum {
-    COORDINATOR = 0,  /* the first process of every cluster (commands.h) */
     SIGNAL_EXIT = 128 /* the exit code is this and the signal's number */
 };
 
@@ -49,12 +48,13 @@ static enum status watch(struct launch *launch, const struct place_options *plac
 }
 
 /* The coordinator ends when its requests have: workers that it sent away may be gone before. */
-static enum status drain(struct launch *launch, const struct place_options *place, int *exit_code,
-                         struct error *error)
+static enum status drain(const struct session *session, const struct place_options *place,
+                         int *exit_code, struct error *error)
 {
+    struct launch *launch = session->launch;
     struct launch_death death;
-    launch_tell(launch, COORDINATOR, SIGTERM);
-    while (!launch_has_died(launch, COORDINATOR)) {
+    launch_tell(launch, session->coordinator, SIGTERM);
+    while (!launch_has_died(launch, session->coordinator)) {
         if (launch_n_signals(launch) > 1) {
             *exit_code = SIGNAL_EXIT + launch_signal(launch);
             return error_set(error, STATUS_CANCELLED, "ended by a second signal");
@@ -75,7 +75,7 @@ static enum status work(struct session *session, const struct serve_options *opt
     if (status == STATUS_OK)
         status = watch(session->launch, &options->place, exit_code, error);
     if (status == STATUS_OK)
-        status = drain(session->launch, &options->place, exit_code, error);
+        status = drain(session, &options->place, exit_code, error);
     return status;
 }
 
@@ -94,6 +94,8 @@ int serve_main(int argc, char **argv)
     }
     if (status == STATUS_OK)
         status = work(&session, &options, &exit_code, &error);
+    if (status != STATUS_OK && exit_code == 0)
+        exit_code = session_exit_code(&session, status);
     struct trace_files traces = session.traces;
     session.traces = (struct trace_files){0};
     session_close(&session, status == STATUS_OK);
@@ -103,5 +105,5 @@ int serve_main(int argc, char **argv)
     if (status == STATUS_OK)
         return EXIT_SUCCESS;
     log_error(&log, "%s", error.text);
-    return exit_code != 0 ? exit_code : status_exit_code(status);
+    return exit_code != 0 ? exit_code : status_exit_code(status); /* of joining traces */
 }

@@ -3,6 +3,7 @@
 
 #include "cluster/cluster_file.h"
 #include "cluster/commands.h"
+#include "cluster/hosts.h"
 #include "cluster/layout.h"
 #include "kernels/quant/kv_type.h"
 #include "model/hparams.h"
@@ -12,6 +13,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+enum { SIGNAL_EXIT = 128 }; /* the exit code is this and the signal's number */
 
 /* So that what is wrong with the file is said at once, and by us. */
 static enum status check_model(const char *path, struct error *error)
@@ -41,9 +45,9 @@ static void plan_free(struct plan *plan)
     cluster_file_free(&plan->file);
 }
 
-/* `directory` NULL: for --dry-run. */
-static enum status plan_make(struct plan *plan, const struct place_options *options,
-                             const char *directory, struct error *error)
+/* Where everything goes; `directory` NULL: for --dry-run. */
+static enum status plan_layout(struct plan *plan, const struct place_options *options,
+                               const char *directory, struct error *error)
 {
     const bool has_file = options->cluster != NULL;
     enum status status = check_model(options->model, error);
@@ -52,8 +56,6 @@ static enum status plan_make(struct plan *plan, const struct place_options *opti
     if (status == STATUS_OK)
         status =
             layout_make(&plan->layout, options, has_file ? &plan->file : NULL, directory, error);
-    if (status == STATUS_OK)
-        status = commands_make(&plan->commands, &plan->layout, options, error);
     return status;
 }
 
@@ -74,7 +76,7 @@ static void note_layout(struct session *session, const struct layout *layout)
         lanes += layout->workers[i].slots * layout->workers[i].threads;
     for (uint32_t i = 0; i < layout->n_nodes; i++)
         lanes += layout->nodes[i].threads;
-    session->n_lanes = layout->has_remote ? 0 : lanes < processors ? lanes : processors;
+    session->n_lanes = layout->n_hosts > 0 ? 0 : lanes < processors ? lanes : processors;
     session->n_ranks = layout->n_ranks;
     session->n_nodes = layout->n_nodes;
     snprintf(session->kv_type, sizeof(session->kv_type), "%s",
@@ -85,13 +87,14 @@ static enum status start(struct session *session, const struct commands *command
                          bool coordinator_shown, struct error *error)
 {
     enum status status = STATUS_OK;
+    session->coordinator = launch_count(session->launch);
     for (uint32_t i = 0; status == STATUS_OK && i < commands->n; i++) {
         const struct command *command = &commands->commands[i];
         const unsigned flags =
             (command->needs_input ? LAUNCH_NEEDS_INPUT : 0) |
             (command->role == COMMANDS_WORKERS ? LAUNCH_LEAVES : 0) |
             (command->role == COMMANDS_COORDINATOR && coordinator_shown ? LAUNCH_SHOWN : 0);
-        status = launch_start(session->launch, command->label, command->words, flags, error);
+        status = launch_start(session->launch, command->label, command->line.argv, flags, error);
     }
     return status;
 }
@@ -111,9 +114,14 @@ enum status session_open(struct session *session, const struct place_options *op
     if (status == STATUS_OK)
         status = file_make_temporary(session->directory, error);
     if (status == STATUS_OK)
-        status = plan_make(&plan, options, session->directory, error);
+        status = plan_layout(&plan, options, session->directory, error);
     if (status == STATUS_OK)
         status = read_key(session, plan.layout.cluster_key, error);
+    if (status == STATUS_OK)
+        status = hosts_prepare(&plan.layout, session->launch,
+                               isatty(2) && !options->quiet ? stderr : NULL, error);
+    if (status == STATUS_OK)
+        status = commands_make(&plan.commands, &plan.layout, options, error);
     if (status == STATUS_OK)
         status = trace_files_expect(&session->traces, &plan.layout, error);
     if (status == STATUS_OK) {
@@ -124,6 +132,13 @@ enum status session_open(struct session *session, const struct place_options *op
     }
     plan_free(&plan);
     return status;
+}
+
+int session_exit_code(const struct session *session, enum status status)
+{
+    const int number = session->launch != NULL ? launch_signal(session->launch) : 0;
+    return status == STATUS_CANCELLED && number != 0 ? SIGNAL_EXIT + number
+                                                     : status_exit_code(status);
 }
 
 void session_close(struct session *session, bool gently)
@@ -142,9 +157,11 @@ enum status session_print(FILE *out, const struct place_options *place,
                           const struct run_options *client, struct error *error)
 {
     struct plan plan = {0};
-    enum status status = plan_make(&plan, place, NULL, error);
+    enum status status = plan_layout(&plan, place, NULL, error);
+    if (status == STATUS_OK)
+        status = commands_make(&plan.commands, &plan.layout, place, error);
     for (uint32_t i = 0; status == STATUS_OK && i < plan.commands.n; i++)
-        commands_print(out, plan.commands.commands[i].words);
+        words_print(out, plan.commands.commands[i].line.argv);
     if (status == STATUS_OK && client != NULL)
         status = commands_print_client(out, &plan.layout, client, error);
     if (status == STATUS_OK && fflush(out) != 0)

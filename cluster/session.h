@@ -22,6 +22,7 @@ struct session {
     char address[ADDRESS_BYTES];     /* of the coordinator */
     struct cluster_key key;
     bool has_key, started;
+    uint32_t coordinator; /* which child of `launch` it is, once started */
     /* Of a cluster that was started; n_lanes: of all its processes, at most as many as there are
      * processors; 0 where one of them is on another machine. */
     uint32_t n_lanes, n_ranks, n_nodes;
@@ -29,12 +30,16 @@ struct session {
     struct trace_files traces; /* that the processes will write */
 };
 
-/* Checks what can be checked here (model, key, cluster file), then starts the processes. The caller
+/* Checks what can be checked here (model, key, cluster file) and on other machines (hosts.h), then starts
+ * the processes. The caller
  * ends *session with session_close, also after a failure. Call it before any thread is created.
  * STATUS_INVALID, STATUS_NOT_FOUND, STATUS_UNSUPPORTED: files and options. STATUS_UNREACHABLE: a
- * program that is missing. STATUS_IO, STATUS_NO_MEMORY. */
+ * program that is missing, or a machine. STATUS_CANCELLED: a signal came. STATUS_IO, STATUS_NO_MEMORY. */
 enum status session_open(struct session *session, const struct place_options *options,
                          struct error *error);
+
+/* The program's exit code after a failure: 128 + the signal that ended it, or the status's. */
+int session_exit_code(const struct session *session, enum status status);
 
 /* Ends every process and removes the directory; `gently`: as launch_end. */
 void session_close(struct session *session, bool gently);

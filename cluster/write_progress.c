@@ -17,7 +17,8 @@ void write_progress_add(struct write_progress *progress, uint64_t n_bytes)
         return;
     progress->shown_us = now;
     progress->shown = true;
-    fprintf(progress->out, "\rwriting %s of %s (%.0f%%)\033[K",
+    fprintf(progress->out, "\r%s %s of %s (%.0f%%)\033[K",
+            progress->verb != NULL ? progress->verb : "writing",
             size_format(progress->n_written, done), size_format(progress->n_all, all),
             100.0 * (double)progress->n_written / (double)progress->n_all);
     fflush(progress->out);

@@ -1,4 +1,4 @@
-/* cluster/write_progress.h - one line on a terminal while a large file is written. */
+/* cluster/write_progress.h - one line on a terminal while a large file is written, read or sent. */
 #ifndef LONGSPAN_CLUSTER_WRITE_PROGRESS_H
 #define LONGSPAN_CLUSTER_WRITE_PROGRESS_H
 
@@ -6,10 +6,11 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Set `out` (NULL: shows nothing), `began_us` (clock_us) and `n_all`; zero the rest. */
+/* Set `out` (NULL: shows nothing), `began_us` (clock_us) and `n_all`; zero the rest. `verb` NULL: "writing". */
 struct write_progress {
     FILE *out;
-    uint64_t n_written, n_all; /* bytes of tensor data */
+    const char *verb;
+    uint64_t n_written, n_all; /* bytes */
     uint64_t began_us, shown_us;
     bool shown;
 };

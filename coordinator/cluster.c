@@ -33,7 +33,7 @@ enum status cluster_open(struct cluster *cluster, const struct coordinator_optio
     cluster->page_bytes = PAGE_TOKENS * planner_kv_bytes(&cluster->model, options->kv_type);
     if (options->weights != NULL && options->n_weights != options->nodes)
         return error_set(error, STATUS_INVALID,
-                         "--weights has %u numbers, there are %u attention nodes",
+                         "--shares has %u numbers, there are %u attention nodes",
                          options->n_weights, options->nodes);
     if (options->workers > CLUSTER_MAX_RANKS)
         return error_set(error, STATUS_INVALID, "--workers %u: at most %d", options->workers,

@@ -16,7 +16,7 @@
  * compute and may be silent; then the step's deadline counts (reports.h).
  *
  * A node's share is its host's read bandwidth as measured at joining (the mean of the host's nodes,
- * which share it), or the user's --weights. */
+ * which share it), or the user's --shares. */
 #ifndef LONGSPAN_COORDINATOR_CLUSTER_H
 #define LONGSPAN_COORDINATOR_CLUSTER_H
 

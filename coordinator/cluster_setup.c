@@ -159,7 +159,7 @@ static void weigh_nodes(struct cluster *cluster)
                        : measured      ? host_rate(cluster, node->host)
                                        : 1.0;
         log_info(cluster->log, "%s: weight %.4g (%s), reads %.1f GB/s, holds %" PRIu64 " tokens",
-                 node->label, node->weight, weights != NULL ? "--weights" : "measured",
+                 node->label, node->weight, weights != NULL ? "--shares" : "measured",
                  node->read_bytes_per_s / 1e9, node_tokens(cluster, node->memory_bytes));
     }
 }

@@ -46,13 +46,13 @@ static enum status read_weights(const char *text, double **weights, uint32_t *n,
     double *list = calloc(length + 1, sizeof(*list));
     enum status status = STATUS_OK;
     if (copy == NULL || list == NULL)
-        status = error_set(error, STATUS_NO_MEMORY, "no memory for --weights");
+        status = error_set(error, STATUS_NO_MEMORY, "no memory for --shares");
     uint32_t count = 0;
     char *rest = copy;
     while (status == STATUS_OK && rest != NULL) {
         float value;
         const char *item = strsep(&rest, ",");
-        status = parse_f32("--weights", item, 1e-6f, 1e15f, &value, error);
+        status = parse_f32("--shares", item, 1e-6f, 1e15f, &value, error);
         if (status == STATUS_OK)
             list[count++] = (double)value;
     }
@@ -210,7 +210,7 @@ int main(int argc, char **argv)
          .least = 256,
          .most = 1u << 24,
          .help = "what is dealt to one holder at least: 256 times a power of two"},
-        {.name = "weights",
+        {.name = "shares",
          .kind = OPTION_TEXT,
          .value = &w.weights,
          .argument = "A,B,...",

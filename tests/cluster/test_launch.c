@@ -56,7 +56,7 @@ static struct launch_death wait_for_death(struct launch *launch)
 static void wait_for_line(struct launch *launch, const char *line)
 {
     const uint64_t deadline = clock_us() + PATIENCE_US;
-    while (strcmp(launch_latest(launch), line) != 0) {
+    while (strcmp(launch_latest(launch, 0), line) != 0) {
         struct pollfd item = {.fd = launch_descriptor(launch), .events = POLLIN};
         assert_true(clock_us() < deadline);
         poll(&item, 1, 1000);

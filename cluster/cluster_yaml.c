@@ -1,0 +1,225 @@
+/* cluster_yaml.c - the schema.
+ *
+ * A value that may be a mapping or a word (`parallel`) is not something that a
+ * schema can say: the file is loaded by two schemas, and when neither fits, the one that came
+ * further tells what is wrong. */
+#include "cluster/cluster_yaml.h"
+
+#include "cluster/cluster_file.h"
+#include "sys/file.h"
+#include "sys/options.h"
+
+#include <cyaml/cyaml.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MOST_FILE_BYTES = 1 << 20,
+    MOST_TEXT = 4096,
+    WHERE_BYTES = 512,
+    MESSAGE_BYTES = 512,
+};
+
+#define MAYBE (CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL)
+#define TEXT(structure, member)                                                                    \
+    CYAML_FIELD_STRING_PTR(#member, MAYBE, struct structure, member, 1, MOST_TEXT)
+#define NUMBER(structure, member) CYAML_FIELD_UINT_PTR(#member, MAYBE, struct structure, member)
+#define MAPPING(structure, member, fields)                                                         \
+    CYAML_FIELD_MAPPING_PTR(#member, MAYBE, struct structure, member, fields)
+
+static const cyaml_schema_field_t coordinator_fields[] = {
+    TEXT(yaml_coordinator, host), TEXT(yaml_coordinator, listen), CYAML_FIELD_END};
+static const cyaml_schema_field_t security_fields[] = {TEXT(yaml_security, cluster_key),
+                                                       CYAML_FIELD_END};
+static const cyaml_schema_field_t worker_fields[] = {
+    CYAML_FIELD_STRING_PTR("host", CYAML_FLAG_POINTER, struct yaml_worker, host, 1,
+                           CLUSTER_YAML_HOST_BYTES - 1),
+    TEXT(yaml_worker, device),
+    TEXT(yaml_worker, kernels),
+    TEXT(yaml_worker, bin),
+    NUMBER(yaml_worker, slots),
+    NUMBER(yaml_worker, threads),
+    CYAML_FIELD_END};
+static const cyaml_schema_field_t parallel_fields[] = {
+    NUMBER(yaml_parallel, pipeline), NUMBER(yaml_parallel, tensor), CYAML_FIELD_END};
+static const cyaml_schema_field_t node_fields[] = {
+    CYAML_FIELD_STRING_PTR("host", CYAML_FLAG_POINTER, struct yaml_node, host, 1,
+                           CLUSTER_YAML_HOST_BYTES - 1),
+    TEXT(yaml_node, memory),
+    TEXT(yaml_node, device),
+    TEXT(yaml_node, kernels),
+    TEXT(yaml_node, name),
+    TEXT(yaml_node, bind),
+    TEXT(yaml_node, advertise),
+    TEXT(yaml_node, bin),
+    NUMBER(yaml_node, threads),
+    CYAML_FIELD_FLOAT_PTR("weight", MAYBE, struct yaml_node, weight),
+    CYAML_FIELD_END};
+static const cyaml_schema_field_t kv_fields[] = {TEXT(yaml_kv, type), TEXT(yaml_kv, memory),
+                                                 NUMBER(yaml_kv, stripe), CYAML_FIELD_END};
+static const cyaml_schema_field_t ssh_fields[] = {TEXT(yaml_ssh, user), TEXT(yaml_ssh, key),
+                                                  TEXT(yaml_ssh, config), NUMBER(yaml_ssh, port),
+                                                  CYAML_FIELD_END};
+static const cyaml_schema_field_t network_fields[] = {TEXT(yaml_network, interface),
+                                                      CYAML_FIELD_END};
+static const cyaml_schema_field_t programs_fields[] = {TEXT(yaml_programs, bin),
+                                                       TEXT(yaml_programs, mpi), CYAML_FIELD_END};
+static const cyaml_schema_field_t weights_fields[] = {
+    CYAML_FIELD_BOOL_PTR("push", MAYBE, struct yaml_weights, push), TEXT(yaml_weights, dir),
+    CYAML_FIELD_END};
+static const cyaml_schema_value_t variable_value = {
+    CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, MOST_TEXT)};
+static const cyaml_schema_value_t worker_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct yaml_worker, worker_fields)};
+static const cyaml_schema_value_t node_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct yaml_node, node_fields)};
+
+/* The same but for `parallel`. */
+#define FILE_FIELDS(parallel_field)                                                                \
+    TEXT(yaml_file, name), MAPPING(yaml_file, coordinator, coordinator_fields),                    \
+        MAPPING(yaml_file, security, security_fields),                                             \
+        CYAML_FIELD_SEQUENCE("workers", CYAML_FLAG_POINTER, struct yaml_file, workers,             \
+                             &worker_value, 1, CLUSTER_FILE_MOST_RANKS),                           \
+        parallel_field,                                                                            \
+        CYAML_FIELD_SEQUENCE("attention_nodes", MAYBE, struct yaml_file, attention_nodes,          \
+                             &node_value, 0, CLUSTER_FILE_MOST_NODES),                             \
+        MAPPING(yaml_file, kv, kv_fields), MAPPING(yaml_file, ssh, ssh_fields),                    \
+        MAPPING(yaml_file, network, network_fields),                                               \
+        MAPPING(yaml_file, programs, programs_fields),                                             \
+        MAPPING(yaml_file, weights, weights_fields),                                               \
+        CYAML_FIELD_SEQUENCE("environment", MAYBE, struct yaml_file, environment, &variable_value, \
+                             0, CLUSTER_FILE_MOST_VARIABLES),                                      \
+        CYAML_FIELD_END
+
+static const cyaml_schema_field_t numbers_fields[] = {
+    FILE_FIELDS(MAPPING(yaml_file, parallel, parallel_fields))};
+static const cyaml_schema_field_t word_fields[] = {FILE_FIELDS(CYAML_FIELD_STRING_PTR(
+    "parallel", CYAML_FLAG_POINTER, struct yaml_file, parallel_word, 1, MOST_TEXT))};
+static const cyaml_schema_value_t numbers_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct yaml_file, numbers_fields)};
+static const cyaml_schema_value_t word_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct yaml_file, word_fields)};
+
+static const char *const known_keys[] = {
+    "name",    "coordinator", "security", "workers",     "parallel",  "attention_nodes",
+    "kv",      "host",        "listen",   "cluster_key", "slots",     "device",
+    "kernels", "threads",     "pipeline", "tensor",      "memory",    "weight",
+    "bind",    "advertise",   "type",     "stripe",      "ssh",       "user",
+    "port",    "key",         "config",   "network",     "interface", "programs",
+    "bin",     "mpi",         "weights",  "push",        "dir",       "environment",
+    NULL,
+};
+
+/* libcyaml tells what is wrong first, then where: innermost place first. */
+struct complaint {
+    char what[MESSAGE_BYTES];
+    uint32_t line;
+};
+
+static void hear(cyaml_log_t level, void *context, const char *format, va_list arguments)
+{
+    (void)level;
+    struct complaint *complaint = context;
+    char text[MESSAGE_BYTES];
+    vsnprintf(text, sizeof(text), format, arguments);
+    text[strcspn(text, "\n")] = '\0';
+    const char prefix[] = "Load: ", *what = text;
+    if (strncmp(text, prefix, sizeof(prefix) - 1) == 0)
+        what += sizeof(prefix) - 1;
+    const char *line = strstr(text, "(line: ");
+    if (line != NULL && complaint->line == 0)
+        complaint->line = (uint32_t)strtoul(line + strlen("(line: "), NULL, 10);
+    else if (complaint->what[0] == '\0')
+        snprintf(complaint->what, sizeof(complaint->what), "%s", what);
+}
+
+static struct yaml_file *load(const char *text, size_t size, const cyaml_schema_value_t *schema,
+                              struct complaint *complaint)
+{
+    const cyaml_config_t config = {
+        .log_fn = hear,
+        .log_ctx = complaint,
+        .mem_fn = cyaml_mem,
+        .log_level = CYAML_LOG_ERROR,
+        .flags = CYAML_CFG_NO_ALIAS,
+    };
+    struct yaml_file *document = NULL;
+    *complaint = (struct complaint){0};
+    const cyaml_err_t result = cyaml_load_data((const uint8_t *)text, size, &config, schema,
+                                               (cyaml_data_t **)&document, NULL);
+    if (result == CYAML_OK && document == NULL)
+        snprintf(complaint->what, sizeof(complaint->what), "the file is empty");
+    else if (result != CYAML_OK && complaint->what[0] == '\0')
+        snprintf(complaint->what, sizeof(complaint->what), "%s", cyaml_strerror(result));
+    return document;
+}
+
+void cluster_yaml_free(struct yaml_file *document)
+{
+    const cyaml_config_t config = {.mem_fn = cyaml_mem};
+    /* Both schemas own the same members: the one whose `parallel` is set frees it. */
+    if (document != NULL)
+        cyaml_free(&config, document->parallel_word != NULL ? &word_value : &numbers_value,
+                   document, 0);
+}
+
+uint32_t cluster_yaml_find(struct cluster_yaml_place *place, const char *text, const char *key)
+{
+    const size_t length = strlen(key);
+    uint32_t line = place->line;
+    bool comment = false;
+    for (size_t i = place->at; text[i] != '\0'; i++) {
+        const bool begins = i == 0 || strchr(" \t\n{,-\"'", text[i - 1]) != NULL;
+        comment = text[i] != '\n' && (comment || (text[i] == '#' && begins));
+        if (begins && !comment && strncmp(text + i, key, length) == 0 &&
+            text[i + length + strspn(text + i + length, "\"' ")] == ':') {
+            *place = (struct cluster_yaml_place){.at = i + length, .line = line};
+            return line + 1;
+        }
+        line += text[i] == '\n';
+    }
+    return 0;
+}
+
+/* libcyaml tells the line of the mapping when it met an unknown key, which may be lines below. */
+static uint32_t line_of_key(const char *text, uint32_t from, const char *key)
+{
+    struct cluster_yaml_place place = {0};
+    for (uint32_t line; (line = cluster_yaml_find(&place, text, key)) != 0;)
+        if (line >= from)
+            return line;
+    return from;
+}
+
+static enum status refuse(const char *path, const char *text, const struct complaint *complaint,
+                          struct error *error)
+{
+    char where[WHERE_BYTES] = "";
+    const char unexpected[] = "Unexpected key: ", *nearest = NULL;
+    uint32_t line = complaint->line;
+    if (strncmp(complaint->what, unexpected, sizeof(unexpected) - 1) == 0) {
+        const char *key = complaint->what + sizeof(unexpected) - 1;
+        nearest = options_nearest(known_keys, key);
+        line = line_of_key(text, line, key);
+    }
+    if (line != 0)
+        snprintf(where, sizeof(where), ":%u", line);
+    return error_set(error, STATUS_INVALID, "%s%s: %s%s%s%s", path, where, complaint->what,
+                     nearest != NULL ? " (did you mean '" : "", nearest != NULL ? nearest : "",
+                     nearest != NULL ? "'?)" : "");
+}
+
+enum status cluster_yaml_read(struct yaml_file **document, const char *path, char **text,
+                              struct error *error)
+{
+    size_t size;
+    enum status status = file_read(path, MOST_FILE_BYTES, text, &size, error);
+    if (status != STATUS_OK)
+        return status;
+    struct complaint numbers, word;
+    *document = load(*text, size, &numbers_value, &numbers);
+    if (*document == NULL && (*document = load(*text, size, &word_value, &word)) == NULL)
+        status = refuse(path, *text, word.line > numbers.line ? &word : &numbers, error);
+    return status;
+}
