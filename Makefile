@@ -254,6 +254,10 @@ test-retrieval: all ## five needles in 131,009 tokens: one prefill, five forks, 
 test-serve: all ## a thousand requests, half of them cancelled: with and without attention nodes, with and without prefix cache
 	@for nodes in 0 2; do LONGSPAN_BIN=$(BIN) python3 tests/integration/cancels.py --nodes $$nodes || exit 1; done
 
+ORACLE_PYTHON ?= python3
+oracles: all ## make tests/oracles/golden/ anew; needs Python with torch and transformers (ORACLE_PYTHON=...)
+	@LONGSPAN_BIN=$(BIN) $(ORACLE_PYTHON) tests/oracles/transformers_logits.py
+
 # Sanitizers: unit tests and a small cluster, in builds of their own. MPI and ZeroMQ keep memory at exit
 # and synchronise in ways the tools cannot see: tests/suppressions names those libraries, nothing of ours.
 test-asan: ## unit tests and a small cluster under AddressSanitizer and LeakSanitizer
@@ -321,6 +325,6 @@ clean: ## remove build/
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
-.PHONY: always cuda-report all tests deps demo test test-layouts test-retrieval test-serve test-asan test-ubsan test-tsan sanitized \
+.PHONY: always cuda-report oracles all tests deps demo test test-layouts test-retrieval test-serve test-asan test-ubsan test-tsan sanitized \
     sanitized-threads layers install benches bench bench-gpu bench-check format clean help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
