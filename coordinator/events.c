@@ -41,8 +41,10 @@ static bool fill_prompt_plan(struct arena *arena, Longspan__PromptPlan *plan,
 {
     longspan__prompt_plan__init(plan);
     plan->fill_tokens = prompt->n_fill;
-    plan->n_ids = prompt->n_ids - prompt->n_fill;
-    plan->ids = prompt->ids + prompt->n_fill;
+    if (!prompt->again) {
+        plan->n_ids = prompt->n_ids - prompt->n_fill;
+        plan->ids = prompt->ids + prompt->n_fill;
+    }
     plan->shared_tokens = prompt->shared_tokens;
     if (prompt->sequence == SCHEDULER_NONE)
         return true;
@@ -101,6 +103,11 @@ enum status events_progress(struct control *control, const struct request *reque
     return send_event(control, request, &event, NULL, 0, error);
 }
 
+static float logprob(float logit, const struct sampler_row *row)
+{
+    return (float)((double)logit - row->log_sum_exp);
+}
+
 enum status events_token(struct control *control, const struct request *request, uint32_t prompt,
                          const struct events_token *sampled, struct error *error)
 {
@@ -117,7 +124,7 @@ enum status events_token(struct control *control, const struct request *request,
     for (uint32_t i = 0; request->want_logprobs && i < n; i++) {
         longspan__logprob__init(&top[i]);
         top[i].id = row->ids[i];
-        top[i].logprob = (float)((double)row->logits[i] - row->log_sum_exp);
+        top[i].logprob = logprob(row->logits[i], row);
         list[token.n_top++] = &top[i];
     }
     token.top = list;
@@ -126,6 +133,36 @@ enum status events_token(struct control *control, const struct request *request,
     event.token = &token;
     const float *logits = request->want_logits ? row->row : NULL;
     return send_event(control, request, &event, logits, row->vocab * sizeof(float), error);
+}
+
+enum status events_scores(struct control *control, const struct request *request, uint32_t prompt,
+                          uint32_t first, const struct reports *reports, uint32_t segment,
+                          uint32_t i, uint32_t n, struct error *error)
+{
+    struct arena *arena = &control->arena;
+    const uint32_t most = request->want_logprobs ? request->n_logprobs : 0;
+    const size_t n_tops = (size_t)n * most;
+    Longspan__RunScores scores = LONGSPAN__RUN_SCORES__INIT;
+    scores.logprobs = arena_array(arena, n, sizeof(*scores.logprobs));
+    scores.top_ids = arena_array(arena, n_tops + 1, sizeof(*scores.top_ids));
+    scores.top_logprobs = arena_array(arena, n_tops + 1, sizeof(*scores.top_logprobs));
+    if (scores.logprobs == NULL || scores.top_ids == NULL || scores.top_logprobs == NULL)
+        return no_memory(control, error);
+    for (uint32_t j = 0; j < n; j++) {
+        const struct scores_row scored = reports_scores(reports, segment, i + j);
+        scores.logprobs[scores.n_logprobs++] = logprob(scored.logit, &scored.row);
+        for (uint32_t top = 0; top < most && top < scored.row.n; top++) {
+            scores.top_ids[scores.n_top_ids++] = scored.row.ids[top];
+            scores.top_logprobs[scores.n_top_logprobs++] =
+                logprob(scored.row.logits[top], &scored.row);
+        }
+    }
+    scores.prompt = prompt;
+    scores.first = first;
+    Longspan__RunEvent event = LONGSPAN__RUN_EVENT__INIT;
+    event.body_case = LONGSPAN__RUN_EVENT__BODY_SCORES;
+    event.scores = &scores;
+    return send_event(control, request, &event, NULL, 0, error);
 }
 
 enum status events_finished(struct control *control, const struct request *request, uint32_t prompt,

@@ -17,10 +17,12 @@ struct result {
 struct entry {
     uint64_t step, deadline_us;
     uint32_t n_segments, n_reported;
-    struct reports_want *wants; /* [max_segments] */
-    struct error **errors;      /* [max_segments], NULL or owned */
-    struct result *results;     /* [max_segments] */
-    bool *reported;             /* [n_ranks] */
+    struct reports_want *wants;  /* [max_segments] */
+    struct error **errors;       /* [max_segments], NULL or owned */
+    struct result *results;      /* [max_segments] */
+    struct scores_place *scored; /* [max_segments] */
+    struct scores scores;
+    bool *reported; /* [n_ranks] */
     int32_t *ids;
     float *logits;
     uint32_t n_candidates, candidate_capacity;
@@ -58,9 +60,10 @@ enum status reports_create(struct reports **reports, const struct reports_shape 
         e->wants = calloc(shape->max_segments, sizeof(*e->wants));
         e->errors = calloc(shape->max_segments, sizeof(struct error *));
         e->results = calloc(shape->max_segments, sizeof(*e->results));
+        e->scored = calloc(shape->max_segments, sizeof(*e->scored));
         e->reported = calloc(shape->n_ranks, sizeof(*e->reported));
-        complete =
-            e->wants != NULL && e->errors != NULL && e->results != NULL && e->reported != NULL;
+        complete = e->wants != NULL && e->errors != NULL && e->results != NULL &&
+                   e->scored != NULL && e->reported != NULL;
     }
     if (!complete) {
         reports_destroy(r);
@@ -82,6 +85,8 @@ void reports_destroy(struct reports *reports)
         free(e->wants);
         free(e->errors);
         free(e->results);
+        free(e->scored);
+        scores_close(&e->scores);
         free(e->reported);
         free(e->ids);
         free(e->logits);
@@ -111,7 +116,9 @@ void reports_expect(struct reports *r, uint64_t step, const struct reports_want 
     e->n_rows = 0;
     if (n_segments > 0)
         memcpy(e->wants, wants, n_segments * sizeof(*wants));
+    scores_clear(&e->scores);
     memset(e->results, 0, r->shape.max_segments * sizeof(*e->results));
+    memset(e->scored, 0, r->shape.max_segments * sizeof(*e->scored));
     memset(e->reported, 0, r->shape.n_ranks * sizeof(*e->reported));
 }
 
@@ -229,6 +236,23 @@ static enum status take_results(const struct reports *r, struct entry *e,
     return copy_rows(r, e, frames, rows, error);
 }
 
+static enum status take_scores(struct entry *e, const Longspan__StepDone *done, struct error *error)
+{
+    size_t n = 0, next = 0;
+    for (uint32_t i = 0; i < e->n_segments; i++)
+        n += e->wants[i].n_scored > 0;
+    if (done->n_scores != n)
+        return error_set(error, STATUS_PROTOCOL,
+                         "step %" PRIu64 ": scores of %zu segments came, %zu were asked for",
+                         e->step, done->n_scores, n);
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < e->n_segments && status == STATUS_OK; i++)
+        if (e->wants[i].n_scored > 0)
+            status = scores_take(&e->scores, done->scores[next++], e->wants[i].n_scored,
+                                 e->wants[i].n_top, &e->scored[i], error);
+    return status;
+}
+
 static enum status take_error(struct entry *e, const Longspan__SegmentError *from,
                               struct error *error)
 {
@@ -286,6 +310,8 @@ enum status reports_take(struct reports *r, uint32_t rank, const Longspan__StepD
         status = take_error(e, done->errors[i], error);
     if (status == STATUS_OK && rank == r->shape.result_rank)
         status = take_results(r, e, done, frames, error);
+    if (status == STATUS_OK && rank == r->shape.result_rank)
+        status = take_scores(e, done, error);
     if (status != STATUS_OK)
         return status;
     take_figures(r, rank, done);
@@ -317,6 +343,12 @@ struct sampler_row reports_row(const struct reports *r, uint32_t segment)
             row.row = e->rows + result->row * r->shape.vocab;
     }
     return row;
+}
+
+struct scores_row reports_scores(const struct reports *r, uint32_t segment, uint32_t i)
+{
+    const struct entry *e = entry_at(r, 0);
+    return scores_row(&e->scores, &e->scored[segment], i, r->shape.vocab);
 }
 
 void reports_pop(struct reports *r)

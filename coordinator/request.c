@@ -19,7 +19,8 @@ void request_destroy(struct request *request)
         return;
     for (uint32_t i = 0; request->prompts != NULL && i < request->n_prompts; i++) {
         struct request_prompt *prompt = &request->prompts[i];
-        free(prompt->ids);
+        if (!prompt->again)
+            free(prompt->ids);
         free(prompt->spans);
         free(prompt->reservation.awaited);
         detokenizer_destroy(prompt->detokenizer);
@@ -151,16 +152,49 @@ static enum status start_answer(struct request_prompt *prompt, const struct requ
                : status;
 }
 
+/* It has the tokens of the prompt before it. */
+static enum status take_again(struct request *request, uint32_t index,
+                              const Longspan__Prompt *message, struct error *error)
+{
+    struct request_prompt *prompt = &request->prompts[index];
+    if (index == 0 || message->n_ids > 0 || message->text.len > 0 || message->fill_tokens > 0 ||
+        message->scored || prompt[-1].n_fill > 0)
+        return error_set(error, STATUS_INVALID,
+                         "prompt %u is to be the one before it: there must be one, of tokens that "
+                         "are not filled, and it may have none of its own",
+                         index);
+    prompt->again = true;
+    prompt->ids = prompt[-1].ids;
+    prompt->n_ids = prompt[-1].n_ids;
+    prompt->waits = prompt[-1].scored || prompt[-1].waits;
+    return STATUS_OK;
+}
+
+static enum status read_tokens(struct request *request, uint32_t index,
+                               const Longspan__Prompt *message, const struct request_limits *limits,
+                               struct error *error)
+{
+    struct request_prompt *prompt = &request->prompts[index];
+    if (message->again)
+        return take_again(request, index, message, error);
+    if (message->scored && message->fill_tokens > 0)
+        return error_set(error, STATUS_INVALID,
+                         "prompt %u is filled: it has no tokens to be scored", index);
+    prompt->n_fill = message->fill_tokens;
+    prompt->fill_seed = message->fill_seed;
+    prompt->scored = message->scored;
+    prompt->n_scored = 1;
+    return message->n_ids > 0 ? read_ids(prompt, index, message, limits, error)
+                              : read_text(prompt, index, message, limits, error);
+}
+
 static enum status read_prompt(struct request *request, uint32_t index,
                                const Longspan__RunRequest *run, const struct request_limits *limits,
                                struct error *error)
 {
     const Longspan__Prompt *message = run->prompts[index];
     struct request_prompt *prompt = &request->prompts[index];
-    prompt->n_fill = message->fill_tokens;
-    prompt->fill_seed = message->fill_seed;
-    enum status status = message->n_ids > 0 ? read_ids(prompt, index, message, limits, error)
-                                            : read_text(prompt, index, message, limits, error);
+    const enum status status = read_tokens(request, index, message, limits, error);
     if (status != STATUS_OK)
         return status;
     /* The last token that is generated is never computed. */
@@ -176,12 +210,25 @@ static enum status read_prompt(struct request *request, uint32_t index,
     return start_answer(prompt, request, run, message->seed_offset, limits, error);
 }
 
+uint32_t request_scored(const struct request_prompt *prompt, uint32_t position, uint32_t n_tokens)
+{
+    const uint32_t end = position + n_tokens + 1; /* of the tokens that follow its rows */
+    const uint32_t last = end < prompt->n_ids ? end : prompt->n_ids;
+    return prompt->scored && last > prompt->n_scored ? last - position - 1 : 0;
+}
+
+uint32_t request_scored_top(const struct request *request, uint32_t vocab)
+{
+    const uint32_t n = request->n_logprobs > 0 ? request->n_logprobs : 1; /* the best, as a check */
+    return n < vocab ? n : vocab;
+}
+
 /* Earlier prompts that are looked at: all pairs of a thousand long prompts would take minutes. */
 enum { MAX_PARENTS = 64 };
 
 /* Whole pages that an earlier prompt of the request has in common are computed once. What is filled
- * has nothing in common with anything. */
-static enum status share_prefixes(struct request *request, struct error *error)
+ * has nothing in common with anything; what is scored has to be computed. */
+static enum status find_parents(struct request *request, struct error *error)
 {
     const int32_t **ids = calloc(request->n_prompts, sizeof(*ids));
     uint32_t *lengths = calloc(request->n_prompts, sizeof(*lengths));
@@ -193,10 +240,14 @@ static enum status share_prefixes(struct request *request, struct error *error)
     for (uint32_t i = 0; i < request->n_prompts; i++) {
         struct request_prompt *prompt = &request->prompts[i];
         uint32_t which = 0;
+        if (prompt->waits)
+            prompt->parent = prompt[-1].waits ? prompt[-1].parent : i - 1;
         if (prompt->n_fill > 0)
             continue;
         ids[i] = prompt->ids;
         lengths[i] = prompt->n_ids;
+        if (request->alone || prompt->scored || prompt->waits)
+            continue;
         const uint32_t n = i < MAX_PARENTS ? i : MAX_PARENTS;
         prompt->shared_tokens =
             scheduler_common_prefix(prompt->ids, prompt->n_ids, ids, lengths, n, &which);
@@ -259,7 +310,8 @@ static enum status read_request(struct request *r, const Longspan__RunRequest *m
     if (r->prompts == NULL || r->before == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for %zu prompts", message->n_prompts);
     r->n_prompts = r->n_unfinished = (uint32_t)message->n_prompts;
-    r->n_predict = message->n_predict;
+    r->no_answer = message->no_answer;
+    r->n_predict = r->no_answer ? 1 : message->n_predict; /* a last token is never computed */
     r->ignore_eos = message->ignore_eos;
     r->want_logprobs = message->want_logprobs;
     r->want_logits = message->want_logits;
@@ -268,9 +320,7 @@ static enum status read_request(struct request *r, const Longspan__RunRequest *m
     r->alone = message->no_prefix_sharing;
     for (uint32_t i = 0; i < r->n_prompts && status == STATUS_OK; i++)
         status = read_prompt(r, i, message, limits, error);
-    if (status == STATUS_OK && !r->alone)
-        status = share_prefixes(r, error);
-    return status;
+    return status == STATUS_OK ? find_parents(r, error) : status;
 }
 
 enum status request_create(struct request **request, const Longspan__RunRequest *message,

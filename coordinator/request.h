@@ -24,12 +24,16 @@ enum { REQUEST_ID_BYTES = 96, REQUEST_MAX_PROMPTS = 1024 };
 
 struct request_prompt {
     int32_t *ids; /* what is filled counts, as zeros */
+    bool again;   /* they are those of the prompt before, and belong to it */
     uint32_t n_ids;
     uint32_t n_fill; /* of n_ids; fewer */
     uint64_t fill_seed;
     uint32_t max_tokens; /* that may be computed: the prompt, and what is generated but the last */
     uint32_t parent;     /* the earlier prompt that it shares pages with; SCHEDULER_NONE */
     uint32_t shared_tokens;
+    bool scored;       /* its tokens are scored: it shares nobody's pages */
+    bool waits;        /* for all of its parent's tokens, which are its own too, and are scored */
+    uint32_t n_scored; /* tokens whose scores the client has been told; the first one has none */
     uint32_t sequence; /* in the scheduler, until finished */
     bool finished;
     struct sampler sampler;
@@ -56,6 +60,7 @@ struct request {
     uint32_t n_predict; /* 0: until the end of generation or of the context */
     int32_t priority;
     bool ignore_eos, want_logprobs, want_logits, alone; /* alone: shares no pages */
+    bool no_answer;                                     /* nothing is generated */
     uint32_t n_logprobs;
     struct sampler_settings sampling;
     struct penalties_settings penalties;
@@ -79,6 +84,13 @@ struct request_limits {
 
 /* Is JSON asked for? Then the limits have a vocabulary. */
 bool request_wants_json(const Longspan__RunRequest *message);
+
+/* How many tokens of a prompt are to be scored with a segment: those that follow its first rows. 0 where all of
+ * them have been: after it was preempted. */
+uint32_t request_scored(const struct request_prompt *prompt, uint32_t position, uint32_t n_tokens);
+
+/* Candidates that are wanted beside each of them. */
+uint32_t request_scored_top(const struct request *request, uint32_t vocab);
 
 /* The caller ends *request with request_destroy. STATUS_INVALID: no or too many prompts, an empty
  * one, one longer than the context, an id outside the vocabulary, sampling numbers out of range,

@@ -164,8 +164,7 @@ void scheduler_set_budget(struct scheduler *scheduler, const struct step_prices 
 
 /* What the caller wants computed. `tokens` is copied; n_tokens >= 1; max_tokens >= n_tokens, and
  * not more than all holders have. With a parent (an index): not admitted before that one has
- * computed shared_tokens, or will not; a positive multiple of PAGE_TOKENS below n_tokens, tokens
- * that both have. The first n_fill < n_tokens tokens are filled; a sequence that fills shares
+ * computed shared_tokens, or will not: tokens that both have, of which it can take over whole pages. The first n_fill < n_tokens tokens are filled; a sequence that fills shares
  * nothing. */
 struct scheduler_prompt {
     const int32_t *tokens;

@@ -128,6 +128,22 @@ enum trace_phase serving_phase(const struct scheduler_step *step)
     return step->n_segments > 0 ? TRACE_DECODE : TRACE_IDLE;
 }
 
+/* What a segment has to bring: a sample, scores. */
+static struct reports_want want_of(const struct serving *s, const struct scheduler_segment *segment,
+                                   const struct request *r, uint32_t prompt)
+{
+    const uint32_t vocab = s->cluster->hparams->vocab;
+    struct reports_want want = {0};
+    if (segment->wants && !r->no_answer) {
+        want.candidates = true;
+        want.row = r->want_logits || sampler_needs_row(&r->sampling);
+        want.n_candidates = sampler_candidates(&r->sampling, r->n_logprobs, vocab);
+    }
+    want.n_scored = request_scored(&r->prompts[prompt], segment->position, segment->n_tokens);
+    want.n_top = want.n_scored > 0 ? request_scored_top(r, vocab) : 0;
+    return want;
+}
+
 static enum status send_step(struct serving *s, const struct scheduler_step *step, uint64_t now_us,
                              struct error *error)
 {
@@ -135,14 +151,7 @@ static enum status send_step(struct serving *s, const struct scheduler_step *ste
     for (uint32_t i = 0; i < step->n_segments; i++) {
         const struct scheduler_sequence *q =
             scheduler_sequence(s->scheduler, step->segments[i].sequence);
-        const struct request *r = q->owner;
-        wants[i] = (struct reports_want){0};
-        if (step->segments[i].wants)
-            wants[i] =
-                (struct reports_want){.candidates = true,
-                                      .row = r->want_logits || sampler_needs_row(&r->sampling),
-                                      .n_candidates = sampler_candidates(
-                                          &r->sampling, r->n_logprobs, s->cluster->hparams->vocab)};
+        wants[i] = want_of(s, &step->segments[i], q->owner, q->owner_index);
     }
     reports_expect(s->reports, step->number, wants, step->n_segments,
                    now_us + s->cluster->options->step_timeout_ms * 1000ull);

@@ -120,19 +120,19 @@ static enum status add_sequences(struct serving *s, struct request *r, uint64_t 
     enum status status = STATUS_OK;
     for (uint32_t i = 0; i < r->n_prompts && status == STATUS_OK; i++) {
         struct request_prompt *prompt = &r->prompts[i];
-        const struct scheduler_prompt add = {.tokens = prompt->ids,
-                                             .n_tokens = prompt->n_ids,
-                                             .max_tokens = prompt->max_tokens,
-                                             .n_fill = prompt->n_fill,
-                                             .fill_seed = prompt->fill_seed,
-                                             .priority = r->priority,
-                                             .alone = r->alone,
-                                             .parent = prompt->parent == SCHEDULER_NONE
-                                                           ? SCHEDULER_NONE
-                                                           : r->prompts[prompt->parent].sequence,
-                                             .shared_tokens = prompt->shared_tokens,
-                                             .owner = r,
-                                             .owner_index = i};
+        const struct scheduler_prompt add = {
+            .tokens = prompt->ids,
+            .n_tokens = prompt->n_ids,
+            .max_tokens = prompt->max_tokens,
+            .n_fill = prompt->n_fill,
+            .fill_seed = prompt->fill_seed,
+            .priority = r->priority,
+            .alone = r->alone || prompt->scored,
+            .parent = prompt->parent == SCHEDULER_NONE ? SCHEDULER_NONE
+                                                       : r->prompts[prompt->parent].sequence,
+            .shared_tokens = prompt->waits ? prompt->n_ids : prompt->shared_tokens,
+            .owner = r,
+            .owner_index = i};
         status = scheduler_add(s->scheduler, &add, &prompt->sequence, error);
         if (status == STATUS_OK)
             restores_begin(s->restores, prompt->sequence, now_us);

@@ -151,6 +151,39 @@ static enum status sample(struct serving *s, struct request *r, uint32_t index, 
     return STATUS_OK;
 }
 
+/* Tells the scores of a segment's tokens that the client has not been told yet. */
+static enum status score(struct serving *s, struct request *r, uint32_t index,
+                         const struct scheduler_segment *segment, uint32_t at, bool *sending,
+                         struct error *error)
+{
+    struct request_prompt *prompt = &r->prompts[index];
+    const uint32_t n = request_scored(prompt, segment->position, segment->n_tokens);
+    const uint32_t first = segment->position + 1;
+    const uint32_t skipped = prompt->n_scored > first ? prompt->n_scored - first : 0;
+    *sending = false;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct scores_row scored = reports_scores(s->reports, at, i);
+        const enum status status = scores_check(&scored, 1, error);
+        if (status != STATUS_OK)
+            return status;
+    }
+    *sending = true;
+    if (n == 0)
+        return STATUS_OK;
+    prompt->n_scored = first + n;
+    return events_scores(s->control, r, index, first + skipped, s->reports, at, skipped,
+                         n - skipped, error);
+}
+
+/* A prompt has been computed, and that was all. */
+static enum status finish_unanswered(struct serving *s, struct request *r, uint32_t index,
+                                     uint64_t now_us, struct error *error)
+{
+    if (++r->n_first == r->n_prompts)
+        r->prefilled_us = now_us;
+    return finish_prompt(s, r, index, "length", false, error);
+}
+
 /* What it took over may be lacking at a holder: then it is computed, which is tried once. */
 static bool recompute(struct serving *s, uint32_t index, const struct error *why)
 {
@@ -190,8 +223,11 @@ static void commit_segment(struct serving *s, const struct scheduler_segment *se
         if (r->prompts[index].n_generated == 0) /* not when it was preempted: it has been there */
             status = events_progress(s->control, r, index, q->n_done, q->n_prompt, &error);
     }
+    if (status == STATUS_OK)
+        status = score(s, r, index, segment, at, &sending, &error);
     if (status == STATUS_OK && segment->wants)
-        status = sample(s, r, index, at, now_us, &sending, &error);
+        status = r->no_answer ? finish_unanswered(s, r, index, now_us, &error)
+                              : sample(s, r, index, at, now_us, &sending, &error);
     if (status == STATUS_OK && r->n_unfinished == 0) {
         sending = true;
         status = events_done(s->control, s->cluster, r, s->reports, now_us, &error);

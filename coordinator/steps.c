@@ -73,6 +73,9 @@ static bool fill_segment(struct arena *arena, Longspan__Segment *to,
         to->tokens = q->tokens + segment->position;
     }
     to->n_candidates = want->n_candidates;
+    to->n_next = want->n_scored;
+    to->next = q->tokens + segment->position + 1;
+    to->n_top = want->n_top;
     to->want = want->row          ? LONGSPAN__WANT__WANT_LOGITS
                : want->candidates ? LONGSPAN__WANT__WANT_CANDIDATES
                                   : LONGSPAN__WANT__WANT_NOTHING;

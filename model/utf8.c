@@ -83,3 +83,11 @@ size_t utf8_encode(char text[4], uint32_t code_point)
     text[0] = (char)(first[n] | code_point);
     return n;
 }
+
+size_t utf8_points(const char *text, size_t n_bytes)
+{
+    size_t points = 0;
+    for (size_t i = 0; i < n_bytes; i++)
+        points += ((unsigned char)text[i] & 0xc0) != 0x80;
+    return points;
+}

@@ -19,6 +19,9 @@ size_t utf8_broken_bytes(const char *text, size_t n_bytes, bool *cut_off);
 /* The code point of the well-formed character at `text`. */
 uint32_t utf8_decode(const char *text, size_t char_bytes);
 
+/* Characters that begin in these bytes, well-formed or not. */
+size_t utf8_points(const char *text, size_t n_bytes);
+
 /* Writes code point < 0x110000, returns its bytes, 1 to 4. */
 size_t utf8_encode(char text[4], uint32_t code_point);
 

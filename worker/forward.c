@@ -330,28 +330,64 @@ static uint32_t copy_wanted(struct forward *f, const struct step *step, float *t
     return n_copied;
 }
 
-/* Logits are needed only for the last row of each segment that wants something; a row's bits do not
- * depend on the other rows, so the rest is left out. */
+/* From rows of the stream, or of a copy of them, to logits: results_logits has memory for so many. */
+static void project_logits(struct forward *f, const float *rows, uint32_t n, float *logits)
+{
+    const struct matrix *output = shard_output(f->shard);
+    float *normed = f->activations.normed;
+    f->kernels->rms_norm(f->device, normed, rows, f->shard->output_norm.data, n, f->hidden,
+                         f->epsilon);
+    prepare(f, normed, n, f->hidden, &output, 1);
+    f->kernels->matmul(f->device, logits, f->vocab, output);
+    if (f->shard->hparams.logit_cap > 0)
+        f->kernels->soft_cap(f->device, logits, f->shard->hparams.logit_cap, (size_t)n * f->vocab);
+}
+
+/* Rows of prompts whose next tokens are to be scored, some at a time. */
+static enum status score_rows(struct forward *f, const struct step *step, const float *x,
+                              struct error *error)
+{
+    enum status status = STATUS_OK;
+    uint32_t n_scored = 0;
+    for (uint32_t i = 0; i < step->n_segments && status == STATUS_OK; i++) {
+        const struct step_segment *segment = &step->segments[i];
+        uint32_t n;
+        for (uint32_t row = 0; status == STATUS_OK && row < segment->n_scored; row += n) {
+            float *logits;
+            n = segment->n_scored - row;
+            n = n < RESULTS_SCORED_ROWS ? n : RESULTS_SCORED_ROWS;
+            status = results_logits(f->config.results, n, &logits, error);
+            if (status != STATUS_OK)
+                break;
+            project_logits(f, x + (size_t)(segment->row + row) * f->hidden, n, logits);
+            status = results_score(f->config.results, n_scored, n, error);
+            n_scored += n;
+        }
+    }
+    return status;
+}
+
+/* Logits are needed only for rows that are scored, and for the last row of each segment that wants
+ * something; a row's bits do not depend on the other rows, so the rest is left out. */
 static enum status make_logits(struct forward *f, const struct step *step, const float *x,
                                struct error *error)
 {
-    const struct kernels *kernels = f->kernels;
-    const struct matrix *output = shard_output(f->shard);
-    float *last = f->activations.product, *normed = f->activations.normed, *logits;
-    enum status status = results_logits(f->config.results, step, &logits, error);
-    if (status != STATUS_OK || step->n_wanted == 0)
-        return status;
-
+    struct results *results = f->config.results;
+    if (step->n_wanted == 0 && step->n_scored == 0)
+        return STATUS_OK;
     uint64_t at = trace_begin(f->config.trace);
-    const uint32_t n = copy_wanted(f, step, last, x);
-    kernels->rms_norm(f->device, normed, last, f->shard->output_norm.data, n, f->hidden,
-                      f->epsilon);
-    prepare(f, normed, n, f->hidden, &output, 1);
-    kernels->matmul(f->device, logits, f->vocab, output);
-    if (f->shard->hparams.logit_cap > 0)
-        kernels->soft_cap(f->device, logits, f->shard->hparams.logit_cap, (size_t)n * f->vocab);
+    float *last = f->activations.product, *logits;
+    enum status status = results_begin(results, step, error);
+    if (status == STATUS_OK)
+        status = score_rows(f, step, x, error);
+    if (status == STATUS_OK && step->n_wanted > 0)
+        status = results_logits(results, step->n_wanted, &logits, error);
+    if (status != STATUS_OK)
+        return status;
+    if (step->n_wanted > 0)
+        project_logits(f, last, copy_wanted(f, step, last, x), logits);
     at = trace_span(f->config.trace, "logits", at);
-    status = results_make(f->config.results, step, error);
+    status = results_make(results, step, error);
     trace_span(f->config.trace, "results", at);
     return status;
 }

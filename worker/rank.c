@@ -285,10 +285,14 @@ static enum status open_steps(struct rank *rank, struct error *error)
         .max_tokens = setup->max_tokens,
         .vocab = rank->shard->hparams.vocab,
     };
+    const struct candidate_source source = {.pool = rank->pool,
+                                            .kernels = rank->kernels,
+                                            .device = rank->device,
+                                            .group = rank->group,
+                                            .shards = setup->shards};
     enum status status = step_create(&rank->step, &limits, error);
     if (status == STATUS_OK)
-        status = results_create(&rank->results, rank->pool, rank->kernels, rank->device,
-                                rank->group, setup->shards, error);
+        status = results_create(&rank->results, &source, error);
     const struct forward_config config = {
         .pool = rank->pool,
         .shard = rank->shard,

@@ -114,74 +114,139 @@ static Longspan__Candidates *new_candidates(struct arena *arena, const struct ca
     return entry;
 }
 
+/* Of a segment whose rows begin at `first` of the table; NULL: of one that failed. */
+static Longspan__Scores *new_scores(struct arena *arena, const struct candidate_table *table,
+                                    uint32_t first, const struct step_segment *segment)
+{
+    Longspan__Scores *entry = arena_take(arena, sizeof(*entry));
+    if (entry == NULL)
+        return NULL;
+    longspan__scores__init(entry);
+    if (table == NULL)
+        return entry;
+    const uint32_t n = segment->n_scored, n_top = segment->n_top;
+    entry->log_sum_exps = arena_array(arena, n, sizeof(*entry->log_sum_exps));
+    entry->top_ids = arena_array(arena, (size_t)n * n_top + 1, sizeof(*entry->top_ids));
+    entry->top_logits = arena_array(arena, (size_t)n * n_top + 1, sizeof(*entry->top_logits));
+    if (entry->log_sum_exps == NULL || entry->top_ids == NULL || entry->top_logits == NULL)
+        return NULL;
+    for (uint32_t row = 0; row < n; row++) {
+        const struct candidate *best = table->best + (first + row) * table->stride;
+        entry->log_sum_exps[row] = candidates_log_sum_exp(&table->sums[first + row]);
+        for (uint32_t i = 0; i < n_top; i++) {
+            entry->top_ids[(size_t)row * n_top + i] = best[i].id;
+            entry->top_logits[(size_t)row * n_top + i] = best[i].logit;
+        }
+    }
+    entry->logits = (float *)table->named_logits + first;
+    entry->n_logits = entry->n_log_sum_exps = n;
+    entry->n_top_ids = entry->n_top_logits = (size_t)n * n_top;
+    return entry;
+}
+
 static bool wants(const struct step_segment *segment)
 {
     return segment->error.status == STATUS_OK && segment->want != STEP_WANT_NOTHING;
 }
 
-/* Why a segment failed; NULL when it did not. `row` is its row among the results, or NULL. */
-static const struct error *find_error(struct arena *arena, const struct step *step, uint32_t i,
-                                      const struct attention *attention,
-                                      const struct candidates_sum *row)
+/* A row that is no distribution. */
+static bool is_bad(const struct candidates_sum *sum)
+{
+    return sum->bad > 0 || !(sum->largest > -INFINITY);
+}
+
+static const struct error *bad_row(struct arena *arena, uint64_t sequence, uint32_t position,
+                                   const struct candidates_sum *sum)
 {
     static const struct error overflow = {STATUS_FAILED, "the logits of a sequence are not finite"};
-    const struct step_segment *segment = &step->segments[i];
-    if (segment->error.status != STATUS_OK)
-        return &segment->error;
-    const struct error *error =
-        attention != NULL ? attention_segment_error(attention, segment->attention) : NULL;
-    if (error != NULL || row == NULL || (row->bad == 0 && row->largest > -INFINITY))
-        return error;
     struct error *own = arena_take(arena, sizeof(*own));
     if (own == NULL)
         return &overflow; /* without its words it is still no result */
     error_set(own, STATUS_FAILED,
               "sequence %" PRIu64 ": %s logits after position %u: the model's weights or "
               "activations overflow",
-              step->attention[segment->attention].sequence,
-              row->bad > 0 ? "infinite or undefined" : "no finite",
-              step->attention[segment->attention].position + segment->n_tokens - 1);
+              sequence, sum->bad > 0 ? "infinite or undefined" : "no finite", position);
     return own;
 }
 
-/* One segment's error and, from the rank that answers, its result. `row`, `from` and `kept` count
- * rows: of results, of logits as computed, of logits as sent. */
+/* One segment's error and, from the rank that answers, its results. These count rows: answers and
+ * scores, of logits as computed, of logits as sent. */
 struct place {
-    uint32_t row, from, kept;
+    uint32_t row, scored, from, kept;
 };
 
-static bool add_segment(Longspan__StepDone *message, struct report *report, const struct step *step,
-                        uint32_t i, const struct attention *attention, struct results *results,
+/* Why a segment failed; NULL when it did not. */
+static const struct error *find_error(struct report *report, const struct step *step, uint32_t i,
+                                      const struct attention *attention,
+                                      const struct results *results, const struct place *place)
+{
+    const struct step_segment *segment = &step->segments[i];
+    if (segment->error.status != STATUS_OK)
+        return &segment->error;
+    const struct error *error =
+        attention != NULL ? attention_segment_error(attention, segment->attention) : NULL;
+    if (error != NULL || !report->config.answers)
+        return error;
+    const struct attention_segment *where = &step->attention[segment->attention];
+    for (uint32_t row = 0; row < segment->n_scored; row++)
+        if (is_bad(&results->scores.sums[place->scored + row]))
+            return bad_row(&report->arena, where->sequence, where->position + row,
+                           &results->scores.sums[place->scored + row]);
+    if (wants(segment) && is_bad(&results->answers.sums[place->row]))
+        return bad_row(&report->arena, where->sequence, where->position + segment->n_tokens - 1,
+                       &results->answers.sums[place->row]);
+    return NULL;
+}
+
+/* What the rank that answers adds. */
+static bool add_results(Longspan__StepDone *message, struct report *report,
+                        const struct step_segment *segment, bool failed, struct results *results,
                         struct place *place)
 {
     struct arena *arena = &report->arena;
-    const struct step_segment *segment = &step->segments[i];
-    const bool has_row = report->config.answers && wants(segment);
-    const struct candidates_sum *sum = has_row ? &results->sums[place->row] : NULL;
-    const struct error *why = find_error(arena, step, i, attention, sum);
-    if (why != NULL) {
-        Longspan__SegmentError *entry = new_error(arena, i, why);
-        message->errors[message->n_errors++] = entry;
+    const struct candidate_table *answers = &results->answers;
+    const bool takes_part = segment->error.status == STATUS_OK, has_row = wants(segment);
+    if (segment->answered) {
+        const bool good = has_row && !failed;
+        Longspan__Candidates *entry =
+            new_candidates(arena, good ? &answers->sums[place->row] : NULL,
+                           good ? answers->best + place->row * answers->stride : NULL);
+        message->results[message->n_results++] = entry;
         if (entry == NULL)
             return false;
     }
-    if (report->config.answers && segment->answered) {
-        const struct candidate *best =
-            has_row ? results->best + (size_t)place->row * results->stride : NULL;
-        Longspan__Candidates *entry = new_candidates(arena, why == NULL ? sum : NULL, best);
-        message->results[message->n_results++] = entry;
+    if (segment->scored) {
+        Longspan__Scores *entry = new_scores(arena, takes_part && !failed ? &results->scores : NULL,
+                                             place->scored, segment);
+        message->scores[message->n_scores++] = entry;
         if (entry == NULL)
             return false;
     }
     if (has_row && segment->want == STEP_WANT_LOGITS) {
         const size_t vocab = results->vocab;
-        if (why == NULL && place->kept++ != place->from)
+        if (!failed && place->kept++ != place->from)
             memmove(results->logits + (place->kept - 1) * vocab,
                     results->logits + place->from * vocab, vocab * sizeof(float));
         place->from++;
     }
     place->row += has_row;
+    place->scored += takes_part ? segment->n_scored : 0;
     return true;
+}
+
+static bool add_segment(Longspan__StepDone *message, struct report *report, const struct step *step,
+                        uint32_t i, const struct attention *attention, struct results *results,
+                        struct place *place)
+{
+    const struct error *why = find_error(report, step, i, attention, results, place);
+    if (why != NULL) {
+        Longspan__SegmentError *entry = new_error(&report->arena, i, why);
+        message->errors[message->n_errors++] = entry;
+        if (entry == NULL)
+            return false;
+    }
+    return !report->config.answers ||
+           add_results(message, report, &step->segments[i], why != NULL, results, place);
 }
 
 /* *n_logits: whole rows that are sent. */
@@ -192,9 +257,10 @@ static enum status add_segments(Longspan__StepDone *message, struct report *repo
     struct arena *arena = &report->arena;
     message->errors = arena_array(arena, step->n_segments + 1, sizeof(*message->errors));
     message->results = arena_array(arena, step->n_segments + 1, sizeof(*message->results));
-    if (message->errors == NULL || message->results == NULL)
+    message->scores = arena_array(arena, step->n_segments + 1, sizeof(*message->scores));
+    if (message->errors == NULL || message->results == NULL || message->scores == NULL)
         return no_memory(error);
-    struct place place = {0, 0, 0};
+    struct place place = {0};
     for (uint32_t i = 0; i < step->n_segments; i++)
         if (!add_segment(message, report, step, i, attention, results, &place))
             return no_memory(error);
@@ -287,15 +353,20 @@ enum status report_send_failure(struct report *report, const Longspan__Step *ste
     const size_t n = n_segments > 0 ? n_segments : 1; /* a step of nothing failed, too */
     message.errors = arena_array(arena, n, sizeof(*message.errors));
     message.results = arena_array(arena, n, sizeof(*message.results));
-    if (message.errors == NULL || message.results == NULL)
+    message.scores = arena_array(arena, n, sizeof(*message.scores));
+    if (message.errors == NULL || message.results == NULL || message.scores == NULL)
         return no_memory(error);
     for (uint32_t i = 0; i < n; i++) {
         if ((message.errors[message.n_errors++] = new_error(arena, i, failure)) == NULL)
             return no_memory(error);
-        if (!report->config.answers || i >= n_segments ||
-            step->segments[i]->want == LONGSPAN__WANT__WANT_NOTHING)
+        if (!report->config.answers || i >= n_segments)
             continue;
-        if ((message.results[message.n_results++] = new_candidates(arena, NULL, NULL)) == NULL)
+        const Longspan__Segment *segment = step->segments[i];
+        if (segment->want != LONGSPAN__WANT__WANT_NOTHING &&
+            (message.results[message.n_results++] = new_candidates(arena, NULL, NULL)) == NULL)
+            return no_memory(error);
+        if (segment->n_next > 0 &&
+            (message.scores[message.n_scores++] = new_scores(arena, NULL, 0, NULL)) == NULL)
             return no_memory(error);
     }
     return send(report, &message, NULL, 0, error);

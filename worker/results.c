@@ -1,4 +1,4 @@
-/* results.c - two collections: candidates always, of one size on all shards; rows when asked for.
+/* results.c - scores first, then answers: the logits of whole rows have to stay until they are sent.
  *
  * The device finds its candidates, and its logits stay there, unless a row is asked for whole, or more
  * candidates of it than the device finds. */
@@ -7,47 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Memory that grows; content is not kept. */
-struct growing {
-    void *data;
-    size_t bytes;
-};
-
 struct results_memory {
-    struct thread_pool *pool;
-    const struct kernels *kernels;
-    struct device *device;
-    struct group *group;
-    const struct setup_shard *shards;
+    struct candidate_source source;
     uint32_t own_vocab, largest_vocab;
-    void *made;                         /* device memory: [n_wanted][own_vocab] */
+    void *made;                         /* device memory: [rows][own_vocab] */
     void *downloaded;                   /* host memory, likewise; NULL where `made` is that */
     size_t logits_floats;               /* that there is room for in both */
     float *logits;                      /* the one that the host reads */
-    struct growing k;                   /* [n_wanted]: candidates each row asks for */
-    struct growing mine, all;           /* sums[n_wanted], then best[n_wanted][stride]; per shard */
-    struct growing sums, best;          /* merged */
     struct growing rows_mine, rows_all; /* [n_logits][largest_vocab]; per shard */
     struct growing rows;                /* [n_logits][vocab] */
 };
 
-static enum status grow(struct growing *memory, size_t n, size_t size, struct error *error)
-{
-    if (n > SIZE_MAX / 2 / size)
-        return error_set(error, STATUS_NO_MEMORY, "results: %zu times %zu bytes", n, size);
-    if (n * size <= memory->bytes)
-        return STATUS_OK;
-    free(memory->data);
-    memory->bytes = 0;
-    if ((memory->data = malloc(n * size)) == NULL)
-        return error_set(error, STATUS_NO_MEMORY, "results: no memory for %zu bytes", n * size);
-    memory->bytes = n * size;
-    return STATUS_OK;
-}
-
-enum status results_create(struct results **results, struct thread_pool *pool,
-                           const struct kernels *kernels, struct device *device,
-                           struct group *group, const struct setup_shard *shards,
+enum status results_create(struct results **results, const struct candidate_source *source,
                            struct error *error)
 {
     struct results *r = calloc(1, sizeof(*r));
@@ -57,18 +28,16 @@ enum status results_create(struct results **results, struct thread_pool *pool,
         free(memory);
         return error_set(error, STATUS_NO_MEMORY, "results: no memory");
     }
-    memory->pool = pool;
-    memory->kernels = kernels;
-    memory->device = device;
-    memory->group = group;
-    memory->shards = shards;
-    for (uint32_t i = 0; i < group_tensor(group); i++) {
-        const uint32_t n = shards[i].vocab_end - shards[i].vocab_begin;
+    memory->source = *source;
+    const uint32_t tensor = group_tensor(source->group);
+    for (uint32_t i = 0; i < tensor; i++) {
+        const uint32_t n = source->shards[i].vocab_end - source->shards[i].vocab_begin;
         memory->largest_vocab = n > memory->largest_vocab ? n : memory->largest_vocab;
-        if (i == group_shard(group))
+        if (i == group_shard(source->group))
             memory->own_vocab = n;
     }
-    r->vocab = shards[group_tensor(group) - 1].vocab_end;
+    r->vocab = source->shards[tensor - 1].vocab_end;
+    r->answers.source = r->scores.source = &memory->source;
     r->memory = memory;
     *results = r;
     return STATUS_OK;
@@ -76,8 +45,8 @@ enum status results_create(struct results **results, struct thread_pool *pool,
 
 static void give_logits(struct results_memory *m)
 {
-    m->kernels->memory_give(m->device, m->made);
-    m->kernels->host_give(m->device, m->downloaded);
+    m->source.kernels->memory_give(m->source.device, m->made);
+    m->source.kernels->host_give(m->source.device, m->downloaded);
     m->made = m->downloaded = NULL;
     m->logits_floats = 0;
 }
@@ -87,10 +56,11 @@ void results_destroy(struct results *results)
     if (results == NULL)
         return;
     struct results_memory *m = results->memory;
-    struct growing *all[] = {&m->k,    &m->mine,      &m->all,      &m->sums,
-                             &m->best, &m->rows_mine, &m->rows_all, &m->rows};
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-        free(all[i]->data);
+    candidate_table_close(&results->answers);
+    candidate_table_close(&results->scores);
+    free(m->rows_mine.data);
+    free(m->rows_all.data);
+    free(m->rows.data);
     give_logits(m);
     free(m);
     free(results);
@@ -98,26 +68,73 @@ void results_destroy(struct results *results)
 
 void results_clear(struct results *results)
 {
-    results->n_rows = results->n_logits = 0;
-    results->sums = NULL;
-    results->best = NULL;
+    results->answers.n_rows = results->scores.n_rows = results->n_logits = 0;
     results->logits = NULL;
 }
 
-enum status results_logits(struct results *results, const struct step *step, float **logits,
+/* ---- what is wished for ---------------------------------------------------------------------- */
+
+static bool wants(const struct step_segment *segment)
+{
+    return segment->error.status == STATUS_OK && segment->want != STEP_WANT_NOTHING;
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+enum status results_begin(struct results *results, const struct step *step, struct error *error)
+{
+    struct candidate_table *answers = &results->answers, *scores = &results->scores;
+    size_t most = 0, most_scored = 0;
+    results_clear(results);
+    for (uint32_t i = 0; i < step->n_segments; i++) {
+        const struct step_segment *segment = &step->segments[i];
+        if (wants(segment))
+            most = larger(most, segment->n_candidates);
+        if (segment->error.status == STATUS_OK && segment->n_scored > 0)
+            most_scored = larger(most_scored, segment->n_top);
+    }
+    enum status status = candidate_table_begin(answers, step->n_wanted, most, error);
+    if (status == STATUS_OK)
+        status = candidate_table_begin(scores, step->n_scored, most_scored, error);
+    if (status != STATUS_OK)
+        return status;
+    uint32_t n_wanted = 0, n_scored = 0;
+    for (uint32_t i = 0; i < step->n_segments; i++) {
+        const struct step_segment *segment = &step->segments[i];
+        if (segment->error.status != STATUS_OK)
+            continue;
+        if (wants(segment)) {
+            answers->named[n_wanted] = CANDIDATE_TABLE_UNNAMED;
+            answers->k[n_wanted++] = segment->n_candidates;
+            results->n_logits += segment->want == STEP_WANT_LOGITS;
+        }
+        for (uint32_t row = 0; row < segment->n_scored; row++) {
+            scores->named[n_scored] = segment->next[row];
+            scores->k[n_scored++] = segment->n_top;
+        }
+    }
+    return STATUS_OK;
+}
+
+/* ---- logits ---------------------------------------------------------------------------------- */
+
+enum status results_logits(struct results *results, uint32_t n_rows, float **logits,
                            struct error *error)
 {
     struct results_memory *m = results->memory;
-    results_clear(results);
-    const size_t n = (size_t)step->n_wanted * m->own_vocab; /* below 2^64: both are of 32 bits */
+    const struct kernels *kernels = m->source.kernels;
+    const size_t n = (size_t)n_rows * m->own_vocab; /* below 2^64: both are of 32 bits */
     enum status status = STATUS_OK;
     if (n > m->logits_floats) {
         give_logits(m);
         status = n > SIZE_MAX / sizeof(float)
                      ? error_set(error, STATUS_NO_MEMORY, "results: %zu logits", n)
-                     : m->kernels->memory_take(m->device, &m->made, n * sizeof(float), error);
-        if (status == STATUS_OK && !m->kernels->host_memory)
-            status = m->kernels->host_take(m->device, &m->downloaded, n * sizeof(float), error);
+                     : kernels->memory_take(m->source.device, &m->made, n * sizeof(float), error);
+        if (status == STATUS_OK && !kernels->host_memory)
+            status = kernels->host_take(m->source.device, &m->downloaded, n * sizeof(float), error);
         if (status != STATUS_OK)
             return status;
         m->logits_floats = n;
@@ -131,108 +148,19 @@ static void read_logits(struct results_memory *m, uint32_t n_rows)
 {
     m->logits = m->downloaded != NULL ? m->downloaded : m->made;
     if (m->downloaded != NULL)
-        m->kernels->download(m->device, m->downloaded, m->made,
-                             (size_t)n_rows * m->own_vocab * sizeof(float));
+        m->source.kernels->download(m->source.device, m->downloaded, m->made,
+                                    (size_t)n_rows * m->own_vocab * sizeof(float));
 }
 
-static bool wants(const struct step_segment *segment)
-{
-    return segment->error.status == STATUS_OK && segment->want != STEP_WANT_NOTHING;
-}
-
-/* Of each wanted row its number of candidates, the most of them, and the number of whole rows. */
-static enum status look_at_wants(struct results *results, const struct step *step,
-                                 uint32_t *n_logits, struct error *error)
+enum status results_score(struct results *results, uint32_t first, uint32_t n, struct error *error)
 {
     struct results_memory *m = results->memory;
-    const enum status status = grow(&m->k, step->n_wanted, sizeof(uint32_t), error);
-    if (status != STATUS_OK)
-        return status;
-    uint32_t *k = m->k.data, n = 0;
-    results->stride = 0;
-    *n_logits = 0;
-    for (uint32_t i = 0; i < step->n_segments; i++) {
-        const struct step_segment *segment = &step->segments[i];
-        if (!wants(segment))
-            continue;
-        k[n++] = segment->n_candidates;
-        results->stride =
-            segment->n_candidates > results->stride ? segment->n_candidates : results->stride;
-        *n_logits += segment->want == STEP_WANT_LOGITS;
-    }
-    return STATUS_OK;
+    if (candidate_table_needs_host(&results->scores))
+        read_logits(m, n);
+    return candidate_table_find(&results->scores, first, n, m->made, m->logits, error);
 }
 
-/* Of the own part of the vocabulary, to the memory that results->sums and best name; the device has
- * then done all that it was asked. */
-static enum status find_candidates(struct results *results, uint32_t n, bool on_device,
-                                   struct error *error)
-{
-    struct results_memory *m = results->memory;
-    struct candidates_sum *sums = m->mine.data;
-    struct candidate *best = (struct candidate *)(sums + n);
-    const int32_t first = (int32_t)m->shards[group_shard(m->group)].vocab_begin;
-    if (on_device)
-        m->kernels->candidates(m->device, sums, best, results->stride, m->made, n, m->own_vocab,
-                               first, m->k.data);
-    const enum status status = m->kernels->finish(m->device, error);
-    if (status == STATUS_OK && !on_device)
-        candidates_find(m->pool, sums, best, results->stride, m->logits, n, m->own_vocab, first,
-                        m->k.data);
-    return status;
-}
-
-static enum status make_candidates(struct results *results, uint32_t n, bool on_device,
-                                   struct error *error)
-{
-    struct results_memory *m = results->memory;
-    const uint32_t tensor = group_tensor(m->group);
-    const bool merges = tensor > 1 && group_shard(m->group) == 0;
-    const size_t stride = results->stride;
-    const size_t sums_bytes = n * sizeof(struct candidates_sum);
-    if (stride > SIZE_MAX / 4 / sizeof(struct candidate) / (n + 1))
-        return error_set(error, STATUS_NO_MEMORY, "results: %u times %zu candidates", n, stride);
-    /* A shard's block is a whole number of sums, so that all shards' sums are one array. */
-    size_t bytes = sums_bytes + n * stride * sizeof(struct candidate);
-    bytes += sizeof(struct candidates_sum) - 1;
-    bytes -= bytes % sizeof(struct candidates_sum);
-    _Static_assert(sizeof(struct candidates_sum) % sizeof(struct candidate) == 0,
-                   "of candidates too");
-
-    enum status status = grow(&m->mine, 1, bytes, error);
-    if (status == STATUS_OK && merges)
-        status = grow(&m->all, tensor, bytes, error);
-    if (status == STATUS_OK && merges)
-        status = grow(&m->sums, 1, sums_bytes, error);
-    if (status == STATUS_OK && merges)
-        status = grow(&m->best, 1, n * stride * sizeof(struct candidate) + 1, error);
-    if (status != STATUS_OK)
-        return status;
-
-    memset(m->mine.data, 0, bytes); /* what a row does not fill travels too */
-    results->sums = m->mine.data;
-    results->best = (struct candidate *)((uint8_t *)m->mine.data + sums_bytes);
-    if ((status = find_candidates(results, n, on_device, error)) != STATUS_OK)
-        return status;
-    if (tensor == 1)
-        return STATUS_OK;
-
-    status = group_collect(m->group, m->mine.data, m->all.data, bytes, error);
-    if (status != STATUS_OK || group_shard(m->group) != 0)
-        return status;
-    struct candidates_sum *sums = m->sums.data;
-    struct candidate *best = m->best.data;
-    const struct candidates_sum *all_sums = m->all.data;
-    const struct candidate *all_best =
-        (const struct candidate *)((uint8_t *)m->all.data + sums_bytes);
-    for (uint32_t row = 0; row < n; row++)
-        sums[row] = candidates_merge(best + row * stride, ((const uint32_t *)m->k.data)[row],
-                                     all_sums + row, bytes / sizeof(*all_sums),
-                                     all_best + row * stride, bytes / sizeof(*all_best), tensor);
-    results->sums = sums;
-    results->best = best;
-    return STATUS_OK;
-}
+/* ---- whole rows ------------------------------------------------------------------------------ */
 
 /* The rows of the segments that want them, moved to the front of `logits`, `to_stride` apart. */
 static void pick_rows(const struct step *step, float *to, size_t to_stride, const float *logits,
@@ -253,26 +181,26 @@ static enum status make_rows(struct results *results, const struct step *step, u
                              struct error *error)
 {
     struct results_memory *m = results->memory;
-    const uint32_t tensor = group_tensor(m->group);
+    const uint32_t tensor = group_tensor(m->source.group);
     if (tensor == 1) {
         pick_rows(step, m->logits, m->own_vocab, m->logits, m->own_vocab);
         results->logits = m->logits;
         return STATUS_OK;
     }
     const size_t bytes = (size_t)n * m->largest_vocab * sizeof(float);
-    enum status status = grow(&m->rows_mine, 1, bytes, error);
-    if (status == STATUS_OK && group_shard(m->group) == 0)
-        status = grow(&m->rows_all, tensor, bytes, error);
-    if (status == STATUS_OK && group_shard(m->group) == 0)
-        status = grow(&m->rows, n, results->vocab * sizeof(float), error);
+    enum status status = growing_reserve(&m->rows_mine, 1, bytes, error);
+    if (status == STATUS_OK && group_shard(m->source.group) == 0)
+        status = growing_reserve(&m->rows_all, tensor, bytes, error);
+    if (status == STATUS_OK && group_shard(m->source.group) == 0)
+        status = growing_reserve(&m->rows, n, results->vocab * sizeof(float), error);
     if (status != STATUS_OK)
         return status;
     pick_rows(step, m->rows_mine.data, m->largest_vocab, m->logits, m->own_vocab);
-    status = group_collect(m->group, m->rows_mine.data, m->rows_all.data, bytes, error);
-    if (status != STATUS_OK || group_shard(m->group) != 0)
+    status = group_collect(m->source.group, m->rows_mine.data, m->rows_all.data, bytes, error);
+    if (status != STATUS_OK || group_shard(m->source.group) != 0)
         return status;
     for (uint32_t shard = 0; shard < tensor; shard++) {
-        const struct setup_shard *part = &m->shards[shard];
+        const struct setup_shard *part = &m->source.shards[shard];
         for (uint32_t row = 0; row < n; row++)
             memcpy((float *)m->rows.data + (size_t)row * results->vocab + part->vocab_begin,
                    (const float *)m->rows_all.data + ((size_t)shard * n + row) * m->largest_vocab,
@@ -284,18 +212,20 @@ static enum status make_rows(struct results *results, const struct step *step, u
 
 enum status results_make(struct results *results, const struct step *step, struct error *error)
 {
-    uint32_t n_logits = 0;
-    enum status status = look_at_wants(results, step, &n_logits, error);
-    const bool on_device = results->stride <= results->memory->kernels->most_candidates;
-    if (status == STATUS_OK && (!on_device || n_logits > 0))
-        read_logits(results->memory, step->n_wanted);
-    if (status == STATUS_OK && step->n_wanted > 0)
-        status = make_candidates(results, step->n_wanted, on_device, error);
-    if (status == STATUS_OK && n_logits > 0)
-        status = make_rows(results, step, n_logits, error);
-    if (status == STATUS_OK && group_shard(results->memory->group) == 0) {
-        results->n_rows = step->n_wanted;
-        results->n_logits = n_logits;
-    }
+    struct results_memory *m = results->memory;
+    const uint32_t n = step->n_wanted;
+    enum status status = STATUS_OK;
+    if (n > 0 && (results->n_logits > 0 || candidate_table_needs_host(&results->answers)))
+        read_logits(m, n);
+    if (n > 0)
+        status = candidate_table_find(&results->answers, 0, n, m->made, m->logits, error);
+    if (status == STATUS_OK)
+        status = candidate_table_merge(&results->answers, error);
+    if (status == STATUS_OK && results->n_logits > 0)
+        status = make_rows(results, step, results->n_logits, error);
+    if (status == STATUS_OK)
+        status = candidate_table_merge(&results->scores, error);
+    if (status != STATUS_OK || group_shard(m->source.group) != 0)
+        results_clear(results);
     return status;
 }

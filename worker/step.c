@@ -26,8 +26,9 @@ enum status step_create(struct step **step, const struct step_limits *limits, st
     s->order = calloc(limits->max_sequences, sizeof(*s->order));
     s->tokens = calloc(limits->max_rows, sizeof(*s->tokens));
     s->positions = calloc(limits->max_rows, sizeof(*s->positions));
+    s->next = calloc(limits->max_rows, sizeof(*s->next));
     if (s->segments == NULL || s->attention == NULL || s->order == NULL || s->tokens == NULL ||
-        s->positions == NULL) {
+        s->positions == NULL || s->next == NULL) {
         step_destroy(s);
         return error_set(error, STATUS_NO_MEMORY, "step: no memory for %u rows of %u sequences",
                          limits->max_rows, limits->max_sequences);
@@ -44,6 +45,7 @@ void step_destroy(struct step *step)
     free(step->segments);
     free(step->tokens);
     free(step->positions);
+    free(step->next);
     free(step->attention);
     free(step->spans);
     free(step->order);
@@ -120,6 +122,24 @@ static void check_whole(struct step *step, const Longspan__Step *message)
                   message->step, rows, limits->max_rows);
 }
 
+/* Tokens whose logits are wanted. */
+static enum status check_scored(const struct step_limits *limits, const Longspan__Segment *message,
+                                struct error *error)
+{
+    if (message->n_next > message->n_tokens)
+        return error_set(error, STATUS_PROTOCOL,
+                         "sequence %" PRIu64 ": %zu rows to be scored of a segment of %zu tokens",
+                         message->sequence, message->n_next, message->n_tokens);
+    for (size_t i = 0; i < message->n_next; i++)
+        if (message->next[i] < 0 || (uint32_t)message->next[i] >= limits->vocab)
+            return error_set(error, STATUS_INVALID,
+                             "sequence %" PRIu64 ": token %d, to be scored behind position %zu, is "
+                             "outside the vocabulary of %u",
+                             message->sequence, message->next[i], message->position + i,
+                             limits->vocab);
+    return STATUS_OK;
+}
+
 /* Of one segment alone. */
 static enum status check_segment(const struct step_limits *limits, const Longspan__Segment *message,
                                  struct error *error)
@@ -167,7 +187,7 @@ static enum status check_segment(const struct step_limits *limits, const Longspa
                              "%d tokens below %u",
                              name, span->begin, span->end, (int)PAGE_TOKENS, limits->max_tokens);
     }
-    return STATUS_OK;
+    return check_scored(limits, message, error);
 }
 
 static int by_sequence(const void *a, const void *b, void *context)
@@ -207,6 +227,11 @@ static void take_segment(struct step *step, struct step_segment *segment,
     segment->n_candidates =
         message->n_candidates < step->limits.vocab ? message->n_candidates : step->limits.vocab;
     step->n_wanted += segment->want != STEP_WANT_NOTHING;
+    segment->n_scored = (uint32_t)message->n_next;
+    segment->n_top = message->n_top < step->limits.vocab ? message->n_top : step->limits.vocab;
+    segment->next = step->next + step->n_scored;
+    for (uint32_t i = 0; i < segment->n_scored; i++)
+        step->next[step->n_scored++] = message->next[i];
     for (uint32_t i = 0; i < segment->n_tokens; i++) {
         step->tokens[step->n_rows] = step->fill ? 0 : message->tokens[i];
         step->positions[step->n_rows++] = message->position + i;
@@ -244,13 +269,15 @@ enum status step_decode(struct step *step, const Longspan__Step *message, struct
     step->number = message->step;
     step->fault = (struct error){.status = STATUS_OK};
     step->fill = false;
-    step->n_closed = step->n_segments = step->n_rows = step->n_attention = step->n_wanted = 0;
+    step->n_closed = step->n_segments = step->n_rows = step->n_attention = step->n_wanted =
+        step->n_scored = 0;
     check_whole(step, message);
 
     for (uint32_t i = 0; i < step->n_segments; i++) {
         step->segments[i] = (struct step_segment){
             .error = step->fault,
             .answered = message->segments[i]->want != LONGSPAN__WANT__WANT_NOTHING,
+            .scored = message->segments[i]->n_next > 0,
         };
     }
     if (step->fault.status != STATUS_OK)

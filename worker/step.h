@@ -47,6 +47,10 @@ struct step_segment {
     bool answered;      /* the sender expects a result for it, be it an empty one */
     enum step_want want;
     uint32_t n_candidates; /* at most the vocabulary */
+    bool scored;           /* the sender expects scores for it, be they empty */
+    uint32_t n_scored;     /* of its rows, from the first on: the logits of next[row] are wanted, */
+    const int32_t *next;   /* and so many candidates beside them */
+    uint32_t n_top;
 };
 
 struct step {
@@ -69,6 +73,8 @@ struct step {
     struct attention_segment *attention;
 
     uint32_t n_wanted; /* taking part and wanting a result */
+    uint32_t n_scored; /* rows of the segments that take part */
+    int32_t *next;     /* of all of them, one after the other */
 
     /* private */
     struct step_limits limits;

@@ -12,6 +12,17 @@ static const struct answer_format *format_of(const struct answer *answer)
     return answer->request->kind == GENERATE_CHAT ? &answer_format_chat : &answer_format_completion;
 }
 
+static bool open_echoes(struct answer *answer)
+{
+    const struct generate_request *request = answer->request;
+    answer->echoes = calloc(request->n_prompts, sizeof(*answer->echoes));
+    bool good = answer->echoes != NULL;
+    for (uint32_t i = 0; good && i < request->n_prompts; i++)
+        good = echo_open(&answer->echoes[i], answer->tokenizer, request->prompts[i].ids,
+                         request->prompts[i].n_ids, request->want_logprobs, request->n_logprobs);
+    return good;
+}
+
 bool answer_open(struct answer *answer, const struct generate_request *request,
                  const struct tokenizer *tokenizer, const char *model, const char *call_id,
                  uint64_t created_s)
@@ -24,7 +35,7 @@ bool answer_open(struct answer *answer, const struct generate_request *request,
     snprintf(answer->id, sizeof(answer->id), "%s-%s",
              request->kind == GENERATE_CHAT ? "chatcmpl" : "cmpl", call_id);
     answer->choices = calloc(answer->n_choices, sizeof(*answer->choices));
-    return answer->choices != NULL;
+    return answer->choices != NULL && (!request->echo || open_echoes(answer));
 }
 
 void answer_close(struct answer *answer)
@@ -35,6 +46,9 @@ void answer_close(struct answer *answer)
         free(answer->choices[i].tops);
     }
     free(answer->choices);
+    for (uint32_t i = 0; answer->echoes != NULL && i < answer->request->n_prompts; i++)
+        echo_close(&answer->echoes[i]);
+    free(answer->echoes);
     *answer = (struct answer){0};
 }
 
@@ -81,7 +95,7 @@ static bool add_token(struct answer_choice *c, const Longspan__RunToken *token, 
                                                      .first_top = c->n_tops,
                                                      .n_top = token->n_top};
     for (size_t i = 0; i < token->n_top; i++)
-        c->tops[c->n_tops++] = (struct answer_logprob){token->top[i]->id, token->top[i]->logprob};
+        c->tops[c->n_tops++] = (struct logprob){token->top[i]->id, token->top[i]->logprob};
     return true;
 }
 
@@ -139,11 +153,27 @@ bool answer_finished(struct answer *answer, const Longspan__RunFinished *finishe
     return true;
 }
 
-void answer_finish_empty(struct answer *answer)
+bool answer_is_scored(const struct answer *answer, uint32_t prompt)
 {
-    for (uint32_t i = 0; i < answer->n_choices; i++)
-        snprintf(answer->choices[i].finish_reason, sizeof(answer->choices[i].finish_reason),
-                 "length");
+    return answer->echoes == NULL || echo_complete(&answer->echoes[prompt]);
+}
+
+bool answer_scores(struct answer *answer, const Longspan__RunScores *scores, bool *complete)
+{
+    const struct generate_request *request = answer->request;
+    const uint32_t prompt = generate_request_prompt(request, scores->prompt);
+    if (prompt >= request->n_prompts || answer->echoes == NULL ||
+        !echo_take(&answer->echoes[prompt], scores))
+        return false;
+    *complete = answer_is_scored(answer, prompt);
+    return true;
+}
+
+void answer_finish_empty(struct answer *answer, uint32_t choice, struct answer_piece *piece)
+{
+    struct answer_choice *c = &answer->choices[choice];
+    snprintf(c->finish_reason, sizeof(c->finish_reason), "length");
+    fill_piece(answer, choice, 0, true, piece);
 }
 
 struct model_string answer_bytes(const struct answer *answer, int32_t id)

@@ -1,8 +1,8 @@
 /* coordinator/http/answer.h - the choices of one generation as they come in, and as OpenAI's
  * objects.
  *
- * Pure: events in, JSON out. A choice is fed with the RunToken and RunFinished events of its
- * prompt; each gives a piece: the text that became certain, and the tokens whose text is now part
+ * Pure: events in, JSON out. Prompts of the coordinator are choices here, but where nothing is to be
+ * generated. A choice is fed with the RunToken and RunFinished events of its prompt; each gives a piece: the text that became certain, and the tokens whose text is now part
  * of what was given out. A token waits while the end of its text is held back (it may begin a stop
  * text); those that end up behind a stop text are never given out.
  *
@@ -11,7 +11,9 @@
 #ifndef LONGSPAN_COORDINATOR_HTTP_ANSWER_H
 #define LONGSPAN_COORDINATOR_HTTP_ANSWER_H
 
+#include "coordinator/http/echo.h"
 #include "coordinator/http/generate_request.h"
+#include "coordinator/http/logprob.h"
 #include "model/tokenizer.h"
 #include "proto/longspan.pb-c.h"
 
@@ -21,11 +23,6 @@
 #include <stdint.h>
 
 enum { ANSWER_ID_BYTES = 96 };
-
-struct answer_logprob {
-    int32_t id;
-    float logprob;
-};
 
 struct answer_token {
     int32_t id;
@@ -42,7 +39,7 @@ struct answer_choice {
     size_t n_points; /* code points that pieces gave out, for text_offset */
     struct answer_token *tokens;
     size_t n_tokens, tokens_capacity, n_tokens_given;
-    struct answer_logprob *tops;
+    struct logprob *tops;
     size_t n_tops, tops_capacity;
     uint32_t n_generated;
     char finish_reason[16]; /* "": it goes on */
@@ -56,6 +53,7 @@ struct answer {
     uint64_t created_s;
     struct answer_choice *choices; /* [n_prompts * n] */
     uint32_t n_choices;
+    struct echo *echoes;    /* [n_prompts], where they are said back; else NULL */
     uint64_t cached_tokens; /* of all prompts that have finished */
 };
 
@@ -81,8 +79,14 @@ bool answer_token(struct answer *answer, const Longspan__RunToken *token,
 bool answer_finished(struct answer *answer, const Longspan__RunFinished *finished,
                      struct answer_piece *piece);
 
-/* Nothing was to be generated: every choice is empty and as long as it may be. */
-void answer_finish_empty(struct answer *answer);
+/* Of a prompt's own tokens. *complete: all of them have come, and what its choices begin with is known. */
+bool answer_scores(struct answer *answer, const Longspan__RunScores *scores, bool *complete);
+
+/* What the choices of a prompt begin with is known. */
+bool answer_is_scored(const struct answer *answer, uint32_t prompt);
+
+/* Nothing was to be generated: the choice is empty, and as long as it may be. */
+void answer_finish_empty(struct answer *answer, uint32_t choice, struct answer_piece *piece);
 
 /* The whole answer, once every choice has finished. NULL: no memory. */
 json_t *answer_whole(const struct answer *answer);

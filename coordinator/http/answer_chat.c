@@ -13,7 +13,8 @@ static json_t *token_object(const struct answer *answer, int32_t id, float logpr
     json_t *name = json_stringn(bytes.data, bytes.n_bytes);
     if (name == NULL)
         name = json_string("\xef\xbf\xbd");
-    return json_pack("{s:o, s:f, s:o}", "token", name, "logprob", (double)logprob, "bytes", list);
+    return json_pack("{s:o, s:o, s:o}", "token", name, "logprob", logprob_json(logprob), "bytes",
+                     list);
 }
 
 static json_t *logprobs_of(const struct answer *answer, const struct answer_piece *piece)
@@ -27,7 +28,7 @@ static json_t *logprobs_of(const struct answer *answer, const struct answer_piec
         json_t *one = token_object(answer, token->id, token->logprob);
         json_t *tops = json_array();
         for (size_t j = 0; j < token->n_top; j++) {
-            const struct answer_logprob *top = &c->tops[token->first_top + j];
+            const struct logprob *top = &c->tops[token->first_top + j];
             json_array_append_new(tops, token_object(answer, top->id, top->logprob));
         }
         json_object_set_new(one, "top_logprobs", tops);

@@ -3,7 +3,7 @@
  * A token whose bytes are no whole characters is written as OpenAI does: "bytes:\xe2\x82". */
 #include "coordinator/http/answer.h"
 
-#include "model/detokenizer.h"
+#include "model/utf8.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,89 +25,99 @@ static json_t *token_name(const struct answer *answer, int32_t id)
     return json_string(text);
 }
 
-static json_t *top_of(const struct answer *answer, const struct answer_choice *c,
-                      const struct answer_token *token)
+/* What was possible in a token's place, the token itself among it. */
+static json_t *top_of(const struct answer *answer, const struct logprob *tops, size_t n_tops,
+                      struct logprob token)
 {
     json_t *top = json_object();
-    for (size_t i = 0; i <= token->n_top; i++) { /* the last one: the token itself */
-        const struct answer_logprob one = i < token->n_top
-                                              ? c->tops[token->first_top + i]
-                                              : (struct answer_logprob){token->id, token->logprob};
+    for (size_t i = 0; i <= n_tops; i++) { /* the last one: the token itself */
+        const struct logprob one = i < n_tops ? tops[i] : token;
         json_t *name = token_name(answer, one.id);
         if (name != NULL && json_object_get(top, json_string_value(name)) == NULL)
-            json_object_set_new(top, json_string_value(name), json_real((double)one.logprob));
+            json_object_set_new(top, json_string_value(name), logprob_json(one.logprob));
         json_decref(name);
     }
     return top;
 }
 
-static size_t code_points(const char *text, size_t n)
+/* Parallel lists of tokens. */
+struct lists {
+    json_t *names, *logprobs, *tops, *offsets;
+};
+
+/* Takes the references to logprob and tops. */
+static void add_token(struct lists *lists, const struct answer *answer, int32_t id, json_t *logprob,
+                      json_t *tops, size_t offset)
 {
-    size_t points = 0;
-    for (size_t i = 0; i < n; i++)
-        points += ((unsigned char)text[i] & 0xc0) != 0x80;
-    return points;
+    json_array_append_new(lists->names, token_name(answer, id));
+    json_array_append_new(lists->logprobs, logprob);
+    json_array_append_new(lists->tops, tops);
+    json_array_append_new(lists->offsets, json_integer((json_int_t)offset));
 }
 
-/* `before`: code points before the first token. */
-static json_t *logprobs_of(const struct answer *answer, const struct answer_piece *piece,
-                           size_t before)
+static void add_echo(struct lists *lists, const struct answer *answer, const struct echo *echo)
 {
-    const struct generate_request *request = answer->request;
+    for (size_t i = 0; i < echo->n_ids; i++) {
+        const struct logprob token = {echo->ids[i], echo->logprobs[i]};
+        const bool first = i == 0; /* nothing is before it */
+        add_token(lists, answer, token.id, first ? json_null() : logprob_json(token.logprob),
+                  first ? json_null()
+                        : top_of(answer, echo->tops + i * echo->n_top, echo->n_top, token),
+                  echo->offsets[i]);
+    }
+}
+
+/* `echo`: what comes first, or NULL. `before`: code points before the first token of the piece. */
+static json_t *logprobs_of(const struct answer *answer, const struct answer_piece *piece,
+                           const struct echo *echo, size_t before)
+{
     const struct answer_choice *c = &answer->choices[piece->choice];
-    if (!request->want_logprobs)
+    if (!answer->request->want_logprobs)
         return json_null();
-    json_t *names = json_array(), *logprobs = json_array(), *tops = json_array(),
-           *offsets = json_array();
+    struct lists lists = {json_array(), json_array(), json_array(), json_array()};
+    if (echo != NULL)
+        add_echo(&lists, answer, echo);
     for (size_t i = piece->first_token; i < piece->end_token; i++) {
         const struct answer_token *token = &c->tokens[i];
         const struct model_string bytes = answer_bytes(answer, token->id);
-        json_array_append_new(names, token_name(answer, token->id));
-        json_array_append_new(logprobs, json_real((double)token->logprob));
-        json_array_append_new(tops, top_of(answer, c, token));
-        json_array_append_new(offsets, json_integer((json_int_t)before));
-        before += code_points(bytes.data, bytes.n_bytes);
+        add_token(&lists, answer, token->id, logprob_json(token->logprob),
+                  top_of(answer, c->tops + token->first_top, token->n_top,
+                         (struct logprob){token->id, token->logprob}),
+                  before);
+        before += utf8_points(bytes.data, bytes.n_bytes);
     }
-    return json_pack("{s:o, s:o, s:o, s:o}", "tokens", names, "token_logprobs", logprobs,
-                     "top_logprobs", tops, "text_offset", offsets);
-}
-
-/* What the client sent, for `echo`. NULL: no memory. */
-static char *prompt_text(const struct answer *answer, uint32_t choice, size_t *n_bytes)
-{
-    const struct generate_prompt *prompt = &answer->request->prompts[choice / answer->request->n];
-    const bool bos = prompt->n_ids > 0 && prompt->ids[0] == tokenizer_bos(answer->tokenizer);
-    char *text = NULL;
-    const enum status status =
-        detokenizer_text(answer->tokenizer, prompt->ids + bos, prompt->n_ids - bos,
-                         DETOKENIZER_TEXT_START | DETOKENIZER_SHOW_SPECIAL, &text, n_bytes, NULL);
-    return status == STATUS_OK ? text : NULL;
+    return json_pack("{s:o, s:o, s:o, s:o}", "tokens", lists.names, "token_logprobs",
+                     lists.logprobs, "top_logprobs", lists.tops, "text_offset", lists.offsets);
 }
 
 /* Takes the reference to `text`. */
-static json_t *make(const struct answer *answer, const struct answer_piece *piece, json_t *text,
-                    size_t before)
+static json_t *make(const struct answer *answer, const struct answer_piece *piece,
+                    const struct echo *echo, json_t *text, size_t before)
 {
     const struct answer_choice *c = &answer->choices[piece->choice];
     return json_pack("{s:o, s:i, s:o, s:s?}", "text", text, "index", (int)piece->choice, "logprobs",
-                     logprobs_of(answer, piece, before), "finish_reason",
+                     logprobs_of(answer, piece, echo, before), "finish_reason",
                      piece->finished ? c->finish_reason : NULL);
+}
+
+/* What a choice begins with; NULL: nothing. */
+static const struct echo *echo_of(const struct answer *answer, uint32_t choice)
+{
+    return answer->echoes != NULL ? &answer->echoes[choice / answer->request->n] : NULL;
 }
 
 static json_t *whole(struct answer *answer, const struct answer_piece *piece)
 {
-    if (!answer->request->echo)
-        return make(answer, piece, json_stringn(piece->text, piece->n_bytes), 0);
-    size_t n = 0;
-    char *prompt = prompt_text(answer, piece->choice, &n);
-    char *both = prompt == NULL ? NULL : realloc(prompt, n + piece->n_bytes + 1);
-    if (both == NULL) {
-        free(prompt);
+    const struct echo *echo = echo_of(answer, piece->choice);
+    if (echo == NULL)
+        return make(answer, piece, NULL, json_stringn(piece->text, piece->n_bytes), 0);
+    const size_t n = echo->n_bytes + piece->n_bytes;
+    char *both = malloc(n + 1);
+    if (both == NULL)
         return NULL;
-    }
-    memcpy(both + n, piece->text, piece->n_bytes);
-    json_t *choice =
-        make(answer, piece, json_stringn(both, n + piece->n_bytes), code_points(both, n));
+    memcpy(both, echo->text, echo->n_bytes);
+    memcpy(both + echo->n_bytes, piece->text, piece->n_bytes);
+    json_t *choice = make(answer, piece, echo, json_stringn(both, n), echo->n_points);
     free(both);
     return choice;
 }
@@ -116,13 +126,9 @@ static json_t *whole(struct answer *answer, const struct answer_piece *piece)
 static json_t *first(struct answer *answer, uint32_t choice)
 {
     const struct answer_piece none = {.choice = choice, .text = ""};
-    struct answer_choice *c = &answer->choices[choice];
-    size_t n = 0;
-    char *prompt = prompt_text(answer, choice, &n);
-    json_t *json = prompt == NULL ? NULL : make(answer, &none, json_stringn(prompt, n), 0);
-    c->n_points = prompt == NULL ? 0 : code_points(prompt, n);
-    free(prompt);
-    return json;
+    const struct echo *echo = echo_of(answer, choice);
+    answer->choices[choice].n_points = echo->n_points;
+    return make(answer, &none, echo, json_stringn(echo->text, echo->n_bytes), 0);
 }
 
 static json_t *part(struct answer *answer, const struct answer_piece *piece)
@@ -131,9 +137,9 @@ static json_t *part(struct answer *answer, const struct answer_piece *piece)
     const size_t before = c->n_points;
     for (size_t i = piece->first_token; i < piece->end_token; i++) {
         const struct model_string bytes = answer_bytes(answer, c->tokens[i].id);
-        c->n_points += code_points(bytes.data, bytes.n_bytes);
+        c->n_points += utf8_points(bytes.data, bytes.n_bytes);
     }
-    return make(answer, piece, json_stringn(piece->text, piece->n_bytes), before);
+    return make(answer, piece, NULL, json_stringn(piece->text, piece->n_bytes), before);
 }
 
 const struct answer_format answer_format_completion = {.object = "text_completion",

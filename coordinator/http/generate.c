@@ -80,8 +80,8 @@ static enum MHD_Result start(struct call *call, enum generate_kind kind)
         return call_error(call, &error);
     }
     call->errand = &g->errand;
-    if (g->request.max_tokens == 0) {
-        answer_finish_empty(&g->answer);
+    if (g->request.max_tokens == 0 && !generate_request_scores(&g->request)) {
+        generation_finish(g);
         return generation_answer(call, g);
     }
     if (!bridge_submit(call->site->bridge, &g->errand, &error))

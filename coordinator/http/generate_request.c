@@ -165,10 +165,6 @@ static bool read_logprobs(struct generate_request *r, const json_t *body, struct
 {
     if (r->kind == GENERATE_COMPLETION) {
         r->want_logprobs = fields_get(body, "logprobs") != NULL;
-        if (r->want_logprobs && r->echo)
-            return api_error_field(error, "logprobs",
-                                   "'logprobs' together with 'echo' is not supported: those of the "
-                                   "prompt are not computed");
         return fields_u32(body, "logprobs", 0, GENERATE_MOST_LOGPROBS, &r->n_logprobs, error);
     }
     if (!fields_bool(body, "logprobs", &r->want_logprobs, error) ||
@@ -215,7 +211,7 @@ static bool read_max_tokens(struct generate_request *r, const json_t *body,
                            : "max_tokens";
     r->max_tokens = chat ? limits->context : DEFAULT_COMPLETION_TOKENS;
     r->max_tokens_given = !chat || fields_get(body, name) != NULL;
-    const uint32_t least = r->echo && !r->stream ? 0 : 1; /* nothing but the echo */
+    const uint32_t least = r->echo ? 0 : 1; /* nothing but the echo */
     return fields_u32(body, name, least, INT32_MAX, &r->max_tokens, error);
 }
 
@@ -288,8 +284,10 @@ static bool check_lengths(struct generate_request *r, const struct generate_limi
     if ((uint64_t)r->n_prompts * r->n > GENERATE_MOST_CHOICES)
         return api_error_field(error, "n", "%u prompts with %u choices each: at most %d together",
                                r->n_prompts, r->n, GENERATE_MOST_CHOICES);
+    uint64_t n_echo = 0;
     for (uint32_t i = 0; i < r->n_prompts; i++) {
         const size_t n = r->prompts[i].n_ids;
+        n_echo += (uint64_t)n * r->n * (r->want_logprobs ? 1 + r->n_logprobs : 1);
         if (n == 0)
             return api_error_field(error, name, "'%s': it has no tokens", name);
         if (limits->prompt_tokens > 0 && n > limits->prompt_tokens)
@@ -304,6 +302,11 @@ static bool check_lengths(struct generate_request *r, const struct generate_limi
                 "%llu for the answer",
                 limits->context, (unsigned long long)(n + answer), n, (unsigned long long)answer);
     }
+    if (r->echo && n_echo > GENERATE_MOST_ECHO)
+        return api_error_field(error, "echo",
+                               "'echo': %llu tokens, counted for each choice and with those of "
+                               "'logprobs', would be said back: at most %d",
+                               (unsigned long long)n_echo, GENERATE_MOST_ECHO);
     return true;
 }
 
@@ -332,6 +335,22 @@ struct message {
     ProtobufCBinaryData stops[GENERATE_MOST_STOPS];
 };
 
+bool generate_request_scores(const struct generate_request *r)
+{
+    return r->echo && r->want_logprobs;
+}
+
+/* Prompts of the message for one of ours. */
+static uint32_t answers_each(const struct generate_request *r)
+{
+    return r->max_tokens > 0 ? r->n : 1;
+}
+
+uint32_t generate_request_prompt(const struct generate_request *r, uint32_t index)
+{
+    return index / answers_each(r);
+}
+
 static void fill(struct message *m, const struct generate_request *r, uint64_t number,
                  const char *id)
 {
@@ -343,15 +362,22 @@ static void fill(struct message *m, const struct generate_request *r, uint64_t n
     m->run.request = number;
     m->run.id = (char *)id;
     m->run.sampling = &m->sampling;
-    m->run.n_prompts = (size_t)r->n_prompts * r->n;
+    const uint32_t n = answers_each(r);
+    m->run.n_prompts = (size_t)r->n_prompts * n;
     m->run.prompts = m->prompt_list;
     for (uint32_t i = 0; i < m->run.n_prompts; i++) {
+        const struct generate_prompt *prompt = &r->prompts[i / n];
         longspan__prompt__init(&m->prompts[i]);
         m->prompt_list[i] = &m->prompts[i];
-        m->prompts[i].ids = r->prompts[i / r->n].ids;
-        m->prompts[i].n_ids = r->prompts[i / r->n].n_ids;
-        m->prompts[i].seed_offset = i % r->n;
+        m->prompts[i].again = i % n > 0;
+        m->prompts[i].seed_offset = i % n;
+        if (m->prompts[i].again)
+            continue;
+        m->prompts[i].ids = prompt->ids;
+        m->prompts[i].n_ids = prompt->n_ids;
+        m->prompts[i].scored = generate_request_scores(r);
     }
+    m->run.no_answer = r->max_tokens == 0;
     m->run.n_predict = r->max_tokens_given ? r->max_tokens : 0;
     m->run.ignore_eos = r->ignore_eos;
     m->run.want_logprobs = r->want_logprobs;

@@ -20,6 +20,8 @@ enum {
     GENERATE_MOST_STOPS = 16,
     GENERATE_MOST_STOP_BYTES = 1024,
     GENERATE_MOST_BIASES = 1024,
+    GENERATE_MOST_ECHO =
+        1 << 20, /* tokens said back, with what is shown beside each, of all choices */
 };
 
 enum generate_kind { GENERATE_COMPLETION, GENERATE_CHAT };
@@ -44,7 +46,7 @@ struct generate_request {
     enum generate_kind kind;
     struct generate_prompt *prompts;
     uint32_t n_prompts, n; /* choices: prompt i has those from i * n on */
-    uint32_t max_tokens;   /* of each choice; 0: none is wanted (with echo) */
+    uint32_t max_tokens;   /* of each choice; 0: none is wanted, but the echo */
     bool max_tokens_given; /* otherwise: until the context is full */
     float temperature, top_p, min_p, presence_penalty, frequency_penalty, repetition_penalty;
     uint32_t top_k;
@@ -80,6 +82,13 @@ bool generate_request_read(struct generate_request *request, enum generate_kind 
                            const json_t *body, const struct generate_limits *limits,
                            struct api_error *error);
 void generate_request_free(struct generate_request *request);
+
+/* With echo and log-probabilities, prompts are scored. */
+bool generate_request_scores(const struct generate_request *request);
+
+/* A RunRequest has n prompts for each of ours, or, where nothing is to be generated, one: which one of ours
+ * is `index` of it? */
+uint32_t generate_request_prompt(const struct generate_request *request, uint32_t index);
 
 /* A Control with the RunRequest `number`; `id`: as the client is told. *bytes is the caller's.
  * False: no memory. */

@@ -34,13 +34,11 @@ static bool send_object(struct generation *g, json_t *json)
     return good;
 }
 
-static bool begin_stream(struct generation *g)
+/* What the choices of a prompt begin with. */
+static bool send_first(struct generation *g, uint32_t prompt)
 {
-    g->begun = true;
-    if (!g->request.stream)
-        return true;
-    stream_begin(&g->stream);
-    for (uint32_t i = 0; i < g->answer.n_choices; i++) {
+    const uint32_t first = prompt * g->request.n;
+    for (uint32_t i = first; g->request.stream && i < first + g->request.n; i++) {
         bool none;
         json_t *chunk = answer_first_chunk(&g->answer, i, &none);
         if (!none && !send_object(g, chunk))
@@ -49,12 +47,52 @@ static bool begin_stream(struct generation *g)
     return true;
 }
 
+static bool begin_stream(struct generation *g)
+{
+    g->begun = true;
+    if (!g->request.stream)
+        return true;
+    stream_begin(&g->stream);
+    for (uint32_t i = 0; i < g->request.n_prompts; i++)
+        if (answer_is_scored(&g->answer, i) && !send_first(g, i))
+            return false;
+    return true;
+}
+
+static bool take_scores(struct generation *g, const Longspan__RunScores *scores)
+{
+    bool complete;
+    return answer_scores(&g->answer, scores, &complete) &&
+           (!complete || send_first(g, generate_request_prompt(&g->request, scores->prompt)));
+}
+
 static bool take_piece(struct generation *g, const struct answer_piece *piece)
 {
     if (!g->request.stream ||
         (piece->n_bytes == 0 && piece->first_token == piece->end_token && !piece->finished))
         return true;
     return send_object(g, answer_chunk(&g->answer, piece));
+}
+
+/* Of a prompt behind which nothing is to be generated. */
+static bool finish_empty(struct generation *g, uint32_t prompt)
+{
+    const uint32_t first = prompt * g->request.n;
+    struct answer_piece piece;
+    for (uint32_t i = first; i < first + g->request.n; i++) {
+        answer_finish_empty(&g->answer, i, &piece);
+        if (!take_piece(g, &piece))
+            return false;
+    }
+    return true;
+}
+
+static bool take_finished(struct generation *g, const Longspan__RunFinished *finished)
+{
+    struct answer_piece piece;
+    if (g->request.max_tokens == 0)
+        return finished->prompt < g->request.n_prompts && finish_empty(g, finished->prompt);
+    return answer_finished(&g->answer, finished, &piece) && take_piece(g, &piece);
 }
 
 static bool take_done(struct generation *g)
@@ -93,7 +131,9 @@ static bool take(struct errand *errand, const Longspan__RunEvent *event)
     case LONGSPAN__RUN_EVENT__BODY_TOKEN:
         return answer_token(&g->answer, event->token, &piece) && take_piece(g, &piece);
     case LONGSPAN__RUN_EVENT__BODY_FINISHED:
-        return answer_finished(&g->answer, event->finished, &piece) && take_piece(g, &piece);
+        return take_finished(g, event->finished);
+    case LONGSPAN__RUN_EVENT__BODY_SCORES:
+        return take_scores(g, event->scores);
     case LONGSPAN__RUN_EVENT__BODY_DONE:
         return take_done(g);
     case LONGSPAN__RUN_EVENT__BODY_FAILURE:
@@ -134,7 +174,8 @@ static size_t most_waiting(const struct generate_request *request)
 {
     size_t n = 0;
     for (uint32_t i = 0; request->echo && i < request->n_prompts; i++)
-        n += request->prompts[i].n_ids * request->n;
+        n += request->prompts[i].n_ids * request->n *
+             (request->want_logprobs ? 1 + request->n_logprobs : 1);
     return MOST_WAITING_BYTES + n * ECHO_TOKEN_BYTES;
 }
 
@@ -166,6 +207,15 @@ struct generation *generation_create(struct call *call, struct generate_request 
         return NULL;
     }
     return g;
+}
+
+void generation_finish(struct generation *g)
+{
+    bool good = begin_stream(g);
+    for (uint32_t i = 0; good && i < g->request.n_prompts; i++)
+        good = finish_empty(g, i);
+    if (!good || !take_done(g))
+        fail(g, STATUS_NO_MEMORY, "no memory for the answer");
 }
 
 enum MHD_Result generation_answer(struct call *call, struct generation *g)

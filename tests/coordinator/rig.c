@@ -218,13 +218,20 @@ static struct rig_sequence *take_segment(struct rig *rig, const Longspan__Segmen
     return s;
 }
 
-/* Candidates and a row that agree: the best is what the hash says, the others follow by id. */
-static void make_row(const struct rig *rig, const struct rig_sequence *s, uint32_t n, int32_t *ids,
-                     float *logits, float *row)
+#define RIG_LOG_SUM_EXP 10.5
+
+static float logit_of(int32_t best, int32_t id)
 {
-    const int32_t best = s->n == rig->ends_at ? 2 : rig_next(s->tokens, s->n);
+    return id == best ? 10.0f : -(float)id / 16.0f;
+}
+
+/* Candidates and a row that agree: the best is what the hash says, the others follow by id. */
+static void make_row(const struct rig *rig, const int32_t *tokens, uint32_t n_tokens, uint32_t n,
+                     int32_t *ids, float *logits, float *row)
+{
+    const int32_t best = n_tokens == rig->ends_at ? 2 : rig_next(tokens, n_tokens);
     for (uint32_t i = 0; i < RIG_VOCAB; i++)
-        row[i] = (int32_t)i == best ? 10.0f : -(float)i / 16.0f;
+        row[i] = logit_of(best, (int32_t)i);
     ids[0] = best;
     logits[0] = 10.0f;
     int32_t next = 0;
@@ -235,8 +242,46 @@ static void make_row(const struct rig *rig, const struct rig_sequence *s, uint32
     }
 }
 
+float rig_score(const int32_t *tokens, uint32_t n)
+{
+    return (float)((double)logit_of(rig_next(tokens, n), tokens[n]) - RIG_LOG_SUM_EXP);
+}
+
+/* Scores of the tokens that follow the segment's rows. */
+static void make_scores(const struct rig *rig, const struct rig_sequence *s,
+                        const Longspan__Segment *segment, Longspan__Scores *scores)
+{
+    float row[RIG_VOCAB];
+    longspan__scores__init(scores);
+    const size_t n = segment->n_next, n_top = segment->n_top;
+    scores->logits = calloc(n, sizeof(*scores->logits));
+    scores->log_sum_exps = calloc(n, sizeof(*scores->log_sum_exps));
+    scores->top_ids = calloc(n * n_top, sizeof(*scores->top_ids));
+    scores->top_logits = calloc(n * n_top, sizeof(*scores->top_logits));
+    for (uint32_t i = 0; i < n; i++) {
+        make_row(rig, s->tokens, segment->position + i + 1, (uint32_t)n_top,
+                 scores->top_ids + i * n_top, scores->top_logits + i * n_top, row);
+        scores->logits[i] = row[segment->next[i]];
+        scores->log_sum_exps[i] = RIG_LOG_SUM_EXP;
+    }
+    scores->n_logits = scores->n_log_sum_exps = n;
+    scores->n_top_ids = scores->n_top_logits = n * n_top;
+}
+
+static void free_scores(Longspan__Scores *scores, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        free(scores[i].logits);
+        free(scores[i].log_sum_exps);
+        free(scores[i].top_ids);
+        free(scores[i].top_logits);
+    }
+}
+
 static void report(struct rig *rig, struct rig_actor *rank, const Longspan__Step *step)
 {
+    static Longspan__Scores scores[16];
+    static Longspan__Scores *score_list[16];
     static Longspan__Candidates results[16];
     static Longspan__Candidates *list[16];
     static int32_t ids[16][RIG_VOCAB];
@@ -252,16 +297,21 @@ static void report(struct rig *rig, struct rig_actor *rank, const Longspan__Step
         if (!brings_results)
             continue;
         const struct rig_sequence *s = take_segment(rig, segment);
+        if (segment->n_next > 0) {
+            make_scores(rig, s, segment, &scores[done.n_scores]);
+            score_list[done.n_scores] = &scores[done.n_scores];
+            done.n_scores++;
+        }
         if (segment->want == LONGSPAN__WANT__WANT_NOTHING)
             continue;
         Longspan__Candidates *result = &results[done.n_results];
         longspan__candidates__init(result);
-        make_row(rig, s, segment->n_candidates, ids[done.n_results], logits[done.n_results],
-                 rows[n_rows]);
+        make_row(rig, s->tokens, s->n, segment->n_candidates, ids[done.n_results],
+                 logits[done.n_results], rows[n_rows]);
         result->ids = ids[done.n_results];
         result->logits = logits[done.n_results];
         result->n_ids = result->n_logits = segment->n_candidates;
-        result->log_sum_exp = rig->bad_numbers ? (double)NAN : 10.5;
+        result->log_sum_exp = rig->bad_numbers ? (double)NAN : RIG_LOG_SUM_EXP;
         n_rows += segment->want == LONGSPAN__WANT__WANT_LOGITS;
         list[done.n_results++] = result;
     }
@@ -281,6 +331,7 @@ static void report(struct rig *rig, struct rig_actor *rank, const Longspan__Step
     done.traffic = traffics;
     done.n_traffic = 1;
     done.results = list;
+    done.scores = score_list;
     done.job = step->job;
     done.step = step->step;
     done.rank = rank->index;
@@ -288,6 +339,7 @@ static void report(struct rig *rig, struct rig_actor *rank, const Longspan__Step
     message.body_case = LONGSPAN__CONTROL__BODY_STEP_DONE;
     message.step_done = &done;
     rig_send(rig, rank, &message, n_rows > 0 ? rows : NULL, n_rows * sizeof(rows[0]));
+    free_scores(scores, done.n_scores);
 }
 
 static void answer_held(struct rig *rig, struct rig_actor *node)
@@ -430,10 +482,25 @@ static void take_event(struct rig *rig, struct rig_actor *client, const Longspan
         assert_true(event->progress->prompt < client->n_prompts);
         client->prompts[event->progress->prompt].progress = event->progress->done;
         break;
+    case LONGSPAN__RUN_EVENT__BODY_SCORES: {
+        const Longspan__RunScores *scores = event->scores;
+        assert_true(scores->prompt < client->n_prompts);
+        struct rig_prompt *prompt = &client->prompts[scores->prompt];
+        for (uint32_t i = scores->prompt; i < client->n_prompts; i++)
+            assert_int_equal(client->prompts[i].n_generated,
+                             0); /* not of those that are it again */
+        assert_int_equal(scores->first, prompt->n_scores + 1);
+        assert_true(prompt->n_scores + scores->n_logprobs <= RIG_SCORES);
+        memcpy(prompt->scores + prompt->n_scores, scores->logprobs,
+               scores->n_logprobs * sizeof(float));
+        prompt->n_scores += (uint32_t)scores->n_logprobs;
+        prompt->n_score_tops += (uint32_t)scores->n_top_ids;
+        break;
+    }
     case LONGSPAN__RUN_EVENT__BODY_TOKEN: {
         assert_true(event->token->prompt < client->n_prompts);
         struct rig_prompt *prompt = &client->prompts[event->token->prompt];
-        assert_true(prompt->n_generated < 512);
+        assert_true(prompt->n_generated < 1024);
         prompt->generated[prompt->n_generated++] = event->token->id;
         prompt->n_top = (uint32_t)event->token->n_top;
         prompt->logprob = event->token->logprob;
@@ -700,10 +767,12 @@ void rig_request(struct rig *rig, struct rig_actor *client, uint64_t number,
     Longspan__Sampling sampling = LONGSPAN__SAMPLING__INIT;
     for (uint32_t i = 0; i < ask->n; i++) {
         longspan__prompt__init(&prompts[i]);
-        prompts[i].n_ids = ask->lengths[i];
+        prompts[i].again = ask->again && i > 0;
+        prompts[i].scored = ask->scored && !prompts[i].again;
+        prompts[i].n_ids = prompts[i].again ? 0 : ask->lengths[i];
         prompts[i].ids = calloc(ask->lengths[i] + 1, sizeof(int32_t));
         assert_non_null(prompts[i].ids);
-        for (uint32_t j = 0; j < ask->lengths[i]; j++)
+        for (uint32_t j = 0; j < prompts[i].n_ids; j++)
             prompts[i].ids[j] = rig_prompt_token(i, j, ask->common);
         list[i] = &prompts[i];
     }
@@ -714,6 +783,7 @@ void rig_request(struct rig *rig, struct rig_actor *client, uint64_t number,
     request.prompts = list;
     request.n_predict = ask->n_predict;
     request.sampling = &sampling;
+    request.no_answer = ask->no_answer;
     request.want_logits = ask->want_logits;
     request.want_logprobs = ask->n_logprobs > 0;
     request.n_logprobs = ask->n_logprobs;

@@ -28,6 +28,7 @@ enum {
     RIG_TOKENS = 1 << 15,
     RIG_SEQUENCES = 32,
     RIG_PROMPTS = 8,
+    RIG_SCORES = 1 << 14, /* of a prompt */
     RIG_VOCAB = 259,
     RIG_LAYERS = 4,
     RIG_KV_BYTES = 2 * RIG_LAYERS * 2 * 8 * 2, /* of one token, f16 */
@@ -44,9 +45,11 @@ struct rig_sequence {
 
 struct rig_prompt {
     uint32_t n_ids, shared_tokens, n_spans, progress;
-    int32_t generated[512];
+    int32_t generated[1024];
     uint32_t n_generated, n_top;
     float logprob;
+    float scores[RIG_SCORES];
+    uint32_t n_scores, n_score_tops; /* the first token has none, and is not counted */
     char text[2048];
     size_t text_bytes;
     char reason[16];
@@ -147,6 +150,8 @@ struct rig_ask {
     uint32_t n_logprobs;
     bool no_sharing;
     uint64_t seed;
+    bool scored, no_answer;
+    bool again; /* all prompts are the first one */
 };
 void rig_request(struct rig *rig, struct rig_actor *client, uint64_t number,
                  const struct rig_ask *ask);
@@ -154,6 +159,9 @@ void rig_request(struct rig *rig, struct rig_actor *client, uint64_t number,
 const Longspan__StatusReply *rig_status(struct rig *rig, struct rig_actor *client);
 
 int32_t rig_prompt_token(uint32_t prompt, uint32_t position, uint32_t common);
+
+/* The log-probability that the fake model gives to the token behind the first n. */
+float rig_score(const int32_t *tokens, uint32_t n);
 
 /* What the fake model says after these tokens. */
 int32_t rig_next(const int32_t *tokens, uint32_t n);

@@ -120,6 +120,81 @@ static void test_seeded_sampling_repeats(void **state)
     end(rig);
 }
 
+static void check_scores(const struct rig_prompt *prompt, uint32_t length, uint32_t common)
+{
+    int32_t tokens[RIG_SCORES];
+    for (uint32_t i = 0; i < length; i++)
+        tokens[i] = rig_prompt_token(0, i, common);
+    assert_int_equal(prompt->n_scores, length - 1);
+    for (uint32_t i = 1; i < length; i++)
+        assert_true(prompt->scores[i - 1] == rig_score(tokens, i));
+}
+
+static void test_a_prompt_is_scored_before_its_answers(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(2, 0);
+    struct rig_actor *client = rig_ready(rig);
+    const uint32_t lengths[] = {1300, 1300, 1300};
+    struct rig_ask ask = {.lengths = lengths,
+                          .n = 3,
+                          .common = 1300,
+                          .n_predict = 8,
+                          .n_logprobs = 4,
+                          .scored = true,
+                          .again = true};
+    rig_request(rig, client, 1, &ask);
+    rig_until(rig, client->done);
+    check_scores(&client->prompts[0], 1300, 1300);
+    assert_int_equal(client->prompts[0].n_score_tops, 4 * 1299);
+    check_generated(client, &ask);
+    assert_int_equal(client->prompts[1].n_scores, 0);
+    /* The others have its pages. */
+    assert_int_equal(client->prefill_tokens, 1300 + 2 * (1300 - 1280));
+
+    /* Again, without an answer: what was kept of it is not taken over. */
+    struct rig_actor *other = rig_add(rig, RIG_CLIENT);
+    ask.n = 1;
+    ask.no_answer = true;
+    ask.n_logprobs = 0;
+    rig_request(rig, other, 1, &ask);
+    rig_until(rig, other->done);
+    check_scores(&other->prompts[0], 1300, 1300);
+    assert_int_equal(other->prompts[0].n_score_tops, 0);
+    assert_int_equal(other->prompts[0].n_generated, 0);
+    assert_string_equal(other->prompts[0].reason, "length");
+    assert_int_equal(other->prefill_tokens, 1300);
+    end(rig);
+}
+
+/* The second prompt is preempted while it is read, since the first one's answer outgrows the pages that
+ * were left: no token is scored twice, none is left out. */
+static void test_a_preempted_prompt_goes_on_being_scored(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 0);
+    rig->options.prefix_cache = false;
+    rig->options.ctx = 12800;
+    rig->options.chunk = 16;
+    rig_start(rig);
+    rig_join_workers(rig, 1, 0)->capacity = 52 * PAGE_TOKENS * RIG_KV_BYTES;
+    struct rig_actor *client = rig_add(rig, RIG_CLIENT), *other = rig_add(rig, RIG_CLIENT);
+    const uint32_t lengths[] = {640}, later[] = {12000};
+    const struct rig_ask first = {
+        .lengths = lengths, .n = 1, .common = 12000, .n_predict = 900, .scored = true};
+    const struct rig_ask second = {
+        .lengths = later, .n = 1, .common = 12000, .n_predict = 20, .scored = true};
+    rig_request(rig, client, 1, &first);
+    rig_until_n(rig, client->prompts[0].n_generated, 1);
+    rig_request(rig, other, 1, &second);
+    rig_until(rig, client->done);
+    rig_until(rig, other->done);
+    check_scores(&client->prompts[0], 640, 12000);
+    check_scores(&other->prompts[0], 12000, 12000);
+    assert_true(other->prefill_tokens > 12000); /* some of them twice */
+    end(rig);
+}
+
 static void test_bad_requests_are_answered(void **state)
 {
     (void)state;
@@ -169,8 +244,10 @@ static void test_another_protocol_is_refused_by_name(void **state)
         rig_turn(rig, 20);
     }
     assert_non_null(strstr(worker->refusal, "(longspan 9.9) speaks protocol 77"));
-    assert_non_null(
-        strstr(worker->refusal, "the coordinator (longspan " LONGSPAN_VERSION ") speaks 1"));
+    char ours[80];
+    snprintf(ours, sizeof(ours), "the coordinator (longspan " LONGSPAN_VERSION ") speaks %d",
+             PROTOCOL_VERSION);
+    assert_non_null(strstr(worker->refusal, ours));
     assert_non_null(strstr(node->refusal, "protocol 78"));
     /* and at the deadline it is said who was refused */
     expect_end(rig, STATUS_UNREACHABLE, "0 of 1 workers joined");
@@ -720,6 +797,8 @@ int main(void)
         cmocka_unit_test(test_one_worker_serves),
         cmocka_unit_test(test_stages_and_nodes_serve),
         cmocka_unit_test(test_seeded_sampling_repeats),
+        cmocka_unit_test(test_a_prompt_is_scored_before_its_answers),
+        cmocka_unit_test(test_a_preempted_prompt_goes_on_being_scored),
         cmocka_unit_test(test_bad_requests_are_answered),
         cmocka_unit_test(test_another_protocol_is_refused_by_name),
         cmocka_unit_test(test_missing_peers_are_named_in_time),

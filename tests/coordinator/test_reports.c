@@ -2,6 +2,7 @@
  * was asked are kept. */
 #include "coordinator/reports.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -226,12 +227,67 @@ static void test_reports_that_do_not_fit_are_refused(void **state)
     reports_destroy(reports);
 }
 
+/* Two segments with tokens to be scored, of which the first one failed. */
+static void test_scores_are_kept_by_segment(void **state)
+{
+    (void)state;
+    static const struct reports_want scored[] = {{.n_scored = 2, .n_top = 2},
+                                                 {.candidates = true, .n_candidates = 1},
+                                                 {.n_scored = 3, .n_top = 1}};
+    float logits[] = {-1.0f, -INFINITY, 2.0f}, top_logits[] = {4.0f, 4.0f, 2.0f};
+    double sums[] = {5.0, 6.0, 7.0};
+    int32_t top_ids[] = {1, 7, 3};
+    Longspan__Scores none = LONGSPAN__SCORES__INIT, some = LONGSPAN__SCORES__INIT;
+    Longspan__Scores *list[] = {&none, &some};
+    for (int c = 0; c < 6; c++) {
+        struct reports *reports = NULL;
+        struct report r;
+        const struct reports_shape shape = {.n_ranks = 1,
+                                            .result_rank = 0,
+                                            .depth = 1,
+                                            .max_segments = SEGMENTS,
+                                            .n_holders = 1,
+                                            .vocab = VOCAB,
+                                            .n_layers = LAYERS};
+        assert_int_equal(reports_create(&reports, &shape, NULL), STATUS_OK);
+        reports_expect(reports, 1, scored, SEGMENTS, 1000);
+        fill(&r, 1);
+        r.done.n_results = 1;
+        r.done.scores = list;
+        r.done.n_scores = c == 1 ? 1 : 2;
+        some.logits = logits;
+        some.n_logits = c == 2 ? 2 : 3;
+        some.log_sum_exps = sums;
+        some.n_log_sum_exps = c == 3 ? 0 : 3;
+        some.top_ids = top_ids;
+        some.n_top_ids = c == 4 ? 6 : 3;
+        some.top_logits = top_logits;
+        some.n_top_logits = c == 5 ? 2 : 3;
+        assert_int_equal(take(reports, 0, &r), c == 0 ? STATUS_OK : STATUS_PROTOCOL);
+        struct error error;
+        if (c == 0) {
+            struct scores_row row = reports_scores(reports, 2, 1);
+            assert_int_equal(scores_check(&row, 1, &error),
+                             STATUS_OK); /* impossible, but a logit */
+            assert_true(row.row.log_sum_exp == 6.0 && row.row.ids[0] == 7 && row.row.n == 1);
+            row.logit = 4.5f; /* better than the best */
+            assert_int_equal(scores_check(&row, 1, &error), STATUS_PROTOCOL);
+            row.logit = NAN;
+            assert_int_equal(scores_check(&row, 1, &error), STATUS_PROTOCOL);
+            row = reports_scores(reports, 0, 0); /* it did not come */
+            assert_int_equal(scores_check(&row, 1, &error), STATUS_PROTOCOL);
+        }
+        reports_destroy(reports);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_step_counts_when_all_have_reported),
         cmocka_unit_test(test_figures_are_kept_by_rank_and_layer),
         cmocka_unit_test(test_reports_that_do_not_fit_are_refused),
+        cmocka_unit_test(test_scores_are_kept_by_segment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

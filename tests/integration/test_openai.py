@@ -58,6 +58,17 @@ def check_completions(tap, client):
     tap.check(lp.tokens == list("4711") and lp.text_offset == [0, 1, 2, 3] and len(lp.token_logprobs) == 4 and
               all(t in top and top[t] == p and len(top) in (3, 4) for t, p, top in zip(lp.tokens, lp.token_logprobs, lp.top_logprobs)),
               "logprobs in the old form", lp)
+    echoed = client.completions.create(**{**asked, "max_tokens": 0}, logprobs=2, echo=True, n=2)
+    lp = echoed.choices[1].logprobs
+    tap.check([c.text for c in echoed.choices] == [PROMPT] * 2 and len(lp.tokens) == echoed.usage.prompt_tokens and
+              lp.token_logprobs[0] is None and all(p <= 0 for p in lp.token_logprobs[1:]) and lp.top_logprobs[0] is None and
+              all(t in top and top[t] == p for t, p, top in list(zip(lp.tokens, lp.token_logprobs, lp.top_logprobs))[1:]) and
+              all(PROMPT[at:].startswith(t) for t, at in list(zip(lp.tokens, lp.text_offset))[1:]) and echoed.usage.completion_tokens == 0,
+              "nothing but the echo, with logprobs of the prompt", echoed)
+    parts = list(client.completions.create(**asked, logprobs=2, echo=True, stream=True))
+    tap.check("".join(p.choices[0].text for p in parts) == PROMPT + "4711" and
+              [x for p in parts for x in p.choices[0].logprobs.token_logprobs][:len(lp.tokens)] == lp.token_logprobs,
+              "a stream with echo has the same logprobs", parts)
 
 
 def check_chat(tap, client):

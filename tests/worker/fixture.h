@@ -212,9 +212,8 @@ static inline void fixture_open(struct fixture *f, const struct reference_shape 
     const struct step_limits limits = {setup->job,           setup->n_holders,  setup->max_rows,
                                        setup->max_sequences, setup->max_tokens, shape->vocab};
     fixture_ok(step_create(&f->step, &limits, &error), &error);
-    fixture_ok(
-        results_create(&f->results, f->pool, f->kernels, f->device, group, setup->shards, &error),
-        &error);
+    const struct candidate_source source = {f->pool, f->kernels, f->device, group, setup->shards};
+    fixture_ok(results_create(&f->results, &source, &error), &error);
     const struct forward_config config = {.pool = f->pool,
                                           .shard = f->shard,
                                           .attention = f->attention,
@@ -284,22 +283,28 @@ static inline void fixture_compose(struct fixture_step *m, uint64_t number,
 }
 
 /* Runs a step; no segment may fail. Results are in f->results. */
-static inline void fixture_run(struct fixture *f, const struct fixture_segment *segments,
-                               uint32_t n)
+static inline void fixture_run_step(struct fixture *f, const struct fixture_step *message)
 {
-    struct fixture_step message;
     struct error error;
-    fixture_compose(&message, f->next_step++, segments, n);
-    fixture_ok(step_decode(f->step, &message.step, &error), &error);
+    fixture_ok(step_decode(f->step, &message->step, &error), &error);
     fixture_ok(f->step->fault.status, &f->step->fault);
     fixture_ok(forward_run(f->forward, f->step, &error), &error);
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < message->step.n_segments; i++) {
         fixture_ok(f->step->segments[i].error.status, &f->step->segments[i].error);
         const struct error *failed =
             attention_segment_error(f->attention, f->step->segments[i].attention);
         if (failed != NULL)
             fail_msg("segment %u: %s", i, failed->text);
     }
+}
+
+/* The same of a step that is composed of these. */
+static inline void fixture_run(struct fixture *f, const struct fixture_segment *segments,
+                               uint32_t n)
+{
+    struct fixture_step message;
+    fixture_compose(&message, f->next_step++, segments, n);
+    fixture_run_step(f, &message);
 }
 
 #endif

@@ -253,13 +253,13 @@ static void test_chunks_lanes_and_neighbours_leave_the_bits(void **state)
             const struct fixture_segment first = {1, 0, 131, tokens, LONGSPAN__WANT__WANT_NOTHING,
                                                   0};
             fixture_run(&f, &first, 1);
-            assert_int_equal(f.results->n_rows, 0);
+            assert_int_equal(f.results->answers.n_rows, 0);
             const struct fixture_segment mixed[] = {
                 {2, 0, 17, tokens, LONGSPAN__WANT__WANT_LOGITS, 3},
                 {1, 131, 1, tokens, LONGSPAN__WANT__WANT_CANDIDATES, 4},
                 {3, 0, 200, tokens, LONGSPAN__WANT__WANT_LOGITS, 5}};
             fixture_run(&f, mixed, 3);
-            assert_int_equal(f.results->n_rows, 3);
+            assert_int_equal(f.results->answers.n_rows, 3);
             assert_int_equal(f.results->n_logits, 2);
             const uint32_t vocab = shape.vocab;
             assert_memory_equal(f.results->logits, judge + (size_t)16 * vocab,
@@ -267,7 +267,7 @@ static void test_chunks_lanes_and_neighbours_leave_the_bits(void **state)
             assert_memory_equal(f.results->logits + vocab, judge + (size_t)199 * vocab,
                                 vocab * sizeof(float));
             /* The candidate's logit is that of the row. */
-            const struct candidate best = f.results->best[f.results->stride];
+            const struct candidate best = f.results->answers.best[f.results->answers.stride];
             assert_true(best.logit == judge[(size_t)131 * vocab + (size_t)best.id]);
             for (uint32_t i = 0; i < vocab; i++)
                 assert_true(judge[(size_t)131 * vocab + i] <= best.logit);
@@ -353,8 +353,8 @@ static float *rows_of_table(const struct reference_shape *shape, const char *pat
         {3, 0, 33, tokens, LONGSPAN__WANT__WANT_NOTHING, 0},
         {2, 40, 1, tokens, LONGSPAN__WANT__WANT_LOGITS, 7}};
     fixture_run(&f, together, 3);
-    assert_int_equal(f.results->n_rows, 2);
-    assert_int_equal(f.results->sums[1].count, 7);
+    assert_int_equal(f.results->answers.n_rows, 2);
+    assert_int_equal(f.results->answers.sums[1].count, 7);
     float *decoded = rows + (size_t)N * shape->vocab;
     memcpy(decoded, f.results->logits, 2 * shape->vocab * sizeof(*rows));
     decoded += 2 * shape->vocab;
@@ -393,6 +393,84 @@ static void test_a_device_with_memory_of_its_own_has_the_same_bits(void **state)
     }
 }
 
+/* Scores are what the rows say, of more rows than are made at once, beside segments that want something or
+ * nothing; `table`: where they are found, NULL: on the CPU. */
+static void check_scores(const struct reference_shape *shape, const char *path, const float *judge,
+                         const struct kernels *table, const int32_t *tokens, uint32_t n)
+{
+    struct group *group;
+    struct error error;
+    fixture_ok(group_create(&group, NULL, NULL, &error), &error);
+    struct fixture f;
+    const struct fixture_layout layout = {1, 1, 2, KV_F16, NULL, false, table};
+    fixture_open(&f, shape, path, &layout, group);
+    const uint32_t vocab = shape->vocab;
+    const struct fixture_segment segments[] = {{1, 0, n, tokens, LONGSPAN__WANT__WANT_LOGITS, 2},
+                                               {2, 0, 20, tokens, LONGSPAN__WANT__WANT_NOTHING, 0},
+                                               {3, 0, 9, tokens, LONGSPAN__WANT__WANT_NOTHING, 0}};
+    struct fixture_step message;
+    fixture_compose(&message, f.next_step++, segments, 3);
+    message.segments[0].next = message.segments[2].next = (int32_t *)tokens + 1;
+    message.segments[0].n_next = n - 1;
+    message.segments[0].n_top = 5;
+    message.segments[2].n_next = 9;
+    message.segments[2].n_top = 1;
+    fixture_run_step(&f, &message);
+    const struct candidate_table *scores = &f.results->scores;
+    assert_int_equal(f.results->answers.n_rows, 1);
+    assert_int_equal(scores->n_rows, n - 1 + 9);
+    assert_memory_equal(f.results->logits, judge + (size_t)(n - 1) * vocab, vocab * sizeof(*judge));
+    for (uint32_t i = 0; i < scores->n_rows; i++) {
+        const uint32_t position = i < n - 1 ? i : i - (n - 1);
+        const float *row = judge + (size_t)position * vocab;
+        assert_true(scores->named_logits[i] == row[tokens[position + 1]]);
+        assert_int_equal(scores->sums[i].count, i < n - 1 ? 5 : 1);
+        long double sum = 0;
+        float most = -INFINITY;
+        for (uint32_t id = 0; id < vocab; id++) {
+            sum += expl((long double)row[id]);
+            most = row[id] > most ? row[id] : most;
+        }
+        assert_true(scores->best[i * scores->stride].logit == most);
+        for (uint32_t k = 0; k < scores->sums[i].count; k++) {
+            const struct candidate best = scores->best[i * scores->stride + k];
+            assert_true(row[best.id] == best.logit);
+        }
+        /* Rounded once to float in each of `vocab` sums of exponentials: 2e-7 of the sum. */
+        assert_true(fabsl(candidates_log_sum_exp(&scores->sums[i]) - logl(sum)) < 1e-6L);
+    }
+    const struct fixture_segment next = {1, n, 1, tokens, LONGSPAN__WANT__WANT_CANDIDATES, 2};
+    fixture_run(&f, &next, 1);
+    assert_int_equal(scores->n_rows, 0);
+    fixture_close(&f);
+    group_destroy(group);
+}
+
+static void test_scores_are_those_of_the_rows(void **state)
+{
+    (void)state;
+    enum { N = 150 };
+    const struct reference_shape *shape = &SHAPES[0];
+    char path[FILE_PATH_BYTES + 32];
+    reference_destroy(make_model(shape, path));
+    int32_t tokens[N + 1];
+    random_tokens(tokens, N + 1, shape->vocab);
+    struct group *group;
+    struct error error;
+    fixture_ok(group_create(&group, NULL, NULL, &error), &error);
+    struct fixture f;
+    const struct fixture_layout layout = {1, 1, 1, KV_F16, NULL, false, NULL};
+    fixture_open(&f, shape, path, &layout, group);
+    float *judge = calloc((size_t)N * shape->vocab, sizeof(*judge));
+    assert_non_null(judge);
+    run_chunks(&f, 1, tokens, N, 1, judge);
+    fixture_close(&f);
+    group_destroy(group);
+    check_scores(shape, path, judge, NULL, tokens, N);
+    check_scores(shape, path, judge, &kernels_fake, tokens, N);
+    free(judge);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -406,6 +484,7 @@ int main(void)
         cmocka_unit_test(test_variants_leave_the_bits),
         cmocka_unit_test(test_chunks_lanes_and_neighbours_leave_the_bits),
         cmocka_unit_test(test_a_device_with_memory_of_its_own_has_the_same_bits),
+        cmocka_unit_test(test_scores_are_those_of_the_rows),
         cmocka_unit_test(test_a_failed_segment_leaves_its_neighbours),
     };
     return cmocka_run_group_tests_name("worker/forward", tests, make_directory, remove_directory);

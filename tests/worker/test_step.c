@@ -132,14 +132,39 @@ static void test_a_good_step_becomes_rows(void **state)
 }
 
 /* What breaks one segment takes that one out, and the others keep their places. */
+static void test_tokens_to_be_scored_lie_together(void **state)
+{
+    (void)state;
+    struct draft d;
+    draft(&d, 3, 5);
+    d.segments[0].next = d.tokens[0] + 1;
+    d.segments[0].n_next = 5;
+    d.segments[0].n_top = 3;
+    d.segments[2].next = d.tokens[2] + 1;
+    d.segments[2].n_next = 4;
+    d.segments[2].n_top = UINT32_MAX;
+    struct step *step = new_step();
+    decode(step, &d);
+    assert_int_equal(step->n_scored, 9);
+    assert_int_equal(step->segments[0].n_scored, 5);
+    assert_int_equal(step->segments[1].n_scored, 0);
+    assert_int_equal(step->segments[0].n_top, 3);
+    assert_int_equal(step->segments[2].n_top, VOCAB);
+    for (uint32_t i = 0; i < 9; i++)
+        assert_int_equal(step->next[i], i < 5 ? d.tokens[0][1 + i] : d.tokens[2][i - 4]);
+    assert_ptr_equal(step->segments[2].next, step->next + 5);
+    step_destroy(step);
+}
+
 static void test_a_bad_segment_fails_alone(void **state)
 {
     (void)state;
-    enum { CASES = 14 };
+    enum { CASES = 17 };
     for (int c = 0; c < CASES; c++) {
         struct draft d;
         draft(&d, 3, 5);
         Longspan__Segment *bad = &d.segments[1];
+        int32_t too_large = VOCAB;
         bad->want = LONGSPAN__WANT__WANT_CANDIDATES;
         bad->n_spans = 1;
         switch (c) {
@@ -187,6 +212,19 @@ static void test_a_bad_segment_fails_alone(void **state)
         case 13:
             bad->sequence = d.segments[0].sequence; /* twice in one step */
             break;
+        case 14:
+            bad->next = d.tokens[1];
+            bad->n_next = 6; /* more than it has rows */
+            break;
+        case 15:
+            bad->next = d.tokens[1] + 1;
+            bad->n_next = 4;
+            bad->next[3] = -1;
+            break;
+        case 16:
+            bad->next = &too_large;
+            bad->n_next = 1;
+            break;
         default:
             break;
         }
@@ -203,6 +241,8 @@ static void test_a_bad_segment_fails_alone(void **state)
         assert_int_equal(step->n_rows, 10);
         assert_int_equal(step->n_attention, 2);
         assert_int_equal(step->n_wanted, 0);
+        assert_int_equal(step->n_scored, 0);
+        assert_true(step->segments[1].scored == (bad->n_next > 0));
         step_destroy(step);
     }
 }
@@ -383,6 +423,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_good_step_becomes_rows),
+        cmocka_unit_test(test_tokens_to_be_scored_lie_together),
         cmocka_unit_test(test_a_bad_segment_fails_alone),
         cmocka_unit_test(test_a_bad_step_fails_whole),
         cmocka_unit_test(test_an_old_number_is_refused_and_changes_nothing),

@@ -1,6 +1,7 @@
 /* test_answer.c - tokens leave with their text, never before it, and never behind a stop text. */
 #include "coordinator/http/answer.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -202,6 +203,57 @@ static void test_a_stream_begins_with_the_role(void **state)
     answer_close(&answer);
 }
 
+/* Scores of tokens [first, first + n) of the only prompt, with one other token beside each. */
+static bool score(struct answer *answer, uint32_t first, float *logprobs, size_t n, bool *complete)
+{
+    static int32_t ids[] = {3 + 'x', 3 + 'y'};
+    static float tops[] = {-0.125f, -0.25f};
+    Longspan__RunScores scores = LONGSPAN__RUN_SCORES__INIT;
+    scores.first = first;
+    scores.logprobs = logprobs;
+    scores.top_ids = ids;
+    scores.top_logprobs = tops;
+    scores.n_logprobs = scores.n_top_ids = scores.n_top_logprobs = n;
+    return answer_scores(answer, &scores, complete);
+}
+
+static void test_a_scored_prompt_is_said_back(void **state)
+{
+    struct generate_request request = request_of(GENERATE_COMPLETION, false);
+    request.echo = true;
+    struct answer answer = open_answer(&request, *state);
+    float logprobs[] = {-1.5f, -INFINITY};
+    bool complete;
+    assert_false(score(&answer, 2, logprobs, 1, &complete)); /* not the next one */
+    assert_false(score(&answer, 1, logprobs, 3, &complete)); /* more than there are */
+    assert_false(answer_is_scored(&answer, 0));
+    assert_true(score(&answer, 1, logprobs, 1, &complete) && !complete);
+    assert_true(score(&answer, 2, logprobs + 1, 1, &complete) && complete);
+    assert_false(score(&answer, 2, logprobs, 1, &complete)); /* twice */
+    fill(&answer);
+    json_t *json = answer_whole(&answer);
+    for (int i = 0; i < 2; i++) {
+        json_t *choice = json_array_get(field(json, "choices"), (size_t)i);
+        assert_string_equal(json_string_value(field(choice, "text")), "hio\xef\xbf\xbd");
+        json_t *list = field(choice, "logprobs.token_logprobs");
+        assert_int_equal(json_array_size(list), 5);
+        assert_true(json_is_null(json_array_get(list, 0)));
+        assert_true(json_real_value(json_array_get(list, 1)) == -1.5);
+        assert_true(json_real_value(json_array_get(list, 2)) == -9999.0); /* JSON has no -inf */
+        assert_true(json_real_value(json_array_get(list, 3)) == -0.5);
+        assert_true(json_is_null(field(choice, "logprobs.top_logprobs.0")));
+        assert_true(json_real_value(field(choice, "logprobs.top_logprobs.1.x")) == -0.125);
+        assert_true(json_real_value(field(choice, "logprobs.top_logprobs.1.h")) == -1.5);
+        static const json_int_t offsets[] = {0, 0, 1, 2, 3};
+        for (size_t t = 0; t < 5; t++)
+            assert_int_equal(
+                json_integer_value(json_array_get(field(choice, "logprobs.text_offset"), t)),
+                offsets[t]);
+    }
+    json_decref(json);
+    answer_close(&answer);
+}
+
 /* A coordinator that speaks of prompts that there are not. */
 static void test_unknown_choices_are_refused(void **state)
 {
@@ -224,6 +276,7 @@ int main(void)
         cmocka_unit_test(test_a_completion_is_openais_object),
         cmocka_unit_test(test_a_chat_is_openais_object),
         cmocka_unit_test(test_a_stream_begins_with_the_role),
+        cmocka_unit_test(test_a_scored_prompt_is_said_back),
         cmocka_unit_test(test_unknown_choices_are_refused),
     };
     return cmocka_run_group_tests(tests, byte_tokenizer_open, byte_tokenizer_close);

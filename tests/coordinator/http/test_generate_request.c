@@ -81,6 +81,40 @@ static void test_what_is_not_said_is_openais_default(void **state)
     generate_request_free(&r);
 }
 
+static void test_a_prompt_that_is_said_back_is_scored(void **state)
+{
+    struct generate_request r = read_good(GENERATE_COMPLETION, *state,
+                                          "{\"prompt\": [[5, 6], [7]], \"n\": 3, \"echo\": true, "
+                                          "\"logprobs\": 2, \"max_tokens\": 0}");
+    uint8_t *bytes = NULL;
+    size_t n_bytes = 0;
+    assert_true(generate_request_scores(&r));
+    assert_true(generate_request_pack(&r, 77, "req-1", &bytes, &n_bytes));
+    Longspan__Control *control = longspan__control__unpack(NULL, n_bytes, bytes);
+    assert_non_null(control);
+    const Longspan__RunRequest *run = control->run_request;
+    assert_true(run->no_answer);
+    assert_int_equal(run->n_prompts, 2); /* what is the same for all choices is computed once */
+    assert_true(run->prompts[0]->scored && run->prompts[1]->scored);
+    assert_int_equal(generate_request_prompt(&r, 1), 1);
+    longspan__control__free_unpacked(control, NULL);
+    free(bytes);
+    generate_request_free(&r);
+
+    r = read_good(GENERATE_COMPLETION, *state,
+                  "{\"prompt\": [[5, 6], [7]], \"n\": 2, \"echo\": true, \"logprobs\": 0}");
+    assert_true(generate_request_pack(&r, 77, "req-1", &bytes, &n_bytes));
+    control = longspan__control__unpack(NULL, n_bytes, bytes);
+    assert_int_equal(control->run_request->n_prompts, 4);
+    assert_false(control->run_request->no_answer);
+    for (int i = 0; i < 4; i++)
+        assert_true(control->run_request->prompts[i]->scored == (i % 2 == 0));
+    assert_int_equal(generate_request_prompt(&r, 3), 1);
+    longspan__control__free_unpacked(control, NULL);
+    free(bytes);
+    generate_request_free(&r);
+}
+
 static void test_every_field_reaches_the_message(void **state)
 {
     struct generate_request r = read_good(
@@ -102,10 +136,13 @@ static void test_every_field_reaches_the_message(void **state)
     assert_string_equal(run->id, "req-1");
     assert_int_equal(run->n_prompts, 6);
     for (uint32_t i = 0; i < 6; i++) {
-        assert_int_equal(run->prompts[i]->n_ids, i < 3 ? 2 : 1);
-        assert_int_equal(run->prompts[i]->ids[0], i < 3 ? 5 : 7);
+        assert_true(run->prompts[i]->again == (i % 3 > 0));
+        assert_int_equal(run->prompts[i]->n_ids, i == 0 ? 2 : i == 3 ? 1 : 0);
+        assert_false(run->prompts[i]->scored);
         assert_int_equal(run->prompts[i]->seed_offset, i % 3);
     }
+    assert_int_equal(run->prompts[0]->ids[0], 5);
+    assert_int_equal(run->prompts[3]->ids[0], 7);
     assert_int_equal(run->n_predict, 9);
     assert_true(s->temperature == 0.5f && s->top_p == 0.25f && s->min_p == 0.125f);
     assert_int_equal(s->top_k, 7);
@@ -158,8 +195,8 @@ static void test_bad_fields_are_named(void **state)
         {GENERATE_COMPLETION, "{\"prompt\": \"a\", \"stop\": \"\"}", "stop", 400},
         {GENERATE_COMPLETION, "{\"prompt\": \"a\", \"logit_bias\": {\"259\": 1}}", "logit_bias",
          400},
-        {GENERATE_COMPLETION, "{\"prompt\": \"a\", \"echo\": true, \"logprobs\": 1}", "logprobs",
-         400},
+        {GENERATE_COMPLETION, "{\"prompt\": \"a\", \"echo\": true, \"max_tokens\": -1}",
+         "max_tokens", 400},
         {GENERATE_COMPLETION, "{\"prompt\": \"a\", \"stream_options\": {}}", "stream_options", 400},
         {GENERATE_CHAT, "{\"prompt\": \"a\"}", "messages", 400},
         {GENERATE_CHAT, "{\"messages\": []}", "messages", 400},
@@ -226,6 +263,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_not_said_is_openais_default),
+        cmocka_unit_test(test_a_prompt_that_is_said_back_is_scored),
         cmocka_unit_test(test_every_field_reaches_the_message),
         cmocka_unit_test(test_a_schema_is_passed_on),
         cmocka_unit_test(test_bad_fields_are_named),
