@@ -80,6 +80,10 @@ static void test_impossible_shapes_are_refused_with_their_reason(void **state)
         {"heads=8,kv-heads=3", "kv-heads=3"},
         {"hidden=100,heads=8,kv-heads=8", "hidden=100"},
         {"head-dim=33", "33"},
+        {"arch=gptneox", "'gptneox' is none of: llama"},
+        {"rope-scaling=ntk", "'ntk' is none of"},
+        {"arch=qwen2,window=32", "qwen2 models have no window"},
+        {"arch=gemma2,biases=1", "gemma2 models have no biases"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct make_random_shape shape;
@@ -112,6 +116,45 @@ static struct model_file *make(const char *name, const char *shape_text, const c
     assert_int_equal(make_random(path_of(name, path), &options, &error), STATUS_OK);
     assert_int_equal(model_open(&file, path, &error), STATUS_OK);
     return file;
+}
+
+/* What is read is what was asked for: hparams_read judges the keys that were written. */
+static void test_every_architecture_is_a_model(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "biases=1,rope-scaling=linear,rope-factor=4,window=64",
+        "rope-scaling=llama3,rope-factor=8,rope-context=128",
+        "arch=qwen2,rope-scaling=yarn,rope-factor=4,rope-context=64",
+        "arch=qwen3,biases=1",
+        "arch=gemma2,window=32,window-period=3",
+        "arch=gemma3,layers=7,window=16,rope-scaling=linear,rope-factor=8"};
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        const struct make_random_shape shape = shape_of(texts[i]);
+        struct model_file *file = make("m", texts[i], "F32", 1, false, NULL);
+        struct hparams read, *h = &read;
+        const struct hparams *asked = &shape.hparams;
+        struct error error = {0};
+        assert_int_equal(hparams_read(h, file, &error), STATUS_OK);
+        assert_int_equal(weights_check(file, h, &error), STATUS_OK);
+        assert_int_equal(h->architecture, asked->architecture);
+        assert_true(h->qkv_bias == asked->qkv_bias && h->output_bias == asked->output_bias);
+        assert_true(h->qk_norm == asked->qk_norm && h->post_norms == asked->post_norms);
+        assert_true(h->window == asked->window && h->window_period == asked->window_period);
+        assert_true(h->has_local_rope == asked->has_local_rope);
+        assert_true(h->attention_cap == asked->attention_cap && h->logit_cap == asked->logit_cap);
+        double expected[16], got[16]; /* llama3 became factors, rounded to f32 */
+        struct hparams plain = *asked;
+        plain.rope_factors = false;
+        assert_int_equal(hparams_rope_frequencies(&plain, &plain.rope, NULL, expected, &error),
+                         STATUS_OK);
+        assert_int_equal(hparams_rope_frequencies(h, &h->rope, file, got, &error), STATUS_OK);
+        assert_true(h->rope_factors == (asked->rope.scaling == ROPE_LLAMA3));
+        for (int k = 0; k < 16; k++)
+            assert_true(fabs(got[k] - expected[k]) <= (h->rope_factors ? 6e-8 : 0) * expected[k]);
+        assert_true(h->rope.magnitude == asked->rope.magnitude);
+        model_close(file);
+    }
 }
 
 static void test_every_shape_and_type_is_a_model(void **state)
@@ -238,6 +281,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shapes_are_presets_with_changes),
         cmocka_unit_test(test_impossible_shapes_are_refused_with_their_reason),
+        cmocka_unit_test(test_every_architecture_is_a_model),
         cmocka_unit_test(test_every_shape_and_type_is_a_model),
         cmocka_unit_test(test_weights_keep_values_near_one),
         cmocka_unit_test(test_a_seed_means_one_file),

@@ -217,9 +217,34 @@ static void test_weights_are_counted_once(void **state)
     planner_plan_free(&plan);
 }
 
+/* Of every architecture: the tensors of its layers, each counted once and as it is cut. */
+static void test_every_tensor_of_a_layer_is_counted(void **state)
+{
+    (void)state;
+    for (int a = 0; a < ARCHITECTURE_COUNT; a++) {
+        const struct small_model file = small_model_of((enum architecture)a);
+        struct model_file *model = small_model_open(&file);
+        struct planner_model m;
+        uint64_t vectors = 0, all = 0;
+        planner_model_read(&m, &file.h, model);
+        for (size_t i = 0; i < model_tensor_count(model); i++) {
+            const struct model_tensor *tensor = model_tensor_at(model, i);
+            if (strncmp(tensor->name, "blk.1.", 6) != 0)
+                continue;
+            all += tensor->n_bytes;
+            vectors += strstr(tensor->name, "norm") != NULL ? tensor->n_bytes : 0;
+        }
+        assert_int_equal(m.heads_bytes + m.ffn_bytes + m.whole_bytes, all);
+        assert_int_equal(m.whole_bytes, vectors);
+        assert_int_equal(m.ffn_bytes, 3ull * file.h.ffn * file.h.hidden * sizeof(float));
+        model_close(model);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_tensor_of_a_layer_is_counted),
         cmocka_unit_test(test_odd_layers_go_to_the_first_stages),
         cmocka_unit_test(test_a_large_output_matrix_takes_the_place_of_layers),
         cmocka_unit_test(test_random_models_are_covered_exactly),

@@ -39,6 +39,15 @@ static const struct small_model small_model = {
     .architecture = "llama",
 };
 
+/* The same of another architecture, with the parts that its layers must have. */
+static struct small_model small_model_of(enum architecture architecture)
+{
+    struct small_model m = small_model;
+    m.architecture = architecture_traits(architecture)->name;
+    hparams_complete(&m.h, architecture);
+    return m;
+}
+
 static void small_model_u32(struct gguf_writer *w, const struct small_model *m, const char *suffix,
                             uint32_t value)
 {

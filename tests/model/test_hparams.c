@@ -104,6 +104,132 @@ static void test_what_we_would_compute_wrongly_is_refused(void **state)
     refused(&m, STATUS_UNSUPPORTED, "llama.logit_scale");
 }
 
+static struct hparams read_model(const struct small_model *m)
+{
+    struct hparams h;
+    struct error error = {0};
+    struct model_file *file = small_model_open(m);
+    check_ok(hparams_read(&h, file, &error), &error);
+    model_close(file);
+    return h;
+}
+
+static void test_every_architecture_is_read(void **state)
+{
+    static const struct {
+        bool neox, qkv_bias, qk_norm, post_norms;
+        float attention_cap, logit_cap, embedding_scale;
+        uint32_t window;
+    } expected[ARCHITECTURE_COUNT] = {
+        [ARCHITECTURE_LLAMA] = {.embedding_scale = 1},
+        [ARCHITECTURE_QWEN2] = {.neox = true, .qkv_bias = true, .embedding_scale = 1},
+        [ARCHITECTURE_QWEN3] = {.neox = true, .qk_norm = true, .embedding_scale = 1},
+        [ARCHITECTURE_GEMMA2] = {.neox = true,
+                                 .post_norms = true,
+                                 .attention_cap = 50,
+                                 .logit_cap = 30,
+                                 .embedding_scale = 8, /* sqrt(64) */
+                                 .window = 4096},
+        [ARCHITECTURE_GEMMA3] = {
+            .neox = true, .qk_norm = true, .post_norms = true, .embedding_scale = 8}};
+    (void)state;
+    for (int i = 0; i < ARCHITECTURE_COUNT; i++) {
+        const struct small_model m = small_model_of((enum architecture)i);
+        const struct hparams h = read_model(&m);
+        assert_int_equal(h.architecture, i);
+        assert_true(h.rope_neox == expected[i].neox && h.qkv_bias == expected[i].qkv_bias);
+        assert_true(h.qk_norm == expected[i].qk_norm && h.post_norms == expected[i].post_norms);
+        assert_true(h.attention_cap == expected[i].attention_cap);
+        assert_true(h.logit_cap == expected[i].logit_cap);
+        assert_true(h.embedding_scale == expected[i].embedding_scale);
+        assert_true(h.attention_scale == 0.25f); /* of 16 dimensions */
+        assert_int_equal(h.window, expected[i].window);
+        assert_false(h.output_bias || h.has_local_rope || h.tied);
+        assert_true(h.norm_offset == 0);
+    }
+}
+
+static void test_parts_that_are_optional_are_found(void **state)
+{
+    struct small_model m = small_model;
+    (void)state;
+    m.h.qkv_bias = m.h.output_bias = true;
+    const struct hparams h = read_model(&m);
+    assert_true(h.qkv_bias && h.output_bias);
+}
+
+/* Caps and scales in the file stand above the architecture's. */
+static void test_scales_and_caps_are_the_files(void **state)
+{
+    struct small_model m = small_model_of(ARCHITECTURE_GEMMA2);
+    (void)state;
+    m.extra_f32 = "gemma2.attn_logit_softcapping";
+    m.f32 = 20;
+    assert_true(read_model(&m).attention_cap == 20);
+    m.extra_f32 = "gemma2.final_logit_softcapping";
+    m.f32 = 0;
+    assert_true(read_model(&m).logit_cap == 0);
+    m.extra_f32 = "gemma2.attention.scale";
+    m.f32 = 0.5f;
+    assert_true(read_model(&m).attention_scale == 0.5f);
+    m.extra_f32 = "longspan.norm.offset";
+    m.f32 = 1;
+    assert_true(read_model(&m).norm_offset == 1);
+    m.f32 = 0.5f;
+    refused(&m, STATUS_INVALID, "norm.offset");
+    /* Gemma 2 27B and Gemma 3 27B: 4608 / 32 and 5376 / 32 */
+    struct hparams h = {.n_layers = 46, .hidden = 4608, .n_heads = 32, .head_dim = 128};
+    hparams_complete(&h, ARCHITECTURE_GEMMA2);
+    assert_true(h.attention_scale == 1.0f / 12);
+    h.n_layers = 62;
+    h.hidden = 5376;
+    hparams_complete(&h, ARCHITECTURE_GEMMA3);
+    assert_true(h.attention_scale == 1.0f / sqrtf(168));
+    hparams_complete(&h, ARCHITECTURE_GEMMA2);
+    assert_true(h.attention_scale == 1.0f / sqrtf(128));
+}
+
+static void test_windows_and_local_ropes_are_by_layer(void **state)
+{
+    (void)state;
+    struct small_model m = small_model;
+    m.extra_u32 = "llama.attention.sliding_window";
+    m.u32 = 64;
+    struct hparams h = read_model(&m);
+    assert_true(hparams_window(&h, 0) == 64 && hparams_window(&h, 1) == 64);
+    assert_ptr_equal(hparams_layer_rope(&h, 0), &h.rope);
+
+    m = small_model_of(ARCHITECTURE_GEMMA2);
+    m.extra_u32 = "gemma2.attention.sliding_window";
+    m.u32 = 100;
+    h = read_model(&m);
+    assert_true(hparams_window(&h, 0) == 100 && hparams_window(&h, 1) == 0);
+    assert_ptr_equal(hparams_layer_rope(&h, 0), &h.rope);
+
+    m = small_model_of(ARCHITECTURE_GEMMA3);
+    m.h.n_layers = 7;
+    m.h.rope.base = 1e6;
+    m.extra_u32 = "gemma3.attention.sliding_window";
+    m.u32 = 512;
+    m.extra_f32 = "gemma3.rope.scale_linear";
+    m.f32 = 8;
+    h = read_model(&m);
+    assert_true(h.has_local_rope && h.local_rope.base == 10000);
+    assert_true(h.local_rope.scaling == ROPE_PLAIN && h.rope.scaling == ROPE_LINEAR);
+    for (uint32_t layer = 0; layer < 7; layer++) {
+        assert_int_equal(hparams_window(&h, layer), layer == 5 ? 0 : 512);
+        assert_ptr_equal(hparams_layer_rope(&h, layer), layer == 5 ? &h.rope : &h.local_rope);
+    }
+    m.extra_f32 = "gemma3.rope.freq_base_swa";
+    m.f32 = 5000;
+    assert_true(read_model(&m).local_rope.base == 5000);
+    m.extra_u32 = "gemma3.attention.sliding_window_pattern"; /* and no window */
+    m.u32 = 3;
+    h = read_model(&m);
+    assert_true(!h.has_local_rope && hparams_window(&h, 0) == 0);
+    assert_int_equal(h.window_period, 3);
+}
+
 static void test_numbers_out_of_range_are_refused(void **state)
 {
     static const char *const needed[] = {"llama.block_count", "llama.embedding_length",
@@ -226,11 +352,121 @@ static void test_scaling_and_factors_divide(void **state)
     model_close(g);
 }
 
+/* The equations of the papers as they stand there, in long double. */
+static long double llama3_frequency(long double plain, const struct hparams_rope *rope)
+{
+    const long double wavelength = 2 * acosl(-1.0L) / plain;
+    const long double low = rope->original_context / rope->slow;
+    const long double high = rope->original_context / rope->fast;
+    if (wavelength > low)
+        return plain / rope->factor;
+    if (wavelength < high)
+        return plain;
+    const long double smooth =
+        (rope->original_context / wavelength - rope->slow) / (rope->fast - rope->slow);
+    return (1 - smooth) * plain / rope->factor + smooth * plain;
+}
+
+static long double yarn_frequency(long double plain, const struct hparams_rope *rope,
+                                  uint32_t n_dims, uint32_t pair)
+{
+    const long double log_base = logl((long double)rope->base), two_pi = 2 * acosl(-1.0L);
+    const long double context = rope->original_context;
+    const long double low = floorl(n_dims * logl(context / (rope->fast * two_pi)) / (2 * log_base));
+    const long double high = ceill(n_dims * logl(context / (rope->slow * two_pi)) / (2 * log_base));
+    const long double from = low > 0 ? low : 0, to = high < n_dims - 1 ? high : n_dims - 1;
+    long double ramp = (pair - from) / (to > from ? to - from : 0.001L);
+    ramp = ramp < 0 ? 0 : ramp > 1 ? 1 : ramp;
+    return plain / rope->factor * ramp + plain * (1 - ramp);
+}
+
+static void test_unequal_scalings_are_those_of_the_papers(void **state)
+{
+    static const double bases[] = {500, 10000, 500000, 1000000};
+    static const double contexts[] = {64, 4096, 8192, 32768};
+    double out[128];
+    (void)state;
+    for (size_t b = 0; b < sizeof(bases) / sizeof(bases[0]); b++)
+        for (size_t c = 0; c < sizeof(contexts) / sizeof(contexts[0]); c++)
+            for (uint32_t n_dims = 16; n_dims <= 256; n_dims *= 2)
+                for (int yarn = 0; yarn < 2; yarn++) {
+                    const struct hparams h = {.rope_dims = n_dims,
+                                              .rope = {.base = bases[b],
+                                                       .scaling = yarn ? ROPE_YARN : ROPE_LLAMA3,
+                                                       .factor = 8,
+                                                       .original_context = contexts[c],
+                                                       .slow = 1,
+                                                       .fast = yarn ? 32 : 4}};
+                    assert_int_equal(hparams_rope_frequencies(&h, &h.rope, NULL, out, NULL),
+                                     STATUS_OK);
+                    for (uint32_t i = 0; i < n_dims / 2; i++) {
+                        const long double plain =
+                            powl((long double)bases[b], -2.0L * i / (long double)n_dims);
+                        const long double exact = yarn ? yarn_frequency(plain, &h.rope, n_dims, i)
+                                                       : llama3_frequency(plain, &h.rope);
+                        assert_true(fabsl(out[i] - exact) <= 1e-13L * exact);
+                    }
+                }
+    for (double factor = 1; factor < 1e6; factor *= 1.7)
+        assert_true(fabs(hparams_yarn_growth(factor, 0.7) - (1 + 0.07 * log(factor))) < 1e-14);
+    assert_true(hparams_yarn_growth(0.5, 1) == 1);
+}
+
+static void test_scalings_are_read(void **state)
+{
+    struct small_model m = small_model;
+    (void)state;
+    m.extra_text = "llama.rope.scaling.type";
+    m.text = "yarn";
+    m.extra_f32 = "llama.rope.scaling.factor";
+    m.f32 = 4;
+    m.extra_u32 = "llama.rope.scaling.original_context_length";
+    m.u32 = 512;
+    struct hparams h = read_model(&m);
+    assert_true(h.rope.scaling == ROPE_YARN && h.rope.factor == 4 &&
+                h.rope.original_context == 512);
+    assert_true(h.rope.slow == 1 && h.rope.fast == 32);
+    assert_true(h.rope.magnitude == (float)(1 + 0.1 * log(4)));
+    m.extra_u32 = NULL;
+    assert_true(read_model(&m).rope.original_context == 2048); /* what it was trained for */
+    m.without_key = "llama.context_length";
+    refused(&m, STATUS_INVALID, "original_context_length is missing");
+    m.without_key = NULL;
+    m.extra_f32 = "llama.rope.scaling.yarn_attn_factor"; /* and no factor */
+    m.f32 = 1.5f;
+    assert_true(read_model(&m).rope.magnitude == 1.5f);
+    m.extra_f32 = "llama.rope.scaling.yarn_beta_fast";
+    m.f32 = 1;
+    refused(&m, STATUS_INVALID, "between 1 and 1 turns");
+    m.h.rope.base = 1;
+    m.extra_f32 = NULL;
+    refused(&m, STATUS_INVALID, "base 1");
+    m.h.rope.base = 10000;
+    m.text = "llama3";
+    m.extra_f32 = "llama.rope.scaling.high_freq_factor";
+    m.f32 = 8;
+    h = read_model(&m);
+    assert_true(h.rope.scaling == ROPE_LLAMA3 && h.rope.slow == 1 && h.rope.fast == 8);
+    assert_true(h.rope.magnitude == 1);
+    m.text = "linear";
+    m.extra_f32 = "llama.rope.scaling.factor";
+    for (int i = 0; i < 4; i++) {
+        m.f32 = (const float[]){0, -1, NAN, INFINITY}[i];
+        refused(&m, STATUS_INVALID, "scaling.factor");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_model_is_read),
         cmocka_unit_test(test_absent_keys_have_defaults),
+        cmocka_unit_test(test_every_architecture_is_read),
+        cmocka_unit_test(test_parts_that_are_optional_are_found),
+        cmocka_unit_test(test_scales_and_caps_are_the_files),
+        cmocka_unit_test(test_windows_and_local_ropes_are_by_layer),
+        cmocka_unit_test(test_scalings_are_read),
+        cmocka_unit_test(test_unequal_scalings_are_those_of_the_papers),
         cmocka_unit_test(test_what_we_would_compute_wrongly_is_refused),
         cmocka_unit_test(test_numbers_out_of_range_are_refused),
         cmocka_unit_test(test_frequencies_agree_with_pow),

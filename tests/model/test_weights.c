@@ -93,6 +93,49 @@ static void test_every_tensor_must_be_there(void **state)
         }
 }
 
+/* Also of those that only some architectures have; and those of others are none of theirs. */
+static void test_every_architecture_has_its_tensors(void **state)
+{
+    (void)state;
+    for (int a = 0; a < ARCHITECTURE_COUNT; a++)
+        for (int id = WEIGHTS_FIRST_OF_LAYER; id < WEIGHTS_COUNT; id++) {
+            char name[WEIGHTS_NAME_BYTES];
+            struct small_model m = small_model_of((enum architecture)a);
+            struct error error = {0};
+            check_ok(check(&m, &error), &error);
+            weights_name(name, 1, (enum weights_id)id);
+            if (weights_has(&m.h, (enum weights_id)id)) {
+                m.without_tensor = name;
+                refused(&m, STATUS_INVALID, name, "missing");
+            } else {
+                m.extra_tensor = name;
+                refused(&m, STATUS_UNSUPPORTED, name, m.architecture);
+            }
+        }
+}
+
+/* As Hugging Face directories have them. */
+static void test_vectors_may_be_half(void **state)
+{
+    static const enum gguf_type halves[] = {GGUF_TYPE_F16, GGUF_TYPE_BF16};
+    static const char *const names[] = {"output_norm.weight", "blk.1.attn_q.bias"};
+    (void)state;
+    for (size_t i = 0; i < 2; i++)
+        for (size_t k = 0; k < 2; k++) {
+            struct small_model m = small_model_of(ARCHITECTURE_QWEN2);
+            struct error error = {0};
+            m.odd_tensor = names[k];
+            m.odd_type = halves[i];
+            check_ok(check(&m, &error), &error);
+        }
+    static const float factors[] = {1, 1, 1, 1, 1, 1, 1, 1};
+    struct small_model m = small_model;
+    m.factors = factors;
+    m.odd_tensor = "rope_freqs.weight";
+    m.odd_type = GGUF_TYPE_F16;
+    refused(&m, STATUS_UNSUPPORTED, "rope_freqs.weight", "supported here: F32");
+}
+
 static void test_shapes_must_be_exact(void **state)
 {
     struct small_model m = small_model;
@@ -205,6 +248,8 @@ int main(void)
         cmocka_unit_test(test_types_may_be_mixed),
         cmocka_unit_test(test_names_are_identified),
         cmocka_unit_test(test_every_tensor_must_be_there),
+        cmocka_unit_test(test_every_architecture_has_its_tensors),
+        cmocka_unit_test(test_vectors_may_be_half),
         cmocka_unit_test(test_shapes_must_be_exact),
         cmocka_unit_test(test_types_that_we_do_not_compute_with),
         cmocka_unit_test(test_tensors_that_we_would_leave_out),

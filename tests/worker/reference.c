@@ -17,6 +17,7 @@
 struct reference_entry {
     float *values;
     uint8_t *bytes; /* as in the file */
+    enum weight_type type;
     uint64_t dims[2];
     uint32_t n_dims;
 };
@@ -56,6 +57,7 @@ struct hparams reference_hparams(const struct reference_shape *shape)
     h.output_bias = shape->biases && traits->output_bias != PART_NEVER;
     h.window = shape->window > 0 ? shape->window : h.window;
     h.has_local_rope = h.has_local_rope && h.window > 0;
+    h.norm_offset = shape->norm_offset;
     return h;
 }
 
@@ -98,6 +100,9 @@ static void write_keys(struct gguf_writer *writer, const struct hparams *h)
     }
     snprintf(key, sizeof(key), "%s.attention.layer_norm_rms_epsilon", name);
     reference_ok(gguf_writer_add_f32(writer, key, (float)REFERENCE_EPSILON, &error), &error);
+    if (h->norm_offset != 0)
+        reference_ok(gguf_writer_add_f32(writer, "longspan.norm.offset", h->norm_offset, &error),
+                     &error);
     snprintf(key, sizeof(key), "%s.rope.freq_base", name);
     reference_ok(gguf_writer_add_f32(writer, key, (float)REFERENCE_ROPE_BASE, &error), &error);
 }
@@ -117,17 +122,19 @@ static void fill_entry(struct reference_entry *entry, const struct reference_sha
                                               : 0.75f + 0.5f * random_f32(random);
     entry->bytes = malloc(n * sizeof(float)); /* no type takes more */
     assert_non_null(entry->bytes);
-    const enum weight_type type = entry->n_dims == 2 ? shape->type : WEIGHT_F32;
-    weight_quantize(type, entry->bytes, entry->values, n);
-    weight_dequantize(type, entry->values, entry->bytes, n);
+    const float offset = weights_is_norm(id) ? shape->norm_offset : 0;
+    for (size_t i = 0; i < n && offset != 0; i++)
+        entry->values[i] -= offset;
+    weight_quantize(entry->type, entry->bytes, entry->values, n);
+    weight_dequantize(entry->type, entry->values, entry->bytes, n);
+    for (size_t i = 0; i < n && offset != 0; i++)
+        entry->values[i] += offset;
 }
 
-static void write_entry(struct gguf_writer *writer, const struct reference_entry *entry,
-                        enum weight_type type)
+static void write_entry(struct gguf_writer *writer, const struct reference_entry *entry)
 {
     struct error error;
-    const size_t row_bytes =
-        weight_row_bytes(entry->n_dims == 2 ? type : WEIGHT_F32, (uint32_t)entry->dims[0]);
+    const size_t row_bytes = weight_row_bytes(entry->type, (uint32_t)entry->dims[0]);
     reference_ok(gguf_writer_data(writer, entry->bytes, row_bytes * entry->dims[1], &error),
                  &error);
 }
@@ -159,18 +166,20 @@ struct reference *reference_create(const struct reference_shape *shape, const ch
                 if (!weights_has(&r->hparams, id))
                     continue;
                 if (pass == 1) {
-                    write_entry(writer, entry, shape->type);
+                    write_entry(writer, entry);
                     continue;
                 }
                 entry->dims[1] = 1;
                 entry->n_dims = weights_shape(&r->hparams, id, entry->dims);
                 if (entry->n_dims == 1)
                     entry->dims[1] = 1;
+                entry->type = entry->n_dims == 2         ? shape->type
+                              : id == WEIGHTS_ROPE_FREQS ? WEIGHT_F32
+                                                         : shape->vectors;
                 fill_entry(entry, shape, id, &random);
                 reference_ok(gguf_writer_declare(writer, weights_name(name, layer, id),
-                                                 entry->n_dims == 1 ? GGUF_TYPE_F32
-                                                                    : (enum gguf_type)shape->type,
-                                                 entry->n_dims, entry->dims, &error),
+                                                 (enum gguf_type)entry->type, entry->n_dims,
+                                                 entry->dims, &error),
                              &error);
             }
         }

@@ -20,6 +20,8 @@ struct reference_shape {
     enum architecture architecture; /* llama, when it is left out */
     bool biases;                    /* also where the architecture need not have them */
     uint32_t window;                /* instead of the architecture's; 0: that one */
+    enum weight_type vectors;       /* F32, F16 or BF16 */
+    float norm_offset;              /* what the weights of norms count from: 0 or 1 */
 };
 
 /* What its file says, as far as it follows from the shape. */
@@ -32,7 +34,8 @@ struct reference; /* opaque */
 struct reference *reference_create(const struct reference_shape *shape, const char *path);
 void reference_destroy(struct reference *reference);
 
-/* Rows of floats as the file's values are, dims as in the file; NULL: not in the model. */
+/* Rows of floats as the file's values are, dims as in the file; those of norms with what they count from.
+ * NULL: not in the model. */
 const float *reference_tensor(const struct reference *reference, uint32_t layer,
                               enum weights_id id);
 

@@ -38,6 +38,19 @@ static void check_matrix(const struct fixture *f, const struct reference *refere
     free(rows);
 }
 
+/* `vector` has n values of the whole one from `first` on, where the model has it at all. */
+static void check_vector(const struct fixture *f, const struct reference *reference,
+                         const struct matrix *vector, uint32_t layer, enum weights_id id,
+                         uint32_t first, uint32_t n)
+{
+    if (reference_tensor(reference, layer, id) == NULL) {
+        assert_null(vector->data);
+        return;
+    }
+    assert_int_equal(vector->n_columns, n);
+    check_matrix(f, reference, vector, layer, id, 0, first, 0);
+}
+
 /* The model's segments that lie in these columns, wherever the rank was cut. */
 static void check_segments(const struct matrix *matrix, const uint32_t *begins, uint32_t n,
                            uint32_t columns_each, uint32_t column_begin)
@@ -82,6 +95,14 @@ static void check_layer(const struct fixture *f, const struct reference *referen
     check_segments(&l->attn_output, segments->kv_head, segments->n,
                    s->n_heads / s->n_kv_heads * s->head_dim, q);
     check_segments(&l->down, segments->ffn, segments->n, 1, part->ffn_begin);
+    check_vector(f, reference, &l->q_bias, layer, WEIGHTS_ATTN_Q_BIAS, q, q_rows);
+    check_vector(f, reference, &l->k_bias, layer, WEIGHTS_ATTN_K_BIAS, kv, kv_rows);
+    check_vector(f, reference, &l->v_bias, layer, WEIGHTS_ATTN_V_BIAS, kv, kv_rows);
+    check_vector(f, reference, &l->output_bias, layer, WEIGHTS_ATTN_OUTPUT_BIAS, 0, s->hidden);
+    check_vector(f, reference, &l->q_norm, layer, WEIGHTS_ATTN_Q_NORM, 0, s->head_dim);
+    check_vector(f, reference, &l->k_norm, layer, WEIGHTS_ATTN_K_NORM, 0, s->head_dim);
+    check_vector(f, reference, &l->attn_post_norm, layer, WEIGHTS_ATTN_POST_NORM, 0, s->hidden);
+    check_vector(f, reference, &l->ffn_post_norm, layer, WEIGHTS_FFN_POST_NORM, 0, s->hidden);
     check_matrix(f, reference, &l->attn_norm, layer, WEIGHTS_ATTN_NORM, 0, 0, s->hidden);
     check_matrix(f, reference, &l->ffn_norm, layer, WEIGHTS_FFN_NORM, 0, 0, s->hidden);
 }
@@ -172,6 +193,35 @@ static void test_quantized_and_tied_shards_too(void **state)
     check_layout(&shape, 2, 2);
 }
 
+/* Biases and norms of every architecture, in every type that vectors have; what norms count from. */
+static void test_parts_of_every_architecture_are_cut(void **state)
+{
+    (void)state;
+    static const enum weight_type vectors[] = {WEIGHT_F32, WEIGHT_F16, WEIGHT_BF16};
+    for (int i = 0; i < ARCHITECTURE_COUNT; i++) {
+        const enum architecture architecture = (enum architecture)i;
+        const struct reference_shape shape = {
+            2,
+            64,
+            8,
+            4,
+            32,
+            96,
+            70,
+            true,
+            false,
+            WEIGHT_F32,
+            .seed = 11 + (uint64_t)i,
+            .architecture = architecture,
+            .biases = architecture_traits(architecture)->qkv_bias != PART_NEVER,
+            .vectors = vectors[i % 3],
+            .norm_offset = architecture_traits(architecture)->post_norms ? 1 : 0};
+        check_layout(&shape, 1, 1);
+        check_layout(&shape, 2, 2);
+        check_layout(&shape, 1, 3);
+    }
+}
+
 /* Loads with something wrong; the error names the path. */
 static void check_refused(const struct fixture_message *message, uint32_t n_ranks, const char *path,
                           enum status expected)
@@ -241,6 +291,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shards_put_together_are_the_model),
         cmocka_unit_test(test_quantized_and_tied_shards_too),
+        cmocka_unit_test(test_parts_of_every_architecture_are_cut),
         cmocka_unit_test(test_a_wrong_file_or_split_is_refused_by_name),
     };
     return cmocka_run_group_tests_name("worker/load", tests, make_directory, remove_directory);

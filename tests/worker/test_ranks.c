@@ -17,6 +17,10 @@ static const struct reference_shape SHAPES[] = {
     {3, 64, 8, 4, 32, 160, 97, false, false, WEIGHT_F32, .seed = 21},
     {4, 128, 8, 4, 32, 256, 130, true, false, WEIGHT_Q8_0, .seed = 22},
     {2, 64, 8, 8, 32, 352, 97, true, false, WEIGHT_F16, .seed = 23},
+    /* biases, of which that of attn_output is added once; norms of heads and of what is added */
+    {2, 64, 8, 4, 32, 96, 97, true, false, WEIGHT_F32, .seed = 24, .biases = true},
+    {6, 64, 8, 2, 32, 96, 97, true, false, WEIGHT_F32, .seed = 25,
+     .architecture = ARCHITECTURE_GEMMA3, .window = 4096},
 };
 
 static char directory[FILE_PATH_BYTES], program[FILE_PATH_BYTES];
@@ -322,7 +326,7 @@ static void test_shards_cut_at_segments_leave_the_bits(void **state)
     skip_without_mpirun();
     static const struct {
         uint32_t shape, n_stages, tensor;
-    } cases[] = {{0, 1, 4}, {1, 2, 2}, {2, 1, 8}};
+    } cases[] = {{0, 1, 4}, {1, 2, 2}, {2, 1, 8}, {3, 1, 2}, {4, 2, 2}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         const uint32_t shape = cases[i].shape;
         char path[FILE_PATH_BYTES + 32];
