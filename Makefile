@@ -167,7 +167,7 @@ $(LIB)/%.a:
 # ---- linking --------------------------------------------------------------------------------------
 SYS_LIBS   := $(SYS_LIB)
 SEAT_LIBS  := $(call pkg_libs,hwloc)
-MODEL_LIBS := $(MODEL_LIB) $(call pkg_libs,libpcre2-8)
+MODEL_LIBS := $(MODEL_LIB) $(call pkg_libs,libpcre2-8 jansson)
 WIRE_LIBS  := $(PROTO_LIB) $(call pkg_libs,$(WIRE_PKGS))
 
 $(BIN)/longspan: $(BUILD)/cluster/main.o $(CLUSTER_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
@@ -205,7 +205,7 @@ TEST_PKGS_model := libpcre2-8 jansson
 TEST_PKGS_proto := $(WIRE_PKGS) jansson
 TEST_PKGS_attention_node := $(WIRE_PKGS) hwloc
 TEST_PKGS_coordinator := $(COORD_PKGS) libpcre2-8
-TEST_PKGS_worker := $(WIRE_PKGS) libpcre2-8 hwloc
+TEST_PKGS_worker := $(WIRE_PKGS) libpcre2-8 jansson hwloc
 TEST_PKGS_cluster := $(CLUSTER_PKGS) libpcre2-8
 test_folder = $(word 1,$(subst /, ,$(patsubst $(BUILD)/tests/%,%,$(1))))
 .SECONDEXPANSION:

@@ -44,9 +44,16 @@ struct model_tensor {
     enum gguf_type type;
     uint64_t offset;  /* of the data, from the beginning of its file */
     uint64_t n_bytes; /* of the data */
-    const void *data; /* in the mapping; aligned to the smaller of the file's
-                         alignment (at least 8) and a page. NULL: experts that lie
+    const void *data; /* in the mapping, aligned at least for its type. NULL: experts that lie
                          apart (model_tensor_expert) */
+    bool made;        /* the data was made in memory, and is not in the mapping */
+};
+
+/* A file that a model was read from. */
+struct model_part {
+    const char *path;
+    uint64_t n_bytes;
+    size_t n_tensors;
 };
 
 #endif

@@ -3,18 +3,21 @@
 
 #include "model/expert_stack.h"
 #include "model/gguf_split.h"
+#include "model/huggingface/hf_directory.h"
 #include "model/mapping.h"
 #include "model/string_table.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct model_file {
     char *path;
     char format[32];
     struct gguf_split split;
-    const struct model_key **keys; /* borrowed from the readers, as all below */
+    struct hf_directory *directory; /* NULL: the model is in split */
+    const struct model_key **keys;  /* borrowed from the readers, as all below */
     size_t n_keys;
     const struct model_tensor **tensors;
     size_t n_tensors;
@@ -95,6 +98,41 @@ static enum status open_gguf(struct model_file *file, struct error *error)
     return status == STATUS_OK ? name_tensors(file, error) : status;
 }
 
+static enum status open_directory(struct model_file *file, struct error *error)
+{
+    enum status status = hf_directory_open(&file->directory, file->path, error);
+    if (status != STATUS_OK)
+        return status;
+    const struct hf_directory *d = file->directory;
+    if (!make_lists(file, hf_directory_key_count(d), hf_directory_tensor_count(d),
+                    hf_directory_part_count(d)))
+        return no_memory(file->path, error);
+    for (size_t i = 0; status == STATUS_OK && i < hf_directory_key_count(d); i++)
+        status = add_key(file, hf_directory_key_at(d, i), error);
+    for (size_t i = 0; i < hf_directory_tensor_count(d); i++)
+        file->tensors[file->n_tensors++] = hf_directory_tensor_at(d, i);
+    for (size_t i = 0; i < hf_directory_part_count(d); i++)
+        file->parts[file->n_parts++] = *hf_directory_part_at(d, i);
+    snprintf(file->format, sizeof(file->format), "safetensors");
+    return status == STATUS_OK ? name_tensors(file, error) : status;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    const size_t n = strlen(text), n_end = strlen(end);
+    return n >= n_end && strcmp(text + n - n_end, end) == 0;
+}
+
+static enum status open_any(struct model_file *file, struct error *error)
+{
+    struct stat info;
+    if (ends_with(file->path, ".safetensors") || ends_with(file->path, ".json"))
+        return error_set(error, STATUS_INVALID,
+                         "%s is a part of a model; give the directory that it is in", file->path);
+    return stat(file->path, &info) == 0 && S_ISDIR(info.st_mode) ? open_directory(file, error)
+                                                                 : open_gguf(file, error);
+}
+
 enum status model_open(struct model_file **file, const char *path, struct error *error)
 {
     struct model_file *f = calloc(1, sizeof(*f));
@@ -102,7 +140,7 @@ enum status model_open(struct model_file **file, const char *path, struct error 
         model_close(f);
         return no_memory(path, error);
     }
-    const enum status status = open_gguf(f, error);
+    const enum status status = open_any(f, error);
     if (status != STATUS_OK) {
         model_close(f);
         return status;
@@ -122,6 +160,7 @@ void model_close(struct model_file *file)
     free(file->tensors);
     free(file->parts);
     gguf_split_close(&file->split);
+    hf_directory_close(file->directory);
     free(file->path);
     free(file);
 }
@@ -156,14 +195,18 @@ const struct model_part *model_part_at(const struct model_file *file, size_t ind
 
 const char *model_directory(const struct model_file *file)
 {
-    (void)file;
-    return NULL;
+    return file->directory != NULL ? file->path : NULL;
 }
 
 void model_fingerprint(const struct model_file *file, uint8_t fingerprint[MODEL_FINGERPRINT_BYTES])
 {
-    _Static_assert((int)MODEL_FINGERPRINT_BYTES == (int)GGUF_FINGERPRINT_BYTES, "one for one");
-    gguf_split_fingerprint(&file->split, fingerprint);
+    _Static_assert((int)MODEL_FINGERPRINT_BYTES == (int)GGUF_FINGERPRINT_BYTES &&
+                       (int)MODEL_FINGERPRINT_BYTES == (int)HF_FINGERPRINT_BYTES,
+                   "one for one");
+    if (file->directory != NULL)
+        hf_directory_fingerprint(file->directory, fingerprint);
+    else
+        gguf_split_fingerprint(&file->split, fingerprint);
 }
 
 /* ---- metadata ------------------------------------------------------------------------------- */
@@ -213,10 +256,7 @@ const void *model_tensor_expert(const struct model_file *file, const struct mode
 
 void model_tensor_release(const struct model_file *file, const struct model_tensor *tensor)
 {
-    for (uint64_t expert = 0; expert < tensor->dims[2] && tensor->data == NULL; expert++) {
-        const struct model_tensor *apart = expert_stacks_find(&file->experts, tensor, expert);
-        mapping_release(apart->data, apart->n_bytes);
-    }
-    if (tensor->data != NULL)
-        mapping_release(tensor->data, tensor->n_bytes);
+    const uint64_t n = tensor->dims[2], n_bytes = tensor->n_bytes / n;
+    for (uint64_t expert = 0; !tensor->made && expert < n; expert++)
+        mapping_release(model_tensor_expert(file, tensor, expert), n_bytes);
 }

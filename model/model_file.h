@@ -1,6 +1,8 @@
 /* model/model_file.h - a model's keys and tensors, wherever they come from.
  *
- * A model is one GGUF file, or several (NAME-00001-of-00005.gguf, any of which names it).
+ * A model is one GGUF file, or several (NAME-00001-of-00005.gguf, any of which names it), or a
+ * directory as Hugging Face's transformers saves it (huggingface/hf_directory.h), whose keys and
+ * tensors then have the names and meaning that they have in GGUF files.
  *
  * Opening checks everything before anything is handed out (gguf.h), so that every pointer that a
  * `struct model_file` gives lies inside its file. A file that another process truncates while it is
@@ -24,23 +26,18 @@ struct model_file; /* opaque */
 
 #define MODEL_FINGERPRINT_BYTES 32
 
-/* Maps and checks the file, and those that belong to it. The caller ends *file with model_close.
- * Fails as gguf_split_open. STATUS_INVALID also: a tensor is in two of the files. */
+/* Maps and checks the file or directory. The caller ends *file with model_close. Fails as
+ * gguf_split_open or hf_directory_open. STATUS_INVALID also: a tensor is in two of the files. */
 enum status model_open(struct model_file **file, const char *path, struct error *error);
 
 /* Unmaps; all pointers from this file die. NULL is fine. */
 void model_close(struct model_file *file);
 
 const char *model_path(const struct model_file *file);   /* as given to model_open */
-const char *model_format(const struct model_file *file); /* "GGUF 3"; for people */
+const char *model_format(const struct model_file *file); /* "GGUF 3", "safetensors"; for people */
 uint64_t model_bytes(const struct model_file *file);     /* of all its parts */
 
 /* The files that it was read from: what another host needs to open it. */
-struct model_part {
-    const char *path;
-    uint64_t n_bytes;
-    size_t n_tensors;
-};
 size_t model_part_count(const struct model_file *file);
 const struct model_part *model_part_at(const struct model_file *file, size_t index);
 
@@ -48,8 +45,8 @@ const struct model_part *model_part_at(const struct model_file *file, size_t ind
  * NULL: it is none. */
 const char *model_directory(const struct model_file *file);
 
-/* SHA-256 over each part's size, everything before the tensor data, and the first 4 KiB of each
- * tensor in file order: two processes that agree hold the same model for every practical purpose
+/* SHA-256 over each file's size, everything before the tensor data, and the first 4 KiB of each
+ * tensor in file order, and config.json: two processes that agree hold the same model for every practical purpose
  * (not against an adversary who keeps the head of every tensor), and neither reads it all. */
 void model_fingerprint(const struct model_file *file, uint8_t fingerprint[MODEL_FINGERPRINT_BYTES]);
 

@@ -7,6 +7,7 @@
 #include "coordinator/http/readers.h"
 #include "coordinator/http/routes.h"
 #include "coordinator/http/status_source.h"
+#include "model/model_name.h"
 #include "sys/clock.h"
 #include "sys/random.h"
 
@@ -297,19 +298,14 @@ static void log_mhd(void *closure, const char *format, va_list arguments)
 
 static void name_model(struct site *site, const struct server_model *model)
 {
-    static const char end[] = ".gguf";
+    const struct model_string name = model_name(model->path);
     const char *slash = strrchr(model->path, '/');
-    const char *base = slash != NULL ? slash + 1 : model->path;
-    size_t n = strlen(base);
-    site->file_name = base;
+    site->file_name = slash != NULL && slash[1] != '\0' ? slash + 1 : model->path;
     site->general_name = model->name;
-    if (site->options->model_name != NULL) {
-        base = site->options->model_name;
-        n = strlen(base);
-    } else if (n > strlen(end) && strcmp(base + n - strlen(end), end) == 0) {
-        n -= strlen(end);
-    }
-    snprintf(site->model, sizeof(site->model), "%.*s", (int)n, base);
+    if (site->options->model_name != NULL)
+        snprintf(site->model, sizeof(site->model), "%s", site->options->model_name);
+    else
+        snprintf(site->model, sizeof(site->model), "%.*s", (int)name.n_bytes, name.data);
 }
 
 static enum status start_daemon(struct server *server, int listening, struct error *error)

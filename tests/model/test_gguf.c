@@ -142,7 +142,7 @@ static void test_other_files_are_named_for_what_they_are(void **state)
     refused(&b, STATUS_UNSUPPORTED, "big-endian");
     assert_int_equal(model_open(&g, fixture_path("missing.gguf"), &error), STATUS_NOT_FOUND);
     assert_non_null(strstr(error.text, "missing.gguf"));
-    assert_int_equal(model_open(&g, fixture_folder, &error), STATUS_INVALID);
+    assert_int_equal(model_open(&g, "/dev/null", &error), STATUS_INVALID);
     assert_non_null(strstr(error.text, "regular"));
     assert_int_equal(model_open(&g, fixture_path("missing.gguf"), NULL), STATUS_NOT_FOUND);
     assert_null(g);
