@@ -91,6 +91,23 @@ static void begin_store(struct serve *serve, const Longspan__NodeSetup *setup,
     store_begin(serve->config.store, &job, serve->holder);
 }
 
+/* What is stored are whole prefixes, which layers with a window do not have. */
+static enum status check_windows(const struct serve *serve, const Longspan__NodeSetup *setup,
+                                 struct error *error)
+{
+    if (setup->n_windows != 0 && setup->n_windows != setup->n_layers)
+        return error_set(error, STATUS_INVALID,
+                         "%s: job %016" PRIx64 " with windows of %zu layers, of %u",
+                         serve->config.name, setup->job, setup->n_windows, setup->n_layers);
+    for (size_t i = 0; i < setup->n_windows && serve->config.store != NULL; i++)
+        if (setup->windows[i] > 0)
+            return error_set(error, STATUS_UNSUPPORTED,
+                             "%s: layers of this model have a sliding window, and release what "
+                             "--kv-store would have to store; start this node without it",
+                             serve->config.name);
+    return STATUS_OK;
+}
+
 enum status serve_setup(struct serve *serve, const Longspan__NodeSetup *setup, struct error *error)
 {
     if (serve->job != 0 && serve->job == setup->job)
@@ -113,6 +130,9 @@ enum status serve_setup(struct serve *serve, const Longspan__NodeSetup *setup, s
                          "tokens cannot be",
                          serve->config.name, setup->job, setup->first_layer, setup->n_layers,
                          setup->first_kv_head, setup->n_kv_heads, setup->max_tokens);
+    enum status status = check_windows(serve, setup, error);
+    if (status != STATUS_OK)
+        return status;
     const struct attend_shape shape = {.type = (enum kv_type)setup->kv_type,
                                        .head_dim = setup->head_dim,
                                        .group = setup->group,
@@ -123,11 +143,14 @@ enum status serve_setup(struct serve *serve, const Longspan__NodeSetup *setup, s
                                                  .first_layer = setup->first_layer,
                                                  .n_layers = setup->n_layers,
                                                  .first_kv_head = setup->first_kv_head,
-                                                 .n_kv_heads = setup->n_kv_heads};
+                                                 .n_kv_heads = setup->n_kv_heads,
+                                                 .windows =
+                                                     setup->n_windows > 0 ? setup->windows : NULL,
+                                                 .chunk = setup->chunk};
     struct attend *attend = NULL; /* first: it knows which shapes are possible */
     const struct kernels *kernels = serve->config.kernels;
     struct device *device = serve->config.device;
-    enum status status = attend_create(&attend, kernels, device, serve->config.pool, &shape, error);
+    status = attend_create(&attend, kernels, device, serve->config.pool, &shape, error);
     if (status == STATUS_OK)
         status = kv_holder_create(&serve->holder, kernels, device, &holder_shape,
                                   serve->config.memory_bytes, error);
@@ -146,6 +169,8 @@ enum status serve_setup(struct serve *serve, const Longspan__NodeSetup *setup, s
     serve->shape = shape;
     serve->setup = *setup;
     serve->setup.fingerprint = (ProtobufCBinaryData){0}; /* of the message; the store has a copy */
+    serve->setup.windows = NULL;                         /* likewise; the holder has one */
+    serve->setup.n_windows = 0;
     serve->job = setup->job;
     begin_store(serve, setup, &holder_shape, kernels);
     return STATUS_OK;
@@ -466,8 +491,8 @@ static enum status handle_append(struct serve *serve, struct frames *message,
         serve->counts.appends++;
         if (entry->n_tokens > 0 &&
             kv_holder_append(serve->holder, entry->sequence, entry->incarnation, data->layer,
-                             data->head, data->n_heads, entry->first, entry->n_tokens, k, v,
-                             &why) != STATUS_OK)
+                             data->head, data->n_heads, entry->position, entry->first,
+                             entry->n_tokens, k, v, &why) != STATUS_OK)
             dropped(serve, "an append", entry->sequence, &why);
         k += entry->n_tokens * token_bytes;
         v += entry->n_tokens * token_bytes;

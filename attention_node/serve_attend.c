@@ -4,6 +4,7 @@
  * long or short each is. An answer is written where it is sent from. */
 #include "attention_node/serve_state.h"
 
+#include "kernels/attention/kv_window.h"
 #include "kernels/attention/partial.h"
 #include "sys/clock.h"
 
@@ -267,9 +268,10 @@ static enum status entry_works(struct serve *serve, const struct serve_query *qu
         const size_t floats = attend_out_floats(&serve->shape, &work);
         n = work.n_tokens;
         for (uint32_t head = 0; head < query->n_heads; head++) {
-            const enum status status = kv_holder_source(
-                serve->holder, entry->sequence, entry->incarnation, query->layer,
-                query->head + head, work.ranges, work.n_ranges, &work.source, error);
+            const enum status status =
+                kv_holder_source(serve->holder, entry->sequence, entry->incarnation, query->layer,
+                                 query->head + head, work.ranges, work.n_ranges,
+                                 kv_window_begin(entry->window, position), &work.source, error);
             if (status != STATUS_OK)
                 return status;
             const size_t row = entry->row + (position - entry->position);

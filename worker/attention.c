@@ -54,7 +54,9 @@ static enum status open_local(struct attention *a, const struct attention_config
                                           .first_layer = config->first_layer,
                                           .n_layers = config->n_layers,
                                           .first_kv_head = config->first_kv_head,
-                                          .n_kv_heads = config->n_kv_heads};
+                                          .n_kv_heads = config->n_kv_heads,
+                                          .windows = config->windows,
+                                          .chunk = config->chunk};
     const uint64_t bytes = config->local_kv_bytes > 0
                                ? config->local_kv_bytes
                                : a->kernels->memory_available(a->device) / 5 * 4;
@@ -83,19 +85,18 @@ static enum status open_parts(struct attention *a, struct wire_context *wire,
     if (status == STATUS_OK)
         status = open_local(a, config, error);
     /* Host memory keeps to partials: its lanes fold them as fast as they are made. */
-    const bool whole =
+    a->whole =
         !a->kernels->host_memory && config->n_holders == 1 && a->local != ATTENTION_NO_HOLDER;
     if (status == STATUS_OK)
         status =
-            attention_plan_open(&a->plan,
-                                &(struct attention_plan_shape){.head_dim = config->shape.head_dim,
-                                                               .group = config->shape.group,
-                                                               .n_heads = config->n_kv_heads,
-                                                               .window = config->window,
-                                                               .n_holders = config->n_holders,
-                                                               .remote = a->remote,
-                                                               .whole_holder = whole},
-                                error);
+            attention_plans_open(&a->plans,
+                                 &(struct attention_plan_shape){.head_dim = config->shape.head_dim,
+                                                                .group = config->shape.group,
+                                                                .n_heads = config->n_kv_heads,
+                                                                .n_holders = config->n_holders,
+                                                                .remote = a->remote,
+                                                                .whole_holder = a->whole},
+                                 config->windows, config->n_layers, error);
     if (status == STATUS_OK)
         status = attention_client_open(&a->client, wire, config, a->kernels->name, error);
     return status;
@@ -122,6 +123,7 @@ enum status attention_open(struct attention **attention, struct thread_pool *poo
     a->config = *config;
     a->config.holders = NULL;
     a->config.constants_version = NULL;
+    a->config.windows = NULL;
     a->kv = a->own = device_buffer(a->kernels, a->device, false);
     a->q_host = a->kv_host = a->own_host = a->out_host = device_buffer(a->kernels, a->device, true);
     a->kv_row = (size_t)config->n_kv_heads * config->shape.head_dim;
@@ -140,7 +142,7 @@ void attention_close(struct attention *attention)
     if (attention == NULL)
         return;
     attention_client_close(attention->client);
-    attention_plan_close(&attention->plan);
+    attention_plans_close(&attention->plans);
     attention_tiles_close(&attention->tiles);
     attention_sequences_close(&attention->sequences);
     kv_holder_destroy(attention->holder);
@@ -305,7 +307,7 @@ static enum status begin_segment(struct attention *a, const struct attention_seg
                          segment->fork ? "forks it at" : "begins at", segment->position);
     status = place_segment(a, segment, sequence, error);
     if (status == STATUS_OK)
-        status = attention_plan_add(&a->plan, part, index, error);
+        status = attention_plans_add(&a->plans, part, index, error);
     return status;
 }
 
@@ -318,7 +320,8 @@ void attention_fail_part(struct attention_part *part, const struct error *error)
 }
 
 /* What passes through the host on its way to remote holders, or is folded there. */
-static enum status reserve_host_memory(struct attention *a, struct error *error)
+static enum status reserve_host_memory(struct attention *a, const struct attention_plans_size *size,
+                                       struct error *error)
 {
     const size_t q_bytes = a->n_rows * a->q_row * sizeof(float);
     enum status status = STATUS_OK;
@@ -326,11 +329,11 @@ static enum status reserve_host_memory(struct attention *a, struct error *error)
         status = device_buffer_reserve(&a->q_host, q_bytes, error);
     if (status == STATUS_OK && a->appends)
         status = device_buffer_reserve(&a->kv_host, 2 * a->v_offset, error);
-    if (status == STATUS_OK && !a->plan.shape.whole_holder)
-        status = device_buffer_reserve(&a->own_host, a->plan.own_floats * sizeof(float), error);
-    if (status == STATUS_OK && !a->plan.shape.whole_holder)
+    if (status == STATUS_OK && !a->whole)
+        status = device_buffer_reserve(&a->own_host, size->own_floats * sizeof(float), error);
+    if (status == STATUS_OK && !a->whole)
         status = device_buffer_reserve(&a->out_host, q_bytes, error);
-    return status == STATUS_OK ? attention_grow(&a->writes, &a->writes_capacity, a->plan.n_pages,
+    return status == STATUS_OK ? attention_grow(&a->writes, &a->writes_capacity, size->n_pages,
                                                 sizeof(*a->writes), error)
                                : status;
 }
@@ -338,9 +341,9 @@ static enum status reserve_host_memory(struct attention *a, struct error *error)
 static void look_at_remotes(struct attention *a)
 {
     a->asks = a->appends = false;
-    for (uint32_t i = 0; i < a->config.n_holders; i++) {
-        a->asks = a->asks || (a->remote[i] && a->plan.lists[i].n_entries > 0);
-        a->appends = a->appends || (a->remote[i] && a->plan.lists[i].n_appends > 0);
+    for (uint32_t i = 0; i < a->plans.n; i++) {
+        a->asks = a->asks || attention_plan_asks(&a->plans.plans[i]);
+        a->appends = a->appends || attention_plan_sends(&a->plans.plans[i]);
     }
 }
 
@@ -352,7 +355,7 @@ bool attention_is_elsewhere(const struct attention *attention)
 /* A slab for each sequence that has own tiles. */
 static void use_slabs(struct attention *a)
 {
-    for (uint32_t i = 0; i < a->n_parts && !a->plan.shape.whole_holder; i++) {
+    for (uint32_t i = 0; i < a->n_parts && !a->whole; i++) {
         struct attention_part *part = &a->parts[i];
         struct error error = {0};
         if (part->error.status == STATUS_OK &&
@@ -364,24 +367,23 @@ static void use_slabs(struct attention *a)
 /* Memory of the step, in sizes that the plan says. */
 static enum status reserve_memory(struct attention *a, struct error *error)
 {
-    const struct attention_plan *plan = &a->plan;
+    const struct attention_plans_size size = attention_plans_size(&a->plans);
     const size_t kv_bytes = kv_row_bytes(a->config.shape.type, a->n_rows * a->kv_row);
     a->v_offset = (kv_bytes + 63) / 64 * 64;
-    enum status status = attention_tiles_reserve(&a->tiles, plan->n_chunk_tiles, error);
+    enum status status = attention_tiles_reserve(&a->tiles, size.n_chunk_tiles, error);
     if (status == STATUS_OK)
         status = device_buffer_reserve(&a->kv, 2 * a->v_offset, error);
     if (status == STATUS_OK)
-        status = device_buffer_reserve(&a->own, plan->own_floats * sizeof(float), error);
+        status = device_buffer_reserve(&a->own, size.own_floats * sizeof(float), error);
     if (status == STATUS_OK && !a->kernels->host_memory)
-        status = reserve_host_memory(a, error);
+        status = reserve_host_memory(a, &size, error);
     if (status == STATUS_OK)
-        status =
-            attention_grow(&a->pages, &a->pages_capacity, plan->n_pages, sizeof(void *), error);
+        status = attention_grow(&a->pages, &a->pages_capacity, size.n_pages, sizeof(void *), error);
     if (status == STATUS_OK)
-        status = attention_grow(&a->works, &a->works_capacity,
-                                plan->n_pieces * a->config.n_kv_heads, sizeof(*a->works), error);
+        status = attention_grow(&a->works, &a->works_capacity, size.n_pieces * a->config.n_kv_heads,
+                                sizeof(*a->works), error);
     if (status == STATUS_OK)
-        status = attention_grow(&a->unfolded, &a->unfolded_capacity, plan->n_runs, 1, error);
+        status = attention_grow(&a->unfolded, &a->unfolded_capacity, size.n_runs, 1, error);
     return status;
 }
 
@@ -403,7 +405,7 @@ void attention_begin_step(struct attention *attention, uint64_t step,
     a->n_rows = 0;
     a->wait_us = 0;
     memset(a->layer_wait_us, 0, a->config.n_layers * sizeof(*a->layer_wait_us));
-    attention_plan_reset(&a->plan);
+    attention_plans_reset(&a->plans);
     attention_client_listen(a->client);
     if (attention_grow(&a->parts, &a->parts_capacity, n_segments, sizeof(*a->parts), &error) !=
         STATUS_OK)
@@ -425,9 +427,9 @@ void attention_begin_step(struct attention *attention, uint64_t step,
     /* The client first: whatever fails, it must not keep the parts of the step before, which may
      * have moved. */
     error = (struct error){0};
-    if (attention_client_begin(a->client, step, &a->plan, a->parts, a->n_parts, &error) !=
+    if (attention_client_begin(a->client, step, &a->plans, a->parts, a->n_parts, &error) !=
             STATUS_OK ||
-        attention_plan_appends(&a->plan, a->parts, a->n_parts, &error) != STATUS_OK)
+        attention_plans_appends(&a->plans, a->parts, a->n_parts, &error) != STATUS_OK)
         fail_all(a, &error);
     look_at_remotes(a);
     use_slabs(a);

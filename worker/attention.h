@@ -40,7 +40,9 @@ struct attention_config {
     uint32_t first_layer, n_layers;     /* of this stage */
     uint32_t first_kv_head, n_kv_heads; /* of this shard */
     struct attend_shape shape;          /* KV type, head_dim, group, scale, soft cap */
-    uint32_t window;                    /* sliding window in tokens; 0: none */
+    const uint32_t
+        *windows;   /* [n_layers] sliding windows in tokens, 0: none; NULL: no layer has one */
+    uint32_t chunk; /* tokens of one sequence in a step, at most; only where there are windows */
     uint32_t max_rows, max_sequences, max_tokens;
     const struct attention_holder *holders;
     uint32_t n_holders;

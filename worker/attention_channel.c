@@ -334,6 +334,7 @@ static size_t gather(const struct attention_channel *channel, struct attention_w
             longspan__append_entry__init(entry);
             entry->sequence = part->id;
             entry->incarnation = part->incarnation;
+            entry->position = part->position;
             entry->first = item->tokens.begin;
             entry->n_tokens = count;
             retained->entries[n].sequence = part->sequence;
@@ -422,7 +423,7 @@ static void attend_entry(const struct attention_wire *wire, const struct attenti
     longspan__attend_entry__init(out);
     out->sequence = entry->sequence->id;
     out->incarnation = entry->sequence->incarnation;
-    out->window = wire->config.window;
+    out->window = wire->plan->shape.window;
     if (entry->part == ATTENTION_NO_PART)
         return;
     const struct attention_part *part = &wire->parts[entry->part];

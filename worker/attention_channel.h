@@ -30,7 +30,7 @@ struct attention_wire {
     size_t row_floats;   /* of q, one token: [head][group][head_dim] */
     size_t kv_row_bytes; /* of k or v, one token: [head][head_dim] */
     uint64_t step;
-    const struct attention_plan *plan;
+    const struct attention_plan *plan; /* of the layer under way */
     struct attention_part *parts;
     uint32_t n_parts, spin_us;
     char boot[NEIGHBOUR_BOOT_BYTES];

@@ -68,9 +68,17 @@ static enum status peer_status(uint32_t status)
 
 /* ---- questions ---- */
 
+/* From now on it is about this layer, counted from the rank's first. */
+static void use_plan(struct attention_client *client, uint32_t layer)
+{
+    client->wire.plan = attention_plans_of(client->plans, layer);
+    client->pieces = client->wire.plan->pieces;
+}
+
 void attention_client_query(struct attention_client *client, uint32_t layer, const float *q)
 {
     const uint64_t began = clock_ns();
+    use_plan(client, layer - client->wire.config.first_layer);
     frame_buffer_give(client->rows);
     client->rows = NULL;
     client->n_shared = 0;
@@ -475,9 +483,11 @@ void attention_client_listen(struct attention_client *client)
     }
 }
 
-/* A holder that was appended to and is asked nothing would never tell what it has. */
+/* A holder that was appended to and is asked nothing, in layers of this plan, would never tell what it
+ * has. */
 static enum status confirm(struct attention_client *client, struct attention_channel *channel,
-                           struct attention_plan *plan, struct error *error)
+                           const struct attention_plans *plans, struct attention_plan *plan,
+                           struct error *error)
 {
     const uint64_t stamp = ++client->n_stamps;
     const struct attention_plan_list *list = &plan->lists[channel->holder];
@@ -485,6 +495,8 @@ static enum status confirm(struct attention_client *client, struct attention_cha
         plan->entries[i].sequence->stamp = stamp;
     for (uint32_t layer = 0; layer < channel->retention.n_layers; layer++) {
         const struct attention_retained *retained = channel->retention.first[layer];
+        if (attention_plans_of(plans, layer) != plan)
+            continue;
         for (; retained != NULL; retained = retained->next)
             for (size_t i = 0; i < retained->n_entries; i++) {
                 struct attention_sequence *sequence = retained->entries[i].sequence;
@@ -502,21 +514,21 @@ static enum status confirm(struct attention_client *client, struct attention_cha
 }
 
 enum status attention_client_begin(struct attention_client *client, uint64_t step,
-                                   struct attention_plan *plan, struct attention_part *parts,
+                                   struct attention_plans *plans, struct attention_part *parts,
                                    uint32_t n_parts, struct error *error)
 {
     client->wire.step = step;
-    client->wire.plan = plan;
     client->wire.parts = parts;
     client->wire.n_parts = n_parts;
-    client->pieces = plan->pieces;
-    for (uint32_t i = 0; i < client->n_channels; i++) {
-        if (client->channels[i].socket == NULL)
-            continue;
-        const enum status status = confirm(client, &client->channels[i], plan, error);
-        if (status != STATUS_OK)
-            return status;
-    }
+    client->plans = plans;
+    use_plan(client, 0);
+    for (uint32_t i = 0; i < client->n_channels; i++)
+        for (uint32_t j = 0; client->channels[i].socket != NULL && j < plans->n; j++) {
+            const enum status status =
+                confirm(client, &client->channels[i], plans, &plans->plans[j], error);
+            if (status != STATUS_OK)
+                return status;
+        }
     return STATUS_OK;
 }
 

@@ -11,7 +11,7 @@
 #ifndef LONGSPAN_WORKER_ATTENTION_CLIENT_H
 #define LONGSPAN_WORKER_ATTENTION_CLIENT_H
 
-#include "worker/attention_plan.h"
+#include "worker/attention_plans.h"
 
 struct attention_client; /* opaque */
 
@@ -30,12 +30,13 @@ enum status attention_client_check(const struct attention_client *client, uint32
 /* Reads what came since the last step: a holder may be well again. */
 void attention_client_listen(struct attention_client *client);
 
-/* A step begins: plan and parts stay until the next one. STATUS_NO_MEMORY. */
+/* A step begins: plans and parts stay until the next one. STATUS_NO_MEMORY. */
 enum status attention_client_begin(struct attention_client *client, uint64_t step,
-                                   struct attention_plan *plan, struct attention_part *parts,
+                                   struct attention_plans *plans, struct attention_part *parts,
                                    uint32_t n_parts, struct error *error);
 
-/* q: [rows of the step][head][group][head_dim]; copied. Forks go before it. */
+/* q: [rows of the step][head][group][head_dim]; copied. Forks go before it. The layer's plan is that of
+ * append and wait, too. */
 void attention_client_query(struct attention_client *client, uint32_t layer, const float *q);
 
 /* k and v: [rows of the step][head][head_dim] in the KV type; copied. */

@@ -10,7 +10,8 @@ struct attention_client {
     struct attention_wire wire;
     struct attention_channel *channels; /* one for each holder, local ones too */
     uint32_t n_channels;
-    struct attention_piece *pieces; /* the plan's, to be placed */
+    const struct attention_plans *plans;
+    struct attention_piece *pieces; /* the layer's plan's, to be placed */
     struct frames *in;
     uint64_t n_queries, n_stamps;
     struct attention_times times; /* but merge_ns */

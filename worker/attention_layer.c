@@ -9,6 +9,7 @@
  * the host sends and folds. Where a local holder has everything it is not waited for at all. */
 #include "worker/attention_state.h"
 
+#include "kernels/attention/kv_window.h"
 #include "sys/clock.h"
 
 #include <assert.h>
@@ -65,9 +66,10 @@ void attention_query(struct attention *attention, uint32_t layer, const float *q
     struct attention *a = attention;
     assert(layer - a->config.first_layer < a->config.n_layers);
     a->q = q;
+    a->plan = attention_plans_of(&a->plans, layer - a->config.first_layer);
     if (a->n_parts == 0)
         return;
-    if (!a->kernels->host_memory && a->asks && some_work(a)) {
+    if (!a->kernels->host_memory && attention_plan_asks(a->plan) && some_work(a)) {
         a->kernels->download(a->device, a->q_host.memory, q, a->n_rows * a->q_row * sizeof(float));
         finish_device(a);
     }
@@ -157,10 +159,10 @@ static void find_pages(struct attention *a, uint32_t layer)
 
 static void append_local(struct attention *a, uint32_t layer)
 {
-    const struct attention_plan_list *list = &a->plan.lists[a->local];
+    const struct attention_plan_list *list = &a->plan->lists[a->local];
     const size_t row_bytes = kv_row_bytes(a->config.shape.type, a->kv_row);
     for (size_t i = 0; i < list->n_appends; i++) {
-        const struct attention_plan_append *append = &a->plan.appends[list->first_append + i];
+        const struct attention_plan_append *append = &a->plan->appends[list->first_append + i];
         struct attention_part *part = &a->parts[append->part];
         const uint32_t n = append->tokens.end - append->tokens.begin;
         const unsigned char *k = kv_at(a, part->row + (append->tokens.begin - part->position), 0);
@@ -168,8 +170,8 @@ static void append_local(struct attention *a, uint32_t layer)
         if (!part_works(part))
             continue;
         if (kv_holder_append(a->holder, part->id, part->incarnation, layer, a->config.first_kv_head,
-                             a->config.n_kv_heads, append->tokens.begin, n, k, k + a->v_offset,
-                             &error) != STATUS_OK)
+                             a->config.n_kv_heads, part->position, append->tokens.begin, n, k,
+                             k + a->v_offset, &error) != STATUS_OK)
             attention_fail_part(part, &error);
         else
             a->local_kv_bytes += 2 * n * row_bytes;
@@ -197,7 +199,7 @@ static void append_there(struct attention *a, uint32_t layer, const float *k, co
     device->round(a->device, type, kv + a->v_offset, v, a->n_rows * a->kv_row);
     if (a->appends)
         a->kernels->download(a->device, a->kv_host.memory, kv, 2 * a->v_offset);
-    if (!a->plan.shape.whole_holder) {
+    if (!a->whole) {
         find_pages(a, layer - a->config.first_layer);
         write_tiles_there(a);
     }
@@ -236,8 +238,8 @@ void attention_append(struct attention *attention, uint32_t layer, const float *
 static bool piece_works(struct attention *a, const struct attention_piece *piece, uint32_t layer,
                         float *out, size_t *n_works, struct error *error)
 {
-    const bool whole = a->plan.shape.whole_holder;
-    const struct attention_run *run = &a->plan.runs[piece->run];
+    const bool whole = a->whole;
+    const struct attention_run *run = &a->plan->runs[piece->run];
     const struct attention_part *part = &a->parts[run->part];
     const struct attend_shape *shape = &a->config.shape;
     for (uint32_t head = 0; head < a->config.n_kv_heads; head++) {
@@ -246,8 +248,8 @@ static bool piece_works(struct attention *a, const struct attention_piece *piece
                                    .q_token_stride = a->q_row,
                                    .n_tokens = run->n_tokens,
                                    .position = run->position,
-                                   .window = a->config.window,
-                                   .ranges = a->plan.ranges + piece->first_range,
+                                   .window = a->plan->shape.window,
+                                   .ranges = a->plan->ranges + piece->first_range,
                                    .n_ranges = (uint32_t)piece->n_ranges,
                                    .own_tile = whole || piece->source == ATTENTION_OWN};
         if (whole) {
@@ -263,7 +265,8 @@ static bool piece_works(struct attention *a, const struct attention_piece *piece
                                      .page_tiles = 1};
         else if (kv_holder_source(a->holder, part->id, part->incarnation, layer,
                                   a->config.first_kv_head + head, work.ranges, work.n_ranges,
-                                  &work.source, error) != STATUS_OK)
+                                  kv_window_begin(work.window, work.position), &work.source,
+                                  error) != STATUS_OK)
             return false;
         a->works[(*n_works)++] = work;
     }
@@ -275,9 +278,9 @@ static void evaluate_own(struct attention *a, uint32_t layer, float *out)
 {
     size_t n_works = 0;
     struct error error = {0};
-    for (size_t i = 0; i < a->plan.n_pieces; i++) {
-        const struct attention_piece *piece = &a->plan.pieces[i];
-        struct attention_part *part = &a->parts[a->plan.runs[piece->run].part];
+    for (size_t i = 0; i < a->plan->n_pieces; i++) {
+        const struct attention_piece *piece = &a->plan->pieces[i];
+        struct attention_part *part = &a->parts[a->plan->runs[piece->run].part];
         if (!part_works(part) || piece->source == ATTENTION_BLANK ||
             (piece->source < a->config.n_holders && a->remote[piece->source]))
             continue;
@@ -293,7 +296,7 @@ static void evaluate_own(struct attention *a, uint32_t layer, float *out)
 /* The nodes of one (run, head), from wherever they are. */
 static int fold_run(struct attention *a, const struct attention_run *run, uint32_t head)
 {
-    const struct attention_plan *plan = &a->plan;
+    const struct attention_plan *plan = a->plan;
     const size_t head_dim = a->config.shape.head_dim;
     const size_t floats = partial_floats(run->n_rows, head_dim);
     struct partial_fold fold;
@@ -324,8 +327,8 @@ static void fold_runs(void *context, uint32_t lane, uint32_t n_lanes)
 {
     struct attention *a = context;
     const uint32_t n_heads = a->config.n_kv_heads;
-    for (size_t i = lane; i < a->plan.n_runs * n_heads; i += n_lanes) {
-        const struct attention_run *run = &a->plan.runs[i / n_heads];
+    for (size_t i = lane; i < a->plan->n_runs * n_heads; i += n_lanes) {
+        const struct attention_run *run = &a->plan->runs[i / n_heads];
         if (part_works(&a->parts[run->part]) && !fold_run(a, run, (uint32_t)(i % n_heads)))
             __atomic_store_n(&a->unfolded[i / n_heads], 1, __ATOMIC_RELAXED);
     }
@@ -351,11 +354,11 @@ static void keep_open_tiles(struct attention *a, uint32_t layer)
 static void fold_all(struct attention *a)
 {
     struct error error = {0};
-    if (a->plan.n_runs > 0)
-        memset(a->unfolded, 0, a->plan.n_runs);
+    if (a->plan->n_runs > 0)
+        memset(a->unfolded, 0, a->plan->n_runs);
     run_lanes(a, a->n_rows * a->q_row, fold_runs);
-    for (size_t i = 0; i < a->plan.n_runs; i++) {
-        struct attention_part *part = &a->parts[a->plan.runs[i].part];
+    for (size_t i = 0; i < a->plan->n_runs; i++) {
+        struct attention_part *part = &a->parts[a->plan->runs[i].part];
         if (!part_works(part) || !a->unfolded[i])
             continue;
         error_set(&error, STATUS_EXHAUSTED,
@@ -369,9 +372,9 @@ static void fold_all(struct attention *a)
 /* What the host needs of this layer, once the device has made it. */
 static void bring_to_host(struct attention *a, uint32_t layer)
 {
-    if (a->plan.own_floats > 0 && some_work(a))
+    if (a->plan->own_floats > 0 && some_work(a))
         a->kernels->download(a->device, a->own_host.memory, a->own.memory,
-                             a->plan.own_floats * sizeof(float));
+                             a->plan->own_floats * sizeof(float));
     finish_device(a);
     if (a->appends)
         send_appends(a, layer);
@@ -381,7 +384,7 @@ void attention_finish(struct attention *attention, uint32_t layer, float *out)
 {
     struct attention *a = attention;
     struct trace_track *trace = a->config.trace;
-    const bool there = !a->kernels->host_memory, folds = !a->plan.shape.whole_holder;
+    const bool there = !a->kernels->host_memory, folds = !a->whole;
     uint64_t at = trace_begin(trace);
     evaluate_own(a, layer, out);
     if (there && folds)

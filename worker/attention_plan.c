@@ -1,6 +1,7 @@
 /* attention_plan.c - cuts segments into runs, and the tiles before them into pieces by source. */
 #include "worker/attention_plan.h"
 
+#include "kernels/attention/kv_window.h"
 #include "kernels/attention/partial.h"
 
 #include <inttypes.h>
@@ -198,10 +199,8 @@ static enum status plan_run(struct attention_plan *plan, const struct attention_
 static enum status plan_ranges(struct attention_plan *plan, const struct attention_part *part,
                                uint32_t index, struct part_ranges *out, struct error *error)
 {
-    const uint32_t window = plan->shape.window;
-    uint32_t visible = 0; /* the first tile that the part's first row sees */
-    if (window > 0 && part->position + 1 > window)
-        visible = (part->position + 1 - window) / TILE_TOKENS;
+    /* the first tile that the part's first row sees */
+    uint32_t visible = kv_window_begin(plan->shape.window, part->position) / TILE_TOKENS;
     if (visible > part->first_tile)
         visible = part->first_tile;
 
@@ -335,4 +334,20 @@ enum status attention_plan_confirm(struct attention_plan *plan, uint32_t holder,
     return add_entry(plan, holder,
                      (struct attention_entry){.sequence = sequence, .part = ATTENTION_NO_PART},
                      error);
+}
+
+bool attention_plan_asks(const struct attention_plan *plan)
+{
+    for (uint32_t i = 0; i < plan->shape.n_holders; i++)
+        if (plan->shape.remote[i] && plan->lists[i].n_entries > 0)
+            return true;
+    return false;
+}
+
+bool attention_plan_sends(const struct attention_plan *plan)
+{
+    for (uint32_t i = 0; i < plan->shape.n_holders; i++)
+        if (plan->shape.remote[i] && plan->lists[i].n_appends > 0)
+            return true;
+    return false;
 }

@@ -11,6 +11,8 @@
  * run cover [0, tile). Pieces of a remote holder are linked in the order of its reply. All arrays
  * are reused from step to step.
  *
+ * A plan is of one window; attention_plans.h has one for each.
+ *
  * Where one local holder has everything (`whole_holder`), a run is one piece: that holder's tiles,
  * the own tile among them, from which a device makes finished rows at once (attend.h, final_out). */
 #ifndef LONGSPAN_WORKER_ATTENTION_PLAN_H
@@ -72,7 +74,8 @@ struct attention_plan_list {
 };
 
 struct attention_plan_shape {
-    uint32_t head_dim, group, n_heads, window, n_holders;
+    uint32_t head_dim, group, n_heads, n_holders;
+    uint32_t window;    /* tokens; 0: none */
     const bool *remote; /* [n_holders] */
     bool whole_holder;  /* holder 0 is the only one, and not remote: runs are whole */
 };
@@ -114,6 +117,10 @@ enum status attention_plan_appends(struct attention_plan *plan, const struct att
  * about. STATUS_NO_MEMORY. */
 enum status attention_plan_confirm(struct attention_plan *plan, uint32_t holder,
                                    struct attention_sequence *sequence, struct error *error);
+
+/* Whether some remote holder is asked, or gets tokens. */
+bool attention_plan_asks(const struct attention_plan *plan);
+bool attention_plan_sends(const struct attention_plan *plan);
 
 /* Makes *items, of `bytes` each, hold at least n; content stays. STATUS_NO_MEMORY. */
 enum status attention_grow(void *items, size_t *capacity, size_t n, size_t bytes,

@@ -5,7 +5,7 @@
 #include "kernels/attention/device.h"
 #include "kernels/device_buffer.h"
 #include "worker/attention_client.h"
-#include "worker/attention_plan.h"
+#include "worker/attention_plans.h"
 #include "worker/attention_sequence.h"
 #include "worker/attention_tiles.h"
 
@@ -20,12 +20,15 @@ struct attention {
     struct attention_client *client;
     struct attention_sequences sequences;
     struct attention_tiles tiles;
-    struct attention_plan plan;
-    struct kv_holder *holder; /* the local one, or NULL */
-    uint32_t local;           /* its index, or NO_HOLDER */
-    uint64_t local_kv_bytes;  /* put there so far */
+    struct attention_plans plans;
+    struct attention_plan *plan; /* of the layer under way */
+    bool whole;                  /* one local holder has everything (attention_plan.h) */
+    struct kv_holder *holder;    /* the local one, or NULL */
+    uint32_t local;              /* its index, or NO_HOLDER */
+    uint64_t local_kv_bytes;     /* put there so far */
     bool *remote;
-    bool asks, appends;   /* some remote holder is asked, or appended to, in this step */
+    bool asks,
+        appends; /* some remote holder is asked in some layer, or appended to, in this step */
     size_t q_row, kv_row; /* values of one token, all heads */
 
     struct attention_part *parts;

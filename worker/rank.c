@@ -253,7 +253,6 @@ static enum status open_attention(struct rank *rank, struct error *error)
         .first_kv_head = shard->part.kv_head_begin,
         .n_kv_heads = shard->part.kv_head_end - shard->part.kv_head_begin,
         .shape = shard_attend_shape(shard, setup->kv_type),
-        .window = shard->hparams.window_period == 1 ? shard->hparams.window : 0,
         .max_rows = setup->max_rows,
         .max_sequences = setup->max_sequences,
         .max_tokens = setup->max_tokens,

@@ -10,7 +10,13 @@
  * every token below it that lies in this holder's spans is held. Appends name their token range;
  * tokens that are held already are ignored, a gap is an error. Fork shares whole pages by reference
  * count. A sequence that is not computed any more can be kept for that: trim cuts what it has at a page.
- * One thread owns a holder. */
+ *
+ * Layers with a sliding window (kv_window.h) keep what rows to come can see: when tokens of a step come,
+ * all rows before that step have been computed, and pages that no row from there on sees are
+ * released. So of such a layer a sequence needs kv_window_pages pages at most, however long it is; so
+ * many are reserved, less where fewer of any so many consecutive pages are this holder's. A fork takes
+ * only what its rows see, and has copies of these pages: parent and child release them at other
+ * times. Marks stay. One thread owns a holder. */
 #ifndef LONGSPAN_KERNELS_ATTENTION_KV_HOLDER_H
 #define LONGSPAN_KERNELS_ATTENTION_KV_HOLDER_H
 
@@ -30,6 +36,9 @@ struct kv_holder_shape {
     uint32_t head_dim;
     uint32_t first_layer, n_layers;     /* the layers that may be held here */
     uint32_t first_kv_head, n_kv_heads; /* the KV heads, likewise */
+    const uint32_t *windows; /* [n_layers] in tokens, 0: none; NULL: no layer has one; copied */
+    uint32_t chunk;          /* tokens of one sequence that come at a time, at most, where there are
+                              * windows */
 };
 
 struct kv_holder_usage {
@@ -47,13 +56,14 @@ enum status kv_holder_create(struct kv_holder **holder, const struct kernels *ke
                              uint64_t memory_bytes, struct error *error);
 void kv_holder_destroy(struct kv_holder *holder);
 
-/* Bytes that `n_tokens` tokens (whole pages) of all layers and heads of the shape need. */
+/* Bytes that a sequence of `n_tokens` tokens (whole pages) needs in all layers and heads of the shape. */
 uint64_t kv_holder_bytes(const struct kv_holder_shape *shape, uint64_t n_tokens);
 
 /* Opens a sequence with its spans (ascending, disjoint), or adds spans to an open one (tokens that
- * it has already are ignored), and reserves their pages in all layers and heads. `shared_tokens`: a
- * fork will bring the pages below that token (a multiple of PAGE_TOKENS), which are not reserved
- * again, and cannot be appended to before; what was said when the sequence was opened counts. A
+ * it has already are ignored), and reserves their pages in all layers and heads, in those with a window
+ * as many as are needed at a time. `shared_tokens`: a fork will bring the pages below that token (a
+ * multiple of PAGE_TOKENS), which are not reserved again where there is no window, and cannot be
+ * appended to before; what was said when the sequence was opened counts. A
  * newer incarnation closes the one that is open, even when it is then refused. STATUS_EXHAUSTED:
  * pages, or page tables (a quarter of the memory, or 16 MiB if that is more); nothing is changed.
  * STATUS_INVALID: spans overlap or are not aligned, an older incarnation, or a span that begins
@@ -63,23 +73,26 @@ enum status kv_holder_reserve(struct kv_holder *holder, uint64_t sequence, uint3
                               struct error *error);
 
 /* Shares the parent's whole pages below n_tokens (a multiple of PAGE_TOKENS) with the child, for
- * one layer and heads [head, head + n_heads); the child's marks there become n_tokens. The parent
+ * one layer and heads [head, head + n_heads); the child's marks there become n_tokens. In a layer with a
+ * window, copies those that rows from n_tokens on see. The parent
  * may be closed later. Again: ignored. STATUS_NOT_FOUND: child or parent is not open.
- * STATUS_INVALID: the parent lacks a token below n_tokens that it should hold, or the range is
- * outside the shape. */
+ * STATUS_INVALID: the parent lacks a token below n_tokens that it should hold, or has released one that
+ * the child sees, or the range is outside the shape. */
 enum status kv_holder_fork(struct kv_holder *holder, uint64_t parent, uint32_t parent_incarnation,
                            uint64_t child, uint32_t child_incarnation, uint32_t n_tokens,
                            uint32_t layer, uint32_t head, uint32_t n_heads, struct error *error);
 
-/* Stores tokens [first, first + n_tokens) of one layer and heads [head, head + n_heads). k: token
+/* In a step whose first row of the sequence is `position`, stores tokens [first, first + n_tokens) of one layer and heads [head, head + n_heads). k: token
  * i, head h is row (i * n_heads) + h, in the holder's type; v likewise; memory of the device.
- * Tokens outside the spans are skipped, tokens below the mark ignored. STATUS_NOT_FOUND: not open
+ * Tokens outside the spans are skipped, tokens below the mark ignored. In a layer with a window, all rows
+ * before `position` are done, and what the rest do not see is released. STATUS_NOT_FOUND: not open
  * (or a closed incarnation). STATUS_PROTOCOL: a gap (tokens between the mark and `first` are
- * missing), a token that a fork has to bring, or a layer, head or token
- * out of range; the text says which. On failure nothing is stored. */
+ * missing), a token that a fork has to bring, more tokens than come at a time where there is a window, or
+ * a layer, head or token out of range; the text says which. On failure nothing is stored. */
 enum status kv_holder_append(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
-                             uint32_t layer, uint32_t head, uint32_t n_heads, uint32_t first,
-                             uint32_t n_tokens, const void *k, const void *v, struct error *error);
+                             uint32_t layer, uint32_t head, uint32_t n_heads, uint32_t position,
+                             uint32_t first, uint32_t n_tokens, const void *k, const void *v,
+                             struct error *error);
 
 /* On a device with memory of its own appends are collected; k and v must stay until they are written:
  * before attend_run reads their tiles, and before k and v are used anew. In host memory there is
@@ -90,13 +103,14 @@ void kv_holder_flush(struct kv_holder *holder);
 uint32_t kv_holder_mark(const struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
                         uint32_t layer, uint32_t head, uint32_t n_heads);
 
-/* Where the tiles are, for attend_work. The ranges (tiles) must all be owned and held for that
- * layer and head: else STATUS_NOT_FOUND (not open) or STATUS_PROTOCOL (a token is missing: the text
- * names the first), and *source is untouched. Valid until the next call that changes the sequence.
- */
+/* Where the tiles are, for attend_work of rows that see no token below `first_token` (0, or
+ * kv_window_begin of the first row). The tiles of the ranges from there on must all be owned and held
+ * for that layer and head: else STATUS_NOT_FOUND (not open, or a tile was released) or STATUS_PROTOCOL
+ * (a token is missing: the text names the first), and *source is untouched. Valid until the next call
+ * that changes the sequence. */
 enum status kv_holder_source(const struct kv_holder *holder, uint64_t sequence,
                              uint32_t incarnation, uint32_t layer, uint32_t head,
-                             const struct tile_range *ranges, size_t n_ranges,
+                             const struct tile_range *ranges, size_t n_ranges, uint32_t first_token,
                              struct tile_source *source, struct error *error);
 
 /* Frees the sequence and its reservation, if this incarnation or an older one is open. It stays
@@ -105,7 +119,8 @@ enum status kv_holder_source(const struct kv_holder *holder, uint64_t sequence,
 void kv_holder_close(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation);
 
 /* Frees what the sequence has from token n_tokens on (a multiple of PAGE_TOKENS), pages and reservation,
- * if this very incarnation is open; what is below stays, for forks. Without anything below it is
+ * if this very incarnation is open; what is below stays, for forks: in layers with a window what a fork at
+ * n_tokens sees. Without anything below it is
  * closed. */
 void kv_holder_trim(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
                     uint32_t n_tokens);
@@ -113,8 +128,8 @@ void kv_holder_trim(struct kv_holder *holder, uint64_t sequence, uint32_t incarn
 /* Whole pages as bytes, for keeping them on disk. A plane is one layer and KV head, counted from the
  * shape's first ones, heads of a layer together; a page is kv_holder_usage's page_bytes, in a layout that
  * belongs to this program and this kind of device. `to` and `from` are host memory. Reading: STATUS_NOT_FOUND
- * when not all of the page is held. Writing: only pages that were reserved, and have no token yet
- * (STATUS_INVALID); they count when kv_holder_written says that all pages of the sequence's spans
+ * when not all of the page is held. Writing: only pages that were reserved, have no token yet, and are of
+ * a layer without a window (STATUS_INVALID); they count when kv_holder_written says that all pages of the sequence's spans
  * were written (STATUS_INVALID: one was not; STATUS_NOT_FOUND: it is not open), from then on as if
  * their tokens had been appended. All fail like the device. */
 uint64_t kv_holder_planes(const struct kv_holder *holder);

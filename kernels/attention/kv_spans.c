@@ -93,6 +93,25 @@ uint64_t kv_spans_pages(const struct kv_spans *spans, uint32_t from)
     return n;
 }
 
+/* Among the best ones is one that begins where a span does: from inside a span, a step to the left
+ * gains a page and loses one at most. */
+uint64_t kv_spans_most_pages(const struct kv_spans *spans, uint32_t from, uint32_t n_pages)
+{
+    uint64_t most = 0;
+    for (size_t i = first_after(spans, from); i < spans->n; i++) {
+        const uint64_t begin = spans->spans[i].begin > from ? spans->spans[i].begin : from;
+        const uint64_t end = begin + (uint64_t)n_pages * PAGE_TOKENS;
+        uint64_t n = 0;
+        for (size_t j = i; j < spans->n && spans->spans[j].begin < end; j++) {
+            const uint64_t first = spans->spans[j].begin > begin ? spans->spans[j].begin : begin;
+            const uint64_t last = spans->spans[j].end < end ? spans->spans[j].end : end;
+            n += (last - first) / PAGE_TOKENS;
+        }
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
 uint32_t kv_spans_begin(const struct kv_spans *spans)
 {
     return spans->n > 0 ? spans->spans[0].begin : 0;

@@ -36,6 +36,9 @@ uint32_t kv_spans_next_gap(const struct kv_spans *spans, uint32_t token);
 /* Pages of the set, from token `from` (a page's first) on. */
 uint64_t kv_spans_pages(const struct kv_spans *spans, uint32_t from);
 
+/* The most pages of the set, from token `from` on, in any n_pages consecutive pages. */
+uint64_t kv_spans_most_pages(const struct kv_spans *spans, uint32_t from, uint32_t n_pages);
+
 /* The first token, and the one after the last; 0 for the empty set. */
 uint32_t kv_spans_begin(const struct kv_spans *spans);
 uint32_t kv_spans_end(const struct kv_spans *spans);

@@ -68,7 +68,12 @@ static void forget_answers(struct fixture *f)
 static int open_fixture(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
-    const struct kv_holder_shape shape = {KV_F32, HEAD_DIM, LAYER, N_LAYERS, HEAD, N_HEADS};
+    const struct kv_holder_shape shape = {.type = KV_F32,
+                                          .head_dim = HEAD_DIM,
+                                          .first_layer = LAYER,
+                                          .n_layers = N_LAYERS,
+                                          .first_kv_head = HEAD,
+                                          .n_kv_heads = N_HEADS};
     assert_int_equal(thread_pool_create(&f->pool, 2, NULL), STATUS_OK);
     const struct serve_config config = {.name = "mem01",
                                         .node = NODE,
@@ -224,7 +229,7 @@ static void put_append(struct fixture *f, uint64_t sequence, uint32_t first, uin
     Longspan__Data data = good_data();
     entry.sequence = sequence;
     entry.incarnation = 1;
-    entry.first = first;
+    entry.position = entry.first = first;
     entry.n_tokens = n;
     append.entries = entries;
     append.n_entries = 1;

@@ -81,7 +81,7 @@ struct cluster {
     const struct kernels *kernels; /* of the rank */
     struct device *device;
     enum kv_type type;
-    uint32_t window, timeout_ms, retry_ms;
+    uint32_t windows[N_LAYERS], timeout_ms, retry_ms; /* windows: 0: none */
     bool zeromq_only;
     uint64_t n_steps;
 };
@@ -157,6 +157,9 @@ static inline Longspan__NodeSetup cluster_setup_message(const struct cluster *cl
     setup.n_kv_heads = N_HEADS;
     setup.scale = SCALE;
     setup.max_tokens = MAX_TOKENS;
+    setup.windows = (uint32_t *)cluster->windows;
+    setup.n_windows = N_LAYERS;
+    setup.chunk = MAX_ROWS;
     return setup;
 }
 
@@ -231,6 +234,16 @@ static inline void cluster_free(struct cluster *cluster, uint64_t sequence, uint
 
 /* ---- nodes ---- */
 
+static inline struct kv_holder_shape cluster_shape(const struct cluster *cluster)
+{
+    return (struct kv_holder_shape){.type = cluster->type,
+                                    .head_dim = HEAD_DIM,
+                                    .first_layer = FIRST_LAYER,
+                                    .n_layers = N_LAYERS,
+                                    .first_kv_head = FIRST_HEAD,
+                                    .n_kv_heads = N_HEADS};
+}
+
 static inline void *harness_node_main(void *argument)
 {
     struct harness_node *node = argument;
@@ -252,8 +265,7 @@ static inline void harness_node_config(struct cluster *cluster, struct harness_n
     node->cluster = cluster;
     snprintf(node->name, sizeof(node->name), "node%u", index);
     assert_int_equal(pipe(node->stop), 0);
-    const struct kv_holder_shape shape = {cluster->type, HEAD_DIM,   FIRST_LAYER,
-                                          N_LAYERS,      FIRST_HEAD, N_HEADS};
+    const struct kv_holder_shape shape = cluster_shape(cluster);
     node->config =
         (struct node_config){.coordinator = cluster->address,
                              .name = node->name,
@@ -282,10 +294,13 @@ struct harness_devices {
     const struct kernels *rank, *nodes[MAX_NODES];
 };
 
+/* `window`: of the last layer only, so that layers differ; 0: no layer has one. */
 static inline void cluster_start_on(struct cluster *cluster, uint32_t n_nodes, enum kv_type type,
-                                    bool nodes_zeromq_only, struct harness_devices devices)
+                                    bool nodes_zeromq_only, struct harness_devices devices,
+                                    uint32_t window)
 {
     memset(cluster, 0, sizeof(*cluster));
+    cluster->windows[N_LAYERS - 1] = window;
     cluster->type = type;
     cluster->timeout_ms = 60000; /* loaded machines, sanitizers */
     cluster->retry_ms = 1000;
@@ -321,7 +336,7 @@ static inline void cluster_start_on(struct cluster *cluster, uint32_t n_nodes, e
 static inline void cluster_start_with(struct cluster *cluster, uint32_t n_nodes, enum kv_type type,
                                       bool nodes_zeromq_only)
 {
-    cluster_start_on(cluster, n_nodes, type, nodes_zeromq_only, (struct harness_devices){0});
+    cluster_start_on(cluster, n_nodes, type, nodes_zeromq_only, (struct harness_devices){0}, 0);
 }
 
 static inline void cluster_start(struct cluster *cluster, uint32_t n_nodes, enum kv_type type)
@@ -360,8 +375,7 @@ static inline enum status cluster_attention(struct cluster *cluster, uint32_t n_
                                             struct attention **attention, struct error *error)
 {
     struct attention_holder holders[MAX_NODES + 1];
-    const struct kv_holder_shape shape = {cluster->type, HEAD_DIM,   FIRST_LAYER,
-                                          N_LAYERS,      FIRST_HEAD, N_HEADS};
+    const struct kv_holder_shape shape = cluster_shape(cluster);
     for (uint32_t i = 0; i < n_nodes; i++)
         holders[i] = (struct attention_holder){
             cluster->nodes[i].name, endpoints != NULL ? endpoints[i] : cluster->nodes[i].endpoint,
@@ -374,7 +388,8 @@ static inline enum status cluster_attention(struct cluster *cluster, uint32_t n_
                                             .first_kv_head = FIRST_HEAD,
                                             .n_kv_heads = N_HEADS,
                                             .shape = {cluster->type, HEAD_DIM, GROUP, SCALE, 0.0f},
-                                            .window = cluster->window,
+                                            .windows = cluster->windows,
+                                            .chunk = MAX_ROWS,
                                             .max_rows = MAX_ROWS,
                                             .max_sequences = 16,
                                             .max_tokens = MAX_TOKENS,
@@ -510,8 +525,8 @@ static inline void check_reference(const struct cluster *cluster, const struct t
             text_rows(text, 0, FIRST_LAYER + layer, t, 1, q);
             for (uint32_t head = 0; head < N_HEADS * GROUP; head++)
                 text_round_query(cluster->type, q + head * HEAD_DIM);
-            const uint32_t first =
-                cluster->window > 0 && t + 1 > cluster->window ? t + 1 - cluster->window : 0;
+            const uint32_t window = cluster->windows[layer];
+            const uint32_t first = window > 0 && t + 1 > window ? t + 1 - window : 0;
             for (uint32_t head = 0; head < N_HEADS * GROUP; head++) {
                 double largest = -INFINITY, sum = 0.0, o[HEAD_DIM] = {0};
                 for (uint32_t s = first; s <= t; s++) {

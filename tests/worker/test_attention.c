@@ -84,8 +84,7 @@ static void same_bits_on(enum kv_type type, uint32_t window, size_t each,
     struct error error = {0};
     float *reference = new_result(), *result = new_result();
     const struct text text = {.text = 1};
-    cluster_start_on(&cluster, MAX_NODES, type, false, devices);
-    cluster.window = window;
+    cluster_start_on(&cluster, MAX_NODES, type, false, devices, window);
     for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i += each) {
         const struct layout *layout = &layouts[i];
         const uint32_t n_holders = layout->n_nodes + layout->local;

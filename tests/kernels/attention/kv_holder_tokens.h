@@ -52,7 +52,7 @@ static inline enum status append(struct kv_holder *holder, uint64_t sequence, ui
                 v[(t * n_heads + h) * D + d] = value_of(seed, plane, first + t, d, true);
             }
     const enum status status = kv_holder_append(holder, sequence, incarnation, layer, head, n_heads,
-                                                first, n_tokens, k, v, NULL);
+                                                first, first, n_tokens, k, v, NULL);
     free(k);
     free(v);
     return status;

@@ -25,7 +25,7 @@ static enum status source_of(const struct kv_holder *holder, uint64_t sequence, 
                              uint32_t end, struct tile_source *source)
 {
     const struct tile_range range = {begin, end};
-    return kv_holder_source(holder, sequence, 1, LAYER, HEAD, &range, 1, source, NULL);
+    return kv_holder_source(holder, sequence, 1, LAYER, HEAD, &range, 1, 0, source, NULL);
 }
 
 static enum status reserve(struct kv_holder *holder, uint64_t sequence, uint32_t begin,
@@ -56,7 +56,7 @@ static void test_appended_tokens_are_found_again(void **state)
     for (uint32_t plane = 0; plane < N_PLANES; plane++) {
         const struct tile_range ranges[] = {{2, 8}, {12, 16}};
         assert_int_equal(kv_holder_source(holder, 9, 1, LAYER + plane / N_HEADS,
-                                          HEAD + plane % N_HEADS, ranges, 2, &source, NULL),
+                                          HEAD + plane % N_HEADS, ranges, 2, 0, &source, NULL),
                          STATUS_OK);
         for (uint32_t token = 256; token < 2048; token += token == 1023 ? 513 : 1)
             check_token(&source, plane, token, 1);
@@ -77,8 +77,9 @@ static void test_gaps_duplicates_and_overlaps(void **state)
     assert_int_equal(reserve(holder, 1, 0, 1024, 0), STATUS_OK);
     assert_int_equal(append_all(holder, 1, 0, 200, 1), STATUS_OK);
     assert_int_equal(append_all(holder, 1, 201, 5, 2), STATUS_PROTOCOL); /* token 200 is missing */
-    assert_int_equal(kv_holder_append(holder, 1, 1, LAYER, HEAD, 1, 300, 1, zero, zero, &error),
-                     STATUS_PROTOCOL);
+    assert_int_equal(
+        kv_holder_append(holder, 1, 1, LAYER, HEAD, 1, 300, 300, 1, zero, zero, &error),
+        STATUS_PROTOCOL);
     assert_non_null(strstr(error.text, "300"));
     assert_non_null(strstr(error.text, "200"));
     assert_int_equal(append_all(holder, 1, 0, 200, 3), STATUS_OK);   /* again: ignored */
@@ -94,7 +95,7 @@ static void test_gaps_duplicates_and_overlaps(void **state)
     assert_int_equal(kv_holder_mark(holder, 1, 1, LAYER, HEAD + 1, 1), 384);
     assert_int_equal(source_of(holder, 1, 0, 3, &source), STATUS_PROTOCOL);
     assert_int_equal(kv_holder_source(holder, 1, 1, LAYER, HEAD + 1, &(struct tile_range){2, 3}, 1,
-                                      &source, NULL),
+                                      0, &source, NULL),
                      STATUS_OK);
     kv_holder_destroy(holder);
 }
@@ -246,9 +247,9 @@ static void test_incarnations(void **state)
     assert_int_equal(kv_holder_reserve(holder, 1, 6, &span, 1, 0, NULL), STATUS_OK);
     assert_int_equal(kv_holder_usage(holder).sequences, 1);
     assert_int_equal(kv_holder_usage(holder).pages_taken, 0);
-    assert_int_equal(
-        kv_holder_source(holder, 1, 5, LAYER, HEAD, &(struct tile_range){0, 1}, 1, &source, NULL),
-        STATUS_NOT_FOUND);
+    assert_int_equal(kv_holder_source(holder, 1, 5, LAYER, HEAD, &(struct tile_range){0, 1}, 1, 0,
+                                      &source, NULL),
+                     STATUS_NOT_FOUND);
     kv_holder_close(holder, 1, 6);
     kv_holder_close(holder, 1, 6);
     kv_holder_close(holder, 77, 1);
@@ -283,10 +284,10 @@ static void test_hostile_numbers_do_no_harm(void **state)
     /* The last page of the longest sequence is one like any other. */
     assert_int_equal(reserve(holder, 1, 0x7fffff00u, 0x80000000u, 0), STATUS_OK);
     assert_int_equal(
-        kv_holder_append(holder, 1, 1, LAYER, HEAD, 1, 0x7ffffffeu, 4, zero, zero, NULL),
+        kv_holder_append(holder, 1, 1, LAYER, HEAD, 1, 0, 0x7ffffffeu, 4, zero, zero, NULL),
         STATUS_PROTOCOL);
     assert_int_equal(
-        kv_holder_append(holder, 1, 1, LAYER, HEAD, 1, UINT32_MAX, UINT32_MAX, zero, zero, NULL),
+        kv_holder_append(holder, 1, 1, LAYER, HEAD, 1, 0, UINT32_MAX, UINT32_MAX, zero, zero, NULL),
         STATUS_PROTOCOL);
     assert_int_equal(append_all(holder, 1, 0x7fffff00u, 256, 1), STATUS_OK);
     assert_int_equal(source_of(holder, 1, 0xfffffe, 0x1000000, &source), STATUS_OK);
@@ -301,8 +302,9 @@ static void test_hostile_numbers_do_no_harm(void **state)
         {LAYER, HEAD, 0},     {LAYER, HEAD + 1, UINT32_MAX}};
     for (size_t i = 0; i < sizeof(planes) / sizeof(planes[0]); i++) {
         const uint32_t *p = planes[i];
-        assert_int_equal(kv_holder_append(holder, 1, 1, p[0], p[1], p[2], 0, 1, zero, zero, NULL),
-                         STATUS_PROTOCOL);
+        assert_int_equal(
+            kv_holder_append(holder, 1, 1, p[0], p[1], p[2], 0, 0, 1, zero, zero, NULL),
+            STATUS_PROTOCOL);
         assert_int_equal(kv_holder_mark(holder, 1, 1, p[0], p[1], p[2]), 0);
     }
     /* Sequences without pages are bounded too. */

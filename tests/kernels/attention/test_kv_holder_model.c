@@ -265,7 +265,7 @@ static void random_query(const struct model *m, const struct kv_holder *holder, 
             s->marks[plane] < (tile + 1) * TILE_TOKENS)
             expected = STATUS_PROTOCOL;
     assert_int_equal(kv_holder_source(holder, id, s->incarnation, LAYER + plane / N_HEADS,
-                                      HEAD + plane % N_HEADS, &range, 1, &source, NULL),
+                                      HEAD + plane % N_HEADS, &range, 1, 0, &source, NULL),
                      expected);
     for (uint32_t token = range.begin * TILE_TOKENS;
          token < range.end * TILE_TOKENS && expected == STATUS_OK; token += 13)
