@@ -13,6 +13,30 @@
 
 enum { PROBE_US = 1000000 };
 
+#define MOST_TOKENS (1ull << 30) /* of one sequence */
+
+/* What a page costs, and how large the pieces are that this is counted in. */
+static enum status read_windows(struct cluster *cluster, struct error *error)
+{
+    const struct hparams *h = cluster->hparams;
+    const struct coordinator_options *options = cluster->options;
+    bool some = false;
+    uint32_t *windows = calloc(h->n_layers, sizeof(*windows));
+    if (windows == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for %u layers", h->n_layers);
+    for (uint32_t layer = 0; layer < h->n_layers; layer++) {
+        windows[layer] = hparams_window(h, layer);
+        some = some || windows[layer] > 0;
+    }
+    if (some)
+        cluster->windows = windows;
+    else
+        free(windows);
+    cluster->unit_bytes = PAGE_TOKENS * planner_kv_bytes(&cluster->model, options->kv_type) /
+                          (some ? h->n_layers : 1);
+    return page_cost_create(&cluster->cost, cluster->windows, h->n_layers, options->chunk, error);
+}
+
 enum status cluster_open(struct cluster *cluster, const struct coordinator_options *options,
                          const char *model_path, const struct model_file *file,
                          const struct hparams *hparams, struct control *control,
@@ -30,7 +54,9 @@ enum status cluster_open(struct cluster *cluster, const struct coordinator_optio
     enum status status = tile_check(options->kv_type, hparams->head_dim, error);
     if (status != STATUS_OK)
         return status;
-    cluster->page_bytes = PAGE_TOKENS * planner_kv_bytes(&cluster->model, options->kv_type);
+    status = read_windows(cluster, error);
+    if (status != STATUS_OK)
+        return status;
     if (options->weights != NULL && options->n_weights != options->nodes)
         return error_set(error, STATUS_INVALID,
                          "--shares has %u numbers, there are %u attention nodes",
@@ -60,6 +86,9 @@ enum status cluster_open(struct cluster *cluster, const struct coordinator_optio
 
 void cluster_close(struct cluster *cluster)
 {
+    page_cost_clear(&cluster->cost);
+    free(cluster->windows);
+    cluster->windows = NULL;
     planner_plan_free(&cluster->plan);
     for (uint32_t i = 0; i < cluster->n_nodes; i++)
         free(cluster->nodes[i].stored);
@@ -107,10 +136,15 @@ double cluster_holder_weight(const struct cluster *cluster, uint32_t holder)
     return cluster->options->nodes > 0 ? cluster->nodes[holder].weight : 1.0;
 }
 
-uint64_t cluster_holder_pages(const struct cluster *cluster, uint32_t holder)
+uint64_t cluster_holder_units(const struct cluster *cluster, uint32_t holder)
 {
-    return cluster->options->nodes > 0 ? cluster->nodes[holder].capacity_bytes / cluster->page_bytes
-                                       : cluster->capacity_tokens / PAGE_TOKENS;
+    return cluster->options->nodes > 0 ? cluster->nodes[holder].capacity_bytes / cluster->unit_bytes
+                                       : cluster->local_units;
+}
+
+uint64_t cluster_tokens(const struct cluster *cluster, uint64_t units)
+{
+    return page_cost_room(&cluster->cost, units, MOST_TOKENS / PAGE_TOKENS) * PAGE_TOKENS;
 }
 
 uint32_t cluster_result_rank(const struct cluster *cluster)

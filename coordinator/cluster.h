@@ -22,6 +22,7 @@
 
 #include "coordinator/control.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/page_cost.h"
 #include "coordinator/planner.h"
 #include "coordinator/prefix_index.h"
 #include "model/hparams.h"
@@ -104,11 +105,13 @@ struct cluster {
     struct cluster_rank *ranks; /* [options->workers] */
     struct cluster_node *nodes; /* [options->nodes], the first n_nodes have joined */
     uint32_t n_nodes;
-    uint32_t max_tokens;      /* of one sequence; final when READY */
-    uint64_t page_bytes;      /* of all layers and KV heads */
-    uint64_t capacity_tokens; /* of all holders, known when READY */
-    char last_refusal[512];   /* the last join that was refused, for who waits in vain */
-    double load_s;            /* from start to READY */
+    uint32_t max_tokens;    /* of one sequence; final when READY */
+    uint32_t *windows;      /* [n_layers] sliding windows; NULL: no layer has one */
+    struct page_cost cost;  /* of a page of tokens, in units */
+    uint64_t unit_bytes;    /* of a unit, all KV heads */
+    uint64_t local_units;   /* of the local holder, where there are no nodes; known when READY */
+    char last_refusal[512]; /* the last join that was refused, for who waits in vain */
+    double load_s;          /* from start to READY */
     uint32_t n_ready_lines;
     char ready_lines[CLUSTER_READY_LINES][CLUSTER_LINE_BYTES]; /* the plan, for people */
 };
@@ -143,7 +146,10 @@ const char *cluster_rank_label(const struct cluster *cluster, uint32_t rank,
 uint32_t cluster_n_holders(const struct cluster *cluster);
 const char *cluster_holder_name(const struct cluster *cluster, uint32_t holder);
 double cluster_holder_weight(const struct cluster *cluster, uint32_t holder);
-uint64_t cluster_holder_pages(const struct cluster *cluster, uint32_t holder);
+uint64_t cluster_holder_units(const struct cluster *cluster, uint32_t holder); /* page_cost.h */
+
+/* Tokens of one sequence that so many units have room for, at one holder. */
+uint64_t cluster_tokens(const struct cluster *cluster, uint64_t units);
 
 /* The rank that reports results: shard 0 of the last stage. */
 uint32_t cluster_result_rank(const struct cluster *cluster);

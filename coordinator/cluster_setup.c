@@ -21,6 +21,13 @@ static uint64_t smaller(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* KV cache of a sequence of so many tokens, rounded up to pages. */
+static uint64_t kv_bytes(const struct cluster *cluster, uint64_t n_tokens)
+{
+    const uint64_t n_pages = n_tokens / PAGE_TOKENS + (n_tokens % PAGE_TOKENS != 0);
+    return page_cost_sequence(&cluster->cost, n_pages) * cluster->unit_bytes;
+}
+
 /* Settles max_tokens: what the user asked for, if it fits, else the trained context or what fits.
  */
 static enum status settle_context(struct cluster *cluster, uint64_t tokens, struct error *error)
@@ -29,41 +36,69 @@ static enum status settle_context(struct cluster *cluster, uint64_t tokens, stru
     const uint32_t trained =
         cluster->hparams->context_train > 0 ? cluster->hparams->context_train : UNKNOWN_CONTEXT;
     char needed[SIZE_TEXT_BYTES], available[SIZE_TEXT_BYTES];
-    const uint64_t per_token = cluster->page_bytes / PAGE_TOKENS;
     const char *remedy =
         options->nodes > 0 ? "--memory of the attention nodes" : "--kv-memory of the workers";
-    cluster->capacity_tokens = tokens;
     if (tokens == 0)
         return error_set(error, STATUS_EXHAUSTED,
                          "the KV holders have no memory for even one page: %s for %d tokens; raise "
                          "%s",
-                         size_format(cluster->page_bytes, needed), PAGE_TOKENS, remedy);
+                         size_format(kv_bytes(cluster, 1), needed), PAGE_TOKENS, remedy);
     if (options->ctx > tokens)
         return error_set(error, STATUS_EXHAUSTED,
-                         "--ctx %u needs %s of KV cache (%s, %" PRIu64 " bytes per token), the KV "
+                         "--ctx %u needs %s of KV cache (%s, %" PRIu64
+                         " bytes per token%s), the KV "
                          "holders have %s: --ctx %" PRIu64 " would fit, or raise %s",
-                         options->ctx, size_format(options->ctx * per_token, needed),
-                         kv_type_name(options->kv_type), per_token,
-                         size_format(tokens * per_token, available), tokens, remedy);
+                         options->ctx, size_format(kv_bytes(cluster, options->ctx), needed),
+                         kv_type_name(options->kv_type), kv_bytes(cluster, 1) / PAGE_TOKENS,
+                         cluster->windows != NULL ? " inside its window" : "",
+                         size_format(kv_bytes(cluster, tokens), available), tokens, remedy);
     cluster->max_tokens = options->ctx > 0 ? options->ctx : (uint32_t)smaller(trained, tokens);
     return STATUS_OK;
 }
 
 static uint64_t node_tokens(const struct cluster *cluster, uint64_t bytes)
 {
-    return bytes / cluster->page_bytes * PAGE_TOKENS;
+    return cluster_tokens(cluster, bytes / cluster->unit_bytes);
 }
 
-/* The tokens that the local holder can have: as many as the rank with the least room. */
-static uint64_t local_tokens(const struct cluster *cluster, bool loaded)
+/* Layers of a stage that have this window. */
+static uint32_t layers_with(const struct cluster *cluster, const struct planner_stage *stage,
+                            uint32_t window)
 {
-    const uint64_t most = 1ull << 30;
-    uint64_t tokens = most;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < stage->n_layers; i++)
+        n += cluster->windows[stage->first_layer + i] == window;
+    return n;
+}
+
+/* Units of the whole model, of which the rank's part surely has room in so many bytes. */
+static uint64_t rank_units(const struct cluster *cluster, uint32_t rank, uint64_t bytes)
+{
+    const struct planner_stage *stage = &cluster->plan.stages[rank / cluster->plan.tensor];
+    const struct page_cost *cost = &cluster->cost;
+    const uint64_t page = PAGE_TOKENS * planner_rank_kv_bytes(&cluster->plan, &cluster->model, rank,
+                                                              cluster->options->kv_type);
+    if (cluster->windows == NULL)
+        return bytes / page;
+    const uint64_t units = smaller(bytes / (page / stage->n_layers), 1ull << 40);
+    uint64_t fits = UINT64_MAX;
+    const uint32_t whole = layers_with(cluster, stage, 0);
+    if (whole > 0)
+        fits = units * cost->whole / whole;
+    for (uint32_t i = 0; i < cost->n_windows; i++) {
+        const uint32_t n = layers_with(cluster, stage, cost->windows[i].window);
+        if (n > 0)
+            fits = smaller(fits, units * cost->windows[i].n_layers / n);
+    }
+    return fits;
+}
+
+/* What the local holder can have: as much as the rank with the least room. */
+static uint64_t local_units(const struct cluster *cluster, bool loaded)
+{
+    uint64_t fits = 1ull << 40;
     for (uint32_t i = 0; i < cluster->options->workers; i++) {
         const struct cluster_rank *rank = &cluster->ranks[i];
-        const uint64_t per_page =
-            PAGE_TOKENS *
-            planner_rank_kv_bytes(&cluster->plan, &cluster->model, i, cluster->options->kv_type);
         const uint64_t weights = planner_weight_bytes(&cluster->plan, &cluster->model, i);
         uint64_t bytes = cluster->options->kv_memory;
         if (loaded)
@@ -72,9 +107,9 @@ static uint64_t local_tokens(const struct cluster *cluster, bool loaded)
             continue; /* the host does not say; the rank will */
         else if (bytes == 0)
             bytes = rank->memory_bytes > weights ? rank->memory_bytes - weights : 0;
-        tokens = smaller(tokens, bytes / per_page * PAGE_TOKENS);
+        fits = smaller(fits, rank_units(cluster, i, bytes));
     }
-    return tokens;
+    return fits;
 }
 
 static enum status check_weights_fit(const struct cluster *cluster, struct error *error)
@@ -193,6 +228,9 @@ static enum status send_node_setup(struct cluster *cluster, const struct cluster
     setup.scale = h->attention_scale;
     setup.soft_cap = h->attention_cap;
     setup.max_tokens = cluster->max_tokens;
+    setup.windows = cluster->windows;
+    setup.n_windows = cluster->windows != NULL ? h->n_layers : 0;
+    setup.chunk = cluster->options->chunk;
     setup.fingerprint.data = (uint8_t *)cluster->fingerprint;
     setup.fingerprint.len = sizeof(cluster->fingerprint);
     setup.host_lanes = count_lanes(cluster, node->host, node->processors);
@@ -275,6 +313,7 @@ static enum status send_worker_setup(struct cluster *cluster, struct error *erro
     setup.n_holders = n_holders;
     setup.holders = holder_list;
     setup.max_rows = options->chunk + options->max_batch;
+    setup.chunk = options->chunk;
     setup.max_sequences = options->max_batch;
     setup.max_tokens = cluster->max_tokens;
     setup.local_kv_bytes = options->nodes > 0 ? 0 : options->kv_memory;
@@ -297,7 +336,7 @@ static enum status send_worker_setup(struct cluster *cluster, struct error *erro
 
 static enum status begin_nodes(struct cluster *cluster, uint64_t now_us, struct error *error)
 {
-    uint64_t tokens = local_tokens(cluster, false);
+    uint64_t tokens = cluster_tokens(cluster, local_units(cluster, false));
     if (cluster->options->nodes > 0) {
         name_nodes(cluster);
         weigh_nodes(cluster);
@@ -334,7 +373,7 @@ static void write_ready_lines(struct cluster *cluster)
         n += (size_t)snprintf(line + n, CLUSTER_LINE_BYTES - n, "%s %s, %" PRIu64 " tokens",
                               i > 0 ? ";" : "",
                               cluster->options->nodes > 0 ? cluster->nodes[i].label : "local",
-                              cluster_holder_pages(cluster, i) * PAGE_TOKENS);
+                              cluster_tokens(cluster, cluster_holder_units(cluster, i)));
     uint64_t weights = 0;
     for (uint32_t i = 0; i < cluster->options->workers; i++)
         weights += cluster->ranks[i].weight_bytes;
@@ -348,8 +387,10 @@ static void write_ready_lines(struct cluster *cluster)
 static enum status become_ready(struct cluster *cluster, uint64_t now_us, struct error *error)
 {
     uint64_t tokens = 0;
-    if (cluster->options->nodes == 0)
-        tokens = local_tokens(cluster, true);
+    if (cluster->options->nodes == 0) {
+        cluster->local_units = local_units(cluster, true);
+        tokens = cluster_tokens(cluster, cluster->local_units);
+    }
     for (uint32_t i = 0; i < cluster->n_nodes; i++)
         tokens += node_tokens(cluster, cluster->nodes[i].capacity_bytes);
     const uint32_t announced = cluster->max_tokens;

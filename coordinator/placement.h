@@ -1,4 +1,4 @@
-/* coordinator/placement.h - who holds which tokens of a sequence; page accounting over all holders.
+/* coordinator/placement.h - who holds which tokens of a sequence; accounting of pages over all holders.
  *
  * Attention over a sequence is finished when the slowest holder is, so tokens are dealt in
  * proportion to the holders' weights (their measured read bandwidth), which is stream-K
@@ -13,16 +13,20 @@
  *   - Whose turn it is: the earliest deadline among those that are behind (Tijdeman 1980, "The
  *     chairman assignment problem"): after each unit, every holder is within one unit of its share.
  *     Ties: the least loaded holder, then the lower index.
- *   - A holder without free pages is passed over; only then may a stripe be cut between pages.
+ *   - A holder without room is passed over; only then may a stripe be cut between pages.
+ *   - Layers with a sliding window read the newest pages only. Where all layers have one, stripes are so
+ *     short, and runs no longer, that a window is spread over all holders: WINDOW_UNITS of them on each.
+ *     Where some see everything these do most of the work, and are dealt for.
  *   - A fork takes over the parent's pages below the fork point. Pages are counted by reference:
- * they are free again when the last sequence that uses them is closed. A sequence has the pages that
- * it was given, no promise of more: growing can fail, and then somebody else has to go
- * (scheduler.h).
+ * they are free again when the last sequence that uses them is closed; in layers with a window every
+ * sequence has its own. A sequence has the pages that it was given, no promise of more: growing can
+ * fail, and then somebody else has to go (scheduler.h). What pages cost is in page_cost.h.
  *
  * Deterministic, no I/O. Belongs to one thread. */
 #ifndef LONGSPAN_COORDINATOR_PLACEMENT_H
 #define LONGSPAN_COORDINATOR_PLACEMENT_H
 
+#include "coordinator/page_cost.h"
 #include "sys/status.h"
 
 #include <stdbool.h>
@@ -35,8 +39,8 @@ enum { PLACEMENT_MAX_HOLDERS = 1024 };
 #define PLACEMENT_NO_PARENT UINT32_MAX
 
 struct placement_holder {
-    double weight;           /* any positive number; only ratios count */
-    uint64_t capacity_pages; /* pages of whole token pages: all layers and heads of PAGE_TOKENS */
+    double weight;     /* any positive number; only ratios count */
+    uint64_t capacity; /* units (page_cost.h) */
 };
 
 /* Tokens [begin, end) at `holder`; multiples of PAGE_TOKENS. */
@@ -44,17 +48,19 @@ struct placement_span {
     uint32_t holder, begin, end;
 };
 
-/* `holders` is copied. stripe_tokens: a power-of-two multiple of PAGE_TOKENS.
+/* `holders` is copied. stripe_tokens: a power-of-two multiple of PAGE_TOKENS. `cost` outlives the
+ * placement; NULL: a page costs one unit.
  * STATUS_INVALID: that, a weight that is not positive and finite, no holder or more than
  * PLACEMENT_MAX_HOLDERS. STATUS_NO_MEMORY. */
 enum status placement_create(struct placement **placement, const struct placement_holder *holders,
-                             uint32_t n_holders, uint32_t stripe_tokens, struct error *error);
+                             uint32_t n_holders, uint32_t stripe_tokens,
+                             const struct page_cost *cost, struct error *error);
 void placement_destroy(struct placement *placement);
 
 /* Places tokens [0, n_tokens) of a new sequence that may grow to max_tokens (at least n_tokens,
  * which is at least 1). With a parent, tokens below shared_tokens (a multiple of PAGE_TOKENS that
  * the parent covers) stay where the parent has them. *sequence is a small number, used again after
- * placement_close. STATUS_EXHAUSTED: the free pages do not suffice; nothing is changed.
+ * placement_close. STATUS_EXHAUSTED: what is free does not suffice; nothing is changed.
  * STATUS_NO_MEMORY. */
 enum status placement_open(struct placement *placement, uint32_t n_tokens, uint32_t max_tokens,
                            uint32_t parent, uint32_t shared_tokens, uint32_t *sequence,
@@ -65,10 +71,13 @@ enum status placement_open(struct placement *placement, uint32_t n_tokens, uint3
 enum status placement_open_at(struct placement *placement, const uint32_t *holders,
                               uint32_t n_pages, uint32_t *sequence, struct error *error);
 
-/* Covers [0, n_tokens) at least; n_tokens <= max_tokens. STATUS_EXHAUSTED: the free pages do not
+/* Covers [0, n_tokens) at least; n_tokens <= max_tokens. STATUS_EXHAUSTED: what is free does not
  * suffice; nothing is changed. STATUS_NO_MEMORY. */
 enum status placement_grow(struct placement *placement, uint32_t sequence, uint32_t n_tokens,
                            struct error *error);
+
+/* Whether one page more can be had. */
+bool placement_can_grow(const struct placement *placement, uint32_t sequence);
 
 /* Gives back its pages from n_tokens on, a multiple of PAGE_TOKENS, except those that forks still
  * use; it cannot grow any more. */
@@ -92,16 +101,25 @@ size_t placement_spans(const struct placement *placement, uint32_t sequence, uin
 /* Does the holder have any of its pages? */
 bool placement_holds(const struct placement *placement, uint32_t sequence, uint32_t holder);
 
-/* Pages in use at a holder, those shared by forks counted once. */
-uint64_t placement_used_pages(const struct placement *placement, uint32_t holder);
+/* Units in use at a holder; pages that are shared by forks counted once. */
+uint64_t placement_used(const struct placement *placement, uint32_t holder);
 
 /* Of them, those that only kept sequences have. */
-uint64_t placement_kept_pages(const struct placement *placement, uint32_t holder);
+uint64_t placement_kept(const struct placement *placement, uint32_t holder);
 
-/* Pages that nobody else uses: those that closing it would give back. O(its pages). */
-uint32_t placement_own_pages(const struct placement *placement, uint32_t sequence);
+/* Units that nobody else uses: those that closing it would give back. O(its pages). */
+uint64_t placement_own(const struct placement *placement, uint32_t sequence);
 
-/* Pages of all holders that nobody uses. */
-uint64_t placement_free_pages(const struct placement *placement);
+/* Units of all holders that nobody uses. */
+uint64_t placement_free(const struct placement *placement);
+
+/* Units that n_pages pages cost at least, of which a parent has the first `shared`. */
+uint64_t placement_least_cost(const struct placement *placement, uint32_t n_pages, uint32_t shared);
+
+/* Units of a page, where nothing has left a window. */
+uint64_t placement_page(const struct placement *placement);
+
+/* Units that one page more of it can cost. */
+uint64_t placement_growth(const struct placement *placement, uint32_t sequence);
 
 #endif

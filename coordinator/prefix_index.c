@@ -139,14 +139,21 @@ uint32_t prefix_index_owner(const struct prefix_index *x, const struct prefix_na
     return entry != NULL ? entry->owner : PREFIX_INDEX_NONE;
 }
 
-bool prefix_index_others(const struct prefix_index *x, const struct prefix_name *name,
-                         uint32_t owner)
+bool prefix_index_next(const struct prefix_index *x, const struct prefix_name *name, uint32_t *at,
+                       uint32_t *owner)
 {
-    for (uint32_t at = x->capacity > 0 ? *bucket_of(x, name) : NO_ENTRY; at != NO_ENTRY;
-         at = x->entries[at].next)
-        if (x->entries[at].owner != owner && prefix_name_equal(&x->entries[at].name, name))
-            return true;
-    return false;
+    uint32_t next = NO_ENTRY;
+    if (*at != PREFIX_INDEX_NONE)
+        next = x->entries[*at].next;
+    else if (x->capacity > 0)
+        next = *bucket_of(x, name);
+    while (next != NO_ENTRY && !prefix_name_equal(&x->entries[next].name, name))
+        next = x->entries[next].next;
+    if (next == NO_ENTRY)
+        return false;
+    *at = next;
+    *owner = x->entries[next].owner;
+    return true;
 }
 
 uint32_t prefix_index_find(const struct prefix_index *x, const struct prefix_name *names,

@@ -49,9 +49,11 @@ void prefix_index_remove(struct prefix_index *index, uint32_t owner,
 /* Who holds the prefix of this name, the one that was added last; PREFIX_INDEX_NONE: nobody. */
 uint32_t prefix_index_owner(const struct prefix_index *index, const struct prefix_name *name);
 
-/* Does anybody but `owner` hold the prefix of this name? */
-bool prefix_index_others(const struct prefix_index *index, const struct prefix_name *name,
-                         uint32_t owner);
+/* Goes through all that hold the prefix of this name, the one that was added last first: *at is
+ * PREFIX_INDEX_NONE before the first call. False: there is no other. The index is not changed
+ * meanwhile. */
+bool prefix_index_next(const struct prefix_index *index, const struct prefix_name *name,
+                       uint32_t *at, uint32_t *owner);
 
 /* names[i]: of a prompt's prefix of i + 1 pages. Returns how many pages the longest prefix has that
  * somebody holds, and sets *owner to one of them, the one that was added last; 0: nobody holds any. */

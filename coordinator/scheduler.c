@@ -6,6 +6,7 @@
 #include "coordinator/scheduler_state.h"
 
 #include "kernels/attention/kv_holder.h"
+#include "kernels/attention/kv_window.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -113,6 +114,33 @@ void scheduler_unpublish(struct scheduler *s, uint32_t index)
     struct scheduler_sequence *q = &s->sequences[index];
     prefix_index_remove(s->index, index, q->names, q->n_published);
     q->n_published = 0;
+}
+
+/* ---- windows --------------------------------------------------------------------------------- */
+
+/* Whether a fork at n_tokens finds all it needs when what rows from `position` on do not see has gone. */
+static bool window_is_whole(const struct scheduler *s, uint32_t position, uint32_t n_tokens)
+{
+    const uint32_t window = s->config.window;
+    return kv_window_first(window, position) <= kv_window_first(window, n_tokens);
+}
+
+bool scheduler_can_fork(const struct scheduler *s, uint32_t index, uint32_t n_tokens)
+{
+    return window_is_whole(s, s->sequences[index].released_from, n_tokens);
+}
+
+bool scheduler_forks_can_wait(const struct scheduler *s, uint32_t index, uint32_t position)
+{
+    if (s->config.window == 0 || s->sequences[index].n_forks == 0)
+        return true;
+    for (uint32_t i = 0; i < s->n_sequences; i++) {
+        const struct scheduler_sequence *q = &s->sequences[i];
+        if (q->parent == index && !q->known_to_workers && q->state >= SCHEDULER_RESERVING &&
+            q->state <= SCHEDULER_RUNNING && !window_is_whole(s, position, q->shared_tokens))
+            return false;
+    }
+    return true;
 }
 
 /* ---- coming ---------------------------------------------------------------------------------- */
@@ -241,9 +269,14 @@ static uint32_t worth_keeping(const struct scheduler *s, uint32_t index)
 {
     const struct scheduler_sequence *q = &s->sequences[index];
     if (q->state != SCHEDULER_RUNNING || q->damaged || q->n_published == 0 ||
-        !(s->config.keeps || q->n_awaiting > 0))
+        !(s->config.keeps || q->n_awaiting > 0) ||
+        !scheduler_can_fork(s, index, q->n_published * PAGE_TOKENS))
         return 0;
-    return prefix_index_others(s->index, &q->names[q->n_published - 1], index) ? 0 : q->n_published;
+    uint32_t at = PREFIX_INDEX_NONE, other;
+    while (prefix_index_next(s->index, &q->names[q->n_published - 1], &at, &other))
+        if (other != index && scheduler_can_fork(s, other, q->n_published * PAGE_TOKENS))
+            return 0;
+    return q->n_published;
 }
 
 void scheduler_finish(struct scheduler *s, uint32_t index)
@@ -279,7 +312,8 @@ static void evict_covered(struct scheduler *s, const struct scheduler_sequence *
         const struct scheduler_sequence *q = &s->sequences[i];
         if (q->state == SCHEDULER_KEPT && q != by && q->n_forks == 0 && q->n_awaiting == 0 &&
             q->n_published <= by->n_published &&
-            prefix_name_equal(&q->names[q->n_published - 1], &by->names[q->n_published - 1]))
+            prefix_name_equal(&q->names[q->n_published - 1], &by->names[q->n_published - 1]) &&
+            window_is_whole(s, by->released_from, q->kept_tokens))
             scheduler_evict(s, i);
     }
 }
@@ -291,6 +325,7 @@ static void keep(struct scheduler *s, struct scheduler_sequence *q)
     free(q->tokens);
     q->tokens = NULL;
     q->state = SCHEDULER_KEPT;
+    q->released_from = q->released_from > q->kept_tokens ? q->released_from : q->kept_tokens;
     q->used = ++s->clock;
     evict_covered(s, q);
 }
@@ -302,7 +337,7 @@ static void wait_again(struct scheduler_sequence *q)
     q->incarnation++;
     q->n_sent = q->n_done = q->n_acked = q->n_asked = q->n_told = 0;
     q->returns = q->damaged = q->has_place = q->known_to_workers = false;
-    q->shared_tokens = 0;
+    q->shared_tokens = q->released_from = 0;
     q->micro_batch = MICRO_BATCHES_NONE;
 }
 

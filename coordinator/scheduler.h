@@ -48,6 +48,11 @@
  * most: a *fork*. What it took over stays at the holders as long as one of both is open. A prompt
  * can be told to wait until an earlier one, whose beginning it has, is computed so far.
  *
+ * Windows. In layers with a sliding window holders release what has left it (kv_window.h), so a sequence
+ * can be forked from the page on that its last step began in, or, as long as nothing has left the
+ * smallest window, anywhere; a kept one where it ends. What cannot be forked is computed. A sequence
+ * that somebody is about to fork does not go on to where it could not be.
+ *
  * Pure: no I/O, no clock. The caller sends steps, reserves and frees. One thread. */
 #ifndef LONGSPAN_COORDINATOR_SCHEDULER_H
 #define LONGSPAN_COORDINATOR_SCHEDULER_H
@@ -110,6 +115,7 @@ struct scheduler_sequence {
     uint64_t awaited_name;
     uint32_t n_awaiting;           /* sequences that await this one */
     uint32_t n_forks;              /* admitted ones that have not taken over its pages yet */
+    uint32_t released_from;        /* what rows from there on do not see has been released */
     uint32_t kept_tokens;          /* that stay at the holders when it is closed */
     uint64_t used;                 /* when a kept one was last of use */
     struct prefix_name *names;     /* of its prefixes of whole pages: n_named are known, */
@@ -147,6 +153,7 @@ struct scheduler_config {
     uint32_t max_batch;      /* sequences admitted at once, at most */
     uint32_t depth;          /* steps in flight, at most */
     bool keeps;              /* finished sequences are kept for others */
+    uint32_t window;         /* the smallest sliding window of any layer, in tokens; 0: none */
     struct prefix_name root; /* of the empty prefix (prefix_index.h) */
 };
 

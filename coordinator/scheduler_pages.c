@@ -29,13 +29,13 @@ static bool going(const struct scheduler_sequence *q)
     return q->state >= SCHEDULER_FINISHED && q->state <= SCHEDULER_CLOSED && q->has_place;
 }
 
-/* Pages that come back by themselves. */
-static uint64_t coming_pages(const struct scheduler *s)
+/* Units (page_cost.h) that come back by themselves. */
+static uint64_t coming_units(const struct scheduler *s)
 {
     uint64_t n = 0;
     for (uint32_t i = 0; i < s->n_sequences; i++)
         if (going(&s->sequences[i]) && s->sequences[i].kept_tokens == 0)
-            n += placement_own_pages(s->placement, s->sequences[i].place);
+            n += placement_own(s->placement, s->sequences[i].place);
     return n;
 }
 
@@ -60,26 +60,36 @@ static uint32_t oldest_kept(const struct scheduler *s, uint32_t spared)
     return oldest;
 }
 
-/* Evicts kept sequences, but `spared`, until n_pages are about to come. Of pages that several kept
+/* Evicts kept sequences, but `spared`, until so many units are about to come. Of pages that several kept
  * ones share nothing is known to come before the last one goes. */
-static void make_room(struct scheduler *s, uint64_t n_pages, uint32_t spared)
+static void make_room(struct scheduler *s, uint64_t units, uint32_t spared)
 {
-    uint64_t coming = coming_pages(s);
+    uint64_t coming = coming_units(s);
     uint32_t oldest;
-    while (coming < n_pages && (oldest = oldest_kept(s, spared)) != SCHEDULER_NONE) {
-        coming += placement_own_pages(s->placement, s->sequences[oldest].place);
+    while (coming < units && (oldest = oldest_kept(s, spared)) != SCHEDULER_NONE) {
+        coming += placement_own(s->placement, s->sequences[oldest].place);
         scheduler_evict(s, oldest);
     }
 }
 
 /* Whether all kept sequences together would do: otherwise none of them need go in vain. */
-static bool room_can_be_made(const struct scheduler *s, uint64_t n_pages)
+static bool room_can_be_made(const struct scheduler *s, uint64_t units)
 {
-    uint64_t n = coming_pages(s);
-    for (uint32_t i = 0; i < s->n_sequences && n < n_pages; i++)
+    uint64_t n = coming_units(s);
+    for (uint32_t i = 0; i < s->n_sequences && n < units; i++)
         if (s->sequences[i].state == SCHEDULER_KEPT)
-            n += placement_own_pages(s->placement, s->sequences[i].place);
-    return n >= n_pages;
+            n += placement_own(s->placement, s->sequences[i].place);
+    return n >= units;
+}
+
+/* One page more for each sequence that has a place in the batch. */
+static uint64_t growing_units(const struct scheduler *s)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < s->n_sequences; i++)
+        if (s->sequences[i].counts && s->sequences[i].has_place)
+            n += placement_growth(s->placement, s->sequences[i].place);
+    return n;
 }
 
 /* ---- admission ------------------------------------------------------------------------------- */
@@ -94,6 +104,19 @@ static bool awaits(const struct scheduler *s, const struct scheduler_sequence *q
            (parent->state <= SCHEDULER_RUNNING || parent->returns);
 }
 
+/* The longest prefix that somebody can still be forked at. */
+static uint32_t find_whole(const struct scheduler *s, const struct scheduler_sequence *q,
+                           uint32_t most, uint32_t *parent)
+{
+    for (uint32_t n = prefix_index_find(s->index, q->names, most, parent); n > 0; n--) {
+        uint32_t at = PREFIX_INDEX_NONE;
+        while (prefix_index_next(s->index, &q->names[n - 1], &at, parent))
+            if (scheduler_can_fork(s, *parent, n * PAGE_TOKENS))
+                return n;
+    }
+    return 0;
+}
+
 /* Whose pages it takes over, and how many. Without keeping, only those of the one that it awaited. */
 static uint32_t find_shared(const struct scheduler *s, const struct scheduler_sequence *q,
                             uint32_t *parent)
@@ -103,18 +126,29 @@ static uint32_t find_shared(const struct scheduler *s, const struct scheduler_se
     if (!q->shares)
         return 0;
     if (s->config.keeps)
-        return prefix_index_find(s->index, q->names, most, parent);
+        return find_whole(s, q, most, parent);
     if (q->awaited == SCHEDULER_NONE || s->sequences[q->awaited].name != q->awaited_name)
         return 0;
     *parent = q->awaited;
-    return smaller(smaller(most, s->sequences[q->awaited].n_published),
-                   q->awaited_tokens / PAGE_TOKENS);
+    const uint32_t n = smaller(smaller(most, s->sequences[q->awaited].n_published),
+                               q->awaited_tokens / PAGE_TOKENS);
+    return scheduler_can_fork(s, q->awaited, n * PAGE_TOKENS) ? n : 0;
 }
 
 uint32_t scheduler_found(const struct scheduler *s, uint32_t index)
 {
     uint32_t parent;
     return find_shared(s, &s->sequences[index], &parent);
+}
+
+/* Nobody before this one waits: kept sequences go for it, those that it can be forked from last. */
+static void make_room_for_first(struct scheduler *s, uint64_t lacking, uint32_t parent)
+{
+    const bool alone = s->n_open == 0;
+    if (alone || room_can_be_made(s, lacking))
+        make_room(s, lacking, parent);
+    if (alone && !anything_goes(s))
+        make_room(s, lacking, SCHEDULER_NONE); /* better computed twice than never */
 }
 
 /* `first`: nobody before it waits, so room is made for it. */
@@ -124,21 +158,20 @@ static enum status try_to_admit(struct scheduler *s, uint32_t index, bool first,
     struct scheduler_sequence *q = &s->sequences[index];
     uint32_t parent;
     const uint32_t shared = find_shared(s, q, &parent);
-    const uint64_t wanted = (uint64_t)pages_of(q->n_tokens) - shared + s->n_open;
-    const uint64_t n_free = placement_free_pages(s->placement);
-    if (wanted > n_free) {
-        const uint64_t lacking = wanted - n_free;
-        const bool alone = s->n_open == 0;
-        if (first && (alone || room_can_be_made(s, lacking)))
-            make_room(s, lacking, parent);
-        if (first && alone && !anything_goes(s))
-            make_room(s, lacking, SCHEDULER_NONE); /* better computed twice than never */
-        return STATUS_EXHAUSTED;
+    const uint64_t wanted =
+        placement_least_cost(s->placement, pages_of(q->n_tokens), shared) + growing_units(s);
+    const uint64_t n_free = placement_free(s->placement);
+    uint64_t lacking = wanted > n_free ? wanted - n_free : 0;
+    enum status status = STATUS_EXHAUSTED;
+    if (lacking == 0)
+        status = placement_open(s->placement, q->n_tokens, q->max_tokens,
+                                shared > 0 ? s->sequences[parent].place : PLACEMENT_NO_PARENT,
+                                shared * PAGE_TOKENS, &q->place, error);
+    if (status == STATUS_EXHAUSTED && first) {
+        if (lacking == 0) /* with windows it depends on who has room: little by little */
+            lacking = placement_page(s->placement);
+        make_room_for_first(s, lacking, shared > 0 ? parent : SCHEDULER_NONE);
     }
-    const enum status status =
-        placement_open(s->placement, q->n_tokens, q->max_tokens,
-                       shared > 0 ? s->sequences[parent].place : PLACEMENT_NO_PARENT,
-                       shared * PAGE_TOKENS, &q->place, error);
     if (status != STATUS_OK)
         return status;
     if (q->incarnation == 1)
@@ -150,7 +183,7 @@ static enum status try_to_admit(struct scheduler *s, uint32_t index, bool first,
         s->sequences[parent].n_forks++;
         s->sequences[parent].used = ++s->clock;
     }
-    q->shared_tokens = q->n_sent = q->n_done = shared * PAGE_TOKENS;
+    q->shared_tokens = q->n_sent = q->n_done = q->released_from = shared * PAGE_TOKENS;
     q->state = SCHEDULER_RESERVING;
     q->has_place = q->counts = true;
     q->n_again = q->n_tokens;
@@ -231,7 +264,7 @@ bool scheduler_grow(struct scheduler *s, uint32_t *index, uint32_t *begin, struc
     const enum status status = placement_grow(
         s->placement, q->place, smaller(q->n_asked + PAGE_TOKENS, q->max_tokens), &reason);
     if (status == STATUS_EXHAUSTED)
-        make_room(s, 1, SCHEDULER_NONE);
+        make_room(s, placement_page(s->placement), SCHEDULER_NONE);
     else if (status != STATUS_OK && error != NULL)
         *error = reason;
     if (status != STATUS_OK)
@@ -253,7 +286,8 @@ void scheduler_acked(struct scheduler *s, uint32_t index)
 uint32_t scheduler_preempt(struct scheduler *s)
 {
     uint32_t last = SCHEDULER_NONE, n_running = 0;
-    if (first_in_need(s, true) == SCHEDULER_NONE || placement_free_pages(s->placement) > 0 ||
+    const uint32_t needs = first_in_need(s, true);
+    if (needs == SCHEDULER_NONE || placement_can_grow(s->placement, s->sequences[needs].place) ||
         anything_goes(s))
         return SCHEDULER_NONE;
     for (uint32_t i = 0; i < s->n_sequences; i++) {

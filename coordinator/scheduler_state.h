@@ -32,6 +32,13 @@ struct scheduler {
 /* a comes before b. */
 bool scheduler_ranks_before(const struct scheduler_sequence *a, const struct scheduler_sequence *b);
 
+/* Whether the holders have what a fork at n_tokens takes over. */
+bool scheduler_can_fork(const struct scheduler *scheduler, uint32_t index, uint32_t n_tokens);
+
+/* Whether those that are about to fork it can still do so when what rows from `position` on do not see
+ * has been released. */
+bool scheduler_forks_can_wait(const struct scheduler *scheduler, uint32_t index, uint32_t position);
+
 /* Ends what it computes: kept_pages of its pages stay for others. */
 void scheduler_retire(struct scheduler *scheduler, uint32_t index, uint32_t kept_pages);
 

@@ -34,6 +34,7 @@ static void add_segment(struct scheduler *s, struct scheduler_step *step, uint32
         .spans_end = q->n_acked,
     };
     q->n_told = q->n_acked;
+    q->released_from = q->n_sent; /* once the holders have these tokens */
     q->n_sent += n_tokens;
     q->known_to_workers = true;
     if (forks)
@@ -41,10 +42,14 @@ static void add_segment(struct scheduler *s, struct scheduler_step *step, uint32
 }
 
 /* How many tokens of it may go now. */
-static uint32_t sendable(const struct scheduler_sequence *q)
+static uint32_t sendable(const struct scheduler *s, uint32_t index)
 {
+    const struct scheduler_sequence *q = &s->sequences[index];
     const uint32_t known = smaller(q->n_tokens, q->n_acked);
-    return q->state == SCHEDULER_RUNNING && known > q->n_sent ? known - q->n_sent : 0;
+    if (q->state != SCHEDULER_RUNNING || known <= q->n_sent ||
+        !scheduler_forks_can_wait(s, index, q->n_sent))
+        return 0;
+    return known - q->n_sent;
 }
 
 static uint32_t collect_running(struct scheduler *s)
@@ -69,7 +74,8 @@ static void add_fills(struct scheduler *s, struct scheduler_step *step, uint32_t
         struct scheduler_sequence *q = &s->sequences[s->ready[i]];
         if (q->n_sent >= q->n_fill)
             continue;
-        const uint32_t n_tokens = smaller(smaller(sendable(q), q->n_fill - q->n_sent), budget);
+        const uint32_t n_tokens =
+            smaller(smaller(sendable(s, s->ready[i]), q->n_fill - q->n_sent), budget);
         if (n_tokens == 0)
             continue;
         add_segment(s, step, s->ready[i], n_tokens);
@@ -112,7 +118,7 @@ static bool can_leave(struct scheduler *s, uint32_t n, uint32_t batch)
             continue;
         if (q->n_done < q->n_sent)
             return false;
-        some = some || sendable(q) > 0;
+        some = some || sendable(s, s->ready[i]) > 0;
     }
     return some;
 }
@@ -134,7 +140,7 @@ static void add_decodes(struct scheduler *s, struct scheduler_step *step, uint32
     const uint32_t batch = choose_micro_batch(s, n);
     for (uint32_t i = 0; i < n && batch != MICRO_BATCHES_NONE; i++) {
         struct scheduler_sequence *q = &s->sequences[s->ready[i]];
-        if (decodes(q) && q->micro_batch == batch && sendable(q) > 0)
+        if (decodes(q) && q->micro_batch == batch && sendable(s, s->ready[i]) > 0)
             add_segment(s, step, s->ready[i], 1);
     }
     if (batch != MICRO_BATCHES_NONE)
@@ -144,9 +150,10 @@ static void add_decodes(struct scheduler *s, struct scheduler_step *step, uint32
 /* ---- prompts --------------------------------------------------------------------------------- */
 
 /* Prompt tokens that it can have in this step. */
-static uint32_t prompt_left(const struct scheduler_sequence *q)
+static uint32_t prompt_left(const struct scheduler *s, uint32_t index)
 {
-    return q->n_sent < q->n_again && q->n_sent >= q->n_fill ? sendable(q) : 0;
+    const struct scheduler_sequence *q = &s->sequences[index];
+    return q->n_sent < q->n_again && q->n_sent >= q->n_fill ? sendable(s, index) : 0;
 }
 
 /* Running sequences with prompt left, but the first one by rank: the ones with the highest priority,
@@ -157,7 +164,7 @@ static uint32_t collect_short_first(struct scheduler *s, uint32_t n, uint32_t *h
     *head = SCHEDULER_NONE;
     for (uint32_t i = 0; i < n; i++) {
         const struct scheduler_sequence *q = &s->sequences[s->ready[i]];
-        const uint32_t left = prompt_left(q);
+        const uint32_t left = prompt_left(s, s->ready[i]);
         if (left == 0)
             continue;
         if (*head == SCHEDULER_NONE) {
@@ -166,10 +173,10 @@ static uint32_t collect_short_first(struct scheduler *s, uint32_t n, uint32_t *h
         }
         uint32_t at = n_others++;
         for (; at > 0; at--) {
-            const struct scheduler_sequence *before =
-                &s->sequences[s->ready[s->short_first[at - 1]]];
+            const uint32_t other = s->ready[s->short_first[at - 1]];
+            const struct scheduler_sequence *before = &s->sequences[other];
             if (before->priority != q->priority ? before->priority > q->priority
-                                                : prompt_left(before) <= left)
+                                                : prompt_left(s, other) <= left)
                 break;
             s->short_first[at] = s->short_first[at - 1];
         }
@@ -188,7 +195,8 @@ struct rest {
 static void give(struct scheduler *s, struct rest *rest, uint32_t i, double budget)
 {
     const struct scheduler_sequence *q = &s->sequences[s->ready[i]];
-    const uint32_t left = prompt_left(q) - s->share[i], position = q->n_sent + s->share[i];
+    const uint32_t left = prompt_left(s, s->ready[i]) - s->share[i];
+    const uint32_t position = q->n_sent + s->share[i];
     const uint32_t most = smaller(left, rest->n_tokens);
     uint32_t n = step_prices_tokens(&s->prices, position, budget, most);
     if (n < most && n > WHOLE_ROWS)
@@ -216,7 +224,7 @@ static void add_prompts(struct scheduler *s, struct scheduler_step *step, uint32
     const uint32_t least = smaller(s->most_tokens, SCHEDULER_LEAST_PROMPT);
     const uint32_t given = s->most_tokens - rest.n_tokens;
     if (given < least) { /* a long step now and then is better than a prompt that never ends */
-        const uint32_t left = prompt_left(&s->sequences[s->ready[head]]) - s->share[head];
+        const uint32_t left = prompt_left(s, s->ready[head]) - s->share[head];
         s->share[head] += smaller(left, least - given);
     }
     for (uint32_t i = 0; i < n; i++)
@@ -250,8 +258,8 @@ static void add_closings(struct scheduler *s, struct scheduler_step *step)
     for (uint32_t i = 0; i < s->n_sequences; i++) {
         const struct scheduler_sequence *q = &s->sequences[i];
         if (q->state == SCHEDULER_FINISHED && step->n_closed < s->config.max_batch &&
-            (q->n_forks == 0 ||
-             q->kept_tokens > 0)) /* forks need not the workers, but the holders */
+            (q->n_forks == 0 || /* forks need not the workers, but the holders */
+             (q->kept_tokens > 0 && scheduler_forks_can_wait(s, i, q->kept_tokens))))
             step->closed[step->n_closed++] = i;
     }
 }

@@ -15,11 +15,11 @@ static enum status create_placement(struct serving *s, struct error *error)
     if (holders == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for %u holders", s->n_holders);
     for (uint32_t i = 0; i < s->n_holders; i++)
-        holders[i] =
-            (struct placement_holder){.weight = cluster_holder_weight(s->cluster, i),
-                                      .capacity_pages = cluster_holder_pages(s->cluster, i)};
+        holders[i] = (struct placement_holder){.weight = cluster_holder_weight(s->cluster, i),
+                                               .capacity = cluster_holder_units(s->cluster, i)};
     const enum status status =
-        placement_create(&s->placement, holders, s->n_holders, s->cluster->options->stripe, error);
+        placement_create(&s->placement, holders, s->n_holders, s->cluster->options->stripe,
+                         &s->cluster->cost, error);
     free(holders);
     return status;
 }
@@ -60,6 +60,7 @@ enum status serving_create(struct serving **serving, struct cluster *cluster,
                                             .max_batch = options->max_batch,
                                             .depth = cluster->plan.pipeline,
                                             .keeps = options->prefix_cache,
+                                            .window = page_cost_smallest_window(&cluster->cost),
                                             .root = root_name(cluster)};
     const struct reports_shape shape = {.n_ranks = options->workers,
                                         .result_rank = cluster_result_rank(cluster),

@@ -207,9 +207,9 @@ static void add_holders(struct builder *b)
     for (uint32_t i = 0; i < n; i++) {
         Longspan__HolderStatus *to = b->reply->holders[i];
         to->name = text(cluster_holder_name(b->cluster, i));
-        to->pages_total = cluster_holder_pages(b->cluster, i);
-        to->pages_used = placement_used_pages(b->view->placement, i);
-        to->pages_kept = placement_kept_pages(b->view->placement, i);
+        to->pages_total = cluster_holder_units(b->cluster, i);
+        to->pages_used = placement_used(b->view->placement, i);
+        to->pages_kept = placement_kept(b->view->placement, i);
     }
 }
 
@@ -356,7 +356,7 @@ Longspan__StatusReply *status_reply_build(struct arena *arena, const struct clus
         return NULL;
     b.reply->job = cluster->job;
     b.reply->page_tokens = PAGE_TOKENS;
-    b.reply->page_bytes = cluster->page_bytes;
+    b.reply->page_bytes = cluster->unit_bytes;
     add_coordinator(&b);
     add_model(&b);
     add_stages(&b);

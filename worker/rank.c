@@ -33,6 +33,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -245,6 +246,11 @@ static enum status open_attention(struct rank *rank, struct error *error)
 {
     const struct setup *setup = rank->setup;
     const struct shard *shard = rank->shard;
+    uint32_t *windows = calloc(shard->n_layers, sizeof(*windows));
+    if (windows == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for %u layers", shard->n_layers);
+    for (uint32_t i = 0; i < shard->n_layers; i++)
+        windows[i] = hparams_window(&shard->hparams, shard->first_layer + i);
     const struct attention_config config = {
         .job = setup->job,
         .rank = rank->number,
@@ -253,6 +259,8 @@ static enum status open_attention(struct rank *rank, struct error *error)
         .first_kv_head = shard->part.kv_head_begin,
         .n_kv_heads = shard->part.kv_head_end - shard->part.kv_head_begin,
         .shape = shard_attend_shape(shard, setup->kv_type),
+        .windows = windows,
+        .chunk = setup->chunk,
         .max_rows = setup->max_rows,
         .max_sequences = setup->max_sequences,
         .max_tokens = setup->max_tokens,
@@ -270,7 +278,10 @@ static enum status open_attention(struct rank *rank, struct error *error)
         .trace = rank->track,
         .seat = &rank->seat,
     };
-    return attention_open(&rank->attention, rank->pool, rank->wire, &config, error);
+    const enum status status =
+        attention_open(&rank->attention, rank->pool, rank->wire, &config, error);
+    free(windows);
+    return status;
 }
 
 static enum status open_steps(struct rank *rank, struct error *error)

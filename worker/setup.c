@@ -82,6 +82,8 @@ static enum status check(const Longspan__WorkerSetup *message, uint32_t n_ranks,
     if (status == STATUS_OK)
         status = check_limit("max_rows", message->max_rows, SETUP_MAX_ROWS, error);
     if (status == STATUS_OK)
+        status = check_limit("chunk", message->chunk, message->max_rows, error);
+    if (status == STATUS_OK)
         status = check_limit("max_sequences", message->max_sequences, SETUP_MAX_SEQUENCES, error);
     if (status == STATUS_OK)
         status = check_limit("max_tokens", message->max_tokens, SETUP_MAX_TOKENS, error);
@@ -119,6 +121,7 @@ static bool fill(struct setup *s, const Longspan__WorkerSetup *message)
     memcpy(s->fingerprint, message->fingerprint.data, SETUP_FINGERPRINT_BYTES);
     s->kv_type = (enum kv_type)message->kv_type;
     s->max_rows = message->max_rows;
+    s->chunk = message->chunk;
     s->max_sequences = message->max_sequences;
     s->max_tokens = message->max_tokens;
     s->local_kv_bytes = message->local_kv_bytes;

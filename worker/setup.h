@@ -43,6 +43,7 @@ struct setup {
     uint32_t n_holders;
     struct attention_holder *holders; /* strings owned by the setup */
     uint32_t max_rows, max_sequences, max_tokens;
+    uint32_t chunk; /* tokens of one sequence in a step, at most */
     uint64_t local_kv_bytes;
     uint32_t timeout_ms, retry_ms;
     uint32_t

@@ -129,7 +129,8 @@ static void write_http(FILE *out, const struct metrics_http *http)
 
 static void write_holders(FILE *out, const Longspan__StatusReply *reply)
 {
-    single(out, "kv_page_bytes", "gauge", "Bytes of a page of all layers and KV heads.",
+    single(out, "kv_page_bytes", "gauge",
+           "Bytes of a page of all layers, or, where some have a sliding window, of one.",
            (double)reply->page_bytes);
     if (reply->n_holders == 0)
         return;

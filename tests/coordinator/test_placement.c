@@ -22,7 +22,7 @@ static struct placement *make(const struct placement_holder *holders, uint32_t n
 {
     struct placement *p = NULL;
     struct error error;
-    if (placement_create(&p, holders, n, stripe, &error) != STATUS_OK)
+    if (placement_create(&p, holders, n, stripe, NULL, &error) != STATUS_OK)
         fail_msg("%s", error.text);
     return p;
 }
@@ -66,8 +66,8 @@ static void test_ten_thousand_random_cases(void **state)
         uint64_t total = 0;
         for (uint32_t i = 0; i < n; i++) {
             holders[i].weight = 0.1 + random_f64(&random) * 4.0;
-            holders[i].capacity_pages = random_below(&random, 400);
-            total += holders[i].capacity_pages;
+            holders[i].capacity = random_below(&random, 400);
+            total += holders[i].capacity;
         }
         if (total == 0)
             continue;
@@ -88,7 +88,7 @@ static void test_ten_thousand_random_cases(void **state)
                 if (now < open[i].most) {
                     const uint32_t to =
                         now + 1 + (uint32_t)random_below(&random, open[i].most - now);
-                    const bool fits = (covered(to) - now) / PAGE_TOKENS <= placement_free_pages(p);
+                    const bool fits = (covered(to) - now) / PAGE_TOKENS <= placement_free(p);
                     assert_int_equal(placement_grow(p, open[i].sequence, to, NULL),
                                      fits ? STATUS_OK : STATUS_EXHAUSTED);
                     assert_int_equal(placement_tokens(p, open[i].sequence),
@@ -97,13 +97,13 @@ static void test_ten_thousand_random_cases(void **state)
             } else if (kind == 2 && n_open > 0 && random_below(&random, 8) == 0) {
                 const uint32_t i = (uint32_t)random_below(&random, n_open);
                 const uint32_t pages = placement_tokens(p, open[i].sequence) / PAGE_TOKENS;
-                const uint64_t free_pages = placement_free_pages(p);
-                const uint32_t own = placement_own_pages(p, open[i].sequence);
+                const uint64_t free_pages = placement_free(p);
+                const uint32_t own = placement_own(p, open[i].sequence);
                 open[i].most = PAGE_TOKENS * (1 + (uint32_t)random_below(&random, pages));
                 placement_trim(p, open[i].sequence, open[i].most);
                 assert_int_equal(placement_tokens(p, open[i].sequence), open[i].most);
-                assert_int_equal(placement_free_pages(p) - free_pages,
-                                 own - placement_own_pages(p, open[i].sequence));
+                assert_int_equal(placement_free(p) - free_pages,
+                                 own - placement_own(p, open[i].sequence));
             } else if (n_open < MAX_OPEN) {
                 uint32_t most = 1 + (uint32_t)random_below(&random, 150 * PAGE_TOKENS);
                 uint32_t parent = PLACEMENT_NO_PARENT, shared = 0;
@@ -115,20 +115,20 @@ static void test_ten_thousand_random_cases(void **state)
                     most += shared;
                 }
                 const uint32_t tokens = shared + 1 + (uint32_t)random_below(&random, most - shared);
-                const uint64_t free_pages = placement_free_pages(p);
+                const uint64_t free_pages = placement_free(p);
                 const uint32_t need = covered(tokens) / PAGE_TOKENS - shared / PAGE_TOKENS;
                 uint32_t sequence = 0;
                 const enum status status =
                     placement_open(p, tokens, most, parent, shared, &sequence, NULL);
                 assert_int_equal(status, need <= free_pages ? STATUS_OK : STATUS_EXHAUSTED);
                 if (status == STATUS_OK) {
-                    assert_int_equal(placement_free_pages(p), free_pages - need);
+                    assert_int_equal(placement_free(p), free_pages - need);
                     open[n_open].sequence = sequence;
                     open[n_open++].most = most;
                 }
             }
             for (uint32_t i = 0; i < n; i++)
-                assert_true(placement_used_pages(p, i) <= holders[i].capacity_pages);
+                assert_true(placement_used(p, i) <= holders[i].capacity);
         }
         for (uint32_t i = 0; i < n_open; i++) {
             uint64_t pages[6] = {0};
@@ -139,12 +139,12 @@ static void test_ten_thousand_random_cases(void **state)
         for (uint32_t i = 0; i < n_open; i++)
             placement_keep(p, open[i].sequence);
         for (uint32_t i = 0; i < n; i++)
-            assert_int_equal(placement_kept_pages(p, i), placement_used_pages(p, i));
+            assert_int_equal(placement_kept(p, i), placement_used(p, i));
         while (n_open > 0)
             placement_close(p, open[--n_open].sequence);
-        assert_int_equal(placement_free_pages(p), total);
+        assert_int_equal(placement_free(p), total);
         for (uint32_t i = 0; i < n; i++)
-            assert_int_equal(placement_used_pages(p, i) + placement_kept_pages(p, i), 0);
+            assert_int_equal(placement_used(p, i) + placement_kept(p, i), 0);
         placement_destroy(p);
     }
 }
@@ -164,7 +164,7 @@ static void test_shares_follow_weights_within_one_run(void **state)
         double sum = 0.0, least = 1e9;
         for (uint32_t i = 0; i < n; i++) {
             holders[i] = (struct placement_holder){.weight = 0.2 + random_f64(&random) * 3.0,
-                                                   .capacity_pages = 1u << 20};
+                                                   .capacity = 1u << 20};
             sum += holders[i].weight;
             least = fmin(least, holders[i].weight);
         }
@@ -259,17 +259,17 @@ static void test_a_fork_lies_where_its_parent_lies(void **state)
     struct placement_span a[64], b[64];
     assert_int_equal(placement_open(p, 6000, 6000, PLACEMENT_NO_PARENT, 0, &parent, NULL),
                      STATUS_OK);
-    const uint64_t used = placement_used_pages(p, 0) + placement_used_pages(p, 1);
+    const uint64_t used = placement_used(p, 0) + placement_used(p, 1);
     assert_int_equal(placement_open(p, 4000, 5000, parent, 3840, &child, NULL), STATUS_OK);
     const size_t n = placement_spans(p, parent, 0, 3840, a, 64);
     assert_int_equal(placement_spans(p, child, 0, 3840, b, 64), n);
     assert_memory_equal(a, b, n * sizeof(*a));
-    assert_int_equal(placement_used_pages(p, 0) + placement_used_pages(p, 1), used + 1);
+    assert_int_equal(placement_used(p, 0) + placement_used(p, 1), used + 1);
     placement_close(p, parent); /* the shared pages live on */
-    assert_int_equal(placement_used_pages(p, 0) + placement_used_pages(p, 1), 16);
-    assert_int_equal(placement_free_pages(p), 200 - 16);
+    assert_int_equal(placement_used(p, 0) + placement_used(p, 1), 16);
+    assert_int_equal(placement_free(p), 200 - 16);
     placement_close(p, child);
-    assert_int_equal(placement_free_pages(p), 200);
+    assert_int_equal(placement_free(p), 200);
     placement_destroy(p);
 }
 
@@ -282,21 +282,21 @@ static void test_pages_are_kept_as_long_as_nobody_computes_with_them(void **stat
     uint32_t parent = 0, child = 0;
     assert_int_equal(placement_open(p, 10 * PAGE_TOKENS, 10 * PAGE_TOKENS, alone, 0, &parent, NULL),
                      STATUS_OK);
-    assert_int_equal(placement_kept_pages(p, 0), 0);
+    assert_int_equal(placement_kept(p, 0), 0);
     placement_keep(p, parent);
-    assert_int_equal(placement_kept_pages(p, 0), 10);
+    assert_int_equal(placement_kept(p, 0), 10);
     assert_int_equal(
         placement_open(p, 8 * PAGE_TOKENS, 8 * PAGE_TOKENS, parent, 6 * PAGE_TOKENS, &child, NULL),
         STATUS_OK);
-    assert_int_equal(placement_kept_pages(p, 0), 4); /* six of them are read again */
-    assert_int_equal(placement_used_pages(p, 0), 12);
+    assert_int_equal(placement_kept(p, 0), 4); /* six of them are read again */
+    assert_int_equal(placement_used(p, 0), 12);
     placement_trim(p, child, 7 * PAGE_TOKENS);
     placement_keep(p, child);
-    assert_int_equal(placement_kept_pages(p, 0), 11);
+    assert_int_equal(placement_kept(p, 0), 11);
     placement_close(p, parent);
-    assert_int_equal(placement_kept_pages(p, 0), 7);
+    assert_int_equal(placement_kept(p, 0), 7);
     placement_close(p, child);
-    assert_int_equal(placement_kept_pages(p, 0) + placement_used_pages(p, 0), 0);
+    assert_int_equal(placement_kept(p, 0) + placement_used(p, 0), 0);
     placement_destroy(p);
 }
 
@@ -307,13 +307,13 @@ static void test_bad_shapes_are_refused(void **state)
     struct placement_holder holder = {1.0, 10};
     static const uint32_t stripes[] = {0, 1, 255, 300, 768, 4097};
     for (size_t i = 0; i < sizeof(stripes) / sizeof(stripes[0]); i++)
-        assert_int_equal(placement_create(&p, &holder, 1, stripes[i], NULL), STATUS_INVALID);
+        assert_int_equal(placement_create(&p, &holder, 1, stripes[i], NULL, NULL), STATUS_INVALID);
     static const double weights[] = {0.0, -1.0, (double)NAN, (double)INFINITY};
     for (size_t i = 0; i < sizeof(weights) / sizeof(weights[0]); i++) {
         holder.weight = weights[i];
-        assert_int_equal(placement_create(&p, &holder, 1, 4096, NULL), STATUS_INVALID);
+        assert_int_equal(placement_create(&p, &holder, 1, 4096, NULL, NULL), STATUS_INVALID);
     }
-    assert_int_equal(placement_create(&p, &holder, 0, 4096, NULL), STATUS_INVALID);
+    assert_int_equal(placement_create(&p, &holder, 0, 4096, NULL, NULL), STATUS_INVALID);
     assert_null(p);
 }
 

@@ -23,7 +23,7 @@ static void test_prompt_chunks_fill_the_pipeline(void **state)
     struct placement *p = NULL;
     struct scheduler *s = NULL;
     const struct scheduler_config config = {.chunk = 100, .max_batch = 4, .depth = 3};
-    assert_int_equal(placement_create(&p, &holder, 1, 4096, NULL), STATUS_OK);
+    assert_int_equal(placement_create(&p, &holder, 1, 4096, NULL, NULL), STATUS_OK);
     assert_int_equal(scheduler_create(&s, &config, p, NULL), STATUS_OK);
     static const int32_t tokens[350];
     const struct scheduler_prompt prompt = {
@@ -70,7 +70,7 @@ static void test_fills_go_first_and_alone(void **state)
     struct placement *p = NULL;
     struct scheduler *s = NULL;
     const struct scheduler_config config = {.chunk = 100, .max_batch = 4, .depth = 1};
-    assert_int_equal(placement_create(&p, &holder, 1, 4096, NULL), STATUS_OK);
+    assert_int_equal(placement_create(&p, &holder, 1, 4096, NULL, NULL), STATUS_OK);
     assert_int_equal(scheduler_create(&s, &config, p, NULL), STATUS_OK);
     static const int32_t tokens[200];
     const uint32_t n_fill[] = {0, 30, 150};
@@ -124,7 +124,7 @@ static uint32_t run_pipeline(uint32_t depth, uint32_t n, uint32_t n_prompt, uint
     static const int32_t text[64];
     uint32_t index[16] = {0}, n_done = 0, arrives[MAX_FLYING] = {0}, stage_free[MAX_FLYING] = {0};
     assert_true(depth <= MAX_FLYING);
-    assert_int_equal(placement_create(&p, &holder, 1, 4096, NULL), STATUS_OK);
+    assert_int_equal(placement_create(&p, &holder, 1, 4096, NULL, NULL), STATUS_OK);
     assert_int_equal(scheduler_create(&s, &config, p, NULL), STATUS_OK);
     for (uint32_t i = 0; i < n; i++) {
         const struct scheduler_prompt prompt = {.tokens = text,
@@ -223,7 +223,7 @@ struct bench {
 static void open_bench(struct bench *b, uint64_t pages, const struct scheduler_config *config)
 {
     const struct placement_holder holder = {1.0, pages};
-    assert_int_equal(placement_create(&b->placement, &holder, 1, 4096, NULL), STATUS_OK);
+    assert_int_equal(placement_create(&b->placement, &holder, 1, 4096, NULL, NULL), STATUS_OK);
     assert_int_equal(scheduler_create(&b->scheduler, config, b->placement, NULL), STATUS_OK);
 }
 
@@ -390,7 +390,7 @@ static void test_prefixes_are_kept_and_evicted(void **state)
     assert_int_equal(scheduler_next(b.scheduler)->n_closed, 2);
     report(&b);
     assert_int_equal(scheduler_usage(b.scheduler).n_kept, 2);
-    assert_int_equal(placement_free_pages(b.placement), 8); /* two whole pages each */
+    assert_int_equal(placement_free(b.placement), 8); /* two whole pages each */
     const uint32_t kept = b.index[1];
     add_prompt(&b, 0, 600, 601, 0); /* the same again: now it was used last */
     admit_all(&b);
@@ -443,7 +443,7 @@ static void test_what_cannot_be_taken_over_is_computed(void **state)
     assert_int_equal(scheduler_next(b.scheduler)->n_closed, 2); /* both go */
     report(&b);
     assert_int_equal(scheduler_usage(b.scheduler).n_kept, 0);
-    assert_int_equal(placement_free_pages(b.placement), 12);
+    assert_int_equal(placement_free(b.placement), 12);
     admit_all(&b);
     const struct scheduler_step *step = scheduler_next(b.scheduler);
     assert_int_equal(step->segments[0].position, 0);

@@ -472,7 +472,7 @@ static void check_leaks(struct world *w)
     run(w, w->n_clients, n, false);
     const struct scheduler_usage usage = scheduler_usage(w->scheduler);
     assert_int_equal(usage.n_kept, w->config.keeps ? 1 : 0);
-    assert_int_equal(placement_free_pages(w->placement), w->config.keeps ? 0 : w->n_pages);
+    assert_int_equal(placement_free(w->placement), w->config.keeps ? 0 : w->n_pages);
     w->n_evicted += usage.n_evicted;
     w->n_preempted = usage.n_preempted;
     for (uint32_t i = 0; i < RECORDS; i++)
@@ -494,7 +494,7 @@ static void simulate(uint64_t seed, struct world *w)
     const uint32_t third = (uint32_t)w->n_pages / 3;
     const struct placement_holder holders[3] = {
         {1.0, third}, {2.0, third}, {0.5, w->n_pages - 2 * third}};
-    assert_int_equal(placement_create(&w->placement, holders, 3, 512, NULL), STATUS_OK);
+    assert_int_equal(placement_create(&w->placement, holders, 3, 512, NULL, NULL), STATUS_OK);
     w->config =
         (struct scheduler_config){.chunk = 8 + below(w, below(w, 3) == 0 ? 60 : 600),
                                   .max_batch = w->talkative ? CLIENTS : 1 + below(w, CLIENTS),

@@ -23,7 +23,8 @@ LENGTHS = {"mid-tile": 1599, "mid-page": 1699, "tile-edge": 1663, "stripe-edge":
 
 # "wide": whole super-blocks of 256 weights wherever rows are cut: two segments of attn_output, three blocks of ffn_down.
 SHAPES = {"gqa": "tiny", "mha": "tiny-mha", "odd-96": "tiny-96",
-          "wide": "tiny,hidden=512,heads=8,kv-heads=4,head-dim=64,ffn=768"}
+          "wide": "tiny,hidden=512,heads=8,kv-heads=4,head-dim=64,ffn=768",
+          "windowed": "tiny,window=300", "alternating": "tiny-96,window=70,window-period=3"}
 TOLERANCE = {"F32": 1e-4, "Q8_0": 1e-2, "Q4_K": 1e-2, "Q6_K": 1e-2, "mixed": 1e-2}
 
 
@@ -74,11 +75,18 @@ SUBSET = {  # (shape, weights, kv): layouts of the covering subset
     ("odd-96", "Q8_0", "f32"): ["lanes 2", "2 attention nodes", "chunk 1", "fork 1 token into a tile"],
     ("wide", "Q4_K", "f16"): ["batch of five ragged prompts", "lanes 3", "chunk 7", "pipeline 2, 2 nodes", "tensor 2"],
     ("wide", "Q6_K", "q8_0"): ["2 nodes, chunk 64, lanes 2", "pipeline 2 x tensor 2, 2 nodes"],
+    ("windowed", "F32", "f16"): ["batch of five ragged prompts", "lanes 3", "chunk 1", "chunk 7", "1 attention node",
+                                 "2 nodes, chunk 64, lanes 2", "3 attention nodes", "pipeline 2, 2 nodes", "tensor 2",
+                                 *FORKS, *FILLS],
+    ("alternating", "Q8_0", "q8_0"): ["batch of five ragged prompts", "chunk 7", "chunk 64", "2 attention nodes",
+                                      "pipeline 3, 3 nodes, chunk 7", "fork 1 token into a tile",
+                                      "fill to inside a tile"],
     ("wide", "mixed", "bf16"): ["batch of five ragged prompts", "lanes 2", "chunk 7", "pipeline 3", "2 attention nodes",
                                 "tensor 2"],
 }
 ALL = [(shape, weights, kv) for shape in ("gqa", "mha", "odd-96") for weights in ("F32", "Q8_0")
        for kv in ("f16", "f32", "bf16", "q8_0")] + \
+      [(shape, weights, kv) for shape in ("windowed", "alternating") for weights, kv in (("F32", "f16"), ("Q8_0", "q8_0"))] + \
       [("wide", weights, kv) for weights in ("Q4_K", "Q6_K", "mixed") for kv in ("f16", "q8_0")]
 
 

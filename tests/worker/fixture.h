@@ -149,7 +149,7 @@ static inline void fixture_fill_setup(struct fixture_message *m, const struct re
     m->setup.n_holders = 1;
     m->setup.holders = m->holder_list;
     m->setup.kv_type = layout->kv_type;
-    m->setup.max_rows = FIXTURE_ROWS;
+    m->setup.max_rows = m->setup.chunk = FIXTURE_ROWS;
     m->setup.max_sequences = FIXTURE_SEQUENCES;
     m->setup.max_tokens = FIXTURE_TOKENS;
     m->setup.local_kv_bytes = 64 << 20;
@@ -188,6 +188,10 @@ static inline void fixture_open(struct fixture *f, const struct reference_shape 
     fixture_ok(group_arrange(group, setup->n_stages, setup->tensor,
                              (size_t)FIXTURE_ROWS * shape->hidden, f->kernels, f->device, &error),
                &error);
+    uint32_t windows[64];
+    assert_true(f->shard->n_layers <= 64);
+    for (uint32_t i = 0; i < f->shard->n_layers; i++)
+        windows[i] = hparams_window(&f->shard->hparams, f->shard->first_layer + i);
     const struct attention_config attention = {
         .job = setup->job,
         .rank = group_rank(group),
@@ -196,6 +200,8 @@ static inline void fixture_open(struct fixture *f, const struct reference_shape 
         .first_kv_head = f->shard->part.kv_head_begin,
         .n_kv_heads = f->shard->part.kv_head_end - f->shard->part.kv_head_begin,
         .shape = shard_attend_shape(f->shard, setup->kv_type),
+        .windows = windows,
+        .chunk = setup->chunk,
         .max_rows = setup->max_rows,
         .max_sequences = setup->max_sequences,
         .max_tokens = setup->max_tokens,

@@ -115,10 +115,10 @@ function drawHead(status) {
   else if (c.phase === "ready") state(`ready, up ${duration(c.uptime_s)}`, "ready");
   else state(missing > 0 ? `waiting for ${plural(missing, "process", "processes")}` : "loading", "joined");
   const weights = ranks.reduce((sum, r) => sum + r.weight_bytes, 0);
-  const room = status.holders.reduce((sum, h) => sum + h.pages_total, 0) * status.page_tokens;
+  const room = status.holders.reduce((sum, h) => sum + h.pages_total, 0) * status.page_bytes;
   get("cluster-summary").textContent = [
     plural(ranks.length, "worker"), nodes.length > 0 ? plural(nodes.length, "attention node") : "KV in the workers",
-    weights > 0 ? `${bytes(weights)} of weights` : "", room > 0 ? `room for ${count(room)} tokens` : "",
+    weights > 0 ? `${bytes(weights)} of weights` : "", room > 0 ? `${bytes(room)} of KV cache` : "",
   ].filter(Boolean).join(" · ");
 }
 
