@@ -50,6 +50,20 @@ static enum status check_program(json_t *answer, const char *key, const char *na
     return STATUS_OK;
 }
 
+/* Of all networks that this host is in. */
+static enum status tell_addresses(json_t *answer, struct error *error)
+{
+    char(*own)[INTERFACES_ADDRESS_BYTES] = NULL;
+    uint32_t n = 0;
+    const enum status status = interfaces_own(&own, &n, error);
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < n; i++)
+        json_array_append_new(list, json_string(own[i]));
+    json_object_set_new(answer, "addresses", list);
+    free(own);
+    return status;
+}
+
 static enum status do_programs(json_t *answer, const json_t *request, struct error *error)
 {
     const char *prefix = json_string_value(json_object_get(request, "mpi"));
@@ -63,7 +77,7 @@ static enum status do_programs(json_t *answer, const json_t *request, struct err
         status = check_program(answer, "worker", "worker", error);
     if (status == STATUS_OK && json_is_true(json_object_get(request, "nodes")))
         status = check_program(answer, "node", "attention_node", error);
-    return status;
+    return status == STATUS_OK ? tell_addresses(answer, error) : status;
 }
 
 /* ---- the key --------------------------------------------------------------------------------- */

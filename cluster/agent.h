@@ -6,7 +6,8 @@
  *
  *     longspan-agent {"protocol": 1, "version": "...", "host": "cpu07"}
  *     {"do": "programs", "workers": bool, "nodes": bool, "mpi": DIR or ""}
- *                                      {"worker": PATH, "node": PATH, "mpi": "4.1.4" or ""}
+ *                                      {"worker": PATH, "node": PATH, "mpi": "4.1.4" or "",
+ *                                       "addresses": ["10.0.0.2/24", ...]}
  *     {"do": "key", "bytes": N} ...    {"path": PATH}    it is removed when the agent ends
  *     {"do": "model", "path": PATH}    {"fingerprint": HEX}
  *     {"do": "find", "dir": DIR or "", "set": SET}       {"path": PATH} or {"missing": true}

@@ -172,6 +172,14 @@ static void add_network(struct words *words, const struct layout *layout)
     if (layout->interface != NULL)
         words_add_list(words, "--mca", "btl_tcp_if_include", layout->interface, "--mca",
                        "oob_tcp_if_include", layout->interface, (char *)NULL);
+    else if (layout->shared_networks != NULL && getenv("OMPI_MCA_btl_tcp_if_include") == NULL)
+        words_add_list(words, "--mca", "btl_tcp_if_exclude", layout->shared_networks, "--mca",
+                       "oob_tcp_if_exclude", layout->shared_networks, (char *)NULL);
+    for (uint32_t i = 0; i < layout->n_hosts; i++)
+        if (strchr(layout->hosts[i].name, '.') != NULL) { /* else cut there, and not found */
+            words_add_list(words, "--mca", "orte_keep_fqdn_hostnames", "1", (char *)NULL);
+            break;
+        }
     words_add_text(words, "--prefix", layout->mpi);
     for (uint32_t i = 0; i < layout->n_environment; i++)
         words_add_text(words, "-x", layout->environment[i]);

@@ -22,7 +22,8 @@ int death_explain(const struct launch_death *death, char words[DEATH_WORDS_BYTES
     const int code = death->code;
     const bool not_started = code == NOT_FOUND || code == NOT_EXECUTABLE;
     const char *remedy = code > 1 && code <= 4 ? NULL : trouble_remedy(death->said);
-    if (code == SSH_FAILED)
+    const bool by_ssh = (death->flags & (LAUNCH_NEEDS_INPUT | LAUNCH_TALKS)) != 0;
+    if (code == SSH_FAILED && by_ssh)
         snprintf(words, DEATH_WORDS_BYTES, "could not be reached (exit status %d)%s", code,
                  remedy != NULL ? "" : ": does ssh log in there without a password?");
     else if (not_started)
@@ -36,6 +37,7 @@ int death_explain(const struct launch_death *death, char words[DEATH_WORDS_BYTES
         snprintf(words + strlen(words), DEATH_WORDS_BYTES - strlen(words), ": %s", remedy);
     if (code >= 2 && code <= 4)
         return code;
-    return status_exit_code(code == SSH_FAILED || not_started || remedy != NULL ? STATUS_UNREACHABLE
-                                                                                : STATUS_FAILED);
+    return status_exit_code((code == SSH_FAILED && by_ssh) || not_started || remedy != NULL
+                                ? STATUS_UNREACHABLE
+                                : STATUS_FAILED);
 }

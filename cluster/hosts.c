@@ -9,6 +9,7 @@
 #include "model/model_file.h"
 #include "sys/clock.h"
 #include "sys/file.h"
+#include "sys/interfaces.h"
 #include "sys/size.h"
 
 #include <stdlib.h>
@@ -67,6 +68,63 @@ static enum status keep_path(char **path, const struct layout_host *host, const 
     return *path != NULL ? STATUS_OK : error_set(error, STATUS_NO_MEMORY, "no memory for a path");
 }
 
+/* ---- networks that are none -------------------------------------------------------------------- */
+
+/* How many hosts have the address, this one among them. */
+static uint32_t n_having(const struct preparation *p, const char *address)
+{
+    char(*own)[INTERFACES_ADDRESS_BYTES] = NULL;
+    uint32_t n = 0, having = 0;
+    interfaces_own(&own, &n, NULL);
+    for (uint32_t i = 0; i < n; i++)
+        having += strcmp(own[i], address) == 0;
+    free(own);
+    for (uint32_t i = 0; i < p->layout->n_hosts; i++) {
+        const json_t *list = json_object_get(p->questions[i].answer, "addresses");
+        for (size_t k = 0; k < json_array_size(list); k++) {
+            const char *theirs = json_string_value(json_array_get(list, k));
+            having += theirs != NULL && strcmp(theirs, address) == 0;
+        }
+    }
+    return having;
+}
+
+/* Adds those addresses of a host that another has too. NULL: no memory. */
+static char *add_shared(char *networks, const struct preparation *p, uint32_t host)
+{
+    const json_t *list = json_object_get(p->questions[host].answer, "addresses");
+    for (size_t i = 0; networks != NULL && i < json_array_size(list); i++) {
+        const char *address = json_string_value(json_array_get(list, i));
+        char *longer = NULL;
+        if (address == NULL || interfaces_check(address, "", NULL) != STATUS_OK ||
+            strstr(networks, address) != NULL || n_having(p, address) < 2)
+            continue;
+        if (asprintf(&longer, "%s,%s", networks, address) < 0)
+            longer = NULL;
+        free(networks);
+        networks = longer;
+    }
+    return networks;
+}
+
+/* Container bridges have the same address on every host. MPI would try it, meet itself, and wait: such
+ * networks are left out, beside loopback, unless the cluster file names those to use. */
+static enum status find_shared_networks(struct preparation *p, struct error *error)
+{
+    struct layout *layout = p->layout;
+    const char loopback[] = "127.0.0.1/8";
+    char *networks = strdup(loopback);
+    for (uint32_t i = 0; i < layout->n_hosts; i++)
+        networks = add_shared(networks, p, i);
+    if (networks == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for the names of networks");
+    if (strcmp(networks, loopback) != 0)
+        layout->shared_networks = networks;
+    else
+        free(networks);
+    return STATUS_OK;
+}
+
 /* ---- programs -------------------------------------------------------------------------------- */
 
 static enum status take_programs(struct preparation *p, struct layout_host *host,
@@ -106,6 +164,8 @@ static enum status check_programs(struct preparation *p, struct error *error)
         status = program_says_mpi(mpi, NULL, error);
     for (uint32_t i = 0; i < layout->n_hosts && status == STATUS_OK; i++)
         status = take_programs(p, &layout->hosts[i], &p->questions[i], mpi, error);
+    if (status == STATUS_OK)
+        status = find_shared_networks(p, error);
     forget_answers(p);
     return status;
 }

@@ -385,8 +385,8 @@ void launch_told(struct launch *launch, uint32_t index, struct launch_death *dea
     choose_lines(launch->words, launch->said, true);
     if (launch->words[0] == '\0')
         choose_lines(launch->words, launch->said, false);
-    *death = (struct launch_death){child->label, child->dead ? child->code : -1, launch->words,
-                                   launch->said};
+    *death = (struct launch_death){child->label, child->dead ? child->code : -1, child->flags,
+                                   launch->words, launch->said};
 }
 
 /* ---- ending ---------------------------------------------------------------------------------- */

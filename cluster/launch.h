@@ -81,6 +81,7 @@ bool launch_has_died(const struct launch *launch, uint32_t index);
 struct launch_death {
     const char *label;
     int code;
+    unsigned flags;   /* as it was started with */
     const char *tail; /* its last lines; where some say ": error: ", only those */
     const char *said; /* the newest LAUNCH_TAIL_BYTES of all that it said */
 };

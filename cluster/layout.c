@@ -43,7 +43,7 @@ static void absolute(char out[LAYOUT_TEXT_BYTES], const char *path)
     free(resolved);
 }
 
-/* The same of a file that need not exist yet. */
+/* The same without following links, and of a file that need not exist yet. */
 static void absolute_new(char out[LAYOUT_TEXT_BYTES], const char *path)
 {
     char *here = path == NULL || path[0] == '/' ? NULL : getcwd(NULL, 0);
@@ -287,7 +287,7 @@ enum status layout_make(struct layout *layout, const struct place_options *optio
                   : file != NULL       ? file->stripe
                                        : 0,
     };
-    absolute(made.model, options->model);
+    absolute_new(made.model, options->model); /* as named: other parts lie beside the link */
     absolute_new(made.trace, options->trace);
     absolute_new(made.kv_store, options->kv_store);
     absolute(made.cluster_key, options->cluster_key != NULL ? options->cluster_key
@@ -310,6 +310,7 @@ void layout_free(struct layout *layout)
         free(layout->hosts[i].model);
         free(layout->hosts[i].cluster_key);
     }
+    free(layout->shared_networks);
     free(layout->workers);
     free(layout->nodes);
     free(layout->hosts);

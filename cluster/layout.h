@@ -53,7 +53,8 @@ struct layout {
     uint32_t n_hosts;
     struct ssh_options ssh;
     const char *interface, *mpi; /* as in the cluster file; NULL: not said */
-    bool push;                   /* of weights */
+    char *shared_networks; /* where several hosts have one address (hosts.h); owned; NULL: none */
+    bool push;             /* of weights */
     const char *weights_dir;
     const char *const *environment;
     uint32_t n_environment;

@@ -91,6 +91,9 @@ static const struct {
     {"unable to establish a communication connection",
      "hosts cannot reach each other: open all TCP ports between them, or say network: {interface: "
      "eth0} in the cluster file"},
+    {"does not know how to route a message", "mpirun could not start its helper on a host: is the "
+                                             "name the same here and there, and does it have "
+                                             "an address everywhere?"},
     {"lost communication with a remote daemon",
      "a host, its network or Open MPI's orted there ended: see that host's kernel log"},
     {"path name is too long", "folders of a socket have at most 107 bytes: set TMPDIR to a short "

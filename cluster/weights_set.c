@@ -19,10 +19,20 @@ static bool is_name(const char *name)
            strchr(name, '/') == NULL && strpbrk(name, "\n\r") == NULL;
 }
 
+static const char *name_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
+/* Once: what is a part may lie among what goes along. */
 static enum status add(struct weights_set *set, const char *path, struct error *error)
 {
-    const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
+    const char *name = name_of(path);
     struct stat info;
+    for (uint32_t i = 0; i < set->n; i++)
+        if (strcmp(set->files[i].name, name) == 0)
+            return STATUS_OK;
     if (!is_name(name))
         return error_set(
             error, STATUS_UNSUPPORTED,
@@ -92,11 +102,12 @@ static enum status add_model(struct weights_set *set, const char *path, struct e
     enum status status = model_open(&model, path, error);
     if (status != STATUS_OK)
         return status;
-    status = add(set, model_path(model), error);
+    for (size_t i = 0; status == STATUS_OK && i < model_part_count(model); i++)
+        status = add(set, model_part_at(model, i)->path, error);
     if (status == STATUS_OK && model_directory(model) != NULL)
         status = add_directory(set, model_directory(model), error);
     else if (status == STATUS_OK)
-        snprintf(set->open, sizeof(set->open), "%s", set->files[0].name);
+        snprintf(set->open, sizeof(set->open), "%s", name_of(model_path(model)));
     model_close(model);
     return status;
 }

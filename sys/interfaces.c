@@ -147,3 +147,39 @@ enum status interfaces_address(const char *list, char address[INTERFACES_ADDRESS
                : error_set(error, STATUS_NOT_FOUND,
                            "this host has no interface '%s' that is up; it has %s", list, names);
 }
+
+static unsigned n_bits_of(const struct sockaddr *mask)
+{
+    const uint8_t *bytes = mask != NULL ? bytes_of(mask) : NULL;
+    const unsigned most = mask != NULL && mask->sa_family == AF_INET ? 32 : 128;
+    unsigned n = 0;
+    while (bytes != NULL && n < most && (bytes[n / 8] >> (7 - n % 8) & 1) != 0)
+        n++;
+    return n;
+}
+
+enum status interfaces_own(char (**list)[INTERFACES_ADDRESS_BYTES], uint32_t *n,
+                           struct error *error)
+{
+    struct ifaddrs *all = NULL;
+    char text[INET6_ADDRSTRLEN];
+    uint32_t count = 0;
+    if (getifaddrs(&all) != 0)
+        return error_set(error, STATUS_IO, "the interfaces of this host: %s", strerror(errno));
+    for (const struct ifaddrs *own = all; own != NULL; own = own->ifa_next)
+        count++;
+    char(*made)[INTERFACES_ADDRESS_BYTES] = calloc((size_t)count + 1, sizeof(*made));
+    count = 0;
+    for (const struct ifaddrs *own = all; made != NULL && own != NULL; own = own->ifa_next)
+        if ((own->ifa_flags & IFF_LOOPBACK) == 0 &&
+            (is_usable(own, AF_INET) || is_usable(own, AF_INET6)) &&
+            inet_ntop(own->ifa_addr->sa_family, bytes_of(own->ifa_addr), text, sizeof(text)) !=
+                NULL)
+            snprintf(made[count++], sizeof(*made), "%s/%u", text, n_bits_of(own->ifa_netmask));
+    freeifaddrs(all);
+    if (made == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for the addresses of this host");
+    *list = made;
+    *n = count;
+    return STATUS_OK;
+}

@@ -11,6 +11,7 @@
 #include "sys/status.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum { INTERFACES_ADDRESS_BYTES = 64 };
 
@@ -22,5 +23,10 @@ enum status interfaces_check(const char *list, const char *where, struct error *
  * text names those that it has. STATUS_IO. */
 enum status interfaces_address(const char *list, char address[INTERFACES_ADDRESS_BYTES],
                                struct error *error);
+
+/* This host's own addresses of interfaces that are up, "10.0.0.1/24", neither loopback nor link-local.
+ * The caller frees *list, one block. STATUS_IO, STATUS_NO_MEMORY. */
+enum status interfaces_own(char (**list)[INTERFACES_ADDRESS_BYTES], uint32_t *n,
+                           struct error *error);
 
 #endif
