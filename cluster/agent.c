@@ -257,7 +257,9 @@ static int serve(struct agent *agent, char *line)
         json_decref(request);
         if (status != STATUS_OK) {
             json_decref(answer);
-            const int code = status_exit_code(status) == 2 ? 2 : 3;
+            const bool of_input = status == STATUS_INVALID || status == STATUS_NOT_FOUND ||
+                                  status == STATUS_UNSUPPORTED;
+            const int code = status_exit_code(of_input ? STATUS_INVALID : STATUS_UNREACHABLE);
             say("", json_pack("{s:s, s:i}", "error", error.text, "exit", code));
             return code;
         }

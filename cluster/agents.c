@@ -19,6 +19,7 @@
 enum {
     GREETING_US = 15000000,
     QUIET_US = 60000000,
+    OTHERS_US = 1000000,     /* after a host has failed */
     LAST_WORDS_US = 1000000, /* for ssh to die and say why, after its pipe has ended */
     CHUNK_BYTES = 1 << 20,
     NOISE_BYTES = 160,
@@ -384,21 +385,62 @@ static enum status look_at(struct agents *agents, uint32_t index, struct agents_
     return status;
 }
 
+/* Looks at all of them; what fails is awaited no more. `first` keeps the failure of the first host in
+ * order, of `n_failed`. */
+static void look_at_all(struct agents *agents, struct agents_question *questions,
+                        struct write_progress *progress, struct error *first, uint32_t *host,
+                        uint32_t *n_failed)
+{
+    for (uint32_t i = 0; i < agents->n; i++) {
+        struct error inner = {0};
+        if (!agents->agents[i].waits ||
+            look_at(agents, i, &questions[i], progress, &inner) == STATUS_OK)
+            continue;
+        agents->agents[i].waits = false;
+        if (*n_failed == 0 || i < *host) {
+            *first = inner;
+            *host = i;
+        }
+        ++*n_failed;
+    }
+}
+
+/* Until all have answered or failed: often several hosts fail alike, and all shall be known. Little is
+ * awaited of the others once one has. */
+static enum status wait_for_all(struct agents *agents, struct agents_question *questions,
+                                struct write_progress *progress, struct error *error)
+{
+    struct error first = {0};
+    uint32_t host = 0, n_failed = 0;
+    uint64_t deadline_us = UINT64_MAX;
+    while (clock_us() < deadline_us && wait_for_some(agents)) {
+        launch_progress(agents->launch);
+        const int number = launch_signal(agents->launch);
+        if (number != 0)
+            return error_set(error, STATUS_CANCELLED, "ended by signal %d (%s)", number,
+                             strsignal(number));
+        look_at_all(agents, questions, progress, &first, &host, &n_failed);
+        if (n_failed > 0 && deadline_us == UINT64_MAX)
+            deadline_us = clock_us() + OTHERS_US;
+    }
+    if (n_failed == 0)
+        return STATUS_OK;
+    char others[NOISE_BYTES] = "";
+    if (n_failed > 1)
+        snprintf(others, sizeof(others), " (and %u more host%s)", n_failed - 1,
+                 n_failed == 2 ? "" : "s");
+    return error_set(error, first.status, "%.*s%s", (int)(sizeof(first.text) - sizeof(others)),
+                     first.text, others);
+}
+
 enum status agents_ask(struct agents *agents, struct agents_question *questions,
                        struct write_progress *progress, struct error *error)
 {
     enum status status = STATUS_OK;
     for (uint32_t i = 0; i < agents->n && status == STATUS_OK; i++)
         status = begin(&agents->agents[i], &questions[i], error);
-    while (status == STATUS_OK && wait_for_some(agents)) {
-        launch_progress(agents->launch);
-        const int number = launch_signal(agents->launch);
-        if (number != 0)
-            status = error_set(error, STATUS_CANCELLED, "ended by signal %d (%s)", number,
-                               strsignal(number));
-        for (uint32_t i = 0; i < agents->n && status == STATUS_OK; i++)
-            status = look_at(agents, i, &questions[i], progress, error);
-    }
+    if (status == STATUS_OK)
+        status = wait_for_all(agents, questions, progress, error);
     for (uint32_t i = 0; i < agents->n; i++) {
         json_decref(questions[i].request);
         questions[i].request = NULL;
