@@ -14,8 +14,7 @@ TEXT = "".join(random.Random(5).choice("abcdefghijklmnopqrstuvwxyz     ") for _ 
 SMALL = "layers=2,hidden=64,heads=4,kv-heads=2,head-dim=32,ffn=96,vocab=264,ctx=2048"
 YARN = "rope-scaling=yarn,rope-factor=4,rope-context=64"
 
-# Shapes; whether the embedding is the output too; what the config.json has beside what follows from the keys; and, until layers
-# with and without a window go together, the last position that is compared.
+# Shapes; whether the embedding is the output too; what the config.json has beside what follows from the keys.
 MODELS = {
     "llama": dict(shape=f"{SMALL}", config={}),
     "llama-biases": dict(shape=f"{SMALL},biases=1", config={"attention_bias": True}),
@@ -30,9 +29,9 @@ MODELS = {
     "qwen2": dict(shape=f"{SMALL},arch=qwen2,rope-base=1000000", config={}),
     "qwen2-yarn": dict(shape=f"{SMALL},arch=qwen2,rope-base=1000000,{YARN}", config={}),
     "qwen3": dict(shape=f"{SMALL},arch=qwen3,rope-base=1000000", config={}),
-    "gemma2": dict(shape=f"{SMALL},arch=gemma2,window=32", tied=True, last=31, config={}),
+    "gemma2": dict(shape=f"{SMALL},arch=gemma2,window=32", tied=True, config={}),
     "gemma3": dict(shape=f"{SMALL},layers=7,arch=gemma3,window=32,rope-base=1000000,rope-scaling=linear,rope-factor=8",
-                   tied=True, last=31, config={}),
+                   tied=True, config={}),
 }
 
 

@@ -23,9 +23,9 @@ static const struct reference_shape ARCHITECTURES[] = {
     {2, 64, 4, 2, 32, 96, 97, true, false, WEIGHT_F32, 5, .architecture = ARCHITECTURE_QWEN2},
     {2, 64, 4, 2, 32, 96, 97, false, false, WEIGHT_F32, 6, .architecture = ARCHITECTURE_QWEN3},
     {2, 64, 4, 2, 32, 96, 97, true, false, WEIGHT_F32, .seed = 7,
-     .architecture = ARCHITECTURE_GEMMA2, .vectors = WEIGHT_BF16, .norm_offset = 1},
+     .architecture = ARCHITECTURE_GEMMA2, .vectors = WEIGHT_BF16, .norm_offset = 1, .window = 40},
     {6, 64, 4, 1, 32, 96, 97, false, false, WEIGHT_F32, 8, .architecture = ARCHITECTURE_GEMMA3,
-     .window = 4096},
+     .window = 30},
 };
 enum { N_ARCHITECTURES = sizeof(ARCHITECTURES) / sizeof(ARCHITECTURES[0]) };
 

@@ -20,7 +20,7 @@ static const struct reference_shape SHAPES[] = {
     /* biases, of which that of attn_output is added once; norms of heads and of what is added */
     {2, 64, 8, 4, 32, 96, 97, true, false, WEIGHT_F32, .seed = 24, .biases = true},
     {6, 64, 8, 2, 32, 96, 97, true, false, WEIGHT_F32, .seed = 25,
-     .architecture = ARCHITECTURE_GEMMA3, .window = 4096},
+     .architecture = ARCHITECTURE_GEMMA3, .window = 30},
 };
 
 static char directory[FILE_PATH_BYTES], program[FILE_PATH_BYTES];
