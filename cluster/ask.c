@@ -57,13 +57,17 @@ static enum status take_events(struct ask *ask, struct error *error)
 static void show_progress(struct ask *ask)
 {
     const char *latest = launch_latest(ask->session->launch, ask->session->coordinator);
+    uint64_t n_loaded, n_all;
+    client_loading(ask->client, &n_loaded, &n_all);
     if (ask->result->planned)
         progress_running(ask->progress, ask->result, ask->texts_at_end);
+    else if (n_all > 0)
+        progress_loading(ask->progress, n_loaded, n_all);
     else if (latest[0] != '\0')
-        progress_loading(ask->progress, latest);
+        progress_starting(ask->progress, latest);
     else
-        progress_loading(ask->progress, ask->session->started ? "starting processes"
-                                                              : "waiting for the coordinator");
+        progress_starting(ask->progress, ask->session->started ? "starting processes"
+                                                               : "waiting for the coordinator");
 }
 
 /* ---- failures -------------------------------------------------------------------------------- */

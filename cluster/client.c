@@ -26,6 +26,7 @@ struct client {
     bool connected, heard, finished;
     unsigned n_handshakes_failed; /* in a row, without a reason */
     char trouble[512];            /* the last reason why it could not be reached */
+    uint64_t n_loaded, n_load_bytes;
     struct frames frames;
     struct arena arena;
 };
@@ -156,6 +157,12 @@ struct wire_socket *client_socket(struct client *client)
     return client->socket;
 }
 
+void client_loading(const struct client *client, uint64_t *n_loaded, uint64_t *n_all)
+{
+    *n_loaded = client->n_loaded;
+    *n_all = client->n_load_bytes;
+}
+
 void client_finished(struct client *client)
 {
     client->finished = true;
@@ -246,8 +253,12 @@ static enum status take_message(struct client *client, const Longspan__RunEvent 
     case LONGSPAN__CONTROL__BODY_LEAVE:
         return error_set(error, STATUS_FAILED, "%s ended: %s", client->name,
                          control->leave->reason);
+    case LONGSPAN__CONTROL__BODY_PONG:
+        client->n_loaded = control->pong->loaded_bytes;
+        client->n_load_bytes = control->pong->load_bytes;
+        return STATUS_OK;
     default:
-        return STATUS_OK; /* a pong */
+        return STATUS_OK;
     }
 }
 

@@ -65,6 +65,10 @@ struct wire_socket *client_socket(struct client *client);
 enum status client_progress(struct client *client, const Longspan__RunEvent **event,
                             const void **row, size_t *row_bytes, struct error *error);
 
+/* Bytes of weights that the cluster has read, of *n_all, as it last said; *n_all 0: it does not
+ * load. */
+void client_loading(const struct client *client, uint64_t *n_loaded, uint64_t *n_all);
+
 /* The coordinator's answer to our request has come to its end: nothing to cancel any more. */
 void client_finished(struct client *client);
 

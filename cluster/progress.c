@@ -2,6 +2,7 @@
 #include "cluster/progress.h"
 
 #include "sys/clock.h"
+#include "sys/size.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -56,11 +57,29 @@ void progress_clear(struct progress *progress)
     progress->shown = false;
 }
 
-void progress_loading(struct progress *progress, const char *what)
+void progress_starting(struct progress *progress, const char *what)
 {
     if (is_due(progress))
-        show(progress, "loading, %.0f s  %s", (double)(clock_us() - progress->began_us) * 1e-6,
+        show(progress, "starting, %.0f s  %s", (double)(clock_us() - progress->began_us) * 1e-6,
              what);
+}
+
+void progress_loading(struct progress *progress, uint64_t n_loaded, uint64_t n_all)
+{
+    char text[SIZE_PROGRESS_BYTES];
+    const uint64_t now = clock_us();
+    if (progress->load_began_us == 0) {
+        progress->load_began_us = progress->loaded_us = now;
+        progress->load_before = progress->loaded = n_loaded;
+    }
+    if (n_loaded != progress->loaded) {
+        progress->loaded = n_loaded;
+        progress->loaded_us = now;
+    }
+    if (is_due(progress))
+        show(progress, "loading %s",
+             size_progress(n_loaded, n_all, n_loaded - progress->load_before,
+                           progress->loaded_us - progress->load_began_us, text));
 }
 
 /* What is still to do takes as long as what was done so far, and somewhat longer per token:

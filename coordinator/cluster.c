@@ -190,14 +190,40 @@ static void hear_ping(struct cluster *cluster, const struct control_peer *peer,
     }
 }
 
-static void hear_peak(struct cluster *cluster, const struct control_peer *peer, uint64_t bytes)
+static void hear_sizes(struct cluster *cluster, const struct control_peer *peer,
+                       const Longspan__Ping *ping)
 {
     const uint32_t rank = cluster_find_rank(cluster, peer);
     const uint32_t node = cluster_find_node(cluster, peer);
-    if (rank != CLUSTER_NOBODY)
-        cluster->ranks[rank].peak_bytes = bytes;
+    if (rank != CLUSTER_NOBODY) {
+        cluster->ranks[rank].peak_bytes = ping->peak_bytes;
+        cluster->ranks[rank].loaded_bytes = ping->loaded_bytes;
+        cluster->ranks[rank].load_bytes = ping->load_bytes;
+    }
     if (node != CLUSTER_NOBODY)
-        cluster->nodes[node].peak_bytes = bytes;
+        cluster->nodes[node].peak_bytes = ping->peak_bytes;
+}
+
+/* Zeros: nobody loads, or not all ranks have said yet how much that will be. */
+static struct control_loading loading_of(const struct cluster *cluster)
+{
+    struct control_loading sum = {0};
+    if (cluster->phase == CLUSTER_READY)
+        return sum;
+    for (uint32_t i = 0; i < cluster->options->workers; i++) {
+        const struct cluster_rank *rank = &cluster->ranks[i];
+        if (rank->load_bytes == 0)
+            return (struct control_loading){0};
+        sum.n_loaded += rank->loaded_bytes;
+        sum.n_all += rank->load_bytes;
+    }
+    return sum;
+}
+
+static enum status send_pong(struct cluster *cluster, const struct control_peer *peer)
+{
+    const struct control_loading loading = loading_of(cluster);
+    return control_send_pong(cluster->control, peer, cluster->job, &loading, NULL);
 }
 
 static void hear(struct cluster *cluster, const struct control_peer *peer, uint64_t now_us)
@@ -249,9 +275,9 @@ enum status cluster_message(struct cluster *cluster, const struct control_peer *
         return handle_leave(cluster, peer, message->leave, error);
     case LONGSPAN__CONTROL__BODY_PING:
         hear_ping(cluster, peer, message->ping);
-        hear_peak(cluster, peer, message->ping->peak_bytes);
+        hear_sizes(cluster, peer, message->ping);
         hear(cluster, peer, now_us);
-        control_send_pong(cluster->control, peer, cluster->job, NULL); /* gone again: so be it */
+        send_pong(cluster, peer); /* gone again: so be it */
         return STATUS_OK;
     case LONGSPAN__CONTROL__BODY_NODE_USAGE:
         if (node != CLUSTER_NOBODY && message->node_usage->job == cluster->job) {
@@ -271,7 +297,7 @@ static void probe(struct cluster *cluster, const struct control_peer *peer,
 {
     if (peer->n == 0)
         return;
-    const enum status status = control_send_pong(cluster->control, peer, cluster->job, NULL);
+    const enum status status = send_pong(cluster, peer);
     if (status != STATUS_UNREACHABLE)
         live->lost_since_us = 0;
     else if (live->lost_since_us == 0)

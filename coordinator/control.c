@@ -49,11 +49,14 @@ enum status control_send(struct control *control, const struct control_peer *pee
 }
 
 enum status control_send_pong(struct control *control, const struct control_peer *peer,
-                              uint64_t job, struct error *error)
+                              uint64_t job, const struct control_loading *loading,
+                              struct error *error)
 {
     Longspan__Pong pong = LONGSPAN__PONG__INIT;
     pong.job = job;
     pong.clock_ns = clock_ns();
+    pong.loaded_bytes = loading->n_loaded;
+    pong.load_bytes = loading->n_all;
     Longspan__Control message = LONGSPAN__CONTROL__INIT;
     message.body_case = LONGSPAN__CONTROL__BODY_PONG;
     message.pong = &pong;

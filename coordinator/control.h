@@ -40,9 +40,15 @@ enum status control_send(struct control *control, const struct control_peer *pee
                          const Longspan__Control *message, const void *tensor, size_t tensor_bytes,
                          struct error *error);
 
+/* Bytes of weights that all ranks have read, of so many; zeros: none loads. */
+struct control_loading {
+    uint64_t n_loaded, n_all;
+};
+
 /* Short ones. */
 enum status control_send_pong(struct control *control, const struct control_peer *peer,
-                              uint64_t job, struct error *error);
+                              uint64_t job, const struct control_loading *loading,
+                              struct error *error);
 void control_send_refusal(struct control *control, const struct control_peer *peer,
                           enum status status, const char *text);
 void control_send_leave(struct control *control, const struct control_peer *peer,

@@ -68,3 +68,17 @@ const char *size_format(uint64_t bytes, char text[SIZE_TEXT_BYTES])
     snprintf(text, SIZE_TEXT_BYTES, "%.*f %s", decimals, value, units[unit]);
     return text;
 }
+
+const char *size_progress(uint64_t n_done, uint64_t n_all, uint64_t n_timed, uint64_t us,
+                          char text[SIZE_PROGRESS_BYTES])
+{
+    char done[SIZE_TEXT_BYTES], all[SIZE_TEXT_BYTES], speed[SIZE_TEXT_BYTES];
+    const double per_s = us == 0 ? 0 : 1e6 * (double)n_timed / (double)us;
+    const uint64_t n_left = n_done < n_all ? n_all - n_done : 0;
+    const int n = snprintf(text, SIZE_PROGRESS_BYTES, "%s of %s", size_format(n_done, done),
+                           size_format(n_all, all));
+    if (per_s >= 1)
+        snprintf(text + n, SIZE_PROGRESS_BYTES - (size_t)n, ", %s/s, %.0f s left",
+                 size_format((uint64_t)per_s, speed), (double)n_left / per_s);
+    return text;
+}

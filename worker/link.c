@@ -19,7 +19,8 @@ struct link {
     uint32_t rank, spin_us;
     uint64_t pinged_us; /* last ping; 0: never */
     struct trace *trace;
-    uint64_t asked_ns;      /* clock_ns of the last ping */
+    uint64_t asked_ns; /* clock_ns of the last ping */
+    uint64_t n_loaded, n_load_bytes;
     uint64_t unanswered_us; /* first ping since the last message; 0: none */
 };
 
@@ -71,6 +72,12 @@ void link_set_job(struct link *link, uint64_t job)
     link->job = job;
 }
 
+void link_set_loaded(struct link *link, uint64_t n_loaded, uint64_t n_all)
+{
+    link->n_loaded = n_loaded;
+    link->n_load_bytes = n_all;
+}
+
 static enum status send(struct link *link, const Longspan__Control *control, const void *tensors,
                         size_t tensor_bytes, uint64_t deadline_us, struct error *error)
 {
@@ -105,6 +112,8 @@ void link_ping(struct link *link)
     ping.rank = link->rank;
     ping.name = "worker";
     ping.peak_bytes = memory_peak_bytes();
+    ping.loaded_bytes = link->n_loaded;
+    ping.load_bytes = link->n_load_bytes;
     Longspan__Control control = LONGSPAN__CONTROL__INIT;
     control.body_case = LONGSPAN__CONTROL__BODY_PING;
     control.ping = &ping;

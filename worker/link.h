@@ -39,6 +39,9 @@ void link_trace(struct link *link, struct trace *trace);
 /* Job that pings name; 0 before the setup. */
 void link_set_job(struct link *link, uint64_t job);
 
+/* What pings say of loading: bytes of `n_all` that are read. */
+void link_set_loaded(struct link *link, uint64_t n_loaded, uint64_t n_all);
+
 /* `tensors` (NULL: none) follow as the frame behind the header.
  * STATUS_TIMEOUT: the coordinator takes nothing for LINK_SILENCE_US. Fails as frames_send. */
 enum status link_send(struct link *link, const Longspan__Control *control, const void *tensors,

@@ -1,11 +1,12 @@
 /* load.c - a table of a layer's tensors; which rows and columns of one belong here follows from what its
- * dimensions run over (weights_extent). */
+ * dimensions run over (weights_extent). All tensors are walked twice: first only to list what will be
+ * read of the file (load_progress.h). */
 #include "worker/load.h"
 
 #include "model/model_file.h"
 #include "model/weights.h"
-#include "sys/clock.h"
 #include "sys/size.h"
+#include "worker/load_progress.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -14,11 +15,8 @@
 struct loader {
     struct shard *shard;
     const struct model_file *file;
-    const struct log *log;
-    void (*tick)(void *context);
-    void *context;
-    uint32_t n_tensors, n_done;
-    uint64_t logged_us;
+    struct load_progress progress;
+    bool listing;                     /* the first walk: nothing is loaded */
     struct weights_segments segments; /* of attn_output's and ffn_down's columns */
 };
 
@@ -102,16 +100,14 @@ static struct cut cut_of(const struct shard *shard, enum weights_id id)
 
 /* ---- tensors --------------------------------------------------------------------------------- */
 
-static void progressed(struct loader *loader)
+/* The rows of a matrix at `data`, whole: their other columns lie between. */
+static struct read_ahead_piece piece_of(const struct model_tensor *tensor, const void *data,
+                                        const struct cut *cut)
 {
-    loader->n_done++;
-    if (loader->tick != NULL)
-        loader->tick(loader->context);
-    const uint64_t now = clock_us();
-    if (now - loader->logged_us >= 2000000) {
-        loader->logged_us = now;
-        log_info(loader->log, "loading: %u of %u tensors", loader->n_done, loader->n_tensors);
-    }
+    const size_t row_bytes =
+        weight_row_bytes((enum weight_type)tensor->type, (uint32_t)tensor->dims[0]);
+    return (struct read_ahead_piece){(const char *)data + cut->row_begin * row_bytes,
+                                     (cut->row_end - cut->row_begin) * row_bytes};
 }
 
 static enum status not_loaded(const struct loader *loader, const char *name, const struct cut *cut,
@@ -147,6 +143,10 @@ static enum status load_tensor(struct loader *loader, struct matrix *matrix, uin
         return error_set(error, STATUS_INVALID, "%s: no tensor %s", model_path(loader->file), name);
 
     const struct cut cut = cut_of(shard, id);
+    const struct read_ahead_piece piece = piece_of(tensor, tensor->data, &cut);
+    if (loader->listing)
+        return load_progress_add(&loader->progress, piece, error);
+    load_progress_reach(&loader->progress, piece);
     struct error cause = {.status = STATUS_OK};
     struct matrix created = {0};
     enum weight_type type = (enum weight_type)tensor->type;
@@ -170,7 +170,7 @@ static enum status load_tensor(struct loader *loader, struct matrix *matrix, uin
     model_tensor_release(loader->file, tensor);
     *matrix = created;
     shard->weight_bytes += matrix->bytes;
-    progressed(loader);
+    load_progress_done(&loader->progress, piece);
     return STATUS_OK;
 }
 
@@ -228,7 +228,7 @@ static enum status load_layer(struct loader *loader, uint32_t layer, struct erro
     for (size_t i = 0; i < N_MEMBERS && status == STATUS_OK; i++)
         if (weights_has(h, members[i].id))
             status = load_tensor(loader, member(to, i), layer, members[i].id, error);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK || loader->listing)
         return status;
     uint32_t columns[WEIGHTS_SEGMENTS + 1];
     const uint32_t group_columns = h->n_heads / h->n_kv_heads * h->head_dim;
@@ -241,22 +241,10 @@ static enum status load_layer(struct loader *loader, uint32_t layer, struct erro
     return STATUS_OK;
 }
 
-static uint32_t count_tensors(const struct shard *shard)
-{
-    uint32_t n = 0;
-    for (size_t i = 0; i < N_MEMBERS; i++)
-        n += weights_has(&shard->hparams, members[i].id);
-    return shard->n_layers * n + shard->first + shard->last +
-           (shard->last && !shard->output_is_token_embd);
-}
-
-static enum status load_all(struct loader *loader, struct error *error)
+static enum status walk(struct loader *loader, struct error *error)
 {
     struct shard *shard = loader->shard;
     enum status status = STATUS_OK;
-
-    shard->output_is_token_embd = shard->first && shard->last && shard->hparams.tied;
-    loader->n_tensors = count_tensors(shard);
     if (shard->first)
         status = load_tensor(loader, &shard->token_embd, 0, WEIGHTS_TOKEN_EMBD, error);
     for (uint32_t i = 0; i < shard->n_layers && status == STATUS_OK; i++)
@@ -265,6 +253,21 @@ static enum status load_all(struct loader *loader, struct error *error)
         status = load_tensor(loader, &shard->output_norm, 0, WEIGHTS_OUTPUT_NORM, error);
     if (shard->last && !shard->output_is_token_embd && status == STATUS_OK)
         status = load_tensor(loader, &shard->output, 0, WEIGHTS_OUTPUT, error);
+    return status;
+}
+
+static enum status load_all(struct loader *loader, struct error *error)
+{
+    struct shard *shard = loader->shard;
+    shard->output_is_token_embd = shard->first && shard->last && shard->hparams.tied;
+    loader->listing = true;
+    enum status status = walk(loader, error);
+    loader->listing = false;
+    if (status == STATUS_OK)
+        status = load_progress_begin(&loader->progress, error);
+    if (status == STATUS_OK)
+        status = walk(loader, error);
+    load_progress_end(&loader->progress);
     return status;
 }
 
@@ -320,8 +323,9 @@ static enum status load(struct loader *loader, const struct setup *setup, const 
 
 enum status shard_load(struct shard **shard, const char *path, const struct setup *setup,
                        uint32_t rank, const struct kernels *kernels, struct device *device,
-                       const struct log *log, void (*tick)(void *context), void *context,
-                       struct error *error)
+                       const struct log *log,
+                       void (*tick)(void *context, uint64_t n_loaded, uint64_t n_all),
+                       void *context, struct error *error)
 {
     struct model_file *file;
     enum status status = model_open(&file, path, error);
@@ -342,8 +346,8 @@ enum status shard_load(struct shard **shard, const char *path, const struct setu
     s->first_layer = setup->stages[s->stage].begin;
     s->n_layers = setup->stages[s->stage].end - s->first_layer;
 
-    struct loader loader = {.shard = s, .file = file, .log = log, .tick = tick, .context = context};
-    loader.logged_us = clock_us();
+    struct loader loader = {
+        .shard = s, .file = file, .progress = {.tick = tick, .context = context, .log = log}};
     status = load(&loader, setup, path, error);
     model_close(file);
     if (status != STATUS_OK) {

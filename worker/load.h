@@ -54,14 +54,15 @@ struct shard {
 };
 
 /* Opens `path`, compares its fingerprint with the setup's, checks the model and loads what belongs
- * to `rank`. `tick` is called between tensors; NULL is fine. The caller ends *shard with
+ * to `rank`. `tick` is called between tensors, with bytes of the file; NULL is fine. The caller ends *shard with
  * shard_destroy, before the device is closed. Error texts name the path. STATUS_INVALID: another
  * file than the coordinator's, or a split that does not fit the model. Fails also as model_open,
  * hparams_read, weights_check and matrix_create. */
 enum status shard_load(struct shard **shard, const char *path, const struct setup *setup,
                        uint32_t rank, const struct kernels *kernels, struct device *device,
-                       const struct log *log, void (*tick)(void *context), void *context,
-                       struct error *error);
+                       const struct log *log,
+                       void (*tick)(void *context, uint64_t n_loaded, uint64_t n_all),
+                       void *context, struct error *error);
 void shard_destroy(struct shard *shard);
 
 /* Attention as this model's layers have it, over KV of that type. */

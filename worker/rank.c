@@ -104,6 +104,13 @@ static void progress(void *context)
     group_progress(rank->group, NULL);
 }
 
+static void loading(void *context, uint64_t n_loaded, uint64_t n_all)
+{
+    struct rank *rank = context;
+    link_set_loaded(rank->link, n_loaded, n_all);
+    progress(rank);
+}
+
 /* ---- joining --------------------------------------------------------------------------------- */
 
 static enum status open_wire(struct rank *rank, struct error *error)
@@ -328,7 +335,7 @@ static enum status load(struct rank *rank, const Longspan__WorkerSetup *message,
         status = shard_load(&rank->shard,
                             options->model != NULL ? options->model : rank->setup->model_path,
                             rank->setup, rank->number, rank->kernels, rank->device, &rank->log,
-                            progress, rank, error);
+                            loading, rank, error);
     if (status == STATUS_OK)
         status = group_arrange(rank->group, rank->setup->n_stages, rank->setup->tensor,
                                (size_t)rank->setup->max_rows * rank->shard->hparams.hidden,

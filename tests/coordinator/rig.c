@@ -405,7 +405,8 @@ static void answer_worker_setup(struct rig *rig, const Longspan__WorkerSetup *se
         Longspan__Control message = LONGSPAN__CONTROL__INIT;
         message.body_case = LONGSPAN__CONTROL__BODY_WORKER_READY;
         message.worker_ready = &ready;
-        rig_send(rig, rank, &message, NULL, 0);
+        if (rank->load_bytes == 0)
+            rig_send(rig, rank, &message, NULL, 0);
     }
 }
 
@@ -556,6 +557,8 @@ static void handle_message(struct rig *rig, struct rig_actor *actor,
     switch (message->body_case) {
     case LONGSPAN__CONTROL__BODY_PONG:
         actor->n_pongs++;
+        actor->told_loaded = message->pong->loaded_bytes;
+        actor->told_load = message->pong->load_bytes;
         break;
     case LONGSPAN__CONTROL__BODY_REFUSAL:
         snprintf(actor->refusal, sizeof(actor->refusal), "%s", message->refusal->text);
@@ -599,6 +602,8 @@ static void ping(struct rig *rig, struct rig_actor *actor, uint64_t now)
     Longspan__Ping message_body = LONGSPAN__PING__INIT;
     message_body.job = actor->job;
     message_body.rank = actor->index;
+    message_body.loaded_bytes = actor->loaded_bytes;
+    message_body.load_bytes = actor->load_bytes;
     message_body.name = actor->kind == RIG_RANK ? "worker" : "";
     Longspan__Control message = LONGSPAN__CONTROL__INIT;
     message.body_case = LONGSPAN__CONTROL__BODY_PING;

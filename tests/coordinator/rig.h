@@ -69,10 +69,12 @@ struct rig_actor {
     uint64_t held;         /* its last growth that is not answered; 0: none */
     const char *load_failure, *segment_failure, *setup_failure;
     uint64_t capacity;
+    uint64_t loaded_bytes, load_bytes; /* rank: in its pings; load_bytes > 0: is never ready */
     /* what it has seen */
     char refusal[1024], left[1024];
     uint32_t refusal_status;
     bool set_up;
+    uint64_t told_loaded, told_load; /* in the last pong */
     uint32_t n_steps, n_reserves, n_frees, n_pongs, max_rows_seen;
     uint64_t reserved_tokens;
     /* of a client */

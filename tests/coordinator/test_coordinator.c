@@ -595,6 +595,31 @@ static void test_who_does_not_get_ready_is_named(void **state)
     expect_end(rig, STATUS_UNREACHABLE, "worker 0 (alpha) did not load its part of");
 }
 
+/* Once all ranks have said how much it is; the one behind the lead is known by its pings only. */
+static void test_who_waits_is_told_how_far_loading_is(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(2, 0);
+    rig_start(rig);
+    rig_join_workers(rig, 2, 0);
+    struct rig_actor *client = rig_add(rig, RIG_CLIENT);
+    rig->actors[0]->load_bytes = 200;
+    rig->actors[0]->loaded_bytes = 30;
+    rig->actors[1]->mute = true;
+    rig_until_n(rig, client->n_pongs, 2);
+    assert_int_equal(client->told_load, 0);
+    rig->actors[1]->mute = false;
+    rig->actors[1]->load_bytes = 100;
+    rig->actors[1]->loaded_bytes = 50;
+    const uint64_t until_us = clock_us() + 10000000;
+    while (client->told_load == 0 && clock_us() < until_us)
+        rig_turn(rig, 50);
+    assert_int_equal(client->told_load, 300);
+    assert_int_equal(client->told_loaded, 80);
+    rig_stop(rig);
+    rig_close(rig);
+}
+
 static void test_more_requests_than_pages_wait_their_turn(void **state)
 {
     (void)state;
@@ -818,6 +843,7 @@ int main(void)
         cmocka_unit_test(test_numbers_that_are_none_fail_the_request),
         cmocka_unit_test(test_a_worker_that_leaves_ends_the_job),
         cmocka_unit_test(test_who_does_not_get_ready_is_named),
+        cmocka_unit_test(test_who_waits_is_told_how_far_loading_is),
         cmocka_unit_test(test_more_requests_than_pages_wait_their_turn),
         cmocka_unit_test(test_a_step_that_is_not_reported_names_who),
         cmocka_unit_test(test_a_worker_that_dies_is_noticed),

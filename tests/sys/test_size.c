@@ -78,12 +78,28 @@ static void test_printed_sizes(void **state)
         assert_string_equal(size_format(cases[i].bytes, text), cases[i].text);
 }
 
+static void test_progress_has_speed_once_there_is_one(void **state)
+{
+    char text[SIZE_PROGRESS_BYTES];
+    const uint64_t gib = UINT64_C(1) << 30;
+    (void)state;
+    assert_string_equal(size_progress(gib, 4 * gib, gib, 500000, text),
+                        "1.00 GiB of 4.00 GiB, 2.00 GiB/s, 2 s left");
+    assert_string_equal(size_progress(0, 4 * gib, 0, 0, text), "0 B of 4.00 GiB");
+    assert_string_equal(size_progress(gib, 4 * gib, 0, 9, text), "1.00 GiB of 4.00 GiB");
+    assert_string_equal(size_progress(4 * gib, gib, gib, 1000000, text),
+                        "4.00 GiB of 1.00 GiB, 1.00 GiB/s, 0 s left");
+    assert_true(strlen(size_progress(UINT64_MAX, UINT64_MAX, UINT64_MAX, 1, text)) <
+                SIZE_PROGRESS_BYTES - 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_units),
         cmocka_unit_test(test_garbage_and_overflow_are_refused),
         cmocka_unit_test(test_printed_sizes),
+        cmocka_unit_test(test_progress_has_speed_once_there_is_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
