@@ -3,6 +3,7 @@
 
 #include "coordinator/http/bridge.h"
 #include "coordinator/http/call.h"
+#include "coordinator/http/door.h"
 #include "coordinator/http/listen.h"
 #include "coordinator/http/readers.h"
 #include "coordinator/http/routes.h"
@@ -29,6 +30,7 @@ struct server {
     struct site site;
     struct readers *readers;
     struct MHD_Daemon *daemon;
+    struct door *door;
 };
 
 /* ---- one call: its beginning ----------------------------------------------------------------- */
@@ -308,24 +310,31 @@ static void name_model(struct site *site, const struct server_model *model)
         snprintf(site->model, sizeof(site->model), "%.*s", (int)name.n_bytes, name.data);
 }
 
+/* `listening` is the door's, or closed. */
 static enum status start_daemon(struct server *server, int listening, struct error *error)
 {
     const struct http_options *options = server->site.options;
     const unsigned connections = options->running + options->queued + SPARE_CONNECTIONS;
     server->daemon = MHD_start_daemon(
         MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC |
-            MHD_USE_ERROR_LOG,
+            MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET,
         0, NULL, NULL, access_call, server, MHD_OPTION_EXTERNAL_LOGGER, log_mhd, server,
-        MHD_OPTION_LISTEN_SOCKET, listening, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)THREADS,
-        MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)options->idle_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES,
-        MHD_OPTION_NOTIFY_COMPLETED, end_call, server, MHD_OPTION_NOTIFY_CONNECTION,
-        note_connection, server, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
-    if (server->daemon != NULL)
-        return STATUS_OK;
-    close(listening);
-    return error_set(error, STATUS_NO_MEMORY, "the HTTP server cannot be started");
+        MHD_OPTION_THREAD_POOL_SIZE, (unsigned)THREADS, MHD_OPTION_CONNECTION_LIMIT, connections,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)options->idle_s,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES, MHD_OPTION_NOTIFY_COMPLETED,
+        end_call, server, MHD_OPTION_NOTIFY_CONNECTION, note_connection, server,
+        MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_END);
+    if (server->daemon == NULL) {
+        close(listening);
+        return error_set(error, STATUS_NO_MEMORY, "the HTTP server cannot be started");
+    }
+    const struct door_config door = {.listening = listening,
+                                     .daemon = server->daemon,
+                                     .n_open = &server->site.tally.connections,
+                                     .most = connections,
+                                     .patience_s = options->idle_s};
+    return door_open(&server->door, &door, error);
 }
 
 static enum status open_templates(struct site *site, const struct server_model *model,
@@ -407,6 +416,7 @@ void server_close(struct server *server)
     /* Every connection is woken: MHD ends none that is suspended. */
     bridge_close(server->site.bridge);
     status_source_close(server->site.status);
+    door_close(server->door);
     if (server->daemon != NULL)
         MHD_stop_daemon(server->daemon);
     bridge_destroy(server->site.bridge);
