@@ -39,7 +39,8 @@ struct node {
     char endpoint[ADDRESS_BYTES]; /* advertised */
     const struct kernels *kernels;
     struct device *device;
-    uint64_t node; /* our incarnation */
+    uint64_t node;  /* our incarnation */
+    double started; /* in seconds since 1970 */
     double bytes_per_s;
     char device_name[32]; /* "cpu", "cuda:1" */
     struct thread_pool *pool;
@@ -113,6 +114,7 @@ static bool say_join(struct node *node)
     join.lanes = thread_pool_lanes(node->pool);
     join.job = serve_job(node->serve);
     join.pid = (uint32_t)getpid();
+    join.started = node->started;
     join.processors = node->processors;
     control.body_case = LONGSPAN__CONTROL__BODY_NODE_JOIN;
     control.node_join = &join;
@@ -647,6 +649,7 @@ static enum status start(struct node *node, struct error *error)
 {
     const struct node_config *config = &node->config;
     struct topology_mask allowed;
+    node->started = clock_wall_s();
     topology_host_name(node->host, sizeof(node->host));
     topology_allowed(&allowed);
     topology_text(&allowed, node->processors, sizeof(node->processors));

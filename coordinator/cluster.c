@@ -4,6 +4,7 @@
 #include "coordinator/cluster_join.h"
 #include "coordinator/cluster_setup.h"
 #include "kernels/attention/kv_holder.h"
+#include "sys/clock.h"
 #include "sys/random.h"
 
 #include <inttypes.h>
@@ -48,6 +49,7 @@ enum status cluster_open(struct cluster *cluster, const struct coordinator_optio
                                 .control = control,
                                 .hparams = hparams,
                                 .began_us = now_us,
+                                .started = clock_wall_s(),
                                 .deadline_us = now_us + options->join_timeout_ms * 1000ull};
     planner_model_read(&cluster->model, hparams, file);
     model_fingerprint(file, cluster->fingerprint);

@@ -57,6 +57,7 @@ struct cluster_rank {
     char device[CLUSTER_NAME_BYTES];
     uint32_t lanes, pid;
     uint32_t reconnects; /* it was lost and came back */
+    double started;      /* in seconds since 1970, by its own clock */
     uint64_t memory_bytes;
     bool ready;
     uint64_t weight_bytes, resident_bytes, local_kv_bytes;
@@ -76,6 +77,7 @@ struct cluster_node {
     char device[CLUSTER_NAME_BYTES];
     uint32_t lanes, pid;
     uint32_t reconnects;
+    double started;
     Longspan__NodeUsage usage;       /* as it told last; zeros before */
     char label[CLUSTER_LABEL_BYTES]; /* "node0 (mem01)" */
     char endpoint[CLUSTER_ENDPOINT_BYTES];
@@ -102,6 +104,7 @@ struct cluster {
     uint64_t job;
     enum cluster_phase phase;
     uint64_t began_us, deadline_us, next_probe_us;
+    double started; /* likewise, in seconds since 1970 */
     bool workers_joined;
     struct cluster_rank *ranks; /* [options->workers] */
     struct cluster_node *nodes; /* [options->nodes], the first n_nodes have joined */

@@ -123,6 +123,7 @@ enum status cluster_join_workers(struct cluster *cluster, const struct control_p
         rank->lanes = join->ranks[i]->lanes;
         rank->memory_bytes = join->ranks[i]->memory_bytes;
         rank->pid = join->ranks[i]->pid;
+        rank->started = join->ranks[i]->started;
         control_copy_text(rank->device, sizeof(rank->device), join->ranks[i]->device);
         rank->live.heard_us = now_us;
         char label[CLUSTER_LABEL_BYTES];
@@ -165,6 +166,7 @@ enum status cluster_join_node(struct cluster *cluster, const struct control_peer
                                 .node = join->node,
                                 .lanes = join->lanes,
                                 .pid = join->pid,
+                                .started = join->started,
                                 .usage = LONGSPAN__NODE_USAGE__INIT,
                                 .memory_bytes = join->memory_bytes,
                                 .read_bytes_per_s = join->read_bytes_per_s};

@@ -7,7 +7,6 @@
 #include "sys/memory.h"
 #include "sys/topology.h"
 
-#include <time.h>
 #include <unistd.h>
 
 struct builder {
@@ -69,7 +68,7 @@ static void add_coordinator(struct builder *b)
     to->listen = text(cluster->options->listen);
     to->phase = text(phases[cluster->phase]);
     to->uptime_s = (double)(b->now_us - cluster->began_us) * 1e-6;
-    to->started = (double)time(NULL) - to->uptime_s;
+    to->started = cluster->started;
     to->peak_bytes = memory_peak_bytes();
     b->reply->coordinator = to;
 }
@@ -158,6 +157,7 @@ static void add_ranks(struct builder *b)
         to->peak_bytes = rank->peak_bytes;
         to->local_kv_bytes = rank->local_kv_bytes;
         to->reconnects = rank->reconnects;
+        to->started = rank->started;
         if (b->view != NULL)
             add_rank_work(b, to);
     }
@@ -193,6 +193,7 @@ static void add_nodes(struct builder *b)
         to->kv_head_end = cluster->hparams->n_kv_heads;
         to->usage = (Longspan__NodeUsage *)&node->usage;
         to->reconnects = node->reconnects;
+        to->started = node->started;
     }
 }
 

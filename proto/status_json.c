@@ -171,6 +171,7 @@ static json_t *rank_json(const void *item)
     put(&to, "compute_s", number(from->compute_s));
     put(&to, "layer_wait_s", numbers(from->layer_wait_s, from->n_layer_wait_s));
     put(&to, "reconnects", whole(from->reconnects));
+    put(&to, "started", number(from->started));
     return end(&to);
 }
 
@@ -205,6 +206,7 @@ static json_t *node_json(const void *item)
     put(&to, "dropped", whole(usage->dropped));
     put(&to, "attend_s", number((double)usage->attend_us * 1e-6));
     put(&to, "reconnects", whole(from->reconnects));
+    put(&to, "started", number(from->started));
     return end(&to);
 }
 

@@ -15,6 +15,13 @@ uint64_t clock_us(void)
     return clock_ns() / 1000u;
 }
 
+double clock_wall_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
 void clock_sleep_us(uint64_t duration_us)
 {
     const struct timespec duration = {.tv_sec = (time_t)(duration_us / 1000000u),

@@ -31,6 +31,7 @@ static enum status send_join(struct link *link, const struct join_card *cards, u
         ranks[i].device = (char *)cards[i].device;
         ranks[i].kernels = (char *)cards[i].kernels;
         ranks[i].pid = cards[i].pid;
+        ranks[i].started = cards[i].started;
         ranks[i].processors = (char *)cards[i].processors;
         pointers[i] = &ranks[i];
     }

@@ -23,6 +23,7 @@ struct join_card {
     char processors[JOIN_HOST_BYTES]; /* that it may use */
     uint32_t lanes, pid;
     uint64_t memory_bytes;
+    double started; /* in seconds since 1970 */
 };
 
 /* Collective. `link` may be NULL on ranks whose card has an error. On every rank *answer is a

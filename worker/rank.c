@@ -156,6 +156,7 @@ static void fill_card(struct rank *rank, struct join_card *card)
         .lanes = rank->n_lanes,
         .pid = (uint32_t)getpid(),
         .memory_bytes = memory_available_bytes(),
+        .started = clock_wall_s(),
     };
     topology_host_name(card->host, sizeof(card->host));
     struct topology_mask allowed;

@@ -64,11 +64,6 @@ static void write_coordinator(FILE *out, const Longspan__StatusReply *reply)
     value_of(out, "kv_type", reply->model != NULL ? reply->model->kv_type : "");
     fputs("} 1\n", out);
     single(out, "ready", "gauge", "1: the cluster serves requests.", is_ready(reply));
-    if (reply->coordinator != NULL)
-        single(
-            out, "start_time_seconds", "gauge",
-            "When the coordinator started, in seconds since 1970; it changes with every restart.",
-            reply->coordinator->started);
     single(out, "prompts_waiting", "gauge", "Prompts in the queue.", reply->prompts_waiting);
     single(out, "prompts_running", "gauge", "Prompts that are being read or answered.",
            reply->prompts_running);
@@ -178,20 +173,25 @@ static void write_processes(FILE *out, const Longspan__StatusReply *reply)
     } families[] = {
         {"process_ready", "gauge", "1: the process has joined, is ready and is connected."},
         {"process_peak_bytes", "gauge", "The most memory that the process has had resident."},
+        {"process_start_time_seconds", "gauge",
+         "When the process started, in seconds since 1970; it changes with every restart."},
         {"process_reconnects_total", "counter",
          "Connections to the coordinator that were lost and came back."},
     };
     char name[PROCESS_BYTES];
-    for (int f = 0; f < 3; f++) {
+    for (int f = 0; f < 4; f++) {
         family(out, families[f].name, families[f].type, families[f].help);
-        if (f < 2 && reply->coordinator != NULL)
+        if (f < 3 && reply->coordinator != NULL)
             sample(out, families[f].name, "process", "coordinator",
-                   f == 0 ? 1.0 : (double)reply->coordinator->peak_bytes);
+                   f == 0   ? 1.0
+                   : f == 1 ? (double)reply->coordinator->peak_bytes
+                            : reply->coordinator->started);
         for (size_t i = 0; i < reply->n_ranks; i++) {
             const Longspan__RankStatus *rank = reply->ranks[i];
             sample(out, families[f].name, "process", rank_name(rank->rank, name),
                    f == 0   ? rank->state == LONGSPAN__PROCESS_STATE__PROCESS_READY
                    : f == 1 ? (double)rank->peak_bytes
+                   : f == 2 ? rank->started
                             : rank->reconnects);
         }
         for (size_t i = 0; i < reply->n_nodes; i++) {
@@ -199,6 +199,7 @@ static void write_processes(FILE *out, const Longspan__StatusReply *reply)
             sample(out, families[f].name, "process", node_name(reply, i, name),
                    f == 0   ? node->state == LONGSPAN__PROCESS_STATE__PROCESS_READY
                    : f == 1 ? (double)node->peak_bytes
+                   : f == 2 ? node->started
                             : node->reconnects);
         }
     }
