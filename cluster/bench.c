@@ -168,7 +168,14 @@ static void note_machine(struct bench *bench)
     } else {
         table_note_text(bench->speed, "device", place->device);
     }
-    table_note_number(bench->speed, "weights_GB", (double)bench->model.weight_bytes / 1e9, 3);
+    table_note_number(bench->speed, "weights_GB",
+                      (double)(bench->model.weight_bytes + bench->model.expert_bytes) / 1e9, 3);
+    if (bench->model.expert_bytes > 0)
+        table_note_number(bench->speed, "weights_GB_of_a_row",
+                          ((double)bench->model.weight_bytes +
+                           bench->model.expert_share * (double)bench->model.expert_bytes) /
+                              1e9,
+                          3);
     table_note_number(bench->speed, "kv_bytes_per_token", bench->model.kv_token_bytes, 0);
 }
 

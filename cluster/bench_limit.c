@@ -7,9 +7,14 @@
 #include "model/model_file.h"
 #include "model/weights.h"
 
-static void add_products(struct bench_limit_operations *sum, const struct model_tensor *tensor)
+#include <math.h>
+
+/* Of a tensor of three dimensions a row uses a share of the matrices. */
+static void add_products(struct bench_limit_operations *sum, const struct model_tensor *tensor,
+                         double expert_share)
 {
-    const double operations = 2.0 * (double)tensor->dims[0] * (double)tensor->dims[1];
+    const double n_used = tensor->n_dims == 3 ? expert_share * (double)tensor->dims[2] : 1;
+    const double operations = 2.0 * (double)tensor->dims[0] * (double)tensor->dims[1] * n_used;
     if (tensor->n_dims < 2)
         return;
     if (tensor->type == GGUF_TYPE_F32 || tensor->type == GGUF_TYPE_F16 ||
@@ -31,15 +36,16 @@ enum status bench_limit_model_read(struct bench_limit_model *model, const char *
         model_close(file);
         return status;
     }
-    struct bench_limit_model read = {0};
+    struct bench_limit_model read = {
+        .expert_share = h.n_experts > 0 ? (double)h.n_experts_used / h.n_experts : 0};
     const struct model_tensor *embedding = weights_find(file, 0, WEIGHTS_TOKEN_EMBD);
     const struct model_tensor *output = weights_find(file, 0, WEIGHTS_OUTPUT);
     for (size_t i = 0; i < model_tensor_count(file); i++) {
         const struct model_tensor *tensor = model_tensor_at(file, i);
         if (tensor == embedding && tensor != output)
             continue; /* only rows of it are read */
-        read.weight_bytes += tensor->n_bytes;
-        add_products(tensor == output ? &read.output : &read.layers, tensor);
+        *(tensor->n_dims == 3 ? &read.expert_bytes : &read.weight_bytes) += tensor->n_bytes;
+        add_products(tensor == output ? &read.output : &read.layers, tensor, read.expert_share);
     }
     read.attend_operations = 4.0 * h.n_heads * h.head_dim * h.n_layers;
     read.kv_token_bytes =
@@ -65,7 +71,9 @@ struct bench_limit bench_limit_of(const struct bench_limit_model *model,
     const double predicted = bench_case->prefill ? 1 : rows;
     /* A row of a prompt sees the rows before it too. */
     const double seen = bench_case->prefill ? n * depth + n * (n + 1) / 2 : depth + rows;
-    const double bytes = (double)model->weight_bytes + depth * model->kv_token_bytes;
+    const double met = 1 - pow(1 - model->expert_share, rows); /* of the experts */
+    const double bytes = (double)model->weight_bytes + met * (double)model->expert_bytes +
+                         depth * model->kv_token_bytes;
     const double operations = rows * (model->layers.f32 + model->layers.int8) +
                               predicted * (model->output.f32 + model->output.int8) +
                               seen * model->attend_operations;

@@ -1,6 +1,8 @@
 /* cluster/bench_limit.h - how fast a step could be at best on this hardware.
  *
- * A step reads every weight once (of the embedding only its rows) and the KV cache of each sequence
+ * A step reads every weight once (of the embedding only its rows; of experts those that its rows are
+ * routed to: of E experts of which a row uses k, n rows meet E (1 - (1 - k / E)^n) if each choice is
+ * as likely as another, so for one row it is k) and the KV cache of each sequence
  * once, and does a multiplication and an addition for every weight and row, and for every row,
  * query head, dimension and earlier token twice: in scores and in values. The limit is the longer
  * one of the bytes over the read bandwidth, and the arithmetic over what the lanes can do: products
@@ -24,7 +26,9 @@ struct bench_limit_operations {
 
 /* What a model asks of a step. */
 struct bench_limit_model {
-    uint64_t weight_bytes;                /* that a step reads */
+    uint64_t weight_bytes;                /* that a step reads, without experts' */
+    uint64_t expert_bytes;                /* of all experts */
+    double expert_share;                  /* of the experts, that a row uses; 0: there are none */
     struct bench_limit_operations layers; /* of one row */
     struct bench_limit_operations output; /* of one row whose token is predicted */
     double attend_operations;             /* of one row and one earlier token */

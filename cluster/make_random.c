@@ -6,7 +6,8 @@
  * Scales. A normed input has values around 1, so a matrix scaled by 1/sqrt(inputs) gives outputs
  * around 1. Queries get twice that: scores then have a deviation of about 2, and a softmax over
  * thousands of tokens has a few hundred that matter, neither one nor all. Logits get three times:
- * the best stands clear of rounding. A tied embedding is an output first, and small as an input. */
+ * the best stands clear of rounding; routers' twice, so that some experts of a row weigh more than
+ * others. A tied embedding is an output first, and small as an input. */
 #include "cluster/make_random.h"
 
 #include "cluster/make_random_blocks.h"
@@ -23,6 +24,7 @@
 
 #define QUERY_SCALE 2.0f
 #define LOGIT_SCALE 3.0f
+#define ROUTE_SCALE 2.0f
 #define NORM_SPREAD 0.1f
 #define BIAS_SPREAD 0.3f
 
@@ -61,12 +63,14 @@ static float scale_of(const struct maker *maker, enum weights_id id, uint64_t n_
         return maker->options->tied ? LOGIT_SCALE * unit : 1.0f / maker->hparams.embedding_scale;
     if (id == WEIGHTS_ATTN_Q)
         return QUERY_SCALE * unit;
+    if (id == WEIGHTS_FFN_ROUTER)
+        return ROUTE_SCALE * unit;
     return id == WEIGHTS_OUTPUT ? LOGIT_SCALE * unit : unit;
 }
 
 static enum gguf_type type_of(const struct maker *maker, enum weights_id id, uint32_t layer)
 {
-    uint64_t dims[2];
+    uint64_t dims[WEIGHTS_DIMS];
     weights_shape(&maker->hparams, id, dims);
     return mixture_fitting_type(mixture_type(maker->options->mixture, &maker->hparams, id, layer),
                                 dims[0]);
@@ -76,7 +80,7 @@ static enum status declare(struct maker *maker, enum weights_id id, uint32_t lay
                            struct error *error)
 {
     char name[WEIGHTS_NAME_BYTES];
-    uint64_t dims[2] = {0, 1}, bytes = 0;
+    uint64_t dims[WEIGHTS_DIMS], bytes = 0;
     const uint32_t n_dims = weights_shape(&maker->hparams, id, dims);
     weights_name(name, layer, id);
     const enum gguf_type type = type_of(maker, id, layer);
@@ -163,8 +167,8 @@ static enum status write(struct maker *maker, enum weights_id id, uint32_t layer
 {
     if (id == WEIGHTS_ROPE_FREQS)
         return write_factors(maker, error);
-    uint64_t dims[2] = {0, 1};
-    const uint32_t n_dims = weights_shape(&maker->hparams, id, dims);
+    uint64_t dims[WEIGHTS_DIMS];
+    weights_shape(&maker->hparams, id, dims);
     const uint32_t n_lanes = thread_pool_lanes(maker->pool);
     const uint64_t tensor_seed = random_mix(maker->options->seed) + maker->n_tensors++;
     struct drawing drawing = {
@@ -173,7 +177,7 @@ static enum status write(struct maker *maker, enum weights_id id, uint32_t layer
         .scale = scale_of(maker, id, dims[0]),
         .middle = weights_is_norm(id) ? 1.0f : 0.0f,
         .seed = random_mix(tensor_seed),
-        .n = n_dims == 1 ? dims[0] : dims[0] * dims[1],
+        .n = dims[0] * dims[1] * dims[2],
     };
     enum status status = STATUS_OK;
     while (status == STATUS_OK && piece_values(&drawing, drawing.first_piece) > 0) {

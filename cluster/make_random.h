@@ -29,7 +29,8 @@ struct make_random_shape {
 extern const char *const make_random_presets[];
 
 /* Reads "tiny", "layers=2,hidden=64,heads=4" (the rest as in tiny) or "tiny-96,layers=7": a preset
- * first, then changes. Keys: layers, hidden, heads, kv-heads, head-dim, ffn, vocab, ctx, rope-base;
+ * first, then changes. Keys: layers, hidden, heads, kv-heads, head-dim, ffn (of one expert where there are some),
+ * experts, experts-used (2), experts-softmax-of-all, vocab, ctx, rope-base;
  * arch (llama when not given), biases=1 where the architecture may have them; window and
  * window-period; rope-scaling (linear, llama3, yarn; llama3 becomes rope_freqs.weight) with
  * rope-factor and rope-context, the context before scaling. head-dim is hidden / heads unless it is

@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_VOCAB = MODEL_KEYS_EOS + 1, TEXT_BYTES = 64 };
+enum { DEFAULT_VOCAB = MODEL_KEYS_EOS + 1, DEFAULT_EXPERTS = 8, TEXT_BYTES = 64 };
 
-const char *const make_random_presets[] = {"tiny",     "tiny-mha", "tiny-96",
-                                           "bench-1b", "llama-8b", NULL};
+const char *const make_random_presets[] = {"tiny",      "tiny-mha", "tiny-96", "bench-1b",
+                                           "bench-moe", "llama-8b", NULL};
 
 static const struct hparams presets[] = {
     {.name = "tiny", /* grouped queries */
@@ -55,6 +55,18 @@ static const struct hparams presets[] = {
      .vocab = 32000,
      .context_train = 131072,
      .rope = {.base = 500000}},
+    {.name = "bench-moe", /* 1.2e9 weights in experts, of which a token uses an eighth */
+     .n_layers = 16,
+     .hidden = 1024,
+     .n_heads = 16,
+     .n_kv_heads = 4,
+     .head_dim = 64,
+     .ffn = 768,
+     .n_experts = 32,
+     .n_experts_used = 4,
+     .vocab = 32000,
+     .context_train = 131072,
+     .rope = {.base = 500000}},
     {.name = "llama-8b", /* Llama 3 8B */
      .n_layers = 32,
      .hidden = 4096,
@@ -78,6 +90,8 @@ static const struct {
     {"kv-heads", offsetof(struct hparams, n_kv_heads), 1u << 12},
     {"head-dim", offsetof(struct hparams, head_dim), 1u << 12},
     {"ffn", offsetof(struct hparams, ffn), 1u << 20},
+    {"experts", offsetof(struct hparams, n_experts), 1u << 12},
+    {"experts-used", offsetof(struct hparams, n_experts_used), 1u << 12},
     {"vocab", offsetof(struct hparams, vocab), 1u << 24},
     {"ctx", offsetof(struct hparams, context_train), 1u << 31},
 };
@@ -86,6 +100,7 @@ enum { N_KEYS = sizeof(keys) / sizeof(keys[0]) };
 
 struct given {
     bool head_dim, kv_heads, vocab, biases;
+    bool softmax_of_all; /* experts' weights need not add up to 1 */
     enum architecture architecture;
     uint32_t window, window_period; /* UINT32_MAX: not given */
     uint32_t rope_context;
@@ -118,6 +133,10 @@ static enum status read_other(struct hparams *hparams, struct given *given, cons
         uint32_t number = 0;
         status = parse_u32(name, value, 0, 1, &number, error);
         given->biases = number != 0;
+    } else if (strcmp(key, "experts-softmax-of-all") == 0) {
+        uint32_t number = 0;
+        status = parse_u32(name, value, 0, 1, &number, error);
+        given->softmax_of_all = number != 0;
     } else if (strcmp(key, "arch") == 0) {
         if (!architecture_find(value, strlen(value), &given->architecture))
             status = error_set(error, STATUS_INVALID, "%s '%.*s' is none of: %s", name, TEXT_BYTES,
@@ -146,7 +165,7 @@ static enum status read_key(struct hparams *hparams, struct given *given, char *
     if (value == NULL)
         return error_set(error, STATUS_INVALID,
                          "--shape: '%s' is neither a shape (tiny, tiny-mha, tiny-96, bench-1b, "
-                         "llama-8b) nor KEY=VALUE",
+                         "bench-moe, llama-8b) nor KEY=VALUE",
                          text);
     *value++ = '\0';
     char name[TEXT_BYTES + 16];
@@ -165,8 +184,9 @@ static enum status read_key(struct hparams *hparams, struct given *given, char *
         return status;
     return error_set(error, STATUS_INVALID,
                      "--shape: there is no '%s'; the keys are layers, hidden, heads, kv-heads, "
-                     "head-dim, ffn, vocab, ctx, rope-base, arch, biases, window, window-period, "
-                     "rope-scaling, rope-factor, rope-context",
+                     "head-dim, ffn, experts, experts-used, experts-softmax-of-all, vocab, ctx, "
+                     "rope-base, arch, biases, window, window-period, rope-scaling, rope-factor, "
+                     "rope-context",
                      text);
 }
 
@@ -181,6 +201,28 @@ static enum status check(const struct hparams *h, struct error *error)
         return error_set(error, STATUS_INVALID,
                          "--shape: head-dim %u must be even, because RoPE turns pairs",
                          h->head_dim);
+    return STATUS_OK;
+}
+
+/* `ffn` is that of one expert where there are some. */
+static enum status complete_experts(struct hparams *h, const struct given *given,
+                                    struct error *error)
+{
+    const struct architecture_traits *traits = architecture_traits(given->architecture);
+    if (h->n_experts == 0 && traits->experts == PART_ALWAYS)
+        h->n_experts = DEFAULT_EXPERTS;
+    if (h->n_experts == 0)
+        return STATUS_OK;
+    if (traits->experts == PART_NEVER)
+        return error_set(error, STATUS_INVALID, "--shape: %s models have no experts", traits->name);
+    if (h->n_experts_used == 0)
+        h->n_experts_used = h->n_experts < 2 ? 1 : 2;
+    if (h->n_experts_used > h->n_experts)
+        return error_set(error, STATUS_INVALID, "--shape: experts-used=%u of experts=%u",
+                         h->n_experts_used, h->n_experts);
+    h->experts_normalised = !given->softmax_of_all;
+    h->ffn_expert = h->ffn;
+    h->ffn = 0;
     return STATUS_OK;
 }
 
@@ -208,7 +250,7 @@ static enum status complete(struct hparams *h, const struct given *given, struct
         return error_set(error, STATUS_INVALID, "--shape: %s models have no biases", traits->name);
     h->qkv_bias |= given->biases;
     h->output_bias = given->biases && traits->output_bias != PART_NEVER;
-    return STATUS_OK;
+    return complete_experts(h, given, error);
 }
 
 enum status make_random_shape(struct make_random_shape *shape, const char *text,

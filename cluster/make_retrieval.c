@@ -347,12 +347,12 @@ static enum status write_tensor(struct gguf_writer *writer, const struct codes *
                                 bool data, struct error *error)
 {
     char name[WEIGHTS_NAME_BYTES];
-    uint64_t dims[2] = {0, 1};
+    uint64_t dims[WEIGHTS_DIMS];
     const uint32_t n_dims = weights_shape(hparams, id, dims);
     if (!data)
         return gguf_writer_declare(writer, weights_name(name, layer, id), GGUF_TYPE_F32, n_dims,
                                    dims, error);
-    const uint64_t n = n_dims == 1 ? dims[0] : dims[0] * dims[1];
+    const uint64_t n = dims[0] * dims[1];
     struct tensor tensor = {calloc(n, sizeof(float)), dims[0]};
     if (tensor.values == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for a tensor of %llu values",

@@ -76,15 +76,16 @@ static enum gguf_type type_in_turn(enum weights_id id, uint32_t layer)
 enum gguf_type mixture_type(const struct mixture *mixture, const struct hparams *hparams,
                             enum weights_id id, uint32_t layer)
 {
-    uint64_t dims[2];
-    if (weights_shape(hparams, id, dims) == 1)
+    uint64_t dims[WEIGHTS_DIMS];
+    if (weights_shape(hparams, id, dims) == 1 || id == WEIGHTS_FFN_ROUTER)
         return GGUF_TYPE_F32;
     if (mixture == &mixtures[MIXED])
         return type_in_turn(id, layer);
     if (id == WEIGHTS_OUTPUT || (id == WEIGHTS_TOKEN_EMBD && hparams->tied))
         return mixture->output;
     if ((id == WEIGHTS_ATTN_V && has_layer(mixture->v, layer, hparams->n_layers)) ||
-        (id == WEIGHTS_FFN_DOWN && has_layer(mixture->down, layer, hparams->n_layers)))
+        ((id == WEIGHTS_FFN_DOWN || id == WEIGHTS_FFN_DOWN_EXPS) &&
+         has_layer(mixture->down, layer, hparams->n_layers)))
         return mixture->higher;
     return mixture->type;
 }

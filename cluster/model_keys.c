@@ -38,6 +38,14 @@ static void add_rest(struct gguf_writer *writer, const struct hparams *h, struct
     if (h->rope.scaling == ROPE_YARN)
         gguf_writer_add_u32(writer, key_of(key, h, "rope.scaling.original_context_length"),
                             (uint32_t)h->rope.original_context, error);
+    if (h->n_experts > 0) {
+        gguf_writer_add_u32(writer, key_of(key, h, "expert_count"), h->n_experts, error);
+        gguf_writer_add_u32(writer, key_of(key, h, "expert_used_count"), h->n_experts_used, error);
+        gguf_writer_add_u32(writer, key_of(key, h, "expert_feed_forward_length"), h->ffn_expert,
+                            error);
+    }
+    if (h->n_experts > 0 && !h->experts_normalised)
+        gguf_writer_add_bool(writer, key_of(key, h, "expert_weights_norm"), false, error);
     if (h->window > 0)
         gguf_writer_add_u32(writer, key_of(key, h, "attention.sliding_window"), h->window, error);
     if (h->window_period != traits->window_period)
@@ -64,7 +72,7 @@ enum status model_keys_hparams(struct gguf_writer *writer, const struct hparams 
         {"context_length", hparams->context_train},
         {"embedding_length", hparams->hidden},
         {"block_count", hparams->n_layers},
-        {"feed_forward_length", hparams->ffn},
+        {"feed_forward_length", hparams->n_experts > 0 ? hparams->ffn_expert : hparams->ffn},
         {"attention.head_count", hparams->n_heads},
         {"attention.head_count_kv", hparams->n_kv_heads},
         {"attention.key_length", hparams->head_dim},

@@ -107,7 +107,9 @@ struct bad_weight {
 struct piece {
     const struct model_tensor *tensor;
     enum weight_type to;
-    uint64_t row, n_rows; /* these rows */
+    uint64_t expert;       /* 0 but for tensors of three dimensions */
+    const uint8_t *matrix; /* the expert's, or the tensor's */
+    uint64_t row, n_rows;  /* these rows of it */
     uint8_t *out;
     float *values;          /* one row per lane */
     struct bad_weight *bad; /* one per lane: its first */
@@ -133,7 +135,7 @@ static void convert_lane(void *context, uint32_t lane, uint32_t n_lanes)
     thread_pool_share(piece->n_rows, 1, lane, n_lanes, &begin, &end);
     for (size_t i = begin; i < end && !bad->found; i++) {
         const uint64_t row = piece->row + i;
-        weight_dequantize(from, values, (const uint8_t *)piece->tensor->data + row * from_bytes, n);
+        weight_dequantize(from, values, piece->matrix + row * from_bytes, n);
         for (uint32_t k = 0; k < n && !bad->found; k++)
             if (!holds(piece->to, values[k]))
                 *bad = (struct bad_weight){true, row, k, values[k]};
@@ -148,13 +150,14 @@ static enum status check_piece(const struct quantizer *q, const struct piece *pi
     for (uint32_t lane = 0; lane < n_lanes; lane++) { /* in the order of rows */
         const struct bad_weight *bad = &piece->bad[lane];
         if (bad->found)
-            return error_set(error, STATUS_INVALID,
-                             "%s: tensor %s, row %llu, column %llu is %g: %s", model_path(q->file),
-                             piece->tensor->name, (unsigned long long)bad->row,
-                             (unsigned long long)bad->column, (double)bad->value,
-                             isfinite(bad->value)
-                                 ? "beyond half precision, which every type but F32 and BF16 uses"
-                                 : "the model is damaged; no type can mend it");
+            return error_set(
+                error, STATUS_INVALID, "%s: tensor %s, row %llu, column %llu is %g: %s",
+                model_path(q->file), piece->tensor->name,
+                (unsigned long long)(piece->expert * piece->tensor->dims[1] + bad->row),
+                (unsigned long long)bad->column, (double)bad->value,
+                isfinite(bad->value)
+                    ? "beyond half precision, which every type but F32 and BF16 uses"
+                    : "the model is damaged; no type can mend it");
     }
     return STATUS_OK;
 }
@@ -165,6 +168,7 @@ static enum status convert_rows(struct quantizer *q, struct piece *piece, uint64
     const struct model_tensor *tensor = piece->tensor;
     const uint64_t n_rows = tensor->dims[1];
     enum status status = STATUS_OK;
+    piece->matrix = model_tensor_expert(q->file, tensor, piece->expert);
     for (uint64_t row = 0; status == STATUS_OK && row < n_rows; row += rows_at_once) {
         piece->row = row;
         piece->n_rows = n_rows - row < rows_at_once ? n_rows - row : rows_at_once;
@@ -191,11 +195,12 @@ static enum status convert(struct quantizer *q, const struct model_tensor *tenso
         .values = malloc(n_lanes * n * sizeof(float)),
         .bad = calloc(n_lanes, sizeof(*piece.bad)),
     };
-    const enum status status =
-        piece.out == NULL || piece.values == NULL || piece.bad == NULL
-            ? error_set(error, STATUS_NO_MEMORY, "no memory for %llu rows of %s",
-                        (unsigned long long)rows_at_once, tensor->name)
-            : convert_rows(q, &piece, rows_at_once, error);
+    enum status status = STATUS_OK;
+    if (piece.out == NULL || piece.values == NULL || piece.bad == NULL)
+        status = error_set(error, STATUS_NO_MEMORY, "no memory for %llu rows of %s",
+                           (unsigned long long)rows_at_once, tensor->name);
+    for (; status == STATUS_OK && piece.expert < tensor->dims[2]; piece.expert++)
+        status = convert_rows(q, &piece, rows_at_once, error);
     free(piece.out);
     free(piece.values);
     free(piece.bad);

@@ -82,6 +82,23 @@ static enum status same_kernels(struct cluster *cluster, const char *who, const 
     return STATUS_OK;
 }
 
+/* Each rank of a group chooses the experts of a row itself, and must come to the same choice. */
+static enum status same_routes(const struct cluster *cluster, const char *label, uint32_t index,
+                               struct error *error)
+{
+    const uint32_t first_of_group = index - index % cluster->plan.tensor;
+    const struct cluster_rank *rank = &cluster->ranks[index];
+    const struct cluster_rank *first = &cluster->ranks[first_of_group];
+    if (cluster->model.n_experts == 0 || strcmp(rank->kernels, first->kernels) == 0 ||
+        (kernels_same_bits(rank->kernels) && kernels_same_bits(first->kernels)))
+        return STATUS_OK;
+    return error_set(error, STATUS_INVALID,
+                     "%s computes with %s kernels, worker %u (%s) with %s: where they round apart, "
+                     "the ranks of a group would choose other experts; take one kind of device, or "
+                     "--tensor 1",
+                     label, rank->kernels, first_of_group, first->host, first->kernels);
+}
+
 enum status cluster_join_workers(struct cluster *cluster, const struct control_peer *peer,
                                  const Longspan__WorkersJoin *join, uint64_t now_us,
                                  struct error *error)
@@ -137,6 +154,8 @@ enum status cluster_join_workers(struct cluster *cluster, const struct control_p
                           "%s computes with %s kernels, worker 0 (%s) with %s: one of them rounds "
                           "products, so all workers must have it or none (--kernels)",
                           label, rank->kernels, cluster->ranks[0].host, cluster->ranks[0].kernels);
+        if (status == STATUS_OK)
+            status = same_routes(cluster, label, i, error);
         if (status != STATUS_OK) {
             control_send_refusal(cluster->control, peer, status, error != NULL ? error->text : "");
             return status;

@@ -283,6 +283,8 @@ static enum status send_worker_setup(struct cluster *cluster, struct error *erro
         shards[i].ffn_end = plan->shards[i].ffn_end;
         shards[i].vocab_begin = plan->shards[i].vocab_begin;
         shards[i].vocab_end = plan->shards[i].vocab_end;
+        shards[i].expert_begin = plan->shards[i].expert_begin;
+        shards[i].expert_end = plan->shards[i].expert_end;
         shard_list[i] = &shards[i];
     }
     for (uint32_t i = 0; i < options->workers; i++)

@@ -28,7 +28,7 @@ static void keep_larger(uint64_t *a, uint64_t b)
 static bool runs_over(enum weights_id id, enum weights_extent a, enum weights_extent b)
 {
     bool found = false;
-    for (uint32_t dim = 0; dim < 2; dim++)
+    for (uint32_t dim = 0; dim < WEIGHTS_DIMS; dim++)
         found |= weights_extent(id, dim) == a || weights_extent(id, dim) == b;
     return found;
 }
@@ -43,7 +43,7 @@ static void add_layer(struct planner_model *model, const struct hparams *hparams
         const uint64_t bytes = weights_has(hparams, id) ? tensor_bytes(file, layer, id) : 0;
         if (runs_over(id, WEIGHTS_HEADS, WEIGHTS_KV_HEADS))
             heads += bytes;
-        else if (runs_over(id, WEIGHTS_FFN, WEIGHTS_FFN))
+        else if (runs_over(id, WEIGHTS_FFN, WEIGHTS_EXPERTS))
             ffn += bytes;
         else
             whole += bytes;
@@ -61,6 +61,8 @@ void planner_model_read(struct planner_model *model, const struct hparams *hpara
                                     .n_kv_heads = hparams->n_kv_heads,
                                     .head_dim = hparams->head_dim,
                                     .ffn = hparams->ffn,
+                                    .n_experts = hparams->n_experts,
+                                    .n_experts_used = hparams->n_experts_used,
                                     .vocab = hparams->vocab,
                                     .ffn_block = 1,
                                     .attn_block = 1};
@@ -115,6 +117,12 @@ static uint32_t cut(uint32_t n, uint32_t unit, uint32_t parts, uint32_t i)
     return begin < n ? (uint32_t)begin : n;
 }
 
+/* The first expert e of n with e * parts / n = i, rounded down. */
+static uint32_t first_expert(uint32_t n, uint32_t parts, uint32_t i)
+{
+    return (uint32_t)(((uint64_t)i * n + parts - 1) / parts);
+}
+
 /* "1, 2, 4" or "1 to 32". */
 static void list_possible(char *text, size_t size, uint32_t most)
 {
@@ -134,7 +142,8 @@ static enum status check_split(const struct planner_model *m, uint32_t workers, 
     char possible[64];
     const uint32_t unit = head_unit(m);
     const uint32_t head_units = m->n_kv_heads / unit + (m->n_kv_heads % unit != 0);
-    const uint32_t ffn_units = m->ffn / m->ffn_block + (m->ffn % m->ffn_block != 0);
+    const uint32_t ffn_units =
+        m->n_experts > 0 ? m->n_experts : m->ffn / m->ffn_block + (m->ffn % m->ffn_block != 0);
     uint32_t most = head_units < ffn_units ? head_units : ffn_units;
     most = most < m->vocab ? most : m->vocab;
     if (tensor == 0 || tensor > most) {
@@ -143,6 +152,11 @@ static enum status check_split(const struct planner_model *m, uint32_t workers, 
             return error_set(error, STATUS_INVALID,
                              "tensor %u: the model has %u KV heads; possible: %s", tensor,
                              m->n_kv_heads, possible);
+        if (m->n_experts > 0)
+            return error_set(error, STATUS_INVALID,
+                             "tensor %u: the model has %u KV heads (cut at multiples of %u), %u "
+                             "experts and %u tokens; possible: %s",
+                             tensor, m->n_kv_heads, unit, m->n_experts, m->vocab, possible);
         return error_set(error, STATUS_INVALID,
                          "tensor %u: the model has %u KV heads (cut at multiples of %u), %u FFN "
                          "columns (at multiples of %u) and %u tokens; possible: %s",
@@ -170,10 +184,24 @@ static enum status check_split(const struct planner_model *m, uint32_t workers, 
     return STATUS_OK;
 }
 
+/* bytes * part / whole without overflow for files below 2^53 bytes; an estimate anyway. */
+static uint64_t fraction(uint64_t bytes, uint32_t part, uint32_t whole)
+{
+    return whole > 0 ? (uint64_t)((double)bytes * part / whole) : 0;
+}
+
+/* What a step of one row reads of a layer: of experts, those that it uses. */
+static uint64_t layer_read_bytes(const struct planner_model *m)
+{
+    const uint64_t ffn =
+        m->n_experts > 0 ? fraction(m->ffn_bytes, m->n_experts_used, m->n_experts) : m->ffn_bytes;
+    return m->heads_bytes + ffn + m->whole_bytes;
+}
+
 /* What the slowest stage reads per step when the last of `pipeline` has n_last layers, in bytes. */
 static uint64_t slowest_stage(const struct planner_model *m, uint32_t pipeline, uint32_t n_last)
 {
-    const uint64_t layer = m->heads_bytes + m->ffn_bytes + m->whole_bytes;
+    const uint64_t layer = layer_read_bytes(m);
     const uint32_t n = m->n_layers - n_last, others = pipeline - 1;
     const uint64_t last = n_last * layer + m->output_bytes;
     const uint64_t largest = (n / others + (n % others != 0)) * layer;
@@ -185,7 +213,7 @@ static uint64_t slowest_stage(const struct planner_model *m, uint32_t pipeline, 
 static uint32_t last_stage_layers(const struct planner_model *m, uint32_t pipeline)
 {
     uint32_t n = m->n_layers / pipeline;
-    const uint64_t layer = m->heads_bytes + m->ffn_bytes + m->whole_bytes;
+    const uint64_t layer = layer_read_bytes(m);
     while (pipeline > 1 && n > 1 &&
            slowest_stage(m, pipeline, n - 1) + layer / 2 < slowest_stage(m, pipeline, n))
         n--;
@@ -233,6 +261,8 @@ enum status planner_plan(struct planner_plan *plan, const struct planner_model *
             .ffn_end = cut(m->ffn, columns, tensor, i + 1),
             .vocab_begin = cut(m->vocab, 1, tensor, i),
             .vocab_end = cut(m->vocab, 1, tensor, i + 1),
+            .expert_begin = first_expert(m->n_experts, tensor, i),
+            .expert_end = first_expert(m->n_experts, tensor, i + 1),
         };
     for (uint32_t i = 0; i < tensor && segments->n > 1 && segments->n % tensor == 0; i++) {
         const uint32_t first = segments->n / tensor * i, end = segments->n / tensor * (i + 1);
@@ -252,12 +282,6 @@ void planner_plan_free(struct planner_plan *plan)
     *plan = (struct planner_plan){0};
 }
 
-/* bytes * part / whole without overflow for files below 2^53 bytes; an estimate anyway. */
-static uint64_t fraction(uint64_t bytes, uint32_t part, uint32_t whole)
-{
-    return whole > 0 ? (uint64_t)((double)bytes * part / whole) : 0;
-}
-
 uint64_t planner_weight_bytes(const struct planner_plan *plan, const struct planner_model *m,
                               uint32_t rank)
 {
@@ -265,7 +289,10 @@ uint64_t planner_weight_bytes(const struct planner_plan *plan, const struct plan
     const struct planner_shard *shard = &plan->shards[rank % plan->tensor];
     uint64_t bytes =
         (fraction(m->heads_bytes, shard->kv_head_end - shard->kv_head_begin, m->n_kv_heads) +
-         fraction(m->ffn_bytes, shard->ffn_end - shard->ffn_begin, m->ffn) + m->whole_bytes) *
+         (m->n_experts > 0
+              ? fraction(m->ffn_bytes, shard->expert_end - shard->expert_begin, m->n_experts)
+              : fraction(m->ffn_bytes, shard->ffn_end - shard->ffn_begin, m->ffn)) +
+         m->whole_bytes) *
         stage->n_layers;
     if (rank / plan->tensor == 0)
         bytes += m->embed_bytes;

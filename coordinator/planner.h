@@ -3,8 +3,8 @@
  * `pipeline` stages of consecutive layers, dealt so that the stages read equally many bytes of weights:
  * as evenly as possible, earlier stages take the odd layers, and the last one, which also has the
  * output matrix, fewer where that matrix is as large as a layer or more; in each stage `tensor` shards
- * (Megatron-LM, Shoeybi et al. 2019, section 3): whole KV-head groups, FFN columns, vocabulary
- * rows. A shard may be unequal to its neighbours; it is cut where the blocks of the tensors'
+ * (Megatron-LM, Shoeybi et al. 2019, section 3): whole KV-head groups, FFN columns or whole
+ * experts, vocabulary rows. A shard may be unequal to its neighbours; it is cut where the blocks of the tensors'
  * quantized formats end, because ffn_down and attn_output are cut along their rows.
  *
  * Over 2, 4 or 8 ranks that divide the model's segments (model/weights.h) the cuts are at segments,
@@ -23,14 +23,16 @@
 
 /* What planning needs to know of a model. */
 struct planner_model {
-    uint32_t n_layers, n_heads, n_kv_heads, head_dim, ffn, vocab;
-    uint32_t ffn_block;  /* elements of a block in ffn_down, over all layers the largest */
-    uint32_t attn_block; /* likewise attn_output */
+    uint32_t n_layers, n_heads, n_kv_heads, head_dim, vocab;
+    uint32_t ffn, n_experts; /* one of them is 0 */
+    uint32_t n_experts_used; /* by one row */
+    uint32_t ffn_block;      /* elements of a block in ffn_down, over all layers the largest */
+    uint32_t attn_block;     /* likewise attn_output */
     struct weights_segments segments; /* where a cut keeps the bits of one rank */
     /* bytes in the file, of the largest layer where layers differ */
     uint64_t heads_bytes;  /* of one layer: attn_q, k, v, output, biases: cut by KV heads */
-    uint64_t ffn_bytes;    /* of one layer: gate, up, down: cut by FFN columns */
-    uint64_t whole_bytes;  /* of one layer: norms: whole in each shard */
+    uint64_t ffn_bytes;    /* of one layer: gate, up, down: cut by FFN columns, or by experts */
+    uint64_t whole_bytes;  /* of one layer: norms and router: whole in each shard */
     uint64_t embed_bytes;  /* token_embd: whole in each shard of stage 0 */
     uint64_t output_bytes; /* output (token_embd when tied): cut by rows, in the last stage */
 };
@@ -45,8 +47,9 @@ struct planner_stage {
 
 struct planner_shard {
     uint32_t kv_head_begin, kv_head_end;
-    uint32_t ffn_begin, ffn_end;
+    uint32_t ffn_begin, ffn_end; /* 0, 0: the model has experts */
     uint32_t vocab_begin, vocab_end;
+    uint32_t expert_begin, expert_end; /* 0, 0: it has none. Expert e of E is with e * tensor / E */
 };
 
 struct planner_plan {

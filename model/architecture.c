@@ -6,9 +6,10 @@
 
 static const struct architecture_traits table[ARCHITECTURE_COUNT] = {
     [ARCHITECTURE_LLAMA] = {.name = "llama",
-                            .models = "Llama 2 and 3, Mistral",
+                            .models = "Llama 2 and 3, Mistral, Mixtral",
                             .qkv_bias = PART_OPTIONAL,
                             .output_bias = PART_OPTIONAL,
+                            .experts = PART_OPTIONAL,
                             .window_period = 1},
     [ARCHITECTURE_QWEN2] = {.name = "qwen2",
                             .models = "Qwen 2 and 2.5",
@@ -20,6 +21,13 @@ static const struct architecture_traits table[ARCHITECTURE_COUNT] = {
                             .qkv_bias = PART_OPTIONAL,
                             .output_bias = PART_OPTIONAL,
                             .qk_norm = PART_ALWAYS},
+    [ARCHITECTURE_QWEN3MOE] = {.name = "qwen3moe",
+                               .models = "Qwen 3 with experts",
+                               .neox = true,
+                               .qkv_bias = PART_OPTIONAL,
+                               .output_bias = PART_OPTIONAL,
+                               .qk_norm = PART_ALWAYS,
+                               .experts = PART_ALWAYS},
     /* Gemma 2 (Gemma Team 2024, arXiv 2408.00118), Gemma 3 (2025, arXiv 2503.19786). The 27B models
      * have 46 and 62 layers; files do not say that their scores are scaled otherwise. */
     [ARCHITECTURE_GEMMA2] = {.name = "gemma2",

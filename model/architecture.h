@@ -15,13 +15,15 @@ enum architecture {
     ARCHITECTURE_LLAMA,
     ARCHITECTURE_QWEN2,
     ARCHITECTURE_QWEN3,
+    ARCHITECTURE_QWEN3MOE,
     ARCHITECTURE_GEMMA2,
     ARCHITECTURE_GEMMA3,
     ARCHITECTURE_COUNT
 };
 
 /* Whether the layers of an architecture have a part: of those that may have it, the tensors of the
- * file's first layer say it, and all layers are held to that (weights_check). */
+ * file's first layer say it (of experts: their number), and all layers are held to that
+ * (weights_check). */
 enum architecture_part { PART_NEVER, PART_OPTIONAL, PART_ALWAYS };
 
 /* What gates the feed-forward part: silu(x) = x / (1 + e^-x), or the tanh form of gelu. */
@@ -35,8 +37,9 @@ struct architecture_traits {
     enum architecture_part qkv_bias;    /* attn_q.bias, attn_k.bias, attn_v.bias */
     enum architecture_part output_bias; /* attn_output.bias */
     enum architecture_part qk_norm;     /* attn_q_norm, attn_k_norm: per head, before rope */
-    bool post_norms;                    /* post_attention_norm, post_ffw_norm: of what is added */
-    bool scaled_embedding;              /* rows of token_embd times sqrt(hidden) */
+    enum architecture_part experts; /* ffn_gate_exps... and their router in place of ffn_gate... */
+    bool post_norms;                /* post_attention_norm, post_ffw_norm: of what is added */
+    bool scaled_embedding;          /* rows of token_embd times sqrt(hidden) */
 
     /* Sliding windows (attention.sliding_window): with 0 they are refused, with 1 all layers have
      * one, with n every n-th layer sees everything and the others have one. */

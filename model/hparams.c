@@ -6,11 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MAX_LAYERS 4096u
-#define MAX_HEADS  4096u
-#define MAX_WIDTH  (1u << 20) /* hidden, ffn * 1, heads * head_dim */
-#define MAX_FFN    (1u << 22)
-#define MAX_VOCAB  (1u << 24)
+#define MAX_LAYERS  4096u
+#define MAX_HEADS   4096u
+#define MAX_WIDTH   (1u << 20) /* hidden, ffn * 1, heads * head_dim */
+#define MAX_FFN     (1u << 22)
+#define MAX_EXPERTS 4096u
+#define MAX_VOCAB   (1u << 24)
 
 enum { KEY_BYTES = 96 };
 
@@ -112,26 +113,40 @@ static void read_architecture(struct reader *reader)
         reader->traits = architecture_traits(reader->architecture);
 }
 
+/* Whether a feature that others lack is one of this architecture's. */
+static bool architecture_has(const struct architecture_traits *traits, const char *suffix)
+{
+    if (strcmp(suffix, "expert_count") == 0)
+        return traits->experts != PART_NEVER;
+    return strcmp(suffix, "attention.sliding_window") == 0 && traits->window_period > 0;
+}
+
 /* Features of other models in the same architecture; running without them gives wrong answers. */
 static void refuse_features(struct reader *reader)
 {
     static const struct {
         const char *suffix, *what;
+        uint64_t most; /* that means no such feature */
     } refused[] = {
-        {"expert_count", "a mixture of experts"},
-        {"attention.sliding_window", "sliding-window attention"},
+        {"expert_shared_count", "experts that all rows share", 0},
+        {"expert_shared_feed_forward_length", "experts that all rows share", 0},
+        {"expert_gating_func", "a choice of experts by other than softmax", 1},
+        {"expert_group_count", "experts chosen by groups", 1},
+        {"leading_dense_block_count", "layers of which some have no experts", 0},
+        {"interleave_moe_layer_step", "layers of which some have no experts", 1},
+        {"moe_every_n_layers", "layers of which some have no experts", 1},
+        {"expert_count", "a mixture of experts", 0},
+        {"attention.sliding_window", "sliding-window attention", 0},
     };
-    static const char *const scales[] = {"logit_scale", "embedding_scale", "residual_scale",
-                                         "attention.clamp_kqv", "attention.max_alibi_bias"};
-    const size_t n_refused = reader->status == STATUS_OK && reader->traits->window_period > 0
-                                 ? 1
-                                 : sizeof(refused) / sizeof(refused[0]);
-    for (size_t i = 0; i < n_refused; i++) {
+    static const char *const scales[] = {"logit_scale",          "embedding_scale",
+                                         "residual_scale",       "attention.clamp_kqv",
+                                         "expert_weights_scale", "attention.max_alibi_bias"};
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
         uint64_t n = 0;
-        if (!find(reader, refused[i].suffix))
+        if (!find(reader, refused[i].suffix) || architecture_has(reader->traits, refused[i].suffix))
             continue;
         reader->status = model_get_u64(reader->file, reader->key, &n, reader->error);
-        if (reader->status == STATUS_OK && n != 0)
+        if (reader->status == STATUS_OK && n > refused[i].most)
             reader->status = error_set(reader->error, STATUS_UNSUPPORTED,
                                        "%s: %s (%s is %llu) is not supported in %s models",
                                        model_path(reader->file), refused[i].what, reader->key,
@@ -189,6 +204,27 @@ static void read_heads(struct reader *reader, struct hparams *h)
         reader->status = error_set(reader->error, STATUS_INVALID,
                                    "%s: %u heads of %u dimensions; at most %u in all are possible",
                                    path, h->n_heads, h->head_dim, MAX_WIDTH);
+}
+
+/* The feed-forward part: dense, or experts. */
+static void read_ffn(struct reader *reader, struct hparams *h)
+{
+    const enum architecture_part experts = reader->traits->experts;
+    if (experts != PART_NEVER)
+        read_number(reader, "expert_count", experts == PART_ALWAYS, MAX_EXPERTS,
+                    experts != PART_ALWAYS, &h->n_experts);
+    if (h->n_experts == 0) {
+        read_count(reader, "feed_forward_length", MAX_FFN, false, &h->ffn);
+        return;
+    }
+    read_count(reader, "expert_used_count", h->n_experts, false, &h->n_experts_used);
+    read_count(reader, "expert_feed_forward_length", MAX_FFN, true, &h->ffn_expert);
+    if (h->ffn_expert == 0)
+        read_count(reader, "feed_forward_length", MAX_FFN, false, &h->ffn_expert);
+    h->experts_normalised = true;
+    if (find(reader, "expert_weights_norm"))
+        reader->status =
+            model_get_bool(reader->file, reader->key, &h->experts_normalised, reader->error);
 }
 
 /* ---- rope ------------------------------------------------------------------------------------ */
@@ -382,7 +418,7 @@ enum status hparams_read(struct hparams *hparams, const struct model_file *file,
     refuse_features(&reader);
     read_count(&reader, "block_count", MAX_LAYERS, false, &h.n_layers);
     read_count(&reader, "embedding_length", MAX_WIDTH, false, &h.hidden);
-    read_count(&reader, "feed_forward_length", MAX_FFN, false, &h.ffn);
+    read_ffn(&reader, &h);
     read_count(&reader, "context_length", UINT32_MAX, true, &h.context_train);
     if (reader.status == STATUS_OK)
         read_heads(&reader, &h);

@@ -5,18 +5,22 @@
  *     q = rope(q_norm(Wq n + bq)),  k = rope(k_norm(Wk n + bk)),  v = Wv n + bv
  *     x += post_norm(Wo a + bo),     a = attention(q, k, v) within the layer's window
  *     x += post_norm(Wdown (act(Wgate n) * Wup n)),  n = rms_norm(x)
+ *     with experts  x += post_norm(sum of w[e] Wdown[e] (act(Wgate[e] n) * Wup[e] n)),
+ *                   over the n_experts_used largest e of r = Wrouter n, w = softmax of these r
  * and the whole:
  *     x = embedding_scale * E[token];  the layers;
  *     logits = cap(Woutput rms_norm(x)),  cap(y) = logit_cap * tanh(y / logit_cap)
  * where attention's scores are cap(attention_scale q.k), with attention_cap, and
- *     llama    has none of the parts, biases in some files;        act = silu
+ *     llama    has none of the parts, biases or experts in some files;  act = silu
  *     qwen2    biases bq, bk, bv;                                   act = silu
  *     qwen3    q_norm and k_norm, over each head;                   act = silu
+ *     qwen3moe likewise, and experts;                               act = silu
  *     gemma2   post_norms, caps, a window in every other layer;     act = gelu, scaled embedding
  *     gemma3   q_norm, k_norm, post_norms, a window in five of six layers, which turn by a base of
  *              their own;                                           act = gelu, scaled embedding
- * Anything else is refused by its name, also where it would run with wrong answers: experts, other
- * rope scalings than those below, keys that scale logits, embeddings or residuals.
+ * Anything else is refused by its name, also where it would run with wrong answers: experts
+ * that all rows share, or that are chosen otherwise; layers of which only some have experts; other rope
+ * scalings than those below, keys that scale logits, embeddings or residuals.
  *
  * Keys are those of GGUF files, "ARCH.block_count". Hugging Face directories come with the same
  * ones (model_file.h), and with these, which GGUF files do not have:
@@ -58,14 +62,20 @@ struct hparams_rope {
 
 struct hparams {
     enum architecture architecture;
-    char name[128];      /* general.name, or the architecture; for people; NUL-terminated */
-    uint32_t n_layers;   /* block_count */
-    uint32_t hidden;     /* embedding_length: width of the residual stream */
-    uint32_t n_heads;    /* attention.head_count: query heads */
-    uint32_t n_kv_heads; /* attention.head_count_kv; divides n_heads */
-    uint32_t head_dim;   /* attention.key_length = value_length; else hidden / n_heads */
-    uint32_t ffn;        /* feed_forward_length */
-    uint32_t vocab;      /* rows of token_embd.weight; else vocab_size; else tokens in the list */
+    char name[128];          /* general.name, or the architecture; for people; NUL-terminated */
+    uint32_t n_layers;       /* block_count */
+    uint32_t hidden;         /* embedding_length: width of the residual stream */
+    uint32_t n_heads;        /* attention.head_count: query heads */
+    uint32_t n_kv_heads;     /* attention.head_count_kv; divides n_heads */
+    uint32_t head_dim;       /* attention.key_length = value_length; else hidden / n_heads */
+    uint32_t ffn;            /* feed_forward_length; 0: the layers have experts */
+    uint32_t n_experts;      /* expert_count; 0: none */
+    uint32_t n_experts_used; /* expert_used_count: of one row */
+    uint32_t ffn_expert;     /* expert_feed_forward_length; else feed_forward_length */
+    bool
+        experts_normalised; /* a row's weights add up to 1: expert_weights_norm, true when absent; else
+                              * the softmax is over all experts */
+    uint32_t vocab; /* rows of token_embd.weight; else vocab_size; else tokens in the list */
     uint32_t
         context_train;  /* context_length: what it was trained for; 0 when the file does not say */
     uint32_t rope_dims; /* rope.dimension_count: dims of a head that turn; even, <= head_dim */

@@ -22,7 +22,8 @@ struct report {
     uint64_t n_tokens;
     bool tokenizer_supported;
     struct error tokenizer_why_not;
-    uint64_t parameters;
+    uint64_t parameters,
+        active_parameters; /* all; what one token is multiplied with or looked up in */
     uint64_t type_tensors[GGUF_TYPE_COUNT], type_bytes[GGUF_TYPE_COUNT];
     uint8_t fingerprint[MODEL_FINGERPRINT_BYTES];
 };
@@ -44,6 +45,15 @@ static void examine_model(struct report *r)
     else if (r->has_hparams)
         status = weights_check(r->file, &r->hparams, &r->why_not);
     r->supported = status == STATUS_OK;
+}
+
+/* Of experts, as many as a token uses. */
+static uint64_t active_elements(const struct report *r, const struct model_tensor *tensor,
+                                uint64_t elements)
+{
+    const struct hparams *h = &r->hparams;
+    const bool experts = r->supported && h->n_experts > 0 && tensor->n_dims == WEIGHTS_DIMS;
+    return experts ? elements / h->n_experts * h->n_experts_used : elements;
 }
 
 static enum status examine(struct report *r, const struct model_file *file, struct error *error)
@@ -71,6 +81,7 @@ static enum status examine(struct report *r, const struct model_file *file, stru
         for (uint32_t k = 0; k < tensor->n_dims; k++)
             elements *= tensor->dims[k];
         r->parameters += elements;
+        r->active_parameters += active_elements(r, tensor, elements);
         r->type_tensors[tensor->type]++;
         r->type_bytes[tensor->type] += tensor->n_bytes;
     }
@@ -169,7 +180,11 @@ static void print_hparams(FILE *stream, const struct hparams *h, bool tied)
     fprintf(stream, "%-24s %u\n", "hidden", h->hidden);
     fprintf(stream, "%-24s %u query, %u KV, of %u\n", "heads", h->n_heads, h->n_kv_heads,
             h->head_dim);
-    fprintf(stream, "%-24s %u\n", "feed-forward", h->ffn);
+    if (h->n_experts > 0)
+        fprintf(stream, "%-24s %u experts of %u, a token uses %u\n", "feed-forward", h->n_experts,
+                h->ffn_expert, h->n_experts_used);
+    else
+        fprintf(stream, "%-24s %u\n", "feed-forward", h->ffn);
     fprintf(stream, "%-24s %u%s\n", "vocabulary", h->vocab,
             tied ? ", output tied to the embedding" : "");
     fprintf(stream, "%-24s %u\n", "trained context", h->context_train);
@@ -224,6 +239,9 @@ static void print_text(FILE *stream, const struct report *r)
     fprintf(stream, "%-24s %llu", "parameters", (unsigned long long)r->parameters);
     if (r->parameters > 0)
         fprintf(stream, ", of %.2f bits", bits_per_weight(r));
+    if (r->active_parameters < r->parameters)
+        fprintf(stream, ", %llu of them active for a token",
+                (unsigned long long)r->active_parameters);
     fputc('\n', stream);
     for (int type = 0; type < GGUF_TYPE_COUNT; type++) {
         if (r->type_tensors[type] == 0)
@@ -288,13 +306,14 @@ static void json_hparams(FILE *stream, const struct hparams *h)
     fprintf(
         stream,
         ",\"hparams\":{\"layers\":%u,\"hidden\":%u,\"heads\":%u,\"kv_heads\":%u,\"head_dim\":%u,"
-        "\"ffn\":%u,\"vocab\":%u,\"context_train\":%u,\"rope_dims\":%u,\"rope_base\":%.17g,"
+        "\"ffn\":%u,\"experts\":%u,\"experts_used\":%u,\"ffn_expert\":%u,\"vocab\":%u,\"context_"
+        "train\":%u,\"rope_dims\":%u,\"rope_base\":%.17g,"
         "\"rope_scaling\":\"%s\",\"rope_factor\":%.17g,\"rope_factors\":%s,\"window\":%u,"
         "\"windowed_layers\":%u,\"rms_eps\":%.9g,\"tied\":%s}",
-        h->n_layers, h->hidden, h->n_heads, h->n_kv_heads, h->head_dim, h->ffn, h->vocab,
-        h->context_train, h->rope_dims, h->rope.base, scalings[h->rope.scaling], h->rope.factor,
-        h->rope_factors ? "true" : "false", h->window, windowed_layers(h), (double)h->rms_eps,
-        h->tied ? "true" : "false");
+        h->n_layers, h->hidden, h->n_heads, h->n_kv_heads, h->head_dim, h->ffn, h->n_experts,
+        h->n_experts_used, h->ffn_expert, h->vocab, h->context_train, h->rope_dims, h->rope.base,
+        scalings[h->rope.scaling], h->rope.factor, h->rope_factors ? "true" : "false", h->window,
+        windowed_layers(h), (double)h->rms_eps, h->tied ? "true" : "false");
     fprintf(stream, ",\"kv_bytes_per_token\":{\"f16\":%llu,\"f32\":%llu}",
             (unsigned long long)hparams_kv_bytes_per_token(h, 2),
             (unsigned long long)hparams_kv_bytes_per_token(h, 4));
@@ -302,8 +321,10 @@ static void json_hparams(FILE *stream, const struct hparams *h)
 
 static void json_tensors(FILE *stream, const struct report *r)
 {
-    fprintf(stream, ",\"parameters\":%llu,\"bits_per_weight\":%.4f,\"types\":[",
-            (unsigned long long)r->parameters, bits_per_weight(r));
+    fprintf(stream,
+            ",\"parameters\":%llu,\"active_parameters\":%llu,\"bits_per_weight\":%.4f,\"types\":[",
+            (unsigned long long)r->parameters, (unsigned long long)r->active_parameters,
+            bits_per_weight(r));
     const char *comma = "";
     for (int type = 0; type < GGUF_TYPE_COUNT; type++) {
         if (r->type_tensors[type] == 0)

@@ -6,11 +6,21 @@
 #include <string.h>
 
 /* Which models have a tensor. */
-enum condition { ALWAYS, UNTIED, ROPE_FACTORS, QKV_BIAS, OUTPUT_BIAS, QK_NORM, POST_NORMS };
+enum condition {
+    ALWAYS,
+    UNTIED,
+    ROPE_FACTORS,
+    QKV_BIAS,
+    OUTPUT_BIAS,
+    QK_NORM,
+    POST_NORMS,
+    DENSE,
+    EXPERTS
+};
 
 static const struct row {
     const char *suffix; /* of "blk.N." for layers, else the whole name */
-    enum weights_extent dims[2];
+    enum weights_extent dims[WEIGHTS_DIMS];
     enum condition when;
     bool norm;
 } rows[WEIGHTS_COUNT] = {
@@ -24,9 +34,9 @@ static const struct row {
     [WEIGHTS_ATTN_V] = {"attn_v.weight", {WEIGHTS_HIDDEN, WEIGHTS_KV_HEADS}, ALWAYS, false},
     [WEIGHTS_ATTN_OUTPUT] = {"attn_output.weight", {WEIGHTS_HEADS, WEIGHTS_HIDDEN}, ALWAYS, false},
     [WEIGHTS_FFN_NORM] = {"ffn_norm.weight", {WEIGHTS_HIDDEN}, ALWAYS, true},
-    [WEIGHTS_FFN_GATE] = {"ffn_gate.weight", {WEIGHTS_HIDDEN, WEIGHTS_FFN}, ALWAYS, false},
-    [WEIGHTS_FFN_UP] = {"ffn_up.weight", {WEIGHTS_HIDDEN, WEIGHTS_FFN}, ALWAYS, false},
-    [WEIGHTS_FFN_DOWN] = {"ffn_down.weight", {WEIGHTS_FFN, WEIGHTS_HIDDEN}, ALWAYS, false},
+    [WEIGHTS_FFN_GATE] = {"ffn_gate.weight", {WEIGHTS_HIDDEN, WEIGHTS_FFN}, DENSE, false},
+    [WEIGHTS_FFN_UP] = {"ffn_up.weight", {WEIGHTS_HIDDEN, WEIGHTS_FFN}, DENSE, false},
+    [WEIGHTS_FFN_DOWN] = {"ffn_down.weight", {WEIGHTS_FFN, WEIGHTS_HIDDEN}, DENSE, false},
     [WEIGHTS_ATTN_Q_BIAS] = {"attn_q.bias", {WEIGHTS_HEADS}, QKV_BIAS, false},
     [WEIGHTS_ATTN_K_BIAS] = {"attn_k.bias", {WEIGHTS_KV_HEADS}, QKV_BIAS, false},
     [WEIGHTS_ATTN_V_BIAS] = {"attn_v.bias", {WEIGHTS_KV_HEADS}, QKV_BIAS, false},
@@ -35,6 +45,22 @@ static const struct row {
     [WEIGHTS_ATTN_K_NORM] = {"attn_k_norm.weight", {WEIGHTS_HEAD_DIM}, QK_NORM, true},
     [WEIGHTS_ATTN_POST_NORM] = {"post_attention_norm.weight", {WEIGHTS_HIDDEN}, POST_NORMS, true},
     [WEIGHTS_FFN_POST_NORM] = {"post_ffw_norm.weight", {WEIGHTS_HIDDEN}, POST_NORMS, true},
+    [WEIGHTS_FFN_ROUTER] = {"ffn_gate_inp.weight",
+                            {WEIGHTS_HIDDEN, WEIGHTS_ROUTES},
+                            EXPERTS,
+                            false},
+    [WEIGHTS_FFN_GATE_EXPS] = {"ffn_gate_exps.weight",
+                               {WEIGHTS_HIDDEN, WEIGHTS_FFN_EXPERT, WEIGHTS_EXPERTS},
+                               EXPERTS,
+                               false},
+    [WEIGHTS_FFN_UP_EXPS] = {"ffn_up_exps.weight",
+                             {WEIGHTS_HIDDEN, WEIGHTS_FFN_EXPERT, WEIGHTS_EXPERTS},
+                             EXPERTS,
+                             false},
+    [WEIGHTS_FFN_DOWN_EXPS] = {"ffn_down_exps.weight",
+                               {WEIGHTS_FFN_EXPERT, WEIGHTS_HIDDEN, WEIGHTS_EXPERTS},
+                               EXPERTS,
+                               false},
 };
 
 bool weights_has(const struct hparams *h, enum weights_id id)
@@ -52,6 +78,10 @@ bool weights_has(const struct hparams *h, enum weights_id id)
         return h->qk_norm;
     case POST_NORMS:
         return h->post_norms;
+    case DENSE:
+        return h->n_experts == 0;
+    case EXPERTS:
+        return h->n_experts > 0;
     default:
         return true;
     }
@@ -64,7 +94,7 @@ bool weights_is_norm(enum weights_id id)
 
 enum weights_extent weights_extent(enum weights_id id, uint32_t dim)
 {
-    return dim < 2 ? rows[id].dims[dim] : WEIGHTS_NO_EXTENT;
+    return dim < WEIGHTS_DIMS ? rows[id].dims[dim] : WEIGHTS_NO_EXTENT;
 }
 
 static uint64_t extent_of(const struct hparams *h, enum weights_extent extent)
@@ -76,6 +106,11 @@ static uint64_t extent_of(const struct hparams *h, enum weights_extent extent)
         return h->vocab;
     case WEIGHTS_FFN:
         return h->ffn;
+    case WEIGHTS_FFN_EXPERT:
+        return h->ffn_expert;
+    case WEIGHTS_EXPERTS:
+    case WEIGHTS_ROUTES:
+        return h->n_experts;
     case WEIGHTS_HEADS:
         return (uint64_t)h->n_heads * h->head_dim;
     case WEIGHTS_KV_HEADS:
@@ -98,11 +133,15 @@ const char *weights_name(char name[WEIGHTS_NAME_BYTES], uint32_t layer, enum wei
     return name;
 }
 
-uint32_t weights_shape(const struct hparams *hparams, enum weights_id id, uint64_t dims[2])
+uint32_t weights_shape(const struct hparams *hparams, enum weights_id id,
+                       uint64_t dims[WEIGHTS_DIMS])
 {
-    dims[0] = extent_of(hparams, rows[id].dims[0]);
-    dims[1] = extent_of(hparams, rows[id].dims[1]);
-    return rows[id].dims[1] == WEIGHTS_NO_EXTENT ? 1 : 2;
+    uint32_t n_dims = 0;
+    for (uint32_t i = 0; i < WEIGHTS_DIMS; i++) {
+        dims[i] = extent_of(hparams, rows[id].dims[i]);
+        n_dims += rows[id].dims[i] != WEIGHTS_NO_EXTENT;
+    }
+    return n_dims;
 }
 
 const struct model_tensor *weights_find(const struct model_file *file, uint32_t layer,
@@ -153,7 +192,7 @@ static enum status check_tensor(const struct model_file *file, const struct hpar
                                 uint32_t layer, enum weights_id id, struct error *error)
 {
     char name[WEIGHTS_NAME_BYTES], found[128], expected[128];
-    uint64_t dims[2];
+    uint64_t dims[WEIGHTS_DIMS];
     const uint32_t n_dims = weights_shape(h, id, dims);
     const struct model_tensor *tensor = model_tensor_find(file, weights_name(name, layer, id));
     shape_text(expected, sizeof(expected), dims, n_dims);
@@ -161,8 +200,7 @@ static enum status check_tensor(const struct model_file *file, const struct hpar
         return error_set(error, STATUS_INVALID, "%s: tensor %s %s is missing", model_path(file),
                          name, expected);
     shape_text(found, sizeof(found), tensor->dims, tensor->n_dims);
-    if (tensor->n_dims != n_dims || tensor->dims[0] != dims[0] ||
-        (n_dims == 2 && tensor->dims[1] != dims[1]))
+    if (tensor->n_dims != n_dims || memcmp(tensor->dims, dims, sizeof(dims)) != 0)
         return error_set(error, STATUS_INVALID,
                          "%s: tensor %s has shape %s; the hyper-parameters ask for %s",
                          model_path(file), name, found, expected);

@@ -40,10 +40,17 @@ enum weights_id {
     WEIGHTS_ATTN_K_NORM,      /* attn_k_norm.weight          [head_dim] */
     WEIGHTS_ATTN_POST_NORM,   /* post_attention_norm.weight  [hidden] */
     WEIGHTS_FFN_POST_NORM,    /* post_ffw_norm.weight        [hidden] */
+    /* where n_experts, in place of ffn_gate, ffn_up and ffn_down */
+    WEIGHTS_FFN_ROUTER,    /* ffn_gate_inp.weight   [hidden, n_experts] */
+    WEIGHTS_FFN_GATE_EXPS, /* ffn_gate_exps.weight  [hidden, ffn_expert, n_experts] */
+    WEIGHTS_FFN_UP_EXPS,   /* ffn_up_exps.weight    [hidden, ffn_expert, n_experts] */
+    WEIGHTS_FFN_DOWN_EXPS, /* ffn_down_exps.weight  [ffn_expert, hidden, n_experts] */
     WEIGHTS_COUNT
 };
-#define WEIGHTS_FIRST_OF_LAYER WEIGHTS_ATTN_NORM
-#define WEIGHTS_NAME_BYTES     64
+#define WEIGHTS_FIRST_OF_LAYER   WEIGHTS_ATTN_NORM
+#define WEIGHTS_FIRST_OF_EXPERTS WEIGHTS_FFN_GATE_EXPS /* from here on: a matrix for each expert */
+#define WEIGHTS_DIMS             3
+#define WEIGHTS_NAME_BYTES       64
 
 /* Writes the tensor's name, e.g. "blk.3.attn_q.weight", and returns `name`. */
 const char *weights_name(char name[WEIGHTS_NAME_BYTES], uint32_t layer, enum weights_id id);
@@ -59,12 +66,15 @@ bool weights_has(const struct hparams *hparams, enum weights_id id);
 bool weights_is_norm(enum weights_id id);
 
 /* What dimension `dim` of it runs over. Heads and KV heads: n_heads head_dim values. What is not of a
- * rank's own heads, FFN columns or vocabulary, each rank of a group has whole. */
+ * rank's own heads, FFN columns, experts or vocabulary, each rank of a group has whole. */
 enum weights_extent {
     WEIGHTS_NO_EXTENT, /* there is no such dimension */
     WEIGHTS_HIDDEN,
     WEIGHTS_VOCAB,
     WEIGHTS_FFN,
+    WEIGHTS_FFN_EXPERT, /* columns of one expert */
+    WEIGHTS_EXPERTS,
+    WEIGHTS_ROUTES, /* a router's outputs, one for each expert: whole */
     WEIGHTS_HEADS,
     WEIGHTS_KV_HEADS,
     WEIGHTS_HEAD_DIM,
@@ -73,8 +83,9 @@ enum weights_extent {
 enum weights_extent weights_extent(enum weights_id id, uint32_t dim);
 
 /* Its shape by these hyper-parameters, as in the file: dims[0] is the row length. Returns n_dims, 1
- * (a vector) or 2. Also for writing models. */
-uint32_t weights_shape(const struct hparams *hparams, enum weights_id id, uint64_t dims[2]);
+ * (a vector), 2 or 3 (experts); dims beyond are 1. Also for writing models. */
+uint32_t weights_shape(const struct hparams *hparams, enum weights_id id,
+                       uint64_t dims[WEIGHTS_DIMS]);
 
 /* Every tensor that the model has is there, with the exact shape, vectors in F32, F16 or BF16, rope
  * factors in F32, and matrices in the types of kernels/quant/types.h, mixed freely; nothing else is
@@ -96,6 +107,11 @@ struct weights_segments {
 };
 void weights_segments(struct weights_segments *segments, const struct model_file *file,
                       const struct hparams *hparams);
+
+/* In how many ranges of equally many experts, in order, a row's sum over its experts is cut: they are
+ * added as a binary tree, so that ranks that hold aligned ranges have the bits of one. The most of
+ * 8, 4, 2, 1 that divides them. */
+uint32_t weights_expert_ranges(uint32_t n_experts);
 
 /* NULL: absent. With WEIGHTS_OUTPUT of a tied model this is token_embd.weight. */
 const struct model_tensor *weights_find(const struct model_file *file, uint32_t layer,

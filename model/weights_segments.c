@@ -25,11 +25,20 @@ void weights_segments(struct weights_segments *segments, const struct model_file
     const uint32_t units = h->ffn / unit;
     uint32_t n = WEIGHTS_SEGMENTS;
 
-    while (n > 1 && (h->n_kv_heads % n != 0 || columns / n % output_block != 0 || units < n))
+    while (n > 1 &&
+           (h->n_kv_heads % n != 0 || columns / n % output_block != 0 || (h->ffn > 0 && units < n)))
         n /= 2;
     segments->n = n;
     for (uint32_t i = 0; i <= n; i++) {
         segments->kv_head[i] = h->n_kv_heads / n * i;
         segments->ffn[i] = i < n ? (uint32_t)((uint64_t)units * i / n) * unit : h->ffn;
     }
+}
+
+uint32_t weights_expert_ranges(uint32_t n_experts)
+{
+    uint32_t n = WEIGHTS_SEGMENTS;
+    while (n_experts % n != 0)
+        n /= 2;
+    return n;
 }

@@ -6,6 +6,7 @@
 
 #include "sys/clock.h"
 #include "worker/activations.h"
+#include "worker/experts.h"
 #include "worker/fill.h"
 #include "worker/recordings.h"
 
@@ -23,6 +24,7 @@ struct forward {
     void (*gate)(struct device *device, float *gate, const float *up, size_t n);
 
     struct activations activations;
+    struct experts *experts; /* NULL: the model has none */
     struct recordings *recordings;
     uint32_t parity;  /* the stream of this step */
     float *filled[2]; /* host memory: k and v of a step that fills */
@@ -66,6 +68,24 @@ static enum status take_memory(struct forward *f, uint32_t max_rows, struct erro
     return status;
 }
 
+static enum status take_experts(struct forward *f, uint32_t max_rows, struct error *error)
+{
+    const struct hparams *h = &f->shard->hparams;
+    const struct experts_config config = {.routing = {.max_rows = max_rows,
+                                                      .n_experts = h->n_experts,
+                                                      .n_used = h->n_experts_used,
+                                                      .first = f->shard->part.expert_begin,
+                                                      .end = f->shard->part.expert_end,
+                                                      .normalise = h->experts_normalised},
+                                          .hidden = f->hidden,
+                                          .ffn = h->ffn_expert,
+                                          .gate = f->gate,
+                                          .kernels = f->kernels,
+                                          .device = f->device,
+                                          .trace = f->config.trace};
+    return h->n_experts > 0 ? experts_create(&f->experts, &config, error) : STATUS_OK;
+}
+
 enum status forward_create(struct forward **forward, const struct forward_config *config,
                            struct error *error)
 {
@@ -90,6 +110,8 @@ enum status forward_create(struct forward **forward, const struct forward_config
                   : f->kernels->swiglu;
     enum status status = take_memory(f, config->max_rows, error);
     if (status == STATUS_OK)
+        status = take_experts(f, config->max_rows, error);
+    if (status == STATUS_OK)
         status =
             recordings_create(&f->recordings, f->kernels, f->device, shard->n_layers + 1, error);
     if (status != STATUS_OK) {
@@ -107,6 +129,7 @@ void forward_destroy(struct forward *forward)
     for (int i = 0; i < 2 && !forward->kernels->host_memory; i++)
         forward->kernels->host_give(forward->device, forward->filled[i]);
     recordings_destroy(forward->recordings);
+    experts_destroy(forward->experts);
     activations_close(&forward->activations);
     free(forward);
 }
@@ -265,6 +288,16 @@ static void feed_forward_rows(struct forward *f, const struct shard_layer *weigh
     trace_span(trace, "down", at);
 }
 
+static void feed_forward_blocks(struct forward *f, const struct shard_layer *weights, uint32_t n)
+{
+    const uint32_t most = f->activations.block_rows, n_blocks = (n + most - 1) / most;
+    for (uint32_t i = 0, first = 0; i < n_blocks; i++) {
+        const uint32_t n_rows = n / n_blocks + (i < n % n_blocks);
+        feed_forward_rows(f, weights, first, n_rows);
+        first += n_rows;
+    }
+}
+
 static enum status feed_forward(struct forward *f, const struct shard_layer *weights, uint32_t n,
                                 float *x, struct error *error)
 {
@@ -274,12 +307,14 @@ static enum status feed_forward(struct forward *f, const struct shard_layer *wei
     f->kernels->rms_norm(f->device, f->activations.normed, x, weights->ffn_norm.data, n, f->hidden,
                          f->epsilon);
     trace_span(f->config.trace, "norm", at);
-    const uint32_t most = f->activations.block_rows, n_blocks = (n + most - 1) / most;
-    for (uint32_t i = 0, first = 0; i < n_blocks; i++) {
-        const uint32_t n_rows = n / n_blocks + (i < n % n_blocks);
-        feed_forward_rows(f, weights, first, n_rows);
-        first += n_rows;
-    }
+    enum status status = STATUS_OK;
+    if (f->experts != NULL)
+        status = experts_run(f->experts, weights, f->activations.normed, n, f->activations.product,
+                             error);
+    else
+        feed_forward_blocks(f, weights, n);
+    if (status != STATUS_OK)
+        return status;
     return add_product(f, &no_bias, &weights->ffn_post_norm, n, x, error);
 }
 
@@ -401,7 +436,8 @@ static enum status run_layers(struct forward *f, const struct step *step, float 
     trace_span(trace, "begin", at);
     struct place place = {
         .f = f, .step = step, .x = x, .asks_early = attention_is_elsewhere(f->config.attention)};
-    const bool alone = !place.asks_early && group_tensor(f->config.group) == 1;
+    const bool alone =
+        !place.asks_early && group_tensor(f->config.group) == 1 && f->experts == NULL;
     recordings_begin(f->recordings, alone, step->positions, step->n_rows, x);
     enum status status = recordings_run(f->recordings, 0, between_attentions, &place, error);
     while (status == STATUS_OK && place.layer < f->shard->n_layers) {

@@ -32,12 +32,14 @@ static enum status check_split(const struct hparams *hparams, const struct setup
     const struct setup_shard *last = &setup->shards[setup->tensor - 1];
     const uint32_t n_layers = setup->stages[setup->n_stages - 1].end;
     if (n_layers != hparams->n_layers || last->kv_head_end != hparams->n_kv_heads ||
-        last->ffn_end != hparams->ffn || last->vocab_end != hparams->vocab)
+        last->ffn_end != hparams->ffn || last->expert_end != hparams->n_experts ||
+        last->vocab_end != hparams->vocab)
         return error_set(error, STATUS_INVALID,
-                         "%s: the split covers %u layers, %u KV heads, %u FFN columns and %u "
-                         "tokens; the model has %u, %u, %u and %u",
-                         path, n_layers, last->kv_head_end, last->ffn_end, last->vocab_end,
-                         hparams->n_layers, hparams->n_kv_heads, hparams->ffn, hparams->vocab);
+                         "%s: the split covers %u layers, %u KV heads, %u FFN columns, %u experts "
+                         "and %u tokens; the model has %u, %u, %u, %u and %u",
+                         path, n_layers, last->kv_head_end, last->ffn_end, last->expert_end,
+                         last->vocab_end, hparams->n_layers, hparams->n_kv_heads, hparams->ffn,
+                         hparams->n_experts, hparams->vocab);
     return STATUS_OK;
 }
 
@@ -64,7 +66,7 @@ static void extent_range(const struct shard *shard, enum weights_id id, uint32_t
     const struct hparams *h = &shard->hparams;
     const struct setup_shard *part = &shard->part;
     const uint32_t group = h->n_heads / h->n_kv_heads;
-    uint64_t dims[2];
+    uint64_t dims[WEIGHTS_DIMS];
     weights_shape(h, id, dims);
     *begin = 0;
     *end = (uint32_t)dims[dim];
@@ -132,18 +134,15 @@ static enum status widen_vector(const struct loader *loader, const struct model_
     return STATUS_OK;
 }
 
-static enum status load_tensor(struct loader *loader, struct matrix *matrix, uint32_t layer,
-                               enum weights_id id, struct error *error)
+/* Makes a matrix of the piece of a tensor that belongs here; or, while pieces are listed, lists it. What
+ * is at `data` is one expert's, or the whole tensor. */
+static enum status load_piece(struct loader *loader, struct matrix *matrix,
+                              const struct model_tensor *tensor, const void *data,
+                              enum weights_id id, struct error *error)
 {
     struct shard *shard = loader->shard;
-    const struct model_tensor *tensor = weights_find(loader->file, layer, id);
-    char name[WEIGHTS_NAME_BYTES];
-    weights_name(name, layer, id);
-    if (tensor == NULL) /* weights_check saw it */
-        return error_set(error, STATUS_INVALID, "%s: no tensor %s", model_path(loader->file), name);
-
     const struct cut cut = cut_of(shard, id);
-    const struct read_ahead_piece piece = piece_of(tensor, tensor->data, &cut);
+    const struct read_ahead_piece piece = piece_of(tensor, data, &cut);
     if (loader->listing)
         return load_progress_add(&loader->progress, piece, error);
     load_progress_reach(&loader->progress, piece);
@@ -159,19 +158,51 @@ static enum status load_tensor(struct loader *loader, struct matrix *matrix, uin
         if (status != STATUS_OK)
             return status;
     }
-    status = shard->kernels->matrix_create(shard->device, &created, type,
-                                           widened != NULL ? widened : tensor->data,
-                                           (uint32_t)tensor->dims[0], cut.row_begin, cut.row_end,
-                                           cut.column_begin, cut.column_end, &cause);
+    status = shard->kernels->matrix_create(
+        shard->device, &created, type, widened != NULL ? widened : data, (uint32_t)tensor->dims[0],
+        cut.row_begin, cut.row_end, cut.column_begin, cut.column_end, &cause);
     free(widened);
     if (status != STATUS_OK)
-        return not_loaded(loader, name, &cut, status, &cause, error);
-    /* Copied: the file's pages would count as much memory again. */
-    model_tensor_release(loader->file, tensor);
+        return not_loaded(loader, tensor->name, &cut, status, &cause, error);
     *matrix = created;
     shard->weight_bytes += matrix->bytes;
     load_progress_done(&loader->progress, piece);
     return STATUS_OK;
+}
+
+static enum status load_tensor(struct loader *loader, struct matrix *matrix, uint32_t layer,
+                               enum weights_id id, struct error *error)
+{
+    const struct model_tensor *tensor = weights_find(loader->file, layer, id);
+    char name[WEIGHTS_NAME_BYTES];
+    weights_name(name, layer, id);
+    if (tensor == NULL) /* weights_check saw it */
+        return error_set(error, STATUS_INVALID, "%s: no tensor %s", model_path(loader->file), name);
+    const enum status status = load_piece(loader, matrix, tensor, tensor->data, id, error);
+    /* Copied: the file's pages would count as much memory again. */
+    if (status == STATUS_OK && !loader->listing)
+        model_tensor_release(loader->file, tensor);
+    return status;
+}
+
+/* A matrix for each expert of this rank. What is made by a failure is the shard's to give back. */
+static enum status load_experts(struct loader *loader, struct matrix **experts, uint32_t layer,
+                                enum weights_id id, struct error *error)
+{
+    const struct setup_shard *part = &loader->shard->part;
+    const struct model_tensor *tensor = weights_find(loader->file, layer, id);
+    const uint32_t n = part->expert_end - part->expert_begin;
+    enum status status = STATUS_OK;
+    if (*experts == NULL && (*experts = calloc(n, sizeof(**experts))) == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "%s: no memory for experts of layer %u",
+                         model_path(loader->file), layer);
+    for (uint32_t i = 0; i < n && status == STATUS_OK; i++)
+        status = load_piece(loader, &(*experts)[i], tensor,
+                            model_tensor_expert(loader->file, tensor, part->expert_begin + i), id,
+                            error);
+    if (status == STATUS_OK && !loader->listing)
+        model_tensor_release(loader->file, tensor);
+    return status;
 }
 
 /* The model's segments (begins[0..n] in whole columns) that a shard's columns from `first` on meet.
@@ -209,14 +240,23 @@ static const struct {
     {WEIGHTS_ATTN_K_NORM, offsetof(struct shard_layer, k_norm)},
     {WEIGHTS_ATTN_POST_NORM, offsetof(struct shard_layer, attn_post_norm)},
     {WEIGHTS_FFN_POST_NORM, offsetof(struct shard_layer, ffn_post_norm)},
+    {WEIGHTS_FFN_ROUTER, offsetof(struct shard_layer, router)},
 };
 enum { N_MEMBERS = sizeof(members) / sizeof(members[0]) };
-_Static_assert((int)N_MEMBERS == (int)WEIGHTS_COUNT - (int)WEIGHTS_FIRST_OF_LAYER,
+_Static_assert((int)N_MEMBERS == (int)WEIGHTS_FIRST_OF_EXPERTS - (int)WEIGHTS_FIRST_OF_LAYER,
                "every tensor of a layer has its place");
 
 static struct matrix *member(struct shard_layer *layer, size_t i)
 {
     return (struct matrix *)(void *)((char *)layer + members[i].offset);
+}
+
+/* Likewise of experts, from WEIGHTS_FIRST_OF_EXPERTS on. */
+static struct matrix **experts_of(struct shard_layer *layer, int id)
+{
+    return id == WEIGHTS_FFN_GATE_EXPS ? &layer->gate_experts
+           : id == WEIGHTS_FFN_UP_EXPS ? &layer->up_experts
+                                       : &layer->down_experts;
 }
 
 static enum status load_layer(struct loader *loader, uint32_t layer, struct error *error)
@@ -228,6 +268,9 @@ static enum status load_layer(struct loader *loader, uint32_t layer, struct erro
     for (size_t i = 0; i < N_MEMBERS && status == STATUS_OK; i++)
         if (weights_has(h, members[i].id))
             status = load_tensor(loader, member(to, i), layer, members[i].id, error);
+    for (int id = WEIGHTS_FIRST_OF_EXPERTS; id < WEIGHTS_COUNT && status == STATUS_OK; id++)
+        if (weights_has(h, (enum weights_id)id))
+            status = load_experts(loader, experts_of(to, id), layer, (enum weights_id)id, error);
     if (status != STATUS_OK || loader->listing)
         return status;
     uint32_t columns[WEIGHTS_SEGMENTS + 1];
@@ -370,10 +413,18 @@ void shard_destroy(struct shard *shard)
     for (size_t i = 0; i < sizeof(once) / sizeof(once[0]); i++)
         if (once[i]->data != NULL)
             shard->kernels->matrix_destroy(shard->device, once[i]);
+    const uint32_t n_experts = shard->part.expert_end - shard->part.expert_begin;
     for (uint32_t i = 0; shard->layers != NULL && i < shard->n_layers; i++) {
         for (size_t j = 0; j < N_MEMBERS; j++)
             if (member(&shard->layers[i], j)->data != NULL)
                 shard->kernels->matrix_destroy(shard->device, member(&shard->layers[i], j));
+        for (int id = WEIGHTS_FIRST_OF_EXPERTS; id < WEIGHTS_COUNT; id++) {
+            struct matrix *experts = *experts_of(&shard->layers[i], id);
+            for (uint32_t e = 0; experts != NULL && e < n_experts; e++)
+                if (experts[e].data != NULL)
+                    shard->kernels->matrix_destroy(shard->device, &experts[e]);
+            free(experts);
+        }
     }
     free(shard->layers);
     shard->kernels->memory_give(shard->device, (void *)shard->rope.frequency);

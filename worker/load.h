@@ -5,10 +5,12 @@
  *     attn_output       columns of the same query heads
  *     ffn_gate, ffn_up  rows [ffn_begin, ffn_end)
  *     ffn_down          columns of the same
+ *     ffn_..._exps      experts [expert_begin, expert_end), each a matrix of its own
  *     token_embd        rows [vocab_begin, vocab_end), on the first stage
  *     output            rows [vocab_begin, vocab_end), on the last stage (tied: of token_embd; one
  *                       copy when first and last are the same)
  *     biases            as the rows that they are added to; attn_output's whole
+ *     ffn_gate_inp      whole: every rank routes all rows
  *     norms             whole, with hparams.norm_offset added
  * So the shards' parts of attn_output and ffn_down products add up to the whole product.
  *
@@ -32,7 +34,9 @@ struct shard_layer {
     struct matrix q_bias, k_bias, v_bias, output_bias; /* vectors */
     struct matrix q_norm, k_norm;                      /* over a head */
     struct matrix attn_post_norm, ffn_post_norm;
-    const struct rope *rope; /* one of the shard's */
+    struct matrix router;
+    struct matrix *gate_experts, *up_experts, *down_experts; /* [experts of this rank] */
+    const struct rope *rope;                                 /* one of the shard's */
 };
 
 struct shard {

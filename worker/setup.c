@@ -25,6 +25,40 @@ static enum status check_constants(const Longspan__Constants *theirs, struct err
     return STATUS_OK;
 }
 
+/* Whether a shard's [begin, end) begins where the last one's ended, and has something. */
+static bool follows(uint32_t begin, uint32_t end, uint32_t last_end)
+{
+    return begin == last_end && end > last_end;
+}
+
+static enum status check_shards(const Longspan__WorkerSetup *message, struct error *error)
+{
+    struct setup_shard last = {0};
+    const bool experts = message->shards[0]->expert_end > 0;
+    for (size_t i = 0; i < message->n_shards; i++) {
+        const Longspan__Shard *shard = message->shards[i];
+        const bool ffn = follows(shard->ffn_begin, shard->ffn_end, last.ffn_end);
+        const bool no_ffn = shard->ffn_begin == 0 && shard->ffn_end == 0;
+        const bool no_experts = shard->expert_begin == 0 && shard->expert_end == 0;
+        if (!follows(shard->kv_head_begin, shard->kv_head_end, last.kv_head_end) ||
+            !follows(shard->vocab_begin, shard->vocab_end, last.vocab_end) ||
+            !(experts ? no_ffn && follows(shard->expert_begin, shard->expert_end, last.expert_end)
+                      : ffn && no_experts))
+            return error_set(error, STATUS_PROTOCOL,
+                             "setup: shard %zu holds KV heads [%u, %u), FFN columns [%u, %u), "
+                             "experts [%u, %u) and vocabulary [%u, %u): empty, or it does not "
+                             "follow the shard before",
+                             i, shard->kv_head_begin, shard->kv_head_end, shard->ffn_begin,
+                             shard->ffn_end, shard->expert_begin, shard->expert_end,
+                             shard->vocab_begin, shard->vocab_end);
+        last.kv_head_end = shard->kv_head_end;
+        last.ffn_end = shard->ffn_end;
+        last.vocab_end = shard->vocab_end;
+        last.expert_end = shard->expert_end;
+    }
+    return STATUS_OK;
+}
+
 static enum status check_split(const Longspan__WorkerSetup *message, uint32_t n_ranks,
                                struct error *error)
 {
@@ -44,25 +78,10 @@ static enum status check_split(const Longspan__WorkerSetup *message, uint32_t n_
                              i, stage->n_layers, stage->first_layer, layer);
         layer += stage->n_layers;
     }
-    struct setup_shard last = {0};
     if (message->n_host_lanes != 0 && message->n_host_lanes != n_ranks)
         return error_set(error, STATUS_PROTOCOL, "setup: lanes beside %zu ranks, of %u",
                          message->n_host_lanes, n_ranks);
-    for (size_t i = 0; i < message->n_shards; i++) {
-        const Longspan__Shard *shard = message->shards[i];
-        if (shard->kv_head_begin != last.kv_head_end || shard->kv_head_end <= last.kv_head_end ||
-            shard->ffn_begin != last.ffn_end || shard->ffn_end <= last.ffn_end ||
-            shard->vocab_begin != last.vocab_end || shard->vocab_end <= last.vocab_end)
-            return error_set(error, STATUS_PROTOCOL,
-                             "setup: shard %zu holds KV heads [%u, %u), FFN columns [%u, %u) and "
-                             "vocabulary [%u, %u): empty, or it does not follow the shard before",
-                             i, shard->kv_head_begin, shard->kv_head_end, shard->ffn_begin,
-                             shard->ffn_end, shard->vocab_begin, shard->vocab_end);
-        last.kv_head_end = shard->kv_head_end;
-        last.ffn_end = shard->ffn_end;
-        last.vocab_end = shard->vocab_end;
-    }
-    return STATUS_OK;
+    return check_shards(message, error);
 }
 
 static enum status check_limit(const char *name, uint32_t value, uint32_t most, struct error *error)
@@ -147,8 +166,8 @@ static bool fill(struct setup *s, const Longspan__WorkerSetup *message)
     for (; s->tensor < message->n_shards; s->tensor++) {
         const Longspan__Shard *shard = message->shards[s->tensor];
         s->shards[s->tensor] = (struct setup_shard){
-            shard->kv_head_begin, shard->kv_head_end, shard->ffn_begin,
-            shard->ffn_end,       shard->vocab_begin, shard->vocab_end,
+            shard->kv_head_begin, shard->kv_head_end, shard->ffn_begin,    shard->ffn_end,
+            shard->vocab_begin,   shard->vocab_end,   shard->expert_begin, shard->expert_end,
         };
     }
     for (; s->n_holders < message->n_holders; s->n_holders++) {

@@ -28,8 +28,9 @@ struct setup_stage {
 /* What a tensor-parallel rank holds of each layer, of the embedding and of the output. */
 struct setup_shard {
     uint32_t kv_head_begin, kv_head_end;
-    uint32_t ffn_begin, ffn_end;
+    uint32_t ffn_begin, ffn_end; /* 0, 0: the model has experts */
     uint32_t vocab_begin, vocab_end;
+    uint32_t expert_begin, expert_end; /* 0, 0: it has none */
 };
 
 struct setup {

@@ -124,6 +124,22 @@ static void test_the_limit_counts_bytes_and_operations(void **state)
     assert_true(fabs(limit.seconds - (9 * 3 + 0.5 + 81 * 2 / 20.0)) < 1e-9);
 }
 
+/* A row of a decode step reads its own experts; many rows read nearly all of them. */
+static void test_the_limit_counts_the_experts_that_are_met(void **state)
+{
+    const struct bench_limit_model model = {
+        .weight_bytes = 100, .expert_bytes = 800, .expert_share = 0.25};
+    const struct bench_limit_machine machine = {10, 20, 40, 20};
+    uint32_t depths[2] = {0, 0};
+    struct bench_case c = {.n_sequences = 1, .n_tokens = 200, .depths = depths};
+    (void)state;
+    assert_true(fabs(bench_limit_of(&model, &machine, &c).bytes - (100 + 200)) < 1e-9);
+    c.n_sequences = 2;
+    assert_true(fabs(bench_limit_of(&model, &machine, &c).bytes - (100 + 350)) < 1e-9);
+    c = (struct bench_case){.prefill = true, .n_sequences = 1, .n_tokens = 200, .depths = depths};
+    assert_true(fabs(bench_limit_of(&model, &machine, &c).bytes - 900) < 1e-6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -131,6 +147,7 @@ int main(void)
         cmocka_unit_test(test_lists_that_are_none_are_refused),
         cmocka_unit_test(test_a_step_ends_with_the_last_of_its_tokens),
         cmocka_unit_test(test_the_limit_counts_bytes_and_operations),
+        cmocka_unit_test(test_the_limit_counts_the_experts_that_are_met),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -60,6 +60,16 @@ static void test_shapes_are_presets_with_changes(void **state)
     assert_int_equal(shape.hparams.n_kv_heads, 2);
     shape = shape_of("hidden=96,heads=3");
     assert_int_equal(shape.hparams.n_kv_heads, 3);
+    shape = shape_of("tiny,experts=6,experts-used=3,ffn=96");
+    assert_int_equal(shape.hparams.n_experts, 6);
+    assert_int_equal(shape.hparams.n_experts_used, 3);
+    assert_int_equal(shape.hparams.ffn_expert, 96);
+    assert_int_equal(shape.hparams.ffn, 0);
+    assert_true(shape.hparams.experts_normalised);
+    shape = shape_of("tiny,arch=qwen3moe,experts-softmax-of-all=1");
+    assert_int_equal(shape.hparams.n_experts, 8);
+    assert_int_equal(shape.hparams.n_experts_used, 2);
+    assert_false(shape.hparams.experts_normalised);
     for (uint32_t i = 0; make_random_presets[i] != NULL; i++)
         (void)shape_of(make_random_presets[i]);
 }
@@ -73,6 +83,8 @@ static void test_impossible_shapes_are_refused_with_their_reason(void **state)
         {"huge", "'huge'"},
         {"layrs=3", "'layrs'"},
         {"layers=0", "layers"},
+        {"experts=4,experts-used=5", "experts-used=5"},
+        {"arch=qwen2,experts=4", "no experts"},
         {"layers=x", "layers"},
         {"layers=", "layers"},
         {"", "''"},
@@ -126,6 +138,8 @@ static void test_every_architecture_is_a_model(void **state)
         "biases=1,rope-scaling=linear,rope-factor=4,window=64",
         "rope-scaling=llama3,rope-factor=8,rope-context=128",
         "arch=qwen2,rope-scaling=yarn,rope-factor=4,rope-context=64",
+        "ffn=64,experts=5,experts-used=3",
+        "arch=qwen3moe,ffn=64,experts-softmax-of-all=1",
         "arch=qwen3,biases=1",
         "arch=gemma2,window=32,window-period=3",
         "arch=gemma3,layers=7,window=16,rope-scaling=linear,rope-factor=8"};
@@ -140,6 +154,10 @@ static void test_every_architecture_is_a_model(void **state)
         assert_int_equal(h->architecture, asked->architecture);
         assert_true(h->qkv_bias == asked->qkv_bias && h->output_bias == asked->output_bias);
         assert_true(h->qk_norm == asked->qk_norm && h->post_norms == asked->post_norms);
+        assert_true(h->n_experts == asked->n_experts && h->ffn == asked->ffn);
+        assert_true(h->n_experts_used == asked->n_experts_used);
+        assert_true(h->ffn_expert == asked->ffn_expert);
+        assert_true(h->experts_normalised == asked->experts_normalised);
         assert_true(h->window == asked->window && h->window_period == asked->window_period);
         assert_true(h->has_local_rope == asked->has_local_rope);
         assert_true(h->attention_cap == asked->attention_cap && h->logit_cap == asked->logit_cap);

@@ -57,11 +57,13 @@ static struct model_file *open_file(const char *name)
 }
 
 /* Two layers; ffn_down's rows (352) are no whole super-blocks. */
+static const char *source_shape = "tiny,layers=2,ffn=352";
+
 static void make_source(const char *name, const char *type)
 {
     char path[PATH_BYTES];
     struct make_random_shape shape;
-    assert_int_equal(make_random_shape(&shape, "tiny,layers=2,ffn=352", NULL), STATUS_OK);
+    assert_int_equal(make_random_shape(&shape, source_shape, NULL), STATUS_OK);
     const struct make_random_options options = {
         .shape = &shape, .mixture = mixture_of(type), .seed = 5};
     assert_int_equal(make_random(path_of(name, path), &options, NULL), STATUS_OK);
@@ -91,7 +93,7 @@ static enum status quantize(const char *source, const char *out, const char *typ
 
 static void check_tensor(const struct model_tensor *from, const struct model_tensor *to)
 {
-    const size_t n = (size_t)(from->dims[0] * from->dims[1]);
+    const size_t n = (size_t)(from->dims[0] * from->dims[1] * from->dims[2]);
     float *values = malloc(n * sizeof(*values));
     void *expected = malloc((size_t)to->n_bytes);
     assert_true(values != NULL && expected != NULL);
@@ -163,6 +165,23 @@ static void test_every_tensor_is_the_sources_in_its_type(void **state)
         }
         model_close(from);
     }
+}
+
+/* Experts are rounded each by itself, down to more bits where ffn_down has them; routers are not. */
+static void test_experts_too(void **state)
+{
+    source_shape =
+        "tiny,layers=2,hidden=64,heads=2,kv-heads=1,head-dim=32,ffn=96,experts=5,experts-used=2";
+    test_every_tensor_is_the_sources_in_its_type(state);
+    source_shape = "tiny,layers=2,ffn=256,experts=3";
+    make_source("source", "F32");
+    assert_int_equal(quantize("source", "out", "Q4_K_M", 2, false, NULL, NULL), STATUS_OK);
+    struct model_file *file = open_file("out");
+    assert_int_equal(model_tensor_find(file, "blk.0.ffn_gate_exps.weight")->type, GGUF_TYPE_Q4_K);
+    assert_int_equal(model_tensor_find(file, "blk.1.ffn_down_exps.weight")->type, GGUF_TYPE_Q6_K);
+    assert_int_equal(model_tensor_find(file, "blk.1.ffn_gate_inp.weight")->type, GGUF_TYPE_F32);
+    model_close(file);
+    source_shape = "tiny,layers=2,ffn=352";
 }
 
 static void test_lanes_do_not_change_a_byte(void **state)
@@ -311,6 +330,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_tensor_is_the_sources_in_its_type),
+        cmocka_unit_test(test_experts_too),
         cmocka_unit_test(test_lanes_do_not_change_a_byte),
         cmocka_unit_test(test_rounding_twice_must_be_asked_for),
         cmocka_unit_test(test_weights_that_are_no_weights),

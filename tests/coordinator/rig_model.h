@@ -46,7 +46,7 @@ static inline void rig_write_model(const char *path)
     struct gguf_writer *w = NULL;
     struct error e = {0};
     char name[WEIGHTS_NAME_BYTES];
-    uint64_t dims[2], bytes;
+    uint64_t dims[WEIGHTS_DIMS], bytes;
     assert_int_equal(gguf_writer_create(&w, path, &e), STATUS_OK);
     gguf_writer_add_string(w, "general.architecture", "llama", &e);
     gguf_writer_add_string(w, "general.name", "rig", &e);

@@ -46,19 +46,24 @@ static void check_plan(const struct planner_model *m, const struct planner_plan 
     assert_int_equal(layer, m->n_layers);
     assert_true(most - least <= 1);
     const uint32_t columns = m->n_heads / m->n_kv_heads * m->head_dim;
-    uint32_t head = 0, ffn = 0, vocab = 0;
+    uint32_t head = 0, ffn = 0, vocab = 0, expert = 0;
     for (uint32_t i = 0; i < plan->tensor; i++) {
         const struct planner_shard *s = &plan->shards[i];
         assert_int_equal(s->kv_head_begin, head);
         assert_int_equal(s->ffn_begin, ffn);
         assert_int_equal(s->vocab_begin, vocab);
-        assert_true(s->kv_head_end > head && s->ffn_end > ffn && s->vocab_end > vocab);
+        assert_int_equal(s->expert_begin, expert);
+        assert_true(s->kv_head_end > head && s->vocab_end > vocab);
+        assert_true(m->n_experts > 0 ? s->expert_end > expert : s->ffn_end > ffn);
         assert_int_equal(s->kv_head_begin * columns % m->attn_block, 0);
         assert_int_equal(s->ffn_begin % m->ffn_block, 0);
         head = s->kv_head_end;
         ffn = s->ffn_end;
         vocab = s->vocab_end;
+        for (; expert < s->expert_end; expert++)
+            assert_int_equal((uint64_t)expert * plan->tensor / m->n_experts, i);
     }
+    assert_int_equal(expert, m->n_experts);
     assert_int_equal(head, m->n_kv_heads);
     assert_int_equal(ffn, m->ffn);
     assert_int_equal(vocab, m->vocab);
@@ -118,6 +123,10 @@ static void test_random_models_are_covered_exactly(void **state)
         m.attn_block = m.ffn_block;
         m.ffn = 32 * (1 + (uint32_t)random_below(&random, 64));
         m.vocab = 16 + (uint32_t)random_below(&random, 1000);
+        if (i % 3 == 0) {
+            m.n_experts = 1 + (uint32_t)random_below(&random, 70);
+            m.ffn = 0;
+        }
         const uint32_t tensor = 1 + (uint32_t)random_below(&random, 12);
         const uint32_t pipeline = 1 + (uint32_t)random_below(&random, 12);
         struct planner_plan plan;
@@ -204,6 +213,13 @@ static void test_refusals_list_what_is_possible(void **state)
         &m, 2, 0, 2,
         "tensor 2: the model has 2 KV heads (cut at multiples of 4), 352 FFN columns (at "
         "multiples of 32) and 300 tokens; possible: 1");
+    m = tiny();
+    m.n_kv_heads = 8;
+    m.ffn = 0;
+    m.n_experts = 6;
+    expect_refusal(&m, 7, 0, 7,
+                   "tensor 7: the model has 8 KV heads (cut at multiples of 1), 6 experts and 300 "
+                   "tokens; possible: 1 to 6");
 }
 
 static void test_weights_are_counted_once(void **state)
@@ -225,20 +241,36 @@ static void test_every_tensor_of_a_layer_is_counted(void **state)
         const struct small_model file = small_model_of((enum architecture)a);
         struct model_file *model = small_model_open(&file);
         struct planner_model m;
-        uint64_t vectors = 0, all = 0;
+        uint64_t whole = 0, all = 0;
         planner_model_read(&m, &file.h, model);
         for (size_t i = 0; i < model_tensor_count(model); i++) {
             const struct model_tensor *tensor = model_tensor_at(model, i);
             if (strncmp(tensor->name, "blk.1.", 6) != 0)
                 continue;
             all += tensor->n_bytes;
-            vectors += strstr(tensor->name, "norm") != NULL ? tensor->n_bytes : 0;
+            if (strstr(tensor->name, "norm") != NULL ||
+                strstr(tensor->name, "ffn_gate_inp") != NULL)
+                whole += tensor->n_bytes;
         }
         assert_int_equal(m.heads_bytes + m.ffn_bytes + m.whole_bytes, all);
-        assert_int_equal(m.whole_bytes, vectors);
-        assert_int_equal(m.ffn_bytes, 3ull * file.h.ffn * file.h.hidden * sizeof(float));
+        assert_int_equal(m.whole_bytes, whole);
+        assert_int_equal(m.ffn_bytes, 3ull * (file.h.ffn + file.h.ffn_expert * file.h.n_experts) *
+                                          file.h.hidden * sizeof(float));
         model_close(model);
     }
+}
+
+static void test_experts_are_counted_with_their_ranks(void **state)
+{
+    (void)state;
+    struct planner_model m = tiny();
+    struct planner_plan plan;
+    m.ffn = 0;
+    m.n_experts = 11; /* 6 and 5, of 1000 bytes each */
+    assert_int_equal(planner_plan(&plan, &m, 2, 1, 2, NULL), STATUS_OK);
+    assert_int_equal(planner_weight_bytes(&plan, &m, 0), 5 * (4000 + 6000 + 100) + 5000 + 3000);
+    assert_int_equal(planner_weight_bytes(&plan, &m, 1), 5 * (4000 + 5000 + 100) + 5000 + 3000);
+    planner_plan_free(&plan);
 }
 
 int main(void)
@@ -251,6 +283,7 @@ int main(void)
         cmocka_unit_test(test_ranks_are_cut_at_segments),
         cmocka_unit_test(test_refusals_list_what_is_possible),
         cmocka_unit_test(test_weights_are_counted_once),
+        cmocka_unit_test(test_experts_are_counted_with_their_ranks),
     };
     return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
 }

@@ -39,13 +39,24 @@ static const struct small_model small_model = {
     .architecture = "llama",
 };
 
+/* The same with six experts. */
+__attribute__((unused)) static struct small_model small_model_experts(struct small_model m)
+{
+    m.h.n_experts = 6;
+    m.h.n_experts_used = 2;
+    m.h.ffn_expert = m.h.ffn;
+    m.h.ffn = 0;
+    m.h.experts_normalised = true;
+    return m;
+}
+
 /* The same of another architecture, with the parts that its layers must have. */
-static struct small_model small_model_of(enum architecture architecture)
+__attribute__((unused)) static struct small_model small_model_of(enum architecture architecture)
 {
     struct small_model m = small_model;
     m.architecture = architecture_traits(architecture)->name;
     hparams_complete(&m.h, architecture);
-    return m;
+    return architecture_traits(architecture)->experts == PART_ALWAYS ? small_model_experts(m) : m;
 }
 
 static void small_model_u32(struct gguf_writer *w, const struct small_model *m, const char *suffix,
@@ -103,7 +114,11 @@ static struct model_file *small_model_open(const struct small_model *m)
     gguf_writer_add_string(w, "general.name", "small\x1b model", &e);
     small_model_u32(w, m, "block_count", m->h.n_layers);
     small_model_u32(w, m, "embedding_length", m->h.hidden);
-    small_model_u32(w, m, "feed_forward_length", m->h.ffn);
+    small_model_u32(w, m, "feed_forward_length", m->h.n_experts > 0 ? m->h.ffn_expert : m->h.ffn);
+    if (m->h.n_experts > 0) {
+        small_model_u32(w, m, "expert_count", m->h.n_experts);
+        small_model_u32(w, m, "expert_used_count", m->h.n_experts_used);
+    }
     small_model_u32(w, m, "context_length", m->h.context_train);
     small_model_u32(w, m, "attention.head_count", m->h.n_heads);
     small_model_u32(w, m, "attention.head_count_kv", m->h.n_kv_heads);

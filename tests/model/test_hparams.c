@@ -82,12 +82,12 @@ static void test_what_we_would_compute_wrongly_is_refused(void **state)
     (void)state;
     m.architecture = "gptneox";
     refused(&m, STATUS_UNSUPPORTED, "'gptneox'");
-    refused(&m, STATUS_UNSUPPORTED, "supported: llama (Llama 2 and 3, Mistral), qwen2");
+    refused(&m, STATUS_UNSUPPORTED, "supported: llama (Llama 2 and 3, Mistral, Mixtral), qwen2");
     m = small_model;
-    m.extra_u32 = "llama.expert_count";
+    m.architecture = "qwen2";
+    m.extra_u32 = "qwen2.expert_count";
     m.u32 = 8;
     refused(&m, STATUS_UNSUPPORTED, "experts");
-    m.architecture = "qwen2";
     m.extra_u32 = "qwen2.attention.sliding_window";
     refused(&m, STATUS_UNSUPPORTED, "sliding-window");
     m = small_model;
@@ -124,6 +124,7 @@ static void test_every_architecture_is_read(void **state)
         [ARCHITECTURE_LLAMA] = {.embedding_scale = 1},
         [ARCHITECTURE_QWEN2] = {.neox = true, .qkv_bias = true, .embedding_scale = 1},
         [ARCHITECTURE_QWEN3] = {.neox = true, .qk_norm = true, .embedding_scale = 1},
+        [ARCHITECTURE_QWEN3MOE] = {.neox = true, .qk_norm = true, .embedding_scale = 1},
         [ARCHITECTURE_GEMMA2] = {.neox = true,
                                  .post_norms = true,
                                  .attention_cap = 50,
@@ -147,6 +148,63 @@ static void test_every_architecture_is_read(void **state)
         assert_false(h.output_bias || h.has_local_rope || h.tied);
         assert_true(h.norm_offset == 0);
     }
+}
+
+static void test_experts_are_read(void **state)
+{
+    struct small_model m = small_model_experts(small_model);
+    (void)state;
+    struct hparams h = read_model(&m);
+    assert_int_equal(h.n_experts, 6);
+    assert_int_equal(h.n_experts_used, 2);
+    assert_int_equal(h.ffn_expert, 96); /* feed_forward_length, as Mixtral's files have it */
+    assert_int_equal(h.ffn, 0);
+    assert_true(h.experts_normalised);
+    m.extra_u32 = "llama.expert_feed_forward_length";
+    m.u32 = 32;
+    assert_int_equal(read_model(&m).ffn_expert, 32);
+    m.without_key = "llama.feed_forward_length"; /* which is of no layer then */
+    assert_int_equal(read_model(&m).ffn_expert, 32);
+    h = read_model(&small_model);
+    assert_true(h.n_experts == 0 && h.ffn == 96 && h.ffn_expert == 0);
+}
+
+static void test_experts_that_are_none_of_ours_are_refused(void **state)
+{
+    static const struct {
+        const char *without, *key;
+        uint32_t value;
+        enum status status;
+    } odd[] = {
+        {"llama.expert_used_count", NULL, 0, STATUS_INVALID},
+        {"llama.feed_forward_length", NULL, 0, STATUS_INVALID},
+        {"llama.expert_used_count", "llama.expert_used_count", 0, STATUS_INVALID},
+        {"llama.expert_used_count", "llama.expert_used_count", 7, STATUS_INVALID},
+        {"llama.expert_count", "llama.expert_count", 5000, STATUS_INVALID},
+        {NULL, "llama.expert_feed_forward_length", 0, STATUS_INVALID},
+        {NULL, "llama.expert_feed_forward_length", UINT32_MAX, STATUS_INVALID},
+        {NULL, "llama.expert_shared_count", 1, STATUS_UNSUPPORTED},
+        {NULL, "llama.expert_shared_feed_forward_length", 64, STATUS_UNSUPPORTED},
+        {NULL, "llama.expert_gating_func", 2, STATUS_UNSUPPORTED},
+        {NULL, "llama.expert_group_count", 4, STATUS_UNSUPPORTED},
+        {NULL, "llama.leading_dense_block_count", 1, STATUS_UNSUPPORTED},
+        {NULL, "llama.interleave_moe_layer_step", 2, STATUS_UNSUPPORTED},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+        struct small_model m = small_model_experts(small_model);
+        m.without_key = odd[i].without;
+        m.extra_u32 = odd[i].key;
+        m.u32 = odd[i].value;
+        refused(&m, odd[i].status, odd[i].key != NULL ? odd[i].key : odd[i].without);
+    }
+    struct small_model m = small_model_of(ARCHITECTURE_QWEN3MOE);
+    m.without_key = "qwen3moe.expert_count";
+    refused(&m, STATUS_INVALID, "qwen3moe.expert_count");
+    m = small_model_of(ARCHITECTURE_QWEN3MOE);
+    m.extra_f32 = "qwen3moe.expert_weights_scale";
+    m.f32 = 2.5f;
+    refused(&m, STATUS_UNSUPPORTED, "expert_weights_scale");
 }
 
 static void test_parts_that_are_optional_are_found(void **state)
@@ -462,6 +520,8 @@ int main(void)
         cmocka_unit_test(test_a_model_is_read),
         cmocka_unit_test(test_absent_keys_have_defaults),
         cmocka_unit_test(test_every_architecture_is_read),
+        cmocka_unit_test(test_experts_are_read),
+        cmocka_unit_test(test_experts_that_are_none_of_ours_are_refused),
         cmocka_unit_test(test_parts_that_are_optional_are_found),
         cmocka_unit_test(test_scales_and_caps_are_the_files),
         cmocka_unit_test(test_windows_and_local_ropes_are_by_layer),

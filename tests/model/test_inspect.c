@@ -46,21 +46,42 @@ static void test_a_supported_model(void **state)
                                        "small\\x1b model",
                                        "none in the file",
                                        NULL};
-    static const char *const json[] = {
-        "{\"file\":\"",
-        "\"supported\":true",
-        "\"why_not\":null",
-        "\"kv_heads\":2",
-        "\"kv_bytes_per_token\":{\"f16\":256,\"f32\":512}",
-        "\"name\":\"small\\u001b model\"",
-        "{\"name\":\"blk.1.ffn_down.weight\",\"type\":\"Q8_0\",\"shape\":[96,64],\"bytes\":6528}",
-        "\"tokenizer\":null",
-        "\"tied\":false",
-        "\"parameters\":66880,\"bits_per_weight\":8.6124,", /* 66,560 of 8.5 bits, 320 of 32 */
-        NULL};
+    static const char *const json[] = {"{\"file\":\"",
+                                       "\"supported\":true",
+                                       "\"why_not\":null",
+                                       "\"kv_heads\":2",
+                                       "\"kv_bytes_per_token\":{\"f16\":256,\"f32\":512}",
+                                       "\"name\":\"small\\u001b model\"",
+                                       "{\"name\":\"blk.1.ffn_down.weight\",\"type\":\"Q8_0\","
+                                       "\"shape\":[96,64],\"bytes\":6528}",
+                                       "\"tokenizer\":null",
+                                       "\"tied\":false",
+                                       "\"parameters\":66880,\"active_parameters\":66880,\"bits_"
+                                       "per_weight\":8.6124,", /* 66,560 of 8.5 bits, 320 of 32 */
+                                       NULL};
     struct small_model m = small_model;
     (void)state;
     m.type = GGUF_TYPE_Q8_0;
+    struct model_file *g = small_model_open(&m);
+    expect_all(show(g, false), text);
+    expect_all(show(g, true), json);
+    model_close(g);
+}
+
+/* Six experts, two used: 2 layers of 3 x 64 x 96 x 6, of which a third; the rest is 30,784. */
+static void test_experts(void **state)
+{
+    static const char *const text[] = {"6 experts of 96, a token uses 2",
+                                       "blk.1.ffn_gate_exps.weight",
+                                       "[64, 96, 6]",
+                                       "blk.0.ffn_gate_inp.weight",
+                                       "251968, of 32.00 bits, 104512 of them active for a token",
+                                       NULL};
+    static const char *const json[] = {
+        "\"ffn\":0,\"experts\":6,\"experts_used\":2,\"ffn_expert\":96",
+        "\"parameters\":251968,\"active_parameters\":104512", "\"shape\":[64,96,6]", NULL};
+    const struct small_model m = small_model_experts(small_model);
+    (void)state;
     struct model_file *g = small_model_open(&m);
     expect_all(show(g, false), text);
     expect_all(show(g, true), json);
@@ -122,6 +143,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_supported_model),
+        cmocka_unit_test(test_experts),
         cmocka_unit_test(test_what_is_not_supported_is_shown_too),
         cmocka_unit_test(test_a_vocabulary_alone),
         cmocka_unit_test(test_a_full_disk_is_reported),

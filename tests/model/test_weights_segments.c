@@ -124,12 +124,28 @@ static void test_blocks_of_attn_output_stay_whole(void **state)
     assert_int_equal(segments_of(&m, 256, 256).n, 2);
 }
 
+/* Experts are whole wherever ranks are cut, so only attn_output's columns count. */
+static void test_experts_leave_the_segments_to_heads(void **state)
+{
+    (void)state;
+    struct small_model m = small_model_experts(model_of(8, 32, GGUF_TYPE_F32));
+    m.h.n_heads = 8;
+    struct model_file *file = small_model_open(&m);
+    struct weights_segments s;
+    weights_segments(&s, file, &m.h);
+    model_close(file);
+    assert_int_equal(s.n, 8);
+    assert_int_equal(s.kv_head[3], 3);
+    assert_int_equal(s.ffn[8], 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_as_many_as_divide_the_kv_heads),
         cmocka_unit_test(test_ffn_columns_need_not_divide),
         cmocka_unit_test(test_no_segment_is_empty),
+        cmocka_unit_test(test_experts_leave_the_segments_to_heads),
         cmocka_unit_test(test_blocks_of_attn_output_stay_whole),
     };
     return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);

@@ -29,6 +29,11 @@ MODELS = {
     "qwen2": dict(shape=f"{SMALL},arch=qwen2,rope-base=1000000", config={}),
     "qwen2-yarn": dict(shape=f"{SMALL},arch=qwen2,rope-base=1000000,{YARN}", config={}),
     "qwen3": dict(shape=f"{SMALL},arch=qwen3,rope-base=1000000", config={}),
+    "mixtral": dict(shape=f"{SMALL},experts=8,experts-used=2,rope-base=1000000",
+                    config={"model_type": "mixtral", "sliding_window": None}),
+    "qwen3moe": dict(shape=f"{SMALL},arch=qwen3moe,ffn=64,experts=16,experts-used=4,rope-base=1000000", config={}),
+    "qwen3moe-softmax-of-all": dict(
+        shape=f"{SMALL},arch=qwen3moe,ffn=64,experts=12,experts-used=3,experts-softmax-of-all=1", config={}),
     "gemma2": dict(shape=f"{SMALL},arch=gemma2,window=32", tied=True, config={}),
     "gemma3": dict(shape=f"{SMALL},layers=7,arch=gemma3,window=32,rope-base=1000000,rope-scaling=linear,rope-factor=8",
                    tied=True, config={}),
@@ -62,7 +67,7 @@ def config(name, keys):
     get = lambda suffix, default=None: keys.get(f"{arch}.{suffix}", default)
     rope = rope_parameters(keys, arch)
     c = {
-        "model_type": {"gemma3": "gemma3_text"}.get(arch, arch),
+        "model_type": {"gemma3": "gemma3_text", "qwen3moe": "qwen3_moe"}.get(arch, arch),
         "hidden_size": get("embedding_length"),
         "num_hidden_layers": get("block_count"),
         "intermediate_size": get("feed_forward_length"),
@@ -78,6 +83,11 @@ def config(name, keys):
     }
     if get("attention.sliding_window"):
         c["sliding_window"] = get("attention.sliding_window")
+    if get("expert_count"):
+        c["num_local_experts"] = get("expert_count")
+        c["num_experts_per_tok"] = get("expert_used_count")
+        c["moe_intermediate_size"] = get("expert_feed_forward_length")
+        c["norm_topk_prob"] = get("expert_weights_norm", True)
     if arch in ("gemma2", "gemma3"):
         c["query_pre_attn_scalar"] = get("attention.key_length")
         c["attn_logit_softcapping"] = get("attn_logit_softcapping")
@@ -94,8 +104,10 @@ OF_LAYER = {
     "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
     "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "attn_q_norm": "self_attn.q_norm",
     "attn_k_norm": "self_attn.k_norm", "ffn_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
+    "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj", "ffn_gate_inp": "mlp.gate",
 }
+# Of all experts; gate and up are one tensor there, rows of gate before those of up in each expert.
+OF_EXPERTS = {"ffn_gate_exps": "gate_up_proj", "ffn_up_exps": "gate_up_proj", "ffn_down_exps": "down_proj"}
 OF_GEMMA = {"post_attention_norm": "post_attention_layernorm", "ffn_norm": "pre_feedforward_layernorm",
             "post_ffw_norm": "post_feedforward_layernorm"}
 
@@ -107,6 +119,8 @@ def hugging_face_name(arch, name):
     parts = name.split(".")
     if parts[0] != "blk":
         return ".".join([ONCE[parts[0]], *parts[1:]])
+    if parts[2] in OF_EXPERTS:
+        return ".".join(["model.layers", parts[1], "mlp.experts", OF_EXPERTS[parts[2]]])
     names = {**OF_LAYER, **(OF_GEMMA if arch.startswith("gemma") else {})}
     return ".".join(["model.layers", parts[1], names[parts[2]], *parts[3:]])
 

@@ -37,8 +37,9 @@ def state_dict(keys, tensors):
             x = x.reshape(heads, -1, 2, *x.shape[1:]).swapaxes(1, 2).reshape(x.shape)
         if arch.startswith("gemma") and models.is_norm(name):
             x = x - numpy.float32(1)
-        state[target] = torch.tensor(x)
-    return state
+        state.setdefault(target, []).append(torch.tensor(x))
+    return {target: torch.cat(parts, dim=len(parts[0].shape) - 2) if len(parts) > 1 else parts[0]
+            for target, parts in state.items()}
 
 
 def logits_of(name, keys, tensors):

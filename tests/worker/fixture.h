@@ -127,14 +127,21 @@ static inline void fixture_fill_setup(struct fixture_message *m, const struct re
         longspan__shard__init(shard);
         shard->kv_head_begin = fixture_cut(s->n_kv_heads, layout->tensor, i, 1);
         shard->kv_head_end = fixture_cut(s->n_kv_heads, layout->tensor, i + 1, 1);
-        shard->ffn_begin = fixture_cut(s->ffn, layout->tensor, i, 32);
-        shard->ffn_end = fixture_cut(s->ffn, layout->tensor, i + 1, 32);
+        if (s->n_experts > 0) {
+            shard->expert_begin = fixture_cut(s->n_experts, layout->tensor, i, 1);
+            shard->expert_end = fixture_cut(s->n_experts, layout->tensor, i + 1, 1);
+        } else {
+            shard->ffn_begin = fixture_cut(s->ffn, layout->tensor, i, 32);
+            shard->ffn_end = fixture_cut(s->ffn, layout->tensor, i + 1, 32);
+        }
         if (layout->at_segments) {
             const uint32_t each = segments.n / layout->tensor;
             shard->kv_head_begin = segments.kv_head[each * i];
             shard->kv_head_end = segments.kv_head[each * (i + 1)];
             shard->ffn_begin = segments.ffn[each * i];
             shard->ffn_end = segments.ffn[each * (i + 1)];
+            shard->expert_begin = s->n_experts / layout->tensor * i;
+            shard->expert_end = s->n_experts / layout->tensor * (i + 1);
         }
         shard->vocab_begin = fixture_cut(s->vocab, layout->tensor, i, 1);
         shard->vocab_end = fixture_cut(s->vocab, layout->tensor, i + 1, 1);

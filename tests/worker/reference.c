@@ -18,7 +18,7 @@ struct reference_entry {
     float *values;
     uint8_t *bytes; /* as in the file */
     enum weight_type type;
-    uint64_t dims[2];
+    uint64_t dims[WEIGHTS_DIMS];
     uint32_t n_dims;
 };
 
@@ -58,6 +58,11 @@ struct hparams reference_hparams(const struct reference_shape *shape)
     h.window = shape->window > 0 ? shape->window : h.window;
     h.has_local_rope = h.has_local_rope && h.window > 0;
     h.norm_offset = shape->norm_offset;
+    h.n_experts = shape->n_experts;
+    h.n_experts_used = shape->n_used;
+    h.ffn_expert = shape->n_experts > 0 ? shape->ffn : 0;
+    h.ffn = shape->n_experts > 0 ? 0 : shape->ffn;
+    h.experts_normalised = shape->n_experts > 0 && !shape->softmax_of_all;
     return h;
 }
 
@@ -87,7 +92,9 @@ static void write_keys(struct gguf_writer *writer, const struct hparams *h)
         {"attention.head_count_kv", h->n_kv_heads},
         {"attention.key_length", h->head_dim},
         {"attention.value_length", h->head_dim},
-        {"feed_forward_length", h->ffn},
+        {"feed_forward_length", h->n_experts > 0 ? h->ffn_expert : h->ffn},
+        {"expert_count", h->n_experts},
+        {"expert_used_count", h->n_experts_used},
         {"rope.dimension_count", h->head_dim},
         {"context_length", 4096},
         {"vocab_size", h->vocab},
@@ -103,6 +110,8 @@ static void write_keys(struct gguf_writer *writer, const struct hparams *h)
     if (h->norm_offset != 0)
         reference_ok(gguf_writer_add_f32(writer, "longspan.norm.offset", h->norm_offset, &error),
                      &error);
+    snprintf(key, sizeof(key), "%s.expert_weights_norm", name);
+    reference_ok(gguf_writer_add_bool(writer, key, h->experts_normalised, &error), &error);
     snprintf(key, sizeof(key), "%s.rope.freq_base", name);
     reference_ok(gguf_writer_add_f32(writer, key, (float)REFERENCE_ROPE_BASE, &error), &error);
 }
@@ -111,15 +120,15 @@ static void write_keys(struct gguf_writer *writer, const struct hparams *h)
 static void fill_entry(struct reference_entry *entry, const struct reference_shape *shape,
                        enum weights_id id, struct random_state *random)
 {
-    const size_t n = (size_t)entry->dims[0] * entry->dims[1];
+    const size_t n = (size_t)entry->dims[0] * entry->dims[1] * entry->dims[2];
     entry->values = malloc(n * sizeof(float));
     assert_non_null(entry->values);
     const double spread = id == WEIGHTS_TOKEN_EMBD ? 1.0 : 1.0 / sqrt((double)entry->dims[0]);
     const bool bias = entry->n_dims == 1 && !weights_is_norm(id) && id != WEIGHTS_ROPE_FREQS;
     for (size_t i = 0; i < n; i++)
-        entry->values[i] = entry->n_dims == 2 ? (float)(random_normal(random) * spread)
-                           : bias             ? random_f32(random) - 0.5f
-                                              : 0.75f + 0.5f * random_f32(random);
+        entry->values[i] = entry->n_dims > 1 ? (float)(random_normal(random) * spread)
+                           : bias            ? random_f32(random) - 0.5f
+                                             : 0.75f + 0.5f * random_f32(random);
     entry->bytes = malloc(n * sizeof(float)); /* no type takes more */
     assert_non_null(entry->bytes);
     const float offset = weights_is_norm(id) ? shape->norm_offset : 0;
@@ -135,8 +144,8 @@ static void write_entry(struct gguf_writer *writer, const struct reference_entry
 {
     struct error error;
     const size_t row_bytes = weight_row_bytes(entry->type, (uint32_t)entry->dims[0]);
-    reference_ok(gguf_writer_data(writer, entry->bytes, row_bytes * entry->dims[1], &error),
-                 &error);
+    const size_t n_rows = entry->dims[1] * entry->dims[2];
+    reference_ok(gguf_writer_data(writer, entry->bytes, row_bytes * n_rows, &error), &error);
 }
 
 struct reference *reference_create(const struct reference_shape *shape, const char *path)
@@ -169,13 +178,11 @@ struct reference *reference_create(const struct reference_shape *shape, const ch
                     write_entry(writer, entry);
                     continue;
                 }
-                entry->dims[1] = 1;
                 entry->n_dims = weights_shape(&r->hparams, id, entry->dims);
-                if (entry->n_dims == 1)
-                    entry->dims[1] = 1;
-                entry->type = entry->n_dims == 2         ? shape->type
-                              : id == WEIGHTS_ROPE_FREQS ? WEIGHT_F32
-                                                         : shape->vectors;
+                /* A router's F32, as in all files: rounded activations would choose other experts. */
+                entry->type = entry->n_dims == 1
+                                  ? (id == WEIGHTS_ROPE_FREQS ? WEIGHT_F32 : shape->vectors)
+                                  : (id == WEIGHTS_FFN_ROUTER ? WEIGHT_F32 : shape->type);
                 fill_entry(entry, shape, id, &random);
                 reference_ok(gguf_writer_declare(writer, weights_name(name, layer, id),
                                                  (enum gguf_type)entry->type, entry->n_dims,
@@ -207,17 +214,23 @@ static double *doubles(size_t n)
     return values;
 }
 
-/* y[rows] = W x[columns] */
-static void product(double *y, const struct reference *r, uint32_t layer, enum weights_id id,
-                    const double *x)
+/* y[rows] = W[expert] x[columns] */
+static void product_of_expert(double *y, const struct reference *r, uint32_t layer,
+                              enum weights_id id, uint32_t expert, const double *x)
 {
     const struct reference_entry *w = &r->entries[entry_index(layer, id)];
     for (uint64_t row = 0; row < w->dims[1]; row++) {
         double sum = 0;
         for (uint64_t column = 0; column < w->dims[0]; column++)
-            sum += (double)w->values[row * w->dims[0] + column] * x[column];
+            sum += (double)w->values[(expert * w->dims[1] + row) * w->dims[0] + column] * x[column];
         y[row] = sum;
     }
+}
+
+static void product(double *y, const struct reference *r, uint32_t layer, enum weights_id id,
+                    const double *x)
+{
+    product_of_expert(y, r, layer, id, 0, x);
 }
 
 static void norm(double *y, const double *x, const float *weight, uint32_t n)
@@ -334,6 +347,40 @@ static void add_to_stream(const struct reference *r, uint32_t layer, enum weight
         x[i] += y[i];
 }
 
+/* Whether fewer than n_used experts are before this one: larger, or equal with a lower index. */
+static bool is_chosen(const struct reference_shape *s, const double *routes, uint32_t expert)
+{
+    uint32_t before = 0;
+    for (uint32_t e = 0; e < s->n_experts; e++)
+        before += routes[e] > routes[expert] || (routes[e] == routes[expert] && e < expert);
+    return before < s->n_used;
+}
+
+/* y = sum of w[e] Wdown[e] (act(Wgate[e] n) * Wup[e] n) over the chosen. */
+static void run_experts(const struct reference *r, const struct reference_work *w, uint32_t layer)
+{
+    const struct reference_shape *s = &r->shape;
+    double *routes = doubles(s->n_experts), *y = doubles(s->hidden), sum = 0;
+    product(routes, r, layer, WEIGHTS_FFN_ROUTER, w->n);
+    for (uint32_t e = 0; e < s->n_experts; e++)
+        if (s->softmax_of_all || is_chosen(s, routes, e))
+            sum += exp(routes[e]);
+    memset(w->y, 0, s->hidden * sizeof(*w->y));
+    for (uint32_t e = 0; e < s->n_experts; e++) {
+        if (!is_chosen(s, routes, e))
+            continue;
+        product_of_expert(w->gate, r, layer, WEIGHTS_FFN_GATE_EXPS, e, w->n);
+        product_of_expert(w->up, r, layer, WEIGHTS_FFN_UP_EXPS, e, w->n);
+        for (uint32_t i = 0; i < s->ffn; i++)
+            w->gate[i] = gate_of(r, w->gate[i]) * w->up[i];
+        product_of_expert(y, r, layer, WEIGHTS_FFN_DOWN_EXPS, e, w->gate);
+        for (uint32_t i = 0; i < s->hidden; i++)
+            w->y[i] += exp(routes[e]) / sum * y[i];
+    }
+    free(routes);
+    free(y);
+}
+
 static void run_layer(const struct reference *r, const struct reference_work *w, uint32_t layer,
                       uint32_t position, uint32_t n_tokens, enum kv_type kv_type, double *x)
 {
@@ -361,11 +408,15 @@ static void run_layer(const struct reference *r, const struct reference_work *w,
     add_to_stream(r, layer, WEIGHTS_ATTN_POST_NORM, x, w->y);
 
     norm(w->n, x, reference_tensor(r, layer, WEIGHTS_FFN_NORM), s->hidden);
-    product(w->gate, r, layer, WEIGHTS_FFN_GATE, w->n);
-    product(w->up, r, layer, WEIGHTS_FFN_UP, w->n);
-    for (uint32_t i = 0; i < s->ffn; i++)
-        w->gate[i] = gate_of(r, w->gate[i]) * w->up[i];
-    product(w->y, r, layer, WEIGHTS_FFN_DOWN, w->gate);
+    if (s->n_experts > 0) {
+        run_experts(r, w, layer);
+    } else {
+        product(w->gate, r, layer, WEIGHTS_FFN_GATE, w->n);
+        product(w->up, r, layer, WEIGHTS_FFN_UP, w->n);
+        for (uint32_t i = 0; i < s->ffn; i++)
+            w->gate[i] = gate_of(r, w->gate[i]) * w->up[i];
+        product(w->y, r, layer, WEIGHTS_FFN_DOWN, w->gate);
+    }
     add_to_stream(r, layer, WEIGHTS_FFN_POST_NORM, x, w->y);
 }
 

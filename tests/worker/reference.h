@@ -22,6 +22,8 @@ struct reference_shape {
     uint32_t window;                /* instead of the architecture's; 0: that one */
     enum weight_type vectors;       /* F32, F16 or BF16 */
     float norm_offset;              /* what the weights of norms count from: 0 or 1 */
+    uint32_t n_experts, n_used;     /* then ffn is that of one; 0: none */
+    bool softmax_of_all;            /* experts' weights need not add up to 1 */
 };
 
 /* What its file says, as far as it follows from the shape. */

@@ -65,6 +65,47 @@ static void check_segments(const struct matrix *matrix, const uint32_t *begins, 
     assert_int_equal(matrix->segment_end[n_segments], matrix->n_columns);
 }
 
+static void check_ffn(const struct fixture *f, const struct reference *reference,
+                      const struct weights_segments *segments, const struct shard_layer *l,
+                      uint32_t layer)
+{
+    const struct reference_shape *s = &f->shape;
+    const struct setup_shard *part = &f->shard->part;
+    const uint32_t ffn_rows = part->ffn_end - part->ffn_begin;
+    assert_int_equal(l->gate.n_rows, ffn_rows);
+    assert_int_equal(l->up.n_rows, ffn_rows);
+    assert_int_equal(l->down.n_columns, ffn_rows);
+    check_matrix(f, reference, &l->gate, layer, WEIGHTS_FFN_GATE, part->ffn_begin, 0, s->hidden);
+    check_matrix(f, reference, &l->up, layer, WEIGHTS_FFN_UP, part->ffn_begin, 0, s->hidden);
+    check_matrix(f, reference, &l->down, layer, WEIGHTS_FFN_DOWN, 0, part->ffn_begin, s->ffn);
+    check_segments(&l->down, segments->ffn, segments->n, 1, part->ffn_begin);
+    assert_null(l->router.data);
+    assert_null(l->gate_experts);
+}
+
+/* A rank has its experts whole, and the router of all. */
+static void check_experts(const struct fixture *f, const struct reference *reference,
+                          const struct shard_layer *l, uint32_t layer)
+{
+    const struct reference_shape *s = &f->shape;
+    const struct setup_shard *part = &f->shard->part;
+    assert_int_equal(l->router.n_rows, s->n_experts);
+    check_matrix(f, reference, &l->router, layer, WEIGHTS_FFN_ROUTER, 0, 0, s->hidden);
+    for (uint32_t e = part->expert_begin; e < part->expert_end; e++) {
+        const uint32_t i = e - part->expert_begin;
+        assert_int_equal(l->gate_experts[i].n_rows, s->ffn);
+        assert_int_equal(l->down_experts[i].n_rows, s->hidden);
+        assert_int_equal(l->down_experts[i].n_columns, s->ffn);
+        check_matrix(f, reference, &l->gate_experts[i], layer, WEIGHTS_FFN_GATE_EXPS, e * s->ffn, 0,
+                     s->hidden);
+        check_matrix(f, reference, &l->up_experts[i], layer, WEIGHTS_FFN_UP_EXPS, e * s->ffn, 0,
+                     s->hidden);
+        check_matrix(f, reference, &l->down_experts[i], layer, WEIGHTS_FFN_DOWN_EXPS, e * s->hidden,
+                     0, s->ffn);
+    }
+    assert_null(l->gate.data);
+}
+
 static void check_layer(const struct fixture *f, const struct reference *reference,
                         const struct weights_segments *segments, uint32_t layer)
 {
@@ -74,27 +115,23 @@ static void check_layer(const struct fixture *f, const struct reference *referen
     const uint32_t kv = part->kv_head_begin * s->head_dim, q = kv * (s->n_heads / s->n_kv_heads);
     const uint32_t kv_rows = (part->kv_head_end - part->kv_head_begin) * s->head_dim;
     const uint32_t q_rows = kv_rows * (s->n_heads / s->n_kv_heads);
-    const uint32_t ffn_rows = part->ffn_end - part->ffn_begin;
 
     assert_int_equal(l->q.n_rows, q_rows);
     assert_int_equal(l->k.n_rows, kv_rows);
     assert_int_equal(l->v.n_rows, kv_rows);
     assert_int_equal(l->attn_output.n_columns, q_rows);
     assert_int_equal(l->attn_output.n_rows, s->hidden);
-    assert_int_equal(l->gate.n_rows, ffn_rows);
-    assert_int_equal(l->up.n_rows, ffn_rows);
-    assert_int_equal(l->down.n_columns, ffn_rows);
     check_matrix(f, reference, &l->q, layer, WEIGHTS_ATTN_Q, q, 0, s->hidden);
     check_matrix(f, reference, &l->k, layer, WEIGHTS_ATTN_K, kv, 0, s->hidden);
     check_matrix(f, reference, &l->v, layer, WEIGHTS_ATTN_V, kv, 0, s->hidden);
     check_matrix(f, reference, &l->attn_output, layer, WEIGHTS_ATTN_OUTPUT, 0, q,
                  s->n_heads * s->head_dim);
-    check_matrix(f, reference, &l->gate, layer, WEIGHTS_FFN_GATE, part->ffn_begin, 0, s->hidden);
-    check_matrix(f, reference, &l->up, layer, WEIGHTS_FFN_UP, part->ffn_begin, 0, s->hidden);
-    check_matrix(f, reference, &l->down, layer, WEIGHTS_FFN_DOWN, 0, part->ffn_begin, s->ffn);
+    if (s->n_experts > 0)
+        check_experts(f, reference, l, layer);
+    else
+        check_ffn(f, reference, segments, l, layer);
     check_segments(&l->attn_output, segments->kv_head, segments->n,
                    s->n_heads / s->n_kv_heads * s->head_dim, q);
-    check_segments(&l->down, segments->ffn, segments->n, 1, part->ffn_begin);
     check_vector(f, reference, &l->q_bias, layer, WEIGHTS_ATTN_Q_BIAS, q, q_rows);
     check_vector(f, reference, &l->k_bias, layer, WEIGHTS_ATTN_K_BIAS, kv, kv_rows);
     check_vector(f, reference, &l->v_bias, layer, WEIGHTS_ATTN_V_BIAS, kv, kv_rows);
@@ -131,7 +168,7 @@ static void check_layout(const struct reference_shape *shape, uint32_t n_stages,
     struct reference *reference = make_model(shape, path);
     const struct fixture_layout layout = {n_stages, tensor, 1, KV_F16, NULL, false, NULL};
     const struct weights_segments segments = fixture_segments(shape, path);
-    uint32_t layers = 0, heads = 0, ffn = 0, embedded = 0, output = 0;
+    uint32_t layers = 0, heads = 0, ffn = 0, experts = 0, embedded = 0, output = 0;
     for (uint32_t rank = 0; rank < n_stages * tensor; rank++) {
         struct fixture f;
         load_rank(&f, shape, path, &layout, rank);
@@ -146,6 +183,7 @@ static void check_layout(const struct reference_shape *shape, uint32_t n_stages,
             embedded += shard->token_embd.n_rows;
             heads += shard->part.kv_head_end - shard->part.kv_head_begin;
             ffn += shard->part.ffn_end - shard->part.ffn_begin;
+            experts += shard->part.expert_end - shard->part.expert_begin;
         } else {
             assert_null(shard->token_embd.data);
         }
@@ -166,7 +204,8 @@ static void check_layout(const struct reference_shape *shape, uint32_t n_stages,
     }
     assert_int_equal(layers, shape->n_layers);
     assert_int_equal(heads, shape->n_kv_heads);
-    assert_int_equal(ffn, shape->ffn);
+    assert_int_equal(ffn, shape->n_experts > 0 ? 0 : shape->ffn);
+    assert_int_equal(experts, shape->n_experts);
     assert_int_equal(embedded, shape->vocab);
     assert_int_equal(output, shape->vocab);
     reference_destroy(reference);
@@ -215,11 +254,23 @@ static void test_parts_of_every_architecture_are_cut(void **state)
             .architecture = architecture,
             .biases = architecture_traits(architecture)->qkv_bias != PART_NEVER,
             .vectors = vectors[i % 3],
-            .norm_offset = architecture_traits(architecture)->post_norms ? 1 : 0};
+            .norm_offset = architecture_traits(architecture)->post_norms ? 1 : 0,
+            .n_experts = architecture_traits(architecture)->experts == PART_ALWAYS ? 5 : 0,
+            .n_used = 2};
         check_layout(&shape, 1, 1);
         check_layout(&shape, 2, 2);
         check_layout(&shape, 1, 3);
     }
+}
+
+static void test_experts_too(void **state)
+{
+    (void)state;
+    struct reference_shape shape = {
+        3, 64, 8, 4, 32, 64, 97, false, false, WEIGHT_Q8_0, .seed = 9, .n_experts = 7, .n_used = 2};
+    for (uint32_t n_stages = 1; n_stages <= 2; n_stages++)
+        for (uint32_t tensor = 1; tensor <= 4; tensor++)
+            check_layout(&shape, n_stages, tensor);
 }
 
 /* Loads with something wrong; the error names the path. */
@@ -292,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_shards_put_together_are_the_model),
         cmocka_unit_test(test_quantized_and_tied_shards_too),
         cmocka_unit_test(test_parts_of_every_architecture_are_cut),
+        cmocka_unit_test(test_experts_too),
         cmocka_unit_test(test_a_wrong_file_or_split_is_refused_by_name),
     };
     return cmocka_run_group_tests_name("worker/load", tests, make_directory, remove_directory);

@@ -21,6 +21,9 @@ static const struct reference_shape SHAPES[] = {
     {2, 64, 8, 4, 32, 96, 97, true, false, WEIGHT_F32, .seed = 24, .biases = true},
     {6, 64, 8, 2, 32, 96, 97, true, false, WEIGHT_F32, .seed = 25,
      .architecture = ARCHITECTURE_GEMMA3, .window = 30},
+    {3, 64, 8, 8, 32, 96, 97, false, false, WEIGHT_F32, .seed = 26, .n_experts = 16, .n_used = 5},
+    {2, 64, 8, 4, 32, 64, 130, true, false, WEIGHT_Q8_0, .seed = 27,
+     .architecture = ARCHITECTURE_QWEN3MOE, .n_experts = 12, .n_used = 3},
 };
 
 static char directory[FILE_PATH_BYTES], program[FILE_PATH_BYTES];
@@ -280,11 +283,12 @@ static void test_stages_leave_the_bits(void **state)
 {
     (void)state;
     skip_without_mpirun();
-    for (uint32_t shape = 0; shape < 2; shape++) {
+    static const uint32_t stages[][2] = {{0, 2}, {1, 3}, {5, 2}}; /* shape, stages */
+    for (size_t i = 0; i < sizeof(stages) / sizeof(stages[0]); i++) {
         char path[FILE_PATH_BYTES + 32];
+        const uint32_t shape = stages[i][0], n_stages = stages[i][1];
         make_model(shape, path);
         const size_t vocab = SHAPES[shape].vocab;
-        const uint32_t n_stages = 2 + shape;
         float *judge = one_rank(&SHAPES[shape], path, 16, KV_F16);
         float *rows = many_ranks(shape, path, n_stages, 1, 16, KV_F16, false);
         assert_memory_equal(rows, judge, (N_TOKENS + 15) / 16 * vocab * sizeof(float));
@@ -297,15 +301,18 @@ static void test_stages_and_shards_with_memory_of_their_own(void **state)
 {
     (void)state;
     skip_without_mpirun();
-    char path[FILE_PATH_BYTES + 32];
-    make_model(1, path);
-    float *judge = one_rank(&SHAPES[1], path, 50, KV_F16);
-    elsewhere = true;
-    float *rows = many_ranks(1, path, 2, 2, 50, KV_F16, true);
-    elsewhere = false;
-    assert_memory_equal(rows, judge, (size_t)N_TOKENS / 50 * SHAPES[1].vocab * sizeof(float));
-    free(judge);
-    free(rows);
+    for (uint32_t shape = 1; shape <= 6; shape += 5) { /* dense, and with experts */
+        char path[FILE_PATH_BYTES + 32];
+        make_model(shape, path);
+        float *judge = one_rank(&SHAPES[shape], path, 50, KV_F16);
+        elsewhere = true;
+        float *rows = many_ranks(shape, path, 2, 2, 50, KV_F16, true);
+        elsewhere = false;
+        assert_memory_equal(rows, judge,
+                            (size_t)N_TOKENS / 50 * SHAPES[shape].vocab * sizeof(float));
+        free(judge);
+        free(rows);
+    }
 }
 
 static double distance(const float *a, const float *b, size_t n)
@@ -326,7 +333,8 @@ static void test_shards_cut_at_segments_leave_the_bits(void **state)
     skip_without_mpirun();
     static const struct {
         uint32_t shape, n_stages, tensor;
-    } cases[] = {{0, 1, 4}, {1, 2, 2}, {2, 1, 8}, {3, 1, 2}, {4, 2, 2}};
+    } cases[] = {{0, 1, 4}, {1, 2, 2}, {2, 1, 8}, {3, 1, 2},
+                 {4, 2, 2}, {5, 1, 2}, {5, 1, 8}, {6, 2, 4}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         const uint32_t shape = cases[i].shape;
         char path[FILE_PATH_BYTES + 32];
@@ -356,6 +364,7 @@ static void test_other_shards_are_equal_up_to_rounding(void **state)
     } cases[] = {
         {0, 1, 3, KV_F16, 1e-4},
         {1, 2, 2, KV_F32, 1e-2},
+        {5, 1, 3, KV_F32, 1e-4}, /* experts cut unevenly */
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         const uint32_t shape = cases[i].shape;

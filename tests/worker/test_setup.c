@@ -34,10 +34,36 @@ static void test_a_good_setup_is_taken(void **state)
     setup_destroy(setup);
 }
 
+static void test_experts_in_place_of_columns(void **state)
+{
+    (void)state;
+    struct fixture_message m;
+    const struct fixture_layout layout = {2, 2, 1, KV_F16, NULL, false, NULL};
+    fixture_fill_setup(&m, &SHAPE, path, &layout);
+    m.shards[0].ffn_end = m.shards[1].ffn_begin = m.shards[1].ffn_end = 0;
+    m.shards[0].expert_end = m.shards[1].expert_begin = 3;
+    m.shards[1].expert_end = 5;
+    struct setup *setup = NULL;
+    struct error error;
+    fixture_ok(setup_create(&setup, &m.setup, 4, &error), &error);
+    assert_int_equal(setup->shards[1].expert_begin, 3);
+    assert_int_equal(setup->shards[1].expert_end, 5);
+    assert_int_equal(setup->shards[1].ffn_end, 0);
+    setup_destroy(setup);
+    static const uint32_t bad[][4] = {{0, 3, 4, 5}, {0, 3, 3, 3}, {1, 3, 3, 5}, {0, 3, 3, 2}};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        m.shards[0].expert_begin = bad[i][0];
+        m.shards[0].expert_end = bad[i][1];
+        m.shards[1].expert_begin = bad[i][2];
+        m.shards[1].expert_end = bad[i][3];
+        assert_int_equal(setup_create(&setup, &m.setup, 4, &error), STATUS_PROTOCOL);
+    }
+}
+
 static void test_a_bad_setup_is_refused(void **state)
 {
     (void)state;
-    enum { CASES = 22 };
+    enum { CASES = 24 };
     uint32_t host_lanes[4] = {1, 1, 1, 1};
     for (int c = 0; c < CASES; c++) {
         struct fixture_message m;
@@ -112,6 +138,14 @@ static void test_a_bad_setup_is_refused(void **state)
             m.setup.n_host_lanes = 3;
             m.setup.host_lanes = host_lanes;
             break;
+        case 22: /* FFN columns and experts */
+            m.shards[0].expert_end = m.shards[1].expert_begin = 1;
+            m.shards[1].expert_end = 2;
+            break;
+        case 23: /* experts of one shard alone */
+            m.shards[0].ffn_end = m.shards[1].ffn_begin = m.shards[1].ffn_end = 0;
+            m.shards[0].expert_end = 2;
+            break;
         default:
             break;
         }
@@ -144,6 +178,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_good_setup_is_taken),
+        cmocka_unit_test(test_experts_in_place_of_columns),
         cmocka_unit_test(test_a_bad_setup_is_refused),
     };
     return cmocka_run_group_tests_name("worker/setup", tests, make_model, remove_directory);
