@@ -24,7 +24,9 @@ LENGTHS = {"mid-tile": 1599, "mid-page": 1699, "tile-edge": 1663, "stripe-edge":
 # "wide": whole super-blocks of 256 weights wherever rows are cut: two segments of attn_output, three blocks of ffn_down.
 SHAPES = {"gqa": "tiny", "mha": "tiny-mha", "odd-96": "tiny-96",
           "wide": "tiny,hidden=512,heads=8,kv-heads=4,head-dim=64,ffn=768",
-          "windowed": "tiny,window=300", "alternating": "tiny-96,window=70,window-period=3"}
+          "windowed": "tiny,window=300", "alternating": "tiny-96,window=70,window-period=3",
+          "gemma": "tiny,arch=gemma3,layers=7,window=200,rope-base=1000000,rope-scaling=linear,rope-factor=8",
+          "qwen": "tiny,arch=qwen2,rope-scaling=yarn,rope-factor=4,rope-context=512"}
 TOLERANCE = {"F32": 1e-4, "Q8_0": 1e-2, "Q4_K": 1e-2, "Q6_K": 1e-2, "mixed": 1e-2}
 
 
@@ -75,6 +77,8 @@ SUBSET = {  # (shape, weights, kv): layouts of the covering subset
     ("odd-96", "Q8_0", "f32"): ["lanes 2", "2 attention nodes", "chunk 1", "fork 1 token into a tile"],
     ("wide", "Q4_K", "f16"): ["batch of five ragged prompts", "lanes 3", "chunk 7", "pipeline 2, 2 nodes", "tensor 2"],
     ("wide", "Q6_K", "q8_0"): ["2 nodes, chunk 64, lanes 2", "pipeline 2 x tensor 2, 2 nodes"],
+    ("gemma", "F32", "f16"): ["chunk 7", "2 nodes, chunk 64, lanes 2", "pipeline 2 x tensor 2, 2 nodes"],
+    ("qwen", "Q8_0", "q8_0"): ["chunk 64", "pipeline 2, 2 nodes", "tensor 2"],
     ("windowed", "F32", "f16"): ["batch of five ragged prompts", "lanes 3", "chunk 1", "chunk 7", "1 attention node",
                                  "2 nodes, chunk 64, lanes 2", "3 attention nodes", "pipeline 2, 2 nodes", "tensor 2",
                                  *FORKS, *FILLS],
@@ -86,7 +90,7 @@ SUBSET = {  # (shape, weights, kv): layouts of the covering subset
 }
 ALL = [(shape, weights, kv) for shape in ("gqa", "mha", "odd-96") for weights in ("F32", "Q8_0")
        for kv in ("f16", "f32", "bf16", "q8_0")] + \
-      [(shape, weights, kv) for shape in ("windowed", "alternating") for weights, kv in (("F32", "f16"), ("Q8_0", "q8_0"))] + \
+      [(shape, weights, kv) for shape in ("windowed", "alternating", "gemma", "qwen") for weights, kv in (("F32", "f16"), ("Q8_0", "q8_0"))] + \
       [("wide", weights, kv) for weights in ("Q4_K", "Q6_K", "mixed") for kv in ("f16", "q8_0")]
 
 
