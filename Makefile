@@ -14,9 +14,11 @@ OPT     ?= -O3 -g
 CFLAGS  += -std=c11 -D_GNU_SOURCE -iquote . -iquote $(BUILD) $(WARN) $(NUMERIC) $(OPT) $(SANITIZE) -pthread -MMD -MP
 LDFLAGS += $(SANITIZE) -pthread
 
-pkg_cflags = $(shell pkg-config --cflags $(1) 2>/dev/null)
-pkg_libs   = $(shell pkg-config --libs $(1) 2>/dev/null)
+# libunistring has no file for pkg-config.
+pkg_cflags = $(shell pkg-config --cflags $(filter-out libunistring,$(1)) 2>/dev/null)
+pkg_libs   = $(shell pkg-config --libs $(filter-out libunistring,$(1)) 2>/dev/null) $(if $(filter libunistring,$(1)),-lunistring)
 WIRE_PKGS  := libzmq libprotobuf-c
+MODEL_PKGS := libpcre2-8 libunistring jansson
 COORD_PKGS := $(WIRE_PKGS) jansson libmicrohttpd
 CLUSTER_PKGS := $(WIRE_PKGS) jansson libcyaml libcurl
 
@@ -107,7 +109,7 @@ $(BUILD)/sys/%.o: sys/%.c
 $(BUILD)/model/%.o: model/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,libpcre2-8 jansson) -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(MODEL_PKGS)) -c -o $@ $<
 $(BUILD)/kernels/%.o: kernels/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
@@ -167,7 +169,7 @@ $(LIB)/%.a:
 # ---- linking --------------------------------------------------------------------------------------
 SYS_LIBS   := $(SYS_LIB)
 SEAT_LIBS  := $(call pkg_libs,hwloc)
-MODEL_LIBS := $(MODEL_LIB) $(call pkg_libs,libpcre2-8 jansson)
+MODEL_LIBS := $(MODEL_LIB) $(call pkg_libs,$(MODEL_PKGS))
 WIRE_LIBS  := $(PROTO_LIB) $(call pkg_libs,$(WIRE_PKGS))
 
 $(BIN)/longspan: $(BUILD)/cluster/main.o $(CLUSTER_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
@@ -201,12 +203,12 @@ TEST_LIBS_coordinator := $(COORD_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(
 TEST_LIBS_worker := $(WORKER_LIB) $(NODE_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 TEST_LIBS_cluster := $(CLUSTER_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 TEST_PKGS_sys := hwloc
-TEST_PKGS_model := libpcre2-8 jansson
+TEST_PKGS_model := $(MODEL_PKGS)
 TEST_PKGS_proto := $(WIRE_PKGS) jansson
 TEST_PKGS_attention_node := $(WIRE_PKGS) hwloc
-TEST_PKGS_coordinator := $(COORD_PKGS) libpcre2-8
-TEST_PKGS_worker := $(WIRE_PKGS) libpcre2-8 jansson hwloc
-TEST_PKGS_cluster := $(CLUSTER_PKGS) libpcre2-8
+TEST_PKGS_coordinator := $(COORD_PKGS) $(MODEL_PKGS)
+TEST_PKGS_worker := $(WIRE_PKGS) $(MODEL_PKGS) hwloc
+TEST_PKGS_cluster := $(CLUSTER_PKGS) $(MODEL_PKGS)
 test_folder = $(word 1,$(subst /, ,$(patsubst $(BUILD)/tests/%,%,$(1))))
 .SECONDEXPANSION:
 $(TESTS): $(BUILD)/tests/%: tests/%.c $$(TEST_LIBS_$$(call test_folder,$$@))
@@ -258,6 +260,9 @@ ORACLE_PYTHON ?= python3
 oracles: all ## make tests/oracles/golden/ anew; needs Python with torch and transformers (ORACLE_PYTHON=...)
 	@LONGSPAN_BIN=$(BIN) $(ORACLE_PYTHON) tests/oracles/transformers_logits.py
 
+test-tokenizers: all ## ids of every family of tokenizers beside Hugging Face's and SentencePiece's own: 10,000 strings each
+	@LONGSPAN_BIN=$(BIN) ORACLE_PYTHON=$(ORACLE_PYTHON) tests/oracles/tokenizers.sh build/oracle-python
+
 # Sanitizers: unit tests and a small cluster, in builds of their own. MPI and ZeroMQ keep memory at exit
 # and synchronise in ways the tools cannot see: tests/suppressions names those libraries, nothing of ours.
 test-asan: ## unit tests and a small cluster under AddressSanitizer and LeakSanitizer
@@ -283,7 +288,7 @@ sanitized-threads: $(TSAN_TESTS)
 
 # ---- measurements: bench/*.c, one program each, with what bench/measure/ shares ---------------------
 BENCH_LIB := $(LIB)/libmeasure.a
-BENCH_PKGS := $(WIRE_PKGS) libpcre2-8 jansson
+BENCH_PKGS := $(WIRE_PKGS) $(MODEL_PKGS)
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 $(BUILD)/bench/%.o: bench/%.c $(PROTO_HDR)
 	@mkdir -p $(@D)
@@ -325,6 +330,6 @@ clean: ## remove build/
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
-.PHONY: always cuda-report oracles all tests deps demo test test-layouts test-retrieval test-serve test-asan test-ubsan test-tsan sanitized \
+.PHONY: always cuda-report oracles all tests deps demo test test-tokenizers test-layouts test-retrieval test-serve test-asan test-ubsan test-tsan sanitized \
     sanitized-threads layers install benches bench bench-gpu bench-check format clean help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -7,7 +7,9 @@
 #include "cluster/mixture.h"
 #include "cluster/quantize.h"
 #include "cluster/split_model.h"
+#include "cluster/tokenize.h"
 #include "model/chat/chat_templates.h"
+#include "model/detokenizer.h"
 #include "model/inspect.h"
 #include "model/model_file.h"
 #include "model/tokenizer.h"
@@ -23,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { MOST_TEXT_BYTES = 1 << 30 };
@@ -82,7 +85,7 @@ static int end(struct command *command, enum status status)
     return status_exit_code(status);
 }
 
-/* ---- inspect, tokenize ----------------------------------------------------------------------- */
+/* ---- inspect, tokenize, detokenize ----------------------------------------------------------------------- */
 
 static int inspect_main(int argc, char **argv)
 {
@@ -110,55 +113,96 @@ static int inspect_main(int argc, char **argv)
     return end(&command, status);
 }
 
-static enum status tokenize(const char *path, unsigned flags, bool json, struct error *error)
+typedef enum status tokenize_action(const struct tokenizer *tokenizer,
+                                    const struct tokenize_options *options, struct error *error);
+
+static int with_tokenizer(struct command *command, tokenize_action *action,
+                          const struct tokenize_options *options)
 {
     struct model_file *file = NULL;
     struct tokenizer *tokenizer = NULL;
-    char *text = NULL;
-    int32_t *ids = NULL;
-    size_t n_bytes = 0, n_ids = 0;
-    enum status status = model_open(&file, path, error);
-    if (status == STATUS_OK)
-        status = tokenizer_open(&tokenizer, file, error);
-    if (status == STATUS_OK)
-        status = file_read(NULL, MOST_TEXT_BYTES, &text, &n_bytes, error);
-    if (status == STATUS_OK)
-        status = tokenizer_encode(tokenizer, text, n_bytes, flags, &ids, &n_ids, error);
-    if (status == STATUS_OK) {
-        fputs(json ? "{\"ids\": [" : "", stdout);
-        for (size_t i = 0; i < n_ids; i++)
-            printf("%s%" PRId32, i == 0 ? "" : json ? ", " : " ", ids[i]);
-        fputs(json ? "]}\n" : "\n", stdout);
+    struct stat info;
+    enum status status;
+    if (stat(command->file, &info) == 0 && S_ISDIR(info.st_mode)) { /* weights need not be there */
+        status = tokenizer_open_directory(&tokenizer, command->file, &command->error);
+    } else {
+        status = model_open(&file, command->file, &command->error);
+        if (status == STATUS_OK)
+            status = tokenizer_open(&tokenizer, file, &command->error);
+        model_close(file);
     }
-    free(ids);
-    free(text);
+    if (status == STATUS_OK)
+        status = action(tokenizer, options, &command->error);
     tokenizer_close(tokenizer);
-    model_close(file);
-    return status;
+    return end(command, status);
 }
 
 static int tokenize_main(int argc, char **argv)
 {
     struct command command = {0};
-    bool json = false, no_special = false;
+    struct tokenize_options options = {0};
+    bool no_special = false, plain = false;
     int exit_code;
     const struct option_usage usage = {
-        "longspan model tokenize", "[--json] [--no-special] FILE < TEXT",
-        "Reads text from standard input and prints its token ids by the vocabulary in a GGUF file "
-        "(a vocabulary alone is enough)."};
+        "longspan model tokenize", "[OPTION...] MODEL < TEXT",
+        "Reads text from standard input and prints its token ids by the vocabulary of a model: a "
+        "GGUF file, which may hold a vocabulary alone, or a directory with a tokenizer.json."};
     const struct option table[] = {
         {.kind = OPTION_SECTION, .help = "Options"},
-        {.name = "json", .kind = OPTION_FLAG, .value = &json, .help = "{\"ids\": [1, 2, 3]}"},
+        {.name = "json",
+         .kind = OPTION_FLAG,
+         .value = &options.json,
+         .help = "{\"ids\": [1, 2, 3]}"},
+        {.name = "lines",
+         .kind = OPTION_FLAG,
+         .value = &options.lines,
+         .help = "each line of the input is a JSON string; prints a JSON array of ids for each"},
         {.name = "no-special",
          .kind = OPTION_FLAG,
          .value = &no_special,
          .help = "add no BOS in front and no EOS behind"},
+        {.name = "plain",
+         .kind = OPTION_FLAG,
+         .value = &plain,
+         .help = "names of control tokens in the text are text"},
         OPTION_HELP(&command),
         {.kind = 0}};
     if (!begin(&command, &usage, table, argc, argv, &exit_code))
         return exit_code;
-    const unsigned flags = TOKENIZER_PARSE_SPECIAL | (no_special ? 0 : TOKENIZER_ADD_SPECIAL);
-    return end(&command, tokenize(command.file, flags, json, &command.error));
+    options.flags =
+        (plain ? 0 : TOKENIZER_PARSE_SPECIAL) | (no_special ? 0 : TOKENIZER_ADD_SPECIAL);
+    return with_tokenizer(&command, tokenize_input, &options);
+}
+
+static int detokenize_main(int argc, char **argv)
+{
+    struct command command = {0};
+    struct tokenize_options options = {0};
+    bool hide = false, goes_on = false;
+    int exit_code;
+    const struct option_usage usage = {
+        "longspan model detokenize", "[OPTION...] MODEL < IDS",
+        "Reads token ids from standard input and prints the text that they stand for."};
+    const struct option table[] = {
+        {.kind = OPTION_SECTION, .help = "Options"},
+        {.name = "lines",
+         .kind = OPTION_FLAG,
+         .value = &options.lines,
+         .help = "each line of the input is a JSON array of ids; prints a JSON string for each"},
+        {.name = "hide-special",
+         .kind = OPTION_FLAG,
+         .value = &hide,
+         .help = "control tokens give nothing instead of their names"},
+        {.name = "goes-on",
+         .kind = OPTION_FLAG,
+         .value = &goes_on,
+         .help = "the ids continue a text: a space that a tokenizer puts in front of texts stays"},
+        OPTION_HELP(&command),
+        {.kind = 0}};
+    if (!begin(&command, &usage, table, argc, argv, &exit_code))
+        return exit_code;
+    options.flags = (hide ? 0 : DETOKENIZER_SHOW_SPECIAL) | (goes_on ? 0 : DETOKENIZER_TEXT_START);
+    return with_tokenizer(&command, detokenize_input, &options);
 }
 
 /* ---- chat-template --------------------------------------------------------------------------- */
@@ -541,6 +585,7 @@ static const struct {
 } subcommands[] = {
     {"inspect", "show what is in a GGUF file", inspect_main},
     {"tokenize", "print the token ids of a text", tokenize_main},
+    {"detokenize", "print the text of token ids", detokenize_main},
     {"chat-template", "show a model's chat template, or what it makes of messages",
      chat_template_main},
     {"quantize", "write a model in another weight type", quantize_main},

@@ -65,6 +65,10 @@ static enum status open_model(struct coordinator *c, struct error *error)
         status = weights_check(c->file, &c->hparams, error);
     if (status == STATUS_OK)
         status = tokenizer_open(&c->tokenizer, c->file, error);
+    if (status == STATUS_OK && tokenizer_vocab(c->tokenizer) > c->hparams.vocab)
+        status = error_set(error, STATUS_INVALID,
+                           "%s: its tokenizer has %u tokens, and its embedding %u rows", path,
+                           tokenizer_vocab(c->tokenizer), c->hparams.vocab);
     if (status == STATUS_OK && (c->model_path = realpath(path, NULL)) == NULL)
         status = error_set(error, STATUS_IO, "%s: its absolute path cannot be told", path);
     return status;

@@ -65,6 +65,8 @@ static enum status examine(struct report *r, const struct model_file *file, stru
     const struct model_key *tokens = model_key_find(file, "tokenizer.ggml.tokens");
     r->tokenizer_model = string_key(file, "tokenizer.ggml.model");
     r->tokenizer_pre = string_key(file, "tokenizer.ggml.pre");
+    if (model_directory(file) != NULL)
+        r->tokenizer_model = (struct model_string){"tokenizer.json", strlen("tokenizer.json")};
     r->has_tokenizer = r->tokenizer_model.data != NULL || tokens != NULL;
     if (r->has_tokenizer) {
         struct tokenizer *tokenizer = NULL;
@@ -73,6 +75,8 @@ static enum status examine(struct report *r, const struct model_file *file, stru
             return error_set(error, status, "%s", r->tokenizer_why_not.text);
         r->n_tokens = tokens != NULL && tokens->type == GGUF_VALUE_ARRAY ? tokens->n : 0;
         r->tokenizer_supported = status == STATUS_OK;
+        if (model_directory(file) != NULL && status == STATUS_OK)
+            r->n_tokens = tokenizer_vocab(tokenizer);
         tokenizer_close(tokenizer);
     }
     for (size_t i = 0; i < model_tensor_count(file); i++) {

@@ -1,11 +1,11 @@
-/* model/pair_merge.h - byte-pair encoding's inner loop, for both kinds of tokenizer.
+/* model/tokenizer/pair_merge.h - byte-pair encoding's inner loop, for both kinds of tokenizer.
  *
  * A text begins as a list of symbols. The adjacent pair of the lowest order is joined into one
  * symbol, the leftmost among equals, until no pair has an order (Sennrich et al. 2016,
  * section 3.2). Candidates wait in a heap, symbols are a linked list: O(n log n), whatever the
  * text. */
-#ifndef LONGSPAN_MODEL_PAIR_MERGE_H
-#define LONGSPAN_MODEL_PAIR_MERGE_H
+#ifndef LONGSPAN_MODEL_TOKENIZER_PAIR_MERGE_H
+#define LONGSPAN_MODEL_TOKENIZER_PAIR_MERGE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -120,8 +120,9 @@ static void test_special_tokens_in_text(void **state)
     EXPECT_IDS(t, "<|end<|end|>", TOKENIZER_PARSE_SPECIAL, shorter, end);
     EXPECT_IDS(t, "<|en", TOKENIZER_PARSE_SPECIAL, '<', '|', 'e', 'n');
     EXPECT_IDS(t, "@@@", TOKENIZER_PARSE_SPECIAL, user, '@');
-    EXPECT_IDS(t, "@@@", 0, user, '@');                           /* user-defined: either way */
-    EXPECT_IDS(t, "#abcd", TOKENIZER_PARSE_SPECIAL, '#', longer); /* the longest, not the first */
+    EXPECT_IDS(t, "@@@", 0, user, '@'); /* user-defined: either way */
+    EXPECT_IDS(t, "#abcd", TOKENIZER_PARSE_SPECIAL, ab, 'b', 'c', 'd'); /* the leftmost */
+    EXPECT_IDS(t, "abcd#a", TOKENIZER_PARSE_SPECIAL, longer, ab);
     EXPECT_IDS(t, "#abc", TOKENIZER_PARSE_SPECIAL, ab, 'b', 'c');
     tokenizer_close(t);
 }

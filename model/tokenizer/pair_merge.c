@@ -1,7 +1,7 @@
 /* pair_merge.c - a candidate is not removed from the heap when one of its symbols is joined to
  * another: it is recognised as stale when it comes up, because then the bytes of left and its
  * neighbour no longer add up. (Symbols only grow, or vanish, so the sum never comes back.) */
-#include "model/pair_merge.h"
+#include "model/tokenizer/pair_merge.h"
 
 #include <stdlib.h>
 

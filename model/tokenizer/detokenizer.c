@@ -3,7 +3,7 @@
  * The output buffer is made for the longest token once: held bytes (at most 3) and its own, each of
  * which may become a three-byte U+FFFD. */
 #include "model/detokenizer.h"
-#include "model/tokenizer_internal.h"
+#include "model/tokenizer/tokenizer_internal.h"
 #include "model/utf8.h"
 
 #include <stdlib.h>
@@ -21,8 +21,7 @@ struct detokenizer {
 
 static void begin_stream(struct detokenizer *d)
 {
-    d->strip_space = (d->flags & DETOKENIZER_TEXT_START) != 0 && d->tokenizer->spm &&
-                     d->tokenizer->add_space_prefix;
+    d->strip_space = (d->flags & DETOKENIZER_TEXT_START) != 0 && d->tokenizer->strips_space;
     d->n_held = 0;
 }
 
@@ -107,7 +106,7 @@ enum status detokenizer_push(struct detokenizer *detokenizer, int32_t id, const 
         d->strip_space = false;
     }
     if (ends_fragment(t, token))
-        d->strip_space = t->spm && t->add_space_prefix;
+        d->strip_space = t->strips_again;
     memcpy(d->in + d->n_held, bytes.data, bytes.n_bytes);
     *n_bytes = drain(d, d->n_held + bytes.n_bytes, false);
     *text = d->out;

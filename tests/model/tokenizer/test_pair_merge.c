@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "model/pair_merge.h"
+#include "model/tokenizer/pair_merge.h"
 
 #include <string.h>
 
