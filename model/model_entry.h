@@ -46,7 +46,6 @@ struct model_tensor {
     uint64_t n_bytes; /* of the data */
     const void *data; /* in the mapping, aligned at least for its type. NULL: experts that lie
                          apart (model_tensor_expert) */
-    bool made;        /* the data was made in memory, and is not in the mapping */
 };
 
 /* A file that a model was read from. */

@@ -257,6 +257,6 @@ const void *model_tensor_expert(const struct model_file *file, const struct mode
 void model_tensor_release(const struct model_file *file, const struct model_tensor *tensor)
 {
     const uint64_t n = tensor->dims[2], n_bytes = tensor->n_bytes / n;
-    for (uint64_t expert = 0; !tensor->made && expert < n; expert++)
+    for (uint64_t expert = 0; expert < n; expert++)
         mapping_release(model_tensor_expert(file, tensor, expert), n_bytes);
 }

@@ -1,9 +1,9 @@
-/* hf_directory.c - config.json first, since names are known by it; then files; then tensors, which
- * are put together by their names (hf_tensors.c). */
+/* hf_directory.c - config.json first, since names are known by it; then files; then their tensors
+ * under the names that GGUF files have. */
 #include "model/huggingface/hf_directory.h"
 
 #include "model/huggingface/hf_config.h"
-#include "model/huggingface/hf_tensors.h"
+#include "model/huggingface/hf_names.h"
 #include "model/huggingface/json_file.h"
 #include "model/huggingface/safetensors.h"
 #include "model/model_name.h"
@@ -24,7 +24,8 @@ struct hf_directory {
     struct hf_keys keys;
     struct safetensors **files; /* [n_files] */
     size_t n_files;
-    struct hf_tensors tensors;
+    struct model_tensor *tensors; /* [n_tensors]; names are owned */
+    size_t n_tensors;
     struct model_part *parts; /* [n_parts]; paths are owned */
     size_t n_parts, parts_capacity;
 };
@@ -266,17 +267,55 @@ static enum status open_files(struct hf_directory *d, struct error *error)
     return status;
 }
 
+/* ---- tensors ---------------------------------------------------------------------------------- */
+
+static enum status add_tensor(struct hf_directory *d, const struct model_tensor *tensor,
+                              const char *path, struct error *error)
+{
+    char name[HF_NAME_BYTES];
+    const enum hf_name_kind kind = hf_name_translate(name, tensor->name, &d->config);
+    if (kind == HF_NAME_IGNORED)
+        return STATUS_OK;
+    if (kind == HF_NAME_UNKNOWN)
+        return error_set(error, STATUS_UNSUPPORTED,
+                         "%s: tensor %s is not part of such a model as supported here; leaving it "
+                         "out would give wrong answers",
+                         path, tensor->name);
+    char *copy = strdup(name);
+    if (copy == NULL)
+        return no_memory(d, error);
+    d->tensors[d->n_tensors] = *tensor;
+    d->tensors[d->n_tensors++].name = copy;
+    return STATUS_OK;
+}
+
+/* transformers would begin with random numbers. */
+static enum status check_output(const struct hf_directory *d, struct error *error)
+{
+    for (size_t i = 0; i < d->n_tensors; i++)
+        if (strcmp(d->tensors[i].name, "output.weight") == 0)
+            return STATUS_OK;
+    return d->config.tied
+               ? STATUS_OK
+               : error_set(error, STATUS_INVALID,
+                           "%s: tensor lm_head.weight is missing, and config.json does not say "
+                           "tie_word_embeddings",
+                           d->path);
+}
+
 static enum status read_tensors(struct hf_directory *d, struct error *error)
 {
     size_t n = 0;
     for (size_t i = 0; i < d->n_files; i++)
         n += safetensors_count(d->files[i]);
-    enum status status = hf_tensors_create(&d->tensors, &d->config, n, d->path, error);
-    for (size_t i = 0; i < d->n_files && status == STATUS_OK; i++)
+    if ((d->tensors = malloc((n + 1) * sizeof(*d->tensors))) == NULL) /* + 1: there may be none */
+        return no_memory(d, error);
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < d->n_files; i++)
         for (size_t k = 0; k < safetensors_count(d->files[i]) && status == STATUS_OK; k++)
-            status = hf_tensors_add(&d->tensors, safetensors_at(d->files[i], k),
-                                    safetensors_path(d->files[i]), error);
-    return status == STATUS_OK ? hf_tensors_finish(&d->tensors, d->path, error) : status;
+            status =
+                add_tensor(d, safetensors_at(d->files[i], k), safetensors_path(d->files[i]), error);
+    return status == STATUS_OK ? check_output(d, error) : status;
 }
 
 /* ---- the directory ---------------------------------------------------------------------------- */
@@ -309,7 +348,9 @@ void hf_directory_close(struct hf_directory *directory)
     struct hf_directory *d = directory;
     if (d == NULL)
         return;
-    hf_tensors_destroy(&d->tensors);
+    for (size_t i = 0; i < d->n_tensors; i++)
+        free((char *)d->tensors[i].name);
+    free(d->tensors);
     for (size_t i = 0; i < d->n_files; i++)
         safetensors_close(d->files[i]);
     for (size_t i = 0; i < d->n_parts; i++)
@@ -334,13 +375,13 @@ const struct model_key *hf_directory_key_at(const struct hf_directory *directory
 
 size_t hf_directory_tensor_count(const struct hf_directory *directory)
 {
-    return directory->tensors.n;
+    return directory->n_tensors;
 }
 
 const struct model_tensor *hf_directory_tensor_at(const struct hf_directory *directory,
                                                   size_t index)
 {
-    return &directory->tensors.items[index];
+    return &directory->tensors[index];
 }
 
 size_t hf_directory_part_count(const struct hf_directory *directory)

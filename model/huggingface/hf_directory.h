@@ -3,11 +3,12 @@
  *
  * Keys and tensors come out as a GGUF file of the same model would have them (hf_config.h,
  * hf_names.h), with the differences that hparams.h names. Experts, which are tensors of their own
- * there, have the names of those in old GGUF files, and expert_stack.h puts them together. Vectors of F16 and BF16 are
- * widened to F32, as files have them. The chat template is that of chat_template.jinja, else of
- * tokenizer_config.json. Checked as it is opened: everything that safetensors.h and hf_config.h
- * check, that the index names what is there, that no tensor is there twice, and that each is one
- * that such a model has. */
+ * there, have the names of those in old GGUF files; model_file.c puts them together
+ * (expert_stack.h), and sees that no tensor is there twice. The chat template is that of
+ * chat_template.jinja, else of tokenizer_config.json.
+ *
+ * Checked as it is opened: everything that safetensors.h and hf_config.h check, that the index names
+ * what is there, and that each tensor is one that such a model has. */
 #ifndef LONGSPAN_MODEL_HUGGINGFACE_HF_DIRECTORY_H
 #define LONGSPAN_MODEL_HUGGINGFACE_HF_DIRECTORY_H
 
