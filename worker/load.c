@@ -3,6 +3,7 @@
  * read of the file (load_progress.h). */
 #include "worker/load.h"
 
+#include "model/mapping.h"
 #include "model/model_file.h"
 #include "model/weights.h"
 #include "sys/size.h"
@@ -164,6 +165,7 @@ static enum status load_piece(struct loader *loader, struct matrix *matrix,
     free(widened);
     if (status != STATUS_OK)
         return not_loaded(loader, tensor->name, &cut, status, &cause, error);
+    mapping_release(piece.data, piece.n_bytes); /* copied: it would count as much memory again */
     *matrix = created;
     shard->weight_bytes += matrix->bytes;
     load_progress_done(&loader->progress, piece);
@@ -178,11 +180,7 @@ static enum status load_tensor(struct loader *loader, struct matrix *matrix, uin
     weights_name(name, layer, id);
     if (tensor == NULL) /* weights_check saw it */
         return error_set(error, STATUS_INVALID, "%s: no tensor %s", model_path(loader->file), name);
-    const enum status status = load_piece(loader, matrix, tensor, tensor->data, id, error);
-    /* Copied: the file's pages would count as much memory again. */
-    if (status == STATUS_OK && !loader->listing)
-        model_tensor_release(loader->file, tensor);
-    return status;
+    return load_piece(loader, matrix, tensor, tensor->data, id, error);
 }
 
 /* A matrix for each expert of this rank. What is made by a failure is the shard's to give back. */
@@ -200,8 +198,6 @@ static enum status load_experts(struct loader *loader, struct matrix **experts, 
         status = load_piece(loader, &(*experts)[i], tensor,
                             model_tensor_expert(loader->file, tensor, part->expert_begin + i), id,
                             error);
-    if (status == STATUS_OK && !loader->listing)
-        model_tensor_release(loader->file, tensor);
     return status;
 }
 
