@@ -78,13 +78,23 @@ def needles(tap, path, options):
         print(f"# {layout:32} {seconds:10.2f} {prefill:10.0f} {decode:10.1f} {command:10.1f}")
 
 
+# 8-bit activations round apart where sums differ in their last bits, and tensor cores take bf16 or f16.
+LIMITS = {"F32": 2e-2, "F16": 2e-2, "Q8_0": 6e-2, "Q4_K": 6e-2}
+MODELS = [
+    ("F32", "tiny"), ("F16", "tiny"), ("Q8_0", "tiny"),
+    ("Q4_K", "tiny,hidden=512,ffn=768,heads=8,kv-heads=4,head-dim=64"),  # super-blocks of 256
+    ("F16", "tiny,arch=qwen2,rope-scaling=yarn,rope-factor=4,rope-context=256"), ("F32", "tiny,arch=qwen3"),
+    ("Q8_0", "tiny,arch=gemma2,window=200"),
+    ("F32", "tiny,arch=gemma3,layers=7,window=200,rope-base=1000000,rope-scaling=linear,rope-factor=8"),
+]
+
+
 def logits(tap, path, options):
     prompt = write_text(f"{path}/text", 700, 9)
-    # 8-bit activations round apart where sums differ in their last bits, and tensor cores take bf16 or f16.
-    for kind, limit in (("F32", 2e-2), ("F16", 2e-2), ("Q8_0", 6e-2), ("Q4_K", 6e-2)):
-        shape = "tiny" if kind != "Q4_K" else "tiny,hidden=512,ffn=768,heads=8,kv-heads=4,head-dim=64"  # super-blocks of 256
+    for kind, shape in MODELS:
+        limit, kind = LIMITS[kind], f"{kind} {shape}"
         try:
-            model = make_random(f"{path}/{kind}.gguf", shape, kind)
+            model = make_random(f"{path}/{kind}.gguf", shape, kind.split()[0])
         except RuntimeError as error:
             tap.skip(f"logits of {kind}", str(error).splitlines()[-1])
             continue
