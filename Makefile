@@ -218,6 +218,37 @@ $(TESTS): $(BUILD)/tests/%: tests/%.c $$(TEST_LIBS_$$(call test_folder,$$@))
 	    $(call pkg_cflags,cmocka $(TEST_PKGS_$(call test_folder,$@))) $(LDFLAGS) -o $@ $< \
 	    $(TEST_LIBS_$(call test_folder,$@)) $(call pkg_libs,cmocka $(TEST_PKGS_$(call test_folder,$@))) $(LDLIBS)
 
+# ---- fuzz targets: tests/fuzz/fuzz_*.c. Built like everything else they replay the inputs that are kept ----
+FUZZ := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_LIBS := $(CLUSTER_LIB) $(COORD_LIB) $(WORKER_LIB) $(NODE_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
+FUZZ_PKGS := cmocka $(CLUSTER_PKGS) libmicrohttpd libpcre2-8 hwloc
+FUZZ_MAIN ?= tests/fuzz/replay.c
+$(FUZZ): $(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(FUZZ_MAIN) $(FUZZ_LIBS)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) -UNDEBUG -DFUZZ_KEPT='"tests/fuzz/kept/$*"' $(call pkg_cflags,$(FUZZ_PKGS)) $(LDFLAGS) -o $@ $< $(FUZZ_MAIN) $(FUZZ_LINK) \
+	    $(FUZZ_LIBS) $(call pkg_libs,$(FUZZ_PKGS)) $(LDLIBS)
+$(BUILD)/tests/fuzz/seeds: tests/fuzz/seeds.c $(FUZZ_LIBS)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) -UNDEBUG $(call pkg_cflags,$(FUZZ_PKGS)) $(LDFLAGS) -o $@ $< $(FUZZ_LIBS) $(call pkg_libs,$(FUZZ_PKGS)) $(LDLIBS)
+
+# With clang they fuzz. Code for one instruction set sees only what was checked before, and takes clang minutes.
+FUZZ_BUILD := $(MAKE) --no-print-directory CC="$(CLANG)" CUDA=0 VARIANT=fuzz OPT="-O1 -g" FUZZ_MAIN= FUZZ_LINK=-fsanitize=fuzzer \
+    SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
+CLANG ?= clang
+FUZZ_SECONDS ?= 3600
+FUZZ_JOBS ?= $(shell nproc)
+ifeq ($(VARIANT),fuzz)
+$(BUILD)/%_avx2.o $(BUILD)/%_avx512.o: override SANITIZE :=
+endif
+fuzz-targets: $(FUZZ) $(BUILD)/tests/fuzz/seeds
+fuzz: ## fuzz every target, FUZZ_SECONDS each (3600), FUZZ_JOBS at once; needs clang (./deps.sh --fuzz)
+	@$(FUZZ_BUILD) -j$(shell nproc) fuzz-targets
+	@tests/fuzz/run.sh --seconds $(FUZZ_SECONDS) --jobs $(FUZZ_JOBS)
+fuzz-short: ## the same for 15 seconds, all at once
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=15 FUZZ_JOBS=1000
+
 # What the integration tests need beside the programs.
 RELAY := $(BUILD)/tests/integration/relay
 $(RELAY): tests/integration/relay.c $(PROTO_LIB)
@@ -225,7 +256,7 @@ $(RELAY): tests/integration/relay.c $(PROTO_LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS)) $(LDFLAGS) -o $@ $< $(WIRE_LIBS)
 
-tests: $(TESTS) $(RELAY)
+tests: $(TESTS) $(RELAY) $(FUZZ)
 
 # One folder's unit tests: make unit-model, unit-kernels, unit-sys ...
 unit-%:
@@ -245,7 +276,7 @@ demo: ## install what is missing, build, ask a cluster of five processes about a
 INTEGRATION := $(wildcard tests/*/test_*.py)
 test: ## unit and integration tests; needs no GPU and no network
 	@$(MAKE) --no-print-directory -j2 all tests layers
-	@LONGSPAN_BIN=$(BIN) tests/run.sh $(TESTS) $(INTEGRATION)
+	@LONGSPAN_BIN=$(BIN) tests/run.sh $(TESTS) $(FUZZ) $(INTEGRATION)
 
 test-layouts: all ## every parallel layout against one process, byte for byte, as one table
 	@LONGSPAN_BIN=$(BIN) python3 tests/integration/layouts.py --all
@@ -278,7 +309,7 @@ SANITIZER_ENV = ASAN_OPTIONS=detect_leaks=1 \
     UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=suppressions=$(SUPPRESS)/tsan.txt:halt_on_error=1:ignore_noninstrumented_modules=1 \
     LONGSPAN_TEST_TIMEOUT=900 LONGSPAN_SANITIZED=1
 sanitized: all tests
-	@$(SANITIZER_ENV) LONGSPAN_BIN=$(BIN) tests/run.sh $(TESTS) tests/integration/test_small_cluster.py tests/integration/test_hostile_http.py
+	@$(SANITIZER_ENV) LONGSPAN_BIN=$(BIN) tests/run.sh $(TESTS) $(FUZZ) tests/integration/test_small_cluster.py tests/integration/test_hostile_http.py
 TSAN_TESTS = $(filter $(BUILD)/tests/sys/% $(BUILD)/tests/kernels/attention/% $(BUILD)/tests/proto/% \
     $(BUILD)/tests/attention_node/% $(BUILD)/tests/kernels/cpu/% $(BUILD)/tests/worker/test_attention% \
     $(BUILD)/tests/coordinator/http/test_bridge $(BUILD)/tests/coordinator/http/test_status_source \
@@ -331,5 +362,5 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 .PHONY: always cuda-report oracles all tests deps demo test test-tokenizers test-layouts test-retrieval test-serve test-asan test-ubsan test-tsan sanitized \
-    sanitized-threads layers install benches bench bench-gpu bench-check format clean help
+    sanitized-threads layers install benches bench bench-gpu bench-check fuzz fuzz-short fuzz-targets format clean help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
-# deps.sh [--if-missing] - installs what Longspan needs to build, run and test, from Debian's packages.
+# deps.sh [--if-missing|--fuzz] - installs what Longspan needs to build, run and test, from Debian's packages.
 #
 # With --if-missing it asks the package database first and does nothing, without root and without network, when
 # everything is there; what only tests need is left out then. An ssh server is such a thing (hosts made of namespaces run
 # it): it is installed without being started, now or at the next boot.
+# --fuzz: what `make fuzz` needs too.
 set -eu
 packages="gcc make pkg-config python3 openmpi-bin libopenmpi-dev libzmq3-dev libprotobuf-c-dev
     protobuf-c-compiler libhwloc-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev libcyaml-dev libyaml-dev libpcre2-dev libunistring-dev libcmocka-dev"
 
 test_packages="iproute2 openssh-client openssh-server"
 [ "${1:-}" = --if-missing ] || packages="$packages $test_packages"
+
+[ "${1:-}" != --fuzz ] || packages="$packages clang"
 
 missing=""
 for package in $packages; do

@@ -7,6 +7,7 @@
 #include "model/tokenizer.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { BYTE_TOKENIZER_VOCAB = 259 };

@@ -1,0 +1,486 @@
+/* seeds.c FOLDER - writes first inputs for the fuzz targets, FOLDER/TARGET/NAME: valid ones, so that fuzzing begins
+ * behind the first check. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka wants those before */
+#include <cmocka.h>
+
+#include "tests/fuzz/coordinator_job.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/node_job.h"
+#include "tests/model/fixtures.h"
+#include "tests/model/small_model.h"
+
+#include <sys/stat.h>
+
+static const char *folder;
+
+/* An input that is being put together. */
+static uint8_t input[1 << 20];
+static size_t n_input;
+
+static void put(uint8_t kind, const void *data, size_t n)
+{
+    assert_true(n <= UINT16_MAX && n_input + 3 + n <= sizeof(input));
+    input[n_input++] = kind;
+    input[n_input++] = (uint8_t)n;
+    input[n_input++] = (uint8_t)(n >> 8);
+    memcpy(input + n_input, data, n);
+    n_input += n;
+}
+
+static void put_string(uint8_t kind, const char *string)
+{
+    put(kind, string, strlen(string));
+}
+
+static void save(const char *target, const char *name, const void *data, size_t n)
+{
+    char path[512];
+    snprintf(path, sizeof(path), "%s/%s", folder, target);
+    mkdir(path, 0755);
+    snprintf(path, sizeof(path), "%s/%s/%s", folder, target, name);
+    fixture_write(path, data, n);
+}
+
+static void save_input(const char *target, const char *name)
+{
+    save(target, name, input, n_input);
+    n_input = 0;
+}
+
+/* ---- files ---- */
+
+static void save_file(const char *target, const char *name, const char *path)
+{
+    size_t n;
+    char *data = fixture_read(path, &n);
+    assert_non_null(data);
+    save(target, name, data, n);
+    free(data);
+}
+
+/* As small as a model can be. */
+static void shrink(struct small_model *m)
+{
+    m->h.hidden = m->h.ffn = 16;
+    m->h.vocab = 8;
+    m->h.head_dim = m->h.rope_dims = 4;
+    m->h.n_layers = 1;
+}
+
+static void gguf_seeds(void)
+{
+    struct small_model m;
+    for (int i = 0; i < ARCHITECTURE_COUNT; i++) {
+        m = small_model_of((enum architecture)i);
+        shrink(&m);
+        model_close(small_model_open(&m));
+        save_file("fuzz_gguf", m.architecture, fixture_path("model.gguf"));
+    }
+    m = small_model;
+    shrink(&m);
+    m.factors = (const float[]){1, 2};
+    m.extra_text = "llama.rope.scaling.type";
+    m.text = "linear";
+    model_close(small_model_open(&m));
+    save_file("fuzz_gguf", "factors", fixture_path("model.gguf"));
+}
+
+/* One layer of `hidden` 4, one head, a vocabulary of 2, everything zeros. */
+static void huggingface_seed(void)
+{
+    static const struct {
+        const char *name;
+        uint32_t rows, columns; /* columns 0: a vector */
+    } tensors[] = {{"model.embed_tokens.weight", 2, 4},
+                   {"lm_head.weight", 2, 4},
+                   {"model.norm.weight", 4, 0},
+                   {"model.layers.0.input_layernorm.weight", 4, 0},
+                   {"model.layers.0.post_attention_layernorm.weight", 4, 0},
+                   {"model.layers.0.self_attn.q_proj.weight", 4, 4},
+                   {"model.layers.0.self_attn.k_proj.weight", 4, 4},
+                   {"model.layers.0.self_attn.v_proj.weight", 4, 4},
+                   {"model.layers.0.self_attn.o_proj.weight", 4, 4},
+                   {"model.layers.0.mlp.gate_proj.weight", 8, 4},
+                   {"model.layers.0.mlp.up_proj.weight", 8, 4},
+                   {"model.layers.0.mlp.down_proj.weight", 4, 8}};
+    static const char config[] = "{\"model_type\": \"llama\", \"hidden_size\": 4, "
+                                 "\"intermediate_size\": 8, \"num_hidden_layers\": 1, "
+                                 "\"num_attention_heads\": 1, \"num_key_value_heads\": 1, "
+                                 "\"vocab_size\": 2, \"rms_norm_eps\": 1e-5, "
+                                 "\"max_position_embeddings\": 64, \"rope_theta\": 500000.0, "
+                                 "\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8.0, "
+                                 "\"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0, "
+                                 "\"original_max_position_embeddings\": 32}}";
+    static uint8_t file[8192];
+    char header[4096];
+    size_t at = 0, offset = 0;
+    for (size_t i = 0; i < sizeof(tensors) / sizeof(tensors[0]); i++) {
+        const size_t bytes =
+            4u * tensors[i].rows * (tensors[i].columns > 0 ? tensors[i].columns : 1);
+        char shape[32];
+        snprintf(shape, sizeof(shape), tensors[i].columns > 0 ? "%u, %u" : "%u", tensors[i].rows,
+                 tensors[i].columns);
+        at += (size_t)snprintf(
+            header + at, sizeof(header) - at,
+            "%s\"%s\": {\"dtype\": \"F32\", \"shape\": [%s], \"data_offsets\": [%zu, %zu]}",
+            i == 0 ? "{" : ", ", tensors[i].name, shape, offset, offset + bytes);
+        offset += bytes;
+    }
+    at += (size_t)snprintf(header + at, sizeof(header) - at, "}");
+    const uint64_t header_bytes = at;
+    memcpy(file, &header_bytes, sizeof(header_bytes));
+    memcpy(file + sizeof(header_bytes), header, at);
+    put_string(0, config);
+    put(1, file, sizeof(header_bytes) + at + offset);
+    save_input("fuzz_huggingface", "llama");
+}
+
+static void vocabulary_seed(const struct vocabulary *v, const char *name)
+{
+    size_t n;
+    tokenizer_close(good_vocabulary(v));
+    char *data = fixture_read(fixture_path("vocabulary.gguf"), &n);
+    put(0, data, n);
+    put_string(1, "Hello  world, it's 12345 \xc3\xa9\xf0\x9f\x98\x80<s>\n\n  x");
+    free(data);
+    save_input("fuzz_tokenizer", name);
+}
+
+static void tokenizer_seeds(void)
+{
+    static struct vocabulary v;
+    spm_vocabulary(&v);
+    add_token(&v, "\xe2\x96\x81he", -1, TOKENIZER_TYPE_NORMAL);
+    add_token(&v, "llo", -2, TOKENIZER_TYPE_NORMAL);
+    add_token(&v, "<|im|>", 0, TOKENIZER_TYPE_USER_DEFINED);
+    vocabulary_seed(&v, "spm");
+    static const char *const rules[] = {"gpt-2", "llama-bpe"};
+    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+        bpe_vocabulary(&v, rules[i]);
+        add_token(&v, "he", 0, TOKENIZER_TYPE_NORMAL);
+        add_token(&v, "<s>", 0, TOKENIZER_TYPE_CONTROL);
+        add_merge(&v, "h e");
+        vocabulary_seed(&v, rules[i]);
+    }
+}
+
+static void text_seeds(void)
+{
+    static const char cluster[] = "name: lab\ncoordinator: {host: head, listen: "
+                                  "\"tcp://0.0.0.0:5600\"}\nsecurity: {cluster_key: /k}\nworkers:\n"
+                                  "  - {host: gpu01, slots: 2, device: cuda, threads: 16}\n  - "
+                                  "{host: localhost}\nparallel: {pipeline: 3, tensor: 1}\n"
+                                  "attention_nodes:\n  - {host: mem01, memory: 512GiB, threads: "
+                                  "64, weight: 0.5}\nkv: {type: f16, memory: 8GiB, stripe: 4096}\n";
+    save("fuzz_cluster_file", "lab", cluster, sizeof(cluster) - 1);
+    save("fuzz_cluster_file", "least", "workers: [{host: a}]\n", 21);
+
+    put_string(0, "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' and loop.index0 "
+                  "% 2 == 0 %}{{ '[INST] ' + "
+                  "m.content | trim + ' [/INST]' }}{% elif m.tool_calls is defined %}{{ "
+                  "m.tool_calls | tojson(indent=2) }}"
+                  "{% else %}{{- raise_exception('no') if false else m.content[1:] -}}{% endif "
+                  "%}{% endfor %}");
+    put_string(1, "[{\"role\": \"user\", \"content\": \" a \"}]");
+    save_input("fuzz_chat_template", "inst");
+    put_string(0, "{%- macro f(x, y=1) -%}{% set ns = namespace(n=0) %}{% for k, v in x.items() "
+                  "%}{% set ns.n = ns.n + 1 %}"
+                  "{{ k ~ '=' ~ v | upper }}{% endfor %}{{ ns.n * y }}{%- endmacro -%}{{ "
+                  "f(messages[0], y=2) }}");
+    save_input("fuzz_chat_template", "macro");
+
+    put_string(0, "{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"integer\", "
+                  "\"minimum\": 3}, \"b\": {\"enum\": [\"x\", 1]},"
+                  " \"c\": {\"type\": \"array\", \"items\": {\"$ref\": \"#/$defs/d\"}, "
+                  "\"maxItems\": 2}}, \"required\": [\"a\"],"
+                  " \"additionalProperties\": false, \"$defs\": {\"d\": {\"anyOf\": [{\"type\": "
+                  "\"null\"}, {\"type\": \"number\"}]}}}");
+    put_string(1, "0123456789abcdef");
+    save_input("fuzz_json_schema", "object");
+    put_string(
+        0, "{\"type\": \"string\", \"pattern\": \"^[a-c]{2,4}(x|yz)*\\\\d$\", \"maxLength\": 9}");
+    save_input("fuzz_json_schema", "pattern");
+}
+
+/* ---- messages ---- */
+
+static void put_control(uint8_t kind, const Longspan__Control *control)
+{
+    uint8_t bytes[4096];
+    assert_true(longspan__control__get_packed_size(control) <= sizeof(bytes));
+    put(kind, bytes, longspan__control__pack(control, bytes));
+}
+
+#define CONTROL(name, body, value)                                                                 \
+    &(const Longspan__Control)                                                                     \
+    {                                                                                              \
+        PROTOBUF_C_MESSAGE_INIT(&longspan__control__descriptor), LONGSPAN__CONTROL__BODY_##name,   \
+        {                                                                                          \
+            .body = (value)                                                                        \
+        }                                                                                          \
+    }
+
+static Longspan__Constants the_constants(void)
+{
+    Longspan__Constants constants = LONGSPAN__CONSTANTS__INIT;
+    constants.protocol = PROTOCOL_VERSION;
+    constants.tile_tokens = TILE_TOKENS;
+    constants.page_tokens = PAGE_TOKENS;
+    constants.kernels = "scalar";
+    constants.version = LONGSPAN_VERSION;
+    return constants;
+}
+
+static void put_data(uint8_t kind, const Longspan__Data *data)
+{
+    uint8_t bytes[4096];
+    put(kind, bytes, longspan__data__pack(data, bytes));
+}
+
+static void node_seed(void)
+{
+    static uint8_t rows[PAGE_TOKENS * NODE_JOB_HEAD_DIM * 2], query[2 * NODE_JOB_HEAD_DIM * 4];
+    Longspan__Span span = LONGSPAN__SPAN__INIT, *spans[] = {&span};
+    span.end = 2 * PAGE_TOKENS;
+    Longspan__Reserve reserve = LONGSPAN__RESERVE__INIT;
+    reserve.job = NODE_JOB;
+    reserve.sequence = 1;
+    reserve.n_spans = 1;
+    reserve.spans = spans;
+    put_control(0, CONTROL(RESERVE, reserve, &reserve));
+
+    Longspan__Data data = LONGSPAN__DATA__INIT;
+    data.job = NODE_JOB;
+    data.step = 1;
+    data.n_heads = 1;
+    Longspan__AppendEntry appended = LONGSPAN__APPEND_ENTRY__INIT, *appends[] = {&appended};
+    appended.sequence = 1;
+    appended.n_tokens = PAGE_TOKENS;
+    Longspan__Append append = LONGSPAN__APPEND__INIT;
+    append.n_entries = 1;
+    append.entries = appends;
+    data.body_case = LONGSPAN__DATA__BODY_APPEND;
+    data.append = &append;
+    put_data(1, &data);
+    put(2, rows, sizeof(rows));
+    put(2, rows, sizeof(rows));
+
+    uint32_t tiles[] = {0, 1};
+    Longspan__AttendEntry entry = LONGSPAN__ATTEND_ENTRY__INIT, *entries[] = {&entry};
+    entry.sequence = 1;
+    entry.position = PAGE_TOKENS;
+    entry.n_tokens = 1;
+    entry.n_tiles = 2;
+    entry.tiles = tiles;
+    Longspan__Attend attend = LONGSPAN__ATTEND__INIT;
+    attend.query = 5;
+    attend.n_entries = 1;
+    attend.entries = entries;
+    data.body_case = LONGSPAN__DATA__BODY_ATTEND;
+    data.attend = &attend;
+    put_data(1, &data);
+    put(2, query, sizeof(query));
+
+    Longspan__ForkEntry forked = LONGSPAN__FORK_ENTRY__INIT, *forks[] = {&forked};
+    forked.parent = 1;
+    forked.child = 2;
+    forked.n_tokens = PAGE_TOKENS;
+    Longspan__Fork fork = LONGSPAN__FORK__INIT;
+    fork.n_entries = 1;
+    fork.entries = forks;
+    data.body_case = LONGSPAN__DATA__BODY_FORK;
+    data.fork = &fork;
+    reserve.sequence = 2;
+    reserve.shared_tokens = PAGE_TOKENS;
+    put_control(0, CONTROL(RESERVE, reserve, &reserve));
+    put_data(1, &data);
+
+    Longspan__Free free_message = LONGSPAN__FREE__INIT;
+    free_message.job = NODE_JOB;
+    free_message.sequence = 1;
+    free_message.keep_tokens = PAGE_TOKENS;
+    put_control(0, CONTROL(FREE, free, &free_message));
+    const Longspan__NodeSetup setup = node_job_setup();
+    Longspan__NodeSetup again = setup;
+    put_control(0, CONTROL(NODE_SETUP, node_setup, &again));
+    save_input("fuzz_node", "life");
+}
+
+static Longspan__Step *a_step(uint64_t job)
+{
+    static int32_t tokens[] = {3, 4, 5};
+    static Longspan__Span span = LONGSPAN__SPAN__INIT;
+    static Longspan__Span *spans[] = {&span};
+    static Longspan__Segment segment = LONGSPAN__SEGMENT__INIT;
+    static Longspan__Segment *segments[] = {&segment};
+    static Longspan__SequenceName name = LONGSPAN__SEQUENCE_NAME__INIT;
+    static Longspan__SequenceName *names[] = {&name};
+    static Longspan__Step step = LONGSPAN__STEP__INIT;
+    span.end = PAGE_TOKENS;
+    segment.sequence = 1;
+    segment.n_tokens = 3;
+    segment.tokens = tokens;
+    segment.want = LONGSPAN__WANT__WANT_CANDIDATES;
+    segment.n_candidates = 2;
+    segment.n_spans = 1;
+    segment.spans = spans;
+    name.sequence = 9;
+    step.job = job;
+    step.step = 1;
+    step.n_segments = 1;
+    step.segments = segments;
+    step.n_closed = 1;
+    step.closed = names;
+    return &step;
+}
+
+static void worker_seed(void)
+{
+    static uint8_t fingerprint[32];
+    Longspan__Constants constants = the_constants();
+    Longspan__Stage stage = LONGSPAN__STAGE__INIT, *stages[] = {&stage};
+    stage.n_layers = 4;
+    Longspan__Shard shard = LONGSPAN__SHARD__INIT, *shards[] = {&shard};
+    shard.kv_head_end = 2;
+    shard.ffn_end = 64;
+    shard.vocab_end = 300;
+    Longspan__Holder holder = LONGSPAN__HOLDER__INIT, *holders[] = {&holder};
+    holder.name = "node0";
+    holder.endpoint = "tcp://127.0.0.1:1";
+    Longspan__WorkerSetup setup = LONGSPAN__WORKER_SETUP__INIT;
+    setup.job = 7;
+    setup.constants = &constants;
+    setup.model_path = "/model";
+    setup.fingerprint.len = sizeof(fingerprint);
+    setup.fingerprint.data = fingerprint;
+    setup.n_stages = setup.n_shards = setup.n_holders = 1;
+    setup.stages = stages;
+    setup.shards = shards;
+    setup.holders = holders;
+    setup.max_rows = 64;
+    setup.max_sequences = 4;
+    setup.max_tokens = 4096;
+    setup.timeout_ms = setup.retry_ms = 100;
+    setup.kernels = "auto";
+    put_control(1, CONTROL(WORKER_SETUP, worker_setup, &setup));
+    put_control(1, CONTROL(STEP, step, a_step(7)));
+    save_input("fuzz_worker", "life");
+}
+
+enum { RANK, NODE, CLIENT };
+
+static void put_joins(void)
+{
+    Longspan__Constants constants = the_constants();
+    Longspan__NodeJoin node = LONGSPAN__NODE_JOIN__INIT;
+    node.constants = &constants;
+    node.name = node.host = "mem01";
+    node.endpoint = "tcp://127.0.0.1:1";
+    node.node = 5;
+    node.memory_bytes = 1 << 30;
+    node.read_bytes_per_s = 1e10;
+    node.lanes = 1;
+    node.device = "cpu";
+    put_control(NODE, CONTROL(NODE_JOIN, node_join, &node));
+    Longspan__RankInfo rank = LONGSPAN__RANK_INFO__INIT, *ranks[] = {&rank};
+    rank.host = "head";
+    rank.lanes = 1;
+    rank.memory_bytes = 1 << 30;
+    rank.device = "cpu";
+    rank.kernels = "scalar";
+    Longspan__WorkersJoin join = LONGSPAN__WORKERS_JOIN__INIT;
+    join.constants = &constants;
+    join.n_ranks = 1;
+    join.ranks = ranks;
+    put_control(RANK, CONTROL(WORKERS_JOIN, workers_join, &join));
+    Longspan__NodeReady node_ready = LONGSPAN__NODE_READY__INIT;
+    node_ready.job = COORDINATOR_JOB;
+    node_ready.capacity_bytes = 1 << 24;
+    put_control(NODE, CONTROL(NODE_READY, node_ready, &node_ready));
+    Longspan__WorkerReady worker_ready = LONGSPAN__WORKER_READY__INIT;
+    worker_ready.job = COORDINATOR_JOB;
+    worker_ready.weight_bytes = 1000;
+    put_control(RANK, CONTROL(WORKER_READY, worker_ready, &worker_ready));
+}
+
+static void put_request(const char *schema)
+{
+    Longspan__Prompt prompt = LONGSPAN__PROMPT__INIT, *prompts[] = {&prompt};
+    prompt.text.data = (uint8_t *)"Once upon";
+    prompt.text.len = 9;
+    Longspan__Sampling sampling = LONGSPAN__SAMPLING__INIT;
+    sampling.top_p = 1;
+    ProtobufCBinaryData stop = {1, (uint8_t *)"."};
+    Longspan__RunRequest request = LONGSPAN__RUN_REQUEST__INIT;
+    request.request = 1;
+    request.n_prompts = 1;
+    request.prompts = prompts;
+    request.n_predict = 3;
+    request.sampling = &sampling;
+    request.n_stop = 1;
+    request.stop = &stop;
+    request.want_logprobs = true;
+    request.n_logprobs = 1;
+    request.json_schema = (char *)schema;
+    put_control(CLIENT, CONTROL(RUN_REQUEST, run_request, &request));
+}
+
+static void coordinator_seeds(void)
+{
+    put_joins();
+    put_request("");
+    Longspan__ReserveReply reserved = LONGSPAN__RESERVE_REPLY__INIT;
+    reserved.job = COORDINATOR_JOB;
+    reserved.request = 1;
+    put_control(NODE, CONTROL(RESERVE_REPLY, reserve_reply, &reserved));
+    int32_t ids[] = {70, 71};
+    float logits[] = {2, 1};
+    Longspan__Candidates best = LONGSPAN__CANDIDATES__INIT, *results[] = {&best};
+    best.n_ids = best.n_logits = 2;
+    best.ids = ids;
+    best.logits = logits;
+    best.log_sum_exp = 3;
+    Longspan__StepDone done = LONGSPAN__STEP_DONE__INIT;
+    done.job = COORDINATOR_JOB;
+    done.n_results = 1;
+    done.results = results;
+    for (uint64_t step = 1; step <= 3; step++) {
+        done.step = step;
+        put_control(RANK, CONTROL(STEP_DONE, step_done, &done));
+    }
+    Longspan__StatusRequest status = LONGSPAN__STATUS_REQUEST__INIT;
+    put_control(CLIENT, CONTROL(STATUS_REQUEST, status_request, &status));
+    save_input("fuzz_coordinator", "life");
+
+    put_joins();
+    put_request("{\"type\": \"integer\"}");
+    Longspan__RunCancel cancel = LONGSPAN__RUN_CANCEL__INIT;
+    cancel.request = 1;
+    put_control(CLIENT, CONTROL(RUN_CANCEL, run_cancel, &cancel));
+    Longspan__Leave leave = LONGSPAN__LEAVE__INIT;
+    leave.reason = "";
+    put_control(CLIENT, CONTROL(LEAVE, leave, &leave));
+    save_input("fuzz_coordinator", "cancelled");
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2) {
+        fprintf(stderr, "usage: seeds FOLDER\n");
+        return 2;
+    }
+    folder = argv[1];
+    fixture_setup(NULL);
+    gguf_seeds();
+    huggingface_seed();
+    tokenizer_seeds();
+    text_seeds();
+    node_seed();
+    worker_seed();
+    coordinator_seeds();
+    return fixture_teardown(NULL);
+}
