@@ -284,13 +284,14 @@ enum status step_decode(struct step *step, const Longspan__Step *message, struct
         return STATUS_OK;
 
     refuse_twins(step, message);
-    struct attention_span *spans = step->spans;
+    size_t taken = 0; /* of step->spans, which is NULL as long as no step had any */
     for (uint32_t i = 0; i < step->n_segments; i++) {
         struct step_segment *segment = &step->segments[i];
         if (segment->error.status == STATUS_OK &&
             check_segment(&step->limits, message->segments[i], &segment->error) == STATUS_OK) {
-            take_segment(step, segment, message->segments[i], spans);
-            spans += message->segments[i]->n_spans;
+            take_segment(step, segment, message->segments[i],
+                         step->spans != NULL ? step->spans + taken : NULL);
+            taken += message->segments[i]->n_spans;
         }
     }
     return STATUS_OK;
