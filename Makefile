@@ -221,7 +221,7 @@ $(TESTS): $(BUILD)/tests/%: tests/%.c $$(TEST_LIBS_$$(call test_folder,$$@))
 # ---- fuzz targets: tests/fuzz/fuzz_*.c. Built like everything else they replay the inputs that are kept ----
 FUZZ := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_LIBS := $(CLUSTER_LIB) $(COORD_LIB) $(WORKER_LIB) $(NODE_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
-FUZZ_PKGS := cmocka $(CLUSTER_PKGS) libmicrohttpd libpcre2-8 hwloc
+FUZZ_PKGS := cmocka $(CLUSTER_PKGS) libmicrohttpd $(MODEL_PKGS) hwloc
 FUZZ_MAIN ?= tests/fuzz/replay.c
 $(FUZZ): $(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(FUZZ_MAIN) $(FUZZ_LIBS)
 	@mkdir -p $(@D)

@@ -3,40 +3,12 @@
 #include "model/hparams.h"
 #include "model/model_file.h"
 #include "model/weights.h"
+#include "tests/fuzz/folder.h"
 #include "tests/fuzz/fuzz.h"
 
 static const char *const names[] = {"config.json", "model.safetensors",
                                     "model.safetensors.index.json"};
 enum { N_NAMES = sizeof(names) / sizeof(names[0]) };
-static char folder[] = "/dev/shm/longspan-fuzz-XXXXXX";
-
-static void path_of(char path[64], size_t i)
-{
-    snprintf(path, 64, "%s/%s", folder, names[i]);
-}
-
-static void remove_folder(void)
-{
-    char path[64];
-    for (size_t i = 0; i < N_NAMES; i++) {
-        path_of(path, i);
-        unlink(path);
-    }
-    rmdir(folder);
-}
-
-static void write_piece(size_t i, const struct fuzz_piece *piece)
-{
-    char path[64];
-    path_of(path, i);
-    if (piece->data == NULL) {
-        unlink(path);
-        return;
-    }
-    FILE *file = fopen(path, "wb");
-    FUZZ_CHECK(file != NULL && fwrite(piece->data, 1, piece->n, file) == piece->n &&
-               fclose(file) == 0);
-}
 
 static void read_tensors(const struct model_file *file)
 {
@@ -51,22 +23,15 @@ static void read_tensors(const struct model_file *file)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    static bool has_folder;
     struct fuzz_pieces pieces = {data, n};
     struct fuzz_piece parts[N_NAMES] = {{0}}, piece;
     struct model_file *file;
     struct hparams hparams;
     struct error error;
-    if (!has_folder) {
-        FUZZ_CHECK(mkdtemp(folder) != NULL);
-        atexit(remove_folder);
-        has_folder = true;
-    }
     while (fuzz_next(&pieces, &piece))
         parts[piece.kind % N_NAMES] = piece;
-    for (size_t i = 0; i < N_NAMES; i++)
-        write_piece(i, &parts[i]);
-    if (model_open(&file, folder, &error) != STATUS_OK) {
+    fuzz_folder_write(names, parts, N_NAMES);
+    if (model_open(&file, fuzz_folder, &error) != STATUS_OK) {
         FUZZ_CHECK(error.text[0] != '\0');
         return 0;
     }

@@ -1,33 +1,13 @@
-/* fuzz_tokenizer.c - the vocabulary of a file, and a text: tokenized, and back. Piece 0 is the GGUF file, piece 1 the
- * text; without one, a text that goes everywhere. */
-#include "model/detokenizer.h"
+/* fuzz_tokenizer.c - the vocabulary of a file, and a text: tokenized, and back. Piece 0 is the GGUF
+ * file, piece 1 the text; without one, a text that goes everywhere. */
 #include "model/model_file.h"
-#include "model/tokenizer.h"
 #include "tests/fuzz/fuzz.h"
-
-static const char everything[] =
-    "Hello  World's 1234567 \n\n\t\xc3\xa9\xe4\xb8\xad\xf0\x9f\x98\x80\xff<s></s> x";
-
-static void encode(const struct tokenizer *tokenizer, const char *text, size_t n, unsigned flags)
-{
-    int32_t *ids;
-    size_t n_ids, n_text;
-    char *back;
-    struct error error;
-    if (tokenizer_encode(tokenizer, text, n, flags, &ids, &n_ids, &error) != STATUS_OK)
-        return;
-    for (size_t i = 0; i < n_ids; i++)
-        FUZZ_CHECK(ids[i] >= 0 && (uint32_t)ids[i] < tokenizer_vocab(tokenizer));
-    if (detokenizer_text(tokenizer, ids, n_ids, DETOKENIZER_TEXT_START, &back, &n_text, &error) ==
-        STATUS_OK)
-        free(back);
-    free(ids);
-}
+#include "tests/fuzz/text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     struct fuzz_pieces pieces = {data, n};
-    struct fuzz_piece vocabulary, text = {1, (const uint8_t *)everything, sizeof(everything) - 1};
+    struct fuzz_piece vocabulary, text = {1, (const uint8_t *)FUZZ_TEXT, sizeof(FUZZ_TEXT) - 1};
     struct fuzz_file bytes;
     struct model_file *file;
     struct tokenizer *tokenizer;
@@ -39,12 +19,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     if (model_open(&file, bytes.path, &error) == STATUS_OK) {
         const enum status status = tokenizer_open(&tokenizer, file, &error);
         model_close(file); /* a tokenizer keeps nothing of it */
-        if (status == STATUS_OK) {
-            encode(tokenizer, (const char *)text.data, text.n, 0);
-            encode(tokenizer, (const char *)text.data, text.n,
-                   TOKENIZER_ADD_SPECIAL | TOKENIZER_PARSE_SPECIAL);
-            tokenizer_close(tokenizer);
-        }
+        if (status == STATUS_OK)
+            fuzz_text(tokenizer, &text);
     }
     fuzz_file_close(&bytes);
     return 0;

@@ -158,7 +158,7 @@ static void tokenizer_seeds(void)
     add_token(&v, "llo", -2, TOKENIZER_TYPE_NORMAL);
     add_token(&v, "<|im|>", 0, TOKENIZER_TYPE_USER_DEFINED);
     vocabulary_seed(&v, "spm");
-    static const char *const rules[] = {"gpt-2", "llama-bpe"};
+    static const char *const rules[] = {"gpt-2", "llama-bpe", "qwen2", "deepseek-llm"};
     for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
         bpe_vocabulary(&v, rules[i]);
         add_token(&v, "he", 0, TOKENIZER_TYPE_NORMAL);
@@ -166,6 +166,46 @@ static void tokenizer_seeds(void)
         add_merge(&v, "h e");
         vocabulary_seed(&v, rules[i]);
     }
+}
+
+static void tokenizer_json_seeds(void)
+{
+    put_string(
+        0, "{\"version\": \"1.0\", \"added_tokens\": [{\"id\": 0, \"content\": \"<s>\", "
+           "\"special\": true, "
+           "\"normalized\": false, \"lstrip\": false, \"rstrip\": true, \"single_word\": false}], "
+           "\"normalizer\": {\"type\": \"NFC\"}, \"pre_tokenizer\": {\"type\": \"Sequence\", "
+           "\"pretokenizers\": ["
+           "{\"type\": \"Split\", \"pattern\": {\"Regex\": "
+           "\"\\\\p{N}{1,3}|[^\\\\s\\\\p{N}]+|\\\\s+(?!\\\\S)\"}, "
+           "\"behavior\": \"Isolated\", \"invert\": false}, {\"type\": \"ByteLevel\", "
+           "\"add_prefix_space\": false, "
+           "\"trim_offsets\": true, \"use_regex\": false}]}, \"decoder\": {\"type\": "
+           "\"ByteLevel\"}, \"post_processor\": null, "
+           "\"model\": {\"type\": \"BPE\", \"byte_fallback\": false, \"ignore_merges\": false, "
+           "\"vocab\": {\"<s>\": 0, \"h\": 1, \"e\": 2, \"he\": 3, \"1\": 4, \"\u0120\": 5}, "
+           "\"merges\": [[\"h\", \"e\"]]}}");
+    put_string(1, "he 11 \xc3\xa9<s> h");
+    save_input("fuzz_tokenizer_json", "byte-level");
+    put_string(0, "{\"added_tokens\": [{\"id\": 0, \"content\": \"<unk>\", \"special\": true}], "
+                  "\"normalizer\": {\"type\": \"Sequence\", "
+                  "\"normalizers\": [{\"type\": \"Prepend\", \"prepend\": \"\u2581\"}, {\"type\": "
+                  "\"Replace\", \"pattern\": {\"String\": \" \"}, "
+                  "\"content\": \"\u2581\"}]}, \"pre_tokenizer\": null, \"decoder\": {\"type\": "
+                  "\"Sequence\", \"decoders\": [{\"type\": "
+                  "\"Replace\", \"pattern\": {\"String\": \"\u2581\"}, \"content\": \" \"}, "
+                  "{\"type\": \"ByteFallback\"}, {\"type\": \"Fuse\"}, "
+                  "{\"type\": \"Strip\", \"content\": \" \", \"start\": 1, \"stop\": 0}]}, "
+                  "\"post_processor\": {\"type\": \"TemplateProcessing\", "
+                  "\"single\": [{\"SpecialToken\": {\"id\": \"<unk>\", \"type_id\": 0}}, "
+                  "{\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}], "
+                  "\"pair\": [], \"special_tokens\": {\"<unk>\": {\"id\": \"<unk>\", \"ids\": [0], "
+                  "\"tokens\": [\"<unk>\"]}}}, "
+                  "\"model\": {\"type\": \"BPE\", \"unk_token\": \"<unk>\", \"fuse_unk\": true, "
+                  "\"byte_fallback\": true, "
+                  "\"vocab\": {\"<unk>\": 0, \"\u2581\": 1, \"a\": 2, \"\u2581a\": 3}, \"merges\": "
+                  "[\"\u2581 a\"]}}");
+    save_input("fuzz_tokenizer_json", "sentencepiece");
 }
 
 static void text_seeds(void)
@@ -478,6 +518,7 @@ int main(int argc, char **argv)
     gguf_seeds();
     huggingface_seed();
     tokenizer_seeds();
+    tokenizer_json_seeds();
     text_seeds();
     node_seed();
     worker_seed();
