@@ -3,6 +3,7 @@
 #include "cluster/quantize.h"
 
 #include "cluster/copy_tensor.h"
+#include "cluster/gguf_form.h"
 #include "cluster/write_progress.h"
 #include "kernels/quant/types.h"
 #include "model/gguf_writer.h"
@@ -21,6 +22,7 @@ struct quantizer {
     const struct quantize_options *options;
     const struct model_file *file;
     struct hparams hparams;
+    struct gguf_form form;
     struct gguf_writer *writer;
     struct write_progress progress;
     struct quantize_result result;
@@ -40,8 +42,12 @@ static enum status plan_tensor(struct quantizer *q, const struct model_tensor *t
     enum weights_id id;
     uint32_t layer;
     *type = tensor->type;
-    if (!weights_identify(tensor->name, q->hparams.n_layers, &id, &layer) || tensor->n_dims == 1)
+    if (!weights_identify(tensor->name, q->hparams.n_layers, &id, &layer))
         return STATUS_OK;
+    if (tensor->n_dims == 1) {
+        *type = GGUF_TYPE_F32;
+        return STATUS_OK;
+    }
     const enum gguf_type wanted = mixture_type(q->options->mixture, &q->hparams, id, layer);
     *type = mixture_fitting_type(wanted, tensor->dims[0]);
     if (*type != wanted)
@@ -64,13 +70,26 @@ static enum status copy_keys(struct quantizer *q, struct error *error)
     static const char *const ours[] = {"general.file_type", "general.quantization_version"};
     for (size_t i = 0; i < model_key_count(q->file); i++) {
         const struct model_key *key = model_key_at(q->file, i);
-        bool copied = !gguf_writer_is_own_key(key->name);
+        bool copied = !gguf_writer_is_own_key(key->name) && gguf_form_keeps(&q->form, key->name);
         for (size_t k = 0; k < sizeof(ours) / sizeof(ours[0]); k++)
             copied &= strcmp(key->name, ours[k]) != 0;
         if (copied)
             gguf_writer_copy_key(q->writer, key, error); /* a writer's first failure sticks */
     }
-    return mixture_add_keys(q->options->mixture, q->writer, error);
+    const enum status status = gguf_form_add_keys(&q->form, q->writer, error);
+    return status == STATUS_OK ? mixture_add_keys(q->options->mixture, q->writer, error) : status;
+}
+
+/* Behind the model's own tensors. */
+static enum status declare_factors(struct quantizer *q, struct error *error)
+{
+    const uint64_t n = q->form.rope_dims / 2;
+    char name[WEIGHTS_NAME_BYTES];
+    if (q->form.rope_factors == NULL)
+        return STATUS_OK;
+    q->result.bytes += n * sizeof(float);
+    return gguf_writer_declare(q->writer, weights_name(name, 0, WEIGHTS_ROPE_FREQS), GGUF_TYPE_F32,
+                               1, &n, error);
 }
 
 static enum status plan(struct quantizer *q, struct error *error)
@@ -91,6 +110,8 @@ static enum status plan(struct quantizer *q, struct error *error)
                                          tensor->dims, error);
         q->result.bytes += bytes;
     }
+    if (status == STATUS_OK)
+        status = declare_factors(q, error);
     q->progress.n_all = q->result.bytes;
     return status;
 }
@@ -106,6 +127,7 @@ struct bad_weight {
 
 struct piece {
     const struct model_tensor *tensor;
+    const struct gguf_form *form; /* NULL: rows keep their places */
     enum weight_type to;
     uint64_t expert;       /* 0 but for tensors of three dimensions */
     const uint8_t *matrix; /* the expert's, or the tensor's */
@@ -135,7 +157,13 @@ static void convert_lane(void *context, uint32_t lane, uint32_t n_lanes)
     thread_pool_share(piece->n_rows, 1, lane, n_lanes, &begin, &end);
     for (size_t i = begin; i < end && !bad->found; i++) {
         const uint64_t row = piece->row + i;
-        weight_dequantize(from, values, piece->matrix + row * from_bytes, n);
+        const uint64_t source = piece->form != NULL ? gguf_form_row(piece->form, row) : row;
+        const uint8_t *weights = piece->matrix + source * from_bytes;
+        if (from == piece->to) { /* moved, not rounded */
+            memcpy(piece->out + i * to_bytes, weights, to_bytes);
+            continue;
+        }
+        weight_dequantize(from, values, weights, n);
         for (uint32_t k = 0; k < n && !bad->found; k++)
             if (!holds(piece->to, values[k]))
                 *bad = (struct bad_weight){true, row, k, values[k]};
@@ -183,13 +211,14 @@ static enum status convert_rows(struct quantizer *q, struct piece *piece, uint64
 }
 
 static enum status convert(struct quantizer *q, const struct model_tensor *tensor,
-                           enum gguf_type type, struct error *error)
+                           enum gguf_type type, bool moves, struct error *error)
 {
     const uint32_t n_lanes = thread_pool_lanes(q->options->pool);
     const uint64_t n = tensor->dims[0];
     const uint64_t rows_at_once = n < PIECE_VALUES ? PIECE_VALUES / n : 1;
     struct piece piece = {
         .tensor = tensor,
+        .form = moves ? &q->form : NULL,
         .to = (enum weight_type)type,
         .out = malloc(rows_at_once * weight_row_bytes((enum weight_type)type, (uint32_t)n)),
         .values = malloc(n_lanes * n * sizeof(float)),
@@ -207,6 +236,42 @@ static enum status convert(struct quantizer *q, const struct model_tensor *tenso
     return status;
 }
 
+/* A norm or a bias, as F32. */
+static enum status write_vector(struct quantizer *q, const struct model_tensor *tensor,
+                                enum weights_id id, struct error *error)
+{
+    const uint64_t n = tensor->dims[0];
+    float *values = malloc(2 * n * sizeof(*values)), *moved = values + n;
+    if (values == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for %s", tensor->name);
+    weight_dequantize((enum weight_type)tensor->type, values, tensor->data, n);
+    for (uint64_t i = 0; i < n; i++) {
+        moved[i] = values[gguf_form_moves(&q->form, id) ? gguf_form_row(&q->form, i) : i];
+        if (weights_is_norm(id) && q->form.norm_offset != 0)
+            moved[i] += q->form.norm_offset;
+    }
+    const enum status status = gguf_writer_data(q->writer, moved, n * sizeof(*moved), error);
+    write_progress_add(&q->progress, n * sizeof(*moved));
+    free(values);
+    return status;
+}
+
+static enum status write_tensor(struct quantizer *q, const struct model_tensor *tensor,
+                                enum gguf_type type, struct error *error)
+{
+    enum weights_id id = WEIGHTS_COUNT;
+    uint32_t layer;
+    const bool known = weights_identify(tensor->name, q->hparams.n_layers, &id, &layer);
+    const bool moves = known && gguf_form_moves(&q->form, id);
+    if (known && tensor->n_dims == 1)
+        return write_vector(q, tensor, id, error);
+    if (type == tensor->type && !moves)
+        return copy_tensor(q->writer, q->file, tensor, &q->progress, error);
+    const enum status status = convert(q, tensor, type, moves, error);
+    model_tensor_release(q->file, tensor);
+    return status;
+}
+
 static enum status write_tensors(struct quantizer *q, struct error *error)
 {
     enum status status = STATUS_OK;
@@ -217,13 +282,11 @@ static enum status write_tensors(struct quantizer *q, struct error *error)
             weights *= tensor->dims[k];
         q->result.n_weights += weights;
         q->result.source_bytes += tensor->n_bytes;
-        if (q->types[i] != tensor->type) {
-            status = convert(q, tensor, q->types[i], error);
-            model_tensor_release(q->file, tensor);
-        } else {
-            status = copy_tensor(q->writer, q->file, tensor, &q->progress, error);
-        }
+        status = write_tensor(q, tensor, q->types[i], error);
     }
+    if (status == STATUS_OK && q->form.rope_factors != NULL)
+        status = gguf_writer_data(q->writer, q->form.rope_factors,
+                                  q->form.rope_dims / 2 * sizeof(float), error);
     return status;
 }
 
@@ -244,6 +307,8 @@ static enum status write_model(struct quantizer *q, const char *out, struct erro
     enum status status = hparams_read(&q->hparams, q->file, error);
     if (status == STATUS_OK)
         status = weights_check(q->file, &q->hparams, error);
+    if (status == STATUS_OK)
+        status = gguf_form_make(&q->form, q->file, &q->hparams, error);
     if (status == STATUS_OK)
         status = gguf_writer_create(&q->writer, out, error);
     if (status == STATUS_OK)
@@ -275,6 +340,7 @@ enum status quantize_model(const char *source, const char *out,
         *result = q.result;
     gguf_writer_destroy(q.writer);
     model_close(file);
+    gguf_form_free(&q.form);
     free(q.types);
     return status;
 }

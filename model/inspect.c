@@ -4,6 +4,7 @@
 #include "model/inspect.h"
 #include "model/hparams.h"
 #include "model/tokenizer.h"
+#include "model/tokenizer_files.h"
 #include "model/utf8.h"
 #include "model/weights.h"
 
@@ -65,7 +66,8 @@ static enum status examine(struct report *r, const struct model_file *file, stru
     const struct model_key *tokens = model_key_find(file, "tokenizer.ggml.tokens");
     r->tokenizer_model = string_key(file, "tokenizer.ggml.model");
     r->tokenizer_pre = string_key(file, "tokenizer.ggml.pre");
-    if (model_directory(file) != NULL)
+    const bool json = model_directory(file) != NULL || tokenizer_files_in(file);
+    if (json)
         r->tokenizer_model = (struct model_string){"tokenizer.json", strlen("tokenizer.json")};
     r->has_tokenizer = r->tokenizer_model.data != NULL || tokens != NULL;
     if (r->has_tokenizer) {
@@ -75,7 +77,7 @@ static enum status examine(struct report *r, const struct model_file *file, stru
             return error_set(error, status, "%s", r->tokenizer_why_not.text);
         r->n_tokens = tokens != NULL && tokens->type == GGUF_VALUE_ARRAY ? tokens->n : 0;
         r->tokenizer_supported = status == STATUS_OK;
-        if (model_directory(file) != NULL && status == STATUS_OK)
+        if (json && status == STATUS_OK)
             r->n_tokens = tokenizer_vocab(tokenizer);
         tokenizer_close(tokenizer);
     }

@@ -1,4 +1,4 @@
-/* model/huggingface/json_file.h - a JSON file of a model's directory. */
+/* model/huggingface/json_file.h - JSON objects of a model's directory. */
 #ifndef LONGSPAN_MODEL_HUGGINGFACE_JSON_FILE_H
 #define LONGSPAN_MODEL_HUGGINGFACE_JSON_FILE_H
 
@@ -13,5 +13,9 @@
  * more than max_bytes. STATUS_IO, STATUS_NO_MEMORY. */
 enum status json_file_read(json_t **root, const char *path, uint64_t max_bytes, char **text,
                            size_t *n_bytes, struct error *error);
+
+/* The same of a text; `name` is for error texts. */
+enum status json_text_read(json_t **root, const char *text, size_t n_bytes, const char *name,
+                           struct error *error);
 
 #endif

@@ -7,6 +7,7 @@
 #include "model/tokenizer/tokenizer_internal.h"
 
 #include "model/tokenizer/byte_alphabet.h"
+#include "model/tokenizer_files.h"
 #include "model/utf8.h"
 
 #include <stdlib.h>
@@ -48,9 +49,9 @@ static enum status cut_at_spaces(struct tokenizer *t, struct error *error)
     return pretokenizer_add_before_spaces(t->pretokenizer, error);
 }
 
-/* `file` or, where it is NULL, `directory`. */
-static enum status open_any(struct tokenizer **tokenizer, const struct model_file *file,
-                            const char *directory, struct error *error)
+/* By its JSON files, or, where there are none, by the keys of a GGUF file. */
+static enum status open_any(struct tokenizer **tokenizer, const struct tokenizer_source *source,
+                            struct error *error)
 {
     struct tokenizer *t = calloc(1, sizeof(*t));
     if (t == NULL)
@@ -62,8 +63,9 @@ static enum status open_any(struct tokenizer **tokenizer, const struct model_fil
     for (size_t i = 0; i < 4 && status == STATUS_OK; i++)
         status = added_tokens_create(&t->added[i / 2][i % 2], error);
     if (status == STATUS_OK)
-        status = file != NULL ? tokenizer_gguf_read(t, file, error)
-                              : tokenizer_json_read(t, directory, error);
+        status = source->directory != NULL || tokenizer_files_in(source->file)
+                     ? tokenizer_json_read(t, source, error)
+                     : tokenizer_gguf_read(t, source->file, error);
     if (status == STATUS_OK)
         status = cut_at_spaces(t, error);
     for (size_t i = 0; i < 4 && status == STATUS_OK; i++)
@@ -80,14 +82,14 @@ static enum status open_any(struct tokenizer **tokenizer, const struct model_fil
 enum status tokenizer_open(struct tokenizer **tokenizer, const struct model_file *file,
                            struct error *error)
 {
-    const char *directory = model_directory(file);
-    return open_any(tokenizer, directory == NULL ? file : NULL, directory, error);
+    const struct tokenizer_source source = {model_directory(file), file};
+    return open_any(tokenizer, &source, error);
 }
 
 enum status tokenizer_open_directory(struct tokenizer **tokenizer, const char *directory,
                                      struct error *error)
 {
-    return open_any(tokenizer, NULL, directory, error);
+    return open_any(tokenizer, &(struct tokenizer_source){.directory = directory}, error);
 }
 
 void tokenizer_close(struct tokenizer *tokenizer)

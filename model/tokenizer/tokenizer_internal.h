@@ -162,9 +162,16 @@ bool scores_encode_word(struct encoding *encoding, const char *word, size_t n_by
 
 /* ---- the readers ------------------------------------------------------------------------------- */
 
+/* Where a tokenizer's JSON files are: in a directory, or, where it is NULL, in the keys of a file
+ * (tokenizer_files.h). */
+struct tokenizer_source {
+    const char *directory;
+    const struct model_file *file;
+};
+
 enum status tokenizer_gguf_read(struct tokenizer *tokenizer, const struct model_file *file,
                                 struct error *error);
-enum status tokenizer_json_read(struct tokenizer *tokenizer, const char *directory,
+enum status tokenizer_json_read(struct tokenizer *tokenizer, const struct tokenizer_source *source,
                                 struct error *error);
 
 #endif

@@ -4,13 +4,6 @@
  * the decoder, and names of added tokens may have to be normalized. */
 #include "model/tokenizer/tokenizer_json.h"
 
-#include "model/huggingface/json_file.h"
-#include "sys/file.h"
-
-#include <stdio.h>
-
-#define MOST_BYTES ((uint64_t)256 << 20)
-
 enum status tokenizer_json_refuse(const struct json_reader *reader, const char *what,
                                   const char *name)
 {
@@ -59,18 +52,17 @@ static enum status read_parts(const struct json_reader *reader, const json_t *ro
     return status;
 }
 
-enum status tokenizer_json_read(struct tokenizer *t, const char *directory, struct error *error)
+enum status tokenizer_json_read(struct tokenizer *t, const struct tokenizer_source *source,
+                                struct error *error)
 {
     char path[FILE_PATH_BYTES];
     const struct json_reader reader = {.tokenizer = t, .path = path, .error = error};
     json_t *root = NULL;
-    if (snprintf(path, sizeof(path), "%s/tokenizer.json", directory) >= (int)sizeof(path))
-        return error_set(error, STATUS_INVALID, "the path '%.64s...' is too long", directory);
-    enum status status = json_file_read(&root, path, MOST_BYTES, NULL, NULL, error);
+    enum status status = tokenizer_json_open(&root, path, source, TOKENIZER_FILE_TOKENIZER, error);
     if (status == STATUS_OK)
         status = read_parts(&reader, root);
     json_decref(root);
     if (status == STATUS_OK)
-        status = tokenizer_json_special_ids(&reader, directory);
+        status = tokenizer_json_special_ids(&reader, source);
     return status;
 }

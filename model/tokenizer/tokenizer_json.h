@@ -8,6 +8,7 @@
 #define LONGSPAN_MODEL_TOKENIZER_TOKENIZER_JSON_H
 
 #include "model/tokenizer/tokenizer_internal.h"
+#include "sys/file.h"
 
 #include <jansson.h>
 
@@ -47,6 +48,19 @@ enum status tokenizer_json_added_tokens(const struct json_reader *reader,
 enum status tokenizer_json_post_processor(const struct json_reader *reader,
                                           const json_t *processor);
 enum status tokenizer_json_decoder(const struct json_reader *reader, const json_t *decoder);
-enum status tokenizer_json_special_ids(const struct json_reader *reader, const char *directory);
+enum status tokenizer_json_special_ids(const struct json_reader *reader,
+                                       const struct tokenizer_source *source);
+
+/* tokenizer_files.c: one of the files; the caller ends *root with json_decref. `path` gets its name
+ * for error texts, also on failure. STATUS_NOT_FOUND: there is none. Fails also as json_file_read. */
+enum tokenizer_file {
+    TOKENIZER_FILE_TOKENIZER,
+    TOKENIZER_FILE_CONFIG,
+    TOKENIZER_FILE_GENERATION,
+    TOKENIZER_FILE_MODEL
+};
+enum status tokenizer_json_open(json_t **root, char path[FILE_PATH_BYTES],
+                                const struct tokenizer_source *source, enum tokenizer_file which,
+                                struct error *error);
 
 #endif

@@ -5,14 +5,9 @@
  * there. The first may also ask for BOS or EOS, or for none, over the template. */
 #include "model/tokenizer/tokenizer_json.h"
 
-#include "model/huggingface/json_file.h"
-#include "sys/file.h"
-
-#include <stdio.h>
 #include <string.h>
 
 enum { MOST_NESTED = 4 };
-#define MOST_BYTES ((uint64_t)16 << 20)
 
 /* ---- post-processor -------------------------------------------------------------------------- */
 
@@ -171,15 +166,13 @@ enum status tokenizer_json_decoder(const struct json_reader *reader, const json_
 /* ---- the files beside it --------------------------------------------------------------------- */
 
 /* A file that need not be there: *root is NULL then. */
-static enum status read_file(json_t **root, const char *directory, const char *name,
-                             struct error *error)
+static enum status read_file(json_t **root, const struct tokenizer_source *source,
+                             enum tokenizer_file which, struct error *error)
 {
     char path[FILE_PATH_BYTES];
-    *root = NULL;
-    if (snprintf(path, sizeof(path), "%s/%s", directory, name) >= (int)sizeof(path))
-        return error_set(error, STATUS_INVALID, "the path '%.64s...' is too long", directory);
     struct error why = {0};
-    const enum status status = json_file_read(root, path, MOST_BYTES, NULL, NULL, &why);
+    *root = NULL;
+    const enum status status = tokenizer_json_open(root, path, source, which, &why);
     return status == STATUS_OK || status == STATUS_NOT_FOUND
                ? STATUS_OK
                : error_set(error, status, "%s", why.text);
@@ -240,15 +233,16 @@ static enum status decide(const struct json_reader *reader, const json_t *config
     return add_outside(reader, &around);
 }
 
-enum status tokenizer_json_special_ids(const struct json_reader *reader, const char *directory)
+enum status tokenizer_json_special_ids(const struct json_reader *reader,
+                                       const struct tokenizer_source *source)
 {
     struct tokenizer *t = reader->tokenizer;
     json_t *tokenizer = NULL, *generation = NULL, *config = NULL;
-    enum status status = read_file(&tokenizer, directory, "tokenizer_config.json", reader->error);
+    enum status status = read_file(&tokenizer, source, TOKENIZER_FILE_CONFIG, reader->error);
     if (status == STATUS_OK)
-        status = read_file(&generation, directory, "generation_config.json", reader->error);
+        status = read_file(&generation, source, TOKENIZER_FILE_GENERATION, reader->error);
     if (status == STATUS_OK)
-        status = read_file(&config, directory, "config.json", reader->error);
+        status = read_file(&config, source, TOKENIZER_FILE_MODEL, reader->error);
     if (status == STATUS_OK) {
         t->bos = checked_id(t, json_object_get(config, "bos_token_id"));
         read_token(t, tokenizer, "bos_token", &t->bos);

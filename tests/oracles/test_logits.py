@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """test_logits.py [NAME...] - logits of every model of models.py beside those of golden/: another program's.
 
-Through the public command, with KV in f32: one process, tensor 2, pipeline 2 with an attention node. The largest difference
+Through the public command, with KV in f32: one process, tensor 2, pipeline 2 with an attention node; the same weights as a
+Hugging Face directory; and the GGUF file that `longspan model quantize` makes of it, which has the first one's bits. The largest difference
 at any position, over the root mean square of that row of logits, must be under TOLERANCE; the best token must be the same where
 it stands out by more. Both sides compute in f32, in other orders: each logit is the end of some thousand roundings of 6e-8, partly
 cancelled (1e-6 in all when this was written); transformers also rounds rope's frequencies and angles. Standard library only."""
@@ -13,6 +14,8 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "integration")]
 
+import gguf_f32
+import hugging_face
 import models
 from longspan_test import Tap, folder, longspan, read_logits
 
@@ -71,9 +74,29 @@ def check_model(tap, path, name):
     if not tap.check(same, f"{name}: the model that the golden file is of",
                      f"{made}\n{shown}\nmake-random writes other bytes: make golden/ anew, see README.md"):
         return
+    bits = []
     for layout, options in LAYOUTS.items():
-        worst, wrong = compare(golden, run(path, model, options))
+        bits.append(run(path, model, options))
+        worst, wrong = compare(golden, bits[-1])
         tap.check(not wrong, f"{name}, {layout}: as transformers, within {worst:.1e}", "\n".join(wrong))
+    check_directory(tap, path, name, golden, bits[0])
+
+
+def check_directory(tap, path, name, golden, bits):
+    """In two files; pairs of rope lie apart there, so that llama's sums of a score have another order."""
+    directory, made = f"{path}/{name}", f"{path}/{name}-made.gguf"
+    keys, tensors = gguf_f32.read(f"{directory}.gguf")
+    hugging_face.write_directory(directory, name, keys, tensors, n_files=2)
+    rows = run(path, directory, [])
+    worst, wrong = compare(golden, rows)
+    tap.check(not wrong, f"{name}, Hugging Face directory: as transformers, within {worst:.1e}", "\n".join(wrong))
+    if keys["general.architecture"] != "llama":
+        tap.check(rows == bits, f"{name}, Hugging Face directory: the GGUF file's bits")
+    done = longspan("model", "quantize", directory, made, "F32")
+    if tap.check(done.code == 0, f"{name}: the directory made a GGUF file", done):
+        same = gguf_f32.read(made)[1] == tensors
+        tap.check(same, f"{name}: the same tensors as in the file that the directory was made of")
+        tap.check(run(path, made, []) == bits, f"{name}: and the same bits")
 
 
 def main():
