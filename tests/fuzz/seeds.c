@@ -10,6 +10,7 @@
 #include "tests/fuzz/coordinator_job.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/node_job.h"
+#include "tests/fuzz/reply_job.h"
 #include "tests/model/fixtures.h"
 #include "tests/model/small_model.h"
 
@@ -411,6 +412,35 @@ static void worker_seed(void)
     save_input("fuzz_worker", "life");
 }
 
+static void reply_seeds(void)
+{
+    static const float partial[REPLY_FLOATS];
+    uint32_t marks[] = {REPLY_TOKENS};
+    Longspan__AttendReply reply = LONGSPAN__ATTEND_REPLY__INIT;
+    Longspan__Data data = LONGSPAN__DATA__INIT;
+    reply.n_marks = 1;
+    reply.marks = marks;
+    data.job = REPLY_JOB;
+    data.step = 2;
+    data.n_heads = 1;
+    data.body_case = LONGSPAN__DATA__BODY_ATTEND_REPLY;
+    data.attend_reply = &reply;
+    put_data(0, &data);
+    put(2, partial, sizeof(partial));
+    save_input("fuzz_replies", "answered");
+
+    Longspan__Failure failure = LONGSPAN__FAILURE__INIT;
+    failure.status = 3;
+    failure.text = "lacks tokens";
+    reply.failure = &failure;
+    reply.missing = true;
+    marks[0] = 256;
+    put_data(0, &data);
+    reply.missing = false;
+    put_data(0, &data);
+    save_input("fuzz_replies", "missing");
+}
+
 enum { RANK, NODE, CLIENT };
 
 static void put_joins(void)
@@ -522,6 +552,7 @@ int main(int argc, char **argv)
     text_seeds();
     node_seed();
     worker_seed();
+    reply_seeds();
     coordinator_seeds();
     return fixture_teardown(NULL);
 }
