@@ -256,7 +256,14 @@ $(RELAY): tests/integration/relay.c $(PROTO_LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS)) $(LDFLAGS) -o $@ $< $(WIRE_LIBS)
 
-tests: $(TESTS) $(RELAY) $(FUZZ)
+# Links of the network-namespace test bed (cluster/testbed/).
+DELAY := $(BUILD)/testbed/delay
+$(DELAY): cluster/testbed/delay.c
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $<
+
+tests: $(TESTS) $(RELAY) $(FUZZ) $(DELAY)
 
 # One folder's unit tests: make unit-model, unit-kernels, unit-sys ...
 unit-%:
@@ -329,7 +336,7 @@ $(BENCH_LIB): $(call objs,$(wildcard bench/measure/*.c))
 $(BENCHES): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BENCH_LIB) $(COORD_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(BENCH_LIB) $(COORD_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,$(BENCH_PKGS)) $(LDLIBS)
-benches: $(BENCHES) ## build what measures
+benches: $(BENCHES) $(DELAY) ## build what measures
 bench: $(BENCHES) ## measure this machine: bandwidth, products, attention, exchange
 	@for program in stream matmul attention attention_prefill attention_splits exchange; do $(BUILD)/bench/$$program || exit 1; echo; done
 
@@ -350,7 +357,7 @@ install: all ## install under PREFIX (/usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/longspan $(DESTDIR)$(PREFIX)/share/longspan
 	install $(BIN)/longspan $(DESTDIR)$(PREFIX)/bin/
 	install $(BIN)/coordinator $(BIN)/worker $(BIN)/attention_node $(DESTDIR)$(PREFIX)/libexec/longspan/
-	install -m 644 $(wildcard cluster/*.yaml) cluster/grafana.json $(DESTDIR)$(PREFIX)/share/longspan/
+	install -m 644 $(wildcard cluster/*.yaml cluster/deploy/*) cluster/grafana.json $(DESTDIR)$(PREFIX)/share/longspan/
 
 format: ## clang-format every source in place
 	clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h' '*.cu' '*.cuh')

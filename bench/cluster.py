@@ -100,6 +100,11 @@ def exchange(model, layout, name, depth):
                      "--ctx", depth + 64, "--fill", depth, "--trace", path, *layout])
         with open(path, encoding="utf-8") as file:
             trace = json.load(file)
+    return {"layout": name, **exchange_of(trace)}
+
+
+def exchange_of(trace):
+    """The same of a trace that is there."""
     trace = trace["traceEvents"] if isinstance(trace, dict) else trace
     key = lambda e: (e["args"]["step"], e["args"].get("layer"))
     worker = {part: {key(e): e for e in spans(trace, "worker", part)} for part in ("query", "wait for holders", "merge")}
@@ -112,7 +117,7 @@ def exchange(model, layout, name, depth):
     median = lambda values: figures.spread(values)[0]
     went = {k: worker["wait for holders"][k]["ts"] + worker["wait for holders"][k]["dur"] - worker["query"][k]["ts"]
             for k in asked}
-    return {"layout": name, "layers": len({k[1] for k in asked}), "node_us": median(list(node.values())),
+    return {"layers": len({k[1] for k in asked}), "node_us": median(list(node.values())),
             "wire_us": median([went[k] - node[k] for k in asked]),
             "query_us": median([worker["query"][k]["dur"] for k in asked]),
             "wait_us": median([worker["wait for holders"][k]["dur"] for k in asked]),

@@ -459,9 +459,13 @@ void launch_end(struct launch *launch, bool gently)
         return;
     launch->ended = true;
     if (gently && launch->n != 0) {
-        for (uint32_t i = 0; i < launch->n; i++)
-            if ((launch->children[i].flags & LAUNCH_LEAVES) == 0)
+        for (uint32_t i = 0; i < launch->n; i++) {
+            const unsigned flags = launch->children[i].flags;
+            if ((flags & (LAUNCH_NEEDS_INPUT | LAUNCH_TALKS)) != 0)
+                close_if_open(&launch->children[i].input);
+            else if ((flags & LAUNCH_LEAVES) == 0)
                 tell(launch, i, SIGTERM);
+        }
         wait_for_all(launch, clock_us() + GENTLE_US);
     }
     for (uint32_t i = 0; i < launch->n; i++)

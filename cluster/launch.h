@@ -93,8 +93,8 @@ void launch_told(struct launch *launch, uint32_t index, struct launch_death *dea
 /* The last whole line that a child said; "" if none. Lives until the next call. */
 const char *launch_latest(const struct launch *launch, uint32_t index);
 
-/* Ends all children, at most 3 s later: `gently` first tells those that do not leave by themselves,
- * and waits up to 0.7 s; then SIGTERM to all; SIGKILL 1.5 s after that. What they say meanwhile is
+/* Ends all children, at most 3 s later: `gently` first ends the standard input of those that have
+ * one, tells those that do not leave by themselves, and waits up to 0.7 s; then SIGTERM to all; SIGKILL 1.5 s after that. What they say meanwhile is
  * shown only with LAUNCH_SHOW_ALL. */
 void launch_end(struct launch *launch, bool gently);
 
