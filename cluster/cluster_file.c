@@ -87,7 +87,9 @@ static enum status check_host(const char *host, const char *where, struct error 
     const size_t good =
         strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
                      ".-_:%@");
-    if (host[0] == '-' || host[good] != '\0')
+    const char *at = strrchr(host, '@');
+    if (host[0] == '-' || host[good] != '\0' ||
+        (at != NULL && (at == host || at[1] == '-' || at[1] == '\0')))
         return error_set(error, STATUS_INVALID, "%s: '%s' is no host name", where, host);
     return STATUS_OK;
 }
@@ -301,7 +303,11 @@ static enum status take_weights(const struct reader *reader, const struct yaml_w
     if (weights == NULL)
         return STATUS_OK;
     name_section(where, reader, "weights");
-    reader->file->push = weights->push != NULL && *weights->push;
+    const bool push = weights->push != NULL && strcmp(weights->push, "true") == 0;
+    if (weights->push != NULL && !push && strcmp(weights->push, "false") != 0)
+        return error_set(error, STATUS_INVALID, "%s: push: '%s' is neither true nor false", where,
+                         weights->push);
+    reader->file->push = push;
     reader->file->weights_dir = weights->dir;
     return check_path(weights->dir, where, "dir", error);
 }

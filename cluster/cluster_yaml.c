@@ -65,9 +65,8 @@ static const cyaml_schema_field_t network_fields[] = {TEXT(yaml_network, interfa
                                                       CYAML_FIELD_END};
 static const cyaml_schema_field_t programs_fields[] = {TEXT(yaml_programs, bin),
                                                        TEXT(yaml_programs, mpi), CYAML_FIELD_END};
-static const cyaml_schema_field_t weights_fields[] = {
-    CYAML_FIELD_BOOL_PTR("push", MAYBE, struct yaml_weights, push), TEXT(yaml_weights, dir),
-    CYAML_FIELD_END};
+static const cyaml_schema_field_t weights_fields[] = {TEXT(yaml_weights, push),
+                                                      TEXT(yaml_weights, dir), CYAML_FIELD_END};
 static const cyaml_schema_value_t variable_value = {
     CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, MOST_TEXT)};
 static const cyaml_schema_value_t worker_value = {

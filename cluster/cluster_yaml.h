@@ -46,8 +46,7 @@ struct yaml_programs {
     char *bin, *mpi;
 };
 struct yaml_weights {
-    bool *push;
-    char *dir;
+    char *push, *dir; /* push is no boolean: libcyaml takes any word for true */
 };
 struct yaml_file {
     char *name;

@@ -112,6 +112,14 @@ def remove_stale():
                 shutil.rmtree(f"{BEDS}/{name}", ignore_errors=True)
 
 
+def burst_of(rate):
+    """Bytes of a token bucket that lets a message through no faster than the rate: 10 us of it, but a whole frame."""
+    for unit, factor in (("gbit", 1e9), ("mbit", 1e6), ("kbit", 1e3)):
+        if rate.endswith(unit):
+            return max(1600, int(float(rate[:-len(unit)]) * factor / 8 * 10e-6))
+    raise RuntimeError(f"a rate is written like 100mbit or 10gbit, not {rate}")
+
+
 def run(*words):
     done = subprocess.run([str(w) for w in words], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
@@ -223,7 +231,8 @@ class Bed:
             run(*at, "ip", "address", "add", "172.17.0.1/16", "dev", "docker0")
             run(*at, "ip", "link", "set", "docker0", "up")
             if rate:
-                run(*at, "tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", rate, "burst", "256kb", "latency", "1s")
+                run(*at, "tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", rate, "burst",
+                    burst_of(rate), "latency", "1s")
         if delay_us:
             self.start([*map(str, inside), relay, str(delay_us), *ports])
         end = time.monotonic() + PATIENCE_S

@@ -52,7 +52,12 @@ static void test_everything_that_can_be_said_arrives(void **state)
                         "  - {host: mem01, memory: 512GiB, threads: 64}\n"
                         "  - {host: mem02, memory: 256GiB, weight: 0.5, name: second,\n"
                         "     bind: \"tcp://*:7000\", advertise: \"tcp://10.0.0.9:7000\"}\n"
-                        "kv: {type: f32, memory: 8GiB, stripe: 512}\n";
+                        "kv: {type: f32, memory: 8GiB, stripe: 512}\n"
+                        "ssh: {user: me, port: 2222, key: /k, config: /c}\n"
+                        "network: {interface: \"eth0,10.0.0.0/24,fd00::/64\"}\n"
+                        "programs: {bin: /opt/l/bin, mpi: /opt/mpi}\n"
+                        "weights: {push: true, dir: /var/cache/l}\n"
+                        "environment: [HOME, OMP_NUM_THREADS=1]\n";
     struct cluster_file file;
     struct error error;
     assert_int_equal(read_text(&file, text, &error), STATUS_OK);
@@ -81,6 +86,17 @@ static void test_everything_that_can_be_said_arrives(void **state)
     assert_string_equal(file.kv_type, "f32");
     assert_true(file.kv_memory_bytes == (uint64_t)8 << 30);
     assert_int_equal(file.stripe, 512);
+    assert_string_equal(file.ssh.user, "me");
+    assert_int_equal(file.ssh.port, 2222);
+    assert_string_equal(file.ssh.key, "/k");
+    assert_string_equal(file.ssh.config, "/c");
+    assert_string_equal(file.interface, "eth0,10.0.0.0/24,fd00::/64");
+    assert_string_equal(file.bin, "/opt/l/bin");
+    assert_string_equal(file.mpi, "/opt/mpi");
+    assert_true(file.push);
+    assert_string_equal(file.weights_dir, "/var/cache/l");
+    assert_int_equal(file.n_environment, 2);
+    assert_string_equal(file.environment[1], "OMP_NUM_THREADS=1");
     cluster_file_free(&file);
 }
 
@@ -132,6 +148,7 @@ static void test_mistakes_are_named_with_their_line(void **state)
         {"workers: [{host: a, device: tpu}]\n", "device 'tpu'"},
         {"workers: [{host: \"-oProxyCommand=x\"}]\n", "is no host name"},
         {"workers: [{host: \"a;b\"}]\n", "is no host name"},
+        {"workers: [{host: \"me@-oProxyCommand=x\"}]\n", "is no host name"},
         {"workers: [{host: \"a,b\"}]\n", "is no host name"},
         {W "parallel: some\n", "parallel: 'some' is neither"},
         {W "parallel: {pipeline: 2}\n", "needs 2 ranks"},
@@ -146,6 +163,24 @@ static void test_mistakes_are_named_with_their_line(void **state)
         {W "kv: {stripe: 0}\n", "stripe: 0"},
         {W "coordinator: {listen: \"udp://x:1\"}\n", "listen"},
         {W "coordinator: {host: \"a b\"}\n", "is no host name"},
+        {W "# ssh: {port: 1}\nssh:\n  port: 70000\n", "c.yaml:3: ssh: port: 70000"},
+        {W "ssh: {key: id}\n", "c.yaml:2: ssh: key: 'id' does not begin with a slash"},
+        {W "ssh: {config: \"/a b\"}\n", "no path with blanks"},
+        {W "ssh: {user: \"-F/x\"}\n", "is no host name"},
+        {W "network: {interface: \"eth0;x\"}\n", "c.yaml:2: network: interface: 'eth0;x'"},
+        {W "network: {interface: 10.0.0.0/33}\n", "'10.0.0.0/33'"},
+        {W "network: {interface: \"eth0,\"}\n", "neither an interface"},
+        {W "programs: {bin: here}\n", "programs: bin: 'here'"},
+        {W "programs: {mpi: \"/x\\ty\"}\n", "blanks"},
+        {W "weights: {push: maybe}\n", "c.yaml:2: weights: push: 'maybe'"},
+        {W "weights: {dir: cache}\n", "weights: dir: 'cache'"},
+        {W "environment: [\"A B=1\"]\n", "environment: 'A B=1' is neither NAME"},
+        {W "environment: [1A]\n", "'1A'"},
+        {W "environment: [\"A=1;B=2\"]\n", "without ;"},
+        {"workers:\n  - host: a\n  - {slots: 1,\n     host: b, bin: x}\n",
+         "c.yaml:4: workers entry 2: bin"},
+        {W "attention_nodes:\n  - host: a # host: z\n  - host: \"b c\"\n",
+         "c.yaml:4: attention_nodes entry 2"},
         {W W, "already seen"},
         {"a: &x 1\n" W, "Unexpected key"},
     };

@@ -24,7 +24,11 @@ static void test_exit_statuses_become_ours(void **state)
                  {126, 3, "not be started"}, {255, 3, "ssh"},         {137, 4, "signal 9"},
                  {139, 4, "signal 11"}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        const struct launch_death death = {.label = "worker", .code = cases[i].status, .flags = LAUNCH_NEEDS_INPUT, .tail = "", .said = ""};
+        const struct launch_death death = {.label = "worker",
+                                           .code = cases[i].status,
+                                           .flags = LAUNCH_NEEDS_INPUT,
+                                           .tail = "",
+                                           .said = ""};
         char words[DEATH_WORDS_BYTES];
         assert_int_equal(death_explain(&death, words), cases[i].ours);
         assert_non_null(strstr(words, cases[i].words));

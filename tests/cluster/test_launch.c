@@ -192,6 +192,35 @@ static void test_input_stays_open_until_the_end(void **state)
     launch_destroy(launch);
 }
 
+static void test_one_that_talks_is_heard_by_the_caller(void **state)
+{
+    (void)state;
+    struct launch *launch = create();
+    start(launch, "first", "exec sleep 100", 0);
+    const uint32_t index = launch_count(launch);
+    start(launch, "echo", "echo aside >&2; while read x; do echo got $x; done", LAUNCH_TALKS);
+    const struct launch_pipes pipes = launch_pipes(launch, index);
+    assert_int_equal(write(pipes.to, "it\n", 3), 3);
+    struct pollfd item = {.fd = pipes.from, .events = POLLIN};
+    char heard[16] = "";
+    assert_int_equal(poll(&item, 1, PATIENCE_US / 1000), 1);
+    assert_int_equal(read(pipes.from, heard, sizeof(heard) - 1), 7);
+    assert_string_equal(heard, "got it\n");
+    const uint64_t deadline = clock_us() + PATIENCE_US;
+    while (strcmp(launch_latest(launch, index), "aside") != 0) { /* standard error is words */
+        assert_true(clock_us() < deadline);
+        launch_progress(launch);
+    }
+    struct launch_death told;
+    launch_told(launch, index, &told);
+    assert_int_equal(told.code, -1);
+    assert_string_equal(told.said, "aside\n");
+    launch_end(launch, true); /* its input ends, and it by itself */
+    launch_told(launch, index, &told);
+    assert_int_equal(told.code, 0);
+    launch_destroy(launch);
+}
+
 static void test_signals_are_read_and_not_passed_on(void **state)
 {
     (void)state;
@@ -254,6 +283,7 @@ int main(void)
         cmocka_unit_test(test_the_end_takes_everybody_even_the_stubborn_and_their_children),
         cmocka_unit_test(test_a_gentle_end_lets_a_follower_leave_by_itself),
         cmocka_unit_test(test_input_stays_open_until_the_end),
+        cmocka_unit_test(test_one_that_talks_is_heard_by_the_caller),
         cmocka_unit_test(test_signals_are_read_and_not_passed_on),
         cmocka_unit_test(test_children_die_with_a_killed_parent),
     };
