@@ -174,8 +174,9 @@ static void take_request(struct coordinator *c, const struct control_peer *peer,
         serving_request(c->serving, peer, request, now_us);
         return;
     }
-    const enum status status = early_add(&c->early, peer, request->request, frames_data(&c->in, 0),
-                                         frames_size(&c->in, 0), now_us, &error);
+    const enum status status =
+        early_add(&c->early, peer, request->request, frames_data(&c->in, 0), frames_size(&c->in, 0),
+                  now_us, "the cluster to be ready", &error);
     if (status != STATUS_OK)
         control_send_event_failure(&c->control, peer, request->request, status, error.text, NULL);
 }
@@ -332,11 +333,14 @@ static bool drained(const struct coordinator *c)
 static enum status loop(struct coordinator *c, int stop_descriptor, struct error *error)
 {
     while (!drained(c)) {
-        struct wire_poll_item items[2] = {{.socket = c->socket}, {.descriptor = stop_descriptor}};
+        struct wire_poll_item items[3] = {{.socket = c->socket}, {.descriptor = stop_descriptor}};
+        const size_t n_items = c->serving != NULL ? 3 : 2;
+        if (c->serving != NULL) /* serving_pump looks at it */
+            items[2].descriptor = serving_descriptor(c->serving);
         if (c->serving == NULL || !serving_stepping(c->serving))
             trace_step(c->track, 0, TRACE_IDLE);
         uint64_t at = trace_begin(c->track);
-        enum status status = wire_poll(items, 2, 0, c->next_tick_us, error);
+        enum status status = wire_poll(items, n_items, 0, c->next_tick_us, error);
         at = trace_span(c->track, "wait", at);
         if (status != STATUS_OK && status != STATUS_TIMEOUT)
             return status;

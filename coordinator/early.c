@@ -5,12 +5,12 @@
 #include <string.h>
 
 enum status early_add(struct early *early, const struct control_peer *client, uint64_t number,
-                      const void *bytes, size_t n_bytes, uint64_t now_us, struct error *error)
+                      const void *bytes, size_t n_bytes, uint64_t now_us, const char *what,
+                      struct error *error)
 {
     if (early->n == EARLY_MAX_REQUESTS)
-        return error_set(error, STATUS_EXHAUSTED,
-                         "%d requests wait for the cluster to be ready already: try later",
-                         EARLY_MAX_REQUESTS);
+        return error_set(error, STATUS_EXHAUSTED, "%d requests wait for %s already: try later",
+                         EARLY_MAX_REQUESTS, what);
     struct early_request *request = malloc(sizeof(*request) + n_bytes);
     if (request == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for a request of %zu bytes", n_bytes);

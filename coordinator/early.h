@@ -1,5 +1,5 @@
-/* coordinator/early.h - requests that come before the cluster is ready: kept as they came, in
- * order. */
+/* coordinator/early.h - requests that come before they can be served: kept as they came, in order. Either the
+ * cluster is not ready, or the JSON schema of an answer is not worked out. */
 #ifndef LONGSPAN_COORDINATOR_EARLY_H
 #define LONGSPAN_COORDINATOR_EARLY_H
 
@@ -24,9 +24,11 @@ struct early {
     uint32_t n;
 };
 
-/* Copies the message. STATUS_EXHAUSTED: EARLY_MAX_REQUESTS are waiting. STATUS_NO_MEMORY. */
+/* Copies the message. `what`: they wait for. STATUS_EXHAUSTED: EARLY_MAX_REQUESTS are waiting.
+ * STATUS_NO_MEMORY. */
 enum status early_add(struct early *early, const struct control_peer *client, uint64_t number,
-                      const void *bytes, size_t n_bytes, uint64_t now_us, struct error *error);
+                      const void *bytes, size_t n_bytes, uint64_t now_us, const char *what,
+                      struct error *error);
 
 /* The oldest, which is the caller's (free); NULL: none. */
 struct early_request *early_take(struct early *early);

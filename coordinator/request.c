@@ -95,30 +95,11 @@ static enum status read_text(struct request_prompt *prompt, uint32_t index,
     return status;
 }
 
-/* A schema is compiled once for all answers. */
-static enum status open_constraint(struct request_prompt *prompt, const struct request *request,
-                                   const Longspan__RunRequest *message,
-                                   const struct request_limits *limits, struct error *error)
-{
-    json_t *schema = NULL;
-    json_error_t why;
-    if (prompt != &request->prompts[0])
-        return constraint_again(&prompt->constraint, request->prompts[0].constraint, error);
-    if (message->json_schema[0] != '\0' &&
-        (schema = json_loads(message->json_schema, JSON_DECODE_ANY, &why)) == NULL)
-        return error_set(error, STATUS_INVALID, "the JSON schema, line %d: %s", why.line, why.text);
-    const enum status status =
-        constraint_create(&prompt->constraint, schema, limits->vocabulary, error);
-    json_decref(schema);
-    return status;
-}
-
 /* The JSON that is asked for has to fit into the answer. */
-static enum status start_constraint(struct request_prompt *prompt, const struct request *request,
-                                    const Longspan__RunRequest *message,
+static enum status start_constraint(struct request_prompt *prompt,
                                     const struct request_limits *limits, struct error *error)
 {
-    const enum status status = open_constraint(prompt, request, message, limits, error);
+    const enum status status = constraint_again(&prompt->constraint, limits->constraint, error);
     if (status != STATUS_OK)
         return status;
     const uint32_t shortest = constraint_shortest(prompt->constraint);
@@ -145,8 +126,8 @@ static enum status start_answer(struct request_prompt *prompt, const struct requ
         status =
             penalties_create(&prompt->penalties, &request->penalties, limits->vocab,
                              prompt->ids + prompt->n_fill, prompt->n_ids - prompt->n_fill, error);
-    if (status == STATUS_OK && request_wants_json(message))
-        status = start_constraint(prompt, request, message, limits, error);
+    if (status == STATUS_OK && limits->constraint != NULL)
+        status = start_constraint(prompt, limits, error);
     return status == STATUS_OK
                ? detokenizer_create(&prompt->detokenizer, limits->tokenizer, 0, error)
                : status;

@@ -76,13 +76,13 @@ struct request {
 /* What a request may ask for. */
 struct request_limits {
     const struct tokenizer *tokenizer;
-    const struct vocabulary *vocabulary; /* where JSON is asked for, else NULL */
+    const struct constraint *constraint; /* of the JSON that is asked for; NULL: none is */
     uint32_t vocab;                      /* of the model; the tokenizer's may be smaller */
     uint32_t max_tokens;                 /* of one sequence */
     uint32_t n_holders;
 };
 
-/* Is JSON asked for? Then the limits have a vocabulary. */
+/* Is JSON asked for? Then the limits have a constraint, of which those of the answers are made. */
 bool request_wants_json(const Longspan__RunRequest *message);
 
 /* How many tokens of a prompt are to be scored with a segment: those that follow its first rows. 0 where all of
@@ -94,7 +94,7 @@ uint32_t request_scored_top(const struct request *request, uint32_t vocab);
 
 /* The caller ends *request with request_destroy. STATUS_INVALID: no or too many prompts, an empty
  * one, one longer than the context, an id outside the vocabulary, sampling numbers out of range,
- * stop texts that are none, a JSON schema that is refused or does not fit into the answer;
+ * stop texts that are none, a JSON schema that does not fit into the answer;
  * the text names the prompt and both numbers. STATUS_NO_MEMORY, STATUS_FAILED (the tokenizer). */
 enum status request_create(struct request **request, const Longspan__RunRequest *message,
                            const struct control_peer *client, const struct request_limits *limits,

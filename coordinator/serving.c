@@ -56,6 +56,7 @@ enum status serving_create(struct serving **serving, struct cluster *cluster,
     s->scratch = calloc(cluster->hparams->vocab, sizeof(*s->scratch));
     s->adjusted = calloc(cluster->hparams->vocab, sizeof(*s->adjusted));
     s->failed = calloc(options->max_batch, sizeof(*s->failed));
+    s->mask = calloc(tokenizer_vocab(tokenizer) / 32 + 1, sizeof(*s->mask));
     const struct scheduler_config config = {.chunk = options->chunk,
                                             .max_batch = options->max_batch,
                                             .depth = cluster->plan.pipeline,
@@ -69,9 +70,10 @@ enum status serving_create(struct serving **serving, struct cluster *cluster,
                                         .n_holders = s->n_holders,
                                         .vocab = cluster->hparams->vocab,
                                         .n_layers = cluster->hparams->n_layers};
-    enum status status = s->scratch != NULL && s->adjusted != NULL && s->failed != NULL
-                             ? create_placement(s, error)
-                             : error_set(error, STATUS_NO_MEMORY, "no memory for a vocabulary");
+    enum status status =
+        s->scratch != NULL && s->adjusted != NULL && s->failed != NULL && s->mask != NULL
+            ? create_placement(s, error)
+            : error_set(error, STATUS_NO_MEMORY, "no memory for a vocabulary");
     s->reservations = (struct reservations){.cluster = cluster,
                                             .control = control,
                                             .placement = s->placement,
@@ -88,6 +90,8 @@ enum status serving_create(struct serving **serving, struct cluster *cluster,
         status = pace_create(&s->pace, options->step_target_ms, config.chunk, config.depth, error);
     if (status == STATUS_OK)
         status = restores_create(&s->restores, &s->reservations, s->scheduler, error);
+    if (status == STATUS_OK)
+        status = schemas_create(&s->schemas, tokenizer, error);
     if (status != STATUS_OK) {
         serving_destroy(s);
         return status;
@@ -105,6 +109,8 @@ void serving_destroy(struct serving *serving)
         request_destroy(serving->requests);
         serving->requests = next;
     }
+    for (struct early_request *request; (request = early_take(&serving->early)) != NULL;)
+        free(request);
     pace_destroy(serving->pace);
     restores_destroy(serving->restores);
     steps_destroy(serving->steps);
@@ -114,7 +120,7 @@ void serving_destroy(struct serving *serving)
     free(serving->scratch);
     free(serving->adjusted);
     free(serving->mask);
-    vocabulary_destroy(serving->vocabulary);
+    schemas_destroy(serving->schemas);
     free(serving->failed);
     free(serving);
 }
@@ -171,6 +177,7 @@ enum status serving_pump(struct serving *s, uint64_t now_us, struct error *error
 {
     const struct scheduler_step *step;
     uint64_t at = trace_begin(s->trace);
+    serving_early(s, now_us);
     serving_free_closed(s);
     serving_admit(s, now_us);
     while ((step = scheduler_next(s->scheduler)) != NULL) {
@@ -216,6 +223,8 @@ enum status serving_tick(struct serving *s, uint64_t now_us, struct error *error
             serving_check_reservations(s, r, now_us);
         }
     }
+    if (now_us > SERVING_CLIENT_SILENCE_US)
+        early_drop_silent(&s->early, now_us - SERVING_CLIENT_SILENCE_US);
     restores_check(s->restores, now_us);
     return check_steps(s, now_us, error);
 }
@@ -228,6 +237,11 @@ bool serving_closed(const struct serving *s)
     for (uint32_t i = 0; i < s->cluster->n_nodes; i++)
         stores = stores || s->cluster->nodes[i].stores;
     return !stores || scheduler_usage(s->scheduler).n_open == 0;
+}
+
+int serving_descriptor(const struct serving *s)
+{
+    return schemas_descriptor(s->schemas);
 }
 
 bool serving_stepping(const struct serving *s)

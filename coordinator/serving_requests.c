@@ -63,8 +63,13 @@ void serving_lose_client(struct serving *s, struct request *request, const struc
 
 void serving_fail_all(struct serving *s, enum status status, const char *text)
 {
+    struct early_request *early;
     while (s->requests != NULL)
         serving_fail(s, s->requests, status, text);
+    while ((early = early_take(&s->early)) != NULL) {
+        control_send_event_failure(s->control, &early->client, early->number, status, text, NULL);
+        free(early);
+    }
 }
 
 static struct request *find_request(const struct serving *s, const struct control_peer *client,
@@ -78,6 +83,7 @@ static struct request *find_request(const struct serving *s, const struct contro
 
 void serving_cancel(struct serving *s, const struct control_peer *client, uint64_t number)
 {
+    early_drop(&s->early, client, false, number);
     struct request *request = find_request(s, client, number);
     if (request != NULL)
         serving_fail(s, request, STATUS_CANCELLED, "cancelled");
@@ -85,6 +91,7 @@ void serving_cancel(struct serving *s, const struct control_peer *client, uint64
 
 void serving_client_left(struct serving *s, const struct control_peer *client)
 {
+    early_drop(&s->early, client, true, 0);
     struct request *next;
     for (struct request *r = s->requests; r != NULL; r = next) {
         next = r->next;
@@ -102,16 +109,23 @@ void serving_client_heard(struct serving *s, const struct control_peer *client, 
 
 /* ---- they come ------------------------------------------------------------------------------- */
 
-/* What constraints need, once. */
-static enum status prepare_constraints(struct serving *s, struct error *error)
+/* Keeps a request until its schema has been worked out. */
+static enum status keep_early(struct serving *s, const struct control_peer *client,
+                              const Longspan__RunRequest *message, uint64_t now_us,
+                              struct error *error)
 {
-    if (s->vocabulary != NULL)
-        return STATUS_OK;
-    free(s->mask);
-    s->mask = calloc(tokenizer_vocab(s->tokenizer) / 32 + 1, sizeof(*s->mask));
-    if (s->mask == NULL)
-        return error_set(error, STATUS_NO_MEMORY, "no memory for a mask of the vocabulary");
-    return vocabulary_create(&s->vocabulary, s->tokenizer, error);
+    Longspan__Control control = LONGSPAN__CONTROL__INIT;
+    control.body_case = LONGSPAN__CONTROL__BODY_RUN_REQUEST;
+    control.run_request = (Longspan__RunRequest *)message;
+    const size_t n_bytes = longspan__control__get_packed_size(&control);
+    uint8_t *bytes = malloc(n_bytes);
+    if (bytes == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for a request of %zu bytes", n_bytes);
+    longspan__control__pack(&control, bytes);
+    const enum status status = early_add(&s->early, client, message->request, bytes, n_bytes,
+                                         now_us, "their JSON schemas", error);
+    free(bytes);
+    return status;
 }
 
 static enum status add_sequences(struct serving *s, struct request *r, uint64_t now_us,
@@ -140,6 +154,27 @@ static enum status add_sequences(struct serving *s, struct request *r, uint64_t 
     return status;
 }
 
+/* Whether it may come, and with which constraint. *kept: it comes again later. */
+static enum status admit_request(struct serving *s, const struct control_peer *client,
+                                 const Longspan__RunRequest *message, uint64_t now_us,
+                                 const struct constraint **constraint, bool *kept,
+                                 struct error *error)
+{
+    if (find_request(s, client, message->request) != NULL)
+        return error_set(error, STATUS_INVALID, "request %" PRIu64 " runs already",
+                         message->request);
+    if (s->n_requests >= MAX_REQUESTS)
+        return error_set(error, STATUS_EXHAUSTED, "%u requests are waiting already: try later",
+                         s->n_requests);
+    if (!request_wants_json(message))
+        return STATUS_OK;
+    enum status status = schemas_find(s->schemas, message->json_schema, constraint, error);
+    *kept = status == STATUS_OK && *constraint == NULL;
+    if (*kept)
+        status = keep_early(s, client, message, now_us, error);
+    return status;
+}
+
 void serving_request(struct serving *s, const struct control_peer *client,
                      const Longspan__RunRequest *message, uint64_t now_us)
 {
@@ -149,16 +184,11 @@ void serving_request(struct serving *s, const struct control_peer *client,
                                     .vocab = s->cluster->hparams->vocab,
                                     .max_tokens = s->cluster->max_tokens,
                                     .n_holders = s->n_holders};
-    enum status status = STATUS_OK;
-    if (find_request(s, client, message->request) != NULL)
-        status =
-            error_set(&error, STATUS_INVALID, "request %" PRIu64 " runs already", message->request);
-    else if (s->n_requests >= MAX_REQUESTS)
-        status = error_set(&error, STATUS_EXHAUSTED, "%u requests are waiting already: try later",
-                           s->n_requests);
-    else if (request_wants_json(message))
-        status = prepare_constraints(s, &error);
-    limits.vocabulary = s->vocabulary;
+    bool kept = false;
+    enum status status =
+        admit_request(s, client, message, now_us, &limits.constraint, &kept, &error);
+    if (status == STATUS_OK && kept)
+        return;
     if (status == STATUS_OK)
         status = request_create(&request, message, client, &limits, now_us, &error);
     if (status != STATUS_OK) {
@@ -185,4 +215,19 @@ void serving_request(struct serving *s, const struct control_peer *client,
     status = events_plan(s->control, s->cluster, request, s->scheduler, s->placement, &error);
     if (status != STATUS_OK)
         serving_lose_client(s, request, &error);
+}
+
+void serving_early(struct serving *s, uint64_t now_us)
+{
+    if (!schemas_worked(s->schemas))
+        return;
+    for (uint32_t n = s->early.n; n > 0; n--) { /* those that still have to wait are kept again */
+        struct early_request *early = early_take(&s->early);
+        Longspan__Control *message = longspan__control__unpack(NULL, early->n_bytes, early->bytes);
+        if (message != NULL)
+            serving_request(s, &early->client, message->run_request, now_us);
+        longspan__control__free_unpacked(message, NULL);
+        free(early);
+    }
+    schemas_settle(s->schemas);
 }

@@ -52,9 +52,9 @@ static enum status apply_constraint(struct serving *s, struct request_prompt *pr
         return error_set(error, STATUS_INVALID,
                          "the JSON schema leaves too many ways to go on: a pattern that can be "
                          "matched in thousands of ways takes too long");
+    const uint32_t n_tokens = tokenizer_vocab(s->tokenizer);
     for (uint32_t id = 0; id < vocab; id++) {
-        const bool allowed =
-            id < s->vocabulary->n_tokens && ((s->mask[id / 32] >> (id % 32)) & 1) != 0;
+        const bool allowed = id < n_tokens && ((s->mask[id / 32] >> (id % 32)) & 1) != 0;
         if (!allowed)
             s->adjusted[id] = -INFINITY;
         else if (!(s->adjusted[id] > -FLT_MAX))

@@ -4,10 +4,12 @@
 #ifndef LONGSPAN_COORDINATOR_SERVING_STATE_H
 #define LONGSPAN_COORDINATOR_SERVING_STATE_H
 
+#include "coordinator/early.h"
 #include "coordinator/pace.h"
 #include "coordinator/reservations.h"
 #include "coordinator/restores.h"
 #include "coordinator/sampler.h"
+#include "coordinator/schemas.h"
 #include "coordinator/serving.h"
 #include "coordinator/steps.h"
 
@@ -28,14 +30,18 @@ struct serving {
     bool remote; /* holders are attention nodes */
     struct reservations reservations;
     struct restores *restores;
-    uint32_t *scratch;             /* [vocab] for the sampler */
-    float *adjusted;               /* [vocab] likewise: a row after penalties and constraint */
-    uint32_t *mask;                /* a bit for each token: what a constraint allows */
-    struct vocabulary *vocabulary; /* for constraints; NULL until one is asked for */
+    uint32_t *scratch;       /* [vocab] for the sampler */
+    float *adjusted;         /* [vocab] likewise: a row after penalties and constraint */
+    uint32_t *mask;          /* a bit for each token of the tokenizer: what a constraint allows */
+    struct schemas *schemas; /* for constraints */
+    struct early early;      /* requests whose schema is not worked out yet */
     struct metrics metrics;
 };
 
 /* ---- serving_requests.c ---- */
+
+/* Those whose schema has been worked out meanwhile. */
+void serving_early(struct serving *serving, uint64_t now_us);
 
 /* Ends of a request, which is gone afterwards. It is done, and nothing of it runs. */
 void serving_forget(struct serving *serving, struct request *request);

@@ -14,7 +14,7 @@
 enum {
     N_KEPT = 64,
     MAX_DEPTH = 200,    /* of the automaton's stack: three or four for each level of JSON */
-    MAX_WORK = 1 << 24, /* of a mask: half a second */
+    MAX_WORK = 1 << 21, /* of a mask: 60 ms */
 };
 
 struct kept {
