@@ -1,6 +1,7 @@
 /* jinja_value.c - see jinja_value.h. */
 #include "model/chat/jinja_value.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 bool jinja_string_is(struct jinja_string string, const char *text)
@@ -74,6 +75,51 @@ static int compare_strings(struct jinja_string a, struct jinja_string b)
     return (a.n_bytes > b.n_bytes) - (a.n_bytes < b.n_bytes);
 }
 
+static bool equal_to_depth(struct jinja_value a, struct jinja_value b, unsigned depth);
+
+static int by_key(const void *a, const void *b)
+{
+    const struct jinja_entry *const *x = a, *const *y = b;
+    return compare_strings((*x)->key.string, (*y)->key.string);
+}
+
+/* The entries in the order of their keys; NULL: no memory, or keys that are no strings. */
+static const struct jinja_entry **sorted_entries(const struct jinja_dict *dict)
+{
+    const struct jinja_entry **entries = malloc((dict->n + 1) * sizeof(const struct jinja_entry *));
+    for (size_t i = 0; entries != NULL && i < dict->n; i++) {
+        if (dict->entries[i].key.kind != JINJA_STRING) {
+            free(entries);
+            return NULL;
+        }
+        entries[i] = &dict->entries[i];
+    }
+    if (entries != NULL)
+        qsort(entries, dict->n, sizeof(const struct jinja_entry *), by_key);
+    return entries;
+}
+
+/* Side by side in the order of their keys: dicts come from clients, and may have a million. */
+static bool equal_dicts(const struct jinja_dict *a, const struct jinja_dict *b, unsigned depth)
+{
+    if (a->n != b->n)
+        return false;
+    const struct jinja_entry **x = sorted_entries(a), **y = sorted_entries(b);
+    bool same = true;
+    for (size_t i = 0; i < a->n && same; i++) {
+        const struct jinja_entry *entry = x != NULL ? x[i] : &a->entries[i];
+        const struct jinja_value *other = NULL;
+        if (x == NULL || y == NULL)
+            other = jinja_dict_find(b, entry->key);
+        else if (by_key(&x[i], &y[i]) == 0)
+            other = &y[i]->value;
+        same = other != NULL && equal_to_depth(entry->value, *other, depth);
+    }
+    free(x);
+    free(y);
+    return same;
+}
+
 static bool equal_to_depth(struct jinja_value a, struct jinja_value b, unsigned depth)
 {
     if (jinja_is_number(a) && jinja_is_number(b))
@@ -94,14 +140,7 @@ static bool equal_to_depth(struct jinja_value a, struct jinja_value b, unsigned 
                 return false;
         return true;
     case JINJA_DICT:
-        if (a.dict->n != b.dict->n)
-            return false;
-        for (size_t i = 0; i < a.dict->n; i++) {
-            const struct jinja_value *other = jinja_dict_find(b.dict, a.dict->entries[i].key);
-            if (other == NULL || !equal_to_depth(a.dict->entries[i].value, *other, depth - 1))
-                return false;
-        }
-        return true;
+        return equal_dicts(a.dict, b.dict, depth - 1);
     case JINJA_NAMESPACE:
         return a.dict == b.dict;
     case JINJA_MACRO:
