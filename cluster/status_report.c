@@ -47,12 +47,14 @@ static const char *time_text(double seconds, char out[TIME_BYTES])
     return out;
 }
 
+static const char *size_text_of(uint64_t bytes, char out[SIZE_TEXT_BYTES])
+{
+    return bytes == 0 ? "-" : size_format(bytes, out);
+}
+
 static const char *size_text(const json_t *object, const char *name, char out[SIZE_TEXT_BYTES])
 {
-    const uint64_t bytes = whole(object, name);
-    if (bytes == 0)
-        return "-";
-    return size_format(bytes, out);
+    return size_text_of(whole(object, name), out);
 }
 
 /* "layers 0-15, heads 0-3" */
@@ -166,30 +168,95 @@ static void print_holders(FILE *out, const json_t *status)
     columns_print(&columns, out);
 }
 
-static void print_links(FILE *out, const json_t *status)
+/* Links that are shown one by one; of more, all of a node's are one row. */
+enum { MOST_LINKS = 24 };
+
+/* Of some links, added; and the one with the longest round trips. */
+struct traffic {
+    uint64_t n_links, slowest_rank, sent, received, kv;
+    double trips, seconds, slowest_us;
+};
+
+static void add_link(struct traffic *sum, const json_t *link)
+{
+    const double trips = number(link, "round_trips"), seconds = number(link, "round_trip_s");
+    const double us = trips > 0.0 ? seconds / trips * 1e6 : 0.0;
+    sum->n_links++;
+    sum->sent += whole(link, "sent_bytes");
+    sum->received += whole(link, "received_bytes");
+    sum->kv += whole(link, "kv_bytes");
+    sum->trips += trips;
+    sum->seconds += seconds;
+    if (us > sum->slowest_us) {
+        sum->slowest_us = us;
+        sum->slowest_rank = whole(link, "rank");
+    }
+}
+
+static void add_traffic(struct columns *columns, const struct traffic *sum)
+{
+    char bytes[SIZE_TEXT_BYTES];
+    columns_add(columns, size_text_of(sum->sent, bytes));
+    columns_add(columns, size_text_of(sum->received, bytes));
+    columns_add(columns, size_text_of(sum->kv, bytes));
+    columns_addf(columns, "%.0f", sum->trips);
+    columns_addf(columns, "%.0f us", sum->trips > 0.0 ? sum->seconds / sum->trips * 1e6 : 0.0);
+}
+
+static void print_each_link(FILE *out, const json_t *links, const json_t *holders)
 {
     static const char *const names[] = {"link", "sent", "received", "KV", "round trips", "mean"};
-    struct columns columns = {.n = 6, .right = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5};
-    const json_t *list = json_object_get(status, "links"), *each;
-    const json_t *holders = json_object_get(status, "holders");
-    char size[SIZE_TEXT_BYTES];
+    struct columns columns = {.n = 6, .right = 0x3e};
+    const json_t *each;
     size_t i;
-    if (json_array_size(list) == 0)
-        return;
     heading(&columns, names);
-    json_array_foreach(list, i, each)
+    json_array_foreach(links, i, each)
     {
-        const double trips = number(each, "round_trips"), seconds = number(each, "round_trip_s");
+        struct traffic sum = {0};
+        add_link(&sum, each);
         columns_addf(&columns, "worker %" PRIu64 " - %s", whole(each, "rank"),
                      text(json_array_get(holders, whole(each, "holder")), "name"));
-        columns_add(&columns, size_text(each, "sent_bytes", size));
-        columns_add(&columns, size_text(each, "received_bytes", size));
-        columns_add(&columns, size_text(each, "kv_bytes", size));
-        columns_addf(&columns, "%.0f", trips);
-        columns_addf(&columns, "%.0f us", trips > 0.0 ? seconds / trips * 1e6 : 0.0);
+        add_traffic(&columns, &sum);
     }
-    fputc('\n', out);
     columns_print(&columns, out);
+}
+
+static void print_links_of_holders(FILE *out, const json_t *links, const json_t *holders)
+{
+    static const char *const names[] = {"links",       "sent", "received", "KV",
+                                        "round trips", "mean", "slowest"};
+    struct columns columns = {.n = 7, .right = 0x3e};
+    const json_t *each;
+    size_t i;
+    heading(&columns, names);
+    for (size_t h = 0; h < json_array_size(holders); h++) {
+        struct traffic sum = {0};
+        json_array_foreach(links, i, each)
+        {
+            if (whole(each, "holder") == h)
+                add_link(&sum, each);
+        }
+        if (sum.n_links == 0)
+            continue;
+        columns_addf(&columns, "%" PRIu64 " workers - %s", sum.n_links,
+                     text(json_array_get(holders, h), "name"));
+        add_traffic(&columns, &sum);
+        columns_addf(&columns, "worker %" PRIu64 ", %.0f us", sum.slowest_rank, sum.slowest_us);
+    }
+    columns_print(&columns, out);
+}
+
+static void print_links(FILE *out, const json_t *status)
+{
+    const json_t *links = json_object_get(status, "links");
+    const json_t *holders = json_object_get(status, "holders");
+    if (json_array_size(links) == 0)
+        return;
+    fputc('\n', out);
+    if (json_array_size(links) <= MOST_LINKS)
+        print_each_link(out, links, holders);
+    else
+        print_links_of_holders(out, links, holders);
 }
 
 /* "node0 node1": who has any of its tokens. */

@@ -72,6 +72,28 @@ static void test_what_a_cluster_says_is_shown(void **state)
     free(text);
 }
 
+/* 50 workers and two nodes: a row for each node, not for each link. */
+static void test_many_links_are_one_row_for_each_node(void **state)
+{
+    (void)state;
+    json_t *links = json_array();
+    for (int i = 0; i < 100; i++)
+        json_array_append_new(links,
+                              json_pack("{s:i, s:i, s:I, s:i, s:f}", "rank", i / 2, "holder", i % 2,
+                                        "sent_bytes", (json_int_t)1 << 20, "round_trips", 10,
+                                        "round_trip_s", i == 37 ? 0.02 : 0.001));
+    json_t *status = json_pack("{s:[{s:s}, {s:s}], s:o}", "holders", "name", "node0", "name",
+                               "node1", "links", links);
+    char *json = json_dumps(status, 0), *text = report_of(json);
+    expect(text, "50 workers - node0  50.0 MiB");
+    expect(text, "500  100 us  worker 0, 100 us"); /* the first of equals */
+    expect(text, "500  138 us  worker 18, 2000 us");
+    assert_null(strstr(text, "worker 7 "));
+    free(text);
+    free(json);
+    json_decref(status);
+}
+
 static void test_nonsense_is_survived(void **state)
 {
     (void)state;
@@ -118,6 +140,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_a_cluster_says_is_shown),
+        cmocka_unit_test(test_many_links_are_one_row_for_each_node),
         cmocka_unit_test(test_nonsense_is_survived),
         cmocka_unit_test(test_columns_line_up),
     };
