@@ -19,6 +19,7 @@
 #include "sys/file.h"
 #include "sys/log.h"
 #include "sys/machine.h"
+#include "sys/random.h"
 #include "sys/table.h"
 #include "sys/topology.h"
 
@@ -30,7 +31,7 @@
 
 enum {
     PING_US = 1200000, /* everybody pings once a second */
-    TOKEN = 1,         /* of prompts: any id will do */
+    LEAST_VOCAB = 2,   /* where the model is only known elsewhere */
 };
 
 struct bench {
@@ -90,20 +91,24 @@ static enum status take(void *context, const struct ask_event *event, struct err
     return STATUS_OK;
 }
 
-/* Sequences behind `depths`, each with a prompt of n_tokens, then n_predict tokens. */
+/* Sequences behind `depths`, each with a prompt of n_tokens, then n_predict tokens. All prompts are of
+ * different tokens: which experts a row uses follows from its token. */
 static enum status ask(struct bench *bench, const uint32_t *depths, uint32_t n_sequences,
                        uint32_t n_tokens, uint32_t n_predict, struct error *error)
 {
     struct client_prompt *prompts = calloc(n_sequences, sizeof(*prompts));
-    int32_t *ids = malloc(n_tokens * sizeof(*ids));
+    const uint32_t vocab = bench->model.vocab > 0 ? bench->model.vocab : LEAST_VOCAB;
+    int32_t *ids = calloc((size_t)n_sequences * n_tokens, sizeof(*ids));
     enum status status = prompts == NULL || ids == NULL
                              ? error_set(error, STATUS_NO_MEMORY, "no memory for a request")
                              : STATUS_OK;
-    for (uint32_t i = 0; status == STATUS_OK && i < n_tokens; i++)
-        ids[i] = TOKEN;
+    for (size_t i = 0; status == STATUS_OK && i < (size_t)n_sequences * n_tokens; i++)
+        ids[i] = (int32_t)(random_mix(i) % vocab);
     for (uint32_t i = 0; status == STATUS_OK && i < n_sequences; i++)
-        prompts[i] = (struct client_prompt){
-            .ids = ids, .n_ids = n_tokens, .fill_tokens = depths[i], .fill_seed = i};
+        prompts[i] = (struct client_prompt){.ids = ids + (size_t)i * n_tokens,
+                                            .n_ids = n_tokens,
+                                            .fill_tokens = depths[i],
+                                            .fill_seed = i};
     const struct client_request request = {.prompts = prompts,
                                            .n_prompts = n_sequences,
                                            .n_predict = n_predict,

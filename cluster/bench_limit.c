@@ -47,6 +47,7 @@ enum status bench_limit_model_read(struct bench_limit_model *model, const char *
         *(tensor->n_dims == 3 ? &read.expert_bytes : &read.weight_bytes) += tensor->n_bytes;
         add_products(tensor == output ? &read.output : &read.layers, tensor, read.expert_share);
     }
+    read.vocab = h.vocab;
     read.attend_operations = 4.0 * h.n_heads * h.head_dim * h.n_layers;
     read.kv_token_bytes =
         (double)tile_bytes(kv_type, h.head_dim) / TILE_TOKENS * h.n_kv_heads * h.n_layers;

@@ -33,6 +33,7 @@ struct bench_limit_model {
     struct bench_limit_operations output; /* of one row whose token is predicted */
     double attend_operations;             /* of one row and one earlier token */
     double kv_token_bytes;                /* of one token, all layers */
+    uint32_t vocab;                       /* tokens that there are */
 };
 
 /* Reads the header of a GGUF file that was checked before. */
