@@ -26,8 +26,10 @@ SHAPES = {"gqa": "tiny", "mha": "tiny-mha", "odd-96": "tiny-96",
           "wide": "tiny,hidden=512,heads=8,kv-heads=4,head-dim=64,ffn=768",
           "windowed": "tiny,window=300", "alternating": "tiny-96,window=70,window-period=3",
           "gemma": "tiny,arch=gemma3,layers=7,window=200,rope-base=1000000,rope-scaling=linear,rope-factor=8",
+          "experts": "tiny-mha,ffn=256,experts=16,experts-used=3",
+          "qwen-moe": "tiny,arch=qwen3moe,ffn=96,experts=12,experts-used=4",
           "qwen": "tiny,arch=qwen2,rope-scaling=yarn,rope-factor=4,rope-context=512"}
-TOLERANCE = {"F32": 1e-4, "Q8_0": 1e-2, "Q4_K": 1e-2, "Q6_K": 1e-2, "mixed": 1e-2}
+TOLERANCE = {"F32": 1e-4, "Q8_0": 1e-2, "Q4_0": 1e-2, "Q4_K": 1e-2, "Q6_K": 1e-2, "mixed": 1e-2}
 
 
 class Layout:
@@ -54,6 +56,7 @@ LAYOUTS = [
     Layout("pipeline 3, 3 nodes, chunk 7", ["--pipeline", 3, "--attention-nodes", 3, "--chunk", 7], nodes=3,
            prompts=["short", "stripe-edge"]),
     Layout("tensor 2", ["--tensor", 2], tensor=2),
+    Layout("tensor 4", ["--tensor", 4], tensor=4),  # of shapes with four KV heads
     Layout("pipeline 2 x tensor 2, 2 nodes", ["--pipeline", 2, "--tensor", 2, "--attention-nodes", 2], tensor=2,
            nodes=2),
     Layout("tensor 3 (uneven)", ["--tensor", 3], tensor=3),
@@ -78,6 +81,11 @@ SUBSET = {  # (shape, weights, kv): layouts of the covering subset
     ("wide", "Q4_K", "f16"): ["batch of five ragged prompts", "lanes 3", "chunk 7", "pipeline 2, 2 nodes", "tensor 2"],
     ("wide", "Q6_K", "q8_0"): ["2 nodes, chunk 64, lanes 2", "pipeline 2 x tensor 2, 2 nodes"],
     ("gemma", "F32", "f16"): ["chunk 7", "2 nodes, chunk 64, lanes 2", "pipeline 2 x tensor 2, 2 nodes"],
+    ("experts", "F32", "f16"): ["batch of five ragged prompts", "lanes 3", "chunk 7", "tensor 2", "tensor 4",
+                                "2 nodes, chunk 64, lanes 2", "fork 1 token into a tile"],
+    ("experts", "Q4_0", "f16"): ["chunk 64", "tensor 4", "pipeline 2 x tensor 2, 2 nodes"],
+    ("qwen-moe", "Q8_0", "q8_0"): ["batch of five ragged prompts", "chunk 7", "tensor 2",
+                                   "pipeline 2, 2 nodes"],
     ("qwen", "Q8_0", "q8_0"): ["chunk 64", "pipeline 2, 2 nodes", "tensor 2"],
     ("windowed", "F32", "f16"): ["batch of five ragged prompts", "lanes 3", "chunk 1", "chunk 7", "1 attention node",
                                  "2 nodes, chunk 64, lanes 2", "3 attention nodes", "pipeline 2, 2 nodes", "tensor 2",
@@ -90,7 +98,7 @@ SUBSET = {  # (shape, weights, kv): layouts of the covering subset
 }
 ALL = [(shape, weights, kv) for shape in ("gqa", "mha", "odd-96") for weights in ("F32", "Q8_0")
        for kv in ("f16", "f32", "bf16", "q8_0")] + \
-      [(shape, weights, kv) for shape in ("windowed", "alternating", "gemma", "qwen") for weights, kv in (("F32", "f16"), ("Q8_0", "q8_0"))] + \
+      [(shape, weights, kv) for shape in ("windowed", "alternating", "gemma", "qwen", "experts", "qwen-moe") for weights, kv in (("F32", "f16"), ("Q8_0", "q8_0"))] + \
       [("wide", weights, kv) for weights in ("Q4_K", "Q6_K", "mixed") for kv in ("f16", "q8_0")]
 
 
@@ -208,7 +216,8 @@ def check_model(tap, path, shape, weights, kv, wanted):
         make_random(model, SHAPES[shape], weights, 11)
     tag = f"{shape} {weights} kv {kv}"
     layouts = [layout for layout in LAYOUTS if layout.name in wanted and
-               (layout.tensor < 3 or (shape == "mha" and weights == "F32" and kv == "f32"))]
+               (layout.tensor < 3 or (layout.tensor == 4 and shape in ("mha", "experts")) or
+                (shape == "mha" and weights == "F32" and kv == "f32"))]
     files = {p: write_text(f"{path}/{p}", n, 1000 + n) for p, n in LENGTHS.items()}
     needed = sorted({p for layout in layouts for p in layout.prompts}, key=list(LENGTHS).index)
     references = {p: run(model, path, "reference", [files[p]], ["--threads", 1], kv)[0] for p in needed}
