@@ -378,14 +378,20 @@ void kv_holder_close(struct kv_holder *holder, uint64_t sequence, uint32_t incar
         remove_and_destroy(holder, s);
 }
 
+static uint32_t smaller(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
 /* Gives back the pages of one plane from page `first` on, and what rows from there on do not see; of a
  * plane without a window the promised ones too. */
 static void trim_plane(struct kv_holder *holder, struct kv_sequence *s, size_t plane,
                        uint32_t first)
 {
     const uint32_t window = kv_plane_window(holder, plane);
+    const uint32_t end_token = smaller(s->marks[plane], first * PAGE_TOKENS);
     if (window > 0)
-        kv_release_below(holder, s, plane, kv_window_first(window, first * PAGE_TOKENS));
+        kv_release_below(holder, s, plane, kv_window_first(window, end_token));
     for (size_t i = 0; i < s->spans.n; i++) {
         const uint32_t begin = s->spans.spans[i].begin / PAGE_TOKENS;
         const uint32_t end = s->spans.spans[i].end / PAGE_TOKENS;
@@ -402,8 +408,11 @@ static void trim_plane(struct kv_holder *holder, struct kv_sequence *s, size_t p
             }
         }
     }
-    if (s->marks[plane] > first * PAGE_TOKENS)
-        s->marks[plane] = first * PAGE_TOKENS;
+    /* not below what has been released: that never comes again */
+    if (end_token < s->firsts[plane])
+        s->marks[plane] = smaller(s->marks[plane], s->firsts[plane]);
+    else
+        s->marks[plane] = end_token;
 }
 
 /* Pages that planes with a window have at most. */

@@ -143,9 +143,12 @@ bool kv_sequences_install(struct kv_sequences *sequences, struct kv_sequence *se
     void **pages = calloc(sequences->n_planes * n_pages + 1, sizeof(*pages));
     if (pages == NULL)
         return false;
+    /* what was trimmed left its columns behind */
+    const uint32_t shift = s->n_pages > 0 ? s->first_page - first_page : 0;
+    const uint32_t n_kept = s->n_pages < n_pages - shift ? s->n_pages : n_pages - shift;
     for (uint64_t plane = 0; plane < sequences->n_planes && s->n_pages > 0; plane++)
-        memcpy(pages + plane * n_pages + (s->first_page - first_page),
-               s->pages + plane * s->n_pages, s->n_pages * sizeof(*pages));
+        memcpy(pages + plane * n_pages + shift, s->pages + plane * s->n_pages,
+               n_kept * sizeof(*pages));
     free(s->pages);
     kv_spans_clear(&s->spans);
     sequences->table_bytes = kv_sequences_bytes_with(sequences, s, n_pages);

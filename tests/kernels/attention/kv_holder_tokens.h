@@ -10,7 +10,15 @@
 
 #include <stdlib.h>
 
-enum { D = 8, LAYER = 4, N_LAYERS = 2, HEAD = 2, N_HEADS = 3, N_PLANES = N_LAYERS * N_HEADS };
+enum {
+    D = 8,
+    LAYER = 4,
+    N_LAYERS = 2,
+    HEAD = 2,
+    N_HEADS = 3,
+    N_PLANES = N_LAYERS * N_HEADS,
+    CHUNK = 512
+};
 
 static const struct kv_holder_shape shape = {.type = KV_F32,
                                              .head_dim = D,
@@ -19,17 +27,27 @@ static const struct kv_holder_shape shape = {.type = KV_F32,
                                              .first_kv_head = HEAD,
                                              .n_kv_heads = N_HEADS};
 
-static inline struct kv_holder *holder_of(uint64_t n_pages)
+/* `window`: of the last layer; 0: no layer has one. */
+static inline struct kv_holder *holder_with_window(uint64_t n_pages, uint32_t window)
 {
     struct kv_holder *holder = NULL;
+    const uint32_t windows[N_LAYERS] = {0, window};
+    struct kv_holder_shape windowed = shape;
+    windowed.windows = windows;
+    windowed.chunk = CHUNK;
     const uint64_t page_bytes = kv_holder_bytes(&shape, PAGE_TOKENS) / N_PLANES;
     assert_int_equal(page_bytes, 2 * PAGE_TOKENS * D * 4);
-    assert_int_equal(
-        kv_holder_create(&holder, kernels_all[0], NULL, &shape, n_pages * page_bytes + 100, NULL),
-        STATUS_OK);
+    assert_int_equal(kv_holder_create(&holder, kernels_all[0], NULL, &windowed,
+                                      n_pages * page_bytes + 100, NULL),
+                     STATUS_OK);
     assert_int_equal(kv_holder_usage(holder).pages_total, n_pages);
     assert_int_equal(kv_holder_usage(holder).page_bytes, page_bytes);
     return holder;
+}
+
+static inline struct kv_holder *holder_of(uint64_t n_pages)
+{
+    return holder_with_window(n_pages, 0);
 }
 
 /* The value that is stored for a token: its writer, plane, dimension and place. */
@@ -38,9 +56,11 @@ static inline float value_of(uint32_t seed, uint32_t plane, uint32_t token, uint
     return (float)(((seed * 31 + plane) * 64 + d * 2 + is_v) % 4096) + (float)token / 16384.0f;
 }
 
-static inline enum status append(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
-                                 uint32_t layer, uint32_t head, uint32_t n_heads, uint32_t first,
-                                 uint32_t n_tokens, uint32_t seed)
+/* In a step from `position` on. */
+static inline enum status append_at(struct kv_holder *holder, uint64_t sequence,
+                                    uint32_t incarnation, uint32_t layer, uint32_t head,
+                                    uint32_t n_heads, uint32_t position, uint32_t first,
+                                    uint32_t n_tokens, uint32_t seed)
 {
     const size_t n = (size_t)n_tokens * n_heads * D;
     float *k = malloc((n + 1) * sizeof(*k)), *v = malloc((n + 1) * sizeof(*v));
@@ -52,10 +72,18 @@ static inline enum status append(struct kv_holder *holder, uint64_t sequence, ui
                 v[(t * n_heads + h) * D + d] = value_of(seed, plane, first + t, d, true);
             }
     const enum status status = kv_holder_append(holder, sequence, incarnation, layer, head, n_heads,
-                                                first, first, n_tokens, k, v, NULL);
+                                                position, first, n_tokens, k, v, NULL);
     free(k);
     free(v);
     return status;
+}
+
+static inline enum status append(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
+                                 uint32_t layer, uint32_t head, uint32_t n_heads, uint32_t first,
+                                 uint32_t n_tokens, uint32_t seed)
+{
+    return append_at(holder, sequence, incarnation, layer, head, n_heads, first, first, n_tokens,
+                     seed);
 }
 
 static inline void check_token(const struct tile_source *source, uint32_t plane, uint32_t token,

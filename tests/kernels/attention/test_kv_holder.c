@@ -378,6 +378,98 @@ static void test_attention_over_a_fork_has_the_same_bits(void **state)
     kv_holder_destroy(holder);
 }
 
+/* Rows in steps of 300 over 40 pages: the layer without a window keeps all, the other one what rows to
+ * come see; the reservation is of that from the beginning. */
+static void test_what_no_row_to_come_sees_is_released(void **state)
+{
+    (void)state;
+    enum { WINDOW = 700, N_PAGES = 40, MOST = 3 + 1 + (254 + CHUNK) / 256 };
+    struct kv_holder *holder = holder_with_window((N_PAGES + MOST) * N_HEADS, WINDOW);
+    struct tile_source source = {0};
+    struct error error;
+    assert_int_equal(reserve(holder, 1, 0, N_PAGES * PAGE_TOKENS, 0), STATUS_OK);
+    assert_int_equal(kv_holder_usage(holder).pages_reserved, (N_PAGES + MOST) * N_HEADS);
+    for (uint32_t first = 0; first < N_PAGES * PAGE_TOKENS; first += 300) {
+        const uint32_t left = N_PAGES * PAGE_TOKENS - first, n = left < 300 ? left : 300;
+        assert_int_equal(append_all(holder, 1, first, n, 1), STATUS_OK);
+        const uint32_t whole = (first + n + PAGE_TOKENS - 1) / PAGE_TOKENS;
+        assert_true(kv_holder_usage(holder).pages_taken <= (whole + MOST) * N_HEADS);
+        assert_int_equal(kv_holder_usage(holder).pages_reserved, (N_PAGES + MOST) * N_HEADS);
+        /* all that the step's rows see is there */
+        const uint32_t begin = first + 1 > WINDOW ? first + 1 - WINDOW : 0;
+        const struct tile_range range = {0, (first + n) / TILE_TOKENS};
+        for (uint32_t layer = 0; layer < N_LAYERS && begin / TILE_TOKENS < range.end; layer++) {
+            assert_int_equal(kv_holder_source(holder, 1, 1, LAYER + layer, HEAD, &range, 1, begin,
+                                              &source, NULL),
+                             STATUS_OK);
+            for (uint32_t token = begin; token < range.end * TILE_TOKENS; token += 31)
+                check_token(&source, layer * N_HEADS, token, 1);
+        }
+    }
+    /* The last step began at 10,200, in page 39: three pages before it are there. */
+    assert_int_equal(kv_holder_usage(holder).pages_taken, (N_PAGES + 4) * N_HEADS);
+    const struct tile_range gone = {71, 80}, there = {72, 80};
+    assert_int_equal(kv_holder_source(holder, 1, 1, LAYER + 1, HEAD, &gone, 1, 0, &source, &error),
+                     STATUS_NOT_FOUND);
+    assert_non_null(strstr(error.text, "9216"));
+    assert_int_equal(kv_holder_source(holder, 1, 1, LAYER + 1, HEAD, &there, 1, 0, &source, NULL),
+                     STATUS_OK);
+    /* A repetition of what has gone changes nothing; the mark stays. */
+    assert_int_equal(append_all(holder, 1, 300, 300, 2), STATUS_OK);
+    assert_int_equal(kv_holder_mark(holder, 1, 1, LAYER + 1, HEAD, N_HEADS), N_PAGES * PAGE_TOKENS);
+    assert_int_equal(kv_holder_usage(holder).pages_taken, (N_PAGES + 4) * N_HEADS);
+    kv_holder_destroy(holder);
+}
+
+/* Forks at the last page's edge have what they see, however far the parent goes; an earlier one cannot
+ * be any more. What comes in larger steps than were counted for is refused. */
+static void test_forks_of_a_windowed_layer(void **state)
+{
+    (void)state;
+    enum { WINDOW = 300 };
+    struct kv_holder *holder = holder_with_window(400, WINDOW);
+    struct tile_source source = {0};
+    struct error error;
+    assert_int_equal(reserve(holder, 1, 0, 10240, 0), STATUS_OK);
+    for (uint32_t first = 0; first < 2304; first += 256)
+        assert_int_equal(append_all(holder, 1, first, 256, 1), STATUS_OK);
+    for (uint64_t child = 2; child <= 3; child++) {
+        const uint32_t at = child == 2 ? 2048 : 1792;
+        assert_int_equal(reserve(holder, child, 0, 4096, at), STATUS_OK);
+        for (uint32_t layer = LAYER; layer < LAYER + N_LAYERS; layer++)
+            assert_int_equal(
+                kv_holder_fork(holder, 1, 1, child, 1, at, layer, HEAD, N_HEADS, &error),
+                child == 2 || layer == LAYER ? STATUS_OK : STATUS_INVALID);
+    }
+    assert_non_null(strstr(error.text, "1536"));
+    kv_holder_close(holder, 3, 1);
+    const uint64_t before = kv_holder_usage(holder).pages_taken;
+    for (uint32_t first = 2304; first < 10240; first += 256)
+        assert_int_equal(append_all(holder, 1, first, 256, 1), STATUS_OK);
+    assert_int_equal(kv_holder_usage(holder).pages_taken, before + 31 * N_HEADS);
+    kv_holder_close(holder, 1, 1);
+
+    const struct tile_range seen = {13, 16};
+    assert_int_equal(
+        kv_holder_source(holder, 2, 1, LAYER + 1, HEAD, &seen, 1, 2048 + 1 - WINDOW, &source, NULL),
+        STATUS_OK);
+    for (uint32_t token = 13 * TILE_TOKENS; token < 2048; token++)
+        check_token(&source, N_HEADS, token, 1);
+    assert_int_equal(append_all(holder, 2, 2048, CHUNK + 1, 2), STATUS_PROTOCOL);
+    assert_int_equal(append_all(holder, 2, 2048, CHUNK, 2), STATUS_OK);
+
+    /* Kept at a page's edge it has a window there, and no more. */
+    kv_holder_trim(holder, 2, 1, 2560);
+    assert_int_equal(kv_holder_usage(holder).pages_taken, (10 + 2) * N_HEADS);
+    assert_int_equal(reserve(holder, 4, 0, 4096, 2560), STATUS_OK);
+    assert_int_equal(kv_holder_fork(holder, 2, 1, 4, 1, 2560, LAYER + 1, HEAD, N_HEADS, NULL),
+                     STATUS_OK);
+    kv_holder_close(holder, 2, 1);
+    kv_holder_close(holder, 4, 1);
+    assert_int_equal(kv_holder_usage(holder).pages_reserved, 0);
+    kv_holder_destroy(holder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -391,6 +483,8 @@ int main(void)
         cmocka_unit_test(test_hostile_numbers_do_no_harm),
         cmocka_unit_test(test_many_sequences_are_found),
         cmocka_unit_test(test_attention_over_a_fork_has_the_same_bits),
+        cmocka_unit_test(test_what_no_row_to_come_sees_is_released),
+        cmocka_unit_test(test_forks_of_a_windowed_layer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
