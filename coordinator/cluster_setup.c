@@ -28,6 +28,18 @@ static uint64_t kv_bytes(const struct cluster *cluster, uint64_t n_tokens)
     return page_cost_sequence(&cluster->cost, n_pages) * cluster->unit_bytes;
 }
 
+static enum status windows_too_large(const struct cluster *cluster, uint64_t tokens,
+                                     const char *remedy, struct error *error)
+{
+    char needed[SIZE_TEXT_BYTES];
+    return error_set(error, STATUS_EXHAUSTED,
+                     "--ctx %u needs %s of KV cache (%s; layers with a sliding window keep what is "
+                     "in it, at each KV holder): --ctx %" PRIu64 " would fit, or raise %s",
+                     cluster->options->ctx,
+                     size_format(kv_bytes(cluster, cluster->options->ctx), needed),
+                     kv_type_name(cluster->options->kv_type), tokens, remedy);
+}
+
 /* Settles max_tokens: what the user asked for, if it fits, else the trained context or what fits.
  */
 static enum status settle_context(struct cluster *cluster, uint64_t tokens, struct error *error)
@@ -43,14 +55,15 @@ static enum status settle_context(struct cluster *cluster, uint64_t tokens, stru
                          "the KV holders have no memory for even one page: %s for %d tokens; raise "
                          "%s",
                          size_format(kv_bytes(cluster, 1), needed), PAGE_TOKENS, remedy);
+    if (options->ctx > tokens && cluster->windows != NULL)
+        return windows_too_large(cluster, tokens, remedy, error);
     if (options->ctx > tokens)
         return error_set(error, STATUS_EXHAUSTED,
                          "--ctx %u needs %s of KV cache (%s, %" PRIu64
-                         " bytes per token%s), the KV "
-                         "holders have %s: --ctx %" PRIu64 " would fit, or raise %s",
+                         " bytes per token), the KV holders have %s: --ctx %" PRIu64
+                         " would fit, or raise %s",
                          options->ctx, size_format(kv_bytes(cluster, options->ctx), needed),
                          kv_type_name(options->kv_type), kv_bytes(cluster, 1) / PAGE_TOKENS,
-                         cluster->windows != NULL ? " inside its window" : "",
                          size_format(kv_bytes(cluster, tokens), available), tokens, remedy);
     cluster->max_tokens = options->ctx > 0 ? options->ctx : (uint32_t)smaller(trained, tokens);
     return STATUS_OK;

@@ -664,6 +664,14 @@ uint64_t placement_free(const struct placement *p)
     return p->total - p->used;
 }
 
+uint64_t placement_free_pages(const struct placement *p)
+{
+    uint64_t pages = 0;
+    for (uint32_t i = 0; i < p->n_holders; i++)
+        pages += holder_free(&p->holders[i]) / page_cost_page(p->cost);
+    return pages;
+}
+
 uint64_t placement_least_cost(const struct placement *p, uint32_t n_pages, uint32_t shared)
 {
     uint64_t units = (uint64_t)(n_pages - shared) * p->cost->whole;

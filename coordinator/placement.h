@@ -113,6 +113,9 @@ uint64_t placement_own(const struct placement *placement, uint32_t sequence);
 /* Units of all holders that nobody uses. */
 uint64_t placement_free(const struct placement *placement);
 
+/* Pages that holders have room for, wherever what is left at one makes no whole page. */
+uint64_t placement_free_pages(const struct placement *placement);
+
 /* Units that n_pages pages cost at least, of which a parent has the first `shared`. */
 uint64_t placement_least_cost(const struct placement *placement, uint32_t n_pages, uint32_t shared);
 

@@ -167,8 +167,12 @@ static enum status try_to_admit(struct scheduler *s, uint32_t index, bool first,
         status = placement_open(s->placement, q->n_tokens, q->max_tokens,
                                 shared > 0 ? s->sequences[parent].place : PLACEMENT_NO_PARENT,
                                 shared * PAGE_TOKENS, &q->place, error);
+    if (status == STATUS_OK && placement_free_pages(s->placement) < s->n_open) {
+        placement_close(s->placement, q->place); /* somebody could not grow */
+        status = STATUS_EXHAUSTED;
+    }
     if (status == STATUS_EXHAUSTED && first) {
-        if (lacking == 0) /* with windows it depends on who has room: little by little */
+        if (lacking == 0) /* with windows the cost depends on who has room: little by little */
             lacking = placement_page(s->placement);
         make_room_for_first(s, lacking, shared > 0 ? parent : SCHEDULER_NONE);
     }

@@ -115,6 +115,52 @@ static void test_every_architecture_is_near_double_precision(void **state)
         check_against_reference(&ARCHITECTURES[i], KV_F32, NULL, 2e-5);
 }
 
+/* 1,500 tokens with windows of 100: whole pages have been released many times over, and every row sees
+ * what the definition says, after chunks of any size. */
+static void test_what_has_left_the_window_is_not_missed(void **state)
+{
+    (void)state;
+    enum { N = 1500 };
+    static const struct reference_shape shapes[] = {
+        {2, 64, 8, 2, 32, 96, 97, false, false, WEIGHT_F32, .seed = 11, .window = 100},
+        {6, 64, 4, 1, 32, 96, 97, false, false, WEIGHT_F32, .seed = 12,
+         .architecture = ARCHITECTURE_GEMMA3, .window = 100},
+    };
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        const size_t vocab = shapes[i].vocab;
+        char path[FILE_PATH_BYTES + 32];
+        struct reference *reference = make_model(&shapes[i], path);
+        int32_t tokens[N];
+        random_tokens(tokens, N, shapes[i].vocab);
+        double *expected = calloc((size_t)N * vocab, sizeof(*expected));
+        float *found = calloc((size_t)N * vocab, sizeof(*found));
+        reference_logits(reference, tokens, N, KV_F32, expected);
+
+        struct group *group;
+        struct error error;
+        fixture_ok(group_create(&group, NULL, NULL, &error), &error);
+        struct fixture f;
+        const struct fixture_layout layout = {1, 1, 2, KV_F32, NULL, false, NULL};
+        fixture_open(&f, &shapes[i], path, &layout, group);
+        static const uint32_t chunks[] = {FIXTURE_ROWS, 97};
+        for (size_t c = 0; c < sizeof(chunks) / sizeof(chunks[0]); c++) {
+            run_chunks(&f, 1 + c, tokens, N, chunks[c], found);
+            for (uint32_t end = 0, row = 0; end < N; row++) {
+                end = end + chunks[c] < N ? end + chunks[c] : N;
+                const double distance =
+                    reference_distance(found + row * vocab, expected + (end - 1) * vocab, vocab);
+                if (!(distance < 2e-5))
+                    fail_msg("chunks of %u, %u tokens: off by %g", chunks[c], end, distance);
+            }
+        }
+        fixture_close(&f);
+        group_destroy(group);
+        reference_destroy(reference);
+        free(expected);
+        free(found);
+    }
+}
+
 /* KV rounds to half in both, but where the two disagree before rounding, they may round apart by
  * half a unit, 5e-4 relative, now and then. */
 static void test_f16_kv_is_near_double_precision(void **state)
@@ -504,6 +550,7 @@ int main(void)
         cmocka_unit_test(test_variants_leave_the_bits),
         cmocka_unit_test(test_chunks_lanes_and_neighbours_leave_the_bits),
         cmocka_unit_test(test_a_device_with_memory_of_its_own_has_the_same_bits),
+        cmocka_unit_test(test_what_has_left_the_window_is_not_missed),
         cmocka_unit_test(test_scores_are_those_of_the_rows),
         cmocka_unit_test(test_a_failed_segment_leaves_its_neighbours),
     };

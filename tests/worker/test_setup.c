@@ -63,7 +63,7 @@ static void test_experts_in_place_of_columns(void **state)
 static void test_a_bad_setup_is_refused(void **state)
 {
     (void)state;
-    enum { CASES = 24 };
+    enum { CASES = 26 };
     uint32_t host_lanes[4] = {1, 1, 1, 1};
     for (int c = 0; c < CASES; c++) {
         struct fixture_message m;
@@ -145,6 +145,12 @@ static void test_a_bad_setup_is_refused(void **state)
         case 23: /* experts of one shard alone */
             m.shards[0].ffn_end = m.shards[1].ffn_begin = m.shards[1].ffn_end = 0;
             m.shards[0].expert_end = 2;
+            break;
+        case 24:
+            m.setup.chunk = 0;
+            break;
+        case 25:
+            m.setup.chunk = m.setup.max_rows + 1;
             break;
         default:
             break;
