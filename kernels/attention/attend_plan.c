@@ -79,7 +79,9 @@ static bool add_work(struct attend_plan *plan, const struct attend_shape *shape,
     w->n_nodes = tree_nodes(w->n_tiles, work->ranges, work->n_ranges, NULL, 0);
     if (!grow(&plan->nodes, &plan->nodes_room, plan->n_nodes + w->n_nodes, sizeof(*plan->nodes)))
         return false;
-    tree_nodes(w->n_tiles, work->ranges, work->n_ranges, plan->nodes + plan->n_nodes, w->n_nodes);
+    if (w->n_nodes > 0) /* else there may be no memory for any */
+        tree_nodes(w->n_tiles, work->ranges, work->n_ranges, plan->nodes + plan->n_nodes,
+                   w->n_nodes);
     plan->n_nodes += w->n_nodes;
 
     uint32_t n_tiles = work->own_tile;

@@ -140,7 +140,9 @@ static void open_all(void)
         .constants_version = "fuzz",
         .zeromq_only = true};
     FUZZ_CHECK(pthread_create(&node_thread, NULL, node_main, NULL) == 0);
-    FUZZ_CHECK(attention_open(&attention, pool, wire, &config, &error) == STATUS_OK);
+    for (int again = 0; attention_open(&attention, pool, wire, &config, &error) != STATUS_OK;
+         again++)
+        FUZZ_CHECK(again < 1000); /* its patience is short, and the machine may be busy */
     atexit(close_all);
 }
 
