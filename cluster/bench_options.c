@@ -15,8 +15,9 @@ static void fill_table(struct option table[MOST_OPTIONS], struct bench_options *
          .letter = 'm',
          .kind = OPTION_TEXT,
          .value = &o->place.model,
-         .argument = "FILE",
-         .help = "the GGUF file"},
+         .argument = "MODEL",
+         .help =
+             "the model: a GGUF file, any part of one that is split, or a Hugging Face directory"},
         {.name = "depths",
          .letter = 'd',
          .kind = OPTION_TEXT,

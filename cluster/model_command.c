@@ -93,8 +93,10 @@ static int inspect_main(int argc, char **argv)
     bool json = false;
     int exit_code;
     const struct option_usage usage = {
-        "longspan model inspect", "[--json] FILE",
-        "Shows what is in a GGUF file: hyper-parameters, KV bytes per token, tokenizer, tensors "
+        "longspan model inspect", "[--json] MODEL",
+        "Shows what is in a GGUF file, in all parts of one that is split, or in a Hugging Face "
+        "directory: whether it can be run, hyper-parameters, KV bytes per token, tokenizer, "
+        "tensors "
         "and their sizes."};
     const struct option table[] = {{.kind = OPTION_SECTION, .help = "Options"},
                                    {.name = "json",
@@ -267,7 +269,7 @@ static int chat_template_main(int argc, char **argv)
     int exit_code;
     const struct option_usage usage = {
         "longspan model chat-template", "[OPTION...] FILE",
-        "Shows the chat template of a GGUF file, or with --messages the text that it makes of a "
+        "Shows the chat template of a model, or with --messages the text that it makes of a "
         "chat. Exit code 2: the model has none, or one with constructs that we do not have."};
     const struct option table[] = {
         {.kind = OPTION_SECTION, .help = "Options"},
@@ -320,7 +322,8 @@ static int quantize_main(int argc, char **argv)
     int exit_code;
     const struct option_usage usage = {
         "longspan model quantize", "[OPTION...] IN OUT TYPE",
-        "Writes the model of the GGUF file IN to OUT with its matrices in TYPE. Norms stay F32; "
+        "Writes the model IN, a GGUF file or a Hugging Face directory, to the GGUF file OUT with "
+        "its matrices in TYPE. Norms are F32; "
         "tensors whose rows are no whole blocks of TYPE get a larger type that fits, and standard "
         "error says which. All keys are copied. OUT appears when it is complete."};
     const struct option table[] = {
@@ -583,7 +586,7 @@ static const struct {
     const char *name, *about;
     int (*main)(int argc, char **argv);
 } subcommands[] = {
-    {"inspect", "show what is in a GGUF file", inspect_main},
+    {"inspect", "show what is in a model", inspect_main},
     {"tokenize", "print the token ids of a text", tokenize_main},
     {"detokenize", "print the text of token ids", detokenize_main},
     {"chat-template", "show a model's chat template, or what it makes of messages",

@@ -261,8 +261,10 @@ static enum status check_where(const struct place_options *o, struct error *erro
         if (status != STATUS_OK)
             return status;
     } else if (o->model == NULL) {
-        return error_set(error, STATUS_INVALID,
-                         "which model? -m FILE names a GGUF file (--help lists all options)");
+        return error_set(
+            error, STATUS_INVALID,
+            "which model? -m MODEL names a GGUF file or a Hugging Face directory (--help lists "
+            "all options)");
     }
     return STATUS_OK;
 }

@@ -16,8 +16,9 @@ static void fill_table(struct option table[MOST_OPTIONS], struct run_options *o)
          .letter = 'm',
          .kind = OPTION_TEXT,
          .value = &o->place.model,
-         .argument = "FILE",
-         .help = "the GGUF file to run"},
+         .argument = "MODEL",
+         .help =
+             "the model: a GGUF file, any part of one that is split, or a Hugging Face directory"},
         {.name = "prompt",
          .letter = 'p',
          .kind = OPTION_LIST,

@@ -38,8 +38,9 @@ static void fill_table(struct option table[MOST_OPTIONS], struct serve_options *
          .letter = 'm',
          .kind = OPTION_TEXT,
          .value = &o->place.model,
-         .argument = "FILE",
-         .help = "the GGUF file to serve"},
+         .argument = "MODEL",
+         .help =
+             "the model: a GGUF file, any part of one that is split, or a Hugging Face directory"},
         {.name = "host",
          .kind = OPTION_TEXT,
          .value = &o->host,

@@ -151,8 +151,10 @@ int main(int argc, char **argv)
          .letter = 'm',
          .kind = OPTION_TEXT,
          .value = &o->model,
-         .argument = "FILE",
-         .help = "the GGUF file; workers open the same path and check that it is the same file"},
+         .argument = "MODEL",
+         .help = "a GGUF file, any part of one that is split, or a Hugging Face directory; workers "
+                 "open "
+                 "the same path and check that it is the same model"},
         {.name = "pipeline",
          .kind = OPTION_U32,
          .value = &o->pipeline,

@@ -1,4 +1,4 @@
-/* model/inspect.h - shows what is in a GGUF file: `longspan model inspect FILE`.
+/* model/inspect.h - shows what is in a model: `longspan model inspect MODEL`.
  *
  * Works for every file that model_open accepts: of an architecture that we do not support, or a
  * vocabulary alone, it shows what there is and says what is not supported. */
