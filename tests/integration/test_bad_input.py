@@ -52,6 +52,33 @@ def files(tap, path, good):
     expect(tap, "an unknown tokenizer", run(replaced("tok.gguf", b"gpt2", b"gpt9")), 2, "gpt9", "gpt2")
 
 
+def several_files(tap, path, good):
+    """Models in several files, of both kinds."""
+    def run(model):
+        return longspan("run", "-m", model, "-p", "hello", "-n", 1, "--temp", 0, timeout=30)
+
+    part = lambda i, n: f"{path}/part-{i:05}-of-{n:05}.gguf"
+    n = 3
+    done = longspan("model", "split", "--max-bytes", os.path.getsize(good) * 9 // 20, good, f"{path}/part")
+    if tap.check(done.code == 0 and os.path.exists(part(n, n)), "a model is split in three", f"{done}\n{os.listdir(path)}"):
+        tap.check(run(part(2, n)).out == run(good).out, "any part names the model")
+        os.rename(part(2, n), f"{path}/elsewhere.gguf")
+        expect(tap, "a missing part", run(part(1, n)), 2, "part-00002-of-00003.gguf", "part 2 of 3 is missing")
+        expect(tap, "a part under another name", run(f"{path}/elsewhere.gguf"), 2, "elsewhere.gguf", "-00001-of-00003.gguf")
+    expect(tap, "split into no folder", longspan("model", "split", good, f"{path}/absent/part"), 4, "absent/part")
+
+    directory = f"{path}/directory"
+    os.mkdir(directory)
+    expect(tap, "a directory without config.json", run(directory), 2, "config.json is missing")
+    with open(f"{directory}/config.json", "w", encoding="ascii") as file:
+        file.write('{"model_type": "llama", "hidden_size": 64,\n "residual_multiplier": 0.5}')
+    expect(tap, "a config.json with an entry that is not known", run(directory), 2, "config.json", "residual_multiplier")
+    expect(tap, "a config.json as the model", run(f"{directory}/config.json"), 2, "config.json", "directory")
+    with open(f"{directory}/config.json", "w", encoding="ascii") as file:
+        file.write('{"model_type": "llama",\n "hidden_size": 64,,')
+    expect(tap, "a config.json that is no JSON", run(directory), 2, "config.json, line 2")
+
+
 def options(tap, path, good):
     text = write_text(f"{path}/long", 3000, 1)
 
@@ -150,7 +177,7 @@ def main():
     with folder() as path:
         good = make_random(f"{path}/good.gguf", "tiny")
         make_retrieval(f"{path}/retrieval.gguf")
-        for part in (files, options, clusters, keys, missing_peers, wrong_model_file):
+        for part in (files, several_files, options, clusters, keys, missing_peers, wrong_model_file):
             try:
                 part(tap, path, good)
             except (RuntimeError, OSError, AssertionError, ValueError) as failure:
