@@ -126,8 +126,9 @@ void hf_read_rope(struct hf_reader *reader, uint32_t head_dim, uint32_t context)
                          : parameters != NULL ? parameters
                                               : hf_find(reader->root, "rope_scaling");
     double theta = reader->family->rope_theta, local_theta = 0;
-    if (from != NULL && !json_is_object(from))
+    if ((from != NULL && !json_is_object(from)) || (local != NULL && !json_is_object(local)))
         hf_refuse(reader, "rope_parameters", "no object");
+    check_scaling_entries(reader, local);
     hf_read_real(reader, reader->root, "rope_theta", &theta);
     hf_read_real(reader, from, "rope_theta", &theta);
     hf_keys_add_f32(reader->keys, ".rope.freq_base", (float)theta);

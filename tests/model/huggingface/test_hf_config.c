@@ -219,6 +219,12 @@ static void test_what_is_not_supported_is_named(void **state)
         CONFIG("llama", ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2,\"truncate\":false}"),
         STATUS_UNSUPPORTED, "truncate");
     refused(CONFIG("llama", ",\"rope_scaling\":\"linear\""), STATUS_UNSUPPORTED, "no object");
+    refused(CONFIG("gemma3_text",
+                   ",\"rope_parameters\":{\"full_attention\":{},\"sliding_attention\":5}"),
+            STATUS_UNSUPPORTED, "no object");
+    refused(CONFIG("gemma3_text", ",\"rope_parameters\":{\"full_attention\":{},"
+                                  "\"sliding_attention\":{\"odd\":1}}"),
+            STATUS_UNSUPPORTED, "'odd'");
     refused(CONFIG("qwen3_moe", ",\"num_experts\":8,\"num_experts_per_tok\":2,"
                                 "\"moe_intermediate_size\":32,\"decoder_sparse_step\":2"),
             STATUS_UNSUPPORTED, "decoder_sparse_step");
