@@ -409,7 +409,7 @@ int bench_main(int argc, char **argv)
     struct error error = {0};
     log_open(&bench.log, "longspan bench", 0);
     enum status status = bench_options_read(&bench.options, argc, argv, &error);
-    if (status == STATUS_OK && bench.options.help) {
+    if (status == STATUS_OK && bench.options.place.help) {
         bench_options_print_help();
         bench_options_free(&bench.options);
         return EXIT_SUCCESS;

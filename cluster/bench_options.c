@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_OPTIONS = 64, MOST_PROMPT = 1 << 20, MOST_TOKENS = 100000 };
+enum { MOST_OPTIONS = 80, MOST_PROMPT = 1 << 20, MOST_TOKENS = 100000 };
 
 static void fill_table(struct option table[MOST_OPTIONS], struct bench_options *o)
 {
@@ -74,27 +74,17 @@ static void fill_table(struct option table[MOST_OPTIONS], struct bench_options *
          .kind = OPTION_TEXT,
          .value = &o->json,
          .argument = "FILE",
-         .help = "write rows, memory, limits and machine as JSON too"},
-        {.name = "quiet",
-         .letter = 'q',
-         .kind = OPTION_FLAG,
-         .value = &o->place.quiet,
-         .help = "no progress on standard error"},
-        {.name = "verbose",
-         .letter = 'v',
-         .kind = OPTION_COUNT,
-         .value = &o->place.verbose,
-         .help = "show what the started programs say; twice: all that they can say"},
-        {.kind = 0}};
-    const struct option help = {
-        .name = "help", .letter = 'h', .kind = OPTION_FLAG, .value = &o->help, .help = "this text"};
-    const size_t n_own = sizeof(options) / sizeof(options[0]) - 1;
-    _Static_assert(sizeof(options) / sizeof(options[0]) + PLACE_OPTIONS_MOST_ENTRIES < MOST_OPTIONS,
+         .help = "write rows, memory, limits and machine as JSON too"}};
+    static const struct place_options_texts texts = {
+        .quiet = "no progress on standard error",
+        .verbose = "show what the started programs say; twice: all that they can say"};
+    _Static_assert(sizeof(options) / sizeof(options[0]) + PLACE_OPTIONS_MOST_ENTRIES <=
+                       MOST_OPTIONS,
                    "the table fits");
-    memcpy(table, options, n_own * sizeof(*options));
-    const size_t n = n_own + place_options_table(table + n_own, &o->place);
-    table[n] = help;
-    table[n + 1] = (struct option){.kind = 0};
+    memcpy(table, options, sizeof(options));
+    size_t n = sizeof(options) / sizeof(options[0]);
+    n = place_options_output(table, n, &o->place, &texts);
+    place_options_end(table, n, &o->place);
 }
 
 enum status bench_options_read(struct bench_options *options, int argc, char **argv,
@@ -108,9 +98,9 @@ enum status bench_options_read(struct bench_options *options, int argc, char **a
     read.ragged = (struct option_list){.items = read.ragged_items, .capacity = (uint32_t)argc};
     fill_table(table, &read);
     enum status status = options_parse(table, argc, argv, NULL, error);
-    if (status == STATUS_OK && !read.help)
+    if (status == STATUS_OK && !read.place.help)
         status = place_options_check(&read.place, error);
-    if (status == STATUS_OK && !read.help && read.prompt == 0 && read.n_tokens == 0)
+    if (status == STATUS_OK && !read.place.help && read.prompt == 0 && read.n_tokens == 0)
         status =
             error_set(error, STATUS_INVALID, "--prompt 0 and --tokens 0 leave nothing to measure");
     if (read.place.prefix_cache == NULL)

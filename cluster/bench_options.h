@@ -23,7 +23,6 @@ struct bench_options {
     uint32_t prompt;         /* tokens of a prefill; 0: none is measured */
     uint32_t n_tokens, runs; /* decode steps of a run */
     const char *csv, *json;
-    bool help;
 };
 
 /* Like run_options_read and its companions. */

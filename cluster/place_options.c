@@ -15,7 +15,39 @@ static const char *const kernel_names[] = {"auto", "scalar", "avx2", "avx512", "
 static const char *const weights_choices[] = {"local", "push", NULL};
 static const char *const exchange_names[] = {"auto", "zeromq", NULL};
 
-size_t place_options_table(struct option *table, struct place_options *o)
+size_t place_options_output(struct option *table, size_t n, struct place_options *o,
+                            const struct place_options_texts *texts)
+{
+    const struct option options[] = {
+        {.name = "trace",
+         .kind = OPTION_TEXT,
+         .value = &o->trace,
+         .argument = "FILE",
+         .help = texts->trace},
+        {.name = "dry-run",
+         .kind = OPTION_FLAG,
+         .value = &o->dry_run,
+         .help = texts->dry_run
+                     ? "print the command lines instead of running them: the same roles, by hand"
+                     : NULL},
+        {.name = "quiet",
+         .letter = 'q',
+         .kind = OPTION_FLAG,
+         .value = &o->quiet,
+         .help = texts->quiet},
+        {.name = "verbose",
+         .letter = 'v',
+         .kind = OPTION_COUNT,
+         .value = &o->verbose,
+         .help = texts->verbose},
+    };
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+        if (options[i].help != NULL)
+            table[n++] = options[i];
+    return n;
+}
+
+void place_options_end(struct option *table, size_t n, struct place_options *o)
 {
     const struct option options[] = {
         {.kind = OPTION_SECTION,
@@ -198,11 +230,15 @@ size_t place_options_table(struct option *table, struct place_options *o)
          .least = 1,
          .most = 86400,
          .help = "seconds until an attention node must have answered a query"},
+        {.name = "help",
+         .letter = 'h',
+         .kind = OPTION_FLAG,
+         .value = &o->help,
+         .help = "this text"},
         {.kind = 0}};
-    const size_t n = sizeof(options) / sizeof(options[0]);
-    _Static_assert(sizeof(options) / sizeof(options[0]) <= PLACE_OPTIONS_MOST_ENTRIES, "it fits");
-    memcpy(table, options, sizeof(options));
-    return n - 1;
+    _Static_assert(sizeof(options) / sizeof(options[0]) + 4 <= PLACE_OPTIONS_MOST_ENTRIES,
+                   "with those of place_options_output");
+    memcpy(table + n, options, sizeof(options));
 }
 
 /* Options that describe a cluster have no meaning for one that is described elsewhere. */

@@ -12,7 +12,7 @@
 enum {
     PLACE_OPTIONS_MOST_NODES = 64,
     PLACE_OPTIONS_MOST_RANKS = 4096,
-    PLACE_OPTIONS_MOST_ENTRIES = 40, /* of a table */
+    PLACE_OPTIONS_MOST_ENTRIES = 48, /* of a table, all that is added here together */
 };
 
 /* Strings point into argv. A number that is 0 was not given, unless said otherwise. */
@@ -30,7 +30,8 @@ struct place_options {
     uint32_t join_timeout_s, timeout_s; /* join_timeout_s: set by place_options_check */
     bool strict_bits;
     const char *weights; /* "local", "push" or NULL: as the cluster file says */
-    const char *trace;   /* the command's own option, if it has one */
+    const char *trace;   /* as the next two, if the command has it: place_options_output */
+    bool dry_run, help;
     const char *cluster_key;
     bool insecure_network;
     bool quiet;
@@ -41,9 +42,18 @@ struct place_options {
     bool coordinator_shown;
 };
 
-/* Writes entries that point into `options` to `table`, at most PLACE_OPTIONS_MOST_ENTRIES; an entry
- * of kind 0 ends them. Returns their number without it. */
-size_t place_options_table(struct option *table, struct place_options *options);
+/* What a command says of its output: the help of these options. NULL, false: it does not have that one. */
+struct place_options_texts {
+    const char *trace, *quiet, *verbose;
+    bool dry_run;
+};
+
+/* Writes entries that point into `options` behind the n of `table`; returns how many there are then. */
+size_t place_options_output(struct option *table, size_t n, struct place_options *options,
+                            const struct place_options_texts *texts);
+
+/* The same of where it runs and how it computes, and of --help; an entry of kind 0 ends the table. */
+void place_options_end(struct option *table, size_t n, struct place_options *options);
 
 /* Rules about options that do not go together, after the command line was read. STATUS_INVALID:
  * with the option and the remedy. */

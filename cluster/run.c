@@ -138,7 +138,7 @@ static enum status work(struct run *run, struct error *error)
 {
     struct run_options *options = &run->options;
     enum status status = prompts_read(&run->prompts, &options->prompts, error);
-    if (status == STATUS_OK && options->dry_run)
+    if (status == STATUS_OK && options->place.dry_run)
         return session_print(stdout, &options->place, options, error);
     if (status == STATUS_OK)
         status = result_open(&run->result, run->prompts.n, error);
@@ -176,7 +176,7 @@ int run_main(int argc, char **argv)
     struct error error = {0};
     log_open(&run.log, "longspan run", 0);
     enum status status = run_options_read(&run.options, argc, argv, &error);
-    if (status == STATUS_OK && run.options.help) {
+    if (status == STATUS_OK && run.options.place.help) {
         run_options_print_help();
         run_options_free(&run.options);
         return EXIT_SUCCESS;

@@ -120,38 +120,20 @@ static void fill_table(struct option table[MOST_OPTIONS], struct run_options *o)
          .kind = OPTION_TEXT,
          .value = &o->dump_logits,
          .argument = "FILE",
-         .help = "raw f32 rows as wide as the vocabulary, prompt by prompt, step by step"},
-        {.name = "trace",
-         .kind = OPTION_TEXT,
-         .value = &o->place.trace,
-         .argument = "FILE",
-         .help = "where the time went, on every process, in Chrome's trace format; and on standard "
-                 "error what a decode step took"},
-        {.name = "dry-run",
-         .kind = OPTION_FLAG,
-         .value = &o->dry_run,
-         .help = "print the command lines instead of running them: the same roles, by hand"},
-        {.name = "quiet",
-         .letter = 'q',
-         .kind = OPTION_FLAG,
-         .value = &o->place.quiet,
-         .help = "no progress and no summary on standard error"},
-        {.name = "verbose",
-         .letter = 'v',
-         .kind = OPTION_COUNT,
-         .value = &o->place.verbose,
-         .help = "show what the started programs say; twice: all that they can say"},
-
-        {.kind = 0}};
-    const struct option help = {
-        .name = "help", .letter = 'h', .kind = OPTION_FLAG, .value = &o->help, .help = "this text"};
-    const size_t n_own = sizeof(options) / sizeof(options[0]) - 1;
-    _Static_assert(sizeof(options) / sizeof(options[0]) + PLACE_OPTIONS_MOST_ENTRIES < MOST_OPTIONS,
+         .help = "raw f32 rows as wide as the vocabulary, prompt by prompt, step by step"}};
+    static const struct place_options_texts texts = {
+        .trace = "where the time went, on every process, in Chrome's trace format; and on standard "
+                 "error what a decode step took",
+        .dry_run = true,
+        .quiet = "no progress and no summary on standard error",
+        .verbose = "show what the started programs say; twice: all that they can say"};
+    _Static_assert(sizeof(options) / sizeof(options[0]) + PLACE_OPTIONS_MOST_ENTRIES <=
+                       MOST_OPTIONS,
                    "the table fits");
-    memcpy(table, options, n_own * sizeof(*options));
-    const size_t n = n_own + place_options_table(table + n_own, &o->place);
-    table[n] = help;
-    table[n + 1] = (struct option){.kind = 0};
+    memcpy(table, options, sizeof(options));
+    size_t n = sizeof(options) / sizeof(options[0]);
+    n = place_options_output(table, n, &o->place, &texts);
+    place_options_end(table, n, &o->place);
 }
 
 static enum status check(struct run_options *o, struct error *error)
@@ -175,7 +157,7 @@ static enum status check(struct run_options *o, struct error *error)
         return error_set(error, STATUS_INVALID,
                          "--logprobs needs --json, which has a place for "
                          "them");
-    if (o->place.coordinator != NULL && o->dry_run)
+    if (o->place.coordinator != NULL && o->place.dry_run)
         return error_set(error, STATUS_INVALID,
                          "--dry-run prints what would be started; with --coordinator nothing is");
     return STATUS_OK;
@@ -192,7 +174,7 @@ enum status run_options_read(struct run_options *options, int argc, char **argv,
     read.prompts = (struct option_list){.items = read.prompt_items, .capacity = (uint32_t)argc};
     fill_table(table, &read);
     enum status status = options_parse(table, argc, argv, NULL, error);
-    if (status == STATUS_OK && !read.help)
+    if (status == STATUS_OK && !read.place.help)
         status = check(&read, error);
     if (status == STATUS_OK)
         *options = read;

@@ -23,10 +23,9 @@ struct run_options {
     uint64_t seed;
     bool ignore_eos, no_prefix_sharing;
 
-    bool json, logprobs_given, dry_run;
+    bool json, logprobs_given;
     uint32_t n_logprobs;
     const char *dump_logits;
-    bool help;
 };
 
 /* Reads and checks what can be checked without looking at files. argv[0] is "run". The caller ends

@@ -69,7 +69,7 @@ static enum status drain(const struct session *session, const struct place_optio
 static enum status work(struct session *session, const struct serve_options *options,
                         int *exit_code, struct error *error)
 {
-    if (options->dry_run)
+    if (options->place.dry_run)
         return session_print(stdout, &options->place, NULL, error);
     enum status status = session_open(session, &options->place, error);
     if (status == STATUS_OK)
@@ -88,7 +88,7 @@ int serve_main(int argc, char **argv)
     int exit_code = 0;
     log_open(&log, "longspan serve", 0);
     enum status status = serve_options_read(&options, argc, argv, &error);
-    if (status == STATUS_OK && options.help) {
+    if (status == STATUS_OK && options.place.help) {
         serve_options_print_help();
         return EXIT_SUCCESS;
     }

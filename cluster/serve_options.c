@@ -63,44 +63,27 @@ static void fill_table(struct option table[MOST_OPTIONS], struct serve_options *
          .least = 1,
          .most = MOST_TOKENS,
          .help = "tokens of one sequence, prompt and answer, at most; without it as many as the "
-                 "model was made for, if the KV cache has room"},
-        {.name = "trace",
-         .kind = OPTION_TEXT,
-         .value = &o->place.trace,
-         .argument = "FILE",
-         .help = "where the time went, on every process, in Chrome's trace format"},
-        {.name = "dry-run",
-         .kind = OPTION_FLAG,
-         .value = &o->dry_run,
-         .help = "print the command lines instead of running them: the same roles, by hand"},
-        {.name = "quiet",
-         .letter = 'q',
-         .kind = OPTION_FLAG,
-         .value = &o->place.quiet,
-         .help = "no line for each request"},
-        {.name = "verbose",
-         .letter = 'v',
-         .kind = OPTION_COUNT,
-         .value = &o->place.verbose,
-         .help = "show what all started programs say; twice: all that they can say"},
-        {.kind = OPTION_SECTION, .help = "HTTP"}};
-    const struct option help = {
-        .name = "help", .letter = 'h', .kind = OPTION_FLAG, .value = &o->help, .help = "this text"};
-    size_t n = sizeof(options) / sizeof(options[0]);
-    _Static_assert(sizeof(options) / sizeof(options[0]) + N_PASSED + PLACE_OPTIONS_MOST_ENTRIES +
-                           2 <=
+                 "model was made for, if the KV cache has room"}};
+    static const struct place_options_texts texts = {
+        .trace = "where the time went, on every process, in Chrome's trace format",
+        .dry_run = true,
+        .quiet = "no line for each request",
+        .verbose = "show what all started programs say; twice: all that they can say"};
+    _Static_assert(sizeof(options) / sizeof(options[0]) + 1 + N_PASSED +
+                           PLACE_OPTIONS_MOST_ENTRIES <=
                        MOST_OPTIONS,
                    "the table fits");
-    memcpy(table, options, n * sizeof(*options));
+    memcpy(table, options, sizeof(options));
+    size_t n = sizeof(options) / sizeof(options[0]);
+    n = place_options_output(table, n, &o->place, &texts);
+    table[n++] = (struct option){.kind = OPTION_SECTION, .help = "HTTP"};
     for (size_t i = 0; i < N_PASSED; i++)
         table[n++] = (struct option){.name = passed[i].option + strlen("--"),
                                      .kind = OPTION_TEXT,
                                      .value = &values[i],
                                      .argument = passed[i].argument,
                                      .help = passed[i].help};
-    n += place_options_table(table + n, &o->place);
-    table[n] = help;
-    table[n + 1] = (struct option){.kind = 0};
+    place_options_end(table, n, &o->place);
 }
 
 static enum status check(const struct serve_options *o, struct error *error)
@@ -123,7 +106,7 @@ enum status serve_options_read(struct serve_options *options, int argc, char **a
     struct option table[MOST_OPTIONS];
     fill_table(table, options, values);
     enum status status = options_parse(table, argc, argv, NULL, error);
-    if (status != STATUS_OK || options->help)
+    if (status != STATUS_OK || options->place.help)
         return status;
     status = check(options, error);
     if (status == STATUS_OK)

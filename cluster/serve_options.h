@@ -16,7 +16,6 @@ struct serve_options {
     struct place_options place;
     const char *host;
     uint32_t port;
-    bool dry_run, help;
     char address[SERVE_OPTIONS_ADDRESS_BYTES]; /* host and port, as --http takes them */
     const char *words[SERVE_OPTIONS_MOST_WORDS];
 };
