@@ -83,6 +83,8 @@ function drawCharts(status) {
   drawMemory(status);
 }
 
+const range = (least, most) => (least === most ? `${most}` : `${least}–${most}`);
+
 /** One curve for each holder, in the colour that its node has in the picture; of many, the fullest and the emptiest. */
 function drawMemory(status) {
   const { holders } = status;
@@ -95,7 +97,7 @@ function drawMemory(status) {
     each ? holders.map((_, i) => ({ className: `holder-${i}` })) : [{ className: "holder-0 faint" }, { className: "holder-0" }, { className: "holder-0 faint" }],
     each ? shares : [Math.max(...shares), used / total, Math.min(...shares)],
     [{ text: percent(used, total), unit: `of ${count(total * status.page_tokens)} tokens` }],
-    holders.length > 1 && used > 0 ? `${Math.round(100 * Math.min(...shares))}–${Math.round(100 * Math.max(...shares))}% each` : "",
+    holders.length > 1 && used > 0 ? `${range(Math.round(100 * Math.min(...shares)), Math.round(100 * Math.max(...shares)))}% each` : "",
   );
 }
 
