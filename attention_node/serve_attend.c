@@ -302,7 +302,7 @@ static void query_works(struct serve *serve, size_t index, size_t *n_works)
     struct frames *request = serve->frames[index];
     const size_t n_before = *n_works;
     const Longspan__Data place = query_place(serve, query);
-    uint32_t *marks = serve->marks + query->first_mark, failed = 0;
+    uint32_t *marks = query->n_entries > 0 ? serve->marks + query->first_mark : NULL, failed = 0;
     struct error error = {0};
     enum status status =
         frame_pool_take(&serve->pool, query->reply_floats * sizeof(float), &query->reply, &error);
@@ -372,7 +372,7 @@ static void answer_query(struct serve *serve, size_t index, const struct error *
     const Longspan__Data place = query_place(serve, query);
     if (query->reply == NULL)
         return;
-    uint32_t *marks = serve->marks + query->first_mark;
+    uint32_t *marks = query->n_entries > 0 ? serve->marks + query->first_mark : NULL;
     if (failure->status != STATUS_OK) {
         serve_refuse(serve, serve->frames[index], &place, query->query, failure, 0, false, marks,
                      query->n_entries);

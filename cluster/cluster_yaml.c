@@ -185,6 +185,8 @@ uint32_t cluster_yaml_find(struct cluster_yaml_place *place, const char *text, c
 static uint32_t line_of_key(const char *text, uint32_t from, const char *key)
 {
     struct cluster_yaml_place place = {0};
+    if (key[0] == '\0') /* it would be found everywhere, for ever */
+        return from;
     for (uint32_t line; (line = cluster_yaml_find(&place, text, key)) != 0;)
         if (line >= from)
             return line;
