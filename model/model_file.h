@@ -46,8 +46,9 @@ const struct model_part *model_part_at(const struct model_file *file, size_t ind
 const char *model_directory(const struct model_file *file);
 
 /* SHA-256 over each file's size, everything before the tensor data, and the first 4 KiB of each
- * tensor in file order, and config.json: two processes that agree hold the same model for every practical purpose
- * (not against an adversary who keeps the head of every tensor), and neither reads it all. */
+ * tensor in file order; of a directory over config.json too. Two processes that agree hold the same
+ * model for every practical purpose (not against an adversary who keeps the head of every tensor),
+ * and neither reads it all. */
 void model_fingerprint(const struct model_file *file, uint8_t fingerprint[MODEL_FINGERPRINT_BYTES]);
 
 /* ---- metadata ------------------------------------------------------------------------------- */

@@ -17,8 +17,8 @@ struct hf_keys {
     bool failed;
 };
 
-/* `name` is a key's whole name, or what follows the architecture: ".block_count" gets `prefix` in
- * front of it. No name may be added twice. */
+/* `name` is a key's whole name, or begins with a dot and gets `prefix` in front of it:
+ * ".block_count". No name may be added twice. */
 void hf_keys_add_u32(struct hf_keys *keys, const char *name, uint32_t value);
 void hf_keys_add_f32(struct hf_keys *keys, const char *name, float value);
 void hf_keys_add_bool(struct hf_keys *keys, const char *name, bool value);
