@@ -254,8 +254,9 @@ static enum status replace(const struct step *step, struct normalizer_scratch *s
             expression_find(step->expression, scratch->search, text, n, from, &begin, &end, error);
         if (status != STATUS_OK)
             break;
-        ok = text_buffer_add(out, text + done, begin - done) &&
-             text_buffer_add(out, step->text, n_content);
+        if (begin < end || begin > done || done == 0) /* not empty behind the one before */
+            ok = text_buffer_add(out, text + done, begin - done) &&
+                 text_buffer_add(out, step->text, n_content);
         done = end;
         from = end > begin ? end : end < n ? end + utf8_char_bytes(text + end, n - end) : n + 1;
     }
