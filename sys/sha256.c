@@ -1,7 +1,16 @@
-/* sha256.c - the compression function of FIPS 180-4, section 6.2.2, one 64-byte block at a time. */
+/* sha256.c - the compression function of FIPS 180-4, section 6.2.2: in portable C, and by the instructions
+ * that x86 processors have for it (Gulley et al. 2013, Intel SHA Extensions), several times as fast. */
 #include "sys/sha256.h"
 
 #include <string.h>
+
+/* Clang before 19 does not know the name of the feature. SHA256_PORTABLE: a test's. */
+#if defined(__x86_64__) && !defined(__clang__) && !defined(SHA256_PORTABLE)
+#define HAS_SHA_EXTENSIONS 1
+#include <immintrin.h>
+#else
+#define HAS_SHA_EXTENSIONS 0
+#endif
 
 /* The first 32 bits of the fractional parts of the cube roots of the first 64 primes (4.2.2). */
 static const uint32_t round_constants[64] = {
@@ -31,7 +40,7 @@ static void store_big_endian(uint8_t *bytes, uint32_t value)
         bytes[i] = (uint8_t)(value >> (24 - 8 * i));
 }
 
-static void compress(uint32_t state[8], const uint8_t block[64])
+static void compress_portably(uint32_t state[8], const uint8_t block[64])
 {
     uint32_t w[64];
     for (unsigned t = 0; t < 16; t++)
@@ -68,6 +77,59 @@ static void compress(uint32_t state[8], const uint8_t block[64])
     state[7] += h;
 }
 
+#if HAS_SHA_EXTENSIONS
+/* Two registers hold the state as the instructions want it, from the top: (a b e f) and (c d g h). `w` are
+ * the last sixteen words of the message schedule, four in a register. */
+__attribute__((target("sha,sse4.1"))) static void compress_by_extensions(uint32_t state[8],
+                                                                         const uint8_t *blocks,
+                                                                         size_t n_blocks)
+{
+    const __m128i big_endian = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
+    const __m128i cdab =
+        _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(const void *)state), 0xb1);
+    const __m128i efgh =
+        _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(const void *)(state + 4)), 0x1b);
+    __m128i abef = _mm_alignr_epi8(cdab, efgh, 8), cdgh = _mm_blend_epi16(efgh, cdab, 0xf0);
+    for (; n_blocks > 0; n_blocks--, blocks += 64) {
+        const __m128i old_abef = abef, old_cdgh = cdgh;
+        __m128i w[4];
+        for (int i = 0; i < 4; i++)
+            w[i] = _mm_shuffle_epi8(
+                _mm_loadu_si128((const __m128i *)(const void *)(blocks + 16 * i)), big_endian);
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; i++) { /* four rounds each */
+            __m128i *newest = &w[i % 4];
+            const __m128i sum = _mm_add_epi32(
+                *newest, _mm_loadu_si128((const __m128i *)(const void *)(round_constants + 4 * i)));
+            cdgh = _mm_sha256rnds2_epu32(cdgh, abef, sum);
+            abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(sum, 0x0e));
+            if (i < 12) /* becomes the words that are wanted four groups later */
+                *newest = _mm_sha256msg2_epu32(
+                    _mm_add_epi32(_mm_sha256msg1_epu32(*newest, w[(i + 1) % 4]),
+                                  _mm_alignr_epi8(w[(i + 3) % 4], w[(i + 2) % 4], 4)),
+                    w[(i + 3) % 4]);
+        }
+        abef = _mm_add_epi32(abef, old_abef);
+        cdgh = _mm_add_epi32(cdgh, old_cdgh);
+    }
+    const __m128i feba = _mm_shuffle_epi32(abef, 0x1b), dchg = _mm_shuffle_epi32(cdgh, 0xb1);
+    _mm_storeu_si128((__m128i *)(void *)state, _mm_blend_epi16(feba, dchg, 0xf0));
+    _mm_storeu_si128((__m128i *)(void *)(state + 4), _mm_alignr_epi8(dchg, feba, 8));
+}
+#endif
+
+static void compress(uint32_t state[8], const uint8_t *blocks, size_t n_blocks)
+{
+#if HAS_SHA_EXTENSIONS
+    if (__builtin_cpu_supports("sha") && __builtin_cpu_supports("sse4.1")) {
+        compress_by_extensions(state, blocks, n_blocks);
+        return;
+    }
+#endif
+    for (; n_blocks > 0; n_blocks--, blocks += 64)
+        compress_portably(state, blocks);
+}
+
 void sha256_init(struct sha256 *hash)
 {
     /* The first 32 bits of the fractional parts of the square roots of the first 8 primes (5.3.3).
@@ -84,10 +146,11 @@ void sha256_update(struct sha256 *hash, const void *data, size_t n_bytes)
     while (n_bytes > 0) {
         const size_t used = hash->n_bytes % sizeof(hash->block);
         if (used == 0 && n_bytes >= sizeof(hash->block)) { /* whole blocks need no copy */
-            compress(hash->state, bytes);
-            hash->n_bytes += sizeof(hash->block);
-            bytes += sizeof(hash->block);
-            n_bytes -= sizeof(hash->block);
+            const size_t n_blocks = n_bytes / sizeof(hash->block);
+            compress(hash->state, bytes, n_blocks);
+            hash->n_bytes += n_blocks * sizeof(hash->block);
+            bytes += n_blocks * sizeof(hash->block);
+            n_bytes -= n_blocks * sizeof(hash->block);
             continue;
         }
         size_t n = sizeof(hash->block) - used;
@@ -98,7 +161,7 @@ void sha256_update(struct sha256 *hash, const void *data, size_t n_bytes)
         bytes += n;
         n_bytes -= n;
         if (used + n == sizeof(hash->block))
-            compress(hash->state, hash->block);
+            compress(hash->state, hash->block, 1);
     }
 }
 
