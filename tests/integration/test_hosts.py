@@ -93,6 +93,19 @@ class Test:
         self.tap.check(not self.left() and not keys, f"{name}: no process and no key stays on any host", f"{self.left()} {keys}")
 
 
+def test_bed(tap):
+    """A bed whose maker is killed leaves nothing behind."""
+    name = f"killed-{os.getpid()}"
+    holder = subprocess.Popen([sys.executable, hosts.__file__, "hold", name, "a", "b"], stdin=subprocess.DEVNULL)
+    up = wait_until(lambda: hosts.state_of(name) is not None, 20)
+    pids = list(hosts.state_of(name)["hosts"].values()) if up else []
+    holder.kill()
+    holder.wait()
+    gone = wait_until(lambda: all(hosts.started(pid) is None for pid in pids), SECONDS_TO_NOTICE)
+    hosts.remove_stale()
+    tap.check(up and gone and not os.path.exists(f"{hosts.BEDS}/{name}"), "a killed bed leaves neither processes nor files", pids)
+
+
 def test_answers(test):
     """The question of the acceptance, and the bits."""
     tap, path = test.tap, test.path
@@ -242,6 +255,7 @@ def main():
     except hosts.Missing as why:
         tap.skip("several hosts", why)
         tap.finish()
+    test_bed(tap)
     with folder() as path, hosts.Bed([HEAD, *REMOTE], keep=[path, ROOT, BIN]) as bed:
         test = Test(tap, bed, path, options.tokens)
         for part in (test_answers, test_push, test_names, test_ends, test_troubles):
