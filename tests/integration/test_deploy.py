@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -89,19 +90,19 @@ def test_slurm(tap, bed, path, model):
         if not tap.check(done.code == 0 and job, "sbatch takes it", done):
             return
         wait_until(lambda: "http://" in output(), 20)
-        address = (re.findall(r"http://\S+", output()) or ["http://none"])[0]
+        address, host = (re.findall(r"(http://\S+) on (\w+):", output()) or [("http://none", "head")])[0]
 
         def ask(*words):
-            return call(*bed.words("head", sys.executable, "-c", ASK, *words), timeout=30)
+            return call(*bed.words(host, sys.executable, "-c", ASK, *words), timeout=30)
         ready = wait_until(lambda: ask(f"{address}/health").code == 0, 60)
         tap.check(ready, "the job's server is ready", output())
-        answer = ask(f"{address}/v1/completions", '{"model": "x", "prompt": "The code of x is 7. The code of x is ", "max_tokens": 1}')
+        answer = ask(f"{address}/v1/completions", '{"model": "model", "prompt": "The code of x is 7. The code of x is ", "max_tokens": 1}')
         tap.check(answer.code == 0 and '"choices"' in answer.out, "and answers", f"{answer}\n{output()}")
-        on_head(bed, path, "scancel", "--signal=TERM", "--batch", job[0])
+        on_head(bed, path, "scancel", "--signal=USR1", "--batch", job[0])
         gone = wait_until(lambda: job[0] not in on_head(bed, path, "squeue", "-h").out, 30)
         left = {host: line for host in bed.pids for line in bed.processes(host).values() if BIN in line}
         keys = [name for name in os.listdir(os.path.expanduser("~")) if name.startswith(f".longspan-{job[0]}.")]
-        tap.check(gone and not left and not keys, "it ends in order: no process and no key stays", f"{left} {keys}\n{output()}")
+        tap.check(gone and not left and not keys and "JOB" not in output(), "it ends in order: no process and no key stays", f"{left} {keys}\n{output()}")
     finally:
         for child in children:
             child.kill()
@@ -128,12 +129,17 @@ def test_hostfile(tap, bed, path, model):
                                "--join-timeout", 40, "-p", "x", "-n", 1, "-q"), timeout=60)
         tap.check(done.code == 0, "mpirun with the hostfile: three ranks on two hosts answer", done)
     finally:
+        for pid, line in bed.processes("head").items():
+            if "mpirun" in line or "/coordinator " in line:
+                os.kill(pid, signal.SIGTERM)
         for child in (coordinator, workers):
-            child.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(5)
+                child.wait(10)
             child.kill()
             child.wait()
+    left = [line for host in bed.pids for line in bed.processes(host).values() if BIN in line]
+    tap.check(wait_until(lambda: not any(BIN in line for host in bed.pids for line in bed.processes(host).values()), 5),
+              "mpirun's end is everybody's", left)
 
 
 def test_systemd(tap, path):
