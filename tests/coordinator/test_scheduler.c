@@ -456,6 +456,85 @@ static void test_what_cannot_be_taken_over_is_computed(void **state)
     close_bench(&b);
 }
 
+/* A prompt of the tokens 0, 1, 2... below n_common, and others from there. */
+static void add_beginning(struct bench *b, uint32_t i, uint32_t n_prompt, uint32_t n_common)
+{
+    static int32_t tokens[1 << 12];
+    for (uint32_t j = 0; j < n_prompt; j++)
+        tokens[j] = (int32_t)(j < n_common ? j : j + 10000 * (i + 1));
+    const struct scheduler_prompt prompt = {.tokens = tokens,
+                                            .n_tokens = n_prompt,
+                                            .max_tokens = n_prompt + 8,
+                                            .parent = SCHEDULER_NONE,
+                                            .owner_index = i};
+    assert_int_equal(scheduler_add(b->scheduler, &prompt, &b->index[i], NULL), STATUS_OK);
+}
+
+static const struct scheduler_sequence *sequence(const struct bench *b, uint32_t i)
+{
+    return scheduler_sequence(b->scheduler, b->index[i]);
+}
+
+/* With a window of 300: pages leave it two behind the one in which a step begins. */
+static void test_forks_only_where_windows_are_whole(void **state)
+{
+    (void)state;
+    struct bench b;
+    uint32_t index;
+    const struct scheduler_config config = {
+        .chunk = 256, .max_batch = 8, .depth = 1, .keeps = true, .window = 300};
+    open_bench(&b, 1000, &config);
+    add_beginning(&b, 0, 2000, 2000);
+    admit_all(&b);
+    for (uint32_t position = 0; position < 1024; position += 256) {
+        assert_int_equal(scheduler_next(b.scheduler)->segments[0].position, position);
+        report(&b);
+    }
+    /* Its last step began at 768: 1,024 tokens can be taken over, 512 not any more. */
+    add_beginning(&b, 1, 1100, 1060);
+    add_beginning(&b, 2, 1100, 600);
+    assert_true(scheduler_admit(b.scheduler, &index, NULL));
+    assert_int_equal(sequence(&b, 1)->shared_tokens, 1024);
+    assert_true(scheduler_admit(b.scheduler, &index, NULL));
+    assert_int_equal(sequence(&b, 2)->shared_tokens, 0);
+
+    /* As long as the fork is not sent the parent goes to where it still can be, and no further. */
+    const struct scheduler_step *step = scheduler_next(b.scheduler);
+    assert_int_equal(step->n_segments, 1);
+    assert_int_equal(step->segments[0].position, 1024);
+    report(&b);
+    assert_null(scheduler_next(b.scheduler));
+    scheduler_acked(b.scheduler, b.index[1]);
+    scheduler_acked(b.scheduler, b.index[2]);
+    step = scheduler_next(b.scheduler);
+    assert_int_equal(tokens_of(&b, step, 0), 0);
+    assert_int_equal(tokens_of(&b, step, 1), 76);
+    report(&b);
+    step = scheduler_next(b.scheduler);
+    assert_true(tokens_of(&b, step, 0) > 0);
+    report(&b);
+    for (;;) {
+        admit_all(&b);
+        if (scheduler_next(b.scheduler) == NULL)
+            break;
+        report(&b);
+        for (uint32_t i = 0; i < 3; i++)
+            if (sequence(&b, i)->state == SCHEDULER_RUNNING &&
+                sequence(&b, i)->n_tokens == sequence(&b, i)->max_tokens)
+                scheduler_finish(b.scheduler, b.index[i]);
+    }
+    /* The kept ones can be gone on from where they end, and from nowhere else. */
+    assert_int_equal(sequence(&b, 0)->state, SCHEDULER_KEPT);
+    add_beginning(&b, 3, 2100, 2000);
+    add_beginning(&b, 4, 2100, 1300);
+    add_beginning(&b, 5, 2100, 900);
+    admit_all(&b);
+    assert_int_equal(sequence(&b, 3)->shared_tokens, 1792);
+    assert_int_equal(sequence(&b, 4)->shared_tokens, 1024); /* that is where the second ended */
+    assert_int_equal(sequence(&b, 5)->shared_tokens, 0);
+    close_bench(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -468,6 +547,7 @@ int main(void)
         cmocka_unit_test(test_prefixes_are_kept_and_evicted),
         cmocka_unit_test(test_what_cannot_be_taken_over_is_computed),
         cmocka_unit_test(test_common_prefix_leaves_a_token_to_compute),
+        cmocka_unit_test(test_forks_only_where_windows_are_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -228,15 +228,14 @@ static void test_batch_mates_change_nothing(void **state)
     cluster_stop(&cluster);
 }
 
-static void test_forks_equal_fresh_prefill(void **state)
+static void forks_equal_fresh_prefill(uint32_t window, struct harness_devices devices)
 {
-    (void)state;
     struct cluster cluster;
     struct attention *attention;
     float *fresh = new_result(), *forked = new_result();
     struct attention_span spans[16];
     const struct text parent = {.text = 77};
-    cluster_start(&cluster, 2, KV_F16);
+    cluster_start_on(&cluster, 2, KV_F16, false, devices, window);
     assert_int_equal(cluster_attention(&cluster, 2, true, NULL, &attention, NULL), STATUS_OK);
     run_sequence(&cluster, attention, 1, &parent, 700, 512, 256, 2, 3, fresh);
     for (uint32_t shared = 256; shared <= 512; shared += 256) {
@@ -285,6 +284,21 @@ static void test_forks_equal_fresh_prefill(void **state)
     cluster_stop(&cluster);
     free(fresh);
     free(forked);
+}
+
+static void test_forks_equal_fresh_prefill(void **state)
+{
+    (void)state;
+    forks_equal_fresh_prefill(0, (struct harness_devices){0});
+}
+
+/* What lies in the window is copied, in host memory and on devices. */
+static void test_forks_of_windowed_layers(void **state)
+{
+    (void)state;
+    forks_equal_fresh_prefill(300, (struct harness_devices){0});
+    forks_equal_fresh_prefill(
+        300, (struct harness_devices){.rank = &kernels_fake, .nodes = {&kernels_fake, NULL}});
 }
 
 /* Wrong segments fail alone; the others of the step are right, and their own rows become zeros. */
@@ -394,6 +408,7 @@ int main(void)
         cmocka_unit_test(test_sliding_window_leaves_holders_out),
         cmocka_unit_test(test_batch_mates_change_nothing),
         cmocka_unit_test(test_forks_equal_fresh_prefill),
+        cmocka_unit_test(test_forks_of_windowed_layers),
         cmocka_unit_test(test_bad_segments_fail_alone),
         cmocka_unit_test(test_traffic_counts_kv_once),
     };
