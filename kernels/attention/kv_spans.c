@@ -81,33 +81,39 @@ uint32_t kv_spans_next_gap(const struct kv_spans *spans, uint32_t token)
     return i < spans->n && spans->spans[i].begin <= token ? spans->spans[i].end : token;
 }
 
+/* Pages of a span from token `from` on. */
+static uint64_t pages_from(struct span span, uint32_t from)
+{
+    const uint32_t begin = span.begin > from ? span.begin : from;
+    return begin < span.end ? (span.end - begin) / PAGE_TOKENS : 0;
+}
+
 uint64_t kv_spans_pages(const struct kv_spans *spans, uint32_t from)
 {
     uint64_t n = 0;
-    for (size_t i = 0; i < spans->n; i++) {
-        const struct span span = spans->spans[i];
-        const uint32_t begin = span.begin > from ? span.begin : from;
-        if (begin < span.end)
-            n += (span.end - begin) / PAGE_TOKENS;
-    }
+    for (size_t i = 0; i < spans->n; i++)
+        n += pages_from(spans->spans[i], from);
     return n;
 }
 
 /* Among the best ones is one that begins where a span does: from inside a span, a step to the left
- * gains a page and loses one at most. */
+ * gains a page and loses one at most. The span that reaches beyond the end moves along with the
+ * begin, so that a peer's list of any length is gone through once. */
 uint64_t kv_spans_most_pages(const struct kv_spans *spans, uint32_t from, uint32_t n_pages)
 {
-    uint64_t most = 0;
-    for (size_t i = first_after(spans, from); i < spans->n; i++) {
-        const uint64_t begin = spans->spans[i].begin > from ? spans->spans[i].begin : from;
+    const size_t first = first_after(spans, from);
+    uint64_t most = 0, before_begin = 0, before_end = 0; /* pages of whole spans before both ends */
+    for (size_t i = first, j = first; i < spans->n; i++) {
+        const struct span span = spans->spans[i];
+        const uint64_t begin = span.begin > from ? span.begin : from;
         const uint64_t end = begin + (uint64_t)n_pages * PAGE_TOKENS;
-        uint64_t n = 0;
-        for (size_t j = i; j < spans->n && spans->spans[j].begin < end; j++) {
-            const uint64_t first = spans->spans[j].begin > begin ? spans->spans[j].begin : begin;
-            const uint64_t last = spans->spans[j].end < end ? spans->spans[j].end : end;
-            n += (last - first) / PAGE_TOKENS;
-        }
+        for (; j < spans->n && spans->spans[j].end <= end; j++)
+            before_end += pages_from(spans->spans[j], from);
+        uint64_t n = before_end - before_begin;
+        if (j < spans->n && spans->spans[j].begin < end)
+            n += pages_from((struct span){spans->spans[j].begin, (uint32_t)end}, from);
         most = n > most ? n : most;
+        before_begin += pages_from(span, from);
     }
     return most;
 }
