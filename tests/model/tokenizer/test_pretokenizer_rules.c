@@ -11,6 +11,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static const char *const gpt2_names[] = {"gpt-2", "gpt2", NULL};
 static const char *const llama3_names[] = {"llama-bpe", "llama3", "llama-v3", NULL};
@@ -157,6 +158,86 @@ static void test_every_name_is_a_rule_that_compiles(void **state)
     assert_string_equal(names, "gpt-2, gpt2"); /* no half names */
 }
 
+static enum status count_word(void *context, const char *word, size_t n_bytes, struct error *error)
+{
+    (void)word;
+    (void)error;
+    *(size_t *)context += n_bytes;
+    return STATUS_OK;
+}
+
+static double cut_seconds(const struct pretokenizer *p, const char *name, const char *text,
+                          size_t n)
+{
+    struct pretokenizer_scratch *scratch = NULL;
+    struct error error = {0};
+    size_t n_cut = 0;
+    assert_int_equal(pretokenizer_scratch_create(&scratch, NULL), STATUS_OK);
+    const clock_t start = clock();
+    if (pretokenizer_cut(p, scratch, text, n, (struct pretokenizer_place){true, true}, count_word,
+                         &n_cut, &error) != STATUS_OK)
+        fail_msg("%s: %s", name, error.text);
+    const double taken = (double)(clock() - start) / CLOCKS_PER_SEC;
+    assert_true(n_cut >= n); /* all of it; more where bytes are shown as characters */
+    pretokenizer_scratch_destroy(scratch);
+    return taken;
+}
+
+/* Runs that one alternative after the other reads to their ends, and gives up. A quadratic rule takes
+ * 64 times as long for 8 times the text. */
+static void test_time_grows_with_the_text(void **state)
+{
+    static const char *const units[] = {"a",
+                                        "A",
+                                        "1",
+                                        " ",
+                                        "\n",
+                                        "!",
+                                        "'",
+                                        "\xe6\x88\x91",
+                                        "aB",
+                                        " \n",
+                                        "  a",
+                                        "\xcc\x81",
+                                        "A\xe6\x88\x91",
+                                        "1 ",
+                                        "a1",
+                                        "\xc2\xb2",
+                                        "'s",
+                                        "IMG",
+                                        "<"};
+    enum { SMALL = 12000, LARGE = 8 * SMALL };
+    const struct pretokenizer_rule *last = NULL;
+    char *text = malloc(LARGE), names[1024], *rest = names;
+    (void)state;
+    pretokenizer_rule_names(names, sizeof(names));
+    for (char *name; (name = strtok_r(rest, ", ", &rest)) != NULL;) {
+        struct pretokenizer *p = NULL;
+        if (pretokenizer_rule_find(name) == last)
+            continue; /* another name of the same rule */
+        last = pretokenizer_rule_find(name);
+        assert_int_equal(pretokenizer_create(&p, NULL), STATUS_OK);
+        assert_int_equal(pretokenizer_rule_apply(last, p, NULL), STATUS_OK);
+        for (size_t k = 0; k < sizeof(units) / sizeof(units[0]); k++) {
+            const size_t n = strlen(units[k]);
+            for (size_t at = 0; at < LARGE; at++)
+                text[at] = units[k][at % n];
+            double small = 1, large = 1;
+            for (int turn = 0; turn < 2; turn++) { /* the best: the machine is shared */
+                const double s = cut_seconds(p, name, text, SMALL),
+                             l = cut_seconds(p, name, text, LARGE);
+                small = s < small ? s : small;
+                large = l < large ? l : large;
+            }
+            if (large > 30 * small + 0.02)
+                fail_msg("%s, '%s': %g s for %d bytes, %g s for %d", name, units[k], small, SMALL,
+                         large, LARGE);
+        }
+        pretokenizer_destroy(p);
+    }
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -167,6 +248,7 @@ int main(void)
         cmocka_unit_test(test_falcon_cuts_bytes),
         cmocka_unit_test(test_words_that_end_where_case_changes),
         cmocka_unit_test(test_every_name_is_a_rule_that_compiles),
+        cmocka_unit_test(test_time_grows_with_the_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
