@@ -34,7 +34,7 @@ static uint32_t block_rows(const struct experts_config *config)
     return most < BLOCK_ROWS ? (uint32_t)most : BLOCK_ROWS;
 }
 
-uint64_t experts_bytes(const struct experts_config *c)
+static uint64_t device_bytes(const struct experts_config *c)
 {
     return (floats(c->routing.max_rows, c->routing.n_experts) +
             floats(routing_most_pairs(&c->routing), c->hidden) +
@@ -47,7 +47,7 @@ static enum status take_memory(struct experts *x, struct error *error)
     const struct experts_config *c = &x->config;
     const struct kernels *kernels = c->kernels;
     const uint64_t logits = floats(c->routing.max_rows, c->routing.n_experts);
-    enum status status = kernels->memory_take(c->device, &x->memory, experts_bytes(c), error);
+    enum status status = kernels->memory_take(c->device, &x->memory, device_bytes(c), error);
     if (status != STATUS_OK)
         return status;
     x->logits = x->memory;

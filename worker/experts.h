@@ -40,7 +40,4 @@ void experts_destroy(struct experts *experts);
 enum status experts_run(struct experts *experts, const struct shard_layer *weights,
                         const float *normed, uint32_t n_rows, float *product, struct error *error);
 
-/* Bytes of device memory that a rank takes beside the activations of its other parts. */
-uint64_t experts_bytes(const struct experts_config *config);
-
 #endif
