@@ -34,33 +34,46 @@ struct problem {
     float *x;
 };
 
+/* Rows of a type as in a file, of which each matrix has some others: MAX_OUTPUTS + 2 * MAX_GROUPS. */
+static uint8_t *make_rows(enum weight_type type)
+{
+    const size_t n = (size_t)(MAX_OUTPUTS + 2 * MAX_GROUPS) * COLUMNS;
+    uint64_t seed = (uint64_t)type + 1;
+    float *values = malloc(n * sizeof(*values));
+    uint8_t *rows = malloc(n * sizeof(*values));
+    for (size_t i = 0; i < n; i++)
+        values[i] = random_float(&seed);
+    weight_quantize(type, rows, values, n);
+    free(values);
+    return rows;
+}
+
 static void problem_open(struct problem *p, const struct lent_device *d, const struct shape *shape,
                          size_t first_type, bool mixed)
 {
     uint64_t seed = first_type * 100 + shape->n_groups;
-    const size_t n = (size_t)shape->n_outputs * COLUMNS;
-    float *w = malloc(n * sizeof(*w));
-    uint8_t *quantized = malloc(n * sizeof(*w));
     *p = (struct problem){.shape = shape};
-    for (uint32_t product = 0; product < 2; product++)
-        for (uint32_t g = 0; g < shape->n_groups; g++) {
-            const enum weight_type type = type_of(first_type, g + product, mixed);
-            for (size_t i = 0; i < n; i++)
-                w[i] = random_float(&seed);
-            weight_quantize(type, quantized, w, n);
-            assert_int_equal(d->kernels->matrix_create(d->device, &p->matrices[product][g], type,
-                                                       quantized, COLUMNS, 0, shape->n_outputs, 0,
-                                                       COLUMNS, NULL),
+    for (uint32_t type = 0; type < (mixed ? WEIGHT_TYPES : 1); type++) {
+        uint8_t *rows = make_rows(type_of(first_type, type, true));
+        for (uint32_t i = 0; i < 2 * shape->n_groups; i++) {
+            const uint32_t product = i % 2, g = i / 2;
+            if (mixed && (g + product) % WEIGHT_TYPES != type)
+                continue;
+            assert_int_equal(d->kernels->matrix_create(d->device, &p->matrices[product][g],
+                                                       type_of(first_type, type, true), rows,
+                                                       COLUMNS, i, i + shape->n_outputs, 0, COLUMNS,
+                                                       NULL),
                              STATUS_OK);
             p->weights[product][g] = &p->matrices[product][g];
         }
+        device_finish(d); /* the rows are read */
+        free(rows);
+    }
     for (uint32_t g = 0; g < shape->n_groups; g++)
         p->ends[g] = p->n_rows += shape->rows[g];
     p->x = malloc((size_t)p->n_rows * COLUMNS * sizeof(*p->x));
     for (size_t i = 0; i < (size_t)p->n_rows * COLUMNS; i++)
         p->x[i] = random_float(&seed);
-    free(w);
-    free(quantized);
 }
 
 static void problem_close(struct problem *p, const struct lent_device *d)
