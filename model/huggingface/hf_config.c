@@ -158,8 +158,11 @@ static void read_sizes(struct hf_reader *reader, struct hf_config *config)
     struct hf_keys *keys = reader->keys;
     const uint32_t hidden = need_count(reader, "hidden_size");
     const uint32_t n_heads = need_count(reader, "num_attention_heads");
-    uint32_t n_kv_heads = reader->family->n_kv_heads, head_dim = reader->family->head_dim;
-    uint32_t context = 0;
+    /* null is "as many as heads"; that there is no such entry is not. */
+    uint32_t n_kv_heads = json_object_get(reader->root, "num_key_value_heads") != NULL
+                              ? 0
+                              : reader->family->n_kv_heads;
+    uint32_t head_dim = reader->family->head_dim, context = 0;
     double eps = reader->family->rms_norm_eps;
     config->n_layers = need_count(reader, "num_hidden_layers");
     const uint32_t ffn = need_count(reader, "intermediate_size");

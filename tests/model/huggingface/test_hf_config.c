@@ -95,6 +95,13 @@ static void test_sizes(void **state)
     expect(CONFIG("llama", ",\"head_dim\":null,\"attention_bias\":true,\"_name_or_path\":\"x\","
                            "\"unknown\":null,\"neither\":false,\"torch_dtype\":\"bfloat16\""),
            "llama.attention.key_length=16");
+    expect("{\"model_type\":\"mistral\",\"hidden_size\":64,\"intermediate_size\":96,"
+           "\"num_hidden_layers\":4,\"num_attention_heads\":4,\"vocab_size\":100,"
+           "\"num_key_value_heads\":null}",
+           "llama.attention.head_count_kv=4");
+    expect("{\"model_type\":\"mistral\",\"hidden_size\":64,\"intermediate_size\":96,"
+           "\"num_hidden_layers\":4,\"num_attention_heads\":16,\"vocab_size\":100}",
+           "llama.attention.head_count_kv=8");
 }
 
 static void test_both_spellings_of_rope(void **state)
