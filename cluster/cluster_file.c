@@ -2,6 +2,7 @@
 #include "cluster/cluster_file.h"
 
 #include "cluster/cluster_yaml.h"
+#include "cluster/words.h"
 #include "kernels/kernels.h"
 #include "kernels/quant/kv_type.h"
 #include "proto/address.h"
@@ -94,16 +95,18 @@ static enum status check_host(const char *host, const char *where, struct error 
     return STATUS_OK;
 }
 
-/* A folder or file of another machine becomes part of command lines, which mpirun cuts at blanks. */
+/* A folder or file becomes part of command lines that mpirun cuts at blanks, and of scripts that it has
+ * the shells of other machines read, without quotes. */
 static enum status check_path(const char *path, const char *where, const char *key,
                               struct error *error)
 {
     if (path == NULL)
         return STATUS_OK;
-    for (const char *at = path; *at != '\0'; at++)
-        if ((unsigned char)*at <= ' ' || *at == 0x7f)
-            return error_set(error, STATUS_INVALID,
-                             "%s: %s: '%s': mpirun takes no path with blanks", where, key, path);
+    if (!words_is_plain(path))
+        return error_set(error, STATUS_INVALID,
+                         "%s: %s: '%s': mpirun and ssh take paths without blanks and quotes, of "
+                         "letters, digits and -_./:=,+@%%",
+                         where, key, path);
     if (path[0] != '/')
         return error_set(error, STATUS_INVALID, "%s: %s: '%s' does not begin with a slash", where,
                          key, path);
@@ -410,6 +413,20 @@ void cluster_file_free(struct cluster_file *file)
     *file = (struct cluster_file){0};
 }
 
+/* One of this machine's addresses, "10.0.0.1". */
+static bool is_own_address(const char *host)
+{
+    char(*own)[INTERFACES_ADDRESS_BYTES] = NULL;
+    uint32_t n = 0;
+    bool found = false;
+    const size_t length = strlen(host);
+    interfaces_own(&own, &n, NULL);
+    for (uint32_t i = 0; i < n && !found; i++)
+        found = strcspn(own[i], "/") == length && memcmp(own[i], host, length) == 0;
+    free(own);
+    return found;
+}
+
 bool cluster_file_is_here(const char *host)
 {
     char name[HOST_BYTES];
@@ -419,5 +436,6 @@ bool cluster_file_is_here(const char *host)
     if (strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0)
         return true;
     return strcmp(host, name) == 0 ||
-           (!both_long && given == ours && ours > 0 && strncmp(host, name, ours) == 0);
+           (!both_long && given == ours && ours > 0 && strncmp(host, name, ours) == 0) ||
+           is_own_address(host);
 }

@@ -82,7 +82,8 @@ enum status cluster_file_read(struct cluster_file *file, const char *path, struc
 /* Of a zeroed one too. */
 void cluster_file_free(struct cluster_file *file);
 
-/* Whether `host` is this machine: localhost, 127.x, ::1, or its own name, long or short. */
+/* Whether `host` is this machine: localhost, 127.x, ::1, its own name, long or short, or
+ * one of its addresses. */
 bool cluster_file_is_here(const char *host);
 
 #endif

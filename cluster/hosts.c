@@ -89,6 +89,17 @@ static uint32_t n_having(const struct preparation *p, const char *address)
     return having;
 }
 
+static bool is_listed(const char *networks, const char *address)
+{
+    const size_t length = strlen(address);
+    for (const char *at = networks; at != NULL; at = strchr(at, ',')) {
+        at += *at == ',';
+        if (strcspn(at, ",") == length && memcmp(at, address, length) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* Adds those addresses of a host that another has too. NULL: no memory. */
 static char *add_shared(char *networks, const struct preparation *p, uint32_t host)
 {
@@ -97,7 +108,7 @@ static char *add_shared(char *networks, const struct preparation *p, uint32_t ho
         const char *address = json_string_value(json_array_get(list, i));
         char *longer = NULL;
         if (address == NULL || interfaces_check(address, "", NULL) != STATUS_OK ||
-            strstr(networks, address) != NULL || n_having(p, address) < 2)
+            is_listed(networks, address) || n_having(p, address) < 2)
             continue;
         if (asprintf(&longer, "%s,%s", networks, address) < 0)
             longer = NULL;

@@ -80,16 +80,19 @@ void words_free(struct words *words)
 
 /* ---- quoting --------------------------------------------------------------------------------- */
 
-static bool is_plain(const char *word)
+bool words_is_plain(const char *word)
 {
-    return word[0] != '\0' &&
-           word[strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                             "-_./:=,+@%")] == '\0';
+    static const char good[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                               "-_./:=,+@%";
+    const char *at = word;
+    while (*at != '\0' && ((unsigned char)*at >= 0x80 || strchr(good, *at) != NULL))
+        at++;
+    return at != word && *at == '\0';
 }
 
 static void print_word(FILE *out, const char *word)
 {
-    if (is_plain(word)) {
+    if (words_is_plain(word)) {
         fputs(word, out);
         return;
     }

@@ -2,6 +2,7 @@
 #include "cluster/cluster_file.h"
 
 #include "sys/file.h"
+#include "sys/interfaces.h"
 #include "sys/topology.h"
 
 #include <setjmp.h>
@@ -165,7 +166,9 @@ static void test_mistakes_are_named_with_their_line(void **state)
         {W "coordinator: {host: \"a b\"}\n", "is no host name"},
         {W "# ssh: {port: 1}\nssh:\n  port: 70000\n", "c.yaml:3: ssh: port: 70000"},
         {W "ssh: {key: id}\n", "c.yaml:2: ssh: key: 'id' does not begin with a slash"},
-        {W "ssh: {config: \"/a b\"}\n", "no path with blanks"},
+        {W "ssh: {config: \"/a b\"}\n", "paths without blanks"},
+        {W "ssh: {key: \"/k'ey\"}\n", "paths without blanks"},
+        {W "programs: {mpi: \"/opt/mpi;reboot\"}\n", "c.yaml:2: programs: mpi: '/opt/mpi;reboot'"},
         {W "ssh: {user: \"-F/x\"}\n", "is no host name"},
         {W "network: {interface: \"eth0;x\"}\n", "c.yaml:2: network: interface: 'eth0;x'"},
         {W "network: {interface: 10.0.0.0/33}\n", "'10.0.0.0/33'"},
@@ -214,7 +217,7 @@ static void test_auto_with_another_mistake_names_the_mistake(void **state)
     assert_non_null(strstr(error.text, ":1: Unexpected key: hots"));
 }
 
-static void test_this_machine_is_known_by_its_names(void **state)
+static void test_this_machine_is_known_by_its_names_and_addresses(void **state)
 {
     (void)state;
     char name[256], other[300];
@@ -226,7 +229,15 @@ static void test_this_machine_is_known_by_its_names(void **state)
     assert_true(cluster_file_is_here("::1"));
     assert_true(cluster_file_is_here(name));
     assert_false(cluster_file_is_here(other));
-    assert_false(cluster_file_is_here("10.0.0.1"));
+    assert_false(cluster_file_is_here("192.0.2.1")); /* nobody's: RFC 5737 */
+    char(*own)[INTERFACES_ADDRESS_BYTES] = NULL;
+    uint32_t n = 0;
+    assert_int_equal(interfaces_own(&own, &n, NULL), STATUS_OK);
+    for (uint32_t i = 0; i < n; i++) {
+        own[i][strcspn(own[i], "/")] = '\0';
+        assert_true(cluster_file_is_here(own[i]));
+    }
+    free(own);
     assert_false(cluster_file_is_here("localhost.evil.example"));
 }
 
@@ -237,7 +248,7 @@ int main(void)
         cmocka_unit_test(test_only_workers_are_required),
         cmocka_unit_test(test_mistakes_are_named_with_their_line),
         cmocka_unit_test(test_auto_with_another_mistake_names_the_mistake),
-        cmocka_unit_test(test_this_machine_is_known_by_its_names),
+        cmocka_unit_test(test_this_machine_is_known_by_its_names_and_addresses),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }

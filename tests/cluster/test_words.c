@@ -35,6 +35,15 @@ static void test_a_shell_reads_the_same_words_again(void **state)
     words_free(&words);
 }
 
+static void test_plain_words_need_no_quotes(void **state)
+{
+    (void)state;
+    static const char *const quoted[] = {"", "a b", "a;b", "$x", "a\tb", "~", "`x`", "a(b", "a\\b"};
+    assert_true(words_is_plain("/opt/open-mpi_4.1+é/a=b,c:d@e%f"));
+    for (size_t i = 0; i < sizeof(quoted) / sizeof(quoted[0]); i++)
+        assert_false(words_is_plain(quoted[i]));
+}
+
 static void test_absent_values_add_nothing(void **state)
 {
     (void)state;
@@ -67,6 +76,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_shell_reads_the_same_words_again),
+        cmocka_unit_test(test_plain_words_need_no_quotes),
         cmocka_unit_test(test_absent_values_add_nothing),
         cmocka_unit_test(test_programs_are_found_as_exec_does),
     };
