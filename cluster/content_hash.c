@@ -37,7 +37,7 @@ static bool recall(char hash[CONTENT_HASH_TEXT_BYTES], const struct stat *info, 
 {
     char *text = NULL, expected[MEMORY_BYTES];
     size_t size;
-    if (file_read(memory, MEMORY_BYTES, &text, &size, NULL) != STATUS_OK)
+    if (memory == NULL || file_read(memory, MEMORY_BYTES, &text, &size, NULL) != STATUS_OK)
         return false;
     char *blank = strchr(text, ' ');
     bool known = blank != NULL;
@@ -95,7 +95,8 @@ enum status content_hash_file(char hash[CONTENT_HASH_TEXT_BYTES], const char *pa
     else if (recall(hash, &info, memory)) {
         if (progress != NULL)
             write_progress_add(progress, (uint64_t)info.st_size);
-    } else if ((status = read_all(hash, file, path, progress, error)) == STATUS_OK) {
+    } else if ((status = read_all(hash, file, path, progress, error)) == STATUS_OK &&
+               memory != NULL) {
         char text[MEMORY_BYTES];
         describe(text, hash, &info);
         file_write(memory, text, strlen(text), 0600, NULL);

@@ -14,7 +14,7 @@
 enum { CONTENT_HASH_TEXT_BYTES = 2 * SHA256_BYTES + 1 };
 
 /* Reads the file unless `memory` knows it, and tells `memory` then; a memory that cannot be written is
- * none. `progress` NULL: none. STATUS_NOT_FOUND, STATUS_IO: the file. */
+ * none, and so is NULL. `progress` NULL: none. STATUS_NOT_FOUND, STATUS_IO: the file. */
 enum status content_hash_file(char hash[CONTENT_HASH_TEXT_BYTES], const char *path,
                               const char *memory, struct write_progress *progress,
                               struct error *error);

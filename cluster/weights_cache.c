@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NEW "/.new-"
+#define NEW ".new-"
 
 enum {
     CHUNK_BYTES = 1 << 20,
@@ -87,7 +87,7 @@ static void remove_leftovers(const char *folder)
     char path[LONGEST_BYTES];
     DIR *entries = opendir(folder);
     for (struct dirent *entry; entries != NULL && (entry = readdir(entries)) != NULL;) {
-        if (strncmp(entry->d_name, NEW + 1, strlen(NEW) - 1) != 0)
+        if (strncmp(entry->d_name, NEW, strlen(NEW)) != 0)
             continue;
         snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
         const int lock = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -234,7 +234,7 @@ enum status weights_cache_take(char path[FILE_PATH_BYTES], const char *folder,
     enum status status = check_room(folder, set->n_bytes, error);
     if (status != STATUS_OK)
         return status;
-    snprintf(made, sizeof(made), "%s" NEW "XXXXXX", folder);
+    snprintf(made, sizeof(made), "%s/" NEW "XXXXXX", folder);
     snprintf(final, sizeof(final), "%s/%s", folder, set->id);
     if (mkdtemp(made) == NULL)
         return error_set(error, STATUS_IO, "%s: %s", folder, strerror(errno));

@@ -144,7 +144,7 @@ static enum status hash_files(struct weights_set *set, FILE *show, struct error 
         snprintf(memory, sizeof(memory), "%s/%llx-%llx", folder, (unsigned long long)info.st_dev,
                  (unsigned long long)info.st_ino);
         status = content_hash_file(set->files[i].hash, set->files[i].path,
-                                   remembers ? memory : "/dev/null", &progress, error);
+                                   remembers ? memory : NULL, &progress, error);
     }
     write_progress_clear(&progress);
     return status;

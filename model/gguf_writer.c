@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct buffer {
@@ -129,6 +130,12 @@ enum status gguf_writer_create(struct gguf_writer **writer, const char *path, st
             w->temporary = NULL; /* undefined after a failed asprintf */
         gguf_writer_destroy(w);
         return error_set(error, STATUS_NO_MEMORY, "%s: no memory to write it", path);
+    }
+    struct stat old;
+    if (stat(path, &old) == 0 && !S_ISREG(old.st_mode)) {
+        gguf_writer_destroy(w);
+        return error_set(error, STATUS_INVALID,
+                         "%s: it exists and is no file: it would be replaced", path);
     }
     w->file = open_temporary(w);
     if (w->file == NULL) {

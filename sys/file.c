@@ -96,6 +96,10 @@ enum status file_write(const char *path, const void *data, size_t size, unsigned
 {
     char temporary[FILE_PATH_BYTES];
     uint64_t unique;
+    struct stat old;
+    if (stat(path, &old) == 0 && !S_ISREG(old.st_mode) && !S_ISDIR(old.st_mode))
+        return error_set(error, STATUS_INVALID,
+                         "cannot write %s: it exists and is no file: it would be replaced", path);
     const enum status status = random_unique(&unique, sizeof(unique), error);
     if (status != STATUS_OK)
         return status;

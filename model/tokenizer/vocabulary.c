@@ -144,8 +144,8 @@ static bool usual_end(const struct token *token)
                                         "<eos>",
                                         "<|EOT|>",
                                         "<end_of_utterance>",
-                                        "<\xef\xbd\x9c"
-                                        "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"};
+                                        ("<\xef\xbd\x9c"
+                                         "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>")};
     if (token->type != TOKENIZER_TYPE_CONTROL && token->type != TOKENIZER_TYPE_USER_DEFINED)
         return false;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

@@ -254,6 +254,19 @@ static void test_sets_are_not_believed(void **state)
     weights_set_free(&good);
 }
 
+static void test_hashes_need_no_memory(void **state)
+{
+    (void)state;
+    char path[FILE_PATH_BYTES + 16], hash[CONTENT_HASH_TEXT_BYTES],
+        expected[CONTENT_HASH_TEXT_BYTES];
+    snprintf(path, sizeof(path), "%s/a", directory);
+    hash_of(expected, "first", 5);
+    assert_int_equal(file_write(path, "first", 5, 0600, NULL), STATUS_OK);
+    assert_int_equal(content_hash_file(hash, path, NULL, NULL, NULL), STATUS_OK);
+    assert_string_equal(hash, expected);
+    assert_int_equal(n_entries(), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -266,6 +279,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_leftovers_of_others_go_with_the_next_push,
                                         make_directory, remove_directory),
         cmocka_unit_test(test_sets_are_not_believed),
+        cmocka_unit_test_setup_teardown(test_hashes_need_no_memory, make_directory,
+                                        remove_directory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -251,6 +251,19 @@ static void test_failures_stick_and_leave_no_file(void **state)
     assert_int_equal(files_in_folder(), before);
 }
 
+static void test_a_device_is_not_replaced(void **state)
+{
+    (void)state;
+    struct gguf_writer *w = NULL;
+    struct error error;
+    const char *path = fixture_path("null.gguf"); /* a link: a mistake costs no device */
+    assert_int_equal(symlink("/dev/null", path), 0);
+    assert_int_equal(gguf_writer_create(&w, path, &error), STATUS_INVALID);
+    assert_non_null(strstr(error.text, "is no file"));
+    assert_null(w);
+    unlink(path);
+}
+
 /* Ctrl-C, or worse, in the middle of gigabytes. */
 static void test_a_killed_process_leaves_no_file(void **state)
 {
@@ -290,6 +303,7 @@ int main(void)
         cmocka_unit_test(test_getters_tell_absent_from_wrong),
         cmocka_unit_test(test_tensors_come_back_from_any_pieces),
         cmocka_unit_test(test_failures_stick_and_leave_no_file),
+        cmocka_unit_test(test_a_device_is_not_replaced),
         cmocka_unit_test(test_a_killed_process_leaves_no_file),
     };
     return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);

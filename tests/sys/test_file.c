@@ -117,6 +117,19 @@ static void test_a_failed_write_leaves_the_old_file(void **state)
     assert_int_equal(count_entries(place->directory), 2);
 }
 
+static void test_a_device_is_not_replaced(void **state)
+{
+    struct place *place = *state;
+    struct error error;
+    struct stat info;
+    assert_int_equal(symlink("/dev/null", place->path), 0); /* a link: a mistake costs no device */
+    assert_int_equal(file_write(place->path, "x", 1, 0600, &error), STATUS_INVALID);
+    assert_non_null(strstr(error.text, "is no file"));
+    assert_int_equal(lstat(place->path, &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+    assert_int_equal(count_entries(place->directory), 1);
+}
+
 static void test_modes_are_those_asked_for(void **state)
 {
     struct place *place = *state;
@@ -201,6 +214,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_written_files_are_read_back, make_place, remove_place),
         cmocka_unit_test_setup_teardown(test_a_failed_write_leaves_the_old_file, make_place,
                                         remove_place),
+        cmocka_unit_test_setup_teardown(test_a_device_is_not_replaced, make_place, remove_place),
         cmocka_unit_test_setup_teardown(test_modes_are_those_asked_for, make_place, remove_place),
         cmocka_unit_test_setup_teardown(test_what_cannot_be_read, make_place, remove_place),
         cmocka_unit_test_setup_teardown(test_only_our_directories_are_removed, make_place,
