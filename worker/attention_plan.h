@@ -21,7 +21,8 @@
 #include "sys/status.h"
 #include "worker/attention_sequence.h"
 
-enum { ATTENTION_OWN = UINT32_MAX, ATTENTION_BLANK = UINT32_MAX - 1 };
+#define ATTENTION_OWN   UINT32_MAX
+#define ATTENTION_BLANK (UINT32_MAX - 1)
 static const size_t ATTENTION_NONE = SIZE_MAX; /* the end of a list */
 
 struct attention_part {

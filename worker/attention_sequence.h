@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { ATTENTION_NO_PART = UINT32_MAX };
+#define ATTENTION_NO_PART UINT32_MAX
 
 struct attention_sequence {
     uint64_t id;

@@ -9,7 +9,7 @@
 #include "worker/attention_sequence.h"
 #include "worker/attention_tiles.h"
 
-enum { ATTENTION_NO_HOLDER = UINT32_MAX };
+#define ATTENTION_NO_HOLDER UINT32_MAX
 
 struct attention {
     struct attention_config config; /* without the pointers */
