@@ -2,17 +2,18 @@
  * type, with finished rows, one launch per call; then prefill.
  *
  *     attention [-o CSV] [-s SECONDS] [-k KIND] [-t TYPE] [-d HEAD_DIM] [-H HEADS/KV_HEADS] [-b BATCH]
- *               [-c CONTEXT] [-B BLOCKS] [-S STAGES] [-m GIB] [-q]
+ *               [-c CONTEXT] [-B BLOCKS] [-S STAGES] [-U UNITS] [-m GIB] [-q]
  *
  * Lists with commas say what is measured (-k decode,prefill -t f16,q8_0 -c 65536,ragged); without one,
- * all. -B and -S: thread blocks per multiprocessor and stages of their pipelines, at most, all of the two lists with
- * each other. -m: of memory for K and V (60). -q: the lean schedule only.
+ * all. -B, -S and -U: thread blocks per multiprocessor and stages of their pipelines, at most, and tiles at whose
+ * multiples shares are cut; all of the three lists with each other. -m: of memory for K and V (60). -q: the lean schedule only.
  *
  * For each shape: no split, the best fixed split of 2, 4 ... 64, the lean schedule, and the lean schedule with
  * tiles merged as they come (what the canonical order costs). GB/s of K and V, and their share of the
  * read rate that is measured first. Layers take turns, of 320 MB at least, so that K and V come from
- * memory; pages lie in random order. Medians of rounds, by CUDA events, of prepared calls that follow
- * each other without a wait (attend_launch); run_us: of calls that are planned between (attend_run). plan_us
+ * memory; pages lie in random order. Medians of rounds, by CUDA events, of prepared calls (attend_launch)
+ * that were recorded in a graph, of TURN_BYTES of K and V or one turn of all layers; run_us: of calls
+ * that are planned between (attend_run). plan_us
  * and host_us: what the host needs for such a call when it must plan, and for the next layer's.
  * Shapes that do not fit are left out; after SECONDS (100) no new one begins. Built by bench/gpu.sh. */
 #include "kernels/attention/cuda/attend_device.h"
@@ -32,7 +33,7 @@ enum {
     FIXED_ROUNDS = 3,
     SAMPLE_BYTES = 34 * 64 * 4096
 };
-static const size_t LEAST_BYTES = (size_t)320 << 20;
+static const size_t LEAST_BYTES = (size_t)320 << 20, TURN_BYTES = (size_t)2 << 30;
 
 struct shape {
     enum kv_type type;
@@ -43,9 +44,9 @@ struct shape {
 
 /* What the command line chose. */
 struct choice {
-    const char *kinds, *types, *dims, *heads, *batches, *contexts; /* NULL: all */
-    uint32_t blocks[MOST_LIST], stages[MOST_LIST];                 /* 0: as they come */
-    uint32_t n_blocks, n_stages;
+    const char *kinds, *types, *dims, *heads, *batches, *contexts;   /* NULL: all */
+    uint32_t blocks[MOST_LIST], stages[MOST_LIST], units[MOST_LIST]; /* 0: as they come */
+    uint32_t n_blocks, n_stages, n_units;
     bool lean_only;
 };
 
@@ -176,6 +177,7 @@ static void add_works(const struct bench *b, const struct shape *shape, struct l
                     .source = {pages, 0, PAGE_TILES},
                     .ranges = range++,
                     .n_ranges = own > 0,
+                    .settled_tiles = n == 1 ? own : 0, /* a chunk has written some of its own */
                     .own_tile = true,
                     .final_out = b->out + first * token + h * (size_t)group * shape->head_dim,
                     .final_token_stride = token};
@@ -245,26 +247,55 @@ static void call_layers(const struct load *load, bool prepared)
                      &error);
 }
 
+/* Turns of all layers in a round. */
+static uint32_t turns_of(const struct load *load)
+{
+    const size_t n = TURN_BYTES / (load->bytes * load->n_layers);
+    return n > 0 ? (uint32_t)n : 1;
+}
+
+/* Prepared calls of all layers, so many turns, as a graph. */
+static cudaGraphExec_t record(struct bench *b, const struct load *load, uint32_t n_turns)
+{
+    struct error error = {0};
+    cudaGraph_t graph;
+    cudaGraphExec_t recorded;
+    for (uint32_t layer = 0; layer < load->n_layers; layer++)
+        check_status(attend_prepare(load->attend, load->first_slot + layer,
+                                    load->works + layer * load->n_works, load->n_works, &error),
+                     &error);
+    check(cudaStreamBeginCapture(b->device->stream, cudaStreamCaptureModeThreadLocal));
+    for (uint32_t turn = 0; turn < n_turns; turn++)
+        call_layers(load, true);
+    check(cudaStreamEndCapture(b->device->stream, &graph));
+    check(cudaGraphInstantiate(&recorded, graph, 0));
+    check(cudaGraphDestroy(graph));
+    return recorded;
+}
+
 /* Microseconds of one call. */
 static double measure(struct bench *b, const struct load *load, int rounds, bool prepared)
 {
     float times[ROUNDS];
     struct error error = {0};
-    for (uint32_t layer = 0; layer < load->n_layers && prepared; layer++)
-        check_status(attend_prepare(load->attend, load->first_slot + layer,
-                                    load->works + layer * load->n_works, load->n_works, &error),
-                     &error);
+    const uint32_t n_turns = prepared ? turns_of(load) : 1;
+    cudaGraphExec_t recorded = prepared ? record(b, load, n_turns) : NULL;
     for (int round = -1; round < rounds; round++) {
         check(cudaEventRecord(b->begin, b->device->stream));
-        call_layers(load, prepared);
+        if (prepared)
+            check(cudaGraphLaunch(recorded, b->device->stream));
+        else
+            call_layers(load, false);
         check(cudaEventRecord(b->end, b->device->stream));
         check(cudaEventSynchronize(b->end));
         if (round >= 0)
             check(cudaEventElapsedTime(&times[round], b->begin, b->end));
     }
     check_status(b->kernels->finish(b->device, &error), &error);
+    if (prepared)
+        check(cudaGraphExecDestroy(recorded));
     qsort(times, (size_t)rounds, sizeof(times[0]), by_value);
-    return (double)times[rounds / 2] / load->n_layers * 1e3;
+    return (double)times[rounds / 2] / (load->n_layers * n_turns) * 1e3;
 }
 
 /* What the host needs for a call: one that is planned, and one like the call before. */
@@ -317,13 +348,13 @@ static void measure_splits(struct bench *b, struct load *load, struct decode_tim
 }
 
 static void print_decode(struct bench *b, const struct shape *shape, const struct load *load,
-                         uint32_t blocks, uint32_t stages, const struct decode_times *t)
+                         const uint32_t tuned[3], const struct decode_times *t)
 {
     const double rate = (double)load->bytes / t->lean * 1e-3, share = rate * 1e9 / b->read_rate;
-    printf("%-5s %4u %3u/%-2u %3u %-7s %1u %2u %9.1f %7.1f %6.3f %9.1f %6.1f %6.1f",
+    printf("%-5s %4u %3u/%-2u %3u %-7s %1u %2u %3u %9.1f %7.1f %6.3f %9.1f %6.1f %6.1f",
            kv_type_name(shape->type), shape->head_dim, shape->n_heads, shape->n_kv_heads,
-           shape->n_sequences, shape->name, blocks, stages, t->lean, rate, share, t->run, t->plan,
-           t->host);
+           shape->n_sequences, shape->name, tuned[0], tuned[1], tuned[2], t->lean, rate, share,
+           t->run, t->plan, t->host);
     if (t->any > 0)
         printf(" %9.1f %9.1f %2u %6.3f %6.3f", t->none, t->fixed, t->fixed_parts,
                t->fixed / t->lean, t->lean / t->any);
@@ -331,11 +362,12 @@ static void print_decode(struct bench *b, const struct shape *shape, const struc
     fflush(stdout);
     if (b->csv != NULL)
         fprintf(b->csv,
-                "decode,%s,%u,%u,%u,%u,%s,%u,%u,%u,%.2f,%.1f,%.4f,%.2f,%.2f,%.2f,%.2f,%.2f,%u,"
+                "decode,%s,%u,%u,%u,%u,%s,%u,%u,%u,%u,%.2f,%.1f,%.4f,%.2f,%.2f,%.2f,%.2f,%.2f,%u,"
                 "%.2f\n",
                 kv_type_name(shape->type), shape->head_dim, shape->n_heads, shape->n_kv_heads,
-                shape->n_sequences, shape->name, shape->contexts[0], blocks, stages, t->lean, rate,
-                share, t->run, t->plan, t->host, t->none, t->fixed, t->fixed_parts, t->any);
+                shape->n_sequences, shape->name, shape->contexts[0], tuned[0], tuned[1], tuned[2],
+                t->lean, rate, share, t->run, t->plan, t->host, t->none, t->fixed, t->fixed_parts,
+                t->any);
 }
 
 static void measure_decode(struct bench *b, const struct shape *shape)
@@ -345,10 +377,13 @@ static void measure_decode(struct bench *b, const struct shape *shape)
     const struct choice *choice = &b->choice;
     if (now() - b->started > b->seconds || !make_load(b, shape, &load))
         return;
-    for (uint32_t i = 0; i < choice->n_blocks * choice->n_stages; i++) {
-        const uint32_t blocks = choice->blocks[i / choice->n_stages],
-                       stages = choice->stages[i % choice->n_stages];
-        if (cuda_attend_tune(attend_device_state(load.attend), blocks, stages, &error) != STATUS_OK)
+    for (uint32_t i = 0; i < choice->n_blocks * choice->n_stages * choice->n_units; i++) {
+        const uint32_t rest = i / choice->n_units;
+        const uint32_t tuned[3] = {choice->blocks[rest / choice->n_stages],
+                                   choice->stages[rest % choice->n_stages],
+                                   choice->units[i % choice->n_units]};
+        if (cuda_attend_tune(attend_device_state(load.attend), tuned[0], tuned[1], tuned[2],
+                             &error) != STATUS_OK)
             continue;
         load.first_slot = i * 8 * load.n_layers;
         struct decode_times t = {.lean = measure(b, &load, ROUNDS, true)};
@@ -359,7 +394,7 @@ static void measure_decode(struct bench *b, const struct shape *shape)
             const double again = measure(b, &load, ROUNDS, true);
             t.lean = again < t.lean ? again : t.lean;
         }
-        print_decode(b, shape, &load, blocks, stages, &t);
+        print_decode(b, shape, &load, tuned, &t);
     }
     drop_load(&load);
 }
@@ -376,7 +411,7 @@ static void measure_prefill(struct bench *b, const struct shape *shape)
            load.flops / us * 1e-6);
     fflush(stdout);
     if (b->csv != NULL)
-        fprintf(b->csv, "prefill,%s,%u,%u,%u,%u,%s,%u,,,%.2f,%.2f,,,,,,,,\n",
+        fprintf(b->csv, "prefill,%s,%u,%u,%u,%u,%s,%u,,,,%.2f,%.2f,,,,,,,,\n",
                 kv_type_name(shape->type), shape->head_dim, shape->n_heads, shape->n_kv_heads,
                 shape->n_tokens, shape->name, shape->contexts[0], us, load.flops / us * 1e-6);
     drop_load(&load);
@@ -488,8 +523,8 @@ static uint32_t numbers(const char *text, uint32_t *list)
 static void read_arguments(struct bench *b, int argc, char **argv)
 {
     struct choice *choice = &b->choice;
-    const char *blocks = NULL, *stages = NULL;
-    for (int option; (option = getopt(argc, argv, "o:s:k:t:d:H:b:c:B:S:m:q")) != -1;)
+    const char *blocks = NULL, *stages = NULL, *units = NULL;
+    for (int option; (option = getopt(argc, argv, "o:s:k:t:d:H:b:c:B:S:U:m:q")) != -1;)
         switch (option) {
         case 'o':
             if ((b->csv = fopen(optarg, "w")) == NULL)
@@ -522,6 +557,9 @@ static void read_arguments(struct bench *b, int argc, char **argv)
         case 'S':
             stages = optarg;
             break;
+        case 'U':
+            units = optarg;
+            break;
         case 'm':
             b->pool_bytes = (size_t)strtoul(optarg, NULL, 10) << 30;
             break;
@@ -533,6 +571,7 @@ static void read_arguments(struct bench *b, int argc, char **argv)
         }
     choice->n_blocks = numbers(blocks, choice->blocks);
     choice->n_stages = numbers(stages, choice->stages);
+    choice->n_units = numbers(units, choice->units);
 }
 
 int main(int argc, char **argv)
@@ -546,9 +585,10 @@ int main(int argc, char **argv)
         return 77;
     }
     if (b.csv != NULL)
-        fprintf(b.csv,
-                "kind,type,head_dim,heads,kv_heads,batch,name,context,blocks,stages,us,GB_s,share,"
-                "run_us,plan_us,host_us,no_split_us,best_fixed_us,best_parts,any_order_us\n");
+        fprintf(
+            b.csv,
+            "kind,type,head_dim,heads,kv_heads,batch,name,context,blocks,stages,unit,us,GB_s,share,"
+            "run_us,plan_us,host_us,no_split_us,best_fixed_us,best_parts,any_order_us\n");
     check(cudaEventCreate(&b.begin));
     check(cudaEventCreate(&b.end));
     b.read_rate = b.kernels->read_rate(b.device, (size_t)4 << 30, 300);
@@ -573,8 +613,9 @@ int main(int argc, char **argv)
     free(q);
 
     printf("read %.1f GB/s\n", b.read_rate * 1e-9);
-    printf("type   dim heads  seq context B  S        us    GB/s  share    run us   plan   host  "
-           "no split     fixed  n   f/us  order\n");
+    printf(
+        "type   dim heads  seq context B  S   U        us    GB/s  share    run us   plan   host  "
+        "no split     fixed  n   f/us  order\n");
     measure_type(&b, KV_F16, 128);
     measure_type(&b, KV_Q8_0, 128);
     measure_prefills(&b);

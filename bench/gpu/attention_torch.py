@@ -21,7 +21,7 @@ try:
 except ImportError:
     flashinfer = None
 
-LEAST_BYTES = 320 << 20
+LEAST_BYTES, TURN_BYTES = 320 << 20, 2 << 30
 TYPES = {"f16": torch.float16, "bf16": torch.bfloat16}
 BACKENDS = {
     "flash": SDPBackend.FLASH_ATTENTION,
@@ -31,8 +31,9 @@ BACKENDS = {
 }
 
 
-def measure(function, n_sets, rounds=5):
-    """Microseconds of one call; a turn is all sets, recorded in a graph where that is possible."""
+def measure(function, n_sets, n_bytes, rounds=5):
+    """Microseconds of one call; a round is as many turns of all sets as ours, recorded in a graph where possible."""
+    n_turns = max(1, TURN_BYTES // (n_sets * n_bytes))
     for i in range(n_sets):
         function(i)
     torch.cuda.synchronize()
@@ -40,16 +41,16 @@ def measure(function, n_sets, rounds=5):
     try:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            for i in range(n_sets):
-                function(i)
+            for i in range(n_sets * n_turns):
+                function(i % n_sets)
         replay = graph.replay
     except Exception:  # some backends cannot be captured
         torch.cuda.synchronize()
     if replay is None:
 
         def replay():
-            for i in range(n_sets):
-                function(i)
+            for i in range(n_sets * n_turns):
+                function(i % n_sets)
 
     times = []
     for _ in range(rounds + 1):
@@ -59,7 +60,7 @@ def measure(function, n_sets, rounds=5):
         end.record()
         end.synchronize()
         times.append(begin.elapsed_time(end))
-    return statistics.median(times[1:]) / n_sets * 1e3
+    return statistics.median(times[1:]) / (n_sets * n_turns) * 1e3
 
 
 def candidates(q, k, v):
@@ -98,7 +99,7 @@ def best_of(row):
         if name in ("math", "efficient") and n_bytes * heads // kv_heads > 16 << 30:
             continue
         try:
-            us = measure(call, n_sets)
+            us = measure(call, n_sets, n_bytes)
         except Exception:
             torch.cuda.synchronize()
             continue

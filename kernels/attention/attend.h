@@ -62,6 +62,9 @@ struct attend_work {
     struct tile_source source;
     const struct tile_range *ranges; /* whole tiles before the own tile, as for tree_nodes */
     uint32_t n_ranges;
+    /* Tiles [0, settled_tiles) were written before attend_prepare, and are not again: a device may read them
+     * before the work that it does at the launch has ended. 0 is always right. */
+    uint32_t settled_tiles;
     bool own_tile; /* evaluate the own tile too, causally; tile own is in `source` */
     float *out;    /* the nodes' partials in the order of tree_nodes, each
                     * partial_floats(n_tokens * group, head_dim); then the own tile's */

@@ -23,7 +23,10 @@ enum {
     BLOCK_RESERVE = 1024,  /* shared memory that the system takes of each block's */
     N_CALLS = 4,           /* that the host can be ahead of the device */
     BUSY_BYTES = 72 << 10, /* what a multiprocessor reads while one block evaluates a tile */
-    HEADER_BYTES = 256     /* of a call's memory; the tables lie behind */
+    TILE_COST = 17,        /* of unit_cost */
+    PART_COST = 3,
+    LEVEL_COST = 30,
+    HEADER_BYTES = 256 /* of a call's memory; the tables lie behind */
 };
 
 /* A launch configuration of a kernel: the fewer blocks share a multiprocessor, the deeper their pipelines. */
@@ -62,8 +65,8 @@ struct cuda_attend {
     struct attend_shape shape;
     struct variant variants[MAX_VARIANTS]; /* fewest rows first */
     uint32_t n_variants;
-    uint32_t blocks_wanted, most_stages;
-    uint32_t n_parts, most_blocks; /* 0: as they come */
+    uint32_t blocks_wanted, most_stages, unit; /* unit 0: by unit_cost */
+    uint32_t n_parts, most_blocks;             /* 0: as they come */
     bool any_order;
     struct attend_plan plan;
     struct jobs jobs;
@@ -246,9 +249,11 @@ static enum status create(void **state, struct device *device, const struct atte
     return STATUS_OK;
 }
 
-enum status cuda_attend_tune(void *state, uint32_t n_blocks, uint32_t n_stages, struct error *error)
+enum status cuda_attend_tune(void *state, uint32_t n_blocks, uint32_t n_stages, uint32_t unit,
+                             struct error *error)
 {
     struct cuda_attend *attend = state;
+    attend->unit = unit;
     attend->blocks_wanted = n_blocks > 0 && n_blocks < BLOCKS_WANTED ? n_blocks : BLOCKS_WANTED;
     attend->most_stages = n_stages > 0 && n_stages < STAGES_MOST ? n_stages : STAGES_MOST;
     attend->planned.n_works = 0;
@@ -358,10 +363,10 @@ static void keep_planned(struct cuda_attend *attend, const struct attend_work *w
     planned->most_blocks = attend->most_blocks;
 }
 
-/* What a cut at multiples of `unit` costs, in sixteenths of the time that one block alone needs for a tile (1.7
- * us on an H200). A share takes its tiles, longer where several blocks share a multiprocessor that reads
- * BUSY_BYTES in that time; it has about 1 + log2(units) parts, each 3 to leave, and 3 to merge for
- * whoever merges all parts of its output. */
+/* What a cut at multiples of `unit` costs, in tenths of a microsecond on an H200, where one block alone needs
+ * TILE_COST for a tile. A share takes its tiles, longer where several blocks share a multiprocessor
+ * that reads BUSY_BYTES in that time; it has about 1 + log2(units) parts to leave, and those of an output
+ * are merged JOIN_PARTS at a time. */
 static uint64_t unit_cost(const struct cuda_attend *attend, const struct line *line, uint32_t unit,
                           uint32_t n_blocks)
 {
@@ -378,11 +383,13 @@ static uint64_t unit_cost(const struct cuda_attend *attend, const struct line *l
         n_readers = (n_shares + n - 1) / n * n;
     const uint64_t tile = tile_bytes(attend->shape.type, attend->shape.head_dim);
     const uint64_t bytes = n_readers * tile / n; /* of a multiprocessor */
-    uint64_t n_parts = 1;
+    uint64_t n_parts = 1, n_levels = 0;
     while (most >> n_parts > 0)
         n_parts++;
-    return tiles * 16 * (bytes > BUSY_BYTES ? bytes : BUSY_BYTES) / BUSY_BYTES +
-           n_parts * (3 + 3 * ((n_shares + line->n_outputs - 1) / line->n_outputs));
+    for (uint64_t parts = n_parts * n_shares / line->n_outputs; parts > 1; parts /= JOIN_PARTS)
+        n_levels++;
+    return tiles * TILE_COST * (bytes > BUSY_BYTES ? bytes : BUSY_BYTES) / BUSY_BYTES +
+           n_parts * PART_COST + n_levels * LEVEL_COST;
 }
 
 /* The best power of two. */
@@ -391,6 +398,8 @@ static uint32_t unit_for(const struct cuda_attend *attend, const struct line *li
 {
     uint64_t least = UINT64_MAX;
     uint32_t best = 1;
+    if (attend->unit > 0)
+        return attend->unit;
     for (uint32_t unit = 1; unit <= line->n_tiles && unit <= TREE_MAX_TILES; unit *= 2) {
         const uint64_t cost = unit_cost(attend, line, unit, n_blocks);
         if (cost < least) {
@@ -542,9 +551,10 @@ static const struct config *config_for(const struct variant *variant, uint32_t n
     return &variant->configs[i];
 }
 
-/* Writes what the kernel is told to the call's pinned memory; nobody reads that at the moment. */
+/* Writes what the kernel is told to the call's pinned memory; nobody reads that at the moment. settled: the
+ * tables come behind all earlier work, so that what is settled may be read as soon as they are there. */
 static enum status write_call(struct cuda_attend *attend, struct call *call, size_t n_works,
-                              struct error *error)
+                              bool settled, struct error *error)
 {
     const struct jobs *jobs = &attend->jobs;
     const uint32_t n_levels = levels_of(jobs->most_tiles + 1);
@@ -579,7 +589,7 @@ static enum status write_call(struct cuda_attend *attend, struct call *call, siz
         .soft_cap = attend->shape.soft_cap,
         .any_order = attend->any_order,
     };
-    jobs_pack(jobs, &attend->plan, n_works, (char *)call->host + HEADER_BYTES);
+    jobs_pack(jobs, &attend->plan, n_works, settled, (char *)call->host + HEADER_BYTES);
     /* A recorded launch serves what is prepared later: it keeps its configuration. */
     if (!apart || call->variant != attend->planned.variant) {
         call->variant = attend->planned.variant;
@@ -630,7 +640,7 @@ static enum status run(void *state, const struct attend_work *works, size_t n_wo
     cudaError_t result = cudaEventSynchronize(call->done);
     if (result != cudaSuccess)
         return cuda_error(error, result, "attention");
-    status = write_call(attend, call, n_works, error);
+    status = write_call(attend, call, n_works, false, error);
     if (status != STATUS_OK)
         return status;
     result = cudaMemcpyAsync(call->device, call->host, HEADER_BYTES + attend->jobs.bytes,
@@ -693,7 +703,7 @@ static enum status prepare(void *state, uint32_t slot, const struct attend_work 
     cudaError_t result = cudaEventSynchronize(call->there);
     if (result != cudaSuccess)
         return cuda_error(error, result, "attention");
-    status = write_call(attend, call, n_works, error);
+    status = write_call(attend, call, n_works, true, error);
     if (status != STATUS_OK)
         return status;
     const cudaStream_t stream = attend->device->stream;

@@ -11,9 +11,9 @@ extern "C" {
 extern const struct attention_device attention_cuda;
 
 /* For measurements, of a state that attention_cuda.create made: at most so many thread blocks per
- * multiprocessor, each with a pipeline of at most so many stages; 0: as they come. Same bits.
- * STATUS_UNSUPPORTED: no kernel fits so. */
-enum status cuda_attend_tune(void *state, uint32_t n_blocks, uint32_t n_stages,
+ * multiprocessor, each with a pipeline of at most so many stages; shares cut at multiples of `unit` tiles,
+ * a power of two; 0: as they come. Same bits. STATUS_UNSUPPORTED: no kernel fits so. */
+enum status cuda_attend_tune(void *state, uint32_t n_blocks, uint32_t n_stages, uint32_t unit,
                              struct error *error);
 
 /* tiles.cu: the functions of the table that move K and V. */

@@ -7,6 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A part that no join has yet. */
+struct unit {
+    uint32_t segment, join; /* the one that it comes of; the other is JOBS_NONE */
+    uint32_t share;         /* of the segment */
+    uint32_t merges;        /* that follow it */
+};
+
+/* An interval of the tree whose units are the last n_units but for those of the intervals behind it. */
+struct interval {
+    struct tile_range range;
+    uint32_t n_units;
+};
+
 /* What the walk is in. */
 struct walk {
     const struct attend_plan *plan;
@@ -14,11 +27,11 @@ struct walk {
     struct job_segment *segments;
     struct job_join *joins;
     uint32_t *pending, *merges;
-    struct tile_range stack[TREE_MAX_DEPTH]; /* of the join's parts so far */
-    uint32_t top;
-    uint32_t join_output;
-    size_t join_node;    /* of that output; n_nodes: all of it */
-    uint32_t join_share; /* the last that has a part of it */
+    struct interval stack[TREE_MAX_DEPTH]; /* of the output's node */
+    struct unit units[TREE_MAX_DEPTH * JOIN_PARTS];
+    uint32_t top, n_units;
+    uint32_t output; /* whose parts these are */
+    size_t node;     /* of that output; n_nodes: all of it */
     uint32_t share;
 };
 
@@ -62,7 +75,7 @@ static size_t most_segments(const struct attend_plan *plan)
 }
 
 static void write_outputs(const struct jobs *jobs, const struct attend_plan *plan, size_t n_works,
-                          char *block)
+                          bool settled, char *block)
 {
     struct job_output *outputs = (void *)(block + jobs->outputs_at);
     void **pages = (void *)(block + jobs->pages_at);
@@ -89,6 +102,7 @@ static void write_outputs(const struct jobs *jobs, const struct attend_plan *pla
                 .window = work->window,
                 .n_tiles = w->n_tiles,
                 .visible_from = w->visible_from,
+                .n_settled = settled ? work->settled_tiles : 0,
                 .first_page = n_pages,
                 .page_tile = work->source.first_tile + first_page * work->source.page_tiles,
                 .page_tiles = n > 0 ? work->source.page_tiles : 1,
@@ -98,47 +112,103 @@ static void write_outputs(const struct jobs *jobs, const struct attend_plan *pla
     }
 }
 
-static void add_segment(struct walk *walk, uint32_t output, struct tile_range range, uint32_t node,
-                        uint32_t join, uint32_t part)
+static void add_segment(struct walk *walk, uint32_t output, struct tile_range range, uint32_t node)
 {
     walk->segments[walk->jobs->n_segments++] =
-        (struct job_segment){output, range.begin, range.end, node, join, part, 0};
+        (struct job_segment){output, range.begin, range.end, node, JOBS_NONE, 0, 0};
 }
 
-/* One more part of the join of the output's node; of all of it: node n_nodes. */
-static void add_part(struct walk *walk, uint32_t output, size_t node, bool final,
-                     struct tile_range range)
+/* n units from `first` on become the parts of a join. Returns its number. */
+static uint32_t add_join(struct walk *walk, uint32_t first, uint32_t n)
 {
     struct jobs *jobs = walk->jobs;
+    const uint32_t number = jobs->n_joins++;
+    struct job_join *join = &walk->joins[number];
+    *join = (struct job_join){jobs->n_parts, n, 0, walk->output, JOBS_NONE, JOBS_NONE, 0};
+    for (uint32_t i = 0; i < n; i++) {
+        const struct unit *unit = &walk->units[first + i];
+        const uint32_t part = jobs->n_parts++;
+        bool arrives = true;
+        if (unit->join != JOBS_NONE) {
+            walk->joins[unit->join].join = number;
+            walk->joins[unit->join].part = part;
+        } else {
+            struct job_segment *segment = &walk->segments[unit->segment];
+            arrives = i + 1 == n || unit[1].join != JOBS_NONE || unit[1].share != unit->share;
+            segment->join = number;
+            segment->part = part;
+            segment->arrives = arrives;
+        }
+        join->n_arrivals += arrives;
+        walk->merges[part] = unit->merges;
+    }
+    walk->pending[number] = join->n_arrivals;
+    return number;
+}
+
+/* The n units from `first` on become one. */
+static void join_units(struct walk *walk, uint32_t first, uint32_t n)
+{
+    const uint32_t join = add_join(walk, first, n);
+    walk->units[first] = (struct unit){JOBS_NONE, join, 0, 0};
+    walk->n_units -= n - 1;
+    memmove(&walk->units[first + 1], &walk->units[first + n],
+            (walk->n_units - first - 1) * sizeof(*walk->units));
+}
+
+/* Merges the last two intervals; where that makes too many units, each with several becomes one. */
+static void merge_intervals(struct walk *walk)
+{
+    struct interval *left = &walk->stack[walk->top - 2], *right = left + 1;
+    if (left->n_units + right->n_units > JOIN_PARTS) {
+        struct interval *large = left->n_units >= right->n_units ? left : right;
+        struct interval *small = large == left ? right : left;
+        const uint32_t end = walk->n_units;
+        for (int i = 0; i < 2 && left->n_units + right->n_units > JOIN_PARTS; i++) {
+            struct interval *it = i == 0 ? large : small;
+            const uint32_t first = it == right ? walk->n_units - it->n_units
+                                               : walk->n_units - right->n_units - left->n_units;
+            join_units(walk, first, it->n_units);
+            it->n_units = 1;
+        }
+        assert(walk->n_units < end);
+        (void)end;
+    }
+    left->range.end = right->range.end;
+    left->n_units += right->n_units;
+    walk->units[walk->n_units - 1].merges++;
+    walk->top--;
+}
+
+/* The parts of the output's node, or of all of it, are complete. */
+static void end_parts(struct walk *walk)
+{
+    if (walk->top == 0)
+        return;
+    assert(walk->top == 1 && walk->stack[0].n_units == walk->n_units);
+    const struct plan_work *work = &walk->plan->works[walk->plan->outputs[walk->output].work];
+    struct job_join *join = &walk->joins[add_join(walk, 0, walk->n_units)];
+    join->node = walk->node < work->n_nodes ? (uint32_t)walk->node : JOBS_NONE;
+    walk->top = walk->n_units = 0;
+}
+
+/* One more part of the output's node; n_nodes: of all of the output, of which there are finished rows. An
+ * own tile of a work whose partials are wanted is never a part. */
+static void add_part(struct walk *walk, uint32_t output, size_t node, struct tile_range range)
+{
     const uint32_t n = walk->plan->works[walk->plan->outputs[output].work].n_tiles;
-    if (walk->join_output != output || walk->join_node != node) {
-        walk->join_output = output;
-        walk->join_node = node;
-        walk->top = 0;
-        walk->join_share = JOBS_NONE;
-        walk->joins[jobs->n_joins++] =
-            (struct job_join){jobs->n_parts, 0, 0, output, final ? JOBS_NONE : (uint32_t)node};
-    }
-    const uint32_t join = jobs->n_joins - 1, part = jobs->n_parts++;
-    if (walk->join_share == walk->share) /* a share's parts of a join follow each other */
-        walk->segments[jobs->n_segments - 1].arrives = 0;
-    else
-        walk->joins[join].n_arrivals++;
-    walk->join_share = walk->share;
-    add_segment(walk, output, range, 0, join, part);
-    walk->segments[jobs->n_segments - 1].arrives = 1;
-    walk->joins[join].n_parts++;
-    walk->pending[join] = walk->joins[join].n_arrivals;
-    walk->merges[part] = 0;
+    if (walk->output != output || walk->node != node)
+        end_parts(walk);
+    walk->output = output;
+    walk->node = node;
+    walk->units[walk->n_units++] = (struct unit){walk->jobs->n_segments, JOBS_NONE, walk->share, 0};
+    add_segment(walk, output, range, 0);
     assert(walk->top < TREE_MAX_DEPTH);
-    walk->stack[walk->top++] = range;
+    walk->stack[walk->top++] = (struct interval){range, 1};
     const bool own = range.begin == n;
-    while (walk->top >= 2 &&
-           (own || tree_joins(n, walk->stack[walk->top - 2], walk->stack[walk->top - 1]))) {
-        walk->top--;
-        walk->stack[walk->top - 1].end = walk->stack[walk->top].end;
-        walk->merges[part]++;
-    }
+    while (walk->top >= 2 && (own || tree_joins(n, walk->stack[walk->top - 2].range,
+                                                walk->stack[walk->top - 1].range)))
+        merge_intervals(walk);
 }
 
 /* Tiles [begin, end) of the output's line. */
@@ -150,8 +220,7 @@ static void walk_output(struct walk *walk, uint32_t output, uint32_t begin, uint
     uint32_t at = 0;
 
     if (final && work->work->own_tile && begin == 0 && end == plan->lines[output].n_tiles) {
-        add_segment(walk, output, (struct tile_range){0, work->n_tiles + 1}, JOBS_NONE, JOBS_NONE,
-                    0);
+        add_segment(walk, output, (struct tile_range){0, work->n_tiles + 1}, JOBS_NONE);
         return;
     }
     for (size_t i = 0; i < work->n_nodes && at < end; i++) {
@@ -166,13 +235,13 @@ static void walk_output(struct walk *walk, uint32_t output, uint32_t begin, uint
                 range.end = first + (end - at);
             const bool whole = range.begin == node.begin && range.end == node.end;
             if (whole && !final) {
-                add_segment(walk, output, range, (uint32_t)i, JOBS_NONE, 0);
+                add_segment(walk, output, range, (uint32_t)i);
             } else {
                 struct tile_range parts[TREE_NODES_PER_RANGE];
                 const size_t n_parts =
                     tree_nodes(work->n_tiles, &range, 1, parts, TREE_NODES_PER_RANGE);
                 for (size_t part = 0; part < n_parts; part++)
-                    add_part(walk, output, final ? work->n_nodes : i, final, parts[part]);
+                    add_part(walk, output, final ? work->n_nodes : i, parts[part]);
             }
         }
         at += n;
@@ -180,9 +249,9 @@ static void walk_output(struct walk *walk, uint32_t output, uint32_t begin, uint
     if (work->work->own_tile && at >= begin && at < end) {
         const struct tile_range own = {work->n_tiles, work->n_tiles + 1};
         if (final)
-            add_part(walk, output, work->n_nodes, true, own);
+            add_part(walk, output, work->n_nodes, own);
         else
-            add_segment(walk, output, own, (uint32_t)work->n_nodes, JOBS_NONE, 0);
+            add_segment(walk, output, own, (uint32_t)work->n_nodes);
     }
 }
 
@@ -196,7 +265,7 @@ static void walk_unseen(struct walk *walk)
             const struct tile_range node = plan->nodes[work->first_node + i];
             uint32_t first;
             if (plan_visible(work, node, &first) == 0)
-                add_segment(walk, output, node, (uint32_t)i, JOBS_NONE, 0);
+                add_segment(walk, output, node, (uint32_t)i);
         }
     }
 }
@@ -209,7 +278,7 @@ static bool make_room(struct walk *walk, uint32_t **shares)
     const size_t segments = aligned(n * sizeof(struct job_segment)),
                  joins = aligned(n * sizeof(struct job_join)),
                  numbers = aligned(n * sizeof(uint32_t));
-    const size_t bytes = segments + joins + 2 * numbers + n_shares * sizeof(uint32_t);
+    const size_t bytes = segments + joins + 3 * numbers + n_shares * sizeof(uint32_t);
     if (bytes > jobs->scratch_room) {
         void *scratch = malloc(bytes + bytes / 2);
         if (scratch == NULL)
@@ -222,8 +291,8 @@ static bool make_room(struct walk *walk, uint32_t **shares)
     walk->segments = (void *)at;
     walk->joins = (void *)(at += segments);
     walk->pending = (void *)(at += joins);
-    walk->merges = (void *)(at += numbers);
-    *shares = (void *)(at + numbers);
+    walk->merges = (void *)(at += numbers); /* of segments and of joins */
+    *shares = (void *)(at + 2 * numbers);
     return true;
 }
 
@@ -248,7 +317,7 @@ static void place_tables(struct jobs *jobs)
 
 bool jobs_make(struct jobs *jobs, const struct attend_plan *plan, size_t n_works)
 {
-    struct walk walk = {.plan = plan, .jobs = jobs, .join_output = JOBS_NONE};
+    struct walk walk = {.plan = plan, .jobs = jobs, .output = JOBS_NONE};
     uint32_t *shares;
     if (!make_room(&walk, &shares))
         return false;
@@ -276,6 +345,7 @@ bool jobs_make(struct jobs *jobs, const struct attend_plan *plan, size_t n_works
         if (jobs->n_segments > first_segment)
             shares[jobs->n_shares++] = first_segment;
     }
+    end_parts(&walk);
     shares[jobs->n_shares] = jobs->n_segments;
     jobs->segments = walk.segments;
     jobs->joins = walk.joins;
@@ -286,10 +356,11 @@ bool jobs_make(struct jobs *jobs, const struct attend_plan *plan, size_t n_works
     return true;
 }
 
-void jobs_pack(const struct jobs *jobs, const struct attend_plan *plan, size_t n_works, void *block)
+void jobs_pack(const struct jobs *jobs, const struct attend_plan *plan, size_t n_works,
+               bool settled, void *block)
 {
     char *to = block;
-    write_outputs(jobs, plan, n_works, to);
+    write_outputs(jobs, plan, n_works, settled, to);
     memcpy(to + jobs->segments_at, jobs->segments, jobs->n_segments * sizeof(*jobs->segments));
     memcpy(to + jobs->shares_at, jobs->shares,
            ((size_t)jobs->n_shares + 1) * sizeof(*jobs->shares));

@@ -5,9 +5,11 @@
  * an interval of one output's tree, evaluated from nothing. A segment that is a whole node goes
  * straight to the work's `out`, and one that is everything that a work with final_out sees becomes its
  * finished rows. Others are *parts* of a *join* (a split node; the past and the own tile of a work with
- * final_out): they go to scratch memory. A share arrives at a join once, with the last of its parts
- * there; the share that arrives last merges all of them, by a list that says after each part how many
- * merges follow. So bits do not depend on the cut. Host and device. */
+ * final_out): they go to scratch memory. A share arrives at a join with the last of its parts there; who
+ * arrives last merges all of them, by a list that says after each part how many merges follow. A join
+ * has JOIN_PARTS parts at most: where there would be more, whole subtrees are joins of their own, and
+ * what comes of them is a part, so that many thread blocks merge at the same time. Bits depend
+ * neither on the cut nor on this. Host and device. */
 #ifndef LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_JOBS_H
 #define LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_JOBS_H
 
@@ -18,6 +20,8 @@
 struct attend_plan;
 
 #define JOBS_NONE UINT32_MAX
+
+enum { JOIN_PARTS = 8 }; /* at most; all of them are on their way to who merges them at once */
 
 /* A row block of a work. */
 struct job_output {
@@ -31,7 +35,8 @@ struct job_output {
     uint32_t position, window; /* as in struct attend_work */
     uint32_t n_tiles;          /* before the own tile, whose number this is */
     uint32_t visible_from;     /* the first tile that any row sees */
-    uint32_t first_page;       /* in the table of pages; its first tile is page_tile */
+    uint32_t n_settled;  /* tiles from the first on that may be read before the kernels ahead end */
+    uint32_t first_page; /* in the table of pages; its first tile is page_tile */
     uint32_t page_tile, page_tiles;
 };
 
@@ -45,8 +50,10 @@ struct job_segment {
 
 struct job_join {
     uint32_t first_part, n_parts;
-    uint32_t n_arrivals;   /* shares that have parts of it */
-    uint32_t output, node; /* node JOBS_NONE: the finished rows */
+    uint32_t n_arrivals; /* of shares that have parts of it, and of joins that are parts of it */
+    uint32_t output;
+    uint32_t node; /* what comes of it: a node; JOBS_NONE: the finished rows; when it is no part */
+    uint32_t join, part; /* as of a segment */
 };
 
 /* One call. The tables lie in one block of `bytes`, each at the offset of its name. */
@@ -68,9 +75,9 @@ struct jobs {
 bool jobs_make(struct jobs *jobs, const struct attend_plan *plan, size_t n_works);
 
 /* Writes the block, `bytes` large; plan->works[i].work is read once more: where the work's q, pages and
- * results are, which may be others than when the plan was made. */
+ * results are, which may be others than when the plan was made. settled: its settled_tiles count. */
 void jobs_pack(const struct jobs *jobs, const struct attend_plan *plan, size_t n_works,
-               void *block);
+               bool settled, void *block);
 
 /* Frees what jobs_make took. */
 void jobs_clear(struct jobs *jobs);

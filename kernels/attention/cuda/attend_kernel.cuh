@@ -237,7 +237,9 @@ struct walker {
         PARTIAL = stored<ROWS, VALUES>::FLOAT2S * THREADS, /* float2s of all threads */
         NEAR_LEVELS = Evaluator::NEAR_LEVELS,              /* in shared memory */
         FITTING = Evaluator::PART_LOADS / stored<ROWS, VALUES>::FLOAT2S,
-        BATCH = FITTING > 1 ? FITTING : 1 /* parts that are merged at a time */
+        BATCH = FITTING < 1            ? 1 /* parts that are on their way at a time */
+                : FITTING > JOIN_PARTS ? (int)JOIN_PARTS
+                                       : FITTING
     };
     using values = struct rows<ROWS, VALUES>;
 
@@ -354,16 +356,13 @@ struct walker {
             write_partial(output, node, x);
     }
 
-    /* Leaves a part, and says whether all of its join are there now. */
-    __device__ __forceinline__ bool leave_part(const struct job_segment &segment, const values &x)
+    /* Arrives at a join, and says whether all of its parts are there now. */
+    __device__ __forceinline__ bool last_at(uint32_t join)
     {
-        store(x, launch.parts + (size_t)segment.part * PARTIAL, THREADS, thread);
-        if (segment.arrives == 0)
-            return false;
         __threadfence();
         threads_wait(1, THREADS);
         if (thread == 0)
-            *last = atomicSub(&launch.pending[segment.join], 1u) == 1u;
+            *last = atomicSub(&launch.pending[join], 1u) == 1u;
         threads_wait(1, THREADS);
         const bool is_last = *last != 0;
         if (is_last)
@@ -371,24 +370,20 @@ struct walker {
         return is_last;
     }
 
-    /* Merges a join's parts. They come from afar: BATCH of them are on their way at a time. */
-    __device__ __forceinline__ void merge_parts(const struct job_segment &segment)
+    /* Merges a join's parts into x. They come from afar: BATCH of them are on their way at a time. */
+    __device__ __forceinline__ void merge_parts(const struct job_join &join, values &x)
     {
-        const struct job_join join = launch.joins[segment.join];
-        const struct job_output &output = launch.outputs[join.output];
-        if (thread == 0)
-            launch.pending[segment.join] = join.n_arrivals; /* for the next call */
         uint32_t top = 0;
 #pragma unroll 1
         for (uint32_t first = 0; first < join.n_parts; first += BATCH) {
-            values x[BATCH];
+            values part[BATCH];
             uint32_t n_merges[BATCH];
 #pragma unroll
             for (uint32_t i = 0; i < BATCH; i++) {
-                const uint32_t part =
+                const uint32_t at =
                     join.first_part + (first + i < join.n_parts ? first + i : join.n_parts - 1);
-                load(x[i], launch.parts + (size_t)part * PARTIAL, THREADS, thread);
-                n_merges[i] = launch.merges[part];
+                load(part[i], launch.parts + (size_t)at * PARTIAL, THREADS, thread);
+                n_merges[i] = launch.merges[at];
             }
 #pragma unroll
             for (uint32_t i = 0; i < BATCH; i++) {
@@ -396,12 +391,37 @@ struct walker {
                     continue;
 #pragma unroll 1
                 for (uint32_t n = n_merges[i]; n > 0; n--)
-                    merge_left(x[i], level(--top), THREADS, thread);
+                    merge_left(part[i], level(--top), THREADS, thread);
                 if (first + i + 1 < join.n_parts)
-                    store(x[i], level(top++), THREADS, thread);
+                    store(part[i], level(top++), THREADS, thread);
                 else
-                    write(output, join.node, x[i]);
+                    x = part[i];
             }
+        }
+    }
+
+    /* Leaves a part of a join. Whoever brings the last one has what comes of the join: a part of another
+     * one, and so on. */
+    __device__ __forceinline__ void leave_part(const struct job_segment &segment, values &x)
+    {
+        uint32_t number = segment.join, part = segment.part;
+        bool arrives = segment.arrives != 0;
+#pragma unroll 1
+        for (;;) {
+            store(x, launch.parts + (size_t)part * PARTIAL, THREADS, thread);
+            if (!arrives || !last_at(number))
+                return;
+            const struct job_join join = launch.joins[number];
+            if (thread == 0)
+                launch.pending[number] = join.n_arrivals; /* for the next call */
+            merge_parts(join, x);
+            if (join.join == JOBS_NONE) {
+                write(launch.outputs[join.output], join.node, x);
+                return;
+            }
+            number = join.join;
+            part = join.part;
+            arrives = true;
         }
     }
 
@@ -424,8 +444,8 @@ struct walker {
                 evaluate(output, segment, x);
                 if (segment.join == JOBS_NONE)
                     write(output, segment.node, x);
-                else if (leave_part(segment, x))
-                    merge_parts(segment);
+                else
+                    leave_part(segment, x);
             }
     }
 };
@@ -440,6 +460,12 @@ struct tiles_ahead {
         : launch(attend_launch), share(blockIdx.x), segment(0), end(0), tile(0), last(0),
           output(nullptr)
     {
+    }
+
+    /* Whether the tile that `next` gave may be read before the kernels ahead of this one end. */
+    __device__ __forceinline__ bool is_settled() const
+    {
+        return tile <= output->n_settled;
     }
 
     /* false: that was all. */

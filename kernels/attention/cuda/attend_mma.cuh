@@ -103,7 +103,9 @@ struct mma_evaluator {
         VALUES = D / 16,
         THREADS = shape::THREADS,
         NEAR_LEVELS = NEAR,
-        PART_LOADS = GROUPS > 1 ? 1 : 50 - 10 * least_blocks(TYPE, D, BLOCKS, GROUPS),
+        PART_LOADS = GROUPS > 1                                  ? 1
+                     : least_blocks(TYPE, D, BLOCKS, GROUPS) > 2 ? 20
+                                                                 : 40,
         TILES_N = D / 32, /* blocks of 8 dimensions that a warp has of V; of them at a time: */
         STEP_N = GROUPS > 1 ? TILES_N / 2 : TILES_N
     };
@@ -174,22 +176,29 @@ struct mma_evaluator {
         next_stage();
     }
 
-    /* The further warp's life. */
+    /* The further warp's life. Settled tiles are on their way before the kernels ahead of this one have
+     * ended, as many as there is room for. */
     __device__ __forceinline__ void copy(const struct attend_launch &launch)
     {
         struct tiles_ahead tiles(launch);
         const char *tile;
+        bool waited = false;
         parity = 1; /* all stages are empty */
-        bool more = tiles.next((size_t)TILE_PIECES * shape::PIECE, &tile);
-        grid_wait(); /* till here only tables were read */
         grid_release();
-        for (; more; more = tiles.next((size_t)TILE_PIECES * shape::PIECE, &tile))
+        while (tiles.next((size_t)TILE_PIECES * shape::PIECE, &tile)) {
+            if (!waited && !tiles.is_settled()) {
+                grid_wait();
+                waited = true;
+            }
             for (int piece = 0; piece < TILE_PIECES; piece++) {
                 mbarrier_wait(&empty[stage], parity);
                 copy_piece(stages + (size_t)stage * shape::PIECE, tile + piece * shape::PIECE,
                            shape::PIECE, &full[stage], lane, GROUPS == 1);
                 next_stage();
             }
+        }
+        if (!waited)
+            grid_wait(); /* so that the end of this kernel is that of all before it */
         /* Copies by the lanes themselves must have ended before the block does. */
         for (uint32_t i = 0; i < n_stages; i++) {
             mbarrier_wait(&empty[stage], parity);

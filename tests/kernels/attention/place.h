@@ -142,6 +142,7 @@ static inline struct attend_work place_bring(const struct attend_shape *shape,
                           work->final_out != NULL ? work->final_out : work->out, there->out_bytes);
     moved.q = there->q;
     moved.source.pages = there->pages;
+    moved.settled_tiles = work->position / TILE_TOKENS; /* place_kv_create brought them */
     *(work->final_out != NULL ? &moved.final_out : &moved.out) = there->out;
     return moved;
 }
