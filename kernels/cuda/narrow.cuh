@@ -1,15 +1,15 @@
 /* kernels/cuda/narrow.cuh - products of few rows: weights are read once, and always on their way.
  *
- * A block takes one panel; its warps take the spans in turn. A warp copies its weights itself, some
- * stages ahead, into a ring in shared memory that no other warp uses, so that nothing but the end of
- * a panel makes warps wait for each other, and what is on its way is bound by shared memory, not by
- * registers. Blocks are small: several are on a multiprocessor, of this product and of the next one,
- * whose first stages fly while this one still computes (chain.cuh).
+ * A block takes panels, its warps the spans of a panel in turn. A warp copies its weights itself, some
+ * stages ahead, also of the block's next panel, into a ring in shared memory that no other warp uses, so
+ * that nothing but the end of a panel makes warps wait for each other, and what is on its way is bound by
+ * shared memory, not by registers. A product takes half of a multiprocessor: the next one is there too,
+ * with its first stages on their way, while this one still computes (chain.cuh).
  * Spans' sums meet in shared memory, where each output's are added by one thread.
  *
  * Terms provides, for ROWS rows at most, in TILES tiles of ROW_TILE rows:
  *     static constexpr uint32_t STAGE_COLUMNS, STAGE_VECTORS;     of a panel, side by side
- *     static constexpr int LEAN_ROWS;     up to which a thread needs 72 registers or less
+ *     static constexpr int LEAN_ROWS;     up to which a thread needs 80 registers or less
  *     template <int ROWS>
  *     struct early;           activations of a stage that are read before its weights are there
  *     template <int TILES, int ROWS>
@@ -24,14 +24,12 @@
 #include "kernels/cuda/span.cuh"
 
 enum {
-    NARROW_THREADS = 256,       /* of a block at most, and at least NARROW_LEAST */
-    NARROW_LEAN_THREADS = 448,  /* where a thread needs few registers */
-    NARROW_LEAST = 128,         /* one thread for each output of a panel and row of a tile */
-    NARROW_WARPS = 28,          /* wanted on a multiprocessor */
-    NARROW_STAGES = 6,          /* of a ring at most */
-    NARROW_SUMS = 32,           /* spans times tiles whose sums are in shared memory at once */
-    NARROW_RESERVED = 1024,     /* of shared memory, by the system for each block */
-    NARROW_OTHER_BYTES = 16384, /* of it, beside the rings, at most with one row tile */
+    NARROW_THREADS = 256,   /* of a block at most, and at least NARROW_LEAST */
+    NARROW_LEAST = 128,     /* one thread for each output of a panel and row of a tile */
+    NARROW_WARPS = 16,      /* of a product on a multiprocessor */
+    NARROW_STAGES = 6,      /* of a ring at most */
+    NARROW_SUMS = 32,       /* spans times tiles whose sums are in shared memory at once */
+    NARROW_RESERVED = 1024, /* of shared memory, by the system for each block */
     TILE_SUMS = ROW_TILE * PANEL_OUTPUTS,
 };
 
@@ -73,35 +71,40 @@ __device__ __forceinline__ void copies_wait(uint32_t n)
         copies_wait<0>();
 }
 
-/* The stages of one warp, span after span. */
+/* The stages of one warp, span after span, panel after panel. */
 template <class Terms>
 struct stages {
-    uint32_t span, step, column, end;
+    uint32_t panel, first, span, step, column, end;
 
-    __device__ __forceinline__ void begin(const struct cuda_spans &s, uint32_t first, uint32_t n)
+    __device__ __forceinline__ void begin(const struct cuda_product &p, uint32_t first_span,
+                                          uint32_t n)
     {
-        span = first;
+        first = span = first_span;
         step = n;
-        enter(s);
+        panel = first < p.spans.n_spans ? blockIdx.x : p.n_panels; /* this warp has none */
+        enter(p);
     }
 
-    __device__ __forceinline__ void enter(const struct cuda_spans &s)
+    __device__ __forceinline__ void enter(const struct cuda_product &p)
     {
-        if (span >= s.n_spans)
+        if (span >= p.spans.n_spans) {
+            span = first;
+            panel += gridDim.x;
+        }
+        if (panel >= p.n_panels)
             return;
-        span_at(s, span, &column, &end);
+        span_at(p.spans, span, &column, &end);
         column = column / Terms::STAGE_COLUMNS * Terms::STAGE_COLUMNS;
     }
 
     /* One group of copies, which is empty after the last stage. */
-    __device__ __forceinline__ void fetch(const struct cuda_product &p, const uint4 *panel,
-                                          uint4 *to, uint32_t lane)
+    __device__ __forceinline__ void fetch(const struct cuda_product &p, uint4 *to, uint32_t lane)
     {
         constexpr uint32_t VECTORS = Terms::STAGE_VECTORS,
                            WHOLE = VECTORS / CUDA_LANES * CUDA_LANES;
-        if (span < p.spans.n_spans) {
+        if (panel < p.n_panels) {
             const uint32_t at = column / Terms::STAGE_COLUMNS * VECTORS;
-            const uint4 *from = panel + at + lane;
+            const uint4 *from = (const uint4 *)p.weights + panel * p.panel_vectors + at + lane;
             to += lane;
             if (at + VECTORS <= p.panel_vectors) {
 #pragma unroll
@@ -117,7 +120,7 @@ struct stages {
             column += Terms::STAGE_COLUMNS;
             if (column >= end) {
                 span += step;
-                enter(p.spans);
+                enter(p);
             }
         }
         copies_commit();
@@ -128,11 +131,10 @@ struct stages {
 
 /* Registers for so many threads of a multiprocessor that it has work while some of them wait. */
 template <class Terms, int ROWS>
-__global__ void __launch_bounds__(ROWS <= Terms::LEAN_ROWS ? NARROW_LEAN_THREADS : NARROW_THREADS,
-                                  ROWS <= Terms::LEAN_ROWS ? 2
-                                  : ROWS <= ROW_TILE       ? 3
-                                  : ROWS <= 2 * ROW_TILE   ? 2
-                                                           : 1)
+__global__ void __launch_bounds__(NARROW_THREADS, ROWS == 1                  ? 4
+                                                  : ROWS <= Terms::LEAN_ROWS ? 3
+                                                  : ROWS <= 2 * ROW_TILE     ? 2
+                                                                             : 1)
     product_narrow(const __grid_constant__ struct cuda_product p)
 {
     constexpr int TILES = (ROWS + ROW_TILE - 1) / ROW_TILE;
@@ -140,71 +142,75 @@ __global__ void __launch_bounds__(ROWS <= Terms::LEAN_ROWS ? NARROW_LEAN_THREADS
         shared[]; /* rings, then [span of this round][row][output], then trees */
     const uint32_t lane = threadIdx.x % CUDA_LANES, warp = threadIdx.x / CUDA_LANES;
     const uint32_t n_warps = blockDim.x / CUDA_LANES;
-    const uint4 *panel = (const uint4 *)p.weights + blockIdx.x * p.panel_vectors;
     uint4 *ring = shared + warp * p.n_stages * Terms::STAGE_VECTORS;
     float *sums = (float *)(shared + n_warps * p.n_stages * Terms::STAGE_VECTORS);
     float *state = sums + p.round_spans * (TILES * TILE_SUMS) + threadIdx.x;
-    uint32_t segment = 0, in_segment = 0, of_segment = segment_spans(p.spans, 0), slot = 0;
+    uint32_t slot = 0;
     stages<Terms> ahead;
 
     chain_next();
     if (p.weights_are_new)
         chain_wait();
-    ahead.begin(p.spans, warp, n_warps);
+    ahead.begin(p, warp, n_warps);
     for (uint32_t i = 0; i < p.n_stages; i++)
-        ahead.fetch(p, panel, ring + i * Terms::STAGE_VECTORS, lane);
+        ahead.fetch(p, ring + i * Terms::STAGE_VECTORS, lane);
     chain_wait();
 
-    for (uint32_t round = 0; round < p.spans.n_spans; round += p.round_spans) {
-        const uint32_t round_end = min(round + p.round_spans, p.spans.n_spans);
-        for (uint32_t span = round + warp; span < round_end; span += n_warps) {
-            float acc[TILES][4] = {};
-            uint32_t begin, end;
-            span_at(p.spans, span, &begin, &end);
-            uint32_t column = begin / Terms::STAGE_COLUMNS * Terms::STAGE_COLUMNS;
-            typename Terms::template early<ROWS> x(p, column, begin, end, lane);
+    for (uint32_t panel = blockIdx.x; panel < p.n_panels; panel += gridDim.x) {
+        uint32_t segment = 0, in_segment = 0, of_segment = segment_spans(p.spans, 0);
+        for (uint32_t round = 0; round < p.spans.n_spans; round += p.round_spans) {
+            const uint32_t round_end = min(round + p.round_spans, p.spans.n_spans);
+            for (uint32_t span = round + warp; span < round_end; span += n_warps) {
+                float acc[TILES][4] = {};
+                uint32_t begin, end;
+                span_at(p.spans, span, &begin, &end);
+                uint32_t column = begin / Terms::STAGE_COLUMNS * Terms::STAGE_COLUMNS;
+                typename Terms::template early<ROWS> x(p, column, begin, end, lane);
 #pragma unroll 1
-            while (column < end) {
-                const uint32_t next = column + Terms::STAGE_COLUMNS;
-                const typename Terms::template early<ROWS> next_x(p, next, begin, end, lane);
-                uint4 *stage = ring + slot * Terms::STAGE_VECTORS;
-                copies_wait(p.n_stages - 1);
-                __syncwarp(); /* the other lanes' copies are there too */
-                Terms::template add_stage<TILES, ROWS>(acc, p, stage, x, column, begin, end, lane);
-                __syncwarp(); /* all have read what is overwritten */
-                ahead.fetch(p, panel, stage, lane);
-                slot = slot + 1 < p.n_stages ? slot + 1 : 0;
-                column = next;
-                x = next_x;
-            }
-            float *to = sums + (span - round) * (TILES * TILE_SUMS) +
-                        2 * (lane % 4) * PANEL_OUTPUTS + lane / 4;
+                while (column < end) {
+                    const uint32_t next = column + Terms::STAGE_COLUMNS;
+                    const typename Terms::template early<ROWS> next_x(p, next, begin, end, lane);
+                    uint4 *stage = ring + slot * Terms::STAGE_VECTORS;
+                    copies_wait(p.n_stages - 1);
+                    __syncwarp(); /* the other lanes' copies are there too */
+                    Terms::template add_stage<TILES, ROWS>(acc, p, stage, x, column, begin, end,
+                                                           lane);
+                    __syncwarp(); /* all have read what is overwritten */
+                    ahead.fetch(p, stage, lane);
+                    slot = slot + 1 < p.n_stages ? slot + 1 : 0;
+                    column = next;
+                    x = next_x;
+                }
+                float *to = sums + (span - round) * (TILES * TILE_SUMS) +
+                            2 * (lane % 4) * PANEL_OUTPUTS + lane / 4;
 #pragma unroll
-            for (int tile = 0; tile < TILES; tile++)
+                for (int tile = 0; tile < TILES; tile++)
 #pragma unroll
-                for (int i = 0; i < 4; i++)
-                    to[tile * TILE_SUMS + i % 2 * PANEL_OUTPUTS + i / 2 * 8] = acc[tile][i];
-        }
-        __syncthreads();
-        for (uint32_t span = round; span < round_end; span++) {
-            const float *from = sums + (span - round) * (TILES * TILE_SUMS) + threadIdx.x;
-            for (int tile = 0; tile < TILES && threadIdx.x < TILE_SUMS; tile++)
-                tree<TILES * TILE_SUMS>{state + tile * TILE_SUMS}.take(
-                    from[tile * TILE_SUMS], in_segment == 0, in_segment + 1 == of_segment, segment);
-            if (++in_segment == of_segment && segment + 1 < p.spans.n_segments) {
-                segment++;
-                in_segment = 0;
-                of_segment = segment_spans(p.spans, segment);
+                    for (int i = 0; i < 4; i++)
+                        to[tile * TILE_SUMS + i % 2 * PANEL_OUTPUTS + i / 2 * 8] = acc[tile][i];
             }
+            __syncthreads();
+            for (uint32_t span = round; span < round_end; span++) {
+                const float *from = sums + (span - round) * (TILES * TILE_SUMS) + threadIdx.x;
+                for (int tile = 0; tile < TILES && threadIdx.x < TILE_SUMS; tile++)
+                    tree<TILES * TILE_SUMS>{state + tile * TILE_SUMS}.take(
+                        from[tile * TILE_SUMS], in_segment == 0, in_segment + 1 == of_segment,
+                        segment);
+                if (++in_segment == of_segment && segment + 1 < p.spans.n_segments) {
+                    segment++;
+                    in_segment = 0;
+                    of_segment = segment_spans(p.spans, segment);
+                }
+            }
+            __syncthreads();
         }
-        __syncthreads();
-    }
-    const uint32_t output = blockIdx.x * PANEL_OUTPUTS + threadIdx.x % PANEL_OUTPUTS;
-    for (int tile = 0; tile < TILES; tile++) {
-        const uint32_t row = tile * ROW_TILE + threadIdx.x / PANEL_OUTPUTS;
-        if (threadIdx.x < TILE_SUMS && row < p.n_rows && output < p.n_outputs)
-            p.y[row * p.y_stride + output] =
-                tree<TILES * TILE_SUMS>{state + tile * TILE_SUMS}.total(p.spans.n_segments);
+        const uint32_t output = panel * PANEL_OUTPUTS + threadIdx.x % PANEL_OUTPUTS;
+        for (int tile = 0; tile < TILES; tile++) {
+            const uint32_t row = tile * ROW_TILE + threadIdx.x / PANEL_OUTPUTS;
+            if (threadIdx.x < TILE_SUMS && row < p.n_rows && output < p.n_outputs)
+                p.y[row * p.y_stride + output] =
+                    tree<TILES * TILE_SUMS>{state + tile * TILE_SUMS}.total(p.spans.n_segments);
+        }
     }
 }
 
@@ -230,29 +236,19 @@ bool prepare_narrow(struct device *device)
     return *ready >> Terms::WEIGHT & 1;
 }
 
-/* How a product is spread: small blocks where there are many panels, larger ones where there are few,
- * so that there are enough warps; then as deep rings as let all blocks run at once, or else of three
- * stages, which is enough to be on its way. */
+/* How a product is spread: a warp for each span of a panel, or for each second one, third one ...; as
+ * many blocks as NARROW_WARPS are, or as there are panels; and as deep rings as have room in half of the
+ * shared memory. */
 template <class Terms, int ROWS>
 void launch_narrow(struct device *device, const struct cuda_product *product)
 {
     constexpr uint32_t TILES = (ROWS + ROW_TILE - 1) / ROW_TILE;
-    constexpr uint32_t LEAST = NARROW_LEAST / CUDA_LANES;
-    constexpr uint32_t MOST =
-        (ROWS <= Terms::LEAN_ROWS ? NARROW_LEAN_THREADS : NARROW_THREADS) / CUDA_LANES;
+    constexpr uint32_t LEAST = NARROW_LEAST / CUDA_LANES, MOST = NARROW_THREADS / CUDA_LANES;
     struct cuda_product p = *product;
-    const uint32_t n_panels = (p.n_outputs + PANEL_OUTPUTS - 1) / PANEL_OUTPUTS;
     const uint32_t n_sms = (uint32_t)device->n_multiprocessors;
-    const uint32_t wanted = (NARROW_WARPS * n_sms + n_panels - 1) / n_panels;
-    const uint32_t most = wanted < LEAST ? LEAST : wanted > MOST ? MOST : wanted;
-    const size_t shared_bytes = device->shared_bytes,
-                 stage_bytes = Terms::STAGE_VECTORS * VECTOR_BYTES;
-    uint32_t turns = (p.spans.n_spans + most - 1) / most, n_warps, n_levels = 2;
-    for (;; turns++) {
-        n_warps = (p.spans.n_spans + turns - 1) / turns;
-        if (n_warps <= LEAST || 3 * n_warps * stage_bytes < shared_bytes / 2 - NARROW_OTHER_BYTES)
-            break;
-    }
+    const size_t half = device->shared_bytes / 2, stage_bytes = Terms::STAGE_VECTORS * VECTOR_BYTES;
+    const uint32_t turns = (p.spans.n_spans + MOST - 1) / MOST;
+    uint32_t n_warps = (p.spans.n_spans + turns - 1) / turns, n_levels = 2;
     if (n_warps < LEAST)
         n_warps = LEAST;
     const uint32_t fit = NARROW_SUMS / TILES / n_warps > 0 ? NARROW_SUMS / TILES / n_warps : 1;
@@ -263,17 +259,17 @@ void launch_narrow(struct device *device, const struct cuda_product *product)
     const size_t stage = n_warps * stage_bytes;
     const size_t sums =
         (size_t)(p.round_spans + n_levels) * TILES * TILE_SUMS * sizeof(float) + NARROW_RESERVED;
-    const size_t at_once = (n_panels + n_sms - 1) / n_sms; /* blocks of a multiprocessor */
+    p.n_panels = (p.n_outputs + PANEL_OUTPUTS - 1) / PANEL_OUTPUTS;
+    uint32_t per_sm = NARROW_WARPS / n_warps; /* blocks */
+    if (p.n_panels < per_sm * n_sms)
+        per_sm = (p.n_panels + n_sms - 1) / n_sms;
     p.n_stages = NARROW_STAGES;
-    while (p.n_stages > 2 && (p.n_stages * stage + sums) * at_once > shared_bytes)
-        p.n_stages--;
-    if ((p.n_stages * stage + sums) * at_once > shared_bytes)
-        p.n_stages = 3;
-    while (p.n_stages > 1 && p.n_stages * stage + sums > shared_bytes / 2)
+    while (p.n_stages > 1 && (p.n_stages * stage + sums) * per_sm > half)
         p.n_stages--;
     if (!prepare_narrow<Terms, ROWS>(device))
         return;
-    chain_launch(device, "a product of few rows", product_narrow<Terms, ROWS>, n_panels,
+    const uint32_t n_blocks = p.n_panels < per_sm * n_sms ? p.n_panels : per_sm * n_sms;
+    chain_launch(device, "a product of few rows", product_narrow<Terms, ROWS>, n_blocks,
                  n_warps * CUDA_LANES, p.n_stages * stage + sums - NARROW_RESERVED, p);
 }
 

@@ -31,6 +31,7 @@ struct cuda_product {
     const void *weights; /* vectors, panel after panel */
     size_t panel_vectors;
     uint32_t n_outputs, n_rows;
+    uint32_t n_panels;    /* narrow products */
     const void *x;        /* quantized, parts or halves */
     size_t x_row_vectors; /* 16-byte vectors from a row to the next */
     const void *x_scales; /* scales or powers */

@@ -294,7 +294,8 @@ struct terms {
             single<TYPE>::add_chunk(acc[0], stage, x, lane);
         } else {
             const bool whole = column >= begin && column + CHUNK_COLUMNS <= end;
-            constexpr int PIECES = TILES > 2 || (F.super && F.high_bits == 1) ? 2 : 4;
+            constexpr int PIECES =
+                TILES > 2 || (F.super && (TILES > 1 || F.high_bits == 1)) ? 2 : 4;
             const rows_at<TILES> rows(p, column, 0, lane);
             if (whole)
 #pragma unroll 1
