@@ -293,7 +293,7 @@ static bool multiply(struct device *device, float *y, size_t y_stride, uint32_t 
            lt_check(device, blas->lt.matmul(blas->handle, blas->desc, &one, blas->weights,
                                             plan->weights, blas->x, plan->x, &zero, y, plan->y, y,
                                             plan->y, &plan->algorithm, blas->workspace,
-                                            WORKSPACE_BYTES, device->stream));
+                                            WORKSPACE_BYTES, cuda_stream(device)));
 }
 
 void cuda_blas_matmul(struct device *device, float *y, size_t y_stride,

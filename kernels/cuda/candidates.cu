@@ -252,21 +252,21 @@ extern "C" void cuda_candidates(struct device *device, struct candidates_sum *su
     }
     lay_tables(&tables, (char *)device->candidates, n_rows, stride, n_pieces, kept);
 
-    look_at_pieces<<<dim3(n_pieces, n_rows), THREADS, 0, device->stream>>>(logits, n, tables.pieces,
-                                                                           tables.lists[0], kept);
+    look_at_pieces<<<dim3(n_pieces, n_rows), THREADS, 0, cuda_stream(device)>>>(
+        logits, n, tables.pieces, tables.lists[0], kept);
     cuda_launched(device, "the best of pieces");
     uint32_t n_lists = n_pieces;
     int at = 0;
     for (; kept > 0 && (size_t)n_lists * kept > SORTED; at = 1 - at) {
         const uint32_t group = SORTED / kept, n_groups = (n_lists + group - 1) / group;
-        join_groups<<<dim3(n_groups, n_rows), THREADS, 0, device->stream>>>(
+        join_groups<<<dim3(n_groups, n_rows), THREADS, 0, cuda_stream(device)>>>(
             tables.lists[1 - at], tables.lists[at], n_lists, group, kept);
         cuda_launched(device, "the best of lists");
         n_lists = n_groups;
     }
-    finish_rows<<<n_rows, THREADS, 0, device->stream>>>(tables.sums, tables.best, (uint32_t)stride,
-                                                        tables.pieces, n_pieces, tables.lists[at],
-                                                        n_lists, kept, logits, n, first, counts);
+    finish_rows<<<n_rows, THREADS, 0, cuda_stream(device)>>>(
+        tables.sums, tables.best, (uint32_t)stride, tables.pieces, n_pieces, tables.lists[at],
+        n_lists, kept, logits, n, first, counts);
     cuda_launched(device, "candidates");
     cuda_download(device, sums, tables.sums, n_rows * sizeof(*sums));
     cuda_download(device, best, tables.best, n_rows * stride * sizeof(*best));

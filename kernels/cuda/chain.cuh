@@ -28,7 +28,7 @@ __device__ __forceinline__ void chain_wait()
 #endif
 }
 
-/* One launch on the device's stream; a failure is kept under `what`. */
+/* One launch on the device's stream, behind the calls that wait (fused.cuh); a failure is kept under `what`. */
 template <class... Parameters, class... Arguments>
 void chain_launch(struct device *device, const char *what, void (*kernel)(Parameters...), dim3 grid,
                   dim3 block, size_t shared_bytes, Arguments... arguments)
@@ -40,7 +40,7 @@ void chain_launch(struct device *device, const char *what, void (*kernel)(Parame
     config.gridDim = grid;
     config.blockDim = block;
     config.dynamicSmemBytes = shared_bytes;
-    config.stream = device->stream;
+    config.stream = cuda_stream(device);
     config.attrs = &attribute;
     config.numAttrs = device->compute_capability >= 90 ? 1 : 0;
     cuda_check(device, cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), what);

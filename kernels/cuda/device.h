@@ -44,11 +44,27 @@ struct cuda_activations {
     bool rounded; /* to bf16, and in the memory of `blas` */
 };
 
+/* Calls that are not launched yet (fused.cuh): x += y, a norm and SwiGLU. */
+struct cuda_waiting {
+    bool adds, norms, swiglus;
+    float *sum; /* += addend */
+    const float *addend;
+    size_t n_added;
+    float *normed;
+    const float *norm_x, *weight;
+    uint32_t n_rows, n_columns;
+    float epsilon;
+    float *gate;
+    const float *up;
+    size_t n_gate;
+};
+
 struct blas;
 
 struct device {
-    int index; /* CUDA's own number of the device */
-    cudaStream_t stream;
+    int index;           /* CUDA's own number of the device */
+    cudaStream_t stream; /* by cuda_stream, so that nothing waits any more */
+    struct cuda_waiting waiting;
     int n_multiprocessors;
     size_t shared_bytes;    /* of a multiprocessor */
     int compute_capability; /* 90 for 9.0 */
@@ -71,6 +87,17 @@ struct device {
 };
 
 enum { CUDA_RING_BYTES = 1 << 20, CUDA_UPLOAD_BYTES = 32 << 20 };
+
+/* fused.cu: launches what waits. */
+void cuda_flush(struct device *device);
+
+/* The stream, with everything launched that was called before. */
+static inline cudaStream_t cuda_stream(struct device *device)
+{
+    if (device->waiting.adds || device->waiting.norms || device->waiting.swiglus)
+        cuda_flush(device);
+    return device->stream;
+}
 
 /* The first failure stays; `what` names the operation: "product", "upload of 4096 bytes". */
 void cuda_fail(struct device *device, enum status status, const char *format, ...)

@@ -1,6 +1,6 @@
-/* elementwise.cu - norms, rotation, gates, caps and sums, in the steps of the CPU's tables.
+/* elementwise.cu - rotation, gates, caps and biases, in the steps of the CPU's tables; see also fused.cu.
  *
- * Sines and exponentials are those of kernels/numeric.h, so that all but norms have the CPU's bits. */
+ * Sines and exponentials are those of kernels/numeric.h, so that all have the CPU's bits. */
 #include "kernels/cuda/chain.cuh"
 #include "kernels/cuda/product.h"
 #include "kernels/numeric.h"
@@ -9,36 +9,6 @@ namespace
 {
 
 enum { THREADS = 256 };
-
-/* ---- norm -------------------------------------------------------------------------------------- */
-
-/* One row a block. The sum of squares is added in double, in an order of our own: of the 53 bits in
- * which it may differ from the CPU's in the last ones, the scale keeps 24. */
-__global__ void __launch_bounds__(THREADS)
-    norm_rows(float *y, const float *x, const float *weight, uint32_t n, float epsilon)
-{
-    __shared__ double sums[THREADS / CUDA_LANES];
-    const float *from = x + (size_t)blockIdx.x * n;
-    float *to = y + (size_t)blockIdx.x * n;
-    double sum = 0;
-    chain_next();
-    chain_wait();
-    for (uint32_t i = threadIdx.x; i < n; i += THREADS)
-        sum = __fma_rn((double)from[i], (double)from[i], sum); /* a square is exact in double */
-#pragma unroll
-    for (int step = CUDA_LANES / 2; step > 0; step /= 2)
-        sum += __shfl_xor_sync(0xffffffffu, sum, step);
-    if (threadIdx.x % CUDA_LANES == 0)
-        sums[threadIdx.x / CUDA_LANES] = sum;
-    __syncthreads();
-    sum = 0;
-#pragma unroll
-    for (int i = 0; i < THREADS / CUDA_LANES; i++)
-        sum += sums[i];
-    const float scale = (float)(1.0 / sqrt(sum / n + (double)epsilon));
-    for (uint32_t i = threadIdx.x; i < n; i += THREADS)
-        to[i] = from[i] * scale * weight[i];
-}
 
 /* ---- rotation ---------------------------------------------------------------------------------- */
 
@@ -65,15 +35,6 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 /* ---- values ------------------------------------------------------------------------------------ */
-
-__global__ void __launch_bounds__(THREADS) swiglu_values(float *gate, const float *up, size_t n)
-{
-    const size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
-    chain_next();
-    chain_wait();
-    if (i < n)
-        gate[i] = __fdiv_rn(gate[i], 1.0f + exp_f32(-gate[i])) * up[i];
-}
 
 __global__ void __launch_bounds__(THREADS) geglu_values(float *gate, const float *up, size_t n)
 {
@@ -112,30 +73,12 @@ __global__ void __launch_bounds__(THREADS) soft_cap_values(float *x, float cap, 
         x[i] = cap * tanh_f32(__fdiv_rn(x[i], cap));
 }
 
-__global__ void __launch_bounds__(THREADS) add_values(float *x, const float *y, size_t n)
-{
-    const size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
-    chain_next();
-    chain_wait();
-    if (i < n)
-        x[i] += y[i];
-}
-
 unsigned blocks_for(size_t n)
 {
     return (unsigned)((n + THREADS - 1) / THREADS);
 }
 
 } // namespace
-
-extern "C" void cuda_rms_norm(struct device *device, float *y, const float *x, const float *weight,
-                              uint32_t n_rows, uint32_t n_columns, float epsilon)
-{
-    if (n_rows == 0)
-        return;
-    chain_launch(device, "rms_norm", norm_rows, n_rows, THREADS, 0, y, x, weight, n_columns,
-                 epsilon);
-}
 
 extern "C" void cuda_rotate(struct device *device, float *x, const uint32_t *positions,
                             uint32_t n_rows, uint32_t n_heads, uint32_t head_dim,
@@ -156,13 +99,6 @@ extern "C" void cuda_rotate(struct device *device, float *x, const uint32_t *pos
                      x + (size_t)row * n_heads * head_dim, rows + row, rope->frequency, n_heads,
                      head_dim, n_pairs, rope->neox, (double)rope->magnitude);
     }
-}
-
-extern "C" void cuda_swiglu(struct device *device, float *gate, const float *up, size_t n)
-{
-    if (n == 0)
-        return;
-    chain_launch(device, "swiglu", swiglu_values, blocks_for(n), THREADS, 0, gate, up, n);
 }
 
 extern "C" void cuda_geglu(struct device *device, float *gate, const float *up, size_t n)
@@ -194,11 +130,4 @@ extern "C" void cuda_soft_cap(struct device *device, float *x, float cap, size_t
     if (n == 0)
         return;
     chain_launch(device, "soft_cap", soft_cap_values, blocks_for(n), THREADS, 0, x, cap, n);
-}
-
-extern "C" void cuda_add(struct device *device, float *x, const float *y, size_t n)
-{
-    if (n == 0)
-        return;
-    chain_launch(device, "add", add_values, blocks_for(n), THREADS, 0, x, y, n);
 }

@@ -26,7 +26,7 @@ bool put_in_order(struct device *device, const struct cuda_source *source, void 
 {
     const size_t of_panel = panel_vectors(source->type, source->n_columns);
     const size_t n = panel_count(source->n_rows) * of_panel;
-    make_panels<<<(unsigned)((n + THREADS - 1) / THREADS), THREADS, 0, device->stream>>>(
+    make_panels<<<(unsigned)((n + THREADS - 1) / THREADS), THREADS, 0, cuda_stream(device)>>>(
         *source, (uint4 *)panels, of_panel, n);
     return cuda_launched(device, "weights into panels");
 }
@@ -209,7 +209,7 @@ extern "C" void cuda_embed(struct device *device, float *out, const struct matri
     for (uint32_t i = 0; i < n_tokens; i += MOST_TOKENS) {
         const uint32_t n = n_tokens - i < MOST_TOKENS ? n_tokens - i : MOST_TOKENS;
         const dim3 grid((table->n_columns + THREADS - 1) / THREADS, n);
-        embed_rows<<<grid, THREADS, 0, device->stream>>>(
+        embed_rows<<<grid, THREADS, 0, cuda_stream(device)>>>(
             out + (size_t)i * table->n_columns, table->type, (const uint4 *)panels,
             panel_vectors(table->type, table->n_columns), table->n_rows, table->n_columns,
             indices + i, first);

@@ -25,8 +25,10 @@ enum status cuda_memory_take(struct device *device, void **memory, size_t bytes,
 
 void cuda_memory_give(struct device *device, void *memory)
 {
-    if (memory != NULL) /* cudaFree waits for the work that uses it */
-        cuda_check(device, cudaFree(memory), "giving memory back");
+    if (memory == NULL)
+        return;
+    cuda_flush(device); /* cudaFree waits for the work that uses it */
+    cuda_check(device, cudaFree(memory), "giving memory back");
 }
 
 enum status cuda_host_take(struct device *device, void **memory, size_t bytes, struct error *error)
@@ -79,7 +81,7 @@ static void copy(struct device *device, void *to, const void *from, size_t bytes
                  enum cudaMemcpyKind kind, const char *what)
 {
     if (bytes > 0 && to != from)
-        cuda_check(device, cudaMemcpyAsync(to, from, bytes, kind, device->stream), what);
+        cuda_check(device, cudaMemcpyAsync(to, from, bytes, kind, cuda_stream(device)), what);
 }
 
 void cuda_upload(struct device *device, void *to, const void *from, size_t bytes)
@@ -100,12 +102,12 @@ void cuda_copy(struct device *device, void *to, const void *from, size_t bytes)
 void cuda_clear(struct device *device, void *memory, size_t bytes)
 {
     if (bytes > 0)
-        cuda_check(device, cudaMemsetAsync(memory, 0, bytes, device->stream), "clear");
+        cuda_check(device, cudaMemsetAsync(memory, 0, bytes, cuda_stream(device)), "clear");
 }
 
 enum status cuda_finish(struct device *device, struct error *error)
 {
-    cuda_check(device, cudaStreamSynchronize(device->stream), "the GPU's work");
+    cuda_check(device, cudaStreamSynchronize(cuda_stream(device)), "the GPU's work");
     const enum status status = device->status;
     if (status != STATUS_OK && error != NULL)
         *error = device->error;
@@ -123,7 +125,7 @@ static void *ring_take(struct device *device, size_t bytes)
 {
     if (device->ring_used + bytes > RING_HALF) {
         if (!cuda_check(device,
-                        cudaEventRecord(device->ring_done[device->ring_half], device->stream),
+                        cudaEventRecord(device->ring_done[device->ring_half], cuda_stream(device)),
                         "ring"))
             return NULL;
         device->ring_half = 1 - device->ring_half;
@@ -183,10 +185,10 @@ const void *cuda_indices(struct device *device, enum cuda_index_kind kind, const
     }
     memcpy(indices->host, host, bytes);
     indices->bytes = bytes;
-    if (!cuda_check(
-            device,
-            cudaMemcpyAsync(indices->device, from, bytes, cudaMemcpyHostToDevice, device->stream),
-            "index upload")) {
+    if (!cuda_check(device,
+                    cudaMemcpyAsync(indices->device, from, bytes, cudaMemcpyHostToDevice,
+                                    cuda_stream(device)),
+                    "index upload")) {
         indices->bytes = 0;
         return NULL;
     }

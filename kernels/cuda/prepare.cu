@@ -1,6 +1,7 @@
 /* prepare.cu - activations, once per row: to int8 in blocks of 32, to three bf16 parts each, or to two
  * f16 parts in blocks of 32. */
 #include "kernels/cuda/chain.cuh"
+#include "kernels/cuda/fused.cuh"
 #include "kernels/cuda/product.h"
 
 #include <cuda_fp16.h>
@@ -8,61 +9,22 @@
 namespace
 {
 
-enum { THREADS = 256, BLOCK_THREADS = 8 }; /* the threads that share a block of 32 */
+enum { THREADS = 256, BLOCK_THREADS = QUANTIZE_THREADS };
 
-/* As the CPU's quantize_block, in the same steps (kernels/cpu/elementwise.h): a thread has four
- * values. */
+/* A thread has four values. */
 __global__ void __launch_bounds__(THREADS)
-    quantize(const float *x, uint32_t n_rows, uint32_t n_columns, uint8_t *values, size_t row_bytes,
-             float *scales)
+    quantize(const float *x, uint32_t n_rows, uint32_t n_columns, struct cuda_quantized to)
 {
-    const uint32_t n_blocks = n_columns / QUANT_PIECE;
-    const size_t i = ((size_t)blockIdx.x * THREADS + threadIdx.x) / BLOCK_THREADS;
-    const uint32_t part = threadIdx.x % BLOCK_THREADS;
-    const bool valid = i < (size_t)n_rows * n_blocks; /* all eight threads, or none */
-    const uint32_t row = valid ? (uint32_t)(i / n_blocks) : 0;
-    const uint32_t block = valid ? (uint32_t)(i % n_blocks) : 0;
-    uint32_t largest = 0, bytes = 0;
-    int sum = 0;
-
+    const size_t i = ((size_t)blockIdx.x * THREADS + threadIdx.x) / QUANTIZE_THREADS;
+    const bool valid = i < (size_t)n_rows * to.n_blocks; /* all eight threads, or none */
+    const uint32_t row = valid ? (uint32_t)(i / to.n_blocks) : 0;
+    const uint32_t column = (valid ? (uint32_t)(i % to.n_blocks) : 0) * QUANT_PIECE +
+                            threadIdx.x % QUANTIZE_THREADS * 4;
     chain_next();
     chain_wait();
-    const float4 from =
-        *(const float4 *)(x + (size_t)row * n_columns + block * QUANT_PIECE + part * 4);
+    const float4 from = *(const float4 *)(x + (size_t)row * n_columns + column);
     const float v[4] = {from.x, from.y, from.z, from.w};
-#pragma unroll
-    for (int j = 0; j < 4; j++)
-        largest = max(largest, __float_as_uint(v[j]) & 0x7fffffffu);
-#pragma unroll
-    for (int step = BLOCK_THREADS / 2; step > 0; step /= 2)
-        largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, step));
-
-    float scale = 0;
-    if (largest >= 0x7f800000u) { /* not finite */
-        scale = __uint_as_float(0x7fc00000u);
-    } else if (largest >= 0x0d800000u) { /* 2^-100; less is as good as zero */
-        const float maximum = __uint_as_float(largest);
-        const float inverse = __fdiv_rn(127.0f, maximum);
-        scale = __fdiv_rn(maximum, 127.0f);
-#pragma unroll
-        for (int j = 0; j < 4; j++) { /* 1.5 * 2^23: rounds to an integer */
-            const float shifted = __fadd_rn(__fmul_rn(v[j], inverse), 12582912.0f);
-            const int q = __float_as_int(shifted) - 0x4b400000;
-            bytes |= ((uint32_t)q & 255u) << 8 * j;
-            sum += q;
-        }
-    }
-#pragma unroll
-    for (int step = BLOCK_THREADS / 2; step > 0; step /= 2)
-        sum += __shfl_xor_sync(0xffffffffu, sum, step);
-    if (!valid)
-        return;
-    *(uint32_t *)(values + row * row_bytes + x_quant_at(block * QUANT_PIECE + part * 4)) = bytes;
-    if (part == 0) {
-        float *to = scales + x_scale_at(block, row, n_blocks);
-        to[0] = scale;
-        to[2] = __fmul_rn(scale, (float)sum);
-    }
+    quantize_four(to, v, row, column, valid);
 }
 
 /* A thread has two columns; behind the last one there are zeros. */
@@ -179,11 +141,15 @@ extern "C" void cuda_prepare(struct device *device, const float *x, uint32_t n_r
         cuda_fail(device, STATUS_INVALID, "activations to quantize do not begin at 16 bytes");
         return;
     }
+    const struct cuda_quantized quants = {(uint8_t *)to->quantized, wide, (float *)to->scales,
+                                          n_columns / QUANT_PIECE};
+    if (quantized && !parts && !halves &&
+        cuda_quantize_waiting(device, x, n_rows, n_columns, quants))
+        return;
     if (quantized)
         chain_launch(device, "quantization of activations", quantize,
-                     blocks_for((size_t)n_rows * (n_columns / QUANT_PIECE) * BLOCK_THREADS),
-                     THREADS, 0, x, n_rows, n_columns, (uint8_t *)to->quantized, wide,
-                     (float *)to->scales);
+                     blocks_for((size_t)n_rows * quants.n_blocks * BLOCK_THREADS), THREADS, 0, x,
+                     n_rows, n_columns, quants);
     if (parts)
         chain_launch(device, "parts of activations", cut_parts,
                      blocks_for((size_t)n_rows * pairs / 2), THREADS, 0, x, n_rows, n_columns,

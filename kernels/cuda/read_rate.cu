@@ -39,11 +39,11 @@ static float pass(struct device *device, const uint4 *memory, size_t n, cudaEven
                   cudaEvent_t end)
 {
     float ms = 0;
-    cuda_check(device, cudaEventRecord(begin, device->stream), "read rate");
-    read_all<<<device->n_multiprocessors * BLOCKS_PER_SM, THREADS, 0, device->stream>>>(
+    cuda_check(device, cudaEventRecord(begin, cuda_stream(device)), "read rate");
+    read_all<<<device->n_multiprocessors * BLOCKS_PER_SM, THREADS, 0, cuda_stream(device)>>>(
         memory, n, (uint32_t *)memory);
     cuda_launched(device, "read rate");
-    cuda_check(device, cudaEventRecord(end, device->stream), "read rate");
+    cuda_check(device, cudaEventRecord(end, cuda_stream(device)), "read rate");
     if (!cuda_check(device, cudaEventSynchronize(end), "read rate") ||
         !cuda_check(device, cudaEventElapsedTime(&ms, begin, end), "read rate"))
         return 0;

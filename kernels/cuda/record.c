@@ -30,7 +30,7 @@ enum status cuda_record_begin(struct device *device, const uint32_t *positions, 
         return error_set(error, device->status, "%s", device->error.text);
     }
     const cudaError_t result =
-        cudaStreamBeginCapture(device->stream, cudaStreamCaptureModeThreadLocal);
+        cudaStreamBeginCapture(cuda_stream(device), cudaStreamCaptureModeThreadLocal);
     if (result != cudaSuccess) {
         free(recording);
         return cuda_error(error, result, "recording");
@@ -45,11 +45,11 @@ enum status cuda_record_end(struct device *device, struct recording **recording,
     struct recording *made = device->recording;
     cudaGraph_t graph = NULL;
     device->recording = NULL;
-    cudaError_t result = cudaStreamEndCapture(device->stream, &graph);
+    cudaError_t result = cudaStreamEndCapture(cuda_stream(device), &graph);
     if (result == cudaSuccess && device->status == STATUS_OK)
         result = cudaGraphInstantiate(&made->graph, graph, 0);
     if (result == cudaSuccess && made->graph != NULL)
-        result = cudaGraphUpload(made->graph, device->stream);
+        result = cudaGraphUpload(made->graph, cuda_stream(device));
     if (graph != NULL)
         cudaGraphDestroy(graph);
     made->x = device->x;
@@ -87,5 +87,5 @@ void cuda_replay(struct device *device, const struct recording *recording,
         return;
     }
     device->x = recording->x;
-    cuda_check(device, cudaGraphLaunch(recording->graph, device->stream), "a recording");
+    cuda_check(device, cudaGraphLaunch(recording->graph, cuda_stream(device)), "a recording");
 }

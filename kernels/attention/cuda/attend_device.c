@@ -202,7 +202,7 @@ static void destroy(void *state)
         return;
     if (attend->stream != NULL)
         (void)cudaStreamSynchronize(attend->stream);
-    (void)cudaStreamSynchronize(attend->device->stream);
+    (void)cudaStreamSynchronize(cuda_stream(attend->device));
     for (uint32_t i = 0; i < N_CALLS; i++)
         call_clear(attend, &attend->calls[i]);
     for (uint32_t i = 0; i < attend->n_prepared; i++)
@@ -515,8 +515,9 @@ static enum status move_scratch(struct cuda_attend *attend, struct error *error)
         struct attend_launch *launch = call->host;
         launch->parts = attend->parts;
         launch->levels = attend->levels;
-        const cudaError_t result = cudaMemcpyAsync(call->header, launch, sizeof(*launch),
-                                                   cudaMemcpyHostToDevice, attend->device->stream);
+        const cudaError_t result =
+            cudaMemcpyAsync(call->header, launch, sizeof(*launch), cudaMemcpyHostToDevice,
+                            cuda_stream(attend->device));
         if (result != cudaSuccess)
             return cuda_error(error, result, "attention's tables");
     }
@@ -610,7 +611,7 @@ static enum status launch_call(struct cuda_attend *attend, const struct call *ca
     const cudaLaunchConfig_t config = {.gridDim = {n_blocks, 1, 1},
                                        .blockDim = {call->variant->kernel->threads, 1, 1},
                                        .dynamicSmemBytes = call->config.shared_bytes,
-                                       .stream = attend->device->stream,
+                                       .stream = cuda_stream(attend->device),
                                        .attrs = &early,
                                        .numAttrs = attend->device->compute_capability >= 90};
     const cudaError_t result =
@@ -648,12 +649,12 @@ static enum status run(void *state, const struct attend_work *works, size_t n_wo
     if (result == cudaSuccess)
         result = cudaEventRecord(call->there, attend->stream);
     if (result == cudaSuccess)
-        result = cudaStreamWaitEvent(attend->device->stream, call->there, 0);
+        result = cudaStreamWaitEvent(cuda_stream(attend->device), call->there, 0);
     if (result != cudaSuccess)
         return cuda_error(error, result, "attention's tables");
     status = launch_call(attend, call, blocks_for(attend, call), error);
     if (status == STATUS_OK &&
-        (result = cudaEventRecord(call->done, attend->device->stream)) != cudaSuccess)
+        (result = cudaEventRecord(call->done, cuda_stream(attend->device))) != cudaSuccess)
         status = cuda_error(error, result, "attention");
     return status;
 }
@@ -706,7 +707,7 @@ static enum status prepare(void *state, uint32_t slot, const struct attend_work 
     status = write_call(attend, call, n_works, true, error);
     if (status != STATUS_OK)
         return status;
-    const cudaStream_t stream = attend->device->stream;
+    const cudaStream_t stream = cuda_stream(attend->device);
     result = cudaMemcpyAsync((char *)call->device + HEADER_BYTES, (char *)call->host + HEADER_BYTES,
                              attend->jobs.bytes, cudaMemcpyHostToDevice, stream);
     if (result == cudaSuccess)

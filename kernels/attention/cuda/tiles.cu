@@ -71,17 +71,17 @@ void cuda_tiles_round(struct device *device, enum kv_type type, void *out, const
     if (n == 0)
         return;
     if (type == KV_F32) {
-        cuda_check(
-            device,
-            cudaMemcpyAsync(out, x, n * sizeof(float), cudaMemcpyDeviceToDevice, device->stream),
-            "a copy of K and V");
+        cuda_check(device,
+                   cudaMemcpyAsync(out, x, n * sizeof(float), cudaMemcpyDeviceToDevice,
+                                   cuda_stream(device)),
+                   "a copy of K and V");
         return;
     }
     if (type == KV_Q8_0)
-        round_bytes<<<blocks_for(n), THREADS, 0, device->stream>>>((char *)out, x, n / 32);
+        round_bytes<<<blocks_for(n), THREADS, 0, cuda_stream(device)>>>((char *)out, x, n / 32);
     else
-        round_halves<<<blocks_for(n), THREADS, 0, device->stream>>>((uint16_t *)out, x, n,
-                                                                    type == KV_BF16);
+        round_halves<<<blocks_for(n), THREADS, 0, cuda_stream(device)>>>((uint16_t *)out, x, n,
+                                                                         type == KV_BF16);
     cuda_launched(device, "rounding K and V");
 }
 
@@ -182,8 +182,8 @@ void cuda_tiles_write(struct device *device, enum kv_type type, uint32_t head_di
         const size_t left = n_writes - first, n = left < WRITES ? left : (size_t)WRITES;
         for (size_t i = 0; i < n; i++)
             some.writes[i] = writes[first + i];
-        write_tokens<<<(uint32_t)n, THREADS, 0, device->stream>>>(some, type, head_dim,
-                                                                  stride_bytes);
+        write_tokens<<<(uint32_t)n, THREADS, 0, cuda_stream(device)>>>(some, type, head_dim,
+                                                                       stride_bytes);
         cuda_launched(device, "writing K and V");
     }
 }
@@ -200,6 +200,6 @@ void cuda_tiles_read(struct device *device, enum kv_type type, uint32_t head_dim
     tokens.n_tokens = n_tokens;
     if (n_tokens == 0)
         return;
-    read_tokens<<<1, THREADS, 0, device->stream>>>(tokens, type, head_dim, stride_bytes);
+    read_tokens<<<1, THREADS, 0, cuda_stream(device)>>>(tokens, type, head_dim, stride_bytes);
     cuda_launched(device, "reading K and V");
 }
