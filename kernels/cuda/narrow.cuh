@@ -3,8 +3,9 @@
  * A block takes panels, its warps the spans of a panel in turn. A warp copies its weights itself, some
  * stages ahead, also of the block's next panel, into a ring in shared memory that no other warp uses, so
  * that nothing but the end of a panel makes warps wait for each other, and what is on its way is bound by
- * shared memory, not by registers. A product takes half of a multiprocessor: the next one is there too,
- * with its first stages on their way, while this one still computes (chain.cuh).
+ * shared memory, not by registers. Where threads need few registers a product leaves room on a
+ * multiprocessor: the next one is there too, with its first stages on their way, while this one still
+ * computes (chain.cuh).
  * Spans' sums meet in shared memory, where each output's are added by one thread.
  *
  * Terms provides, for ROWS rows at most, in TILES tiles of ROW_TILE rows:
@@ -24,9 +25,13 @@
 #include "kernels/cuda/span.cuh"
 
 enum {
-    NARROW_THREADS = 256,   /* of a block at most, and at least NARROW_LEAST */
-    NARROW_LEAST = 128,     /* one thread for each output of a panel and row of a tile */
-    NARROW_WARPS = 16,      /* of a product on a multiprocessor */
+    NARROW_THREADS = 256,      /* of a block at most, and at least NARROW_LEAST */
+    NARROW_LEAN_THREADS = 448, /* where a thread needs few registers */
+    NARROW_LEAST = 128,        /* one thread for each output of a panel and row of a tile */
+    NARROW_WARPS = 16,         /* of a product on a multiprocessor */
+    NARROW_WARPS_LEAN =
+        28, /* where a thread needs few registers; and then in percent of its memory: */
+    NARROW_SHARE_LEAN = 70,
     NARROW_STAGES = 6,      /* of a ring at most */
     NARROW_SUMS = 32,       /* spans times tiles whose sums are in shared memory at once */
     NARROW_RESERVED = 1024, /* of shared memory, by the system for each block */
@@ -131,10 +136,8 @@ struct stages {
 
 /* Registers for so many threads of a multiprocessor that it has work while some of them wait. */
 template <class Terms, int ROWS>
-__global__ void __launch_bounds__(NARROW_THREADS, ROWS == 1                  ? 4
-                                                  : ROWS <= Terms::LEAN_ROWS ? 3
-                                                  : ROWS <= 2 * ROW_TILE     ? 2
-                                                                             : 1)
+__global__ void __launch_bounds__(ROWS <= Terms::LEAN_ROWS ? NARROW_LEAN_THREADS : NARROW_THREADS,
+                                  ROWS <= 2 * ROW_TILE ? 2 : 1)
     product_narrow(const __grid_constant__ struct cuda_product p)
 {
     constexpr int TILES = (ROWS + ROW_TILE - 1) / ROW_TILE;
@@ -236,18 +239,26 @@ bool prepare_narrow(struct device *device)
     return *ready >> Terms::WEIGHT & 1;
 }
 
-/* How a product is spread: a warp for each span of a panel, or for each second one, third one ...; as
- * many blocks as NARROW_WARPS are, or as there are panels; and as deep rings as have room in half of the
- * shared memory. */
+/* How a product is spread: small blocks where there are many panels, larger ones where there are few,
+ * so that there are as many warps as are wanted; and as deep rings as leave room for what the next
+ * product can have on its way before it begins. */
 template <class Terms, int ROWS>
 void launch_narrow(struct device *device, const struct cuda_product *product)
 {
     constexpr uint32_t TILES = (ROWS + ROW_TILE - 1) / ROW_TILE;
-    constexpr uint32_t LEAST = NARROW_LEAST / CUDA_LANES, MOST = NARROW_THREADS / CUDA_LANES;
+    constexpr uint32_t LEAST = NARROW_LEAST / CUDA_LANES;
+    constexpr bool LEAN = ROWS <= Terms::LEAN_ROWS;
+    constexpr uint32_t MOST = (LEAN ? NARROW_LEAN_THREADS : NARROW_THREADS) / CUDA_LANES;
+    constexpr uint32_t WARPS = LEAN ? NARROW_WARPS_LEAN : NARROW_WARPS; /* of a multiprocessor */
+    constexpr uint32_t SHARE = LEAN ? NARROW_SHARE_LEAN : 100;          /* percent, of its memory */
     struct cuda_product p = *product;
     const uint32_t n_sms = (uint32_t)device->n_multiprocessors;
-    const size_t half = device->shared_bytes / 2, stage_bytes = Terms::STAGE_VECTORS * VECTOR_BYTES;
-    const uint32_t turns = (p.spans.n_spans + MOST - 1) / MOST;
+    const size_t room = (size_t)device->shared_bytes * SHARE / 100,
+                 stage_bytes = Terms::STAGE_VECTORS * VECTOR_BYTES;
+    p.n_panels = (p.n_outputs + PANEL_OUTPUTS - 1) / PANEL_OUTPUTS;
+    const uint32_t wanted = (WARPS * n_sms + p.n_panels - 1) / p.n_panels;
+    const uint32_t most = wanted < LEAST ? LEAST : wanted > MOST ? MOST : wanted;
+    const uint32_t turns = (p.spans.n_spans + most - 1) / most;
     uint32_t n_warps = (p.spans.n_spans + turns - 1) / turns, n_levels = 2;
     if (n_warps < LEAST)
         n_warps = LEAST;
@@ -259,12 +270,12 @@ void launch_narrow(struct device *device, const struct cuda_product *product)
     const size_t stage = n_warps * stage_bytes;
     const size_t sums =
         (size_t)(p.round_spans + n_levels) * TILES * TILE_SUMS * sizeof(float) + NARROW_RESERVED;
-    p.n_panels = (p.n_outputs + PANEL_OUTPUTS - 1) / PANEL_OUTPUTS;
-    uint32_t per_sm = NARROW_WARPS / n_warps; /* blocks */
+    uint32_t per_sm = WARPS / n_warps > 0 ? WARPS / n_warps : 1; /* blocks */
     if (p.n_panels < per_sm * n_sms)
         per_sm = (p.n_panels + n_sms - 1) / n_sms;
     p.n_stages = NARROW_STAGES;
-    while (p.n_stages > 1 && (p.n_stages * stage + sums) * per_sm > half)
+    while (p.n_stages > 1 && ((p.n_stages * stage + sums) * per_sm > room ||
+                              p.n_stages * stage + sums > device->shared_bytes / 2))
         p.n_stages--;
     if (!prepare_narrow<Terms, ROWS>(device))
         return;

@@ -25,8 +25,7 @@ enum {
     BUSY_BYTES = 72 << 10, /* what a multiprocessor reads while one block evaluates a tile */
     TILE_COST = 17,        /* of unit_cost */
     PART_COST = 3,
-    LEVEL_COST = 30,
-    HEADER_BYTES = 256 /* of a call's memory; the tables lie behind */
+    LEVEL_COST = 30
 };
 
 /* A launch configuration of a kernel: the fewer blocks share a multiprocessor, the deeper their pipelines. */
@@ -40,7 +39,7 @@ struct variant {
     uint32_t n_configs;
 };
 
-/* What one call tells its kernel: a struct attend_launch, and the tables that it names. */
+/* What one call tells its kernel: a header (struct attend_launch and starts), and the tables that it names. */
 struct call {
     void *host, *device; /* header and tables; host: pinned */
     size_t host_room, device_room;
@@ -80,6 +79,19 @@ struct cuda_attend {
     size_t parts_room, levels_room;
 };
 
+/* Thread blocks of any variant, at most. */
+static uint32_t most_blocks(const struct cuda_attend *attend)
+{
+    return BLOCKS_WANTED * (uint32_t)attend->device->n_multiprocessors;
+}
+
+/* Of a call's memory; the tables lie behind. */
+static size_t header_bytes(const struct cuda_attend *attend)
+{
+    const size_t bytes = LAUNCH_BYTES + most_blocks(attend) * sizeof(struct job_start);
+    return (bytes + LAUNCH_BYTES - 1) / LAUNCH_BYTES * LAUNCH_BYTES;
+}
+
 /* With so many blocks on a multiprocessor; false: they do not fit. */
 static bool fit_blocks(const struct cuda_attend *attend, const struct attend_kernel *kernel,
                        int blocks, struct config *config, cudaError_t *result)
@@ -107,6 +119,7 @@ static bool fit_blocks(const struct cuda_attend *attend, const struct attend_ker
             &n_blocks, kernel->function, (int)kernel->threads, config->shared_bytes);
     if (*result != cudaSuccess)
         (void)cudaGetLastError();
+    n_blocks = n_blocks < BLOCKS_WANTED ? n_blocks : BLOCKS_WANTED;
     config->n_blocks = (uint32_t)(n_blocks * device->n_multiprocessors);
     return *result == cudaSuccess && n_blocks > 0;
 }
@@ -559,18 +572,19 @@ static enum status write_call(struct cuda_attend *attend, struct call *call, siz
 {
     const struct jobs *jobs = &attend->jobs;
     const uint32_t n_levels = levels_of(jobs->most_tiles + 1);
-    static_assert(sizeof(struct attend_launch) <= HEADER_BYTES, "the tables lie behind it");
+    static_assert(sizeof(struct attend_launch) <= LAUNCH_BYTES, "starts lie behind it");
+    const size_t header = header_bytes(attend);
     const bool apart = call->header != NULL && call->header != call->device;
     enum status status = grow_scratch(attend, n_levels, error);
     if (status == STATUS_OK)
-        status = grow(attend, &call->device, &call->device_room, HEADER_BYTES + jobs->bytes, error);
+        status = grow(attend, &call->device, &call->device_room, header + jobs->bytes, error);
     if (status == STATUS_OK)
-        status = grow_host(attend, call, HEADER_BYTES + jobs->bytes, error);
+        status = grow_host(attend, call, header + jobs->bytes, error);
     if (status != STATUS_OK)
         return status;
     if (!apart)
         call->header = call->device;
-    char *tables = (char *)call->device + HEADER_BYTES;
+    char *tables = (char *)call->device + header;
     *(struct attend_launch *)call->host = (struct attend_launch){
         .outputs = (void *)(tables + jobs->outputs_at),
         .segments = (void *)(tables + jobs->segments_at),
@@ -590,7 +604,10 @@ static enum status write_call(struct cuda_attend *attend, struct call *call, siz
         .soft_cap = attend->shape.soft_cap,
         .any_order = attend->any_order,
     };
-    jobs_pack(jobs, &attend->plan, n_works, settled, (char *)call->host + HEADER_BYTES);
+    char *block = (char *)call->host + header;
+    jobs_pack(jobs, &attend->plan, n_works, settled, block);
+    jobs_starts(jobs, block, tile_bytes(attend->shape.type, attend->shape.head_dim),
+                (void *)((char *)call->host + LAUNCH_BYTES), most_blocks(attend));
     /* A recorded launch serves what is prepared later: it keeps its configuration. */
     if (!apart || call->variant != attend->planned.variant) {
         call->variant = attend->planned.variant;
@@ -644,7 +661,7 @@ static enum status run(void *state, const struct attend_work *works, size_t n_wo
     status = write_call(attend, call, n_works, false, error);
     if (status != STATUS_OK)
         return status;
-    result = cudaMemcpyAsync(call->device, call->host, HEADER_BYTES + attend->jobs.bytes,
+    result = cudaMemcpyAsync(call->device, call->host, header_bytes(attend) + attend->jobs.bytes,
                              cudaMemcpyHostToDevice, attend->stream);
     if (result == cudaSuccess)
         result = cudaEventRecord(call->there, attend->stream);
@@ -678,7 +695,7 @@ static enum status prepared_call(struct cuda_attend *attend, uint32_t slot, stru
             return error_set(error, STATUS_NO_MEMORY, "attention: no memory");
         enum status status = call_open(made, error);
         if (status == STATUS_OK)
-            status = cuda_memory_take(attend->device, &made->header, HEADER_BYTES, error);
+            status = cuda_memory_take(attend->device, &made->header, header_bytes(attend), error);
         if (status != STATUS_OK) {
             call_clear(attend, made);
             free(made);
@@ -708,11 +725,11 @@ static enum status prepare(void *state, uint32_t slot, const struct attend_work 
     if (status != STATUS_OK)
         return status;
     const cudaStream_t stream = cuda_stream(attend->device);
-    result = cudaMemcpyAsync((char *)call->device + HEADER_BYTES, (char *)call->host + HEADER_BYTES,
+    const size_t header = header_bytes(attend);
+    result = cudaMemcpyAsync((char *)call->device + header, (char *)call->host + header,
                              attend->jobs.bytes, cudaMemcpyHostToDevice, stream);
     if (result == cudaSuccess)
-        result = cudaMemcpyAsync(call->header, call->host, sizeof(struct attend_launch),
-                                 cudaMemcpyHostToDevice, stream);
+        result = cudaMemcpyAsync(call->header, call->host, header, cudaMemcpyHostToDevice, stream);
     if (result == cudaSuccess)
         result = cudaEventRecord(call->there, stream);
     return result == cudaSuccess ? STATUS_OK : cuda_error(error, result, "attention's tables");

@@ -369,6 +369,29 @@ void jobs_pack(const struct jobs *jobs, const struct attend_plan *plan, size_t n
     memcpy(to + jobs->merges_at, jobs->merges, jobs->n_parts * sizeof(*jobs->merges));
 }
 
+void jobs_starts(const struct jobs *jobs, const void *block, size_t tile_bytes,
+                 struct job_start *starts, uint32_t n)
+{
+    const struct job_output *outputs = (const void *)((const char *)block + jobs->outputs_at);
+    const void *const *pages = (const void *)((const char *)block + jobs->pages_at);
+    memset(starts, 0, n * sizeof(*starts));
+    for (uint32_t i = 0; i < n && i < jobs->n_shares; i++) {
+        const struct job_segment *segment = &jobs->segments[jobs->shares[i]];
+        const struct job_output *output = &outputs[segment->output];
+        const uint32_t first =
+            segment->begin > output->visible_from ? segment->begin : output->visible_from;
+        uint32_t end = segment->end < output->n_settled ? segment->end : output->n_settled;
+        if (first >= end)
+            continue;
+        const uint32_t at = first - output->page_tile, rest = at % output->page_tiles;
+        if (end - first > output->page_tiles - rest)
+            end = first + output->page_tiles - rest;
+        starts[i].tile =
+            (const char *)pages[output->first_page + at / output->page_tiles] + rest * tile_bytes;
+        starts[i].n_tiles = end - first;
+    }
+}
+
 void jobs_clear(struct jobs *jobs)
 {
     free(jobs->scratch);

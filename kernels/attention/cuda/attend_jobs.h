@@ -56,6 +56,13 @@ struct job_join {
     uint32_t join, part; /* as of a segment */
 };
 
+/* What a thread block copies first, so that it need not go from table to table: tiles side by side. */
+struct job_start {
+    const char *tile;
+    uint32_t n_tiles; /* 0: look into the tables */
+    uint32_t unused;
+};
+
 /* One call. The tables lie in one block of `bytes`, each at the offset of its name. */
 struct jobs {
     void *scratch; /* host memory, where they are made: */
@@ -78,6 +85,11 @@ bool jobs_make(struct jobs *jobs, const struct attend_plan *plan, size_t n_works
  * results are, which may be others than when the plan was made. settled: its settled_tiles count. */
 void jobs_pack(const struct jobs *jobs, const struct attend_plan *plan, size_t n_works,
                bool settled, void *block);
+
+/* Of a block that was packed: where share i begins, for all i < n; tile_bytes: of one. Only settled tiles
+ * are told. */
+void jobs_starts(const struct jobs *jobs, const void *block, size_t tile_bytes,
+                 struct job_start *starts, uint32_t n);
 
 /* Frees what jobs_make took. */
 void jobs_clear(struct jobs *jobs);

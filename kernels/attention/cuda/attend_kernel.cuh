@@ -356,18 +356,20 @@ struct walker {
             write_partial(output, node, x);
     }
 
-    /* Arrives at a join, and says whether all of its parts are there now. */
+    /* Arrives at a join, and says whether all of its parts are there now. One thread's fences order what
+     * all have written, and will read, as barriers lie between. */
     __device__ __forceinline__ bool last_at(uint32_t join)
     {
-        __threadfence();
         threads_wait(1, THREADS);
-        if (thread == 0)
-            *last = atomicSub(&launch.pending[join], 1u) == 1u;
-        threads_wait(1, THREADS);
-        const bool is_last = *last != 0;
-        if (is_last)
+        if (thread == 0) {
             __threadfence();
-        return is_last;
+            const bool is_last = atomicSub(&launch.pending[join], 1u) == 1u;
+            *last = is_last;
+            if (is_last)
+                __threadfence();
+        }
+        threads_wait(1, THREADS);
+        return *last != 0;
     }
 
     /* Merges a join's parts into x. They come from afar: BATCH of them are on their way at a time. */
@@ -408,10 +410,10 @@ struct walker {
         bool arrives = segment.arrives != 0;
 #pragma unroll 1
         for (;;) {
+            const struct job_join join = launch.joins[number]; /* it comes while others arrive */
             store(x, launch.parts + (size_t)part * PARTIAL, THREADS, thread);
             if (!arrives || !last_at(number))
                 return;
-            const struct job_join join = launch.joins[number];
             if (thread == 0)
                 launch.pending[number] = join.n_arrivals; /* for the next call */
             merge_parts(join, x);
@@ -433,8 +435,10 @@ struct walker {
                 const struct job_segment segment = launch.segments[i];
                 const struct job_output &output = launch.outputs[segment.output];
                 values x;
-                if (loaded == JOBS_NONE)
+                if (loaded == JOBS_NONE) {
+                    touch(&output);
                     grid_wait();
+                }
                 if (segment.output != loaded) {
                     threads_wait(1, THREADS); /* all are done with the rows before */
                     evaluator.load_rows(launch, output);
@@ -454,11 +458,13 @@ struct walker {
 struct tiles_ahead {
     const struct attend_launch &launch;
     uint32_t share, segment, end, tile, last;
+    uint32_t n_known; /* of the first segment, that need not be told any more */
     const struct job_output *output;
 
-    __device__ __forceinline__ tiles_ahead(const struct attend_launch &attend_launch)
+    __device__ __forceinline__ tiles_ahead(const struct attend_launch &attend_launch,
+                                           uint32_t known)
         : launch(attend_launch), share(blockIdx.x), segment(0), end(0), tile(0), last(0),
-          output(nullptr)
+          n_known(known), output(nullptr)
     {
     }
 
@@ -482,8 +488,9 @@ struct tiles_ahead {
             }
             const struct job_segment s = launch.segments[segment++];
             output = &launch.outputs[s.output];
-            tile = s.begin > output->visible_from ? s.begin : output->visible_from;
+            tile = (s.begin > output->visible_from ? s.begin : output->visible_from) + n_known;
             last = s.end;
+            n_known = 0;
         }
         *memory = tile_of(launch, *output, tile++, tile_bytes);
         return true;

@@ -1,7 +1,7 @@
 /* kernels/attention/cuda/attend_launch.h - the attention kernels as the host sees them.
  *
- * Variants by KV type, head_dim and rows of a row block; each takes a struct attend_launch in device memory
- * and the number of stages of its pipeline. */
+ * Variants by KV type, head_dim and rows of a row block; each takes a struct attend_launch in device memory,
+ * LAUNCH_BYTES behind which starts lie, and the number of stages of its pipeline. */
 #ifndef LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_LAUNCH_H
 #define LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_LAUNCH_H
 
@@ -31,6 +31,9 @@ struct attend_launch {
     float scale, soft_cap;
     bool any_order; /* for comparisons: tiles are merged as they come, whatever the tree says */
 };
+
+/* In front of the struct job_start of each thread block. */
+enum { LAUNCH_BYTES = 256 };
 
 /* A variant, for one launch configuration of which stages are to be chosen. */
 struct attend_kernel {

@@ -88,6 +88,12 @@ static __device__ __forceinline__ void grid_release()
 #endif
 }
 
+/* What lies there is wanted soon. */
+static __device__ __forceinline__ void touch(const void *memory)
+{
+    asm volatile("prefetch.global.L1 [%0];" ::"l"(__cvta_generic_to_global(memory)));
+}
+
 /* All lanes of one warp: copies a piece (a multiple of 16 bytes, 16-byte aligned) to shared memory;
  * `full` hears of it. once: nobody will read it again soon, so that what others need stays in L2. */
 static __device__ __forceinline__ void copy_piece(void *to, const char *from, uint32_t bytes,

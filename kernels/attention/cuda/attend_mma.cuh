@@ -176,26 +176,35 @@ struct mma_evaluator {
         next_stage();
     }
 
-    /* The further warp's life. Settled tiles are on their way before the kernels ahead of this one have
-     * ended, as many as there is room for. */
-    __device__ __forceinline__ void copy(const struct attend_launch &launch)
+    __device__ __forceinline__ void copy_tile(const char *tile)
     {
-        struct tiles_ahead tiles(launch);
+        for (int piece = 0; piece < TILE_PIECES; piece++) {
+            mbarrier_wait(&empty[stage], parity);
+            copy_piece(stages + (size_t)stage * shape::PIECE, tile + piece * shape::PIECE,
+                       shape::PIECE, &full[stage], lane, GROUPS == 1);
+            next_stage();
+        }
+    }
+
+    /* The further warp's life. Settled tiles are on their way before the kernels ahead of this one have
+     * ended, as many as there is room for; the first ones before tables are read. */
+    __device__ __forceinline__ void copy(const struct attend_launch &launch,
+                                         const struct job_start &start)
+    {
+        enum { TILE = TILE_PIECES * shape::PIECE };
+        struct tiles_ahead tiles(launch, start.n_tiles);
         const char *tile;
         bool waited = false;
         parity = 1; /* all stages are empty */
         grid_release();
-        while (tiles.next((size_t)TILE_PIECES * shape::PIECE, &tile)) {
+        for (uint32_t i = 0; i < start.n_tiles; i++)
+            copy_tile(start.tile + (size_t)i * TILE);
+        while (tiles.next(TILE, &tile)) {
             if (!waited && !tiles.is_settled()) {
                 grid_wait();
                 waited = true;
             }
-            for (int piece = 0; piece < TILE_PIECES; piece++) {
-                mbarrier_wait(&empty[stage], parity);
-                copy_piece(stages + (size_t)stage * shape::PIECE, tile + piece * shape::PIECE,
-                           shape::PIECE, &full[stage], lane, GROUPS == 1);
-                next_stage();
-            }
+            copy_tile(tile);
         }
         if (!waited)
             grid_wait(); /* so that the end of this kernel is that of all before it */
@@ -694,10 +703,13 @@ __global__ void __launch_bounds__(128 * GROUPS + 32, least_blocks(TYPE, D, BLOCK
         }
         mbarrier_init_fence();
     }
+    struct job_start start = {};
+    if (thread >= shape::THREADS)
+        start = ((const struct job_start *)((const char *)call + LAUNCH_BYTES))[blockIdx.x];
     fetch_launch(&launch, call);
     __syncthreads();
     if (thread >= shape::THREADS) {
-        e.copy(launch);
+        e.copy(launch, start);
         return;
     }
     walker<evaluator> walk = {launch, e, (float2 *)fixed, (uint32_t *)after, thread};
