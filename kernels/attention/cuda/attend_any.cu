@@ -7,19 +7,30 @@
 enum { ANY_ROWS = 8, ANY_THREADS = 128, ANY_MAX_DIM = 512 };
 
 struct any_evaluator {
+    using segment = const struct job_segment;
     enum {
         ROWS = ANY_ROWS,
         VALUES = ANY_MAX_DIM / ANY_THREADS,
         THREADS = ANY_THREADS,
         NEAR_LEVELS = 0,
-        PART_LOADS = 24
+        PART_LOADS = 24,
+        SLOTS = 1
     };
     float *q;             /* [8][head_dim]; q8_0: integers */
     float *scales;        /* [8][head_dim / 32], q8_0 only */
     float *weights;       /* [8][TOKENS] */
     float *maxima, *sums; /* [4 warps][8] */
     uint32_t thread;
+    uint32_t *is_last;
 
+    __device__ __forceinline__ uint32_t *last() const
+    {
+        return is_last;
+    }
+    __device__ __forceinline__ float2 *slots() const /* it has no pieces */
+    {
+        return nullptr;
+    }
     __device__ __forceinline__ uint32_t row(uint32_t, int i) const
     {
         return (uint32_t)i;
@@ -133,7 +144,7 @@ struct any_evaluator {
         for (int r = 0; r < ANY_ROWS; r++) {
             s[r] = __fmul_rn(s[r], launch.scale);
             if (launch.soft_cap > 0.0f)
-                s[r] = soft_capped(s[r], launch.soft_cap);
+                s[r] = soft_capped(s[r], launch.soft_cap, launch.cap_factor);
             const struct seen seen = tokens_seen(output, launch.group, tile, (uint32_t)r);
             if ((int)thread < seen.first || (int)thread >= seen.last)
                 s[r] = NOTHING;
@@ -202,8 +213,8 @@ __global__ void __launch_bounds__(ANY_THREADS)
     grid_wait();
     fetch_launch(&launch, call);
     __syncthreads();
-    any_evaluator evaluator = {q, scales, weights, maxima, sums, threadIdx.x};
-    walker<any_evaluator> walk = {launch, evaluator, nullptr, &last, threadIdx.x};
+    any_evaluator evaluator = {q, scales, weights, maxima, sums, threadIdx.x, &last};
+    walker<any_evaluator> walk = {launch, evaluator, threadIdx.x};
     walk.run();
 }
 

@@ -15,11 +15,9 @@
 #include <string.h>
 
 enum {
-    MAX_VARIANTS = 4,  /* of one shape */
-    BLOCKS_WANTED = 3, /* per multiprocessor */
-    STAGES_WANTED = 5, /* with more than one block there */
-    STAGES_NEEDED = 4, /* a tile's pieces: the two of K leave before those of V are wanted */
-    STAGES_MOST = 16,
+    MAX_VARIANTS = 4,      /* of one shape */
+    BLOCKS_WANTED = 3,     /* per multiprocessor */
+    STAGES_WANTED = 5,     /* with more than one block there */
     BLOCK_RESERVE = 1024,  /* shared memory that the system takes of each block's */
     N_CALLS = 4,           /* that the host can be ahead of the device */
     BUSY_BYTES = 72 << 10, /* what a multiprocessor reads while one block evaluates a tile */
@@ -27,6 +25,8 @@ enum {
     PART_COST = 3,
     LEVEL_COST = 30
 };
+
+#define CAP_LOG2_E_TWICE 2.88539008177792681f
 
 /* A launch configuration of a kernel: the fewer blocks share a multiprocessor, the deeper their pipelines. */
 struct config {
@@ -106,7 +106,7 @@ static bool fit_blocks(const struct cuda_attend *attend, const struct attend_ker
         int bytes = per_multiprocessor / blocks - BLOCK_RESERVE;
         bytes = bytes < most_per_block ? bytes : most_per_block;
         const int stages = (bytes - (int)kernel->fixed_bytes) / (int)kernel->stage_bytes;
-        if (stages < (blocks > 1 ? STAGES_WANTED : STAGES_NEEDED))
+        if (stages < (blocks > 1 ? STAGES_WANTED : LEAST_STAGES))
             return false;
         config->n_stages =
             (uint32_t)stages < attend->most_stages ? (uint32_t)stages : attend->most_stages;
@@ -244,7 +244,7 @@ static enum status create(void **state, struct device *device, const struct atte
     attend->device = device;
     attend->shape = *shape;
     attend->blocks_wanted = BLOCKS_WANTED;
-    attend->most_stages = STAGES_MOST;
+    attend->most_stages = MOST_STAGES;
     enum status status = choose_variants(attend, error);
     if (status == STATUS_OK) {
         const cudaError_t result =
@@ -268,7 +268,9 @@ enum status cuda_attend_tune(void *state, uint32_t n_blocks, uint32_t n_stages, 
     struct cuda_attend *attend = state;
     attend->unit = unit;
     attend->blocks_wanted = n_blocks > 0 && n_blocks < BLOCKS_WANTED ? n_blocks : BLOCKS_WANTED;
-    attend->most_stages = n_stages > 0 && n_stages < STAGES_MOST ? n_stages : STAGES_MOST;
+    attend->most_stages = n_stages > LEAST_STAGES ? n_stages : LEAST_STAGES;
+    if (n_stages == 0 || n_stages > MOST_STAGES)
+        attend->most_stages = MOST_STAGES;
     attend->planned.n_works = 0;
     return choose_variants(attend, error);
 }
@@ -602,6 +604,7 @@ static enum status write_call(struct cuda_attend *attend, struct call *call, siz
         .type = attend->shape.type,
         .scale = attend->shape.scale,
         .soft_cap = attend->shape.soft_cap,
+        .cap_factor = attend->shape.soft_cap > 0 ? CAP_LOG2_E_TWICE / attend->shape.soft_cap : 0,
         .any_order = attend->any_order,
     };
     char *block = (char *)call->host + header;

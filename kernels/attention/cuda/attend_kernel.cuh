@@ -9,8 +9,11 @@
  * attend_any.cuh for every other shape. It has
  *     ROWS, VALUES            a thread's rows, and its values of each
  *     THREADS                 that compute; a further warp copies where COPIES
- *     NEAR_LEVELS             of the tree that lie in shared memory
+ *     NEAR_LEVELS             of the tree that lie in shared memory, at near_levels()
+ *     last()                  there: is this block the last to arrive
  *     PART_LOADS              of 8 bytes, that registers suffice for when parts are merged
+ *     segment                 a struct job_segment, held in registers or looked at again
+ *     SLOTS, slots()          parts that the memory of its pieces has room for, once they have come
  *     row(thread, i)          the block's row that is the thread's i-th; dim(thread, j) likewise
  *     copy, load_rows, evaluate
  * Every float operation of a row is written out (no contraction), so that a row has the same bits in
@@ -66,9 +69,13 @@ static __device__ __forceinline__ bool all_seen(const struct job_output &output,
     return first.last == TOKENS && last.first == 0;
 }
 
-static __device__ __forceinline__ float soft_capped(float score, float cap)
+/* cap * tanh(score / cap), by (1 - e) / (1 + e), e = 2^(-|score| * factor): to 2^-21 of the cap. No division,
+ * whose rare cases would cost registers. */
+static __device__ __forceinline__ float soft_capped(float score, float cap, float factor)
 {
-    return __fmul_rn(cap, tanhf(__fdiv_rn(score, cap)));
+    const float e = exp2_fast(__fmul_rn(-fabsf(score), factor));
+    const float x = __fmul_rn(__fsub_rn(1.0f, e), inverse_fast(__fadd_rn(1.0f, e)));
+    return __fmul_rn(cap, copysignf(x, score));
 }
 
 /* Where a tile lies. */
@@ -141,6 +148,25 @@ static __device__ __forceinline__ void load(struct rows<ROWS, VALUES> &x, const 
         const float2 ml = __ldcg(at);
         x.m[i] = ml.x;
         x.l[i] = ml.y;
+        at += n_threads;
+    }
+}
+
+/* Of this thread's own shared memory. */
+template <int ROWS, int VALUES>
+static __device__ __forceinline__ void load_near(struct rows<ROWS, VALUES> &x, const float2 *at,
+                                                 uint32_t n_threads, uint32_t thread)
+{
+    at += thread;
+#pragma unroll
+    for (int i = 0; i < ROWS; i++) {
+#pragma unroll
+        for (int j = 0; j < VALUES; j += 2, at += n_threads) {
+            x.o[i][j] = at->x;
+            x.o[i][j + 1] = at->y;
+        }
+        x.m[i] = at->x;
+        x.l[i] = at->y;
         at += n_threads;
     }
 }
@@ -236,24 +262,23 @@ struct walker {
     enum {
         PARTIAL = stored<ROWS, VALUES>::FLOAT2S * THREADS, /* float2s of all threads */
         NEAR_LEVELS = Evaluator::NEAR_LEVELS,              /* in shared memory */
+        SLOTS = Evaluator::SLOTS,
         FITTING = Evaluator::PART_LOADS / stored<ROWS, VALUES>::FLOAT2S,
-        BATCH = FITTING < 1            ? 1 /* parts that are on their way at a time */
-                : FITTING > JOIN_PARTS ? (int)JOIN_PARTS
-                                       : FITTING
+        BATCH = FITTING < 1   ? 1
+                : FITTING > 8 ? 8
+                              : FITTING /* parts on their way at a time */
     };
     using values = struct rows<ROWS, VALUES>;
 
     const struct attend_launch &launch;
     Evaluator &evaluator;
-    float2 *near_levels;
-    uint32_t *last; /* in shared memory: is this block the last to arrive */
     uint32_t thread;
 
     __device__ __forceinline__ float2 *level(uint32_t k)
     {
         if constexpr (NEAR_LEVELS > 0)
             if (k < NEAR_LEVELS)
-                return near_levels + k * PARTIAL;
+                return evaluator.near_levels() + k * PARTIAL;
         return launch.levels + ((size_t)blockIdx.x * launch.n_levels + k) * PARTIAL;
     }
 
@@ -263,14 +288,13 @@ struct walker {
     __device__ __forceinline__ void evaluate(const struct job_output &output,
                                              const struct job_segment &segment, values &x)
     {
-        const uint32_t n = output.n_tiles, end = segment.end, prefix = launch.n_levels - 1;
-        uint32_t base = segment.begin, size = end - base, tile = base;
-        if (base == 0 && n > 0 && power_below(n) < end)
-            size = power_below(n);
+        uint32_t base = segment.begin, size = segment.end - base, tile = base;
+        if (base == 0 && output.n_tiles > 0 && power_below(output.n_tiles) < segment.end)
+            size = power_below(output.n_tiles);
         for (;;) {
             uint32_t step = 1;
             if (tile < output.visible_from) {
-                step = step_of(tile, output.visible_from < end ? output.visible_from : end);
+                step = step_of(tile, min(output.visible_from, segment.end));
                 if (step > size - (tile - base))
                     step = size - (tile - base);
                 clear(x);
@@ -281,7 +305,7 @@ struct walker {
                 if (tile != segment.begin)
                     merge_left(x, level(0), THREADS, thread);
                 tile += step;
-                if (tile == end)
+                if (tile == segment.end)
                     return;
                 store(x, level(0), THREADS, thread);
                 continue;
@@ -294,9 +318,11 @@ struct walker {
                 store(x, level(k), THREADS, thread);
                 continue;
             }
+            /* Registers are short: what is wanted now only is looked up now. */
+            const uint32_t n = output.n_tiles, prefix = launch.n_levels - 1;
             if (base != segment.begin)
                 merge_left(x, level(prefix), THREADS, thread);
-            if (tile == end)
+            if (tile == segment.end)
                 return;
             store(x, level(prefix), THREADS, thread);
             base = tile;
@@ -356,23 +382,32 @@ struct walker {
             write_partial(output, node, x);
     }
 
-    /* Arrives at a join, and says whether all of its parts are there now. One thread's fences order what
-     * all have written, and will read, as barriers lie between. */
+    /* Arrives at a join, and says whether all of its parts are there now. */
     __device__ __forceinline__ bool last_at(uint32_t join)
     {
         threads_wait(1, THREADS);
-        if (thread == 0) {
-            __threadfence();
-            const bool is_last = atomicSub(&launch.pending[join], 1u) == 1u;
-            *last = is_last;
-            if (is_last)
-                __threadfence();
-        }
+        if (thread == 0)
+            *evaluator.last() = count_down(&launch.pending[join]) == 1;
         threads_wait(1, THREADS);
-        return *last != 0;
+        return *evaluator.last() != 0;
     }
 
-    /* Merges a join's parts into x. They come from afar: BATCH of them are on their way at a time. */
+    /* A part of a join, number i of n, with the merges that follow it; `top`: of the stack of levels. What
+     * comes of the last one is x. */
+    __device__ __forceinline__ void take_part(values &part, uint32_t n_merges, bool ends,
+                                              uint32_t &top, values &x)
+    {
+#pragma unroll 1
+        for (; n_merges > 0; n_merges--)
+            merge_left(part, level(--top), THREADS, thread);
+        if (ends)
+            x = part;
+        else
+            store(part, level(top++), THREADS, thread);
+    }
+
+    /* Merges a join's parts into x, while the evaluator's pieces are coming: BATCH of them are on their way
+     * at a time, in registers. */
     __device__ __forceinline__ void merge_parts(const struct job_join &join, values &x)
     {
         uint32_t top = 0;
@@ -388,23 +423,48 @@ struct walker {
                 n_merges[i] = launch.merges[at];
             }
 #pragma unroll
-            for (uint32_t i = 0; i < BATCH; i++) {
-                if (first + i >= join.n_parts)
-                    continue;
+            for (uint32_t i = 0; i < BATCH; i++)
+                if (first + i < join.n_parts)
+                    take_part(part[i], n_merges[i], first + i + 1 == join.n_parts, top, x);
+        }
+    }
+
+    /* Sends part i of a join to this thread's memory in slot i % SLOTS; behind the last one, nothing. */
+    __device__ __forceinline__ void send_part(const struct job_join &join, uint32_t i,
+                                              float2 *slots)
+    {
+        const float2 *from = launch.parts + (size_t)(join.first_part + i) * PARTIAL + thread;
+        float2 *to = slots + i % SLOTS * PARTIAL + thread;
+        if (i < join.n_parts)
+#pragma unroll
+            for (uint32_t k = 0; k < PARTIAL; k += THREADS)
+                copy_near(to + k, from + k);
+        copies_end_group();
+    }
+
+    /* Likewise, when all pieces have come: their memory has room for SLOTS parts that are on their way. */
+    __device__ __forceinline__ void merge_parts_in(float2 *slots, const struct job_join &join,
+                                                   values &x)
+    {
+        uint32_t top = 0;
+        for (uint32_t i = 0; i < SLOTS; i++)
+            send_part(join, i, slots);
 #pragma unroll 1
-                for (uint32_t n = n_merges[i]; n > 0; n--)
-                    merge_left(part[i], level(--top), THREADS, thread);
-                if (first + i + 1 < join.n_parts)
-                    store(part[i], level(top++), THREADS, thread);
-                else
-                    x = part[i];
-            }
+        for (uint32_t i = 0; i < join.n_parts; i++) {
+            const uint32_t n_merges = launch.merges[join.first_part + i];
+            values part;
+            copies_wait_for<SLOTS - 1>();
+            const float2 *at = slots + i % SLOTS * PARTIAL;
+            load_near(part, at, THREADS, thread);
+            take_part(part, n_merges, i + 1 == join.n_parts, top, x);
+            send_part(join, i + SLOTS, slots);
         }
     }
 
     /* Leaves a part of a join. Whoever brings the last one has what comes of the join: a part of another
-     * one, and so on. */
-    __device__ __forceinline__ void leave_part(const struct job_segment &segment, values &x)
+     * one, and so on. ends: no piece will come any more. */
+    __device__ __forceinline__ void leave_part(const struct job_segment &segment, bool ends,
+                                               values &x)
     {
         uint32_t number = segment.join, part = segment.part;
         bool arrives = segment.arrives != 0;
@@ -416,7 +476,10 @@ struct walker {
                 return;
             if (thread == 0)
                 launch.pending[number] = join.n_arrivals; /* for the next call */
-            merge_parts(join, x);
+            if (SLOTS > 1 && ends)
+                merge_parts_in(evaluator.slots(), join, x);
+            else
+                merge_parts(join, x);
             if (join.join == JOBS_NONE) {
                 write(launch.outputs[join.output], join.node, x);
                 return;
@@ -430,9 +493,10 @@ struct walker {
     __device__ __forceinline__ void run()
     {
         uint32_t loaded = JOBS_NONE; /* the output whose rows are there */
-        for (uint32_t share = blockIdx.x; share < launch.n_shares; share += gridDim.x)
-            for (uint32_t i = launch.shares[share]; i < launch.shares[share + 1]; i++) {
-                const struct job_segment segment = launch.segments[i];
+        for (uint32_t share = blockIdx.x; share < launch.n_shares; share += gridDim.x) {
+            const uint32_t end = launch.shares[share + 1];
+            for (uint32_t i = launch.shares[share]; i < end; i++) {
+                typename Evaluator::segment segment = launch.segments[i];
                 const struct job_output &output = launch.outputs[segment.output];
                 values x;
                 if (loaded == JOBS_NONE) {
@@ -445,12 +509,14 @@ struct walker {
                     threads_wait(1, THREADS);
                     loaded = segment.output;
                 }
+                touch(&launch.segments[i + 1]); /* of the next share, or behind the table */
                 evaluate(output, segment, x);
                 if (segment.join == JOBS_NONE)
                     write(output, segment.node, x);
                 else
-                    leave_part(segment, x);
+                    leave_part(segment, i + 1 == end && share + gridDim.x >= launch.n_shares, x);
             }
+        }
     }
 };
 

@@ -29,8 +29,12 @@ struct attend_launch {
     uint32_t n_shares;
     uint32_t group, head_dim, type;
     float scale, soft_cap;
-    bool any_order; /* for comparisons: tiles are merged as they come, whatever the tree says */
+    float cap_factor; /* of a soft cap: 2 log2(e) / soft_cap */
+    bool any_order;   /* for comparisons: tiles are merged as they come, whatever the tree says */
 };
+
+/* Stages of a pipeline. At least a tile's pieces: the two of K leave before those of V are wanted. */
+enum { LEAST_STAGES = 4, MOST_STAGES = 16 };
 
 /* In front of the struct job_start of each thread block. */
 enum { LAUNCH_BYTES = 256 };

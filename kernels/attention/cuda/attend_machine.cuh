@@ -128,6 +128,38 @@ static __device__ __forceinline__ void copy_piece(void *to, const char *from, ui
 #endif
 }
 
+/* Counts down what lies there: everything that this thread, and those it has met at a barrier, wrote is
+ * seen by who comes after; and what those before wrote by this thread, and those that it meets. */
+static __device__ __forceinline__ uint32_t count_down(uint32_t *counter)
+{
+    uint32_t before;
+    asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], %2;"
+                 : "=r"(before)
+                 : "l"(__cvta_generic_to_global(counter)), "r"(0xffffffffu)
+                 : "memory");
+    return before;
+}
+
+/* Copies 8 bytes to this thread's own shared memory; and the groups of such copies: all so far are one, and
+ * waiting until at most N of them are on their way. */
+static __device__ __forceinline__ void copy_near(float2 *to, const float2 *from)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(shared_address(to)),
+                 "l"(__cvta_generic_to_global(from))
+                 : "memory");
+}
+
+static __device__ __forceinline__ void copies_end_group()
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+template <int N>
+static __device__ __forceinline__ void copies_wait_for()
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+
 /* The n_threads threads (a multiple of 32) that use barrier `id` wait for each other. */
 static __device__ __forceinline__ void threads_wait(uint32_t id, uint32_t n_threads)
 {
@@ -168,6 +200,14 @@ static __device__ __forceinline__ float exp2_fast(float x)
 {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+/* 1 / x, with a relative error of 2^-23. */
+static __device__ __forceinline__ float inverse_fast(float x)
+{
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
 

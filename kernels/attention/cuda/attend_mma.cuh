@@ -16,6 +16,8 @@
 
 #include "kernels/attention/cuda/attend_kernel.cuh"
 
+#include <type_traits>
+
 enum mma_type { MMA_F16, MMA_BF16, MMA_Q8 };
 
 /* Sizes in bytes of what lies in shared memory, for the kernel and for whoever launches it. */
@@ -36,9 +38,13 @@ struct mma_shape {
         MAXIMA = 4 * 8 * 4,
         BLOCK = Q + Q_THIRD + P + Q_SCALES + 2 * MAXIMA,
         PARTIAL = stored<BLOCKS, D / 16>::FLOAT2S * THREADS * 8,
-        LAST = 16, /* walker::last */
-        FIXED = ALL_BLOCKS * BLOCK + NEAR * PARTIAL + LAST + sizeof(struct attend_launch),
-        STAGE = PIECE + 16 /* with its two barriers */
+        /* Where they lie: row blocks, near levels, walker::last, the launch, barriers, pieces. */
+        AT_LEVELS = ALL_BLOCKS * BLOCK,
+        AT_LAST = AT_LEVELS + NEAR * PARTIAL,
+        AT_LAUNCH = AT_LAST + 16,
+        AT_FULL = AT_LAUNCH + (sizeof(struct attend_launch) + 15) / 16 * 16,
+        AT_EMPTY = AT_FULL + MOST_STAGES * 8,
+        FIXED = (AT_EMPTY + MOST_STAGES * 8 + 127) / 128 * 128
     };
 };
 
@@ -98,6 +104,8 @@ static __device__ __forceinline__ uint32_t largest_of_row(uint32_t x)
 template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
 struct mma_evaluator {
     using shape = mma_shape<TYPE, D, BLOCKS, GROUPS, NEAR>;
+    using segment =
+        std::conditional_t<(GROUPS > 1), const struct job_segment &, const struct job_segment>;
     enum {
         ROWS = BLOCKS,
         VALUES = D / 16,
@@ -105,19 +113,50 @@ struct mma_evaluator {
         NEAR_LEVELS = NEAR,
         PART_LOADS = GROUPS > 1                                  ? 1
                      : least_blocks(TYPE, D, BLOCKS, GROUPS) > 2 ? 20
-                                                                 : 40,
+                                                                 : 30,
+        ROOM = LEAST_STAGES * shape::PIECE / shape::PARTIAL,
+        SLOTS = ROOM > 8   ? 8
+                : ROOM > 1 ? ROOM
+                           : 1, /* of parts, in place of pieces */
         TILES_N = D / 32, /* blocks of 8 dimensions that a warp has of V; of them at a time: */
-        STEP_N = GROUPS > 1 ? TILES_N / 2 : TILES_N
+        STEP_N = GROUPS > 1 ? 1 : TILES_N
     };
 
-    char *stages;             /* [n_stages] pieces */
-    uint64_t *full, *empty;   /* [n_stages] */
-    char *block_memory;       /* [ALL_BLOCKS] */
     uint32_t n_stages, stage; /* the next piece's, and the parity of its phase */
     uint32_t parity;
     uint32_t lane, warp, group_id; /* warp: 0 to 3, of a group */
     uint32_t g, c;                 /* lane / 4: a row; lane % 4 */
 
+    /* All offsets are constants, and take no registers. */
+    __device__ __forceinline__ static char *memory()
+    {
+        extern __shared__ __align__(128) char shared[];
+        return shared;
+    }
+    __device__ __forceinline__ static char *pieces()
+    {
+        return memory() + shape::FIXED;
+    }
+    __device__ __forceinline__ static uint64_t *full()
+    {
+        return (uint64_t *)(memory() + shape::AT_FULL);
+    }
+    __device__ __forceinline__ static uint64_t *empty()
+    {
+        return (uint64_t *)(memory() + shape::AT_EMPTY);
+    }
+    __device__ __forceinline__ static float2 *near_levels()
+    {
+        return (float2 *)(memory() + shape::AT_LEVELS);
+    }
+    __device__ __forceinline__ static uint32_t *last()
+    {
+        return (uint32_t *)(memory() + shape::AT_LAST);
+    }
+    __device__ __forceinline__ float2 *slots() const
+    {
+        return (float2 *)pieces();
+    }
     __device__ __forceinline__ uint32_t row(uint32_t, int i) const
     {
         return (group_id * BLOCKS + i) * 8 + g;
@@ -135,7 +174,7 @@ struct mma_evaluator {
 
     __device__ __forceinline__ char *block(int b) const
     {
-        return block_memory + (group_id * BLOCKS + b) * shape::BLOCK;
+        return memory() + (group_id * BLOCKS + b) * shape::BLOCK;
     }
     __device__ __forceinline__ char *weights(int b) const
     {
@@ -165,23 +204,23 @@ struct mma_evaluator {
     }
     __device__ __forceinline__ const char *wait_piece()
     {
-        mbarrier_wait(&full[stage], parity);
-        return stages + (size_t)stage * shape::PIECE;
+        mbarrier_wait(&full()[stage], parity);
+        return pieces() + (size_t)stage * shape::PIECE;
     }
     __device__ __forceinline__ void leave_piece()
     {
         __syncwarp();
         if (lane == 0)
-            mbarrier_arrive(&empty[stage]);
+            mbarrier_arrive(&empty()[stage]);
         next_stage();
     }
 
     __device__ __forceinline__ void copy_tile(const char *tile)
     {
         for (int piece = 0; piece < TILE_PIECES; piece++) {
-            mbarrier_wait(&empty[stage], parity);
-            copy_piece(stages + (size_t)stage * shape::PIECE, tile + piece * shape::PIECE,
-                       shape::PIECE, &full[stage], lane, GROUPS == 1);
+            mbarrier_wait(&empty()[stage], parity);
+            copy_piece(pieces() + (size_t)stage * shape::PIECE, tile + piece * shape::PIECE,
+                       shape::PIECE, &full()[stage], lane, GROUPS == 1);
             next_stage();
         }
     }
@@ -210,7 +249,7 @@ struct mma_evaluator {
             grid_wait(); /* so that the end of this kernel is that of all before it */
         /* Copies by the lanes themselves must have ended before the block does. */
         for (uint32_t i = 0; i < n_stages; i++) {
-            mbarrier_wait(&empty[stage], parity);
+            mbarrier_wait(&empty()[stage], parity);
             next_stage();
         }
     }
@@ -401,7 +440,7 @@ struct mma_evaluator {
                 float x = TYPE == MMA_Q8 ? s[j][i] : __fadd_rn(s[j][i], s[j][i + 2]);
                 x = __fmul_rn(x, scale);
                 if (launch.soft_cap > 0.0f)
-                    x = soft_capped(x, launch.soft_cap);
+                    x = soft_capped(x, launch.soft_cap, launch.cap_factor);
                 if (masked) {
                     const int t = j / 2 * 64 + (int)warp * 16 + j % 2 * 8 + 2 * (int)c + i;
                     if (t < seen.first || t >= seen.last)
@@ -637,10 +676,10 @@ struct mma_evaluator {
                 for (int j = 0; j < VALUES; j++)
                     x.o[b][j] = 0.0f;
             const uint32_t second = stage + 1 == n_stages ? 0 : stage + 1;
-            mbarrier_wait(&full[stage], parity);
-            mbarrier_wait(&full[second], second == 0 ? parity ^ 1 : parity);
-            const char *const piece[2] = {stages + (size_t)stage * shape::PIECE,
-                                          stages + (size_t)second * shape::PIECE};
+            mbarrier_wait(&full()[stage], parity);
+            mbarrier_wait(&full()[second], second == 0 ? parity ^ 1 : parity);
+            const char *const piece[2] = {pieces() + (size_t)stage * shape::PIECE,
+                                          pieces() + (size_t)second * shape::PIECE};
             add_pieces_q8(piece, n_blocks, masked, x);
             leave_piece();
             leave_piece();
@@ -679,17 +718,10 @@ __global__ void __launch_bounds__(128 * GROUPS + 32, least_blocks(TYPE, D, BLOCK
 {
     using evaluator = mma_evaluator<TYPE, D, BLOCKS, GROUPS, NEAR>;
     using shape = typename evaluator::shape;
-    extern __shared__ __align__(128) char shared[];
     const uint32_t thread = threadIdx.x;
     evaluator e;
+    struct attend_launch &launch = *(struct attend_launch *)(e.memory() + shape::AT_LAUNCH);
     e.n_stages = n_stages;
-    e.stages = shared;
-    e.full = (uint64_t *)(shared + (size_t)n_stages * shape::PIECE);
-    e.empty = e.full + n_stages;
-    char *fixed = (char *)(e.empty + n_stages);
-    e.block_memory = fixed + NEAR * shape::PARTIAL;
-    char *after = e.block_memory + shape::ALL_BLOCKS * shape::BLOCK;
-    struct attend_launch &launch = *(struct attend_launch *)(after + shape::LAST);
     e.stage = e.parity = 0;
     e.lane = thread % 32;
     e.warp = thread / 32 % 4;
@@ -698,21 +730,21 @@ __global__ void __launch_bounds__(128 * GROUPS + 32, least_blocks(TYPE, D, BLOCK
     e.c = e.lane % 4;
     if (thread == 0) {
         for (uint32_t i = 0; i < n_stages; i++) {
-            mbarrier_init(&e.full[i], COPY_ARRIVALS);
-            mbarrier_init(&e.empty[i], 4 * GROUPS);
+            mbarrier_init(&e.full()[i], COPY_ARRIVALS);
+            mbarrier_init(&e.empty()[i], 4 * GROUPS);
         }
         mbarrier_init_fence();
     }
-    struct job_start start = {};
-    if (thread >= shape::THREADS)
-        start = ((const struct job_start *)((const char *)call + LAUNCH_BYTES))[blockIdx.x];
+    const struct job_start *start =
+        (const struct job_start *)((const char *)call + LAUNCH_BYTES) + blockIdx.x;
+    touch(start);
     fetch_launch(&launch, call);
     __syncthreads();
     if (thread >= shape::THREADS) {
-        e.copy(launch, start);
+        e.copy(launch, *start);
         return;
     }
-    walker<evaluator> walk = {launch, e, (float2 *)fixed, (uint32_t *)after, thread};
+    walker<evaluator> walk = {launch, e, thread};
     walk.run();
 }
 
@@ -728,7 +760,7 @@ static struct attend_kernel describe_mma(enum kv_type type)
     kernel.rows = 8 * shape::ALL_BLOCKS;
     kernel.threads = shape::THREADS + 32;
     kernel.fixed_bytes = shape::FIXED;
-    kernel.stage_bytes = shape::STAGE;
+    kernel.stage_bytes = shape::PIECE;
     kernel.partial_bytes = shape::PARTIAL;
     return kernel;
 }
