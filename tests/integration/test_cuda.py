@@ -7,6 +7,7 @@ each layout took. Skips where `worker --device cuda` says that there is no GPU.
 """
 import argparse
 import math
+import os
 
 import retrieval
 from longspan_test import Tap, call, folder, longspan, make_random, make_retrieval, program, read_logits, write_text
@@ -18,7 +19,7 @@ LAYOUTS = [
     ("GPU worker, CPU and GPU node", "GPU", ["cpu", "GPU"]),
     ("CPU worker, GPU and CPU node", "cpu", ["GPU", "cpu"]),
 ]
-GPU_WEIGHT = 7  # tokens on a GPU for each on a CPU, which is waited for
+LONG = 1 << 14  # tokens, from which on a CPU node is what all wait for
 
 
 def why_not(path, device):
@@ -28,17 +29,22 @@ def why_not(path, device):
     return lines[0] if lines else None
 
 
-def cluster_file(path, name, worker, nodes, gpu, memory, stripe=256):
+def cluster_file(path, name, worker, nodes, gpu, memory, tokens=0):
+    """A GPU's tokens for each on a CPU, and stripes, of which each is a partial of every row, by the text's length."""
+    weight, stripe = (31, 4096) if tokens >= LONG else (7, 256)
+    n_cpus = os.cpu_count() or 1
+    lanes = {"cpu": max(1, n_cpus - 4), "GPU": min(4, n_cpus)}  # a GPU's worker merges partials on the host
+
     def on(device):
-        return gpu if device == "GPU" else device
+        return f"device: '{gpu if device == 'GPU' else 'cpu'}', threads: {lanes[device]}"
 
     with open(f"{path}/{name}.yaml", "w", encoding="ascii") as file:
-        file.write(f"workers: [{{host: localhost, device: '{on(worker)}'}}]\nparallel: {{pipeline: 1, tensor: 1}}\n")
+        file.write(f"workers: [{{host: localhost, {on(worker)}}}]\nparallel: {{pipeline: 1, tensor: 1}}\n")
         if nodes:
             file.write("attention_nodes:\n")
         for i, node in enumerate(nodes):
-            weight = GPU_WEIGHT if node == "GPU" else 1
-            file.write(f"  - {{host: localhost, device: '{on(node)}', memory: {memory}, name: node{i}, weight: {weight}}}\n")
+            share = weight if node == "GPU" else 1
+            file.write(f"  - {{host: localhost, {on(node)}, memory: {memory}, name: node{i}, weight: {share}}}\n")
         file.write(f"kv: {{memory: {memory}, stripe: {stripe}}}\n")
     return f"{path}/{name}.yaml"
 
@@ -59,23 +65,19 @@ def needles(tap, path, options):
     name = "cedar"
     with open(f"{path}/prompt", "w", encoding="ascii") as file:
         file.write(f"{text} The code of {name} is ")
-    rows = []
+    print(f"# {'layout':32} {'prefill s':>10} {'tokens/s':>10} {'decode/s':>10} {'command s':>10}")
     for i, (layout, worker, nodes) in enumerate(LAYOUTS):
         if options.gpu_workers_only and worker != "GPU":
             continue
-        stripe = 256 if options.tokens < 1 << 14 else 4096  # a few on each node; each is a partial of every row
-        where = cluster_file(path, f"layout{i}", worker, nodes, options.device, "4GiB", stripe)
+        where = cluster_file(path, f"layout{i}", worker, nodes, options.device, "4GiB", options.tokens)
         result = longspan("run", "-m", model, "--cluster", where, "-f", f"{path}/prompt", "-n", 8, "--ignore-eos", "--json",
                           "-q", "--ctx", options.tokens + 256, timeout=300)
         right = result.code == 0 and result.json()["text"] == answers[name]
         tap.check(right, f"{options.tokens} tokens, the needle is found: {layout}", result)
         if result.code == 0:
             timings = result.json()["timings"]
-            rows.append((layout, timings["prefill_s"], timings["prefill_tokens_per_s"], timings.get("decode_tokens_per_s", 0),
-                         result.seconds))
-    print(f"# {'layout':32} {'prefill s':>10} {'tokens/s':>10} {'decode/s':>10} {'command s':>10}")
-    for layout, seconds, prefill, decode, command in rows:
-        print(f"# {layout:32} {seconds:10.2f} {prefill:10.0f} {decode:10.1f} {command:10.1f}")
+            print(f"# {layout:32} {timings['prefill_s']:10.2f} {timings['prefill_tokens_per_s']:10.0f} "
+                  f"{timings.get('decode_tokens_per_s', 0):10.1f} {result.seconds:10.1f}", flush=True)
 
 
 # 8-bit activations round apart where sums differ in their last bits, and tensor cores take bf16 or f16.

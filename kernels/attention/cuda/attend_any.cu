@@ -13,8 +13,7 @@ struct any_evaluator {
         VALUES = ANY_MAX_DIM / ANY_THREADS,
         THREADS = ANY_THREADS,
         NEAR_LEVELS = 0,
-        PART_LOADS = 24,
-        SLOTS = 1
+        PART_LOADS = 24
     };
     float *q;             /* [8][head_dim]; q8_0: integers */
     float *scales;        /* [8][head_dim / 32], q8_0 only */
@@ -26,10 +25,6 @@ struct any_evaluator {
     __device__ __forceinline__ uint32_t *last() const
     {
         return is_last;
-    }
-    __device__ __forceinline__ float2 *slots() const /* it has no pieces */
-    {
-        return nullptr;
     }
     __device__ __forceinline__ uint32_t row(uint32_t, int i) const
     {
@@ -145,7 +140,7 @@ struct any_evaluator {
             s[r] = __fmul_rn(s[r], launch.scale);
             if (launch.soft_cap > 0.0f)
                 s[r] = soft_capped(s[r], launch.soft_cap, launch.cap_factor);
-            const struct seen seen = tokens_seen(output, launch.group, tile, (uint32_t)r);
+            const struct seen seen = tokens_seen(launch, output, tile, (uint32_t)r);
             if ((int)thread < seen.first || (int)thread >= seen.last)
                 s[r] = NOTHING;
             float largest = s[r];

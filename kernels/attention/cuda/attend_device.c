@@ -15,15 +15,11 @@
 #include <string.h>
 
 enum {
-    MAX_VARIANTS = 4,      /* of one shape */
-    BLOCKS_WANTED = 3,     /* per multiprocessor */
-    STAGES_WANTED = 5,     /* with more than one block there */
-    BLOCK_RESERVE = 1024,  /* shared memory that the system takes of each block's */
-    N_CALLS = 4,           /* that the host can be ahead of the device */
-    BUSY_BYTES = 72 << 10, /* what a multiprocessor reads while one block evaluates a tile */
-    TILE_COST = 17,        /* of unit_cost */
-    PART_COST = 3,
-    LEVEL_COST = 30
+    MAX_VARIANTS = 4,     /* of one shape */
+    BLOCKS_WANTED = 3,    /* per multiprocessor */
+    STAGES_WANTED = 5,    /* with more than one block there */
+    BLOCK_RESERVE = 1024, /* shared memory that the system takes of each block's */
+    N_CALLS = 4           /* that the host can be ahead of the device */
 };
 
 #define CAP_LOG2_E_TWICE 2.88539008177792681f
@@ -378,33 +374,37 @@ static void keep_planned(struct cuda_attend *attend, const struct attend_work *w
     planned->most_blocks = attend->most_blocks;
 }
 
-/* What a cut at multiples of `unit` costs, in tenths of a microsecond on an H200, where one block alone needs
- * TILE_COST for a tile. A share takes its tiles, longer where several blocks share a multiprocessor
- * that reads BUSY_BYTES in that time; it has about 1 + log2(units) parts to leave, and those of an output
- * are merged JOIN_PARTS at a time. */
+/* What a tile costs where n_blocks share a multiprocessor, in tenths of a microsecond on an H200: q8_0 is held
+ * up by arithmetic, others by memory. */
+static uint64_t tile_cost(const struct attend_shape *shape, uint64_t n_blocks)
+{
+    static const uint64_t alone = 15, q8_0[] = {18, 26, 36}, busy_bytes = 50 << 10;
+    if (shape->type == KV_Q8_0)
+        return q8_0[n_blocks < 3 ? n_blocks - 1 : 2];
+    const uint64_t bytes = n_blocks * tile_bytes(shape->type, shape->head_dim);
+    return bytes > busy_bytes ? alone * bytes / busy_bytes : alone;
+}
+
+/* What a cut at multiples of `unit` costs, likewise: a share's tiles; its parts, about 1 + log2(its units), of
+ * which each but the first breaks the walk; and joins of JOIN_PARTS, and joins of those. */
 static uint64_t unit_cost(const struct cuda_attend *attend, const struct line *line, uint32_t unit,
                           uint32_t n_blocks)
 {
+    enum { PART_COST = 35, JOIN_COST = 35 };
+    const uint64_t n = (uint64_t)attend->device->n_multiprocessors;
     const uint64_t units = (line->n_tiles + unit - 1) / unit;
     const uint64_t most = (units + n_blocks - 1) / n_blocks; /* units of a share */
-    uint64_t tiles = most * unit;
+    const uint64_t n_shares = (units + most - 1) / most;
+    uint64_t tiles = most * unit, n_parts = 1, cost = 0;
     if (line->output_tiles % unit != 0) /* ends of outputs lie between, and shares are uneven */
         tiles = (line->n_tiles + n_blocks - 1) / n_blocks + (unit > 1 ? unit : 0);
-    const uint64_t n_shares = (units + most - 1) / most;
-    const uint64_t n = (uint64_t)attend->device->n_multiprocessors;
-    uint64_t n_readers = n_shares;
-    /* q8_0 is held up by arithmetic, on the fullest multiprocessor. */
-    if (attend->shape.type == KV_Q8_0)
-        n_readers = (n_shares + n - 1) / n * n;
-    const uint64_t tile = tile_bytes(attend->shape.type, attend->shape.head_dim);
-    const uint64_t bytes = n_readers * tile / n; /* of a multiprocessor */
-    uint64_t n_parts = 1, n_levels = 0;
     while (most >> n_parts > 0)
         n_parts++;
-    for (uint64_t parts = n_parts * n_shares / line->n_outputs; parts > 1; parts /= JOIN_PARTS)
-        n_levels++;
-    return tiles * TILE_COST * (bytes > BUSY_BYTES ? bytes : BUSY_BYTES) / BUSY_BYTES +
-           n_parts * PART_COST + n_levels * LEVEL_COST;
+    const uint64_t parts = n_parts * n_shares / line->n_outputs; /* of an output */
+    for (uint64_t rest = parts; rest > 1; rest /= JOIN_PARTS)
+        cost += JOIN_COST;
+    return cost + parts + (n_parts - 1) * PART_COST +
+           tiles * tile_cost(&attend->shape, (n_shares + n - 1) / n);
 }
 
 /* The best power of two. */
@@ -600,6 +600,7 @@ static enum status write_call(struct cuda_attend *attend, struct call *call, siz
         .n_levels = n_levels,
         .n_shares = jobs->n_shares,
         .group = attend->shape.group,
+        .group_inverse = (65535 + attend->shape.group) / attend->shape.group,
         .head_dim = attend->shape.head_dim,
         .type = attend->shape.type,
         .scale = attend->shape.scale,

@@ -83,6 +83,7 @@ static void write_outputs(const struct jobs *jobs, const struct attend_plan *pla
     for (size_t i = 0; i < n_works; i++) {
         const struct plan_work *w = &plan->works[i];
         const struct attend_work *work = w->work;
+        const uint32_t group = w->n_rows / work->n_tokens;
         uint32_t first_page;
         const uint32_t n = work_pages(w, plan, &first_page);
         if (n > 0)
@@ -98,8 +99,10 @@ static void write_outputs(const struct jobs *jobs, const struct attend_plan *pla
                 .row_begin = rows->row_begin,
                 .n_rows = rows->row_end - rows->row_begin,
                 .work_rows = w->n_rows,
-                .position = work->position,
                 .window = work->window,
+                .first_position = work->position + rows->row_begin / group,
+                .last_position = work->position + (rows->row_end - 1) / group,
+                .row_offset = rows->row_begin % group,
                 .n_tiles = w->n_tiles,
                 .visible_from = w->visible_from,
                 .n_settled = settled ? work->settled_tiles : 0,

@@ -34,9 +34,11 @@ struct job_output {
     uint64_t final_token_stride;
     uint32_t row_begin, n_rows; /* this block's */
     uint32_t work_rows;
-    uint32_t position, window; /* as in struct attend_work */
-    uint32_t n_tiles;          /* before the own tile, whose number this is */
-    uint32_t visible_from;     /* the first tile that any row sees */
+    uint32_t window;                        /* as in struct attend_work */
+    uint32_t first_position, last_position; /* of this block's rows */
+    uint32_t row_offset;                    /* of the first row in the group of its token */
+    uint32_t n_tiles;                       /* before the own tile, whose number this is */
+    uint32_t visible_from;                  /* the first tile that any row sees */
     uint32_t n_settled;  /* tiles from the first on that may be read before the kernels ahead end */
     uint32_t first_page; /* in the table of pages; its first tile is page_tile */
     uint32_t page_tile, page_tiles;

@@ -13,7 +13,6 @@
  *     last()                  there: is this block the last to arrive
  *     PART_LOADS              of 8 bytes, that registers suffice for when parts are merged
  *     segment                 a struct job_segment, held in registers or looked at again
- *     SLOTS, slots()          parts that the memory of its pieces has room for, once they have come
  *     row(thread, i)          the block's row that is the thread's i-th; dim(thread, j) likewise
  *     copy, load_rows, evaluate
  * Every float operation of a row is written out (no contraction), so that a row has the same bits in
@@ -39,34 +38,42 @@ struct rows {
 
 /* ---- a row's tokens ------------------------------------------------------------------------ */
 
-/* Row r of the block sees tokens [first, last) of the tile. */
+/* Tokens [first, last) of a tile, seen from a position. */
 struct seen {
     int first, last;
 };
 
-static __device__ __forceinline__ struct seen tokens_seen(const struct job_output &output,
-                                                          uint32_t group, uint32_t tile, uint32_t r)
+static __device__ __forceinline__ struct seen tokens_seen_from(const struct job_output &output,
+                                                               uint32_t position, uint32_t tile)
 {
-    const long long begin = (long long)tile * TOKENS;
-    const long long position = (long long)output.position + (output.row_begin + r) / group;
-    const long long from =
+    /* positions are below 2^31: TREE_MAX_TILES */
+    const int begin = (int)(tile * TOKENS);
+    const uint32_t from =
         output.window != 0 && position >= output.window ? position - output.window + 1 : 0;
-    const long long first = from - begin, last = position + 1 - begin;
-    return {first < 0        ? 0
-            : first > TOKENS ? TOKENS
-                             : (int)first,
-            last < 0        ? 0
-            : last > TOKENS ? TOKENS
-                            : (int)last};
+    return {min(max((int)from - begin, 0), (int)TOKENS),
+            min(max((int)position + 1 - begin, 0), (int)TOKENS)};
 }
 
-/* Whether every row of the block sees the whole tile. */
-static __device__ __forceinline__ bool all_seen(const struct job_output &output, uint32_t group,
-                                                uint32_t tile)
+/* Row r of the block sees these. Its token: a division by the group, of numbers below 2^7. */
+static __device__ __forceinline__ struct seen tokens_seen(const struct attend_launch &launch,
+                                                          const struct job_output &output,
+                                                          uint32_t tile, uint32_t r)
 {
-    const struct seen first = tokens_seen(output, group, tile, 0);
-    const struct seen last = tokens_seen(output, group, tile, output.n_rows - 1);
-    return first.last == TOKENS && last.first == 0;
+    const uint32_t token = (output.row_offset + r) * launch.group_inverse >> 16;
+    return tokens_seen_from(output, output.first_position + token, tile);
+}
+
+/* What any row of the block sees, of rows whose windows overlap or meet; and what all do. */
+static __device__ __forceinline__ struct seen tokens_any(const struct job_output &output,
+                                                         uint32_t tile)
+{
+    return {tokens_seen_from(output, output.first_position, tile).first,
+            tokens_seen_from(output, output.last_position, tile).last};
+}
+static __device__ __forceinline__ bool all_seen(const struct job_output &output, uint32_t tile)
+{
+    return tokens_seen_from(output, output.first_position, tile).last == TOKENS &&
+           tokens_seen_from(output, output.last_position, tile).first == 0;
 }
 
 /* cap * tanh(score / cap), by (1 - e) / (1 + e), e = 2^(-|score| * factor): to 2^-21 of the cap. No division,
@@ -148,25 +155,6 @@ static __device__ __forceinline__ void load(struct rows<ROWS, VALUES> &x, const 
         const float2 ml = __ldcg(at);
         x.m[i] = ml.x;
         x.l[i] = ml.y;
-        at += n_threads;
-    }
-}
-
-/* Of this thread's own shared memory. */
-template <int ROWS, int VALUES>
-static __device__ __forceinline__ void load_near(struct rows<ROWS, VALUES> &x, const float2 *at,
-                                                 uint32_t n_threads, uint32_t thread)
-{
-    at += thread;
-#pragma unroll
-    for (int i = 0; i < ROWS; i++) {
-#pragma unroll
-        for (int j = 0; j < VALUES; j += 2, at += n_threads) {
-            x.o[i][j] = at->x;
-            x.o[i][j + 1] = at->y;
-        }
-        x.m[i] = at->x;
-        x.l[i] = at->y;
         at += n_threads;
     }
 }
@@ -262,11 +250,10 @@ struct walker {
     enum {
         PARTIAL = stored<ROWS, VALUES>::FLOAT2S * THREADS, /* float2s of all threads */
         NEAR_LEVELS = Evaluator::NEAR_LEVELS,              /* in shared memory */
-        SLOTS = Evaluator::SLOTS,
         FITTING = Evaluator::PART_LOADS / stored<ROWS, VALUES>::FLOAT2S,
-        BATCH = FITTING < 1   ? 1
-                : FITTING > 8 ? 8
-                              : FITTING /* parts on their way at a time */
+        BATCH = FITTING < 1            ? 1 /* parts that are on their way at a time */
+                : FITTING > JOIN_PARTS ? (int)JOIN_PARTS
+                                       : FITTING
     };
     using values = struct rows<ROWS, VALUES>;
 
@@ -392,22 +379,7 @@ struct walker {
         return *evaluator.last() != 0;
     }
 
-    /* A part of a join, number i of n, with the merges that follow it; `top`: of the stack of levels. What
-     * comes of the last one is x. */
-    __device__ __forceinline__ void take_part(values &part, uint32_t n_merges, bool ends,
-                                              uint32_t &top, values &x)
-    {
-#pragma unroll 1
-        for (; n_merges > 0; n_merges--)
-            merge_left(part, level(--top), THREADS, thread);
-        if (ends)
-            x = part;
-        else
-            store(part, level(top++), THREADS, thread);
-    }
-
-    /* Merges a join's parts into x, while the evaluator's pieces are coming: BATCH of them are on their way
-     * at a time, in registers. */
+    /* Merges a join's parts into x. They come from afar: BATCH of them are on their way at a time. */
     __device__ __forceinline__ void merge_parts(const struct job_join &join, values &x)
     {
         uint32_t top = 0;
@@ -423,48 +395,23 @@ struct walker {
                 n_merges[i] = launch.merges[at];
             }
 #pragma unroll
-            for (uint32_t i = 0; i < BATCH; i++)
-                if (first + i < join.n_parts)
-                    take_part(part[i], n_merges[i], first + i + 1 == join.n_parts, top, x);
-        }
-    }
-
-    /* Sends part i of a join to this thread's memory in slot i % SLOTS; behind the last one, nothing. */
-    __device__ __forceinline__ void send_part(const struct job_join &join, uint32_t i,
-                                              float2 *slots)
-    {
-        const float2 *from = launch.parts + (size_t)(join.first_part + i) * PARTIAL + thread;
-        float2 *to = slots + i % SLOTS * PARTIAL + thread;
-        if (i < join.n_parts)
-#pragma unroll
-            for (uint32_t k = 0; k < PARTIAL; k += THREADS)
-                copy_near(to + k, from + k);
-        copies_end_group();
-    }
-
-    /* Likewise, when all pieces have come: their memory has room for SLOTS parts that are on their way. */
-    __device__ __forceinline__ void merge_parts_in(float2 *slots, const struct job_join &join,
-                                                   values &x)
-    {
-        uint32_t top = 0;
-        for (uint32_t i = 0; i < SLOTS; i++)
-            send_part(join, i, slots);
+            for (uint32_t i = 0; i < BATCH; i++) {
+                if (first + i >= join.n_parts)
+                    continue;
 #pragma unroll 1
-        for (uint32_t i = 0; i < join.n_parts; i++) {
-            const uint32_t n_merges = launch.merges[join.first_part + i];
-            values part;
-            copies_wait_for<SLOTS - 1>();
-            const float2 *at = slots + i % SLOTS * PARTIAL;
-            load_near(part, at, THREADS, thread);
-            take_part(part, n_merges, i + 1 == join.n_parts, top, x);
-            send_part(join, i + SLOTS, slots);
+                for (uint32_t n = n_merges[i]; n > 0; n--)
+                    merge_left(part[i], level(--top), THREADS, thread);
+                if (first + i + 1 < join.n_parts)
+                    store(part[i], level(top++), THREADS, thread);
+                else
+                    x = part[i];
+            }
         }
     }
 
     /* Leaves a part of a join. Whoever brings the last one has what comes of the join: a part of another
-     * one, and so on. ends: no piece will come any more. */
-    __device__ __forceinline__ void leave_part(const struct job_segment &segment, bool ends,
-                                               values &x)
+     * one, and so on. */
+    __device__ __forceinline__ void leave_part(const struct job_segment &segment, values &x)
     {
         uint32_t number = segment.join, part = segment.part;
         bool arrives = segment.arrives != 0;
@@ -476,10 +423,7 @@ struct walker {
                 return;
             if (thread == 0)
                 launch.pending[number] = join.n_arrivals; /* for the next call */
-            if (SLOTS > 1 && ends)
-                merge_parts_in(evaluator.slots(), join, x);
-            else
-                merge_parts(join, x);
+            merge_parts(join, x);
             if (join.join == JOBS_NONE) {
                 write(launch.outputs[join.output], join.node, x);
                 return;
@@ -514,7 +458,7 @@ struct walker {
                 if (segment.join == JOBS_NONE)
                     write(output, segment.node, x);
                 else
-                    leave_part(segment, i + 1 == end && share + gridDim.x >= launch.n_shares, x);
+                    leave_part(segment, x);
             }
         }
     }

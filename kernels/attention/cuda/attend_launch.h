@@ -28,6 +28,7 @@ struct attend_launch {
     uint32_t n_levels;
     uint32_t n_shares;
     uint32_t group, head_dim, type;
+    uint32_t group_inverse; /* 2^16 / group, rounded up */
     float scale, soft_cap;
     float cap_factor; /* of a soft cap: 2 log2(e) / soft_cap */
     bool any_order;   /* for comparisons: tiles are merged as they come, whatever the tree says */

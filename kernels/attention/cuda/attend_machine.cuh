@@ -140,26 +140,6 @@ static __device__ __forceinline__ uint32_t count_down(uint32_t *counter)
     return before;
 }
 
-/* Copies 8 bytes to this thread's own shared memory; and the groups of such copies: all so far are one, and
- * waiting until at most N of them are on their way. */
-static __device__ __forceinline__ void copy_near(float2 *to, const float2 *from)
-{
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(shared_address(to)),
-                 "l"(__cvta_generic_to_global(from))
-                 : "memory");
-}
-
-static __device__ __forceinline__ void copies_end_group()
-{
-    asm volatile("cp.async.commit_group;" ::: "memory");
-}
-
-template <int N>
-static __device__ __forceinline__ void copies_wait_for()
-{
-    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
-}
-
 /* The n_threads threads (a multiple of 32) that use barrier `id` wait for each other. */
 static __device__ __forceinline__ void threads_wait(uint32_t id, uint32_t n_threads)
 {

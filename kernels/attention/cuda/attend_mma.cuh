@@ -113,11 +113,8 @@ struct mma_evaluator {
         NEAR_LEVELS = NEAR,
         PART_LOADS = GROUPS > 1                                  ? 1
                      : least_blocks(TYPE, D, BLOCKS, GROUPS) > 2 ? 20
-                                                                 : 30,
-        ROOM = LEAST_STAGES * shape::PIECE / shape::PARTIAL,
-        SLOTS = ROOM > 8   ? 8
-                : ROOM > 1 ? ROOM
-                           : 1, /* of parts, in place of pieces */
+                     : BLOCKS > 1                                ? 30
+                                                                 : 40,
         TILES_N = D / 32, /* blocks of 8 dimensions that a warp has of V; of them at a time: */
         STEP_N = GROUPS > 1 ? 1 : TILES_N
     };
@@ -152,10 +149,6 @@ struct mma_evaluator {
     __device__ __forceinline__ static uint32_t *last()
     {
         return (uint32_t *)(memory() + shape::AT_LAST);
-    }
-    __device__ __forceinline__ float2 *slots() const
-    {
-        return (float2 *)pieces();
     }
     __device__ __forceinline__ uint32_t row(uint32_t, int i) const
     {
@@ -432,7 +425,7 @@ struct mma_evaluator {
         const float scale = TYPE == MMA_Q8 ? launch.scale : scales(b)[g];
         struct seen seen = {0, TOKENS};
         if (masked)
-            seen = tokens_seen(output, launch.group, tile, row(0, b));
+            seen = tokens_seen(launch, output, tile, row(0, b));
 #pragma unroll
         for (int j = 0; j < 4; j++)
 #pragma unroll
@@ -625,7 +618,7 @@ struct mma_evaluator {
                                              const struct job_output &output, uint32_t tile,
                                              struct rows<BLOCKS, VALUES> &x)
     {
-        const bool masked = !all_seen(output, launch.group, tile);
+        const bool masked = !all_seen(output, tile);
         /* this group's row blocks that have rows */
         const uint32_t all = (output.n_rows + 7) / 8, before = group_id * BLOCKS;
         const uint32_t n_blocks = all <= before ? 0 : all - before < BLOCKS ? all - before : BLOCKS;
@@ -685,9 +678,7 @@ struct mma_evaluator {
             leave_piece();
             return;
         }
-        const struct seen any = {
-            masked ? tokens_seen(output, launch.group, tile, 0).first : 0,
-            masked ? tokens_seen(output, launch.group, tile, output.n_rows - 1).last : TOKENS};
+        const struct seen any = tokens_any(output, tile);
         float o[BLOCKS][TILES_N][4];
 #pragma unroll
         for (int b = 0; b < BLOCKS; b++)
