@@ -382,7 +382,7 @@ static uint64_t tile_cost(const struct attend_shape *shape, uint64_t n_blocks)
     if (shape->type == KV_Q8_0)
         return q8_0[n_blocks < 3 ? n_blocks - 1 : 2];
     const uint64_t bytes = n_blocks * tile_bytes(shape->type, shape->head_dim);
-    return bytes > busy_bytes ? alone * bytes / busy_bytes : alone;
+    return (bytes > busy_bytes ? alone * bytes / busy_bytes : alone) + (n_blocks == 1);
 }
 
 /* What a cut at multiples of `unit` costs, likewise: a share's tiles; its parts, about 1 + log2(its units), of
@@ -397,7 +397,7 @@ static uint64_t unit_cost(const struct cuda_attend *attend, const struct line *l
     const uint64_t n_shares = (units + most - 1) / most;
     uint64_t tiles = most * unit, n_parts = 1, cost = 0;
     if (line->output_tiles % unit != 0) /* ends of outputs lie between, and shares are uneven */
-        tiles = (line->n_tiles + n_blocks - 1) / n_blocks + (unit > 1 ? unit : 0);
+        tiles = line->n_tiles / (units < n_blocks ? units : n_blocks) + unit / 8 + 1;
     while (most >> n_parts > 0)
         n_parts++;
     const uint64_t parts = n_parts * n_shares / line->n_outputs; /* of an output */

@@ -116,7 +116,7 @@ struct mma_evaluator {
                      : BLOCKS > 1                                ? 30
                                                                  : 40,
         TILES_N = D / 32, /* blocks of 8 dimensions that a warp has of V; of them at a time: */
-        STEP_N = GROUPS > 1 ? 1 : TILES_N
+        STEP_N = GROUPS > 1 ? TILES_N / 2 : TILES_N
     };
 
     uint32_t n_stages, stage; /* the next piece's, and the parity of its phase */
