@@ -15,6 +15,8 @@
 enum { FRAME = 2, KINDS = 4, TIMEOUT_MS = 15, RETRY_MS = 5 };
 
 static struct attention *attention;
+static struct thread_pool *pool;
+static struct device *device;
 static struct wire_context *wire;
 static struct wire_socket *node;
 static pthread_t node_thread;
@@ -108,12 +110,12 @@ static void close_all(void)
     attention_close(attention);
     wire_socket_close(node);
     wire_context_destroy(wire);
+    kernels_cpu_scalar.close(device);
+    thread_pool_destroy(pool);
 }
 
 static void open_all(void)
 {
-    static struct thread_pool *pool;
-    struct device *device;
     struct error error;
     const struct wire_context_options context = {0};
     const struct wire_socket_options router = {
