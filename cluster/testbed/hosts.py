@@ -143,7 +143,8 @@ class Bed:
         self.cpus = cpus or {}
         self.pids, self.children, self.link = {}, [], (delay_us, rate, relay)
         self.addresses = {host: f"{NETWORK}.{i + 1}" for i, host in enumerate(names)}
-        self.keep = [os.path.realpath(path) for path in keep if os.path.realpath(path).startswith("/tmp/")]
+        kept = {os.path.realpath(path) for path in keep if os.path.realpath(path).startswith("/tmp/")}
+        self.keep = sorted(path for path in kept if not any(path.startswith(other + "/") for other in kept))
 
     # ---- up ---------------------------------------------------------------------------------------
 
