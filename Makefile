@@ -320,6 +320,7 @@ sanitized: all tests
 TSAN_TESTS = $(filter $(BUILD)/tests/sys/% $(BUILD)/tests/kernels/attention/% $(BUILD)/tests/proto/% \
     $(BUILD)/tests/attention_node/% $(BUILD)/tests/kernels/cpu/% $(BUILD)/tests/worker/test_attention% \
     $(BUILD)/tests/coordinator/http/test_bridge $(BUILD)/tests/coordinator/http/test_status_source \
+    $(BUILD)/tests/coordinator/http/test_door $(BUILD)/tests/coordinator/test_schemas \
     $(BUILD)/tests/cluster/test_quantize $(BUILD)/tests/cluster/test_make_random $(BUILD)/tests/worker/test_load_progress,$(TESTS))
 sanitized-threads: $(TSAN_TESTS)
 	@$(SANITIZER_ENV) tests/run.sh $(TSAN_TESTS)
