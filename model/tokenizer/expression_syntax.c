@@ -28,7 +28,8 @@ struct translation {
     const char *pattern, *at;
     char *out;
     size_t n_out, capacity;
-    int depth; /* of brackets: 0 outside of a class */
+    int depth;        /* of brackets: 0 outside of a class */
+    const char *seam; /* behind the last bracket that began or ended a class in a class; or NULL */
     struct error *error;
 };
 
@@ -185,6 +186,8 @@ static enum status bracket(struct translation *t)
     }
     if (*t->at == ']')
         return refuse(t, "a class that is empty or begins with ]");
+    if (t->depth > 0)
+        t->seam = t->at;
     t->depth++;
     return STATUS_OK;
 }
@@ -246,9 +249,12 @@ static enum status next(struct translation *t)
         if (c == '&' && t->at[1] == '&')
             return refuse(t, "an intersection of classes");
         if (c == ']' && --t->depth > 0) {
-            t->at++; /* the end of a class inside: the union goes on */
+            t->seam = ++t->at; /* the end of a class inside: the union goes on */
             return STATUS_OK;
         }
+        /* Without the bracket it would be a range. */
+        if (c == '-' && (t->at == t->seam || t->at[1] == '[' || (t->at[1] == ']' && t->depth > 1)))
+            return refuse(t, "a hyphen at the edge of a class in a class");
         put_bytes(t, t->at, 1);
         return STATUS_OK;
     }

@@ -71,6 +71,7 @@ static void test_syntax_is_oniguruma_s(void **state)
 {
     (void)state;
     expect_matches("[a[bc]d]+", "abcd[e]", "[abcd]");
+    expect_matches("[\\]-a[x-z]]+", "^]y-b", "[^]y]");
     expect_matches(" ?[^(\\s|[.,]x)]+", "ab, (c", "[ab][c]");
     expect_matches("[^(\\s|[.,])]+", "ab, (c", "[ab][c]");
     expect_matches("a{,2}b", "aaab", "[aab]");
@@ -91,6 +92,10 @@ static void test_what_has_no_equal_is_refused_by_name(void **state)
     (void)state;
     refused("[a&&b]", STATUS_UNSUPPORTED, "intersection");
     refused("[a[^b]]", STATUS_UNSUPPORTED, "negated class in a class");
+    refused("[a-[b]]", STATUS_UNSUPPORTED, "hyphen");
+    refused("[[a]-b]", STATUS_UNSUPPORTED, "hyphen");
+    refused("[a[-b]]", STATUS_UNSUPPORTED, "hyphen");
+    refused("[[a-]b]", STATUS_UNSUPPORTED, "hyphen");
     refused("[[:alpha:]]", STATUS_UNSUPPORTED, "POSIX");
     refused("(a)\\1", STATUS_UNSUPPORTED, "escape of this letter");
     refused("\\Ka", STATUS_UNSUPPORTED, "escape of this letter");
