@@ -10,6 +10,7 @@
 #include "sys/size.h"
 #include "sys/topology.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -413,6 +414,13 @@ void cluster_file_free(struct cluster_file *file)
     *file = (struct cluster_file){0};
 }
 
+/* One of 127.0.0.0/8, written out; "127.example" is a name. */
+static bool is_loopback(const char *host)
+{
+    struct in_addr address;
+    return inet_pton(AF_INET, host, &address) == 1 && ntohl(address.s_addr) >> 24 == 127;
+}
+
 /* One of this machine's addresses, "10.0.0.1". */
 static bool is_own_address(const char *host)
 {
@@ -433,7 +441,7 @@ bool cluster_file_is_here(const char *host)
     topology_host_name(name, sizeof(name));
     const size_t given = strcspn(host, "."), ours = strcspn(name, ".");
     const bool both_long = host[given] != '\0' && name[ours] != '\0';
-    if (strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0)
+    if (strcmp(host, "localhost") == 0 || is_loopback(host) || strcmp(host, "::1") == 0)
         return true;
     return strcmp(host, name) == 0 ||
            (!both_long && given == ours && ours > 0 && strncmp(host, name, ours) == 0) ||

@@ -226,6 +226,7 @@ static void test_this_machine_is_known_by_its_names_and_addresses(void **state)
     assert_true(cluster_file_is_here("localhost"));
     assert_true(cluster_file_is_here("127.0.0.1"));
     assert_true(cluster_file_is_here("127.1.2.3"));
+    assert_false(cluster_file_is_here("127.example"));
     assert_true(cluster_file_is_here("::1"));
     assert_true(cluster_file_is_here(name));
     assert_false(cluster_file_is_here(other));
