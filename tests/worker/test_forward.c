@@ -64,6 +64,44 @@ static void run_chunks(struct fixture *f, uint64_t sequence, const int32_t *toke
     }
 }
 
+/* A model and its first tokens, as the judge has them, and the rank that is judged. */
+struct judged {
+    uint32_t n; /* tokens */
+    int32_t *tokens;
+    double *expected; /* [n][vocab] */
+    float *found;     /* likewise */
+    struct reference *reference;
+    struct group *group;
+    struct fixture f;
+    char path[FILE_PATH_BYTES + 32];
+};
+
+static void open_judged(struct judged *j, const struct reference_shape *shape, uint32_t n,
+                        enum kv_type kv_type, const char *kernels)
+{
+    struct error error;
+    j->n = n;
+    j->reference = make_model(shape, j->path);
+    j->tokens = calloc(n, sizeof(*j->tokens));
+    j->expected = calloc((size_t)n * shape->vocab, sizeof(*j->expected));
+    j->found = calloc((size_t)n * shape->vocab, sizeof(*j->found));
+    random_tokens(j->tokens, n, shape->vocab);
+    reference_logits(j->reference, j->tokens, n, kv_type, j->expected);
+    fixture_ok(group_create(&j->group, NULL, NULL, &error), &error);
+    const struct fixture_layout layout = {1, 1, 2, kv_type, kernels, false, NULL};
+    fixture_open(&j->f, shape, j->path, &layout, j->group);
+}
+
+static void close_judged(struct judged *j)
+{
+    fixture_close(&j->f);
+    group_destroy(j->group);
+    reference_destroy(j->reference);
+    free(j->tokens);
+    free(j->expected);
+    free(j->found);
+}
+
 /* Every position of a prompt that spans two tiles, token by token, is near the double-precision
  * result. F32: about 1e3 roundings of 6e-8 in a logit, partly cancelling: 2e-5 of the root mean
  * square. F16: the products take the same f32 activations, the weights are the judge's own. Q8_0:
@@ -73,32 +111,15 @@ static void run_chunks(struct fixture *f, uint64_t sequence, const int32_t *toke
 static void check_against_reference(const struct reference_shape *shape, enum kv_type kv_type,
                                     const char *kernels, double tolerance)
 {
-    enum { N = 140 };
-    char path[FILE_PATH_BYTES + 32];
-    struct reference *reference = make_model(shape, path);
-    int32_t tokens[N];
-    random_tokens(tokens, N, shape->vocab);
-    double *expected = calloc((size_t)N * shape->vocab, sizeof(*expected));
-    float *found = calloc((size_t)N * shape->vocab, sizeof(*found));
-    reference_logits(reference, tokens, N, kv_type, expected);
-
-    struct group *group;
-    struct error error;
-    fixture_ok(group_create(&group, NULL, NULL, &error), &error);
-    struct fixture f;
-    const struct fixture_layout layout = {1, 1, 2, kv_type, kernels, false, NULL};
-    fixture_open(&f, shape, path, &layout, group);
-    run_chunks(&f, 1, tokens, N, 1, found);
-    const double distance = reference_distance(found, expected, (size_t)N * shape->vocab);
+    struct judged j;
+    open_judged(&j, shape, 140, kv_type, kernels);
+    run_chunks(&j.f, 1, j.tokens, j.n, 1, j.found);
+    const double distance = reference_distance(j.found, j.expected, (size_t)j.n * shape->vocab);
     if (!(distance < tolerance))
         fail_msg("%s weights, %s KV, %s kernels: off by %g of the root mean square",
-                 weight_traits(shape->type)->name, kv_type_name(kv_type), f.kernels->name,
+                 weight_traits(shape->type)->name, kv_type_name(kv_type), j.f.kernels->name,
                  distance);
-    fixture_close(&f);
-    group_destroy(group);
-    reference_destroy(reference);
-    free(expected);
-    free(found);
+    close_judged(&j);
 }
 
 static void test_f32_is_near_double_precision(void **state)
@@ -120,44 +141,27 @@ static void test_every_architecture_is_near_double_precision(void **state)
 static void test_what_has_left_the_window_is_not_missed(void **state)
 {
     (void)state;
-    enum { N = 1500 };
     static const struct reference_shape shapes[] = {
         {2, 64, 8, 2, 32, 96, 97, false, false, WEIGHT_F32, .seed = 11, .window = 100},
         {6, 64, 4, 1, 32, 96, 97, false, false, WEIGHT_F32, .seed = 12,
          .architecture = ARCHITECTURE_GEMMA3, .window = 100},
     };
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
-        const size_t vocab = shapes[i].vocab;
-        char path[FILE_PATH_BYTES + 32];
-        struct reference *reference = make_model(&shapes[i], path);
-        int32_t tokens[N];
-        random_tokens(tokens, N, shapes[i].vocab);
-        double *expected = calloc((size_t)N * vocab, sizeof(*expected));
-        float *found = calloc((size_t)N * vocab, sizeof(*found));
-        reference_logits(reference, tokens, N, KV_F32, expected);
-
-        struct group *group;
-        struct error error;
-        fixture_ok(group_create(&group, NULL, NULL, &error), &error);
-        struct fixture f;
-        const struct fixture_layout layout = {1, 1, 2, KV_F32, NULL, false, NULL};
-        fixture_open(&f, &shapes[i], path, &layout, group);
         static const uint32_t chunks[] = {FIXTURE_ROWS, 97};
+        const size_t vocab = shapes[i].vocab;
+        struct judged j;
+        open_judged(&j, &shapes[i], 1500, KV_F32, NULL);
         for (size_t c = 0; c < sizeof(chunks) / sizeof(chunks[0]); c++) {
-            run_chunks(&f, 1 + c, tokens, N, chunks[c], found);
-            for (uint32_t end = 0, row = 0; end < N; row++) {
-                end = end + chunks[c] < N ? end + chunks[c] : N;
-                const double distance =
-                    reference_distance(found + row * vocab, expected + (end - 1) * vocab, vocab);
+            run_chunks(&j.f, 1 + c, j.tokens, j.n, chunks[c], j.found);
+            for (uint32_t end = 0, row = 0; end < j.n; row++) {
+                end = end + chunks[c] < j.n ? end + chunks[c] : j.n;
+                const double distance = reference_distance(j.found + row * vocab,
+                                                           j.expected + (end - 1) * vocab, vocab);
                 if (!(distance < 2e-5))
                     fail_msg("chunks of %u, %u tokens: off by %g", chunks[c], end, distance);
             }
         }
-        fixture_close(&f);
-        group_destroy(group);
-        reference_destroy(reference);
-        free(expected);
-        free(found);
+        close_judged(&j);
     }
 }
 
