@@ -234,9 +234,9 @@ $(BUILD)/tests/fuzz/seeds: tests/fuzz/seeds.c $(FUZZ_LIBS)
 	$(Q)$(CC) $(CFLAGS) -UNDEBUG $(call pkg_cflags,$(FUZZ_PKGS)) $(LDFLAGS) -o $@ $< $(FUZZ_LIBS) $(call pkg_libs,$(FUZZ_PKGS)) $(LDLIBS)
 
 # With clang they fuzz. Code for one instruction set sees only what was checked before, and takes clang minutes.
+CLANG ?= clang
 FUZZ_BUILD := $(MAKE) --no-print-directory CC="$(CLANG)" CUDA=0 VARIANT=fuzz OPT="-O1 -g" FUZZ_MAIN= FUZZ_LINK=-fsanitize=fuzzer \
     SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
-CLANG ?= clang
 FUZZ_SECONDS ?= 3600
 FUZZ_JOBS ?= $(shell nproc)
 ifeq ($(VARIANT),fuzz)
