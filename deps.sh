@@ -12,7 +12,7 @@ packages="gcc make pkg-config python3 openmpi-bin libopenmpi-dev libzmq3-dev lib
 test_packages="iproute2 openssh-client openssh-server"
 [ "${1:-}" = --if-missing ] || packages="$packages $test_packages"
 
-[ "${1:-}" != --fuzz ] || packages="$packages clang"
+[ "${1:-}" != --fuzz ] || packages="$packages clang libclang-rt-dev"
 
 missing=""
 for package in $packages; do
