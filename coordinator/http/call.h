@@ -32,7 +32,7 @@ struct errand;          /* errand.h */
 struct route;           /* routes.h */
 struct status_question; /* status_source.h */
 
-enum { CALL_ID_BYTES = 72, CALL_PATH_BYTES = 128 };
+enum { CALL_ID_BYTES = 72, CALL_PATH_BYTES = 1024 };
 
 struct call {
     struct site *site;
@@ -41,7 +41,7 @@ struct call {
     const char *allow;         /* what its path would take, where `route` is NULL; or NULL */
     struct api_error refusal;  /* known before the body came; http 0: none */
     char id[CALL_ID_BYTES];
-    char method[16], path[CALL_PATH_BYTES]; /* for the log; cut */
+    char method[16], path[CALL_PATH_BYTES]; /* as they came; cut */
     uint64_t began_us;
     char *body; /* with a zero behind its n_body bytes */
     size_t n_body, capacity;

@@ -50,14 +50,13 @@ static bool read_request(struct call *call, enum generate_kind kind,
                          struct generate_request *request, struct api_error *error)
 {
     struct site *site = call->site;
-    const struct generate_limits limits = {
-        .tokenizer = site->tokenizer,
-        .vocab = site->vocab,
-        .context = atomic_load(&site->max_tokens),
-        .prompt_tokens = site->options->prompt_tokens,
-        .models = {site->model, site->file_name, site->general_name},
-        .render = render,
-        .render_context = site};
+    const struct generate_limits limits = {.tokenizer = site->tokenizer,
+                                           .vocab = site->vocab,
+                                           .context = atomic_load(&site->max_tokens),
+                                           .prompt_tokens = site->options->prompt_tokens,
+                                           .names = site->names,
+                                           .render = render,
+                                           .render_context = site};
     json_t *body = call_object(call, error);
     if (body == NULL)
         return false;

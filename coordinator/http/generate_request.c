@@ -39,14 +39,7 @@ static bool read_model(const json_t *body, const struct generate_limits *limits,
     const json_t *name = NULL;
     if (!fields_text(body, "model", &name, error))
         return false;
-    if (name == NULL)
-        return true;
-    for (size_t i = 0; i < 3 && limits->models[i] != NULL; i++)
-        if (strcmp(json_string_value(name), limits->models[i]) == 0)
-            return true;
-    return api_error_set(error, 404, "model", "model_not_found",
-                         "the model '%.200s' does not exist here: this server has '%s'",
-                         json_string_value(name), limits->models[0]);
+    return name == NULL || model_names_check(&limits->names, json_string_value(name), error);
 }
 
 static bool read_sampling(struct generate_request *r, const json_t *body, struct api_error *error)

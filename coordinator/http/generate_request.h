@@ -6,6 +6,7 @@
 #define LONGSPAN_COORDINATOR_HTTP_GENERATE_REQUEST_H
 
 #include "coordinator/http/api_error.h"
+#include "coordinator/http/model_names.h"
 #include "model/tokenizer.h"
 
 #include <jansson.h>
@@ -68,7 +69,7 @@ struct generate_limits {
     uint32_t vocab;
     uint32_t context;       /* tokens of prompt and answer */
     uint32_t prompt_tokens; /* of a prompt; 0: `context` is the limit */
-    const char *models[3];  /* the names that mean our model; NULL ends them early */
+    struct model_names names;
     /* The prompt of a chat: renders `body` ("messages", "tools"...), already known to be an object
      * with an array of messages. *text is the caller's. */
     bool (*render)(void *context, const json_t *body, char **text, size_t *n_bytes,

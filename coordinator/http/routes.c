@@ -6,6 +6,7 @@
 static const struct route routes[] = {
     {"GET", "/health", ROUTE_OPEN | ROUTE_QUIET, handle_health},
     {"GET", "/v1/models", 0, handle_models},
+    {"GET", "/v1/models/", ROUTE_BELOW, handle_model},
     {"POST", "/v1/completions", ROUTE_WORK, handle_completions},
     {"POST", "/v1/chat/completions", ROUTE_WORK, handle_chat_completions},
     {"POST", "/tokenize", 0, handle_tokenize},
@@ -26,13 +27,20 @@ static const struct route routes[] = {
 
 enum { N_ROUTES = sizeof(routes) / sizeof(routes[0]) };
 
+static bool leads_to(const struct route *route, const char *path)
+{
+    const size_t n = strlen(route->path);
+    return (route->flags & ROUTE_BELOW) != 0 ? strncmp(path, route->path, n) == 0 && path[n] != '\0'
+                                             : strcmp(path, route->path) == 0;
+}
+
 const struct route *routes_find(const char *method, const char *path, const char **allow)
 {
     *allow = NULL;
     if (strcmp(method, "HEAD") == 0)
         method = "GET";
     for (uint32_t i = 0; i < N_ROUTES; i++)
-        if (strcmp(path, routes[i].path) == 0) {
+        if (leads_to(&routes[i], path)) {
             if (strcmp(method, routes[i].method) == 0)
                 return &routes[i];
             *allow = routes[i].method;

@@ -11,6 +11,7 @@ enum route_flags {
     ROUTE_OPEN = 1 << 0,  /* needs no API key */
     ROUTE_QUIET = 1 << 1, /* asked often by machines: in the log only with -v */
     ROUTE_WORK = 1 << 2,  /* needs a cluster that is ready: 503 while it loads or drains */
+    ROUTE_BELOW = 1 << 3, /* `path` ends with a slash, and stands for all that is behind it */
 };
 
 struct route {
@@ -31,6 +32,7 @@ const struct route *routes_at(uint32_t place);
 
 enum MHD_Result handle_health(struct call *call);
 enum MHD_Result handle_models(struct call *call);
+enum MHD_Result handle_model(struct call *call);
 enum MHD_Result handle_completions(struct call *call);
 enum MHD_Result handle_chat_completions(struct call *call);
 enum MHD_Result handle_tokenize(struct call *call);

@@ -302,8 +302,10 @@ static void name_model(struct site *site, const struct server_model *model)
 {
     const struct model_string name = model_name(model->path);
     const char *slash = strrchr(model->path, '/');
-    site->file_name = slash != NULL && slash[1] != '\0' ? slash + 1 : model->path;
-    site->general_name = model->name;
+    site->names =
+        (struct model_names){.id = site->model,
+                             .file = slash != NULL && slash[1] != '\0' ? slash + 1 : model->path,
+                             .general = model->name};
     if (site->options->model_name != NULL)
         snprintf(site->model, sizeof(site->model), "%s", site->options->model_name);
     else

@@ -6,6 +6,7 @@
 
 #include "coordinator/http/http_options.h"
 #include "coordinator/http/keys.h"
+#include "coordinator/http/model_names.h"
 #include "coordinator/http/tally.h"
 #include "model/chat/chat_templates.h"
 #include "model/tokenizer.h"
@@ -30,10 +31,10 @@ struct site {
     const struct http_options *options;
     const struct log *log;
     const struct tokenizer *tokenizer;
-    uint32_t vocab;                       /* of the model: at least the tokenizer's */
-    char model[SITE_MODEL_BYTES];         /* its id for clients */
-    const char *file_name, *general_name; /* other names that mean it */
-    uint64_t created_s;                   /* since 1970: when it was loaded */
+    uint32_t vocab;               /* of the model: at least the tokenizer's */
+    char model[SITE_MODEL_BYTES]; /* its id for clients: names.id */
+    struct model_names names;
+    uint64_t created_s; /* since 1970: when it was loaded */
     struct chat_templates *templates;
     struct keys *keys; /* NULL: anybody may */
     struct bridge *bridge;

@@ -75,11 +75,19 @@ static enum status read_arguments(json_t *message, const json_t *calls, struct e
     return json_object_set_new(message, "tool_calls", copy) == 0 ? STATUS_OK : no_memory(error);
 }
 
-static enum status prepare_one(json_t *message, size_t number, struct error *error)
+static enum status rename_role(json_t *message, struct error *error)
 {
+    return json_object_set_new(message, "role", json_string("system")) == 0 ? STATUS_OK
+                                                                            : no_memory(error);
+}
+
+static enum status prepare_one(json_t *message, size_t number, bool knows_developer,
+                               struct error *error)
+{
+    const char *role = json_string_value(json_object_get(message, "role"));
     const json_t *content = json_object_get(message, "content");
     const json_t *calls = json_object_get(message, "tool_calls");
-    if (!json_is_string(json_object_get(message, "role")))
+    if (role == NULL)
         return error_set(error, STATUS_INVALID, "messages[%zu].role is no string", number);
     if (content != NULL && !json_is_string(content) && !json_is_null(content) &&
         !json_is_array(content))
@@ -91,10 +99,13 @@ static enum status prepare_one(json_t *message, size_t number, struct error *err
         json_is_array(content) ? join_parts(message, content, number, error) : STATUS_OK;
     if (status == STATUS_OK && json_is_array(calls))
         status = read_arguments(message, calls, error);
+    if (status == STATUS_OK && !knows_developer && strcmp(role, "developer") == 0)
+        status = rename_role(message, error);
     return status;
 }
 
-enum status chat_messages_prepare(json_t **prepared, const json_t *messages, struct error *error)
+enum status chat_messages_prepare(json_t **prepared, const json_t *messages, bool knows_developer,
+                                  struct error *error)
 {
     if (!json_is_array(messages) || json_array_size(messages) == 0)
         return error_set(error, STATUS_INVALID, "messages is no array, or an empty one");
@@ -112,7 +123,7 @@ enum status chat_messages_prepare(json_t **prepared, const json_t *messages, str
         if (message == NULL || json_array_append_new(all, message) != 0)
             status = no_memory(error);
         else
-            status = prepare_one(message, i, error);
+            status = prepare_one(message, i, knows_developer, error);
     }
     if (status != STATUS_OK) {
         json_decref(all);

@@ -18,6 +18,7 @@ struct chat_template {
     struct jinja_pool pool;
     const struct jinja_node *body;
     char *bos, *eos; /* NULL: none */
+    bool knows_developer;
 };
 
 enum status chat_template_create(struct chat_template **chat_template, const char *source,
@@ -33,6 +34,7 @@ enum status chat_template_create(struct chat_template **chat_template, const cha
     struct jinja_node *body = NULL;
     struct error why = {.status = STATUS_OK};
     t->pool.limit = TREE_BYTES;
+    t->knows_developer = memmem(source, bytes, "developer", strlen("developer")) != NULL;
     enum status status = jinja_parser_read(&body, &t->pool, source, bytes, &why);
     t->body = body;
     if (status != STATUS_OK)
@@ -56,6 +58,11 @@ void chat_template_destroy(struct chat_template *chat_template)
     free(chat_template->bos);
     free(chat_template->eos);
     free(chat_template);
+}
+
+bool chat_template_knows_developer(const struct chat_template *chat_template)
+{
+    return chat_template->knows_developer;
 }
 
 /* ---- JSON to values -------------------------------------------------------------------------- */

@@ -32,6 +32,9 @@ enum status chat_template_create(struct chat_template **chat_template, const cha
 /* NULL is fine. */
 void chat_template_destroy(struct chat_template *chat_template);
 
+/* Does its text speak of the role "developer"? Most know "system" alone. */
+bool chat_template_knows_developer(const struct chat_template *chat_template);
+
 /* `messages`: an array, as chat_messages.h prepares it. `tools`: an array of tools as OpenAI writes
  * them, or NULL (none). `extra`: an object with further variables (date_string, enable_thinking
  * ...), or NULL; they win over all others. *text is allocated, NUL-terminated behind its *bytes;

@@ -7,50 +7,47 @@
 
 #include <string.h>
 
-#define LINE "\n"
+#define LINE    "\n"
+#define CONTENT "(message.content or '')" /* null beside tool calls */
 
 static const char llama3[] =
     "{{ bos_token }}{% for message in messages %}" LINE
-    "{{ '<|start_header_id|>' + message.role + '<|end_header_id|>\\n\\n' }}" LINE
-    "{{- message.content | trim + '<|eot_id|>' }}" LINE "{%- endfor %}" LINE
-    "{%- if add_generation_prompt %}"
+    "{{ '<|start_header_id|>' + message.role + '<|end_header_id|>\\n\\n' }}" LINE "{{- " CONTENT
+    " | trim + '<|eot_id|>' }}" LINE "{%- endfor %}" LINE "{%- if add_generation_prompt %}"
     "{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}";
 
 static const char chatml[] =
-    "{% for message in messages %}" LINE
-    "{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}" LINE
-    "{%- endfor %}" LINE
+    "{% for message in messages %}" LINE "{{ '<|im_start|>' + message.role + '\\n' + " CONTENT
+    " + '<|im_end|>\\n' }}" LINE "{%- endfor %}" LINE
     "{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
 /* A system message stands in front of the first user's words. */
 static const char mistral[] =
     "{{ bos_token }}{% set before = namespace(text='') %}" LINE
     "{%- for message in messages %}" LINE
-    "{%- if message.role == 'system' %}{% set before.text = message.content + '\\n\\n' %}" LINE
-    "{%- elif message.role == 'assistant' %}" LINE
-    "{{- ' ' + message.content | trim + eos_token }}" LINE "{%- else %}" LINE
-    "{{- '[INST] ' + before.text + message.content + ' [/INST]' }}" LINE
-    "{%- set before.text = '' %}{% endif %}{% endfor %}";
+    "{%- if message.role == 'system' %}{% set before.text = " CONTENT " + '\\n\\n' %}" LINE
+    "{%- elif message.role == 'assistant' %}" LINE "{{- ' ' + " CONTENT
+    " | trim + eos_token }}" LINE "{%- else %}" LINE "{{- '[INST] ' + before.text + " CONTENT
+    " + ' [/INST]' }}" LINE "{%- set before.text = '' %}{% endif %}{% endfor %}";
 
 static const char gemma[] =
     "{{ bos_token }}{% set before = namespace(text='') %}" LINE
     "{%- for message in messages %}" LINE
-    "{%- if message.role == 'system' %}{% set before.text = message.content + '\\n\\n' %}" LINE
+    "{%- if message.role == 'system' %}{% set before.text = " CONTENT " + '\\n\\n' %}" LINE
     "{%- else %}" LINE
     "{%- set role = 'model' if message.role == 'assistant' else message.role %}" LINE
-    "{{- '<start_of_turn>' + role + '\\n' + before.text + message.content | trim }}" LINE
+    "{{- '<start_of_turn>' + role + '\\n' + before.text + " CONTENT " | trim }}" LINE
     "{{- '<end_of_turn>\\n' }}" LINE "{%- set before.text = '' %}{% endif %}{% endfor %}" LINE
     "{%- if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}";
 
 static const char phi3[] =
-    "{% for message in messages %}" LINE
-    "{{ '<|' + message.role + '|>\\n' + message.content + '<|end|>\\n' }}" LINE "{%- endfor %}" LINE
+    "{% for message in messages %}" LINE "{{ '<|' + message.role + '|>\\n' + " CONTENT
+    " + '<|end|>\\n' }}" LINE "{%- endfor %}" LINE
     "{%- if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}";
 
 /* For models that know no roles: the contents, line by line; the last is continued. */
-static const char plain[] =
-    "{{ bos_token }}{% for message in messages %}" LINE
-    "{{ message.content }}{% if not loop.last %}{{ '\\n' }}{% endif %}" LINE "{%- endfor %}";
+static const char plain[] = "{{ bos_token }}{% for message in messages %}" LINE "{{ " CONTENT
+                            " }}{% if not loop.last %}{{ '\\n' }}{% endif %}" LINE "{%- endfor %}";
 
 const struct chat_template_name chat_template_names[] = {
     {"llama3", "<|start_header_id|>user<|end_header_id|> ... <|eot_id|>", llama3},

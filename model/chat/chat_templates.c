@@ -135,12 +135,13 @@ enum status chat_templates_render(const struct chat_templates *templates, const 
     json_t *prepared = NULL;
     if (templates->usual == NULL)
         return error_set(error, templates->refusal.status, "%s", templates->refusal.text);
-    enum status status = chat_messages_prepare(&prepared, messages, error);
-    if (status != STATUS_OK)
-        return status;
     const bool has_tools = json_array_size(tools) > 0;
     const struct chat_template *chat_template =
         has_tools && templates->with_tools != NULL ? templates->with_tools : templates->usual;
+    enum status status = chat_messages_prepare(&prepared, messages,
+                                               chat_template_knows_developer(chat_template), error);
+    if (status != STATUS_OK)
+        return status;
     status = chat_template_render(chat_template, prepared, has_tools ? tools : NULL, extra,
                                   add_generation_prompt, text, bytes, error);
     json_decref(prepared);

@@ -36,9 +36,16 @@ def install():
     return None if has_client() else "it cannot be imported"
 
 
-def check_models(tap, client):
+def check_models(tap, client, openai):
     models = client.models.list().data
     tap.check([m.id for m in models] == ["served"] and models[0].owned_by == "longspan", "models.list names the model", models)
+    one = [client.models.retrieve(name) for name in ("served", "Longspan retrieval")]
+    tap.check(one == models * 2, "models.retrieve has it by each of its names", one)
+    try:
+        error = client.models.retrieve("a/b")
+    except openai.NotFoundError as caught:
+        error = caught
+    tap.check(getattr(error, "code", None) == "model_not_found", "another one's name is a NotFoundError", error)
 
 
 def check_completions(tap, client):
@@ -156,7 +163,7 @@ def main():
         options = ("--ctx", 4096, "--api-key-file", f"{path}/keys", "--model-name", "served", "--chat-template", f"{path}/plain.jinja")
         with Server(path, make_retrieval(f"{path}/retrieval.gguf"), *options) as server:
             with openai.OpenAI(base_url=server.url("/v1"), api_key="sk-test", max_retries=0) as client:
-                check_models(tap, client)
+                check_models(tap, client, openai)
                 check_completions(tap, client)
                 check_chat(tap, client)
                 check_errors(tap, client, openai, server)

@@ -42,7 +42,7 @@ static bool read_as(enum generate_kind kind, const struct tokenizer *tokenizer, 
                                            .vocab = BYTE_TOKENIZER_VOCAB,
                                            .context = CONTEXT,
                                            .prompt_tokens = 60,
-                                           .models = {"ours", "ours.gguf"},
+                                           .names = {"ours", "ours.gguf"},
                                            .render = render};
     const bool good = generate_request_read(request, kind, body, &limits, error);
     json_decref(body);

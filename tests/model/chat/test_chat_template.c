@@ -408,6 +408,8 @@ static void test_built_in_templates_render(void **state)
                                " {\"role\": \"user\", \"content\": \"U\"},"
                                " {\"role\": \"assistant\", \"content\": \"A\"},"
                                " {\"role\": \"user\", \"content\": \"V\"}]";
+    static const char silent[] = "[{\"role\": \"user\", \"content\": \"U\"},"
+                                 " {\"role\": \"assistant\", \"content\": null}]";
     static const struct {
         const char *name, *expected;
     } expected[] = {
@@ -432,6 +434,9 @@ static void test_built_in_templates_render(void **state)
         assert_int_equal(render(chat_template_names[i].source, chat, &text), STATUS_OK);
         assert_string_equal(text, expected[i].expected);
         free(text);
+        assert_int_equal(render(chat_template_names[i].source, silent, &text), STATUS_OK);
+        assert_null(strstr(text, "None"));
+        free(text);
     }
 }
 
@@ -443,7 +448,7 @@ static void test_messages_are_prepared(void **state)
         "[{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"a\"},"
         " {\"type\": \"text\", \"text\": \"b\"}]}, {\"role\": \"assistant\", \"tool_calls\":"
         " [{\"function\": {\"name\": \"f\", \"arguments\": \"{\\\"x\\\": 1}\"}}]}]");
-    assert_int_equal(chat_messages_prepare(&prepared, messages, NULL), STATUS_OK);
+    assert_int_equal(chat_messages_prepare(&prepared, messages, false, NULL), STATUS_OK);
     json_t *expected = json_of(
         "[{\"role\": \"user\", \"content\": \"ab\"}, {\"role\": \"assistant\", \"tool_calls\":"
         " [{\"function\": {\"name\": \"f\", \"arguments\": {\"x\": 1}}}]}]");
@@ -455,6 +460,28 @@ static void test_messages_are_prepared(void **state)
         "arguments"))); /* the client's own are as they were */
     json_decref(expected);
     json_decref(prepared);
+    json_decref(messages);
+}
+
+static void test_a_developer_is_the_system_where_templates_know_no_other(void **state)
+{
+    (void)state;
+    static const char *const sources[] = {"{{ messages[0].role }}",
+                                          "{{ messages[0].role == 'developer' }}"};
+    json_t *messages = json_of("[{\"role\": \"developer\", \"content\": \"x\"}]");
+    for (int i = 0; i < 2; i++) {
+        struct chat_template *t = NULL;
+        json_t *prepared = NULL;
+        assert_int_equal(chat_template_create(&t, sources[i], strlen(sources[i]), NULL, NULL, NULL),
+                         STATUS_OK);
+        const bool knows = chat_template_knows_developer(t);
+        assert_int_equal(knows, i == 1);
+        assert_int_equal(chat_messages_prepare(&prepared, messages, knows, NULL), STATUS_OK);
+        assert_string_equal(json_string_value(json_object_get(json_array_get(prepared, 0), "role")),
+                            knows ? "developer" : "system");
+        json_decref(prepared);
+        chat_template_destroy(t);
+    }
     json_decref(messages);
 }
 
@@ -476,7 +503,7 @@ static void test_bad_messages_are_named(void **state)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         json_t *messages = json_of(bad[i].messages), *prepared = NULL;
         struct error error = {.status = STATUS_OK};
-        assert_int_equal(chat_messages_prepare(&prepared, messages, &error), STATUS_INVALID);
+        assert_int_equal(chat_messages_prepare(&prepared, messages, false, &error), STATUS_INVALID);
         assert_non_null(strstr(error.text, bad[i].expected));
         json_decref(messages);
     }
@@ -498,6 +525,7 @@ int main(void)
         cmocka_unit_test(test_extra_variables_win),
         cmocka_unit_test(test_built_in_templates_render),
         cmocka_unit_test(test_messages_are_prepared),
+        cmocka_unit_test(test_a_developer_is_the_system_where_templates_know_no_other),
         cmocka_unit_test(test_bad_messages_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
