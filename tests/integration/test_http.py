@@ -212,7 +212,7 @@ def check_drain(tap, path, model):
     with Server(path, model, name="drain") as server:
         reply = []
         asked = {"prompt": "a", "max_tokens": 3000, "ignore_eos": True}
-        thread = threading.Thread(target=lambda: reply.append(server.post("/v1/completions", asked)))
+        thread = threading.Thread(target=lambda: reply.append(server.post("/v1/completions", asked, timeout=300)))
         thread.start()
         wait_until(lambda: server.running() == 1, 20)
         server.process.send_signal(signal.SIGTERM)
