@@ -46,6 +46,7 @@ CUDA_LIBS  := $(CUDART) -ldl -lrt
 endif
 PROTO_DEF  := $(wildcard proto/*.proto)
 PROTO_SRC  := $(wildcard proto/*.c)
+PLAN_SRC   := $(wildcard plan/*.c)
 COORD_SRC  := $(filter-out coordinator/main.c,$(wildcard coordinator/*.c coordinator/*/*.c))
 WORKER_SRC := $(filter-out worker/main.c,$(wildcard worker/*.c))
 NODE_SRC   := $(filter-out attention_node/main.c,$(wildcard attention_node/*.c))
@@ -63,6 +64,7 @@ SYS_LIB := $(LIB)/libsys.a
 MODEL_LIB := $(LIB)/libmodel.a
 KERNEL_LIB := $(LIB)/libkernels.a
 PROTO_LIB := $(LIB)/libproto.a
+PLAN_LIB := $(LIB)/libplan.a
 COORD_LIB := $(LIB)/libcoordinator.a
 WORKER_LIB := $(LIB)/libworker.a
 NODE_LIB := $(LIB)/libattention_node.a
@@ -114,6 +116,10 @@ $(BUILD)/kernels/%.o: kernels/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
+$(BUILD)/plan/%.o: plan/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
 # A launcher before the compiler (CC="ccache gcc") goes before nvcc too. nvcc's own code is not as
 # pedantic as ours, so that some warnings are for C only. Programs are linked without the C++ library.
 NVCC_WARN  := -Werror all-warnings -Xcompiler -Wall,-Wextra,-Wpointer-arith,-Wformat=2
@@ -156,6 +162,7 @@ $(SYS_LIB): $(call objs,$(SYS_SRC))
 $(MODEL_LIB): $(call objs,$(MODEL_SRC))
 $(KERNEL_LIB): $(call objs,$(KERNEL_SRC)) $(CUDA_OBJ) $(BUILD)/cuda.stamp
 $(PROTO_LIB): $(PROTO_OBJ)
+$(PLAN_LIB): $(call objs,$(PLAN_SRC))
 $(COORD_LIB): $(call objs,$(COORD_SRC))
 $(WORKER_LIB): $(call objs,$(WORKER_SRC))
 $(NODE_LIB): $(call objs,$(NODE_SRC))
@@ -172,18 +179,18 @@ SEAT_LIBS  := $(call pkg_libs,hwloc)
 MODEL_LIBS := $(MODEL_LIB) $(call pkg_libs,$(MODEL_PKGS))
 WIRE_LIBS  := $(PROTO_LIB) $(call pkg_libs,$(WIRE_PKGS))
 
-$(BIN)/longspan: $(BUILD)/cluster/main.o $(CLUSTER_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
+$(BIN)/longspan: $(BUILD)/cluster/main.o $(CLUSTER_LIB) $(PROTO_LIB) $(PLAN_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/cluster/main.o $(CLUSTER_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson libcyaml libcurl) $(LDLIBS)
-$(BIN)/coordinator: $(BUILD)/coordinator/main.o $(COORD_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/cluster/main.o $(CLUSTER_LIB) $(WIRE_LIBS) $(PLAN_LIB) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson libcyaml libcurl) $(LDLIBS)
+$(BIN)/coordinator: $(BUILD)/coordinator/main.o $(COORD_LIB) $(PROTO_LIB) $(PLAN_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/coordinator/main.o $(COORD_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson libmicrohttpd) $(LDLIBS)
-$(BIN)/worker: $(BUILD)/worker/main.o $(WORKER_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/coordinator/main.o $(COORD_LIB) $(WIRE_LIBS) $(PLAN_LIB) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson libmicrohttpd) $(LDLIBS)
+$(BIN)/worker: $(BUILD)/worker/main.o $(WORKER_LIB) $(PROTO_LIB) $(PLAN_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)OMPI_CC="$(CC)" $(MPICC) $(LDFLAGS) -o $@ $(BUILD)/worker/main.o $(WORKER_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(SEAT_LIBS) $(LDLIBS)
+	$(Q)OMPI_CC="$(CC)" $(MPICC) $(LDFLAGS) -o $@ $(BUILD)/worker/main.o $(WORKER_LIB) $(WIRE_LIBS) $(PLAN_LIB) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(SEAT_LIBS) $(LDLIBS)
 $(BIN)/attention_node: $(BUILD)/attention_node/main.o $(NODE_LIB) $(PROTO_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -198,13 +205,15 @@ TEST_LIBS_sys := $(SYS_LIB)
 TEST_LIBS_model := $(MODEL_LIB) $(SYS_LIB)
 TEST_LIBS_kernels := $(KERNEL_LIB) $(SYS_LIB)
 TEST_LIBS_proto := $(PROTO_LIB) $(SYS_LIB)
+TEST_LIBS_plan := $(PLAN_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 TEST_LIBS_attention_node := $(NODE_LIB) $(PROTO_LIB) $(KERNEL_LIB) $(SYS_LIB)
-TEST_LIBS_coordinator := $(COORD_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
-TEST_LIBS_worker := $(WORKER_LIB) $(NODE_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
-TEST_LIBS_cluster := $(CLUSTER_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
+TEST_LIBS_coordinator := $(COORD_LIB) $(PROTO_LIB) $(PLAN_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
+TEST_LIBS_worker := $(WORKER_LIB) $(NODE_LIB) $(PROTO_LIB) $(PLAN_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
+TEST_LIBS_cluster := $(CLUSTER_LIB) $(PROTO_LIB) $(PLAN_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 TEST_PKGS_sys := hwloc
 TEST_PKGS_model := $(MODEL_PKGS)
 TEST_PKGS_proto := $(WIRE_PKGS) jansson
+TEST_PKGS_plan := $(MODEL_PKGS)
 TEST_PKGS_attention_node := $(WIRE_PKGS) hwloc
 TEST_PKGS_coordinator := $(COORD_PKGS) $(MODEL_PKGS)
 TEST_PKGS_worker := $(WIRE_PKGS) $(MODEL_PKGS) hwloc
@@ -220,7 +229,7 @@ $(TESTS): $(BUILD)/tests/%: tests/%.c $$(TEST_LIBS_$$(call test_folder,$$@))
 
 # ---- fuzz targets: tests/fuzz/fuzz_*.c. Built like everything else they replay the inputs that are kept ----
 FUZZ := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_LIBS := $(CLUSTER_LIB) $(COORD_LIB) $(WORKER_LIB) $(NODE_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
+FUZZ_LIBS := $(CLUSTER_LIB) $(COORD_LIB) $(WORKER_LIB) $(NODE_LIB) $(PROTO_LIB) $(PLAN_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 FUZZ_PKGS := cmocka $(CLUSTER_PKGS) libmicrohttpd $(MODEL_PKGS) hwloc
 FUZZ_MAIN ?= tests/fuzz/replay.c
 $(FUZZ): $(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(FUZZ_MAIN) $(FUZZ_LIBS)
@@ -334,9 +343,9 @@ $(BUILD)/bench/%.o: bench/%.c $(PROTO_HDR)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(BENCH_PKGS)) -c -o $@ $<
 $(BENCH_LIB): $(call objs,$(wildcard bench/measure/*.c))
-$(BENCHES): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BENCH_LIB) $(COORD_LIB) $(PROTO_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
+$(BENCHES): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BENCH_LIB) $(COORD_LIB) $(PROTO_LIB) $(PLAN_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(BENCH_LIB) $(COORD_LIB) $(WIRE_LIBS) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,$(BENCH_PKGS)) $(LDLIBS)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(BENCH_LIB) $(COORD_LIB) $(WIRE_LIBS) $(PLAN_LIB) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,$(BENCH_PKGS)) $(LDLIBS)
 benches: $(BENCHES) $(DELAY) ## build what measures
 bench: $(BENCHES) ## measure this machine: bandwidth, products, attention, exchange
 	@for program in stream matmul attention attention_prefill attention_splits exchange; do $(BUILD)/bench/$$program || exit 1; echo; done

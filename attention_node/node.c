@@ -631,7 +631,7 @@ static enum status open_device(struct node *node, struct error *error)
                          size_format(available, left));
     if (*bytes > 0)
         return STATUS_OK;
-    *bytes = available / 5 * 4;
+    *bytes = kv_holder_share(available);
     log_info(node->config.log, "takes up to %s for KV pages, 80%% of what %s has left (--memory)",
              size_format(*bytes, asked), node->device_name);
     return STATUS_OK;

@@ -152,6 +152,7 @@ static enum status open_limits(struct bench *bench, struct error *error)
 static void note_machine(struct bench *bench)
 {
     const struct place_options *place = &bench->options.place;
+    const struct shard_cost *weights = &bench->model.weights;
     char machine[512];
     machine_describe(machine, sizeof(machine));
     table_note_text(bench->speed, "machine", machine);
@@ -174,13 +175,13 @@ static void note_machine(struct bench *bench)
         table_note_text(bench->speed, "device", place->device);
     }
     table_note_number(bench->speed, "weights_GB",
-                      (double)(bench->model.weight_bytes + bench->model.expert_bytes) / 1e9, 3);
-    if (bench->model.expert_bytes > 0)
-        table_note_number(bench->speed, "weights_GB_of_a_row",
-                          ((double)bench->model.weight_bytes +
-                           bench->model.expert_share * (double)bench->model.expert_bytes) /
-                              1e9,
-                          3);
+                      (double)(weights->read_bytes + weights->expert_bytes) / 1e9, 3);
+    if (weights->expert_bytes > 0)
+        table_note_number(
+            bench->speed, "weights_GB_of_a_row",
+            ((double)weights->read_bytes + weights->expert_share * (double)weights->expert_bytes) /
+                1e9,
+            3);
     table_note_number(bench->speed, "kv_bytes_per_token", bench->model.kv_token_bytes, 0);
 }
 

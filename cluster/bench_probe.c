@@ -35,7 +35,7 @@ enum status bench_probe_open(struct bench_probe *probe, const struct place_optio
                              uint32_t n_lanes, struct error *error)
 {
     const bool processors = place->device == NULL || strcmp(place->device, "cpu") == 0;
-    probe->machine = (struct bench_limit_machine){INFINITY, INFINITY, INFINITY, INFINITY};
+    probe->machine = (struct step_limit_machine){INFINITY, INFINITY, INFINITY, INFINITY};
     const enum status status = thread_pool_create(&probe->pool, n_lanes, error);
     if (status != STATUS_OK)
         return status;

@@ -16,7 +16,7 @@ struct bench_probe {
     struct limits_reader *reader;
     const struct kernels *kernels; /* of `device` */
     struct device *device;         /* NULL: processors */
-    struct bench_limit_machine machine;
+    struct step_limit_machine machine;
 };
 
 /* Probes arithmetic. STATUS_NO_MEMORY; of a device, what kernels_choose_device and open say. The caller

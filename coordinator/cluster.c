@@ -14,30 +14,6 @@
 
 enum { PROBE_US = 1000000 };
 
-#define MOST_TOKENS (1ull << 30) /* of one sequence */
-
-/* What a page costs, and how large the pieces are that this is counted in. */
-static enum status read_windows(struct cluster *cluster, struct error *error)
-{
-    const struct hparams *h = cluster->hparams;
-    const struct coordinator_options *options = cluster->options;
-    bool some = false;
-    uint32_t *windows = calloc(h->n_layers, sizeof(*windows));
-    if (windows == NULL)
-        return error_set(error, STATUS_NO_MEMORY, "no memory for %u layers", h->n_layers);
-    for (uint32_t layer = 0; layer < h->n_layers; layer++) {
-        windows[layer] = hparams_window(h, layer);
-        some = some || windows[layer] > 0;
-    }
-    if (some)
-        cluster->windows = windows;
-    else
-        free(windows);
-    cluster->unit_bytes = PAGE_TOKENS * planner_kv_bytes(&cluster->model, options->kv_type) /
-                          (some ? h->n_layers : 1);
-    return page_cost_create(&cluster->cost, cluster->windows, h->n_layers, options->chunk, error);
-}
-
 enum status cluster_open(struct cluster *cluster, const struct coordinator_options *options,
                          const char *model_path, const struct model_file *file,
                          const struct hparams *hparams, struct control *control,
@@ -51,14 +27,7 @@ enum status cluster_open(struct cluster *cluster, const struct coordinator_optio
                                 .began_us = now_us,
                                 .started = clock_wall_s(),
                                 .deadline_us = now_us + options->join_timeout_ms * 1000ull};
-    planner_model_read(&cluster->model, hparams, file);
     model_fingerprint(file, cluster->fingerprint);
-    enum status status = tile_check(options->kv_type, hparams->head_dim, error);
-    if (status != STATUS_OK)
-        return status;
-    status = read_windows(cluster, error);
-    if (status != STATUS_OK)
-        return status;
     if (options->weights != NULL && options->n_weights != options->nodes)
         return error_set(error, STATUS_INVALID,
                          "--shares has %u numbers, there are %u attention nodes",
@@ -66,8 +35,16 @@ enum status cluster_open(struct cluster *cluster, const struct coordinator_optio
     if (options->workers > CLUSTER_MAX_RANKS)
         return error_set(error, STATUS_INVALID, "--workers %u: at most %d", options->workers,
                          CLUSTER_MAX_RANKS);
-    status = planner_plan(&cluster->plan, &cluster->model, options->workers, options->pipeline,
-                          options->tensor, error);
+    enum status status = capacity_open(&cluster->capacity,
+                                       &(struct capacity_options){.workers = options->workers,
+                                                                  .nodes = options->nodes,
+                                                                  .pipeline = options->pipeline,
+                                                                  .tensor = options->tensor,
+                                                                  .ctx = options->ctx,
+                                                                  .chunk = options->chunk,
+                                                                  .kv_type = options->kv_type,
+                                                                  .kv_memory = options->kv_memory},
+                                       hparams, file, error);
     if (status == STATUS_OK)
         status = random_unique(&cluster->job, sizeof(cluster->job), error);
     if (status != STATUS_OK)
@@ -88,10 +65,7 @@ enum status cluster_open(struct cluster *cluster, const struct coordinator_optio
 
 void cluster_close(struct cluster *cluster)
 {
-    page_cost_clear(&cluster->cost);
-    free(cluster->windows);
-    cluster->windows = NULL;
-    planner_plan_free(&cluster->plan);
+    capacity_close(&cluster->capacity);
     for (uint32_t i = 0; i < cluster->n_nodes; i++)
         free(cluster->nodes[i].stored);
     free(cluster->ranks);
@@ -125,7 +99,7 @@ const char *cluster_rank_label(const struct cluster *cluster, uint32_t rank,
 
 uint32_t cluster_n_holders(const struct cluster *cluster)
 {
-    return cluster->options->nodes > 0 ? cluster->options->nodes : 1;
+    return capacity_n_holders(&cluster->capacity);
 }
 
 const char *cluster_holder_name(const struct cluster *cluster, uint32_t holder)
@@ -140,18 +114,12 @@ double cluster_holder_weight(const struct cluster *cluster, uint32_t holder)
 
 uint64_t cluster_holder_units(const struct cluster *cluster, uint32_t holder)
 {
-    return cluster->options->nodes > 0 ? cluster->nodes[holder].capacity_bytes / cluster->unit_bytes
-                                       : cluster->local_units;
-}
-
-uint64_t cluster_tokens(const struct cluster *cluster, uint64_t units)
-{
-    return page_cost_room(&cluster->cost, units, MOST_TOKENS / PAGE_TOKENS) * PAGE_TOKENS;
+    return capacity_holder_units(&cluster->capacity, holder);
 }
 
 uint32_t cluster_result_rank(const struct cluster *cluster)
 {
-    return (cluster->plan.pipeline - 1) * cluster->plan.tensor;
+    return (cluster->capacity.plan.pipeline - 1) * cluster->capacity.plan.tensor;
 }
 
 /* The node that pings as `name` from a connection that we do not know: a lost one, if only one

@@ -22,11 +22,10 @@
 
 #include "coordinator/control.h"
 #include "coordinator/coordinator.h"
-#include "coordinator/page_cost.h"
-#include "coordinator/planner.h"
 #include "coordinator/prefix_index.h"
 #include "model/hparams.h"
 #include "model/model_file.h"
+#include "plan/capacity.h"
 #include "sys/log.h"
 #include "sys/status.h"
 
@@ -98,8 +97,7 @@ struct cluster {
     const struct log *log;
     struct control *control;
     const struct hparams *hparams;
-    struct planner_model model;
-    struct planner_plan plan;
+    struct capacity capacity; /* the plan; its memory is known from joining on, final when READY */
     uint8_t fingerprint[MODEL_FINGERPRINT_BYTES];
     uint64_t job;
     enum cluster_phase phase;
@@ -110,10 +108,6 @@ struct cluster {
     struct cluster_node *nodes; /* [options->nodes], the first n_nodes have joined */
     uint32_t n_nodes;
     uint32_t max_tokens;    /* of one sequence; final when READY */
-    uint32_t *windows;      /* [n_layers] sliding windows; NULL: no layer has one */
-    struct page_cost cost;  /* of a page of tokens, in units */
-    uint64_t unit_bytes;    /* of a unit, all KV heads */
-    uint64_t local_units;   /* of the local holder, where there are no nodes; known when READY */
     char last_refusal[512]; /* the last join that was refused, for who waits in vain */
     double load_s;          /* from start to READY */
     uint32_t n_ready_lines;
@@ -151,9 +145,6 @@ uint32_t cluster_n_holders(const struct cluster *cluster);
 const char *cluster_holder_name(const struct cluster *cluster, uint32_t holder);
 double cluster_holder_weight(const struct cluster *cluster, uint32_t holder);
 uint64_t cluster_holder_units(const struct cluster *cluster, uint32_t holder); /* page_cost.h */
-
-/* Tokens of one sequence that so many units have room for, at one holder. */
-uint64_t cluster_tokens(const struct cluster *cluster, uint64_t units);
 
 /* The rank that reports results: shard 0 of the last stage. */
 uint32_t cluster_result_rank(const struct cluster *cluster);

@@ -86,10 +86,10 @@ static enum status same_kernels(struct cluster *cluster, const char *who, const 
 static enum status same_routes(const struct cluster *cluster, const char *label, uint32_t index,
                                struct error *error)
 {
-    const uint32_t first_of_group = index - index % cluster->plan.tensor;
+    const uint32_t first_of_group = index - index % cluster->capacity.plan.tensor;
     const struct cluster_rank *rank = &cluster->ranks[index];
     const struct cluster_rank *first = &cluster->ranks[first_of_group];
-    if (cluster->model.n_experts == 0 || strcmp(rank->kernels, first->kernels) == 0 ||
+    if (cluster->capacity.model.n_experts == 0 || strcmp(rank->kernels, first->kernels) == 0 ||
         (kernels_same_bits(rank->kernels) && kernels_same_bits(first->kernels)))
         return STATUS_OK;
     return error_set(error, STATUS_INVALID,

@@ -14,133 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { UNKNOWN_CONTEXT = 4096 }; /* of a model whose file does not say what it was trained for */
-
-static uint64_t smaller(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-/* KV cache of a sequence of so many tokens, rounded up to pages. */
-static uint64_t kv_bytes(const struct cluster *cluster, uint64_t n_tokens)
-{
-    const uint64_t n_pages = n_tokens / PAGE_TOKENS + (n_tokens % PAGE_TOKENS != 0);
-    return page_cost_sequence(&cluster->cost, n_pages) * cluster->unit_bytes;
-}
-
-static enum status windows_too_large(const struct cluster *cluster, uint64_t tokens,
-                                     const char *remedy, struct error *error)
-{
-    char needed[SIZE_TEXT_BYTES];
-    return error_set(error, STATUS_EXHAUSTED,
-                     "--ctx %u needs %s of KV cache (%s; layers with a sliding window keep what is "
-                     "in it, at each KV holder): --ctx %" PRIu64 " would fit, or raise %s",
-                     cluster->options->ctx,
-                     size_format(kv_bytes(cluster, cluster->options->ctx), needed),
-                     kv_type_name(cluster->options->kv_type), tokens, remedy);
-}
-
-/* Settles max_tokens: what the user asked for, if it fits, else the trained context or what fits.
- */
-static enum status settle_context(struct cluster *cluster, uint64_t tokens, struct error *error)
-{
-    const struct coordinator_options *options = cluster->options;
-    const uint32_t trained =
-        cluster->hparams->context_train > 0 ? cluster->hparams->context_train : UNKNOWN_CONTEXT;
-    char needed[SIZE_TEXT_BYTES], available[SIZE_TEXT_BYTES];
-    const char *remedy =
-        options->nodes > 0 ? "--memory of the attention nodes" : "--kv-memory of the workers";
-    if (tokens == 0)
-        return error_set(error, STATUS_EXHAUSTED,
-                         "the KV holders have no memory for even one page: %s for %d tokens; raise "
-                         "%s",
-                         size_format(kv_bytes(cluster, 1), needed), PAGE_TOKENS, remedy);
-    if (options->ctx > tokens && cluster->windows != NULL)
-        return windows_too_large(cluster, tokens, remedy, error);
-    if (options->ctx > tokens)
-        return error_set(error, STATUS_EXHAUSTED,
-                         "--ctx %u needs %s of KV cache (%s, %" PRIu64
-                         " bytes per token), the KV holders have %s: --ctx %" PRIu64
-                         " would fit, or raise %s",
-                         options->ctx, size_format(kv_bytes(cluster, options->ctx), needed),
-                         kv_type_name(options->kv_type), kv_bytes(cluster, 1) / PAGE_TOKENS,
-                         size_format(kv_bytes(cluster, tokens), available), tokens, remedy);
-    cluster->max_tokens = options->ctx > 0 ? options->ctx : (uint32_t)smaller(trained, tokens);
-    return STATUS_OK;
-}
-
-static uint64_t node_tokens(const struct cluster *cluster, uint64_t bytes)
-{
-    return cluster_tokens(cluster, bytes / cluster->unit_bytes);
-}
-
-/* Layers of a stage that have this window. */
-static uint32_t layers_with(const struct cluster *cluster, const struct planner_stage *stage,
-                            uint32_t window)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < stage->n_layers; i++)
-        n += cluster->windows[stage->first_layer + i] == window;
-    return n;
-}
-
-/* Units of the whole model, of which the rank's part surely has room in so many bytes. */
-static uint64_t rank_units(const struct cluster *cluster, uint32_t rank, uint64_t bytes)
-{
-    const struct planner_stage *stage = &cluster->plan.stages[rank / cluster->plan.tensor];
-    const struct page_cost *cost = &cluster->cost;
-    const uint64_t page = PAGE_TOKENS * planner_rank_kv_bytes(&cluster->plan, &cluster->model, rank,
-                                                              cluster->options->kv_type);
-    if (cluster->windows == NULL)
-        return bytes / page;
-    const uint64_t units = smaller(bytes / (page / stage->n_layers), 1ull << 40);
-    uint64_t fits = UINT64_MAX;
-    const uint32_t whole = layers_with(cluster, stage, 0);
-    if (whole > 0)
-        fits = units * cost->whole / whole;
-    for (uint32_t i = 0; i < cost->n_windows; i++) {
-        const uint32_t n = layers_with(cluster, stage, cost->windows[i].window);
-        if (n > 0)
-            fits = smaller(fits, units * cost->windows[i].n_layers / n);
-    }
-    return fits;
-}
-
-/* What the local holder can have: as much as the rank with the least room. */
-static uint64_t local_units(const struct cluster *cluster, bool loaded)
-{
-    uint64_t fits = 1ull << 40;
-    for (uint32_t i = 0; i < cluster->options->workers; i++) {
-        const struct cluster_rank *rank = &cluster->ranks[i];
-        const uint64_t weights = planner_weight_bytes(&cluster->plan, &cluster->model, i);
-        uint64_t bytes = cluster->options->kv_memory;
-        if (loaded)
-            bytes = rank->local_kv_bytes;
-        else if (bytes == 0 && rank->memory_bytes == 0)
-            continue; /* the host does not say; the rank will */
-        else if (bytes == 0)
-            bytes = rank->memory_bytes > weights ? rank->memory_bytes - weights : 0;
-        fits = smaller(fits, rank_units(cluster, i, bytes));
-    }
-    return fits;
-}
-
-static enum status check_weights_fit(const struct cluster *cluster, struct error *error)
-{
-    for (uint32_t i = 0; i < cluster->options->workers; i++) {
-        const uint64_t weights = planner_weight_bytes(&cluster->plan, &cluster->model, i);
-        const uint64_t memory = cluster->ranks[i].memory_bytes;
-        char needed[SIZE_TEXT_BYTES], available[SIZE_TEXT_BYTES], label[CLUSTER_LABEL_BYTES];
-        if (memory > 0 && weights > memory)
-            return error_set(error, STATUS_EXHAUSTED,
-                             "%s has %s of memory, its weights need %s: more --workers, each with "
-                             "fewer layers, would do",
-                             cluster_rank_label(cluster, i, label), size_format(memory, available),
-                             size_format(weights, needed));
-    }
-    return STATUS_OK;
-}
-
 /* node2 before node10: shorter first where both begin with the same letters. */
 static int by_name(const void *a, const void *b)
 {
@@ -194,6 +67,7 @@ static double host_rate(const struct cluster *cluster, const char *host)
 
 static void weigh_nodes(struct cluster *cluster)
 {
+    const struct capacity *capacity = &cluster->capacity;
     bool measured = true;
     for (uint32_t i = 0; i < cluster->n_nodes; i++)
         measured = measured && cluster->nodes[i].read_bytes_per_s > 0.0 &&
@@ -208,7 +82,8 @@ static void weigh_nodes(struct cluster *cluster)
                                        : 1.0;
         log_info(cluster->log, "%s: weight %.4g (%s), reads %.1f GB/s, holds %" PRIu64 " tokens",
                  node->label, node->weight, weights != NULL ? "--shares" : "measured",
-                 node->read_bytes_per_s / 1e9, node_tokens(cluster, node->memory_bytes));
+                 node->read_bytes_per_s / 1e9,
+                 capacity_tokens(capacity, capacity_holder_units(capacity, i)));
     }
 }
 
@@ -241,8 +116,8 @@ static enum status send_node_setup(struct cluster *cluster, const struct cluster
     setup.scale = h->attention_scale;
     setup.soft_cap = h->attention_cap;
     setup.max_tokens = cluster->max_tokens;
-    setup.windows = cluster->windows;
-    setup.n_windows = cluster->windows != NULL ? h->n_layers : 0;
+    setup.windows = cluster->capacity.windows;
+    setup.n_windows = cluster->capacity.windows != NULL ? h->n_layers : 0;
     setup.chunk = cluster->options->chunk;
     setup.fingerprint.data = (uint8_t *)cluster->fingerprint;
     setup.fingerprint.len = sizeof(cluster->fingerprint);
@@ -269,7 +144,7 @@ static void fill_constants(Longspan__Constants *constants, const struct cluster 
 static enum status send_worker_setup(struct cluster *cluster, struct error *error)
 {
     const struct coordinator_options *options = cluster->options;
-    const struct planner_plan *plan = &cluster->plan;
+    const struct planner_plan *plan = &cluster->capacity.plan;
     struct arena *arena = &cluster->control->arena;
     const uint32_t n_holders = cluster_n_holders(cluster);
     Longspan__Stage *stages = arena_array(arena, plan->pipeline, sizeof(*stages));
@@ -349,19 +224,31 @@ static enum status send_worker_setup(struct cluster *cluster, struct error *erro
                      cluster_rank_label(cluster, 0, label), why.text);
 }
 
+/* What everybody has said so far of the memory that it has, or has taken. */
+static void note_memory(struct cluster *cluster)
+{
+    for (uint32_t i = 0; i < cluster->options->workers; i++) {
+        const struct cluster_rank *rank = &cluster->ranks[i];
+        struct capacity_rank *to = &cluster->capacity.ranks[i];
+        to->host = rank->host;
+        to->memory_bytes = rank->memory_bytes;
+        to->kv_bytes = rank->local_kv_bytes;
+    }
+    for (uint32_t i = 0; i < cluster->n_nodes; i++) {
+        const struct cluster_node *node = &cluster->nodes[i];
+        cluster->capacity.nodes[i].kv_bytes =
+            node->ready ? node->capacity_bytes : node->memory_bytes;
+    }
+}
+
 static enum status begin_nodes(struct cluster *cluster, uint64_t now_us, struct error *error)
 {
-    uint64_t tokens = cluster_tokens(cluster, local_units(cluster, false));
-    if (cluster->options->nodes > 0) {
+    if (cluster->options->nodes > 0)
         name_nodes(cluster);
+    note_memory(cluster);
+    if (cluster->options->nodes > 0)
         weigh_nodes(cluster);
-        tokens = 0;
-        for (uint32_t i = 0; i < cluster->n_nodes; i++)
-            tokens += node_tokens(cluster, cluster->nodes[i].memory_bytes);
-    }
-    enum status status = check_weights_fit(cluster, error);
-    if (status == STATUS_OK)
-        status = settle_context(cluster, tokens, error);
+    enum status status = capacity_settle(&cluster->capacity, &cluster->max_tokens, error);
     if (status != STATUS_OK)
         return status;
     cluster->phase = CLUSTER_NODES;
@@ -373,7 +260,7 @@ static enum status begin_nodes(struct cluster *cluster, uint64_t now_us, struct 
 
 static void write_ready_lines(struct cluster *cluster)
 {
-    const struct planner_plan *plan = &cluster->plan;
+    const struct planner_plan *plan = &cluster->capacity.plan;
     char *line = cluster->ready_lines[0];
     size_t n =
         (size_t)snprintf(line, CLUSTER_LINE_BYTES, "%u worker%s: pipeline %u x tensor %u, layers",
@@ -385,10 +272,10 @@ static void write_ready_lines(struct cluster *cluster)
     line = cluster->ready_lines[1];
     n = (size_t)snprintf(line, CLUSTER_LINE_BYTES, "KV holders:");
     for (uint32_t i = 0; i < cluster_n_holders(cluster) && n < CLUSTER_LINE_BYTES; i++)
-        n += (size_t)snprintf(line + n, CLUSTER_LINE_BYTES - n, "%s %s, %" PRIu64 " tokens",
-                              i > 0 ? ";" : "",
-                              cluster->options->nodes > 0 ? cluster->nodes[i].label : "local",
-                              cluster_tokens(cluster, cluster_holder_units(cluster, i)));
+        n += (size_t)snprintf(
+            line + n, CLUSTER_LINE_BYTES - n, "%s %s, %" PRIu64 " tokens", i > 0 ? ";" : "",
+            cluster->options->nodes > 0 ? cluster->nodes[i].label : "local",
+            capacity_tokens(&cluster->capacity, cluster_holder_units(cluster, i)));
     uint64_t weights = 0;
     for (uint32_t i = 0; i < cluster->options->workers; i++)
         weights += cluster->ranks[i].weight_bytes;
@@ -401,18 +288,13 @@ static void write_ready_lines(struct cluster *cluster)
 
 static enum status become_ready(struct cluster *cluster, uint64_t now_us, struct error *error)
 {
-    uint64_t tokens = 0;
-    if (cluster->options->nodes == 0) {
-        cluster->local_units = local_units(cluster, true);
-        tokens = cluster_tokens(cluster, cluster->local_units);
-    }
-    for (uint32_t i = 0; i < cluster->n_nodes; i++)
-        tokens += node_tokens(cluster, cluster->nodes[i].capacity_bytes);
     const uint32_t announced = cluster->max_tokens;
-    const enum status status = settle_context(cluster, tokens, error);
+    note_memory(cluster);
+    const enum status status = capacity_settle(&cluster->capacity, &cluster->max_tokens, error);
     if (status != STATUS_OK)
         return status;
-    cluster->max_tokens = (uint32_t)smaller(cluster->max_tokens, announced);
+    if (cluster->max_tokens > announced)
+        cluster->max_tokens = announced;
     cluster->phase = CLUSTER_READY;
     cluster->load_s = (double)(now_us - cluster->began_us) * 1e-6;
     write_ready_lines(cluster);

@@ -26,7 +26,7 @@
 #ifndef LONGSPAN_COORDINATOR_PLACEMENT_H
 #define LONGSPAN_COORDINATOR_PLACEMENT_H
 
-#include "coordinator/page_cost.h"
+#include "plan/page_cost.h"
 #include "sys/status.h"
 
 #include <stdbool.h>

@@ -19,7 +19,7 @@ static enum status create_placement(struct serving *s, struct error *error)
                                                .capacity = cluster_holder_units(s->cluster, i)};
     const enum status status =
         placement_create(&s->placement, holders, s->n_holders, s->cluster->options->stripe,
-                         &s->cluster->cost, error);
+                         &s->cluster->capacity.cost, error);
     free(holders);
     return status;
 }
@@ -59,9 +59,10 @@ enum status serving_create(struct serving **serving, struct cluster *cluster,
     s->mask = calloc(tokenizer_vocab(tokenizer) / 32 + 1, sizeof(*s->mask));
     const struct scheduler_config config = {.chunk = options->chunk,
                                             .max_batch = options->max_batch,
-                                            .depth = cluster->plan.pipeline,
+                                            .depth = cluster->capacity.plan.pipeline,
                                             .keeps = options->prefix_cache,
-                                            .window = page_cost_smallest_window(&cluster->cost),
+                                            .window =
+                                                page_cost_smallest_window(&cluster->capacity.cost),
                                             .root = root_name(cluster)};
     const struct reports_shape shape = {.n_ranks = options->workers,
                                         .result_rank = cluster_result_rank(cluster),

@@ -92,7 +92,7 @@ static void add_model(struct builder *b)
 
 static void add_stages(struct builder *b)
 {
-    const struct planner_plan *plan = &b->cluster->plan;
+    const struct planner_plan *plan = &b->cluster->capacity.plan;
     b->reply->stages = (Longspan__Stage **)list_of(b, &longspan__stage__descriptor, plan->pipeline);
     if (b->reply->stages == NULL)
         return;
@@ -138,7 +138,8 @@ static void add_ranks(struct builder *b)
     b->reply->n_ranks = n;
     for (uint32_t i = 0; i < n; i++) {
         const struct cluster_rank *rank = &cluster->ranks[i];
-        const uint32_t stage = i / cluster->plan.tensor, shard = i % cluster->plan.tensor;
+        const uint32_t stage = i / cluster->capacity.plan.tensor,
+                       shard = i % cluster->capacity.plan.tensor;
         Longspan__RankStatus *to = b->reply->ranks[i];
         to->rank = i;
         to->state = state_of(cluster->workers_joined, rank->ready, &rank->live);
@@ -149,10 +150,10 @@ static void add_ranks(struct builder *b)
         to->kernels = text(rank->kernels);
         to->stage = stage;
         to->shard = shard;
-        to->first_layer = cluster->plan.stages[stage].first_layer;
-        to->n_layers = cluster->plan.stages[stage].n_layers;
-        to->kv_head_begin = cluster->plan.shards[shard].kv_head_begin;
-        to->kv_head_end = cluster->plan.shards[shard].kv_head_end;
+        to->first_layer = cluster->capacity.plan.stages[stage].first_layer;
+        to->n_layers = cluster->capacity.plan.stages[stage].n_layers;
+        to->kv_head_begin = cluster->capacity.plan.shards[shard].kv_head_begin;
+        to->kv_head_end = cluster->capacity.plan.shards[shard].kv_head_end;
         to->weight_bytes = rank->weight_bytes;
         to->peak_bytes = rank->peak_bytes;
         to->local_kv_bytes = rank->local_kv_bytes;
@@ -357,7 +358,7 @@ Longspan__StatusReply *status_reply_build(struct arena *arena, const struct clus
         return NULL;
     b.reply->job = cluster->job;
     b.reply->page_tokens = PAGE_TOKENS;
-    b.reply->page_bytes = cluster->unit_bytes;
+    b.reply->page_bytes = cluster->capacity.unit_bytes;
     add_coordinator(&b);
     add_model(&b);
     add_stages(&b);

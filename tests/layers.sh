@@ -7,10 +7,11 @@ declare -A may=(
     [model]="model sys"
     [kernels]="kernels sys"
     [proto]="proto sys"
+    [plan]="plan model kernels sys"
     [attention_node]="attention_node proto kernels sys"
-    [worker]="worker proto model kernels sys"
-    [coordinator]="coordinator proto model kernels sys"
-    [cluster]="cluster proto model kernels sys"
+    [worker]="worker proto plan model kernels sys"
+    [coordinator]="coordinator proto plan model kernels sys"
+    [cluster]="cluster proto plan model kernels sys"
 )
 bad=0 checked=0
 for folder in "${!may[@]}"; do

@@ -14,16 +14,11 @@
 #define LONGSPAN_WORKER_ACTIVATIONS_H
 
 #include "kernels/kernels.h"
+#include "plan/activation_size.h"
 #include "sys/status.h"
 
 #include <stddef.h>
 #include <stdint.h>
-
-struct activations_shape {
-    uint32_t max_rows;
-    uint32_t hidden, query, kv, ffn; /* columns: query heads', KV heads', FFN's of this rank */
-    uint32_t n_streams;              /* 1 or 2 */
-};
 
 struct activations {
     float *stream[2]; /* [max_rows][hidden]; the same one twice if there is only one */
@@ -45,7 +40,7 @@ struct activations {
 
 /* All of it is reserved now, and on a CPU taken when it is first written. STATUS_NO_MEMORY, with the
  * bytes. The device outlives it. The caller ends it with activations_close. */
-enum status activations_open(struct activations *activations, const struct activations_shape *shape,
+enum status activations_open(struct activations *activations, const struct activation_shape *shape,
                              const struct kernels *kernels, struct device *device,
                              struct error *error);
 

@@ -59,7 +59,7 @@ static enum status open_local(struct attention *a, const struct attention_config
                                           .chunk = config->chunk};
     const uint64_t bytes = config->local_kv_bytes > 0
                                ? config->local_kv_bytes
-                               : a->kernels->memory_available(a->device) / 5 * 4;
+                               : kv_holder_share(a->kernels->memory_available(a->device));
     const enum status status =
         kv_holder_create(&a->holder, a->kernels, a->device, &shape, bytes, error);
     if (status == STATUS_OK && config->seat != NULL && a->kernels->host_memory) {

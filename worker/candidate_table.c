@@ -115,7 +115,7 @@ bool candidate_table_needs_host(const struct candidate_table *table)
 }
 
 /* The named logits of a piece that lie in the own part of the vocabulary; they are there after finish. */
-static void ask_for_named(const struct candidate_table *table, const struct setup_shard *own,
+static void ask_for_named(const struct candidate_table *table, const struct shard_part *own,
                           uint32_t first, uint32_t n, const float *logits)
 {
     const struct candidate_source *source = table->source;
@@ -128,7 +128,7 @@ static void ask_for_named(const struct candidate_table *table, const struct setu
     }
 }
 
-static void take_named(const struct candidate_table *table, const struct setup_shard *own,
+static void take_named(const struct candidate_table *table, const struct shard_part *own,
                        uint32_t first, uint32_t n, const float *logits)
 {
     const bool direct = table->source->kernels->host_memory;
@@ -146,7 +146,7 @@ enum status candidate_table_find(struct candidate_table *table, uint32_t first, 
                                  const float *logits, const float *host, struct error *error)
 {
     const struct candidate_source *source = table->source;
-    const struct setup_shard *own = &source->shards[group_shard(source->group)];
+    const struct shard_part *own = &source->shards[group_shard(source->group)];
     const uint32_t width = own->vocab_end - own->vocab_begin;
     struct candidates_sum *sums = (struct candidates_sum *)table->sums + first;
     struct candidate *best = (struct candidate *)table->best + first * table->stride;
@@ -172,7 +172,7 @@ static float named_of(const struct candidate_table *table, const struct block *b
     const struct candidate_source *source = table->source;
     const int32_t id = table->named[row];
     for (uint32_t shard = 0; shard < group_tensor(source->group); shard++) {
-        const struct setup_shard *part = &source->shards[shard];
+        const struct shard_part *part = &source->shards[shard];
         if (id < (int64_t)part->vocab_begin || id >= (int64_t)part->vocab_end)
             continue;
         const uint8_t *bytes = (const uint8_t *)table->all.data + shard * block->bytes;

@@ -30,7 +30,7 @@ struct candidate_source {
     const struct kernels *kernels;
     struct device *device;
     struct group *group;
-    const struct setup_shard *shards;
+    const struct shard_part *shards;
 };
 
 /* Memory that grows; content is not kept. */

@@ -51,12 +51,12 @@ static enum status take_filled(struct forward *f, uint32_t max_rows, struct erro
 
 static enum status take_memory(struct forward *f, uint32_t max_rows, struct error *error)
 {
-    const struct activations_shape shape = {.max_rows = max_rows,
-                                            .hidden = f->hidden,
-                                            .query = f->n_heads * f->head_dim,
-                                            .kv = f->n_kv_heads * f->head_dim,
-                                            .ffn = f->ffn,
-                                            .n_streams = f->shard->last ? 1 : 2};
+    const struct activation_shape shape = {.max_rows = max_rows,
+                                           .hidden = f->hidden,
+                                           .query = f->n_heads * f->head_dim,
+                                           .kv = f->n_kv_heads * f->head_dim,
+                                           .ffn = f->ffn,
+                                           .n_streams = f->shard->last ? 1 : 2};
     enum status status = activations_open(&f->activations, &shape, f->kernels, f->device, error);
     if (status == STATUS_OK)
         status = f->kernels->workspace_reserve(

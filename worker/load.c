@@ -21,16 +21,12 @@ struct loader {
     struct weights_segments segments; /* of attn_output's and ffn_down's columns */
 };
 
-struct cut {
-    uint32_t row_begin, row_end, column_begin, column_end;
-};
-
 /* ---- checks ---------------------------------------------------------------------------------- */
 
 static enum status check_split(const struct hparams *hparams, const struct setup *setup,
                                const char *path, struct error *error)
 {
-    const struct setup_shard *last = &setup->shards[setup->tensor - 1];
+    const struct shard_part *last = &setup->shards[setup->tensor - 1];
     const uint32_t n_layers = setup->stages[setup->n_stages - 1].end;
     if (n_layers != hparams->n_layers || last->kv_head_end != hparams->n_kv_heads ||
         last->ffn_end != hparams->ffn || last->expert_end != hparams->n_experts ||
@@ -58,54 +54,11 @@ static enum status check_file(const struct model_file *file, const struct setup 
     return STATUS_OK;
 }
 
-/* ---- cuts ------------------------------------------------------------------------------------ */
-
-/* This rank's part of what one dimension runs over. */
-static void extent_range(const struct shard *shard, enum weights_id id, uint32_t dim,
-                         uint32_t *begin, uint32_t *end)
-{
-    const struct hparams *h = &shard->hparams;
-    const struct setup_shard *part = &shard->part;
-    const uint32_t group = h->n_heads / h->n_kv_heads;
-    uint64_t dims[WEIGHTS_DIMS];
-    weights_shape(h, id, dims);
-    *begin = 0;
-    *end = (uint32_t)dims[dim];
-    switch (weights_extent(id, dim)) {
-    case WEIGHTS_VOCAB:
-        *begin = part->vocab_begin;
-        *end = part->vocab_end;
-        break;
-    case WEIGHTS_FFN:
-        *begin = part->ffn_begin;
-        *end = part->ffn_end;
-        break;
-    case WEIGHTS_HEADS:
-        *begin = part->kv_head_begin * group * h->head_dim;
-        *end = part->kv_head_end * group * h->head_dim;
-        break;
-    case WEIGHTS_KV_HEADS:
-        *begin = part->kv_head_begin * h->head_dim;
-        *end = part->kv_head_end * h->head_dim;
-        break;
-    default:
-        break; /* whole */
-    }
-}
-
-static struct cut cut_of(const struct shard *shard, enum weights_id id)
-{
-    struct cut cut;
-    extent_range(shard, id, 0, &cut.column_begin, &cut.column_end);
-    extent_range(shard, id, 1, &cut.row_begin, &cut.row_end);
-    return cut;
-}
-
 /* ---- tensors --------------------------------------------------------------------------------- */
 
 /* The rows of a matrix at `data`, whole: their other columns lie between. */
 static struct read_ahead_piece piece_of(const struct model_tensor *tensor, const void *data,
-                                        const struct cut *cut)
+                                        const struct shard_cut *cut)
 {
     const size_t row_bytes =
         weight_row_bytes((enum weight_type)tensor->type, (uint32_t)tensor->dims[0]);
@@ -113,8 +66,9 @@ static struct read_ahead_piece piece_of(const struct model_tensor *tensor, const
                                      (cut->row_end - cut->row_begin) * row_bytes};
 }
 
-static enum status not_loaded(const struct loader *loader, const char *name, const struct cut *cut,
-                              enum status status, const struct error *cause, struct error *error)
+static enum status not_loaded(const struct loader *loader, const char *name,
+                              const struct shard_cut *cut, enum status status,
+                              const struct error *cause, struct error *error)
 {
     return error_set(error, status, "%s: %s, rows [%u, %u) and columns [%u, %u): %s",
                      model_path(loader->file), name, cut->row_begin, cut->row_end,
@@ -142,7 +96,7 @@ static enum status load_piece(struct loader *loader, struct matrix *matrix,
                               enum weights_id id, struct error *error)
 {
     struct shard *shard = loader->shard;
-    const struct cut cut = cut_of(shard, id);
+    const struct shard_cut cut = shard_cut_of(&shard->part, &shard->hparams, id);
     const struct read_ahead_piece piece = piece_of(tensor, data, &cut);
     if (loader->listing)
         return load_progress_add(&loader->progress, piece, error);
@@ -187,7 +141,7 @@ static enum status load_tensor(struct loader *loader, struct matrix *matrix, uin
 static enum status load_experts(struct loader *loader, struct matrix **experts, uint32_t layer,
                                 enum weights_id id, struct error *error)
 {
-    const struct setup_shard *part = &loader->shard->part;
+    const struct shard_part *part = &loader->shard->part;
     const struct model_tensor *tensor = weights_find(loader->file, layer, id);
     const uint32_t n = part->expert_end - part->expert_begin;
     enum status status = STATUS_OK;

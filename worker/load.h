@@ -43,7 +43,7 @@ struct shard {
     struct hparams hparams;
     uint32_t stage, index;   /* which one */
     bool first, last;        /* stage of the embedding; of the output */
-    struct setup_shard part; /* ranges of heads, FFN columns, vocabulary */
+    struct shard_part part; /* ranges of heads, FFN columns, vocabulary */
     uint32_t first_layer, n_layers;
     struct shard_layer *layers; /* [n_layers] */
     struct matrix token_embd;   /* first stage */

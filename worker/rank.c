@@ -247,7 +247,7 @@ static uint64_t local_kv_bytes(const struct rank *rank)
 {
     return rank->setup->local_kv_bytes > 0
                ? rank->setup->local_kv_bytes
-               : rank->kernels->memory_available(rank->device) / 5 * 4 / rank->n_sharers;
+               : kv_holder_share(rank->kernels->memory_available(rank->device)) / rank->n_sharers;
 }
 
 static enum status open_attention(struct rank *rank, struct error *error)

@@ -200,7 +200,7 @@ static enum status make_rows(struct results *results, const struct step *step, u
     if (status != STATUS_OK || group_shard(m->source.group) != 0)
         return status;
     for (uint32_t shard = 0; shard < tensor; shard++) {
-        const struct setup_shard *part = &m->source.shards[shard];
+        const struct shard_part *part = &m->source.shards[shard];
         for (uint32_t row = 0; row < n; row++)
             memcpy((float *)m->rows.data + (size_t)row * results->vocab + part->vocab_begin,
                    (const float *)m->rows_all.data + ((size_t)shard * n + row) * m->largest_vocab,

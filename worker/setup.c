@@ -33,7 +33,7 @@ static bool follows(uint32_t begin, uint32_t end, uint32_t last_end)
 
 static enum status check_shards(const Longspan__WorkerSetup *message, struct error *error)
 {
-    struct setup_shard last = {0};
+    struct shard_part last = {0};
     const bool experts = message->shards[0]->expert_end > 0;
     for (size_t i = 0; i < message->n_shards; i++) {
         const Longspan__Shard *shard = message->shards[i];
@@ -165,7 +165,7 @@ static bool fill(struct setup *s, const Longspan__WorkerSetup *message)
     }
     for (; s->tensor < message->n_shards; s->tensor++) {
         const Longspan__Shard *shard = message->shards[s->tensor];
-        s->shards[s->tensor] = (struct setup_shard){
+        s->shards[s->tensor] = (struct shard_part){
             shard->kv_head_begin, shard->kv_head_end, shard->ffn_begin,    shard->ffn_end,
             shard->vocab_begin,   shard->vocab_end,   shard->expert_begin, shard->expert_end,
         };

@@ -6,6 +6,7 @@
 #define LONGSPAN_WORKER_SETUP_H
 
 #include "kernels/quant/kv_type.h"
+#include "plan/shard_part.h"
 #include "proto/longspan.pb-c.h"
 #include "sys/status.h"
 #include "worker/attention.h"
@@ -25,21 +26,13 @@ struct setup_stage {
     uint32_t begin, end;
 };
 
-/* What a tensor-parallel rank holds of each layer, of the embedding and of the output. */
-struct setup_shard {
-    uint32_t kv_head_begin, kv_head_end;
-    uint32_t ffn_begin, ffn_end; /* 0, 0: the model has experts */
-    uint32_t vocab_begin, vocab_end;
-    uint32_t expert_begin, expert_end; /* 0, 0: it has none */
-};
-
 struct setup {
     uint64_t job;
     char *model_path;
     uint8_t fingerprint[SETUP_FINGERPRINT_BYTES];
     uint32_t n_stages, tensor;  /* ranks = n_stages * tensor; rank = stage * tensor + shard */
     struct setup_stage *stages; /* [n_stages] */
-    struct setup_shard *shards; /* [tensor] */
+    struct shard_part *shards;  /* [tensor] */
     enum kv_type kv_type;
     uint32_t n_holders;
     struct attention_holder *holders; /* strings owned by the setup */

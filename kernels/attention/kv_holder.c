@@ -167,6 +167,11 @@ void kv_holder_destroy(struct kv_holder *holder)
     free(holder);
 }
 
+uint64_t kv_holder_share(uint64_t available_bytes)
+{
+    return available_bytes / 5 * 4;
+}
+
 uint64_t kv_holder_bytes(const struct kv_holder_shape *shape, uint64_t n_tokens)
 {
     const uint64_t n_pages = n_tokens / PAGE_TOKENS + (n_tokens % PAGE_TOKENS != 0);

@@ -47,6 +47,9 @@ struct kv_holder_usage {
     uint64_t sequences;
 };
 
+/* What a holder takes of so much memory that is left, where nobody says how much: 80%. */
+uint64_t kv_holder_share(uint64_t available_bytes);
+
 /* Reserves address space for memory_bytes of pages (rounded down to whole pages), or takes them from
  * the memory of `device`, of the table `kernels`, where that is not the host's; it must outlive the
  * holder. STATUS_EXHAUSTED: not even one page fits. STATUS_UNSUPPORTED: see tile_check.

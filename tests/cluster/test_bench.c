@@ -100,12 +100,11 @@ static void test_a_step_ends_with_the_last_of_its_tokens(void **state)
 static void test_the_limit_counts_bytes_and_operations(void **state)
 {
     /* 100 bytes of weights at 10 bytes/s; 60 f32 operations a row at 20/s, 80 8-bit ones at 40/s */
-    const struct bench_limit_model model = {.weight_bytes = 100,
-                                            .layers = {.f32 = 40, .int8 = 80},
-                                            .output = {.f32 = 20},
-                                            .attend_operations = 2,
-                                            .kv_token_bytes = 5};
-    struct bench_limit_machine machine = {10, 20, 40, 20};
+    const struct bench_limit_model model = {
+        .weights = {.read_bytes = 100, .layers = {.f32 = 40, .int8 = 80}, .output = {.f32 = 20}},
+        .attend_operations = 2,
+        .kv_token_bytes = 5};
+    struct step_limit_machine machine = {10, 20, 40, 20};
     uint32_t depths[2] = {4, 10};
     struct bench_case c = {.n_sequences = 2, .n_tokens = 9, .depths = depths};
     (void)state;
@@ -128,8 +127,8 @@ static void test_the_limit_counts_bytes_and_operations(void **state)
 static void test_the_limit_counts_the_experts_that_are_met(void **state)
 {
     const struct bench_limit_model model = {
-        .weight_bytes = 100, .expert_bytes = 800, .expert_share = 0.25};
-    const struct bench_limit_machine machine = {10, 20, 40, 20};
+        .weights = {.read_bytes = 100, .expert_bytes = 800, .expert_share = 0.25}};
+    const struct step_limit_machine machine = {10, 20, 40, 20};
     uint32_t depths[2] = {0, 0};
     struct bench_case c = {.n_sequences = 1, .n_tokens = 200, .depths = depths};
     (void)state;

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-static const struct activations_shape SHAPES[] = {
+static const struct activation_shape SHAPES[] = {
     {1, 64, 64, 16, 96, 1},      /* decode only */
     {512, 64, 64, 16, 256, 1},   /* the only stage */
     {513, 100, 52, 20, 33, 2},   /* odd columns, fewer for queries than for the stream */
@@ -38,7 +38,7 @@ static void test_what_is_alive_together_lies_apart(void **state)
 {
     (void)state;
     for (int i = 0; i < N_SHAPES; i++) {
-        const struct activations_shape *s = &SHAPES[i];
+        const struct activation_shape *s = &SHAPES[i];
         const size_t rows = s->max_rows;
         struct activations a;
         assert_int_equal(activations_open(&a, s, &kernels_cpu_scalar, NULL, NULL), STATUS_OK);
@@ -75,7 +75,7 @@ static void test_what_is_alive_together_lies_apart(void **state)
 static void test_a_chunk_is_small(void **state)
 {
     (void)state;
-    const struct activations_shape shape = {512, 2048, 2048, 512, 8192, 1};
+    const struct activation_shape shape = {512, 2048, 2048, 512, 8192, 1};
     struct activations a;
     assert_int_equal(activations_open(&a, &shape, &kernels_cpu_scalar, NULL, NULL), STATUS_OK);
     assert_int_equal(a.block_rows, 171); /* three even blocks */
@@ -86,7 +86,7 @@ static void test_a_chunk_is_small(void **state)
 static void test_what_has_no_memory_is_told(void **state)
 {
     (void)state;
-    const struct activations_shape shape = {UINT32_MAX, UINT32_MAX, 1, 1, 1, 2};
+    const struct activation_shape shape = {UINT32_MAX, UINT32_MAX, 1, 1, 1, 2};
     struct activations a = {.block_rows = 7};
     struct error error = {0};
     assert_int_equal(activations_open(&a, &shape, &kernels_cpu_scalar, NULL, &error),

@@ -70,7 +70,7 @@ static void check_ffn(const struct fixture *f, const struct reference *reference
                       uint32_t layer)
 {
     const struct reference_shape *s = &f->shape;
-    const struct setup_shard *part = &f->shard->part;
+    const struct shard_part *part = &f->shard->part;
     const uint32_t ffn_rows = part->ffn_end - part->ffn_begin;
     assert_int_equal(l->gate.n_rows, ffn_rows);
     assert_int_equal(l->up.n_rows, ffn_rows);
@@ -88,7 +88,7 @@ static void check_experts(const struct fixture *f, const struct reference *refer
                           const struct shard_layer *l, uint32_t layer)
 {
     const struct reference_shape *s = &f->shape;
-    const struct setup_shard *part = &f->shard->part;
+    const struct shard_part *part = &f->shard->part;
     assert_int_equal(l->router.n_rows, s->n_experts);
     check_matrix(f, reference, &l->router, layer, WEIGHTS_FFN_ROUTER, 0, 0, s->hidden);
     for (uint32_t e = part->expert_begin; e < part->expert_end; e++) {
@@ -110,7 +110,7 @@ static void check_layer(const struct fixture *f, const struct reference *referen
                         const struct weights_segments *segments, uint32_t layer)
 {
     const struct reference_shape *s = &f->shape;
-    const struct setup_shard *part = &f->shard->part;
+    const struct shard_part *part = &f->shard->part;
     const struct shard_layer *l = &f->shard->layers[layer - f->shard->first_layer];
     const uint32_t kv = part->kv_head_begin * s->head_dim, q = kv * (s->n_heads / s->n_kv_heads);
     const uint32_t kv_rows = (part->kv_head_end - part->kv_head_begin) * s->head_dim;

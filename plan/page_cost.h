@@ -1,4 +1,4 @@
-/* coordinator/page_cost.h - what the pages of a sequence cost the holders that have them.
+/* plan/page_cost.h - what the pages of a sequence cost the holders that have them.
  *
  * Memory is counted in *units*. Of a model without sliding windows a unit is a page of tokens in all
  * layers, and a page costs one. Otherwise it is a page in one layer (all KV heads): a page of tokens
@@ -7,8 +7,8 @@
  * ones, however long it is (kv_window.h): exactly what kv_holder_reserve promises.
  *
  * Pure. */
-#ifndef LONGSPAN_COORDINATOR_PAGE_COST_H
-#define LONGSPAN_COORDINATOR_PAGE_COST_H
+#ifndef LONGSPAN_PLAN_PAGE_COST_H
+#define LONGSPAN_PLAN_PAGE_COST_H
 
 #include "sys/status.h"
 

@@ -1,5 +1,5 @@
 /* planner.c - see planner.h. */
-#include "coordinator/planner.h"
+#include "plan/planner.h"
 
 #include "model/weights.h"
 
@@ -74,7 +74,6 @@ void planner_model_read(struct planner_model *model, const struct hparams *hpara
         model->attn_block = output > model->attn_block ? output : model->attn_block;
         add_layer(model, hparams, file, layer);
     }
-    model->embed_bytes = tensor_bytes(file, 0, WEIGHTS_TOKEN_EMBD);
     model->output_bytes = tensor_bytes(file, 0, WEIGHTS_OUTPUT);
 }
 
@@ -254,7 +253,7 @@ enum status planner_plan(struct planner_plan *plan, const struct planner_model *
     const uint32_t heads = head_unit(m), columns = ffn_unit(m, tensor);
     const struct weights_segments *segments = &m->segments;
     for (uint32_t i = 0; i < tensor; i++)
-        p.shards[i] = (struct planner_shard){
+        p.shards[i] = (struct shard_part){
             .kv_head_begin = cut(m->n_kv_heads, heads, tensor, i),
             .kv_head_end = cut(m->n_kv_heads, heads, tensor, i + 1),
             .ffn_begin = cut(m->ffn, columns, tensor, i),
@@ -282,29 +281,10 @@ void planner_plan_free(struct planner_plan *plan)
     *plan = (struct planner_plan){0};
 }
 
-uint64_t planner_weight_bytes(const struct planner_plan *plan, const struct planner_model *m,
-                              uint32_t rank)
-{
-    const struct planner_stage *stage = &plan->stages[rank / plan->tensor];
-    const struct planner_shard *shard = &plan->shards[rank % plan->tensor];
-    uint64_t bytes =
-        (fraction(m->heads_bytes, shard->kv_head_end - shard->kv_head_begin, m->n_kv_heads) +
-         (m->n_experts > 0
-              ? fraction(m->ffn_bytes, shard->expert_end - shard->expert_begin, m->n_experts)
-              : fraction(m->ffn_bytes, shard->ffn_end - shard->ffn_begin, m->ffn)) +
-         m->whole_bytes) *
-        stage->n_layers;
-    if (rank / plan->tensor == 0)
-        bytes += m->embed_bytes;
-    if (rank / plan->tensor == plan->pipeline - 1)
-        bytes += fraction(m->output_bytes, shard->vocab_end - shard->vocab_begin, m->vocab);
-    return bytes;
-}
-
 uint64_t planner_rank_kv_bytes(const struct planner_plan *plan, const struct planner_model *m,
                                uint32_t rank, enum kv_type type)
 {
-    const struct planner_shard *shard = &plan->shards[rank % plan->tensor];
+    const struct shard_part *shard = &plan->shards[rank % plan->tensor];
     return 2ull * plan->stages[rank / plan->tensor].n_layers *
            (shard->kv_head_end - shard->kv_head_begin) * kv_row_bytes(type, m->head_dim);
 }

@@ -1,4 +1,4 @@
-/* coordinator/planner.h - which rank computes what, and whether it fits.
+/* plan/planner.h - which rank computes what.
  *
  * `pipeline` stages of consecutive layers, dealt so that the stages read equally many bytes of weights:
  * as evenly as possible, earlier stages take the odd layers, and the last one, which also has the
@@ -11,12 +11,13 @@
  * so that the sums over the ranks have the bits of one rank.
  *
  * Pure: it looks at shapes only. */
-#ifndef LONGSPAN_COORDINATOR_PLANNER_H
-#define LONGSPAN_COORDINATOR_PLANNER_H
+#ifndef LONGSPAN_PLAN_PLANNER_H
+#define LONGSPAN_PLAN_PLANNER_H
 
 #include "kernels/quant/kv_type.h"
 #include "model/hparams.h"
 #include "model/weights.h"
+#include "plan/shard_part.h"
 #include "sys/status.h"
 
 #include <stdint.h>
@@ -33,7 +34,6 @@ struct planner_model {
     uint64_t heads_bytes;  /* of one layer: attn_q, k, v, output, biases: cut by KV heads */
     uint64_t ffn_bytes;    /* of one layer: gate, up, down: cut by FFN columns, or by experts */
     uint64_t whole_bytes;  /* of one layer: norms and router: whole in each shard */
-    uint64_t embed_bytes;  /* token_embd: whole in each shard of stage 0 */
     uint64_t output_bytes; /* output (token_embd when tied): cut by rows, in the last stage */
 };
 
@@ -45,17 +45,10 @@ struct planner_stage {
     uint32_t first_layer, n_layers;
 };
 
-struct planner_shard {
-    uint32_t kv_head_begin, kv_head_end;
-    uint32_t ffn_begin, ffn_end; /* 0, 0: the model has experts */
-    uint32_t vocab_begin, vocab_end;
-    uint32_t expert_begin, expert_end; /* 0, 0: it has none. Expert e of E is with e * tensor / E */
-};
-
 struct planner_plan {
     uint32_t pipeline, tensor; /* MPI rank = stage * tensor + shard */
     struct planner_stage *stages;
-    struct planner_shard *shards;
+    struct shard_part *shards;
 };
 
 /* pipeline 0: workers / tensor. The caller ends *plan with planner_plan_free.
@@ -64,10 +57,6 @@ struct planner_plan {
 enum status planner_plan(struct planner_plan *plan, const struct planner_model *model,
                          uint32_t workers, uint32_t pipeline, uint32_t tensor, struct error *error);
 void planner_plan_free(struct planner_plan *plan);
-
-/* Bytes of weights that this rank will hold, about. */
-uint64_t planner_weight_bytes(const struct planner_plan *plan, const struct planner_model *model,
-                              uint32_t rank);
 
 /* Bytes of K and V of one token: on that rank (its layers and heads), and of the whole model.
  * head_dim: whole blocks of the type (tile_check). */

@@ -1,5 +1,5 @@
 /* page_cost.c - see page_cost.h. */
-#include "coordinator/page_cost.h"
+#include "plan/page_cost.h"
 
 #include "kernels/attention/kv_window.h"
 

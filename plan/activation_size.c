@@ -1,0 +1,40 @@
+/* activation_size.c - see activation_size.h. */
+#include "plan/activation_size.h"
+
+enum {
+    LINE_FLOATS = 16, /* each begins at a cache line */
+    /* At most. Measured (longspan bench -d 0 -p 512): with fewer than 128, reading the weights once
+     * for each block begins to cost; from 171 on a prompt takes as long as in one block, or less. */
+    BLOCK_ROWS = 192,
+};
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static size_t floats(size_t n_rows, size_t n_columns)
+{
+    return (n_rows * n_columns + LINE_FLOATS - 1) / LINE_FLOATS * LINE_FLOATS;
+}
+
+bool activation_size_of(struct activation_size *size, const struct activation_shape *shape)
+{
+    const size_t rows = shape->max_rows;
+    size_t most = 4 * (size_t)shape->hidden + 2 * (size_t)shape->query + 2 * (size_t)shape->kv +
+                  2 * (size_t)shape->ffn + 10 * LINE_FLOATS; /* columns, and more than it will be */
+    if (__builtin_mul_overflow(most * sizeof(float), rows, &most))
+        return false;
+    const size_t n_blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    const size_t block_rows = n_blocks > 0 ? (rows + n_blocks - 1) / n_blocks : 0;
+    struct activation_size s = {.hidden = floats(rows, shape->hidden),
+                                .query = floats(rows, shape->query),
+                                .kv = floats(rows, shape->kv),
+                                .ffn = floats(block_rows, shape->ffn),
+                                .block_rows = (uint32_t)block_rows};
+    s.between = larger(s.hidden, s.query);
+    s.within = larger(s.query + 2 * s.kv, 2 * s.ffn);
+    s.bytes = (shape->n_streams * s.hidden + s.between + s.within) * sizeof(float);
+    *size = s;
+    return true;
+}
