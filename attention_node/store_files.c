@@ -11,7 +11,7 @@
 
 #define NO_FILE UINT32_MAX
 
-static const char ENDING[] = ".kv", UNFINISHED[] = ".part";
+static const char ENDING[] = ".kv";
 
 void store_files_text(const uint8_t name[STORE_NAME_BYTES], char text[STORE_FILE_NAME_BYTES])
 {
@@ -28,10 +28,11 @@ static int digit(char c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-bool store_files_parse(const char *text, uint8_t name[STORE_NAME_BYTES])
+/* The other way; false when it is not the name of a page with that ending. */
+static bool parse(const char *text, const char *ending, uint8_t name[STORE_NAME_BYTES])
 {
-    if (strlen(text) != 2 * STORE_NAME_BYTES + sizeof(ENDING) - 1 ||
-        strcmp(text + 2 * STORE_NAME_BYTES, ENDING) != 0)
+    if (strlen(text) != 2 * STORE_NAME_BYTES + strlen(ending) ||
+        strcmp(text + 2 * STORE_NAME_BYTES, ending) != 0)
         return false;
     for (size_t i = 0; i < STORE_NAME_BYTES; i++) {
         const int high = digit(text[2 * i]), low = digit(text[2 * i + 1]);
@@ -48,10 +49,9 @@ static enum status take_entry(struct store_files *files, const char *text, struc
 {
     uint8_t name[STORE_NAME_BYTES];
     struct stat about;
-    const char *ending = strrchr(text, '.');
-    if (ending != NULL && strcmp(ending, UNFINISHED) == 0)
+    if (parse(text, STORE_FILES_UNFINISHED, name))
         unlinkat(files->directory, text, 0);
-    if (!store_files_parse(text, name) ||
+    if (!parse(text, ENDING, name) ||
         fstatat(files->directory, text, &about, AT_SYMLINK_NOFOLLOW) != 0 ||
         !S_ISREG(about.st_mode) || about.st_size < 0)
         return STATUS_OK; /* none of ours */
@@ -110,11 +110,13 @@ struct store_file *store_files_find(const struct store_files *files,
 static enum status grow(struct store_files *files, struct error *error)
 {
     const uint32_t capacity = files->capacity == 0 ? 1024 : files->capacity * 2;
+    if (capacity == 0)
+        return error_set(error, STATUS_NO_MEMORY, "a KV store has at most %u files", files->n);
     struct store_file *grown = realloc(files->files, capacity * sizeof(*grown));
     uint32_t *buckets = malloc(capacity * sizeof(*buckets));
     if (grown != NULL)
         files->files = grown;
-    if (grown == NULL || buckets == NULL || capacity == 0) {
+    if (grown == NULL || buckets == NULL) {
         free(buckets);
         return error_set(error, STATUS_NO_MEMORY, "no memory for a KV store of %u files", capacity);
     }

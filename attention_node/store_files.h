@@ -7,6 +7,7 @@
 #include "attention_node/store.h"
 
 enum { STORE_FILE_NAME_BYTES = 2 * STORE_NAME_BYTES + 8 };
+#define STORE_FILES_UNFINISHED ".part" /* behind the name of a page that is not whole yet */
 
 struct store_file {
     uint8_t name[STORE_NAME_BYTES];
@@ -23,11 +24,11 @@ struct store_files {
     uint64_t bytes;    /* of all files */
 };
 
-/* Names as text, with ".kv" behind it; and back: false when it is no such name. */
+/* A name as text, with ".kv" behind it. */
 void store_files_text(const uint8_t name[STORE_NAME_BYTES], char text[STORE_FILE_NAME_BYTES]);
-bool store_files_parse(const char *text, uint8_t name[STORE_NAME_BYTES]);
 
-/* Reads the directory; takes away what was not finished. STATUS_IO, STATUS_NO_MEMORY. */
+/* Reads the directory; takes away pages that were not finished, and nothing else. STATUS_IO,
+ * STATUS_NO_MEMORY. */
 enum status store_files_open(struct store_files *files, int directory, struct error *error);
 void store_files_close(struct store_files *files);
 

@@ -267,6 +267,52 @@ static void test_bounded_by_bytes(void **state)
     close_store(f);
 }
 
+static bool is_there(const struct fixture *f, const char *name)
+{
+    char path[2 * FILE_PATH_BYTES];
+    snprintf(path, sizeof(path), "%s/%s", f->directory, name);
+    return access(path, F_OK) == 0;
+}
+
+/* The directory may be one where somebody has other things: of unfinished files only ours go. */
+static void test_files_of_others_stay(void **state)
+{
+    struct fixture *f = *state;
+    char ours[STORE_FILE_NAME_BYTES];
+    store_files_text(f->names, ours);
+    memcpy(ours + 2 * STORE_NAME_BYTES, STORE_FILES_UNFINISHED, sizeof(STORE_FILES_UNFINISHED));
+    const char *const names[] = {ours, "film.mkv.part", "0123.part", ".part"};
+    for (size_t i = 0; i < 4; i++) {
+        char path[2 * FILE_PATH_BYTES];
+        snprintf(path, sizeof(path), "%s/%s", f->directory, names[i]);
+        close(open(path, O_CREAT | O_WRONLY, 0600));
+    }
+    open_store(f, MUCH, &job);
+    assert_false(is_there(f, ours));
+    for (size_t i = 1; i < 4; i++)
+        assert_true(is_there(f, names[i]));
+    close_store(f);
+}
+
+/* Nobody waits for what cannot be stored, and nothing of it is promised. */
+static void test_a_file_that_cannot_be_made(void **state)
+{
+    struct fixture *f = *state;
+    char path[2 * FILE_PATH_BYTES];
+    open_store(f, MUCH, &job);
+    path_of(f, 0, path);
+    strcpy(path + strlen(path) - strlen(".kv"), STORE_FILES_UNFINISHED);
+    assert_int_equal(mkdir(path, 0700), 0);
+    keep(f);
+    assert_int_equal(n_stored(f), 0);
+    assert_int_equal(rmdir(path), 0);
+    store_keep(f->store, 1, 1, f->names, N_PAGES);
+    while (store_work(f->store, true))
+        ;
+    assert_int_equal(n_stored(f), 4);
+    close_store(f);
+}
+
 /* A sequence that goes while it is written leaves nothing; one directory has one user. */
 static void test_interrupted(void **state)
 {
@@ -301,6 +347,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_changed_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_hostile_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bounded_by_bytes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_files_of_others_stay, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_file_that_cannot_be_made, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_interrupted, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
