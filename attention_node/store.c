@@ -1,8 +1,9 @@
-/* store.c - two lists of work, what is to be read and what is to be written, and a page in the making. */
+/* store.c - two lists of work, what is to be read and what is to be written, and the page that is at hand:
+ * first what is to be read. */
 #include "attention_node/store.h"
 
 #include "attention_node/store_files.h"
-#include "kernels/attention/tile.h"
+#include "attention_node/store_page.h"
 #include "sys/clock.h"
 
 #include <errno.h>
@@ -15,24 +16,6 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-enum { VERSION = 1 };
-static const char MAGIC[8] = "LSPANKV";
-
-/* As it lies in the file; all numbers little-endian, which is what we run on. */
-struct header {
-    char magic[8];
-    uint32_t version, header_bytes;
-    uint8_t fingerprint[SHA256_BYTES];
-    uint8_t name[STORE_NAME_BYTES];
-    char device[STORE_DEVICE_BYTES];
-    uint32_t kv_type, head_dim, first_layer, n_layers, first_kv_head, n_kv_heads;
-    uint32_t tile_tokens, page_tokens;
-    uint64_t data_bytes;
-    uint8_t sum[SHA256_BYTES]; /* of the header up to here, and the data */
-};
-_Static_assert(sizeof(struct header) == 168 && offsetof(struct header, sum) == 136, "no gaps");
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are little-endian");
 
 /* A page to be written. */
 struct keeping {
@@ -73,12 +56,8 @@ struct store {
     size_t n_keeping, next_keeping, keeping_capacity;
     struct restoring *restoring, **last_restoring, *restored, **last_restored;
 
-    /* The page in the making. */
-    int file;        /* -1: none */
-    bool reads;      /* it is being read */
-    uint64_t planes; /* that are done */
-    struct header header;
-    struct sha256 hash;
+    struct store_page page; /* that is written or read now, plane by plane */
+    uint64_t planes;        /* of it that are done */
 };
 
 /* ---- names ----------------------------------------------------------------------------------- */
@@ -164,7 +143,7 @@ enum status store_create(struct store **store, const struct store_config *config
     if (s == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for a KV store");
     s->config = *config;
-    s->directory = s->file = -1;
+    s->directory = s->page.file = -1;
     s->last_restoring = &s->restoring;
     s->last_restored = &s->restored;
     const enum status status = open_directory(s, error);
@@ -187,21 +166,6 @@ static void free_restoring(struct restoring *r)
     }
 }
 
-/* Gives up the page in the making. */
-static void drop_page(struct store *s)
-{
-    char text[STORE_FILE_NAME_BYTES];
-    if (s->file < 0)
-        return;
-    close(s->file);
-    s->file = -1;
-    if (s->reads)
-        return;
-    store_files_text(s->header.name, text);
-    memcpy(text + 2 * STORE_NAME_BYTES, ".part", 6);
-    unlinkat(s->directory, text, 0);
-}
-
 void store_destroy(struct store *store)
 {
     if (store == NULL)
@@ -218,48 +182,12 @@ void store_destroy(struct store *store)
     free(store);
 }
 
-/* ---- headers --------------------------------------------------------------------------------- */
-
-static struct header header_of(const struct store *s, const uint8_t *name)
-{
-    const struct kv_holder_shape *shape = &s->job.shape;
-    struct header header = {.version = VERSION,
-                            .header_bytes = sizeof(header),
-                            .kv_type = (uint32_t)shape->type,
-                            .head_dim = shape->head_dim,
-                            .first_layer = shape->first_layer,
-                            .n_layers = shape->n_layers,
-                            .first_kv_head = shape->first_kv_head,
-                            .n_kv_heads = shape->n_kv_heads,
-                            .tile_tokens = TILE_TOKENS,
-                            .page_tokens = PAGE_TOKENS,
-                            .data_bytes = s->n_planes * s->page_bytes};
-    memcpy(header.magic, MAGIC, sizeof(header.magic));
-    memcpy(header.fingerprint, s->job.fingerprint, sizeof(header.fingerprint));
-    memcpy(header.device, s->job.device, sizeof(header.device));
-    memcpy(header.name, name, sizeof(header.name));
-    return header;
-}
-
-/* Opens a file of this job for reading; its header, which is right but for the sum. -1: it is none. */
-static int open_file(const struct store *s, const uint8_t *name, struct header *header)
-{
-    char text[STORE_FILE_NAME_BYTES];
-    struct stat about;
-    const struct header expected = header_of(s, name);
-    store_files_text(name, text);
-    const int file = openat(s->directory, text, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (file >= 0 && fstat(file, &about) == 0 && S_ISREG(about.st_mode) &&
-        (uint64_t)about.st_size == sizeof(*header) + expected.data_bytes &&
-        read(file, header, sizeof(*header)) == (ssize_t)sizeof(*header) &&
-        memcmp(header, &expected, offsetof(struct header, sum)) == 0)
-        return file;
-    if (file >= 0)
-        close(file);
-    return -1;
-}
-
 /* ---- the job --------------------------------------------------------------------------------- */
+
+static struct store_page_header header_of(const struct store *s, const uint8_t *name)
+{
+    return store_page_header(&s->job, s->n_planes * s->page_bytes, name);
+}
 
 void store_begin(struct store *s, const struct store_job *job, struct kv_holder *holder)
 {
@@ -273,12 +201,9 @@ void store_begin(struct store *s, const struct store_job *job, struct kv_holder 
         s->holder = NULL; /* without memory nothing is stored */
     uint32_t n = 0;
     for (uint32_t i = 0; i < s->files.n; i++) {
-        struct header header;
-        const int file = open_file(s, s->files.files[i].name, &header);
-        s->files.files[i].ours = file >= 0;
-        n += file >= 0;
-        if (file >= 0)
-            close(file);
+        const struct store_page_header header = header_of(s, s->files.files[i].name);
+        s->files.files[i].ours = store_page_is_there(s->directory, &header);
+        n += s->files.files[i].ours;
     }
     s->added.n = s->gone.n = 0;
     log_info(s->config.log, "--kv-store %s: %u pages of this model, %u of others",
@@ -290,7 +215,7 @@ void store_end(struct store *s, uint32_t most_ms)
     const uint64_t end_us = clock_us() + most_ms * 1000ull;
     while (most_ms > 0 && clock_us() < end_us && store_work(s, true))
         ;
-    drop_page(s);
+    store_page_close(&s->page);
     free_restoring(s->restoring);
     free_restoring(s->restored);
     s->restoring = s->restored = NULL;
@@ -356,16 +281,13 @@ void store_keep(struct store *s, uint64_t sequence, uint32_t incarnation, const 
     }
 }
 
-static bool write_all(int file, const void *bytes, size_t n, off_t at)
+/* errno says why. The disk will not have room for the others either. */
+static void stop_writing(struct store *s)
 {
-    for (size_t done = 0; done < n;) {
-        const ssize_t written =
-            pwrite(file, (const char *)bytes + done, n - done, at + (off_t)done);
-        if (written <= 0 && errno != EINTR)
-            return false;
-        done += written > 0 ? (size_t)written : 0;
-    }
-    return true;
+    log_warn(s->config.log, "--kv-store %s: %s; what was to be stored is not", s->config.directory,
+             strerror(errno));
+    store_page_close(&s->page);
+    s->next_keeping = s->n_keeping;
 }
 
 /* A page that is held here, and not stored: its file is opened. */
@@ -381,69 +303,51 @@ static bool begin_writing(struct store *s, const struct keeping *keeping)
         return false;
     if (known != NULL) /* damaged, or of a layout that this node had before */
         store_files_remove(&s->files, known);
-    s->header = header_of(s, keeping->name);
-    if (!make_room(s, sizeof(s->header) + s->header.data_bytes))
-        return false;
-    char text[STORE_FILE_NAME_BYTES];
-    store_files_text(keeping->name, text);
-    memcpy(text + 2 * STORE_NAME_BYTES, ".part", 6);
-    s->file =
-        openat(s->directory, text, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    s->reads = false;
+    const struct store_page_header header = header_of(s, keeping->name);
     s->planes = 0;
-    sha256_init(&s->hash);
-    sha256_update(&s->hash, &s->header, offsetof(struct header, sum));
-    return s->file >= 0;
+    if (!make_room(s, sizeof(header) + header.data_bytes))
+        return false;
+    if (store_page_create(&s->page, s->directory, &header))
+        return true;
+    stop_writing(s);
+    return false;
 }
 
 static void finish_writing(struct store *s)
 {
-    char part[STORE_FILE_NAME_BYTES], text[STORE_FILE_NAME_BYTES];
-    store_files_text(s->header.name, text);
-    memcpy(part, text, sizeof(part));
-    memcpy(part + 2 * STORE_NAME_BYTES, ".part", 6);
-    sha256_final(&s->hash, s->header.sum);
-    const uint64_t bytes = sizeof(s->header) + s->header.data_bytes;
-    if (!write_all(s->file, &s->header, sizeof(s->header), 0) ||
-        renameat(s->directory, part, s->directory, text) != 0 ||
-        store_files_add(&s->files, s->header.name, bytes, now_ns(), true, NULL) != STATUS_OK) {
-        drop_page(s);
+    const struct store_page_header *header = &s->page.header;
+    const uint64_t bytes = sizeof(*header) + header->data_bytes;
+    if (!store_page_finish(&s->page)) {
+        stop_writing(s);
         return;
     }
-    close(s->file);
-    s->file = -1;
-    add_name(&s->added, s->header.name);
+    s->next_keeping++;
+    if (store_files_add(&s->files, header->name, bytes, now_ns(), true, NULL) == STATUS_OK)
+        add_name(&s->added, header->name);
 }
 
 /* One plane more. */
 static void write_piece(struct store *s)
 {
     const struct keeping *keeping = &s->keeping[s->next_keeping];
-    const off_t at = (off_t)(sizeof(s->header) + s->planes * s->page_bytes);
     if (kv_holder_read_page(s->holder, keeping->sequence, keeping->incarnation, s->planes,
                             keeping->page, s->piece, NULL) != STATUS_OK) {
-        drop_page(s); /* the sequence has gone meanwhile */
+        store_page_close(&s->page); /* the sequence has gone meanwhile */
         s->next_keeping++;
         return;
     }
-    if (!write_all(s->file, s->piece, s->page_bytes, at)) {
-        log_warn(s->config.log, "--kv-store %s: %s; what was to be stored is not",
-                 s->config.directory, strerror(errno));
-        drop_page(s);
-        s->next_keeping = s->n_keeping;
+    if (!store_page_write(&s->page, s->piece, s->page_bytes)) {
+        stop_writing(s);
         return;
     }
-    sha256_update(&s->hash, s->piece, s->page_bytes);
-    if (++s->planes == s->n_planes) {
+    if (++s->planes == s->n_planes)
         finish_writing(s);
-        s->next_keeping++;
-    }
 }
 
 static bool work_on_writing(struct store *s)
 {
-    while (s->file < 0 && s->next_keeping < s->n_keeping &&
-           !begin_writing(s, &s->keeping[s->next_keeping]))
+    while (s->page.file < 0 && s->next_keeping < s->n_keeping &&
+           !begin_writing(s, &s->keeping[s->next_keeping]) && s->next_keeping < s->n_keeping)
         s->next_keeping++;
     if (s->next_keeping == s->n_keeping) {
         s->n_keeping = s->next_keeping = 0;
@@ -498,7 +402,7 @@ static void end_restoring(struct store *s, const struct error *error)
         r->error = *error;
     *s->last_restored = r;
     s->last_restored = &r->next;
-    drop_page(s);
+    store_page_close(&s->page);
 }
 
 bool store_restored(struct store *s, uint64_t *request, struct error *error)
@@ -535,41 +439,22 @@ static void give_up_file(struct store *s, const uint8_t *name, const char *why)
 
 static bool begin_reading(struct store *s, const uint8_t *name)
 {
-    s->file = open_file(s, name, &s->header);
-    if (s->file < 0)
-        return false;
-    s->reads = true;
+    const struct store_page_header header = header_of(s, name);
     s->planes = 0;
-    sha256_init(&s->hash);
-    sha256_update(&s->hash, &s->header, offsetof(struct header, sum));
-    return true;
-}
-
-static bool read_all(int file, void *bytes, size_t n)
-{
-    for (size_t done = 0; done < n;) {
-        const ssize_t got = read(file, (char *)bytes + done, n - done);
-        if (got == 0 || (got < 0 && errno != EINTR))
-            return false;
-        done += got > 0 ? (size_t)got : 0;
-    }
-    return true;
+    return store_page_open(&s->page, s->directory, &header);
 }
 
 /* A page that was read whole. */
 static void finish_reading(struct store *s, struct restoring *r, const uint8_t *name)
 {
-    uint8_t sum[SHA256_BYTES];
-    sha256_final(&s->hash, sum);
-    if (memcmp(sum, s->header.sum, sizeof(sum)) != 0) {
+    if (!store_page_is_right(&s->page)) {
         give_up_file(s, name, "has another content than its sum says");
         return;
     }
     struct store_file *file = store_files_find(&s->files, name);
     if (file != NULL)
         file->used = now_ns();
-    futimens(s->file, NULL); /* also for the next process */
-    drop_page(s);
+    store_page_close(&s->page);
     struct error error = {.status = STATUS_OK};
     if (++r->done == r->n) {
         kv_holder_written(s->holder, r->sequence, r->incarnation, &error);
@@ -582,19 +467,19 @@ static bool work_on_reading(struct store *s)
     struct restoring *r = s->restoring;
     if (r == NULL)
         return false;
-    if (s->file >= 0 && !s->reads)
-        drop_page(s); /* somebody waits for what is read: the page is written later, again */
+    if (s->page.file >= 0 && !s->page.reads)
+        store_page_close(
+            &s->page); /* somebody waits for what is read: the page is written later, again */
     const uint8_t *name = r->names + r->done * STORE_NAME_BYTES;
     struct error error;
-    if (s->file < 0 && !begin_reading(s, name)) {
+    if (s->page.file < 0 && !begin_reading(s, name)) {
         give_up_file(s, name, "is not a page of this job");
-    } else if (!read_all(s->file, s->piece, s->page_bytes)) {
+    } else if (!store_page_read(&s->page, s->piece, s->page_bytes)) {
         give_up_file(s, name, "cannot be read");
     } else if (kv_holder_write_page(s->holder, r->sequence, r->incarnation, s->planes,
                                     r->pages[r->done], s->piece, &error) != STATUS_OK) {
         end_restoring(s, &error);
     } else {
-        sha256_update(&s->hash, s->piece, s->page_bytes);
         if (++s->planes == s->n_planes)
             finish_reading(s, r, name);
     }

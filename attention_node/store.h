@@ -1,13 +1,9 @@
 /* attention_node/store.h - KV pages on disk, so that prefixes are found again after a restart.
  *
- * A directory of files, one for each page of tokens with all layers and KV heads of this node. A file is
- * called after the prefix whose last page it is (coordinator/prefix_index.h): 64 hexadecimal digits and
- * ".kv". It has
- *     a header: what the page belongs to (the model's fingerprint, KV type, layers, heads, tile, kind of
- *               device), its name, and the SHA-256 of the header and the data
- *     the data: plane by plane, as kv_holder_read_page gives it
- * little-endian, without gaps. It is written under another name and renamed when it is whole. A file
- * that does not fit its header, its name, or the job, is not used; one whose sum is wrong is removed.
+ * A directory of files, one for each page of tokens with all layers and KV heads of this node
+ * (store_page.h). A file is called after the prefix whose last page it is
+ * (coordinator/prefix_index.h): 64 hexadecimal digits and ".kv". One that does not fit its header, its
+ * name, or the job, is not used; one whose sum is wrong is removed.
  *
  * All files together have at most so many bytes as the options say; those that were used longest ago go
  * first, also those of other models. One process uses a directory at a time.
