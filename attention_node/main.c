@@ -202,9 +202,7 @@ static enum status bind_to_interface(struct command_line *line, struct error *er
         return error_set(error, STATUS_INVALID, "--bind and --interface: one of them says where");
     const enum status status = interfaces_address(line->interface, own, error);
     if (status != STATUS_OK)
-        return status == STATUS_NOT_FOUND && error != NULL
-                   ? error_set(error, STATUS_INVALID, "--interface: %s", error->text)
-                   : status;
+        return error_set(error, status, "--interface: %s", error->text);
     snprintf(line->bind_text, sizeof(line->bind_text),
              strchr(own, ':') != NULL ? "tcp://[%s]:*" : "tcp://%s:*", own);
     line->bind = line->bind_text;

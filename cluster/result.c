@@ -253,8 +253,7 @@ static enum status take_done(struct result *result, const Longspan__RunDone *don
 
 static enum status take_failure(const Longspan__Failure *failure, struct error *error)
 {
-    const bool known = failure->status > STATUS_OK && failure->status < STATUS_COUNT;
-    return error_set(error, known ? (enum status)failure->status : STATUS_FAILED, "%s",
+    return error_set(error, status_received(failure->status), "%s",
                      failure->text != NULL && failure->text[0] != '\0'
                          ? failure->text
                          : "the request failed, and the coordinator did not say why");

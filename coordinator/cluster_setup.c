@@ -354,8 +354,7 @@ enum status cluster_setup_node_ready(struct cluster *cluster, uint32_t index,
     if (ready->job != cluster->job || cluster->phase != CLUSTER_NODES || node->ready)
         return STATUS_OK; /* of an earlier job, or said twice */
     if (ready->failure != NULL)
-        return error_set(error, control_failure_status(ready->failure->status), "%s: %.800s",
-                         node->label,
+        return error_set(error, status_received(ready->failure->status), "%s: %.800s", node->label,
                          ready->failure->text != NULL ? ready->failure->text : "failed");
     take_stored(node, ready);
     node->ready = true;
@@ -373,7 +372,7 @@ enum status cluster_setup_worker_ready(struct cluster *cluster, const struct con
     struct cluster_rank *rank = &cluster->ranks[ready->rank];
     char label[CLUSTER_LABEL_BYTES];
     if (ready->failure != NULL)
-        return error_set(error, control_failure_status(ready->failure->status), "%s: %.800s",
+        return error_set(error, status_received(ready->failure->status), "%s: %.800s",
                          cluster_rank_label(cluster, ready->rank, label),
                          ready->failure->text != NULL ? ready->failure->text : "failed");
     rank->peer = *peer;

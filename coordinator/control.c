@@ -107,8 +107,3 @@ void control_copy_text(char *text, size_t size, const char *from)
 {
     snprintf(text, size, "%s", from != NULL ? from : "");
 }
-
-enum status control_failure_status(uint32_t status)
-{
-    return status > STATUS_OK && status < STATUS_COUNT ? (enum status)status : STATUS_FAILED;
-}

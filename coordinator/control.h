@@ -60,7 +60,4 @@ enum status control_send_event_failure(struct control *control, const struct con
 /* A text of a peer for our own messages and logs: NULL becomes "", and it is cut. */
 void control_copy_text(char *text, size_t size, const char *from);
 
-/* The status of a peer's failure, as one of ours: STATUS_FAILED when it is none. */
-enum status control_failure_status(uint32_t status);
-
 #endif

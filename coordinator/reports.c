@@ -265,7 +265,7 @@ static enum status take_error(struct entry *e, const Longspan__SegmentError *fro
     struct error *kept = calloc(1, sizeof(*kept));
     if (kept == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for an error's text");
-    kept->status = control_failure_status(from->failure->status);
+    kept->status = status_received(from->failure->status);
     control_copy_text(kept->text, sizeof(kept->text), from->failure->text);
     e->errors[from->segment] = kept;
     return STATUS_OK;

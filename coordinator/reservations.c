@@ -79,8 +79,8 @@ enum status reservations_answered(const struct reservations *r, struct reservati
     if (!reservation->awaited[node])
         return STATUS_OK; /* said twice */
     if (failure != NULL)
-        return error_set(error, control_failure_status(failure->status),
-                         "attention node %s: %.800s", r->cluster->nodes[node].label,
+        return error_set(error, status_received(failure->status), "attention node %s: %.800s",
+                         r->cluster->nodes[node].label,
                          failure->text != NULL ? failure->text : "no pages");
     reservation->awaited[node] = false;
     if (--reservation->n_awaited == 0) {

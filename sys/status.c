@@ -3,17 +3,25 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 enum status error_set(struct error *error, enum status status, const char *format, ...)
 {
     if (error != NULL) {
+        char text[sizeof(error->text)] = ""; /* apart: it may quote error->text */
         va_list arguments;
-        error->status = status;
         va_start(arguments, format);
-        vsnprintf(error->text, sizeof(error->text), format, arguments);
+        vsnprintf(text, sizeof(text), format, arguments);
         va_end(arguments);
+        error->status = status;
+        strcpy(error->text, text);
     }
     return status;
+}
+
+enum status status_received(uint32_t number)
+{
+    return number > STATUS_OK && number < STATUS_COUNT ? (enum status)number : STATUS_FAILED;
 }
 
 const char *status_name(enum status status)

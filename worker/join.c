@@ -119,13 +119,6 @@ enum status join_refuse(struct group *group, const struct error *failure, struct
     return status;
 }
 
-enum status join_refusal_status(const Longspan__Refusal *refusal)
-{
-    return refusal->status > STATUS_OK && refusal->status < STATUS_COUNT
-               ? (enum status)refusal->status
-               : STATUS_FAILED;
-}
-
 /* A failure of any rank, or of reaching the coordinator, is in *failure; MPI's is returned. */
 static enum status lead(struct group *group, struct link *link, struct link_message *message,
                         struct join_card *cards, const char *coordinator, uint64_t deadline_us,

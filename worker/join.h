@@ -36,7 +36,4 @@ enum status join_cluster(Longspan__Control **answer, struct group *group, struct
 /* Rank 0: tells all others that the job ends with this failure. */
 enum status join_refuse(struct group *group, const struct error *failure, struct error *error);
 
-/* The status that a Refusal names, as one of ours. */
-enum status join_refusal_status(const Longspan__Refusal *refusal);
-
 #endif

@@ -91,7 +91,7 @@ static enum status tick(void *context, struct error *error)
         if (status != STATUS_OK || message.control == NULL)
             return status;
         if (message.control->body_case == LONGSPAN__CONTROL__BODY_REFUSAL)
-            return error_set(error, join_refusal_status(message.control->refusal),
+            return error_set(error, status_received(message.control->refusal->status),
                              "the coordinator refuses rank %u: %.900s", rank->number,
                              message.control->refusal->text);
     }
@@ -478,7 +478,7 @@ static enum status next_message(struct rank *rank, struct link_message *message,
 static enum status refused(struct rank *rank, const Longspan__Refusal *refusal, struct error *error)
 {
     rank->ended = true;
-    return error_set(error, join_refusal_status(refusal), "%.1000s", refusal->text);
+    return error_set(error, status_received(refusal->status), "%.1000s", refusal->text);
 }
 
 static enum status serve(struct rank *rank, struct error *error)

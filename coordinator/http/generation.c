@@ -137,7 +137,7 @@ static bool take(struct errand *errand, const Longspan__RunEvent *event)
     case LONGSPAN__RUN_EVENT__BODY_DONE:
         return take_done(g);
     case LONGSPAN__RUN_EVENT__BODY_FAILURE:
-        fail(g, control_failure_status(event->failure->status), event->failure->text);
+        fail(g, status_received(event->failure->status), event->failure->text);
         return true;
     default:
         return true;
