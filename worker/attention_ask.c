@@ -155,3 +155,10 @@ void attention_ask(struct attention_client *client, struct attention_channel *ch
     else
         attention_client_fail_query(client, channel, &error);
 }
+
+void attention_ask_again(struct attention_client *client, struct attention_channel *channel)
+{
+    struct error error = {0};
+    if (channel->waiting && attention_channel_ask(channel, &client->wire, &error) != STATUS_OK)
+        attention_client_fail_query(client, channel, &error);
+}

@@ -1,5 +1,5 @@
-/* worker/attention_client_state.h - what attention_client.c (connections, answers, time) and
- * attention_ask.c (queries) share. */
+/* worker/attention_client_state.h - what attention_client.c (connections, time), attention_ask.c
+ * (queries) and attention_answers.c share. */
 #ifndef LONGSPAN_WORKER_ATTENTION_CLIENT_STATE_H
 #define LONGSPAN_WORKER_ATTENTION_CLIENT_STATE_H
 
@@ -39,5 +39,11 @@ void attention_ask(struct attention_client *client, struct attention_channel *ch
 
 /* Asks again, under another number, without those that have failed since. */
 void attention_ask_fewer(struct attention_client *client, struct attention_channel *channel);
+
+/* The query again, when the one that was sent is lost; nothing without one under way. */
+void attention_ask_again(struct attention_client *client, struct attention_channel *channel);
+
+/* Takes everything that has come from this holder. True: there was something. */
+bool attention_answers_receive(struct attention_client *client, struct attention_channel *channel);
 
 #endif
