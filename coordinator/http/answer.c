@@ -35,6 +35,8 @@ bool answer_open(struct answer *answer, const struct generate_request *request,
     snprintf(answer->id, sizeof(answer->id), "%s-%s",
              request->kind == GENERATE_CHAT ? "chatcmpl" : "cmpl", call_id);
     answer->choices = calloc(answer->n_choices, sizeof(*answer->choices));
+    for (uint32_t i = 0; answer->choices != NULL && i < answer->n_choices; i++)
+        tool_calls_open(&answer->choices[i].calls, &request->tools);
     return answer->choices != NULL && (!request->echo || open_echoes(answer));
 }
 
@@ -44,6 +46,7 @@ void answer_close(struct answer *answer)
         free(answer->choices[i].text);
         free(answer->choices[i].tokens);
         free(answer->choices[i].tops);
+        tool_calls_close(&answer->choices[i].calls);
     }
     free(answer->choices);
     for (uint32_t i = 0; answer->echoes != NULL && i < answer->request->n_prompts; i++)
@@ -256,9 +259,11 @@ json_t *answer_first_chunk(struct answer *answer, uint32_t choice, bool *none)
     return *none ? NULL : chunk(answer, format_of(answer)->first(answer, choice));
 }
 
-json_t *answer_chunk(struct answer *answer, const struct answer_piece *piece)
+json_t *answer_chunk(struct answer *answer, const struct answer_piece *piece, bool *none)
 {
-    return chunk(answer, format_of(answer)->part(answer, piece));
+    *none = false;
+    json_t *choice = format_of(answer)->part(answer, piece, none);
+    return *none ? NULL : chunk(answer, choice);
 }
 
 json_t *answer_usage_chunk(const struct answer *answer)

@@ -14,6 +14,7 @@
 #include "coordinator/http/echo.h"
 #include "coordinator/http/generate_request.h"
 #include "coordinator/http/logprob.h"
+#include "coordinator/http/tool_calls.h"
 #include "model/tokenizer.h"
 #include "proto/longspan.pb-c.h"
 
@@ -42,7 +43,8 @@ struct answer_choice {
     struct logprob *tops;
     size_t n_tops, tops_capacity;
     uint32_t n_generated;
-    char finish_reason[16]; /* "": it goes on */
+    struct tool_calls calls; /* where the chat has tools */
+    char finish_reason[16];  /* "": it goes on */
 };
 
 struct answer {
@@ -91,10 +93,10 @@ void answer_finish_empty(struct answer *answer, uint32_t choice, struct answer_p
 /* The whole answer, once every choice has finished. NULL: no memory. */
 json_t *answer_whole(const struct answer *answer);
 
-/* Chunks of a stream: the first of a choice (*none: it needs none), a piece, the last one with the
- * usage. The pieces have to be given out in the order in which they came. */
+/* Chunks of a stream: the first of a choice, a piece, the last one with the usage. *none: there is
+ * nothing to send. The pieces have to be given out in the order in which they came. */
 json_t *answer_first_chunk(struct answer *answer, uint32_t choice, bool *none);
-json_t *answer_chunk(struct answer *answer, const struct answer_piece *piece);
+json_t *answer_chunk(struct answer *answer, const struct answer_piece *piece, bool *none);
 json_t *answer_usage_chunk(const struct answer *answer);
 
 /* prompt_tokens, completion_tokens... */
@@ -109,7 +111,7 @@ struct answer_format {
     /* Of one choice; `piece` is the whole text in a whole answer. */
     json_t *(*choice)(struct answer *answer, const struct answer_piece *piece);
     json_t *(*first)(struct answer *answer, uint32_t choice);
-    json_t *(*part)(struct answer *answer, const struct answer_piece *piece);
+    json_t *(*part)(struct answer *answer, const struct answer_piece *piece, bool *none);
 };
 extern const struct answer_format answer_format_completion, answer_format_chat;
 

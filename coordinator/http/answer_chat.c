@@ -1,4 +1,5 @@
-/* answer_chat.c - chat.completion: a message, and logprobs as a list of tokens with their bytes. */
+/* answer_chat.c - chat.completion: a message with what it says and what it calls, and logprobs as a
+ * list of tokens with their bytes. */
 #include "coordinator/http/answer.h"
 
 #include <string.h>
@@ -39,13 +40,35 @@ static json_t *logprobs_of(const struct answer *answer, const struct answer_piec
 
 static const char *reason_of(const struct answer *answer, const struct answer_piece *piece)
 {
-    return piece->finished ? answer->choices[piece->choice].finish_reason : NULL;
+    const struct answer_choice *c = &answer->choices[piece->choice];
+    if (!piece->finished)
+        return NULL;
+    return c->calls.n > 0 && strcmp(c->finish_reason, "stop") == 0 ? "tool_calls"
+                                                                   : c->finish_reason;
+}
+
+/* What a piece says, and what it calls. False: no memory. */
+static bool read_piece(struct answer *answer, const struct answer_piece *piece,
+                       struct tool_news *news)
+{
+    *news = (struct tool_news){.text = piece->text, .n_bytes = piece->n_bytes};
+    return answer->request->tools.mode == TOOL_NONE ||
+           tool_calls_feed(&answer->choices[piece->choice].calls, piece->text, piece->n_bytes,
+                           piece->finished, news);
 }
 
 static json_t *whole(struct answer *answer, const struct answer_piece *piece)
 {
-    json_t *message = json_pack("{s:s, s:o, s:n}", "role", "assistant", "content",
-                                json_stringn(piece->text, piece->n_bytes), "refusal");
+    struct tool_news news;
+    if (!read_piece(answer, piece, &news))
+        return NULL;
+    const bool silent = news.n_bytes == 0 && news.end > news.first;
+    json_t *message =
+        json_pack("{s:s, s:o, s:n}", "role", "assistant", "content",
+                  silent ? json_null() : json_stringn(news.text, news.n_bytes), "refusal");
+    if (news.end > news.first)
+        json_object_set_new(message, "tool_calls",
+                            tool_calls_json(&answer->choices[piece->choice].calls, &news, false));
     return json_pack("{s:i, s:o, s:o, s:s?}", "index", (int)piece->choice, "message", message,
                      "logprobs", logprobs_of(answer, piece), "finish_reason",
                      reason_of(answer, piece));
@@ -66,11 +89,22 @@ static json_t *first(struct answer *answer, uint32_t choice)
     return make(answer, &none, json_pack("{s:s, s:s}", "role", "assistant", "content", ""));
 }
 
-static json_t *part(struct answer *answer, const struct answer_piece *piece)
+static json_t *part(struct answer *answer, const struct answer_piece *piece, bool *none)
 {
+    struct tool_news news;
+    if (!read_piece(answer, piece, &news))
+        return NULL;
+    const bool calls = news.end > news.first;
+    *none = news.n_bytes == 0 && !calls && piece->end_token == piece->first_token &&
+            !piece->finished; /* a call may become of it */
+    if (*none)
+        return NULL;
     json_t *delta = json_object();
-    if (piece->n_bytes > 0 || !piece->finished)
-        json_object_set_new(delta, "content", json_stringn(piece->text, piece->n_bytes));
+    if (news.n_bytes > 0 || (!piece->finished && !calls))
+        json_object_set_new(delta, "content", json_stringn(news.text, news.n_bytes));
+    if (calls)
+        json_object_set_new(delta, "tool_calls",
+                            tool_calls_json(&answer->choices[piece->choice].calls, &news, true));
     return make(answer, piece, delta);
 }
 

@@ -131,8 +131,9 @@ static json_t *first(struct answer *answer, uint32_t choice)
     return make(answer, &none, echo, json_stringn(echo->text, echo->n_bytes), 0);
 }
 
-static json_t *part(struct answer *answer, const struct answer_piece *piece)
+static json_t *part(struct answer *answer, const struct answer_piece *piece, bool *none)
 {
+    (void)none;
     struct answer_choice *c = &answer->choices[piece->choice];
     const size_t before = c->n_points;
     for (size_t i = piece->first_token; i < piece->end_token; i++) {

@@ -4,32 +4,19 @@
 #include "coordinator/http/routes.h"
 #include "model/chat/chat_templates.h"
 
-#include <string.h>
-
-/* The field, if it is of that type; a 400 otherwise. */
-static bool read_typed(const json_t *body, const char *name, json_type type, const char *wanted,
-                       const json_t **value, struct api_error *error)
-{
-    *value = fields_get(body, name);
-    return *value == NULL || json_typeof(*value) == type ||
-           api_error_field(error, name, "'%s' must be %s, not %s", name, wanted,
-                           fields_type_name(*value));
-}
-
 /* The prompt of a chat, by the model's template. */
-static bool render(void *context, const json_t *body, char **text, size_t *n_bytes,
-                   struct api_error *error)
+static bool render(void *context, const json_t *body, const json_t *tools, char **text,
+                   size_t *n_bytes, struct api_error *error)
 {
     const struct site *site = context;
-    const json_t *tools, *extra;
+    const json_t *extra = fields_get(body, "chat_template_kwargs");
     bool prompt = true;
-    if (!read_typed(body, "tools", JSON_ARRAY, "an array", &tools, error) ||
-        !read_typed(body, "chat_template_kwargs", JSON_OBJECT, "an object", &extra, error) ||
-        !fields_bool(body, "add_generation_prompt", &prompt, error))
+    if (extra != NULL && !json_is_object(extra))
+        return api_error_field(error, "chat_template_kwargs",
+                               "'chat_template_kwargs' must be an object, not %s",
+                               fields_type_name(extra));
+    if (!fields_bool(body, "add_generation_prompt", &prompt, error))
         return false;
-    const char *choice = json_string_value(fields_get(body, "tool_choice"));
-    if (choice != NULL && strcmp(choice, "none") == 0)
-        tools = NULL;
     struct error why;
     const enum status status =
         chat_templates_render(site->templates, json_object_get(body, "messages"), tools, extra,

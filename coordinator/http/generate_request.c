@@ -25,6 +25,7 @@ void generate_request_free(struct generate_request *request)
     free(request->prompts);
     free(request->biases);
     free(request->json_schema);
+    tool_choice_free(&request->tools);
     *request = (struct generate_request){0};
 }
 
@@ -195,6 +196,19 @@ static bool read_format(struct generate_request *r, const json_t *body, struct a
     return r->json_schema != NULL || no_memory(error);
 }
 
+/* A call that has to be made is the whole answer: no other format matters then. */
+static bool read_tools(struct generate_request *r, const json_t *body, struct api_error *error)
+{
+    if (!tool_choice_read(&r->tools, body, error))
+        return false;
+    if (r->tools.schema == NULL)
+        return true;
+    free(r->json_schema);
+    r->json_object = false;
+    r->json_schema = strdup(r->tools.schema);
+    return r->json_schema != NULL || no_memory(error);
+}
+
 static bool read_max_tokens(struct generate_request *r, const json_t *body,
                             const struct generate_limits *limits, struct api_error *error)
 {
@@ -256,7 +270,8 @@ static bool read_chat(struct generate_request *r, const json_t *body,
     }
     char *text = NULL;
     size_t n_bytes = 0;
-    if (!limits->render(limits->render_context, body, &text, &n_bytes, error))
+    const json_t *tools = r->tools.mode != TOOL_NONE ? fields_get(body, "tools") : NULL;
+    if (!limits->render(limits->render_context, body, tools, &text, &n_bytes, error))
         return false;
     struct error why;
     r->prompts = calloc(1, sizeof(*r->prompts));
@@ -312,6 +327,7 @@ bool generate_request_read(struct generate_request *request, enum generate_kind 
            read_biases(request, body, limits, error) && read_stops(request, body, error) &&
            read_stream(request, body, error) && read_format(request, body, error) &&
            read_options(request, body, limits, error) &&
+           (kind == GENERATE_COMPLETION || read_tools(request, body, error)) &&
            (kind == GENERATE_CHAT ? read_chat(request, body, limits, error)
                                   : prompt_field_read(request, body, limits, error)) &&
            check_lengths(request, limits, error);

@@ -7,6 +7,7 @@
 
 #include "coordinator/http/api_error.h"
 #include "coordinator/http/model_names.h"
+#include "coordinator/http/tool_choice.h"
 #include "model/tokenizer.h"
 
 #include <jansson.h>
@@ -61,6 +62,7 @@ struct generate_request {
     char *json_schema;   /* NULL: none */
     bool json_object;
     int32_t priority;
+    struct tool_choice tools; /* of a chat */
 };
 
 /* What a request may ask for. */
@@ -70,10 +72,10 @@ struct generate_limits {
     uint32_t context;       /* tokens of prompt and answer */
     uint32_t prompt_tokens; /* of a prompt; 0: `context` is the limit */
     struct model_names names;
-    /* The prompt of a chat: renders `body` ("messages", "tools"...), already known to be an object
-     * with an array of messages. *text is the caller's. */
-    bool (*render)(void *context, const json_t *body, char **text, size_t *n_bytes,
-                   struct api_error *error);
+    /* The prompt of a chat: renders `body`, already known to be an object with an array of messages,
+     * and the tools that the model is to be told of (NULL: none). *text is the caller's. */
+    bool (*render)(void *context, const json_t *body, const json_t *tools, char **text,
+                   size_t *n_bytes, struct api_error *error);
     void *render_context;
 };
 

@@ -71,7 +71,9 @@ static bool take_piece(struct generation *g, const struct answer_piece *piece)
     if (!g->request.stream ||
         (piece->n_bytes == 0 && piece->first_token == piece->end_token && !piece->finished))
         return true;
-    return send_object(g, answer_chunk(&g->answer, piece));
+    bool none;
+    json_t *chunk = answer_chunk(&g->answer, piece, &none);
+    return none || send_object(g, chunk);
 }
 
 /* Of a prompt behind which nothing is to be generated. */

@@ -4,6 +4,7 @@
 The client is installed once, by pip, into a virtual environment below build/; where that cannot be, the test skips and says so.
 """
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -99,6 +100,51 @@ def check_chat(tap, client):
     tap.check(done.choices[0].message.content == "47" and done.choices[0].finish_reason == "stop", "several messages, content in parts, stop", done)
 
 
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {
+    "type": "object", "properties": {"tree": {"$ref": "#/$defs/tree"}, "n": {"type": "integer"}}, "required": ["tree"],
+    "additionalProperties": False, "$defs": {"tree": {"enum": ["oak", "cedar"]}}}}}
+
+
+def call_of(parts):
+    """What a stream's deltas say of its only call: id, name, arguments."""
+    calls = [call for p in parts for call in p.choices[0].delta.tool_calls or []]
+    assert calls and all(call.index == 0 for call in calls) and [bool(call.id) for call in calls] == [True] + [False] * (len(calls) - 1), calls
+    return calls[0].id, calls[0].function.name, "".join(call.function.arguments for call in calls)
+
+
+def check_tools(tap, client):
+    """The retrieval model says a call that it has read."""
+    said = 'I look. <tool_call>\n{"name": "look", "arguments": {"tree": "cedar"}}\n</tool_call>'
+    asked = {"model": "served", "messages": [{"role": "user", "content": f"Say this to me now: {said}#### Say this to me now: "}],
+             "tools": [TOOL], "max_tokens": 200, "temperature": 0, "stop": "####"}
+    choice = client.chat.completions.create(**asked).choices[0]
+    calls = choice.message.tool_calls or []
+    tap.check(choice.finish_reason == "tool_calls" and choice.message.content == "I look." and
+              [(c.type, c.function.name, c.function.arguments) for c in calls] == [("function", "look", '{"tree": "cedar"}')],
+              "a call in the model's own form is found", choice)
+    parts = list(client.chat.completions.create(**asked, stream=True))
+    tap.check("".join(p.choices[0].delta.content or "" for p in parts) == "I look." and call_of(parts)[1:] == ("look", '{"tree": "cedar"}') and
+              parts[-1].choices[0].finish_reason == "tool_calls", "in a stream too", parts)
+    choice = client.chat.completions.create(**asked, tool_choice="none").choices[0]
+    tap.check(choice.message.content == said and choice.finish_reason == "stop" and choice.message.tool_calls is None,
+              "where none may be called it is text", choice)
+
+
+def check_forced_tools(tap, client):
+    """A model of random weights is made to call, after a call that was answered."""
+    before = {"id": "abcdefghi", "type": "function", "function": {"name": "look", "arguments": '{"tree": "oak"}'}}
+    messages = [{"role": "user", "content": "Look."}, {"role": "assistant", "content": None, "tool_calls": [before]},
+                {"role": "tool", "tool_call_id": before["id"], "content": "green"}]
+    for name, wanted in (("required", "required"), ("named", {"type": "function", "function": {"name": "look"}})):
+        asked = {"model": "served", "messages": messages, "tools": [TOOL], "max_tokens": 300, "tool_choice": wanted, "parallel_tool_calls": False}
+        message = client.chat.completions.create(**asked).choices[0].message
+        parts = list(client.chat.completions.create(**asked, stream=True))
+        found = [(c.function.name, c.function.arguments) for c in message.tool_calls or []] + [call_of(parts)[1:]]
+        tap.check(message.content is None and len(found) == 2 and parts[-1].choices[0].finish_reason == "tool_calls" and
+                  all(called == "look" and json.loads(arguments)["tree"] in ("oak", "cedar") for called, arguments in found),
+                  f"a call that is {name} keeps the function's schema", f"{message}\n{parts}")
+
+
 def check_errors(tap, client, openai, server):
     asked = {"model": "served", "prompt": "a", "max_tokens": 1}
 
@@ -166,10 +212,12 @@ def main():
                 check_models(tap, client, openai)
                 check_completions(tap, client)
                 check_chat(tap, client)
+                check_tools(tap, client)
                 check_errors(tap, client, openai, server)
         with Server(path, make_random(f"{path}/random.gguf", "tiny-96"), *options, name="random") as server:
             with openai.OpenAI(base_url=server.url("/v1"), api_key="sk-test", max_retries=0) as client:
                 check_cancel(tap, client, server)
+                check_forced_tools(tap, client)
             asyncio.run(check_many(tap, openai, server))
     tap.finish()
 

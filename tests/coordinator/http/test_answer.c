@@ -192,7 +192,7 @@ static void test_a_stream_begins_with_the_role(void **state)
     assert_string_equal(json_string_value(field(json, "choices.0.delta.role")), "assistant");
     json_decref(json);
     const struct answer_piece piece = push(&answer, 1, 'o', "o", 0);
-    json = answer_chunk(&answer, &piece);
+    json = answer_chunk(&answer, &piece, &none);
     assert_string_equal(json_string_value(field(json, "choices.0.delta.content")), "o");
     assert_true(json_is_null(field(json, "choices.0.finish_reason")));
     json_decref(json);

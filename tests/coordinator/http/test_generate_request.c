@@ -18,11 +18,12 @@
 enum { CONTEXT = 100 };
 
 /* A chat is the texts of its messages. */
-static bool render(void *context, const json_t *body, char **text, size_t *n_bytes,
-                   struct api_error *error)
+static bool render(void *context, const json_t *body, const json_t *tools, char **text,
+                   size_t *n_bytes, struct api_error *error)
 {
     const json_t *messages = json_object_get(body, "messages");
     (void)context;
+    (void)tools;
     (void)error;
     *text = calloc(1, 1024);
     for (size_t i = 0; i < json_array_size(messages); i++)

@@ -1,0 +1,38 @@
+/* coordinator/http/tool_choice.h - which tools a chat offers, and whether its answer has to call one.
+ *
+ * `tools` are functions with a name and a JSON schema of their arguments. `tool_choice`:
+ *     "none"                           the template is not told of them
+ *     "auto"                           the model may call some, in its own form (tool_calls.h)
+ *     "required"                       the answer is a JSON array of calls of these functions
+ *     {"type": "function",
+ *      "function": {"name": NAME}}     the answer is the arguments of that one
+ * The last two are kept by a schema for the whole answer, so that any model can be asked for them,
+ * whatever form it was trained on. Pure. */
+#ifndef LONGSPAN_COORDINATOR_HTTP_TOOL_CHOICE_H
+#define LONGSPAN_COORDINATOR_HTTP_TOOL_CHOICE_H
+
+#include "coordinator/http/api_error.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+enum tool_mode { TOOL_NONE, TOOL_AUTO, TOOL_REQUIRED, TOOL_NAMED };
+
+struct tool_choice {
+    enum tool_mode mode;
+    char **names; /* of the functions that may be called; one in TOOL_NAMED */
+    size_t n_names;
+    bool single;  /* parallel_tool_calls false: one call at most */
+    char *schema; /* of the answer; NULL in TOOL_NONE and TOOL_AUTO */
+};
+
+/* Reads a chat's `tools`, `tool_choice` and `parallel_tool_calls`. The caller ends *choice with
+ * tool_choice_free, also after a failure. False: *error names the field. */
+bool tool_choice_read(struct tool_choice *choice, const json_t *body, struct api_error *error);
+void tool_choice_free(struct tool_choice *choice);
+
+/* Is there a function of that name? */
+bool tool_choice_offers(const struct tool_choice *choice, const char *name);
+
+#endif
