@@ -283,8 +283,8 @@ static bool take_text(struct tool_calls *calls, bool last, bool *more)
         calls->state = TAGGED;
         calls->searched = 0;
     } else if (last) {
-        if (calls->n > 0 && without_space(held->bytes, held->n) == 0)
-            drop(held, held->n);
+        if (calls->n > 0)
+            held->n = without_space(held->bytes, held->n);
         return say(calls, held->n);
     }
     return say(calls, without_space(held->bytes, tag));

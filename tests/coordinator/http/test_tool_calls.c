@@ -82,7 +82,7 @@ static void test_calls_are_found_however_the_text_is_cut(void **state)
         {"I look.\n\n<tool_call>{\"arguments\": {\"s\": \"}]\\\"\", \"l\": [1, {}]}, \"name\": "
          "\"look\"}</tool_call>\n<tool_call>{\"name\": \"add\"}</tool_call>\n",
          "I look.", "look({\"s\": \"}]\\\"\", \"l\": [1, {}]})\nadd({})\n"},
-        {"<tool_call>{\"name\": \"nobody\", \"arguments\": \"{}\"}</tool_call> then", " then",
+        {"<tool_call>{\"name\": \"nobody\", \"arguments\": \"{}\"}</tool_call> then\n", " then",
          "nobody({})\n"}, /* the client says that there is none */
         {"<tool_call>{\"name\": \"look\", \"arguments\": {}}", "", "look({})\n"}, /* no end */
         {"So: <tool_call>what</tool_call> <tool_call>",
