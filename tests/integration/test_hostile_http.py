@@ -119,6 +119,17 @@ def fields():
         yield with_field(stream=True, stream_options=value)
     for value in (None, 5, "hi", [], {}, [5], [{}], [{"role": 5}], [{"role": "user", "content": 5}], [[]], [None], [{"content": "x"}]):
         yield post({"messages": value}, line=b"POST /v1/chat/completions HTTP/1.1\r\n")
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    for value in (5, {}, "x", [5], [None], [[]], [{}], [{"type": 5}], [{"type": "function"}], [{**tool, "function": []}], [{**tool, "function": {"name": 5}}],
+                  [{**tool, "function": {"name": "f", "parameters": 5}}], [tool] * 5000 + [5]):
+        yield post({"messages": [{"role": "user", "content": "a"}], "tools": value}, line=b"POST /v1/chat/completions HTTP/1.1\r\n")
+    for value in (5, True, [], {}, "any", {"type": "function"}, {"type": "function", "function": {"name": "g"}}, {"function": {"name": 5}}):
+        yield post({"messages": [{"role": "user", "content": "a"}], "tools": [tool], "tool_choice": value}, line=b"POST /v1/chat/completions HTTP/1.1\r\n")
+    for schema in ({"$ref": "#"}, {"$ref": "#/$defs/x"}, {"$ref": "x" * 5000}, {"contains": {}}, {"a": [[[[{"$ref": 5}]]]], "type": 7}):
+        yield post({"messages": [{"role": "user", "content": "a"}], "tool_choice": "required", "tools": [{**tool, "function": {"name": "f", "parameters": schema}}]},
+                   line=b"POST /v1/chat/completions HTTP/1.1\r\n")
+    for name in (b"x", b"%", b"%00", b"%2", b"%zz", b"../models", b"x" * 5000, b"%ff%fe", b"\xff"):
+        yield b"GET /v1/models/" + name + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     for path in (b"/tokenize", b"/detokenize"):
         for body in ({}, {"prompt": 5}, {"tokens": 5}, {"tokens": ["x"]}, {"tokens": [-1]}, {"tokens": [10**9]}, {"tokens": [2**40]}, {"prompt": None}):
             yield post(body, line=b"POST " + path + b" HTTP/1.1\r\n")
@@ -245,7 +256,7 @@ def main():
     tap = Tap()
     with folder() as path:
         model = make_random(f"{path}/random.gguf", "tiny")
-        with Server(path, model, "--ctx", 4096, "--http-body", "256KiB", "--http-idle", 1, "--http-read", 4, "--threads", 1) as server:
+        with Server(path, model, "--ctx", 4096, "--http-body", "256KiB", "--http-idle", 1, "--http-read", 4, "--threads", 1, "--chat-template", "chatml") as server:
             n = run_group(tap, server, "request lines and headers", lines())
             n += run_group(tap, server, "lengths", lengths())
             n += run_group(tap, server, "bodies", bodies())
