@@ -33,7 +33,7 @@ void link_close(struct link *link);
  * there or the cluster key is another one. */
 enum status link_await(struct link *link, uint64_t deadline_us, struct error *error);
 
-/* Pings and their answers tell `trace` the coordinator's clock. */
+/* Pings and their answers tell `trace`, which may be NULL, the coordinator's clock. */
 void link_trace(struct link *link, struct trace *trace);
 
 /* Job that pings name; 0 before the setup. */

@@ -133,6 +133,8 @@ static enum status open_wire(struct rank *rank, struct error *error)
     if (status == STATUS_OK)
         status = link_open(&rank->link, rank->wire, options->coordinator, rank->number,
                            waiting_spin_us(rank->n_lanes * rank->local.n_ranks), error);
+    if (status == STATUS_OK)
+        link_trace(rank->link, rank->trace);
     return status;
 }
 

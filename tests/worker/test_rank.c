@@ -43,7 +43,8 @@ static int open_play(void **state)
 
 /* A child that is a worker, forked before this process has ZeroMQ's threads; its exit status is its
  * enum status. */
-static void start(struct stage_play *p, const char *model, uint32_t join_timeout_s)
+static void start_traced(struct stage_play *p, const char *model, uint32_t join_timeout_s,
+                         const char *trace)
 {
     p->worker = fork();
     assert_true(p->worker >= 0);
@@ -53,6 +54,7 @@ static void start(struct stage_play *p, const char *model, uint32_t join_timeout
                                              .device = "cpu",
                                              .threads = 1,
                                              .join_timeout_s = join_timeout_s,
+                                             .trace = trace,
                                              .verbosity = -1};
         bool together = false;
         if (freopen("/dev/null", "w", stderr) == NULL)
@@ -67,6 +69,11 @@ static void start(struct stage_play *p, const char *model, uint32_t join_timeout
     fixture_ok(wire_socket_open(&p->socket, p->wire, &listen, &error), &error);
     frames_init(&p->in);
     frames_init(&p->out);
+}
+
+static void start(struct stage_play *p, const char *model, uint32_t join_timeout_s)
+{
+    start_traced(p, model, join_timeout_s, NULL);
 }
 
 static int wait_for_worker(struct stage_play *p)
@@ -273,6 +280,47 @@ static void test_joins_loads_runs_and_leaves(void **state)
     assert_int_equal(wait_for_worker(p), STATUS_OK);
 }
 
+/* The coordinator's clock is an hour ahead, as on another host: the trace's times are the coordinator's. */
+static void test_a_trace_has_the_coordinators_clock(void **state)
+{
+    struct stage_play *p = *state;
+    const uint64_t hour_ns = UINT64_C(3600) * 1000000000, began_ns = clock_ns();
+    char trace[FILE_PATH_BYTES + 32], path[FILE_PATH_BYTES + 64];
+    snprintf(trace, sizeof(trace), "%s/trace", p->directory);
+    snprintf(path, sizeof(path), "%s.0", trace);
+    start_traced(p, NULL, 20, trace);
+    expect(p, LONGSPAN__CONTROL__BODY_WORKERS_JOIN);
+    send_setup(p);
+    expect(p, LONGSPAN__CONTROL__BODY_WORKER_READY);
+    expect(p, LONGSPAN__CONTROL__BODY_PING);
+    Longspan__Pong pong = LONGSPAN__PONG__INIT;
+    pong.clock_ns = clock_ns() + hour_ns;
+    Longspan__Control control = LONGSPAN__CONTROL__INIT;
+    control.body_case = LONGSPAN__CONTROL__BODY_PONG;
+    control.pong = &pong;
+    answer(p, &control);
+
+    int32_t tokens[4] = {0};
+    const struct fixture_segment segment = {1, 0, 4, tokens, LONGSPAN__WANT__WANT_CANDIDATES, 3};
+    struct fixture_step message;
+    fixture_compose(&message, 1, &segment, 1);
+    send_step(p, &message.step);
+    expect(p, LONGSPAN__CONTROL__BODY_STEP_DONE);
+    send_leave(p);
+    assert_int_equal(wait_for_worker(p), STATUS_OK);
+
+    char *text;
+    size_t bytes;
+    struct error error;
+    fixture_ok(file_read(path, 64 << 20, &text, &bytes, &error), &error);
+    const char *first = strstr(text, "\"ts\":");
+    assert_non_null(first);
+    const double us = strtod(first + strlen("\"ts\":"), NULL);
+    assert_true(us > (double)(began_ns + hour_ns) / 1e3 - 1e6 &&
+                us < (double)(clock_ns() + hour_ns) / 1e3 + 1e6);
+    free(text);
+}
+
 static void test_a_rank_that_cannot_load_says_why(void **state)
 {
     struct stage_play *p = *state;
@@ -343,6 +391,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_joins_loads_runs_and_leaves, open_play, close_play),
+        cmocka_unit_test_setup_teardown(test_a_trace_has_the_coordinators_clock, open_play,
+                                        close_play),
         cmocka_unit_test_setup_teardown(test_a_rank_that_cannot_load_says_why, open_play,
                                         close_play),
         cmocka_unit_test_setup_teardown(test_a_refusal_ends_the_worker_with_its_status, open_play,
