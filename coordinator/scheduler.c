@@ -109,7 +109,8 @@ static void publish(struct scheduler *s, uint32_t index)
         q->n_published++;
 }
 
-void scheduler_unpublish(struct scheduler *s, uint32_t index)
+/* Nobody finds its pages any more. */
+static void unpublish(struct scheduler *s, uint32_t index)
 {
     struct scheduler_sequence *q = &s->sequences[index];
     prefix_index_remove(s->index, index, q->names, q->n_published);
@@ -257,7 +258,7 @@ void scheduler_retire(struct scheduler *s, uint32_t index, uint32_t kept_pages)
     q->parent = SCHEDULER_NONE;
     q->kept_tokens = kept_pages * PAGE_TOKENS;
     if (kept_pages == 0)
-        scheduler_unpublish(s, index);
+        unpublish(s, index);
     if (q->known_to_workers)
         q->state = SCHEDULER_FINISHED;
     else

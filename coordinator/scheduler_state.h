@@ -42,9 +42,6 @@ bool scheduler_forks_can_wait(const struct scheduler *scheduler, uint32_t index,
 /* Ends what it computes: kept_pages of its pages stay for others. */
 void scheduler_retire(struct scheduler *scheduler, uint32_t index, uint32_t kept_pages);
 
-/* Nobody finds its pages any more. */
-void scheduler_unpublish(struct scheduler *scheduler, uint32_t index);
-
 /* It waits for nobody any more. */
 void scheduler_stop_awaiting(struct scheduler *scheduler, struct scheduler_sequence *q);
 

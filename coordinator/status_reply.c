@@ -348,8 +348,10 @@ static void add_histograms(struct builder *b)
     }
 }
 
-Longspan__StatusReply *status_reply_build(struct arena *arena, const struct cluster *cluster,
-                                          const struct serving_view *view, uint64_t now_us)
+/* In `arena`; it borrows the cluster and what is served too. `view` NULL: the cluster is not ready
+ * yet. NULL: no memory. */
+static Longspan__StatusReply *build(struct arena *arena, const struct cluster *cluster,
+                                    const struct serving_view *view, uint64_t now_us)
 {
     struct builder b = {
         .arena = arena, .cluster = cluster, .view = view, .now_us = now_us, .complete = true};
@@ -380,7 +382,7 @@ enum status status_reply_send(struct control *control, const struct control_peer
 {
     Longspan__Control message = LONGSPAN__CONTROL__INIT;
     message.body_case = LONGSPAN__CONTROL__BODY_STATUS_REPLY;
-    message.status_reply = status_reply_build(&control->arena, cluster, view, now_us);
+    message.status_reply = build(&control->arena, cluster, view, now_us);
     if (message.status_reply == NULL) {
         arena_reset(&control->arena);
         return error_set(error, STATUS_NO_MEMORY, "no memory for a status");

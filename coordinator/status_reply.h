@@ -12,11 +12,6 @@
 
 enum { STATUS_REPLY_PROMPTS = 256 };
 
-/* In `arena`; it borrows the cluster and what is served too. `view` NULL: the cluster is not ready
- * yet. NULL: no memory. */
-Longspan__StatusReply *status_reply_build(struct arena *arena, const struct cluster *cluster,
-                                          const struct serving_view *view, uint64_t now_us);
-
 /* Answers StatusRequest number `request`. Fails like control_send. */
 enum status status_reply_send(struct control *control, const struct control_peer *peer,
                               uint64_t request, const struct cluster *cluster,

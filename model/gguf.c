@@ -418,11 +418,6 @@ uint32_t gguf_version(const struct gguf *gguf)
     return gguf->version;
 }
 
-uint64_t gguf_data_offset(const struct gguf *gguf)
-{
-    return gguf->data_offset;
-}
-
 size_t gguf_key_count(const struct gguf *gguf)
 {
     return gguf->n_keys;

@@ -46,9 +46,6 @@ const char *gguf_path(const struct gguf *gguf); /* as given to gguf_open */
 uint64_t gguf_file_bytes(const struct gguf *gguf);
 uint32_t gguf_version(const struct gguf *gguf); /* 2 or 3 */
 
-/* Where tensor data begins; the file's size if there is none. */
-uint64_t gguf_data_offset(const struct gguf *gguf);
-
 /* Entries `index` < count, in file order. */
 size_t gguf_key_count(const struct gguf *gguf);
 const struct model_key *gguf_key_at(const struct gguf *gguf, size_t index);

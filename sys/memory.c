@@ -61,15 +61,6 @@ void memory_release(void *base, size_t bytes)
         munmap(base, round_up(bytes, page_bytes()));
 }
 
-void memory_discard(void *start, size_t bytes)
-{
-    const size_t page = page_bytes();
-    const size_t skipped = round_up((uintptr_t)start, page) - (uintptr_t)start;
-    if (bytes < skipped + page)
-        return;
-    madvise((char *)start + skipped, (bytes - skipped) / page * page, MADV_DONTNEED);
-}
-
 /* The number behind `key` in a file of "key number" lines; NULL: the file's first number. */
 static bool read_number(const char *path, const char *key, uint64_t *number)
 {

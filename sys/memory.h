@@ -1,7 +1,7 @@
 /* sys/memory.h - large memory: address space first, pages when they are touched.
  *
- * A reservation costs nothing until it is written, reads as zeros, and may be given back page by
- * page. So a pool can have its final shape from the start, and take memory as it is needed. */
+ * A reservation costs nothing until it is written, and reads as zeros. So a pool can have its final
+ * shape from the start, and take memory as it is needed. */
 #ifndef LONGSPAN_SYS_MEMORY_H
 #define LONGSPAN_SYS_MEMORY_H
 
@@ -17,10 +17,6 @@ enum status memory_reserve(void **base, size_t bytes, struct error *error);
 
 /* `bytes` as reserved. NULL is fine. */
 void memory_release(void *base, size_t bytes);
-
-/* Gives back the whole pages inside [start, start + bytes) of a reservation; they read as zeros
- * again. The edges that share a page with others stay as they are. */
-void memory_discard(void *start, size_t bytes);
 
 /* What this process could still take without swapping: MemAvailable, or less where a control
  * group (container, Slurm job) has a limit. 0: the kernel does not say. */

@@ -1,12 +1,9 @@
-/* thread_pool.c - three gates: a run starts, a run is done, a barrier is passed.
+/* thread_pool.c - two gates: a run starts, a run is done.
  *
  * A gate is a number that only grows. Waiting means: until the number is no longer the one seen
  * before. The waiter pauses for a while (another lane is about to be here), then yields (the
  * processor may be wanted by the lane we wait for), then sleeps in the kernel on the number itself
  * (a futex). Who opens a gate enters the kernel only when somebody sleeps there.
- *
- * A barrier that counts up is a sense-reversing barrier whose sense has 32 bits: nobody can
- * arrive at the next barrier and find the gate of this one, so one counter serves all of them.
  *
  * Lanes are not pinned here (seat.h), and go back from there in thread_pool_unpin.
  */
@@ -54,9 +51,8 @@ struct lane {
 };
 
 struct thread_pool {
-    struct gate start, done, barrier;
+    struct gate start, done;
     _Alignas(CACHE_LINE) atomic_uint n_running; /* lanes but the caller's that have not returned */
-    _Alignas(CACHE_LINE) atomic_uint n_arrived; /* at the current barrier */
     /* Written by the caller before the start gate opens, read by lanes after. */
     _Alignas(CACHE_LINE) void (*function)(void *context, uint32_t lane, uint32_t n_lanes);
     void *context;
@@ -277,21 +273,6 @@ void thread_pool_run(struct thread_pool *pool,
     const uint64_t at = trace_begin(track);
     gate_wait(pool, &pool->done, done);
     trace_span(track, "wait for lanes", at);
-}
-
-void thread_pool_barrier(struct thread_pool *pool, uint32_t lane)
-{
-    assert(lane < pool->n_lanes);
-    (void)lane;
-    if (pool->n_lanes == 1)
-        return;
-    const unsigned phase = gate_value(&pool->barrier); /* stays until this lane has arrived too */
-    if (atomic_fetch_add(&pool->n_arrived, 1) + 1 == pool->n_lanes) {
-        atomic_store_explicit(&pool->n_arrived, 0, memory_order_relaxed);
-        gate_open(&pool->barrier);
-    } else {
-        gate_wait(pool, &pool->barrier, phase);
-    }
 }
 
 void thread_pool_share(size_t n, size_t grain, uint32_t lane, uint32_t n_lanes, size_t *begin,

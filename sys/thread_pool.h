@@ -49,10 +49,6 @@ void thread_pool_run(struct thread_pool *pool,
                      void (*function)(void *context, uint32_t lane, uint32_t n_lanes),
                      void *context);
 
-/* Inside a run: waits until every lane of the pool is here. All lanes must call it equally often.
- */
-void thread_pool_barrier(struct thread_pool *pool, uint32_t lane);
-
 /* An even share of `n` items in pieces of `grain` items: [*begin, *end) for this lane. */
 void thread_pool_share(size_t n, size_t grain, uint32_t lane, uint32_t n_lanes, size_t *begin,
                        size_t *end);

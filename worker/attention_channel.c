@@ -81,8 +81,11 @@ static enum status try_send(struct attention_channel *channel, struct attention_
     return STATUS_OK; /* lost; marks and retries find it out */
 }
 
-enum status attention_channel_send(struct attention_channel *channel, struct attention_wire *wire,
-                                   uint64_t deadline_us, struct error *error)
+/* Sends what is in wire->out, now or while `deadline_us` has not passed: a full queue means that
+ * the holder is slower than we are. wire->out is empty afterwards. A ring that has ended is left;
+ * then, as with a connection that is made anew, what was sent is lost. */
+static enum status send_out(struct attention_channel *channel, struct attention_wire *wire,
+                            uint64_t deadline_us, struct error *error)
 {
     size_t bytes = 0;
     for (uint32_t i = 0; i < wire->out.n; i++)
@@ -148,7 +151,7 @@ static enum status send_header(struct attention_channel *channel, struct attenti
     if (status == STATUS_OK)
         status = frame_buffer_add(buffer, 0, bytes, &wire->out, error);
     if (status == STATUS_OK)
-        status = attention_channel_send(channel, wire, deadline_us, error);
+        status = send_out(channel, wire, deadline_us, error);
     frames_clear(&wire->out);
     frame_buffer_give(buffer);
     return status;
@@ -305,7 +308,7 @@ static enum status send_retained(struct attention_channel *channel, struct atten
         status = frame_buffer_add(retained->rows, retained->v_offset, retained->rows_bytes,
                                   &wire->out, error);
     if (status == STATUS_OK)
-        status = attention_channel_send(channel, wire, send_deadline(wire), error);
+        status = send_out(channel, wire, send_deadline(wire), error);
     frames_clear(&wire->out);
     return status;
 }
@@ -488,8 +491,8 @@ enum status attention_channel_ask(struct attention_channel *channel, struct atte
     if (status == STATUS_OK)
         status = frame_buffer_add(channel->rows, 0, channel->rows_bytes, &wire->out, error);
     if (status == STATUS_OK)
-        status = attention_channel_send(
-            channel, wire, channel->began_us + (uint64_t)wire->config.timeout_ms * 1000, error);
+        status = send_out(channel, wire,
+                          channel->began_us + (uint64_t)wire->config.timeout_ms * 1000, error);
     frames_clear(&wire->out);
     return status;
 }

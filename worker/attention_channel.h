@@ -75,12 +75,6 @@ enum status attention_channel_open(struct attention_channel *channel, struct att
 /* Zeroed memory is fine. */
 void attention_channel_close(struct attention_channel *channel);
 
-/* Sends what is in wire->out, now or while `deadline_us` has not passed: a full queue means that
- * the holder is slower than we are. wire->out is empty afterwards. A ring that has ended is left;
- * then, as with a connection that is made anew, what was sent is lost. */
-enum status attention_channel_send(struct attention_channel *channel, struct attention_wire *wire,
-                                   uint64_t deadline_us, struct error *error);
-
 /* Queued, or dropped when the queue is full: it is repeated anyway. Goes by ZeroMQ, always: it is
  * what settles how the rest goes. */
 void attention_channel_hello(struct attention_channel *channel, struct attention_wire *wire);

@@ -13,7 +13,8 @@ bool superblock_holds(enum weight_type type)
     return type == WEIGHT_Q4_K || type == WEIGHT_Q5_K || type == WEIGHT_Q6_K;
 }
 
-uint32_t superblock_part(enum weight_type type)
+/* Weights of a sub-block: 32 or 16. */
+static uint32_t part_weights(enum weight_type type)
 {
     return type == WEIGHT_Q6_K ? 16 : 32;
 }
@@ -131,7 +132,7 @@ void superblock_dequantize(float out[SUPERBLOCK_ELEMENTS], enum weight_type type
 {
     struct superblock block;
     superblock_read(&block, type, bytes);
-    const int part = (int)superblock_part(type);
+    const int part = (int)part_weights(type);
     const float d = half_to_float(block.d), dmin = half_to_float(block.dmin);
     for (int p = 0; p < SUPERBLOCK_ELEMENTS / part; p++) {
         const float scale = d * (float)block.scale[p];

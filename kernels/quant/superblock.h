@@ -35,8 +35,7 @@ struct superblock {
     int8_t q[SUPERBLOCK_ELEMENTS];
 };
 
-bool superblock_holds(enum weight_type type);    /* is it one of the three */
-uint32_t superblock_part(enum weight_type type); /* weights of a sub-block: 32 or 16 */
+bool superblock_holds(enum weight_type type); /* is it one of the three */
 
 /* `bytes` is a super-block as in the file. write: numbers must be in the type's ranges. */
 void superblock_read(struct superblock *block, enum weight_type type, const uint8_t *bytes);

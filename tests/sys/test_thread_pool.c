@@ -1,5 +1,4 @@
-/* test_thread_pool.c - every lane runs exactly once, sees the caller's writes, and meets barriers.
- */
+/* test_thread_pool.c - every lane runs exactly once, and sees the caller's writes. */
 #include "sys/clock.h"
 #include "sys/thread_pool.h"
 #include "sys/topology.h"
@@ -78,42 +77,6 @@ static void test_ten_thousand_short_runs(void **state)
     assert_int_equal(tally.calls[0], 10000);
     assert_int_equal(tally.calls[1], 10000);
     thread_pool_destroy(pool);
-}
-
-struct relay {
-    struct thread_pool *pool;
-    uint32_t rounds;
-    uint32_t cells[MAX_TESTED_LANES]; /* plain: only the barrier orders neighbours */
-    atomic_uint n_wrong;
-};
-
-/* Each lane reads its neighbour's cell of the round before: a lane that left a barrier early, or
- * ran ahead by one round, would see another number. */
-static void pass_on(void *context, uint32_t lane, uint32_t n_lanes)
-{
-    struct relay *relay = context;
-    for (uint32_t round = 1; round <= relay->rounds; round++) {
-        relay->cells[lane] = round;
-        thread_pool_barrier(relay->pool, lane);
-        if (relay->cells[(lane + 1) % n_lanes] != round)
-            atomic_fetch_add(&relay->n_wrong, 1);
-        thread_pool_barrier(relay->pool, lane);
-    }
-}
-
-static void test_barriers_keep_lanes_in_step(void **state)
-{
-    (void)state;
-    static const struct {
-        uint32_t n_lanes, rounds;
-    } cases[] = {{1, 10}, {2, 2000}, {3, 500}, {MAX_TESTED_LANES, 20}};
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct relay relay = {.pool = pool_of(cases[i].n_lanes), .rounds = cases[i].rounds};
-        thread_pool_run(relay.pool, pass_on, &relay);
-        thread_pool_run(relay.pool, pass_on, &relay); /* a barrier's state survives a run */
-        assert_int_equal(atomic_load(&relay.n_wrong), 0);
-        thread_pool_destroy(relay.pool);
-    }
 }
 
 static uint64_t processor_time_us(void)
@@ -208,7 +171,6 @@ int main(void)
         cmocka_unit_test(test_every_lane_runs_once_per_run),
         cmocka_unit_test(test_zero_lanes_means_the_processors_of_the_process),
         cmocka_unit_test(test_ten_thousand_short_runs),
-        cmocka_unit_test(test_barriers_keep_lanes_in_step),
         cmocka_unit_test(test_idle_lanes_sleep_and_wake),
         cmocka_unit_test(test_spin_time_from_the_environment),
         cmocka_unit_test(test_too_many_lanes_are_refused),
