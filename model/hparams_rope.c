@@ -101,7 +101,7 @@ static enum status read_factors(const float **factors, const struct model_file *
         return error_set(error, STATUS_INVALID,
                          "%s: rope_freqs.weight is missing or not F32 of %u elements",
                          model_path(file), n);
-    const float *values = tensor->data;
+    const float *values = tensor->data; /* aligned: only GGUF files have this tensor */
     for (uint32_t i = 0; i < n; i++)
         if (!(values[i] > 0 && values[i] <= 1e30f)) /* also NaN */
             return error_set(error, STATUS_INVALID,

@@ -44,8 +44,9 @@ struct model_tensor {
     enum gguf_type type;
     uint64_t offset;  /* of the data, from the beginning of its file */
     uint64_t n_bytes; /* of the data */
-    const void *data; /* in the mapping, aligned at least for its type. NULL: experts that lie
-                         apart (model_tensor_expert) */
+    const void *data; /* in the mapping. Aligned for its type in a GGUF file; at any byte in a
+                         safetensors file: copy values out with memcpy. NULL: experts that lie apart
+                         (model_tensor_expert) */
 };
 
 /* A file that a model was read from. */

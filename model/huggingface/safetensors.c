@@ -95,12 +95,6 @@ static enum status read_place(const struct safetensors *file, struct model_tenso
                          (unsigned long long)tensor->n_bytes);
     tensor->offset = file->data_offset + begin;
     tensor->data = file->map.data + tensor->offset;
-    if (tensor->offset % gguf_type_traits(tensor->type)->block_bytes != 0)
-        return error_set(error, STATUS_UNSUPPORTED,
-                         "%s: tensor %s lies at byte %llu, where no %s can be read; save the model "
-                         "again with safetensors 0.3 or later",
-                         file->path, tensor->name, (unsigned long long)tensor->offset,
-                         gguf_type_traits(tensor->type)->name);
     return STATUS_OK;
 }
 

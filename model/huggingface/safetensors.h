@@ -27,8 +27,8 @@ enum {
 
 /* The caller ends *file with safetensors_close. STATUS_NOT_FOUND: no such file. STATUS_IO: it
  * cannot be read. STATUS_INVALID: anything in it does not hold together; the text says what.
- * STATUS_UNSUPPORTED: a tensor of a type that GGUF does not have, of more than four dimensions, or
- * at an odd place, as some writers of 2022 left them. STATUS_NO_MEMORY. */
+ * STATUS_UNSUPPORTED: a tensor of a type that GGUF does not have, or of more than four dimensions.
+ * STATUS_NO_MEMORY. */
 enum status safetensors_open(struct safetensors **file, const char *path, struct error *error);
 
 /* NULL is fine. */

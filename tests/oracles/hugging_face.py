@@ -47,8 +47,8 @@ def pieces(keys, mixtral, name, dims, values):
     yield target.replace("mlp.gate.", "block_sparse_moe.gate.") if mixtral else target, dims[::-1], values
 
 
-def write_safetensors(path, tensors, kind="F32"):
-    """`tensors`: (name, shape, array of floats). BF16 cuts off the low bits."""
+def write_safetensors(path, tensors, kind="F32", shift=0):
+    """`tensors`: (name, shape, array of floats). BF16 cuts off the low bits. The data begins `shift` bytes behind a multiple of 8."""
     header, at, data = {"__metadata__": {"format": "pt"}}, 0, []
     for name, shape, values in tensors:
         raw = values.tobytes()
@@ -58,7 +58,7 @@ def write_safetensors(path, tensors, kind="F32"):
         at += len(raw)
         data.append(raw)
     text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-len(text) % 8 + shift)
     with open(path, "wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         file.writelines(data)
@@ -93,7 +93,8 @@ def write_json(path, value):
 
 
 def write_directory(path, name, keys, tensors, n_files=1, kind="F32"):
-    """`keys` and `tensors` as gguf_f32.read gives them, of the model `name` of models.py."""
+    """`keys` and `tensors` as gguf_f32.read gives them, of the model `name` of models.py. Of several files only the first
+    has its data where numbers are aligned."""
     config = models.config(name, keys)
     mixtral = config["model_type"] == "mixtral"
     entries = [e for name, (dims, values) in tensors.items() for e in pieces(keys, mixtral, name, dims, values)]
@@ -109,6 +110,6 @@ def write_directory(path, name, keys, tensors, n_files=1, kind="F32"):
     for i in range(n_files):
         file = f"model-{i + 1:05}-of-{n_files:05}.safetensors"
         mine = entries[i::n_files]
-        write_safetensors(f"{path}/{file}", mine, kind)
+        write_safetensors(f"{path}/{file}", mine, kind, shift=i)
         index.update({entry[0]: file for entry in mine})
     write_json(f"{path}/model.safetensors.index.json", {"metadata": {}, "weight_map": index})
