@@ -85,6 +85,8 @@ enum status candidate_table_begin(struct candidate_table *table, uint32_t n_rows
     struct block block = {0};
     table->n_rows = n_rows;
     table->stride = stride;
+    if (n_rows == 0)
+        return STATUS_OK; /* nothing to point at */
     enum status status = block_of(table, &block, error);
     if (status == STATUS_OK)
         status = growing_reserve(&table->wishes, n_rows, sizeof(*table->k) + sizeof(*table->named),
@@ -103,8 +105,7 @@ enum status candidate_table_begin(struct candidate_table *table, uint32_t n_rows
     }
     table->k = table->wishes.data;
     table->named = (int32_t *)(table->k + n_rows);
-    if (block.bytes > 0)
-        memset(table->mine.data, 0, block.bytes); /* what a row does not fill travels too */
+    memset(table->mine.data, 0, block.bytes); /* what a row does not fill travels too */
     point_into(table, &block, table->mine.data);
     return STATUS_OK;
 }

@@ -1,30 +1,210 @@
-/* fuzz_worker.c - what a worker's rank takes from the coordinator: WorkerSetup and Step. Each piece is a Control message;
- * its kind is the number of ranks. */
+/* fuzz_worker.c - what a worker's rank takes from the coordinator: WorkerSetup, which is checked, and Steps, which a rank with a
+ * small model runs: sequences that begin, go on, fork, fill and close, candidates, logits and scores. Each piece is a Control
+ * message; the kind of a WorkerSetup is the number of ranks. */
+#include "tests/coordinator/rig.h"
+#include "tests/coordinator/rig_model.h"
+
 #include "proto/arena.h"
+#include "sys/thread_pool.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/worker_job.h"
+#include "worker/attention.h"
+#include "worker/forward.h"
+#include "worker/load.h"
+#include "worker/results.h"
 #include "worker/setup.h"
 #include "worker/step.h"
 
+_Static_assert(WORKER_LAYERS == RIG_LAYERS && WORKER_VOCAB == RIG_VOCAB, "the model is the rig's");
+
+static struct thread_pool *pool;
+static const struct kernels *kernels; /* the fastest: they are built without looking for errors */
+static struct device *device;
+static struct setup *setup;
+static struct shard *shard;
+static struct arena arena;
+
+/* What an input meets. */
+struct rank {
+    struct attention *attention;
+    struct results *results;
+    struct forward *forward;
+    struct step *step;
+};
+
+/* ---- worker/group.h, of one rank: nobody else is there, and MPI need not be ---- */
+
+uint32_t group_tensor(const struct group *group)
+{
+    (void)group;
+    return 1;
+}
+
+uint32_t group_shard(const struct group *group)
+{
+    (void)group;
+    return 0;
+}
+
+enum status group_progress(struct group *group, struct error *error)
+{
+    (void)group;
+    (void)error;
+    return STATUS_OK;
+}
+
+static enum status nobody(struct error *error)
+{
+    return error_set(error, STATUS_FAILED, "a group of one");
+}
+
+enum status group_sum(struct group *group, float *x, size_t n, struct error *error)
+{
+    (void)group;
+    (void)x;
+    (void)n;
+    (void)error;
+    return STATUS_OK;
+}
+
+enum status group_receive_rows(struct group *group, float *rows, size_t n, struct error *error)
+{
+    (void)group;
+    (void)rows;
+    (void)n;
+    return nobody(error);
+}
+
+enum status group_send_rows(struct group *group, float *rows, size_t n, uint32_t slot,
+                            struct error *error)
+{
+    (void)group;
+    (void)rows;
+    (void)n;
+    (void)slot;
+    return nobody(error);
+}
+
+enum status group_rows_sent(struct group *group, uint32_t slot, struct error *error)
+{
+    (void)group;
+    (void)slot;
+    (void)error;
+    return STATUS_OK;
+}
+
+enum status group_collect(struct group *group, const void *mine, void *all, size_t n_bytes,
+                          struct error *error)
+{
+    (void)group;
+    (void)mine;
+    (void)all;
+    (void)n_bytes;
+    return nobody(error);
+}
+
+/* ---- the rank ---- */
+
+static void close_once(void)
+{
+    shard_destroy(shard);
+    setup_destroy(setup);
+    kernels->close(device);
+    thread_pool_destroy(pool);
+    arena_destroy(&arena);
+}
+
+static void open_once(void)
+{
+    char path[] = "/tmp/longspan-fuzz-XXXXXX";
+    struct error error;
+    struct model_file *file;
+    struct worker_job_setup message;
+    const int descriptor = mkstemp(path);
+    FUZZ_CHECK(descriptor >= 0);
+    close(descriptor);
+    rig_write_model(path);
+    worker_job_setup(&message);
+    FUZZ_CHECK(model_open(&file, path, &error) == STATUS_OK);
+    model_fingerprint(file, message.fingerprint);
+    model_close(file);
+    FUZZ_CHECK(setup_create(&setup, &message.setup, 1, &error) == STATUS_OK);
+    FUZZ_CHECK(thread_pool_create(&pool, 1, &error) == STATUS_OK);
+    FUZZ_CHECK(kernels_choose(&kernels, NULL, &error) == STATUS_OK);
+    FUZZ_CHECK(kernels->open(&device, pool, 0, &error) == STATUS_OK);
+    FUZZ_CHECK(shard_load(&shard, path, setup, 0, kernels, device, NULL, NULL, NULL, &error) ==
+               STATUS_OK);
+    unlink(path);
+    arena_init(&arena, 0);
+    atexit(close_once);
+}
+
+static void open_rank(struct rank *rank)
+{
+    struct error error;
+    const struct attention_config attention = {.job = setup->job,
+                                               .n_layers = shard->n_layers,
+                                               .n_kv_heads = WORKER_KV_HEADS,
+                                               .shape = shard_attend_shape(shard, setup->kv_type),
+                                               .chunk = setup->chunk,
+                                               .max_rows = setup->max_rows,
+                                               .max_sequences = setup->max_sequences,
+                                               .max_tokens = setup->max_tokens,
+                                               .holders = setup->holders,
+                                               .n_holders = setup->n_holders,
+                                               .local_kv_bytes = setup->local_kv_bytes,
+                                               .timeout_ms = setup->timeout_ms,
+                                               .retry_ms = setup->retry_ms,
+                                               .kernels = kernels,
+                                               .device = device,
+                                               .constants_version = LONGSPAN_VERSION};
+    const struct step_limits limits = {.job = setup->job,
+                                       .n_holders = setup->n_holders,
+                                       .max_rows = setup->max_rows,
+                                       .max_sequences = setup->max_sequences,
+                                       .max_tokens = setup->max_tokens,
+                                       .vocab = WORKER_VOCAB};
+    const struct candidate_source source = {
+        .pool = pool, .kernels = kernels, .device = device, .shards = setup->shards};
+    FUZZ_CHECK(attention_open(&rank->attention, pool, NULL, &attention, &error) == STATUS_OK);
+    FUZZ_CHECK(step_create(&rank->step, &limits, &error) == STATUS_OK);
+    FUZZ_CHECK(results_create(&rank->results, &source, &error) == STATUS_OK);
+    const struct forward_config forward = {.pool = pool,
+                                           .shard = shard,
+                                           .attention = rank->attention,
+                                           .results = rank->results,
+                                           .max_rows = setup->max_rows};
+    FUZZ_CHECK(forward_create(&rank->forward, &forward, &error) == STATUS_OK);
+}
+
+static void close_rank(struct rank *rank)
+{
+    forward_destroy(rank->forward);
+    results_destroy(rank->results);
+    step_destroy(rank->step);
+    attention_close(rank->attention);
+}
+
+/* ---- messages ---- */
+
 static void take_setup(const Longspan__WorkerSetup *message, uint32_t n_ranks)
 {
-    struct setup *setup;
+    struct setup *taken;
     struct error error;
-    if (setup_create(&setup, message, n_ranks, &error) != STATUS_OK) {
+    if (setup_create(&taken, message, n_ranks, &error) != STATUS_OK) {
         FUZZ_CHECK(error.text[0] != '\0');
         return;
     }
-    FUZZ_CHECK(setup->n_stages * setup->tensor == n_ranks);
-    for (uint32_t i = 0; i < setup->n_stages; i++)
-        FUZZ_CHECK(setup->stages[i].begin == (i == 0 ? 0 : setup->stages[i - 1].end));
-    setup_destroy(setup);
+    FUZZ_CHECK(taken->n_stages * taken->tensor == n_ranks);
+    for (uint32_t i = 0; i < taken->n_stages; i++)
+        FUZZ_CHECK(taken->stages[i].begin == (i == 0 ? 0 : taken->stages[i - 1].end));
+    setup_destroy(taken);
 }
 
-static void check_step(const struct step *step, const struct step_limits *limits)
+static void check_step(const struct step *step)
 {
     uint32_t n_rows = 0;
-    if (step->fault.status != STATUS_OK)
-        FUZZ_CHECK(step->n_rows == 0);
-    FUZZ_CHECK(step->n_rows <= limits->max_rows && step->n_segments <= limits->max_sequences);
+    FUZZ_CHECK(step->n_rows <= WORKER_ROWS && step->n_segments <= WORKER_SEQUENCES);
     for (uint32_t i = 0; i < step->n_segments; i++) {
         const struct step_segment *segment = &step->segments[i];
         if (segment->error.status != STATUS_OK)
@@ -32,32 +212,44 @@ static void check_step(const struct step *step, const struct step_limits *limits
         FUZZ_CHECK(segment->row == n_rows && segment->attention < step->n_attention);
         n_rows += segment->n_tokens;
     }
-    FUZZ_CHECK(step->fault.status != STATUS_OK || n_rows == step->n_rows);
+    FUZZ_CHECK(n_rows == step->n_rows);
     for (uint32_t i = 0; i < step->n_rows; i++) {
-        FUZZ_CHECK(step->positions[i] < limits->max_tokens);
-        FUZZ_CHECK(step->fill || (uint32_t)step->tokens[i] < limits->vocab);
+        FUZZ_CHECK(step->positions[i] < WORKER_TOKENS);
+        FUZZ_CHECK(step->fill || (uint32_t)step->tokens[i] < WORKER_VOCAB);
     }
     for (uint32_t i = 0; i < step->n_attention; i++)
         for (uint32_t j = 0; j < step->attention[i].n_spans; j++)
-            FUZZ_CHECK(step->attention[i].spans[j].holder < limits->n_holders);
+            FUZZ_CHECK(step->attention[i].spans[j].holder < setup->n_holders);
+}
+
+/* As rank.c does. */
+static void take_step(struct rank *rank, const Longspan__Step *message)
+{
+    struct step *step = rank->step;
+    struct error error;
+    if (step_decode(step, message, &error) != STATUS_OK)
+        return;
+    for (uint32_t i = 0; i < step->n_closed; i++)
+        attention_drop(rank->attention, step->closed[i].sequence, step->closed[i].incarnation,
+                       step->closed[i].keep_tokens);
+    if (step->fault.status != STATUS_OK) {
+        FUZZ_CHECK(step->n_rows == 0);
+        return;
+    }
+    check_step(step);
+    FUZZ_CHECK(forward_run(rank->forward, step, &error) == STATUS_OK);
+    const struct candidate_table *answers = &rank->results->answers;
+    FUZZ_CHECK(answers->n_rows == (step->fill ? 0 : step->n_wanted));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    static const struct step_limits limits = {.job = 7,
-                                              .n_holders = 2,
-                                              .max_rows = 64,
-                                              .max_sequences = 4,
-                                              .max_tokens = 4096,
-                                              .vocab = 300};
-    static struct arena arena;
-    if (arena.limit == 0)
-        arena_init(&arena, 0);
     struct fuzz_pieces pieces = {data, n};
     struct fuzz_piece piece;
-    struct step *step;
-    struct error error;
-    FUZZ_CHECK(step_create(&step, &limits, &error) == STATUS_OK);
+    struct rank rank;
+    if (shard == NULL)
+        open_once();
+    open_rank(&rank);
     while (fuzz_next(&pieces, &piece)) {
         arena_reset(&arena);
         const Longspan__Control *control =
@@ -66,10 +258,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
             continue;
         if (control->body_case == LONGSPAN__CONTROL__BODY_WORKER_SETUP)
             take_setup(control->worker_setup, piece.kind);
-        if (control->body_case == LONGSPAN__CONTROL__BODY_STEP &&
-            step_decode(step, control->step, &error) == STATUS_OK)
-            check_step(step, &limits);
+        if (control->body_case == LONGSPAN__CONTROL__BODY_STEP)
+            take_step(&rank, control->step);
     }
-    step_destroy(step);
+    close_rank(&rank);
     return 0;
 }

@@ -6,8 +6,9 @@ enum {
     REPLY_JOB = 13,
     REPLY_NODE = 5,
     REPLY_GROUP = 2,
-    REPLY_HEAD_DIM = 32,
-    REPLY_TOKENS = 512, /* that the node has been sent before it is asked: one node of the tree */
+    REPLY_HEAD_DIM = 8,
+    REPLY_TOKENS =
+        256, /* that the node has been sent before it is asked: a page, which can be forked */
     REPLY_FLOATS = REPLY_GROUP * (2 + REPLY_HEAD_DIM)
 };
 

@@ -11,6 +11,7 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/node_job.h"
 #include "tests/fuzz/reply_job.h"
+#include "tests/fuzz/worker_job.h"
 #include "tests/model/fixtures.h"
 #include "tests/model/small_model.h"
 
@@ -351,94 +352,190 @@ static void node_seed(void)
     save_input("fuzz_node", "life");
 }
 
-static Longspan__Step *a_step(uint64_t job)
+/* A step of one segment, whose fields a seed changes. */
+struct step_seed {
+    Longspan__Step step;
+    Longspan__Segment segment, *segments[1];
+    Longspan__Span span, *spans[1];
+    Longspan__SequenceName closed, *names[1];
+    int32_t tokens[3];
+};
+
+static void begin_step(struct step_seed *s, uint64_t number, uint64_t sequence, uint32_t position)
 {
-    static int32_t tokens[] = {3, 4, 5};
-    static Longspan__Span span = LONGSPAN__SPAN__INIT;
-    static Longspan__Span *spans[] = {&span};
-    static Longspan__Segment segment = LONGSPAN__SEGMENT__INIT;
-    static Longspan__Segment *segments[] = {&segment};
-    static Longspan__SequenceName name = LONGSPAN__SEQUENCE_NAME__INIT;
-    static Longspan__SequenceName *names[] = {&name};
-    static Longspan__Step step = LONGSPAN__STEP__INIT;
-    span.end = PAGE_TOKENS;
-    segment.sequence = 1;
-    segment.n_tokens = 3;
-    segment.tokens = tokens;
-    segment.want = LONGSPAN__WANT__WANT_CANDIDATES;
-    segment.n_candidates = 2;
-    segment.n_spans = 1;
-    segment.spans = spans;
-    name.sequence = 9;
-    step.job = job;
-    step.step = 1;
-    step.n_segments = 1;
-    step.segments = segments;
-    step.n_closed = 1;
-    step.closed = names;
-    return &step;
+    longspan__step__init(&s->step);
+    longspan__segment__init(&s->segment);
+    longspan__span__init(&s->span);
+    longspan__sequence_name__init(&s->closed);
+    s->segments[0] = &s->segment;
+    s->spans[0] = &s->span;
+    s->names[0] = &s->closed;
+    s->step.job = WORKER_JOB;
+    s->step.step = number;
+    s->step.n_segments = 1;
+    s->step.segments = s->segments;
+    s->step.closed = s->names;
+    s->span.end = WORKER_TOKENS;
+    memcpy(s->tokens, (int32_t[]){3, 4, 5}, sizeof(s->tokens));
+    s->segment.sequence = sequence;
+    s->segment.position = position;
+    s->segment.n_tokens = 3;
+    s->segment.tokens = s->tokens;
+    s->segment.spans = s->spans;
+    s->segment.n_spans = position == 0;
 }
 
-static void worker_seed(void)
+static void put_step(struct step_seed *s)
 {
-    static uint8_t fingerprint[32];
-    Longspan__Constants constants = the_constants();
-    Longspan__Stage stage = LONGSPAN__STAGE__INIT, *stages[] = {&stage};
-    stage.n_layers = 4;
-    Longspan__Shard shard = LONGSPAN__SHARD__INIT, *shards[] = {&shard};
-    shard.kv_head_end = 2;
-    shard.ffn_end = 64;
-    shard.vocab_end = 300;
-    Longspan__Holder holder = LONGSPAN__HOLDER__INIT, *holders[] = {&holder};
-    holder.name = "node0";
-    holder.endpoint = "tcp://127.0.0.1:1";
-    Longspan__WorkerSetup setup = LONGSPAN__WORKER_SETUP__INIT;
-    setup.job = 7;
-    setup.constants = &constants;
-    setup.model_path = "/model";
-    setup.fingerprint.len = sizeof(fingerprint);
-    setup.fingerprint.data = fingerprint;
-    setup.n_stages = setup.n_shards = setup.n_holders = 1;
-    setup.stages = stages;
-    setup.shards = shards;
-    setup.holders = holders;
-    setup.max_rows = 64;
-    setup.max_sequences = 4;
-    setup.max_tokens = 4096;
-    setup.timeout_ms = setup.retry_ms = 100;
-    setup.kernels = "auto";
-    put_control(1, CONTROL(WORKER_SETUP, worker_setup, &setup));
-    put_control(1, CONTROL(STEP, step, a_step(7)));
+    put_control(1, CONTROL(STEP, step, &s->step));
+}
+
+static void worker_setup_seeds(void)
+{
+    struct worker_job_setup m;
+    worker_job_setup(&m);
+    put_control(1, CONTROL(WORKER_SETUP, worker_setup, &m.setup));
+
+    Longspan__Stage second = LONGSPAN__STAGE__INIT, *stages[] = {&m.stage, &second};
+    Longspan__Shard other = m.shard, *shards[] = {&m.shard, &other};
+    uint32_t lanes[] = {1, 1, 2, 2};
+    m.stage.n_layers = second.first_layer = 1;
+    second.n_layers = WORKER_LAYERS - 1;
+    m.shard.kv_head_end = other.kv_head_begin = 1;
+    m.shard.ffn_end = other.ffn_begin = WORKER_FFN / 2;
+    m.shard.vocab_end = other.vocab_begin = WORKER_VOCAB / 2;
+    m.holder.endpoint = "tcp://127.0.0.1:1";
+    m.setup.n_stages = m.setup.n_shards = 2;
+    m.setup.stages = stages;
+    m.setup.shards = shards;
+    m.setup.n_host_lanes = 4;
+    m.setup.host_lanes = lanes;
+    put_control(4, CONTROL(WORKER_SETUP, worker_setup, &m.setup));
+
+    m.shard.ffn_end = other.ffn_begin = other.ffn_end = 0;
+    m.shard.expert_end = other.expert_begin = 4;
+    other.expert_end = 8;
+    put_control(4, CONTROL(WORKER_SETUP, worker_setup, &m.setup));
+    save_input("fuzz_worker", "setup");
+}
+
+static void worker_seeds(void)
+{
+    struct step_seed s;
+    worker_setup_seeds();
+
+    begin_step(&s, 1, 1, 0); /* a prompt in two chunks, an answer, the end */
+    put_step(&s);
+    begin_step(&s, 2, 1, 3);
+    s.segment.want = LONGSPAN__WANT__WANT_CANDIDATES;
+    s.segment.n_candidates = 2;
+    put_step(&s);
+    begin_step(&s, 3, 1, 6);
+    s.segment.n_tokens = 1;
+    s.segment.want = LONGSPAN__WANT__WANT_LOGITS;
+    put_step(&s);
+    begin_step(&s, 4, 1, 7);
+    s.step.n_segments = 0;
+    s.step.n_closed = 1;
+    s.closed.sequence = 1;
+    put_step(&s);
     save_input("fuzz_worker", "life");
+
+    begin_step(&s, 1, 1, 0); /* filled, forked, the parent closed but for what is shared */
+    s.segment.n_tokens = 0;
+    s.segment.fill_tokens = PAGE_TOKENS + 9;
+    s.segment.fill_seed = 7;
+    put_step(&s);
+    begin_step(&s, 2, 2, PAGE_TOKENS);
+    s.segment.fork = true;
+    s.segment.fork_parent = 1;
+    s.step.n_closed = 1;
+    s.closed.sequence = 1;
+    s.closed.keep_tokens = PAGE_TOKENS;
+    s.segment.n_spans = 1;
+    put_step(&s);
+    begin_step(&s, 3, 2, PAGE_TOKENS + 3);
+    s.segment.want = LONGSPAN__WANT__WANT_CANDIDATES;
+    s.segment.n_candidates = 1;
+    put_step(&s);
+    save_input("fuzz_worker", "fork");
+
+    begin_step(&s, 1, 1, 0); /* scored */
+    int32_t next[] = {4, 5};
+    s.segment.n_next = 2;
+    s.segment.next = next;
+    s.segment.n_top = 2;
+    put_step(&s);
+    save_input("fuzz_worker", "scores");
+
+    begin_step(&s, 1, 1, 0); /* two sequences, of one that is twice and out of the vocabulary */
+    Longspan__Segment second = s.segment, third = s.segment;
+    Longspan__Segment *segments[] = {&s.segment, &second, &third};
+    int32_t bad[] = {3, WORKER_VOCAB};
+    second.sequence = 2;
+    third.n_tokens = 2;
+    third.tokens = bad;
+    s.step.n_segments = 3;
+    s.step.segments = segments;
+    put_step(&s);
+    save_input("fuzz_worker", "several");
 }
 
-static void reply_seeds(void)
+static void put_reply(Longspan__AttendReply *reply, const Longspan__Failure *failure,
+                      uint32_t *marks, size_t n_marks, size_t n_rows)
 {
-    static const float partial[REPLY_FLOATS];
-    uint32_t marks[] = {REPLY_TOKENS};
-    Longspan__AttendReply reply = LONGSPAN__ATTEND_REPLY__INIT;
+    static const float partials[2 * REPLY_FLOATS];
     Longspan__Data data = LONGSPAN__DATA__INIT;
-    reply.n_marks = 1;
-    reply.marks = marks;
+    reply->failure = (Longspan__Failure *)failure;
+    reply->marks = marks;
+    reply->n_marks = n_marks;
     data.job = REPLY_JOB;
-    data.step = 2;
     data.n_heads = 1;
     data.body_case = LONGSPAN__DATA__BODY_ATTEND_REPLY;
-    data.attend_reply = &reply;
+    data.attend_reply = reply;
     put_data(0, &data);
-    put(2, partial, sizeof(partial));
-    save_input("fuzz_replies", "answered");
+    if (n_rows > 0)
+        put(2, partials, n_rows * REPLY_FLOATS * sizeof(float));
+}
 
+/* The first query is about a row of sequence 1 and one of 2, its fork; the next about two rows of 2. */
+static void reply_seeds(void)
+{
+    enum { END = REPLY_TOKENS };
     Longspan__Failure failure = LONGSPAN__FAILURE__INIT;
     failure.status = 3;
     failure.text = "lacks tokens";
-    reply.failure = &failure;
-    reply.missing = true;
-    marks[0] = 256;
-    put_data(0, &data);
-    reply.missing = false;
-    put_data(0, &data);
+    Longspan__AttendReply answer = LONGSPAN__ATTEND_REPLY__INIT, missing = answer, refused = answer;
+    missing.missing = true;
+    missing.failed_entry = 1;
+
+    put_reply(&answer, NULL, (uint32_t[]){END, END}, 2, 2);
+    put_reply(&answer, NULL, (uint32_t[]){END + 1}, 1, 2);
+    save_input("fuzz_replies", "answered");
+
+    put_reply(&missing, &failure, (uint32_t[]){END, 0}, 2, 0); /* the fork again */
+    put_reply(&missing, &failure, (uint32_t[]){END, END}, 2, 0);
+    put_reply(&answer, NULL, (uint32_t[]){END, END}, 2, 2);
+    put_reply(&answer, NULL, (uint32_t[]){END}, 1, 2); /* a row of the step before again */
     save_input("fuzz_replies", "missing");
+
+    put_reply(&refused, &failure, NULL, 0, 0); /* asked again without the first */
+    put_reply(&answer, NULL, (uint32_t[]){END}, 1, 1);
+    put_reply(&answer, NULL, (uint32_t[]){END + 1}, 1, 2);
+    save_input("fuzz_replies", "refused");
+
+    put_reply(&missing, &failure, NULL, 0, 0); /* the node does not know the rank */
+    Longspan__HelloReply hello = LONGSPAN__HELLO_REPLY__INIT;
+    Longspan__Data data = LONGSPAN__DATA__INIT;
+    hello.node = REPLY_NODE + 1;
+    data.job = REPLY_JOB;
+    data.body_case = LONGSPAN__DATA__BODY_HELLO_REPLY;
+    data.hello_reply = &hello;
+    put_data(1, &data); /* another one is there now */
+    save_input("fuzz_replies", "strange");
+
+    put_reply(&answer, NULL, (uint32_t[]){END, END}, 2, 1);
+    save_input("fuzz_replies", "short");
 }
 
 enum { RANK, NODE, CLIENT };
@@ -551,7 +648,7 @@ int main(int argc, char **argv)
     tokenizer_json_seeds();
     text_seeds();
     node_seed();
-    worker_seed();
+    worker_seeds();
     reply_seeds();
     coordinator_seeds();
     return fixture_teardown(NULL);
