@@ -2,7 +2,7 @@
 #ifndef LONGSPAN_TESTS_FUZZ_FOLDER_H
 #define LONGSPAN_TESTS_FUZZ_FOLDER_H
 
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/pieces.h"
 
 enum { FUZZ_FOLDER_FILES = 8 };
 

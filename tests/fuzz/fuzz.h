@@ -48,29 +48,4 @@ static inline void fuzz_file_close(struct fuzz_file *file)
     close(file->descriptor);
 }
 
-/* An input of several pieces: each a kind (1 byte), a length (2 bytes, little-endian), bytes. The
- * last one may be cut off. seeds.c writes the same. */
-struct fuzz_pieces {
-    const uint8_t *data;
-    size_t n;
-};
-struct fuzz_piece {
-    uint8_t kind;
-    const uint8_t *data;
-    size_t n;
-};
-
-static inline bool fuzz_next(struct fuzz_pieces *pieces, struct fuzz_piece *piece)
-{
-    if (pieces->n < 3)
-        return false;
-    const size_t claimed = pieces->data[1] | (size_t)pieces->data[2] << 8;
-    piece->kind = pieces->data[0];
-    piece->data = pieces->data + 3;
-    piece->n = claimed < pieces->n - 3 ? claimed : pieces->n - 3;
-    pieces->data += 3 + piece->n;
-    pieces->n -= 3 + piece->n;
-    return true;
-}
-
 #endif

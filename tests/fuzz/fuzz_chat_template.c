@@ -1,6 +1,6 @@
 /* fuzz_chat_template.c - the template of a model's file (piece 0), rendered over messages (piece 1, JSON). */
 #include "model/chat/chat_template.h"
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/pieces.h"
 
 static const char usual[] =
     "[{\"role\": \"system\", \"content\": \"Be brief.\"}, {\"role\": \"user\", \"content\": "

@@ -6,7 +6,7 @@
 #include "tests/coordinator/rig.h"
 #include "tests/coordinator/rig_model.h"
 #include "tests/fuzz/coordinator_job.h"
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/pieces.h"
 
 enum { N_PEERS = 3, PEER_KINDS = 4 };
 

@@ -9,7 +9,7 @@
 
 #include "coordinator/constraint/constraint.h"
 #include "tests/coordinator/http/byte_tokenizer.h"
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/pieces.h"
 
 enum { MOST_TOKENS = 200, WORDS = BYTE_TOKENIZER_VOCAB / 32 + 1 };
 

@@ -3,8 +3,8 @@
 #include "attention_node/serve.h"
 #include "proto/arena.h"
 #include "proto/protocol.h"
-#include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/node_job.h"
+#include "tests/fuzz/pieces.h"
 
 enum { CONTROL, HEADER, FRAME, MEMORY = 1 << 20 };
 

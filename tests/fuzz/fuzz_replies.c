@@ -10,7 +10,7 @@
 #include "proto/longspan.pb-c.h"
 #include "proto/wire_context.h"
 #include "sys/clock.h"
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/pieces.h"
 #include "tests/fuzz/reply_job.h"
 #include "worker/attention.h"
 

@@ -1,7 +1,7 @@
 /* fuzz_tokenizer.c - the vocabulary of a file, and a text: tokenized, and back. Piece 0 is the GGUF
  * file, piece 1 the text; without one, a text that goes everywhere. */
 #include "model/model_file.h"
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/pieces.h"
 #include "tests/fuzz/text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

@@ -1,7 +1,7 @@
 /* fuzz_tokenizer_json.c - a tokenizer.json (piece 0), and a text (piece 1): tokenized, and back. Piece 2 is
  * tokenizer_config.json. */
 #include "tests/fuzz/folder.h"
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/pieces.h"
 #include "tests/fuzz/text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

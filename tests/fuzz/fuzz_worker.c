@@ -6,7 +6,7 @@
 
 #include "proto/arena.h"
 #include "sys/thread_pool.h"
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/pieces.h"
 #include "tests/fuzz/worker_job.h"
 #include "worker/attention.h"
 #include "worker/forward.h"

@@ -4,7 +4,7 @@
 
 #include "model/detokenizer.h"
 #include "model/tokenizer.h"
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/pieces.h"
 
 /* A text that goes everywhere. */
 #define FUZZ_TEXT "Hello  World's 1234567 \n\n\t\xc3\xa9\xe4\xb8\xad\xf0\x9f\x98\x80\xff<s></s> x"
