@@ -1,5 +1,5 @@
 /* fuzz_coordinator.c - control messages to the coordinator, of a rank (kind 0), an attention node (1), a client (2) and
- * somebody who never joined (3), from its beginning on: joins, set-up, requests, steps. The loop's own functions are used,
+ * somebody who never joined (3), with frames (COORDINATOR_FRAME) behind them, from its beginning on: joins, set-up, requests, steps. The loop's own functions are used,
  * without the loop: what they send goes to sockets of this process. */
 #include "coordinator/coordinator.c" /* handle, begin_serving: all that a message can reach */
 
@@ -88,12 +88,16 @@ static void drain(void)
     frames_clear(&frames);
 }
 
-/* False: the job has ended. */
-static bool take(struct coordinator *c, const struct fuzz_piece *piece)
+/* A message, and the frames behind it. False: the job has ended. */
+static bool take(struct coordinator *c, const struct fuzz_piece *piece, struct fuzz_pieces *rest)
 {
     struct error error;
+    struct fuzz_piece frame;
     frames_clear(&c->in);
     FUZZ_CHECK(frames_add_copy(&c->in, piece->data, piece->n, NULL) == STATUS_OK);
+    while (rest->n > 0 && (rest->data[0] & COORDINATOR_FRAME) && c->in.n < FRAMES_MAX &&
+           fuzz_next(rest, &frame))
+        FUZZ_CHECK(frames_add_copy(&c->in, frame.data, frame.n, NULL) == STATUS_OK);
     const Longspan__Control *message = unpack(c, frames_data(&c->in, 0), frames_size(&c->in, 0));
     if (message == NULL)
         return true;
@@ -120,7 +124,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     FUZZ_CHECK(cluster_open(&c.cluster, &options, "/model", c.file, &c.hparams, &c.control, NULL,
                             clock_us(), &error) == STATUS_OK);
     c.cluster.job = COORDINATOR_JOB; /* so that messages can be written beforehand */
-    while (fuzz_next(&pieces, &piece) && take(&c, &piece))
+    while (fuzz_next(&pieces, &piece) && take(&c, &piece, &pieces))
         ;
     if (c.serving != NULL)
         serving_fail_all(c.serving, STATUS_CANCELLED, "the end");

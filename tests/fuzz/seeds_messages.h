@@ -332,20 +332,35 @@ static void put_joins(void)
     put_control(RANK, CONTROL(WORKER_READY, worker_ready, &worker_ready));
 }
 
-static void put_request(const char *schema)
+static Longspan__RunRequest a_request(uint64_t number, Longspan__Prompt **prompts, size_t n_prompts,
+                                      Longspan__Sampling *sampling)
 {
-    Longspan__Prompt prompt = LONGSPAN__PROMPT__INIT, *prompts[] = {&prompt};
-    prompt.text.data = (uint8_t *)"Once upon";
-    prompt.text.len = 9;
-    Longspan__Sampling sampling = LONGSPAN__SAMPLING__INIT;
-    sampling.top_p = 1;
-    ProtobufCBinaryData stop = {1, (uint8_t *)"."};
     Longspan__RunRequest request = LONGSPAN__RUN_REQUEST__INIT;
-    request.request = 1;
-    request.n_prompts = 1;
+    longspan__sampling__init(sampling);
+    sampling->top_p = 1;
+    request.request = number;
+    request.n_prompts = n_prompts;
     request.prompts = prompts;
     request.n_predict = 3;
-    request.sampling = &sampling;
+    request.sampling = sampling;
+    return request;
+}
+
+static Longspan__Prompt a_prompt(const char *text)
+{
+    Longspan__Prompt prompt = LONGSPAN__PROMPT__INIT;
+    prompt.text.data = (uint8_t *)text;
+    prompt.text.len = strlen(text);
+    return prompt;
+}
+
+/* One prompt, with a text that ends it and logprobs. */
+static void put_request(const char *schema)
+{
+    Longspan__Prompt prompt = a_prompt("Once upon"), *prompts[] = {&prompt};
+    Longspan__Sampling sampling;
+    Longspan__RunRequest request = a_request(1, prompts, 1, &sampling);
+    ProtobufCBinaryData stop = {1, (uint8_t *)"."};
     request.n_stop = 1;
     request.stop = &stop;
     request.want_logprobs = true;
@@ -354,29 +369,116 @@ static void put_request(const char *schema)
     put_control(CLIENT, CONTROL(RUN_REQUEST, run_request, &request));
 }
 
-static void coordinator_seeds(void)
+static void put_reserved(uint64_t number)
 {
-    put_joins();
-    put_request("");
     Longspan__ReserveReply reserved = LONGSPAN__RESERVE_REPLY__INIT;
     reserved.job = COORDINATOR_JOB;
-    reserved.request = 1;
+    reserved.request = number;
     put_control(NODE, CONTROL(RESERVE_REPLY, reserve_reply, &reserved));
+}
+
+/* Steps [first, last], each with results for so many segments, and scores of `n_scored` tokens. */
+static void put_steps(uint64_t first, uint64_t last, size_t n_results, size_t n_scored)
+{
     int32_t ids[] = {70, 71};
-    float logits[] = {2, 1};
-    Longspan__Candidates best = LONGSPAN__CANDIDATES__INIT, *results[] = {&best};
+    float logits[] = {2, 1}, scored[] = {1, 1, 1, 1};
+    int32_t tops[] = {70, 70, 70, 70};
+    double sums[] = {3, 3, 3, 3};
+    Longspan__Candidates best = LONGSPAN__CANDIDATES__INIT,
+                         *results[] = {&best, &best, &best, &best};
     best.n_ids = best.n_logits = 2;
     best.ids = ids;
     best.logits = logits;
     best.log_sum_exp = 3;
+    Longspan__Scores scores = LONGSPAN__SCORES__INIT, *score_list[] = {&scores};
+    scores.n_logits = n_scored;
+    scores.logits = scored;
+    scores.n_log_sum_exps = n_scored;
+    scores.log_sum_exps = sums;
+    scores.n_top_ids = scores.n_top_logits = n_scored;
+    scores.top_ids = tops;
+    scores.top_logits = scored;
     Longspan__StepDone done = LONGSPAN__STEP_DONE__INIT;
     done.job = COORDINATOR_JOB;
-    done.n_results = 1;
+    done.n_results = n_results;
     done.results = results;
-    for (uint64_t step = 1; step <= 3; step++) {
-        done.step = step;
+    done.n_scores = n_scored > 0;
+    done.scores = score_list;
+    for (done.step = first; done.step <= last; done.step++)
         put_control(RANK, CONTROL(STEP_DONE, step_done, &done));
+}
+
+/* Two answers to one prompt, sampled, with penalties: from whole rows, which are frames. */
+static void several_seed(void)
+{
+    static const float row[WORKER_VOCAB] = {[70] = 2, [71] = 1};
+    Longspan__Prompt first = a_prompt("Once"), second = LONGSPAN__PROMPT__INIT;
+    Longspan__Prompt *prompts[] = {&first, &second};
+    Longspan__Sampling sampling;
+    Longspan__RunRequest request = a_request(1, prompts, 2, &sampling);
+    Longspan__LogitBias bias = LONGSPAN__LOGIT_BIAS__INIT, *biases[] = {&bias};
+    second.again = true;
+    second.seed_offset = 1;
+    bias.id = 70;
+    bias.bias = -1;
+    sampling.temperature = 0.8f;
+    sampling.min_p = 0.1f;
+    sampling.top_k = 2;
+    sampling.presence_penalty = sampling.frequency_penalty = 0.5f;
+    sampling.repetition_penalty = 1.1f;
+    sampling.n_logit_bias = 1;
+    sampling.logit_bias = biases;
+    put_joins();
+    put_control(CLIENT, CONTROL(RUN_REQUEST, run_request, &request));
+    put_reserved(1);
+    put_reserved(2);
+    for (uint64_t step = 1; step <= 4; step++) { /* the second answer begins a step later */
+        const size_t n = step == 1 || step == 4 ? 1 : 2;
+        put_steps(step, step, n, 0);
+        for (size_t i = 0; i < n; i++)
+            put(COORDINATOR_FRAME, row, sizeof(row));
     }
+    save_input("fuzz_coordinator", "several");
+}
+
+/* A prompt of more than a page, its tokens' scores, and another one that begins like it. */
+static void long_seeds(void)
+{
+    char text[PAGE_TOKENS + 20];
+    memset(text, 'a', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    Longspan__Prompt prompt = a_prompt(text), *prompts[] = {&prompt};
+    Longspan__Sampling sampling;
+    Longspan__RunRequest request = a_request(1, prompts, 1, &sampling);
+    put_joins();
+    put_control(CLIENT, CONTROL(RUN_REQUEST, run_request, &request));
+    put_reserved(1);
+    put_steps(1, 4, 0, 0); /* chunks of 64 */
+    put_steps(5, 7, 1, 0);
+    request.request = 2;
+    put_control(CLIENT, CONTROL(RUN_REQUEST, run_request, &request));
+    put_reserved(2);
+    put_steps(8, 11, 1, 0);
+    save_input("fuzz_coordinator", "shared");
+
+    prompt = a_prompt("Once");
+    prompt.scored = true;
+    request = a_request(1, prompts, 1, &sampling);
+    request.n_logprobs = 1;
+    request.want_logprobs = true;
+    put_joins();
+    put_control(CLIENT, CONTROL(RUN_REQUEST, run_request, &request));
+    put_reserved(1);
+    put_steps(1, 3, 1, 4);
+    save_input("fuzz_coordinator", "scored");
+}
+
+static void coordinator_seeds(void)
+{
+    put_joins();
+    put_request("");
+    put_reserved(1);
+    put_steps(1, 3, 1, 0);
     Longspan__StatusRequest status = LONGSPAN__STATUS_REQUEST__INIT;
     put_control(CLIENT, CONTROL(STATUS_REQUEST, status_request, &status));
     save_input("fuzz_coordinator", "life");
@@ -390,6 +492,9 @@ static void coordinator_seeds(void)
     leave.reason = "";
     put_control(CLIENT, CONTROL(LEAVE, leave, &leave));
     save_input("fuzz_coordinator", "cancelled");
+
+    several_seed();
+    long_seeds();
 }
 
 #endif
