@@ -15,7 +15,8 @@
 #include "worker/setup.h"
 #include "worker/step.h"
 
-_Static_assert(WORKER_LAYERS == RIG_LAYERS && WORKER_VOCAB == RIG_VOCAB, "the model is the rig's");
+_Static_assert((int)WORKER_LAYERS == (int)RIG_LAYERS && (int)WORKER_VOCAB == (int)RIG_VOCAB,
+               "the model is the rig's");
 
 static struct thread_pool *pool;
 static const struct kernels *kernels; /* the fastest: they are built without looking for errors */
