@@ -3,6 +3,7 @@
 
 #include "attention_node/store.h"
 #include "proto/protocol.h"
+#include "sys/array.h"
 #include "sys/clock.h"
 
 #include <inttypes.h>
@@ -18,20 +19,10 @@ enum {
 
 enum status serve_grow(void *items, size_t *capacity, size_t n, size_t bytes, struct error *error)
 {
-    if (n <= *capacity)
-        return STATUS_OK;
-    size_t wanted = *capacity < 64 ? 64 : *capacity, total;
-    while (wanted < n && wanted <= SIZE_MAX / 2)
-        wanted *= 2;
-    void *old, *grown = NULL;
-    memcpy(&old, items, sizeof(old)); /* `items` is the address of a pointer to any type */
-    if (wanted >= n && !__builtin_mul_overflow(wanted, bytes, &total))
-        grown = realloc(old, total);
-    if (grown == NULL)
-        return error_set(error, STATUS_NO_MEMORY, "no memory for %zu items of %zu bytes", n, bytes);
-    memcpy(items, &grown, sizeof(grown));
-    *capacity = wanted;
-    return STATUS_OK;
+    return array_grow(items, capacity, n, bytes)
+               ? STATUS_OK
+               : error_set(error, STATUS_NO_MEMORY, "no memory for %zu items of %zu bytes", n,
+                           bytes);
 }
 
 enum status serve_create(struct serve **serve, const struct serve_config *config,

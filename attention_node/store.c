@@ -4,6 +4,7 @@
 
 #include "attention_node/store_files.h"
 #include "attention_node/store_page.h"
+#include "sys/array.h"
 #include "sys/clock.h"
 
 #include <errno.h>
@@ -65,14 +66,8 @@ struct store {
 /* Without memory it is not told: a page that nobody asks for. */
 static void add_name(struct names *names, const uint8_t *name)
 {
-    if (names->n == names->capacity) {
-        const size_t capacity = names->capacity == 0 ? 64 : 2 * names->capacity;
-        uint8_t *bytes = realloc(names->bytes, capacity * STORE_NAME_BYTES);
-        if (bytes == NULL)
-            return;
-        names->bytes = bytes;
-        names->capacity = capacity;
-    }
+    if (!array_grow(&names->bytes, &names->capacity, names->n + 1, STORE_NAME_BYTES))
+        return;
     memcpy(names->bytes + names->n++ * STORE_NAME_BYTES, name, STORE_NAME_BYTES);
 }
 
@@ -263,16 +258,9 @@ static bool make_room(struct store *s, uint64_t bytes)
 void store_keep(struct store *s, uint64_t sequence, uint32_t incarnation, const uint8_t *names,
                 size_t n_names)
 {
-    if (s->holder == NULL || n_names > UINT32_MAX)
+    if (s->holder == NULL || n_names > UINT32_MAX ||
+        !array_grow(&s->keeping, &s->keeping_capacity, s->n_keeping + n_names, sizeof(*s->keeping)))
         return;
-    if (s->n_keeping + n_names > s->keeping_capacity) {
-        const size_t capacity = 2 * (s->n_keeping + n_names);
-        struct keeping *grown = realloc(s->keeping, capacity * sizeof(*grown));
-        if (grown == NULL)
-            return;
-        s->keeping = grown;
-        s->keeping_capacity = capacity;
-    }
     for (size_t i = 0; i < n_names; i++) {
         struct keeping *keeping = &s->keeping[s->n_keeping++];
         *keeping =

@@ -1,6 +1,8 @@
 /* columns.c - see columns.h. */
 #include "cluster/columns.h"
 
+#include "sys/array.h"
+
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,18 +11,10 @@ enum { CELL_BYTES = 512, MOST_COLUMNS = 32 };
 
 void columns_add(struct columns *columns, const char *text)
 {
-    if (columns->n_cells == columns->capacity) {
-        const size_t capacity = columns->capacity == 0 ? 64 : 2 * columns->capacity;
-        char **grown = realloc(columns->cells, capacity * sizeof(*grown));
-        if (grown == NULL) {
-            columns->failed = true;
-            return;
-        }
-        columns->cells = grown;
-        columns->capacity = capacity;
-    }
     char *copy = strdup(text[0] != '\0' || columns->blank ? text : "-");
-    if (copy == NULL) {
+    if (copy == NULL || !array_grow(&columns->cells, &columns->capacity, columns->n_cells + 1,
+                                    sizeof(*columns->cells))) {
+        free(copy);
         columns->failed = true;
         return;
     }

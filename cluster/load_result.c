@@ -2,6 +2,7 @@
 #include "cluster/load_result.h"
 
 #include "cluster/columns.h"
+#include "sys/array.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -31,14 +32,8 @@ const struct table_column load_result_columns[] = {
 
 static bool add(struct load_values *values, double value)
 {
-    if (values->n == values->capacity) {
-        const size_t capacity = values->capacity == 0 ? 256 : 2 * values->capacity;
-        double *grown = realloc(values->items, capacity * sizeof(*grown));
-        if (grown == NULL)
-            return false;
-        values->items = grown;
-        values->capacity = capacity;
-    }
+    if (!array_grow(&values->items, &values->capacity, values->n + 1, sizeof(*values->items)))
+        return false;
     values->items[values->n++] = value;
     values->sum += value;
     return true;

@@ -1,6 +1,7 @@
 /* table.c - cells in one growing array, row after row; a text is a copy of its own. */
 #include "sys/table.h"
 
+#include "sys/array.h"
 #include "sys/file.h"
 
 #include <assert.h>
@@ -65,15 +66,8 @@ static void add(struct table *table, struct cells *cells, const char *name, cons
                 double number)
 {
     char *copy = text == NULL ? NULL : strdup(text);
-    if (cells->n == cells->capacity) {
-        const size_t capacity = cells->capacity == 0 ? 64 : 2 * cells->capacity;
-        struct cell *grown = realloc(cells->items, capacity * sizeof(*grown));
-        if (grown != NULL) {
-            cells->items = grown;
-            cells->capacity = capacity;
-        }
-    }
-    if (cells->n == cells->capacity || (text != NULL && copy == NULL)) {
+    if (!array_grow(&cells->items, &cells->capacity, cells->n + 1, sizeof(*cells->items)) ||
+        (text != NULL && copy == NULL)) {
         table->failed = true;
         free(copy);
         return;

@@ -3,6 +3,7 @@
 
 #include "kernels/attention/kv_window.h"
 #include "kernels/attention/partial.h"
+#include "sys/array.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -11,23 +12,13 @@
 enum status attention_grow(void *items, size_t *capacity, size_t n, size_t bytes,
                            struct error *error)
 {
-    if (n <= *capacity)
-        return STATUS_OK;
-    size_t wanted = *capacity < 16 ? 16 : *capacity, total;
-    while (wanted < n && wanted <= SIZE_MAX / 2)
-        wanted *= 2;
-    void *old, *grown = NULL;
-    memcpy(&old, items, sizeof(old)); /* `items` is the address of a pointer to any type */
-    if (wanted >= n && !__builtin_mul_overflow(wanted, bytes, &total))
-        grown = realloc(old, total);
-    if (grown == NULL)
-        return error_set(error, STATUS_NO_MEMORY,
-                         "attention: no memory for %zu entries of %zu bytes in the plan of a step; "
-                         "use smaller chunks, or fewer sequences at once",
-                         n, bytes);
-    memcpy(items, &grown, sizeof(grown));
-    *capacity = wanted;
-    return STATUS_OK;
+    return array_grow(items, capacity, n, bytes)
+               ? STATUS_OK
+               : error_set(
+                     error, STATUS_NO_MEMORY,
+                     "attention: no memory for %zu entries of %zu bytes in the plan of a step; "
+                     "use smaller chunks, or fewer sequences at once",
+                     n, bytes);
 }
 
 enum status attention_plan_open(struct attention_plan *plan,

@@ -1,6 +1,7 @@
 /* load_progress.c - see load_progress.h. */
 #include "worker/load_progress.h"
 
+#include "sys/array.h"
 #include "sys/clock.h"
 #include "sys/size.h"
 
@@ -11,14 +12,9 @@ enum { LOG_US = 2000000 };
 enum status load_progress_add(struct load_progress *progress, struct read_ahead_piece piece,
                               struct error *error)
 {
-    if (progress->n == progress->capacity) {
-        const size_t capacity = progress->capacity == 0 ? 64 : progress->capacity * 2;
-        struct read_ahead_piece *bigger = realloc(progress->pieces, capacity * sizeof(*bigger));
-        if (bigger == NULL)
-            return error_set(error, STATUS_NO_MEMORY, "no memory for a list of tensors");
-        progress->pieces = bigger;
-        progress->capacity = capacity;
-    }
+    if (!array_grow(&progress->pieces, &progress->capacity, progress->n + 1,
+                    sizeof(*progress->pieces)))
+        return error_set(error, STATUS_NO_MEMORY, "no memory for a list of tensors");
     progress->pieces[progress->n++] = piece;
     progress->n_bytes += piece.n_bytes;
     return STATUS_OK;

@@ -3,6 +3,8 @@
  * The tables only grow, so that a steady load allocates nothing. */
 #include "kernels/attention/attend_plan.h"
 
+#include "sys/array.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,23 +14,7 @@ enum {
     TILE_COST_ROWS = 8,
 };
 
-/* Makes room for `n` elements in the array that `array` points to; the contents are kept. */
-static bool grow(void *array, size_t *room, size_t n, size_t element)
-{
-    void *memory;
-    if (n <= *room)
-        return true;
-    const size_t more = n + n / 2 + 16;
-    memcpy(&memory, array, sizeof(memory)); /* whatever type of pointer it is */
-    memory = more > SIZE_MAX / element ? NULL : realloc(memory, more * element);
-    if (memory == NULL)
-        return false;
-    memcpy(array, &memory, sizeof(memory));
-    *room = more;
-    return true;
-}
-
-/* Likewise for partials, which are of the last run: they are not kept. */
+/* Room for partials, which are of the last run: they are not kept. */
 static bool grow_floats(float **floats, size_t *room, size_t n_floats)
 {
     if (n_floats <= *room)
@@ -77,7 +63,8 @@ static bool add_work(struct attend_plan *plan, const struct attend_shape *shape,
                           : (work->position - work->window + 1) / TILE_TOKENS;
     w->first_node = plan->n_nodes;
     w->n_nodes = tree_nodes(w->n_tiles, work->ranges, work->n_ranges, NULL, 0);
-    if (!grow(&plan->nodes, &plan->nodes_room, plan->n_nodes + w->n_nodes, sizeof(*plan->nodes)))
+    if (!array_grow(&plan->nodes, &plan->nodes_room, plan->n_nodes + w->n_nodes,
+                    sizeof(*plan->nodes)))
         return false;
     if (w->n_nodes > 0) /* else there may be no memory for any */
         tree_nodes(w->n_tiles, work->ranges, work->n_ranges, plan->nodes + plan->n_nodes,
@@ -97,9 +84,10 @@ static bool add_work(struct attend_plan *plan, const struct attend_shape *shape,
     }
 
     const uint32_t n_blocks = (w->n_rows + block_rows - 1) / block_rows;
-    if (!grow(&plan->outputs, &plan->outputs_room, plan->n_outputs + n_blocks,
-              sizeof(*plan->outputs)) ||
-        !grow(&plan->lines, &plan->lines_room, plan->n_outputs + n_blocks, sizeof(*plan->lines)))
+    if (!array_grow(&plan->outputs, &plan->outputs_room, plan->n_outputs + n_blocks,
+                    sizeof(*plan->outputs)) ||
+        !array_grow(&plan->lines, &plan->lines_room, plan->n_outputs + n_blocks,
+                    sizeof(*plan->lines)))
         return false;
     for (uint32_t i = 0; i < n_blocks;
          i++) { /* evenly: a block of few rows reads K and V as well */
@@ -141,7 +129,7 @@ static bool add_parts(struct attend_plan *plan, const struct attend_shape *shape
     struct tile_range parts[TREE_NODES_PER_RANGE];
     const size_t n_parts = tree_nodes(n, &range, 1, parts, TREE_NODES_PER_RANGE);
 
-    if (!grow(&plan->parts, &plan->parts_room, plan->n_parts + n_parts, sizeof(*plan->parts)))
+    if (!array_grow(&plan->parts, &plan->parts_room, plan->n_parts + n_parts, sizeof(*plan->parts)))
         return false;
     for (size_t i = 0; i < n_parts; i++) {
         plan->parts[plan->n_parts++] = (struct plan_part){parts[i], *n_floats};
@@ -159,9 +147,9 @@ static bool add_splits(struct attend_plan *plan, const struct attend_shape *shap
     const size_t n_points = (size_t)n_shares + 1;
     size_t n_floats = 0;
     plan->n_splits = plan->n_parts = 0;
-    if (!grow(&plan->split_at, &plan->split_at_room, n_points, sizeof(*plan->split_at)) ||
-        !grow(&plan->splits, &plan->splits_room, n_points, sizeof(*plan->splits)) ||
-        !grow(&plan->pending, &plan->pending_room, n_points, sizeof(*plan->pending)))
+    if (!array_grow(&plan->split_at, &plan->split_at_room, n_points, sizeof(*plan->split_at)) ||
+        !array_grow(&plan->splits, &plan->splits_room, n_points, sizeof(*plan->splits)) ||
+        !array_grow(&plan->pending, &plan->pending_room, n_points, sizeof(*plan->pending)))
         return false;
     for (uint32_t i = 0; i <= n_shares; i++)
         plan->split_at[i] = ATTEND_NO_SPLIT;
@@ -205,7 +193,7 @@ static bool cut_line(struct attend_plan *plan, struct attend_cut cut)
     const size_t n_shares = cut.n_parts == 0
                                 ? (size_t)cut.n_turns * cut.n_lanes
                                 : schedule_fixed(plan->lines, plan->n_outputs, cut.n_parts, NULL);
-    if (!grow(&plan->points, &plan->points_room, n_shares + 1, sizeof(*plan->points)))
+    if (!array_grow(&plan->points, &plan->points_room, n_shares + 1, sizeof(*plan->points)))
         return false;
     if (cut.n_parts == 0)
         schedule_cut(plan->lines, plan->n_outputs, cut.unit_tiles, cut.n_lanes, cut.n_turns,
@@ -243,7 +231,7 @@ enum status attend_plan_cut(struct attend_plan *plan, const struct attend_shape 
                             const struct attend_work *works, size_t n_works, struct attend_cut cut,
                             struct error *error)
 {
-    bool ok = grow(&plan->works, &plan->works_room, n_works, sizeof(*plan->works));
+    bool ok = array_grow(&plan->works, &plan->works_room, n_works, sizeof(*plan->works));
     plan->n_nodes = plan->n_outputs = plan->n_final_floats = 0;
     for (size_t i = 0; i < n_works && ok; i++)
         ok = add_work(plan, shape, i, &works[i], cut.block_rows);
