@@ -73,6 +73,11 @@ static bool set_int(void *zmq, int option, int value)
     return zmq_setsockopt(zmq, option, &value, sizeof(value)) == 0;
 }
 
+static bool set_linger(void *zmq, uint32_t linger_ms)
+{
+    return set_int(zmq, ZMQ_LINGER, linger_ms > INT32_MAX ? INT32_MAX : (int)linger_ms);
+}
+
 static bool set_text(void *zmq, int option, const char *text)
 {
     return zmq_setsockopt(zmq, option, text, strlen(text)) == 0;
@@ -99,9 +104,8 @@ static bool set_options(struct wire_socket *s, const struct wire_socket_options 
     const int n_messages = asked > INT32_MAX ? INT32_MAX : (int)asked;
     const int64_t max_frame =
         s->max_message_bytes > INT64_MAX / 2 ? INT64_MAX : (int64_t)(s->max_message_bytes * 2);
-    const int linger = options->linger_ms > INT32_MAX ? INT32_MAX : (int)options->linger_ms;
     bool good =
-        set_int(zmq, ZMQ_LINGER, linger) && set_int(zmq, ZMQ_SNDHWM, n_messages) &&
+        set_linger(zmq, options->linger_ms) && set_int(zmq, ZMQ_SNDHWM, n_messages) &&
         set_int(zmq, ZMQ_RCVHWM,
                 n_messages < MAX_RECEIVE_MESSAGES ? n_messages : MAX_RECEIVE_MESSAGES) &&
         zmq_setsockopt(zmq, ZMQ_MAXMSGSIZE, &max_frame, sizeof(max_frame)) == 0 &&
@@ -249,6 +253,11 @@ void wire_socket_close(struct wire_socket *socket)
     wire_queue_release(socket->queue);
     atomic_fetch_sub(&socket->context->n_sockets, 1);
     free(socket);
+}
+
+void wire_socket_set_linger(struct wire_socket *socket, uint32_t linger_ms)
+{
+    (void)set_linger(socket->zmq, linger_ms); /* an open socket takes every number */
 }
 
 const char *wire_socket_endpoint(const struct wire_socket *socket)

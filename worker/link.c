@@ -11,6 +11,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+enum {
+    LINGER_MS = 2000, /* for a failure's text to reach the coordinator */
+    LEAVING_MS = 10,  /* for a message that is half sent: proto/wire_socket.h, linger_ms */
+};
+
 struct link {
     struct wire_socket *socket;
     struct frames received, sent;
@@ -22,6 +27,7 @@ struct link {
     uint64_t asked_ns; /* clock_ns of the last ping */
     uint64_t n_loaded, n_load_bytes;
     uint64_t unanswered_us; /* first ping since the last message; 0: none */
+    bool left;
 };
 
 enum status link_open(struct link **link, struct wire_context *wire, const char *endpoint,
@@ -36,7 +42,7 @@ enum status link_open(struct link **link, struct wire_context *wire, const char 
     l->rank = rank;
     l->spin_us = spin_us;
     const struct wire_socket_options options = {
-        .kind = WIRE_DEALER, .endpoint = endpoint, .linger_ms = 2000};
+        .kind = WIRE_DEALER, .endpoint = endpoint, .linger_ms = LINGER_MS};
     const enum status status = wire_socket_open(&l->socket, wire, &options, error);
     if (status != STATUS_OK) {
         link_close(l);
@@ -55,6 +61,14 @@ void link_close(struct link *link)
     arena_destroy(&link->arena);
     wire_socket_close(link->socket);
     free(link);
+}
+
+void link_leave(struct link *link)
+{
+    if (link == NULL)
+        return;
+    link->left = true;
+    wire_socket_set_linger(link->socket, LEAVING_MS);
 }
 
 enum status link_await(struct link *link, uint64_t deadline_us, struct error *error)
@@ -105,7 +119,7 @@ enum status link_send(struct link *link, const Longspan__Control *control, const
 void link_ping(struct link *link)
 {
     const uint64_t now = clock_us();
-    if (link->pinged_us != 0 && now - link->pinged_us < LINK_PING_US)
+    if (link->left || (link->pinged_us != 0 && now - link->pinged_us < LINK_PING_US))
         return;
     Longspan__Ping ping = LONGSPAN__PING__INIT;
     ping.job = link->job;

@@ -480,6 +480,7 @@ static enum status next_message(struct rank *rank, struct link_message *message,
 static enum status refused(struct rank *rank, const Longspan__Refusal *refusal, struct error *error)
 {
     rank->ended = true;
+    link_leave(rank->link);
     return error_set(error, status_received(refusal->status), "%.1000s", refusal->text);
 }
 
@@ -500,6 +501,7 @@ static enum status serve(struct rank *rank, struct error *error)
             break;
         case LONGSPAN__CONTROL__BODY_LEAVE:
             rank->ended = true;
+            link_leave(rank->link);
             log_debug(&rank->log, "leaving: %s", message.control->leave->reason);
             status = group_flush(rank->group, error);
             return status == STATUS_OK && rank->unready != STATUS_OK
