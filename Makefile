@@ -30,7 +30,7 @@ ifneq ($(ARCH),x86_64)
 KERNEL_SRC := $(filter-out %_avx2.c %_avx512.c,$(KERNEL_SRC))
 endif
 # CUDA is built where nvcc is found, in PATH or where NVIDIA installs it; make CUDA=0 leaves it out.
-# CUDA_ARCHS: of which GPUs there is machine code; the newest one's PTX serves those after it.
+# CUDA_ARCHS: of which GPUs there is machine code: of those in this machine, or of all where it has none.
 NVCC       := $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
 CUDA       ?= $(if $(NVCC),1,0)
 ifeq ($(CUDA),0)
@@ -40,7 +40,12 @@ KERNEL_SRC := $(filter-out kernels/cuda/absent.c,$(KERNEL_SRC))
 CUDA_SRC   := $(wildcard kernels/cuda/*.cu kernels/attention/cuda/*.cu)
 CUDA_HOME  := $(patsubst %/bin/,%,$(dir $(shell readlink -f $(NVCC))))
 CUDA_CODES := $(shell $(NVCC) --list-gpu-code 2>/dev/null)
-CUDA_ARCHS ?= $(foreach arch,80 86 89 90 100 120,$(if $(filter sm_$(arch),$(CUDA_CODES)),$(arch)))
+comma      := ,
+cuda_known  = $(foreach arch,$(filter 8% 9% 1%,$(1)),$(if $(filter sm_$(arch),$(CUDA_CODES)),$(arch)))
+ifeq ($(origin CUDA_ARCHS),undefined)
+CUDA_HERE  := $(sort $(subst .,,$(shell nvidia-smi --query-gpu=compute_cap --format=csv$(comma)noheader 2>/dev/null)))
+CUDA_ARCHS := $(or $(call cuda_known,$(CUDA_HERE)),$(call cuda_known,80 86 89 90 100 120))
+endif
 CUDART     := $(firstword $(wildcard $(addsuffix /libcudart_static.a,$(CUDA_HOME)/lib64 $(CUDA_HOME)/lib $(CUDA_HOME)/targets/*/lib /usr/lib/*-linux-gnu)))
 CUDA_LIBS  := $(CUDART) -ldl -lrt
 endif
@@ -123,9 +128,12 @@ $(BUILD)/plan/%.o: plan/%.c
 # A launcher before the compiler (CC="ccache gcc") goes before nvcc too. nvcc's own code is not as
 # pedantic as ours, so that some warnings are for C only. Programs are linked without the C++ library.
 NVCC_WARN  := -Werror all-warnings -Xcompiler -Wall,-Wextra,-Wpointer-arith,-Wformat=2
-NVCC_FLAGS := -std=c++17 -O3 -lineinfo -I. $(NVCC_WARN) -Xcompiler -fno-exceptions,-fno-rtti,-fno-threadsafe-statics -fmad=false \
-    $(foreach arch,$(CUDA_ARCHS),-gencode arch=compute_$(arch),code=sm_$(arch)) \
-    -gencode arch=compute_$(lastword $(CUDA_ARCHS)),code=compute_$(lastword $(CUDA_ARCHS))
+# All generations' machine code comes from two PTX, of 8.0 and 9.0, which also serve GPUs that there is none for: to make
+# PTX takes longer than to make code of it, and the kernels ask for no more (__CUDA_ARCH__).
+cuda_ptx    = $(sort $(if $(filter 8%,$(1)),80) $(if $(filter-out 8%,$(1)),90))
+NVCC_FLAGS := -std=c++17 -O3 -lineinfo -I. --threads 0 $(NVCC_WARN) -Xcompiler -fno-exceptions,-fno-rtti,-fno-threadsafe-statics -fmad=false \
+    $(foreach arch,$(CUDA_ARCHS),-gencode arch=compute_$(call cuda_ptx,$(arch)),code=sm_$(arch)) \
+    $(foreach arch,$(call cuda_ptx,$(CUDA_ARCHS)),-gencode arch=compute_$(arch),code=compute_$(arch))
 NVCC_RUN   = $(if $(word 2,$(CC)),$(firstword $(CC))) $(NVCC)
 $(BUILD)/%.cu.o: %.cu $(BUILD)/cuda.stamp
 	@mkdir -p $(@D)
@@ -254,7 +262,7 @@ $(BUILD)/sys/sha256.o: override SANITIZE += -fno-sanitize-coverage=trace-cmp# of
 endif
 fuzz-targets: $(FUZZ) $(BUILD)/tests/fuzz/seeds
 fuzz: ## fuzz every target, FUZZ_SECONDS each (3600), FUZZ_JOBS at once; needs clang (./deps.sh --fuzz)
-	@$(FUZZ_BUILD) -j$(shell nproc) fuzz-targets
+	@$(FUZZ_BUILD) -j$(JOBS) fuzz-targets
 	@tests/fuzz/run.sh --seconds $(FUZZ_SECONDS) --jobs $(FUZZ_JOBS)
 fuzz-short: ## the same for 15 seconds, all at once
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=15 FUZZ_JOBS=1000
@@ -282,18 +290,26 @@ unit-%:
 
 # ---- what a user types ----------------------------------------------------------------------------
 SEED ?= 1
+JOBS ?= $(shell nproc)
 deps: ## install what the build needs (Debian packages; asks for root through sudo)
 	@./deps.sh
 
-demo: ## install what is missing, build, ask a cluster of five processes about a long text
+# The demo runs on CPUs: it does not wait for GPU code, but where that was built before, it stays. `make` adds it.
+CUDA_BUILT = $(filter 1,$(firstword $(shell cat $(BUILD)/cuda.stamp 2>/dev/null)))
+demo: ## install what is missing, build for CPUs, ask a cluster of five processes about a long text
 	@./deps.sh --if-missing
-	@$(MAKE) --no-print-directory -j2 all
+	@$(MAKE) --no-print-directory -j$(JOBS) $(if $(CUDA_BUILT),,CUDA=0) all
 	@BIN=$(BIN) cluster/demo.sh --seed $(SEED)
 
+# The longest begin first: nothing waits for them in the end. Beside others, but for those that say how soon something ends.
 INTEGRATION := $(wildcard tests/*/test_*.py)
-test: ## unit and integration tests; needs no GPU and no network
-	@$(MAKE) --no-print-directory -j2 all tests layers
-	@LONGSPAN_BIN=$(BIN) tests/run.sh $(TESTS) $(FUZZ) $(INTEGRATION)
+TEST_FIRST  := $(addprefix tests/integration/,test_layouts.py test_idle.py)
+TEST_ALONE  := $(addprefix tests/integration/,test_failures.py test_front_door.py)
+TEST_JOBS   ?= $(firstword $(filter 1 2 3,$(shell nproc)) 4)
+test: ## unit and integration tests, TEST_JOBS at once; needs no GPU and no network
+	@$(MAKE) --no-print-directory -j$(JOBS) all tests layers
+	@LONGSPAN_BIN=$(BIN) tests/run.sh --jobs $(TEST_JOBS) $(TEST_FIRST) $(TESTS) $(FUZZ) \
+	    $(filter-out $(TEST_FIRST) $(TEST_ALONE),$(INTEGRATION)) --alone $(TEST_ALONE)
 
 test-layouts: all ## every parallel layout against one process, byte for byte, as one table
 	@LONGSPAN_BIN=$(BIN) python3 tests/integration/layouts.py --all

@@ -1,19 +1,35 @@
 #!/usr/bin/env bash
-# run.sh PROGRAM... - runs test programs one after the other, and adds up what they report.
+# run.sh [--jobs N] PROGRAM... [--alone PROGRAM...] - runs test programs, N at once (1), and adds up what they report.
+#
+# Behind --alone come those that say how long something took, or how much of a processor it used: they run last, and one
+# after the other.
 #
 # A program prints TAP: `ok N - name`, `not ok N - name`, `ok N - name # SKIP reason`. One that ends
-# with 77 skips as a whole; one that fails or times out without a `not ok` counts as one failure. The last line is
-# `N passed, N failed, N skipped`. LONGSPAN_TEST_TIMEOUT: seconds for one program (300).
+# with 77 skips as a whole; one that fails or times out without a `not ok` counts as one failure. A line says how long each
+# took, and how much processor time. The last line is `N passed, N failed, N skipped`. LONGSPAN_TEST_TIMEOUT: seconds for one
+# program (300).
 set -u
-passed=0 failed=0 skipped=0
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-for program in "$@"; do
-    name=${program#build/*/tests/}
-    start=$(date +%s%N)
-    CMOCKA_MESSAGE_OUTPUT=TAP timeout -k 10 "${LONGSPAN_TEST_TIMEOUT:-300}" "$program" >"$log" 2>&1
-    code=$?
-    seconds=$((($(date +%s%N) - start) / 1000000))
+jobs=1 beside=() alone=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    --jobs) jobs=$2; shift 2 ;;
+    --alone) shift; alone=("$@"); break ;;
+    *) beside+=("$1"); shift ;;
+    esac
+done
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+TIMEFORMAT='%R %U %S'
+
+# run_one PROGRAM NUMBER: the report goes out in one piece, so that two that end together do not mix; the counts to a file.
+run_one() {
+    local name=${1#build/*/tests/} log=$work/$2.log code skip pass fail
+    {
+        time CMOCKA_MESSAGE_OUTPUT=TAP timeout -k 10 "${LONGSPAN_TEST_TIMEOUT:-300}" "$1" >"$log" 2>&1
+        code=$?
+    } 2>"$work/$2.time"
     skip=$(grep -cE '^(not )?ok .*# SKIP' "$log") # cmocka 1.1 says "not ok" to a skipped test
     pass=$(grep -E '^ok ' "$log" | grep -vc '# SKIP')
     fail=$(grep -E '^not ok ' "$log" | grep -vc '# SKIP')
@@ -24,14 +40,38 @@ for program in "$@"; do
     elif [ $((pass + fail + skip)) = 0 ]; then
         fail=1 # a test program that tested nothing is a defect
     fi
-    printf '%-52s %3d passed %3d failed %3d skipped %8s ms\n' "$name" "$pass" "$fail" "$skip" "$seconds"
-    grep -E '# SKIP' "$log" | sed 's/^/    /'
-    if [ "$fail" != 0 ]; then
-        [ "$code" = 124 ] && echo "    timed out"
-        echo "    exit status $code; its output:"
-        tail -n 60 "$log" | sed 's/^/    | /'
-    fi
-    passed=$((passed + pass)) failed=$((failed + fail)) skipped=$((skipped + skip))
-done
+    {
+        awk -v what="$(printf '%-52s %3d passed %3d failed %3d skipped' "$name" "$pass" "$fail" "$skip")" \
+            '{ printf "%s %7.1f s %7.1f s of CPU\n", what, $1, $2 + $3 }' "$work/$2.time"
+        grep -E '# SKIP' "$log" | sed 's/^/    /'
+        if [ "$fail" != 0 ]; then
+            [ "$code" = 124 ] && echo "    timed out"
+            echo "    exit status $code; its output:"
+            tail -n 60 "$log" | sed 's/^/    | /'
+        fi
+    } >"$work/$2.report"
+    echo "$pass $fail $skip" >"$work/$2.count"
+    cat "$work/$2.report"
+}
+
+# run_all JOBS PROGRAM...
+number=0
+run_all() {
+    local most=$1 running=0 program
+    shift
+    for program in "$@"; do
+        [ "$running" -lt "$most" ] || { wait -n; running=$((running - 1)); }
+        number=$((number + 1))
+        run_one "$program" "$number" &
+        running=$((running + 1))
+    done
+    wait
+}
+run_all "$jobs" ${beside[@]+"${beside[@]}"}
+run_all 1 ${alone[@]+"${alone[@]}"}
+
+# A program without counts (its runner was killed) is a failure.
+read -r passed failed skipped < <(cat "$work"/*.count /dev/null |
+    awk -v n="$number" '{ p += $1; f += $2; s += $3 } END { print p + 0, f + n - NR, s + 0 }')
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

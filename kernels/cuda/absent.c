@@ -9,7 +9,7 @@ static bool usable(void)
 static uint32_t count(struct error *error)
 {
     error_set(error, STATUS_UNSUPPORTED,
-              "this build has no CUDA; build where nvcc is found, without CUDA=0");
+              "this build has no CUDA: `make` adds it where nvcc is found");
     return 0;
 }
 

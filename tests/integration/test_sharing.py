@@ -50,7 +50,8 @@ def alone(model, files, sampling):
 
 
 def together(roles, files, sampling):
-    """All at once: the long ones in one request, so that they begin together, each other one as a client of its own."""
+    """All at once: the long ones in one request, so that they begin together, each other one, once that is there, as a
+    client of its own."""
     groups = [files[:LONG]] + [[f] for f in files[LONG:]]
     out = [None] * len(groups)
 
@@ -60,6 +61,7 @@ def together(roles, files, sampling):
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(groups))]
     for thread in threads:
         thread.start()
+        wait_until(lambda: f"{len(groups[0])} prompts" in roles.log("coordinator"), 60)
     for thread in threads:
         thread.join()
     return out
