@@ -177,7 +177,10 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
          .kind = OPTION_FLAG,
          .value = &line->help,
          .help = "this text"},
-        {.name = "version", .kind = OPTION_FLAG, .value = &line->version, .help = "the version"},
+        {.name = "version",
+         .kind = OPTION_FLAG,
+         .value = &line->version,
+         .help = "print the version"},
         {.kind = 0}};
     memcpy(table, options, sizeof(options));
 }
@@ -289,7 +292,7 @@ int main(int argc, char **argv)
         return 0;
     }
     if (status == STATUS_OK && line.version) {
-        printf("attention_node (Longspan) %s\n", LONGSPAN_VERSION);
+        printf("attention_node (Longspan) %s, protocol %d\n", LONGSPAN_VERSION, PROTOCOL_VERSION);
         return 0;
     }
     if (status == STATUS_OK)

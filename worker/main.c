@@ -106,7 +106,11 @@ static enum status read_command_line(struct command_line *line, int argc, char *
          .kind = OPTION_COUNT,
          .value = &line->verbosity,
          .help = "also print what each step took"},
-        {.name = "help", .letter = 'h', .kind = OPTION_FLAG, .value = &line->help, .help = "this"},
+        {.name = "help",
+         .letter = 'h',
+         .kind = OPTION_FLAG,
+         .value = &line->help,
+         .help = "this text"},
         {.name = "version",
          .kind = OPTION_FLAG,
          .value = &line->version,
@@ -187,7 +191,7 @@ int main(int argc, char **argv)
         return status_exit_code(status);
     }
     if (line.version)
-        printf("worker " LONGSPAN_VERSION "\n");
+        printf("worker (Longspan) %s, protocol %d\n", LONGSPAN_VERSION, PROTOCOL_VERSION);
     if (line.help || line.version)
         return 0;
     return run(&line.rank, &argc, &argv);
