@@ -159,7 +159,9 @@ void rig_send_bytes(struct rig *rig, struct rig_actor *actor, const void *bytes,
 {
     frames_clear(&rig->out);
     assert_int_equal(frames_add_copy(&rig->out, bytes, n_bytes, NULL), STATUS_OK);
-    assert_int_equal(frames_send(actor->socket, &rig->out, clock_us() + 1000000, NULL), STATUS_OK);
+    assert_int_equal(
+        frames_send(actor->socket, &rig->out, clock_us() + RIG_PATIENCE_S * 1000000ull, NULL),
+        STATUS_OK);
 }
 
 void rig_send(struct rig *rig, struct rig_actor *actor, const Longspan__Control *message,
@@ -172,7 +174,9 @@ void rig_send(struct rig *rig, struct rig_actor *actor, const Longspan__Control 
     longspan__control__pack(message, data);
     if (tensor != NULL)
         assert_int_equal(frames_add_copy(&rig->out, tensor, tensor_bytes, NULL), STATUS_OK);
-    assert_int_equal(frames_send(actor->socket, &rig->out, clock_us() + 1000000, NULL), STATUS_OK);
+    assert_int_equal(
+        frames_send(actor->socket, &rig->out, clock_us() + RIG_PATIENCE_S * 1000000ull, NULL),
+        STATUS_OK);
 }
 
 /* ---- the fake model -------------------------------------------------------------------------- */
