@@ -90,6 +90,9 @@ static void test_calls_are_found_however_the_text_is_cut(void **state)
         {"<tool_call>{\"name\": 1}</tool_call>", "<tool_call>{\"name\": 1}</tool_call>", ""},
         {"<tool_call>{\"name\": \"look\"} and</tool_call>",
          "<tool_call>{\"name\": \"look\"} and</tool_call>", ""},
+        {"\xc3\x85: <tool_call>{\"name\": \"look\", \"arguments\": {\"city\": "
+         "\"\xc3\x85s\"}}</tool_call>",
+         "\xc3\x85:", "look({\"city\": \"\xc3\x85s\"})\n"},
         /* Llama 3, Mistral */
         {"{\"name\": \"add\", \"parameters\": {\"a\": 1.50, \"b\": -2}}", "",
          "add({\"a\": 1.50, \"b\": -2})\n"},
