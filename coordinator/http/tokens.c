@@ -1,30 +1,21 @@
 /* tokens.c - the handlers of /tokenize and /detokenize. */
+#include "coordinator/http/chat_prompt.h"
 #include "coordinator/http/fields.h"
 #include "coordinator/http/prompt_field.h"
 #include "coordinator/http/routes.h"
+#include "coordinator/http/tool_choice.h"
 #include "model/detokenizer.h"
 
 #include <stdlib.h>
 
-static bool tokenize(const struct site *site, const json_t *body, json_t **answer,
-                     struct api_error *error)
+static bool tokenize_text(const struct site *site, const char *text, size_t n_bytes, unsigned flags,
+                          json_t **answer, struct api_error *error)
 {
-    const json_t *text = NULL;
-    bool add_special = true, parse_special = true;
-    if (!fields_text(body, "content", &text, error) ||
-        (text == NULL && !fields_text(body, "prompt", &text, error)) ||
-        !fields_bool(body, "add_special_tokens", &add_special, error) ||
-        !fields_bool(body, "parse_special", &parse_special, error))
-        return false;
-    if (text == NULL)
-        return api_error_field(error, "prompt", "'prompt' is missing: the text to tokenize");
     int32_t *ids = NULL;
     size_t n = 0;
     struct error why;
-    const unsigned flags =
-        (add_special ? TOKENIZER_ADD_SPECIAL : 0u) | (parse_special ? TOKENIZER_PARSE_SPECIAL : 0u);
-    const enum status status = tokenizer_encode(site->tokenizer, json_string_value(text),
-                                                json_string_length(text), flags, &ids, &n, &why);
+    const enum status status =
+        tokenizer_encode(site->tokenizer, text, n_bytes, flags, &ids, &n, &why);
     if (status != STATUS_OK)
         return api_error_from(error, status, why.text);
     json_t *list = json_array();
@@ -36,7 +27,45 @@ static bool tokenize(const struct site *site, const json_t *body, json_t **answe
     return true;
 }
 
-static bool detokenize(const struct site *site, const json_t *body, json_t **answer,
+/* The prompt that a chat of these messages would have. */
+static bool tokenize_chat(struct site *site, const json_t *body, json_t **answer,
+                          struct api_error *error)
+{
+    struct tool_choice choice;
+    char *text = NULL;
+    size_t n_bytes;
+    bool good = tool_choice_read(&choice, body, error);
+    if (good) {
+        const json_t *tools = choice.mode != TOOL_NONE ? fields_get(body, "tools") : NULL;
+        good = chat_prompt_render(site, body, tools, &text, &n_bytes, error) &&
+               tokenize_text(site, text, n_bytes, TOKENIZER_PARSE_SPECIAL, answer, error);
+    }
+    tool_choice_free(&choice);
+    free(text);
+    return good;
+}
+
+static bool tokenize(struct site *site, const json_t *body, json_t **answer,
+                     struct api_error *error)
+{
+    const json_t *text = NULL;
+    bool add_special = true, parse_special = true;
+    if (fields_get(body, "messages") != NULL)
+        return tokenize_chat(site, body, answer, error);
+    if (!fields_text(body, "content", &text, error) ||
+        (text == NULL && !fields_text(body, "prompt", &text, error)) ||
+        !fields_bool(body, "add_special_tokens", &add_special, error) ||
+        !fields_bool(body, "parse_special", &parse_special, error))
+        return false;
+    if (text == NULL)
+        return api_error_field(error, "prompt", "'prompt' is missing: the text to tokenize");
+    const unsigned flags =
+        (add_special ? TOKENIZER_ADD_SPECIAL : 0u) | (parse_special ? TOKENIZER_PARSE_SPECIAL : 0u);
+    return tokenize_text(site, json_string_value(text), json_string_length(text), flags, answer,
+                         error);
+}
+
+static bool detokenize(struct site *site, const json_t *body, json_t **answer,
                        struct api_error *error)
 {
     const json_t *list = fields_get(body, "tokens");
@@ -62,7 +91,7 @@ static bool detokenize(const struct site *site, const json_t *body, json_t **ans
     return true;
 }
 
-static enum MHD_Result answer(struct call *call, bool (*work)(const struct site *, const json_t *,
+static enum MHD_Result answer(struct call *call, bool (*work)(struct site *, const json_t *,
                                                               json_t **, struct api_error *))
 {
     struct api_error error;

@@ -131,7 +131,8 @@ def fields():
     for name in (b"x", b"%", b"%00", b"%2", b"%zz", b"../models", b"x" * 5000, b"%ff%fe", b"\xff"):
         yield b"GET /v1/models/" + name + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     for path in (b"/tokenize", b"/detokenize"):
-        for body in ({}, {"prompt": 5}, {"tokens": 5}, {"tokens": ["x"]}, {"tokens": [-1]}, {"tokens": [10**9]}, {"tokens": [2**40]}, {"prompt": None}):
+        for body in ({}, {"prompt": 5}, {"tokens": 5}, {"tokens": ["x"]}, {"tokens": [-1]}, {"tokens": [10**9]}, {"tokens": [2**40]}, {"prompt": None},
+                     {"messages": 5, "tokens": 5}, {"messages": [], "tokens": 5}):
             yield post(body, line=b"POST " + path + b" HTTP/1.1\r\n")
 
 

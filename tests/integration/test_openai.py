@@ -100,6 +100,13 @@ def check_chat(tap, client):
     tap.check(done.choices[0].message.content == "47" and done.choices[0].finish_reason == "stop", "several messages, content in parts, stop", done)
 
 
+def check_count(tap, client, server):
+    chat = {"messages": [{"role": "user", "content": PROMPT}, {"role": "user", "content": "x"}]}
+    counted = server.post("/tokenize", chat, headers={"Authorization": "Bearer sk-test"})
+    usage = client.chat.completions.create(model="served", max_tokens=1, **chat).usage
+    tap.check(counted.status == 200 and counted.json()["count"] == usage.prompt_tokens, "/tokenize counts the tokens of a chat", f"{counted}\n{usage}")
+
+
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {
     "type": "object", "properties": {"tree": {"$ref": "#/$defs/tree"}, "n": {"type": "integer"}}, "required": ["tree"],
     "additionalProperties": False, "$defs": {"tree": {"enum": ["oak", "cedar"]}}}}}
@@ -212,6 +219,7 @@ def main():
                 check_models(tap, client, openai)
                 check_completions(tap, client)
                 check_chat(tap, client)
+                check_count(tap, client, server)
                 check_tools(tap, client)
                 check_errors(tap, client, openai, server)
         with Server(path, make_random(f"{path}/random.gguf", "tiny-96"), *options, name="random") as server:
