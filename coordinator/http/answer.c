@@ -2,6 +2,7 @@
 #include "coordinator/http/answer.h"
 
 #include "proto/protocol.h"
+#include "sys/array.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,28 +56,12 @@ void answer_close(struct answer *answer)
     *answer = (struct answer){0};
 }
 
-/* Room for `more` entries of `size` bytes behind `n`. */
-static bool reserve(void **list, size_t *capacity, size_t n, size_t more, size_t size)
-{
-    if (*list != NULL && n + more <= *capacity)
-        return true;
-    size_t wanted = *capacity > 0 ? *capacity : 64;
-    while (wanted < n + more)
-        wanted *= 2;
-    void *grown = realloc(*list, wanted * size);
-    if (grown == NULL)
-        return false;
-    *list = grown;
-    *capacity = wanted;
-    return true;
-}
-
 /* A stream's text goes out by pieces: only the newest is kept. */
 static bool add_text(struct answer_choice *c, const void *text, size_t n, bool stream)
 {
     if (stream)
         c->n_text = 0;
-    if (!reserve((void **)&c->text, &c->text_capacity, c->n_text, n + 1, 1))
+    if (!array_grow(&c->text, &c->text_capacity, c->n_text + n + 1, 1))
         return false;
     if (n > 0) /* an empty field of a message is NULL */
         memcpy(c->text + c->n_text, text, n);
@@ -88,8 +73,8 @@ static bool add_text(struct answer_choice *c, const void *text, size_t n, bool s
 
 static bool add_token(struct answer_choice *c, const Longspan__RunToken *token, size_t end)
 {
-    if (!reserve((void **)&c->tokens, &c->tokens_capacity, c->n_tokens, 1, sizeof(*c->tokens)) ||
-        !reserve((void **)&c->tops, &c->tops_capacity, c->n_tops, token->n_top, sizeof(*c->tops)))
+    if (!array_grow(&c->tokens, &c->tokens_capacity, c->n_tokens + 1, sizeof(*c->tokens)) ||
+        !array_grow(&c->tops, &c->tops_capacity, c->n_tops + token->n_top, sizeof(*c->tops)))
         return false;
     c->tokens[c->n_tokens++] = (struct answer_token){.id = token->id,
                                                      .logprob = token->logprob,

@@ -3,22 +3,15 @@
 
 #include "model/detokenizer.h"
 #include "model/utf8.h"
+#include "sys/array.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 static bool add_text(struct echo *echo, size_t *capacity, const char *text, size_t n)
 {
-    if (echo->n_bytes + n + 1 > *capacity) {
-        size_t wanted = *capacity > 0 ? *capacity : 256;
-        while (wanted < echo->n_bytes + n + 1)
-            wanted *= 2;
-        char *grown = realloc(echo->text, wanted);
-        if (grown == NULL)
-            return false;
-        echo->text = grown;
-        *capacity = wanted;
-    }
+    if (!array_grow(&echo->text, capacity, echo->n_bytes + n + 1, 1))
+        return false;
     if (n > 0)
         memcpy(echo->text + echo->n_bytes, text, n);
     echo->n_bytes += n;

@@ -5,6 +5,7 @@
  * and where a value in it begins and ends is found here, in text that is known to be good. */
 #include "coordinator/http/tool_calls.h"
 
+#include "sys/array.h"
 #include "sys/random.h"
 
 #include <stdlib.h>
@@ -24,16 +25,8 @@ static const char open_tag[] = "<tool_call>", close_tag[] = "</tool_call>";
 
 static bool append(struct tool_text *to, const char *bytes, size_t n)
 {
-    if (to->n + n > to->capacity) {
-        size_t capacity = to->capacity > 0 ? to->capacity : 256;
-        while (capacity < to->n + n)
-            capacity *= 2;
-        char *grown = realloc(to->bytes, capacity);
-        if (grown == NULL)
-            return false;
-        to->bytes = grown;
-        to->capacity = capacity;
-    }
+    if (!array_grow(&to->bytes, &to->capacity, to->n + n, 1))
+        return false;
     if (n > 0)
         memcpy(to->bytes + to->n, bytes, n);
     to->n += n;
@@ -144,11 +137,9 @@ static bool make_id(char id[TOOL_CALL_ID_BYTES])
 
 static bool add_call(struct tool_calls *calls, const char *name, const char *arguments, size_t n)
 {
-    struct tool_call *list = realloc(calls->list, (calls->n + 1) * sizeof(*list));
-    if (list == NULL)
+    if (!array_grow(&calls->list, &calls->capacity, calls->n + 1, sizeof(*calls->list)))
         return false;
-    calls->list = list;
-    struct tool_call *call = &list[calls->n];
+    struct tool_call *call = &calls->list[calls->n];
     *call = (struct tool_call){.name = strdup(name), .arguments = strndup(arguments, n)};
     calls->n++;
     return call->name != NULL && call->arguments != NULL && make_id(call->id);

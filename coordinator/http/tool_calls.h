@@ -42,7 +42,7 @@ struct tool_calls {
     struct tool_text held, said;
     size_t searched; /* of `held`, for the tag that ends a call */
     struct tool_call *list;
-    size_t n;
+    size_t n, capacity;
 };
 
 /* What a piece of an answer brought. */
