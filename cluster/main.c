@@ -27,7 +27,7 @@ static const struct {
      serve_main},
     {"status", "who belongs to a running cluster, what each holds, what runs", status_main},
     {"bench", "measure decode and prefill beside the limits of this hardware", bench_main},
-    {"model", "inspect, tokenize, quantize, make-retrieval, make-random, make-haystack",
+    {"model", "inspect, tokenize, detokenize, chat-template, quantize, split, make-...",
      model_command_main},
     {"keygen", "make a cluster key", keygen_main},
     {"agent", "what run and serve start on other machines; not to be typed", agent_main},
