@@ -12,6 +12,7 @@
 #include "cluster/commands.h"
 
 #include "cluster/ssh.h"
+#include "kernels/kernels.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -126,11 +127,11 @@ static void add_program(struct words *words, const struct layout_host *host, con
     words_add(words, path);
 }
 
-/* The command line's variant is of CPUs; of other devices only what the file says. */
+/* The command line's variant, on the devices that have it; what the file says on others. */
 static const char *variant(const struct maker *maker, const char *device, const char *of_file)
 {
-    const bool is_cpu = device == NULL || strcmp(device, "cpu") == 0;
-    return is_cpu && maker->options->kernels != NULL ? maker->options->kernels : of_file;
+    const char *asked = maker->options->kernels;
+    return asked != NULL && kernels_suit_device(asked, device) ? asked : of_file;
 }
 
 static void add_worker(struct words *words, const struct maker *maker,
@@ -245,7 +246,9 @@ static void add_node(struct words *words, const struct maker *maker, const struc
     words_add_text(words, "--advertise", node->advertise);
     words_add_number(words, "--threads", node->threads);
     words_add_text(words, "--device", node->device);
-    words_add_text(words, "--kernels", variant(maker, node->device, node->kernels));
+    /* A variant that rounds products is the workers': there are none here. */
+    words_add_text(words, "--kernels",
+                   kernels_without_rounding(variant(maker, node->device, node->kernels)));
     words_add_text(words, "--pin", maker->options->pin);
     words_add_text(words, "--exchange", maker->options->exchange);
     words_add_text(words, "--weight", node->weight != 0 ? weight : NULL);

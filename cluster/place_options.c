@@ -11,7 +11,6 @@ enum { DEFAULT_JOIN_S = 60, DEFAULT_REACH_S = 10 };
 
 static const char *const switches[] = {"on", "off", NULL};
 static const char *const pins[] = {"auto", "none", NULL};
-static const char *const kernel_names[] = {"auto", "scalar", "avx2", "avx512", "bf16", NULL};
 static const char *const weights_choices[] = {"local", "push", NULL};
 static const char *const exchange_names[] = {"auto", "zeromq", NULL};
 
@@ -196,12 +195,13 @@ void place_options_end(struct option *table, size_t n, struct place_options *o)
         {.name = "kernels",
          .kind = OPTION_CHOICE,
          .value = &o->kernels,
-         .choices = kernel_names,
+         .choices = kernels_names,
          .help = "variant of the numeric code; the fastest of equal results unless given. bf16: "
                  "weights of F32, "
                  "F16 and BF16, and what they are multiplied with, are rounded to bf16; prompts "
                  "are read "
-                 "faster, results differ a little"},
+                 "faster, results differ a little. cuda-blas: the same of prompts on GPUs, by "
+                 "cuBLASLt"},
         {.name = "exchange",
          .kind = OPTION_CHOICE,
          .value = &o->exchange,
@@ -316,6 +316,11 @@ enum status place_options_check(struct place_options *o, struct error *error)
                          o->tensor, PLACE_OPTIONS_MOST_RANKS);
     if (!kernels_device_is_name(o->device))
         return error_set(error, STATUS_INVALID, "--device %s: say cpu, cuda or cuda:N", o->device);
+    if (o->kernels != NULL && o->cluster == NULL && !kernels_suit_device(o->kernels, o->device))
+        return error_set(error, STATUS_INVALID,
+                         "--kernels %s is not a variant of --device %s: cuda-blas is of GPUs, the "
+                         "other ones of CPUs",
+                         o->kernels, o->device != NULL ? o->device : "cpu");
     if (o->memory_bytes != 0 && o->attention_nodes == 0)
         return error_set(error, STATUS_INVALID,
                          "--memory is for attention nodes, and there are none: say --kv-memory for "

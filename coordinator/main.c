@@ -1,5 +1,6 @@
 /* main.c - the coordinator program: its command line, its signals, its exit code. */
 #include "coordinator/coordinator.h"
+#include "kernels/kernels.h"
 #include "proto/protocol.h"
 #include "sys/descriptors.h"
 #include "sys/options.h"
@@ -102,7 +103,6 @@ static enum status settle(struct words *words, double **weights, struct error *e
 int main(int argc, char **argv)
 {
     static const char *const switches[] = {"on", "off", NULL};
-    static const char *const kernels[] = {"auto", "scalar", "avx2", "avx512", "bf16", NULL};
     struct words w = {.options = {.lost_ms = 2000, .silence_ms = 20000}};
     struct coordinator_options *o = &w.options;
     const struct option table[] = {
@@ -175,8 +175,8 @@ int main(int argc, char **argv)
          .value = &o->kernels,
          .argument = "NAME",
          .fallback = "auto",
-         .choices = kernels,
-         .help = "instruction set of the workers' kernels"},
+         .choices = kernels_names,
+         .help = "variant of the kernels of workers that were not told another one"},
         {.name = "strict-bits",
          .kind = OPTION_FLAG,
          .value = &o->strict_bits,

@@ -23,6 +23,8 @@ const struct kernels *const kernels_rounding[] = {
     NULL,
 };
 
+const char *const kernels_names[] = {"auto", "scalar", "avx2", "avx512", "bf16", "cuda-blas", NULL};
+
 static bool is_auto(const char *name)
 {
     return name == NULL || name[0] == '\0' || strcmp(name, "auto") == 0;
@@ -126,6 +128,13 @@ bool kernels_device_is_name(const char *device)
     bool numbered;
     uint32_t number;
     return is_cpu(device) || parse_device(device, kernels_cuda.device, &numbered, &number);
+}
+
+bool kernels_suit_device(const char *name, const char *device)
+{
+    const bool of_gpus = !is_auto(name) && (strcmp(name, kernels_cuda.name) == 0 ||
+                                            strcmp(name, kernels_cuda_blas.name) == 0);
+    return is_auto(name) || of_gpus != is_cpu(device);
 }
 
 enum status kernels_choose_device(const struct kernels **kernels, const char *device,

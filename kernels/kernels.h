@@ -279,6 +279,9 @@ enum status kernels_choose_device(const struct kernels **kernels, const char *de
 /* Whether it is written as a device's name is; whether there is one, the machine that has it knows. */
 bool kernels_device_is_name(const char *device);
 
+/* Whether a device of that name has the variant, somewhere: "auto" all have, "cuda-blas" GPUs. */
+bool kernels_suit_device(const char *name, const char *device);
+
 /* Which of the table's devices is meant: N of "cuda:N"; otherwise `turn` (the process's number on
  * its host) goes round over those that there are. STATUS_NOT_FOUND: there is no N-th. */
 enum status kernels_device_index(uint32_t *index, const struct kernels *kernels, const char *device,
@@ -291,6 +294,10 @@ void kernels_device_name(char *text, size_t size, const struct kernels *kernels,
  * through them. kernels_rounding: those that are used by name only. */
 extern const struct kernels *const kernels_all[];
 extern const struct kernels *const kernels_rounding[];
+
+/* What --kernels may say, NULL-terminated: "auto", and the names of all tables of any machine but "cuda", which
+ * --device says. */
+extern const char *const kernels_names[];
 
 /* Is that the name of a table that has the bits of the CPU's, but for products that round? */
 bool kernels_same_bits(const char *name);

@@ -117,6 +117,7 @@ def test_wrong_words_are_told_apart():
                         (("run", "-m", "m", "-p", "x", "--top-p", "2"), b"--top-p"),
                         (("run", "-m", "m", "-p", "x", "--logprobs", "2"), b"--json"),
                         (("run", "-m", "m", "-p", "x", "--memory", "1G"), b"--kv-memory"),
+                        (("run", "-m", "m", "-p", "x", "--kernels", "cuda-blas"), b"--device cpu"),
                         (("run", "--coordinator", "tcp://127.0.0.1:9", "-p", "x", "--ctx", "9"),
                          b"--ctx has no effect"),
                         (("run", "--coordinator", "tcp://10.9.8.7:9", "-p", "x"),

@@ -96,6 +96,17 @@ static void test_a_device_has_its_own_table(void **state)
     assert_null(chosen);
 }
 
+static void test_a_variant_suits_the_devices_that_have_it(void **state)
+{
+    (void)state;
+    for (const char *const *name = kernels_names; *name != NULL; name++) {
+        const bool any = strcmp(*name, "auto") == 0, gpu = strcmp(*name, "cuda-blas") == 0;
+        assert_int_equal(kernels_suit_device(*name, NULL), any || !gpu);
+        assert_int_equal(kernels_suit_device(*name, "cpu"), any || !gpu);
+        assert_int_equal(kernels_suit_device(*name, "cuda:1"), any || gpu);
+    }
+}
+
 /* With a GPU it is chosen, without one the text says what is missing: build, driver or GPU. */
 static void test_cuda_is_chosen_or_says_why_not(void **state)
 {
@@ -152,6 +163,7 @@ int main(void)
         cmocka_unit_test(test_unknown_names_list_the_known),
         cmocka_unit_test(test_the_environment_decides_for_auto_only),
         cmocka_unit_test(test_a_device_has_its_own_table),
+        cmocka_unit_test(test_a_variant_suits_the_devices_that_have_it),
         cmocka_unit_test(test_cuda_is_chosen_or_says_why_not),
         cmocka_unit_test(test_devices_go_round_unless_one_is_named),
     };
