@@ -390,6 +390,46 @@ static void test_same_bits_for_a_fixed_split(void **state)
         check_beside_others(n_parts % 3 == 1 ? KV_F16 : KV_BF16, n_parts);
 }
 
+/* Of one tile some tokens are behind the rows, or before their window: what they hold is multiplied by no
+ * weight of 0. */
+static void check_unseen_tokens(enum kv_type type, uint32_t n_tokens, uint32_t window)
+{
+    enum { POSITION = 200, GROUP = 4, N = 300, D = 64 };
+    struct made_kv *kv = place_kv_create(type, D, N, 2, 4.0f, 5);
+    const struct attend_shape shape = shape_of(kv, GROUP);
+    struct thread_pool *pool = pool_of(2);
+    struct attend *attend = attend_of(pool, "auto", &shape);
+    const size_t n_floats = (size_t)n_tokens * GROUP * D;
+    float *q = made_floats(n_floats, 4.0f, 6);
+    float *clean = made_floats(n_floats, 1.0f, 1), *out = made_floats(n_floats, 1.0f, 2);
+    attend_all(attend, &shape, kv, q, POSITION, n_tokens, window, clean);
+    for (uint32_t t = 0; t < N; t++)
+        for (uint32_t d = 0; d < D; d++)
+            if (t >= POSITION + n_tokens || (window != 0 && t + window <= POSITION)) {
+                kv->k[t * D + d] = d % 2 ? NAN : INFINITY;
+                kv->v[t * D + d] = t % 2 ? NAN : -INFINITY;
+            }
+    place_kv_store(kv);
+    attend_all(attend, &shape, kv, q, POSITION, n_tokens, window, out);
+    assert_memory_equal(out, clean, n_floats * sizeof(*out));
+    free(q);
+    free(clean);
+    free(out);
+    attend_destroy(attend);
+    thread_pool_destroy(pool);
+    place_kv_destroy(kv);
+}
+
+static void test_tokens_that_no_row_sees_may_hold_anything(void **state)
+{
+    (void)state;
+    for (enum kv_type type = 0; (int)type < KV_TYPES; type++)
+        for (uint32_t n_tokens = 1; n_tokens <= 20; n_tokens += 19) {
+            check_unseen_tokens(type, n_tokens, 0);
+            check_unseen_tokens(type, n_tokens, 50);
+        }
+}
+
 static void test_nothing_to_do_is_fine(void **state)
 {
     (void)state;
@@ -428,6 +468,7 @@ static void test_nothing_to_do_is_fine(void **state)
         cmocka_unit_test(test_same_bits_for_any_holders),                                          \
         cmocka_unit_test(test_same_bits_beside_other_works),                                       \
         cmocka_unit_test(test_same_bits_for_a_fixed_split),                                        \
+        cmocka_unit_test(test_tokens_that_no_row_sees_may_hold_anything),                          \
         cmocka_unit_test(test_nothing_to_do_is_fine)
 
 #endif

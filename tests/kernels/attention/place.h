@@ -91,14 +91,28 @@ static inline struct made_kv *place_kv_create(enum kv_type type, uint32_t head_d
     return kv;
 }
 
-static inline void place_kv_destroy(struct made_kv *kv)
+static inline void place_remove(const struct made_kv *kv)
 {
     for (struct place_kv *at = place.kvs; at < place.kvs + PLACE_KVS; at++)
         if (place.kernels != NULL && at->kv == kv) {
             place.kernels->memory_give(place.device, at->memory);
             at->kv = NULL;
         }
+}
+
+static inline void place_kv_destroy(struct made_kv *kv)
+{
+    place_remove(kv);
     made_kv_destroy(kv);
+}
+
+/* As made_kv_store, of other rows than it was created with. */
+static inline void place_kv_store(struct made_kv *kv)
+{
+    made_kv_store(kv);
+    place_remove(kv);
+    if (place.kernels != NULL)
+        place_add(kv);
 }
 
 /* The device's address of what a page of a made_kv holds. */
