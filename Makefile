@@ -128,12 +128,15 @@ $(BUILD)/plan/%.o: plan/%.c
 # A launcher before the compiler (CC="ccache gcc") goes before nvcc too. nvcc's own code is not as
 # pedantic as ours, so that some warnings are for C only. Programs are linked without the C++ library.
 NVCC_WARN  := -Werror all-warnings -Xcompiler -Wall,-Wextra,-Wpointer-arith,-Wformat=2
-# All generations' machine code comes from two PTX, of 8.0 and 9.0, which also serve GPUs that there is none for: to make
+# All generations' machine code comes from three PTX, of 8.0, 9.0 and 10.0, which also serve GPUs that there is none for: to make
 # PTX takes longer than to make code of it, and the kernels ask for no more (__CUDA_ARCH__).
-cuda_ptx    = $(sort $(if $(filter 8%,$(1)),80) $(if $(filter-out 8%,$(1)),90))
+cuda_ptx    = $(sort $(if $(filter 8%,$(1)),80) $(if $(filter 9%,$(1)),90) $(if $(filter 1%,$(1)),100))
 NVCC_FLAGS := -std=c++17 -O3 -lineinfo -I. --threads 0 $(NVCC_WARN) -Xcompiler -fno-exceptions,-fno-rtti,-fno-threadsafe-statics -fmad=false \
     $(foreach arch,$(CUDA_ARCHS),-gencode arch=compute_$(call cuda_ptx,$(arch)),code=sm_$(arch)) \
     $(foreach arch,$(call cuda_ptx,$(CUDA_ARCHS)),-gencode arch=compute_$(arch),code=compute_$(arch))
+# Small programs: what --compress-mode=size makes needs a driver of CUDA 12.4; those of nvcc 13 need a newer one anyway.
+CUDA_MAJOR := $(if $(NVCC),$(shell $(NVCC) --version 2>/dev/null | sed -n 's/.*release \([0-9]*\).*/\1/p'))
+NVCC_FLAGS += $(if $(filter-out 9 10 11 12,$(CUDA_MAJOR)),--compress-mode=size)
 NVCC_RUN   = $(if $(word 2,$(CC)),$(firstword $(CC))) $(NVCC)
 $(BUILD)/%.cu.o: %.cu $(BUILD)/cuda.stamp
 	@mkdir -p $(@D)
@@ -234,6 +237,32 @@ $(TESTS): $(BUILD)/tests/%: tests/%.c $$(TEST_LIBS_$$(call test_folder,$$@))
 	$(Q)$(if $(filter worker,$(call test_folder,$@)),OMPI_CC="$(CC)" $(MPICC),$(CC)) $(CFLAGS) -UNDEBUG \
 	    $(call pkg_cflags,cmocka $(TEST_PKGS_$(call test_folder,$@))) $(LDFLAGS) -o $@ $< \
 	    $(TEST_LIBS_$(call test_folder,$@)) $(call pkg_libs,cmocka $(TEST_PKGS_$(call test_folder,$@))) $(LDLIBS)
+
+# ---- the kernels of GPUs on the host: tests/emulation. The same tests, with fibers in the place of CUDA's runtime ----
+EMULATION := $(BUILD)/emulation
+EMULATED_OBJ := $(CUDA_SRC:%.cu=$(EMULATION)/%.o) $(EMULATION)/runtime.o
+EMULATED := $(patsubst tests/%.c,$(EMULATION)/%,$(wildcard tests/kernels/cuda/test_*.c) \
+    $(addprefix tests/kernels/cpu/test_,cpu.c device.c dense.c dense_segments.c groups.c))
+EMULATION_CXX = $(if $(word 2,$(CC)),$(firstword $(CC))) $(CXX) -std=c++17 -O2 -g $(NUMERIC) -pthread -MMD -MP -fno-extern-tls-init \
+    $(if $(filter x86_64,$(ARCH)),-mfma -mf16c) -iquote tests/emulation -iquote . -isystem $(CUDA_HOME)/include $(SANITIZE)
+$(EMULATION)/%.cc: %.cu
+	@mkdir -p $(@D)
+	$(Q)sed -E 's/(\w+)<<<(.*)>>>\(/emulation::configured(\1, \2)(/' $< >$@
+$(EMULATION)/%.o: $(EMULATION)/%.cc
+	$(call say,CXX,$<)
+	$(Q)$(EMULATION_CXX) -w -include tests/emulation/device.h -c -o $@ $<
+$(EMULATION)/runtime.o: tests/emulation/runtime.cc
+	@mkdir -p $(@D)
+	$(call say,CXX,$<)
+	$(Q)$(EMULATION_CXX) -Wall -Wextra -c -o $@ $<
+$(EMULATED): $(EMULATION)/%: $(EMULATION)/tests/%.o $(EMULATED_OBJ) $(call objs,$(KERNEL_SRC)) $(SYS_LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ $(call pkg_libs,cmocka) -ldl -lm
+$(EMULATION)/tests/%.o: tests/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS) -UNDEBUG -isystem $(CUDA_HOME)/include $(call pkg_cflags,cmocka) -c -o $@ $<
 
 # ---- fuzz targets: tests/fuzz/fuzz_*.c. Built like everything else they replay the inputs that are kept ----
 FUZZ := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -336,6 +365,10 @@ test-ubsan: ## the same under UndefinedBehaviorSanitizer
 test-tsan: ## thread pools, page pools, schedules, sockets and the HTTP side under ThreadSanitizer
 	@$(MAKE) --no-print-directory VARIANT=tsan SANITIZE="-fsanitize=thread" OPT="-O1 -g" sanitized-threads
 
+test-emulated: ## the tests of the CUDA kernels without a GPU: their sources on this machine's processors; needs nvcc's headers
+	@$(MAKE) --no-print-directory $(EMULATED)
+	@LONGSPAN_TEST_TABLE=cuda LONGSPAN_TEST_TIMEOUT=900 tests/run.sh $(EMULATED)
+
 SUPPRESS := $(CURDIR)/tests/suppressions
 SANITIZER_ENV = ASAN_OPTIONS=detect_leaks=1 \
     LSAN_OPTIONS=suppressions=$(SUPPRESS)/lsan.txt:print_suppressions=0 \
@@ -387,7 +420,7 @@ install: all ## install under PREFIX (/usr/local)
 	install -m 644 $(wildcard cluster/*.yaml cluster/deploy/*) cluster/grafana.json $(DESTDIR)$(PREFIX)/share/longspan/
 
 format: ## clang-format every source in place
-	clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h' '*.cu' '*.cuh')
+	clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h' '*.cc' '*.cu' '*.cuh')
 
 clean: ## remove build/
 	rm -rf build
@@ -395,6 +428,6 @@ clean: ## remove build/
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
-.PHONY: always cuda-report oracles all tests deps demo test test-tokenizers test-layouts test-retrieval test-serve test-asan test-ubsan test-tsan sanitized \
+.PHONY: always test-emulated cuda-report oracles all tests deps demo test test-tokenizers test-layouts test-retrieval test-serve test-asan test-ubsan test-tsan sanitized \
     sanitized-threads layers install benches bench bench-gpu bench-check fuzz fuzz-short fuzz-targets format clean help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

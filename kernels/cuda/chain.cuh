@@ -13,20 +13,7 @@
 #define LONGSPAN_KERNELS_CUDA_CHAIN_CUH
 
 #include "kernels/cuda/device.h"
-
-__device__ __forceinline__ void chain_next()
-{
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
-}
-
-__device__ __forceinline__ void chain_wait()
-{
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
+#include "kernels/cuda/machine.cuh"
 
 /* One launch on the device's stream, behind the calls that wait (fused.cuh); a failure is kept under `what`. */
 template <class... Parameters, class... Arguments>

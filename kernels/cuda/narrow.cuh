@@ -40,25 +40,6 @@ enum {
 
 /* ---- the ring ---------------------------------------------------------------------------------- */
 
-__device__ __forceinline__ void copy_vector(uint4 *to_shared, const uint4 *from)
-{
-    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(
-                     (uint32_t)__cvta_generic_to_shared(to_shared)),
-                 "l"(from)
-                 : "memory");
-}
-
-__device__ __forceinline__ void copies_commit()
-{
-    asm volatile("cp.async.commit_group;" ::: "memory");
-}
-
-template <int N>
-__device__ __forceinline__ void copies_wait()
-{
-    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
-}
-
 /* Until at most `n` of this lane's groups of copies are on their way. */
 __device__ __forceinline__ void copies_wait(uint32_t n)
 {

@@ -49,7 +49,7 @@
 
 #include <string.h>
 
-#ifdef __CUDACC__
+#ifdef __cplusplus /* a .cu file */
 #define CUDA_BOTH     static __host__ __device__ __forceinline__
 #define CUDA_CONSTANT static constexpr __host__ __device__ __forceinline__
 #else

@@ -18,22 +18,6 @@ namespace
 #define MAGIC     12582912.0f
 #define MAGIC_BIT 0x4b400000
 
-__device__ __forceinline__ void mma_32(int d[4], const uint32_t a[4], const uint32_t b[2])
-{
-    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-        "{%8, %9}, {%0, %1, %2, %3};"
-        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}
-
-__device__ __forceinline__ void mma_16(int d[4], const uint32_t a[2], uint32_t b)
-{
-    asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5}, {%6}, "
-        "{%0, %1, %2, %3};"
-        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(b));
-}
-
 /* One row. Of the eight columns of an instruction's activations only one would be of use; instead
  * they are the eight pieces of a chunk: piece i, multiplied with activations that are zero but for
  * column i, is added to the same sums, so that eight instructions leave the dot product of output o

@@ -2,7 +2,7 @@
  * them a device.
  *
  * A test's state is its table; one that this machine cannot run is reported as skipped, and for a
- * GPU the reason is said. Arguments of a table's functions are device memory: device_floats and its
+ * GPU the reason is said. LONGSPAN_TEST_TABLE: the name of the only one that is wanted. Arguments of a table's functions are device memory: device_floats and its
  * siblings carry numbers there and back, whatever the device. */
 #ifndef LONGSPAN_TESTS_KERNELS_CPU_EACH_TABLE_H
 #define LONGSPAN_TESTS_KERNELS_CPU_EACH_TABLE_H
@@ -35,11 +35,13 @@ static inline int each_table_run(const struct each_table_test *tests, size_t n)
     struct CMUnitTest units[MAX_TESTS];
     char names[MAX_TESTS][96];
     size_t n_units = 0;
+    const char *only = getenv("LONGSPAN_TEST_TABLE");
     memset(units, 0, sizeof(units));
     for (size_t list = 0; list < 2; list++)
         for (size_t t = 0; lists[list][t] != NULL; t++)
             for (size_t i = 0; i < n; i++) {
-                if (n_units == MAX_TESTS || (tests[i].cpu_only && !lists[list][t]->host_memory))
+                if (n_units == MAX_TESTS || (tests[i].cpu_only && !lists[list][t]->host_memory) ||
+                    (only != NULL && strcmp(only, lists[list][t]->name) != 0))
                     continue;
                 snprintf(names[n_units], sizeof(names[0]), "%s: %s", lists[list][t]->name,
                          tests[i].name);

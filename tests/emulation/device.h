@@ -1,0 +1,263 @@
+/* tests/emulation/device.h - what nvcc knows and a C++ compiler does not: included in front of every .cu file
+ * that is compiled for the host.
+ *
+ * A launch runs its blocks one after another, in an order that changes from launch to launch; the threads of
+ * a block are fibers of one host thread (runtime.cc), which take turns at every barrier and every
+ * instruction that a warp executes together. Float operations round as a GPU's do; what is approximate
+ * there (2^x, 1 / x, sums inside a tensor core) has other last bits here. */
+#ifndef LONGSPAN_TESTS_EMULATION_DEVICE_H
+#define LONGSPAN_TESTS_EMULATION_DEVICE_H
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime_api.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <functional>
+#include <type_traits>
+
+#undef __shared__
+#undef __launch_bounds__
+#undef __grid_constant__
+#define __shared__ thread_local /* one block at a time runs on a thread */
+#define __launch_bounds__(...)
+#define __grid_constant__
+
+extern uint3 threadIdx, blockIdx;
+extern dim3 blockDim, gridDim;
+
+/* ---- fibers and launches: runtime.cc ----------------------------------------------------------- */
+
+namespace emulation
+{
+
+/* Put behind what the stream has; recorded, while the stream is captured. */
+void enqueue(cudaStream_t stream, std::function<void()> call);
+
+/* All threads of a grid, until the last one has ended. */
+void run_grid(dim3 grid, dim3 block, const std::function<void()> &thread);
+
+/* The other fibers have their turn; the caller's comes again. `hopeful`: something has changed since. */
+void give_way(bool hopeful);
+
+/* As bar.sync. */
+void meet_block(uint32_t barrier, uint32_t n_threads);
+
+/* The 32 lanes of a warp meet, each with something of that size, 64 bytes at most: that of all lanes,
+ * 64 bytes apart, which stay until the lanes meet again. */
+enum { SLOT = 64 };
+const char *meet_warp(const void *mine, size_t bytes);
+
+template <class T>
+T of_lane(const T &mine, uint32_t lane)
+{
+    T other;
+    memcpy(&other, meet_warp(&mine, sizeof(mine)) + lane * SLOT, sizeof(other));
+    return other;
+}
+
+static inline uint32_t lane()
+{
+    return threadIdx.x % 32;
+}
+
+template <class... P>
+struct launcher {
+    void (*kernel)(P...);
+    dim3 grid, block;
+    cudaStream_t stream;
+
+    void operator()(P... arguments) const
+    {
+        const launcher launch = *this;
+        enqueue(stream,
+                [=] { run_grid(launch.grid, launch.block, [&] { launch.kernel(arguments...); }); });
+    }
+};
+
+/* kernel<<<grid, block, shared_bytes, stream>>> as the Makefile writes it; shared memory is as large as any
+ * kernel wants it. */
+template <class... P>
+launcher<P...> configured(void (*kernel)(P...), dim3 grid, dim3 block, size_t, cudaStream_t stream)
+{
+    return {kernel, grid, block, stream};
+}
+
+} // namespace emulation
+
+template <class... P, class... A>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(P...),
+                               A... arguments)
+{
+    emulation::configured(kernel, config->gridDim, config->blockDim, 0,
+                          config->stream)(arguments...);
+    return cudaSuccess;
+}
+
+/* ---- functions of CUDA C ------------------------------------------------------------------------- */
+
+static inline void __syncthreads()
+{
+    emulation::meet_block(0, blockDim.x * blockDim.y * blockDim.z);
+}
+static inline void __syncwarp()
+{
+    emulation::meet_warp("", 1);
+}
+template <class T>
+T __shfl_xor_sync(uint32_t, T x, int mask)
+{
+    return emulation::of_lane(x, emulation::lane() ^ (uint32_t)mask);
+}
+template <class T>
+T __shfl_sync(uint32_t, T x, uint32_t from, uint32_t width = 32)
+{
+    return emulation::of_lane(x, emulation::lane() / width * width + from % width);
+}
+
+static inline float __fadd_rn(float x, float y)
+{
+    return x + y;
+}
+static inline float __fsub_rn(float x, float y)
+{
+    return x - y;
+}
+static inline float __fmul_rn(float x, float y)
+{
+    return x * y;
+}
+static inline float __fdiv_rn(float x, float y)
+{
+    return x / y;
+}
+static inline float __fmaf_rn(float x, float y, float z)
+{
+    return fmaf(x, y, z);
+}
+static inline double __fma_rn(double x, double y, double z)
+{
+    return fma(x, y, z);
+}
+static inline int __float2int_rn(float x)
+{
+    return (int)lrintf(x);
+}
+
+template <class To, class From>
+To emulated_bits(From x)
+{
+    To y;
+    static_assert(sizeof(x) == sizeof(y), "the same bits");
+    memcpy(&y, &x, sizeof(y));
+    return y;
+}
+#define __float_as_int(x)  emulated_bits<int, float>(x)
+#define __float_as_uint(x) emulated_bits<uint32_t, float>(x)
+#define __int_as_float(x)  emulated_bits<float, int>((int)(x))
+#define __uint_as_float(x) emulated_bits<float, uint32_t>(x)
+
+static inline int __clz(int x)
+{
+    return x == 0 ? 32 : __builtin_clz((unsigned)x);
+}
+static inline uint32_t __byte_perm(uint32_t x, uint32_t y, uint32_t selector)
+{
+    const uint64_t both = (uint64_t)y << 32 | x;
+    uint32_t picked = 0;
+    for (int i = 0; i < 4; i++) {
+        const uint32_t nibble = selector >> 4 * i,
+                       byte = (uint32_t)(both >> (nibble & 7) * 8) & 255;
+        picked |= (nibble & 8 ? byte >> 7 & 1 ? 255u : 0u : byte) << 8 * i;
+    }
+    return picked;
+}
+
+/* Loads past a cache. */
+template <class T>
+T __ldcg(const T *memory)
+{
+    return *memory;
+}
+template <class T>
+T __ldcs(const T *memory)
+{
+    return *memory;
+}
+
+template <class A, class B>
+std::common_type_t<A, B> min(A a, B b)
+{
+    using type = std::common_type_t<A, B>;
+    return (type)b < (type)a ? (type)b : (type)a;
+}
+template <class A, class B>
+std::common_type_t<A, B> max(A a, B b)
+{
+    using type = std::common_type_t<A, B>;
+    return (type)a < (type)b ? (type)b : (type)a;
+}
+
+/* ---- tensor cores -------------------------------------------------------------------------------- */
+
+namespace emulation
+{
+
+/* c += a b of m16n8: register r of a lane holds row lane / 4 (+ 8: C, r / 2; A, r % 2) and, of C, column
+ * 2 (lane % 4) + r % 2; of A and B, EACH numbers of the summed dimension from EACH * (lane % 4) on, and
+ * 4 * EACH further for the second half of the registers. PTX ISA, "Matrix fragments for mma.m16n8k16" and
+ * "mma.m16n8k32". unpack: a register's numbers. */
+template <class Sum, class Number, int EACH, int HALVES, class C, class Unpack>
+void multiply(C (&c)[4], const uint32_t (&a)[2 * HALVES], const uint32_t (&b)[HALVES],
+              Unpack unpack)
+{
+    struct part {
+        Number a[2][HALVES][EACH], b[HALVES][EACH];
+    } mine;
+    static_assert(sizeof(mine) <= SLOT, "a lane's numbers");
+    for (int half = 0; half < HALVES; half++) {
+        unpack(a[2 * half], mine.a[0][half]);
+        unpack(a[2 * half + 1], mine.a[1][half]);
+        unpack(b[half], mine.b[half]);
+    }
+    const char *all = meet_warp(&mine, sizeof(mine));
+    const uint32_t row = lane() / 4 * 4, column = lane() % 4 * 2;
+    for (uint32_t i = 0; i < 4; i++) {
+        Sum sum = (Sum)c[i];
+        for (int half = 0; half < HALVES; half++)
+            for (uint32_t four = 0; four < 4; four++) {
+                const part *x = (const part *)(all + (row + four) * SLOT);
+                const part *y = (const part *)(all + ((column + i % 2) * 4 + four) * SLOT);
+                for (int k = 0; k < EACH; k++)
+                    sum += (Sum)x->a[i / 2][half][k] * (Sum)y->b[half][k];
+            }
+        c[i] = (C)sum;
+    }
+}
+
+static inline void multiply_f16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
+{
+    multiply<double, float, 2, 2>(c, a, b, [](uint32_t bits, float *to) {
+        for (int i = 0; i < 2; i++)
+            to[i] = __half2float(__ushort_as_half((uint16_t)(bits >> 16 * i)));
+    });
+}
+
+static inline void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
+{
+    multiply<double, float, 2, 2>(c, a, b, [](uint32_t bits, float *to) {
+        to[0] = __uint_as_float(bits << 16);
+        to[1] = __uint_as_float(bits & 0xffff0000u);
+    });
+}
+
+static inline void bytes_of(uint32_t bits, int8_t *to)
+{
+    memcpy(to, &bits, sizeof(bits));
+}
+
+} // namespace emulation
+
+#endif

@@ -1,0 +1,121 @@
+/* tests/emulation/kernels/attention/cuda/attend_machine.cuh - the functions of that file in the tree, for the host.
+ *
+ * Copies are there when they are asked for, so that what waits for them too late is not found here. */
+#ifndef LONGSPAN_TESTS_EMULATION_ATTEND_MACHINE_CUH
+#define LONGSPAN_TESTS_EMULATION_ATTEND_MACHINE_CUH
+
+#include "tests/emulation/device.h"
+
+#include <assert.h>
+
+/* Of an mbarrier's 8 bytes. */
+struct emulated_barrier {
+    uint16_t arrivals, missing; /* of a phase; of this phase */
+    uint32_t phase;
+};
+
+static inline struct emulated_barrier *barrier_of(uint64_t *barrier)
+{
+    return (struct emulated_barrier *)barrier;
+}
+
+static inline void mbarrier_init(uint64_t *barrier, uint32_t n_arrivals)
+{
+    *barrier_of(barrier) = {(uint16_t)n_arrivals, (uint16_t)n_arrivals, 0};
+}
+
+static inline void mbarrier_init_fence()
+{
+}
+
+static inline void mbarrier_arrive(uint64_t *barrier)
+{
+    struct emulated_barrier *b = barrier_of(barrier);
+    assert(b->missing > 0);
+    if (--b->missing == 0) {
+        b->missing = b->arrivals;
+        b->phase++;
+    }
+    emulation::give_way(true);
+}
+
+static inline void mbarrier_wait(uint64_t *barrier, uint32_t parity)
+{
+    while ((barrier_of(barrier)->phase & 1) == parity)
+        emulation::give_way(false);
+}
+
+#define COPY_ARRIVALS 1
+
+static inline void grid_wait()
+{
+}
+static inline void grid_release()
+{
+}
+static inline void touch(const void *)
+{
+}
+
+static inline void copy_piece(void *to, const char *from, uint32_t bytes, uint64_t *full,
+                              uint32_t lane, bool)
+{
+    assert(bytes % 16 == 0 && (uintptr_t)to % 16 == 0 && (uintptr_t)from % 16 == 0);
+    if (lane == 0) {
+        memcpy(to, from, bytes);
+        mbarrier_arrive(full);
+    }
+}
+
+static inline uint32_t count_down(uint32_t *counter)
+{
+    return (*counter)--;
+}
+
+static inline void threads_wait(uint32_t id, uint32_t n_threads)
+{
+    emulation::meet_block(id, n_threads);
+}
+
+static inline void mma_f16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+                           uint32_t b0, uint32_t b1)
+{
+    const uint32_t a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
+    emulation::multiply_f16(c, a, b);
+}
+
+static inline void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+                            uint32_t b0, uint32_t b1)
+{
+    const uint32_t a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
+    emulation::multiply_bf16(c, a, b);
+}
+
+static inline void mma_s8(int (&c)[4], uint32_t a0, uint32_t a2, uint32_t b0, uint32_t b1)
+{
+    const uint32_t a[4] = {a0, 0, a2, 0}, b[2] = {b0, b1};
+    memset(c, 0, sizeof(c));
+    emulation::multiply<int, int8_t, 4, 2>(c, a, b, emulation::bytes_of);
+}
+
+static inline float exp2_fast(float x)
+{
+    const float y = exp2f(fabsf(x) < 0x1p-126f ? 0.0f : x);
+    return y < 0x1p-126f ? 0.0f : y;
+}
+
+static inline float inverse_fast(float x)
+{
+    return 1.0f / x;
+}
+
+static inline void halves_of_bytes(uint32_t bytes, uint32_t *low, uint32_t *high)
+{
+    uint16_t half[4];
+    for (int i = 0; i < 4; i++)
+        half[i] = __half_as_ushort(__float2half_rn((float)(int)(bytes >> 8 * i & 255) - 128.0f));
+    memcpy(low, half, 4);
+    memcpy(high, half + 2, 4);
+}
+
+#endif

@@ -1,0 +1,76 @@
+/* tests/emulation/kernels/cuda/machine.cuh - the functions of that file in the tree, for the host.
+ *
+ * A copy is there as late as it may be: when its lane waits for it. */
+#ifndef LONGSPAN_TESTS_EMULATION_MACHINE_CUH
+#define LONGSPAN_TESTS_EMULATION_MACHINE_CUH
+
+#include "tests/emulation/device.h"
+
+#include <assert.h>
+
+#include <deque>
+#include <vector>
+
+static inline void chain_next()
+{
+}
+static inline void chain_wait()
+{
+}
+
+/* A thread's copies by groups, of which the last is still open. */
+struct emulated_copies {
+    std::deque<std::vector<std::pair<uint4 *, const uint4 *>>> groups{1};
+};
+
+static inline emulated_copies &copies_of_thread()
+{
+    static emulated_copies threads[1024];
+    return threads[threadIdx.x];
+}
+
+static inline void copy_vector(uint4 *to_shared, const uint4 *from)
+{
+    assert((uintptr_t)to_shared % 16 == 0 && (uintptr_t)from % 16 == 0);
+    memset(to_shared, 0xff, sizeof(*to_shared));
+    copies_of_thread().groups.back().push_back({to_shared, from});
+}
+
+static inline void copies_commit()
+{
+    copies_of_thread().groups.emplace_back();
+}
+
+template <int N>
+static inline void copies_wait()
+{
+    auto &groups = copies_of_thread().groups;
+    for (; groups.size() > N + 1; groups.pop_front())
+        for (const auto &copy : groups.front())
+            *copy.first = *copy.second;
+}
+
+static inline void mma_bf16(float acc[4], const uint32_t a[4], const uint32_t b[2])
+{
+    emulation::multiply_bf16(*(float(*)[4])acc, *(const uint32_t(*)[4])a, *(const uint32_t(*)[2])b);
+}
+
+static inline void mma_f16(float acc[4], const uint32_t a[4], const uint32_t b[2])
+{
+    emulation::multiply_f16(*(float(*)[4])acc, *(const uint32_t(*)[4])a, *(const uint32_t(*)[2])b);
+}
+
+static inline void mma_32(int d[4], const uint32_t a[4], const uint32_t b[2])
+{
+    emulation::multiply<int, int8_t, 4, 2>(*(int(*)[4])d, *(const uint32_t(*)[4])a,
+                                           *(const uint32_t(*)[2])b, emulation::bytes_of);
+}
+
+static inline void mma_16(int d[4], const uint32_t a[2], uint32_t b)
+{
+    const uint32_t column[1] = {b};
+    emulation::multiply<int, int8_t, 4, 1>(*(int(*)[4])d, *(const uint32_t(*)[2])a, column,
+                                           emulation::bytes_of);
+}
+
+#endif
