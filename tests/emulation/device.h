@@ -45,16 +45,18 @@ void give_way(bool hopeful);
 /* As bar.sync. */
 void meet_block(uint32_t barrier, uint32_t n_threads);
 
-/* The 32 lanes of a warp meet, each with something of that size, 64 bytes at most: that of all lanes,
- * 64 bytes apart, which stay until the lanes meet again. */
-enum { SLOT = 64 };
-const char *meet_warp(const void *mine, size_t bytes);
+/* The 32 lanes of a warp meet, each with what it has left in its slot: those of all lanes, SLOT bytes
+ * apart, which stay until the lanes meet again. */
+enum { SLOT = 128 };
+char *warp_slot();
+const char *meet_warp();
 
 template <class T>
 T of_lane(const T &mine, uint32_t lane)
 {
     T other;
-    memcpy(&other, meet_warp(&mine, sizeof(mine)) + lane * SLOT, sizeof(other));
+    memcpy(warp_slot(), &mine, sizeof(mine));
+    memcpy(&other, meet_warp() + lane * SLOT, sizeof(other));
     return other;
 }
 
@@ -104,7 +106,7 @@ static inline void __syncthreads()
 }
 static inline void __syncwarp()
 {
-    emulation::meet_warp("", 1);
+    emulation::meet_warp();
 }
 template <class T>
 T __shfl_xor_sync(uint32_t, T x, int mask)
@@ -215,14 +217,15 @@ void multiply(C (&c)[4], const uint32_t (&a)[2 * HALVES], const uint32_t (&b)[HA
 {
     struct part {
         Number a[2][HALVES][EACH], b[HALVES][EACH];
-    } mine;
-    static_assert(sizeof(mine) <= SLOT, "a lane's numbers");
+    };
+    static_assert(sizeof(part) <= SLOT, "a lane's numbers");
+    part &mine = *(part *)warp_slot();
     for (int half = 0; half < HALVES; half++) {
         unpack(a[2 * half], mine.a[0][half]);
         unpack(a[2 * half + 1], mine.a[1][half]);
         unpack(b[half], mine.b[half]);
     }
-    const char *all = meet_warp(&mine, sizeof(mine));
+    const char *all = meet_warp();
     const uint32_t row = lane() / 4 * 4, column = lane() % 4 * 2;
     for (uint32_t i = 0; i < 4; i++) {
         Sum sum = (Sum)c[i];
@@ -239,7 +242,7 @@ void multiply(C (&c)[4], const uint32_t (&a)[2 * HALVES], const uint32_t (&b)[HA
 
 static inline void multiply_f16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
 {
-    multiply<double, float, 2, 2>(c, a, b, [](uint32_t bits, float *to) {
+    multiply<double, double, 2, 2>(c, a, b, [](uint32_t bits, double *to) {
         for (int i = 0; i < 2; i++)
             to[i] = __half2float(__ushort_as_half((uint16_t)(bits >> 16 * i)));
     });
@@ -247,7 +250,7 @@ static inline void multiply_f16(float (&c)[4], const uint32_t (&a)[4], const uin
 
 static inline void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
 {
-    multiply<double, float, 2, 2>(c, a, b, [](uint32_t bits, float *to) {
+    multiply<double, double, 2, 2>(c, a, b, [](uint32_t bits, double *to) {
         to[0] = __uint_as_float(bits << 16);
         to[1] = __uint_as_float(bits & 0xffff0000u);
     });

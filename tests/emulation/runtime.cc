@@ -41,7 +41,7 @@ struct fiber {
 /* Threads that meet; they may meet again while some have not left yet, but not twice. */
 struct meeting {
     uint32_t n_here, round;
-    char slots[2][WARP * SLOT];
+    alignas(16) char slots[2][WARP * SLOT];
 };
 
 static fiber fibers[MOST_THREADS];
@@ -116,11 +116,16 @@ void meet_block(uint32_t barrier, uint32_t n_threads)
     meet(blocks[barrier], n_threads);
 }
 
-const char *meet_warp(const void *mine, size_t bytes)
+char *warp_slot()
 {
     meeting &m = warps[current / WARP];
-    char *slots = m.slots[m.round % 2];
-    memcpy(slots + current % WARP * SLOT, mine, bytes);
+    return m.slots[m.round % 2] + current % WARP * SLOT;
+}
+
+const char *meet_warp()
+{
+    meeting &m = warps[current / WARP];
+    const char *slots = m.slots[m.round % 2];
     meet(m, WARP);
     return slots;
 }

@@ -215,8 +215,8 @@ static void test_same_bits_for_any_lanes_and_variant(void **state)
         float *q = made_floats(n, 4.0f, c), *first = NULL;
         for (size_t l = 0; l < sizeof(lanes) / sizeof(lanes[0]); l++)
             for (const struct kernels *const *k = kernels_all; *k != NULL; k++) {
-                if (!(*k)->usable())
-                    continue;
+                if (!(*k)->usable() || (place.kernels != NULL && k != kernels_all))
+                    continue; /* a device has one variant */
                 struct thread_pool *pool = pool_of(lanes[l]);
                 struct attend *attend = attend_of(pool, (*k)->name, &shape);
                 float *out = made_floats(n, 1.0f, 1);
