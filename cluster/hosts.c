@@ -100,7 +100,8 @@ static bool is_listed(const char *networks, const char *address)
     return false;
 }
 
-/* Adds those addresses of a host that another has too. NULL: no memory. */
+/* Adds those addresses of a host that another has too: of IPv4, the only subnets that Open MPI reads. It takes
+ * the interfaces that have them, so that these are left out with their IPv6. NULL: no memory. */
 static char *add_shared(char *networks, const struct preparation *p, uint32_t host)
 {
     const json_t *list = json_object_get(p->questions[host].answer, "addresses");
@@ -108,7 +109,8 @@ static char *add_shared(char *networks, const struct preparation *p, uint32_t ho
         const char *address = json_string_value(json_array_get(list, i));
         char *longer = NULL;
         if (address == NULL || interfaces_check(address, "", NULL) != STATUS_OK ||
-            is_listed(networks, address) || n_having(p, address) < 2)
+            strchr(address, ':') != NULL || is_listed(networks, address) ||
+            n_having(p, address) < 2)
             continue;
         if (asprintf(&longer, "%s,%s", networks, address) < 0)
             longer = NULL;

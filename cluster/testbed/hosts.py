@@ -8,7 +8,7 @@
     sudo cluster/testbed/hosts.py down lab
 
 A host has its own network (eth0, 10.99.0.1 and up), host name, process ids, System V and POSIX shared memory, /tmp, and
-an ssh server; all know each other by name, and root may log in from any to any. Its docker0 has the same address on
+an ssh server; all know each other by name, and root may log in from any to any. Its docker0 has the same addresses on
 every host, as on real ones. All else, file systems and users, is the machine's: what is installed here is installed there.
 
 Nothing of a bed is outside its namespaces but a folder in /run/longspan-beds (keys, names): the kernel removes interfaces,
@@ -230,6 +230,7 @@ class Bed:
             run(*at, "ip", "address", "add", f"{self.addresses[host]}/24", "dev", "eth0")
             run(*at, "ip", "link", "add", "docker0", "type", "bridge")
             run(*at, "ip", "address", "add", "172.17.0.1/16", "dev", "docker0")
+            run(*at, "ip", "address", "add", "2001:db8::1/64", "dev", "docker0")
             run(*at, "ip", "link", "set", "docker0", "up")
             if rate:
                 run(*at, "tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", rate, "burst",

@@ -695,6 +695,12 @@ static void fill_constants(Longspan__Constants *constants, uint32_t protocol, co
 
 struct rig_actor *rig_join_workers(struct rig *rig, uint32_t n, uint32_t protocol)
 {
+    return rig_join_workers_of(rig, n, protocol, "avx2");
+}
+
+struct rig_actor *rig_join_workers_of(struct rig *rig, uint32_t n, uint32_t protocol,
+                                      const char *last_kernels)
+{
     Longspan__RankInfo ranks[8], *list[8];
     struct rig_actor *first = NULL;
     assert_true(n <= 8);
@@ -706,7 +712,7 @@ struct rig_actor *rig_join_workers(struct rig *rig, uint32_t n, uint32_t protoco
         longspan__rank_info__init(&ranks[i]);
         ranks[i].rank = i;
         ranks[i].host = i == 0 ? "alpha" : "beta";
-        ranks[i].kernels = "avx2";
+        ranks[i].kernels = i + 1 < n ? "avx2" : (char *)last_kernels;
         ranks[i].memory_bytes = 1ull << 32;
         ranks[i].lanes = RANK_LANES;
         ranks[i].processors = "0-7";

@@ -31,6 +31,7 @@ enum {
     RIG_SCORES = 1 << 14, /* of a prompt */
     RIG_VOCAB = 259,
     RIG_LAYERS = 4,
+    RIG_FFN = 64,
     RIG_KV_BYTES = 2 * RIG_LAYERS * 2 * 8 * 2, /* of one token, f16 */
 };
 
@@ -136,6 +137,9 @@ void rig_send_bytes(struct rig *rig, struct rig_actor *actor, const void *bytes,
 
 /* Ranks 0.. are added, rank 0 joins for all; returns rank 0. `protocol` 0: ours. */
 struct rig_actor *rig_join_workers(struct rig *rig, uint32_t n, uint32_t protocol);
+/* The last rank has other kernels than the others. */
+struct rig_actor *rig_join_workers_of(struct rig *rig, uint32_t n, uint32_t protocol,
+                                      const char *last_kernels);
 struct rig_actor *rig_join_node(struct rig *rig, const char *name, uint64_t memory, uint64_t job,
                                 uint32_t protocol, const char *kernels);
 

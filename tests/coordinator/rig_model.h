@@ -32,16 +32,20 @@ static inline void rig_write_vocabulary(struct gguf_writer *w, struct error *e)
     gguf_writer_add_bool(w, "tokenizer.ggml.add_space_prefix", false, e);
 }
 
-static inline void rig_write_model(const char *path)
+/* n_experts 0: none. */
+static inline void rig_write_model_of(const char *path, uint32_t n_experts)
 {
-    static const struct hparams h = {.n_layers = RIG_LAYERS,
-                                     .hidden = 32,
-                                     .n_heads = 4,
-                                     .n_kv_heads = 2,
-                                     .head_dim = 8,
-                                     .ffn = 64,
-                                     .vocab = RIG_VOCAB,
-                                     .rope_dims = 8};
+    const struct hparams h = {.n_layers = RIG_LAYERS,
+                              .hidden = 32,
+                              .n_heads = 4,
+                              .n_kv_heads = 2,
+                              .head_dim = 8,
+                              .ffn = n_experts > 0 ? 0 : RIG_FFN,
+                              .ffn_expert = n_experts > 0 ? RIG_FFN : 0,
+                              .n_experts = n_experts,
+                              .n_experts_used = n_experts > 0,
+                              .vocab = RIG_VOCAB,
+                              .rope_dims = 8};
     static const uint8_t zeros[1 << 16];
     struct gguf_writer *w = NULL;
     struct error e = {0};
@@ -52,7 +56,11 @@ static inline void rig_write_model(const char *path)
     gguf_writer_add_string(w, "general.name", "rig", &e);
     gguf_writer_add_u32(w, "llama.block_count", h.n_layers, &e);
     gguf_writer_add_u32(w, "llama.embedding_length", h.hidden, &e);
-    gguf_writer_add_u32(w, "llama.feed_forward_length", h.ffn, &e);
+    gguf_writer_add_u32(w, "llama.feed_forward_length", RIG_FFN, &e);
+    if (n_experts > 0) {
+        gguf_writer_add_u32(w, "llama.expert_count", n_experts, &e);
+        gguf_writer_add_u32(w, "llama.expert_used_count", h.n_experts_used, &e);
+    }
     gguf_writer_add_u32(w, "llama.context_length", 8192, &e);
     gguf_writer_add_u32(w, "llama.attention.head_count", h.n_heads, &e);
     gguf_writer_add_u32(w, "llama.attention.head_count_kv", h.n_kv_heads, &e);
@@ -76,6 +84,11 @@ static inline void rig_write_model(const char *path)
     if (e.status != STATUS_OK)
         fail_msg("%s", e.text);
     assert_int_equal(gguf_writer_finish(w, &e), STATUS_OK);
+}
+
+static inline void rig_write_model(const char *path)
+{
+    rig_write_model_of(path, 0);
 }
 
 #endif

@@ -340,6 +340,39 @@ static void test_strict_bits_refuses_another_variant(void **state)
     expect_end(rig, STATUS_INVALID, "--strict-bits");
 }
 
+/* bf16 takes part in products only where all do: else a row's bits would follow its place in a batch. */
+static void test_ranks_of_which_one_rounds_products_are_refused(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(2, 0);
+    rig_start(rig);
+    rig_join_workers_of(rig, 2, 0, "bf16");
+    expect_end(rig, STATUS_INVALID, "worker 1 (beta) computes with bf16 kernels");
+}
+
+/* Two ranks, of which one computes on a GPU. */
+static struct rig *join_unlike_ranks(uint32_t tensor, uint32_t n_experts)
+{
+    struct rig *rig = rig_open(2, 0);
+    rig->options.tensor = tensor;
+    rig_write_model_of(rig->model, n_experts);
+    rig_start(rig);
+    rig_join_workers_of(rig, 2, 0, "cuda");
+    return rig;
+}
+
+static void test_ranks_that_would_choose_other_experts_are_refused(void **state)
+{
+    (void)state;
+    expect_end(join_unlike_ranks(2, 4), STATUS_INVALID, "would choose other experts");
+    for (uint32_t tensor = 1; tensor <= 2;
+         tensor++) { /* stages route alone; without experts nobody does */
+        struct rig *rig = join_unlike_ranks(tensor, tensor == 1 ? 4 : 0);
+        rig_until_n(rig, rig->actors[0]->n_pongs, 1);
+        end(rig);
+    }
+}
+
 static void test_failures_to_start_are_passed_on(void **state)
 {
     (void)state;
@@ -834,6 +867,8 @@ int main(void)
         cmocka_unit_test(test_a_node_of_another_job_is_refused),
         cmocka_unit_test(test_a_wrong_number_of_ranks_is_refused),
         cmocka_unit_test(test_strict_bits_refuses_another_variant),
+        cmocka_unit_test(test_ranks_of_which_one_rounds_products_are_refused),
+        cmocka_unit_test(test_ranks_that_would_choose_other_experts_are_refused),
         cmocka_unit_test(test_failures_to_start_are_passed_on),
         cmocka_unit_test(test_kv_that_does_not_fit_is_said_before_starting),
         cmocka_unit_test(test_bad_input_is_found_before_anybody_joins),

@@ -15,7 +15,8 @@
 #include "worker/setup.h"
 #include "worker/step.h"
 
-_Static_assert((int)WORKER_LAYERS == (int)RIG_LAYERS && (int)WORKER_VOCAB == (int)RIG_VOCAB,
+_Static_assert((int)WORKER_LAYERS == (int)RIG_LAYERS && (int)WORKER_VOCAB == (int)RIG_VOCAB &&
+                   (int)WORKER_FFN == (int)RIG_FFN,
                "the model is the rig's");
 
 static struct thread_pool *pool;
