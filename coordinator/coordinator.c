@@ -341,7 +341,7 @@ static enum status loop(struct coordinator *c, int stop_descriptor, struct error
             trace_step(c->track, 0, TRACE_IDLE);
         uint64_t at = trace_begin(c->track);
         enum status status = wire_poll(items, n_items, 0, c->next_tick_us, error);
-        at = trace_span(c->track, "wait", at);
+        trace_span(c->track, "wait", at);
         if (status != STATUS_OK && status != STATUS_TIMEOUT)
             return status;
         if (items[1].readable && told_to_stop(c, stop_descriptor))
