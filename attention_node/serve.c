@@ -76,6 +76,8 @@ static void begin_store(struct serve *serve, const Longspan__NodeSetup *setup,
     struct store_job job = {.shape = *shape};
     if (serve->config.store == NULL || setup->fingerprint.len != sizeof(job.fingerprint))
         return;
+    job.shape.windows =
+        NULL; /* of the message, which the job outlives; check_windows: there are none */
     memcpy(job.fingerprint, setup->fingerprint.data, sizeof(job.fingerprint));
     if (!kernels->host_memory)
         snprintf(job.device, sizeof(job.device), "%s", kernels->name);
