@@ -1,71 +1,12 @@
-/* main.c - the coordinator program: its command line, its signals, its exit code. */
-#include "coordinator/coordinator.h"
-#include "kernels/kernels.h"
+/* main.c - the coordinator program: its signals, its exit code. */
+#include "coordinator/command_line.h"
 #include "proto/protocol.h"
 #include "sys/descriptors.h"
-#include "sys/options.h"
-#include "sys/parse.h"
 
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
-
-/* As the table of options fills it. */
-struct words {
-    struct coordinator_options options;
-    const char *kv_type, *weights, *prefix_cache;
-    uint32_t join_s, load_s, timeout_s, step_s, verbose;
-    bool help, version;
-};
-
-static const struct option_usage usage = {
-    .command = "coordinator",
-    .words = "--model FILE [OPTION...]",
-    .about =
-        "The control process of a Longspan cluster: it waits for the workers and attention nodes "
-        "that it was told to expect, plans who holds what, and serves `longspan run "
-        "--coordinator`. "
-        "It runs until SIGINT or SIGTERM; the workers then end too."};
-
-static const char examples[] =
-    "\nA cluster by hand, one terminal each:\n"
-    "  coordinator -m model.gguf --workers 2 --attention-nodes 1\n"
-    "  mpirun -n 2 worker --coordinator tcp://127.0.0.1:5600\n"
-    "  attention_node --coordinator tcp://127.0.0.1:5600 --memory 4GiB\n"
-    "  longspan run --coordinator tcp://127.0.0.1:5600 -p \"Once upon a time\"\n"
-    "\nExit codes: 0 stopped; 2 bad usage or input; 3 somebody did not join; 4 failed while "
-    "running.\n";
-
-static enum status read_weights(const char *text, double **weights, uint32_t *n,
-                                struct error *error)
-{
-    const size_t length = strlen(text);
-    char *copy = strdup(text);
-    double *list = calloc(length + 1, sizeof(*list));
-    enum status status = STATUS_OK;
-    if (copy == NULL || list == NULL)
-        status = error_set(error, STATUS_NO_MEMORY, "no memory for --shares");
-    uint32_t count = 0;
-    char *rest = copy;
-    while (status == STATUS_OK && rest != NULL) {
-        float value;
-        const char *item = strsep(&rest, ",");
-        status = parse_f32("--shares", item, 1e-6f, 1e15f, &value, error);
-        if (status == STATUS_OK)
-            list[count++] = (double)value;
-    }
-    free(copy);
-    if (status != STATUS_OK) {
-        free(list);
-        return status;
-    }
-    *weights = list;
-    *n = count;
-    return STATUS_OK;
-}
 
 /* SIGINT and SIGTERM as something to read; nothing runs in a handler. */
 static int open_signals(void)
@@ -80,330 +21,32 @@ static int open_signals(void)
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-static enum status settle(struct words *words, double **weights, struct error *error)
+static enum status run(const struct coordinator_options *options, const struct log *log,
+                       struct error *error)
 {
-    struct coordinator_options *o = &words->options;
-    if (o->model == NULL)
-        return error_set(error, STATUS_INVALID, "--model FILE is missing (--help explains)");
-    kv_type_parse(&o->kv_type, words->kv_type); /* a choice: it parses */
-    o->prefix_cache = strcmp(words->prefix_cache, "on") == 0;
-    o->join_timeout_ms = words->join_s * 1000;
-    o->load_timeout_ms = words->load_s * 1000;
-    o->timeout_ms = words->timeout_s * 1000;
-    o->step_timeout_ms = (words->step_s > 0 ? words->step_s : 10 * words->timeout_s) * 1000;
-    if (words->weights != NULL) {
-        const enum status status = read_weights(words->weights, weights, &o->n_weights, error);
-        if (status != STATUS_OK)
-            return status;
-        o->weights = *weights;
-    }
-    return STATUS_OK;
+    const int stop = open_signals();
+    if (stop < 0)
+        return error_set(error, STATUS_IO, "signals cannot be waited for");
+    const enum status status = coordinator_run(options, stop, log, error);
+    close(stop);
+    return status;
 }
 
 int main(int argc, char **argv)
 {
-    static const char *const switches[] = {"on", "off", NULL};
-    struct words w = {.options = {.lost_ms = 2000, .silence_ms = 20000}};
-    struct coordinator_options *o = &w.options;
-    const struct option table[] = {
-        {.kind = OPTION_SECTION, .help = "Cluster"},
-        {.name = "listen",
-         .kind = OPTION_TEXT,
-         .value = &o->listen,
-         .argument = "ADDR",
-         .fallback = "tcp://127.0.0.1:5600",
-         .help = "where everybody joins: tcp://HOST:PORT or ipc://PATH; an address that other "
-                 "hosts reach needs --cluster-key or --insecure-network"},
-        {.name = "workers",
-         .kind = OPTION_U32,
-         .value = &o->workers,
-         .argument = "W",
-         .fallback = "1",
-         .least = 1,
-         .most = 4096,
-         .help = "MPI ranks to wait for"},
-        {.name = "attention-nodes",
-         .kind = OPTION_U32,
-         .value = &o->nodes,
-         .argument = "M",
-         .fallback = "0",
-         .most = 1024,
-         .help = "attention nodes to wait for; 0: the workers hold the KV cache themselves"},
-        {.name = "join-timeout",
-         .kind = OPTION_U32,
-         .value = &w.join_s,
-         .argument = "S",
-         .fallback = "60",
-         .least = 1,
-         .most = 86400,
-         .help = "seconds until all of them must have joined"},
-        {.name = "cluster-key",
-         .kind = OPTION_TEXT,
-         .value = &o->cluster_key,
-         .argument = "FILE",
-         .help = "encrypt, and admit only who has this key (longspan keygen)"},
-        {.name = "insecure-network",
-         .kind = OPTION_FLAG,
-         .value = &o->insecure_network,
-         .help = "trust the network: no key, at any address"},
-        {.kind = OPTION_SECTION, .help = "Model and plan"},
-        {.name = "model",
-         .letter = 'm',
-         .kind = OPTION_TEXT,
-         .value = &o->model,
-         .argument = "MODEL",
-         .help = "a GGUF file, any part of one that is split, or a Hugging Face directory; workers "
-                 "open "
-                 "the same path and check that it is the same model"},
-        {.name = "pipeline",
-         .kind = OPTION_U32,
-         .value = &o->pipeline,
-         .argument = "P",
-         .least = 1,
-         .most = 4096,
-         .help = "stages, each with some layers; absent: workers / tensor"},
-        {.name = "tensor",
-         .kind = OPTION_U32,
-         .value = &o->tensor,
-         .argument = "T",
-         .fallback = "1",
-         .least = 1,
-         .most = 4096,
-         .help = "ranks that share each layer, at most the model's KV heads; P x T = W"},
-        {.name = "kernels",
-         .kind = OPTION_CHOICE,
-         .value = &o->kernels,
-         .argument = "NAME",
-         .fallback = "auto",
-         .choices = kernels_names,
-         .help = "variant of the kernels of workers that were not told another one"},
-        {.name = "strict-bits",
-         .kind = OPTION_FLAG,
-         .value = &o->strict_bits,
-         .help = "refuse workers and nodes with other kernel variants, instead of relying on their "
-                 "having the same bits"},
-        {.kind = OPTION_SECTION, .help = "Context and KV cache"},
-        {.name = "ctx",
-         .kind = OPTION_U32,
-         .value = &o->ctx,
-         .argument = "N",
-         .least = 1,
-         .most = 1u << 30,
-         .help = "tokens of one sequence; absent: what the model was trained for, or less if the "
-                 "KV holders have less"},
-        {.name = "kv-type",
-         .kind = OPTION_CHOICE,
-         .value = &w.kv_type,
-         .argument = "f16|bf16|q8_0|f32",
-         .fallback = "f16",
-         .choices = kv_type_choices,
-         .help = "of the keys and values that are kept"},
-        {.name = "kv-memory",
-         .kind = OPTION_BYTES,
-         .value = &o->kv_memory,
-         .argument = "SIZE",
-         .help = "KV cache in each rank when there are no attention nodes; absent: what memory "
-                 "allows"},
-        {.name = "stripe",
-         .kind = OPTION_U32,
-         .value = &o->stripe,
-         .argument = "TOKENS",
-         .fallback = "4096",
-         .least = 256,
-         .most = 1u << 24,
-         .help = "what is dealt to one holder at least: 256 times a power of two"},
-        {.name = "shares",
-         .kind = OPTION_TEXT,
-         .value = &w.weights,
-         .argument = "A,B,...",
-         .help = "shares of the attention nodes, in the order of their names (of joining, where "
-                 "nobody named them); absent: their measured read bandwidth"},
-        {.kind = OPTION_SECTION, .help = "Steps"},
-        {.name = "chunk",
-         .kind = OPTION_U32,
-         .value = &o->chunk,
-         .argument = "N",
-         .fallback = "512",
-         .least = 1,
-         .most = 32768,
-         .help = "prompt tokens of one step, all sequences together"},
-        {.name = "max-batch",
-         .kind = OPTION_U32,
-         .value = &o->max_batch,
-         .argument = "N",
-         .fallback = "64",
-         .least = 1,
-         .most = 4096,
-         .help = "sequences at once; others wait"},
-        {.name = "step-target-ms",
-         .kind = OPTION_U32,
-         .value = &o->step_target_ms,
-         .argument = "MS",
-         .least = 1,
-         .most = 3600000,
-         .help =
-             "milliseconds between the tokens of an answer while prompts are read: steps have so "
-             "many prompt tokens, --chunk at most, that they take about as long; absent: "
-             "always --chunk"},
-        {.name = "prefix-cache",
-         .kind = OPTION_CHOICE,
-         .value = &w.prefix_cache,
-         .argument = "on|off",
-         .fallback = "on",
-         .choices = switches,
-         .help = "on keeps the KV cache of what was computed until its memory is needed, for "
-                 "prompts that begin alike"},
-        {.kind = OPTION_SECTION, .help = "Patience"},
-        {.name = "timeout",
-         .kind = OPTION_U32,
-         .value = &w.timeout_s,
-         .argument = "S",
-         .fallback = "60",
-         .least = 1,
-         .most = 86400,
-         .help = "seconds for one answer of an attention node"},
-        {.name = "retry-ms",
-         .kind = OPTION_U32,
-         .value = &o->retry_ms,
-         .argument = "MS",
-         .fallback = "2000",
-         .least = 1,
-         .most = 3600000,
-         .help = "a question to a node that is not answered is asked again after this"},
-        {.name = "step-timeout",
-         .kind = OPTION_U32,
-         .value = &w.step_s,
-         .argument = "S",
-         .most = 86400,
-         .help = "seconds for one step of all ranks; absent: 10 times --timeout"},
-        {.name = "load-timeout",
-         .kind = OPTION_U32,
-         .value = &w.load_s,
-         .argument = "S",
-         .fallback = "1800",
-         .least = 1,
-         .most = 86400,
-         .help = "seconds until all ranks must have loaded their weights"},
-        {.kind = OPTION_SECTION, .help = "HTTP"},
-        {.name = "http",
-         .kind = OPTION_TEXT,
-         .value = &o->http.address,
-         .argument = "HOST:PORT",
-         .help = "serve OpenAI's API there (docs/http.md): 127.0.0.1:8080; an address that other "
-                 "hosts reach, such as *:8080, needs --api-key-file"},
-        {.name = "api-key-file",
-         .kind = OPTION_TEXT,
-         .value = &o->http.api_key_file,
-         .argument = "FILE",
-         .help = "admit only who sends one of these keys, one a line"},
-        {.name = "model-name",
-         .kind = OPTION_TEXT,
-         .value = &o->http.model_name,
-         .argument = "NAME",
-         .help = "what clients call the model; absent: the file's name"},
-        {.name = "chat-template",
-         .kind = OPTION_TEXT,
-         .value = &o->http.chat_template,
-         .argument = "NAME|FILE",
-         .help = "instead of the one in the model file"},
-        {.name = "cors",
-         .kind = OPTION_TEXT,
-         .value = &o->http.cors,
-         .argument = "ORIGIN",
-         .help = "pages from there may use the API: https://host, or * for all"},
-        {.name = "http-body",
-         .kind = OPTION_BYTES,
-         .value = &o->http.body_bytes,
-         .argument = "SIZE",
-         .fallback = "64MiB",
-         .least = 1024,
-         .most = 1u << 30,
-         .help = "of one request, at most"},
-        {.name = "http-prompt",
-         .kind = OPTION_U32,
-         .value = &o->http.prompt_tokens,
-         .argument = "N",
-         .fallback = "0",
-         .most = 1u << 30,
-         .help = "tokens of one prompt, at most; 0: as many as the context has"},
-        {.name = "http-requests",
-         .kind = OPTION_U32,
-         .value = &o->http.running,
-         .argument = "N",
-         .fallback = "128",
-         .least = 1,
-         .most = 256,
-         .help = "requests that the scheduler has at once, at most"},
-        {.name = "http-queue",
-         .kind = OPTION_U32,
-         .value = &o->http.queued,
-         .argument = "N",
-         .fallback = "256",
-         .most = 100000,
-         .help = "requests that wait for that, at most; the next one gets 429"},
-        {.name = "http-idle",
-         .kind = OPTION_U32,
-         .value = &o->http.idle_s,
-         .argument = "S",
-         .fallback = "60",
-         .least = 1,
-         .most = 86400,
-         .help = "seconds until a connection on which nothing moves is closed"},
-        {.name = "http-read",
-         .kind = OPTION_U32,
-         .value = &o->http.read_s,
-         .argument = "S",
-         .fallback = "300",
-         .least = 1,
-         .most = 86400,
-         .help = "seconds until a request must be whole"},
-        {.name = "http-drain",
-         .kind = OPTION_U32,
-         .value = &o->http.drain_s,
-         .argument = "S",
-         .fallback = "600",
-         .most = 86400,
-         .help = "seconds that running requests have after SIGTERM; a second one ends them"},
-        {.kind = OPTION_SECTION, .help = "Other"},
-        {.name = "trace",
-         .kind = OPTION_TEXT,
-         .value = &o->trace,
-         .argument = "FILE",
-         .help = "write where the time goes to FILE at the end, in Chrome's trace format"},
-        {.name = "verbose",
-         .letter = 'v',
-         .kind = OPTION_COUNT,
-         .value = &w.verbose,
-         .help = "say more, with the time of day"},
-        {.name = "version", .kind = OPTION_FLAG, .value = &w.version, .help = "print the version"},
-        {.name = "help", .letter = 'h', .kind = OPTION_FLAG, .value = &w.help, .help = "this text"},
-        {.kind = 0}};
-
-    descriptors_raise(); /* one for each process of the cluster, and for each client */
+    struct command_line line;
     struct log log;
     struct error error = {.status = STATUS_OK};
-    double *weights = NULL;
-    enum status status = options_parse(table, argc, argv, NULL, &error);
-    log_open(&log, "coordinator", (int)w.verbose);
-    if (status == STATUS_OK && w.help) {
-        options_print_help(stdout, &usage, table);
-        printf("%s", examples);
-        return 0;
-    }
-    if (status == STATUS_OK && w.version) {
+    descriptors_raise(); /* one for each process of the cluster, and for each client */
+    enum status status = command_line_read(&line, argc, argv, &error);
+    log_open(&log, "coordinator", (int)line.verbose);
+    if (status == STATUS_OK && line.help)
+        command_line_print_help(stdout);
+    else if (status == STATUS_OK && line.version)
         printf("longspan %s, protocol %d\n", LONGSPAN_VERSION, PROTOCOL_VERSION);
-        return 0;
-    }
-    if (status == STATUS_OK)
-        status = settle(&w, &weights, &error);
-    if (status == STATUS_OK) {
-        const int stop = open_signals();
-        status = stop >= 0 ? coordinator_run(o, stop, &log, &error)
-                           : error_set(&error, STATUS_IO, "signals cannot be waited for");
-        if (stop >= 0)
-            close(stop);
-    }
-    free(weights);
+    else if (status == STATUS_OK)
+        status = run(&line.options, &log, &error);
+    command_line_free(&line);
     if (status != STATUS_OK)
         log_error(&log, "%s", error.text);
     return status_exit_code(status);

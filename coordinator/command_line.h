@@ -1,0 +1,31 @@
+/* coordinator/command_line.h - the words after `coordinator`, as coordinator_options. */
+#ifndef LONGSPAN_COORDINATOR_COMMAND_LINE_H
+#define LONGSPAN_COORDINATOR_COMMAND_LINE_H
+
+#include "coordinator/coordinator.h"
+#include "sys/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct command_line {
+    struct coordinator_options options; /* borrow from argv, and from what follows */
+    double *weights;                    /* of --shares */
+    uint32_t verbose;
+    bool help, version; /* then nothing else was checked */
+
+    /* As they were written. */
+    const char *kv_type, *shares, *prefix_cache;
+    uint32_t join_s, load_s, timeout_s, step_s;
+};
+
+/* STATUS_INVALID: with the option and the remedy. STATUS_NO_MEMORY. `line` is to be freed in any case. */
+enum status command_line_read(struct command_line *line, int argc, char **argv,
+                              struct error *error);
+void command_line_free(struct command_line *line);
+
+/* What --help says. */
+void command_line_print_help(FILE *out);
+
+#endif
