@@ -2,6 +2,7 @@
 #include "cluster/agent.h"
 
 #include "cluster/commands.h"
+#include "cluster/plan_probe.h"
 #include "cluster/program_says.h"
 #include "cluster/reach.h"
 #include "cluster/weights_cache.h"
@@ -202,6 +203,18 @@ static enum status do_reach(const json_t *request, struct error *error)
     return reach_connect(host, (uint16_t)port, error);
 }
 
+/* ---- hardware -------------------------------------------------------------------------------- */
+
+static enum status do_measure(json_t *answer, const json_t *request, struct error *error)
+{
+    json_t *measured = NULL;
+    const enum status status =
+        plan_probe_devices(&measured, json_object_get(request, "devices"), error);
+    if (status == STATUS_OK)
+        json_object_set_new(answer, "devices", measured);
+    return status;
+}
+
 /* ---- the loop -------------------------------------------------------------------------------- */
 
 static void say(const char *prefix, json_t *answer)
@@ -231,6 +244,8 @@ static enum status answer_one(struct agent *agent, json_t *answer, const json_t 
         return do_listen(agent, answer, request, error);
     if (strcmp(what, "reach") == 0)
         return do_reach(request, error);
+    if (strcmp(what, "measure") == 0)
+        return do_measure(answer, request, error);
     return error_set(error, STATUS_PROTOCOL, "the agent does not know the request '%.40s'", what);
 }
 

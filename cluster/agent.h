@@ -14,6 +14,7 @@
  *     {"do": "take", "dir": DIR or "", "set": SET} ...   {"path": PATH}
  *     {"do": "listen", "interface": NET or ""}           {"host": ADDRESS, "port": N}
  *     {"do": "reach", "host": HOST or "", "port": N}     {}    "": where the ssh connection came from
+ *     {"do": "measure", "devices": ["cpu", ...]}         {"devices": [...]}   plan_probe.h's
  *
  * SET is weights_set.h's. A failure is {"error": TEXT, "exit": 2 or 3}, and the agent ends after it.
  * It ends with its standard input: with the connection, whoever closed it. */

@@ -202,6 +202,67 @@ static enum status take_node(struct reader *reader, uint32_t index, const struct
     return status;
 }
 
+/* A rate or a time in the file's unit; `unit`: of it in ours. An absent one stays 0. */
+static enum status take_real(double *out, const float *value, double unit, const char *where,
+                             const char *key, struct error *error)
+{
+    if (value == NULL)
+        return STATUS_OK;
+    if (!(*value >= 1e-6f && *value <= 1e9f))
+        return error_set(error, STATUS_INVALID, "%s: %s: %g is not in 1e-6 to 1e9", where, key,
+                         (double)*value);
+    *out = (double)*value * unit;
+    return STATUS_OK;
+}
+
+/* Of a host that has no process nothing needs to be known: its name is misspelt. */
+static bool is_used(const struct cluster_file *file, const char *host)
+{
+    bool used =
+        file->coordinator_host != NULL && cluster_file_same_host(file->coordinator_host, host);
+    for (uint32_t i = 0; i < file->n_workers && !used; i++)
+        used = cluster_file_same_host(file->workers[i].host, host);
+    for (uint32_t i = 0; i < file->n_nodes && !used; i++)
+        used = cluster_file_same_host(file->nodes[i].host, host);
+    return used;
+}
+
+static enum status take_hardware(struct reader *reader, uint32_t index,
+                                 const struct yaml_hardware *from, struct error *error)
+{
+    char where[WHERE_BYTES];
+    struct cluster_file_hardware *to = &reader->file->hosts[index];
+    name_entry(where, reader, "hosts", index);
+    *to = (struct cluster_file_hardware){.host = from->host, .device = from->device};
+    enum status status = check_host(from->host, where, error);
+    if (status == STATUS_OK)
+        status = check_device(from->device, where, error);
+    if (status == STATUS_OK)
+        status = take_size(&to->memory_bytes, from->memory, where, error);
+    if (status == STATUS_OK)
+        status = take_number(&to->devices, from->devices, CLUSTER_FILE_MOST_RANKS, where, "devices",
+                             error);
+    if (status == STATUS_OK)
+        status = take_number(&to->processors, from->processors, CLUSTER_FILE_MOST_PROCESSORS, where,
+                             "processors", error);
+    const struct {
+        double *to;
+        const float *from;
+        double unit;
+        const char *key;
+    } reals[] = {{&to->read_bytes_per_s, from->read_GB_s, 1e9, "read_GB_s"},
+                 {&to->f32_per_s, from->f32_GFLOP_s, 1e9, "f32_GFLOP_s"},
+                 {&to->int8_per_s, from->int8_Gop_s, 1e9, "int8_Gop_s"},
+                 {&to->link_bytes_per_s, from->link_Gbit_s, 1e9 / 8, "link_Gbit_s"},
+                 {&to->round_trip_s, from->rtt_us, 1e-6, "rtt_us"}};
+    for (size_t i = 0; i < sizeof(reals) / sizeof(reals[0]) && status == STATUS_OK; i++)
+        status = take_real(reals[i].to, reals[i].from, reals[i].unit, where, reals[i].key, error);
+    if (status == STATUS_OK && !is_used(reader->file, from->host))
+        return error_set(error, STATUS_INVALID, "%s: no worker and no attention node is on %s",
+                         where, from->host);
+    return status;
+}
+
 static enum status take_parallel(const struct reader *reader, const struct yaml_file *document,
                                  struct error *error)
 {
@@ -363,7 +424,9 @@ static enum status take_document(struct reader *reader, const struct yaml_file *
     file->n_nodes = document->attention_nodes_count;
     file->workers = calloc((size_t)file->n_workers + 1, sizeof(*file->workers));
     file->nodes = calloc((size_t)file->n_nodes + 1, sizeof(*file->nodes));
-    if (file->workers == NULL || file->nodes == NULL)
+    file->n_hosts = document->hosts_count;
+    file->hosts = calloc((size_t)file->n_hosts + 1, sizeof(*file->hosts));
+    if (file->workers == NULL || file->nodes == NULL || file->hosts == NULL)
         return error_set(error, STATUS_NO_MEMORY, "%s: no memory for its entries", file->path);
 
     enum status status = take_coordinator(reader, document->coordinator, error);
@@ -371,6 +434,8 @@ static enum status take_document(struct reader *reader, const struct yaml_file *
         status = take_worker(reader, i, &document->workers[i], error);
     for (uint32_t i = 0; status == STATUS_OK && i < file->n_nodes; i++)
         status = take_node(reader, i, &document->attention_nodes[i], error);
+    for (uint32_t i = 0; status == STATUS_OK && i < file->n_hosts; i++)
+        status = take_hardware(reader, i, &document->hosts[i], error);
     if (status == STATUS_OK)
         status = take_parallel(reader, document, error);
     if (status == STATUS_OK)
@@ -410,6 +475,7 @@ void cluster_file_free(struct cluster_file *file)
 {
     free(file->workers);
     free(file->nodes);
+    free(file->hosts);
     cluster_yaml_free(file->document);
     *file = (struct cluster_file){0};
 }
@@ -446,4 +512,9 @@ bool cluster_file_is_here(const char *host)
     return strcmp(host, name) == 0 ||
            (!both_long && given == ours && ours > 0 && strncmp(host, name, ours) == 0) ||
            is_own_address(host);
+}
+
+bool cluster_file_same_host(const char *a, const char *b)
+{
+    return strcmp(a, b) == 0 || (cluster_file_is_here(a) && cluster_file_is_here(b));
 }

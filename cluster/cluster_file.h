@@ -18,6 +18,12 @@
  *     weights: {push: true, dir: /var/cache/longspan}
  *     environment: [CUDA_VISIBLE_DEVICES, OMP_NUM_THREADS=1] # a name alone: as it is here
  *
+ * And what `longspan plan` shall count with, in the words of `longspan bench`:
+ *
+ *     hosts:
+ *       - {host: gpu01, device: cuda, devices: 2, memory: 80GiB, read_GB_s: 3000, link_Gbit_s: 100, rtt_us: 20}
+ *       - {host: mem01, memory: 768GiB, processors: 64, read_GB_s: 300, f32_GFLOP_s: 4000, int8_Gop_s: 8000}
+ *
  * Unknown keys and values out of range are refused, with the line where there is one. Only
  * `workers` is required. Hosts are names or addresses as ssh knows them; localhost, and this
  * machine's own name, are this machine. */
@@ -35,6 +41,7 @@ enum {
     CLUSTER_FILE_MOST_NODES = 1024,
     CLUSTER_FILE_MOST_THREADS = 1024,
     CLUSTER_FILE_MOST_VARIABLES = 256, /* of `environment` */
+    CLUSTER_FILE_MOST_PROCESSORS = 65536,
 };
 
 /* Strings are owned by the file; NULL where the key is absent. */
@@ -52,6 +59,15 @@ struct cluster_file_node {
     float weight;                 /* 0: not said, measured */
 };
 
+/* What a host has, or each device of it; 0: not said. Links are its own with others. */
+struct cluster_file_hardware {
+    const char *host, *device; /* device NULL: its processors and memory */
+    uint64_t memory_bytes;
+    uint32_t devices, processors;
+    double read_bytes_per_s, f32_per_s, int8_per_s;
+    double link_bytes_per_s, round_trip_s;
+};
+
 struct cluster_file {
     const char *path, *name;
     const char *coordinator_host, *listen, *cluster_key;
@@ -60,6 +76,8 @@ struct cluster_file {
     uint32_t n_ranks;   /* the sum of their slots */
     struct cluster_file_node *nodes;
     uint32_t n_nodes;
+    struct cluster_file_hardware *hosts;
+    uint32_t n_hosts;
     uint32_t pipeline, tensor; /* 0: auto, or not said */
     const char *kv_type;       /* as kv_type_parse */
     uint64_t kv_memory_bytes;  /* 0: not said */
@@ -81,6 +99,9 @@ enum status cluster_file_read(struct cluster_file *file, const char *path, struc
 
 /* Of a zeroed one too. */
 void cluster_file_free(struct cluster_file *file);
+
+/* Whether two names of hosts are one: the same word, or both this machine. */
+bool cluster_file_same_host(const char *a, const char *b);
 
 /* Whether `host` is this machine: localhost, 127.x, ::1, its own name, long or short, or
  * one of its addresses. */

@@ -25,6 +25,7 @@ enum {
 #define TEXT(structure, member)                                                                    \
     CYAML_FIELD_STRING_PTR(#member, MAYBE, struct structure, member, 1, MOST_TEXT)
 #define NUMBER(structure, member) CYAML_FIELD_UINT_PTR(#member, MAYBE, struct structure, member)
+#define REAL(structure, member)   CYAML_FIELD_FLOAT_PTR(#member, MAYBE, struct structure, member)
 #define MAPPING(structure, member, fields)                                                         \
     CYAML_FIELD_MAPPING_PTR(#member, MAYBE, struct structure, member, fields)
 
@@ -54,7 +55,20 @@ static const cyaml_schema_field_t node_fields[] = {
     TEXT(yaml_node, advertise),
     TEXT(yaml_node, bin),
     NUMBER(yaml_node, threads),
-    CYAML_FIELD_FLOAT_PTR("weight", MAYBE, struct yaml_node, weight),
+    REAL(yaml_node, weight),
+    CYAML_FIELD_END};
+static const cyaml_schema_field_t hardware_fields[] = {
+    CYAML_FIELD_STRING_PTR("host", CYAML_FLAG_POINTER, struct yaml_hardware, host, 1,
+                           CLUSTER_YAML_HOST_BYTES - 1),
+    TEXT(yaml_hardware, device),
+    TEXT(yaml_hardware, memory),
+    NUMBER(yaml_hardware, devices),
+    NUMBER(yaml_hardware, processors),
+    REAL(yaml_hardware, read_GB_s),
+    REAL(yaml_hardware, f32_GFLOP_s),
+    REAL(yaml_hardware, int8_Gop_s),
+    REAL(yaml_hardware, link_Gbit_s),
+    REAL(yaml_hardware, rtt_us),
     CYAML_FIELD_END};
 static const cyaml_schema_field_t kv_fields[] = {TEXT(yaml_kv, type), TEXT(yaml_kv, memory),
                                                  NUMBER(yaml_kv, stripe), CYAML_FIELD_END};
@@ -73,6 +87,8 @@ static const cyaml_schema_value_t worker_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct yaml_worker, worker_fields)};
 static const cyaml_schema_value_t node_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct yaml_node, node_fields)};
+static const cyaml_schema_value_t hardware_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct yaml_hardware, hardware_fields)};
 
 /* The same but for `parallel`. */
 #define FILE_FIELDS(parallel_field)                                                                \
@@ -89,6 +105,8 @@ static const cyaml_schema_value_t node_value = {
         MAPPING(yaml_file, weights, weights_fields),                                               \
         CYAML_FIELD_SEQUENCE("environment", MAYBE, struct yaml_file, environment, &variable_value, \
                              0, CLUSTER_FILE_MOST_VARIABLES),                                      \
+        CYAML_FIELD_SEQUENCE("hosts", MAYBE, struct yaml_file, hosts, &hardware_value, 0,          \
+                             CLUSTER_FILE_MOST_RANKS),                                             \
         CYAML_FIELD_END
 
 static const cyaml_schema_field_t numbers_fields[] = {
@@ -101,13 +119,14 @@ static const cyaml_schema_value_t word_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct yaml_file, word_fields)};
 
 static const char *const known_keys[] = {
-    "name",    "coordinator", "security", "workers",     "parallel",  "attention_nodes",
-    "kv",      "host",        "listen",   "cluster_key", "slots",     "device",
-    "kernels", "threads",     "pipeline", "tensor",      "memory",    "weight",
-    "bind",    "advertise",   "type",     "stripe",      "ssh",       "user",
-    "port",    "key",         "config",   "network",     "interface", "programs",
-    "bin",     "mpi",         "weights",  "push",        "dir",       "environment",
-    NULL,
+    "name",        "coordinator", "security",   "workers",     "parallel",    "attention_nodes",
+    "kv",          "host",        "listen",     "cluster_key", "slots",       "device",
+    "kernels",     "threads",     "pipeline",   "tensor",      "memory",      "weight",
+    "bind",        "advertise",   "type",       "stripe",      "ssh",         "user",
+    "port",        "key",         "config",     "network",     "interface",   "programs",
+    "bin",         "mpi",         "weights",    "push",        "dir",         "environment",
+    "hosts",       "devices",     "processors", "read_GB_s",   "f32_GFLOP_s", "int8_Gop_s",
+    "link_Gbit_s", "rtt_us",      NULL,
 };
 
 /* libcyaml tells what is wrong first, then where: innermost place first. */

@@ -31,6 +31,11 @@ struct yaml_node {
     uint32_t *threads;
     float *weight;
 };
+struct yaml_hardware {
+    char *host, *device, *memory;
+    uint32_t *devices, *processors;
+    float *read_GB_s, *f32_GFLOP_s, *int8_Gop_s, *link_Gbit_s, *rtt_us; /* as longspan bench says */
+};
 struct yaml_kv {
     char *type, *memory;
     uint32_t *stripe;
@@ -62,7 +67,8 @@ struct yaml_file {
     struct yaml_programs *programs;
     struct yaml_weights *weights;
     char **environment;
-    uint32_t workers_count, attention_nodes_count, environment_count;
+    struct yaml_hardware *hosts;
+    uint32_t workers_count, attention_nodes_count, environment_count, hosts_count;
 };
 
 /* The caller ends *document with cluster_yaml_free and frees *text, the file's, after failures too.

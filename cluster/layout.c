@@ -77,7 +77,7 @@ static void listen_here(struct layout *layout, const char *directory)
 }
 
 static enum status from_options(struct layout *layout, const struct place_options *options,
-                                const char *directory, struct error *error)
+                                struct error *error)
 {
     const enum status status = allocate(layout, 1, options->attention_nodes, error);
     if (status != STATUS_OK)
@@ -97,7 +97,6 @@ static enum status from_options(struct layout *layout, const struct place_option
                                  : node_memory(node->device, layout->n_nodes);
         snprintf(node->name, sizeof(node->name), "node%u", i);
     }
-    listen_here(layout, directory);
     return STATUS_OK;
 }
 
@@ -230,8 +229,7 @@ static enum status take_addresses(struct layout *layout, const struct cluster_fi
 }
 
 static enum status from_file(struct layout *layout, const struct place_options *options,
-                             const struct cluster_file *file, const char *directory,
-                             struct error *error)
+                             const struct cluster_file *file, struct error *error)
 {
     enum status status = allocate(layout, file->n_workers, file->n_nodes, error);
     if (status != STATUS_OK)
@@ -254,8 +252,6 @@ static enum status from_file(struct layout *layout, const struct place_options *
         status = take_worker(layout, &layout->workers[i], file, &file->workers[i], share, error);
     for (uint32_t i = 0; status == STATUS_OK && i < file->n_nodes; i++)
         status = take_node(layout, i, file, share, n_nodes_here, error);
-    if (status == STATUS_OK)
-        status = take_addresses(layout, file, directory, error);
     layout->pipeline = options->pipeline_given ? options->pipeline : file->pipeline;
     layout->tensor = options->tensor_given ? options->tensor : file->tensor;
     if (layout->tensor == 0)
@@ -264,14 +260,14 @@ static enum status from_file(struct layout *layout, const struct place_options *
         (uint64_t)(layout->pipeline != 0 ? layout->pipeline : 1) * layout->tensor;
     if (status == STATUS_OK &&
         (layout->pipeline != 0 ? needed != file->n_ranks : file->n_ranks % layout->tensor != 0))
-        return error_set(error, STATUS_INVALID,
-                         "--pipeline %u x --tensor %u do not make up the %u ranks of %s",
-                         layout->pipeline, layout->tensor, file->n_ranks, file->path);
+        status = error_set(error, STATUS_INVALID,
+                           "--pipeline %u x --tensor %u do not make up the %u ranks of %s",
+                           layout->pipeline, layout->tensor, file->n_ranks, file->path);
     return status;
 }
 
-enum status layout_make(struct layout *layout, const struct place_options *options,
-                        const struct cluster_file *file, const char *directory, struct error *error)
+enum status layout_place(struct layout *layout, const struct place_options *options,
+                         const struct cluster_file *file, struct error *error)
 {
     struct layout made = {
         .insecure_network = options->insecure_network,
@@ -293,8 +289,26 @@ enum status layout_make(struct layout *layout, const struct place_options *optio
     absolute(made.cluster_key, options->cluster_key != NULL ? options->cluster_key
                                : file != NULL               ? file->cluster_key
                                                             : NULL);
-    const enum status status = file != NULL ? from_file(&made, options, file, directory, error)
-                                            : from_options(&made, options, directory, error);
+    const enum status status =
+        file != NULL ? from_file(&made, options, file, error) : from_options(&made, options, error);
+    if (status == STATUS_OK)
+        *layout = made;
+    else
+        layout_free(&made);
+    return status;
+}
+
+enum status layout_make(struct layout *layout, const struct place_options *options,
+                        const struct cluster_file *file, const char *directory, struct error *error)
+{
+    struct layout made;
+    enum status status = layout_place(&made, options, file, error);
+    if (status != STATUS_OK)
+        return status;
+    if (file != NULL)
+        status = take_addresses(&made, file, directory, error);
+    else
+        listen_here(&made, directory);
     if (status == STATUS_OK)
         *layout = made;
     else

@@ -3,6 +3,7 @@
 #include "cluster/bench.h"
 #include "cluster/keygen.h"
 #include "cluster/model_command.h"
+#include "cluster/plan.h"
 #include "cluster/run.h"
 #include "cluster/serve.h"
 #include "cluster/status.h"
@@ -26,6 +27,8 @@ static const struct {
     {"serve", "answer OpenAI's API over HTTP with a model, on this machine or on a cluster",
      serve_main},
     {"status", "who belongs to a running cluster, what each holds, what runs", status_main},
+    {"plan", "what a cluster would hold, and how fast it would be, before anything starts",
+     plan_main},
     {"bench", "measure decode and prefill beside the limits of this hardware", bench_main},
     {"model", "inspect, tokenize, detokenize, chat-template, quantize, split, make-...",
      model_command_main},

@@ -6,6 +6,7 @@
 #include "coordinator/cluster_setup.h"
 
 #include "kernels/attention/kv_holder.h"
+#include "plan/shares.h"
 #include "proto/protocol.h"
 #include "sys/size.h"
 
@@ -51,40 +52,28 @@ static void name_nodes(struct cluster *cluster)
     }
 }
 
-/* Nodes of one host share its memory, and measured it at the same time or one after the other: the
- * differences between them are chance. */
-static double host_rate(const struct cluster *cluster, const char *host)
-{
-    double sum = 0.0;
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < cluster->n_nodes; i++)
-        if (strcmp(cluster->nodes[i].host, host) == 0) {
-            sum += cluster->nodes[i].read_bytes_per_s;
-            n++;
-        }
-    return sum / n;
-}
-
-static void weigh_nodes(struct cluster *cluster)
+static enum status weigh_nodes(struct cluster *cluster, struct error *error)
 {
     const struct capacity *capacity = &cluster->capacity;
-    bool measured = true;
+    const double *given = cluster->options->weights;
+    struct arena *arena = &cluster->control->arena;
+    struct shares_node *nodes = arena_array(arena, cluster->n_nodes, sizeof(*nodes));
+    double *weights = arena_array(arena, cluster->n_nodes, sizeof(*weights));
+    if (nodes == NULL || weights == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for %u nodes", cluster->n_nodes);
     for (uint32_t i = 0; i < cluster->n_nodes; i++)
-        measured = measured && cluster->nodes[i].read_bytes_per_s > 0.0 &&
-                   cluster->nodes[i].read_bytes_per_s < 1e18;
-    const double *weights = cluster->options->weights;
-    if (!measured && weights == NULL)
+        nodes[i] = (struct shares_node){cluster->nodes[i].host, cluster->nodes[i].read_bytes_per_s};
+    if (!shares_weigh(weights, nodes, cluster->n_nodes) && given == NULL)
         log_warn(cluster->log, "a node has not measured its memory: all nodes get equal shares");
     for (uint32_t i = 0; i < cluster->n_nodes; i++) {
         struct cluster_node *node = &cluster->nodes[i];
-        node->weight = weights != NULL ? weights[i]
-                       : measured      ? host_rate(cluster, node->host)
-                                       : 1.0;
+        node->weight = given != NULL ? given[i] : weights[i];
         log_info(cluster->log, "%s: weight %.4g (%s), reads %.1f GB/s, holds %" PRIu64 " tokens",
-                 node->label, node->weight, weights != NULL ? "--shares" : "measured",
+                 node->label, node->weight, given != NULL ? "--shares" : "measured",
                  node->read_bytes_per_s / 1e9,
                  capacity_tokens(capacity, capacity_holder_units(capacity, i)));
     }
+    return STATUS_OK;
 }
 
 /* Lanes of ranks and nodes that may use these processors: one host, one mask. */
@@ -246,9 +235,9 @@ static enum status begin_nodes(struct cluster *cluster, uint64_t now_us, struct 
     if (cluster->options->nodes > 0)
         name_nodes(cluster);
     note_memory(cluster);
-    if (cluster->options->nodes > 0)
-        weigh_nodes(cluster);
-    enum status status = capacity_settle(&cluster->capacity, &cluster->max_tokens, error);
+    enum status status = cluster->options->nodes > 0 ? weigh_nodes(cluster, error) : STATUS_OK;
+    if (status == STATUS_OK)
+        status = capacity_settle(&cluster->capacity, &cluster->max_tokens, error);
     if (status != STATUS_OK)
         return status;
     cluster->phase = CLUSTER_NODES;

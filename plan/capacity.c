@@ -164,6 +164,18 @@ uint64_t capacity_sequence_bytes(const struct capacity *capacity, uint64_t n_tok
     return page_cost_sequence(&capacity->cost, n_pages) * capacity->unit_bytes;
 }
 
+uint64_t capacity_sequences(const struct capacity *capacity, uint64_t n_tokens)
+{
+    const uint64_t n = capacity_n_holders(capacity);
+    const uint64_t n_pages = n_tokens / PAGE_TOKENS + (n_tokens % PAGE_TOKENS != 0);
+    uint64_t units = 0, each = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        units += capacity_holder_units(capacity, i);
+        each += page_cost_sequence(&capacity->cost, n_pages / n + (i < n_pages % n));
+    }
+    return each > 0 ? units / each : 0;
+}
+
 /* ---- whether it does ------------------------------------------------------------------------- */
 
 static enum status check_weights_fit(const struct capacity *c, struct error *error)

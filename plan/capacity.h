@@ -72,6 +72,9 @@ uint64_t capacity_all_tokens(const struct capacity *capacity);
 /* KV cache of a sequence of so many tokens, rounded up to pages. */
 uint64_t capacity_sequence_bytes(const struct capacity *capacity, uint64_t n_tokens);
 
+/* Sequences of so many tokens that there is room for at once, dealt evenly over the holders. */
+uint64_t capacity_sequences(const struct capacity *capacity, uint64_t n_tokens);
+
 /* How long a sequence may become: --ctx; or without it what the model was trained for, or what fits.
  * STATUS_EXHAUSTED: weights of a rank, or --ctx, do not fit; the text has both numbers and the remedy. */
 enum status capacity_settle(const struct capacity *capacity, uint32_t *max_tokens,

@@ -1,0 +1,110 @@
+/* plan_options.c - see plan_options.h. */
+#include "cluster/plan_options.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { MOST_OPTIONS = 80, MOST_TOKENS = 1 << 30 };
+
+static void fill_table(struct option table[MOST_OPTIONS], struct plan_options *o)
+{
+    const struct option options[] = {
+        {.kind = OPTION_SECTION, .help = "What is planned"},
+        {.name = "model",
+         .letter = 'm',
+         .kind = OPTION_TEXT,
+         .value = &o->place.model,
+         .argument = "MODEL",
+         .help =
+             "the model, of which only the headers are read: a GGUF file, any part of one that is "
+             "split, or a Hugging Face directory"},
+        {.name = "ctx",
+         .kind = OPTION_U32,
+         .value = &o->place.ctx,
+         .argument = "N",
+         .least = 1,
+         .most = MOST_TOKENS,
+         .help =
+             "tokens of one sequence: how many of them fit, how fast they are; without it as many "
+             "as the model was made for, if the KV cache has room"},
+        {.name = "max-batch",
+         .kind = OPTION_U32,
+         .value = &o->max_batch,
+         .argument = "N",
+         .fallback = "64",
+         .least = 1,
+         .most = 4096,
+         .help = "sequences at once"},
+        {.name = "probe",
+         .kind = OPTION_FLAG,
+         .value = &o->probe,
+         .help =
+             "measure what the cluster file does not say: how fast each host reads memory and "
+             "computes, what memory is free there, how far it is from here. Other machines are "
+             "asked through ssh, as run and serve do it. Takes seconds; have nothing else running"},
+        {.name = "json",
+         .kind = OPTION_FLAG,
+         .value = &o->json,
+         .help = "one JSON object instead of tables (docs/operations.md)"}};
+    static const struct place_options_texts texts = {.quiet = "no progress on standard error"};
+    _Static_assert(sizeof(options) / sizeof(options[0]) + PLACE_OPTIONS_MOST_ENTRIES <=
+                       MOST_OPTIONS,
+                   "the table fits");
+    memcpy(table, options, sizeof(options));
+    size_t n = sizeof(options) / sizeof(options[0]);
+    n = place_options_output(table, n, &o->place, &texts);
+    place_options_end(table, n, &o->place);
+}
+
+enum status plan_options_read(struct plan_options *options, int argc, char **argv,
+                              struct error *error)
+{
+    *options = (struct plan_options){.place = {.pipeline = 1, .tensor = 1}};
+    struct option table[MOST_OPTIONS];
+    fill_table(table, options);
+    const enum status status = options_parse(table, argc, argv, NULL, error);
+    if (status != STATUS_OK || options->place.help)
+        return status;
+    if (options->place.coordinator != NULL)
+        return error_set(error, STATUS_INVALID,
+                         "plan is about a cluster that does not run yet; longspan status "
+                         "--coordinator %s tells of one that does",
+                         options->place.coordinator);
+    return place_options_check(&options->place, error);
+}
+
+void plan_options_print_help(void)
+{
+    struct plan_options options = {0};
+    struct option table[MOST_OPTIONS];
+    const struct option_usage usage = {"longspan plan", "-m MODEL [OPTION...]",
+                                       "Says what a cluster would hold and how fast it would be, "
+                                       "before anything starts: which layers, "
+                                       "heads and experts each worker has, what memory that needs, "
+                                       "how many tokens and sequences fit, "
+                                       "what runs out first, what crosses each link, how long a "
+                                       "token and a prompt take. It divides the "
+                                       "model as run and serve do, and reads nothing but the "
+                                       "model's headers. Options are those of run "
+                                       "and serve. Speeds come from the cluster file (hosts:) or "
+                                       "from --probe; what nobody knows is "
+                                       "told as unknown."};
+    fill_table(table, &options);
+    options_print_help(stdout, &usage, table);
+    fputs(
+        "\nExamples:\n"
+        "  longspan plan -m model.gguf --probe                     is this machine enough?\n"
+        "  longspan plan -m model.gguf --cluster lab.yaml --ctx 131072 --kv-type q8_0\n"
+        "\nIn lab.yaml, beside workers and attention_nodes (cluster/example.yaml explains all "
+        "keys):\n"
+        "  hosts:\n"
+        "    - {host: gpu01, device: cuda, memory: 80GiB, read_GB_s: 3000, link_Gbit_s: 100, "
+        "rtt_us: "
+        "20}\n"
+        "    - {host: mem01, memory: 768GiB, read_GB_s: 300, f32_GFLOP_s: 4000, int8_Gop_s: 9000,\n"
+        "       processors: 64, link_Gbit_s: 25, rtt_us: 40}\n"
+        "\nExit codes: 0 it fits, or nobody knows; 2 bad usage or input, or it does not fit: the "
+        "reason "
+        "and\nthe remedy are told; 3 a host could not be reached (--probe).\n",
+        stdout);
+}

@@ -1,0 +1,91 @@
+/* plan/estimate.h - how long a token, and a prompt, will take on a divided model: from rates that somebody
+ * measured or gave, and the laws that bound a step.
+ *
+ * A step passes through the stages one after the other. In a stage:
+ *     weights   the slowest rank reads its weights, or computes its products, whichever takes longer
+ *     KV        the same ranks read their own KV cache; or, with attention nodes, the slowest node reads its
+ *               stripes of the sequence (a sequence of one stripe is all at one node). Or attention's
+ *               arithmetic, where that takes longer.
+ *     links     with nodes, one exchange a layer: a round trip, the query and the partials at the rate of the
+ *               slower host; with more than one shard, two sums a layer; between stages, the rows. Nothing
+ *               within one host.
+ * Nothing of that overlaps here, although some of it does (the query leaves first): what is told is what
+ * hardware needs at least, in this order. It then takes longer by what longspan bench finds, ESTIMATE_... of
+ * it. A rate that is not known makes what needs it NAN, never zero. Pure. */
+#ifndef LONGSPAN_PLAN_ESTIMATE_H
+#define LONGSPAN_PLAN_ESTIMATE_H
+
+#include "model/hparams.h"
+#include "plan/capacity.h"
+#include "plan/step_limit.h"
+
+#include <stdint.h>
+
+/* What a step reaches of the limit (docs/performance.md): decode is at its bytes' limit in 0.67 to 0.97 of its
+ * time, prefill of quantized weights at its arithmetic's in 0.60 to 0.66, of floats in 0.9. */
+#define ESTIMATE_DECODE_SHARE  0.87
+#define ESTIMATE_PREFILL_SHARE 0.64
+
+/* What this process has of its device while others of its stage, or other nodes, compute beside it. NAN: not
+ * known. `host`: an index of hosts. */
+struct estimate_process {
+    struct step_limit_machine machine;
+    uint32_t host;
+};
+
+/* Between it and others: NAN where not known. */
+struct estimate_host {
+    double bytes_per_s, round_trip_s;
+};
+
+struct estimate_cluster {
+    const struct capacity *capacity;
+    const struct hparams *hparams;
+    const struct estimate_process *ranks; /* [workers] */
+    const struct estimate_process *nodes; /* [nodes] */
+    const double *shares;                 /* [nodes] of the tokens, together 1 */
+    const struct estimate_host *hosts;
+    uint32_t head;   /* the coordinator's host */
+    uint32_t stripe; /* tokens */
+};
+
+/* Seconds, at the limit. */
+struct estimate_time {
+    double weights_s, kv_s, links_s;
+};
+double estimate_total(const struct estimate_time *time); /* their sum */
+
+/* A decode step of `rows` sequences behind `depth` tokens each; `slowest`, unless NULL: of the stage that
+ * takes longest, which limits many sequences at once. */
+struct estimate_time estimate_decode(const struct estimate_cluster *cluster, double rows,
+                                     uint64_t depth, struct estimate_time *slowest);
+
+/* What one process has of that, of one sequence: a rank reads its weights and its own KV cache, a node its stripes
+ * in all stages. Seconds at the limit. */
+double estimate_rank(const struct estimate_cluster *cluster, uint32_t rank, uint64_t depth);
+double estimate_node(const struct estimate_cluster *cluster, uint32_t node, uint64_t depth);
+
+/* Tokens per second of all of n sequences behind `depth`, in as many micro-batches as there are stages. */
+double estimate_decode_rate(const struct estimate_cluster *cluster, uint32_t n, uint64_t depth);
+
+/* Tokens per second that a prompt is read with behind `depth`, in chunks, as many at once as there are
+ * stages; and seconds that one of so many tokens takes from its beginning on. */
+double estimate_prefill_rate(const struct estimate_cluster *cluster, uint64_t depth);
+double estimate_prefill(const struct estimate_cluster *cluster, uint64_t tokens);
+
+/* What crosses between one rank and a node in a layer, in a step of one row: bytes. */
+struct estimate_exchange {
+    double query, answer; /* waited for */
+    double append;        /* to the node that holds the new token; not waited for */
+};
+struct estimate_exchange estimate_exchange(const struct estimate_cluster *cluster, uint32_t rank,
+                                           uint64_t depth);
+
+/* Bytes of a row between stages; of a sum of a row, from each of the ranks to each other. */
+double estimate_row_bytes(const struct estimate_cluster *cluster);
+
+/* The depth from which on a step with the attention nodes takes less time than one in which the ranks have the
+ * KV cache themselves; 0: always; INFINITY: never; NAN: not known. What fits is another question. */
+double estimate_break_even(const struct estimate_cluster *cluster);
+
+#endif
