@@ -235,11 +235,12 @@ static void add_devices(struct maker *m)
         put(m, to, "link_bytes_per_s", number_or_null(facts->hosts[device->host].link_bytes_per_s));
         put(m, to, "round_trip_s", number_or_null(facts->hosts[device->host].round_trip_s));
         if (memory > 0 && needed > memory)
-            does_not_fit(m,
-                         "%s (%s) has %s of memory, its processes need %s: give its attention "
-                         "nodes less memory:, or take workers off it",
-                         facts->hosts[device->host].name, device->name, size_format(memory, a),
-                         size_format(needed, b));
+            does_not_fit(
+                m,
+                "%s (%s) has %s of memory, its processes need %s: give less to its attention "
+                "nodes (memory:) or workers (--kv-memory), or put some elsewhere",
+                facts->hosts[device->host].name, device->name, size_format(memory, a),
+                size_format(needed, b));
     }
 }
 
@@ -433,7 +434,8 @@ static void add_assumptions(struct maker *m)
     for (uint32_t i = 0; i < facts->n_hosts && facts->n_hosts > 1; i++) {
         const struct plan_host *host = &facts->hosts[i];
         if (host->link_bytes_per_s <= 0 || host->round_trip_s <= 0)
-            add_assumption(m, list, "%s: its link to others is not known (%s%s%s)", host->name,
+            add_assumption(m, list, "%s%s: its link to others is not known (%s%s%s)", host->name,
+                           i == facts->head ? ", the coordinator's host" : "",
                            host->link_bytes_per_s <= 0 ? "link_Gbit_s" : "",
                            host->link_bytes_per_s <= 0 && host->round_trip_s <= 0 ? ", " : "",
                            host->round_trip_s <= 0 ? "rtt_us, or --probe" : "");

@@ -33,11 +33,23 @@ uint64_t plan_memory_local_kv(const struct plan_memory *m, uint32_t rank)
 {
     const struct capacity *c = m->capacity;
     const uint64_t memory = c->ranks[rank].memory_bytes, weights = c->ranks[rank].cost.weight_bytes;
+    const uint64_t page_bytes = PAGE_TILES * tile_bytes(c->options.kv_type, m->hparams->head_dim);
+    uint64_t bytes = c->options.kv_memory;
     if (c->options.nodes > 0)
         return 0;
-    if (c->options.kv_memory > 0)
-        return c->options.kv_memory;
-    return kv_holder_share(memory > weights ? memory - weights : 0);
+    if (bytes == 0)
+        bytes = kv_holder_share(memory > weights ? memory - weights : 0);
+    return bytes / page_bytes * page_bytes;
+}
+
+/* A holder that takes what is left leaves what its rank computes in. */
+static uint64_t rank_needs(const struct plan_memory *m, uint32_t rank)
+{
+    const struct capacity_rank *r = &m->capacity->ranks[rank];
+    const uint64_t own = r->cost.weight_bytes + plan_memory_working(m, rank);
+    const uint64_t left = r->memory_bytes > own ? r->memory_bytes - own : 0;
+    const uint64_t kv = plan_memory_local_kv(m, rank);
+    return own + (m->capacity->options.kv_memory == 0 && kv > left ? left : kv);
 }
 
 uint64_t plan_memory_needed(const struct plan_memory *m, uint32_t device)
@@ -46,8 +58,7 @@ uint64_t plan_memory_needed(const struct plan_memory *m, uint32_t device)
     uint64_t sum = 0;
     for (uint32_t i = 0; i < facts->n_ranks; i++)
         if (facts->ranks[i].device == device)
-            sum += m->capacity->ranks[i].cost.weight_bytes + plan_memory_working(m, i) +
-                   plan_memory_local_kv(m, i);
+            sum += rank_needs(m, i);
     for (uint32_t i = 0; i < facts->n_nodes; i++)
         if (facts->nodes[i].device == device)
             sum += m->capacity->nodes[i].kv_bytes;

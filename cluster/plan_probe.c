@@ -55,7 +55,8 @@ enum status plan_probe_devices(json_t **measured, const json_t *devices, struct 
     json_array_foreach(devices, i, name)
     {
         json_t *one = NULL;
-        if (status == STATUS_OK && !kernels_device_is_name(json_string_value(name)))
+        if (status == STATUS_OK &&
+            (!json_is_string(name) || !kernels_device_is_name(json_string_value(name))))
             status = error_set(error, STATUS_INVALID, "measure: that is no device");
         if (status == STATUS_OK)
             status = probe_device(&one, json_string_value(name), error);

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { CELL_BYTES = 96, MOST_LINKS = 24 };
+enum { CELL_BYTES = 96, DIGITS_BYTES = 32, MOST_LINKS = 24 };
 
 static const char unknown[] = "unknown";
 
@@ -50,11 +50,19 @@ static void add_whole(struct columns *columns, const json_t *object, const char 
         columns_add(columns, unknown);
 }
 
-static void add_number(struct columns *columns, const json_t *object, const char *name,
-                       const char *format, double unit)
+/* Three digits that matter, and no exponent. */
+static const char *digits(double value, char out[DIGITS_BYTES])
 {
-    if (is_known(object, name))
-        columns_addf(columns, format, number(object, name) * unit);
+    snprintf(out, DIGITS_BYTES, value >= 1000 ? "%.0f" : "%.3g", value);
+    return out;
+}
+
+static void add_number(struct columns *columns, const json_t *object, const char *key, double unit,
+                       const char *name)
+{
+    char shown[DIGITS_BYTES];
+    if (is_known(object, key))
+        columns_addf(columns, "%s%s", digits(number(object, key) * unit, shown), name);
     else
         columns_add(columns, unknown);
 }
@@ -132,8 +140,10 @@ static void add_times(struct columns *columns, const json_t *process)
 {
     const json_t *times = json_object_get(process, "token_ms");
     const json_t *near = json_array_get(times, 0), *far = json_array_get(times, 1);
+    char a[DIGITS_BYTES], b[DIGITS_BYTES];
     if (json_is_number(near) && json_is_number(far))
-        columns_addf(columns, "%.3g to %.3g", json_number_value(near), json_number_value(far));
+        columns_addf(columns, "%s to %s", digits(json_number_value(near), a),
+                     digits(json_number_value(far), b));
     else
         columns_add(columns, unknown);
 }
@@ -225,13 +235,13 @@ static void print_devices(FILE *out, const json_t *plan)
         add_size(&rows, each, "memory_bytes");
         columns_add(&rows, is_known(each, "memory_bytes") ? text(each, "memory_source") : "");
         add_size(&rows, each, "needed_bytes");
-        add_number(&rows, each, "read_bytes_per_s", "%.4g GB/s", 1e-9);
-        add_number(&rows, each, "f32_per_s", "%.4g Gop/s", 1e-9);
-        add_number(&rows, each, "int8_per_s", "%.4g Gop/s", 1e-9);
+        add_number(&rows, each, "read_bytes_per_s", 1e-9, " GB/s");
+        add_number(&rows, each, "f32_per_s", 1e-9, " Gop/s");
+        add_number(&rows, each, "int8_per_s", 1e-9, " Gop/s");
         columns_add(&rows, is_known(each, "read_bytes_per_s") ? text(each, "rate_source") : "");
         if (links) {
-            add_number(&rows, each, "link_bytes_per_s", "%.4g Gbit/s", 8e-9);
-            add_number(&rows, each, "round_trip_s", "%.4g us", 1e6);
+            add_number(&rows, each, "link_bytes_per_s", 8e-9, " Gbit/s");
+            add_number(&rows, each, "round_trip_s", 1e6, " us");
         }
     }
     fputc('\n', out);
@@ -286,11 +296,11 @@ static void print_links(FILE *out, const json_t *plan)
         if (within)
             columns_add(&rows, "one host");
         else
-            add_number(&rows, each, "bytes_per_s", "%.4g Gbit/s", 8e-9);
+            add_number(&rows, each, "bytes_per_s", 8e-9, " Gbit/s");
         if (within)
             columns_add(&rows, "");
         else
-            add_number(&rows, each, "round_trip_s", "%.4g us", 1e6);
+            add_number(&rows, each, "round_trip_s", 1e6, " us");
     }
     fputc('\n', out);
     columns_print(&rows, out);
@@ -311,12 +321,12 @@ static void print_decode(FILE *out, const json_t *plan)
     json_array_foreach(json_object_get(plan, "decode"), i, each)
     {
         columns_addf(&rows, "%" PRIu64 " tokens", whole(each, "depth"));
-        add_number(&rows, each, "weights_ms", "%.3g ms", 1);
-        add_number(&rows, each, "kv_ms", "%.3g ms", 1);
-        add_number(&rows, each, "links_ms", "%.3g ms", 1);
-        add_number(&rows, each, "at_best_ms", "%.4g ms", 1);
-        add_number(&rows, each, "expected_ms", "%.4g ms", 1);
-        add_number(&rows, each, "tokens_s", "%.3g", 1);
+        add_number(&rows, each, "weights_ms", 1, " ms");
+        add_number(&rows, each, "kv_ms", 1, " ms");
+        add_number(&rows, each, "links_ms", 1, " ms");
+        add_number(&rows, each, "at_best_ms", 1, " ms");
+        add_number(&rows, each, "expected_ms", 1, " ms");
+        add_number(&rows, each, "tokens_s", 1, "");
     }
     fputc('\n', out);
     columns_print(&rows, out);
@@ -358,18 +368,20 @@ static void print_rates(FILE *out, const json_t *plan)
     const json_t *together = json_object_get(plan, "together");
     const json_t *prefill = json_object_get(plan, "prefill");
     const json_t *near = json_array_get(prefill, 0), *far = json_array_get(prefill, 1);
+    char a[DIGITS_BYTES], b[DIGITS_BYTES];
     struct columns rows = {.n = 2};
     if (is_known(together, "tokens_s")) {
         columns_add(&rows, "all at once");
-        columns_addf(
-            &rows, "%" PRIu64 " sequences of %" PRIu64 " tokens: %.3g tokens/s, %.3g for each",
-            whole(together, "sequences"), whole(together, "depth"), number(together, "tokens_s"),
-            number(together, "tokens_s") / (double)whole(together, "sequences"));
+        const double rate = number(together, "tokens_s");
+        columns_addf(&rows, "%" PRIu64 " sequences of %" PRIu64 " tokens: %s tokens/s, %s for each",
+                     whole(together, "sequences"), whole(together, "depth"), digits(rate, a),
+                     digits(rate / (double)whole(together, "sequences"), b));
     }
     columns_add(&rows, "reading a prompt");
     if (is_known(near, "tokens_s") && is_known(far, "tokens_s"))
-        columns_addf(&rows, "%.3g tokens/s at its beginning, %.3g behind %" PRIu64 " tokens",
-                     number(near, "tokens_s"), number(far, "tokens_s"), whole(far, "depth"));
+        columns_addf(&rows, "%s tokens/s at its beginning, %s behind %" PRIu64 " tokens",
+                     digits(number(near, "tokens_s"), a), digits(number(far, "tokens_s"), b),
+                     whole(far, "depth"));
     else
         columns_add(&rows, unknown);
     if (is_known(plan, "prompt_s")) {
