@@ -336,8 +336,7 @@ static void add_links(struct maker *m)
 static void add_decode(struct maker *m, json_t *list, uint64_t depth)
 {
     const struct estimate_time time = estimate_decode(&m->estimate, 1, depth, NULL);
-    const double at_best = estimate_total(&time);
-    const double expected = (time.weights_s + time.kv_s) / ESTIMATE_DECODE_SHARE + time.links_s;
+    const double at_best = estimate_at_best(&time), expected = estimate_expected(&time);
     json_t *to = item_in(m, list);
     put(m, to, "depth", whole(depth));
     put(m, to, "weights_ms", number(time.weights_s * MS));
@@ -352,8 +351,7 @@ static void add_prefill(struct maker *m, json_t *list, uint64_t depth)
 {
     json_t *to = item_in(m, list);
     put(m, to, "depth", whole(depth));
-    put(m, to, "tokens_s",
-        number(estimate_prefill_rate(&m->estimate, depth) * ESTIMATE_PREFILL_SHARE));
+    put(m, to, "tokens_s", number(estimate_prefill_rate(&m->estimate, depth)));
 }
 
 static void add_times(struct maker *m)
@@ -369,14 +367,12 @@ static void add_times(struct maker *m)
     put(m, together, "sequences", whole(n));
     put(m, together, "depth", whole(depth));
     put(m, together, "tokens_s",
-        n > 0 ? number(estimate_decode_rate(&m->estimate, n, depth) * ESTIMATE_DECODE_SHARE)
-              : json_null());
+        n > 0 ? number(estimate_decode_rate(&m->estimate, n, depth)) : json_null());
     list = list_in(m, "prefill");
     add_prefill(m, list, 0);
     add_prefill(m, list, depth);
     put(m, m->json, "prompt_s",
-        depth > 0 ? number(estimate_prefill(&m->estimate, depth) / ESTIMATE_PREFILL_SHARE)
-                  : json_null());
+        depth > 0 ? number(estimate_prefill(&m->estimate, depth)) : json_null());
     const double even =
         m->in->capacity->options.nodes > 0 ? estimate_break_even(&m->estimate) : NAN;
     put(m, m->json, "break_even_tokens",
@@ -440,10 +436,11 @@ static void add_assumptions(struct maker *m)
                            host->link_bytes_per_s <= 0 && host->round_trip_s <= 0 ? ", " : "",
                            host->round_trip_s <= 0 ? "rtt_us, or --probe" : "");
     }
-    add_assumption(m, list,
-                   "expected is what the hardware needs at least over %.2f in decode and %.2f in "
-                   "prefill: what longspan bench finds on CPUs (docs/performance.md)",
-                   ESTIMATE_DECODE_SHARE, ESTIMATE_PREFILL_SHARE);
+    add_assumption(
+        m, list,
+        "expected: decode reaches %.2f of what the hardware could do, a prompt's products "
+        "%.2f, its attention %.2f, as measured on CPUs (docs/performance.md)",
+        ESTIMATE_DECODE_SHARE, ESTIMATE_PRODUCT_SHARE, ESTIMATE_ATTEND_SHARE);
     add_assumption(m, list,
                    "a process with some of a host's processors has as much of its rates; messages "
                    "within a host cost nothing; nothing overlaps");

@@ -12,9 +12,21 @@ enum {
         64 * 1024, /* bytes of a sum that everybody sends to everybody (worker/group_exchange.c) */
 };
 
-double estimate_total(const struct estimate_time *time)
+double estimate_at_best(const struct estimate_time *time)
 {
     return time->weights_s + time->kv_s + time->links_s;
+}
+
+double estimate_expected(const struct estimate_time *time)
+{
+    return (time->weights_s + time->kv_s) / ESTIMATE_DECODE_SHARE + time->links_s;
+}
+
+/* The same of a prompt's chunk. */
+static double chunk_expected(const struct estimate_time *time)
+{
+    return time->weights_s / ESTIMATE_PRODUCT_SHARE + time->kv_s / ESTIMATE_ATTEND_SHARE +
+           time->links_s;
 }
 
 /* The longer one; what is not known is not shorter. */
@@ -240,7 +252,7 @@ struct estimate_time estimate_decode(const struct estimate_cluster *cluster, dou
         sum.weights_s += time.weights_s;
         sum.kv_s += time.kv_s;
         sum.links_s += time.links_s;
-        if (!(estimate_total(&time) <= estimate_total(&worst)))
+        if (!(estimate_expected(&time) <= estimate_expected(&worst)))
             worst = time;
     }
     if (slowest != NULL)
@@ -255,7 +267,7 @@ double estimate_decode_rate(const struct estimate_cluster *cluster, uint32_t n, 
     struct estimate_time slowest;
     const struct estimate_time whole =
         estimate_decode(cluster, ceil((double)n / batches), depth, &slowest);
-    return n / longer(estimate_total(&whole), batches * estimate_total(&slowest));
+    return n / longer(estimate_expected(&whole), batches * estimate_expected(&slowest));
 }
 
 /* A prompt is arithmetic: where that is not known, nothing is. */
@@ -279,8 +291,8 @@ static double chunk_seconds(const struct estimate_cluster *e, double rows, doubl
     *all = 0;
     for (uint32_t k = 0; k < e->capacity->plan.pipeline; k++) {
         const struct estimate_time time = stage_time(e, k, &pass);
-        slowest = longer(slowest, estimate_total(&time));
-        *all += estimate_total(&time);
+        slowest = longer(slowest, chunk_expected(&time));
+        *all += chunk_expected(&time);
     }
     return arithmetic_known(e) ? slowest : NAN;
 }
@@ -307,23 +319,40 @@ double estimate_prefill(const struct estimate_cluster *cluster, uint64_t tokens)
     return seconds;
 }
 
+/* What a token takes less without nodes, against what it takes with them: positive where they cost. */
+static double cost_of_nodes(const struct estimate_cluster *with,
+                            const struct estimate_cluster *without, uint64_t depth)
+{
+    const struct estimate_time a = estimate_decode(with, 1, depth, NULL);
+    const struct estimate_time b = estimate_decode(without, 1, depth, NULL);
+    return estimate_at_best(&a) / estimate_at_best(&b) - 1;
+}
+
 double estimate_break_even(const struct estimate_cluster *cluster)
 {
-    enum { FAR = 1 << 30 }; /* what depth costs is a straight line from a stripe and a window on */
+    const uint64_t most = 1ull << 30;
     struct capacity local = *cluster->capacity;
     struct estimate_cluster without = *cluster;
     local.options.nodes = 0;
     without.capacity = &local;
-    const struct estimate_time near[2] = {estimate_decode(cluster, 1, FAR / 2, NULL),
-                                          estimate_decode(&without, 1, FAR / 2, NULL)};
-    const struct estimate_time far[2] = {estimate_decode(cluster, 1, FAR, NULL),
-                                         estimate_decode(&without, 1, FAR, NULL)};
-    const double slope[2] = {(far[0].kv_s - near[0].kv_s) / (FAR / 2),
-                             (far[1].kv_s - near[1].kv_s) / (FAR / 2)};
-    const double links = near[0].links_s - near[1].links_s;
-    if (isnan(links) || isnan(slope[0]) || isnan(slope[1]))
-        return NAN;
-    if (slope[0] >= slope[1] * (1 - 1e-6))
+    uint64_t slower = 0, faster;
+    for (uint64_t depth = 1; depth <= most; depth *= 2) {
+        const double cost = cost_of_nodes(cluster, &without, depth);
+        if (isnan(cost))
+            return NAN;
+        if (cost > -1e-9)
+            slower = depth;
+    }
+    if (slower == most)
         return INFINITY;
-    return links > 0 ? links / (slope[1] - slope[0]) : 0;
+    if (slower == 0)
+        return 0;
+    for (faster = 2 * slower; faster - slower > 1;) {
+        const uint64_t middle = slower + (faster - slower) / 2;
+        if (cost_of_nodes(cluster, &without, middle) > -1e-9)
+            slower = middle;
+        else
+            faster = middle;
+    }
+    return (double)faster;
 }

@@ -10,8 +10,8 @@
  *               slower host; with more than one shard, two sums a layer; between stages, the rows. Nothing
  *               within one host.
  * Nothing of that overlaps here, although some of it does (the query leaves first): what is told is what
- * hardware needs at least, in this order. It then takes longer by what longspan bench finds, ESTIMATE_... of
- * it. A rate that is not known makes what needs it NAN, never zero. Pure. */
+ * hardware needs at least, in this order. Expected is what takes longer by what longspan bench finds, ESTIMATE_...
+ * of it. A rate that is not known makes what needs it NAN, never zero. Pure. */
 #ifndef LONGSPAN_PLAN_ESTIMATE_H
 #define LONGSPAN_PLAN_ESTIMATE_H
 
@@ -21,10 +21,11 @@
 
 #include <stdint.h>
 
-/* What a step reaches of the limit (docs/performance.md): decode is at its bytes' limit in 0.67 to 0.97 of its
- * time, prefill of quantized weights at its arithmetic's in 0.60 to 0.66, of floats in 0.9. */
+/* What is reached of the limits, on CPUs (docs/performance.md): of reading, by steps of decode; of the arithmetic
+ * of products, and of attention, by prompts. GPUs read 0.65 to 0.87. */
 #define ESTIMATE_DECODE_SHARE  0.87
-#define ESTIMATE_PREFILL_SHARE 0.64
+#define ESTIMATE_PRODUCT_SHARE 0.65
+#define ESTIMATE_ATTEND_SHARE  0.82
 
 /* What this process has of its device while others of its stage, or other nodes, compute beside it. NAN: not
  * known. `host`: an index of hosts. */
@@ -53,7 +54,8 @@ struct estimate_cluster {
 struct estimate_time {
     double weights_s, kv_s, links_s;
 };
-double estimate_total(const struct estimate_time *time); /* their sum */
+double estimate_at_best(const struct estimate_time *time);
+double estimate_expected(const struct estimate_time *time); /* of decode */
 
 /* A decode step of `rows` sequences behind `depth` tokens each; `slowest`, unless NULL: of the stage that
  * takes longest, which limits many sequences at once. */
@@ -65,10 +67,10 @@ struct estimate_time estimate_decode(const struct estimate_cluster *cluster, dou
 double estimate_rank(const struct estimate_cluster *cluster, uint32_t rank, uint64_t depth);
 double estimate_node(const struct estimate_cluster *cluster, uint32_t node, uint64_t depth);
 
-/* Tokens per second of all of n sequences behind `depth`, in as many micro-batches as there are stages. */
+/* Expected tokens per second of all of n sequences behind `depth`, in as many micro-batches as there are stages. */
 double estimate_decode_rate(const struct estimate_cluster *cluster, uint32_t n, uint64_t depth);
 
-/* Tokens per second that a prompt is read with behind `depth`, in chunks, as many at once as there are
+/* Expected: tokens per second that a prompt is read with behind `depth`, in chunks, as many at once as there are
  * stages; and seconds that one of so many tokens takes from its beginning on. */
 double estimate_prefill_rate(const struct estimate_cluster *cluster, uint64_t depth);
 double estimate_prefill(const struct estimate_cluster *cluster, uint64_t tokens);

@@ -1,0 +1,41 @@
+/* test_shares.c - tokens in proportion to read rates, and equally where one is not known. */
+#include "plan/shares.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static void test_nodes_of_one_host_have_its_mean(void **state)
+{
+    const struct shares_node nodes[3] = {{"a", 10}, {"b", 40}, {"a", 20}};
+    double weights[3];
+    (void)state;
+    assert_true(shares_weigh(weights, nodes, 3));
+    assert_true(weights[0] == 15 && weights[1] == 40 && weights[2] == 15);
+}
+
+static void test_what_is_not_measured_makes_all_equal(void **state)
+{
+    const double bad[] = {0, -1, NAN, INFINITY, 1e19};
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        const struct shares_node nodes[2] = {{"a", 10}, {"b", bad[i]}};
+        double weights[2];
+        assert_false(shares_weigh(weights, nodes, 2));
+        assert_true(weights[0] == 1 && weights[1] == 1);
+    }
+    assert_true(shares_weigh(NULL, NULL, 0));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_nodes_of_one_host_have_its_mean),
+        cmocka_unit_test(test_what_is_not_measured_makes_all_equal),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
