@@ -111,7 +111,8 @@ static enum status work(struct plan *plan, struct error *error)
     if (status == STATUS_OK && plan->options.probe)
         status = plan_probe(&plan->facts, &plan->layout, plan->options.place.quiet, error);
     if (status == STATUS_OK)
-        status = plan_facts_apply(&plan->facts, &plan->layout, &plan->capacity, error);
+        status = plan_facts_apply(&plan->facts, &plan->layout, plan->options.place.shares,
+                                  &plan->capacity, error);
     return status == STATUS_OK ? tell(plan, error) : status;
 }
 

@@ -4,11 +4,14 @@
 #include "kernels/attention/kv_holder.h"
 #include "plan/shares.h"
 #include "sys/memory.h"
+#include "sys/parse.h"
 #include "sys/topology.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define GIGA 1e9 /* a node's weight stands for so many bytes per second (attention_node --weight) */
 
 static const char from_file[] = "cluster file";
 
@@ -256,31 +259,61 @@ static void settle_lanes(struct plan_facts *facts)
             facts->nodes[i].lanes = facts->devices[facts->nodes[i].device].processors;
 }
 
-static enum status share(struct plan_facts *facts, const struct layout *layout, struct error *error)
+/* "A,B,...", as the coordinator takes them. */
+static enum status read_shares(struct plan_facts *facts, const char *given, struct error *error)
+{
+    char *copy = strdup(given), *rest = copy;
+    enum status status =
+        copy != NULL ? STATUS_OK : error_set(error, STATUS_NO_MEMORY, "no memory for --shares");
+    uint32_t n = 0;
+    while (status == STATUS_OK && rest != NULL) {
+        float value = 0;
+        status = parse_f32("--shares", strsep(&rest, ","), 1e-6f, 1e15f, &value, error);
+        if (n < facts->n_nodes)
+            facts->shares[n] = (double)value;
+        n++;
+    }
+    free(copy);
+    return status != STATUS_OK || n == facts->n_nodes
+               ? status
+               : error_set(error, STATUS_INVALID,
+                           "--shares has %u numbers, there are %u attention nodes", n,
+                           facts->n_nodes);
+}
+
+static enum status weigh(struct plan_facts *facts, const struct layout *layout, struct error *error)
 {
     struct shares_node *nodes = calloc(facts->n_nodes + 1u, sizeof(*nodes));
-    double all = 0;
     if (nodes == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for %u nodes", facts->n_nodes);
     for (uint32_t i = 0; i < facts->n_nodes; i++) {
         const double rate = facts->node_estimates[i].machine.read_bytes_per_s;
-        nodes[i] = (struct shares_node){.host = facts->hosts[facts->node_estimates[i].host].name,
-                                        .read_bytes_per_s = layout->nodes[i].weight > 0
-                                                                ? (double)layout->nodes[i].weight
-                                                            : isnan(rate) ? 0
-                                                                          : rate};
+        nodes[i] = (struct shares_node){
+            .host = facts->hosts[facts->node_estimates[i].host].name,
+            .read_bytes_per_s = layout->nodes[i].weight > 0 ? GIGA * (double)layout->nodes[i].weight
+                                : isnan(rate)               ? 0
+                                                            : rate};
     }
     shares_weigh(facts->shares, nodes, facts->n_nodes);
-    for (uint32_t i = 0; i < facts->n_nodes; i++)
-        all += facts->shares[i];
-    for (uint32_t i = 0; i < facts->n_nodes; i++)
-        facts->shares[i] /= all;
     free(nodes);
     return STATUS_OK;
 }
 
+static enum status share(struct plan_facts *facts, const struct layout *layout, const char *given,
+                         struct error *error)
+{
+    const enum status status =
+        given != NULL ? read_shares(facts, given, error) : weigh(facts, layout, error);
+    double all = 0;
+    for (uint32_t i = 0; i < facts->n_nodes; i++)
+        all += facts->shares[i];
+    for (uint32_t i = 0; i < facts->n_nodes && status == STATUS_OK; i++)
+        facts->shares[i] /= all;
+    return status;
+}
+
 enum status plan_facts_apply(struct plan_facts *facts, const struct layout *layout,
-                             struct capacity *capacity, struct error *error)
+                             const char *shares, struct capacity *capacity, struct error *error)
 {
     const uint32_t tensor = capacity->plan.tensor;
     settle_lanes(facts);
@@ -300,5 +333,5 @@ enum status plan_facts_apply(struct plan_facts *facts, const struct layout *layo
             .bytes_per_s = host->link_bytes_per_s > 0 ? host->link_bytes_per_s : NAN,
             .round_trip_s = host->round_trip_s > 0 ? host->round_trip_s : NAN};
     }
-    return share(facts, layout, error);
+    return share(facts, layout, shares, error);
 }

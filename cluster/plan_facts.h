@@ -55,9 +55,10 @@ enum status plan_facts_read(struct plan_facts *facts, const struct layout *layou
 void plan_facts_free(struct plan_facts *facts);
 
 /* Tells `capacity`, of the same layout, what memory its ranks and nodes have, as they would say themselves;
- * and works out what each process has of its device. STATUS_NO_MEMORY. */
+ * and works out what each process has of its device. `shares`: --shares, or NULL. STATUS_INVALID: they are
+ * none. STATUS_NO_MEMORY. */
 enum status plan_facts_apply(struct plan_facts *facts, const struct layout *layout,
-                             struct capacity *capacity, struct error *error);
+                             const char *shares, struct capacity *capacity, struct error *error);
 
 /* The memory of a node: what it is given, or what it takes of its device. 0: not known. */
 uint64_t plan_facts_node_bytes(const struct plan_facts *facts, const struct layout *layout,

@@ -176,7 +176,9 @@ static void add_ranks(struct maker *m)
         put(m, to, "working_bytes", whole(plan_memory_working(&m->memory, i)));
         put(m, to, "token_ms", times(m, estimate_rank, i));
         put(m, to, "local_kv_bytes",
-            c->options.nodes > 0 ? whole(0) : whole_or_null(plan_memory_local_kv(&m->memory, i)));
+            c->options.nodes > 0 || c->options.kv_memory > 0 || c->ranks[i].memory_bytes > 0
+                ? whole(plan_memory_local_kv(&m->memory, i))
+                : json_null());
     }
 }
 

@@ -42,26 +42,42 @@ static enum status read_text(struct cluster_file *file, const char *text, struct
 static void test_everything_that_can_be_said_arrives(void **state)
 {
     (void)state;
-    const char text[] = "name: lab\n"
-                        "coordinator: {host: head, listen: \"tcp://0.0.0.0:5600\"}\n"
-                        "security: {cluster_key: /etc/longspan/cluster.key}\n"
-                        "workers:\n"
-                        "  - {host: gpu01, slots: 2, device: cuda}\n"
-                        "  - {host: cpu07, threads: 16, kernels: avx2}\n"
-                        "parallel: {pipeline: 3, tensor: 1}\n"
-                        "attention_nodes:\n"
-                        "  - {host: mem01, memory: 512GiB, threads: 64}\n"
-                        "  - {host: mem02, memory: 256GiB, weight: 0.5, name: second,\n"
-                        "     bind: \"tcp://*:7000\", advertise: \"tcp://10.0.0.9:7000\"}\n"
-                        "kv: {type: f32, memory: 8GiB, stripe: 512}\n"
-                        "ssh: {user: me, port: 2222, key: /k, config: /c}\n"
-                        "network: {interface: \"eth0,10.0.0.0/24,fd00::/64\"}\n"
-                        "programs: {bin: /opt/l/bin, mpi: /opt/mpi}\n"
-                        "weights: {push: true, dir: /var/cache/l}\n"
-                        "environment: [HOME, OMP_NUM_THREADS=1]\n";
+    const char text[] =
+        "name: lab\n"
+        "coordinator: {host: head, listen: \"tcp://0.0.0.0:5600\"}\n"
+        "security: {cluster_key: /etc/longspan/cluster.key}\n"
+        "workers:\n"
+        "  - {host: gpu01, slots: 2, device: cuda}\n"
+        "  - {host: cpu07, threads: 16, kernels: avx2}\n"
+        "parallel: {pipeline: 3, tensor: 1}\n"
+        "attention_nodes:\n"
+        "  - {host: mem01, memory: 512GiB, threads: 64}\n"
+        "  - {host: mem02, memory: 256GiB, weight: 0.5, name: second,\n"
+        "     bind: \"tcp://*:7000\", advertise: \"tcp://10.0.0.9:7000\"}\n"
+        "kv: {type: f32, memory: 8GiB, stripe: 512}\n"
+        "ssh: {user: me, port: 2222, key: /k, config: /c}\n"
+        "network: {interface: \"eth0,10.0.0.0/24,fd00::/64\"}\n"
+        "programs: {bin: /opt/l/bin, mpi: /opt/mpi}\n"
+        "weights: {push: true, dir: /var/cache/l}\n"
+        "environment: [HOME, OMP_NUM_THREADS=1]\n"
+        "hosts:\n"
+        "  - {host: gpu01, device: cuda, devices: 2, memory: 80GiB, read_GB_s: 3000}\n"
+        "  - {host: mem01, processors: 64, f32_GFLOP_s: 4000, int8_Gop_s: 9000,\n"
+        "     link_Gbit_s: 25, rtt_us: 40}\n";
     struct cluster_file file;
     struct error error;
     assert_int_equal(read_text(&file, text, &error), STATUS_OK);
+    assert_int_equal(file.n_hosts, 2);
+    assert_string_equal(file.hosts[0].host, "gpu01");
+    assert_string_equal(file.hosts[0].device, "cuda");
+    assert_int_equal(file.hosts[0].devices, 2);
+    assert_true(file.hosts[0].memory_bytes == (uint64_t)80 << 30);
+    assert_true(file.hosts[0].read_bytes_per_s == 3e12 && file.hosts[0].f32_per_s == 0);
+    assert_null(file.hosts[1].device);
+    assert_int_equal(file.hosts[1].processors, 64);
+    assert_true(file.hosts[1].f32_per_s == 4e12 && file.hosts[1].int8_per_s == 9e12);
+    assert_true(file.hosts[1].link_bytes_per_s == 25e9 / 8);
+    assert_true(file.hosts[1].round_trip_s > 39.99e-6 && file.hosts[1].round_trip_s < 40.01e-6);
     assert_string_equal(file.name, "lab");
     assert_string_equal(file.coordinator_host, "head");
     assert_string_equal(file.listen, "tcp://0.0.0.0:5600");

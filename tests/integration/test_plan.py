@@ -181,6 +181,10 @@ def check_links(tap, where):
 def check_probe(tap, where):
     model = make_random(f"{where}/probed.gguf", "tiny")
     plan = longspan("plan", "--json", "--probe", "-m", model, "--ctx", 4096).json()
+    shares = longspan("plan", "--json", "-m", model, "--attention-nodes", 2, "--memory", "64MiB", "--shares", "1,3")
+    tap.check([node["share"] for node in shares.json()["nodes"]] == [0.25, 0.75], "--shares count", shares)
+    shares = longspan("plan", "-m", model, "--attention-nodes", 2, "--memory", "64MiB", "--shares", "1,2,3")
+    tap.check(shares.code == 2 and "--shares has 3 numbers" in shares.err, "too many of them are refused", shares)
     device = plan["devices"][0]
     tap.check(device["rate_source"] == "probed" and device["read_bytes_per_s"] > 1e8 and device["f32_per_s"] > 1e8,
               "--probe measures this machine", device)
