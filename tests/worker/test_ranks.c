@@ -177,7 +177,7 @@ static int run_rank(int argc, char **argv)
     MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
     if (strcmp(argv[1], "group") == 0) {
         struct thread_pool *pool;
-        struct device *device;
+        struct device *device = NULL;
         const struct kernels *kernels = argc > 2 ? &kernels_fake : &kernels_cpu_scalar;
         must(thread_pool_create(&pool, 1, NULL) == STATUS_OK &&
                  kernels->open(&device, pool, 0, NULL) == STATUS_OK,
