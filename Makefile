@@ -386,7 +386,7 @@ sanitized-threads: $(TSAN_TESTS)
 
 # ---- measurements: bench/*.c, one program each, with what bench/measure/ shares ---------------------
 BENCH_LIB := $(LIB)/libmeasure.a
-BENCH_PKGS := $(WIRE_PKGS) $(MODEL_PKGS)
+BENCH_PKGS := $(WIRE_PKGS) $(MODEL_PKGS) hwloc
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 $(BUILD)/bench/%.o: bench/%.c $(PROTO_HDR)
 	@mkdir -p $(@D)

@@ -2,15 +2,19 @@
  * by a plain blocking pair of ZeroMQ's on the same transport in the same run.
  *
  * All ways are open at once and take turns, some messages each, so that a noisy minute is
- * everybody's. Then each one's two processes have nothing to do, and their processor time is taken
- * from 50 ms after the last message on. */
+ * everybody's; a way is compared with the plain pair round by round. Then each one's two processes
+ * have nothing to do, and their processor time is taken from 50 ms after the last message on.
+ *
+ * Every process, its threads of ZeroMQ's with it, has a processor of its own, the plain ones too:
+ * left to the kernel, the four threads of a pair are on one processor now and on two then, and that
+ * is what would be measured. */
 #include "bench/measure/exchange_end.h"
 #include "bench/measure/network.h"
 #include "bench/measure/program.h"
 #include "proto/waiting.h"
+#include "sys/binding.h"
 #include "sys/clock.h"
 #include "sys/file.h"
-#include "sys/topology.h"
 
 #include <math.h>
 #include <signal.h>
@@ -40,20 +44,22 @@ static const struct option_usage usage = {
         "Times one message there and back between two processes, 4 KiB to 4 MiB, as a worker and "
         "an attention node send them: through shared memory (ring), by our sockets over ipc and "
         "tcp on loopback, and by a plain blocking pair of ZeroMQ's, to which the others are "
-        "compared (to_plain). GB/s counts both directions. idle_percent is the busier process's "
+        "compared (to_plain: the median of the rounds' ratios). Each process has a processor of "
+        "its own. GB/s counts both directions. idle_percent is the busier process's "
         "share of a core from 50 ms after the last message on. Then tcp through a relay that "
         "holds each way for 200 us, and, as root, across two network namespaces with a limit of "
         "1 Gbit/s (tc tbf)."};
 
+enum { ASKER, ECHO }; /* who has which processor */
+
 enum {
-    MOST_SAMPLES = 1 << 16,
-    TURN_US = 200000, /* of one way, before the next one's */
+    MOST_SAMPLES = 1 << 18, /* of all rounds; a round has its share */
+    TURN_US = 200000,       /* of one way, before the next one's */
     LEAST_TURN = 4,
     IDLE_AFTER_US = 50000,
     IDLE_US = 500000,
     RELAY_PORT = 47314,
-    RELAYED_PORT = 47315,
-    MOST_WAYS = 16
+    RELAYED_PORT = 47315
 };
 
 struct way {
@@ -66,8 +72,9 @@ struct way {
     int plain;             /* the way that it is compared with; -1: none */
     pid_t echo, relay;
     struct exchange_end *end;
-    double *samples;
+    double *samples; /* of all rounds; those of one together, sorted, until all are sorted */
     uint32_t n_samples;
+    double medians[TIMING_MAX_RUNS]; /* of the rounds */
 };
 
 static int compare(const void *a, const void *b)
@@ -76,15 +83,32 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Sorts them. */
+static double median_of(double *values, uint32_t n)
+{
+    qsort(values, n, sizeof(*values), compare);
+    return values[n / 2];
+}
+
 /* ---- processes ---- */
 
+/* NULL: there is none to pin to, and processes run where the kernel puts them. Threads that the
+ * caller starts later stay with it. */
+static void take_processor(const struct binding *processors, uint32_t who)
+{
+    if (processors != NULL)
+        (void)binding_pin(processors, who, NULL);
+}
+
 /* In the new process: what it does until it is told to end, or killed with its parent. */
-static void run_echo(const struct way *way, uint32_t spin_us, int ready, int go)
+static void run_echo(const struct way *way, const struct binding *processors, uint32_t spin_us,
+                     int ready, int go)
 {
     struct error why = {0};
     char one = 1;
     enum status status = STATUS_OK;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    take_processor(processors, ECHO);
     if (way->limit_mbit_s > 0) { /* its parent joins the namespaces before it listens */
         status = network_leave(&why);
         if (status == STATUS_OK && (write(ready, &one, 1) != 1 || read(go, &one, 1) != 1))
@@ -119,7 +143,8 @@ static enum status start_relay(struct way *way, struct error *error)
     return good ? STATUS_OK : error_set(error, STATUS_UNREACHABLE, "the relay does not start");
 }
 
-static enum status start_echo(struct way *way, uint32_t spin_us, struct error *error)
+static enum status start_echo(struct way *way, const struct binding *processors, uint32_t spin_us,
+                              struct error *error)
 {
     int ready[2], go[2];
     enum status status = STATUS_OK;
@@ -130,7 +155,7 @@ static enum status start_echo(struct way *way, uint32_t spin_us, struct error *e
     if (way->echo == 0) {
         close(ready[0]);
         close(go[1]);
-        run_echo(way, spin_us, ready[1], go[0]);
+        run_echo(way, processors, spin_us, ready[1], go[0]);
     }
     close(ready[1]);
     close(go[0]);
@@ -178,17 +203,30 @@ static double processor_s(pid_t process)
 
 /* ---- measuring ---- */
 
-static enum status take_turn(struct way *way, size_t bytes, struct error *error)
+static enum status take_turn(struct way *way, uint32_t run, uint32_t room, size_t bytes,
+                             struct error *error)
 {
     const uint64_t end_us = clock_us() + TURN_US;
+    const uint32_t first = way->n_samples;
     enum status status = exchange_once(way->end, bytes, error); /* caches, and who had slept */
     for (int i = 0; status == STATUS_OK && (i < LEAST_TURN || clock_us() < end_us); i++) {
         const uint64_t began = clock_ns();
         status = exchange_once(way->end, bytes, error);
-        if (way->n_samples < MOST_SAMPLES)
+        if (way->n_samples - first < room)
             way->samples[way->n_samples++] = (double)(clock_ns() - began) * 1e-3;
     }
+    way->medians[run] =
+        way->n_samples > first ? median_of(way->samples + first, way->n_samples - first) : NAN;
     return status;
+}
+
+/* A round has its minute: the plain pair of the same one is what a way is compared with. */
+static double ratio_to_plain(const struct way *way, const struct way *plain, uint32_t runs)
+{
+    double ratios[TIMING_MAX_RUNS];
+    for (uint32_t run = 0; run < runs; run++)
+        ratios[run] = way->medians[run] / plain->medians[run];
+    return median_of(ratios, runs);
 }
 
 /* Percent of a core, of the busier process. */
@@ -207,29 +245,26 @@ static double idle_share(struct way *way)
 static enum status measure_size(struct program *program, struct way *ways, size_t n_ways,
                                 size_t bytes, struct error *error)
 {
-    double medians[MOST_WAYS];
     enum status status = STATUS_OK;
     for (size_t i = 0; i < n_ways; i++)
         ways[i].n_samples = 0;
     for (uint32_t run = 0; run < program->runs; run++)
         for (size_t i = 0; i < n_ways && status == STATUS_OK; i++)
-            status = take_turn(&ways[i], bytes, error);
+            status = take_turn(&ways[i], run, MOST_SAMPLES / program->runs, bytes, error);
     if (status != STATUS_OK)
         return status;
     for (size_t i = 0; i < n_ways; i++) {
-        qsort(ways[i].samples, ways[i].n_samples, sizeof(*ways[i].samples), compare);
-        medians[i] = ways[i].samples[ways[i].n_samples / 2];
-    }
-    for (size_t i = 0; i < n_ways; i++) {
-        const struct way *way = &ways[i];
+        struct way *way = &ways[i];
+        const double median = median_of(way->samples, way->n_samples);
         exchange_once(ways[i].end, bytes, error);
         table_text(program->table, way->name);
         table_number(program->table, (double)bytes / 1024);
-        table_number(program->table, medians[i]);
+        table_number(program->table, median);
         table_number(program->table, way->samples[0]);
         table_number(program->table, way->samples[(size_t)way->n_samples * 99 / 100]);
-        table_number(program->table, 2 * (double)bytes / medians[i] * 1e-3);
-        table_number(program->table, way->plain >= 0 ? medians[i] / medians[way->plain] : NAN);
+        table_number(program->table, 2 * (double)bytes / median * 1e-3);
+        table_number(program->table,
+                     way->plain >= 0 ? ratio_to_plain(way, &ways[way->plain], program->runs) : NAN);
         table_number(program->table, idle_share(&ways[i]));
     }
     return STATUS_OK;
@@ -278,13 +313,18 @@ int main(int argc, char **argv)
     };
     const size_t n_all = sizeof(ways) / sizeof(ways[0]);
     size_t n_ways = 0;
+    struct binding *processors = NULL;
+    struct error no_processors = {0};
+    if (binding_create(&processors, 2, &no_processors) != STATUS_OK)
+        table_note_text(program.table, "not_pinned", no_processors.text);
+    take_processor(processors, ASKER);
     const uint32_t spin_us = waiting_answer_us(SHARING_NONE);
     table_note_number(program.table, "spin_us", spin_us, 0);
     for (; n_ways < n_all && status == STATUS_OK; n_ways++) {
         struct way *way = &ways[n_ways];
         way->samples = calloc(MOST_SAMPLES, sizeof(double));
         status = way->samples == NULL ? error_set(&error, STATUS_NO_MEMORY, "no memory")
-                                      : start_echo(way, spin_us, &error);
+                                      : start_echo(way, processors, spin_us, &error);
         if (status == STATUS_UNSUPPORTED) { /* the last ones: those before are measured */
             table_note_text(program.table, "left_out", error.text);
             stop_echo(way);
@@ -298,6 +338,7 @@ int main(int argc, char **argv)
         status = measure_size(&program, ways, n_ways, sizes[i], &error);
     for (size_t i = 0; i < n_ways; i++)
         stop_echo(&ways[i]);
+    binding_destroy(processors);
     file_remove_temporary(directory, NULL);
     return program_close(&program, status, &error);
 }
