@@ -13,7 +13,7 @@ import math
 import os
 import sys
 
-from longspan_test import Tap, folder, longspan, make_random, read_logits, write_text
+from longspan_test import Roles, Tap, folder, longspan, make_random, read_logits, write_text
 
 N_PREDICT = 6
 STRIPE = 256
@@ -67,6 +67,8 @@ FORKS = {"fork at a tile's edge": 1023, "fork 1 token into a tile": 1024, "fork 
 # Filled positions (worker/fill.h) before the prompt: inside a tile, on a stripe's edge.
 FILLS = {"fill to inside a tile": 1700, "fill to a stripe's edge": 1792}
 
+OWN_PROCESSES = ("gqa", "F32", "f16")  # where references are compared with a process for each prompt
+
 SUBSET = {  # (shape, weights, kv): layouts of the covering subset
     ("gqa", "F32", "f16"): ["batch of five ragged prompts", "lanes 3", "chunk 7", "3 attention nodes",
                             "pipeline 2, 2 nodes", "tensor 2", *FORKS, *FILLS],
@@ -103,12 +105,19 @@ ALL = [(shape, weights, kv) for shape in ("gqa", "mha", "odd-96") for weights in
 
 
 def run(model, path, name, files, options, kv):
+    return ask(path, name, files, ["-m", model, *options, *context(kv)])
+
+
+def context(kv):
+    return ["--kv-type", kv, "--stripe", STRIPE, "--ctx", 4096]
+
+
+def ask(path, name, files, where):
     dump = f"{path}/{name}.f32"
-    arguments = ["run", "-m", model, "-n", N_PREDICT, "--temp", 0, "--ignore-eos", "--json", "--kv-type", kv,
-                 "--stripe", STRIPE, "--dump-logits", dump, "--ctx", 4096]
+    arguments = ["run", "-n", N_PREDICT, "--temp", 0, "--ignore-eos", "--json", "--dump-logits", dump]
     for file in files:
         arguments += ["-f", file]
-    result = longspan(*arguments, *options, timeout=300)
+    result = longspan(*arguments, *where, timeout=300)
     if result.code != 0:
         raise RuntimeError(str(result))
     answer = result.json()
@@ -119,6 +128,21 @@ def run(model, path, name, files, options, kv):
     for i, one in enumerate(answer):
         one["logits"] = rows[i * per_prompt:(i + 1) * per_prompt]
     return answer
+
+
+def references_of(model, path, files, kv):
+    """Each prompt's answer by one worker of one lane, which computes nothing else meanwhile and keeps nothing of the one before."""
+    alone = ["--max-batch", 1, "--prefix-cache", "off", *context(kv)]
+    with folder() as at, Roles(at, model, coordinator=alone) as roles:
+        answers = ask(path, "reference", list(files.values()), ["--coordinator", roles.address, "--no-prefix-sharing"])
+    return dict(zip(files, answers))
+
+
+def check_references(tap, path, model, tag, references, files, kv):
+    """They are what a process of its own computes for each."""
+    for prompt, reference in references.items():
+        ok, note = compare_exact(run(model, path, "fresh", [files[prompt]], ["--threads", 1], kv)[0], reference)
+        tap.check(ok, f"{tag}: {prompt}, in a process of its own", note)
 
 
 def compare_exact(reference, answer):
@@ -220,7 +244,9 @@ def check_model(tap, path, shape, weights, kv, wanted):
                 (shape == "mha" and weights == "F32" and kv == "f32"))]
     files = {p: write_text(f"{path}/{p}", n, 1000 + n) for p, n in LENGTHS.items()}
     needed = sorted({p for layout in layouts for p in layout.prompts}, key=list(LENGTHS).index)
-    references = {p: run(model, path, "reference", [files[p]], ["--threads", 1], kv)[0] for p in needed}
+    references = references_of(model, path, {p: files[p] for p in needed}, kv)
+    if OWN_PROCESSES == (shape, weights, kv):
+        check_references(tap, path, model, tag, references, files, kv)
     for layout in layouts:
         check_layout(tap, path, model, tag, layout, references, files, kv, weights)
     for name, length in FORKS.items():

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Models with sliding windows: the memory of a window, not of the text, and the answers of those who have memory for all.
 
-20,000 tokens through two attention nodes that have room for a window; the same in the workers' own memory, in other chunks.
+10,000 tokens through two attention nodes that have room for a window; the same in the workers' own memory, in other chunks.
 Then conversations that go on where their window is whole, prompts that only begin alike, sequences that are preempted, and
 nodes that would store what is released.
 """
@@ -10,7 +10,7 @@ import threading
 from longspan_test import Roles, Tap, folder, longspan, make_random, read_logits, wait_until, write_text
 
 PAGE = 256
-LONG = 20000
+LONG = 10000
 LAYER_PAGE = PAGE * 2 * 2 * 32 * 2  # bytes: K and V, KV heads, head_dim, f16
 N_PREDICT = 12
 
@@ -118,7 +118,7 @@ def main():
         plain = make_random(f"{path}/plain.gguf", "tiny,layers=4", "F32", 3)
         file = write_text(f"{path}/long", LONG, 77)
         check_long(tap, path, windowed, "every layer", file, 4, 4 * 4)
-        check_long(tap, path, mixed, "five of six layers", file, 6, 41 + 5 * 4)
+        check_long(tap, path, mixed, "five of six layers", file, 6, 21 + 5 * 4)
         check_refused(tap, plain, 4 * 4)
         for name, nodes in (("local", 0), ("2 attention nodes", 2)):
             check_conversation(tap, path, windowed, name, nodes)
