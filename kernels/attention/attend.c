@@ -19,11 +19,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The tree's, and three more of the last four tiles. */
+enum { LEVELS = TREE_MAX_DEPTH + 3 };
+
 struct lane {
-    float *memory;  /* everything below, 64-byte aligned */
-    float *q;       /* [TILE_BLOCK_ROWS] query rows */
-    float *levels;  /* [TREE_MAX_DEPTH] partials of TILE_BLOCK_ROWS rows */
-    float *scratch; /* of the tile kernel */
+    float *memory;                      /* everything below, 64-byte aligned */
+    float *q;                           /* [TILE_BLOCK_ROWS] query rows */
+    float *scratch;                     /* of the tile kernel */
+    struct tile_partial levels[LEVELS]; /* of TILE_BLOCK_ROWS rows each */
     uint8_t first[TILE_BLOCK_ROWS], last[TILE_BLOCK_ROWS];
 };
 
@@ -37,6 +40,7 @@ struct attend {
     const struct attention_device *elsewhere; /* not NULL: only `state`, its own, is used */
     void *state;
     struct attend_shape shape;
+    size_t tile_bytes;
     struct thread_pool *pool;
     const struct tile_kernels *kernels;
     struct attend_plan plan;
@@ -54,8 +58,9 @@ struct job {
     const struct plan_work *work;
     struct lane *lane;
     uint32_t n_rows;
-    uint32_t run_end;  /* the tiles up to here follow each other, node after node */
-    const void *after; /* the first tile of the lane's next output; NULL: nothing */
+    struct tile_range whole; /* tiles of which all rows see all tokens */
+    uint32_t run_end;        /* the tiles up to here follow each other, node after node */
+    const void *after;       /* the first tile of the lane's next output; NULL: nothing */
 };
 
 static size_t round_up(size_t n_floats)
@@ -68,20 +73,12 @@ static size_t level_floats(uint32_t head_dim)
     return round_up(partial_floats(TILE_BLOCK_ROWS, head_dim));
 }
 
-static struct tile_partial level(const struct job *job, uint32_t index)
-{
-    const uint32_t head_dim = job->attend->shape.head_dim;
-    return tile_partial_at(job->lane->levels + index * level_floats(head_dim), TILE_BLOCK_ROWS,
-                           head_dim, 0);
-}
-
 static const void *tile_at(const struct attend *attend, const struct plan_work *work, uint32_t tile)
 {
     const struct tile_source *source = &work->work->source;
     const uint32_t index = tile - source->first_tile;
     const char *page = source->pages[index / source->page_tiles];
-    return page +
-           index % source->page_tiles * tile_bytes(attend->shape.type, attend->shape.head_dim);
+    return page + index % source->page_tiles * attend->tile_bytes;
 }
 
 /* The first tile that an output's line has; NULL: none. */
@@ -105,17 +102,28 @@ static uint64_t window_begin(const struct attend_work *work, uint64_t position)
     return work->window != 0 && position >= work->window ? position - work->window + 1 : 0;
 }
 
+/* job->whole, of its rows. */
+static struct tile_range whole_tiles(const struct job *job)
+{
+    const struct attend_work *work = job->work->work;
+    const uint32_t group = job->attend->shape.group;
+    const uint64_t lowest = (uint64_t)work->position + job->output->row_begin / group;
+    const uint64_t highest = (uint64_t)work->position + (job->output->row_end - 1) / group;
+    const uint64_t begin = window_begin(work, highest);
+    return (struct tile_range){(uint32_t)((begin + TILE_TOKENS - 1) / TILE_TOKENS),
+                               (uint32_t)((lowest + 1) / TILE_TOKENS)};
+}
+
 /* Which tokens of the tile the rows see: lane->first and last where that is SOMETHING. */
 static enum visible bound_rows(const struct job *job, uint32_t tile)
 {
+    if (tile >= job->whole.begin && tile < job->whole.end)
+        return EVERYTHING;
     const struct attend_work *work = job->work->work;
     const uint32_t group = job->attend->shape.group;
     const uint64_t begin = (uint64_t)tile * TILE_TOKENS;
     const uint64_t lowest = (uint64_t)work->position + job->output->row_begin / group;
-    const uint64_t highest = (uint64_t)work->position + (job->output->row_end - 1) / group;
 
-    if (lowest + 1 >= begin + TILE_TOKENS && window_begin(work, highest) <= begin)
-        return EVERYTHING;
     if (window_begin(work, lowest) >= begin + TILE_TOKENS)
         return NOTHING;
     for (uint32_t i = 0; i < job->n_rows; i++) {
@@ -128,8 +136,7 @@ static enum visible bound_rows(const struct job *job, uint32_t tile)
     return SOMETHING;
 }
 
-static void attend_tile(const struct job *job, uint32_t tile, const void *next,
-                        struct tile_partial out)
+static void attend_tile(const struct job *job, uint32_t tile, struct tile_partial out)
 {
     const struct attend *attend = job->attend;
     const enum visible visible = bound_rows(job, tile);
@@ -145,38 +152,53 @@ static void attend_tile(const struct job *job, uint32_t tile, const void *next,
         .first = visible == EVERYTHING ? NULL : job->lane->first,
         .last = visible == EVERYTHING ? NULL : job->lane->last,
         .k = k,
-        .v = k + tile_bytes(attend->shape.type, attend->shape.head_dim) / 2,
-        .next = next,
+        .v = k + attend->tile_bytes / 2,
+        .next = tile + 1 < job->run_end ? tile_at(attend, job->work, tile + 1) : job->after,
         .scratch = job->lane->scratch,
     };
     attend->kernels->attend(&call, out);
+}
+
+/* Whether the next four tiles are an interval of the tree, which rows may see. */
+static bool four_ahead(const struct job *job, uint32_t tile, uint32_t end)
+{
+    return tile % 4 == 0 && end - tile >= 4 && tile >= job->work->visible_from;
 }
 
 /* Evaluates a node of the tree into `out`. */
 static void attend_node(const struct job *job, struct tile_range node, struct tile_partial out)
 {
     const struct attend *attend = job->attend;
+    const uint32_t head_dim = attend->shape.head_dim;
+    const struct tile_partial *levels = job->lane->levels;
     struct tile_range stack[TREE_MAX_DEPTH];
     uint32_t top = 0;
 
     for (uint32_t tile = node.begin; tile < node.end; tile = stack[top - 1].end) {
-        const struct tile_partial here = top == 0 ? out : level(job, top);
+        const struct tile_partial here = top == 0 ? out : levels[top];
         const uint32_t visible_from = job->work->visible_from;
         assert(top < TREE_MAX_DEPTH);
-        if (tile < visible_from) {
+        if (four_ahead(job, tile, node.end)) {
+            struct tile_partial four[4] = {here};
+            for (uint32_t i = 0; i < 4; i++) {
+                if (i > 0)
+                    four[i] = levels[top + i];
+                attend_tile(job, tile + i, four[i]);
+            }
+            stack[top] = (struct tile_range){tile, tile + 4};
+            attend->kernels->merge_four(four, job->n_rows, head_dim);
+        } else if (tile < visible_from) {
             const uint32_t end = node.end < visible_from ? node.end : visible_from;
             stack[top] = (struct tile_range){tile, tile + tree_step(tile, end)};
-            tile_partial_clear(here, job->n_rows, attend->shape.head_dim);
+            tile_partial_clear(here, job->n_rows, head_dim);
         } else {
             stack[top] = (struct tile_range){tile, tile + 1};
-            attend_tile(job, tile,
-                        tile + 1 < job->run_end ? tile_at(attend, job->work, tile + 1) : job->after,
-                        here);
+            attend_tile(job, tile, here);
         }
         for (top++; top >= 2 && tree_joins(job->work->n_tiles, stack[top - 2], stack[top - 1]);
              top--) {
-            attend->kernels->merge(top == 2 ? out : level(job, top - 2), level(job, top - 1),
-                                   job->n_rows, attend->shape.head_dim);
+            attend->kernels->merge(top == 2 ? out : levels[top - 2], levels[top - 1], job->n_rows,
+                                   head_dim);
             stack[top - 2].end = stack[top - 1].end;
         }
     }
@@ -258,6 +280,7 @@ static void attend_output(struct job *job, uint32_t begin, uint32_t end, uint32_
                              (size_t)(row % group) * head_dim);
     }
 
+    job->whole = whole_tiles(job);
     uint32_t at = 0;
     for (size_t i = 0; i < job->work->n_nodes && at < end; i++) {
         const struct tile_range node = plan->nodes[job->work->first_node + i];
@@ -278,8 +301,9 @@ static void attend_output(struct job *job, uint32_t begin, uint32_t end, uint32_
         }
         at += n;
     }
+    job->run_end = 0; /* what comes after the own tile is another output */
     if (work->own_tile && at >= begin && at < end)
-        attend_tile(job, job->work->n_tiles, job->after,
+        attend_tile(job, job->work->n_tiles,
                     plan_out(plan, &attend->shape, job->output, job->work->n_nodes));
 }
 
@@ -385,6 +409,7 @@ enum status attend_create(struct attend **attend, const struct kernels *kernels,
     const uint32_t n_lanes = thread_pool_lanes(pool);
     if (a != NULL) {
         a->shape = *shape;
+        a->tile_bytes = tile_bytes(shape->type, shape->head_dim);
         a->pool = pool;
         a->kernels = tile_kernels;
         a->n_lanes = n_lanes;
@@ -393,7 +418,7 @@ enum status attend_create(struct attend **attend, const struct kernels *kernels,
     /* Touched first by the lane that uses it, and only as deep as trees are. */
     const size_t q_floats = round_up((size_t)TILE_BLOCK_ROWS * shape->head_dim);
     const size_t scratch_floats = round_up(tile_scratch_floats(shape->head_dim));
-    const size_t levels_floats = TREE_MAX_DEPTH * level_floats(shape->head_dim);
+    const size_t levels_floats = LEVELS * level_floats(shape->head_dim);
     bool ok = a != NULL && a->lanes != NULL;
     for (uint32_t i = 0; ok && i < n_lanes; i++) {
         struct lane *lane = &a->lanes[i];
@@ -403,7 +428,10 @@ enum status attend_create(struct attend **attend, const struct kernels *kernels,
         if (ok) {
             lane->q = lane->memory;
             lane->scratch = lane->q + q_floats;
-            lane->levels = lane->scratch + scratch_floats;
+            for (uint32_t j = 0; j < LEVELS; j++)
+                lane->levels[j] = tile_partial_at(lane->scratch + scratch_floats +
+                                                      j * level_floats(shape->head_dim),
+                                                  TILE_BLOCK_ROWS, shape->head_dim, 0);
         }
     }
     if (!ok) {

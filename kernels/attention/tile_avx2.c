@@ -2,6 +2,7 @@
 #include "kernels/cpu/numeric_avx2.h"
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -30,11 +31,28 @@ static inline VEC vec_load(const float *x)
     return _mm256_loadu_ps(x);
 }
 
+static inline __m256i first_lanes(size_t n)
+{
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lane);
+}
+
 /* The first n values, up to 8; zeros behind. */
 static inline VEC vec_load_first(const float *x, size_t n)
 {
-    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    return _mm256_maskload_ps(x, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lane));
+    return _mm256_maskload_ps(x, first_lanes(n));
+}
+
+/* The first n values, up to 8. */
+static inline void vec_store_first(float *x, VEC a, size_t n)
+{
+    _mm256_maskstore_ps(x, first_lanes(n), a);
+}
+
+/* Whether any value is x. */
+static inline bool vec_any_is(VEC a, float x)
+{
+    return _mm256_movemask_ps(_mm256_cmp_ps(a, _mm256_set1_ps(x), _CMP_EQ_OQ)) != 0;
 }
 
 static inline void vec_store(float *x, VEC a)
@@ -177,4 +195,5 @@ const struct tile_kernels tile_kernels_avx2 = {
     .name = "avx2",
     .attend = simd_attend,
     .merge = simd_merge,
+    .merge_four = simd_merge_four,
 };

@@ -2,6 +2,7 @@
 #include "kernels/cpu/numeric_avx512.h"
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -41,6 +42,18 @@ static inline VEC vec_load_first(const float *x, size_t n)
 static inline void vec_store(float *x, VEC a)
 {
     _mm512_storeu_ps(x, a);
+}
+
+/* The first n values, up to 16. */
+static inline void vec_store_first(float *x, VEC a, size_t n)
+{
+    _mm512_mask_storeu_ps(x, (__mmask16)((1u << n) - 1), a);
+}
+
+/* Whether any value is x. */
+static inline bool vec_any_is(VEC a, float x)
+{
+    return _mm512_cmp_ps_mask(a, _mm512_set1_ps(x), _CMP_EQ_OQ) != 0;
 }
 
 /* 16 elements as f32. */
@@ -171,4 +184,5 @@ const struct tile_kernels tile_kernels_avx512 = {
     .name = "avx512",
     .attend = simd_attend,
     .merge = simd_merge,
+    .merge_four = simd_merge_four,
 };

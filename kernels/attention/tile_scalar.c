@@ -160,8 +160,16 @@ static void scalar_merge(struct tile_partial a, struct tile_partial b, size_t n_
     }
 }
 
+static void scalar_merge_four(const struct tile_partial four[4], size_t n_rows, size_t head_dim)
+{
+    scalar_merge(four[0], four[1], n_rows, head_dim);
+    scalar_merge(four[2], four[3], n_rows, head_dim);
+    scalar_merge(four[0], four[2], n_rows, head_dim);
+}
+
 const struct tile_kernels tile_kernels_scalar = {
     .name = "scalar",
     .attend = scalar_attend,
     .merge = scalar_merge,
+    .merge_four = scalar_merge_four,
 };

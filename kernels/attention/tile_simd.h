@@ -410,38 +410,122 @@ static void simd_attend(const struct tile_call *call, struct tile_partial out)
 
 /* ---- merge ------------------------------------------------------------------------------- */
 
+/* a = merge(a, b) where one of them may be empty, which the other one passes through exactly. */
+static void merge_row(struct tile_partial a, struct tile_partial b, size_t row, size_t head_dim)
+{
+    float *o = a.o + row * head_dim;
+    const float *other = b.o + row * head_dim;
+    if (b.m[row] == -INFINITY)
+        return;
+    if (a.m[row] == -INFINITY) {
+        a.m[row] = b.m[row];
+        a.l[row] = b.l[row];
+        memcpy(o, other, head_dim * sizeof(*o));
+        return;
+    }
+    float m[LANES], scale_a[LANES], scale_b[LANES];
+    const VEC wide_a = vec_set1(a.m[row]), wide_b = vec_set1(b.m[row]);
+    const VEC wide = vec_max(wide_a, wide_b);
+    const VEC times_a = vec_exp(vec_sub(wide_a, wide)), times_b = vec_exp(vec_sub(wide_b, wide));
+    vec_store(m, wide);
+    vec_store(scale_a, times_a);
+    vec_store(scale_b, times_b);
+    a.m[row] = m[0];
+    a.l[row] = fmaf(b.l[row], scale_b[0], a.l[row] * scale_a[0]);
+    size_t d = 0;
+    for (; d + LANES <= head_dim; d += LANES)
+        vec_store(o + d, vec_fma(vec_load(other + d), times_b, vec_mul(vec_load(o + d), times_a)));
+    for (; d < head_dim; d++)
+        o[d] = fmaf(other[d], scale_b[0], o[d] * scale_a[0]);
+}
+
+/* The m, l and scales of LANES rows: of each partial in a merge with the other. */
+struct merge_scales {
+    VEC m, l;
+    float a[LANES], b[LANES];
+};
+
+INLINE void merge_scales(struct merge_scales *out, VEC m_a, VEC l_a, VEC m_b, VEC l_b)
+{
+    out->m = vec_max(m_a, m_b);
+    const VEC scale_a = vec_exp(vec_sub(m_a, out->m)), scale_b = vec_exp(vec_sub(m_b, out->m));
+    out->l = vec_fma(l_b, scale_b, vec_mul(l_a, scale_a));
+    vec_store(out->a, scale_a);
+    vec_store(out->b, scale_b);
+}
+
 static void simd_merge(struct tile_partial a, struct tile_partial b, size_t n_rows, size_t head_dim)
 {
     for (size_t begin = 0; begin < n_rows; begin += LANES) {
         const size_t n = n_rows - begin < LANES ? n_rows - begin : LANES;
-        float m[LANES], scale_a[LANES], scale_b[LANES];
-        const VEC wide_a = vec_load_first(a.m + begin, n), wide_b = vec_load_first(b.m + begin, n);
-        const VEC wide = vec_max(wide_a, wide_b);
-        vec_store(m, wide);
-        vec_store(scale_a, vec_exp(vec_sub(wide_a, wide)));
-        vec_store(scale_b, vec_exp(vec_sub(wide_b, wide)));
-
+        const VEC m_a = vec_load_first(a.m + begin, n), m_b = vec_load_first(b.m + begin, n);
+        if (vec_any_is(m_a, -INFINITY) || vec_any_is(m_b, -INFINITY)) {
+            for (size_t row = begin; row < begin + n; row++)
+                merge_row(a, b, row, head_dim);
+            continue;
+        }
+        struct merge_scales scales;
+        merge_scales(&scales, m_a, vec_load_first(a.l + begin, n), m_b,
+                     vec_load_first(b.l + begin, n));
+        vec_store_first(a.m + begin, scales.m, n);
+        vec_store_first(a.l + begin, scales.l, n);
         for (size_t i = 0; i < n; i++) {
-            const size_t row = begin + i;
-            float *o = a.o + row * head_dim;
-            const float *other = b.o + row * head_dim;
-            if (b.m[row] == -INFINITY)
-                continue;
-            if (a.m[row] == -INFINITY) {
-                a.m[row] = b.m[row];
-                a.l[row] = b.l[row];
-                memcpy(o, other, head_dim * sizeof(*o));
-                continue;
-            }
-            a.m[row] = m[i];
-            a.l[row] = fmaf(b.l[row], scale_b[i], a.l[row] * scale_a[i]);
-            const VEC times_a = vec_set1(scale_a[i]), times_b = vec_set1(scale_b[i]);
+            float *o = a.o + (begin + i) * head_dim;
+            const float *other = b.o + (begin + i) * head_dim;
+            const VEC scale_a = vec_set1(scales.a[i]), scale_b = vec_set1(scales.b[i]);
             size_t d = 0;
             for (; d + LANES <= head_dim; d += LANES)
                 vec_store(o + d,
-                          vec_fma(vec_load(other + d), times_b, vec_mul(vec_load(o + d), times_a)));
+                          vec_fma(vec_load(other + d), scale_b, vec_mul(vec_load(o + d), scale_a)));
             for (; d < head_dim; d++)
-                o[d] = fmaf(other[d], scale_b[i], o[d] * scale_a[i]);
+                o[d] = fmaf(other[d], scales.b[i], o[d] * scales.a[i]);
+        }
+    }
+}
+
+static void simd_merge_four(const struct tile_partial four[4], size_t n_rows, size_t head_dim)
+{
+    for (size_t begin = 0; begin < n_rows; begin += LANES) {
+        const size_t n = n_rows - begin < LANES ? n_rows - begin : LANES;
+        VEC m[4], l[4];
+        bool empty = false;
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            m[i] = vec_load_first(four[i].m + begin, n);
+            l[i] = vec_load_first(four[i].l + begin, n);
+            empty |= vec_any_is(m[i], -INFINITY);
+        }
+        if (empty) {
+            for (size_t row = begin; row < begin + n; row++) {
+                merge_row(four[0], four[1], row, head_dim);
+                merge_row(four[2], four[3], row, head_dim);
+                merge_row(four[0], four[2], row, head_dim);
+            }
+            continue;
+        }
+        struct merge_scales left, right, both;
+        merge_scales(&left, m[0], l[0], m[1], l[1]);
+        merge_scales(&right, m[2], l[2], m[3], l[3]);
+        merge_scales(&both, left.m, left.l, right.m, right.l);
+        vec_store_first(four[0].m + begin, both.m, n);
+        vec_store_first(four[0].l + begin, both.l, n);
+        for (size_t i = 0; i < n; i++) {
+            const size_t at = (begin + i) * head_dim;
+            float *o = four[0].o + at;
+            const float *b = four[1].o + at, *c = four[2].o + at, *d = four[3].o + at;
+            size_t e = 0;
+            for (; e + LANES <= head_dim; e += LANES) {
+                const VEC x = vec_fma(vec_load(b + e), vec_set1(left.b[i]),
+                                      vec_mul(vec_load(o + e), vec_set1(left.a[i])));
+                const VEC y = vec_fma(vec_load(d + e), vec_set1(right.b[i]),
+                                      vec_mul(vec_load(c + e), vec_set1(right.a[i])));
+                vec_store(o + e, vec_fma(y, vec_set1(both.b[i]), vec_mul(x, vec_set1(both.a[i]))));
+            }
+            for (; e < head_dim; e++) {
+                const float x = fmaf(b[e], left.b[i], o[e] * left.a[i]);
+                const float y = fmaf(d[e], right.b[i], c[e] * right.a[i]);
+                o[e] = fmaf(y, both.b[i], x * both.a[i]);
+            }
         }
     }
 }

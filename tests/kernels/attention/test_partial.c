@@ -151,6 +151,46 @@ static void test_all_variants_merge_to_the_same_bits(void **state)
     }
 }
 
+/* Four at once, in every variant: any of them may be empty, all rows or one. */
+static void test_four_merged_at_once_are_three_merges(void **state)
+{
+    (void)state;
+    enum { FLOATS = N_ROWS * (D + 2) };
+    static float parts[4][FLOATS], four[4][FLOATS], pairs[4][FLOATS];
+    struct keys *keys = made_keys(8.0f, 5);
+    for (int i = 0; i < 4; i++)
+        attend_keys(keys, i * N_KEYS / 4, (i + 1) * N_KEYS / 4, parts[i]);
+    for (uint32_t empty = 0; empty < 1u << 5; empty++) {
+        for (int i = 0; i < 4; i++) {
+            struct tile_partial part = tile_partial_at(pairs[i], N_ROWS, D, 0);
+            memcpy(pairs[i], parts[i], sizeof(pairs[i]));
+            for (size_t row = 0; row < N_ROWS && (empty >> i & 1) != 0; row++) {
+                if (empty >> 4 != 0 && row != N_ROWS / 2)
+                    continue; /* that row only */
+                part.m[row] = -INFINITY;
+                part.l[row] = 0.0f;
+                memset(part.o + row * D, 0, D * sizeof(float));
+            }
+        }
+        memcpy(four, pairs, sizeof(four));
+        partial_merge(pairs[0], pairs[1], N_ROWS, D);
+        partial_merge(pairs[2], pairs[3], N_ROWS, D);
+        partial_merge(pairs[0], pairs[2], N_ROWS, D);
+        for (const struct kernels *const *k = kernels_all; *k != NULL; k++) {
+            float copies[4][FLOATS];
+            struct tile_partial at[4];
+            if (!(*k)->usable())
+                continue;
+            memcpy(copies, four, sizeof(copies));
+            for (int i = 0; i < 4; i++)
+                at[i] = tile_partial_at(copies[i], N_ROWS, D, 0);
+            tile_kernels_find((*k)->name)->merge_four(at, N_ROWS, D);
+            assert_memory_equal(copies[0], pairs[0], sizeof(pairs[0]));
+        }
+    }
+    free(keys);
+}
+
 /* Partials of `n_tiles` tiles of few keys each, as the aligned nodes and prefixes of any holders.
  */
 static void value_of(const struct keys *keys, uint32_t n_tiles, struct tile_range node, float *out)
@@ -287,6 +327,7 @@ int main(void)
         cmocka_unit_test(test_random_splits_agree_with_double_precision),
         cmocka_unit_test(test_empty_partial_is_the_identity),
         cmocka_unit_test(test_all_variants_merge_to_the_same_bits),
+        cmocka_unit_test(test_four_merged_at_once_are_three_merges),
         cmocka_unit_test(test_fold_gives_the_same_bits_for_any_nodes),
         cmocka_unit_test(test_fold_writes_rows_where_they_belong),
         cmocka_unit_test(test_fold_refuses_what_is_not_the_sequence),
