@@ -1,9 +1,9 @@
 /* attention.c - decode attention over a KV cache that no cache level holds, beside its two limits:
  * the bytes at the read bandwidth, and the same loop on data in the first-level cache.
  *
- * Limits move within seconds on a shared host, so they are taken between any two runs: limits, run,
- * limits, run, limits. A run is put beside the mean of those before and after it; where these two
- * differ, nobody knows what the limit was during the run, and it is taken again. */
+ * Limits move within milliseconds on a shared host, so a run is cut in pieces of a few milliseconds,
+ * and limits are taken between any two: limits, piece, limits, piece, limits. A piece is put beside
+ * the mean of those before and after it, and the median is that of all pieces of all runs. */
 #include "bench/measure/kv_load.h"
 #include "bench/measure/kv_loop.h"
 #include "bench/measure/program.h"
@@ -35,12 +35,13 @@ static const struct option_usage usage = {
     .about =
         "Decode attention: one query token of each sequence of a batch against its KV cache, with "
         "8 KV heads of --group query heads, with 1 and with --lanes lanes. The layers that are "
-        "walked in a run are together several times the last-level cache; times are of one layer. "
+        "walked in a run are together several times the last-level cache. A run is taken in pieces "
+        "of whole layers, 32 MiB and more; times are of one layer. "
         "GB_s counts the bytes of K and V. Limits are of the same lanes, taken before and after "
-        "each run: read_GB_s is the memory's, the fastest of several ways to read; loop_GB_s is "
-        "the tile kernel's over data in the first-level cache. of_limit is the median of the runs' "
-        "shares of the lower one, each of its own moment; a run whose limits before and after it "
-        "differ by more than a tenth is taken again, at most --runs times in a row of the table."};
+        "each piece: read_GB_s is the memory's, by the way to read whose median is the fastest in "
+        "this row; loop_GB_s is the tile kernel's over data in the first-level cache. of_limit is "
+        "the median of the pieces' shares of the lower one, each of its own moment; no piece is "
+        "left out, and there are 25 at least."};
 
 /* What is measured with one lane, and with all. */
 struct side {
@@ -67,58 +68,86 @@ static const struct kv_load_shape batches[] = {
 
 /* ---- one row ------------------------------------------------------------------------------- */
 
+enum {
+    PIECE_BYTES = 32 << 20, /* of K and V, at least: a millisecond */
+    PROBE_PARTS = 4,        /* a limit's look is at so many times fewer bytes than a piece has */
+    LEAST_PIECES = 25,
+};
+
+/* In bytes per second. */
 struct limits {
-    double read, loop; /* bytes per second */
+    double read[LIMITS_PATTERNS], loop;
 };
 
-static struct limits take_limits(const struct side *side, struct kv_loop *loop)
+static struct limits take_limits(const struct side *side, struct kv_loop *loop, size_t bytes)
 {
-    return (struct limits){limits_reader_rate(side->reader), kv_loop_rate(loop)};
+    struct limits limits;
+    limits_reader_rates(side->reader, bytes, limits.read);
+    limits.loop = kv_loop_rate(loop, bytes);
+    return limits;
 }
 
-static double lower(struct limits limits)
-{
-    return fmin(limits.read, limits.loop);
-}
-
-/* Of each run. */
-struct runs {
+/* Of each piece; limits[i] and limits[i + 1] were taken before and after piece i. */
+struct pieces {
     uint32_t n;
-    double seconds[TIMING_MAX_RUNS], read[TIMING_MAX_RUNS], loop[TIMING_MAX_RUNS],
-        share[TIMING_MAX_RUNS];
+    double seconds[TIMING_MAX_RUNS]; /* of a layer */
+    struct limits limits[TIMING_MAX_RUNS + 1];
+    double read[TIMING_MAX_RUNS], loop[TIMING_MAX_RUNS], share[TIMING_MAX_RUNS];
 };
 
-static enum status take_runs(struct runs *runs, uint32_t n, const struct side *side,
-                             const struct kv_load *load, struct attend *attend,
-                             struct kv_loop *loop, struct error *error)
+static enum status take_pieces(struct pieces *pieces, uint32_t n_passes, const struct side *side,
+                               const struct kv_load *load, struct attend *attend,
+                               struct kv_loop *loop, struct error *error)
 {
+    const uint32_t n_layers = (uint32_t)((PIECE_BYTES + load->layer_bytes - 1) / load->layer_bytes);
+    const size_t probe_bytes = n_layers * load->layer_bytes / PROBE_PARTS;
+    const uint64_t wanted = (uint64_t)n_passes * load->n_layers / n_layers;
+    pieces->n = (uint32_t)fmin(fmax((double)wanted, LEAST_PIECES), TIMING_MAX_RUNS);
+
     enum status status = kv_load_pass(load, attend, error); /* not counted */
-    struct limits before = take_limits(side, loop);
-    runs->n = 0;
-    for (uint32_t again = 0; runs->n < n && status == STATUS_OK;) {
+    pieces->limits[0] = take_limits(side, loop, probe_bytes);
+    for (uint32_t i = 0, layer = 0; i < pieces->n && status == STATUS_OK; i++) {
         const uint64_t begin = clock_ns();
-        status = kv_load_pass(load, attend, error);
-        const double seconds = (double)(clock_ns() - begin) * 1e-9 / load->n_layers;
-        const struct limits after = take_limits(side, loop);
-        const struct limits during = {(before.read + after.read) / 2,
-                                      (before.loop + after.loop) / 2};
-        const bool moved = fabs(lower(after) - lower(before)) > 0.1 * lower(before);
-        before = after;
-        if (moved && again++ < n)
-            continue;
-        runs->seconds[runs->n] = seconds;
-        runs->read[runs->n] = during.read;
-        runs->loop[runs->n] = during.loop;
-        runs->share[runs->n++] = (double)load->layer_bytes / seconds / lower(during);
+        status = kv_load_layers(load, attend, layer, n_layers, error);
+        pieces->seconds[i] = (double)(clock_ns() - begin) * 1e-9 / n_layers;
+        pieces->limits[i + 1] = take_limits(side, loop, probe_bytes);
+        layer = (layer + n_layers) % load->n_layers;
     }
     return status;
 }
 
-static void tell(struct program *program, uint32_t lanes, const struct kv_load *load,
-                 struct runs *runs)
+/* The pattern that read fastest in this row, by its median. */
+static uint32_t fastest_pattern(const struct pieces *pieces)
 {
-    const struct samples seconds = samples_of(runs->seconds, runs->n);
-    const struct samples share = samples_of(runs->share, runs->n);
+    double rates[TIMING_MAX_RUNS + 1], most = 0;
+    uint32_t fastest = 0;
+    for (uint32_t pattern = 0; pattern < LIMITS_PATTERNS; pattern++) {
+        for (uint32_t i = 0; i <= pieces->n; i++)
+            rates[i] = pieces->limits[i].read[pattern];
+        const double median = samples_of(rates, pieces->n + 1).median;
+        fastest = median > most ? pattern : fastest;
+        most = fmax(median, most);
+    }
+    return fastest;
+}
+
+static void compare_pieces(struct pieces *pieces, size_t layer_bytes)
+{
+    const uint32_t pattern = fastest_pattern(pieces);
+    for (uint32_t i = 0; i < pieces->n; i++) {
+        const struct limits *before = &pieces->limits[i], *after = before + 1;
+        pieces->read[i] = (before->read[pattern] + after->read[pattern]) / 2;
+        pieces->loop[i] = (before->loop + after->loop) / 2;
+        pieces->share[i] =
+            (double)layer_bytes / pieces->seconds[i] / fmin(pieces->read[i], pieces->loop[i]);
+    }
+}
+
+static void tell(struct program *program, uint32_t lanes, const struct kv_load *load,
+                 struct pieces *pieces)
+{
+    const struct samples seconds = samples_of(pieces->seconds, pieces->n);
+    const struct samples share = samples_of(pieces->share, pieces->n);
     char name[64];
     kv_load_name(&load->shape, name, sizeof(name));
     table_number(program->table, lanes);
@@ -129,8 +158,8 @@ static void tell(struct program *program, uint32_t lanes, const struct kv_load *
     table_number(program->table, seconds.min * 1e3);
     table_number(program->table, seconds.max * 1e3);
     table_number(program->table, (double)load->layer_bytes / seconds.median / 1e9);
-    table_number(program->table, samples_of(runs->read, runs->n).median / 1e9);
-    table_number(program->table, samples_of(runs->loop, runs->n).median / 1e9);
+    table_number(program->table, samples_of(pieces->read, pieces->n).median / 1e9);
+    table_number(program->table, samples_of(pieces->loop, pieces->n).median / 1e9);
     table_number(program->table, share.median);
     table_number(program->table, share.min);
     table_number(program->table, share.max);
@@ -139,7 +168,7 @@ static void tell(struct program *program, uint32_t lanes, const struct kv_load *
 static enum status measure_side(struct program *program, const struct side *side,
                                 const struct kv_load *load, struct error *error)
 {
-    static struct runs runs; /* too large for a stack */
+    static struct pieces pieces; /* too large for a stack */
     struct attend *attend = NULL;
     struct kv_loop *loop = NULL;
     enum status status = attend_create(&attend, program->table_of_kernels, NULL, side->pool,
@@ -147,9 +176,11 @@ static enum status measure_side(struct program *program, const struct side *side
     if (status == STATUS_OK)
         status = kv_loop_create(&loop, side->pool, program->kernels, load, error);
     if (status == STATUS_OK)
-        status = take_runs(&runs, program->runs, side, load, attend, loop, error);
-    if (status == STATUS_OK)
-        tell(program, thread_pool_lanes(side->pool), load, &runs);
+        status = take_pieces(&pieces, program->runs, side, load, attend, loop, error);
+    if (status == STATUS_OK) {
+        compare_pieces(&pieces, load->layer_bytes);
+        tell(program, thread_pool_lanes(side->pool), load, &pieces);
+    }
     kv_loop_destroy(loop);
     attend_destroy(attend);
     return status;

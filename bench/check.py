@@ -35,7 +35,7 @@ class Checks:
 def attention(checks, _):
     """The share of the lower limit, the least of all rows of a kind; and how even it is over contexts."""
     for kv, target in (("f16", 0.85), ("q8_0", 0.70)):
-        rows = figures.program("attention", "--kv-type", kv, "--runs", 9)["rows"]  # the least of 28 rows counts
+        rows = figures.program("attention", "--kv-type", kv, "--runs", 18)["rows"]  # the least of 28 rows counts
         for lanes in sorted({row["lanes"] for row in rows}):
             for dim in (64, 128):
                 shares = {row["batch"]: row["of_limit"] for row in rows if row["lanes"] == lanes and row["dim"] == dim}

@@ -232,12 +232,19 @@ void kv_load_destroy(struct kv_load *load)
     memset(load, 0, sizeof(*load));
 }
 
-enum status kv_load_pass(const struct kv_load *load, struct attend *attend, struct error *error)
+enum status kv_load_layers(const struct kv_load *load, struct attend *attend, uint32_t first,
+                           uint32_t n, struct error *error)
 {
     enum status status = STATUS_OK;
-    for (uint32_t layer = 0; layer < load->n_layers && status == STATUS_OK; layer++)
-        status = attend_run(attend, load->works + layer * load->n_works, load->n_works, error);
+    for (uint32_t i = 0; i < n && status == STATUS_OK; i++)
+        status = attend_run(attend, load->works + (first + i) % load->n_layers * load->n_works,
+                            load->n_works, error);
     return status;
+}
+
+enum status kv_load_pass(const struct kv_load *load, struct attend *attend, struct error *error)
+{
+    return kv_load_layers(load, attend, 0, load->n_layers, error);
 }
 
 uint64_t kv_load_beyond_caches(void)

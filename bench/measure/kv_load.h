@@ -44,6 +44,10 @@ void kv_load_destroy(struct kv_load *load);
 /* One call of attend_run for each layer. */
 enum status kv_load_pass(const struct kv_load *load, struct attend *attend, struct error *error);
 
+/* The same for n layers from `first` on, the first one again behind the last. */
+enum status kv_load_layers(const struct kv_load *load, struct attend *attend, uint32_t first,
+                           uint32_t n, struct error *error);
+
 /* What least_bytes should be: eight times the last-level cache, which is four times where a guest's
  * processors lie on two caches of the host and it is told of one. */
 uint64_t kv_load_beyond_caches(void);

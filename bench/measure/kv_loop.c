@@ -8,9 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes of K and V that a lane walks in a run: some milliseconds. */
-static const size_t run_bytes = (size_t)128 << 20;
-
 struct lane {
     char *half;
     float *queries, *scratch, *out;
@@ -21,7 +18,7 @@ struct kv_loop {
     const struct tile_kernels *kernels;
     struct attend_shape shape;
     struct lane *lanes;
-    size_t tile_bytes, n_turns;
+    size_t tile_bytes, n_turns; /* n_turns: of each lane */
 };
 
 static void *aligned(size_t bytes)
@@ -62,7 +59,6 @@ enum status kv_loop_create(struct kv_loop **loop, struct thread_pool *pool, cons
         l->kernels = tile_kernels_find(chosen->name);
         l->shape = load->shape.attend;
         l->tile_bytes = tile_bytes(l->shape.type, l->shape.head_dim);
-        l->n_turns = run_bytes / l->tile_bytes;
     }
     for (uint32_t i = 0; i < n_lanes && ok; i++)
         ok = fill_lane(&l->lanes[i], load);
@@ -105,8 +101,9 @@ static void run_lane(void *context, uint32_t index, uint32_t n_lanes)
         loop->kernels->attend(&call, tile_partial_at(lane->out, n_rows, loop->shape.head_dim, 0));
 }
 
-double kv_loop_rate(struct kv_loop *loop)
+double kv_loop_rate(struct kv_loop *loop, size_t bytes)
 {
+    loop->n_turns = bytes / loop->tile_bytes / thread_pool_lanes(loop->pool) + 1;
     const uint64_t begin = clock_ns();
     thread_pool_run(loop->pool, run_lane, loop);
     const double seconds = (double)(clock_ns() - begin) * 1e-9;

@@ -55,6 +55,7 @@ struct limits_reader {
     struct thread_pool *pool;
     uint64_t *words;
     size_t n_words, n_bytes; /* n_bytes: as reserved */
+    size_t at, piece;        /* words of each lane's part to read; piece 0: all of it */
     void (*pattern)(const uint64_t *words, size_t n, uint64_t sum[8]);
     uint64_t sums[MOST_LANES][8]; /* a cache line each: the reads are used for something */
 };
@@ -73,6 +74,10 @@ static void read_lane(void *context, uint32_t lane, uint32_t n_lanes)
     uint64_t sum[8] = {0};
     size_t begin, end;
     thread_pool_share(reader->n_words, PIECE_WORDS, lane, n_lanes, &begin, &end);
+    if (reader->piece > 0) {
+        begin += reader->at;
+        end = begin + reader->piece;
+    }
     reader->pattern(reader->words + begin, end - begin, sum);
     memcpy(reader->sums[lane], sum, sizeof(sum));
 }
@@ -103,23 +108,24 @@ void limits_reader_destroy(struct limits_reader *reader)
     free(reader);
 }
 
-/* rates[i]: of one pass in pattern i. */
-static void read_once(struct limits_reader *reader, double rates[LIMITS_PATTERNS])
+void limits_reader_rates(struct limits_reader *reader, size_t bytes, double rates[LIMITS_PATTERNS])
 {
     const struct limits_loops loops = best_loops();
+    const size_t n_lanes = thread_pool_lanes(reader->pool);
+    const size_t part = reader->n_words / PIECE_WORDS / n_lanes * PIECE_WORDS; /* every lane's */
+    const size_t piece = bytes / sizeof(uint64_t) / PIECE_WORDS / n_lanes * PIECE_WORDS;
+    reader->piece = piece < part ? piece : 0;
     for (uint32_t i = 0; i < LIMITS_PATTERNS; i++) {
+        if (reader->at + reader->piece > part)
+            reader->at = 0;
         reader->pattern = loops.read[i];
         const uint64_t begin = clock_ns();
         thread_pool_run(reader->pool, read_lane, reader);
-        rates[i] = (double)reader->n_bytes * 1e9 / (double)(clock_ns() - begin + 1);
+        const uint64_t took = clock_ns() - begin + 1;
+        const size_t n = reader->piece > 0 ? reader->piece * n_lanes : reader->n_words;
+        rates[i] = (double)(n * sizeof(uint64_t)) * 1e9 / (double)took;
+        reader->at += reader->piece;
     }
-}
-
-double limits_reader_rate(struct limits_reader *reader)
-{
-    double rates[LIMITS_PATTERNS];
-    read_once(reader, rates);
-    return samples_of(rates, LIMITS_PATTERNS).max;
 }
 
 double limits_reader_median(struct limits_reader *reader, uint32_t budget_ms)
@@ -129,7 +135,7 @@ double limits_reader_median(struct limits_reader *reader, uint32_t budget_ms)
     const uint64_t end = clock_ns() + (uint64_t)budget_ms * 1000000;
     do {
         double once[LIMITS_PATTERNS];
-        read_once(reader, once);
+        limits_reader_rates(reader, reader->n_bytes, once);
         for (uint32_t i = 0; i < LIMITS_PATTERNS; i++)
             rates[i][n] = once[i];
     } while (++n < MOST_PASSES && clock_ns() < end);

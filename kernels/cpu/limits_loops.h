@@ -6,10 +6,10 @@
 #ifndef LONGSPAN_KERNELS_CPU_LIMITS_LOOPS_H
 #define LONGSPAN_KERNELS_CPU_LIMITS_LOOPS_H
 
+#include "kernels/cpu/limits.h"
+
 #include <stddef.h>
 #include <stdint.h>
-
-enum { LIMITS_PATTERNS = 3 };
 
 struct limits_loop {
     float (*run)(uint64_t rounds);

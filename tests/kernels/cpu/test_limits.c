@@ -50,9 +50,12 @@ static void test_a_reader_is_asked_again_and_again(void **state)
     struct limits_reader *reader;
     (void)state;
     assert_int_equal(limits_reader_create(&reader, pool, (size_t)4 << 20, NULL), STATUS_OK);
-    for (int i = 0; i < 3; i++) {
-        const double rate = limits_reader_rate(reader);
-        assert_true(rate > 1e6 && rate < 1e14);
+    static const size_t pieces[] = {(size_t)1 << 20, (size_t)3 << 20, 1, (size_t)5 << 20};
+    for (size_t i = 0; i < 4 * sizeof(pieces) / sizeof(pieces[0]); i++) {
+        double rates[LIMITS_PATTERNS];
+        limits_reader_rates(reader, pieces[i % 4], rates);
+        for (int way = 0; way < LIMITS_PATTERNS; way++)
+            assert_true(rates[way] > 1e6 && rates[way] < 1e14);
     }
     limits_reader_destroy(reader);
     limits_reader_destroy(NULL);
