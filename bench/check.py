@@ -33,13 +33,13 @@ class Checks:
 
 
 def attention(checks, _):
-    """The share of the lower limit, the least of all rows of a kind; and how even it is over contexts."""
+    """The share of the lower limit, the least of all contexts from 16k and of all batches; and how even it is from 4k."""
     for kv, target in (("f16", 0.85), ("q8_0", 0.70)):
         rows = figures.program("attention", "--kv-type", kv, "--runs", 18)["rows"]  # the least of 28 rows counts
         for lanes in sorted({row["lanes"] for row in rows}):
             for dim in (64, 128):
                 shares = {row["batch"]: row["of_limit"] for row in rows if row["lanes"] == lanes and row["dim"] == dim}
-                worst = min(shares, key=shares.get)
+                worst = min((batch for batch in shares if batch != "4k"), key=shares.get)
                 checks.at_least(f"attention {kv}, head_dim {dim}, {lanes:g} lanes, worst batch", shares[worst], target, worst)
                 single = [share for batch, share in shares.items() if "+" not in batch and "x" not in batch]
                 checks.at_least(f"  {kv}, {dim}, {lanes:g} lanes: least over greatest, 4k to 128k", min(single) / max(single), 0.85)

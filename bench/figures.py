@@ -61,6 +61,7 @@ def model(folder, kind):
     else:
         run([longspan, "model", "quantize", model(folder, "F16"), path + ".part", kind])
     os.rename(path + ".part", path)
+    os.sync()  # else the kernel writes gigabytes beside what is measured next
     return path
 
 
