@@ -2,11 +2,11 @@
 #include "proto/waiting.h"
 
 #include "sys/clock.h"
+#include "sys/offer.h"
 #include "sys/parse.h"
 #include "sys/spin.h"
 #include "sys/topology.h"
 
-#include <sched.h>
 #include <stdlib.h>
 
 enum {
@@ -49,9 +49,7 @@ enum status waiting_pause(struct waiting *waiting)
         return STATUS_TIMEOUT;
     if (waited < waiting->spin_us) {
         spin_pause();
-    } else if (waited < (uint64_t)waiting->spin_us + YIELD_US) {
-        sched_yield();
-    } else {
+    } else if (waited >= (uint64_t)waiting->spin_us + YIELD_US || !offer_processor()) {
         const uint64_t sleep = sleep_us(waited), left = waiting->deadline_us - now;
         clock_sleep_us(sleep < left ? sleep : left);
     }

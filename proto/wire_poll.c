@@ -11,11 +11,11 @@
 #include "proto/wire_socket.h"
 
 #include "sys/clock.h"
+#include "sys/offer.h"
 #include "sys/spin.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <sched.h>
 #include <time.h>
 #include <zmq.h>
 
@@ -164,7 +164,8 @@ static int spin(struct wire_poll_item *items, size_t n, uint64_t until_us)
                 spin_pause();
             }
             /* Who we wait for, or the thread of ZeroMQ's that brings it, may want it. */
-            sched_yield();
+            if (!offer_processor())
+                return 0;
         }
     } while (clock_us() < until_us);
     return 0;

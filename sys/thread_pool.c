@@ -10,6 +10,7 @@
 #include "sys/thread_pool.h"
 
 #include "sys/clock.h"
+#include "sys/offer.h"
 #include "sys/spin.h"
 #include "sys/topology.h"
 
@@ -17,7 +18,6 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -86,7 +86,8 @@ static void gate_wait(const struct thread_pool *pool, struct gate *gate, unsigne
     for (uint64_t waited = 0; waited < spin_ns + yield_ns; waited = clock_ns() - begin) {
         if (gate_value(gate) != seen)
             return;
-        sched_yield();
+        if (!offer_processor())
+            break;
     }
 
     /* Sequentially consistent with gate_open: either it sees this sleeper, or the kernel, which
