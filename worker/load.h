@@ -41,8 +41,8 @@ struct shard_layer {
 
 struct shard {
     struct hparams hparams;
-    uint32_t stage, index;   /* which one */
-    bool first, last;        /* stage of the embedding; of the output */
+    uint32_t stage, index;  /* which one */
+    bool first, last;       /* stage of the embedding; of the output */
     struct shard_part part; /* ranges of heads, FFN columns, vocabulary */
     uint32_t first_layer, n_layers;
     struct shard_layer *layers; /* [n_layers] */
