@@ -367,7 +367,7 @@ test-tsan: ## thread pools, page pools, schedules, sockets and the HTTP side und
 
 test-emulated: ## the tests of the CUDA kernels without a GPU: their sources on this machine's processors; needs nvcc's headers
 	@$(MAKE) --no-print-directory $(EMULATED)
-	@LONGSPAN_TEST_TABLE=cuda LONGSPAN_TEST_TIMEOUT=900 tests/run.sh --jobs $(JOBS) $(EMULATED)
+	@LONGSPAN_TEST_TABLE=cuda tests/run.sh --jobs $(JOBS) $(EMULATED)
 
 SUPPRESS := $(CURDIR)/tests/suppressions
 SANITIZER_ENV = ASAN_OPTIONS=detect_leaks=1 \

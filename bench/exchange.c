@@ -15,6 +15,7 @@
 #include "sys/binding.h"
 #include "sys/clock.h"
 #include "sys/file.h"
+#include "sys/samples.h"
 
 #include <math.h>
 #include <signal.h>
@@ -76,19 +77,6 @@ struct way {
     uint32_t n_samples;
     double medians[TIMING_MAX_RUNS]; /* of the rounds */
 };
-
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Sorts them. */
-static double median_of(double *values, uint32_t n)
-{
-    qsort(values, n, sizeof(*values), compare);
-    return values[n / 2];
-}
 
 /* ---- processes ---- */
 
@@ -215,8 +203,9 @@ static enum status take_turn(struct way *way, uint32_t run, uint32_t room, size_
         if (way->n_samples - first < room)
             way->samples[way->n_samples++] = (double)(clock_ns() - began) * 1e-3;
     }
-    way->medians[run] =
-        way->n_samples > first ? median_of(way->samples + first, way->n_samples - first) : NAN;
+    way->medians[run] = way->n_samples > first
+                            ? samples_of(way->samples + first, way->n_samples - first).median
+                            : NAN;
     return status;
 }
 
@@ -226,7 +215,7 @@ static double ratio_to_plain(const struct way *way, const struct way *plain, uin
     double ratios[TIMING_MAX_RUNS];
     for (uint32_t run = 0; run < runs; run++)
         ratios[run] = way->medians[run] / plain->medians[run];
-    return median_of(ratios, runs);
+    return samples_of(ratios, runs).median;
 }
 
 /* Percent of a core, of the busier process. */
@@ -255,7 +244,7 @@ static enum status measure_size(struct program *program, struct way *ways, size_
         return status;
     for (size_t i = 0; i < n_ways; i++) {
         struct way *way = &ways[i];
-        const double median = median_of(way->samples, way->n_samples);
+        const double median = samples_of(way->samples, way->n_samples).median; /* sorted */
         exchange_once(ways[i].end, bytes, error);
         table_text(program->table, way->name);
         table_number(program->table, (double)bytes / 1024);

@@ -7,8 +7,7 @@
  * ZeroMQ's threads do not interrupt who runs on the processor that they wake up on (SCHED_BATCH,
  * sched(7)): they run when he offers it, as every wait of ours does between two looks
  * (sys/sharing.h), or when his turn is over, after some milliseconds. An interrupt from another
- * processor costs its sender 8 us and takes 17 us to arrive on a virtual machine, and a message there
- * and back would make two. */
+ * processor is dear on a virtual machine, and a message there and back would make two. */
 #ifndef LONGSPAN_PROTO_WIRE_CONTEXT_H
 #define LONGSPAN_PROTO_WIRE_CONTEXT_H
 

@@ -57,7 +57,7 @@ struct tile_kernels {
     void (*merge)(struct tile_partial a, struct tile_partial b, size_t n_rows, size_t head_dim);
 
     /* Of four partials: a = merge(merge(a, b), merge(c, d)), those after a are lost. The tree's last
-     * two levels of tiles, in one pass over the rows: so it takes half of the time. */
+     * two levels of tiles, in one pass over the rows. */
     void (*merge_four)(const struct tile_partial four[4], size_t n_rows, size_t head_dim);
 };
 

@@ -410,33 +410,16 @@ static void simd_attend(const struct tile_call *call, struct tile_partial out)
 
 /* ---- merge ------------------------------------------------------------------------------- */
 
-/* a = merge(a, b) where one of them may be empty, which the other one passes through exactly. */
-static void merge_row(struct tile_partial a, struct tile_partial b, size_t row, size_t head_dim)
+/* o = o * scale_a + other * scale_b, of one row. */
+INLINE void merge_outputs(float *o, const float *other, float scale_a, float scale_b,
+                          size_t head_dim)
 {
-    float *o = a.o + row * head_dim;
-    const float *other = b.o + row * head_dim;
-    if (b.m[row] == -INFINITY)
-        return;
-    if (a.m[row] == -INFINITY) {
-        a.m[row] = b.m[row];
-        a.l[row] = b.l[row];
-        memcpy(o, other, head_dim * sizeof(*o));
-        return;
-    }
-    float m[LANES], scale_a[LANES], scale_b[LANES];
-    const VEC wide_a = vec_set1(a.m[row]), wide_b = vec_set1(b.m[row]);
-    const VEC wide = vec_max(wide_a, wide_b);
-    const VEC times_a = vec_exp(vec_sub(wide_a, wide)), times_b = vec_exp(vec_sub(wide_b, wide));
-    vec_store(m, wide);
-    vec_store(scale_a, times_a);
-    vec_store(scale_b, times_b);
-    a.m[row] = m[0];
-    a.l[row] = fmaf(b.l[row], scale_b[0], a.l[row] * scale_a[0]);
+    const VEC times_a = vec_set1(scale_a), times_b = vec_set1(scale_b);
     size_t d = 0;
     for (; d + LANES <= head_dim; d += LANES)
         vec_store(o + d, vec_fma(vec_load(other + d), times_b, vec_mul(vec_load(o + d), times_a)));
     for (; d < head_dim; d++)
-        o[d] = fmaf(other[d], scale_b[0], o[d] * scale_a[0]);
+        o[d] = fmaf(other[d], scale_b, o[d] * scale_a);
 }
 
 /* The m, l and scales of LANES rows: of each partial in a merge with the other. */
@@ -452,6 +435,27 @@ INLINE void merge_scales(struct merge_scales *out, VEC m_a, VEC l_a, VEC m_b, VE
     out->l = vec_fma(l_b, scale_b, vec_mul(l_a, scale_a));
     vec_store(out->a, scale_a);
     vec_store(out->b, scale_b);
+}
+
+/* a = merge(a, b) where one of them may be empty, which the other one passes through exactly. */
+static void merge_row(struct tile_partial a, struct tile_partial b, size_t row, size_t head_dim)
+{
+    float *o = a.o + row * head_dim;
+    const float *other = b.o + row * head_dim;
+    if (b.m[row] == -INFINITY)
+        return;
+    if (a.m[row] == -INFINITY) {
+        a.m[row] = b.m[row];
+        a.l[row] = b.l[row];
+        memcpy(o, other, head_dim * sizeof(*o));
+        return;
+    }
+    struct merge_scales scales;
+    merge_scales(&scales, vec_set1(a.m[row]), vec_set1(a.l[row]), vec_set1(b.m[row]),
+                 vec_set1(b.l[row]));
+    vec_store_first(a.m + row, scales.m, 1);
+    vec_store_first(a.l + row, scales.l, 1);
+    merge_outputs(o, other, scales.a[0], scales.b[0], head_dim);
 }
 
 static void simd_merge(struct tile_partial a, struct tile_partial b, size_t n_rows, size_t head_dim)
@@ -472,13 +476,7 @@ static void simd_merge(struct tile_partial a, struct tile_partial b, size_t n_ro
         for (size_t i = 0; i < n; i++) {
             float *o = a.o + (begin + i) * head_dim;
             const float *other = b.o + (begin + i) * head_dim;
-            const VEC scale_a = vec_set1(scales.a[i]), scale_b = vec_set1(scales.b[i]);
-            size_t d = 0;
-            for (; d + LANES <= head_dim; d += LANES)
-                vec_store(o + d,
-                          vec_fma(vec_load(other + d), scale_b, vec_mul(vec_load(o + d), scale_a)));
-            for (; d < head_dim; d++)
-                o[d] = fmaf(other[d], scales.b[i], o[d] * scales.a[i]);
+            merge_outputs(o, other, scales.a[i], scales.b[i], head_dim);
         }
     }
 }

@@ -61,19 +61,17 @@ static void close_peers(void)
 
 static void open_once(void)
 {
-    char path[] = "/tmp/longspan-fuzz-XXXXXX";
+    struct fuzz_file model;
     struct error error;
-    const int descriptor = mkstemp(path);
-    FUZZ_CHECK(descriptor >= 0);
-    close(descriptor);
-    rig_write_model(path);
-    options.model = path;
+    fuzz_file_open(&model, NULL, 0);
+    rig_write_model(model.path);
+    options.model = model.path;
     opened.options = &options;
     if (open_model(&opened, &error) != STATUS_OK || open_socket(&opened, &error) != STATUS_OK) {
         fprintf(stderr, "%s\n", error.text);
         abort();
     }
-    unlink(path); /* its mapping stays */
+    fuzz_file_close(&model); /* its mapping stays */
     open_peers();
     atexit(close_peers);
 }

@@ -118,25 +118,23 @@ static void close_once(void)
 
 static void open_once(void)
 {
-    char path[] = "/tmp/longspan-fuzz-XXXXXX";
+    struct fuzz_file model;
     struct error error;
     struct model_file *file;
     struct worker_job_setup message;
-    const int descriptor = mkstemp(path);
-    FUZZ_CHECK(descriptor >= 0);
-    close(descriptor);
-    rig_write_model(path);
+    fuzz_file_open(&model, NULL, 0);
+    rig_write_model(model.path);
     worker_job_setup(&message);
-    FUZZ_CHECK(model_open(&file, path, &error) == STATUS_OK);
+    FUZZ_CHECK(model_open(&file, model.path, &error) == STATUS_OK);
     model_fingerprint(file, message.fingerprint);
     model_close(file);
     FUZZ_CHECK(setup_create(&setup, &message.setup, 1, &error) == STATUS_OK);
     FUZZ_CHECK(thread_pool_create(&pool, 1, &error) == STATUS_OK);
     FUZZ_CHECK(kernels_choose(&kernels, NULL, &error) == STATUS_OK);
     FUZZ_CHECK(kernels->open(&device, pool, 0, &error) == STATUS_OK);
-    FUZZ_CHECK(shard_load(&shard, path, setup, 0, kernels, device, NULL, NULL, NULL, &error) ==
-               STATUS_OK);
-    unlink(path);
+    FUZZ_CHECK(shard_load(&shard, model.path, setup, 0, kernels, device, NULL, NULL, NULL,
+                          &error) == STATUS_OK);
+    fuzz_file_close(&model);
     arena_init(&arena, 0);
     atexit(close_once);
 }
