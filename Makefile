@@ -238,10 +238,11 @@ $(TESTS): $(BUILD)/tests/%: tests/%.c $$(TEST_LIBS_$$(call test_folder,$$@))
 	    $(call pkg_cflags,cmocka $(TEST_PKGS_$(call test_folder,$@))) $(LDFLAGS) -o $@ $< \
 	    $(TEST_LIBS_$(call test_folder,$@)) $(call pkg_libs,cmocka $(TEST_PKGS_$(call test_folder,$@))) $(LDLIBS)
 
-# ---- the kernels of GPUs on the host: tests/emulation. The same tests, with fibers in the place of CUDA's runtime ----
+# ---- the kernels of GPUs on the host: tests/emulation. The same tests, with fibers in the place of CUDA's runtime; not
+# those of cuBLASLt, which needs a GPU ----
 EMULATION := $(BUILD)/emulation
 EMULATED_OBJ := $(CUDA_SRC:%.cu=$(EMULATION)/%.o) $(EMULATION)/runtime.o
-EMULATED := $(patsubst tests/%.c,$(EMULATION)/%,$(wildcard tests/kernels/cuda/test_*.c) \
+EMULATED := $(patsubst tests/%.c,$(EMULATION)/%,$(filter-out %/test_blas.c,$(wildcard tests/kernels/cuda/test_*.c)) \
     $(addprefix tests/kernels/cpu/test_,cpu.c device.c dense.c dense_segments.c groups.c))
 EMULATION_CXX = $(if $(word 2,$(CC)),$(firstword $(CC))) $(CXX) -std=c++17 -O2 -g $(NUMERIC) -pthread -MMD -MP -fno-extern-tls-init \
     $(if $(filter x86_64,$(ARCH)),-mfma -mf16c) -iquote tests/emulation -iquote . -isystem $(CUDA_HOME)/include $(SANITIZE)

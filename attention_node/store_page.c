@@ -142,7 +142,7 @@ static bool write_at(int file, const void *bytes, size_t n, uint64_t at)
     for (size_t done = 0; done < n;) {
         const ssize_t written =
             pwrite(file, (const char *)bytes + done, n - done, (off_t)(at + done));
-        if (written < 0 && errno != EINTR)
+        if (written == 0 || (written < 0 && errno != EINTR))
             return false;
         done += written > 0 ? (size_t)written : 0;
     }

@@ -36,7 +36,7 @@ class Checks:
 def attention(checks, _):
     """The share of the lower limit, the least of all contexts from 16k and of all batches; and how even it is from 4k."""
     for kv, target in (("f16", 0.85), ("q8_0", 0.70)):
-        # The least of 28 rows counts, and rows are compared: each is measured in three passes, some seconds apart.
+        # The least of many rows counts, and rows are compared: each is measured in three passes, some seconds apart.
         passes = [figures.program("attention", "--kv-type", kv, "--runs", 7)["rows"] for _ in range(3)]
         told = {}
         for row in (row for rows in passes for row in rows):

@@ -67,7 +67,7 @@ sources() {
         grep -vE '^kernels/cuda/absent.c$|^sys/binding.c$' | sort -u
 }
 
-tests_of() { # as make test-emulated
+tests_of() { # those of make test-emulated, and cuBLASLt's
     ls tests/kernels/cuda/test_*.c tests/kernels/cpu/test_{cpu,device,dense,dense_segments,groups}.c
 }
 

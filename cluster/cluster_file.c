@@ -227,6 +227,14 @@ static bool is_used(const struct cluster_file *file, const char *host)
     return used;
 }
 
+static bool same_device(const struct cluster_file_hardware *a,
+                        const struct cluster_file_hardware *b)
+{
+    const char *device = a->device != NULL ? a->device : "cpu";
+    return strcmp(device, b->device != NULL ? b->device : "cpu") == 0 &&
+           strcmp(a->host, b->host) == 0;
+}
+
 static enum status take_hardware(struct reader *reader, uint32_t index,
                                  const struct yaml_hardware *from, struct error *error)
 {
@@ -258,8 +266,14 @@ static enum status take_hardware(struct reader *reader, uint32_t index,
     for (size_t i = 0; i < sizeof(reals) / sizeof(reals[0]) && status == STATUS_OK; i++)
         status = take_real(reals[i].to, reals[i].from, reals[i].unit, where, reals[i].key, error);
     if (status == STATUS_OK && !is_used(reader->file, from->host))
-        return error_set(error, STATUS_INVALID, "%s: no worker and no attention node is on %s",
-                         where, from->host);
+        return error_set(error, STATUS_INVALID,
+                         "%s: no worker, no attention node and no coordinator is on %s", where,
+                         from->host);
+    for (uint32_t i = 0; i < index && status == STATUS_OK; i++)
+        if (same_device(&reader->file->hosts[i], to))
+            status = error_set(error, STATUS_INVALID,
+                               "%s: hosts[%u] says already what %s has there (its %s)", where, i,
+                               from->host, to->device != NULL ? to->device : "cpu");
     return status;
 }
 

@@ -7,7 +7,7 @@
  *       - {host: gpu01, slots: 2, device: cuda, threads: 16}  # cpu, cuda, cuda:N
  *     parallel: {pipeline: 2, tensor: 1}               # or: auto (one stage per rank)
  *     attention_nodes:
- *       - {host: mem01, memory: 512GiB, threads: 64, weight: 0.5}
+ *       - {host: mem01, memory: 512GiB, threads: 64, weight: 150}
  *     kv: {type: f16, memory: 8GiB, stripe: 4096}
  *
  * And where some of the machines are others than this one:

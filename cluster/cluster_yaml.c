@@ -24,6 +24,9 @@ enum {
 #define MAYBE (CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL)
 #define TEXT(structure, member)                                                                    \
     CYAML_FIELD_STRING_PTR(#member, MAYBE, struct structure, member, 1, MOST_TEXT)
+#define HOST(structure)                                                                            \
+    CYAML_FIELD_STRING_PTR("host", CYAML_FLAG_POINTER, struct structure, host, 1,                  \
+                           CLUSTER_YAML_HOST_BYTES - 1)
 #define NUMBER(structure, member) CYAML_FIELD_UINT_PTR(#member, MAYBE, struct structure, member)
 #define REAL(structure, member)   CYAML_FIELD_FLOAT_PTR(#member, MAYBE, struct structure, member)
 #define MAPPING(structure, member, fields)                                                         \
@@ -34,42 +37,33 @@ static const cyaml_schema_field_t coordinator_fields[] = {
 static const cyaml_schema_field_t security_fields[] = {TEXT(yaml_security, cluster_key),
                                                        CYAML_FIELD_END};
 static const cyaml_schema_field_t worker_fields[] = {
-    CYAML_FIELD_STRING_PTR("host", CYAML_FLAG_POINTER, struct yaml_worker, host, 1,
-                           CLUSTER_YAML_HOST_BYTES - 1),
-    TEXT(yaml_worker, device),
-    TEXT(yaml_worker, kernels),
-    TEXT(yaml_worker, bin),
-    NUMBER(yaml_worker, slots),
-    NUMBER(yaml_worker, threads),
+    HOST(yaml_worker),      TEXT(yaml_worker, device),  TEXT(yaml_worker, kernels),
+    TEXT(yaml_worker, bin), NUMBER(yaml_worker, slots), NUMBER(yaml_worker, threads),
     CYAML_FIELD_END};
 static const cyaml_schema_field_t parallel_fields[] = {
     NUMBER(yaml_parallel, pipeline), NUMBER(yaml_parallel, tensor), CYAML_FIELD_END};
-static const cyaml_schema_field_t node_fields[] = {
-    CYAML_FIELD_STRING_PTR("host", CYAML_FLAG_POINTER, struct yaml_node, host, 1,
-                           CLUSTER_YAML_HOST_BYTES - 1),
-    TEXT(yaml_node, memory),
-    TEXT(yaml_node, device),
-    TEXT(yaml_node, kernels),
-    TEXT(yaml_node, name),
-    TEXT(yaml_node, bind),
-    TEXT(yaml_node, advertise),
-    TEXT(yaml_node, bin),
-    NUMBER(yaml_node, threads),
-    REAL(yaml_node, weight),
-    CYAML_FIELD_END};
-static const cyaml_schema_field_t hardware_fields[] = {
-    CYAML_FIELD_STRING_PTR("host", CYAML_FLAG_POINTER, struct yaml_hardware, host, 1,
-                           CLUSTER_YAML_HOST_BYTES - 1),
-    TEXT(yaml_hardware, device),
-    TEXT(yaml_hardware, memory),
-    NUMBER(yaml_hardware, devices),
-    NUMBER(yaml_hardware, processors),
-    REAL(yaml_hardware, read_GB_s),
-    REAL(yaml_hardware, f32_GFLOP_s),
-    REAL(yaml_hardware, int8_Gop_s),
-    REAL(yaml_hardware, link_Gbit_s),
-    REAL(yaml_hardware, rtt_us),
-    CYAML_FIELD_END};
+static const cyaml_schema_field_t node_fields[] = {HOST(yaml_node),
+                                                   TEXT(yaml_node, memory),
+                                                   TEXT(yaml_node, device),
+                                                   TEXT(yaml_node, kernels),
+                                                   TEXT(yaml_node, name),
+                                                   TEXT(yaml_node, bind),
+                                                   TEXT(yaml_node, advertise),
+                                                   TEXT(yaml_node, bin),
+                                                   NUMBER(yaml_node, threads),
+                                                   REAL(yaml_node, weight),
+                                                   CYAML_FIELD_END};
+static const cyaml_schema_field_t hardware_fields[] = {HOST(yaml_hardware),
+                                                       TEXT(yaml_hardware, device),
+                                                       TEXT(yaml_hardware, memory),
+                                                       NUMBER(yaml_hardware, devices),
+                                                       NUMBER(yaml_hardware, processors),
+                                                       REAL(yaml_hardware, read_GB_s),
+                                                       REAL(yaml_hardware, f32_GFLOP_s),
+                                                       REAL(yaml_hardware, int8_Gop_s),
+                                                       REAL(yaml_hardware, link_Gbit_s),
+                                                       REAL(yaml_hardware, rtt_us),
+                                                       CYAML_FIELD_END};
 static const cyaml_schema_field_t kv_fields[] = {TEXT(yaml_kv, type), TEXT(yaml_kv, memory),
                                                  NUMBER(yaml_kv, stripe), CYAML_FIELD_END};
 static const cyaml_schema_field_t ssh_fields[] = {TEXT(yaml_ssh, user), TEXT(yaml_ssh, key),

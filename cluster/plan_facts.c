@@ -4,7 +4,6 @@
 #include "kernels/attention/kv_holder.h"
 #include "plan/shares.h"
 #include "sys/memory.h"
-#include "sys/parse.h"
 #include "sys/topology.h"
 
 #include <math.h>
@@ -173,11 +172,10 @@ void plan_facts_free(struct plan_facts *facts)
 
 /* ---- each process's part ---------------------------------------------------------------------- */
 
-static uint32_t ranks_of(const struct plan_facts *facts, uint32_t device, uint32_t first,
-                         uint32_t end)
+static uint32_t ranks_of(const struct plan_facts *facts, uint32_t device)
 {
     uint32_t n = 0;
-    for (uint32_t i = first; i < end; i++)
+    for (uint32_t i = 0; i < facts->n_ranks; i++)
         n += facts->ranks[i].device == device;
     return n;
 }
@@ -193,7 +191,7 @@ static uint32_t on_one(const struct plan_device *device, uint32_t n)
 uint32_t plan_facts_sharers(const struct plan_facts *facts, uint32_t rank)
 {
     const uint32_t device = facts->ranks[rank].device;
-    return on_one(&facts->devices[device], ranks_of(facts, device, 0, facts->n_ranks));
+    return on_one(&facts->devices[device], ranks_of(facts, device));
 }
 
 uint64_t plan_facts_node_bytes(const struct plan_facts *facts, const struct layout *layout,
@@ -248,8 +246,7 @@ static void estimate_beside(const struct plan_facts *facts, const struct plan_pr
 static void settle_lanes(struct plan_facts *facts)
 {
     for (uint32_t i = 0; i < facts->n_ranks; i++) {
-        const uint32_t device = facts->ranks[i].device,
-                       n = ranks_of(facts, device, 0, facts->n_ranks);
+        const uint32_t device = facts->ranks[i].device, n = ranks_of(facts, device);
         const uint32_t share = facts->devices[device].processors / n;
         if (facts->ranks[i].lanes == 0 && facts->devices[device].processors > 0)
             facts->ranks[i].lanes = share > 0 ? share : 1; /* as a rank does (group_lanes) */
@@ -257,28 +254,6 @@ static void settle_lanes(struct plan_facts *facts)
     for (uint32_t i = 0; i < facts->n_nodes; i++)
         if (facts->nodes[i].lanes == 0)
             facts->nodes[i].lanes = facts->devices[facts->nodes[i].device].processors;
-}
-
-/* "A,B,...", as the coordinator takes them. */
-static enum status read_shares(struct plan_facts *facts, const char *given, struct error *error)
-{
-    char *copy = strdup(given), *rest = copy;
-    enum status status =
-        copy != NULL ? STATUS_OK : error_set(error, STATUS_NO_MEMORY, "no memory for --shares");
-    uint32_t n = 0;
-    while (status == STATUS_OK && rest != NULL) {
-        float value = 0;
-        status = parse_f32("--shares", strsep(&rest, ","), 1e-6f, 1e15f, &value, error);
-        if (n < facts->n_nodes)
-            facts->shares[n] = (double)value;
-        n++;
-    }
-    free(copy);
-    return status != STATUS_OK || n == facts->n_nodes
-               ? status
-               : error_set(error, STATUS_INVALID,
-                           "--shares has %u numbers, there are %u attention nodes", n,
-                           facts->n_nodes);
 }
 
 static enum status weigh(struct plan_facts *facts, const struct layout *layout, struct error *error)
@@ -302,8 +277,9 @@ static enum status weigh(struct plan_facts *facts, const struct layout *layout, 
 static enum status share(struct plan_facts *facts, const struct layout *layout, const char *given,
                          struct error *error)
 {
-    const enum status status =
-        given != NULL ? read_shares(facts, given, error) : weigh(facts, layout, error);
+    const enum status status = given != NULL
+                                   ? shares_parse(facts->shares, facts->n_nodes, given, error)
+                                   : weigh(facts, layout, error);
     double all = 0;
     for (uint32_t i = 0; i < facts->n_nodes; i++)
         all += facts->shares[i];

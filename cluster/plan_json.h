@@ -26,7 +26,6 @@ struct plan_json_input {
     const struct plan_facts *facts; /* applied to `capacity` */
     const struct capacity *capacity;
     uint32_t max_batch, stripe;
-    bool probed;
 };
 
 /* The caller owns *json. STATUS_NO_MEMORY. *does_not_fit: what STATUS_EXHAUSTED of a start would say, with the

@@ -10,6 +10,13 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Sizes may be as large as a cluster file or an agent says: what is too large for a number fits nowhere. */
+static uint64_t sum_of(uint64_t a, uint64_t b)
+{
+    uint64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
 uint64_t plan_memory_working(const struct plan_memory *m, uint32_t rank)
 {
     const struct capacity *c = m->capacity;
@@ -23,10 +30,11 @@ uint64_t plan_memory_working(const struct plan_memory *m, uint32_t rank)
         .kv = n_kv * h->head_dim,
         .ffn = h->n_experts > 0 ? h->ffn_expert : part->ffn_end - part->ffn_begin,
         .n_streams = stage + 1 == c->plan.pipeline ? 1 : 2};
-    struct activation_size size = {0};
-    activation_size_of(&size, &shape);
-    return size.bytes + (uint64_t)m->max_batch * c->plan.stages[stage].n_layers * n_kv *
-                            tile_bytes(c->options.kv_type, h->head_dim);
+    struct activation_size size;
+    if (!activation_size_of(&size, &shape))
+        return UINT64_MAX; /* fits nowhere */
+    return sum_of(size.bytes, (uint64_t)m->max_batch * c->plan.stages[stage].n_layers * n_kv *
+                                  tile_bytes(c->options.kv_type, h->head_dim));
 }
 
 uint64_t plan_memory_local_kv(const struct plan_memory *m, uint32_t rank)
@@ -46,10 +54,10 @@ uint64_t plan_memory_local_kv(const struct plan_memory *m, uint32_t rank)
 static uint64_t rank_needs(const struct plan_memory *m, uint32_t rank)
 {
     const struct capacity_rank *r = &m->capacity->ranks[rank];
-    const uint64_t own = r->cost.weight_bytes + plan_memory_working(m, rank);
+    const uint64_t own = sum_of(r->cost.weight_bytes, plan_memory_working(m, rank));
     const uint64_t left = r->memory_bytes > own ? r->memory_bytes - own : 0;
     const uint64_t kv = plan_memory_local_kv(m, rank);
-    return own + (m->capacity->options.kv_memory == 0 && kv > left ? left : kv);
+    return sum_of(own, m->capacity->options.kv_memory == 0 && kv > left ? left : kv);
 }
 
 uint64_t plan_memory_needed(const struct plan_memory *m, uint32_t device)
@@ -58,10 +66,10 @@ uint64_t plan_memory_needed(const struct plan_memory *m, uint32_t device)
     uint64_t sum = 0;
     for (uint32_t i = 0; i < facts->n_ranks; i++)
         if (facts->ranks[i].device == device)
-            sum += rank_needs(m, i);
+            sum = sum_of(sum, rank_needs(m, i));
     for (uint32_t i = 0; i < facts->n_nodes; i++)
         if (facts->nodes[i].device == device)
-            sum += m->capacity->nodes[i].kv_bytes;
+            sum = sum_of(sum, m->capacity->nodes[i].kv_bytes);
     return sum;
 }
 
@@ -79,7 +87,8 @@ uint64_t plan_memory_of_device(const struct plan_memory *m, uint32_t index)
         n = 1;
     else if (device->devices > 0)
         n = device->devices;
-    return n * device->memory_bytes;
+    uint64_t all;
+    return __builtin_mul_overflow(n, device->memory_bytes, &all) ? UINT64_MAX : all;
 }
 
 bool plan_memory_known(const struct plan_memory *m)
@@ -139,7 +148,7 @@ void plan_memory_runs_out(const struct plan_memory *m, uint64_t n_tokens, uint64
         const uint32_t node = tightest_node(m);
         uint64_t all = 0;
         for (uint32_t i = 0; i < c->options.nodes; i++)
-            all += c->nodes[i].kv_bytes;
+            all = sum_of(all, c->nodes[i].kv_bytes);
         const int n = snprintf(text, size, "the KV cache of %s (%s)", m->layout->nodes[node].name,
                                m->facts->hosts[m->facts->node_estimates[node].host].name);
         if (c->options.nodes > 1 && n > 0 && (size_t)n < size)

@@ -8,6 +8,7 @@
 #include "proto/address.h"
 #include "sys/clock.h"
 #include "sys/memory.h"
+#include "sys/samples.h"
 #include "sys/topology.h"
 
 #include <math.h>
@@ -118,12 +119,6 @@ static void take_devices(struct plan_facts *facts, uint32_t host, const json_t *
             take_device(&facts->devices[i], json_array_get(list, at++));
 }
 
-static int by_size(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Of connections to there: one round trip each. */
 static enum status measure_round_trip(double *seconds, const char *host, uint16_t port,
                                       struct error *error)
@@ -136,8 +131,7 @@ static enum status measure_round_trip(double *seconds, const char *host, uint16_
             return status;
         all[i] = (double)(clock_us() - began_us) * 1e-6;
     }
-    qsort(all, N_ROUND_TRIPS, sizeof(all[0]), by_size);
-    *seconds = all[N_ROUND_TRIPS / 2];
+    *seconds = samples_of(all, N_ROUND_TRIPS).median;
     return STATUS_OK;
 }
 

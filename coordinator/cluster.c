@@ -28,10 +28,6 @@ enum status cluster_open(struct cluster *cluster, const struct coordinator_optio
                                 .started = clock_wall_s(),
                                 .deadline_us = now_us + options->join_timeout_ms * 1000ull};
     model_fingerprint(file, cluster->fingerprint);
-    if (options->weights != NULL && options->n_weights != options->nodes)
-        return error_set(error, STATUS_INVALID,
-                         "--shares has %u numbers, there are %u attention nodes",
-                         options->n_weights, options->nodes);
     if (options->workers > CLUSTER_MAX_RANKS)
         return error_set(error, STATUS_INVALID, "--workers %u: at most %d", options->workers,
                          CLUSTER_MAX_RANKS);

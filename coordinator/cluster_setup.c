@@ -364,6 +364,10 @@ enum status cluster_setup_worker_ready(struct cluster *cluster, const struct con
         return error_set(error, status_received(ready->failure->status), "%s: %.800s",
                          cluster_rank_label(cluster, ready->rank, label),
                          ready->failure->text != NULL ? ready->failure->text : "failed");
+    if (cluster->options->nodes == 0 && ready->local_kv_bytes == 0)
+        return error_set(error, STATUS_PROTOCOL,
+                         "%s is ready without memory for the KV cache, which it holds itself",
+                         cluster_rank_label(cluster, ready->rank, label));
     rank->peer = *peer;
     rank->live = (struct cluster_liveness){.heard_us = now_us};
     rank->ready = true;

@@ -2,8 +2,8 @@
 #include "coordinator/command_line.h"
 
 #include "kernels/kernels.h"
+#include "plan/shares.h"
 #include "sys/options.h"
-#include "sys/parse.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -383,33 +383,6 @@ static void fill(struct option table[MOST_OPTIONS], struct command_line *line)
 
 /* ---- what it means --------------------------------------------------------------------------- */
 
-static enum status read_shares(const char *text, double **weights, uint32_t *n, struct error *error)
-{
-    const size_t length = strlen(text);
-    char *copy = strdup(text);
-    double *list = calloc(length + 1, sizeof(*list));
-    enum status status = STATUS_OK;
-    if (copy == NULL || list == NULL)
-        status = error_set(error, STATUS_NO_MEMORY, "no memory for --shares");
-    uint32_t count = 0;
-    char *rest = copy;
-    while (status == STATUS_OK && rest != NULL) {
-        float value;
-        const char *item = strsep(&rest, ",");
-        status = parse_f32("--shares", item, 1e-6f, 1e15f, &value, error);
-        if (status == STATUS_OK)
-            list[count++] = (double)value;
-    }
-    free(copy);
-    if (status != STATUS_OK) {
-        free(list);
-        return status;
-    }
-    *weights = list;
-    *n = count;
-    return STATUS_OK;
-}
-
 static enum status settle(struct command_line *line, struct error *error)
 {
     struct coordinator_options *o = &line->options;
@@ -422,10 +395,10 @@ static enum status settle(struct command_line *line, struct error *error)
     o->timeout_ms = line->timeout_s * 1000;
     o->step_timeout_ms = (line->step_s > 0 ? line->step_s : 10 * line->timeout_s) * 1000;
     if (line->shares != NULL) {
-        const enum status status = read_shares(line->shares, &line->weights, &o->n_weights, error);
-        if (status != STATUS_OK)
-            return status;
-        o->weights = line->weights;
+        o->weights = line->weights = calloc(o->nodes + 1u, sizeof(*line->weights));
+        return line->weights != NULL
+                   ? shares_parse(line->weights, o->nodes, line->shares, error)
+                   : error_set(error, STATUS_NO_MEMORY, "no memory for %u shares", o->nodes);
     }
     return STATUS_OK;
 }

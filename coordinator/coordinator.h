@@ -32,7 +32,6 @@ struct coordinator_options {
     uint64_t kv_memory;    /* bytes per rank for the local holder; 0: what memory allows */
     uint32_t stripe;       /* tokens */
     const double *weights; /* of the nodes; NULL: measured */
-    uint32_t n_weights;
     bool strict_bits;
     const char *kernels;      /* for the workers: "auto" or a variant */
     uint32_t join_timeout_ms; /* until everybody declared has joined */

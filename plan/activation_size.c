@@ -3,8 +3,7 @@
 
 enum {
     LINE_FLOATS = 16, /* each begins at a cache line */
-    /* At most. Measured (longspan bench -d 0 -p 512): with fewer than 128, reading the weights once
-     * for each block begins to cost; from 171 on a prompt takes as long as in one block, or less. */
+    /* At most: with few rows, reading the weights once for each block begins to cost (longspan bench -d 0 -p 512). */
     BLOCK_ROWS = 192,
 };
 

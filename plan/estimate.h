@@ -22,7 +22,8 @@
 #include <stdint.h>
 
 /* What is reached of the limits, on CPUs (docs/performance.md): of reading, by steps of decode; of the arithmetic
- * of products, and of attention, by prompts. GPUs read 0.65 to 0.87. */
+ * of products, and of attention, by prompts. A GPU's whole step reaches less than half of its limit (there too): what is
+ * expected of GPUs is too fast. */
 #define ESTIMATE_DECODE_SHARE  0.87
 #define ESTIMATE_PRODUCT_SHARE 0.65
 #define ESTIMATE_ATTEND_SHARE  0.82

@@ -1,6 +1,9 @@
 /* shares.c - see shares.h. */
 #include "plan/shares.h"
 
+#include "sys/parse.h"
+
+#include <stdlib.h>
 #include <string.h>
 
 static double host_rate(const struct shares_node *nodes, uint32_t n, const char *host)
@@ -23,4 +26,23 @@ bool shares_weigh(double *weights, const struct shares_node *nodes, uint32_t n)
     for (uint32_t i = 0; i < n; i++)
         weights[i] = measured ? host_rate(nodes, n, nodes[i].host) : 1.0;
     return measured;
+}
+
+enum status shares_parse(double *weights, uint32_t n, const char *text, struct error *error)
+{
+    char *copy = strdup(text), *rest = copy;
+    enum status status =
+        copy != NULL ? STATUS_OK : error_set(error, STATUS_NO_MEMORY, "no memory for --shares");
+    uint32_t count = 0;
+    for (; status == STATUS_OK && rest != NULL; count++) {
+        float value = 0;
+        status = parse_f32("--shares", strsep(&rest, ","), 1e-6f, 1e15f, &value, error);
+        if (count < n)
+            weights[count] = (double)value;
+    }
+    free(copy);
+    return status != STATUS_OK || count == n
+               ? status
+               : error_set(error, STATUS_INVALID,
+                           "--shares has %u numbers, there are %u attention nodes", count, n);
 }

@@ -3,6 +3,8 @@
 #ifndef LONGSPAN_PLAN_SHARES_H
 #define LONGSPAN_PLAN_SHARES_H
 
+#include "sys/status.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -15,5 +17,8 @@ struct shares_node {
  * after the other, so that differences between them are chance. Writes a weight for each node; only their
  * proportions count. False: of one nothing sensible is known, and all are equal. */
 bool shares_weigh(double *weights, const struct shares_node *nodes, uint32_t n);
+
+/* The user's --shares instead, "A,B,...": exactly n numbers, from 1e-6 to 1e15. STATUS_INVALID, STATUS_NO_MEMORY. */
+enum status shares_parse(double *weights, uint32_t n, const char *text, struct error *error);
 
 #endif

@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 enum {
-    LONG_US = 2500, /* SHARING_IN_TURN_US and some; the kernel's turns take 3 to 4 ms */
-    RETRY = 64      /* of so many waits one may lose such a turn */
+    LONG_US = 2500, /* SHARING_IN_TURN_US and some */
+    RETRY = 64      /* of so many offers one may lose such a turn */
 };
 
 bool offer_processor(void)

@@ -10,7 +10,7 @@
  * Who waits for us or is waited for gives the processor back within a layer's work. A program that
  * only computes keeps it for a whole turn of the kernel's (some milliseconds), each time; a sleeper
  * that is woken does not wait for such a turn's end. So once an offer was taken for longer than a
- * layer's work, this thread's next waits sleep at once, and then one tries again. */
+ * layer's work, this thread's next offers are declined, and then one is made again. */
 bool offer_processor(void);
 
 #endif

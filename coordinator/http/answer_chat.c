@@ -57,6 +57,14 @@ static bool read_piece(struct answer *answer, const struct answer_piece *piece,
                            piece->finished, news);
 }
 
+static bool add_calls(json_t *to, const struct answer *answer, const struct answer_piece *piece,
+                      const struct tool_news *news, bool indexed)
+{
+    return json_object_set_new(
+               to, "tool_calls",
+               tool_calls_json(&answer->choices[piece->choice].calls, news, indexed)) == 0;
+}
+
 static json_t *whole(struct answer *answer, const struct answer_piece *piece)
 {
     struct tool_news news;
@@ -66,9 +74,10 @@ static json_t *whole(struct answer *answer, const struct answer_piece *piece)
     json_t *message =
         json_pack("{s:s, s:o, s:n}", "role", "assistant", "content",
                   silent ? json_null() : json_stringn(news.text, news.n_bytes), "refusal");
-    if (news.end > news.first)
-        json_object_set_new(message, "tool_calls",
-                            tool_calls_json(&answer->choices[piece->choice].calls, &news, false));
+    if (news.end > news.first && !add_calls(message, answer, piece, &news, false)) {
+        json_decref(message);
+        return NULL;
+    }
     return json_pack("{s:i, s:o, s:o, s:s?}", "index", (int)piece->choice, "message", message,
                      "logprobs", logprobs_of(answer, piece), "finish_reason",
                      reason_of(answer, piece));
@@ -102,9 +111,10 @@ static json_t *part(struct answer *answer, const struct answer_piece *piece, boo
     json_t *delta = json_object();
     if (news.n_bytes > 0 || (!piece->finished && !calls))
         json_object_set_new(delta, "content", json_stringn(news.text, news.n_bytes));
-    if (calls)
-        json_object_set_new(delta, "tool_calls",
-                            tool_calls_json(&answer->choices[piece->choice].calls, &news, true));
+    if (calls && !add_calls(delta, answer, piece, &news, true)) {
+        json_decref(delta);
+        return NULL;
+    }
     return make(answer, piece, delta);
 }
 

@@ -59,6 +59,9 @@ enum MHD_Result call_error(struct call *call, const struct api_error *error)
 {
     if (call->note[0] == '\0')
         snprintf(call->note, sizeof(call->note), "%.150s", error->message);
+    for (char *c = call->note; *c != '\0'; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = '?'; /* the client's words are in it, and it becomes a line of the log */
     return call_json(call, error->http, api_error_json(error));
 }
 

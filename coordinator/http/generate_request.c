@@ -205,8 +205,9 @@ static bool read_tools(struct generate_request *r, const json_t *body, struct ap
         return true;
     free(r->json_schema);
     r->json_object = false;
-    r->json_schema = strdup(r->tools.schema);
-    return r->json_schema != NULL || no_memory(error);
+    r->json_schema = r->tools.schema;
+    r->tools.schema = NULL;
+    return true;
 }
 
 static bool read_max_tokens(struct generate_request *r, const json_t *body,

@@ -23,12 +23,22 @@ static const char open_tag[] = "<tool_call>", close_tag[] = "</tool_call>";
 
 /* ---- text ------------------------------------------------------------------------------------ */
 
+static const char *front(const struct tool_text *text)
+{
+    return text->bytes != NULL ? text->bytes + text->begin : "";
+}
+
+/* What was dropped is given up when it is as much as what is left: each byte is moved once on the mean. */
 static bool append(struct tool_text *to, const char *bytes, size_t n)
 {
-    if (!array_grow(&to->bytes, &to->capacity, to->n + n, 1))
+    if (to->begin > 0 && to->begin >= to->n) {
+        memmove(to->bytes, to->bytes + to->begin, to->n);
+        to->begin = 0;
+    }
+    if (!array_grow(&to->bytes, &to->capacity, to->begin + to->n + n, 1))
         return false;
     if (n > 0)
-        memcpy(to->bytes + to->n, bytes, n);
+        memcpy(to->bytes + to->begin + to->n, bytes, n);
     to->n += n;
     return true;
 }
@@ -36,8 +46,7 @@ static bool append(struct tool_text *to, const char *bytes, size_t n)
 static void drop(struct tool_text *from, size_t n)
 {
     from->n -= n;
-    if (from->n > 0)
-        memmove(from->bytes, from->bytes + n, from->n);
+    from->begin = from->n > 0 ? from->begin + n : 0;
 }
 
 static bool is_space(char c)
@@ -52,12 +61,13 @@ static size_t skip_space(const char *text, size_t at, size_t n)
     return at;
 }
 
-/* Where the white space at the end of the first n bytes begins. */
-static size_t without_space(const char *text, size_t n)
+/* Where the white space at the end of the first n bytes begins, of which the first `space` are known to be
+ * white space. */
+static size_t without_space(const char *text, size_t space, size_t n)
 {
-    while (n > 0 && is_space(text[n - 1]))
+    while (n > space && is_space(text[n - 1]))
         n--;
-    return n;
+    return n > space ? n : 0;
 }
 
 /* Where `tag` begins, from `at` on, or a beginning of it that the text's end cuts off; n: neither
@@ -247,54 +257,61 @@ static bool add_tagged(struct tool_calls *calls, const char *text, size_t n, boo
 
 static bool say(struct tool_calls *calls, size_t n)
 {
-    const bool good = append(&calls->said, calls->held.bytes, n);
+    const bool good = append(&calls->said, front(&calls->held), n);
     drop(&calls->held, n);
     return good;
 }
 
-/* Each takes what it can of the held text; *more: another state may take some of the rest. */
+/* Each takes what it can of the held text, and looks at none of it twice; *more: another state may take some
+ * of the rest. */
 static bool take_beginning(struct tool_calls *calls, bool last, bool *more)
 {
     const struct tool_text *held = &calls->held;
-    const size_t at = skip_space(held->bytes, 0, held->n);
+    const char *text = front(held);
+    const size_t at = calls->searched = skip_space(text, calls->searched, held->n);
     *more = at < held->n || last;
     if (*more)
-        calls->state =
-            at < held->n && (held->bytes[at] == '{' || held->bytes[at] == '[') ? JSON : TEXT;
+        calls->state = at < held->n && (text[at] == '{' || text[at] == '[') ? JSON : TEXT;
     return true;
 }
 
 static bool take_text(struct tool_calls *calls, bool last, bool *more)
 {
     struct tool_text *held = &calls->held;
+    const char *text = front(held);
+    const size_t space = calls->searched;
     bool whole;
-    const size_t tag = find_tag(held->bytes, 0, held->n, open_tag, &whole);
+    const size_t tag = find_tag(text, space, held->n, open_tag, &whole);
     *more = whole;
-    if (whole) {
-        calls->state = TAGGED;
-        calls->searched = 0;
-    } else if (last) {
+    if (last && !whole) {
         if (calls->n > 0)
-            held->n = without_space(held->bytes, held->n);
+            held->n = without_space(text, space, held->n);
         return say(calls, held->n);
     }
-    return say(calls, without_space(held->bytes, tag));
+    const size_t n = without_space(text, space, tag);
+    calls->searched = tag - n; /* white space */
+    if (whole) {
+        calls->state = TAGGED;
+        calls->searched += strlen(open_tag);
+    }
+    return say(calls, n);
 }
 
 static bool take_tagged(struct tool_calls *calls, bool last, bool *more)
 {
     struct tool_text *held = &calls->held;
+    const char *text = front(held);
     bool whole, found;
-    const size_t begin = skip_space(held->bytes, 0, held->n) + strlen(open_tag);
-    const size_t from = calls->searched > begin ? calls->searched : begin;
-    const size_t end = find_tag(held->bytes, from, held->n, close_tag, &whole);
+    const size_t end = find_tag(text, calls->searched, held->n, close_tag, &whole);
     const size_t behind = whole ? end + strlen(close_tag) : held->n;
     calls->searched = end;
     *more = whole || last;
     if (!*more)
         return true;
     calls->state = TEXT;
-    if (!add_tagged(calls, held->bytes + begin, (whole ? end : held->n) - begin, &found))
+    calls->searched = 0;
+    const size_t begin = skip_space(text, 0, held->n) + strlen(open_tag);
+    if (!add_tagged(calls, text + begin, (whole ? end : held->n) - begin, &found))
         return false;
     if (!found)
         return say(calls, behind);
@@ -309,13 +326,14 @@ static bool take_json(struct tool_calls *calls, bool last, bool *more)
     *more = false;
     if (!last)
         return true;
-    if (!add_answer(calls, held->bytes, held->n, &found))
+    if (!add_answer(calls, front(held), held->n, &found))
         return false;
     if (found) {
         drop(held, held->n);
         return true;
     }
     calls->state = TEXT; /* there may be tags in it */
+    calls->searched = 0;
     *more = true;
     return true;
 }
@@ -326,11 +344,11 @@ static bool take_named(struct tool_calls *calls, bool *more)
     struct tool_text *held = &calls->held;
     *more = false;
     if (calls->n == 0) {
-        if (!add_call(calls, calls->choice->names[0], held->bytes, held->n))
+        if (!add_call(calls, calls->choice->names[0], front(held), held->n))
             return false;
     } else {
         free(calls->list[0].arguments);
-        calls->list[0].arguments = strndup(held->bytes, held->n);
+        calls->list[0].arguments = strndup(front(held), held->n);
     }
     drop(held, held->n);
     return calls->list[0].arguments != NULL;
@@ -382,7 +400,7 @@ bool tool_calls_feed(struct tool_calls *calls, const char *text, size_t n_bytes,
             break;
         }
     }
-    *news = (struct tool_news){.text = calls->said.bytes != NULL ? calls->said.bytes : "",
+    *news = (struct tool_news){.text = front(&calls->said),
                                .n_bytes = calls->said.n,
                                .first = named ? 0 : first,
                                .end = named && first > 0 && n_bytes == 0 ? 0 : calls->n,

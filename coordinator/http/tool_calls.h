@@ -27,12 +27,13 @@ enum { TOOL_CALL_ID_BYTES = 10 }; /* nine letters and digits, as Mistral's templ
 
 struct tool_call {
     char id[TOOL_CALL_ID_BYTES];
-    char *name, *arguments; /* JSON, as the model wrote it */
+    char *name,
+        *arguments; /* JSON, as the model wrote it; of a named choice the last piece of it */
 };
 
 struct tool_text {
-    char *bytes;
-    size_t n, capacity;
+    char *bytes; /* n from `begin` on */
+    size_t begin, n, capacity;
 };
 
 /* To be read by nobody but tool_calls.c, but for the list. */
@@ -40,7 +41,8 @@ struct tool_calls {
     const struct tool_choice *choice; /* borrowed */
     int state;
     struct tool_text held, said;
-    size_t searched; /* of `held`, for the tag that ends a call */
+    size_t
+        searched; /* of `held`: white space at its beginning; in a call, what has no tag that ends it */
     struct tool_call *list;
     size_t n, capacity;
 };

@@ -111,10 +111,20 @@ static bool add_name(struct tool_choice *choice, const json_t *tool)
 
 /* ---- schemas --------------------------------------------------------------------------------- */
 
-/* A copy in which references into the document lead below `place`. NULL: no memory. As deep as the
- * body, which its reader has bounded. */
-static json_t *moved(const json_t *schema, const char *place)
+static bool is_one_of(const char *key, const char *const *keys)
 {
+    while (*keys != NULL && strcmp(key, *keys) != 0)
+        keys++;
+    return *keys != NULL;
+}
+
+/* A copy in which references into the document lead below `place`. `named`: its members are schemas under
+ * names of the client's. NULL: no memory. As deep as the body, which its reader has bounded. */
+static json_t *moved(const json_t *schema, const char *place, bool named)
+{
+    static const char *const values[] = {"const", "enum", "default", "examples", NULL};
+    static const char *const maps[] = {"properties", "patternProperties", "$defs", "definitions",
+                                       NULL};
     const char *key;
     json_t *item;
     size_t index;
@@ -123,13 +133,15 @@ static json_t *moved(const json_t *schema, const char *place)
     json_t *copy = json_is_object(schema) ? json_object() : json_array();
     bool good = copy != NULL;
     json_array_foreach(schema, index, item) good =
-        good && json_array_append_new(copy, moved(item, place)) == 0;
+        good && json_array_append_new(copy, moved(item, place, false)) == 0;
     json_object_foreach((json_t *)schema, key, item)
     {
-        const char *reference = strcmp(key, "$ref") == 0 ? json_string_value(item) : NULL;
-        json_t *value = reference != NULL && reference[0] == '#'
-                            ? json_sprintf("%s%s", place, reference + 1)
-                            : moved(item, place);
+        const char *reference = !named && strcmp(key, "$ref") == 0 ? json_string_value(item) : NULL;
+        json_t *value =
+            !good                                      ? NULL
+            : reference != NULL && reference[0] == '#' ? json_sprintf("%s%s", place, reference + 1)
+            : !named && is_one_of(key, values)         ? json_deep_copy(item)
+                                               : moved(item, place, !named && is_one_of(key, maps));
         good = good && json_object_set_new(copy, key, value) == 0;
     }
     if (!good) {
@@ -143,7 +155,7 @@ static json_t *moved(const json_t *schema, const char *place)
 static json_t *arguments_schema(const json_t *tool)
 {
     const json_t *parameters = fields_get(function_of(tool), "parameters");
-    return json_object_size(parameters) > 0 ? json_deep_copy(parameters)
+    return json_object_size(parameters) > 0 ? json_incref((json_t *)parameters)
                                             : json_pack("{s:s, s:{}, s:b}", "type", "object",
                                                         "properties", "additionalProperties", 0);
 }
@@ -156,7 +168,7 @@ static bool add_call(json_t *calls, json_t *definitions, const json_t *tool, siz
     snprintf(place, sizeof(place), "#/$defs/%s", name);
     json_t *arguments = arguments_schema(tool), *call;
     const bool good =
-        json_object_set_new(definitions, name, moved(arguments, place)) == 0 &&
+        json_object_set_new(definitions, name, moved(arguments, place, false)) == 0 &&
         (call = json_pack("{s:s, s:{s:{s:s}, s:{s:s}}, s:[s, s], s:b}", "type", "object",
                           "properties", "name", "const", name_of(tool), "arguments", "$ref", place,
                           "required", "name", "arguments", "additionalProperties", 0)) != NULL &&
@@ -176,8 +188,10 @@ static json_t *calls_schema(const json_t *tools, bool single)
                                        "items", "anyOf", calls, "$defs", definitions);
     json_decref(calls);
     json_decref(definitions);
-    if (schema != NULL && single)
-        json_object_set_new(schema, "maxItems", json_integer(1));
+    if (schema != NULL && single && json_object_set_new(schema, "maxItems", json_integer(1)) != 0) {
+        json_decref(schema);
+        return NULL;
+    }
     return schema;
 }
 

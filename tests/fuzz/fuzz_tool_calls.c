@@ -1,5 +1,5 @@
 /* fuzz_tool_calls.c - an answer in which calls of functions are looked for: those that are found do not depend on how
- * the text was cut, and together with the text that is left they are no longer than it was. */
+ * the text was cut, and what is left of it is no longer than it was. */
 #include "coordinator/http/tool_calls.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -55,12 +55,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         struct found cut = feed(&choice, (const char *)data, n, steps[i]);
         check_same(&whole, &cut);
         end(&cut);
-    }
-    for (size_t i = 0; i < whole.calls.n; i++) {
-        json_t *arguments = json_loads(whole.calls.list[i].arguments, JSON_ALLOW_NUL, NULL);
-        /* Or what a model wrote as a string, which may be anything. */
-        FUZZ_CHECK(arguments != NULL || memchr(data, '"', n) != NULL);
-        json_decref(arguments);
     }
     end(&whole);
     return 0;

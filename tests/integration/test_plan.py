@@ -59,7 +59,7 @@ REFUSED = {
     "more stages than layers": (PAIR.replace("slots: 2", "slots: 81").replace("pipeline: 1, tensor: 2", "pipeline: 81"), [],
                                 "pipeline 81: the model has 80 layers; possible: 1 to 80"),
     "a host that nobody is on": (LAB + HOSTS.replace("host: mem02", "host: mem20"), [],
-                                 r"hosts entry 6: no worker and no attention node is on mem20"),
+                                 r"hosts entry 6: no worker, no attention node and no coordinator is on mem20"),
     "a misspelt rate": (LAB + HOSTS.replace("read_GB_s: 180", "read_GBs: 180", 1), [], r"did you mean 'read_GB_s'"),
     "a rate of nothing": (LAB + HOSTS.replace("read_GB_s: 180", "read_GB_s: 0", 1), [],
                           r"hosts entry 4: read_GB_s: 0 is not in 1e-6 to 1e9"),

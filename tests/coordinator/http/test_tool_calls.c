@@ -158,6 +158,8 @@ static void test_a_named_functions_arguments_flow(void **state)
         assert_string_equal(heard.calls, "add({\"a\": [1, 2]})\n");
         assert_string_equal(heard.text, "");
     }
+    assert_string_equal(listen(&choice, "", 1).calls,
+                        "add()\n"); /* an answer that ended before it began */
     struct tool_calls calls;
     struct tool_news news;
     tool_calls_open(&calls, &choice);
@@ -187,7 +189,8 @@ static void test_a_call_that_is_required_has_a_schema(void **state)
     struct tool_choice choice = choice_of(
         "{\"tool_choice\": \"required\", \"parallel_tool_calls\": false, \"tools\": [{\"type\": "
         "\"function\", \"function\": {\"name\": \"f\", \"parameters\": {\"properties\": {\"a\": "
-        "{\"$ref\": \"#/$defs/A\"}, \"me\": {\"$ref\": \"#\"}}, \"$defs\": {\"A\": {\"type\": "
+        "{\"$ref\": \"#/$defs/A\"}, \"me\": {\"$ref\": \"#\"}, \"default\": {\"$ref\": \"#\"}, "
+        "\"is\": {\"const\": {\"$ref\": \"#\"}}}, \"$defs\": {\"A\": {\"type\": "
         "\"null\"}}}}}]}");
     json_t *schema = json_loads(choice.schema, 0, NULL);
     json_t *expected = json_loads(
@@ -196,7 +199,8 @@ static void test_a_call_that_is_required_has_a_schema(void **state)
         "\"object\", \"properties\": {\"name\": {\"const\": \"f\"}, \"arguments\": {\"$ref\": "
         "\"#/$defs/0\"}}, \"required\": [\"name\", \"arguments\"], \"additionalProperties\": "
         "false}]}, \"$defs\": {\"0\": {\"properties\": {\"a\": {\"$ref\": \"#/$defs/0/$defs/A\"}, "
-        "\"me\": {\"$ref\": \"#/$defs/0\"}}, \"$defs\": {\"A\": {\"type\": \"null\"}}}}}",
+        "\"me\": {\"$ref\": \"#/$defs/0\"}, \"default\": {\"$ref\": \"#/$defs/0\"}, "
+        "\"is\": {\"const\": {\"$ref\": \"#\"}}}, \"$defs\": {\"A\": {\"type\": \"null\"}}}}}",
         0, NULL);
     assert_true(json_equal(schema, expected));
     json_decref(schema);
