@@ -3,6 +3,9 @@
 #ifndef LONGSPAN_TESTS_COORDINATOR_RIG_MODEL_H
 #define LONGSPAN_TESTS_COORDINATOR_RIG_MODEL_H
 
+#include <stdlib.h>
+#include <unistd.h>
+
 #include "model/gguf_writer.h"
 #include "model/hparams.h"
 #include "model/weights.h"
@@ -89,6 +92,19 @@ static inline void rig_write_model_of(const char *path, uint32_t n_experts)
 static inline void rig_write_model(const char *path)
 {
     rig_write_model_of(path, 0);
+}
+
+enum { RIG_MODEL_PATH_BYTES = 32 };
+
+/* The same in a new file, which the caller unlinks once it is open. The writer replaces files by
+ * name, so that this cannot be a memfd. */
+static inline void rig_write_temporary_model(char path[RIG_MODEL_PATH_BYTES])
+{
+    snprintf(path, RIG_MODEL_PATH_BYTES, "/tmp/longspan-rig-XXXXXX");
+    const int descriptor = mkstemp(path);
+    assert_true(descriptor >= 0);
+    close(descriptor);
+    rig_write_model(path);
 }
 
 #endif

@@ -61,17 +61,16 @@ static void close_peers(void)
 
 static void open_once(void)
 {
-    struct fuzz_file model;
+    static char path[RIG_MODEL_PATH_BYTES];
     struct error error;
-    fuzz_file_open(&model, NULL, 0);
-    rig_write_model(model.path);
-    options.model = model.path;
+    rig_write_temporary_model(path);
+    options.model = path;
     opened.options = &options;
     if (open_model(&opened, &error) != STATUS_OK || open_socket(&opened, &error) != STATUS_OK) {
         fprintf(stderr, "%s\n", error.text);
         abort();
     }
-    fuzz_file_close(&model); /* its mapping stays */
+    unlink(path); /* its mapping stays */
     open_peers();
     atexit(close_peers);
 }

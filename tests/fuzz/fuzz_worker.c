@@ -118,23 +118,22 @@ static void close_once(void)
 
 static void open_once(void)
 {
-    struct fuzz_file model;
+    char path[RIG_MODEL_PATH_BYTES];
     struct error error;
     struct model_file *file;
     struct worker_job_setup message;
-    fuzz_file_open(&model, NULL, 0);
-    rig_write_model(model.path);
+    rig_write_temporary_model(path);
     worker_job_setup(&message);
-    FUZZ_CHECK(model_open(&file, model.path, &error) == STATUS_OK);
+    FUZZ_CHECK(model_open(&file, path, &error) == STATUS_OK);
     model_fingerprint(file, message.fingerprint);
     model_close(file);
     FUZZ_CHECK(setup_create(&setup, &message.setup, 1, &error) == STATUS_OK);
     FUZZ_CHECK(thread_pool_create(&pool, 1, &error) == STATUS_OK);
     FUZZ_CHECK(kernels_choose(&kernels, NULL, &error) == STATUS_OK);
     FUZZ_CHECK(kernels->open(&device, pool, 0, &error) == STATUS_OK);
-    FUZZ_CHECK(shard_load(&shard, model.path, setup, 0, kernels, device, NULL, NULL, NULL,
-                          &error) == STATUS_OK);
-    fuzz_file_close(&model);
+    FUZZ_CHECK(shard_load(&shard, path, setup, 0, kernels, device, NULL, NULL, NULL, &error) ==
+               STATUS_OK);
+    unlink(path);
     arena_init(&arena, 0);
     atexit(close_once);
 }
