@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""tables.py - puts measured numbers into a document, so that none is typed by hand.
+"""tables.py - puts measured numbers into documents, so that none is typed by hand.
 
-    bench/tables.py --figures DIR docs/performance.md
+    bench/tables.py --figures DIR docs/performance.md docs/measurements/*.md
 
-In the document, what stands between "<!-- NAME: column, column... -->" and "<!-- end -->" is replaced by a table of
+In a document, what stands between "<!-- NAME: column, column... -->" and "<!-- end -->" is replaced by a table of
 DIR/NAME.json, a file that a measuring program has written with --json; with "<!-- NAME.KEY: ... -->" of its object
-KEY. A file that is not there leaves its table as it is.
+KEY. "<!-- NAME: column, column... where column=value|value column=value -->" takes those rows alone that have one of
+the values in each of the columns named, and leaves the notes (machine, runs) to the whole table. A file that is not
+there leaves its table as it is.
 """
 import argparse
 import json
@@ -24,9 +26,15 @@ def text(value):
     return f"{value:.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
 
 
-def table(told, columns):
-    lines = [f"{name}: {value if isinstance(value, str) else text(value)}" for name, value in told.get("notes", {}).items()]
-    rows = told["rows"]
+def chosen(rows, where):
+    """The rows that "column=value|value column=value" names."""
+    wanted = [condition.split("=", 1) for condition in re.split(r"\s+(?=\w+=)", where.strip()) if condition]
+    return [row for row in rows if all(text(row.get(column)) in values.split("|") for column, values in wanted)]
+
+
+def table(told, columns, where):
+    rows, notes = chosen(told["rows"], where), {} if where else told.get("notes", {})
+    lines = [f"{name}: {value if isinstance(value, str) else text(value)}" for name, value in notes.items()]
     numeric = {c: all(not isinstance(row.get(c), str) for row in rows) for c in columns}
     out = ["; ".join(lines), ""] if lines else []
     out.append("| " + " | ".join(columns) + " |")
@@ -38,28 +46,30 @@ def table(told, columns):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--figures", required=True, metavar="DIR", help="folder of the JSON files")
-    parser.add_argument("document", metavar="FILE.md")
+    parser.add_argument("documents", metavar="FILE.md", nargs="+")
     options = parser.parse_args()
-    with open(options.document, encoding="utf-8") as file:
-        before = file.read()
-    missing = []
+    missing = set()
 
     def replace(found):
         name, key, columns = found.groups()
         path = os.path.join(options.figures, f"{name}.json")
         if not os.path.exists(path):
-            missing.append(name)
+            missing.add(name)
             return found[0]
         with open(path, encoding="utf-8") as file:
             told = json.load(file)
-        body = table(told[key] if key else told, [column.strip() for column in columns.split(",")])
+        columns, _, where = columns.partition(" where ")
+        body = table(told[key] if key else told, [column.strip() for column in columns.split(",")], where)
         return f"{found[0].splitlines()[0]}\n{body}\n<!-- end -->"
 
-    after = BLOCK.sub(replace, before)
-    with open(options.document, "w", encoding="utf-8") as file:
-        file.write(after)
+    for path in options.documents:
+        with open(path, encoding="utf-8") as file:
+            before = file.read()
+        after = BLOCK.sub(replace, before)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(after)
     if missing:
-        print(f"tables.py: left as they were: {', '.join(missing)}", file=sys.stderr)
+        print(f"tables.py: left as they were: {', '.join(sorted(missing))}", file=sys.stderr)
     return 0
 
 
