@@ -3,7 +3,7 @@
 
 #include "kernels/attention/attend.h"
 #include "kernels/attention/kv_holder.h"
-#include "plan/activation_size.h"
+#include "plan/working_size.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -19,22 +19,14 @@ static uint64_t sum_of(uint64_t a, uint64_t b)
 
 uint64_t plan_memory_working(const struct plan_memory *m, uint32_t rank)
 {
-    const struct capacity *c = m->capacity;
-    const struct hparams *h = m->hparams;
-    const struct shard_part *part = &c->plan.shards[rank % c->plan.tensor];
-    const uint32_t stage = rank / c->plan.tensor, n_kv = part->kv_head_end - part->kv_head_begin;
-    const struct activation_shape shape = {
-        .max_rows = c->options.chunk + m->max_batch,
-        .hidden = h->hidden,
-        .query = n_kv * (h->n_heads / h->n_kv_heads) * h->head_dim,
-        .kv = n_kv * h->head_dim,
-        .ffn = h->n_experts > 0 ? h->ffn_expert : part->ffn_end - part->ffn_begin,
-        .n_streams = stage + 1 == c->plan.pipeline ? 1 : 2};
-    struct activation_size size;
-    if (!activation_size_of(&size, &shape))
-        return UINT64_MAX; /* fits nowhere */
-    return sum_of(size.bytes, (uint64_t)m->max_batch * c->plan.stages[stage].n_layers * n_kv *
-                                  tile_bytes(c->options.kv_type, h->head_dim));
+    const struct planner_plan *plan = &m->capacity->plan;
+    const struct capacity_options *options = &m->capacity->options;
+    const uint32_t stage = rank / plan->tensor;
+    const struct working_limits limits = {.max_rows = options->chunk + m->max_batch,
+                                          .max_sequences = m->max_batch,
+                                          .kv_type = options->kv_type};
+    return working_size_of(m->hparams, &plan->shards[rank % plan->tensor],
+                           plan->stages[stage].n_layers, stage + 1 == plan->pipeline, &limits);
 }
 
 uint64_t plan_memory_local_kv(const struct plan_memory *m, uint32_t rank)

@@ -20,7 +20,7 @@ struct plan_memory {
     uint32_t max_batch;
 };
 
-/* What a rank computes in: activations, and an open tile of each sequence, layer and KV head. */
+/* What a rank computes in (plan/working_size.h). */
 uint64_t plan_memory_working(const struct plan_memory *memory, uint32_t rank);
 
 /* What a rank's own holder takes; 0: it has none, or what it takes is not known. */

@@ -59,7 +59,7 @@ struct cluster_rank {
     double started;      /* in seconds since 1970, by its own clock */
     uint64_t memory_bytes;
     bool ready;
-    uint64_t weight_bytes, resident_bytes, local_kv_bytes;
+    uint64_t weight_bytes, working_bytes, resident_bytes, local_kv_bytes;
     uint64_t peak_bytes;               /* as it last pinged */
     uint64_t loaded_bytes, load_bytes; /* likewise, while it loads */
     double load_s;

@@ -372,6 +372,7 @@ enum status cluster_setup_worker_ready(struct cluster *cluster, const struct con
     rank->live = (struct cluster_liveness){.heard_us = now_us};
     rank->ready = true;
     rank->weight_bytes = ready->weight_bytes;
+    rank->working_bytes = ready->working_bytes;
     rank->resident_bytes = ready->resident_bytes;
     rank->local_kv_bytes = ready->local_kv_bytes;
     rank->load_s = ready->load_s;

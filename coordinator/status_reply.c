@@ -155,6 +155,7 @@ static void add_ranks(struct builder *b)
         to->kv_head_begin = cluster->capacity.plan.shards[shard].kv_head_begin;
         to->kv_head_end = cluster->capacity.plan.shards[shard].kv_head_end;
         to->weight_bytes = rank->weight_bytes;
+        to->working_bytes = rank->working_bytes;
         to->peak_bytes = rank->peak_bytes;
         to->local_kv_bytes = rank->local_kv_bytes;
         to->reconnects = rank->reconnects;

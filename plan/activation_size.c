@@ -2,7 +2,7 @@
 #include "plan/activation_size.h"
 
 enum {
-    LINE_FLOATS = 16, /* each begins at a cache line */
+    LINE_FLOATS = 16, /* of a cache line */
     /* At most: with few rows, reading the weights once for each block begins to cost (longspan bench -d 0 -p 512). */
     BLOCK_ROWS = 192,
 };
@@ -12,7 +12,21 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-static size_t floats(size_t n_rows, size_t n_columns)
+struct activation_shape activation_shape_of(const struct hparams *h, const struct shard_part *part,
+                                            uint32_t max_rows, bool last)
+{
+    const uint32_t n_kv_heads = part->kv_head_end - part->kv_head_begin;
+    return (struct activation_shape){
+        .max_rows = max_rows,
+        .hidden = h->hidden,
+        .query = n_kv_heads * (h->n_heads / h->n_kv_heads) * h->head_dim,
+        .kv = n_kv_heads * h->head_dim,
+        .ffn = part->ffn_end - part->ffn_begin,
+        .n_streams = last ? 1 : 2,
+    };
+}
+
+size_t activation_size_area(size_t n_rows, size_t n_columns)
 {
     return (n_rows * n_columns + LINE_FLOATS - 1) / LINE_FLOATS * LINE_FLOATS;
 }
@@ -26,10 +40,10 @@ bool activation_size_of(struct activation_size *size, const struct activation_sh
         return false;
     const size_t n_blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
     const size_t block_rows = n_blocks > 0 ? (rows + n_blocks - 1) / n_blocks : 0;
-    struct activation_size s = {.hidden = floats(rows, shape->hidden),
-                                .query = floats(rows, shape->query),
-                                .kv = floats(rows, shape->kv),
-                                .ffn = floats(block_rows, shape->ffn),
+    struct activation_size s = {.hidden = activation_size_area(rows, shape->hidden),
+                                .query = activation_size_area(rows, shape->query),
+                                .kv = activation_size_area(rows, shape->kv),
+                                .ffn = activation_size_area(block_rows, shape->ffn),
                                 .block_rows = (uint32_t)block_rows};
     s.between = larger(s.hidden, s.query);
     s.within = larger(s.query + 2 * s.kv, 2 * s.ffn);

@@ -165,6 +165,7 @@ static json_t *rank_json(const void *item)
     put(&to, "n_layers", whole(from->n_layers));
     put(&to, "kv_heads", wholes(kv_heads, 2));
     put(&to, "weight_bytes", whole(from->weight_bytes));
+    put(&to, "working_bytes", whole(from->working_bytes));
     put(&to, "peak_bytes", whole(from->peak_bytes));
     put(&to, "local_kv_bytes", whole(from->local_kv_bytes));
     put(&to, "steps", whole(from->steps));

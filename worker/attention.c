@@ -486,6 +486,11 @@ void attention_traffic(const struct attention *attention, uint32_t holder,
         traffic->kv_bytes = attention->local_kv_bytes;
 }
 
+uint64_t attention_tile_bytes(const struct attention *attention)
+{
+    return (uint64_t)attention->tiles.n_slabs * attention->tiles.slab_bytes;
+}
+
 uint64_t attention_local_bytes(const struct attention *attention)
 {
     if (attention->holder == NULL)

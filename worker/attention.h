@@ -149,6 +149,9 @@ void attention_traffic(const struct attention *attention, uint32_t holder,
                        struct attention_traffic *traffic);
 void attention_times(const struct attention *attention, struct attention_times *times);
 
+/* Device memory for the open tiles of all sequences; a GPU's is taken as they come. */
+uint64_t attention_tile_bytes(const struct attention *attention);
+
 /* Bytes of pages that the local holder may use on this rank; 0 without one. */
 uint64_t attention_local_bytes(const struct attention *attention);
 

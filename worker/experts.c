@@ -3,18 +3,16 @@
  * up. A block bounds what lies between the two products; the pairs' results wait for their sum. */
 #include "worker/experts.h"
 
-#include <stdlib.h>
+#include "plan/expert_size.h"
 
-enum {
-    BLOCK_ROWS = 256, /* pairs; as few as keep reading an expert's weights again rare */
-    LINE_FLOATS = 16, /* each area begins at a cache line */
-};
+#include <stdlib.h>
 
 struct experts {
     struct experts_config config;
     struct routing routing;
     uint32_t block_rows;
     void *memory;
+    size_t bytes;                  /* of it */
     float *logits;                 /* [max_rows][n_experts] */
     float *pairs;                  /* [most pairs][hidden] */
     float *gate, *up;              /* [block_rows][ffn] */
@@ -23,42 +21,36 @@ struct experts {
     uint32_t *ends;                /* [groups of a block] */
 };
 
-static uint64_t floats(uint64_t n_rows, uint64_t n_columns)
-{
-    return (n_rows * n_columns + LINE_FLOATS - 1) / LINE_FLOATS * LINE_FLOATS;
-}
-
-static uint32_t block_rows(const struct experts_config *config)
-{
-    const uint64_t most = routing_most_pairs(&config->routing);
-    return most < BLOCK_ROWS ? (uint32_t)most : BLOCK_ROWS;
-}
-
-static uint64_t device_bytes(const struct experts_config *c)
-{
-    return (floats(c->routing.max_rows, c->routing.n_experts) +
-            floats(routing_most_pairs(&c->routing), c->hidden) +
-            2 * floats(block_rows(c), c->ffn)) *
-           sizeof(float);
-}
-
 static enum status take_memory(struct experts *x, struct error *error)
 {
     const struct experts_config *c = &x->config;
     const struct kernels *kernels = c->kernels;
-    const uint64_t logits = floats(c->routing.max_rows, c->routing.n_experts);
-    enum status status = kernels->memory_take(c->device, &x->memory, device_bytes(c), error);
+    const struct expert_shape shape = {.max_rows = c->routing.max_rows,
+                                       .n_experts = c->routing.n_experts,
+                                       .n_used = c->routing.n_used,
+                                       .n_here = c->routing.end - c->routing.first,
+                                       .hidden = c->hidden,
+                                       .ffn = c->ffn};
+    struct expert_size size;
+    if (!expert_size_of(&size, &shape))
+        return error_set(error, STATUS_NO_MEMORY,
+                         "experts: %u rows, each through %u experts, have no size", shape.max_rows,
+                         shape.n_used);
+    enum status status = kernels->memory_take(c->device, &x->memory, size.bytes, error);
     if (status != STATUS_OK)
         return status;
+    x->bytes = size.bytes;
+    x->block_rows = size.block_rows;
     x->logits = x->memory;
-    x->pairs = x->logits + logits;
-    x->gate = x->pairs + floats(routing_most_pairs(&c->routing), c->hidden);
-    x->up = x->gate + floats(x->block_rows, c->ffn);
+    x->pairs = x->logits + size.logits;
+    x->gate = x->pairs + size.pairs;
+    x->up = x->gate + size.ffn;
     status = kernels->workspace_reserve(c->device, x->block_rows, c->hidden, error);
     if (status == STATUS_OK)
         status = kernels->workspace_reserve(c->device, x->block_rows, c->ffn, error);
     if (status == STATUS_OK && !kernels->host_memory)
-        status = kernels->host_take(c->device, &x->host_logits, logits * sizeof(*x->logits), error);
+        status =
+            kernels->host_take(c->device, &x->host_logits, size.logits * sizeof(*x->logits), error);
     return status;
 }
 
@@ -69,7 +61,6 @@ enum status experts_create(struct experts **experts, const struct experts_config
     if (x == NULL)
         return error_set(error, STATUS_NO_MEMORY, "experts: no memory");
     x->config = *config;
-    x->block_rows = block_rows(config);
     enum status status = routing_open(&x->routing, &config->routing, error);
     if (status == STATUS_OK)
         status = take_memory(x, error);
@@ -97,6 +88,11 @@ void experts_destroy(struct experts *experts)
     free(experts->weights);
     free(experts->ends);
     free(experts);
+}
+
+uint64_t experts_bytes(const struct experts *experts)
+{
+    return experts != NULL ? experts->bytes : 0;
 }
 
 /* ---- a step ----------------------------------------------------------------------------------- */

@@ -36,6 +36,9 @@ enum status experts_create(struct experts **experts, const struct experts_config
                            struct error *error);
 void experts_destroy(struct experts *experts);
 
+/* Device memory that it has taken. NULL: none. */
+uint64_t experts_bytes(const struct experts *experts);
+
 /* normed and product: [n_rows][hidden], which may be the same. Fails as `finish`. */
 enum status experts_run(struct experts *experts, const struct shard_layer *weights,
                         const float *normed, uint32_t n_rows, float *product, struct error *error);

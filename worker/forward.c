@@ -51,12 +51,8 @@ static enum status take_filled(struct forward *f, uint32_t max_rows, struct erro
 
 static enum status take_memory(struct forward *f, uint32_t max_rows, struct error *error)
 {
-    const struct activation_shape shape = {.max_rows = max_rows,
-                                           .hidden = f->hidden,
-                                           .query = f->n_heads * f->head_dim,
-                                           .kv = f->n_kv_heads * f->head_dim,
-                                           .ffn = f->ffn,
-                                           .n_streams = f->shard->last ? 1 : 2};
+    const struct activation_shape shape =
+        activation_shape_of(&f->shard->hparams, &f->shard->part, max_rows, f->shard->last);
     enum status status = activations_open(&f->activations, &shape, f->kernels, f->device, error);
     if (status == STATUS_OK)
         status = f->kernels->workspace_reserve(
@@ -132,6 +128,11 @@ void forward_destroy(struct forward *forward)
     experts_destroy(forward->experts);
     activations_close(&forward->activations);
     free(forward);
+}
+
+uint64_t forward_working_bytes(const struct forward *forward)
+{
+    return forward->activations.bytes + experts_bytes(forward->experts);
 }
 
 uint64_t forward_replayed(const struct forward *forward)

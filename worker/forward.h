@@ -48,6 +48,9 @@ void forward_destroy(struct forward *forward);
  * results; all end the job. */
 enum status forward_run(struct forward *forward, const struct step *step, struct error *error);
 
+/* Device memory that its activations and what goes through its experts have (plan/working_size.h). */
+uint64_t forward_working_bytes(const struct forward *forward);
+
 /* Pieces of steps that the device did as one call, so far (worker/recordings.h). */
 uint64_t forward_replayed(const struct forward *forward);
 

@@ -59,6 +59,7 @@ enum status report_send_ready(struct report *report, const struct report_ready *
         message.failure = &why;
     } else {
         message.weight_bytes = ready->weight_bytes;
+        message.working_bytes = ready->working_bytes;
         message.resident_bytes = ready->resident_bytes;
         message.local_kv_bytes = ready->local_kv_bytes;
         message.load_s = ready->load_s;

@@ -27,7 +27,7 @@ void report_destroy(struct report *report);
 /* WorkerReady; with failure->status not STATUS_OK, that this rank could not load (the numbers are
  * left out). */
 struct report_ready {
-    uint64_t weight_bytes, resident_bytes, local_kv_bytes;
+    uint64_t weight_bytes, working_bytes, resident_bytes, local_kv_bytes;
     double load_s;
 };
 enum status report_send_ready(struct report *report, const struct report_ready *ready,

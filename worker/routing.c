@@ -3,6 +3,7 @@
 
 #include "kernels/numeric.h"
 #include "model/weights.h"
+#include "plan/expert_size.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -13,12 +14,6 @@ struct routing_choice {
     uint32_t expert;
     float weight; /* the logit until they are all chosen */
 };
-
-uint64_t routing_most_pairs(const struct routing_shape *shape)
-{
-    const uint32_t here = shape->end - shape->first;
-    return (uint64_t)shape->max_rows * (here < shape->n_used ? here : shape->n_used);
-}
 
 /* A rank whose experts are not an aligned power of two of whole ranges adds them up as one: for such
  * a split the bits of one rank are not promised. */
@@ -35,7 +30,7 @@ enum status routing_open(struct routing *routing, const struct routing_shape *sh
     const uint32_t here = shape->end - shape->first;
     const uint32_t of_range = shape->n_experts / weights_expert_ranges(shape->n_experts);
     const uint32_t n_ranges = rank_ranges(shape, of_range);
-    const size_t n_pairs = routing_most_pairs(shape);
+    const size_t n_pairs = expert_size_pairs(shape->max_rows, shape->n_used, here);
     struct routing r = {.shape = *shape, .range_experts = n_ranges > 1 ? of_range : here};
     assert(here > 0 && shape->n_used > 0 && shape->n_used <= shape->n_experts);
     r.row = malloc(n_pairs * sizeof(*r.row));

@@ -48,9 +48,6 @@ enum status routing_open(struct routing *routing, const struct routing_shape *sh
                          struct error *error);
 void routing_close(struct routing *routing); /* all zeros is fine */
 
-/* The pairs that a step of max_rows rows can have here. */
-uint64_t routing_most_pairs(const struct routing_shape *shape);
-
 /* Routes rows by logits [n_rows][n_experts]. Numbers that are none give weights that are none, to
  * valid experts. */
 void routing_make(struct routing *routing, const float *logits, uint32_t n_rows);

@@ -160,6 +160,8 @@ def check_runs(tap, where):
         tap.check(all(a <= b <= most * a for a, b in pairs), f"{name}: weights as planned", pairs)
         tap.check(plan["context"] == runs["model"]["context"], f"{name}: the context as planned",
                   f"{plan['context']} {runs['model']['context']}")
+        working = [[rank["working_bytes"] for rank in told["ranks"]] for told in (plan, runs)]
+        tap.check(working[0] == working[1], f"{name}: what the workers compute in as planned", working)
         local = [rank["local_kv_bytes"] for rank in plan["ranks"]]
         tap.check(local == [rank["local_kv_bytes"] for rank in runs["ranks"]], f"{name}: the workers' KV cache as planned",
                   f"{local} {[rank['local_kv_bytes'] for rank in runs['ranks']]}")

@@ -3,6 +3,7 @@
 #include "tests/kernels/fake_device.h"
 #include "tests/worker/fixture.h"
 
+#include "plan/working_size.h"
 #include "sys/random.h"
 
 #include "tests/worker/reference.c"
@@ -540,9 +541,33 @@ static void test_scores_are_those_of_the_rows(void **state)
     free(judge);
 }
 
+/* What `longspan plan` counts is what is taken, of dense layers and of such with experts. */
+static void test_takes_the_memory_that_was_planned(void **state)
+{
+    const struct reference_shape *const shapes[] = {&SHAPES[0], &ARCHITECTURES[3],
+                                                    &ARCHITECTURES[4]};
+    (void)state;
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        char path[FILE_PATH_BYTES + 32];
+        struct fixture f;
+        struct group *group;
+        const struct fixture_layout layout = {1, 1, 1, KV_F16, NULL, false, NULL};
+        reference_destroy(make_model(shapes[i], path));
+        assert_int_equal(group_create(&group, NULL, NULL, NULL), STATUS_OK);
+        fixture_open(&f, shapes[i], path, &layout, group);
+        const struct working_limits limits = {FIXTURE_ROWS, FIXTURE_SEQUENCES, KV_F16};
+        assert_int_equal(
+            forward_working_bytes(f.forward) + attention_tile_bytes(f.attention),
+            working_size_of(&f.shard->hparams, &f.shard->part, f.shard->n_layers, true, &limits));
+        fixture_close(&f);
+        group_destroy(group);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_takes_the_memory_that_was_planned),
         cmocka_unit_test(test_f32_is_near_double_precision),
         cmocka_unit_test(test_every_architecture_is_near_double_precision),
         cmocka_unit_test(test_f16_kv_is_near_double_precision),

@@ -196,7 +196,8 @@ static void test_joins_loads_runs_and_leaves(void **state)
         expect(p, LONGSPAN__CONTROL__BODY_WORKER_READY)->worker_ready;
     assert_null(ready->failure);
     assert_int_equal(ready->job, FIXTURE_JOB);
-    assert_true(ready->weight_bytes > 0 && ready->resident_bytes > 0 && ready->local_kv_bytes > 0);
+    assert_true(ready->weight_bytes > 0 && ready->working_bytes > 0 && ready->resident_bytes > 0 &&
+                ready->local_kv_bytes > 0);
 
     int32_t tokens[40];
     for (int i = 0; i < 40; i++)
