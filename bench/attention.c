@@ -41,7 +41,7 @@ static const struct option_usage usage = {
         "each piece: read_GB_s is the memory's, by the way to read whose median is the fastest in "
         "this row; loop_GB_s is the tile kernel's over data in the first-level cache. of_limit is "
         "the median of the pieces' shares of the lower one, each of its own moment; no piece is "
-        "left out, and there are 25 at least."};
+        "left out, and there are 15 at least."};
 
 /* What is measured with one lane, and with all. */
 struct side {
@@ -50,7 +50,7 @@ struct side {
 };
 
 struct choice {
-    const char *type;
+    const char *type, *batches;
     uint32_t head_dim, group, context;
 };
 
@@ -71,7 +71,7 @@ static const struct kv_load_shape batches[] = {
 enum {
     PIECE_BYTES = 32 << 20, /* of K and V, at least: a millisecond */
     PROBE_PARTS = 4,        /* a limit's look is at so many times fewer bytes than a piece has */
-    LEAST_PIECES = 25,
+    LEAST_PIECES = 15,
 };
 
 /* In bytes per second. */
@@ -188,7 +188,7 @@ static enum status measure_side(struct program *program, const struct side *side
 
 /* ---- all rows ------------------------------------------------------------------------------ */
 
-/* All batches of one type and head_dim, on each side. */
+/* The batches chosen of one type and head_dim, on each side. */
 static enum status measure_shape(struct program *program, const struct side *sides, size_t n_sides,
                                  const struct choice *choice, const struct attend_shape *attend,
                                  struct error *error)
@@ -200,6 +200,10 @@ static enum status measure_shape(struct program *program, const struct side *sid
         struct kv_load_shape shape = batches[i];
         if (choice->context > 0)
             shape.contexts[0] = choice->context;
+        char name[64];
+        kv_load_name(&shape, name, sizeof(name));
+        if (!program_names(choice->batches, name))
+            continue;
         shape.attend = *attend;
         shape.n_kv_heads = KV_LOAD_HEADS;
         shape.n_tokens = 1;
@@ -238,35 +242,41 @@ static enum status measure(struct program *program, const struct choice *choice,
 int main(int argc, char **argv)
 {
     struct choice choice = {0};
-    const struct option options[] = {{.kind = OPTION_SECTION, .help = "What is measured"},
-                                     {.name = "kv-type",
-                                      .kind = OPTION_CHOICE,
-                                      .value = &choice.type,
-                                      .choices = kv_type_choices,
-                                      .help = "one type; f16, bf16 and q8_0 unless given"},
-                                     {.name = "head-dim",
-                                      .kind = OPTION_U32,
-                                      .value = &choice.head_dim,
-                                      .argument = "N",
-                                      .least = 8,
-                                      .most = 512,
-                                      .help = "one head_dim; 64 and 128 unless given"},
-                                     {.name = "group",
-                                      .kind = OPTION_U32,
-                                      .value = &choice.group,
-                                      .argument = "N",
-                                      .least = 1,
-                                      .most = 64,
-                                      .help = "query heads of each KV head",
-                                      .fallback = "4"},
-                                     {.name = "context",
-                                      .kind = OPTION_U32,
-                                      .value = &choice.context,
-                                      .argument = "N",
-                                      .least = TILE_TOKENS,
-                                      .most = 1u << 22,
-                                      .help = "tokens of one sequence; many batches unless given"},
-                                     {.kind = 0}};
+    const struct option options[] = {
+        {.kind = OPTION_SECTION, .help = "What is measured"},
+        {.name = "kv-type",
+         .kind = OPTION_CHOICE,
+         .value = &choice.type,
+         .choices = kv_type_choices,
+         .help = "one type; f16, bf16 and q8_0 unless given"},
+        {.name = "head-dim",
+         .kind = OPTION_U32,
+         .value = &choice.head_dim,
+         .argument = "N",
+         .least = 8,
+         .most = 512,
+         .help = "one head_dim; 64 and 128 unless given"},
+        {.name = "group",
+         .kind = OPTION_U32,
+         .value = &choice.group,
+         .argument = "N",
+         .least = 1,
+         .most = 64,
+         .help = "query heads of each KV head",
+         .fallback = "4"},
+        {.name = "context",
+         .kind = OPTION_U32,
+         .value = &choice.context,
+         .argument = "N",
+         .least = TILE_TOKENS,
+         .most = 1u << 22,
+         .help = "tokens of one sequence; many batches unless given"},
+        {.name = "batches",
+         .kind = OPTION_TEXT,
+         .value = &choice.batches,
+         .argument = "LIST",
+         .help = "batches by name, as in 4k,16 x 2k; all unless given"},
+        {.kind = 0}};
     struct program program;
     struct error error = {0};
     int exit_code;

@@ -65,8 +65,7 @@ def layouts(folder, port):
 def compare(model, ways, depths, batches, rounds, runs, steps):
     """Rounds over the ways (options by name), the first of which the others are compared with. Rows: times of a step are
     the medians of a round's runs, ratios those of a round's medians. tokens_ratio: tokens/s over those of the first way
-    with the smallest batch. A way whose options name other batches or depths is measured there; a row that the first way
-    does not have has no ratio."""
+    with the smallest batch."""
     times, first, least = {}, next(iter(ways)), min(batches)
     for _ in range(rounds):
         for name, layout in ways.items():
@@ -78,9 +77,8 @@ def compare(model, ways, depths, batches, rounds, runs, steps):
         for name, values in of.items():
             row = {"layout": name, "depth": depth, "sequences": sequences}
             row["ms"], row["min_ms"], row["max_ms"] = figures.spread(values)
-            if first in of:
-                row["ratio"], row["ratio_min"], row["ratio_max"] = figures.spread(
-                    [base / value for base, value in zip(of[first], values)])
+            row["ratio"], row["ratio_min"], row["ratio_max"] = figures.spread(
+                [base / value for base, value in zip(of[first], values)])
             row["tokens_ratio"] = figures.spread(
                 [sequences / value * base / least for base, value in zip(times[depth, least][first], values)])[0]
             yield row

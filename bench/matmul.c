@@ -18,6 +18,8 @@ static const struct table_column columns[] = {
     {.name = "max_us", .kind = TABLE_NUMBER, .width = 9, .decimals = 1},
     {.name = "GB_s", .kind = TABLE_NUMBER, .decimals = 1},
     {.name = "Gop_s", .kind = TABLE_NUMBER, .width = 6, .decimals = 1},
+    {.name = "read_GB_s", .kind = TABLE_NUMBER, .decimals = 1},
+    {.name = "limit_Gop_s", .kind = TABLE_NUMBER, .decimals = 0},
     {.name = "of_read", .kind = TABLE_NUMBER, .decimals = 2},
     {.name = "of_arithmetic", .kind = TABLE_NUMBER, .decimals = 2},
     {.name = NULL}};
@@ -30,7 +32,9 @@ static const struct option_usage usage = {
         "bytes of the weights in the file, of_read their share of the read bandwidth; Gop_s "
         "counts a multiplication and an addition for each weight and row, of_arithmetic is its "
         "share of what the lanes can do from registers: f32 multiply-adds for floats, 8-bit "
-        "products for blocks. The limits are probed in the same run. A run takes "
+        "products for blocks. Both limits are taken before and after each line, and the mean of "
+        "the "
+        "two counts. A run takes "
         "the next of several copies of the matrix, which together are larger than four times the "
         "last-level cache. One line for each shape and number of rows: the median of --runs."};
 
@@ -52,8 +56,20 @@ struct bench {
     uint32_t n_copies, next;
     float *x, *y;
     uint32_t n_rows;
-    double read_limit, f32_limit, int8_limit;
+    struct limits_reader *reader;
 };
+
+/* In bytes and operations per second. */
+struct limits {
+    double read, arithmetic;
+};
+
+static struct limits take_limits(const struct bench *b, bool quantized)
+{
+    struct thread_pool *pool = b->program.pool;
+    return (struct limits){.read = limits_reader_median(b->reader, 0),
+                           .arithmetic = quantized ? limits_int8(pool) : limits_f32(pool)};
+}
 
 static void multiply(void *context)
 {
@@ -78,24 +94,13 @@ static bool chosen(const char *list, uint32_t number)
     return list == NULL;
 }
 
-static bool chosen_type(const char *list, enum weight_type type)
-{
-    const char *name = weight_traits(type)->name;
-    const size_t n = strlen(name);
-    for (const char *at = list; at != NULL; at = strchr(at, ',')) {
-        at += *at == ',';
-        if (strncmp(at, name, n) == 0 && (at[n] == ',' || at[n] == '\0'))
-            return true;
-    }
-    return list == NULL;
-}
-
 static void measure_rows(struct bench *b)
 {
     const struct matrix *m = &b->copies[0];
     const double weights = (double)m->n_rows * m->n_columns;
     const bool quantized = weight_traits(m->type)->block_elements > 1;
     struct table *t = b->program.table;
+    struct limits before = take_limits(b, quantized);
     for (size_t i = 0; i < N_ROW_COUNTS; i++) {
         if (!chosen(b->rows, row_counts[i]))
             continue;
@@ -104,7 +109,9 @@ static void measure_rows(struct bench *b)
         const double bytes =
             (double)m->n_rows * (double)weight_row_bytes(m->type, m->n_columns) / time.median_s;
         const double operations = 2.0 * weights * b->n_rows / time.median_s;
-        const double limit = quantized ? b->int8_limit : b->f32_limit;
+        const struct limits after = take_limits(b, quantized);
+        const double read = (before.read + after.read) / 2;
+        const double limit = (before.arithmetic + after.arithmetic) / 2;
         table_text(t, weight_traits(m->type)->name);
         table_number(t, m->n_rows);
         table_number(t, m->n_columns);
@@ -114,8 +121,11 @@ static void measure_rows(struct bench *b)
         table_number(t, time.max_s * 1e6);
         table_number(t, bytes / 1e9);
         table_number(t, operations / 1e9);
-        table_number(t, bytes / b->read_limit);
+        table_number(t, read / 1e9);
+        table_number(t, limit / 1e9);
+        table_number(t, bytes / read);
         table_number(t, limit > 0 ? operations / limit : NAN);
+        before = after;
     }
 }
 
@@ -170,7 +180,7 @@ static enum status measure_types(struct bench *b, struct error *error)
         b->x[i] = (float)(i * 2654435761u % 2001) * 1e-3f - 1.0f;
     for (size_t t = 0; status == STATUS_OK && t < WEIGHT_TYPES; t++) {
         const enum weight_type type = weight_types[t];
-        if (!chosen_type(b->type, type))
+        if (!program_names(b->type, weight_traits(type)->name))
             continue;
         fill_weights(weights, type, weight_row_bytes(type, (uint32_t)(most / sizeof(float))));
         for (size_t s = 0; s < N_SHAPES && status == STATUS_OK; s++)
@@ -215,12 +225,10 @@ int main(int argc, char **argv)
     int exit_code;
     if (!program_open(&b.program, &usage, own, columns, argc, argv, &exit_code))
         return exit_code;
-    b.read_limit = program_read_limit(&b.program);
-    b.f32_limit = limits_f32(b.program.pool);
-    b.int8_limit = limits_int8(b.program.pool);
-    table_note_number(b.program.table, "f32_GFLOP_s", b.f32_limit / 1e9, 1);
-    table_note_number(b.program.table, "int8_Gop_s", b.int8_limit / 1e9, 1);
     enum status status = kernels_choose(&b.kernels, b.program.kernels, &error);
+    if (status == STATUS_OK)
+        status = limits_reader_create(&b.reader, b.program.pool,
+                                      (size_t)b.cache_mib * 4 * 1024 * 1024, &error);
     if (status == STATUS_OK)
         status = b.kernels->open(&b.device, b.program.pool, 0, &error);
     if (status == STATUS_OK) {
@@ -229,5 +237,6 @@ int main(int argc, char **argv)
             status = measure_types(&b, &error);
         b.kernels->close(b.device);
     }
+    limits_reader_destroy(b.reader);
     return program_close(&b.program, status, &error);
 }

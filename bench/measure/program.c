@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_OPTIONS = 64, READ_BUDGET_MS = 400 };
-static const size_t READ_BYTES = (size_t)1 << 30;
+enum { MOST_OPTIONS = 64 };
 
 static enum status parse(struct program *program, const struct option_usage *usage,
                          const struct option *own_options, int argc, char **argv,
@@ -117,9 +116,13 @@ int program_close(struct program *program, enum status status, const struct erro
     return status == STATUS_OK ? EXIT_SUCCESS : status_exit_code(status);
 }
 
-double program_read_limit(struct program *program)
+bool program_names(const char *list, const char *name)
 {
-    const double rate = limits_read(program->pool, READ_BYTES, READ_BUDGET_MS);
-    table_note_number(program->table, "read_GB_s", rate / 1e9, 1);
-    return rate;
+    const size_t n = strlen(name);
+    for (const char *at = list; at != NULL; at = strchr(at, ',')) {
+        at += *at == ',';
+        if (strncmp(at, name, n) == 0 && (at[n] == ',' || at[n] == '\0'))
+            return true;
+    }
+    return list == NULL;
 }

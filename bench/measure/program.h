@@ -46,8 +46,7 @@ bool program_open(struct program *program, const struct option_usage *usage,
 /* Writes --csv and --json when `status` is STATUS_OK; otherwise says error->text. The exit code. */
 int program_close(struct program *program, enum status status, const struct error *error);
 
-/* Probes the lanes' read bandwidth (1 GiB, 0.4 s), notes it in the table and returns it, in bytes
- * per second. */
-double program_read_limit(struct program *program);
+/* Whether a list "a,b,c" has the name; NULL has every name. */
+bool program_names(const char *list, const char *name);
 
 #endif
