@@ -15,7 +15,8 @@ enum {
     MOST_PASSES = 64,
     MOST_LANES = 1024, /* of a pool */
     PIECE_WORDS = 512, /* a page */
-    ARITHMETIC_NS = 50000000,
+    ARITHMETIC_PASSES = 5,
+    ARITHMETIC_NS = 10000000, /* of a pass, at least half of it */
 };
 
 /* ---- the loops of this processor --------------------------------------------------------------- */
@@ -171,20 +172,29 @@ static void calculate_lane(void *context, uint32_t lane, uint32_t n_lanes)
     arithmetic->results[lane] = arithmetic->loop->run(arithmetic->rounds);
 }
 
-/* Rounds are doubled until they take long enough to be timed. */
+/* Nanoseconds of a pass. */
+static double calculate_once(struct thread_pool *pool, struct arithmetic *arithmetic)
+{
+    const uint64_t begin = clock_ns();
+    thread_pool_run(pool, calculate_lane, arithmetic);
+    return (double)(clock_ns() - begin);
+}
+
+/* Rounds are doubled until they take long enough to be timed; then the median of some passes: a host
+ * that takes a processor away does so for milliseconds. */
 static double calculate(struct thread_pool *pool, const struct limits_loop *loop)
 {
     if (loop->run == NULL)
         return 0;
-    struct arithmetic arithmetic = {.loop = loop, .rounds = 1 << 14};
-    for (;; arithmetic.rounds *= 2) {
-        const uint64_t begin = clock_ns();
-        thread_pool_run(pool, calculate_lane, &arithmetic);
-        const uint64_t took = clock_ns() - begin;
-        if (took >= ARITHMETIC_NS / 2 || arithmetic.rounds > UINT64_MAX / 4)
-            return (double)(arithmetic.rounds * loop->operations) * thread_pool_lanes(pool) * 1e9 /
-                   (double)took;
-    }
+    struct arithmetic arithmetic = {.loop = loop, .rounds = 1 << 12};
+    while (calculate_once(pool, &arithmetic) < ARITHMETIC_NS / 2 &&
+           arithmetic.rounds <= UINT64_MAX / 4)
+        arithmetic.rounds *= 2;
+    double took[ARITHMETIC_PASSES];
+    for (uint32_t i = 0; i < ARITHMETIC_PASSES; i++)
+        took[i] = calculate_once(pool, &arithmetic);
+    return (double)(arithmetic.rounds * loop->operations) * thread_pool_lanes(pool) * 1e9 /
+           samples_of(took, ARITHMETIC_PASSES).median;
 }
 
 double limits_f32(struct thread_pool *pool)

@@ -40,7 +40,7 @@ double limits_reader_median(struct limits_reader *reader, uint32_t budget_ms);
 
 /* Operations per second of all lanes together, a multiplication and an addition counting as two:
  * fused multiply-adds of f32; products of 8-bit integers summed in 32 bits; products of bf16 pairs
- * summed in f32. 0: no instruction for it. Each takes about 50 ms. */
+ * summed in f32. 0: no instruction for it. Each takes about 50 ms: the median of five passes. */
 double limits_f32(struct thread_pool *pool);
 double limits_int8(struct thread_pool *pool);
 double limits_bf16(struct thread_pool *pool);
