@@ -6,6 +6,7 @@
 #include "model/gguf.h"
 #include "model/mapping.h"
 #include "model/string_table.h"
+#include "sys/array.h"
 #include "sys/sha256.h"
 
 #include <stdlib.h>
@@ -82,19 +83,6 @@ static enum status truncated(const struct cursor *cursor, const char *what, stru
                      "%s: truncated or corrupt: %s at byte %llu goes beyond the end, %llu bytes",
                      cursor->gguf->path, what, (unsigned long long)cursor->at,
                      (unsigned long long)cursor->gguf->map.n_bytes);
-}
-
-/* Room for one more element: the array, perhaps moved, or NULL and the array as it was. A count in
- * the file is a claim, not a reason to allocate. */
-static void *make_room(void *items, size_t n, size_t *capacity, size_t item_bytes)
-{
-    if (n < *capacity)
-        return items;
-    const size_t wanted = *capacity == 0 ? 32 : *capacity * 2;
-    void *bigger = realloc(items, wanted * item_bytes);
-    if (bigger != NULL)
-        *capacity = wanted;
-    return bigger;
 }
 
 /* A NUL-terminated copy of a name, which must not be empty, too long or contain a NUL. */
@@ -176,10 +164,8 @@ static enum status read_key(struct gguf *gguf, struct cursor *cursor, struct err
     uint32_t type;
     if (!take_string(cursor, &string))
         return truncated(cursor, "a key", error);
-    void *room = make_room(gguf->keys, gguf->n_keys, &gguf->keys_capacity, sizeof(*gguf->keys));
-    if (room == NULL)
+    if (!array_grow(&gguf->keys, &gguf->keys_capacity, gguf->n_keys + 1, sizeof(*gguf->keys)))
         return error_set(error, STATUS_NO_MEMORY, "%s: no memory for its keys", gguf->path);
-    gguf->keys = room;
     char *name = NULL;
     const enum status status =
         copy_name(gguf, &name, string, GGUF_MAX_KEY_BYTES, "key", gguf->n_keys, error);
@@ -234,11 +220,9 @@ static enum status read_tensor(struct gguf *gguf, struct cursor *cursor, struct 
     struct model_string string;
     if (!take_string(cursor, &string))
         return truncated(cursor, "a tensor name", error);
-    void *room =
-        make_room(gguf->tensors, gguf->n_tensors, &gguf->tensors_capacity, sizeof(*gguf->tensors));
-    if (room == NULL)
+    if (!array_grow(&gguf->tensors, &gguf->tensors_capacity, gguf->n_tensors + 1,
+                    sizeof(*gguf->tensors)))
         return error_set(error, STATUS_NO_MEMORY, "%s: no memory for its tensors", gguf->path);
-    gguf->tensors = room;
     char *name = NULL;
     enum status status =
         copy_name(gguf, &name, string, GGUF_MAX_NAME_BYTES, "tensor", gguf->n_tensors, error);

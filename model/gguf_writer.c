@@ -5,6 +5,7 @@
 #include "model/gguf_writer.h"
 #include "model/gguf.h"
 #include "model/string_table.h"
+#include "sys/array.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -56,17 +57,10 @@ static void put(struct buffer *buffer, const void *data, size_t n)
 {
     if (buffer->failed || n == 0)
         return;
-    if (n > buffer->capacity - buffer->n) {
-        size_t capacity = buffer->capacity == 0 ? 4096 : buffer->capacity;
-        while (capacity - buffer->n < n && capacity <= SIZE_MAX / 2)
-            capacity *= 2;
-        uint8_t *bigger = capacity - buffer->n < n ? NULL : realloc(buffer->data, capacity);
-        if (bigger == NULL) {
-            buffer->failed = true;
-            return;
-        }
-        buffer->data = bigger;
-        buffer->capacity = capacity;
+    if (n > SIZE_MAX - buffer->n ||
+        !array_grow(&buffer->data, &buffer->capacity, buffer->n + n, 1)) {
+        buffer->failed = true;
+        return;
     }
     memcpy(buffer->data + buffer->n, data, n);
     buffer->n += n;
@@ -189,14 +183,9 @@ static enum status add_name(struct gguf_writer *writer, struct string_table *tab
                   n_bytes, max_bytes);
         return fail(writer, error);
     }
-    if (writer->n_names == writer->names_capacity) {
-        const size_t capacity = writer->names_capacity == 0 ? 64 : writer->names_capacity * 2;
-        char **bigger = realloc(writer->names, capacity * sizeof(*bigger));
-        if (bigger == NULL)
-            return fail_memory(writer, error);
-        writer->names = bigger;
-        writer->names_capacity = capacity;
-    }
+    if (!array_grow(&writer->names, &writer->names_capacity, writer->n_names + 1,
+                    sizeof(*writer->names)))
+        return fail_memory(writer, error);
     char *copy = strdup(name);
     if (copy == NULL)
         return fail_memory(writer, error);
@@ -400,14 +389,9 @@ enum status gguf_writer_declare(struct gguf_writer *writer, const char *name, en
         error_set(&writer->failure, status, "%s: tensor %s: %s", writer->path, name, why.text);
         return fail(writer, error);
     }
-    if (writer->n_tensors == writer->tensors_capacity) {
-        const size_t capacity = writer->tensors_capacity == 0 ? 64 : writer->tensors_capacity * 2;
-        uint64_t *bigger = realloc(writer->tensor_bytes, capacity * sizeof(*bigger));
-        if (bigger == NULL)
-            return fail_memory(writer, error);
-        writer->tensor_bytes = bigger;
-        writer->tensors_capacity = capacity;
-    }
+    if (!array_grow(&writer->tensor_bytes, &writer->tensors_capacity, writer->n_tensors + 1,
+                    sizeof(*writer->tensor_bytes)))
+        return fail_memory(writer, error);
     writer->tensor_bytes[writer->n_tensors++] = n_bytes;
     put_string(&writer->tensors, name, strlen(name));
     put_u32(&writer->tensors, n_dims);

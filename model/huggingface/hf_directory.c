@@ -8,6 +8,7 @@
 #include "model/huggingface/safetensors.h"
 #include "model/model_name.h"
 #include "model/string_table.h"
+#include "sys/array.h"
 #include "sys/file.h"
 
 #include <stdio.h>
@@ -23,7 +24,7 @@ struct hf_directory {
     struct hf_config config;
     struct hf_keys keys;
     struct safetensors **files; /* [n_files] */
-    size_t n_files;
+    size_t n_files, files_capacity;
     struct model_tensor *tensors; /* [n_tensors]; names are owned */
     size_t n_tensors;
     struct model_part *parts; /* [n_parts]; paths are owned */
@@ -46,15 +47,8 @@ static char *path_of(const struct hf_directory *d, const char *name)
 static enum status add_part(struct hf_directory *d, char *path, uint64_t n_bytes, size_t n_tensors,
                             struct error *error)
 {
-    if (path != NULL && d->n_parts == d->parts_capacity) {
-        const size_t capacity = d->parts_capacity == 0 ? 8 : d->parts_capacity * 2;
-        struct model_part *bigger = realloc(d->parts, capacity * sizeof(*bigger));
-        if (bigger != NULL) {
-            d->parts = bigger;
-            d->parts_capacity = capacity;
-        }
-    }
-    if (path == NULL || d->n_parts == d->parts_capacity) {
+    if (path == NULL ||
+        !array_grow(&d->parts, &d->parts_capacity, d->n_parts + 1, sizeof(*d->parts))) {
         free(path);
         return no_memory(d, error);
     }
@@ -144,10 +138,8 @@ static enum status read_chat_template(struct hf_directory *d, struct error *erro
 static enum status open_file(struct hf_directory *d, const char *name, struct error *error)
 {
     char *path = path_of(d, name);
-    struct safetensors **bigger = realloc(d->files, (d->n_files + 1) * sizeof(*bigger));
-    if (bigger != NULL)
-        d->files = bigger;
-    if (path == NULL || bigger == NULL) {
+    if (path == NULL ||
+        !array_grow(&d->files, &d->files_capacity, d->n_files + 1, sizeof(*d->files))) {
         free(path);
         return no_memory(d, error);
     }

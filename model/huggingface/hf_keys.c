@@ -1,6 +1,8 @@
 /* hf_keys.c - see hf_keys.h. */
 #include "model/huggingface/hf_keys.h"
 
+#include "sys/array.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,15 +10,9 @@
 static void add(struct hf_keys *keys, const char *name, enum gguf_value_type type,
                 const void *value, size_t n_bytes)
 {
-    if (keys->n == keys->capacity) {
-        const size_t capacity = keys->capacity == 0 ? 32 : keys->capacity * 2;
-        struct model_key *bigger = realloc(keys->keys, capacity * sizeof(*bigger));
-        if (bigger == NULL) {
-            keys->failed = true;
-            return;
-        }
-        keys->keys = bigger;
-        keys->capacity = capacity;
+    if (!array_grow(&keys->keys, &keys->capacity, keys->n + 1, sizeof(*keys->keys))) {
+        keys->failed = true;
+        return;
     }
     char *whole = NULL;
     uint8_t *data = malloc(n_bytes);

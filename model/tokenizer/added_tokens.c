@@ -11,6 +11,7 @@
 #include "model/tokenizer/added_tokens.h"
 
 #include "model/utf8.h"
+#include "sys/array.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +41,8 @@ struct named_token {
 
 struct added_tokens {
     struct node *nodes; /* in order of creation; a parent comes before its children */
-    uint32_t n_nodes, nodes_capacity;
+    uint32_t n_nodes;
+    size_t nodes_capacity;
     struct edge *edges;
     size_t n_edge_slots; /* a power of two */
     uint64_t seed;
@@ -92,13 +94,7 @@ static bool grow_edges(struct added_tokens *t)
 
 static bool grow_nodes(struct added_tokens *t)
 {
-    const uint32_t capacity = t->nodes_capacity == 0 ? 256 : 2 * t->nodes_capacity;
-    struct node *bigger = realloc(t->nodes, capacity * sizeof(*bigger));
-    if (bigger == NULL)
-        return false;
-    t->nodes = bigger;
-    t->nodes_capacity = capacity;
-    return true;
+    return array_grow(&t->nodes, &t->nodes_capacity, (size_t)t->n_nodes + 1, sizeof(*t->nodes));
 }
 
 enum status added_tokens_create(struct added_tokens **tokens, struct error *error)
@@ -131,8 +127,7 @@ static uint32_t descend(struct added_tokens *t, uint32_t node, uint8_t byte)
     const uint32_t found = child(t, node, byte);
     if (found != ROOT)
         return found;
-    if ((t->n_nodes == t->nodes_capacity && !grow_nodes(t)) ||
-        (2 * (size_t)t->n_nodes >= t->n_edge_slots && !grow_edges(t)))
+    if (!grow_nodes(t) || (2 * (size_t)t->n_nodes >= t->n_edge_slots && !grow_edges(t)))
         return ROOT;
     const uint32_t made = t->n_nodes++;
     t->nodes[made] = (struct node){
@@ -153,14 +148,8 @@ enum status added_tokens_add(struct added_tokens *tokens, const char *name, size
     if (n_bytes >= MAX_NODES - t->n_nodes)
         return error_set(error, STATUS_INVALID, "the names of added tokens have more than %u bytes",
                          MAX_NODES);
-    if (t->n_tokens == t->tokens_capacity) {
-        const size_t capacity = t->n_tokens == 0 ? 64 : 2 * t->n_tokens;
-        struct named_token *bigger = realloc(t->tokens, capacity * sizeof(*bigger));
-        if (bigger == NULL)
-            return error_set(error, STATUS_NO_MEMORY, "no memory for added tokens");
-        t->tokens = bigger;
-        t->tokens_capacity = capacity;
-    }
+    if (!array_grow(&t->tokens, &t->tokens_capacity, t->n_tokens + 1, sizeof(*t->tokens)))
+        return error_set(error, STATUS_NO_MEMORY, "no memory for added tokens");
     uint32_t node = ROOT;
     for (size_t i = n_bytes; i-- > 0;) {
         node = descend(t, node, (uint8_t)name[i]);
@@ -231,14 +220,8 @@ void added_token_fragments_free(struct added_token_fragments *fragments)
 
 static bool add(struct added_token_fragments *list, size_t begin, size_t n_bytes, int32_t id)
 {
-    if (list->n == list->capacity) {
-        const size_t capacity = list->capacity == 0 ? 64 : list->capacity * 2;
-        struct added_token_fragment *bigger = realloc(list->items, capacity * sizeof(*bigger));
-        if (bigger == NULL)
-            return false;
-        list->items = bigger;
-        list->capacity = capacity;
-    }
+    if (!array_grow(&list->items, &list->capacity, list->n + 1, sizeof(*list->items)))
+        return false;
     list->items[list->n++] = (struct added_token_fragment){begin, n_bytes, id};
     return true;
 }

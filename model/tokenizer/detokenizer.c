@@ -5,6 +5,7 @@
 #include "model/detokenizer.h"
 #include "model/tokenizer/tokenizer_internal.h"
 #include "model/utf8.h"
+#include "sys/text_buffer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -127,10 +128,7 @@ enum status detokenizer_text(const struct tokenizer *tokenizer, const int32_t *i
     enum status status = detokenizer_create(&d, tokenizer, flags, error);
     if (status != STATUS_OK)
         return status;
-    char *all = malloc(1);
-    size_t n_all = 0, capacity = 1;
-    if (all == NULL)
-        status = error_set(error, STATUS_NO_MEMORY, "no memory for the text of %zu tokens", n_ids);
+    struct text_buffer all = {0};
     for (size_t i = 0; i <= n_ids && status == STATUS_OK; i++) {
         const char *piece = NULL;
         size_t n_piece = 0;
@@ -138,27 +136,16 @@ enum status detokenizer_text(const struct tokenizer *tokenizer, const int32_t *i
             status = detokenizer_push(d, ids[i], &piece, &n_piece, error);
         else
             detokenizer_flush(d, &piece, &n_piece);
-        if (status == STATUS_OK && n_piece >= capacity - n_all) { /* room for the NUL too */
-            capacity = 2 * capacity + n_piece;
-            char *bigger = realloc(all, capacity);
-            if (bigger == NULL)
-                status = error_set(error, STATUS_NO_MEMORY, "no memory for the text of %zu tokens",
-                                   n_ids);
-            else
-                all = bigger;
-        }
-        if (status == STATUS_OK) {
-            memcpy(all + n_all, piece, n_piece);
-            n_all += n_piece;
-        }
+        if (status == STATUS_OK && !text_buffer_add(&all, piece, n_piece))
+            status =
+                error_set(error, STATUS_NO_MEMORY, "no memory for the text of %zu tokens", n_ids);
     }
     detokenizer_destroy(d);
     if (status != STATUS_OK) {
-        free(all);
+        free(all.bytes);
         return status;
     }
-    all[n_all] = '\0';
-    *text = all;
-    *n_bytes = n_all;
+    *text = all.bytes;
+    *n_bytes = all.n;
     return STATUS_OK;
 }

@@ -13,21 +13,24 @@
  *              text; the same with a look behind takes linear time */
 #include "model/tokenizer/expression_syntax.h"
 
+#include "sys/text_buffer.h"
+
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define WORD      "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
-#define SPACE     "\\p{White_Space}"
-#define HEX       "0-9A-Fa-f"
-#define BOUNDARY  "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))"
-#define INTERIOR  "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))"
-#define MOST_GROW 512 /* bytes that one construct may become */
+#define WORD     "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+#define SPACE    "\\p{White_Space}"
+#define HEX      "0-9A-Fa-f"
+#define BOUNDARY "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))"
+#define INTERIOR "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))"
+
+enum { MOST_INTERVAL_BYTES = 256 };
 
 struct translation {
     const char *pattern, *at;
-    char *out;
-    size_t n_out, capacity;
+    struct text_buffer out;
+    bool no_memory;
     int depth;        /* of brackets: 0 outside of a class */
     const char *seam; /* behind the last bracket that began or ended a class in a class; or NULL */
     struct error *error;
@@ -40,18 +43,14 @@ static enum status refuse(struct translation *t, const char *what)
                      what, (size_t)(t->at - t->pattern));
 }
 
-/* There is room: the caller's loop sees to it. */
 static void put(struct translation *t, const char *text)
 {
-    const size_t n = strlen(text);
-    memcpy(t->out + t->n_out, text, n);
-    t->n_out += n;
+    t->no_memory |= !text_buffer_add(&t->out, text, strlen(text));
 }
 
 static void put_bytes(struct translation *t, const char *bytes, size_t n)
 {
-    memcpy(t->out + t->n_out, bytes, n);
-    t->n_out += n;
+    t->no_memory |= !text_buffer_add(&t->out, bytes, n);
     t->at += n;
 }
 
@@ -230,7 +229,7 @@ static enum status interval(struct translation *t)
     if (least == 0)
         put(t, "0");
     t->at++;
-    if ((size_t)(at + 1 - t->at) >= MOST_GROW / 2)
+    if ((size_t)(at + 1 - t->at) >= MOST_INTERVAL_BYTES)
         return refuse(t, "an interval of so many digits");
     put_bytes(t, t->at, (size_t)(at + 1 - t->at));
     return STATUS_OK;
@@ -272,27 +271,17 @@ enum status expression_syntax_translate(char **translated, const char *pattern, 
     if (strcmp(pattern, "\\s+$") == 0)
         t.pattern = t.at = "(?<!\\s)\\s++$";
     enum status status = STATUS_OK;
-    while (status == STATUS_OK) {
-        if (t.capacity - t.n_out <= MOST_GROW) {
-            t.capacity = 2 * t.capacity + 2 * MOST_GROW;
-            char *bigger = realloc(t.out, t.capacity);
-            if (bigger == NULL) {
-                status = error_set(error, STATUS_NO_MEMORY, "no memory for a regular expression");
-                break;
-            }
-            t.out = bigger;
-        }
-        if (*t.at == '\0')
-            break;
+    put(&t, ""); /* of an empty one, an empty one */
+    while (status == STATUS_OK && *t.at != '\0')
         status = next(&t);
-    }
     if (status == STATUS_OK && t.depth > 0)
         status = refuse(&t, "a class without an end");
+    if (status == STATUS_OK && t.no_memory)
+        status = error_set(error, STATUS_NO_MEMORY, "no memory for a regular expression");
     if (status != STATUS_OK) {
-        free(t.out);
+        free(t.out.bytes);
         return status;
     }
-    t.out[t.n_out] = '\0';
-    *translated = t.out;
+    *translated = t.out.bytes;
     return STATUS_OK;
 }

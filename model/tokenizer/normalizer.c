@@ -7,8 +7,8 @@
  * begin at any of them. */
 #include "model/tokenizer/normalizer.h"
 
-#include "model/tokenizer/text_buffer.h"
 #include "model/utf8.h"
+#include "sys/text_buffer.h"
 
 #include <stdlib.h>
 #include <string.h>

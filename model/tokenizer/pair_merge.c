@@ -3,6 +3,8 @@
  * neighbour no longer add up. (Symbols only grow, or vanish, so the sum never comes back.) */
 #include "model/tokenizer/pair_merge.h"
 
+#include "sys/array.h"
+
 #include <stdlib.h>
 
 void pair_merge_reset(struct pair_merge *merge)
@@ -13,14 +15,9 @@ void pair_merge_reset(struct pair_merge *merge)
 
 bool pair_merge_append(struct pair_merge *merge, uint32_t n_bytes, int32_t id)
 {
-    if (merge->n_symbols == merge->symbols_capacity) {
-        const size_t capacity = merge->n_symbols == 0 ? 256 : merge->n_symbols * 2;
-        struct pair_merge_symbol *bigger = realloc(merge->symbols, capacity * sizeof(*bigger));
-        if (bigger == NULL)
-            return false;
-        merge->symbols = bigger;
-        merge->symbols_capacity = capacity;
-    }
+    if (!array_grow(&merge->symbols, &merge->symbols_capacity, merge->n_symbols + 1,
+                    sizeof(*merge->symbols)))
+        return false;
     const uint32_t index = (uint32_t)merge->n_symbols++;
     struct pair_merge_symbol *symbol = &merge->symbols[index];
     *symbol = (struct pair_merge_symbol){0, n_bytes, PAIR_MERGE_NONE, PAIR_MERGE_NONE, id};
@@ -34,14 +31,8 @@ bool pair_merge_append(struct pair_merge *merge, uint32_t n_bytes, int32_t id)
 
 static bool push(struct pair_merge *merge, struct pair_merge_candidate candidate)
 {
-    if (merge->n_heap == merge->heap_capacity) {
-        const size_t capacity = merge->n_heap == 0 ? 256 : merge->n_heap * 2;
-        struct pair_merge_candidate *bigger = realloc(merge->heap, capacity * sizeof(*bigger));
-        if (bigger == NULL)
-            return false;
-        merge->heap = bigger;
-        merge->heap_capacity = capacity;
-    }
+    if (!array_grow(&merge->heap, &merge->heap_capacity, merge->n_heap + 1, sizeof(*merge->heap)))
+        return false;
     size_t i = merge->n_heap++;
     for (; i > 0 && candidate.key < merge->heap[(i - 1) / 2].key; i = (i - 1) / 2)
         merge->heap[i] = merge->heap[(i - 1) / 2];

@@ -6,8 +6,8 @@
 #include "model/tokenizer/pretokenizer.h"
 
 #include "model/tokenizer/byte_alphabet.h"
-#include "model/tokenizer/text_buffer.h"
 #include "model/utf8.h"
+#include "sys/text_buffer.h"
 
 #include <stdlib.h>
 #include <string.h>

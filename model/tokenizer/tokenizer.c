@@ -9,6 +9,7 @@
 #include "model/tokenizer/byte_alphabet.h"
 #include "model/tokenizer_files.h"
 #include "model/utf8.h"
+#include "sys/array.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,15 +18,8 @@
 
 void id_list_add(struct id_list *list, int32_t id)
 {
-    if (list->n == list->capacity && !list->failed) {
-        const size_t capacity = list->capacity == 0 ? 256 : list->capacity * 2;
-        int32_t *bigger = realloc(list->ids, capacity * sizeof(*bigger));
-        list->failed = bigger == NULL;
-        if (bigger != NULL) {
-            list->ids = bigger;
-            list->capacity = capacity;
-        }
-    }
+    list->failed =
+        list->failed || !array_grow(&list->ids, &list->capacity, list->n + 1, sizeof(*list->ids));
     if (!list->failed)
         list->ids[list->n++] = id;
 }

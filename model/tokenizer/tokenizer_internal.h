@@ -18,7 +18,7 @@
 #include "model/tokenizer/normalizer.h"
 #include "model/tokenizer/pair_merge.h"
 #include "model/tokenizer/pretokenizer.h"
-#include "model/tokenizer/text_buffer.h"
+#include "sys/text_buffer.h"
 
 enum tokenizer_kind {
     TOKENIZER_BYTES,      /* bytes, merged by rank: byte-level BPE */
