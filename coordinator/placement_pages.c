@@ -7,6 +7,7 @@
 
 #include "kernels/attention/kv_holder.h"
 #include "kernels/attention/kv_window.h"
+#include "sys/array.h"
 
 #include <stdlib.h>
 
@@ -101,17 +102,11 @@ bool placement_has_room(const struct placement *p, const struct placement_sequen
 enum status placement_make_room(struct placement *p, uint32_t n, struct error *error)
 {
     /* Free blocks in the list are not counted: a little memory more is never wrong. */
-    if (p->block_capacity - p->n_blocks >= n)
-        return STATUS_OK;
-    const uint64_t wanted = 2ull * p->block_capacity + n;
-    struct placement_block *blocks =
-        wanted < UINT32_MAX ? realloc(p->blocks, (size_t)wanted * sizeof(*blocks)) : NULL;
-    if (blocks == NULL)
-        return error_set(error, STATUS_NO_MEMORY, "placement: no memory for %llu pages",
-                         (unsigned long long)wanted);
-    p->blocks = blocks;
-    p->block_capacity = (uint32_t)wanted;
-    return STATUS_OK;
+    const size_t wanted = (size_t)p->n_blocks + n;
+    return wanted < UINT32_MAX &&
+                   array_grow(&p->blocks, &p->block_capacity, wanted, sizeof(*p->blocks))
+               ? STATUS_OK
+               : error_set(error, STATUS_NO_MEMORY, "placement: no memory for %zu pages", wanted);
 }
 
 static bool is_kept(const struct placement_block *block)

@@ -44,7 +44,8 @@ struct placement {
     const struct page_cost *cost;
     uint64_t total, used; /* units */
     struct placement_block *blocks;
-    uint32_t n_blocks, block_capacity, free_block; /* free_block: UINT32_MAX is none */
+    uint32_t n_blocks, free_block; /* free_block: UINT32_MAX is none */
+    size_t block_capacity;
     struct placement_sequence *sequences;
     uint32_t n_sequences;
 };

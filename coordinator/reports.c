@@ -2,6 +2,7 @@
 #include "coordinator/reports.h"
 
 #include "coordinator/control.h"
+#include "sys/array.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -25,7 +26,8 @@ struct entry {
     bool *reported; /* [n_ranks] */
     int32_t *ids;
     float *logits;
-    uint32_t n_candidates, candidate_capacity;
+    uint32_t n_candidates;
+    size_t candidate_capacity;
     float *rows;
     size_t n_rows, row_capacity;
 };
@@ -129,30 +131,17 @@ static bool is_wanted(const struct reports_want *want)
 
 static enum status ensure_candidates(struct entry *e, uint32_t n, struct error *error)
 {
-    if (n <= e->candidate_capacity)
-        return STATUS_OK;
-    int32_t *ids = realloc(e->ids, n * sizeof(*ids));
-    if (ids != NULL)
-        e->ids = ids;
-    float *logits = realloc(e->logits, n * sizeof(*logits));
-    if (logits != NULL)
-        e->logits = logits;
-    if (ids == NULL || logits == NULL)
-        return error_set(error, STATUS_NO_MEMORY, "no memory for %u candidates", n);
-    e->candidate_capacity = n;
-    return STATUS_OK;
+    return array_grow_pair(&e->ids, sizeof(*e->ids), &e->logits, sizeof(*e->logits),
+                           &e->candidate_capacity, n)
+               ? STATUS_OK
+               : error_set(error, STATUS_NO_MEMORY, "no memory for %u candidates", n);
 }
 
 static enum status ensure_rows(struct entry *e, size_t n_logits, struct error *error)
 {
-    if (n_logits <= e->row_capacity)
-        return STATUS_OK;
-    float *rows = realloc(e->rows, n_logits * sizeof(*rows));
-    if (rows == NULL)
-        return error_set(error, STATUS_NO_MEMORY, "no memory for %zu logits", n_logits);
-    e->rows = rows;
-    e->row_capacity = n_logits;
-    return STATUS_OK;
+    return array_grow(&e->rows, &e->row_capacity, n_logits, sizeof(*e->rows))
+               ? STATUS_OK
+               : error_set(error, STATUS_NO_MEMORY, "no memory for %zu logits", n_logits);
 }
 
 /* The rows lie in one frame or in several, each of whole rows. */

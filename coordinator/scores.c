@@ -1,6 +1,8 @@
 /* scores.c - see scores.h. */
 #include "coordinator/scores.h"
 
+#include "sys/array.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,29 +21,14 @@ void scores_clear(struct scores *scores)
     scores->n = scores->n_tops = 0;
 }
 
-/* Room for `wanted` entries; content is kept. */
-static bool grow(void **list, size_t wanted, size_t size)
-{
-    void *grown = realloc(*list, wanted * size);
-    if (grown != NULL)
-        *list = grown;
-    return grown != NULL;
-}
-
 static enum status reserve(struct scores *s, size_t n, size_t n_tops, struct error *error)
 {
-    if (n > s->capacity) {
-        if (!grow((void **)&s->logits, n, sizeof(*s->logits)) ||
-            !grow((void **)&s->log_sum_exps, n, sizeof(*s->log_sum_exps)))
-            return error_set(error, STATUS_NO_MEMORY, "no memory for %zu scores", n);
-        s->capacity = n;
-    }
-    if (n_tops > s->top_capacity) {
-        if (!grow((void **)&s->top_ids, n_tops, sizeof(*s->top_ids)) ||
-            !grow((void **)&s->top_logits, n_tops, sizeof(*s->top_logits)))
-            return error_set(error, STATUS_NO_MEMORY, "no memory for %zu candidates", n_tops);
-        s->top_capacity = n_tops;
-    }
+    if (!array_grow_pair(&s->logits, sizeof(*s->logits), &s->log_sum_exps, sizeof(*s->log_sum_exps),
+                         &s->capacity, n))
+        return error_set(error, STATUS_NO_MEMORY, "no memory for %zu scores", n);
+    if (!array_grow_pair(&s->top_ids, sizeof(*s->top_ids), &s->top_logits, sizeof(*s->top_logits),
+                         &s->top_capacity, n_tops))
+        return error_set(error, STATUS_NO_MEMORY, "no memory for %zu candidates", n_tops);
     return STATUS_OK;
 }
 

@@ -1,9 +1,10 @@
 /* stop_texts.c - see stop_texts.h.
  *
- * `text` is what has not been let out, and behind it room for what comes. A text that matches
- * begins with the first byte of a character, since it is UTF-8 as the answer is: so what is let out
- * is whole characters too. */
+ * A text that matches begins with the first byte of a character, since it is UTF-8 as the answer is: so
+ * what is let out is whole characters too. */
 #include "coordinator/stop_texts.h"
+
+#include "sys/text_queue.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,13 +15,10 @@ struct pattern {
     uint32_t n, matched;
 };
 
-enum { FIRST_BYTES = 64 };
-
 struct stop_texts {
     struct pattern *patterns;
     size_t n_patterns;
-    char *text;
-    size_t n_let_out, n_held, capacity; /* n_let_out: at the front, still to be dropped */
+    struct text_queue held;
 };
 
 static enum status make_pattern(struct pattern *p, const struct stop_text *text,
@@ -53,7 +51,6 @@ enum status stop_texts_create(struct stop_texts **stops, const struct stop_text 
     struct stop_texts *s = NULL;
     enum status status = STATUS_OK;
     if (n > 0 && ((s = calloc(1, sizeof(*s))) == NULL ||
-                  (s->text = malloc(s->capacity = FIRST_BYTES)) == NULL ||
                   (s->patterns = calloc(n, sizeof(*s->patterns))) == NULL))
         status = error_set(error, STATUS_NO_MEMORY, "no memory for %zu stop texts", n);
     for (size_t i = 0; status == STATUS_OK && i < n; i++) {
@@ -76,25 +73,8 @@ void stop_texts_destroy(struct stop_texts *stops)
         free(stops->patterns[i].borders);
     }
     free(stops->patterns);
-    free(stops->text);
+    free(stops->held.bytes);
     free(stops);
-}
-
-static enum status add(struct stop_texts *s, const char *text, size_t n, struct error *error)
-{
-    memmove(s->text, s->text + s->n_let_out, s->n_held);
-    s->n_let_out = 0;
-    if (s->n_held + n > s->capacity) {
-        const size_t capacity = 2 * (s->n_held + n);
-        char *grown = realloc(s->text, capacity);
-        if (grown == NULL)
-            return error_set(error, STATUS_NO_MEMORY, "no memory for %zu bytes of an answer",
-                             capacity);
-        s->text = grown;
-        s->capacity = capacity;
-    }
-    memcpy(s->text + s->n_held, text, n);
-    return STATUS_OK;
 }
 
 /* True: the pattern ends with this byte. */
@@ -131,28 +111,25 @@ enum status stop_texts_push(struct stop_texts *stops, const char *text, size_t n
     *n_out = n_bytes;
     if (stops == NULL || n_bytes == 0)
         return STATUS_OK;
-    const size_t before = stops->n_held;
-    const enum status status = add(stops, text, n_bytes, error);
-    if (status != STATUS_OK)
-        return status;
-    size_t held = stops->n_held, end = stops->n_held;
-    while (end < before + n_bytes && !*found) {
+    size_t end = stops->held.n, held = end;
+    if (!text_queue_add(&stops->held, text, n_bytes))
+        return error_set(error, STATUS_NO_MEMORY, "no memory for %zu bytes of an answer",
+                         stops->held.n + n_bytes);
+    *out = text_queue_front(&stops->held);
+    while (end < stops->held.n && !*found) {
         uint32_t n_end;
-        held = look(stops, (uint8_t)stops->text[end++], &n_end);
+        held = look(stops, (uint8_t)(*out)[end++], &n_end);
         *found = n_end > 0;
         held = *found ? n_end : held;
     }
-    stops->n_let_out = end - held;
-    /* Behind a stop text nothing counts, but it is held as the stop text is. */
-    stops->n_held = *found ? before + n_bytes - stops->n_let_out : held;
-    *out = stops->text;
-    *n_out = stops->n_let_out;
+    *n_out = end - held;
+    text_queue_drop(&stops->held, *n_out); /* what is behind a stop text is held as that is */
     return STATUS_OK;
 }
 
 size_t stop_texts_held(const struct stop_texts *stops)
 {
-    return stops == NULL ? 0 : stops->n_held;
+    return stops == NULL ? 0 : stops->held.n;
 }
 
 enum status stop_texts_end(struct stop_texts *stops, const char *text, size_t n_bytes,
@@ -162,11 +139,10 @@ enum status stop_texts_end(struct stop_texts *stops, const char *text, size_t n_
     if (status != STATUS_OK || stops == NULL || *found)
         return status;
     if (n_bytes == 0) { /* nothing was pushed: what was let out before is no part of it */
-        *out = stops->text + stops->n_let_out;
+        *out = text_queue_front(&stops->held);
         *n_out = 0;
     }
-    *n_out += stops->n_held;
-    stops->n_let_out += stops->n_held;
-    stops->n_held = 0;
+    *n_out += stops->held.n;
+    text_queue_drop(&stops->held, stops->held.n);
     return STATUS_OK;
 }

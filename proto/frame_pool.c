@@ -2,6 +2,8 @@
  * so that messages of similar sizes find each other's buffers; the smallest that fits is taken. */
 #include "proto/frame_pool.h"
 
+#include "sys/array.h"
+
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -79,15 +81,8 @@ enum status frame_pool_take(struct frame_pool *pool, size_t bytes, struct frame_
     }
     if (best == NULL) {
         drop_idle(pool);
-        if (pool->n == pool->capacity) {
-            const size_t capacity = pool->capacity == 0 ? 16 : 2 * pool->capacity;
-            struct frame_buffer **buffers =
-                realloc(pool->buffers, capacity * sizeof(struct frame_buffer *));
-            if (buffers == NULL)
-                return error_set(error, STATUS_NO_MEMORY, "wire: no memory for a message");
-            pool->buffers = buffers;
-            pool->capacity = capacity;
-        }
+        if (!array_grow(&pool->buffers, &pool->capacity, pool->n + 1, sizeof(*pool->buffers)))
+            return error_set(error, STATUS_NO_MEMORY, "wire: no memory for a message");
         best = buffer_create(bytes);
         if (best == NULL)
             return error_set(error, STATUS_NO_MEMORY, "wire: no memory for a message of %zu bytes",

@@ -25,3 +25,13 @@ bool array_grow(void *array, size_t *capacity, size_t n, size_t bytes)
     *capacity = wanted;
     return true;
 }
+
+bool array_grow_pair(void *array, size_t bytes, void *other, size_t other_bytes, size_t *capacity,
+                     size_t n)
+{
+    size_t grown = *capacity, other_grown = *capacity;
+    if (!array_grow(array, &grown, n, bytes) || !array_grow(other, &other_grown, n, other_bytes))
+        return false;
+    *capacity = grown;
+    return true;
+}

@@ -11,4 +11,8 @@
  * False: no memory, or more bytes than there can be; nothing has changed. */
 bool array_grow(void *array, size_t *capacity, size_t n, size_t bytes);
 
+/* The same for two arrays that have one capacity. False: either may have more room than that says. */
+bool array_grow_pair(void *array, size_t bytes, void *other, size_t other_bytes, size_t *capacity,
+                     size_t n);
+
 #endif

@@ -1,6 +1,7 @@
 /* file.c - see file.h. */
 #include "sys/file.h"
 
+#include "sys/array.h"
 #include "sys/random.h"
 
 #include <dirent.h>
@@ -25,7 +26,7 @@ enum status file_read(const char *path, uint64_t max_bytes, char **data, size_t 
 {
     enum status status = STATUS_OK;
     char *bytes = NULL;
-    size_t used = 0, capacity = 0;
+    size_t used = 0, capacity = 0, wanted;
     struct stat info;
     /* Not /dev/stdin: that would read a file from its beginning again, and fails on a socket. */
     const int fd = path != NULL ? open(path, O_RDONLY | O_CLOEXEC)
@@ -40,22 +41,17 @@ enum status file_read(const char *path, uint64_t max_bytes, char **data, size_t 
         goto out;
     }
     /* One byte more than the size tells: the read that finds the end needs no growth. */
-    capacity = info.st_size > 0 ? (size_t)info.st_size + 2 : FIRST_READ_BYTES;
+    wanted = info.st_size > 0 ? (size_t)info.st_size + 2 : FIRST_READ_BYTES;
     for (;;) {
         if (used > max_bytes || (S_ISREG(info.st_mode) && (uint64_t)info.st_size > max_bytes)) {
             status = error_set(error, STATUS_INVALID, "%s is larger than the %llu bytes allowed",
                                path, (unsigned long long)max_bytes);
             goto out;
         }
-        if (bytes == NULL || used + 1 >= capacity) {
-            capacity = bytes == NULL ? capacity : capacity * 2;
-            char *larger = realloc(bytes, capacity);
-            if (larger == NULL) {
-                status = error_set(error, STATUS_NO_MEMORY, "%s: no memory for %zu bytes", path,
-                                   capacity);
-                goto out;
-            }
-            bytes = larger;
+        if (!array_grow(&bytes, &capacity, wanted, 1)) {
+            status =
+                error_set(error, STATUS_NO_MEMORY, "%s: no memory for %zu bytes", path, wanted);
+            goto out;
         }
         const ssize_t n = read(fd, bytes + used, capacity - used - 1);
         if (n < 0 && errno == EINTR)
@@ -67,6 +63,7 @@ enum status file_read(const char *path, uint64_t max_bytes, char **data, size_t 
         if (n == 0)
             break;
         used += (size_t)n;
+        wanted = used + 2; /* one more, and the NUL */
     }
     bytes[used] = '\0';
     *data = bytes;

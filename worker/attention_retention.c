@@ -2,6 +2,8 @@
  */
 #include "worker/attention_retention.h"
 
+#include "sys/array.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,17 +59,10 @@ enum status attention_retention_add(struct attention_retention *retention, uint3
         retention->idle = r->next;
     else
         r = calloc(1, sizeof(*r));
-    if (r != NULL && r->capacity < n_entries) {
-        struct attention_retained_entry *entries =
-            realloc(r->entries, n_entries * sizeof(*entries));
-        if (entries == NULL) {
-            r->next = retention->idle;
-            retention->idle = r;
-            r = NULL;
-        } else {
-            r->entries = entries;
-            r->capacity = n_entries;
-        }
+    if (r != NULL && !array_grow(&r->entries, &r->capacity, n_entries, sizeof(*r->entries))) {
+        r->next = retention->idle;
+        retention->idle = r;
+        r = NULL;
     }
     if (r == NULL)
         return error_set(error, STATUS_NO_MEMORY,

@@ -1,6 +1,7 @@
 /* attention_sequence.c - a chained hash table over a fixed array, and sorted span lists. */
 #include "worker/attention_sequence.h"
 
+#include "sys/array.h"
 #include "sys/random.h"
 
 #include <inttypes.h>
@@ -114,16 +115,11 @@ static enum status insert_span(struct attention_sequence *sequence, size_t at,
         spans[at].tokens.begin = span.tokens.begin;
         return STATUS_OK;
     }
-    if (n == sequence->spans_capacity) {
-        const size_t capacity = n < 8 ? 8 : 2 * n;
-        spans = realloc(spans, capacity * sizeof(*spans));
-        if (spans == NULL)
-            return error_set(error, STATUS_NO_MEMORY,
-                             "attention: no memory for %zu spans of sequence %" PRIu64, capacity,
-                             sequence->id);
-        sequence->spans = spans;
-        sequence->spans_capacity = capacity;
-    }
+    if (!array_grow(&sequence->spans, &sequence->spans_capacity, n + 1, sizeof(*spans)))
+        return error_set(error, STATUS_NO_MEMORY,
+                         "attention: no memory for %zu spans of sequence %" PRIu64, n + 1,
+                         sequence->id);
+    spans = sequence->spans;
     memmove(spans + at + 1, spans + at, (n - at) * sizeof(*spans));
     spans[at] = span;
     sequence->n_spans++;

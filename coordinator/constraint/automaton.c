@@ -1,6 +1,8 @@
 /* automaton.c - see automaton.h. */
 #include "coordinator/constraint/automaton.h"
 
+#include "sys/array.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,11 +44,14 @@ struct automaton {
     const struct grammar *grammar;
     uint32_t horizon;
     struct frame *frames;
-    uint32_t n_frames, frame_capacity;
+    uint32_t n_frames;
+    size_t frame_capacity;
     struct place *places;
-    uint32_t n_places, place_capacity;
+    uint32_t n_places;
+    size_t place_capacity;
     struct state *states; /* the first is AUTOMATON_DEAD */
-    uint32_t n_states, state_capacity;
+    uint32_t n_states;
+    size_t state_capacity;
     struct table frame_table, state_table;
     struct place found[MAX_PLACES]; /* of the state that is being made */
     uint32_t n_found;
@@ -62,22 +67,13 @@ static uint32_t plus(uint64_t a, uint64_t b)
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-static bool grow(struct automaton *m, void **items, uint64_t wanted, uint32_t *capacity,
-                 size_t bytes)
+/* `items`: the address of the array's pointer. */
+static bool grow(struct automaton *m, void *items, uint64_t wanted, size_t *capacity, size_t bytes)
 {
-    if (wanted <= *capacity)
+    if (wanted <= UINT32_MAX / 2 && array_grow(items, capacity, wanted, bytes))
         return true;
-    uint64_t larger = *capacity > 0 ? *capacity : 256;
-    while (larger < wanted)
-        larger *= 2;
-    void *memory = larger <= UINT32_MAX / 2 ? realloc(*items, larger * bytes) : NULL;
-    if (memory == NULL) {
-        m->limited = true;
-        return false;
-    }
-    *items = memory;
-    *capacity = (uint32_t)larger;
-    return true;
+    m->limited = true;
+    return false;
 }
 
 static uint64_t mix(uint64_t hash, uint64_t value)
@@ -125,7 +121,7 @@ static uint32_t frame_of(struct automaton *m, uint32_t code, uint32_t parent, ui
                          uint32_t most)
 {
     const struct grammar_instruction *i = &m->grammar->code[code];
-    if (!grow(m, (void **)&m->frames, m->n_frames + 1ull, &m->frame_capacity, sizeof(*m->frames)) ||
+    if (!grow(m, &m->frames, m->n_frames + 1ull, &m->frame_capacity, sizeof(*m->frames)) ||
         !table_room(m, &m->frame_table, frame_hash))
         return 0;
     const struct frame *below = &m->frames[parent];
@@ -284,9 +280,8 @@ static uint32_t state_of_found(struct automaton *m)
     if (m->n_states >= MAX_STATES)
         m->limited = true;
     if (m->n_states >= MAX_STATES || !table_room(m, &m->state_table, state_hash) ||
-        !grow(m, (void **)&m->states, m->n_states + 1ull, &m->state_capacity, sizeof(*m->states)) ||
-        !grow(m, (void **)&m->places, (uint64_t)m->n_places + n, &m->place_capacity,
-              sizeof(*m->places)))
+        !grow(m, &m->states, m->n_states + 1ull, &m->state_capacity, sizeof(*m->states)) ||
+        !grow(m, &m->places, (uint64_t)m->n_places + n, &m->place_capacity, sizeof(*m->places)))
         return AUTOMATON_DEAD;
     struct table *t = &m->state_table;
     uint32_t at = (uint32_t)places_hash(m->found, n) & (t->n_slots - 1);
@@ -435,8 +430,8 @@ static void forget(struct automaton *m)
     m->n_frames = m->n_states = m->n_places = m->n_found = 0;
     m->limited = false;
     m->generation++;
-    if (grow(m, (void **)&m->frames, 1, &m->frame_capacity, sizeof(*m->frames)) &&
-        grow(m, (void **)&m->states, 1, &m->state_capacity, sizeof(*m->states))) {
+    if (grow(m, &m->frames, 1, &m->frame_capacity, sizeof(*m->frames)) &&
+        grow(m, &m->states, 1, &m->state_capacity, sizeof(*m->states))) {
         m->frames[m->n_frames++] = (struct frame){0};
         m->states[m->n_states++] = (struct state){.distance = GRAMMAR_NEVER};
     }

@@ -1,6 +1,8 @@
 /* grammar.c - see grammar.h. */
 #include "coordinator/constraint/grammar.h"
 
+#include "sys/array.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,23 +10,16 @@
 
 enum { MAX_INSTRUCTIONS = 1 << 18, MAX_SETS = 1 << 10, MAX_NESTED_RULES = 2000 };
 
-/* Makes room for one more item; false: failed. */
-static bool grow(struct grammar *p, void **items, uint32_t n, uint32_t *capacity, size_t bytes,
+/* Makes room for one more item in the array whose pointer's address is `items`; false: failed. */
+static bool grow(struct grammar *p, void *items, uint32_t n, size_t *capacity, size_t bytes,
                  uint32_t most)
 {
     if (p->status != STATUS_OK)
         return false;
-    if (n < *capacity)
+    if (n < most && array_grow(items, capacity, (size_t)n + 1, bytes))
         return true;
-    const uint32_t larger = *capacity > 0 ? 2 * *capacity : 512;
-    void *memory = n < most ? realloc(*items, larger * bytes) : NULL;
-    if (memory == NULL) {
-        grammar_fail(p, "the schema is too large");
-        return false;
-    }
-    *items = memory;
-    *capacity = larger;
-    return true;
+    grammar_fail(p, "the schema is too large");
+    return false;
 }
 
 void grammar_open(struct grammar *p)
@@ -33,7 +28,7 @@ void grammar_open(struct grammar *p)
     for (unsigned byte = 0; byte < 256; byte++) {
         struct grammar_set set = {{0}};
         grammar_set_add(&set, (uint8_t)byte, (uint8_t)byte);
-        if (grow(p, (void **)&p->sets, p->n_sets, &p->set_capacity, sizeof(set), MAX_SETS))
+        if (grow(p, &p->sets, p->n_sets, &p->set_capacity, sizeof(set), MAX_SETS))
             p->sets[p->n_sets++] = set;
     }
 }
@@ -61,7 +56,7 @@ uint32_t grammar_fail(struct grammar *p, const char *format, ...)
 
 static uint32_t add(struct grammar *p, struct grammar_instruction instruction)
 {
-    if (!grow(p, (void **)&p->code, p->n, &p->capacity, sizeof(*p->code), MAX_INSTRUCTIONS))
+    if (!grow(p, &p->code, p->n, &p->capacity, sizeof(*p->code), MAX_INSTRUCTIONS))
         return 0;
     p->code[p->n] = instruction;
     return p->n++;
@@ -94,7 +89,7 @@ uint32_t grammar_set(struct grammar *p, const struct grammar_set *set, uint32_t 
     while (i < p->n_sets && memcmp(&p->sets[i], set, sizeof(*set)) != 0)
         i++;
     if (i == p->n_sets) {
-        if (!grow(p, (void **)&p->sets, p->n_sets, &p->set_capacity, sizeof(*set), MAX_SETS))
+        if (!grow(p, &p->sets, p->n_sets, &p->set_capacity, sizeof(*set), MAX_SETS))
             return 0;
         p->sets[p->n_sets++] = *set;
     }
@@ -137,8 +132,7 @@ uint32_t grammar_repeat(struct grammar *p, uint32_t rule, uint32_t least, uint32
 
 uint32_t grammar_rule(struct grammar *p)
 {
-    if (!grow(p, (void **)&p->rules, p->n_rules, &p->rule_capacity, sizeof(*p->rules),
-              MAX_INSTRUCTIONS))
+    if (!grow(p, &p->rules, p->n_rules, &p->rule_capacity, sizeof(*p->rules), MAX_INSTRUCTIONS))
         return 0;
     p->rules[p->n_rules] = 0;
     return p->n_rules++;

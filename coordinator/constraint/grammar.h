@@ -36,11 +36,14 @@ struct grammar_set {
 
 struct grammar {
     struct grammar_instruction *code;
-    uint32_t n, capacity;
+    uint32_t n;
+    size_t capacity;
     struct grammar_set *sets; /* the first 256: single bytes */
-    uint32_t n_sets, set_capacity;
+    uint32_t n_sets;
+    size_t set_capacity;
     uint32_t *rules; /* where to enter */
-    uint32_t n_rules, rule_capacity;
+    uint32_t n_rules;
+    size_t rule_capacity;
     uint32_t *shortest;      /* after grammar_finish: bytes from an instruction to its RETURN */
     uint8_t byte_class[256]; /* likewise: bytes that no set tells apart are of one class */
     uint32_t n_classes;

@@ -44,7 +44,7 @@ bool answer_open(struct answer *answer, const struct generate_request *request,
 void answer_close(struct answer *answer)
 {
     for (uint32_t i = 0; answer->choices != NULL && i < answer->n_choices; i++) {
-        free(answer->choices[i].text);
+        free(answer->choices[i].text.bytes);
         free(answer->choices[i].tokens);
         free(answer->choices[i].tops);
         tool_calls_close(&answer->choices[i].calls);
@@ -60,15 +60,9 @@ void answer_close(struct answer *answer)
 static bool add_text(struct answer_choice *c, const void *text, size_t n, bool stream)
 {
     if (stream)
-        c->n_text = 0;
-    if (!array_grow(&c->text, &c->text_capacity, c->n_text + n + 1, 1))
-        return false;
-    if (n > 0) /* an empty field of a message is NULL */
-        memcpy(c->text + c->n_text, text, n);
-    c->n_text += n;
-    c->text[c->n_text] = '\0';
+        c->text.n = 0;
     c->n_given += n;
-    return true;
+    return text_buffer_add(&c->text, text, n);
 }
 
 static bool add_token(struct answer_choice *c, const Longspan__RunToken *token, size_t end)
@@ -92,7 +86,7 @@ static void fill_piece(struct answer *answer, uint32_t index, size_t n_new, bool
 {
     struct answer_choice *c = &answer->choices[index];
     *piece = (struct answer_piece){.choice = index,
-                                   .text = n_new > 0 ? c->text + c->n_text - n_new : "",
+                                   .text = n_new > 0 ? c->text.bytes + c->text.n - n_new : "",
                                    .n_bytes = n_new,
                                    .first_token = c->n_tokens_given,
                                    .finished = finished};
@@ -211,8 +205,8 @@ json_t *answer_whole(const struct answer *answer)
     for (uint32_t i = 0; choices != NULL && i < answer->n_choices; i++) {
         const struct answer_choice *c = &answer->choices[i];
         const struct answer_piece whole = {.choice = i,
-                                           .text = c->text != NULL ? c->text : "",
-                                           .n_bytes = c->n_text,
+                                           .text = c->text.bytes != NULL ? c->text.bytes : "",
+                                           .n_bytes = c->text.n,
                                            .end_token = c->n_tokens_given,
                                            .finished = true};
         if (json_array_append_new(

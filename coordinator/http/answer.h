@@ -17,6 +17,7 @@
 #include "coordinator/http/tool_calls.h"
 #include "model/tokenizer.h"
 #include "proto/longspan.pb-c.h"
+#include "sys/text_buffer.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -33,11 +34,10 @@ struct answer_token {
 };
 
 struct answer_choice {
-    char *text; /* n_text bytes; dropped after each piece of a stream */
-    size_t n_text, text_capacity;
-    size_t n_given;  /* bytes that are certain, of the whole choice */
-    size_t n_end;    /* and with those held back */
-    size_t n_points; /* code points that pieces gave out, for text_offset */
+    struct text_buffer text; /* of a stream only the newest piece */
+    size_t n_given;          /* bytes that are certain, of the whole choice */
+    size_t n_end;            /* and with those held back */
+    size_t n_points;         /* code points that pieces gave out, for text_offset */
     struct answer_token *tokens;
     size_t n_tokens, tokens_capacity, n_tokens_given;
     struct logprob *tops;

@@ -111,12 +111,12 @@ static json_t *whole(struct answer *answer, const struct answer_piece *piece)
     const struct echo *echo = echo_of(answer, piece->choice);
     if (echo == NULL)
         return make(answer, piece, NULL, json_stringn(piece->text, piece->n_bytes), 0);
-    const size_t n = echo->n_bytes + piece->n_bytes;
+    const size_t n = echo->text.n + piece->n_bytes;
     char *both = malloc(n + 1);
     if (both == NULL)
         return NULL;
-    memcpy(both, echo->text, echo->n_bytes);
-    memcpy(both + echo->n_bytes, piece->text, piece->n_bytes);
+    memcpy(both, echo->text.bytes, echo->text.n);
+    memcpy(both + echo->text.n, piece->text, piece->n_bytes);
     json_t *choice = make(answer, piece, echo, json_stringn(both, n), echo->n_points);
     free(both);
     return choice;
@@ -128,7 +128,7 @@ static json_t *first(struct answer *answer, uint32_t choice)
     const struct answer_piece none = {.choice = choice, .text = ""};
     const struct echo *echo = echo_of(answer, choice);
     answer->choices[choice].n_points = echo->n_points;
-    return make(answer, &none, echo, json_stringn(echo->text, echo->n_bytes), 0);
+    return make(answer, &none, echo, json_stringn(echo->text.bytes, echo->text.n), 0);
 }
 
 static json_t *part(struct answer *answer, const struct answer_piece *piece, bool *none)

@@ -8,6 +8,7 @@
 #include "proto/arena.h"
 #include "proto/frames.h"
 #include "proto/wire_socket.h"
+#include "sys/array.h"
 #include "sys/clock.h"
 
 #include <errno.h>
@@ -88,15 +89,8 @@ bool bridge_submit(struct bridge *bridge, struct errand *errand, struct api_erro
 void bridge_abandon(struct bridge *bridge, const struct errand *errand)
 {
     pthread_mutex_lock(&bridge->lock);
-    if (bridge->n_abandoned == bridge->abandoned_capacity) {
-        const size_t capacity = bridge->abandoned_capacity * 2 + 16;
-        uint64_t *numbers = realloc(bridge->abandoned, capacity * sizeof(*numbers));
-        if (numbers != NULL) {
-            bridge->abandoned = numbers;
-            bridge->abandoned_capacity = capacity;
-        }
-    }
-    if (bridge->n_abandoned < bridge->abandoned_capacity) /* else it runs to its end */
+    if (array_grow(&bridge->abandoned, &bridge->abandoned_capacity, bridge->n_abandoned + 1,
+                   sizeof(*bridge->abandoned))) /* else it runs to its end */
         bridge->abandoned[bridge->n_abandoned++] = errand->number;
     pthread_mutex_unlock(&bridge->lock);
     ring(bridge);

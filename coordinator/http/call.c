@@ -102,14 +102,13 @@ enum MHD_Result call_stream(struct call *call, const char *content_type, struct 
 json_t *call_object(struct call *call, struct api_error *error)
 {
     json_error_t where;
-    if (call->n_body == 0) {
+    if (call->body.n == 0) {
         api_error_set(error, 400, NULL, NULL, "the body is empty: send a JSON object");
         return NULL;
     }
-    json_t *json = json_loadb(call->body, call->n_body, JSON_ALLOW_NUL, &where);
-    free(call->body); /* a long prompt would be held for as long as it is answered */
-    call->body = NULL;
-    call->n_body = call->capacity = 0;
+    json_t *json = json_loadb(call->body.bytes, call->body.n, JSON_ALLOW_NUL, &where);
+    free(call->body.bytes); /* a long prompt would be held for as long as it is answered */
+    call->body = (struct text_buffer){0};
     if (json == NULL) {
         api_error_set(error, 400, NULL, NULL, "the body is no valid JSON: line %d, column %d: %s",
                       where.line, where.column, where.text);

@@ -21,6 +21,7 @@
 #include "coordinator/http/api_error.h"
 #include "coordinator/http/site.h"
 #include "coordinator/http/stream.h"
+#include "sys/text_buffer.h"
 
 #include <jansson.h>
 #include <microhttpd.h>
@@ -43,8 +44,7 @@ struct call {
     char id[CALL_ID_BYTES];
     char method[16], path[CALL_PATH_BYTES]; /* as they came; cut */
     uint64_t began_us;
-    char *body; /* with a zero behind its n_body bytes */
-    size_t n_body, capacity;
+    struct text_buffer body;
     struct errand *errand;
     struct status_question *question;
     unsigned status; /* that was answered; 0: none */

@@ -3,42 +3,35 @@
 
 #include "model/detokenizer.h"
 #include "model/utf8.h"
-#include "sys/array.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static bool add_text(struct echo *echo, size_t *capacity, const char *text, size_t n)
+static bool add_text(struct echo *echo, const char *text, size_t n)
 {
-    if (!array_grow(&echo->text, capacity, echo->n_bytes + n + 1, 1))
-        return false;
-    if (n > 0)
-        memcpy(echo->text + echo->n_bytes, text, n);
-    echo->n_bytes += n;
-    echo->text[echo->n_bytes] = '\0';
     echo->n_points += utf8_points(text, n);
-    return true;
+    return text_buffer_add(&echo->text, text, n);
 }
 
 static bool write_text(struct echo *echo, const struct tokenizer *tokenizer)
 {
     struct detokenizer *detokenizer = NULL;
     const char *text = "";
-    size_t capacity = 0, n = 0;
+    size_t n = 0;
     if (detokenizer_create(&detokenizer, tokenizer,
                            DETOKENIZER_TEXT_START | DETOKENIZER_SHOW_SPECIAL, NULL) != STATUS_OK)
         return false;
-    bool good = add_text(echo, &capacity, "", 0);
+    bool good = add_text(echo, "", 0);
     for (size_t i = 0; good && i < echo->n_ids; i++) {
         echo->offsets[i] = echo->n_points;
         if (i == 0 && echo->ids[0] == tokenizer_bos(tokenizer))
             continue;
         /* The model's vocabulary may have ids that the tokenizer does not know: they have no text. */
         if (detokenizer_push(detokenizer, echo->ids[i], &text, &n, NULL) == STATUS_OK)
-            good = add_text(echo, &capacity, text, n);
+            good = add_text(echo, text, n);
     }
     detokenizer_flush(detokenizer, &text, &n);
-    good = good && add_text(echo, &capacity, text, n);
+    good = good && add_text(echo, text, n);
     detokenizer_destroy(detokenizer);
     return good;
 }
@@ -58,7 +51,7 @@ bool echo_open(struct echo *echo, const struct tokenizer *tokenizer, const int32
 
 void echo_close(struct echo *echo)
 {
-    free(echo->text);
+    free(echo->text.bytes);
     free(echo->offsets);
     free(echo->logprobs);
     free(echo->tops);

@@ -9,6 +9,7 @@
 #include "coordinator/http/logprob.h"
 #include "model/tokenizer.h"
 #include "proto/longspan.pb-c.h"
+#include "sys/text_buffer.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,9 +18,9 @@
 struct echo {
     const int32_t *ids; /* borrowed */
     size_t n_ids;
-    char *text;
-    size_t n_bytes, n_points; /* points: code points */
-    size_t *offsets;          /* [n_ids], in code points */
+    struct text_buffer text;
+    size_t n_points; /* code points of it */
+    size_t *offsets; /* [n_ids], in code points */
     /* Only where it is scored. */
     float *logprobs;      /* [n_ids], but the first */
     struct logprob *tops; /* [n_ids][n_top], likewise */

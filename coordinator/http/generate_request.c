@@ -199,14 +199,15 @@ static bool read_format(struct generate_request *r, const json_t *body, struct a
 /* A call that has to be made is the whole answer: no other format matters then. */
 static bool read_tools(struct generate_request *r, const json_t *body, struct api_error *error)
 {
-    if (!tool_choice_read(&r->tools, body, error))
+    char *schema;
+    if (!tool_choice_read(&r->tools, body, error) ||
+        !tool_choice_schema(&r->tools, body, &schema, error))
         return false;
-    if (r->tools.schema == NULL)
+    if (schema == NULL)
         return true;
     free(r->json_schema);
     r->json_object = false;
-    r->json_schema = r->tools.schema;
-    r->tools.schema = NULL;
+    r->json_schema = schema;
     return true;
 }
 

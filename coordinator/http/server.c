@@ -23,7 +23,6 @@ enum {
     THREADS = 4,             /* so that tokenizing a book keeps no stream waiting */
     SPARE_CONNECTIONS = 256, /* beside those of the requests that run or wait */
     HEADER_BYTES = 32768,    /* of a request, and what MHD needs beside them */
-    FIRST_BODY_BYTES = 4096,
 };
 
 struct server {
@@ -136,33 +135,15 @@ static bool check_announced(struct call *call)
     return true;
 }
 
-static bool grow(struct call *call, size_t wanted)
-{
-    size_t capacity = call->capacity > 0 ? call->capacity : FIRST_BODY_BYTES;
-    while (capacity < wanted)
-        capacity *= 2;
-    char *body = realloc(call->body, capacity);
-    if (body == NULL)
-        return false;
-    call->body = body;
-    call->capacity = capacity;
-    return true;
-}
-
 /* What is refused anyway is read, so that the client can read the answer, and dropped. */
 static void take_body(struct call *call, const char *data, size_t n)
 {
     if (call->refusal.http != 0)
         return;
-    if (call->n_body + n > call->site->options->body_bytes) {
+    if (call->body.n + n > call->site->options->body_bytes)
         too_large(call);
-    } else if (call->n_body + n + 1 > call->capacity && !grow(call, call->n_body + n + 1)) {
+    else if (!text_buffer_add(&call->body, data, n))
         api_error_set(&call->refusal, 503, NULL, "unavailable", "no memory for the body");
-    } else {
-        memcpy(call->body + call->n_body, data, n);
-        call->n_body += n;
-        call->body[call->n_body] = '\0';
-    }
 }
 
 /* ---- MHD's callbacks ------------------------------------------------------------------------- */
@@ -274,7 +255,7 @@ static void end_call(void *closure, struct MHD_Connection *connection, void **co
     }
     status_question_end(call->question);
     atomic_fetch_sub(&call->site->n_calls, 1);
-    free(call->body);
+    free(call->body.bytes);
     free(call);
 }
 

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_BYTES = 1024 };
-
 void stream_open(struct stream *stream, struct MHD_Connection *connection, size_t most)
 {
     *stream = (struct stream){.connection = connection, .most = most};
@@ -18,7 +16,7 @@ void stream_open(struct stream *stream, struct MHD_Connection *connection, size_
 void stream_close(struct stream *stream)
 {
     pthread_mutex_destroy(&stream->lock);
-    free(stream->bytes);
+    free(stream->waiting.bytes);
     *stream = (struct stream){0};
 }
 
@@ -51,16 +49,14 @@ ssize_t stream_read(void *closure, uint64_t position, char *to, size_t most)
     struct stream *s = closure;
     (void)position; /* MHD reads in order */
     pthread_mutex_lock(&s->lock);
-    size_t n = s->n - s->n_read;
+    size_t n = s->waiting.n;
     ssize_t result = 0;
     if (s->end == STREAM_BROKEN) {
         result = MHD_CONTENT_READER_END_WITH_ERROR;
     } else if (n > 0) {
         n = n < most ? n : most;
-        memcpy(to, s->bytes + s->n_read, n);
-        s->n_read += n;
-        if (s->n_read == s->n)
-            s->n_read = s->n = 0;
+        memcpy(to, text_queue_front(&s->waiting), n);
+        text_queue_drop(&s->waiting, n);
         result = (ssize_t)n;
     } else if (s->end == STREAM_WHOLE) {
         result = MHD_CONTENT_READER_END_OF_STREAM;
@@ -87,37 +83,13 @@ void stream_begin(struct stream *stream)
     pthread_mutex_unlock(&stream->lock);
 }
 
-/* Room for n more bytes, what was read being dropped. */
-static bool reserve(struct stream *s, size_t n)
-{
-    if (s->n_read > 0) {
-        memmove(s->bytes, s->bytes + s->n_read, s->n - s->n_read);
-        s->n -= s->n_read;
-        s->n_read = 0;
-    }
-    if (n > s->most - s->n)
-        return false;
-    if (s->n + n <= s->capacity)
-        return true;
-    size_t capacity = s->capacity > 0 ? s->capacity : FIRST_BYTES;
-    while (capacity < s->n + n)
-        capacity *= 2;
-    char *bytes = realloc(s->bytes, capacity);
-    if (bytes == NULL)
-        return false;
-    s->bytes = bytes;
-    s->capacity = capacity;
-    return true;
-}
-
 bool stream_write(struct stream *stream, const void *bytes, size_t n)
 {
     pthread_mutex_lock(&stream->lock);
-    const bool good =
-        stream->connection != NULL && stream->end == STREAM_OPEN && reserve(stream, n);
+    const bool good = stream->connection != NULL && stream->end == STREAM_OPEN &&
+                      n <= stream->most - stream->waiting.n &&
+                      text_queue_add(&stream->waiting, bytes, n);
     if (good) {
-        memcpy(stream->bytes + stream->n, bytes, n);
-        stream->n += n;
         stream->begun = true;
         wake_locked(stream);
     }

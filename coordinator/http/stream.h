@@ -6,6 +6,8 @@
 #ifndef LONGSPAN_COORDINATOR_HTTP_STREAM_H
 #define LONGSPAN_COORDINATOR_HTTP_STREAM_H
 
+#include "sys/text_queue.h"
+
 #include <microhttpd.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -23,8 +25,8 @@ struct stream {
     struct MHD_Connection *connection; /* NULL: it has gone */
     bool suspended, begun;
     enum stream_end end;
-    char *bytes;
-    size_t n, n_read, capacity, most;
+    struct text_queue waiting;
+    size_t most;
 };
 
 /* `most`: bytes that may wait for the client. */

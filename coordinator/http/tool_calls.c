@@ -23,32 +23,6 @@ static const char open_tag[] = "<tool_call>", close_tag[] = "</tool_call>";
 
 /* ---- text ------------------------------------------------------------------------------------ */
 
-static const char *front(const struct tool_text *text)
-{
-    return text->bytes != NULL ? text->bytes + text->begin : "";
-}
-
-/* What was dropped is given up when it is as much as what is left: each byte is moved once on the mean. */
-static bool append(struct tool_text *to, const char *bytes, size_t n)
-{
-    if (to->begin > 0 && to->begin >= to->n) {
-        memmove(to->bytes, to->bytes + to->begin, to->n);
-        to->begin = 0;
-    }
-    if (!array_grow(&to->bytes, &to->capacity, to->begin + to->n + n, 1))
-        return false;
-    if (n > 0)
-        memcpy(to->bytes + to->begin + to->n, bytes, n);
-    to->n += n;
-    return true;
-}
-
-static void drop(struct tool_text *from, size_t n)
-{
-    from->n -= n;
-    from->begin = from->n > 0 ? from->begin + n : 0;
-}
-
 static bool is_space(char c)
 {
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';
@@ -257,8 +231,8 @@ static bool add_tagged(struct tool_calls *calls, const char *text, size_t n, boo
 
 static bool say(struct tool_calls *calls, size_t n)
 {
-    const bool good = append(&calls->said, front(&calls->held), n);
-    drop(&calls->held, n);
+    const bool good = text_queue_add(&calls->said, text_queue_front(&calls->held), n);
+    text_queue_drop(&calls->held, n);
     return good;
 }
 
@@ -266,8 +240,8 @@ static bool say(struct tool_calls *calls, size_t n)
  * of the rest. */
 static bool take_beginning(struct tool_calls *calls, bool last, bool *more)
 {
-    const struct tool_text *held = &calls->held;
-    const char *text = front(held);
+    const struct text_queue *held = &calls->held;
+    const char *text = text_queue_front(held);
     const size_t at = calls->searched = skip_space(text, calls->searched, held->n);
     *more = at < held->n || last;
     if (*more)
@@ -277,8 +251,8 @@ static bool take_beginning(struct tool_calls *calls, bool last, bool *more)
 
 static bool take_text(struct tool_calls *calls, bool last, bool *more)
 {
-    struct tool_text *held = &calls->held;
-    const char *text = front(held);
+    struct text_queue *held = &calls->held;
+    const char *text = text_queue_front(held);
     const size_t space = calls->searched;
     bool whole;
     const size_t tag = find_tag(text, space, held->n, open_tag, &whole);
@@ -299,8 +273,8 @@ static bool take_text(struct tool_calls *calls, bool last, bool *more)
 
 static bool take_tagged(struct tool_calls *calls, bool last, bool *more)
 {
-    struct tool_text *held = &calls->held;
-    const char *text = front(held);
+    struct text_queue *held = &calls->held;
+    const char *text = text_queue_front(held);
     bool whole, found;
     const size_t end = find_tag(text, calls->searched, held->n, close_tag, &whole);
     const size_t behind = whole ? end + strlen(close_tag) : held->n;
@@ -315,21 +289,21 @@ static bool take_tagged(struct tool_calls *calls, bool last, bool *more)
         return false;
     if (!found)
         return say(calls, behind);
-    drop(held, behind);
+    text_queue_drop(held, behind);
     return true;
 }
 
 static bool take_json(struct tool_calls *calls, bool last, bool *more)
 {
-    struct tool_text *held = &calls->held;
+    struct text_queue *held = &calls->held;
     bool found = false;
     *more = false;
     if (!last)
         return true;
-    if (!add_answer(calls, front(held), held->n, &found))
+    if (!add_answer(calls, text_queue_front(held), held->n, &found))
         return false;
     if (found) {
-        drop(held, held->n);
+        text_queue_drop(held, held->n);
         return true;
     }
     calls->state = TEXT; /* there may be tags in it */
@@ -341,16 +315,16 @@ static bool take_json(struct tool_calls *calls, bool last, bool *more)
 /* The one call's arguments are what comes. */
 static bool take_named(struct tool_calls *calls, bool *more)
 {
-    struct tool_text *held = &calls->held;
+    struct text_queue *held = &calls->held;
     *more = false;
     if (calls->n == 0) {
-        if (!add_call(calls, calls->choice->names[0], front(held), held->n))
+        if (!add_call(calls, calls->choice->names[0], text_queue_front(held), held->n))
             return false;
     } else {
         free(calls->list[0].arguments);
-        calls->list[0].arguments = strndup(front(held), held->n);
+        calls->list[0].arguments = strndup(text_queue_front(held), held->n);
     }
-    drop(held, held->n);
+    text_queue_drop(held, held->n);
     return calls->list[0].arguments != NULL;
 }
 
@@ -379,7 +353,7 @@ bool tool_calls_feed(struct tool_calls *calls, const char *text, size_t n_bytes,
 {
     const size_t first = calls->n;
     const bool named = calls->state == NAMED;
-    bool more = true, good = append(&calls->held, text, n_bytes);
+    bool more = true, good = text_queue_add(&calls->held, text, n_bytes);
     calls->said.n = 0;
     while (good && more) {
         switch ((enum state)calls->state) {
@@ -400,7 +374,7 @@ bool tool_calls_feed(struct tool_calls *calls, const char *text, size_t n_bytes,
             break;
         }
     }
-    *news = (struct tool_news){.text = front(&calls->said),
+    *news = (struct tool_news){.text = text_queue_front(&calls->said),
                                .n_bytes = calls->said.n,
                                .first = named ? 0 : first,
                                .end = named && first > 0 && n_bytes == 0 ? 0 : calls->n,

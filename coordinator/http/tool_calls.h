@@ -18,6 +18,7 @@
 #define LONGSPAN_COORDINATOR_HTTP_TOOL_CALLS_H
 
 #include "coordinator/http/tool_choice.h"
+#include "sys/text_queue.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -31,16 +32,11 @@ struct tool_call {
         *arguments; /* JSON, as the model wrote it; of a named choice the last piece of it */
 };
 
-struct tool_text {
-    char *bytes; /* n from `begin` on */
-    size_t begin, n, capacity;
-};
-
 /* To be read by nobody but tool_calls.c, but for the list. */
 struct tool_calls {
     const struct tool_choice *choice; /* borrowed */
     int state;
-    struct tool_text held, said;
+    struct text_queue held, said;
     size_t
         searched; /* of `held`: white space at its beginning; in a call, what has no tag that ends it */
     struct tool_call *list;

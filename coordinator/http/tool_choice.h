@@ -23,8 +23,8 @@ struct tool_choice {
     enum tool_mode mode;
     char **names; /* of the functions that may be called; one in TOOL_NAMED */
     size_t n_names;
+    size_t named; /* its place among the tools, in TOOL_NAMED */
     bool single;  /* parallel_tool_calls false: one call at most */
-    char *schema; /* of the answer; NULL in TOOL_NONE and TOOL_AUTO */
 };
 
 /* Reads a chat's `tools`, `tool_choice` and `parallel_tool_calls`. The caller ends *choice with
@@ -32,7 +32,18 @@ struct tool_choice {
 bool tool_choice_read(struct tool_choice *choice, const json_t *body, struct api_error *error);
 void tool_choice_free(struct tool_choice *choice);
 
+/* The schema that the answer has to keep, of the body that was read; NULL in TOOL_NONE and TOOL_AUTO. The
+ * caller frees it. False: *error says why. */
+bool tool_choice_schema(const struct tool_choice *choice, const json_t *body, char **schema,
+                        struct api_error *error);
+
 /* Is there a function of that name? */
 bool tool_choice_offers(const struct tool_choice *choice, const char *name);
+
+/* ---- for tool_choice.c and tool_schema.c: one of the tools */
+
+const json_t *tool_function(const json_t *tool);
+const char *tool_name(const json_t *tool);
+bool tool_no_memory(struct api_error *error); /* false */
 
 #endif

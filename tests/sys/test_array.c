@@ -59,12 +59,38 @@ static void test_what_cannot_be_changes_nothing(void **state)
     free(items);
 }
 
+static void test_a_pair_has_one_capacity(void **state)
+{
+    (void)state;
+    uint64_t *items = NULL;
+    uint8_t *others = NULL;
+    size_t capacity = 0;
+    for (size_t i = 0; i < 1000; i++) {
+        assert_true(
+            array_grow_pair(&items, sizeof(*items), &others, sizeof(*others), &capacity, i + 1));
+        assert_true(capacity > i);
+        items[i] = i;
+        others[i] = (uint8_t)i;
+    }
+    const size_t before = capacity;
+    assert_false(array_grow_pair(&items, sizeof(*items), &others, sizeof(*others), &capacity,
+                                 SIZE_MAX / 8 + 1)); /* overflows */
+    assert_int_equal(capacity, before);
+    for (size_t i = 0; i < 1000; i++) {
+        assert_int_equal(items[i], i);
+        assert_int_equal(others[i], (uint8_t)i);
+    }
+    free(items);
+    free(others);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_content_stays_and_moves_are_few),
         cmocka_unit_test(test_room_that_is_there_costs_nothing),
         cmocka_unit_test(test_what_cannot_be_changes_nothing),
+        cmocka_unit_test(test_a_pair_has_one_capacity),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,8 @@
 
 #include <cmocka.h>
 
-static struct tool_choice choice_of(const char *more)
+/* Of two functions, or of what `more` has; *schema, if it is wanted, is the caller's. */
+static struct tool_choice choose(const char *more, char **schema)
 {
     struct tool_choice choice;
     struct api_error error;
@@ -23,9 +24,16 @@ static struct tool_choice choice_of(const char *more)
     json_object_update(body, fields);
     if (!tool_choice_read(&choice, body, &error))
         fail_msg("%s: %s", more, error.message);
+    if (schema != NULL && !tool_choice_schema(&choice, body, schema, &error))
+        fail_msg("%s: %s", more, error.message);
     json_decref(fields);
     json_decref(body);
     return choice;
+}
+
+static struct tool_choice choice_of(const char *more)
+{
+    return choose(more, NULL);
 }
 
 struct heard {
@@ -186,13 +194,16 @@ static void test_a_named_functions_arguments_flow(void **state)
 static void test_a_call_that_is_required_has_a_schema(void **state)
 {
     (void)state;
-    struct tool_choice choice = choice_of(
+    char *text;
+    struct tool_choice choice = choose(
         "{\"tool_choice\": \"required\", \"parallel_tool_calls\": false, \"tools\": [{\"type\": "
         "\"function\", \"function\": {\"name\": \"f\", \"parameters\": {\"properties\": {\"a\": "
         "{\"$ref\": \"#/$defs/A\"}, \"me\": {\"$ref\": \"#\"}, \"default\": {\"$ref\": \"#\"}, "
         "\"is\": {\"const\": {\"$ref\": \"#\"}}}, \"$defs\": {\"A\": {\"type\": "
-        "\"null\"}}}}}]}");
-    json_t *schema = json_loads(choice.schema, 0, NULL);
+        "\"null\"}}}}}]}",
+        &text);
+    json_t *schema = json_loads(text, 0, NULL);
+    free(text);
     json_t *expected = json_loads(
         "{\"type\": \"array\", \"minItems\": 1, \"maxItems\": 1, \"items\": {\"anyOf\": "
         "[{\"type\": "
