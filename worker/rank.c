@@ -20,16 +20,11 @@
 #include "sys/thread_pool.h"
 #include "sys/topology.h"
 #include "sys/trace.h"
-#include "worker/attention.h"
-#include "worker/forward.h"
+#include "worker/engine.h"
 #include "worker/group.h"
 #include "worker/join.h"
 #include "worker/link.h"
-#include "worker/load.h"
 #include "worker/report.h"
-#include "worker/results.h"
-#include "worker/setup.h"
-#include "worker/step.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -59,10 +54,7 @@ struct rank {
     struct seat seat; /* of its lanes */
     struct device *device;
     struct shard *shard;
-    struct attention *attention;
-    struct results *results;
-    struct forward *forward;
-    struct step *step;
+    struct engine engine;
     struct report *report;
     enum status
         unready; /* why some rank could not load: steps are refused; STATUS_OK: all are ready */
@@ -252,79 +244,25 @@ static uint64_t local_kv_bytes(const struct rank *rank)
                : kv_holder_share(rank->kernels->memory_available(rank->device)) / rank->n_sharers;
 }
 
-static enum status open_attention(struct rank *rank, struct error *error)
+static enum status open_engine(struct rank *rank, struct error *error)
 {
-    const struct setup *setup = rank->setup;
-    const struct shard *shard = rank->shard;
-    uint32_t *windows = calloc(shard->n_layers, sizeof(*windows));
-    if (windows == NULL)
-        return error_set(error, STATUS_NO_MEMORY, "no memory for %u layers", shard->n_layers);
-    for (uint32_t i = 0; i < shard->n_layers; i++)
-        windows[i] = hparams_window(&shard->hparams, shard->first_layer + i);
-    const struct attention_config config = {
-        .job = setup->job,
+    const struct engine_config config = {
+        .setup = rank->setup,
+        .shard = rank->shard,
         .rank = rank->number,
-        .first_layer = shard->first_layer,
-        .n_layers = shard->n_layers,
-        .first_kv_head = shard->part.kv_head_begin,
-        .n_kv_heads = shard->part.kv_head_end - shard->part.kv_head_begin,
-        .shape = shard_attend_shape(shard, setup->kv_type),
-        .windows = windows,
-        .chunk = setup->chunk,
-        .max_rows = setup->max_rows,
-        .max_sequences = setup->max_sequences,
-        .max_tokens = setup->max_tokens,
-        .holders = setup->holders,
-        .n_holders = setup->n_holders,
-        .local_kv_bytes = local_kv_bytes(rank),
-        .timeout_ms = setup->timeout_ms,
-        .retry_ms = setup->retry_ms,
+        .group = rank->group,
+        .wire = rank->wire,
+        .zeromq_only = rank->options->zeromq_only,
+        .pool = rank->pool,
+        .seat = &rank->seat,
         .kernels = rank->kernels,
         .device = rank->device,
-        .constants_version = LONGSPAN_VERSION,
-        .zeromq_only = rank->options->zeromq_only,
+        .local_kv_bytes = local_kv_bytes(rank),
         .progress = group_ranks(rank->group) > 1 ? progress : NULL,
         .progress_context = rank,
         .trace = rank->track,
-        .seat = &rank->seat,
     };
-    const enum status status =
-        attention_open(&rank->attention, rank->pool, rank->wire, &config, error);
-    free(windows);
-    return status;
-}
-
-static enum status open_steps(struct rank *rank, struct error *error)
-{
-    const struct setup *setup = rank->setup;
-    const struct step_limits limits = {
-        .job = setup->job,
-        .n_holders = setup->n_holders,
-        .max_rows = setup->max_rows,
-        .max_sequences = setup->max_sequences,
-        .max_tokens = setup->max_tokens,
-        .vocab = rank->shard->hparams.vocab,
-    };
-    const struct candidate_source source = {.pool = rank->pool,
-                                            .kernels = rank->kernels,
-                                            .device = rank->device,
-                                            .group = rank->group,
-                                            .shards = setup->shards};
-    enum status status = step_create(&rank->step, &limits, error);
-    if (status == STATUS_OK)
-        status = results_create(&rank->results, &source, error);
-    const struct forward_config config = {
-        .pool = rank->pool,
-        .shard = rank->shard,
-        .attention = rank->attention,
-        .group = rank->group,
-        .results = rank->results,
-        .max_rows = setup->max_rows,
-        .trace = rank->track,
-    };
-    if (status == STATUS_OK)
-        status = forward_create(&rank->forward, &config, error);
-    return status;
+    return engine_open(&rank->engine, &config, error);
 }
 
 static enum status load(struct rank *rank, const Longspan__WorkerSetup *message,
@@ -344,9 +282,7 @@ static enum status load(struct rank *rank, const Longspan__WorkerSetup *message,
                                (size_t)rank->setup->max_rows * rank->shard->hparams.hidden,
                                rank->kernels, rank->device, error);
     if (status == STATUS_OK)
-        status = open_attention(rank, error);
-    if (status == STATUS_OK)
-        status = open_steps(rank, error);
+        status = open_engine(rank, error);
     return status;
 }
 
@@ -381,7 +317,8 @@ static enum status get_ready(struct rank *rank, const Longspan__WorkerSetup *mes
         .weight_bytes = rank->shard != NULL ? rank->shard->weight_bytes : 0,
         .working_bytes = working_bytes(rank),
         .resident_bytes = memory_resident_bytes(),
-        .local_kv_bytes = rank->attention != NULL ? attention_local_bytes(rank->attention) : 0,
+        .local_kv_bytes =
+            rank->engine.attention != NULL ? attention_local_bytes(rank->engine.attention) : 0,
         .load_s = (double)(clock_us() - began_us) / 1e6,
     };
     status = report_send_ready(rank->report, &ready, &failure, error);
@@ -407,7 +344,7 @@ static enum status run_step(struct rank *rank, const Longspan__Step *message, st
                                       .text = "a worker rank could not load its weights"};
         return report_send_failure(rank->report, message, &failure, error);
     }
-    struct step *step = rank->step;
+    struct step *step = rank->engine.step;
     uint64_t at = trace_begin(rank->track);
     enum status status = step_decode(step, message, error);
     if (status != STATUS_OK)
@@ -417,21 +354,21 @@ static enum status run_step(struct rank *rank, const Longspan__Step *message, st
                : step->n_rows == step->n_attention ? TRACE_DECODE
                                                    : TRACE_PREFILL);
     for (uint32_t i = 0; i < step->n_closed; i++)
-        attention_drop(rank->attention, step->closed[i].sequence, step->closed[i].incarnation,
-                       step->closed[i].keep_tokens);
+        attention_drop(rank->engine.attention, step->closed[i].sequence,
+                       step->closed[i].incarnation, step->closed[i].keep_tokens);
     if (step->fault.status != STATUS_OK) {
         log_error(&rank->log, "%s", step->fault.text);
         return report_send_failure(rank->report, message, &step->fault, error);
     }
     trace_span(rank->track, "read step", at);
-    status = forward_run(rank->forward, step, error);
+    status = forward_run(rank->engine.forward, step, error);
     if (status != STATUS_OK)
         return status;
     log_debug(&rank->log, "step %" PRIu64 ": %u rows of %u segments, %" PRIu64 " us", step->number,
-              step->n_rows, step->n_attention, forward_compute_us(rank->forward));
+              step->n_rows, step->n_attention, forward_compute_us(rank->engine.forward));
     at = trace_begin(rank->track);
-    status = report_send_step(rank->report, step, rank->attention, rank->results,
-                              forward_compute_us(rank->forward), error);
+    status = report_send_step(rank->report, step, rank->engine.attention, rank->engine.results,
+                              forward_compute_us(rank->engine.forward), error);
     trace_span(rank->track, "report", at);
     return status;
 }
@@ -555,10 +492,7 @@ static void write_trace(struct rank *rank)
 static void close_all(struct rank *rank)
 {
     report_destroy(rank->report);
-    forward_destroy(rank->forward);
-    results_destroy(rank->results);
-    step_destroy(rank->step);
-    attention_close(rank->attention);
+    engine_close(&rank->engine);
     shard_destroy(rank->shard);
     if (rank->group != NULL)
         group_disperse(rank->group);

@@ -8,12 +8,7 @@
 #include "sys/thread_pool.h"
 #include "tests/fuzz/pieces.h"
 #include "tests/fuzz/worker_job.h"
-#include "worker/attention.h"
-#include "worker/forward.h"
-#include "worker/load.h"
-#include "worker/results.h"
-#include "worker/setup.h"
-#include "worker/step.h"
+#include "worker/engine.h"
 
 _Static_assert((int)WORKER_LAYERS == (int)RIG_LAYERS && (int)WORKER_VOCAB == (int)RIG_VOCAB &&
                    (int)WORKER_FFN == (int)RIG_FFN,
@@ -25,14 +20,6 @@ static struct device *device;
 static struct setup *setup;
 static struct shard *shard;
 static struct arena arena;
-
-/* What an input meets. */
-struct rank {
-    struct attention *attention;
-    struct results *results;
-    struct forward *forward;
-    struct step *step;
-};
 
 /* ---- worker/group.h, of one rank: nobody else is there, and MPI need not be ---- */
 
@@ -121,7 +108,7 @@ static void open_once(void)
     char path[RIG_MODEL_PATH_BYTES];
     struct error error;
     struct model_file *file;
-    struct worker_job_setup message;
+    struct setup_message message;
     rig_write_temporary_model(path);
     worker_job_setup(&message);
     FUZZ_CHECK(model_open(&file, path, &error) == STATUS_OK);
@@ -138,50 +125,16 @@ static void open_once(void)
     atexit(close_once);
 }
 
-static void open_rank(struct rank *rank)
+static void open_engine(struct engine *engine)
 {
     struct error error;
-    const struct attention_config attention = {.job = setup->job,
-                                               .n_layers = shard->n_layers,
-                                               .n_kv_heads = WORKER_KV_HEADS,
-                                               .shape = shard_attend_shape(shard, setup->kv_type),
-                                               .chunk = setup->chunk,
-                                               .max_rows = setup->max_rows,
-                                               .max_sequences = setup->max_sequences,
-                                               .max_tokens = setup->max_tokens,
-                                               .holders = setup->holders,
-                                               .n_holders = setup->n_holders,
-                                               .local_kv_bytes = setup->local_kv_bytes,
-                                               .timeout_ms = setup->timeout_ms,
-                                               .retry_ms = setup->retry_ms,
-                                               .kernels = kernels,
-                                               .device = device,
-                                               .constants_version = LONGSPAN_VERSION};
-    const struct step_limits limits = {.job = setup->job,
-                                       .n_holders = setup->n_holders,
-                                       .max_rows = setup->max_rows,
-                                       .max_sequences = setup->max_sequences,
-                                       .max_tokens = setup->max_tokens,
-                                       .vocab = WORKER_VOCAB};
-    const struct candidate_source source = {
-        .pool = pool, .kernels = kernels, .device = device, .shards = setup->shards};
-    FUZZ_CHECK(attention_open(&rank->attention, pool, NULL, &attention, &error) == STATUS_OK);
-    FUZZ_CHECK(step_create(&rank->step, &limits, &error) == STATUS_OK);
-    FUZZ_CHECK(results_create(&rank->results, &source, &error) == STATUS_OK);
-    const struct forward_config forward = {.pool = pool,
-                                           .shard = shard,
-                                           .attention = rank->attention,
-                                           .results = rank->results,
-                                           .max_rows = setup->max_rows};
-    FUZZ_CHECK(forward_create(&rank->forward, &forward, &error) == STATUS_OK);
-}
-
-static void close_rank(struct rank *rank)
-{
-    forward_destroy(rank->forward);
-    results_destroy(rank->results);
-    step_destroy(rank->step);
-    attention_close(rank->attention);
+    const struct engine_config config = {.setup = setup,
+                                         .shard = shard,
+                                         .pool = pool,
+                                         .kernels = kernels,
+                                         .device = device,
+                                         .local_kv_bytes = setup->local_kv_bytes};
+    FUZZ_CHECK(engine_open(engine, &config, &error) == STATUS_OK);
 }
 
 /* ---- messages ---- */
@@ -222,22 +175,22 @@ static void check_step(const struct step *step)
 }
 
 /* As rank.c does. */
-static void take_step(struct rank *rank, const Longspan__Step *message)
+static void take_step(struct engine *engine, const Longspan__Step *message)
 {
-    struct step *step = rank->step;
+    struct step *step = engine->step;
     struct error error;
     if (step_decode(step, message, &error) != STATUS_OK)
         return;
     for (uint32_t i = 0; i < step->n_closed; i++)
-        attention_drop(rank->attention, step->closed[i].sequence, step->closed[i].incarnation,
+        attention_drop(engine->attention, step->closed[i].sequence, step->closed[i].incarnation,
                        step->closed[i].keep_tokens);
     if (step->fault.status != STATUS_OK) {
         FUZZ_CHECK(step->n_rows == 0);
         return;
     }
     check_step(step);
-    FUZZ_CHECK(forward_run(rank->forward, step, &error) == STATUS_OK);
-    const struct candidate_table *answers = &rank->results->answers;
+    FUZZ_CHECK(forward_run(engine->forward, step, &error) == STATUS_OK);
+    const struct candidate_table *answers = &engine->results->answers;
     FUZZ_CHECK(answers->n_rows == (step->fill ? 0 : step->n_wanted));
 }
 
@@ -245,10 +198,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     struct fuzz_pieces pieces = {data, n};
     struct fuzz_piece piece;
-    struct rank rank;
+    struct engine engine;
     if (shard == NULL)
         open_once();
-    open_rank(&rank);
+    open_engine(&engine);
     while (fuzz_next(&pieces, &piece)) {
         arena_reset(&arena);
         const Longspan__Control *control =
@@ -258,8 +211,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         if (control->body_case == LONGSPAN__CONTROL__BODY_WORKER_SETUP)
             take_setup(control->worker_setup, piece.kind);
         if (control->body_case == LONGSPAN__CONTROL__BODY_STEP)
-            take_step(&rank, control->step);
+            take_step(&engine, control->step);
     }
-    close_rank(&rank);
+    engine_close(&engine);
     return 0;
 }

@@ -150,18 +150,18 @@ static void put_step(struct step_seed *s)
 
 static void worker_setup_seeds(void)
 {
-    struct worker_job_setup m;
+    struct setup_message m;
     worker_job_setup(&m);
     put_control(1, CONTROL(WORKER_SETUP, worker_setup, &m.setup));
 
-    Longspan__Stage second = LONGSPAN__STAGE__INIT, *stages[] = {&m.stage, &second};
-    Longspan__Shard other = m.shard, *shards[] = {&m.shard, &other};
+    Longspan__Stage second = LONGSPAN__STAGE__INIT, *stages[] = {&m.stages[0], &second};
+    Longspan__Shard *shard = &m.shards[0], other = *shard, *shards[] = {shard, &other};
     uint32_t lanes[] = {1, 1, 2, 2};
-    m.stage.n_layers = second.first_layer = 1;
+    m.stages[0].n_layers = second.first_layer = 1;
     second.n_layers = WORKER_LAYERS - 1;
-    m.shard.kv_head_end = other.kv_head_begin = 1;
-    m.shard.ffn_end = other.ffn_begin = WORKER_FFN / 2;
-    m.shard.vocab_end = other.vocab_begin = WORKER_VOCAB / 2;
+    shard->kv_head_end = other.kv_head_begin = 1;
+    shard->ffn_end = other.ffn_begin = WORKER_FFN / 2;
+    shard->vocab_end = other.vocab_begin = WORKER_VOCAB / 2;
     m.holder.endpoint = "tcp://127.0.0.1:1";
     m.setup.n_stages = m.setup.n_shards = 2;
     m.setup.stages = stages;
@@ -170,8 +170,8 @@ static void worker_setup_seeds(void)
     m.setup.host_lanes = lanes;
     put_control(4, CONTROL(WORKER_SETUP, worker_setup, &m.setup));
 
-    m.shard.ffn_end = other.ffn_begin = other.ffn_end = 0;
-    m.shard.expert_end = other.expert_begin = 4;
+    shard->ffn_end = other.ffn_begin = other.ffn_end = 0;
+    shard->expert_end = other.expert_begin = 4;
     other.expert_end = 8;
     put_control(4, CONTROL(WORKER_SETUP, worker_setup, &m.setup));
     save_input("fuzz_worker", "setup");

@@ -6,18 +6,12 @@
 #ifndef LONGSPAN_TESTS_WORKER_FIXTURE_H
 #define LONGSPAN_TESTS_WORKER_FIXTURE_H
 
-#include "model/model_file.h"
 #include "model/weights.h"
-#include "proto/protocol.h"
 #include "sys/file.h"
 #include "tests/worker/reference.h"
-#include "worker/attention.h"
-#include "worker/forward.h"
+#include "tests/worker/setup_message.h"
+#include "worker/engine.h"
 #include "worker/group.h"
-#include "worker/load.h"
-#include "worker/results.h"
-#include "worker/setup.h"
-#include "worker/step.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -46,10 +40,7 @@ struct fixture {
     const struct kernels *kernels;
     struct device *device;
     struct shard *shard;
-    struct attention *attention;
-    struct results *results;
-    struct forward *forward;
-    struct step *step;
+    struct engine engine;
     uint64_t next_step;
 };
 
@@ -84,17 +75,8 @@ static inline struct weights_segments fixture_segments(const struct reference_sh
     return segments;
 }
 
-/* A WorkerSetup for this model and layout, in `memory` (the message's parts). */
-struct fixture_message {
-    Longspan__WorkerSetup setup;
-    Longspan__Constants constants;
-    Longspan__Stage stages[8], *stage_list[8];
-    Longspan__Shard shards[8], *shard_list[8];
-    Longspan__Holder holder, *holder_list[1];
-    uint8_t fingerprint[MODEL_FINGERPRINT_BYTES];
-};
-
-static inline void fixture_fill_setup(struct fixture_message *m, const struct reference_shape *s,
+/* A WorkerSetup for this model and layout. */
+static inline void fixture_fill_setup(struct setup_message *m, const struct reference_shape *s,
                                       const char *path, const struct fixture_layout *layout)
 {
     struct error error;
@@ -105,26 +87,16 @@ static inline void fixture_fill_setup(struct fixture_message *m, const struct re
     const struct weights_segments segments = fixture_segments(s, path);
     assert_true(!layout->at_segments || segments.n % layout->tensor == 0);
 
-    longspan__worker_setup__init(&m->setup);
-    longspan__constants__init(&m->constants);
-    m->constants.protocol = PROTOCOL_VERSION;
-    m->constants.tile_tokens = TILE_TOKENS;
-    m->constants.page_tokens = PAGE_TOKENS;
-    m->setup.constants = &m->constants;
+    setup_message_init(m, layout->n_stages, layout->tensor);
     m->setup.job = FIXTURE_JOB;
     m->setup.model_path = (char *)path;
-    m->setup.fingerprint.data = m->fingerprint;
-    m->setup.fingerprint.len = sizeof(m->fingerprint);
     for (uint32_t i = 0; i < layout->n_stages; i++) {
-        longspan__stage__init(&m->stages[i]);
         m->stages[i].first_layer = fixture_cut(s->n_layers, layout->n_stages, i, 1);
         m->stages[i].n_layers =
             fixture_cut(s->n_layers, layout->n_stages, i + 1, 1) - m->stages[i].first_layer;
-        m->stage_list[i] = &m->stages[i];
     }
     for (uint32_t i = 0; i < layout->tensor; i++) {
-        Longspan__Shard *shard = m->shard_list[i] = &m->shards[i];
-        longspan__shard__init(shard);
+        Longspan__Shard *shard = &m->shards[i];
         shard->kv_head_begin = fixture_cut(s->n_kv_heads, layout->tensor, i, 1);
         shard->kv_head_end = fixture_cut(s->n_kv_heads, layout->tensor, i + 1, 1);
         if (s->n_experts > 0) {
@@ -146,15 +118,6 @@ static inline void fixture_fill_setup(struct fixture_message *m, const struct re
         shard->vocab_begin = fixture_cut(s->vocab, layout->tensor, i, 1);
         shard->vocab_end = fixture_cut(s->vocab, layout->tensor, i + 1, 1);
     }
-    longspan__holder__init(&m->holder);
-    m->holder.name = "local";
-    m->holder_list[0] = &m->holder;
-    m->setup.n_stages = layout->n_stages;
-    m->setup.stages = m->stage_list;
-    m->setup.n_shards = layout->tensor;
-    m->setup.shards = m->shard_list;
-    m->setup.n_holders = 1;
-    m->setup.holders = m->holder_list;
     m->setup.kv_type = layout->kv_type;
     m->setup.max_rows = m->setup.chunk = FIXTURE_ROWS;
     m->setup.max_sequences = FIXTURE_SEQUENCES;
@@ -169,7 +132,7 @@ static inline void fixture_load(struct fixture *f, const struct reference_shape 
                                 const char *path, const struct fixture_layout *layout,
                                 struct group *group)
 {
-    struct fixture_message message;
+    struct setup_message message;
     struct error error;
     *f = (struct fixture){.shape = *shape, .group = group, .next_step = 1};
     fixture_fill_setup(&message, shape, path, layout);
@@ -195,53 +158,20 @@ static inline void fixture_open(struct fixture *f, const struct reference_shape 
     fixture_ok(group_arrange(group, setup->n_stages, setup->tensor,
                              (size_t)FIXTURE_ROWS * shape->hidden, f->kernels, f->device, &error),
                &error);
-    uint32_t windows[64];
-    assert_true(f->shard->n_layers <= 64);
-    for (uint32_t i = 0; i < f->shard->n_layers; i++)
-        windows[i] = hparams_window(&f->shard->hparams, f->shard->first_layer + i);
-    const struct attention_config attention = {
-        .job = setup->job,
-        .rank = group_rank(group),
-        .first_layer = f->shard->first_layer,
-        .n_layers = f->shard->n_layers,
-        .first_kv_head = f->shard->part.kv_head_begin,
-        .n_kv_heads = f->shard->part.kv_head_end - f->shard->part.kv_head_begin,
-        .shape = shard_attend_shape(f->shard, setup->kv_type),
-        .windows = windows,
-        .chunk = setup->chunk,
-        .max_rows = setup->max_rows,
-        .max_sequences = setup->max_sequences,
-        .max_tokens = setup->max_tokens,
-        .holders = setup->holders,
-        .n_holders = setup->n_holders,
-        .local_kv_bytes = setup->local_kv_bytes,
-        .timeout_ms = setup->timeout_ms,
-        .retry_ms = setup->retry_ms,
-        .kernels = f->kernels,
-        .device = f->device,
-        .constants_version = LONGSPAN_VERSION,
-    };
-    fixture_ok(attention_open(&f->attention, f->pool, NULL, &attention, &error), &error);
-    const struct step_limits limits = {setup->job,           setup->n_holders,  setup->max_rows,
-                                       setup->max_sequences, setup->max_tokens, shape->vocab};
-    fixture_ok(step_create(&f->step, &limits, &error), &error);
-    const struct candidate_source source = {f->pool, f->kernels, f->device, group, setup->shards};
-    fixture_ok(results_create(&f->results, &source, &error), &error);
-    const struct forward_config config = {.pool = f->pool,
-                                          .shard = f->shard,
-                                          .attention = f->attention,
-                                          .group = group,
-                                          .results = f->results,
-                                          .max_rows = setup->max_rows};
-    fixture_ok(forward_create(&f->forward, &config, &error), &error);
+    const struct engine_config config = {.setup = setup,
+                                         .shard = f->shard,
+                                         .rank = group_rank(group),
+                                         .group = group,
+                                         .pool = f->pool,
+                                         .kernels = f->kernels,
+                                         .device = f->device,
+                                         .local_kv_bytes = setup->local_kv_bytes};
+    fixture_ok(engine_open(&f->engine, &config, &error), &error);
 }
 
 static inline void fixture_close(struct fixture *f)
 {
-    forward_destroy(f->forward);
-    results_destroy(f->results);
-    step_destroy(f->step);
-    attention_close(f->attention);
+    engine_close(&f->engine);
     shard_destroy(f->shard);
     if (f->group != NULL)
         group_disperse(f->group);
@@ -295,17 +225,17 @@ static inline void fixture_compose(struct fixture_step *m, uint64_t number,
     }
 }
 
-/* Runs a step; no segment may fail. Results are in f->results. */
+/* Runs a step; no segment may fail. Results are in f->engine.results. */
 static inline void fixture_run_step(struct fixture *f, const struct fixture_step *message)
 {
     struct error error;
-    fixture_ok(step_decode(f->step, &message->step, &error), &error);
-    fixture_ok(f->step->fault.status, &f->step->fault);
-    fixture_ok(forward_run(f->forward, f->step, &error), &error);
+    fixture_ok(step_decode(f->engine.step, &message->step, &error), &error);
+    fixture_ok(f->engine.step->fault.status, &f->engine.step->fault);
+    fixture_ok(forward_run(f->engine.forward, f->engine.step, &error), &error);
     for (uint32_t i = 0; i < message->step.n_segments; i++) {
-        fixture_ok(f->step->segments[i].error.status, &f->step->segments[i].error);
+        fixture_ok(f->engine.step->segments[i].error.status, &f->engine.step->segments[i].error);
         const struct error *failed =
-            attention_segment_error(f->attention, f->step->segments[i].attention);
+            attention_segment_error(f->engine.attention, f->engine.step->segments[i].attention);
         if (failed != NULL)
             fail_msg("segment %u: %s", i, failed->text);
     }

@@ -59,8 +59,8 @@ static void run_chunks(struct fixture *f, uint64_t sequence, const int32_t *toke
                                                 LONGSPAN__WANT__WANT_LOGITS,
                                                 5};
         fixture_run(f, &segment, 1);
-        assert_int_equal(f->results->n_logits, 1);
-        memcpy(out, f->results->logits, f->shape.vocab * sizeof(float));
+        assert_int_equal(f->engine.results->n_logits, 1);
+        memcpy(out, f->engine.results->logits, f->shape.vocab * sizeof(float));
         out += f->shape.vocab;
     }
 }
@@ -317,27 +317,28 @@ static void test_chunks_lanes_and_neighbours_leave_the_bits(void **state)
                                         judge + (size_t)(end - 1) * shape.vocab,
                                         shape.vocab * sizeof(float));
                 }
-                attention_drop(f.attention, 10 + c, 1, 0);
+                attention_drop(f.engine.attention, 10 + c, 1, 0);
             }
             /* Two prompts and one decode in a step. */
             const struct fixture_segment first = {1, 0, 131, tokens, LONGSPAN__WANT__WANT_NOTHING,
                                                   0};
             fixture_run(&f, &first, 1);
-            assert_int_equal(f.results->answers.n_rows, 0);
+            assert_int_equal(f.engine.results->answers.n_rows, 0);
             const struct fixture_segment mixed[] = {
                 {2, 0, 17, tokens, LONGSPAN__WANT__WANT_LOGITS, 3},
                 {1, 131, 1, tokens, LONGSPAN__WANT__WANT_CANDIDATES, 4},
                 {3, 0, 200, tokens, LONGSPAN__WANT__WANT_LOGITS, 5}};
             fixture_run(&f, mixed, 3);
-            assert_int_equal(f.results->answers.n_rows, 3);
-            assert_int_equal(f.results->n_logits, 2);
+            assert_int_equal(f.engine.results->answers.n_rows, 3);
+            assert_int_equal(f.engine.results->n_logits, 2);
             const uint32_t vocab = shape.vocab;
-            assert_memory_equal(f.results->logits, judge + (size_t)16 * vocab,
+            assert_memory_equal(f.engine.results->logits, judge + (size_t)16 * vocab,
                                 vocab * sizeof(float));
-            assert_memory_equal(f.results->logits + vocab, judge + (size_t)199 * vocab,
+            assert_memory_equal(f.engine.results->logits + vocab, judge + (size_t)199 * vocab,
                                 vocab * sizeof(float));
             /* The candidate's logit is that of the row. */
-            const struct candidate best = f.results->answers.best[f.results->answers.stride];
+            const struct candidate best =
+                f.engine.results->answers.best[f.engine.results->answers.stride];
             assert_true(best.logit == judge[(size_t)131 * vocab + (size_t)best.id]);
             for (uint32_t i = 0; i < vocab; i++)
                 assert_true(judge[(size_t)131 * vocab + i] <= best.logit);
@@ -369,17 +370,17 @@ static void test_a_failed_segment_leaves_its_neighbours(void **state)
     float judge[97];
     const struct fixture_segment alone = {1, 0, N, tokens, LONGSPAN__WANT__WANT_LOGITS, 1};
     fixture_run(&f, &alone, 1);
-    memcpy(judge, f.results->logits, sizeof(judge));
+    memcpy(judge, f.engine.results->logits, sizeof(judge));
 
     const struct fixture_segment both[] = {{7, 30, 3, tokens, LONGSPAN__WANT__WANT_NOTHING, 0},
                                            {2, 0, N, tokens, LONGSPAN__WANT__WANT_LOGITS, 1}};
     struct fixture_step message;
     fixture_compose(&message, f.next_step++, both, 2);
-    fixture_ok(step_decode(f.step, &message.step, &error), &error);
-    fixture_ok(forward_run(f.forward, f.step, &error), &error);
-    assert_non_null(attention_segment_error(f.attention, 0));
-    assert_null(attention_segment_error(f.attention, 1));
-    assert_memory_equal(f.results->logits, judge, sizeof(judge));
+    fixture_ok(step_decode(f.engine.step, &message.step, &error), &error);
+    fixture_ok(forward_run(f.engine.forward, f.engine.step, &error), &error);
+    assert_non_null(attention_segment_error(f.engine.attention, 0));
+    assert_null(attention_segment_error(f.engine.attention, 1));
+    assert_memory_equal(f.engine.results->logits, judge, sizeof(judge));
     fixture_close(&f);
     group_destroy(group);
     reference_destroy(reference);
@@ -423,10 +424,10 @@ static float *rows_of_table(const struct reference_shape *shape, const char *pat
         {3, 0, 33, tokens, LONGSPAN__WANT__WANT_NOTHING, 0},
         {2, 40, 1, tokens, LONGSPAN__WANT__WANT_LOGITS, 7}};
     fixture_run(&f, together, 3);
-    assert_int_equal(f.results->answers.n_rows, 2);
-    assert_int_equal(f.results->answers.sums[1].count, 7);
+    assert_int_equal(f.engine.results->answers.n_rows, 2);
+    assert_int_equal(f.engine.results->answers.sums[1].count, 7);
     float *decoded = rows + (size_t)N * shape->vocab;
-    memcpy(decoded, f.results->logits, 2 * shape->vocab * sizeof(*rows));
+    memcpy(decoded, f.engine.results->logits, 2 * shape->vocab * sizeof(*rows));
     decoded += 2 * shape->vocab;
     for (uint32_t i = 0; i < DECODED; i++) { /* steps of one and of two rows in turn */
         const struct fixture_segment tokens_of[] = {
@@ -434,11 +435,11 @@ static float *rows_of_table(const struct reference_shape *shape, const char *pat
             {2, 41 + i / 2, 1, tokens, LONGSPAN__WANT__WANT_LOGITS, 3}};
         fixture_run(&f, tokens_of, 1 + i % 2);
         const size_t n = (1 + i % 2) * (size_t)shape->vocab;
-        memcpy(decoded, f.results->logits, n * sizeof(*rows));
+        memcpy(decoded, f.engine.results->logits, n * sizeof(*rows));
         decoded += n;
     }
     if (table != NULL && shape->n_experts == 0) /* all of them but the first of each shape */
-        assert_true(forward_replayed(f.forward) >= (DECODED - 2) * (shape->n_layers + 1));
+        assert_true(forward_replayed(f.engine.forward) >= (DECODED - 2) * (shape->n_layers + 1));
     fixture_close(&f);
     group_destroy(group);
     return rows;
@@ -486,10 +487,11 @@ static void check_scores(const struct reference_shape *shape, const char *path, 
     message.segments[2].n_next = 9;
     message.segments[2].n_top = 1;
     fixture_run_step(&f, &message);
-    const struct candidate_table *scores = &f.results->scores;
-    assert_int_equal(f.results->answers.n_rows, 1);
+    const struct candidate_table *scores = &f.engine.results->scores;
+    assert_int_equal(f.engine.results->answers.n_rows, 1);
     assert_int_equal(scores->n_rows, n - 1 + 9);
-    assert_memory_equal(f.results->logits, judge + (size_t)(n - 1) * vocab, vocab * sizeof(*judge));
+    assert_memory_equal(f.engine.results->logits, judge + (size_t)(n - 1) * vocab,
+                        vocab * sizeof(*judge));
     for (uint32_t i = 0; i < scores->n_rows; i++) {
         const uint32_t position = i < n - 1 ? i : i - (n - 1);
         const float *row = judge + (size_t)position * vocab;

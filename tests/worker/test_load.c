@@ -148,7 +148,7 @@ static void check_layer(const struct fixture *f, const struct reference *referen
 static void load_rank(struct fixture *f, const struct reference_shape *shape, const char *path,
                       const struct fixture_layout *layout, uint32_t rank)
 {
-    struct fixture_message message;
+    struct setup_message message;
     struct error error;
     *f = (struct fixture){.shape = *shape};
     fixture_fill_setup(&message, shape, path, layout);
@@ -274,7 +274,7 @@ static void test_experts_too(void **state)
 }
 
 /* Loads with something wrong; the error names the path. */
-static void check_refused(const struct fixture_message *message, uint32_t n_ranks, const char *path,
+static void check_refused(const struct setup_message *message, uint32_t n_ranks, const char *path,
                           enum status expected)
 {
     struct error error = {.status = STATUS_OK};
@@ -310,7 +310,7 @@ static void test_a_wrong_file_or_split_is_refused_by_name(void **state)
     reference_destroy(reference_create(&other, other_path));
     const struct fixture_layout one = {1, 1, 1, KV_F16, NULL, false, NULL},
                                 two = {1, 2, 1, KV_F16, NULL, false, NULL};
-    struct fixture_message message;
+    struct setup_message message;
 
     fixture_fill_setup(&message, &shape, path, &one);
     check_refused(&message, 1, other_path, STATUS_INVALID);

@@ -151,7 +151,7 @@ static Longspan__Control *expect(struct stage_play *p, Longspan__Control__BodyCa
 
 static void send_setup(struct stage_play *p)
 {
-    struct fixture_message message;
+    struct setup_message message;
     fixture_fill_setup(&message, &SHAPE, p->model, &LAYOUT);
     Longspan__Control control = LONGSPAN__CONTROL__INIT;
     control.body_case = LONGSPAN__CONTROL__BODY_WORKER_SETUP;

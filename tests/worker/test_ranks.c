@@ -153,13 +153,14 @@ static void rank_forward(const char *path, const char *out, uint32_t shape_index
         const struct fixture_segment segment = {1, position, n, tokens, LONGSPAN__WANT__WANT_LOGITS,
                                                 9};
         fixture_run(&f, &segment, 1);
-        must(f.results->answers.n_rows == answers, "results are where they belong", NULL);
+        must(f.engine.results->answers.n_rows == answers, "results are where they belong", NULL);
         if (!answers)
             continue;
-        fwrite(f.results->logits, sizeof(float), shape->vocab, file);
+        fwrite(f.engine.results->logits, sizeof(float), shape->vocab, file);
         for (uint32_t i = 0; i < 9; i++) {
-            const struct candidate *best = &f.results->answers.best[i];
-            must(f.results->logits[best->id] == best->logit, "a candidate is of the row", NULL);
+            const struct candidate *best = &f.engine.results->answers.best[i];
+            must(f.engine.results->logits[best->id] == best->logit, "a candidate is of the row",
+                 NULL);
             must(i == 0 || best[-1].logit >= best->logit, "candidates descend", NULL);
         }
     }
@@ -247,7 +248,7 @@ static float *one_rank(const struct reference_shape *shape, const char *path, ui
         const struct fixture_segment segment = {1, position, n, tokens, LONGSPAN__WANT__WANT_LOGITS,
                                                 1};
         fixture_run(&f, &segment, 1);
-        memcpy(to, f.results->logits, shape->vocab * sizeof(float));
+        memcpy(to, f.engine.results->logits, shape->vocab * sizeof(float));
         to += shape->vocab;
     }
     fixture_close(&f);

@@ -10,7 +10,7 @@ static const struct reference_shape SHAPE = {4,  64,    4,     2,          32,  
 static void test_a_good_setup_is_taken(void **state)
 {
     (void)state;
-    struct fixture_message message;
+    struct setup_message message;
     const struct fixture_layout layout = {2, 2, 1, KV_F16, NULL, false, NULL};
     fixture_fill_setup(&message, &SHAPE, path, &layout);
     uint32_t host_lanes[4] = {2, 2, 8, 8};
@@ -37,7 +37,7 @@ static void test_a_good_setup_is_taken(void **state)
 static void test_experts_in_place_of_columns(void **state)
 {
     (void)state;
-    struct fixture_message m;
+    struct setup_message m;
     const struct fixture_layout layout = {2, 2, 1, KV_F16, NULL, false, NULL};
     fixture_fill_setup(&m, &SHAPE, path, &layout);
     m.shards[0].ffn_end = m.shards[1].ffn_begin = m.shards[1].ffn_end = 0;
@@ -66,7 +66,7 @@ static void test_a_bad_setup_is_refused(void **state)
     enum { CASES = 26 };
     uint32_t host_lanes[4] = {1, 1, 1, 1};
     for (int c = 0; c < CASES; c++) {
-        struct fixture_message m;
+        struct setup_message m;
         const struct fixture_layout layout = {2, 2, 1, KV_F16, NULL, false, NULL};
         fixture_fill_setup(&m, &SHAPE, path, &layout);
         uint32_t n_ranks = 4;
