@@ -172,4 +172,13 @@ float rig_score(const int32_t *tokens, uint32_t n);
 /* What the fake model says after these tokens. */
 int32_t rig_next(const int32_t *tokens, uint32_t n);
 
+/* Closes the rig. Ends in order: the stop is noticed, everybody is told, and nothing was wrong. */
+void rig_end(struct rig *rig);
+
+/* Closes the rig, whose coordinator ends by itself, with this status and an error that has `text`. */
+void rig_expect_end(struct rig *rig, enum status status, const char *text);
+
+/* What the fake model generates behind the prompts is what came back. */
+void rig_check_generated(const struct rig_actor *client, const struct rig_ask *ask);
+
 #endif

@@ -17,6 +17,12 @@ if [ ${#names[@]} = 0 ]; then
 fi
 work=build/fuzz
 mkdir -p "$work/seeds" "$work/corpus" "$work/findings" "$work/logs"
+# Where targets write what has to be a file: a crash leaves it there.
+TMPDIR=$(mktemp -d /dev/shm/longspan-fuzz-XXXXXX) || exit 1
+export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 "$targets/seeds" "$work/seeds" || exit 1
 export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 export LSAN_OPTIONS=suppressions=$PWD/tests/suppressions/lsan.txt:print_suppressions=0

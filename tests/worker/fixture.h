@@ -81,13 +81,13 @@ static inline void fixture_fill_setup(struct setup_message *m, const struct refe
 {
     struct error error;
     struct model_file *file;
+    setup_message_init(m, layout->n_stages, layout->tensor);
     fixture_ok(model_open(&file, path, &error), &error);
     model_fingerprint(file, m->fingerprint);
     model_close(file);
     const struct weights_segments segments = fixture_segments(s, path);
     assert_true(!layout->at_segments || segments.n % layout->tensor == 0);
 
-    setup_message_init(m, layout->n_stages, layout->tensor);
     m->setup.job = FIXTURE_JOB;
     m->setup.model_path = (char *)path;
     for (uint32_t i = 0; i < layout->n_stages; i++) {

@@ -23,6 +23,7 @@ struct setup_message {
 
 static inline void setup_message_init(struct setup_message *m, uint32_t n_stages, uint32_t n_shards)
 {
+    *m = (struct setup_message){0};
     longspan__worker_setup__init(&m->setup);
     longspan__constants__init(&m->constants);
     longspan__holder__init(&m->holder);
