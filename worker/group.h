@@ -91,7 +91,6 @@ enum status group_arrange(struct group *group, uint32_t n_stages, uint32_t tenso
                           const struct kernels *kernels, struct device *device,
                           struct error *error);
 void group_disperse(struct group *group);
-uint32_t group_stage(const struct group *group);
 uint32_t group_shard(const struct group *group);
 uint32_t group_tensor(const struct group *group);
 

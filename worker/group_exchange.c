@@ -133,11 +133,6 @@ void group_disperse(struct group *group)
     group->kernels = NULL;
 }
 
-uint32_t group_stage(const struct group *group)
-{
-    return group->stage;
-}
-
 uint32_t group_shard(const struct group *group)
 {
     return group->shard;

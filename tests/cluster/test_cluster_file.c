@@ -1,9 +1,9 @@
 /* test_cluster_file.c - what a cluster file may say, and what is said about the others. */
 #include "cluster/cluster_file.h"
 
-#include "sys/file.h"
 #include "sys/interfaces.h"
 #include "sys/topology.h"
+#include "tests/directory.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,20 +16,13 @@
 
 #include <cmocka.h>
 
-static char directory[FILE_PATH_BYTES], path[FILE_PATH_BYTES + 16];
+static char path[FILE_PATH_BYTES + 16];
 
-static int make_directory(void **state)
+static int make_path(void **state)
 {
-    (void)state;
-    const bool made = file_make_temporary(directory, NULL) == STATUS_OK;
+    const int made = make_directory(state);
     snprintf(path, sizeof(path), "%s/c.yaml", directory);
-    return made ? 0 : -1;
-}
-
-static int remove_directory(void **state)
-{
-    (void)state;
-    return file_remove_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
+    return made;
 }
 
 static enum status read_text(struct cluster_file *file, const char *text, struct error *error)
@@ -267,5 +260,5 @@ int main(void)
         cmocka_unit_test(test_auto_with_another_mistake_names_the_mistake),
         cmocka_unit_test(test_this_machine_is_known_by_its_names_and_addresses),
     };
-    return cmocka_run_group_tests(tests, make_directory, remove_directory);
+    return cmocka_run_group_tests(tests, make_path, remove_directory);
 }

@@ -1,8 +1,7 @@
 /* test_make_haystack.c - the text has the asked length, one answer, and the same bytes each time.
  */
 #include "cluster/make_haystack.h"
-
-#include "sys/file.h"
+#include "tests/directory.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,20 +12,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static char directory[FILE_PATH_BYTES];
-
-static int make_directory(void **state)
-{
-    (void)state;
-    return file_make_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
-}
-
-static int remove_directory(void **state)
-{
-    (void)state;
-    return file_remove_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
-}
 
 static char *write_and_read(const struct make_haystack_options *options,
                             struct make_haystack_answer *answer, size_t *size)

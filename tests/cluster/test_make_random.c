@@ -5,7 +5,7 @@
 #include "kernels/quant/types.h"
 #include "model/tokenizer.h"
 #include "model/weights.h"
-#include "sys/file.h"
+#include "tests/directory.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -18,20 +18,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static char directory[FILE_PATH_BYTES];
-
-static int make_directory(void **state)
-{
-    (void)state;
-    return file_make_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
-}
-
-static int remove_directory(void **state)
-{
-    (void)state;
-    return file_remove_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
-}
 
 static const char *path_of(const char *name, char path[FILE_PATH_BYTES + 32])
 {

@@ -9,8 +9,8 @@
 #include "model/model_file.h"
 #include "model/tokenizer.h"
 #include "model/weights.h"
-#include "sys/file.h"
 #include "sys/sha256.h"
+#include "tests/directory.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -26,21 +26,6 @@
 
 enum { HIDDEN = 128, HEAD_DIM = 32, N_KV_HEADS = 2, N_LAYERS = 4, FFN = 256, VOCAB = 257 };
 enum { N_TOKENS = 2000, MOST_HEADS = 4 };
-
-static char directory[FILE_PATH_BYTES];
-
-static int make_directory(void **state)
-{
-    (void)state;
-    struct error error;
-    return file_make_temporary(directory, &error) == STATUS_OK ? 0 : -1;
-}
-
-static int remove_directory(void **state)
-{
-    (void)state;
-    return file_remove_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
-}
 
 static const char *path_of(const char *name, char path[FILE_PATH_BYTES + 32])
 {

@@ -4,7 +4,7 @@
 
 #include "cluster/make_random.h"
 #include "kernels/quant/types.h"
-#include "sys/file.h"
+#include "tests/directory.h"
 
 #include <fcntl.h>
 #include <math.h>
@@ -20,20 +20,6 @@
 #include <cmocka.h>
 
 enum { PATH_BYTES = FILE_PATH_BYTES + 32 };
-
-static char directory[FILE_PATH_BYTES];
-
-static int make_directory(void **state)
-{
-    (void)state;
-    return file_make_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
-}
-
-static int remove_directory(void **state)
-{
-    (void)state;
-    return file_remove_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
-}
 
 static const char *path_of(const char *name, char path[PATH_BYTES])
 {

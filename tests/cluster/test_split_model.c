@@ -3,7 +3,7 @@
 
 #include "cluster/make_random.h"
 #include "model/model_file.h"
-#include "sys/file.h"
+#include "tests/directory.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +18,7 @@
 
 enum { PATH_BYTES = FILE_PATH_BYTES + 64 };
 
-static char directory[FILE_PATH_BYTES], source[PATH_BYTES], prefix[PATH_BYTES];
+static char source[PATH_BYTES], prefix[PATH_BYTES];
 
 static int make_source(void **state)
 {
@@ -32,12 +32,6 @@ static int make_source(void **state)
     return make_random_shape(&shape, "tiny,layers=2", NULL) != STATUS_OK ||
            mixture_find(&options.mixture, "Q4_K_M", NULL) != STATUS_OK ||
            make_random(source, &options, NULL) != STATUS_OK;
-}
-
-static int remove_directory(void **state)
-{
-    (void)state;
-    return file_remove_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
 }
 
 static const char *part_path(size_t number, size_t n, char path[PATH_BYTES + 64])

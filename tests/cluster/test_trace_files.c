@@ -2,8 +2,8 @@
 #include "cluster/trace_files.h"
 
 #include "cluster/trace_table.h"
-#include "sys/file.h"
 #include "sys/trace.h"
+#include "tests/directory.h"
 
 #include <jansson.h>
 #include <setjmp.h>
@@ -15,8 +15,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-static char directory[FILE_PATH_BYTES];
 
 static void part(const char *name, const char *process, uint32_t n_spans)
 {
@@ -147,18 +145,6 @@ static void test_own_times_add_up(void **state)
     assert_null(strstr(text, "run"));
     free(text);
     trace_table_destroy(table);
-}
-
-static int make_directory(void **state)
-{
-    (void)state;
-    return file_make_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
-}
-
-static int remove_directory(void **state)
-{
-    (void)state;
-    return file_remove_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
 }
 
 int main(void)

@@ -3,6 +3,7 @@
 
 #include "cluster/content_hash.h"
 #include "sys/sha256.h"
+#include "tests/directory.h"
 
 #include <dirent.h>
 #include <setjmp.h>
@@ -20,8 +21,6 @@
 
 #include <cmocka.h>
 
-static char directory[FILE_PATH_BYTES];
-
 /* What a push would send: all bytes of all files, in a row. */
 struct stream {
     const char *data;
@@ -37,18 +36,6 @@ static bool from_stream(void *context, void *data, size_t n_bytes)
     stream->data += n_bytes;
     stream->left -= n_bytes;
     return true;
-}
-
-static int make_directory(void **state)
-{
-    (void)state;
-    return file_make_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
-}
-
-static int remove_directory(void **state)
-{
-    (void)state;
-    return file_remove_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
 }
 
 static void hash_of(char hash[CONTENT_HASH_TEXT_BYTES], const char *text, size_t n_bytes)

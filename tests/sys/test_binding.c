@@ -1,9 +1,9 @@
 /* test_binding.c - machines that hwloc makes up, and this one: who gets which processors. */
 #include "sys/binding.h"
 
-#include "sys/file.h"
 #include "sys/seat.h"
 #include "sys/topology.h"
+#include "tests/directory.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,8 +15,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-static char directory[FILE_PATH_BYTES];
 
 /* The claims that are held so far, of processes as it were: locks are of open files. */
 static struct binding *take(uint32_t n_lanes, const char *expected)
@@ -186,18 +184,10 @@ static void test_somebody_elses_file_is_refused(void **state)
     unlink(path);
 }
 
-static int make_directory(void **state)
+/* Claims of this test alone. */
+static int make_claims(void **state)
 {
-    (void)state;
-    if (file_make_temporary(directory, NULL) != STATUS_OK)
-        return -1;
-    return setenv("TMPDIR", directory, 1); /* claims of this test alone */
-}
-
-static int remove_directory(void **state)
-{
-    (void)state;
-    return file_remove_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
+    return make_directory(state) == 0 ? setenv("TMPDIR", directory, 1) : -1;
 }
 
 int main(void)
@@ -210,5 +200,5 @@ int main(void)
         cmocka_unit_test(test_lanes_of_a_crowded_host),
         cmocka_unit_test(test_somebody_elses_file_is_refused),
     };
-    return cmocka_run_group_tests(tests, make_directory, remove_directory);
+    return cmocka_run_group_tests(tests, make_claims, remove_directory);
 }

@@ -1,8 +1,8 @@
 /* test_trace.c - what was recorded is what the file says; off costs nothing and needs nothing. */
 #include "sys/trace.h"
 
-#include "sys/file.h"
 #include "sys/thread_pool.h"
+#include "tests/directory.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-static char path[FILE_PATH_BYTES + 16], directory[FILE_PATH_BYTES];
+static char path[FILE_PATH_BYTES + 16];
 
 static struct trace *create(const char *process)
 {
@@ -178,18 +178,11 @@ static void test_lanes_are_where_their_caller_is(void **state)
     free(text);
 }
 
-static int make_directory(void **state)
+static int make_path(void **state)
 {
-    (void)state;
-    const enum status status = file_make_temporary(directory, NULL);
+    const int made = make_directory(state);
     snprintf(path, sizeof(path), "%s/trace", directory);
-    return status == STATUS_OK ? 0 : -1;
-}
-
-static int remove_directory(void **state)
-{
-    (void)state;
-    return file_remove_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
+    return made;
 }
 
 int main(void)
@@ -203,5 +196,5 @@ int main(void)
         cmocka_unit_test(test_the_quickest_answer_sets_the_clock),
         cmocka_unit_test(test_lanes_are_where_their_caller_is),
     };
-    return cmocka_run_group_tests(tests, make_directory, remove_directory);
+    return cmocka_run_group_tests(tests, make_path, remove_directory);
 }

@@ -1,5 +1,6 @@
 /* test_forward.c - one rank's layers against plain double precision, and its bits against chunking.
  */
+#include "tests/directory.h"
 #include "tests/kernels/fake_device.h"
 #include "tests/worker/fixture.h"
 
@@ -7,8 +8,6 @@
 #include "sys/random.h"
 
 #include "tests/worker/reference.c"
-
-static char directory[FILE_PATH_BYTES];
 
 /* Grouped queries; multi-head with head_dim 96 and an odd layer count; tied, with rope factors. */
 static const struct reference_shape SHAPES[] = {
@@ -384,18 +383,6 @@ static void test_a_failed_segment_leaves_its_neighbours(void **state)
     fixture_close(&f);
     group_destroy(group);
     reference_destroy(reference);
-}
-
-static int make_directory(void **state)
-{
-    (void)state;
-    return file_make_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
-}
-
-static int remove_directory(void **state)
-{
-    (void)state;
-    return file_remove_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
 }
 
 /* ---- a device with memory of its own -------------------------------------------------------- */

@@ -1,9 +1,8 @@
 /* test_load.c - shards of every split, put together, are the model; a wrong file is refused. */
+#include "tests/directory.h"
 #include "tests/worker/fixture.h"
 
 #include "tests/worker/reference.c"
-
-static char directory[FILE_PATH_BYTES];
 
 static struct reference *make_model(const struct reference_shape *shape, char path[])
 {
@@ -323,18 +322,6 @@ static void test_a_wrong_file_or_split_is_refused_by_name(void **state)
     fixture_fill_setup(&message, &shape, path, &two); /* a cut inside a block of 32 */
     message.shards[0].ffn_end = message.shards[1].ffn_begin = 33;
     check_refused(&message, 2, path, STATUS_INVALID);
-}
-
-static int make_directory(void **state)
-{
-    (void)state;
-    return file_make_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
-}
-
-static int remove_directory(void **state)
-{
-    (void)state;
-    return file_remove_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
 }
 
 int main(void)

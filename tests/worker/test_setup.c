@@ -1,9 +1,10 @@
 /* test_setup.c - a WorkerSetup is taken whole or refused, saying what is wrong. */
+#include "tests/directory.h"
 #include "tests/worker/fixture.h"
 
 #include "tests/worker/reference.c"
 
-static char directory[FILE_PATH_BYTES], path[FILE_PATH_BYTES + 32];
+static char path[FILE_PATH_BYTES + 32];
 static const struct reference_shape SHAPE = {4,  64,    4,     2,          32,       96,
                                              70, false, false, WEIGHT_F32, .seed = 5};
 
@@ -172,12 +173,6 @@ static int make_model(void **state)
     snprintf(path, sizeof(path), "%s/model.gguf", directory);
     reference_destroy(reference_create(&SHAPE, path));
     return 0;
-}
-
-static int remove_directory(void **state)
-{
-    (void)state;
-    return file_remove_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
 }
 
 int main(void)
