@@ -6,7 +6,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-const char *status_state_name(Longspan__ProcessState state)
+/* "?" for a number that is none of them. */
+static const char *state_name(Longspan__ProcessState state)
 {
     switch (state) {
     case LONGSPAN__PROCESS_STATE__PROCESS_ABSENT:
@@ -153,7 +154,7 @@ static json_t *rank_json(const void *item)
     const uint64_t kv_heads[] = {from->kv_head_begin, from->kv_head_end};
     struct object to = begin();
     put(&to, "rank", whole(from->rank));
-    put(&to, "state", text(status_state_name(from->state)));
+    put(&to, "state", text(state_name(from->state)));
     put(&to, "host", text(from->host));
     put(&to, "pid", whole(from->pid));
     put(&to, "lanes", whole(from->lanes));
@@ -184,7 +185,7 @@ static json_t *node_json(const void *item)
     const uint64_t kv_heads[] = {from->kv_head_begin, from->kv_head_end};
     struct object to = begin();
     put(&to, "name", text(from->name));
-    put(&to, "state", text(status_state_name(from->state)));
+    put(&to, "state", text(state_name(from->state)));
     put(&to, "host", text(from->host));
     put(&to, "pid", whole(from->pid));
     put(&to, "lanes", whole(from->lanes));

@@ -31,7 +31,4 @@
 /* A new reference; NULL: no memory. Texts that are no UTF-8, which peers can send, become "?". */
 json_t *status_json(const Longspan__StatusReply *reply);
 
-/* "absent", "joined", "ready", "lost"; "?" for a number that is none of them. */
-const char *status_state_name(Longspan__ProcessState state);
-
 #endif

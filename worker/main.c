@@ -21,12 +21,21 @@ struct command_line {
     bool help, version;
 };
 
-static enum status read_command_line(struct command_line *line, int argc, char **argv,
-                                     struct error *error)
+static const char *const pins[] = {"auto", "none", NULL};
+static const char *const exchanges[] = {"auto", "zeromq", NULL};
+
+static const struct option_usage usage = {
+    .command = "worker",
+    .words = "--coordinator ADDR [OPTION...]",
+    .about = "Runs the layers of one pipeline stage, or a shard of them. Started by "
+             "mpirun -n RANKS, or alone as the only rank; it waits for the coordinator's "
+             "plan, loads its part of the model, and runs steps until it is told to leave."};
+
+enum { N_OPTIONS = 17 };
+
+static void fill_table(struct option table[N_OPTIONS], struct command_line *line)
 {
-    static const char *const pins[] = {"auto", "none", NULL};
-    static const char *const exchanges[] = {"auto", "zeromq", NULL};
-    const struct option table[] = {
+    const struct option options[N_OPTIONS] = {
         {.kind = OPTION_SECTION, .help = "Cluster"},
         {.name = "coordinator",
          .kind = OPTION_TEXT,
@@ -116,25 +125,25 @@ static enum status read_command_line(struct command_line *line, int argc, char *
          .value = &line->version,
          .help = "print the version"},
         {.kind = 0}};
+    memcpy(table, options, sizeof(options));
+}
+
+static enum status read_command_line(struct command_line *line, int argc, char **argv,
+                                     struct error *error)
+{
+    struct option table[N_OPTIONS];
+    fill_table(table, line);
     const enum status status = options_parse(table, argc, argv, NULL, error);
     if (status != STATUS_OK)
         return status;
     line->rank.pin = strcmp(line->pin, "none") != 0;
     line->rank.verbosity = line->verbosity > 0 ? 1 : 0;
     line->rank.zeromq_only = strcmp(line->exchange, "zeromq") == 0;
-    if (line->help) {
-        const struct option_usage usage = {
-            .command = "worker",
-            .words = "--coordinator ADDR [OPTION...]",
-            .about =
-                "Runs the layers of one pipeline stage, or a shard of them. Started by "
-                "mpirun -n RANKS, or alone as the only rank; it waits for the coordinator's "
-                "plan, loads its part of the model, and runs steps until it is told to leave."};
+    if (line->help)
         options_print_help(stdout, &usage, table);
-    } else if (!line->version && line->rank.coordinator == NULL) {
+    else if (!line->version && line->rank.coordinator == NULL)
         return error_set(error, STATUS_INVALID,
                          "--coordinator is missing: the address at which the coordinator listens");
-    }
     return STATUS_OK;
 }
 

@@ -241,14 +241,14 @@ static bool types_apart(const json_t *a, const json_t *b)
     return true;
 }
 
-static bool requires(const json_t *schema, const char *name)
+bool schema_requires(const json_t *schema, const char *name)
 {
     size_t index;
     json_t *one;
-    json_array_foreach(json_object_get(schema, "required"), index,
-                       one) if (json_is_string(one) &&
-                                strcmp(json_string_value(one), name) == 0) return true;
-    return false;
+    bool found = false;
+    json_array_foreach(json_object_get(schema, "required"), index, one) found =
+        found || (json_is_string(one) && strcmp(json_string_value(one), name) == 0);
+    return found;
 }
 
 static bool only_objects(const json_t *schema)
@@ -287,7 +287,7 @@ bool schema_apart(const json_t *a, const json_t *b,
     json_object_foreach(json_object_get(a, "properties"), name, schema)
     {
         const json_t *other = json_object_get(json_object_get(b, "properties"), name);
-        if (other == NULL || !requires(a, name) || !requires(b, name))
+        if (other == NULL || !schema_requires(a, name) || !schema_requires(b, name))
             continue;
         const json_t *x = resolve(context, schema), *y = resolve(context, other);
         if (types_apart(x, y) || values_apart(x, y))

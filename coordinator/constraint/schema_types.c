@@ -214,16 +214,6 @@ static uint32_t array_value(struct schema_compiler *c, const json_t *schema, uin
 
 /* ---- objects --------------------------------------------------------------------------------- */
 
-static bool is_required(const json_t *schema, const char *name)
-{
-    size_t index;
-    json_t *one;
-    json_array_foreach(json_object_get(schema, "required"), index,
-                       one) if (json_is_string(one) &&
-                                strcmp(json_string_value(one), name) == 0) return true;
-    return false;
-}
-
 /* "name": and the space behind it. */
 static uint32_t key(struct schema_compiler *c, const char *name, uint32_t next)
 {
@@ -362,7 +352,7 @@ static bool check_counts(struct schema_compiler *c, const json_t *schema, const 
     if (!count(c, schema, "minProperties", &least) || !count(c, schema, "maxProperties", &most))
         return false;
     json_object_foreach((json_t *)properties, name, property) n_required +=
-        is_required(schema, name);
+        schema_requires(schema, name);
     if (least > n_required ||
         (most != GRAMMAR_UNBOUNDED && (additional || most < json_object_size(properties)))) {
         schema_refuse(c, schema,
@@ -422,7 +412,7 @@ static uint32_t object_value(struct schema_compiler *c, const json_t *schema, ui
     const size_t outer = strlen(c->place);
     while (i-- > 0 && good(c)) {
         property = json_object_get(properties, names[i]);
-        const bool required = is_required(schema, names[i]);
+        const bool required = schema_requires(schema, names[i]);
         if (json_is_false(property) && !required)
             continue;
         snprintf(c->place + outer, sizeof(c->place) - outer, ".%s", names[i]);

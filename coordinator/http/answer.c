@@ -182,7 +182,7 @@ uint64_t answer_completion_tokens(const struct answer *answer)
     return n;
 }
 
-json_t *answer_usage(const struct answer *answer)
+static json_t *usage(const struct answer *answer)
 {
     const json_int_t prompt = (json_int_t)answer_prompt_tokens(answer);
     const json_int_t completion = (json_int_t)answer_completion_tokens(answer);
@@ -216,7 +216,7 @@ json_t *answer_whole(const struct answer *answer)
         }
     }
     json_t *json = envelope(answer, format_of(answer)->object, choices);
-    if (json != NULL && json_object_set_new(json, "usage", answer_usage(answer)) != 0) {
+    if (json != NULL && json_object_set_new(json, "usage", usage(answer)) != 0) {
         json_decref(json);
         return NULL;
     }
@@ -249,6 +249,6 @@ json_t *answer_usage_chunk(const struct answer *answer)
 {
     json_t *json = envelope(answer, format_of(answer)->chunk_object, json_array());
     if (json != NULL)
-        json_object_set_new(json, "usage", answer_usage(answer));
+        json_object_set_new(json, "usage", usage(answer));
     return json;
 }

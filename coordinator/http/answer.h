@@ -99,8 +99,6 @@ json_t *answer_first_chunk(struct answer *answer, uint32_t choice, bool *none);
 json_t *answer_chunk(struct answer *answer, const struct answer_piece *piece, bool *none);
 json_t *answer_usage_chunk(const struct answer *answer);
 
-/* prompt_tokens, completion_tokens... */
-json_t *answer_usage(const struct answer *answer);
 uint64_t answer_prompt_tokens(const struct answer *answer);
 uint64_t answer_completion_tokens(const struct answer *answer);
 

@@ -52,7 +52,8 @@ bool api_error_from(struct api_error *error, enum status status, const char *tex
     }
 }
 
-const char *api_error_type(unsigned http)
+/* OpenAI's word for an HTTP status. */
+static const char *type_of(unsigned http)
 {
     switch (http) {
     case 401:
@@ -79,6 +80,6 @@ json_t *api_error_json(const struct api_error *error)
     }
     json_t *message = json_string(text);
     return json_pack("{s:{s:o, s:s, s:s?, s:s?}}", "error", "message", message, "type",
-                     api_error_type(error->http), "param",
-                     error->param[0] != '\0' ? error->param : NULL, "code", error->code);
+                     type_of(error->http), "param", error->param[0] != '\0' ? error->param : NULL,
+                     "code", error->code);
 }

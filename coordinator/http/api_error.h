@@ -32,9 +32,6 @@ bool api_error_field(struct api_error *error, const char *param, const char *for
  * coordinator that ends 503, everything else 500. */
 bool api_error_from(struct api_error *error, enum status status, const char *text);
 
-/* "invalid_request_error", "server_error"..., by the HTTP status. */
-const char *api_error_type(unsigned http);
-
 /* The object. NULL: no memory. */
 json_t *api_error_json(const struct api_error *error);
 

@@ -33,12 +33,12 @@ static float f32_loop(uint64_t rounds)
     return sum;
 }
 
-const struct limits_loops limits_loops_scalar = {.f32 = {f32_loop, 16},
+static const struct limits_loops scalar_loops = {.f32 = {f32_loop, 16},
                                                  .read = LIMITS_READ_PATTERNS};
 
 static struct limits_loops best_loops(void)
 {
-    struct limits_loops loops = limits_loops_scalar;
+    struct limits_loops loops = scalar_loops;
 #if defined(__x86_64__)
     if (kernels_cpu_avx512.usable())
         loops = limits_loops_avx512;

@@ -21,7 +21,6 @@ struct limits_loops {
     void (*read[LIMITS_PATTERNS])(const uint64_t *words, size_t n, uint64_t sum[8]);
 };
 
-extern const struct limits_loops limits_loops_scalar;
 extern const struct limits_loops limits_loops_avx2;
 extern const struct limits_loops limits_loops_avx512; /* bf16: only where usable, limits.c */
 

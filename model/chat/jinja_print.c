@@ -78,15 +78,21 @@ static void write_repr_of_text(struct jinja_run *run, struct jinja_output *outpu
     jinja_write(run, output, &quote, 1);
 }
 
+/* One value more, inside so many others. False: that fails, or something has failed before. */
+static bool may_go_on(struct jinja_run *run, unsigned depth)
+{
+    if (run->failed || !jinja_step(run, 0))
+        return false;
+    if (depth > JINJA_MAX_NESTING)
+        jinja_fail(run, "lists or dicts inside each other, more than %d deep", JINJA_MAX_NESTING);
+    return depth <= JINJA_MAX_NESTING;
+}
+
 static void write_value(struct jinja_run *run, struct jinja_output *output, struct jinja_value v,
                         bool repr, unsigned depth)
 {
-    if (run->failed || !jinja_step(run, 0))
+    if (!may_go_on(run, depth))
         return;
-    if (depth > JINJA_MAX_NESTING) {
-        jinja_fail(run, "lists or dicts inside each other, more than %d deep", JINJA_MAX_NESTING);
-        return;
-    }
     switch (v.kind) {
     case JINJA_UNDEFINED:
         if (repr)
@@ -243,12 +249,8 @@ static void write_json_dict(struct jinja_run *run, struct jinja_output *output,
 static void write_json(struct jinja_run *run, struct jinja_output *output, struct jinja_value v,
                        const struct jinja_json_style *style, unsigned depth)
 {
-    if (run->failed || !jinja_step(run, 0))
+    if (!may_go_on(run, depth))
         return;
-    if (depth > JINJA_MAX_NESTING) {
-        jinja_fail(run, "lists or dicts inside each other, more than %d deep", JINJA_MAX_NESTING);
-        return;
-    }
     switch (v.kind) {
     case JINJA_NONE:
     case JINJA_BOOLEAN:

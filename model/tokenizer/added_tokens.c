@@ -12,6 +12,7 @@
 
 #include "model/utf8.h"
 #include "sys/array.h"
+#include "sys/random.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -51,14 +52,10 @@ struct added_tokens {
     uint32_t from_root[256]; /* 0: no name ends with this byte */
 };
 
-/* MurmurHash3's 64-bit finaliser over key and seed: names cannot be chosen to collide. */
+/* With a seed, so that names cannot be chosen to collide. */
 static struct edge *probe(const struct added_tokens *t, uint64_t key)
 {
-    uint64_t hash = key ^ t->seed;
-    hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccdu;
-    hash = (hash ^ hash >> 33) * 0xc4ceb9fe1a85ec53u;
-    hash ^= hash >> 33;
-    size_t i = hash & (t->n_edge_slots - 1);
+    size_t i = random_mix(key ^ t->seed) & (t->n_edge_slots - 1);
     while (t->edges[i].key != UINT64_MAX && t->edges[i].key != key)
         i = (i + 1) & (t->n_edge_slots - 1);
     return &t->edges[i];

@@ -6,6 +6,7 @@
 #include "model/tokenizer/byte_alphabet.h"
 #include "model/tokenizer/tokenizer_internal.h"
 #include "model/utf8.h"
+#include "sys/random.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -27,14 +28,10 @@ void merges_find_bytes(struct tokenizer *t)
     }
 }
 
-/* MurmurHash3's 64-bit finaliser over pair and seed: a file cannot choose colliding merges. */
+/* With a seed, so that a file cannot choose colliding merges. */
 static struct merge_slot *merge_probe(const struct tokenizer *t, uint64_t pair)
 {
-    uint64_t hash = pair ^ t->merge_seed;
-    hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccdu;
-    hash = (hash ^ hash >> 33) * 0xc4ceb9fe1a85ec53u;
-    hash ^= hash >> 33;
-    size_t i = hash & (t->n_merge_slots - 1);
+    size_t i = random_mix(pair ^ t->merge_seed) & (t->n_merge_slots - 1);
     while (t->merges[i].pair != UINT64_MAX && t->merges[i].pair != pair)
         i = (i + 1) & (t->n_merge_slots - 1);
     return &t->merges[i];

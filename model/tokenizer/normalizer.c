@@ -116,11 +116,6 @@ enum status normalizer_add_replace(struct normalizer *normalizer, struct express
                error);
 }
 
-bool normalizer_is_empty(const struct normalizer *normalizer)
-{
-    return normalizer->n == 0;
-}
-
 /* ---- running -------------------------------------------------------------------------------- */
 
 enum status normalizer_scratch_create(struct normalizer_scratch **scratch, struct error *error)

@@ -44,8 +44,6 @@ enum status normalizer_add_replace(struct normalizer *normalizer, struct express
 
 /* ---- running ----------------------------------------------------------------------------------- */
 
-bool normalizer_is_empty(const struct normalizer *normalizer);
-
 enum status normalizer_scratch_create(struct normalizer_scratch **scratch, struct error *error);
 void normalizer_scratch_destroy(struct normalizer_scratch *scratch); /* NULL is fine */
 
