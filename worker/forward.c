@@ -338,8 +338,7 @@ static enum status between_attentions(void *context, struct error *error)
     return status;
 }
 
-/* ---- both ends of a stage
- * ------------------------------------------------------------------------ */
+/* ---- both ends of a stage -------------------------------------------------------------------- */
 
 /* The last row of each segment that wants something; rows that follow each other, as those of a
  * step that only decodes, are one copy. Returns how many there are. */

@@ -4,6 +4,8 @@
  * user whose request it was. */
 #include "worker/step.h"
 
+#include "sys/array.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,23 +52,6 @@ void step_destroy(struct step *step)
     free(step->spans);
     free(step->order);
     free(step);
-}
-
-/* Room for n items of `size` bytes; content is not kept. */
-static enum status reserve(void **items, size_t *capacity, size_t n, size_t size,
-                           struct error *error)
-{
-    if (n <= *capacity)
-        return STATUS_OK;
-    if (n > SIZE_MAX / 2 / size)
-        return error_set(error, STATUS_NO_MEMORY, "step: a table of %zu entries", n);
-    void *grown = malloc(n * size);
-    if (grown == NULL)
-        return error_set(error, STATUS_NO_MEMORY, "step: no memory for a table of %zu entries", n);
-    free(*items);
-    *items = grown;
-    *capacity = n;
-    return STATUS_OK;
 }
 
 /* Of either kind. */
@@ -258,13 +243,12 @@ enum status step_decode(struct step *step, const Longspan__Step *message, struct
     size_t n_spans = 0;
     for (size_t i = 0; i < message->n_segments; i++)
         n_spans += message->segments[i]->n_spans;
-    enum status status =
-        reserve((void **)&step->spans, &step->span_capacity, n_spans, sizeof(*step->spans), error);
-    if (status == STATUS_OK)
-        status = reserve((void **)&step->closed, &step->closed_capacity, message->n_closed,
-                         sizeof(*step->closed), error);
-    if (status != STATUS_OK)
-        return status;
+    if (!array_grow(&step->spans, &step->span_capacity, n_spans, sizeof(*step->spans)) ||
+        !array_grow(&step->closed, &step->closed_capacity, message->n_closed,
+                    sizeof(*step->closed)))
+        return error_set(error, STATUS_NO_MEMORY,
+                         "step: no memory for %zu spans and %zu sequences that end", n_spans,
+                         message->n_closed);
 
     step->number = message->step;
     step->fault = (struct error){.status = STATUS_OK};

@@ -161,8 +161,7 @@ static void ping(struct bridge *b)
     send_control(b, &control, NULL); /* a full queue shows in the silence */
 }
 
-/* ---- the life of an errand
- * ----------------------------------------------------------------------- */
+/* ---- the life of an errand ------------------------------------------------------------------- */
 
 static struct errand **find(struct errand **list, uint64_t number)
 {

@@ -1,5 +1,4 @@
-/* schedule.c - one walk along the line, placing each cut at the first unit boundary not before it.
- */
+/* schedule.c - one walk along the line, which cuts at the first unit boundary not before each target. */
 #include "kernels/attention/schedule.h"
 
 /* Parts of the line; the smallest turn is one of them. */
