@@ -2,6 +2,7 @@
 #include "cluster/http_ask.h"
 
 #include "sys/file.h"
+#include "sys/text_buffer.h"
 
 #include <curl/curl.h>
 #include <stdbool.h>
@@ -16,30 +17,12 @@ enum {
 };
 static const size_t MOST_BYTES = (size_t)64 << 20;
 
-struct body {
-    char *data;
-    size_t n, capacity;
-};
-
 /* libcurl's write callback: another number than what came ends the transfer. */
 static size_t take(char *bytes, size_t one, size_t n, void *context)
 {
-    struct body *body = context;
+    struct text_buffer *body = context;
     (void)one; /* always 1 */
-    if (n > MOST_BYTES - body->n)
-        return 0;
-    if (body->n + n + 1 > body->capacity) {
-        const size_t capacity = 2 * (body->n + n) + 1024;
-        char *grown = realloc(body->data, capacity);
-        if (grown == NULL)
-            return 0;
-        body->data = grown;
-        body->capacity = capacity;
-    }
-    memcpy(body->data + body->n, bytes, n);
-    body->n += n;
-    body->data[body->n] = '\0';
-    return n;
+    return n <= MOST_BYTES - body->n && text_buffer_add(body, bytes, n) ? n : 0;
 }
 
 enum status http_ask_address(char address[HTTP_ASK_URL_BYTES], const char *url, const char *path,
@@ -72,7 +55,7 @@ enum status http_ask(const char *url, const char *path, const char *api_key, con
                      uint32_t timeout_s, char **data, size_t *n_bytes, struct error *error)
 {
     char address[HTTP_ASK_URL_BYTES];
-    struct body body = {0};
+    struct text_buffer body = {0};
     long code = 0;
     enum status status = http_ask_address(address, url, path, error);
     if (status != STATUS_OK)
@@ -99,14 +82,14 @@ enum status http_ask(const char *url, const char *path, const char *api_key, con
                            address, curl_easy_strerror(result));
     else if (code != 200)
         status = error_set(error, STATUS_FAILED, "%s answers %ld: %.*s", address, code, SHOWN_BYTES,
-                           body.data != NULL ? body.data : "");
-    else if (body.data == NULL)
+                           body.bytes != NULL ? body.bytes : "");
+    else if (body.bytes == NULL)
         status = error_set(error, STATUS_FAILED, "%s answers nothing", address);
     if (status != STATUS_OK) {
-        free(body.data);
+        free(body.bytes);
         return status;
     }
-    *data = body.data;
+    *data = body.bytes;
     *n_bytes = body.n;
     return STATUS_OK;
 }

@@ -1,6 +1,8 @@
 /* load_stream.c - see load_stream.h. */
 #include "cluster/load_stream.h"
 
+#include "sys/array.h"
+
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,15 +38,7 @@ static void note_text(struct load_stream *s, uint64_t now_us)
         s->first_us = s->last_us = now_us;
         return;
     }
-    if (s->n_gaps == s->gaps_capacity) {
-        const uint32_t capacity = s->gaps_capacity == 0 ? 64 : 2 * s->gaps_capacity;
-        double *grown = realloc(s->gaps_s, capacity * sizeof(*grown));
-        if (grown != NULL) {
-            s->gaps_s = grown;
-            s->gaps_capacity = capacity;
-        }
-    }
-    if (s->n_gaps < s->gaps_capacity)
+    if (array_grow(&s->gaps_s, &s->gaps_capacity, (size_t)s->n_gaps + 1, sizeof(*s->gaps_s)))
         s->gaps_s[s->n_gaps++] = (double)(now_us - s->last_us) * 1e-6;
     s->last_us = now_us;
 }
@@ -98,34 +92,22 @@ static void take_line(struct load_stream *s, const char *line, size_t n, uint64_
 
 bool load_stream_take(struct load_stream *s, const char *bytes, size_t n, uint64_t now_us)
 {
-    if (n > MOST_LINE - s->n_line)
+    if (n > MOST_LINE - s->line.n || !text_queue_add(&s->line, bytes, n))
         return false;
-    if (s->n_line + n > s->capacity) {
-        const size_t capacity = 2 * (s->n_line + n) + 1024;
-        char *grown = realloc(s->line, capacity);
-        if (grown == NULL)
-            return false;
-        s->line = grown;
-        s->capacity = capacity;
+    const char *line = text_queue_front(&s->line), *end;
+    while ((end = memchr(line, '\n', s->line.n)) != NULL) {
+        const size_t length = (size_t)(end - line);
+        const bool has_return = length > 0 && end[-1] == '\r';
+        take_line(s, line, length - has_return, now_us);
+        text_queue_drop(&s->line, length + 1);
+        line = end + 1;
     }
-    memcpy(s->line + s->n_line, bytes, n);
-    s->n_line += n;
-    size_t begin = 0;
-    const char *end;
-    while ((end = memchr(s->line + begin, '\n', s->n_line - begin)) != NULL) {
-        const size_t at = (size_t)(end - s->line);
-        const bool has_return = at > begin && s->line[at - 1] == '\r';
-        take_line(s, s->line + begin, at - begin - has_return, now_us);
-        begin = at + 1;
-    }
-    memmove(s->line, s->line + begin, s->n_line - begin);
-    s->n_line -= begin;
     return true;
 }
 
 void load_stream_free(struct load_stream *s)
 {
-    free(s->line);
+    free(s->line.bytes);
     free(s->gaps_s);
     *s = (struct load_stream){0};
 }

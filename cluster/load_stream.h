@@ -5,6 +5,8 @@
 #ifndef LONGSPAN_CLUSTER_LOAD_STREAM_H
 #define LONGSPAN_CLUSTER_LOAD_STREAM_H
 
+#include "sys/text_queue.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -13,11 +15,11 @@ enum { LOAD_STREAM_ERROR_BYTES = 200 };
 
 /* Zeroed: nothing has come. */
 struct load_stream {
-    char *line; /* unfinished */
-    size_t n_line, capacity;
+    struct text_queue line;     /* unfinished */
     uint64_t first_us, last_us; /* of pieces of text; 0: none came */
     double *gaps_s;             /* between them */
-    uint32_t n_gaps, gaps_capacity;
+    uint32_t n_gaps;
+    size_t gaps_capacity;
     bool done;      /* [DONE] came */
     bool has_usage; /* then these are the server's own: */
     uint32_t prompt_tokens, cached_tokens, output_tokens;

@@ -2,6 +2,8 @@
  * order. */
 #include "cluster/logits_file.h"
 
+#include "sys/array.h"
+
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -10,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = 4096, FIRST_ROWS = 256 };
+enum { PATH_BYTES = 4096 };
 
 struct logits_file {
     char path[PATH_BYTES], temporary[PATH_BYTES + 32];
@@ -18,7 +20,7 @@ struct logits_file {
     size_t row_bytes; /* 0: none came yet */
     uint32_t n_prompts;
     uint32_t *owners; /* of row i: its prompt */
-    uint64_t n, capacity;
+    size_t n, capacity;
 };
 
 static enum status io_failure(const struct logits_file *file, struct error *error)
@@ -69,14 +71,8 @@ enum status logits_file_add(struct logits_file *file, uint32_t prompt, const voi
         return error_set(error, STATUS_PROTOCOL,
                          "the coordinator sent a row of %zu bytes of logits, after rows of %zu",
                          n_bytes, file->row_bytes);
-    if (file->n == file->capacity) {
-        const uint64_t capacity = file->capacity == 0 ? FIRST_ROWS : 2 * file->capacity;
-        uint32_t *owners = realloc(file->owners, capacity * sizeof(*owners));
-        if (owners == NULL)
-            return error_set(error, STATUS_NO_MEMORY, "no memory for --dump-logits");
-        file->owners = owners;
-        file->capacity = capacity;
-    }
+    if (!array_grow(&file->owners, &file->capacity, file->n + 1, sizeof(*file->owners)))
+        return error_set(error, STATUS_NO_MEMORY, "no memory for --dump-logits");
     errno = 0;
     if (fwrite(row, 1, n_bytes, file->rows) != n_bytes)
         return io_failure(file, error);

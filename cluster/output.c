@@ -129,7 +129,8 @@ static json_t *prompt_object(const struct result *result, uint32_t index, bool l
     failed |= json_object_set_new(object, "cached_tokens", json_integer(prompt->n_cached));
     failed |= json_object_set_new(object, "ids", token_ids(prompt));
     failed |= json_object_set_new(
-        object, "text", string_of(prompt->text != NULL ? prompt->text : "", prompt->text_bytes));
+        object, "text",
+        string_of(prompt->text.bytes != NULL ? prompt->text.bytes : "", prompt->text.n));
     failed |= json_object_set_new(object, "finish_reason",
                                   string_of(prompt->reason, strlen(prompt->reason)));
     if (logprobs)
@@ -173,11 +174,11 @@ enum status output_texts(FILE *out, const struct result *result, const struct pr
     for (uint32_t i = 0; i < result->n_prompts; i++) {
         const struct result_prompt *prompt = &result->prompts[i];
         const bool whole_line =
-            prompt->text_bytes != 0 && prompt->text[prompt->text_bytes - 1] == '\n';
+            prompt->text.n != 0 && prompt->text.bytes[prompt->text.n - 1] == '\n';
         failed |= fprintf(out, "%s==> %u: %s <==\n", i == 0 ? "" : "\n", i + 1,
                           prompts->items[i].name) < 0;
-        if (prompt->text_bytes != 0)
-            failed |= fwrite(prompt->text, 1, prompt->text_bytes, out) != prompt->text_bytes;
+        if (prompt->text.n != 0)
+            failed |= fwrite(prompt->text.bytes, 1, prompt->text.n, out) != prompt->text.n;
         failed |= !whole_line && fputc('\n', out) == EOF;
     }
     return check_stream(out, failed, error);

@@ -1,12 +1,14 @@
 /* result.c - events to arrays that grow. */
 #include "cluster/result.h"
 
+#include "sys/array.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_TOKENS = 64, FIRST_BYTES = 256, MOST_TOP = 4096 };
+enum { MOST_TOP = 4096 };
 
 enum status result_open(struct result *result, uint32_t n_prompts, struct error *error)
 {
@@ -33,7 +35,7 @@ void result_close(struct result *result)
         for (uint32_t j = 0; j < prompt->n_tokens; j++)
             free(prompt->tokens[j].top);
         free(prompt->tokens);
-        free(prompt->text);
+        free(prompt->text.bytes);
         free(prompt->ids);
     }
     free(result->prompts);
@@ -55,22 +57,7 @@ static enum status no_memory(struct error *error)
 static enum status add_text(struct result_prompt *prompt, const ProtobufCBinaryData *text,
                             struct error *error)
 {
-    if (text->len >= SIZE_MAX / 4 - prompt->text_bytes)
-        return no_memory(error);
-    const size_t needed = prompt->text_bytes + text->len + 1;
-    if (needed > prompt->text_capacity) {
-        const size_t capacity = 2 * needed + FIRST_BYTES;
-        char *grown = realloc(prompt->text, capacity);
-        if (grown == NULL)
-            return no_memory(error);
-        prompt->text = grown;
-        prompt->text_capacity = capacity;
-    }
-    if (text->len != 0)
-        memcpy(prompt->text + prompt->text_bytes, text->data, text->len);
-    prompt->text_bytes += text->len;
-    prompt->text[prompt->text_bytes] = '\0';
-    return STATUS_OK;
+    return text_buffer_add(&prompt->text, text->data, text->len) ? STATUS_OK : no_memory(error);
 }
 
 /* ---- events ---------------------------------------------------------------------------------- */
@@ -133,16 +120,10 @@ static enum status take_token(struct result *result, const Longspan__RunToken *t
     struct result_prompt *prompt = &result->prompts[token->prompt];
     if (prompt->reason[0] != '\0' || token->n_top > MOST_TOP)
         return nonsense(error, "a token after the end");
-    if (prompt->n_tokens == prompt->token_capacity) {
-        const uint32_t capacity =
-            prompt->token_capacity == 0 ? FIRST_TOKENS : 2 * prompt->token_capacity;
-        struct result_token *grown =
-            capacity < prompt->n_tokens ? NULL : realloc(prompt->tokens, capacity * sizeof(*grown));
-        if (grown == NULL)
-            return no_memory(error);
-        prompt->tokens = grown;
-        prompt->token_capacity = capacity;
-    }
+    if (prompt->n_tokens == UINT32_MAX ||
+        !array_grow(&prompt->tokens, &prompt->token_capacity, (size_t)prompt->n_tokens + 1,
+                    sizeof(*prompt->tokens)))
+        return no_memory(error);
     struct result_choice *top = token->n_top == 0 ? NULL : take_top(token);
     if (token->n_top != 0 && top == NULL)
         return no_memory(error);

@@ -8,6 +8,7 @@
 
 #include "proto/longspan.pb-c.h"
 #include "sys/status.h"
+#include "sys/text_buffer.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -36,9 +37,9 @@ struct result_prompt {
     uint32_t n_filled;    /* positions before them, for measuring */
     uint32_t n_prefilled; /* of n_filled and n_ids together */
     struct result_token *tokens;
-    uint32_t n_tokens, token_capacity;
-    char *text; /* NUL-terminated behind its text_bytes */
-    size_t text_bytes, text_capacity;
+    uint32_t n_tokens;
+    size_t token_capacity;
+    struct text_buffer text;
     char reason[16]; /* "stop", "length"; "" while it runs */
 };
 

@@ -2,6 +2,7 @@
 #include "cluster/tokenize.h"
 
 #include "model/detokenizer.h"
+#include "sys/array.h"
 #include "sys/file.h"
 
 #include <ctype.h>
@@ -146,10 +147,11 @@ static enum status detokenize_line(const struct tokenizer *tokenizer,
 /* Ids between anything that is no digit and no minus. */
 static enum status scan_ids(const char *text, int32_t **ids, size_t *n, struct error *error)
 {
-    size_t capacity = 256;
-    int32_t *list = malloc(capacity * sizeof(*list));
+    size_t capacity = 0;
+    int32_t *list = NULL;
+    bool complete = array_grow(&list, &capacity, 1, sizeof(*list)); /* of none too */
     *n = 0;
-    for (const char *at = text; list != NULL && *at != '\0';) {
+    for (const char *at = text; complete && *at != '\0';) {
         if (isspace((unsigned char)*at) || strchr(",[]", *at) != NULL) {
             at++;
             continue;
@@ -162,18 +164,14 @@ static enum status scan_ids(const char *text, int32_t **ids, size_t *n, struct e
             return error_set(error, STATUS_INVALID, "standard input: '%.16s' is no token id", at);
         }
         at = end;
-        if (*n == capacity) {
-            capacity *= 2;
-            int32_t *bigger = realloc(list, capacity * sizeof(*list));
-            if (bigger == NULL)
-                free(list);
-            list = bigger;
-        }
-        if (list != NULL)
+        complete = array_grow(&list, &capacity, *n + 1, sizeof(*list));
+        if (complete)
             list[(*n)++] = (int32_t)id;
     }
-    if (list == NULL)
+    if (!complete) {
+        free(list);
         return error_set(error, STATUS_NO_MEMORY, "no memory for the ids");
+    }
     *ids = list;
     return STATUS_OK;
 }

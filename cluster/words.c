@@ -1,28 +1,25 @@
 /* words.c - see words.h. */
 #include "cluster/words.h"
 
+#include "sys/array.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { NUMBER_BYTES = 32, FIRST_WORDS = 64, PATH_BYTES = 4096 };
+enum { NUMBER_BYTES = 32, PATH_BYTES = 4096 };
 
 /* ---- lists ----------------------------------------------------------------------------------- */
 
 void words_add(struct words *words, const char *word)
 {
-    if (words->n + 1 >= words->capacity) {
-        const uint32_t capacity = words->capacity == 0 ? FIRST_WORDS : 2 * words->capacity;
-        char **argv = realloc(words->argv, capacity * sizeof(*argv));
-        words->failed |= argv == NULL;
-        if (argv == NULL)
-            return;
-        words->argv = argv;
-        words->capacity = capacity;
-    }
-    char *copy = strdup(word);
+    /* With the NULL behind the last one. */
+    char *copy =
+        array_grow(&words->argv, &words->capacity, (size_t)words->n + 2, sizeof(*words->argv))
+            ? strdup(word)
+            : NULL;
     words->failed |= copy == NULL;
     if (copy == NULL)
         return;

@@ -12,7 +12,8 @@
 /* Zeroed: none. argv: `n` words, then NULL; NULL itself while there is none. */
 struct words {
     char **argv;
-    uint32_t n, capacity;
+    uint32_t n;
+    size_t capacity;
     bool failed;
 };
 
