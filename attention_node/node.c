@@ -199,10 +199,14 @@ static enum status await(struct node *node, struct wire_poll_item *items, size_t
 
 static enum status loop(struct node *node, struct error *error)
 {
-    struct wire_poll_item items[3 + RINGS_MAX] = {
-        {.socket = node->control}, {.socket = node->data}, {.descriptor = node->config.stop}};
-    _Static_assert(3 + RINGS_MAX <= WIRE_POLL_ITEMS, "one poll waits for all");
-    const size_t n_fixed = node->config.stop >= 0 ? 3 : 2;
+    enum { CONTROL, DATA, STOP, N_FIXED }; /* in front of the rings */
+    struct wire_poll_item items[N_FIXED + RINGS_MAX] = {
+        [CONTROL] = {.socket = node->control},
+        [DATA] = {.socket = node->data},
+        [STOP] = {.descriptor = node->config.stop},
+    };
+    _Static_assert(N_FIXED + RINGS_MAX <= WIRE_POLL_ITEMS, "one poll waits for all");
+    const size_t n_fixed = node->config.stop >= 0 ? N_FIXED : STOP;
     node->began_us = node->heard_us = node->waiting_us = clock_us();
     while (!node->ended) {
         enum status status = watch_connection(node, error);
@@ -215,15 +219,15 @@ static enum status loop(struct node *node, struct error *error)
         if (status != STATUS_OK)
             return status;
         const uint32_t n_rings = node->rings.n;
-        if (n_fixed == 3 && items[2].readable) {
+        if (n_fixed > STOP && items[STOP].readable) {
             node_say_leave(node);
             log_info(node->config.log, "asked to stop");
             return STATUS_OK;
         }
-        if (items[0].readable && (status = node_receive_control(node, error)) != STATUS_OK)
+        if (items[CONTROL].readable && (status = node_receive_control(node, error)) != STATUS_OK)
             return status;
         const uint64_t began = clock_us();
-        status = receive_data(node, items[1].readable, items + n_fixed, n_rings, error);
+        status = receive_data(node, items[DATA].readable, items + n_fixed, n_rings, error);
         if (status != STATUS_OK)
             return status;
         node->heard_us += clock_us() - began; /* who computes cannot listen */
