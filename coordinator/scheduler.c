@@ -36,6 +36,14 @@ static enum status create_steps(struct scheduler *s, struct error *error)
     return STATUS_OK;
 }
 
+void scheduler_set_budget(struct scheduler *s, const struct step_prices *prices, double us,
+                          uint32_t most_tokens)
+{
+    s->prices = *prices;
+    s->budget = us;
+    s->most_tokens = most_tokens < s->config.chunk ? most_tokens : s->config.chunk;
+}
+
 enum status scheduler_create(struct scheduler **scheduler, const struct scheduler_config *config,
                              struct placement *placement, struct error *error)
 {

@@ -10,14 +10,6 @@ static uint32_t smaller(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
-void scheduler_set_budget(struct scheduler *s, const struct step_prices *prices, double us,
-                          uint32_t most_tokens)
-{
-    s->prices = *prices;
-    s->budget = us;
-    s->most_tokens = smaller(most_tokens, s->config.chunk);
-}
-
 static void add_segment(struct scheduler *s, struct scheduler_step *step, uint32_t index,
                         uint32_t n_tokens)
 {
