@@ -90,6 +90,12 @@ enum status engine_open(struct engine *engine, const struct engine_config *confi
     return status == STATUS_OK ? open_steps(engine, config, error) : status;
 }
 
+uint64_t engine_working_bytes(const struct engine *engine)
+{
+    return (engine->forward != NULL ? forward_working_bytes(engine->forward) : 0) +
+           (engine->attention != NULL ? attention_tile_bytes(engine->attention) : 0);
+}
+
 void engine_close(struct engine *engine)
 {
     forward_destroy(engine->forward);

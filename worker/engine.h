@@ -43,6 +43,9 @@ struct engine_config {
 enum status engine_open(struct engine *engine, const struct engine_config *config,
                         struct error *error);
 
+/* Device memory for what is computed with, beside weights and KV: plan/working_size.h says what is counted. */
+uint64_t engine_working_bytes(const struct engine *engine);
+
 /* Zeroed memory is fine. */
 void engine_close(struct engine *engine);
 

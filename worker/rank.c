@@ -286,13 +286,6 @@ static enum status load(struct rank *rank, const Longspan__WorkerSetup *message,
     return status;
 }
 
-/* plan/working_size.h says what is counted. */
-static uint64_t working_bytes(const struct rank *rank)
-{
-    return (rank->forward != NULL ? forward_working_bytes(rank->forward) : 0) +
-           (rank->attention != NULL ? attention_tile_bytes(rank->attention) : 0);
-}
-
 /* Loads and reports. Afterwards every rank knows whether all of them are ready. */
 static enum status get_ready(struct rank *rank, const Longspan__WorkerSetup *message,
                              struct error *error)
@@ -315,7 +308,7 @@ static enum status get_ready(struct rank *rank, const Longspan__WorkerSetup *mes
         log_error(&rank->log, "%s", failure.text);
     const struct report_ready ready = {
         .weight_bytes = rank->shard != NULL ? rank->shard->weight_bytes : 0,
-        .working_bytes = working_bytes(rank),
+        .working_bytes = engine_working_bytes(&rank->engine),
         .resident_bytes = memory_resident_bytes(),
         .local_kv_bytes =
             rank->engine.attention != NULL ? attention_local_bytes(rank->engine.attention) : 0,

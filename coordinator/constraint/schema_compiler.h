@@ -29,9 +29,6 @@ uint32_t schema_rule(struct schema_compiler *compiler, const json_t *schema);
 /* The rule for any value. */
 uint32_t schema_any(struct schema_compiler *compiler);
 
-/* Is the name in the schema's `required`? */
-bool schema_requires(const json_t *schema, const char *name);
-
 /* The values of one type that fulfil the schema. */
 uint32_t schema_value(struct schema_compiler *compiler, const json_t *schema, const char *type,
                       uint32_t next);

@@ -27,6 +27,9 @@ uint64_t schema_apart_work(const json_t *a, const json_t *b,
  * number too. */
 bool schema_has_type(const json_t *type, const char *name);
 
+/* Is the name among the schema's `required`? */
+bool schema_requires(const json_t *schema, const char *name);
+
 /* The name of a value's own type: "integer" where it is one. */
 const char *schema_type_of(const json_t *value);
 

@@ -3,6 +3,7 @@
 #include "coordinator/constraint/numbers.h"
 #include "coordinator/constraint/pattern.h"
 #include "coordinator/constraint/schema_compiler.h"
+#include "coordinator/constraint/schema_merge.h"
 #include "model/utf8.h"
 
 #include <math.h>

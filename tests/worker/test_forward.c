@@ -546,7 +546,7 @@ static void test_takes_the_memory_that_was_planned(void **state)
         fixture_open(&f, shapes[i], path, &layout, group);
         const struct working_limits limits = {FIXTURE_ROWS, FIXTURE_SEQUENCES, KV_F16};
         assert_int_equal(
-            forward_working_bytes(f.forward) + attention_tile_bytes(f.attention),
+            engine_working_bytes(&f.engine),
             working_size_of(&f.shard->hparams, &f.shard->part, f.shard->n_layers, true, &limits));
         fixture_close(&f);
         group_destroy(group);
