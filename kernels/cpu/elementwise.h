@@ -186,4 +186,9 @@ static void combine_piece(float *out, const float *y, size_t n_columns,
     memcpy(out + row * n_columns + first, sums[0], n * sizeof(*out));
 }
 
+/* A variant's members from here, with the gates of its own source. */
+#define ELEMENTWISE                                                                                \
+    .rms_norm = rms_norm_row, .rotate = rotate_row, .swiglu = swiglu, .geglu = geglu,              \
+    .add = add_vectors, .scale = scale_vector, .soft_cap = soft_cap, .combine = combine_piece
+
 #endif

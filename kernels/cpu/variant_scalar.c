@@ -27,12 +27,5 @@ const struct cpu_variant cpu_variant_scalar = {
             [CPU_FLOAT] = {PRODUCT_FLOAT_ROWS_scalar, product_float_scalar, pack_float},
             [CPU_QUANT] = {PRODUCT_QUANT_ROWS_scalar, product_quant_scalar, pack_quant},
         },
-    .rms_norm = rms_norm_row,
-    .rotate = rotate_row,
-    .swiglu = swiglu,
-    .geglu = geglu,
-    .add = add_vectors,
-    .scale = scale_vector,
-    .soft_cap = soft_cap,
-    .combine = combine_piece,
+    ELEMENTWISE,
 };

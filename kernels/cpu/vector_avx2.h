@@ -1,4 +1,4 @@
-/* kernels/cpu/vector_avx2.h - vectors for product_float_simd.h and product_quant_simd.h: eight
+/* kernels/cpu/vector_avx2.h - vectors for product_float_simd.h, product_quant_simd.h and gates_simd.h: eight
  * outputs, half a panel, in one register.
  *
  * Dot products: vpmaddubsw multiplies unsigned by signed bytes and adds pairs in 16 bits, with
@@ -81,6 +81,37 @@ INLINE VEC vec_add(VEC a, VEC b)
 INLINE VEC vec_mul(VEC a, VEC b)
 {
     return _mm256_mul_ps(a, b);
+}
+
+INLINE VEC vec_sub(VEC a, VEC b)
+{
+    return _mm256_sub_ps(a, b);
+}
+
+INLINE VEC vec_div(VEC a, VEC b)
+{
+    return _mm256_div_ps(a, b);
+}
+
+INLINE VEC vec_xor(VEC a, VEC b)
+{
+    return _mm256_xor_ps(a, b);
+}
+
+INLINE VEC vec_and(VEC a, VEC b)
+{
+    return _mm256_and_ps(a, b);
+}
+
+INLINE VEC vec_or(VEC a, VEC b)
+{
+    return _mm256_or_ps(a, b);
+}
+
+/* b without the bits of a. */
+INLINE VEC vec_andnot(VEC a, VEC b)
+{
+    return _mm256_andnot_ps(a, b);
 }
 
 INLINE VEC vec_fma(VEC a, VEC b, VEC c)

@@ -1,4 +1,4 @@
-/* kernels/cpu/vector_avx512.h - vectors for product_float_simd.h and product_quant_simd.h: sixteen
+/* kernels/cpu/vector_avx512.h - vectors for product_float_simd.h, product_quant_simd.h and gates_simd.h: sixteen
  * outputs, a whole panel, in one register.
  *
  * Dot products: vpdpbusd multiplies unsigned by signed bytes, adds four products to a 32-bit sum
@@ -69,6 +69,37 @@ INLINE VEC vec_add(VEC a, VEC b)
 INLINE VEC vec_mul(VEC a, VEC b)
 {
     return _mm512_mul_ps(a, b);
+}
+
+INLINE VEC vec_sub(VEC a, VEC b)
+{
+    return _mm512_sub_ps(a, b);
+}
+
+INLINE VEC vec_div(VEC a, VEC b)
+{
+    return _mm512_div_ps(a, b);
+}
+
+INLINE VEC vec_xor(VEC a, VEC b)
+{
+    return _mm512_xor_ps(a, b);
+}
+
+INLINE VEC vec_and(VEC a, VEC b)
+{
+    return _mm512_and_ps(a, b);
+}
+
+INLINE VEC vec_or(VEC a, VEC b)
+{
+    return _mm512_or_ps(a, b);
+}
+
+/* b without the bits of a. */
+INLINE VEC vec_andnot(VEC a, VEC b)
+{
+    return _mm512_andnot_ps(a, b);
 }
 
 INLINE VEC vec_fma(VEC a, VEC b, VEC c)
