@@ -1,5 +1,6 @@
 /* test_file.c - whole files in, whole files out, and temporary directories that go away. */
 #include "sys/file.h"
+#include "tests/directory.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -16,48 +17,35 @@
 
 #include <cmocka.h>
 
-struct place {
-    char directory[FILE_PATH_BYTES], path[FILE_PATH_BYTES + 16];
-};
+static char path[FILE_PATH_BYTES + 16];
 
-static int make_place(void **state)
+static int make_path(void **state)
 {
-    struct place *place = calloc(1, sizeof(*place));
-    if (place == NULL || file_make_temporary(place->directory, NULL) != STATUS_OK)
-        return -1;
-    snprintf(place->path, sizeof(place->path), "%s/data", place->directory);
-    *state = place;
-    return 0;
+    const int made = make_directory(state);
+    snprintf(path, sizeof(path), "%s/data", directory);
+    return made;
 }
 
-static int remove_place(void **state)
-{
-    struct place *place = *state;
-    const enum status status = file_remove_temporary(place->directory, NULL);
-    free(place);
-    return status == STATUS_OK ? 0 : -1;
-}
-
-static unsigned count_entries(const char *path)
+static unsigned count_entries(const char *folder)
 {
     unsigned n = 0;
-    DIR *directory = opendir(path);
-    assert_non_null(directory);
-    while (readdir(directory) != NULL)
+    DIR *entries = opendir(folder);
+    assert_non_null(entries);
+    while (readdir(entries) != NULL)
         n++;
-    closedir(directory);
+    closedir(entries);
     return n - 2; /* . and .. */
 }
 
 /* Standard input goes on where it is, and may be a socket: neither is true of /dev/stdin. */
 static void test_standard_input_is_read_from_where_it_is(void **state)
 {
-    struct place *place = *state;
+    (void)state;
     char first, *text = NULL;
     size_t size = 0;
     const int kept = dup(STDIN_FILENO);
-    assert_int_equal(file_write(place->path, "abcd", 4, 0644, NULL), STATUS_OK);
-    const int file = open(place->path, O_RDONLY);
+    assert_int_equal(file_write(path, "abcd", 4, 0644, NULL), STATUS_OK);
+    const int file = open(path, O_RDONLY);
     assert_true(file >= 0 && dup2(file, STDIN_FILENO) == STDIN_FILENO);
     assert_int_equal(read(STDIN_FILENO, &first, 1), 1);
     assert_int_equal(file_read(NULL, 100, &text, &size, NULL), STATUS_OK);
@@ -80,78 +68,78 @@ static void test_standard_input_is_read_from_where_it_is(void **state)
 
 static void test_written_files_are_read_back(void **state)
 {
-    struct place *place = *state;
+    (void)state;
     static const size_t sizes[] = {0, 1, 4095, 65535, 65536, 300000};
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         char *out = malloc(sizes[i] + 1), *in = NULL;
         size_t size = 1;
         memset(out, 'a' + (int)i, sizes[i] + 1);
-        assert_int_equal(file_write(place->path, out, sizes[i], 0644, NULL), STATUS_OK);
-        assert_int_equal(file_read(place->path, sizes[i], &in, &size, NULL), STATUS_OK);
+        assert_int_equal(file_write(path, out, sizes[i], 0644, NULL), STATUS_OK);
+        assert_int_equal(file_read(path, sizes[i], &in, &size, NULL), STATUS_OK);
         assert_int_equal(size, sizes[i]);
         assert_memory_equal(in, out, size);
         assert_int_equal(in[size], 0);
         free(in);
         free(out);
     }
-    assert_int_equal(count_entries(place->directory), 1); /* no temporary file is left */
+    assert_int_equal(count_entries(directory), 1); /* no temporary file is left */
 }
 
 static void test_a_failed_write_leaves_the_old_file(void **state)
 {
-    struct place *place = *state;
+    (void)state;
     struct error error;
     char inside[FILE_PATH_BYTES + 32];
-    assert_int_equal(file_write(place->path, "old", 3, 0600, NULL), STATUS_OK);
-    snprintf(inside, sizeof(inside), "%s/x", place->path); /* "directory" is a file */
+    assert_int_equal(file_write(path, "old", 3, 0600, NULL), STATUS_OK);
+    snprintf(inside, sizeof(inside), "%s/x", path); /* "directory" is a file */
     assert_int_equal(file_write(inside, "new", 3, 0600, &error), STATUS_IO);
     assert_non_null(strstr(error.text, inside));
 
     /* The target is a directory that is not empty: rename fails after the write. */
-    snprintf(inside, sizeof(inside), "%s/full", place->directory);
+    snprintf(inside, sizeof(inside), "%s/full", directory);
     assert_int_equal(mkdir(inside, 0700), 0);
     char child[FILE_PATH_BYTES + 40];
     snprintf(child, sizeof(child), "%s/child", inside);
     assert_int_equal(file_write(child, "", 0, 0600, NULL), STATUS_OK);
     assert_int_equal(file_write(inside, "new", 3, 0600, &error), STATUS_IO);
-    assert_int_equal(count_entries(place->directory), 2);
+    assert_int_equal(count_entries(directory), 2);
 }
 
 static void test_a_device_is_not_replaced(void **state)
 {
-    struct place *place = *state;
+    (void)state;
     struct error error;
     struct stat info;
-    assert_int_equal(symlink("/dev/null", place->path), 0); /* a link: a mistake costs no device */
-    assert_int_equal(file_write(place->path, "x", 1, 0600, &error), STATUS_INVALID);
+    assert_int_equal(symlink("/dev/null", path), 0); /* a link: a mistake costs no device */
+    assert_int_equal(file_write(path, "x", 1, 0600, &error), STATUS_INVALID);
     assert_non_null(strstr(error.text, "is no file"));
-    assert_int_equal(lstat(place->path, &info), 0);
+    assert_int_equal(lstat(path, &info), 0);
     assert_true(S_ISLNK(info.st_mode));
-    assert_int_equal(count_entries(place->directory), 1);
+    assert_int_equal(count_entries(directory), 1);
 }
 
 static void test_modes_are_those_asked_for(void **state)
 {
-    struct place *place = *state;
+    (void)state;
     struct stat info;
-    assert_int_equal(file_write(place->path, "x", 1, 0600, NULL), STATUS_OK);
-    assert_int_equal(stat(place->path, &info), 0);
+    assert_int_equal(file_write(path, "x", 1, 0600, NULL), STATUS_OK);
+    assert_int_equal(stat(path, &info), 0);
     assert_int_equal(info.st_mode & 0777, 0600);
-    assert_int_equal(stat(place->directory, &info), 0);
+    assert_int_equal(stat(directory, &info), 0);
     assert_int_equal(info.st_mode & 0777, 0700);
 }
 
 static void test_what_cannot_be_read(void **state)
 {
-    struct place *place = *state;
+    (void)state;
     struct error error;
     char *data = NULL;
     size_t size = 42;
-    assert_int_equal(file_read(place->path, 10, &data, &size, &error), STATUS_NOT_FOUND);
-    assert_non_null(strstr(error.text, place->path));
-    assert_int_equal(file_read(place->directory, 10, &data, &size, &error), STATUS_INVALID);
-    assert_int_equal(file_write(place->path, "12345678901", 11, 0600, NULL), STATUS_OK);
-    assert_int_equal(file_read(place->path, 10, &data, &size, &error), STATUS_INVALID);
+    assert_int_equal(file_read(path, 10, &data, &size, &error), STATUS_NOT_FOUND);
+    assert_non_null(strstr(error.text, path));
+    assert_int_equal(file_read(directory, 10, &data, &size, &error), STATUS_INVALID);
+    assert_int_equal(file_write(path, "12345678901", 11, 0600, NULL), STATUS_OK);
+    assert_int_equal(file_read(path, 10, &data, &size, &error), STATUS_INVALID);
     assert_non_null(strstr(error.text, "10 bytes"));
     assert_int_equal(file_read("/dev/zero", 100000, &data, &size, &error), STATUS_INVALID);
     assert_null(data);
@@ -164,9 +152,9 @@ static void test_what_cannot_be_read(void **state)
 
 static void test_only_our_directories_are_removed(void **state)
 {
-    struct place *place = *state;
+    (void)state;
     char other[FILE_PATH_BYTES + 32], link[FILE_PATH_BYTES + 32];
-    snprintf(other, sizeof(other), "%s/other", place->directory);
+    snprintf(other, sizeof(other), "%s/other", directory);
     assert_int_equal(mkdir(other, 0700), 0);
     assert_int_equal(file_remove_temporary(other, NULL), STATUS_INVALID);
     assert_int_equal(file_remove_temporary("longspan-x", NULL), STATUS_INVALID);
@@ -190,16 +178,16 @@ static void test_only_our_directories_are_removed(void **state)
 static void test_a_long_tmpdir_is_refused(void **state)
 {
     (void)state;
-    char path[FILE_PATH_BYTES] = "untouched", before[FILE_PATH_BYTES] = "";
+    char made[FILE_PATH_BYTES] = "untouched", before[FILE_PATH_BYTES] = "";
     const char *old = getenv("TMPDIR");
     if (old != NULL)
         snprintf(before, sizeof(before), "%s", old);
     struct error error;
     setenv("TMPDIR", "/tmp/a-very-long-name/another-very-long-name/and-one-more-of-them-all", 1);
-    assert_int_equal(file_make_temporary(path, &error), STATUS_INVALID);
+    assert_int_equal(file_make_temporary(made, &error), STATUS_INVALID);
     setenv("TMPDIR", "/not/there", 1);
-    assert_int_equal(file_make_temporary(path, &error), STATUS_IO);
-    assert_string_equal(path, "untouched");
+    assert_int_equal(file_make_temporary(made, &error), STATUS_IO);
+    assert_string_equal(made, "untouched");
     if (old != NULL)
         setenv("TMPDIR", before, 1);
     else
@@ -209,16 +197,18 @@ static void test_a_long_tmpdir_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_standard_input_is_read_from_where_it_is, make_place,
-                                        remove_place),
-        cmocka_unit_test_setup_teardown(test_written_files_are_read_back, make_place, remove_place),
-        cmocka_unit_test_setup_teardown(test_a_failed_write_leaves_the_old_file, make_place,
-                                        remove_place),
-        cmocka_unit_test_setup_teardown(test_a_device_is_not_replaced, make_place, remove_place),
-        cmocka_unit_test_setup_teardown(test_modes_are_those_asked_for, make_place, remove_place),
-        cmocka_unit_test_setup_teardown(test_what_cannot_be_read, make_place, remove_place),
-        cmocka_unit_test_setup_teardown(test_only_our_directories_are_removed, make_place,
-                                        remove_place),
+        cmocka_unit_test_setup_teardown(test_standard_input_is_read_from_where_it_is, make_path,
+                                        remove_directory),
+        cmocka_unit_test_setup_teardown(test_written_files_are_read_back, make_path,
+                                        remove_directory),
+        cmocka_unit_test_setup_teardown(test_a_failed_write_leaves_the_old_file, make_path,
+                                        remove_directory),
+        cmocka_unit_test_setup_teardown(test_a_device_is_not_replaced, make_path, remove_directory),
+        cmocka_unit_test_setup_teardown(test_modes_are_those_asked_for, make_path,
+                                        remove_directory),
+        cmocka_unit_test_setup_teardown(test_what_cannot_be_read, make_path, remove_directory),
+        cmocka_unit_test_setup_teardown(test_only_our_directories_are_removed, make_path,
+                                        remove_directory),
         cmocka_unit_test(test_a_long_tmpdir_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
