@@ -1,5 +1,5 @@
-/* node.c - start, and the loop: what it waits for, and whose turn it is. What the coordinator says is
- * node_control.c's, what workers say serve.c's. */
+/* node.c - start, and the loop: what it waits for, and whose turn it is. What the coordinator says
+ * is node_control.c's, what workers say serve.c's. */
 #include "attention_node/node_state.h"
 
 #include "attention_node/endpoint.h"
@@ -129,8 +129,8 @@ static enum status watch_connection(struct node *node, struct error *error)
     return STATUS_OK;
 }
 
-/* One piece of what is to be read from the store, or written; then tells what became of it. False: there
- * is nothing to do now. */
+/* One piece of what is to be read from the store, or written; then tells what became of it. False:
+ * there is nothing to do now. */
 static bool turn_store(struct node *node)
 {
     if (node->store == NULL)
@@ -273,8 +273,8 @@ static enum status open_sockets(struct node *node, struct error *error)
     return status;
 }
 
-/* Its memory for pages is settled here: the device knows what it has. Where that is the host's, pages
- * are taken as they fill, and more may be free then. */
+/* Its memory for pages is settled here: the device knows what it has. Where that is the host's,
+ * pages are taken as they fill, and more may be free then. */
 static enum status open_device(struct node *node, struct error *error)
 {
     const struct kernels *kernels = node->kernels;

@@ -1,4 +1,5 @@
-/* node_control.c - what the node says to the coordinator, and what it does when that says something. */
+/* node_control.c - what the node says to the coordinator, and what it does when that says
+ * something. */
 #include "attention_node/node_state.h"
 
 #include "proto/protocol.h"

@@ -1,4 +1,5 @@
-/* attention_node/node_state.h - what node.c (start, loop, data) and node_control.c (the coordinator) share. */
+/* attention_node/node_state.h - what node.c (start, loop, data) and node_control.c (the
+ * coordinator) share. */
 #ifndef LONGSPAN_ATTENTION_NODE_NODE_STATE_H
 #define LONGSPAN_ATTENTION_NODE_NODE_STATE_H
 
@@ -72,8 +73,8 @@ void node_say_leave(struct node *node);
 /* Frees the job's pages, and joins again. Without a job too. */
 void node_drop_job(struct node *node, const char *why);
 
-/* All that the coordinator has sent, up to NODE_DRAIN_MESSAGES; what cannot be read is logged. Fails when the
- * socket does. */
+/* All that the coordinator has sent, up to NODE_DRAIN_MESSAGES; what cannot be read is logged.
+ * Fails when the socket does. */
 enum status node_receive_control(struct node *node, struct error *error);
 
 #endif

@@ -36,8 +36,8 @@ void rings_end(struct rings *rings);
 /* Gives back those that have ended; no ring is being read from. */
 void rings_sweep(struct rings *rings);
 
-/* A Hello of the peer of `hello`, with an offer or without (NULL). True: the ring of the offer is in
- * use from now on, or was already. */
+/* A Hello of the peer of `hello`, with an offer or without (NULL). True: the ring of the offer is
+ * in use from now on, or was already. */
 bool rings_offer(struct rings *rings, const struct frames *hello, const Longspan__Ring *offer);
 
 /* The ring of the peer of `frames`; NULL: none. */

@@ -97,8 +97,8 @@ enum status serve_reserve(struct serve *serve, const Longspan__Reserve *reserve,
                           struct error *error);
 void serve_free(struct serve *serve, const Longspan__Free *free_message);
 
-/* Opens a sequence, and begins to read its pages from the store, which tells when they are there. Fails as
- * serve_reserve, and as store_restore; without a store STATUS_NOT_FOUND. */
+/* Opens a sequence, and begins to read its pages from the store, which tells when they are there.
+ * Fails as serve_reserve, and as store_restore; without a store STATUS_NOT_FOUND. */
 enum status serve_restore(struct serve *serve, const Longspan__Restore *restore,
                           struct error *error);
 

@@ -1,5 +1,5 @@
-/* store.c - two lists of work, what is to be read and what is to be written, and the page that is at hand:
- * first what is to be read. */
+/* store.c - two lists of work, what is to be read and what is to be written, and the page that is
+ * at hand: first what is to be read. */
 #include "attention_node/store.h"
 
 #include "attention_node/store_files.h"
@@ -408,7 +408,8 @@ bool store_restored(struct store *s, uint64_t *request, struct error *error)
     return true;
 }
 
-/* The file is not what it should be: the restore has failed, and the file goes, if it is of this job. */
+/* The file is not what it should be: the restore has failed, and the file goes, if it is of this
+ * job. */
 static void give_up_file(struct store *s, const uint8_t *name, const char *why)
 {
     struct error error;

@@ -2,11 +2,11 @@
  *
  * A directory of files, one for each page of tokens with all layers and KV heads of this node
  * (store_page.h). A file is called after the prefix whose last page it is
- * (coordinator/prefix_index.h): 64 hexadecimal digits and ".kv". One that does not fit its header, its
- * name, or the job, is not used; one whose sum is wrong is removed.
+ * (coordinator/prefix_index.h): 64 hexadecimal digits and ".kv". One that does not fit its header,
+ * its name, or the job, is not used; one whose sum is wrong is removed.
  *
- * All files together have at most so many bytes as the options say; those that were used longest ago go
- * first, also those of other models. One process uses a directory at a time.
+ * All files together have at most so many bytes as the options say; those that were used longest
+ * ago go first, also those of other models. One process uses a directory at a time.
  *
  * Reading and writing goes piece by piece, between the loop's messages (store_work): a piece is a
  * page of one plane. What is to be written waits until there is nothing else to do.
@@ -57,8 +57,8 @@ void store_end(struct store *store, uint32_t most_ms);
 /* The names of the job's pages that can be restored; *n of them. Until the next call. */
 const uint8_t *store_names(struct store *store, size_t *n);
 
-/* The sequence is kept: its page i is the last one of the prefix names[i]. Those that are held here and
- * not stored yet will be. Without memory they will not. */
+/* The sequence is kept: its page i is the last one of the prefix names[i]. Those that are held here
+ * and not stored yet will be. Without memory they will not. */
 void store_keep(struct store *store, uint64_t sequence, uint32_t incarnation, const uint8_t *names,
                 size_t n_names);
 
@@ -68,8 +68,8 @@ enum status store_restore(struct store *store, uint64_t request, uint64_t sequen
                           uint32_t incarnation, const struct span *spans, size_t n_spans,
                           const uint8_t *names, size_t n_names, struct error *error);
 
-/* One piece, of what is to be read first; when `idle` of what is to be written. False: there is nothing to
- * do. */
+/* One piece, of what is to be read first; when `idle` of what is to be written. False: there is
+ * nothing to do. */
 bool store_work(struct store *store, bool idle);
 
 /* A restore that has ended: true, its request, and *error when it failed (else STATUS_OK). */

@@ -1,4 +1,5 @@
-/* attention_node/store_files.h - which pages the store's directory has; which go when there are too many.
+/* attention_node/store_files.h - which pages the store's directory has; which go when there are too
+ * many.
  *
  * A table of the files, found by name. Part of the store (store.h). */
 #ifndef LONGSPAN_ATTENTION_NODE_STORE_FILES_H

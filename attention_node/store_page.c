@@ -53,7 +53,8 @@ static void begin(struct store_page *page, int directory, int file, bool reads,
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* Opens a regular file of the right size, whose header is `expected`, and reads its sum. -1: it is none. */
+/* Opens a regular file of the right size, whose header is `expected`, and reads its sum. -1: it is
+ * none. */
 static int open_file(int directory, const struct store_page_header *expected,
                      uint8_t sum[SHA256_BYTES])
 {

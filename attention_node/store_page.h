@@ -1,12 +1,13 @@
-/* attention_node/store_page.h - one stored page as a file: its format, and how it is written and read.
+/* attention_node/store_page.h - one stored page as a file: its format, and how it is written and
+ * read.
  *
  * A file has
  *     a header: what the page belongs to (the model's fingerprint, KV type, layers, heads, tile, kind of
  *               device), its name, and the SHA-256 of the header and the data
  *     the data: plane by plane, as kv_holder_read_page gives it
- * little-endian, without gaps. It is written under another name, ".part" behind it, and renamed when
- * it is whole: a file with a page's name (store_files_text) was finished once. Whether it still is
- * what it was is known when its last byte has been read.
+ * little-endian, without gaps. It is written under another name, ".part" behind it, and renamed
+ * when it is whole: a file with a page's name (store_files_text) was finished once. Whether it
+ * still is what it was is known when its last byte has been read.
  *
  * One page at a time, in pieces that the caller chooses: begin, then write or read all data, then
  * finish; or close in between, which leaves nothing behind. One thread. */
@@ -47,7 +48,8 @@ struct store_page {
 struct store_page_header store_page_header(const struct store_job *job, uint64_t data_bytes,
                                            const uint8_t name[STORE_NAME_BYTES]);
 
-/* Whether the directory has a file with this header and as many bytes; its data is not looked at. */
+/* Whether the directory has a file with this header and as many bytes; its data is not looked
+ * at. */
 bool store_page_is_there(int directory, const struct store_page_header *header);
 
 /* Begins to write. False: no such file can be made; errno says why. */
@@ -55,7 +57,8 @@ bool store_page_create(struct store_page *page, int directory,
                        const struct store_page_header *header);
 /* False, with errno: the disk is full, or worse. The page is still to be closed. */
 bool store_page_write(struct store_page *page, const void *data, size_t n);
-/* All data is written: the file gets its name. False, with errno: it does not exist. Closed either way. */
+/* All data is written: the file gets its name. False, with errno: it does not exist. Closed either
+ * way. */
 bool store_page_finish(struct store_page *page);
 
 /* Begins to read. False: there is none with this header. */
@@ -63,8 +66,8 @@ bool store_page_open(struct store_page *page, int directory,
                      const struct store_page_header *header);
 /* False: it ends too early, or cannot be read. */
 bool store_page_read(struct store_page *page, void *data, size_t n);
-/* All data is read: whether it has the sum that the header says; if so the file counts as used now, for the
- * next process too. */
+/* All data is read: whether it has the sum that the header says; if so the file counts as used now,
+ * for the next process too. */
 bool store_page_is_right(struct store_page *page);
 
 /* Without a page nothing happens. What was written and is not finished is deleted. */

@@ -1,9 +1,10 @@
 /* attention.c - decode attention over a KV cache that no cache level holds, beside its two limits:
  * the bytes at the read bandwidth, and the same loop on data in the first-level cache.
  *
- * Limits move within milliseconds on a shared host, so a run is cut in pieces of a few milliseconds,
- * and limits are taken between any two: limits, piece, limits, piece, limits. A piece is put beside
- * the mean of those before and after it, and the median is that of all pieces of all runs. */
+ * Limits move within milliseconds on a shared host, so a run is cut in pieces of a few
+ * milliseconds, and limits are taken between any two: limits, piece, limits, piece, limits. A piece
+ * is put beside the mean of those before and after it, and the median is that of all pieces of all
+ * runs. */
 #include "bench/measure/kv_load.h"
 #include "bench/measure/kv_loop.h"
 #include "bench/measure/program.h"

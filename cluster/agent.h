@@ -1,8 +1,9 @@
-/* cluster/agent.h - `longspan agent`: what the head of a cluster starts through ssh on each other machine,
- * to look around there, to leave the cluster key and the weights, and to notice when it is gone.
+/* cluster/agent.h - `longspan agent`: what the head of a cluster starts through ssh on each other
+ * machine, to look around there, to leave the cluster key and the weights, and to notice when it is
+ * gone.
  *
- * It says one greeting, then answers requests, one after the other: a line of JSON each, on standard input
- * and output. Bytes that belong to a request follow its line.
+ * It says one greeting, then answers requests, one after the other: a line of JSON each, on
+ * standard input and output. Bytes that belong to a request follow its line.
  *
  *     longspan-agent {"protocol": 1, "version": "...", "host": "cpu07"}
  *     {"do": "programs", "workers": bool, "nodes": bool, "mpi": DIR or ""}
@@ -16,8 +17,8 @@
  *     {"do": "reach", "host": HOST or "", "port": N}     {}    "": where the ssh connection came from
  *     {"do": "measure", "devices": ["cpu", ...]}         {"devices": [...]}   plan_probe.h's
  *
- * SET is weights_set.h's. A failure is {"error": TEXT, "exit": 2 or 3}, and the agent ends after it.
- * It ends with its standard input: with the connection, whoever closed it. */
+ * SET is weights_set.h's. A failure is {"error": TEXT, "exit": 2 or 3}, and the agent ends after
+ * it. It ends with its standard input: with the connection, whoever closed it. */
 #ifndef LONGSPAN_CLUSTER_AGENT_H
 #define LONGSPAN_CLUSTER_AGENT_H
 

@@ -189,7 +189,8 @@ static ssize_t send_file(struct agent *agent, int to)
     return put;
 }
 
-/* As much as the pipe takes. A pipe that broke is told by what came, or did not come, from there. */
+/* As much as the pipe takes. A pipe that broke is told by what came, or did not come, from
+ * there. */
 static enum status send_some(struct agents *agents, struct agent *agent,
                              struct write_progress *progress, struct error *error)
 {
@@ -385,8 +386,8 @@ static enum status look_at(struct agents *agents, uint32_t index, struct agents_
     return status;
 }
 
-/* Looks at all of them; what fails is awaited no more. `first` keeps the failure of the first host in
- * order, of `n_failed`. */
+/* Looks at all of them; what fails is awaited no more. `first` keeps the failure of the first host
+ * in order, of `n_failed`. */
 static void look_at_all(struct agents *agents, struct agents_question *questions,
                         struct write_progress *progress, struct error *first, uint32_t *host,
                         uint32_t *n_failed)
@@ -405,8 +406,8 @@ static void look_at_all(struct agents *agents, struct agents_question *questions
     }
 }
 
-/* Until all have answered or failed: often several hosts fail alike, and all shall be known. Little is
- * awaited of the others once one has. */
+/* Until all have answered or failed: often several hosts fail alike, and all shall be known. Little
+ * is awaited of the others once one has. */
 static enum status wait_for_all(struct agents *agents, struct agents_question *questions,
                                 struct write_progress *progress, struct error *error)
 {

@@ -1,7 +1,8 @@
 /* cluster/agents.h - talking to the agents (agent.h) of all other machines of a cluster at once.
  *
- * Each is a child of `launch`: an ssh that lives until the session ends, because the agent over there
- * keeps the cluster key as long. Questions are asked of all hosts together, and all answers awaited. */
+ * Each is a child of `launch`: an ssh that lives until the session ends, because the agent over
+ * there keeps the cluster key as long. Questions are asked of all hosts together, and all answers
+ * awaited. */
 #ifndef LONGSPAN_CLUSTER_AGENTS_H
 #define LONGSPAN_CLUSTER_AGENTS_H
 
@@ -33,11 +34,12 @@ struct agents_question {
     json_t *answer; /* the caller's, once asked */
 };
 
-/* One question for each host; a host that says and takes nothing for 60 s is given up, 15 s without its
- * greeting. `progress` NULL, or told of what is sent. Texts of failures begin with the host's name;
- * answers are NULL then.
- * STATUS_UNREACHABLE, STATUS_INVALID: a host cannot be logged in to, or answered with a failure; with
- * the remedy where it is known. STATUS_CANCELLED: a signal came. STATUS_IO: a file cannot be read. */
+/* One question for each host; a host that says and takes nothing for 60 s is given up, 15 s without
+ * its greeting. `progress` NULL, or told of what is sent. Texts of failures begin with the host's
+ * name; answers are NULL then.
+ * STATUS_UNREACHABLE, STATUS_INVALID: a host cannot be logged in to, or answered with a failure;
+ * with the remedy where it is known. STATUS_CANCELLED: a signal came. STATUS_IO: a file cannot be
+ * read. */
 enum status agents_ask(struct agents *agents, struct agents_question *questions,
                        struct write_progress *progress, struct error *error);
 

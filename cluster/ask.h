@@ -2,8 +2,8 @@
  * whatever else may end it: a process that was started here dies, a signal comes, a deadline
  * passes.
  *
- * A failure is told once: in the words of the coordinator when it gave an answer, otherwise in those
- * of the first process that died. */
+ * A failure is told once: in the words of the coordinator when it gave an answer, otherwise in
+ * those of the first process that died. */
 #ifndef LONGSPAN_CLUSTER_ASK_H
 #define LONGSPAN_CLUSTER_ASK_H
 

@@ -91,8 +91,8 @@ static enum status take(void *context, const struct ask_event *event, struct err
     return STATUS_OK;
 }
 
-/* Sequences behind `depths`, each with a prompt of n_tokens, then n_predict tokens. All prompts are of
- * different tokens: which experts a row uses follows from its token. */
+/* Sequences behind `depths`, each with a prompt of n_tokens, then n_predict tokens. All prompts are
+ * of different tokens: which experts a row uses follows from its token. */
 static enum status ask(struct bench *bench, const uint32_t *depths, uint32_t n_sequences,
                        uint32_t n_tokens, uint32_t n_predict, struct error *error)
 {

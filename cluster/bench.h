@@ -1,4 +1,5 @@
-/* cluster/bench.h - `longspan bench`: how fast, beside how fast it could be; `longspan bench serve` is in load.h. */
+/* cluster/bench.h - `longspan bench`: how fast, beside how fast it could be; `longspan bench serve`
+ * is in load.h. */
 #ifndef LONGSPAN_CLUSTER_BENCH_H
 #define LONGSPAN_CLUSTER_BENCH_H
 

@@ -3,8 +3,8 @@
  * A case is a batch of sequences, each behind a depth of tokens that are filled (docs/protocol.md):
  *     decode   every sequence adds `n_tokens` tokens in each of the runs, all in one batch
  *     prefill  one sequence reads a prompt of `n_tokens` tokens
- * The order is that of the command line: by depth, prefill before decode, by size of the batch; then
- * the ragged batches. */
+ * The order is that of the command line: by depth, prefill before decode, by size of the batch;
+ * then the ragged batches. */
 #ifndef LONGSPAN_CLUSTER_BENCH_CASES_H
 #define LONGSPAN_CLUSTER_BENCH_CASES_H
 

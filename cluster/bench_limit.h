@@ -1,10 +1,10 @@
 /* cluster/bench_limit.h - how fast a step could be at best on this hardware.
  *
- * A step reads the weights (of the embedding only its rows, of experts those that its rows meet) and the KV
- * cache of each sequence once (plan/shard_cost.h), and does a multiplication and an addition for every weight
- * and row, and for every row, query head, dimension and earlier token twice: in scores and in values. The
- * limit is the longer one of bytes and arithmetic (plan/step_limit.h); products of floats count in f32, or
- * in bf16 where the kernels round them. */
+ * A step reads the weights (of the embedding only its rows, of experts those that its rows meet)
+ * and the KV cache of each sequence once (plan/shard_cost.h), and does a multiplication and an
+ * addition for every weight and row, and for every row, query head, dimension and earlier token
+ * twice: in scores and in values. The limit is the longer one of bytes and arithmetic
+ * (plan/step_limit.h); products of floats count in f32, or in bf16 where the kernels round them. */
 #ifndef LONGSPAN_CLUSTER_BENCH_LIMIT_H
 #define LONGSPAN_CLUSTER_BENCH_LIMIT_H
 

@@ -1,5 +1,5 @@
-/* cluster/cluster_yaml.h - a cluster file as libcyaml reads it: its shape is right, its values are not
- * checked yet (cluster_file.h).
+/* cluster/cluster_yaml.h - a cluster file as libcyaml reads it: its shape is right, its values are
+ * not checked yet (cluster_file.h).
  *
  * Optional numbers are pointers, because libcyaml cannot tell "absent" from 0 otherwise. */
 #ifndef LONGSPAN_CLUSTER_CLUSTER_YAML_H
@@ -73,7 +73,8 @@ struct yaml_file {
 
 /* The caller ends *document with cluster_yaml_free and frees *text, the file's, after failures too.
  * STATUS_NOT_FOUND: no such file. STATUS_INVALID: not YAML, an unknown key (with the nearest known
- * one), a missing one, a value of another kind: the text begins with path and, where known, line. */
+ * one), a missing one, a value of another kind: the text begins with path and, where known,
+ * line. */
 enum status cluster_yaml_read(struct yaml_file **document, const char *path, char **text,
                               struct error *error);
 

@@ -256,7 +256,8 @@ static void add_node(struct words *words, const struct maker *maker, const struc
     add_trust(words, maker, host);
 }
 
-/* The variables of the cluster file that have a value, in front of a program: mpirun does the same. */
+/* The variables of the cluster file that have a value, in front of a program: mpirun does the
+ * same. */
 static void add_environment(struct words *words, const struct layout *layout)
 {
     words_add_flag(words, "env", layout->n_environment > 0);

@@ -41,7 +41,8 @@ bool gguf_form_keeps(const struct gguf_form *form, const char *key);
 enum status gguf_form_add_keys(const struct gguf_form *form, struct gguf_writer *writer,
                                struct error *error);
 
-/* Whether rows of this tensor change places; and which row of the model is row `row` of the file. */
+/* Whether rows of this tensor change places; and which row of the model is row `row` of the
+ * file. */
 bool gguf_form_moves(const struct gguf_form *form, enum weights_id id);
 uint64_t gguf_form_row(const struct gguf_form *form, uint64_t row);
 

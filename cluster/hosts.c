@@ -68,7 +68,7 @@ static enum status keep_path(char **path, const struct layout_host *host, const 
     return *path != NULL ? STATUS_OK : error_set(error, STATUS_NO_MEMORY, "no memory for a path");
 }
 
-/* ---- networks that are none -------------------------------------------------------------------- */
+/* ---- networks that are none ------------------------------------------------------------------ */
 
 /* How many hosts have the address, this one among them. */
 static uint32_t n_having(const struct preparation *p, const char *address)
@@ -100,8 +100,9 @@ static bool is_listed(const char *networks, const char *address)
     return false;
 }
 
-/* Adds those addresses of a host that another has too: of IPv4, the only subnets that Open MPI reads. It takes
- * the interfaces that have them, so that these are left out with their IPv6. NULL: no memory. */
+/* Adds those addresses of a host that another has too: of IPv4, the only subnets that Open MPI
+ * reads. It takes the interfaces that have them, so that these are left out with their IPv6. NULL:
+ * no memory. */
 static char *add_shared(char *networks, const struct preparation *p, uint32_t host)
 {
     const json_t *list = json_object_get(p->questions[host].answer, "addresses");
@@ -120,8 +121,8 @@ static char *add_shared(char *networks, const struct preparation *p, uint32_t ho
     return networks;
 }
 
-/* Container bridges have the same address on every host. MPI would try it, meet itself, and wait: such
- * networks are left out, beside loopback, unless the cluster file names those to use. */
+/* Container bridges have the same address on every host. MPI would try it, meet itself, and wait:
+ * such networks are left out, beside loopback, unless the cluster file names those to use. */
 static enum status find_shared_networks(struct preparation *p, struct error *error)
 {
     struct layout *layout = p->layout;

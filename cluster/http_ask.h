@@ -1,4 +1,5 @@
-/* cluster/http_ask.h - one request and its answer, whole, for commands that ask a server something. */
+/* cluster/http_ask.h - one request and its answer, whole, for commands that ask a server
+ * something. */
 #ifndef LONGSPAN_CLUSTER_HTTP_ASK_H
 #define LONGSPAN_CLUSTER_HTTP_ASK_H
 
@@ -9,10 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* GET, or POST where `body` (JSON) is not NULL. `api_key` NULL: none is sent. The caller frees *answer,
- * which has a zero behind its bytes; at most 64 MiB. STATUS_INVALID: no http or https URL. STATUS_UNREACHABLE:
- * nobody there, or not in time. STATUS_FAILED: an answer that is not 200; the text has what the
- * server said. STATUS_NO_MEMORY. */
+/* GET, or POST where `body` (JSON) is not NULL. `api_key` NULL: none is sent. The caller frees
+ * *answer, which has a zero behind its bytes; at most 64 MiB. STATUS_INVALID: no http or https URL.
+ * STATUS_UNREACHABLE: nobody there, or not in time. STATUS_FAILED: an answer that is not 200; the
+ * text has what the server said. STATUS_NO_MEMORY. */
 enum status http_ask(const char *url, const char *path, const char *api_key, const char *body,
                      uint32_t timeout_s, char **answer, size_t *n_bytes, struct error *error);
 
@@ -21,8 +22,8 @@ enum { HTTP_ASK_URL_BYTES = 2048 };
 enum status http_ask_address(char address[HTTP_ASK_URL_BYTES], const char *url, const char *path,
                              struct error *error);
 
-/* "Authorization: Bearer KEY" and "Content-Type: application/json", those that are needed; NULL: none is, or
- * no memory. For curl_slist_free_all. */
+/* "Authorization: Bearer KEY" and "Content-Type: application/json", those that are needed; NULL:
+ * none is, or no memory. For curl_slist_free_all. */
 struct curl_slist *http_ask_headers(const char *api_key, bool json);
 
 /* The first line of a file with API keys, without blanks. STATUS_IO, STATUS_INVALID (it is empty),

@@ -7,10 +7,10 @@
  * inherited by this process and ended too.
  *
  * Children read nothing (or a pipe that ends with us) and write to one pipe each, standard output
- * and error alike; the last lines are kept for messages. One that talks has its standard output in a
- * pipe of its own, which the caller reads. One descriptor tells that something
- * happened: a child died, said something, or a signal came. One thread: the main one, because
- * the kernel's promise is about the thread that forked. */
+ * and error alike; the last lines are kept for messages. One that talks has its standard output in
+ * a pipe of its own, which the caller reads. One descriptor tells that something happened: a child
+ * died, said something, or a signal came. One thread: the main one, because the kernel's promise is
+ * about the thread that forked. */
 #ifndef LONGSPAN_CLUSTER_LAUNCH_H
 #define LONGSPAN_CLUSTER_LAUNCH_H
 
@@ -94,8 +94,8 @@ void launch_told(struct launch *launch, uint32_t index, struct launch_death *dea
 const char *launch_latest(const struct launch *launch, uint32_t index);
 
 /* Ends all children, at most 3 s later: `gently` first ends the standard input of those that have
- * one, tells those that do not leave by themselves, and waits up to 0.7 s; then SIGTERM to all; SIGKILL 1.5 s after that. What they say meanwhile is
- * shown only with LAUNCH_SHOW_ALL. */
+ * one, tells those that do not leave by themselves, and waits up to 0.7 s; then SIGTERM to all;
+ * SIGKILL 1.5 s after that. What they say meanwhile is shown only with LAUNCH_SHOW_ALL. */
 void launch_end(struct launch *launch, bool gently);
 
 #endif

@@ -72,8 +72,8 @@ enum status layout_make(struct layout *layout, const struct place_options *optio
                         const struct cluster_file *file, const char *directory,
                         struct error *error);
 
-/* The same without addresses, for who wants to know what would be where: the coordinator may be on a machine
- * other than this one, and nobody has to be reached. */
+/* The same without addresses, for who wants to know what would be where: the coordinator may be on
+ * a machine other than this one, and nobody has to be reached. */
 enum status layout_place(struct layout *layout, const struct place_options *options,
                          const struct cluster_file *file, struct error *error);
 

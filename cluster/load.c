@@ -1,9 +1,9 @@
-/* load.c - what is sent (words of the server's own vocabulary, or lines of a file), one run for each rate, and
- * the report.
+/* load.c - what is sent (words of the server's own vocabulary, or lines of a file), one run for
+ * each rate, and the report.
  *
- * Random prompts are token ids, so that their lengths are what was asked for whatever the tokenizer: the server
- * tokenizes a text of common words once (/tokenize), and prompts are drawn from those ids. A server without /tokenize is
- * sent as many words instead. */
+ * Random prompts are token ids, so that their lengths are what was asked for whatever the
+ * tokenizer: the server tokenizes a text of common words once (/tokenize), and prompts are drawn
+ * from those ids. A server without /tokenize is sent as many words instead. */
 #include "cluster/load.h"
 
 #include "cluster/http_ask.h"
@@ -54,7 +54,7 @@ struct load {
     uint64_t shown_us;
 };
 
-/* ---- what is sent ----------------------------------------------------------------------------- */
+/* ---- what is sent ---------------------------------------------------------------------------- */
 
 static enum status find_model(struct load *load, struct error *error)
 {
@@ -214,7 +214,7 @@ static double gap_of(void *context, uint32_t i)
     return i == 0 ? 0.0 : load_shape_gap(load->rate, &load->arrivals);
 }
 
-/* ---- runs -------------------------------------------------------------------------------------- */
+/* ---- runs ------------------------------------------------------------------------------------ */
 
 static void show_progress(void *context, uint32_t n_sent, uint32_t n_running, uint32_t n_ended)
 {

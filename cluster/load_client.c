@@ -1,5 +1,5 @@
-/* load_client.c - see load_client.h. A connection is used again by later requests; as many are open as requests
- * run at once, as with clients in the world. */
+/* load_client.c - see load_client.h. A connection is used again by later requests; as many are open
+ * as requests run at once, as with clients in the world. */
 #include "cluster/load_client.h"
 
 #include "cluster/http_ask.h"

@@ -1,5 +1,5 @@
-/* cluster/load_client.h - sends requests at their time, and reads the answers, all in one loop (libcurl's
- * multi interface). */
+/* cluster/load_client.h - sends requests at their time, and reads the answers, all in one loop
+ * (libcurl's multi interface). */
 #ifndef LONGSPAN_CLUSTER_LOAD_CLIENT_H
 #define LONGSPAN_CLUSTER_LOAD_CLIENT_H
 

@@ -9,7 +9,8 @@
 
 enum { MOST_TOKENS = 1 << 24 };
 
-/* Mean prompt and output lengths of the traces that Lamina was measured with (arXiv 2405.01814v2). */
+/* Mean prompt and output lengths of the traces that Lamina was measured with (arXiv
+ * 2405.01814v2). */
 static const struct {
     const char *name;
     double prompt, output;

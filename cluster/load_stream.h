@@ -1,7 +1,7 @@
 /* cluster/load_stream.h - reads a completion's event stream as it comes, in pieces of any size.
  *
- * Of each `data: {...}` line only what a load test needs is kept: whether there was text, how many tokens
- * the usage says, and an error. Pure: the caller says when the bytes came. */
+ * Of each `data: {...}` line only what a load test needs is kept: whether there was text, how many
+ * tokens the usage says, and an error. Pure: the caller says when the bytes came. */
 #ifndef LONGSPAN_CLUSTER_LOAD_STREAM_H
 #define LONGSPAN_CLUSTER_LOAD_STREAM_H
 
@@ -30,7 +30,8 @@ struct load_stream {
 bool load_stream_take(struct load_stream *stream, const char *bytes, size_t n, uint64_t now_us);
 void load_stream_free(struct load_stream *stream);
 
-/* What an answer that is no stream says went wrong: OpenAI's error object, or the beginning of the text. */
+/* What an answer that is no stream says went wrong: OpenAI's error object, or the beginning of the
+ * text. */
 void load_stream_explain(char text[LOAD_STREAM_ERROR_BYTES], const char *body, size_t n);
 
 #endif

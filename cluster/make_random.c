@@ -1,7 +1,8 @@
 /* make_random.c - weights are drawn, rounded to their type and written some rows at a time.
  *
  * Each piece of each tensor has a seed of its own, made of the seed and its place in the file, so
- * that lanes can draw pieces side by side, and shapes that differ in one place still share the rest.
+ * that lanes can draw pieces side by side, and shapes that differ in one place still share the
+ * rest.
  *
  * Scales. A normed input has values around 1, so a matrix scaled by 1/sqrt(inputs) gives outputs
  * around 1. Queries get twice that: scores then have a deviation of about 2, and a softmax over

@@ -2,7 +2,8 @@
  *
  * For tests and benchmarks: everything of a real model but sense. Matrices are scaled by
  * 1/sqrt(inputs), queries and logits some more, so that attention picks and the best logits stand
- * apart; norms are around 1, biases around 0. The same seed, shape, types and vocabulary give the same bytes.
+ * apart; norms are around 1, biases around 0. The same seed, shape, types and vocabulary give the
+ * same bytes.
  *
  * F32 to Q8_0 are draws that are then rounded. Super-blocks (Q4_K, Q5_K, Q6_K) are drawn as blocks,
  * uniform integers under scales that give the same mean and variance, because the search for the
@@ -29,8 +30,8 @@ struct make_random_shape {
 extern const char *const make_random_presets[];
 
 /* Reads "tiny", "layers=2,hidden=64,heads=4" (the rest as in tiny) or "tiny-96,layers=7": a preset
- * first, then changes. Keys: layers, hidden, heads, kv-heads, head-dim, ffn (of one expert where there are some),
- * experts, experts-used (2), experts-softmax-of-all, vocab, ctx, rope-base;
+ * first, then changes. Keys: layers, hidden, heads, kv-heads, head-dim, ffn (of one expert where
+ * there are some), experts, experts-used (2), experts-softmax-of-all, vocab, ctx, rope-base;
  * arch (llama when not given), biases=1 where the architecture may have them; window and
  * window-period; rope-scaling (linear, llama3, yarn; llama3 becomes rope_freqs.weight) with
  * rope-factor and rope-context, the context before scaling. head-dim is hidden / heads unless it is

@@ -1,8 +1,8 @@
 /* cluster/mixture.h - which type each tensor of a model file gets, by the names that people use.
  *
  * A name is a type ("Q4_0": every matrix has it) or a mixture, which gives more bits to the tensors
- * whose errors cost most: the output matrix, and in some layers attn_v and ffn_down. Vectors (norms)
- * and routers of experts are F32 always. */
+ * whose errors cost most: the output matrix, and in some layers attn_v and ffn_down. Vectors
+ * (norms) and routers of experts are F32 always. */
 #ifndef LONGSPAN_CLUSTER_MIXTURE_H
 #define LONGSPAN_CLUSTER_MIXTURE_H
 

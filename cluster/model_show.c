@@ -1,4 +1,5 @@
-/* model_show.c - subcommands of `longspan model` that print: options, then a call, then the exit code. */
+/* model_show.c - subcommands of `longspan model` that print: options, then a call, then the exit
+ * code. */
 #include "cluster/model_subcommand.h"
 
 #include "cluster/tokenize.h"
@@ -16,7 +17,7 @@
 
 enum { MOST_TEXT_BYTES = 1 << 30 };
 
-/* ---- inspect, tokenize, detokenize ----------------------------------------------------------------------- */
+/* ---- inspect, tokenize, detokenize ----------------------------------------------------------- */
 
 int model_show_inspect(int argc, char **argv)
 {

@@ -1,4 +1,5 @@
-/* cluster/model_subcommand.h - what the subcommands of `longspan model` have in common, and their names. */
+/* cluster/model_subcommand.h - what the subcommands of `longspan model` have in common, and their
+ * names. */
 #ifndef LONGSPAN_CLUSTER_MODEL_SUBCOMMAND_H
 #define LONGSPAN_CLUSTER_MODEL_SUBCOMMAND_H
 

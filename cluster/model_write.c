@@ -1,5 +1,5 @@
-/* model_write.c - subcommands of `longspan model` that write files: options, then a call, then the exit
- * code. */
+/* model_write.c - subcommands of `longspan model` that write files: options, then a call, then the
+ * exit code. */
 #include "cluster/model_subcommand.h"
 
 #include "cluster/make_haystack.h"

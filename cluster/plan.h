@@ -1,5 +1,5 @@
-/* cluster/plan.h - `longspan plan`: what a cluster would hold, and how fast it would be, before anything
- * starts. */
+/* cluster/plan.h - `longspan plan`: what a cluster would hold, and how fast it would be, before
+ * anything starts. */
 #ifndef LONGSPAN_CLUSTER_PLAN_H
 #define LONGSPAN_CLUSTER_PLAN_H
 

@@ -1,5 +1,5 @@
-/* cluster/plan_memory.h - what the processes of a plan need of their devices' memory, and which of it is used
- * up first. */
+/* cluster/plan_memory.h - what the processes of a plan need of their devices' memory, and which of
+ * it is used up first. */
 #ifndef LONGSPAN_CLUSTER_PLAN_MEMORY_H
 #define LONGSPAN_CLUSTER_PLAN_MEMORY_H
 
@@ -26,7 +26,8 @@ uint64_t plan_memory_working(const struct plan_memory *memory, uint32_t rank);
 /* What a rank's own holder takes; 0: it has none, or what it takes is not known. */
 uint64_t plan_memory_local_kv(const struct plan_memory *memory, uint32_t rank);
 
-/* Of all devices of that name together: what they have (0: not known), and what their processes need. */
+/* Of all devices of that name together: what they have (0: not known), and what their processes
+ * need. */
 uint64_t plan_memory_of_device(const struct plan_memory *memory, uint32_t device);
 uint64_t plan_memory_needed(const struct plan_memory *memory, uint32_t device);
 

@@ -11,8 +11,8 @@ enum { PROGRAM_SAYS_BYTES = 1024, PROGRAM_SAYS_VERSION_BYTES = 64 };
 /* The first line that it says, on standard error too; false: it did not start, or ended badly. */
 bool program_says(char said[PROGRAM_SAYS_BYTES], const char *path, const char *option);
 
-/* The version of the Open MPI in `prefix`, or (NULL, "") of the one on PATH, which has mpirun's helper on
- * other machines, orted; "" when it does not tell. STATUS_UNREACHABLE: there is none. */
+/* The version of the Open MPI in `prefix`, or (NULL, "") of the one on PATH, which has mpirun's
+ * helper on other machines, orted; "" when it does not tell. STATUS_UNREACHABLE: there is none. */
 enum status program_says_mpi(char version[PROGRAM_SAYS_VERSION_BYTES], const char *prefix,
                              struct error *error);
 

@@ -29,7 +29,7 @@ struct quantizer {
     enum gguf_type *types; /* [tensors], of the output */
 };
 
-/* ---- what becomes of each tensor -------------------------------------------------------------- */
+/* ---- what becomes of each tensor ------------------------------------------------------------- */
 
 static bool is_blocks(enum gguf_type type)
 {
@@ -116,7 +116,7 @@ static enum status plan(struct quantizer *q, struct error *error)
     return status;
 }
 
-/* ---- conversion ------------------------------------------------------------------------------- */
+/* ---- conversion ------------------------------------------------------------------------------ */
 
 /* A weight that the output's type cannot hold. */
 struct bad_weight {
@@ -290,7 +290,7 @@ static enum status write_tensors(struct quantizer *q, struct error *error)
     return status;
 }
 
-/* ---- the whole -------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 /* By what the paths lead to, so that links and ./ do not matter. */
 static enum status check_paths(const char *source, const char *out, struct error *error)

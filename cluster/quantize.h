@@ -3,9 +3,9 @@
  * Tensors are read from the mapped source, converted some rows at a time by all lanes and written:
  * memory for these rows only, whatever the model's size. The output is a temporary file until it is
  * complete. Keys are copied as they are, but for general.file_type, general.quantization_version
- * and general.alignment (the writer's own). Vectors and routers become F32, tables that old converters wrote are
- * copied. A Hugging Face directory becomes a file that any program reads (gguf_form.h). The same
- * source and mixture give the same bytes, for any number of lanes. */
+ * and general.alignment (the writer's own). Vectors and routers become F32, tables that old
+ * converters wrote are copied. A Hugging Face directory becomes a file that any program reads
+ * (gguf_form.h). The same source and mixture give the same bytes, for any number of lanes. */
 #ifndef LONGSPAN_CLUSTER_QUANTIZE_H
 #define LONGSPAN_CLUSTER_QUANTIZE_H
 

@@ -50,7 +50,8 @@ struct result_holder {
     uint32_t n_spans;
 };
 
-/* A worker rank or an attention node; peak_bytes: the most that was resident, up to a second ago. */
+/* A worker rank or an attention node; peak_bytes: the most that was resident, up to a second
+ * ago. */
 struct result_process {
     char name[64];
     uint64_t weight_bytes, peak_bytes;

@@ -30,11 +30,11 @@ struct session {
     struct trace_files traces; /* that the processes will write */
 };
 
-/* Checks what can be checked here (model, key, cluster file) and on other machines (hosts.h), then starts
- * the processes. The caller
- * ends *session with session_close, also after a failure. Call it before any thread is created.
- * STATUS_INVALID, STATUS_NOT_FOUND, STATUS_UNSUPPORTED: files and options. STATUS_UNREACHABLE: a
- * program that is missing, or a machine. STATUS_CANCELLED: a signal came. STATUS_IO, STATUS_NO_MEMORY. */
+/* Checks what can be checked here (model, key, cluster file) and on other machines (hosts.h), then
+ * starts the processes. The caller ends *session with session_close, also after a failure. Call it
+ * before any thread is created. STATUS_INVALID, STATUS_NOT_FOUND, STATUS_UNSUPPORTED: files and
+ * options. STATUS_UNREACHABLE: a program that is missing, or a machine. STATUS_CANCELLED: a signal
+ * came. STATUS_IO, STATUS_NO_MEMORY. */
 enum status session_open(struct session *session, const struct place_options *options,
                          struct error *error);
 

@@ -7,8 +7,8 @@
 
 #include <stdint.h>
 
-/* As in the cluster file; NULL and 0: what ssh itself would take. Paths have no blanks, since mpirun
- * cuts its options at them. */
+/* As in the cluster file; NULL and 0: what ssh itself would take. Paths have no blanks, since
+ * mpirun cuts its options at them. */
 struct ssh_options {
     const char *user, *key, *config;
     uint32_t port;

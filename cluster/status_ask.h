@@ -9,8 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* *status: a new reference, as proto/status_json.h. `key` NULL: none. STATUS_INVALID: an address that is
- * not trusted without a key. STATUS_UNREACHABLE: nobody answers in time, or it refuses.
+/* *status: a new reference, as proto/status_json.h. `key` NULL: none. STATUS_INVALID: an address
+ * that is not trusted without a key. STATUS_UNREACHABLE: nobody answers in time, or it refuses.
  * STATUS_PROTOCOL, STATUS_NO_MEMORY. */
 enum status status_ask(const char *coordinator, const struct cluster_key *key,
                        bool insecure_network, uint32_t timeout_s, json_t **status,

@@ -1,7 +1,8 @@
-/* trouble.c - a table, the most telling words first: ssh's own before mpirun's, which follow from them.
+/* trouble.c - a table, the most telling words first: ssh's own before mpirun's, which follow from
+ * them.
  *
- * Words of OpenSSH 9.2's ssh.c and sshconnect.c, and of Open MPI 4.1's help-*.txt; other versions say the
- * same or nearly so. */
+ * Words of OpenSSH 9.2's ssh.c and sshconnect.c, and of Open MPI 4.1's help-*.txt; other versions
+ * say the same or nearly so. */
 #include "cluster/trouble.h"
 
 #include <stdio.h>

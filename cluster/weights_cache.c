@@ -81,7 +81,8 @@ static void remove_folder(const char *path)
     rmdir(path);
 }
 
-/* What earlier pushes left that were cut off: nobody has its lock, and it is not being made just now. */
+/* What earlier pushes left that were cut off: nobody has its lock, and it is not being made just
+ * now. */
 static void remove_leftovers(const char *folder)
 {
     char path[LONGEST_BYTES];

@@ -4,7 +4,8 @@
  *     DIR/ID/.NAME.seen its hash, size and time (content_hash.h): what changed since is read again
  *     DIR/.new-XXXXXX/  what is on its way, locked; left over, it goes with the next push
  *
- * DIR is ~/.cache/longspan/weights (or below $XDG_CACHE_HOME) unless the cluster file says another. */
+ * DIR is ~/.cache/longspan/weights (or below $XDG_CACHE_HOME) unless the cluster file says
+ * another. */
 #ifndef LONGSPAN_CLUSTER_WEIGHTS_CACHE_H
 #define LONGSPAN_CLUSTER_WEIGHTS_CACHE_H
 
@@ -16,8 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The folder for `kind` ("weights", "hashes"): `wanted`, or the default one; made where it is missing.
- * STATUS_IO: with the kernel's reason. */
+/* The folder for `kind` ("weights", "hashes"): `wanted`, or the default one; made where it is
+ * missing. STATUS_IO: with the kernel's reason. */
 enum status weights_cache_folder(char folder[FILE_PATH_BYTES], const char *wanted, const char *kind,
                                  struct error *error);
 

@@ -35,8 +35,8 @@ void words_print(FILE *out, char *const *argv);
 /* The same without the newline, as a string that the caller frees; NULL: no memory. */
 char *words_quoted(char *const *argv);
 
-/* Whether any shell reads the word as it stands, without quotes: letters, those of other scripts too,
- * digits and -_./:=,+@% . */
+/* Whether any shell reads the word as it stands, without quotes: letters, those of other scripts
+ * too, digits and -_./:=,+@% . */
 bool words_is_plain(const char *word);
 
 /* Whether execvp would find the program. */

@@ -6,7 +6,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Set `out` (NULL: shows nothing), `began_us` (clock_us) and `n_all`; zero the rest. `verb` NULL: "writing". */
+/* Set `out` (NULL: shows nothing), `began_us` (clock_us) and `n_all`; zero the rest. `verb` NULL:
+ * "writing". */
 struct write_progress {
     FILE *out;
     const char *verb;

@@ -20,7 +20,8 @@ struct command_line {
     uint32_t join_s, load_s, timeout_s, step_s;
 };
 
-/* STATUS_INVALID: with the option and the remedy. STATUS_NO_MEMORY. `line` is to be freed in any case. */
+/* STATUS_INVALID: with the option and the remedy. STATUS_NO_MEMORY. `line` is to be freed in any
+ * case. */
 enum status command_line_read(struct command_line *line, int argc, char **argv,
                               struct error *error);
 void command_line_free(struct command_line *line);

@@ -47,11 +47,12 @@ struct coordinator_options {
 };
 
 /* Runs until a signal can be read from `stop_descriptor` (a signalfd, or any descriptor that
- * becomes readable): STATUS_OK then. With an HTTP server the first signal drains it: no new requests, and
- * the end comes when those that run are answered, or with a second signal. Every other end is a failure, told to all peers and in *error:
- * STATUS_INVALID, NOT_FOUND, UNSUPPORTED: options, files, an impossible split; STATUS_EXHAUSTED:
- * the KV cache does not fit; STATUS_UNREACHABLE: somebody did not join in time; STATUS_TIMEOUT,
- * STATUS_FAILED, STATUS_PROTOCOL: somebody was lost or failed while running. */
+ * becomes readable): STATUS_OK then. With an HTTP server the first signal drains it: no new
+ * requests, and the end comes when those that run are answered, or with a second signal. Every
+ * other end is a failure, told to all peers and in *error: STATUS_INVALID, NOT_FOUND, UNSUPPORTED:
+ * options, files, an impossible split; STATUS_EXHAUSTED: the KV cache does not fit;
+ * STATUS_UNREACHABLE: somebody did not join in time; STATUS_TIMEOUT, STATUS_FAILED,
+ * STATUS_PROTOCOL: somebody was lost or failed while running. */
 enum status coordinator_run(const struct coordinator_options *options, int stop_descriptor,
                             const struct log *log, struct error *error);
 

@@ -1,5 +1,5 @@
-/* coordinator/early.h - requests that come before they can be served: kept as they came, in order. Either the
- * cluster is not ready, or the JSON schema of an answer is not worked out. */
+/* coordinator/early.h - requests that come before they can be served: kept as they came, in order.
+ * Either the cluster is not ready, or the JSON schema of an answer is not worked out. */
 #ifndef LONGSPAN_COORDINATOR_EARLY_H
 #define LONGSPAN_COORDINATOR_EARLY_H
 

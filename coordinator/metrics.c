@@ -1,5 +1,6 @@
-/* metrics.c - see metrics.h. Bounds of times are 1, 2, 3, 5, 7 in each decade from a millisecond on: wide enough
- * for a laptop and a cluster, and fine enough for a percentile that is off by a fifth at most. */
+/* metrics.c - see metrics.h. Bounds of times are 1, 2, 3, 5, 7 in each decade from a millisecond
+ * on: wide enough for a laptop and a cluster, and fine enough for a percentile that is off by a
+ * fifth at most. */
 #include "coordinator/metrics.h"
 
 #include <assert.h>

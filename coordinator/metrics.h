@@ -5,8 +5,8 @@
  * (StatusRequest): nothing is computed, sorted or sent where tokens are made. What others count
  * (ranks, nodes) and what is a state (pages, queue) is not here: status_reply.h collects it.
  *
- * Names are those of /metrics without their prefix "longspan_", with the unit as Prometheus wants it;
- * docs/operations.md explains each. Pure: no I/O, no clock. */
+ * Names are those of /metrics without their prefix "longspan_", with the unit as Prometheus wants
+ * it; docs/operations.md explains each. Pure: no I/O, no clock. */
 #ifndef LONGSPAN_COORDINATOR_METRICS_H
 #define LONGSPAN_COORDINATOR_METRICS_H
 

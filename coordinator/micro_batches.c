@@ -18,8 +18,8 @@ static uint32_t lightest(const uint64_t *load, uint32_t n)
     return best;
 }
 
-/* The member whose move to `to` gains most: makes the heavier of the two batches lighter than its own
- * is now. NONE: no move pays. */
+/* The member whose move to `to` gains most: makes the heavier of the two batches lighter than its
+ * own is now. NONE: no move pays. */
 static uint32_t best_move(const struct micro_batches_member *members, uint32_t n_members,
                           const uint64_t *load, uint32_t to)
 {

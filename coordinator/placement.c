@@ -1,5 +1,5 @@
-/* placement.c - sequences open, grow, are kept and close. Which pages they have is placement_pages.c's
- * account, which holder gets the next ones placement_deal.c's choice. */
+/* placement.c - sequences open, grow, are kept and close. Which pages they have is
+ * placement_pages.c's account, which holder gets the next ones placement_deal.c's choice. */
 #include "coordinator/placement_state.h"
 
 #include "kernels/attention/kv_holder.h"

@@ -1,4 +1,5 @@
-/* coordinator/placement.h - who holds which tokens of a sequence; accounting of pages over all holders.
+/* coordinator/placement.h - who holds which tokens of a sequence; accounting of pages over all
+ * holders.
  *
  * Attention over a sequence is finished when the slowest holder is, so tokens are dealt in
  * proportion to the holders' weights (their measured read bandwidth), which is stream-K
@@ -18,9 +19,10 @@
  *     short, and runs no longer, that a window is spread over all holders: WINDOW_UNITS of them on each.
  *     Where some see everything these do most of the work, and are dealt for.
  *   - A fork takes over the parent's pages below the fork point. Pages are counted by reference:
- * they are free again when the last sequence that uses them is closed; in layers with a window every
- * sequence has its own. A sequence has the pages that it was given, no promise of more: growing can
- * fail, and then somebody else has to go (scheduler.h). What pages cost is in page_cost.h.
+ * they are free again when the last sequence that uses them is closed; in layers with a window
+ * every sequence has its own. A sequence has the pages that it was given, no promise of more:
+ * growing can fail, and then somebody else has to go (scheduler.h). What pages cost is in
+ * page_cost.h.
  *
  * Deterministic, no I/O. Belongs to one thread. */
 #ifndef LONGSPAN_COORDINATOR_PLACEMENT_H
@@ -66,8 +68,8 @@ enum status placement_open(struct placement *placement, uint32_t n_tokens, uint3
                            uint32_t parent, uint32_t shared_tokens, uint32_t *sequence,
                            struct error *error);
 
-/* A sequence whose n_pages pages are where holders[i] says; it cannot grow. STATUS_EXHAUSTED: one of them
- * has not as many free pages; nothing is changed. STATUS_NO_MEMORY. */
+/* A sequence whose n_pages pages are where holders[i] says; it cannot grow. STATUS_EXHAUSTED: one
+ * of them has not as many free pages; nothing is changed. STATUS_NO_MEMORY. */
 enum status placement_open_at(struct placement *placement, const uint32_t *holders,
                               uint32_t n_pages, uint32_t *sequence, struct error *error);
 

@@ -1,8 +1,9 @@
-/* placement_pages.c - what each holder has given to whom: blocks, and what layers with a window cost.
+/* placement_pages.c - what each holder has given to whom: blocks, and what layers with a window
+ * cost.
  *
- * In layers with a window a sequence pays each holder for the most pages of any `pages` consecutive ones:
- * a count of those among the newest ones slides along as pages are given, and `most` is its maximum so
- * far. Whoever gives pages back is counted anew. */
+ * In layers with a window a sequence pays each holder for the most pages of any `pages` consecutive
+ * ones: a count of those among the newest ones slides along as pages are given, and `most` is its
+ * maximum so far. Whoever gives pages back is counted anew. */
 #include "coordinator/placement_state.h"
 
 #include "kernels/attention/kv_holder.h"

@@ -90,8 +90,8 @@ void placement_refer(struct placement *placement, struct placement_block *block,
 /* Pages of a stripe; where all layers have a window, stripes are short. */
 uint32_t placement_stripe(const struct page_cost *cost, uint32_t stripe_pages, uint32_t n_holders);
 
-/* Gives the sequence its pages below `target`; `known`: it is known that there will be so many. False: they
- * did not suffice, some were given. */
+/* Gives the sequence its pages below `target`; `known`: it is known that there will be so many.
+ * False: they did not suffice, some were given. */
 bool placement_deal(struct placement *placement, struct placement_sequence *sequence,
                     uint32_t target, bool known);
 

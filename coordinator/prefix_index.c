@@ -1,5 +1,5 @@
-/* prefix_index.c - a chained hash table with one entry for each page of each owner. A million tokens
- * are 4,096 entries. */
+/* prefix_index.c - a chained hash table with one entry for each page of each owner. A million
+ * tokens are 4,096 entries. */
 #include "coordinator/prefix_index.h"
 
 #include "kernels/attention/kv_holder.h"

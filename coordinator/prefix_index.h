@@ -6,8 +6,8 @@
  * depend on: the model's file, the type of the KV cache, the tile. So equal names mean equal pages,
  * in memory and on disk, and no tokens need to be compared.
  *
- * The index knows for each *owner*, a small number, of how many pages it holds which prefixes. Since
- * an owner holds every prefix of what it holds, the longest common one is found by bisection.
+ * The index knows for each *owner*, a small number, of how many pages it holds which prefixes.
+ * Since an owner holds every prefix of what it holds, the longest common one is found by bisection.
  *
  * Pure: no I/O. One thread. */
 #ifndef LONGSPAN_COORDINATOR_PREFIX_INDEX_H
@@ -25,8 +25,8 @@ struct prefix_name {
     uint8_t bytes[SHA256_BYTES];
 };
 
-/* The name of a prefix that is one page longer than `before`: `tokens` has PAGE_TOKENS of them. About
- * 5 us. */
+/* The name of a prefix that is one page longer than `before`: `tokens` has PAGE_TOKENS of them.
+ * About 5 us. */
 struct prefix_name prefix_name_next(const struct prefix_name *before, const int32_t *tokens);
 
 bool prefix_name_equal(const struct prefix_name *a, const struct prefix_name *b);
@@ -56,7 +56,8 @@ bool prefix_index_next(const struct prefix_index *index, const struct prefix_nam
                        uint32_t *at, uint32_t *owner);
 
 /* names[i]: of a prompt's prefix of i + 1 pages. Returns how many pages the longest prefix has that
- * somebody holds, and sets *owner to one of them, the one that was added last; 0: nobody holds any. */
+ * somebody holds, and sets *owner to one of them, the one that was added last; 0: nobody holds
+ * any. */
 uint32_t prefix_index_find(const struct prefix_index *index, const struct prefix_name *names,
                            uint32_t n_names, uint32_t *owner);
 

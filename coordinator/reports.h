@@ -3,8 +3,8 @@
  * Every rank reports every step, in order; a step counts when all have reported it. One rank, shard
  * 0 of the last stage, also brings the results: for each segment that wants one, in order, its
  * candidates, and for WANT_LOGITS the whole row in the frames behind the header; for each segment
- * with tokens to be scored, these scores (scores.h). Errors of a segment may come from any rank; the first one is kept. Everything is checked before it is kept.
- * No I/O. */
+ * with tokens to be scored, these scores (scores.h). Errors of a segment may come from any rank;
+ * the first one is kept. Everything is checked before it is kept. No I/O. */
 #ifndef LONGSPAN_COORDINATOR_REPORTS_H
 #define LONGSPAN_COORDINATOR_REPORTS_H
 
@@ -71,8 +71,8 @@ bool reports_complete(const struct reports *reports);
 const struct error *reports_error(const struct reports *reports, uint32_t segment);
 struct sampler_row reports_row(const struct reports *reports, uint32_t segment);
 
-/* Likewise, of a segment with tokens to be scored: sampler_row of the row before the i-th of them, and its
- * own logit; to be checked by scores_check. */
+/* Likewise, of a segment with tokens to be scored: sampler_row of the row before the i-th of them,
+ * and its own logit; to be checked by scores_check. */
 struct scores_row reports_scores(const struct reports *reports, uint32_t segment, uint32_t i);
 
 /* Forgets the oldest step. */

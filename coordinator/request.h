@@ -85,8 +85,8 @@ struct request_limits {
 /* Is JSON asked for? Then the limits have a constraint, of which those of the answers are made. */
 bool request_wants_json(const Longspan__RunRequest *message);
 
-/* How many tokens of a prompt are to be scored with a segment: those that follow its first rows. 0 where all of
- * them have been: after it was preempted. */
+/* How many tokens of a prompt are to be scored with a segment: those that follow its first rows. 0
+ * where all of them have been: after it was preempted. */
 uint32_t request_scored(const struct request_prompt *prompt, uint32_t position, uint32_t n_tokens);
 
 /* Candidates that are wanted beside each of them. */

@@ -44,8 +44,8 @@ enum status reservations_check(const struct reservations *reservations,
                                const struct reservation *reservation, uint64_t now_us,
                                struct error *error);
 
-/* Tells all nodes that have pages of it that the sequence is closed, but for its kept tokens; nodes that store
- * pages also how these are called. */
+/* Tells all nodes that have pages of it that the sequence is closed, but for its kept tokens; nodes
+ * that store pages also how these are called. */
 void reservations_free(const struct reservations *reservations, const struct scheduler_sequence *q);
 
 #endif

@@ -1,9 +1,10 @@
 /* coordinator/restores.h - prefixes that attention nodes have on disk (--kv-store), brought back.
  *
- * Nodes tell which pages they have stored, by name. When a prompt comes of which clearly more pages are
- * stored than somebody has in memory, all of these are read where they are, as a sequence that is
- * then kept like others, and the prompt waits for it (scheduler_restore, scheduler_await). A page that
- * cannot be read, or a node that does not answer in time, ends that: the prompt is computed.
+ * Nodes tell which pages they have stored, by name. When a prompt comes of which clearly more pages
+ * are stored than somebody has in memory, all of these are read where they are, as a sequence that
+ * is then kept like others, and the prompt waits for it (scheduler_restore, scheduler_await). A
+ * page that cannot be read, or a node that does not answer in time, ends that: the prompt is
+ * computed.
  *
  * One thread. */
 #ifndef LONGSPAN_COORDINATOR_RESTORES_H
@@ -15,8 +16,8 @@ struct restores; /* opaque */
 
 enum { RESTORES_LEAST_PAGES = 2 }; /* more than memory has, for a restore to be worth its while */
 
-/* Takes what the cluster's nodes said when they got ready. `reservations` outlives it; its numbers are used.
- * STATUS_NO_MEMORY. */
+/* Takes what the cluster's nodes said when they got ready. `reservations` outlives it; its numbers
+ * are used. STATUS_NO_MEMORY. */
 enum status restores_create(struct restores **restores, struct reservations *reservations,
                             struct scheduler *scheduler, struct error *error);
 void restores_destroy(struct restores *restores);

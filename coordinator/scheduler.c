@@ -127,7 +127,8 @@ static void unpublish(struct scheduler *s, uint32_t index)
 
 /* ---- windows --------------------------------------------------------------------------------- */
 
-/* Whether a fork at n_tokens finds all it needs when what rows from `position` on do not see has gone. */
+/* Whether a fork at n_tokens finds all it needs when what rows from `position` on do not see has
+ * gone. */
 static bool window_is_whole(const struct scheduler *s, uint32_t position, uint32_t n_tokens)
 {
     const uint32_t window = s->config.window;

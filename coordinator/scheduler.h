@@ -17,15 +17,16 @@
  * Who comes first (*rank*): the higher priority, then the one that came earlier.
  *
  * Steps. Up to `depth` steps are in flight, one per pipeline stage, and the sequences that decode
- * are dealt to as many micro-batches (micro_batches.h), so that all stages have work; with one stage
- * there is one. A step has the decodes of one micro-batch, all of them back from their last step and
- * the one that left longest ago first; then, for what is left of its budget, prompt tokens, at most
- * `chunk` (iteration-level batching with chunked prefills: Yu et al. 2022, Orca; Agrawal et al. 2024,
- * Sarathi-Serve). The budget is `chunk` tokens, or a time: scheduler_set_budget.
+ * are dealt to as many micro-batches (micro_batches.h), so that all stages have work; with one
+ * stage there is one. A step has the decodes of one micro-batch, all of them back from their last
+ * step and the one that left longest ago first; then, for what is left of its budget, prompt
+ * tokens, at most `chunk` (iteration-level batching with chunked prefills: Yu et al. 2022, Orca;
+ * Agrawal et al. 2024, Sarathi-Serve). The budget is `chunk` tokens, or a time:
+ * scheduler_set_budget.
  *     A sequence that decodes and has its pages has a token in one of any `depth` consecutive steps
  *     that leave after its last one is back.
- * Prompts share the budget: half of it is for the prompt that ranks first, the rest for the one with
- * the fewest tokens left, then the next, and what nobody needs is the first one's again.
+ * Prompts share the budget: half of it is for the prompt that ranks first, the rest for the one
+ * with the fewest tokens left, then the next, and what nobody needs is the first one's again.
  *     So with B the prompt tokens of a step, a prompt of n tokens before which rank others with m
  *     tokens left is computed within 2 (n + m) / B steps and one for each of them, however many
  *     short ones come later; and a short one behind a long one does not wait for it.
@@ -48,10 +49,10 @@
  * most: a *fork*. What it took over stays at the holders as long as one of both is open. A prompt
  * can be told to wait until an earlier one, whose beginning it has, is computed so far.
  *
- * Windows. In layers with a sliding window holders release what has left it (kv_window.h), so a sequence
- * can be forked from the page on that its last step began in, or, as long as nothing has left the
- * smallest window, anywhere; a kept one where it ends. What cannot be forked is computed. A sequence
- * that somebody is about to fork does not go on to where it could not be.
+ * Windows. In layers with a sliding window holders release what has left it (kv_window.h), so a
+ * sequence can be forked from the page on that its last step began in, or, as long as nothing has
+ * left the smallest window, anywhere; a kept one where it ends. What cannot be forked is computed.
+ * A sequence that somebody is about to fork does not go on to where it could not be.
  *
  * Pure: no I/O, no clock. The caller sends steps, reserves and frees. One thread. */
 #ifndef LONGSPAN_COORDINATOR_SCHEDULER_H
@@ -164,15 +165,15 @@ enum status scheduler_create(struct scheduler **scheduler, const struct schedule
                              struct placement *placement, struct error *error);
 void scheduler_destroy(struct scheduler *scheduler);
 
-/* From now on a step has so much work that it takes about `us` with these prices, but `most_tokens` of
- * prompt, and `chunk`, at most. */
+/* From now on a step has so much work that it takes about `us` with these prices, but `most_tokens`
+ * of prompt, and `chunk`, at most. */
 void scheduler_set_budget(struct scheduler *scheduler, const struct step_prices *prices, double us,
                           uint32_t most_tokens);
 
 /* What the caller wants computed. `tokens` is copied; n_tokens >= 1; max_tokens >= n_tokens, and
  * not more than all holders have. With a parent (an index): not admitted before that one has
- * computed shared_tokens, or will not: tokens that both have, of which it can take over whole pages. The first n_fill < n_tokens tokens are filled; a sequence that fills shares
- * nothing. */
+ * computed shared_tokens, or will not: tokens that both have, of which it can take over whole
+ * pages. The first n_fill < n_tokens tokens are filled; a sequence that fills shares nothing. */
 struct scheduler_prompt {
     const int32_t *tokens;
     uint32_t n_tokens, max_tokens;
@@ -206,14 +207,14 @@ bool scheduler_grow(struct scheduler *scheduler, uint32_t *index, uint32_t *begi
 void scheduler_acked(struct scheduler *scheduler, uint32_t index);
 
 /* To be called when scheduler_admit and scheduler_grow have nothing more to give: somebody who runs
- * cannot go on for lack of pages, none are about to come, and this sequence, of those that run the last
- * one by rank, was preempted. Reservations that are under way for it mean nothing any more, samples of
- * its steps in flight neither. SCHEDULER_NONE: nobody has to go. */
+ * cannot go on for lack of pages, none are about to come, and this sequence, of those that run the
+ * last one by rank, was preempted. Reservations that are under way for it mean nothing any more,
+ * samples of its steps in flight neither. SCHEDULER_NONE: nobody has to go. */
 uint32_t scheduler_preempt(struct scheduler *scheduler);
 
-/* Holders lack what a running sequence took over from another one, which an interrupted connection may
- * have kept from them: it goes as a preempted one does, and when it returns it takes over nothing; the
- * one that it took over from is not kept any longer. False: it took over nothing. */
+/* Holders lack what a running sequence took over from another one, which an interrupted connection
+ * may have kept from them: it goes as a preempted one does, and when it returns it takes over
+ * nothing; the one that it took over from is not kept any longer. False: it took over nothing. */
 bool scheduler_recompute(struct scheduler *scheduler, uint32_t index);
 
 /* Builds the next step and counts it as in flight. NULL: nothing can be sent now. The step belongs
@@ -225,7 +226,8 @@ const struct scheduler_step *scheduler_oldest(const struct scheduler *scheduler)
 
 /* All ranks have reported the oldest step: its tokens count as computed, but those of segments that
  * have failed (NULL: none), what it closed is CLOSED. The samples of its segments are given
- * afterwards, with scheduler_sampled or scheduler_finish; its memory is given back by scheduler_pop. */
+ * afterwards, with scheduler_sampled or scheduler_finish; its memory is given back by
+ * scheduler_pop. */
 void scheduler_commit(struct scheduler *scheduler, const bool *failed);
 void scheduler_pop(struct scheduler *scheduler);
 
@@ -237,8 +239,8 @@ void scheduler_sampled(struct scheduler *scheduler, uint32_t index, int32_t toke
 void scheduler_finish(struct scheduler *scheduler, uint32_t index);
 
 /* A prefix of n_pages pages that the holders have stored, page i holders[i]: it is RESTORING, until
- * scheduler_restored says that they have read it. `names` is copied. STATUS_EXHAUSTED: not enough free
- * pages there. STATUS_NO_MEMORY. */
+ * scheduler_restored says that they have read it. `names` is copied. STATUS_EXHAUSTED: not enough
+ * free pages there. STATUS_NO_MEMORY. */
 enum status scheduler_restore(struct scheduler *scheduler, const struct prefix_name *names,
                               const uint32_t *holders, uint32_t n_pages, uint32_t *index,
                               struct error *error);
@@ -251,8 +253,8 @@ void scheduler_await(struct scheduler *scheduler, uint32_t index, uint32_t resto
 /* The longest prefix of a waiting sequence that somebody has computed, in pages. */
 uint32_t scheduler_found(const struct scheduler *scheduler, uint32_t index);
 
-/* A sequence that is CLOSED, or SCHEDULER_NONE: kept_tokens of it stay at the holders, all else is to
- * be freed there. scheduler_release does so in the placement. */
+/* A sequence that is CLOSED, or SCHEDULER_NONE: kept_tokens of it stay at the holders, all else is
+ * to be freed there. scheduler_release does so in the placement. */
 uint32_t scheduler_closed(const struct scheduler *scheduler);
 void scheduler_release(struct scheduler *scheduler, uint32_t index);
 

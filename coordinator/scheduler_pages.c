@@ -60,8 +60,8 @@ static uint32_t oldest_kept(const struct scheduler *s, uint32_t spared)
     return oldest;
 }
 
-/* Evicts kept sequences, but `spared`, until so many units are about to come. Of pages that several kept
- * ones share nothing is known to come before the last one goes. */
+/* Evicts kept sequences, but `spared`, until so many units are about to come. Of pages that several
+ * kept ones share nothing is known to come before the last one goes. */
 static void make_room(struct scheduler *s, uint64_t units, uint32_t spared)
 {
     uint64_t coming = coming_units(s);
@@ -117,7 +117,8 @@ static uint32_t find_whole(const struct scheduler *s, const struct scheduler_seq
     return 0;
 }
 
-/* Whose pages it takes over, and how many. Without keeping, only those of the one that it awaited. */
+/* Whose pages it takes over, and how many. Without keeping, only those of the one that it
+ * awaited. */
 static uint32_t find_shared(const struct scheduler *s, const struct scheduler_sequence *q,
                             uint32_t *parent)
 {

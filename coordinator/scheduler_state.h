@@ -1,5 +1,5 @@
-/* coordinator/scheduler_state.h - what scheduler.c (lives of sequences), scheduler_pages.c (who gets
- * pages, and who goes) and scheduler_step.c (what a step has) share. */
+/* coordinator/scheduler_state.h - what scheduler.c (lives of sequences), scheduler_pages.c (who
+ * gets pages, and who goes) and scheduler_step.c (what a step has) share. */
 #ifndef LONGSPAN_COORDINATOR_SCHEDULER_STATE_H
 #define LONGSPAN_COORDINATOR_SCHEDULER_STATE_H
 
@@ -35,8 +35,8 @@ bool scheduler_ranks_before(const struct scheduler_sequence *a, const struct sch
 /* Whether the holders have what a fork at n_tokens takes over. */
 bool scheduler_can_fork(const struct scheduler *scheduler, uint32_t index, uint32_t n_tokens);
 
-/* Whether those that are about to fork it can still do so when what rows from `position` on do not see
- * has been released. */
+/* Whether those that are about to fork it can still do so when what rows from `position` on do not
+ * see has been released. */
 bool scheduler_forks_can_wait(const struct scheduler *scheduler, uint32_t index, uint32_t position);
 
 /* Ends what it computes: kept_pages of its pages stay for others. */

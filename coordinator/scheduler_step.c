@@ -148,8 +148,8 @@ static uint32_t prompt_left(const struct scheduler *s, uint32_t index)
     return q->n_sent < q->n_again && q->n_sent >= q->n_fill ? sendable(s, index) : 0;
 }
 
-/* Running sequences with prompt left, but the first one by rank: the ones with the highest priority,
- * and of those the ones with the fewest tokens left, first. */
+/* Running sequences with prompt left, but the first one by rank: the ones with the highest
+ * priority, and of those the ones with the fewest tokens left, first. */
 static uint32_t collect_short_first(struct scheduler *s, uint32_t n, uint32_t *head)
 {
     uint32_t n_others = 0;

@@ -1,5 +1,5 @@
-/* schemas.c - see schemas.h. A short list under one lock; the thread takes what nobody has worked out, the
- * asking thread everything else. */
+/* schemas.c - see schemas.h. A short list under one lock; the thread takes what nobody has worked
+ * out, the asking thread everything else. */
 #include "coordinator/schemas.h"
 
 #include <jansson.h>

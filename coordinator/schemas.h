@@ -1,8 +1,8 @@
-/* coordinator/schemas.h - JSON schemas, worked out by a thread of their own, so that no token waits for a large
- * one; the last ones are remembered.
+/* coordinator/schemas.h - JSON schemas, worked out by a thread of their own, so that no token waits
+ * for a large one; the last ones are remembered.
  *
- * A request for JSON asks for its schema. Where it is not known yet, the request has to wait, and asks again once
- * the descriptor can be read. What comes out belongs to the asking thread. */
+ * A request for JSON asks for its schema. Where it is not known yet, the request has to wait, and
+ * asks again once the descriptor can be read. What comes out belongs to the asking thread. */
 #ifndef LONGSPAN_COORDINATOR_SCHEMAS_H
 #define LONGSPAN_COORDINATOR_SCHEMAS_H
 
@@ -21,15 +21,17 @@ enum status schemas_create(struct schemas **schemas, const struct tokenizer *tok
 void schemas_destroy(struct schemas *schemas);
 
 /* `text`: a schema in JSON; "": any object. *first: the answers' constraints are made of it by
- * constraint_again, and end before schemas_destroy; borrowed until the next call. NULL: it is not worked out yet. A failure says why
- * there is none: as constraint_create and vocabulary_create, or text that is no JSON. */
+ * constraint_again, and end before schemas_destroy; borrowed until the next call. NULL: it is not
+ * worked out yet. A failure says why there is none: as constraint_create and vocabulary_create, or
+ * text that is no JSON. */
 enum status schemas_find(struct schemas *schemas, const char *text, const struct constraint **first,
                          struct error *error);
 
 /* Can be read when some have been worked out since the last schemas_settle. */
 int schemas_descriptor(const struct schemas *schemas);
 
-/* Whoever waits for one that has been worked out has asked again, or will not: false where none has been. */
+/* Whoever waits for one that has been worked out has asked again, or will not: false where none has
+ * been. */
 bool schemas_worked(struct schemas *schemas);
 void schemas_settle(struct schemas *schemas);
 

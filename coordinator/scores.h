@@ -1,8 +1,8 @@
-/* coordinator/scores.h - what the workers say of a prompt's own tokens: the logit of each, and the row before
- * it.
+/* coordinator/scores.h - what the workers say of a prompt's own tokens: the logit of each, and the
+ * row before it.
  *
- * The log-probability of a token is logit - log_sum_exp, as of one that is sampled (sampler.h): with the same
- * bits as if the row before it had been sampled, and this token been taken. */
+ * The log-probability of a token is logit - log_sum_exp, as of one that is sampled (sampler.h):
+ * with the same bits as if the row before it had been sampled, and this token been taken. */
 #ifndef LONGSPAN_COORDINATOR_SCORES_H
 #define LONGSPAN_COORDINATOR_SCORES_H
 
@@ -29,7 +29,8 @@ struct scores_place {
     uint32_t n, n_top;
 };
 
-/* A token that was scored: its logit, and the row that it follows, of which there are candidates only. */
+/* A token that was scored: its logit, and the row that it follows, of which there are candidates
+ * only. */
 struct scores_row {
     struct sampler_row row;
     float logit;
@@ -38,17 +39,19 @@ struct scores_row {
 void scores_close(struct scores *scores);
 void scores_clear(struct scores *scores);
 
-/* Those of one segment, which asked for n tokens and n_top candidates of each (the vocabulary at most).
- * An empty message is that of a failed segment. STATUS_PROTOCOL: another number. STATUS_NO_MEMORY. */
+/* Those of one segment, which asked for n tokens and n_top candidates of each (the vocabulary at
+ * most). An empty message is that of a failed segment. STATUS_PROTOCOL: another number.
+ * STATUS_NO_MEMORY. */
 enum status scores_take(struct scores *scores, const Longspan__Scores *message, uint32_t n,
                         uint32_t n_top, struct scores_place *place, struct error *error);
 
-/* The i-th token of a segment; one that did not come has no candidates. Borrowed until scores_clear. */
+/* The i-th token of a segment; one that did not come has no candidates. Borrowed until
+ * scores_clear. */
 struct scores_row scores_row(const struct scores *scores, const struct scores_place *place,
                              uint32_t i, uint32_t vocab);
 
-/* Checks the row as sampler_row_check does, and that the token is no better than the row's best; it may be
- * impossible (-inf). */
+/* Checks the row as sampler_row_check does, and that the token is no better than the row's best; it
+ * may be impossible (-inf). */
 enum status scores_check(const struct scores_row *scored, uint32_t least, struct error *error);
 
 #endif

@@ -1,5 +1,5 @@
-/* serving.c - see serving.h: the life of it, steps on their way, deadlines. What requests, pages and
- * results need is in serving_requests.c, serving_pages.c and serving_results.c. */
+/* serving.c - see serving.h: the life of it, steps on their way, deadlines. What requests, pages
+ * and results need is in serving_requests.c, serving_pages.c and serving_results.c. */
 #include "coordinator/serving_state.h"
 
 #include "kernels/attention/kv_holder.h"

@@ -1,5 +1,5 @@
-/* coordinator/status_reply.h - StatusReply: what the coordinator knows of its cluster, for /cluster,
- * /metrics and `longspan status`.
+/* coordinator/status_reply.h - StatusReply: what the coordinator knows of its cluster, for
+ * /cluster, /metrics and `longspan status`.
  *
  * Built when somebody asks, from what is kept anyway: a few thousand bytes for a small cluster, and
  * at most STATUS_REPLY_PROMPTS prompts. Whoever asks does so about once a second at most. */

@@ -1,4 +1,5 @@
-/* step_cost.c - normal equations of three unknowns, solved for each set of prices that may be zero. */
+/* step_cost.c - normal equations of three unknowns, solved for each set of prices that may be
+ * zero. */
 #include "coordinator/step_cost.h"
 
 #include <math.h>

@@ -51,8 +51,8 @@ struct step_cost {
 /* A step took `us`. */
 void step_cost_learn(struct step_cost *cost, const struct step_work *work, double us);
 
-/* Tokens that a step should have at most, for the prices to be believed: twice as many as any that was
- * measured, 16 in the beginning. */
+/* Tokens that a step should have at most, for the prices to be believed: twice as many as any that
+ * was measured, 16 in the beginning. */
 uint32_t step_cost_most_tokens(const struct step_cost *cost);
 
 #endif

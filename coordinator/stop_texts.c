@@ -1,7 +1,7 @@
 /* stop_texts.c - see stop_texts.h.
  *
- * A text that matches begins with the first byte of a character, since it is UTF-8 as the answer is: so
- * what is let out is whole characters too. */
+ * A text that matches begins with the first byte of a character, since it is UTF-8 as the answer
+ * is: so what is let out is whole characters too. */
 #include "coordinator/stop_texts.h"
 
 #include "sys/text_queue.h"

@@ -1,8 +1,9 @@
-/* kernels/candidates.h - what the sampler needs of a row of logits: the best K, and the log-sum-exp.
+/* kernels/candidates.h - what the sampler needs of a row of logits: the best K, and the
+ * log-sum-exp.
  *
  * Each shard of the last stage looks at its own part of the vocabulary, where its logits are (the
- * table's `candidates`, kernels.h); the parts are merged on shard 0. Order: larger logit first, lower id
- * first where equal. No libm; bits do not depend on the lanes. */
+ * table's `candidates`, kernels.h); the parts are merged on shard 0. Order: larger logit first,
+ * lower id first where equal. No libm; bits do not depend on the lanes. */
 #ifndef LONGSPAN_KERNELS_CANDIDATES_H
 #define LONGSPAN_KERNELS_CANDIDATES_H
 
@@ -25,8 +26,8 @@ struct candidates_sum {
     uint32_t bad;   /* logits that are NaN or +inf: no distribution, the row must fail */
 };
 
-/* On the host: rows of logits [n_rows][n], token ids from `first` on. Row i: its best min(k[i], n) go to
- * best + i * stride, in order; stride >= every k[i]. */
+/* On the host: rows of logits [n_rows][n], token ids from `first` on. Row i: its best min(k[i], n)
+ * go to best + i * stride, in order; stride >= every k[i]. */
 void candidates_find(struct thread_pool *pool, struct candidates_sum *sums, struct candidate *best,
                      size_t stride, const float *logits, size_t n_rows, size_t n, int32_t first,
                      const uint32_t *k);

@@ -1,4 +1,5 @@
-/* kernels/numeric.h - exp, tanh, gelu, sin and cos of our own, so that every host gives the same bits.
+/* kernels/numeric.h - exp, tanh, gelu, sin and cos of our own, so that every host gives the same
+ * bits.
  *
  * The C library's functions differ between versions and processors in their last bits. These use
  * only IEEE operations that round once (multiply, add, fused multiply-add), in one written order;
@@ -78,8 +79,8 @@ NUMERIC_INLINE float tanh_f32(float x)
     return copysignf((1.0f - e) / (1.0f + e), x);
 }
 
-/* What e is raised to in gelu(x) = x / (1 + e^a) (kernels.h, geglu): -2 sqrt(2 / pi) (x + 0.044715 x^3),
- * as x (C1 + C3 x^2). Beyond f32's range a is an infinity of the right sign. */
+/* What e is raised to in gelu(x) = x / (1 + e^a) (kernels.h, geglu): -2 sqrt(2 / pi) (x + 0.044715
+ * x^3), as x (C1 + C3 x^2). Beyond f32's range a is an infinity of the right sign. */
 #define GELU_F32_C1 (-0x1.988454p+0f)
 #define GELU_F32_C3 (-0x1.2444f2p-4f)
 NUMERIC_INLINE float gelu_exponent_f32(float x)

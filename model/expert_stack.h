@@ -22,10 +22,10 @@ struct expert_stacks {
     struct string_table by_name;
 };
 
-/* Takes experts out of the list and puts each stack where the first of its experts was. Of `stacks`,
- * all zeros, even on failure the caller frees what there is by expert_stacks_free; the list's
- * tensors outlive it. STATUS_INVALID: an expert is missing, or has another shape or type than the
- * first one. STATUS_NO_MEMORY. Error texts begin with `path`. */
+/* Takes experts out of the list and puts each stack where the first of its experts was. Of
+ * `stacks`, all zeros, even on failure the caller frees what there is by expert_stacks_free; the
+ * list's tensors outlive it. STATUS_INVALID: an expert is missing, or has another shape or type
+ * than the first one. STATUS_NO_MEMORY. Error texts begin with `path`. */
 enum status expert_stacks_make(struct expert_stacks *stacks, const struct model_tensor **tensors,
                                size_t *n, const char *path, struct error *error);
 void expert_stacks_free(struct expert_stacks *stacks);

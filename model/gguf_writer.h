@@ -4,9 +4,9 @@
  *     gguf_writer_create, gguf_writer_add_* (keys), gguf_writer_declare (tensors),
  *     gguf_writer_data (the bytes of each tensor in the order of declaration, in any pieces),
  *     gguf_writer_finish (or gguf_writer_destroy, which abandons).
- * Bytes go to a temporary file in the folder of `path`, which gguf_writer_finish renames over `path`:
- * a reader never sees half a file. It has no name until then, so that neither a failure nor a
- * signal leaves one behind; only where the file system knows no files without names (NFS), it is
+ * Bytes go to a temporary file in the folder of `path`, which gguf_writer_finish renames over
+ * `path`: a reader never sees half a file. It has no name until then, so that neither a failure nor
+ * a signal leaves one behind; only where the file system knows no files without names (NFS), it is
  * `path` + ".tmp-" + process id from the beginning, and a signal leaves that.
  *
  * The first failure sticks: every later call returns it again, so a caller may check only some
@@ -25,8 +25,8 @@
 struct gguf_writer; /* opaque */
 
 /* Opens the temporary file. The caller ends *writer with gguf_writer_finish or gguf_writer_destroy.
- * STATUS_INVALID: a folder or a device is there, whose place the file would take. STATUS_IO: the file cannot
- * be created. STATUS_NO_MEMORY. */
+ * STATUS_INVALID: a folder or a device is there, whose place the file would take. STATUS_IO: the
+ * file cannot be created. STATUS_NO_MEMORY. */
 enum status gguf_writer_create(struct gguf_writer **writer, const char *path, struct error *error);
 
 /* Removes the temporary file and frees. NULL is fine. */

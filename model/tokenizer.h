@@ -15,19 +15,19 @@
  * bytes of a word are joined by the lowest-ranked merge first. tokenizer.ggml.pre names the
  * expressions (tokenizer/pretokenizer_rules.h), and with them whether a text gets the normal form
  * NFC and whether a word that is a token as a whole is not merged. A missing `pre` is accepted only
- * in a vocabulary without merges, in which words do not matter. Any other name is refused: its words
- * would be cut differently, and nobody would notice.
+ * in a vocabulary without merges, in which words do not matter. Any other name is refused: its
+ * words would be cut differently, and nobody would notice.
  *
  * A Hugging Face directory has a tokenizer.json, which says all this in full, and more; what of it
  * is known here is in docs/models.md. Ids are those of Hugging Face's `tokenizers`.
  *
  * Names of tokens in a text: of those that begin leftmost the longest is taken.
  *
- * Any bytes can be encoded. Bytes that are not UTF-8 become byte tokens one by one or words of their
- * own, never joined with the text around them. Decoding all ids gives the same bytes back, with
- * these exceptions: what a normal form or another normalization changed stays changed, U+2581 in a
- * text comes back as a space (it is the same to SentencePiece), what became the unknown token is
- * lost, and so is a byte that a vocabulary without unknown token has no token for.
+ * Any bytes can be encoded. Bytes that are not UTF-8 become byte tokens one by one or words of
+ * their own, never joined with the text around them. Decoding all ids gives the same bytes back,
+ * with these exceptions: what a normal form or another normalization changed stays changed, U+2581
+ * in a text comes back as a space (it is the same to SentencePiece), what became the unknown token
+ * is lost, and so is a byte that a vocabulary without unknown token has no token for.
  *
  * Time is O(n log n) in the text, also without any space in it. Tokens that appear twice in the
  * list: the lower id encodes, both decode. A tokenizer keeps nothing of the file, which may be
@@ -70,8 +70,9 @@ enum tokenizer_flags {
 /* The caller ends *tokenizer with tokenizer_close.
  * STATUS_UNSUPPORTED: no tokenizer in the file, or something in it that we do not have; the text
  * names it. STATUS_INVALID: the vocabulary does not hold together: no tokens, scores or types of
- * another count, a score that is not a number, a special id outside the list, a merge whose parts or
- * result are not tokens. STATUS_NOT_FOUND: a directory without tokenizer.json. STATUS_NO_MEMORY. */
+ * another count, a score that is not a number, a special id outside the list, a merge whose parts
+ * or result are not tokens. STATUS_NOT_FOUND: a directory without tokenizer.json.
+ * STATUS_NO_MEMORY. */
 enum status tokenizer_open(struct tokenizer **tokenizer, const struct model_file *file,
                            struct error *error);
 
@@ -94,10 +95,10 @@ int32_t tokenizer_bos(const struct tokenizer *tokenizer);    /* or TOKENIZER_NON
 int32_t tokenizer_eos(const struct tokenizer *tokenizer);    /* or TOKENIZER_NONE */
 
 /* Does generation end with this token: the ids that the file names for it (eos, eot and eom; of a
- * directory, all eos_token_id of generation_config.json and config.json), and control or user-defined
- * tokens with the usual names: <|eot_id|>, <|eom_id|>, <|im_end|>, <|end_of_text|>, <|endoftext|>,
- * <|end|>, <|EOT|>, <end_of_turn>, <end_of_utterance>, <EOT>, <eos>, </s>, and DeepSeek's own. False
- * for an id outside the vocabulary. */
+ * directory, all eos_token_id of generation_config.json and config.json), and control or
+ * user-defined tokens with the usual names: <|eot_id|>, <|eom_id|>, <|im_end|>, <|end_of_text|>,
+ * <|endoftext|>, <|end|>, <|EOT|>, <end_of_turn>, <end_of_utterance>, <EOT>, <eos>, </s>, and
+ * DeepSeek's own. False for an id outside the vocabulary. */
 bool tokenizer_is_end_of_generation(const struct tokenizer *tokenizer, int32_t id);
 
 /* The token's name in the file, any bytes, not NUL-terminated; for showing. Borrowed; {NULL, 0} for

@@ -1,5 +1,5 @@
-/* model/tokenizer_files.h - the JSON files that Hugging Face's tokenizers come in: beside the weights
- * of a directory, or, whole, as keys of a GGUF file that was made of one.
+/* model/tokenizer_files.h - the JSON files that Hugging Face's tokenizers come in: beside the
+ * weights of a directory, or, whole, as keys of a GGUF file that was made of one.
  *
  *     tokenizer.json          tokenizer.huggingface.json, as the GGUF specification calls it
  *     tokenizer_config.json   tokenizer.huggingface.tokenizer_config

@@ -1,7 +1,7 @@
 /* model/weights.h - the tensors of a model: names, shapes, which ones a model has, and their check.
  *
- * A matrix [n_columns, n_rows] has its rows as outputs: y[n_rows] = W x[n_columns]. One table has a row
- * for each tensor that any architecture has; which of them a model has follows from its
+ * A matrix [n_columns, n_rows] has its rows as outputs: y[n_rows] = W x[n_columns]. One table has a
+ * row for each tensor that any architecture has; which of them a model has follows from its
  * hyper-parameters. llama's GGUF files have the rows of attn_q and attn_k (and of their biases)
  * permuted so that rope turns adjacent pairs (2i, 2i + 1) of a head. */
 #ifndef LONGSPAN_MODEL_WEIGHTS_H
@@ -55,8 +55,8 @@ enum weights_id {
 /* Writes the tensor's name, e.g. "blk.3.attn_q.weight", and returns `name`. */
 const char *weights_name(char name[WEIGHTS_NAME_BYTES], uint32_t layer, enum weights_id id);
 
-/* Which tensor a name is, the other way round. False: none of the table, or of a layer from n_layers
- * on; outputs are untouched. */
+/* Which tensor a name is, the other way round. False: none of the table, or of a layer from
+ * n_layers on; outputs are untouched. */
 bool weights_identify(const char *name, uint32_t n_layers, enum weights_id *id, uint32_t *layer);
 
 /* Whether a model of these hyper-parameters has it, in all layers or in none. */
@@ -65,8 +65,8 @@ bool weights_has(const struct hparams *hparams, enum weights_id id);
 /* Is it the weights of a norm, which hparams.norm_offset is added to? */
 bool weights_is_norm(enum weights_id id);
 
-/* What dimension `dim` of it runs over. Heads and KV heads: n_heads head_dim values. What is not of a
- * rank's own heads, FFN columns, experts or vocabulary, each rank of a group has whole. */
+/* What dimension `dim` of it runs over. Heads and KV heads: n_heads head_dim values. What is not of
+ * a rank's own heads, FFN columns, experts or vocabulary, each rank of a group has whole. */
 enum weights_extent {
     WEIGHTS_NO_EXTENT, /* there is no such dimension */
     WEIGHTS_HIDDEN,
@@ -108,9 +108,9 @@ struct weights_segments {
 void weights_segments(struct weights_segments *segments, const struct model_file *file,
                       const struct hparams *hparams);
 
-/* In how many ranges of equally many experts, in order, a row's sum over its experts is cut: they are
- * added as a binary tree, so that ranks that hold aligned ranges have the bits of one. The most of
- * 8, 4, 2, 1 that divides them. */
+/* In how many ranges of equally many experts, in order, a row's sum over its experts is cut: they
+ * are added as a binary tree, so that ranks that hold aligned ranges have the bits of one. The most
+ * of 8, 4, 2, 1 that divides them. */
 uint32_t weights_expert_ranges(uint32_t n_experts);
 
 /* NULL: absent. With WEIGHTS_OUTPUT of a tied model this is token_embd.weight. */

@@ -3,7 +3,8 @@
 
 enum {
     LINE_FLOATS = 16, /* of a cache line */
-    /* At most: with few rows, reading the weights once for each block begins to cost (longspan bench -d 0 -p 512). */
+    /* At most: with few rows, reading the weights once for each block begins to cost (longspan
+     * bench -d 0 -p 512). */
     BLOCK_ROWS = 192,
 };
 

@@ -1,4 +1,5 @@
-/* plan/activation_size.h - how much memory a rank's activations take, but for what goes through experts.
+/* plan/activation_size.h - how much memory a rank's activations take, but for what goes through
+ * experts.
  *
  * worker/activations.h says what they are for and takes it; `longspan plan` counts it. Pure. */
 #ifndef LONGSPAN_PLAN_ACTIVATION_SIZE_H
@@ -34,8 +35,8 @@ struct activation_size {
 /* False: it has no size. */
 bool activation_size_of(struct activation_size *size, const struct activation_shape *shape);
 
-/* The floats of an area of so many rows and columns: it ends where a cache line does, so that the next one
- * begins at one. */
+/* The floats of an area of so many rows and columns: it ends where a cache line does, so that the
+ * next one begins at one. */
 size_t activation_size_area(size_t n_rows, size_t n_columns);
 
 #endif

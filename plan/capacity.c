@@ -116,8 +116,8 @@ static uint64_t rank_units(const struct capacity *c, uint32_t rank, uint64_t byt
     return fits;
 }
 
-/* What the local holder can have: as much as the rank with the least room. A host that does not say what
- * memory it has does not limit it; its rank will. */
+/* What the local holder can have: as much as the rank with the least room. A host that does not say
+ * what memory it has does not limit it; its rank will. */
 static uint64_t local_units(const struct capacity *c)
 {
     uint64_t fits = MOST_UNITS;

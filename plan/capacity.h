@@ -1,7 +1,9 @@
-/* plan/capacity.h - how a model is divided over the processes of a job, and how many tokens fit then.
+/* plan/capacity.h - how a model is divided over the processes of a job, and how many tokens fit
+ * then.
  *
- * The coordinator tells it what ranks and nodes said of their memory, when they joined and again when they
- * were ready; `longspan plan` what a cluster file says. Both are answered by the same rules. Pure. */
+ * The coordinator tells it what ranks and nodes said of their memory, when they joined and again
+ * when they were ready; `longspan plan` what a cluster file says. Both are answered by the same
+ * rules. Pure. */
 #ifndef LONGSPAN_PLAN_CAPACITY_H
 #define LONGSPAN_PLAN_CAPACITY_H
 
@@ -51,8 +53,8 @@ struct capacity {
 };
 
 /* `file` passed weights_check. The caller ends *capacity with capacity_close, also after a failure.
- * STATUS_INVALID: an impossible split; the text lists the possible ones. STATUS_UNSUPPORTED: KV of this
- * type and head_dim. STATUS_NO_MEMORY. */
+ * STATUS_INVALID: an impossible split; the text lists the possible ones. STATUS_UNSUPPORTED: KV of
+ * this type and head_dim. STATUS_NO_MEMORY. */
 enum status capacity_open(struct capacity *capacity, const struct capacity_options *options,
                           const struct hparams *hparams, const struct model_file *file,
                           struct error *error);
@@ -75,8 +77,9 @@ uint64_t capacity_sequence_bytes(const struct capacity *capacity, uint64_t n_tok
 /* Sequences of so many tokens that there is room for at once, dealt evenly over the holders. */
 uint64_t capacity_sequences(const struct capacity *capacity, uint64_t n_tokens);
 
-/* How long a sequence may become: --ctx; or without it what the model was trained for, or what fits.
- * STATUS_EXHAUSTED: weights of a rank, or --ctx, do not fit; the text has both numbers and the remedy. */
+/* How long a sequence may become: --ctx; or without it what the model was trained for, or what
+ * fits. STATUS_EXHAUSTED: weights of a rank, or --ctx, do not fit; the text has both numbers and
+ * the remedy. */
 enum status capacity_settle(const struct capacity *capacity, uint32_t *max_tokens,
                             struct error *error);
 

@@ -1,4 +1,5 @@
-/* plan/expert_size.h - how much memory the rows of a step take that go through the experts of a rank.
+/* plan/expert_size.h - how much memory the rows of a step take that go through the experts of a
+ * rank.
  *
  * worker/experts.h says what it is for and takes it; `longspan plan` counts it. Pure. */
 #ifndef LONGSPAN_PLAN_EXPERT_SIZE_H

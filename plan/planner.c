@@ -207,8 +207,8 @@ static uint64_t slowest_stage(const struct planner_model *m, uint32_t pipeline, 
     return largest > last ? largest : last;
 }
 
-/* Layers leave the last stage, one by one, while that makes the slowest stage faster by half a layer:
- * less is not worth it, as every layer also reads its part of the KV cache. */
+/* Layers leave the last stage, one by one, while that makes the slowest stage faster by half a
+ * layer: less is not worth it, as every layer also reads its part of the KV cache. */
 static uint32_t last_stage_layers(const struct planner_model *m, uint32_t pipeline)
 {
     uint32_t n = m->n_layers / pipeline;

@@ -1,11 +1,12 @@
 /* plan/planner.h - which rank computes what.
  *
- * `pipeline` stages of consecutive layers, dealt so that the stages read equally many bytes of weights:
- * as evenly as possible, earlier stages take the odd layers, and the last one, which also has the
- * output matrix, fewer where that matrix is as large as a layer or more; in each stage `tensor` shards
- * (Megatron-LM, Shoeybi et al. 2019, section 3): whole KV-head groups, FFN columns or whole
- * experts, vocabulary rows. A shard may be unequal to its neighbours; it is cut where the blocks of the tensors'
- * quantized formats end, because ffn_down and attn_output are cut along their rows.
+ * `pipeline` stages of consecutive layers, dealt so that the stages read equally many bytes of
+ * weights: as evenly as possible, earlier stages take the odd layers, and the last one, which also
+ * has the output matrix, fewer where that matrix is as large as a layer or more; in each stage
+ * `tensor` shards (Megatron-LM, Shoeybi et al. 2019, section 3): whole KV-head groups, FFN columns
+ * or whole experts, vocabulary rows. A shard may be unequal to its neighbours; it is cut where the
+ * blocks of the tensors' quantized formats end, because ffn_down and attn_output are cut along
+ * their rows.
  *
  * Over 2, 4 or 8 ranks that divide the model's segments (model/weights.h) the cuts are at segments,
  * so that the sums over the ranks have the bits of one rank.

@@ -1,7 +1,7 @@
 /* plan/shard_cost.h - what a rank's part of a model weighs, and what a step asks of it.
  *
- * A step multiplies every weight with every row, but of the embedding, of which it reads rows, and of
- * experts, of which a row uses a few. Pure. */
+ * A step multiplies every weight with every row, but of the embedding, of which it reads rows, and
+ * of experts, of which a row uses a few. Pure. */
 #ifndef LONGSPAN_PLAN_SHARD_COST_H
 #define LONGSPAN_PLAN_SHARD_COST_H
 
@@ -11,8 +11,8 @@
 
 #include <stdint.h>
 
-/* Of products, by the arithmetic that they need: of blocks with 8-bit integers, of floats (F32, F16 and
- * BF16 weights) in f32. A multiplication and an addition are two. */
+/* Of products, by the arithmetic that they need: of blocks with 8-bit integers, of floats (F32, F16
+ * and BF16 weights) in f32. A multiplication and an addition are two. */
 struct shard_operations {
     double f32, int8;
 };
@@ -37,8 +37,8 @@ void shard_cost_of(struct shard_cost *cost, const struct hparams *hparams,
 void shard_cost_whole(struct shard_cost *cost, const struct hparams *hparams,
                       const struct model_file *file);
 
-/* Of the experts that are held, how many a step of n rows meets: of E of which a row uses k, if each
- * choice is as likely as another, 1 - (1 - k / E)^n. For one row it is k of E. */
+/* Of the experts that are held, how many a step of n rows meets: of E of which a row uses k, if
+ * each choice is as likely as another, 1 - (1 - k / E)^n. For one row it is k of E. */
 double shard_cost_experts_met(const struct shard_cost *cost, double n_rows);
 
 #endif

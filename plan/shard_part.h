@@ -1,5 +1,5 @@
-/* plan/shard_part.h - what one rank of a tensor-parallel group holds of each layer, and therefore of
- * each tensor.
+/* plan/shard_part.h - what one rank of a tensor-parallel group holds of each layer, and therefore
+ * of each tensor.
  *
  * The coordinator cuts, the workers load, and `longspan plan` counts by it. Pure. */
 #ifndef LONGSPAN_PLAN_SHARD_PART_H
@@ -18,7 +18,8 @@ struct shard_part {
     uint32_t expert_begin, expert_end; /* 0, 0: it has none */
 };
 
-/* A piece of a tensor, or of the matrix of each of these experts, in elements. A vector has one row. */
+/* A piece of a tensor, or of the matrix of each of these experts, in elements. A vector has one
+ * row. */
 struct shard_cut {
     uint32_t row_begin, row_end, column_begin, column_end;
 };

@@ -1,7 +1,7 @@
 /* plan/step_limit.h - how fast something can be done at best on some hardware.
  *
- * The longer one of its bytes over the read bandwidth, and of its arithmetic over what the hardware can
- * do. Nothing overlaps better than that. Pure. */
+ * The longer one of its bytes over the read bandwidth, and of its arithmetic over what the hardware
+ * can do. Nothing overlaps better than that. Pure. */
 #ifndef LONGSPAN_PLAN_STEP_LIMIT_H
 #define LONGSPAN_PLAN_STEP_LIMIT_H
 
@@ -22,8 +22,8 @@ struct step_limit_demand {
     double attend_operations;         /* in f32 */
 };
 
-/* Bytes and products of a step of n rows, of which the tokens of `predicted` are asked for; nothing of
- * attention. */
+/* Bytes and products of a step of n rows, of which the tokens of `predicted` are asked for; nothing
+ * of attention. */
 struct step_limit_demand step_limit_products(const struct shard_cost *cost, double rows,
                                              double predicted);
 

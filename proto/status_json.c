@@ -1,5 +1,5 @@
-/* status_json.c - see status_json.h. An object that lost a field for want of memory is thrown away as a
- * whole, and so is the one that it belongs to. */
+/* status_json.c - see status_json.h. An object that lost a field for want of memory is thrown away
+ * as a whole, and so is the one that it belongs to. */
 #include "proto/status_json.h"
 
 #include <inttypes.h>
@@ -23,7 +23,7 @@ static const char *state_name(Longspan__ProcessState state)
     }
 }
 
-/* ---- values ----------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 struct object {
     json_t *json;
@@ -105,7 +105,7 @@ static json_t *list_of(void *const *items, size_t n, json_t *(*each)(const void 
     return NULL;
 }
 
-/* ---- messages --------------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 static json_t *coordinator_json(const Longspan__CoordinatorStatus *from)
 {

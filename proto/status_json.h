@@ -1,5 +1,6 @@
-/* proto/status_json.h - a StatusReply as JSON: what GET /cluster answers, and `longspan status --json`
- * prints. The HTTP server adds "server": {"model": its id for clients, "chat": there is a chat template}.
+/* proto/status_json.h - a StatusReply as JSON: what GET /cluster answers, and `longspan status
+ * --json` prints. The HTTP server adds "server": {"model": its id for clients, "chat": there is a
+ * chat template}.
  *
  *     {"job": "8f...", "coordinator": {host, pid, version, listen, phase, started, uptime_s, peak_bytes},
  *      "model": {name, path, n_layers, n_heads, n_kv_heads, head_dim, context, kv_type},
@@ -20,7 +21,8 @@
  *      "counters": {NAME: value...},
  *      "histograms": {NAME: {count, sum, bounds: [...], counts: [...]}...}}
  *
- * The fields mean what proto/longspan.proto says. `state` is "absent", "joined", "ready" or "lost". */
+ * The fields mean what proto/longspan.proto says. `state` is "absent", "joined", "ready" or
+ * "lost". */
 #ifndef LONGSPAN_PROTO_STATUS_JSON_H
 #define LONGSPAN_PROTO_STATUS_JSON_H
 

@@ -45,8 +45,8 @@ uint64_t waiting_sleep_us(const struct waiting *waiting);
  * are fewer than that. LONGSPAN_SPIN_US in the environment, if it is a number, wins. */
 uint32_t waiting_spin_us(uint32_t n_busy);
 
-/* How long to look for an answer of another process in wire_poll, which offers the processor between
- * two looks: 300, longer than the longest round trip on one host; where its maker needs our
+/* How long to look for an answer of another process in wire_poll, which offers the processor
+ * between two looks: 300, longer than the longest round trip on one host; where its maker needs our
  * processor, as sharing.h says. LONGSPAN_SPIN_US wins here too. */
 uint32_t waiting_answer_us(enum sharing sharing);
 

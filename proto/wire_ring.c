@@ -1,5 +1,5 @@
-/* wire_ring.c - see wire_ring.h. Positions count bytes for ever, and never overtake: 0 <= produced -
- * consumed <= ring_bytes. Each side keeps its own positions in private memory and only publishes
+/* wire_ring.c - see wire_ring.h. Positions count bytes for ever, and never overtake: 0 <= produced
+ * - consumed <= ring_bytes. Each side keeps its own positions in private memory and only publishes
  * them; it believes the other side's if they obey that rule, and then only as a number of bytes
  * inside the ring.
  *

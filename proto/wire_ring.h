@@ -16,8 +16,8 @@
  * then checked; no pointer and nothing that this side has written is read back. Whoever breaks a
  * rule, or is gone, ends the ring; what was in it is lost, like with a connection.
  *
- * A waiting process does not look for ever: wire_poll takes rings, spins, then sleeps on a bell that
- * the other side rings only if somebody sleeps. A ring belongs to one thread. */
+ * A waiting process does not look for ever: wire_poll takes rings, spins, then sleeps on a bell
+ * that the other side rings only if somebody sleeps. A ring belongs to one thread. */
 #ifndef LONGSPAN_PROTO_WIRE_RING_H
 #define LONGSPAN_PROTO_WIRE_RING_H
 

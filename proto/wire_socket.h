@@ -58,7 +58,8 @@ enum status wire_socket_listen_inside(struct wire_socket *socket, const char *en
 /* NULL is fine. */
 void wire_socket_close(struct wire_socket *socket);
 
-/* Another time than the options' linger_ms, for a close that follows: the peer is known to be gone. */
+/* Another time than the options' linger_ms, for a close that follows: the peer is known to be
+ * gone. */
 void wire_socket_set_linger(struct wire_socket *socket, uint32_t linger_ms);
 
 /* Where it listens, with the port that `*` became; or what it connects to. */

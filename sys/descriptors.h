@@ -1,19 +1,19 @@
 /* sys/descriptors.h - how many files, sockets and pipes this process may have open.
  *
- * A process of a large cluster has several for each other one; the usual limit of 1024 (`ulimit -n`)
- * is one of habit, which a process may raise itself, up to its hard limit. */
+ * A process of a large cluster has several for each other one; the usual limit of 1024 (`ulimit
+ * -n`) is one of habit, which a process may raise itself, up to its hard limit. */
 #ifndef LONGSPAN_SYS_DESCRIPTORS_H
 #define LONGSPAN_SYS_DESCRIPTORS_H
 
 #include <stddef.h>
 
-/* More than any cluster of ours needs, and few enough for programs that close all of them one by one
- * before they start another. */
+/* More than any cluster of ours needs, and few enough for programs that close all of them one by
+ * one before they start another. */
 enum { DESCRIPTORS_ENOUGH = 1 << 16 };
 
-/* Raises the limit of open descriptors to the hard one, or to DESCRIPTORS_ENOUGH where that is less;
- * it is never lowered. Returns what it is then; 0: the kernel does not say. `main` calls it, before
- * anything is opened. Children inherit it. */
+/* Raises the limit of open descriptors to the hard one, or to DESCRIPTORS_ENOUGH where that is
+ * less; it is never lowered. Returns what it is then; 0: the kernel does not say. `main` calls it,
+ * before anything is opened. Children inherit it. */
 size_t descriptors_raise(void);
 
 #endif

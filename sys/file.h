@@ -9,8 +9,9 @@
 
 enum { FILE_PATH_BYTES = 4096 };
 
-/* Reads a regular file, or a pipe to its end; path NULL: standard input, from where it is. The caller frees *data, which has one zero byte more
- * than *size, so that text can be used as a string.
+/* Reads a regular file, or a pipe to its end; path NULL: standard input, from where it is. The
+ * caller frees *data, which has one zero byte more than *size, so that text can be used as a
+ * string.
  * STATUS_NOT_FOUND: no such file. STATUS_INVALID: a directory, or more than max_bytes.
  * STATUS_IO: no permission, or a read failed. STATUS_NO_MEMORY. */
 enum status file_read(const char *path, uint64_t max_bytes, char **data, size_t *size,

@@ -19,13 +19,13 @@ enum { INTERFACES_ADDRESS_BYTES = 64 };
 enum status interfaces_check(const char *list, const char *where, struct error *error);
 
 /* This host's own address of the first entry that it has an interface for, which is up; IPv4 before
- * IPv6, link-local ones never. STATUS_INVALID: not a list. STATUS_NOT_FOUND: it has none of them; the
- * text names those that it has. STATUS_IO. */
+ * IPv6, link-local ones never. STATUS_INVALID: not a list. STATUS_NOT_FOUND: it has none of them;
+ * the text names those that it has. STATUS_IO. */
 enum status interfaces_address(const char *list, char address[INTERFACES_ADDRESS_BYTES],
                                struct error *error);
 
-/* This host's own addresses of interfaces that are up, "10.0.0.1/24", neither loopback nor link-local.
- * The caller frees *list, one block. STATUS_IO, STATUS_NO_MEMORY. */
+/* This host's own addresses of interfaces that are up, "10.0.0.1/24", neither loopback nor
+ * link-local. The caller frees *list, one block. STATUS_IO, STATUS_NO_MEMORY. */
 enum status interfaces_own(char (**list)[INTERFACES_ADDRESS_BYTES], uint32_t *n,
                            struct error *error);
 

@@ -1,5 +1,6 @@
-/* sha256.c - the compression function of FIPS 180-4, section 6.2.2: in portable C, and by the instructions
- * that x86 processors have for it (Gulley et al. 2013, Intel SHA Extensions), several times as fast. */
+/* sha256.c - the compression function of FIPS 180-4, section 6.2.2: in portable C, and by the
+ * instructions that x86 processors have for it (Gulley et al. 2013, Intel SHA Extensions), several
+ * times as fast. */
 #include "sys/sha256.h"
 
 #include <string.h>
@@ -78,8 +79,8 @@ static void compress_portably(uint32_t state[8], const uint8_t block[64])
 }
 
 #if HAS_SHA_EXTENSIONS
-/* Two registers hold the state as the instructions want it, from the top: (a b e f) and (c d g h). `w` are
- * the last sixteen words of the message schedule, four in a register. */
+/* Two registers hold the state as the instructions want it, from the top: (a b e f) and (c d g h).
+ * `w` are the last sixteen words of the message schedule, four in a register. */
 __attribute__((target("sha,sse4.1"))) static void compress_by_extensions(uint32_t state[8],
                                                                          const uint8_t *blocks,
                                                                          size_t n_blocks)

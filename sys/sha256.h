@@ -1,10 +1,10 @@
 /* sys/sha256.h - SHA-256 (FIPS 180-4, August 2015, sections 4.1.2, 5 and 6.2).
  *
  * For fingerprints of model files: the coordinator and its workers compare 32 bytes instead of
- * reading 40 GB; and for weights that are sent to other machines. By the processor's instructions for it
- * where it has them (x86), else portable C, about 200 MB/s; not made for secrets (no key, no constant time
- * needed). The struct is public so that it can live on the stack; its fields belong to sha256.c.
- * Nothing here allocates or fails. */
+ * reading 40 GB; and for weights that are sent to other machines. By the processor's instructions
+ * for it where it has them (x86), else portable C, about 200 MB/s; not made for secrets (no key, no
+ * constant time needed). The struct is public so that it can live on the stack; its fields belong
+ * to sha256.c. Nothing here allocates or fails. */
 #ifndef LONGSPAN_SYS_SHA256_H
 #define LONGSPAN_SYS_SHA256_H
 

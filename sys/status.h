@@ -29,12 +29,13 @@ struct error {
     char text[1024]; /* one line, no newline at its end; empty while status is STATUS_OK */
 };
 
-/* Formats the text and returns `status`, so that `return error_set(...)` reads well. The arguments may be
- * parts of *error: error_set(error, status, "--interface: %s", error->text). */
+/* Formats the text and returns `status`, so that `return error_set(...)` reads well. The arguments
+ * may be parts of *error: error_set(error, status, "--interface: %s", error->text). */
 enum status error_set(struct error *error, enum status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* The status of a failure that another process reports: what is none that we know is STATUS_FAILED. */
+/* The status of a failure that another process reports: what is none that we know is
+ * STATUS_FAILED. */
 enum status status_received(uint32_t number);
 
 /* "invalid", "no memory"...; for logs and messages on the wire. Never NULL. */

@@ -13,8 +13,8 @@ struct text_buffer {
     size_t n, capacity;
 };
 
-/* Appends; the bytes may not be the buffer's own, and may be NULL where n is 0. False: no memory, the
- * buffer is as it was. */
+/* Appends; the bytes may not be the buffer's own, and may be NULL where n is 0. False: no memory,
+ * the buffer is as it was. */
 bool text_buffer_add(struct text_buffer *buffer, const void *bytes, size_t n);
 
 /* Room for `n` more bytes behind the end, and a NUL. False: no memory. */

@@ -26,8 +26,9 @@ enum status thread_pool_create(struct thread_pool **pool, uint32_t n_lanes, stru
 /* Processors that the creator of the pool could use then. */
 uint32_t thread_pool_processors(const struct thread_pool *pool);
 
-/* From now on lanes wait so. LONGSPAN_SPIN_US in the environment wins over how long they spin. Not during
- * a run. Without this call it is SHARING_CROWDED when the pool alone has more lanes than processors. */
+/* From now on lanes wait so. LONGSPAN_SPIN_US in the environment wins over how long they spin. Not
+ * during a run. Without this call it is SHARING_CROWDED when the pool alone has more lanes than
+ * processors. */
 void thread_pool_set_sharing(struct thread_pool *pool, enum sharing sharing);
 
 /* Every lane, the caller too, may run where the creator could. */

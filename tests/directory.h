@@ -1,5 +1,5 @@
-/* tests/directory.h - a temporary directory for the tests of a program: group or test fixtures of cmocka. Include it
- * before cmocka.h. */
+/* tests/directory.h - a temporary directory for the tests of a program: group or test fixtures of
+ * cmocka. Include it before cmocka.h. */
 #ifndef LONGSPAN_TESTS_DIRECTORY_H
 #define LONGSPAN_TESTS_DIRECTORY_H
 

@@ -38,8 +38,8 @@ struct activations {
     size_t bytes;
 };
 
-/* All of it is reserved now, and on a CPU taken when it is first written. STATUS_NO_MEMORY, with the
- * bytes. The device outlives it. The caller ends it with activations_close. */
+/* All of it is reserved now, and on a CPU taken when it is first written. STATUS_NO_MEMORY, with
+ * the bytes. The device outlives it. The caller ends it with activations_close. */
 enum status activations_open(struct activations *activations, const struct activation_shape *shape,
                              const struct kernels *kernels, struct device *device,
                              struct error *error);

@@ -1,5 +1,5 @@
-/* attention_answers.c - what holders say: each answer is judged against the query that is under way, and marks
- * tell what was lost on its way and is sent again (docs/protocol.md). */
+/* attention_answers.c - what holders say: each answer is judged against the query that is under
+ * way, and marks tell what was lost on its way and is sent again (docs/protocol.md). */
 #include "sys/clock.h"
 #include "worker/attention_client_state.h"
 

@@ -1,5 +1,5 @@
-/* attention_client.c - connections and time: one query per holder and layer is under way, until it is
- * answered or its time is over. */
+/* attention_client.c - connections and time: one query per holder and layer is under way, until it
+ * is answered or its time is over. */
 #include "worker/attention_client.h"
 
 #include "proto/waiting.h"
@@ -170,8 +170,8 @@ static uint64_t next_timer(const struct attention_channel *channel, uint32_t tim
     return end_us < channel->retry_us ? end_us : channel->retry_us;
 }
 
-/* Looks, or sleeps, until something comes from those that we wait for: at most until the next timer,
- * and only for a moment when there is MPI to progress. */
+/* Looks, or sleeps, until something comes from those that we wait for: at most until the next
+ * timer, and only for a moment when there is MPI to progress. */
 static void rest(struct attention_client *client, const struct waiting *waiting)
 {
     struct wire_poll_item items[WIRE_POLL_ITEMS];
@@ -258,8 +258,8 @@ void attention_client_listen(struct attention_client *client)
     }
 }
 
-/* A holder that was appended to and is asked nothing, in layers of this plan, would never tell what it
- * has. */
+/* A holder that was appended to and is asked nothing, in layers of this plan, would never tell what
+ * it has. */
 static enum status confirm(struct attention_client *client, struct attention_channel *channel,
                            const struct attention_plans *plans, struct attention_plan *plan,
                            struct error *error)

@@ -35,8 +35,8 @@ enum status attention_client_begin(struct attention_client *client, uint64_t ste
                                    struct attention_plans *plans, struct attention_part *parts,
                                    uint32_t n_parts, struct error *error);
 
-/* q: [rows of the step][head][group][head_dim]; copied. Forks go before it. The layer's plan is that of
- * append and wait, too. */
+/* q: [rows of the step][head][group][head_dim]; copied. Forks go before it. The layer's plan is
+ * that of append and wait, too. */
 void attention_client_query(struct attention_client *client, uint32_t layer, const float *q);
 
 /* k and v: [rows of the step][head][head_dim] in the KV type; copied. */

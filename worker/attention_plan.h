@@ -14,7 +14,8 @@
  * A plan is of one window; attention_plans.h has one for each.
  *
  * Where one local holder has everything (`whole_holder`), a run is one piece: that holder's tiles,
- * the own tile among them, from which a device makes finished rows at once (attend.h, final_out). */
+ * the own tile among them, from which a device makes finished rows at once (attend.h,
+ * final_out). */
 #ifndef LONGSPAN_WORKER_ATTENTION_PLAN_H
 #define LONGSPAN_WORKER_ATTENTION_PLAN_H
 

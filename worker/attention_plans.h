@@ -1,7 +1,7 @@
 /* worker/attention_plans.h - the plans of a step: one for each window that layers of the rank have.
  *
- * Layers with the same window ask the same holders about the same tiles, so they share a plan. Llama has
- * one, a model of windowed and full layers two. */
+ * Layers with the same window ask the same holders about the same tiles, so they share a plan.
+ * Llama has one, a model of windowed and full layers two. */
 #ifndef LONGSPAN_WORKER_ATTENTION_PLANS_H
 #define LONGSPAN_WORKER_ATTENTION_PLANS_H
 

@@ -50,9 +50,9 @@ enum status attention_tiles_reserve(struct attention_tiles *tiles, size_t n_tile
 
 void *attention_tiles_chunk(const struct attention_tiles *tiles, size_t index);
 
-/* In host memory: writes n_tokens tokens of one head from `position` on, as tile_write does; pages[0]
- * is the tile of `position`, the next ones follow. What lies past the last token stays undefined: kernels never
- * use it. */
+/* In host memory: writes n_tokens tokens of one head from `position` on, as tile_write does;
+ * pages[0] is the tile of `position`, the next ones follow. What lies past the last token stays
+ * undefined: kernels never use it. */
 void attention_tiles_write(const struct attention_tiles *tiles, void *const *pages,
                            uint32_t position, uint32_t n_tokens, const void *k, const void *v,
                            size_t stride_bytes);

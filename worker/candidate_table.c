@@ -1,5 +1,5 @@
-/* candidate_table.c - one collection for a whole table: a shard's sums, candidates and named logits are
- * one block of bytes. */
+/* candidate_table.c - one collection for a whole table: a shard's sums, candidates and named logits
+ * are one block of bytes. */
 #include "worker/candidate_table.h"
 
 #include <stdlib.h>
@@ -115,7 +115,8 @@ bool candidate_table_needs_host(const struct candidate_table *table)
     return table->stride > table->source->kernels->most_candidates;
 }
 
-/* The named logits of a piece that lie in the own part of the vocabulary; they are there after finish. */
+/* The named logits of a piece that lie in the own part of the vocabulary; they are there after
+ * finish. */
 static void ask_for_named(const struct candidate_table *table, const struct shard_part *own,
                           uint32_t first, uint32_t n, const float *logits)
 {

@@ -2,9 +2,9 @@
  * log-sum-exp, and the logit of one token that somebody names.
  *
  * Each shard of the last stage has the logits of its part of the vocabulary. Its device finds the
- * best of its part, so that the rest need not leave it; shard 0 collects and merges. The rows may be
- * found in several pieces, whose logits need not be there at the same time. Memory grows with the
- * largest table.
+ * best of its part, so that the rest need not leave it; shard 0 collects and merges. The rows may
+ * be found in several pieces, whose logits need not be there at the same time. Memory grows with
+ * the largest table.
  *
  *     begin ─▶ the caller fills k and named ─▶ find, piece by piece ─▶ merge, all shards together */
 #ifndef LONGSPAN_WORKER_CANDIDATE_TABLE_H
@@ -65,12 +65,13 @@ void candidate_table_close(struct candidate_table *table);
 enum status candidate_table_begin(struct candidate_table *table, uint32_t n_rows, size_t stride,
                                   struct error *error);
 
-/* Must the logits of this table's rows be on the host too, since it wants more candidates than the device
- * finds? */
+/* Must the logits of this table's rows be on the host too, since it wants more candidates than the
+ * device finds? */
 bool candidate_table_needs_host(const struct candidate_table *table);
 
-/* Rows [first, first + n), whose logits [n][own part of the vocabulary] are made on the device; `host`: where
- * they are downloaded to, if they have to be. The device has then done all that it was asked. */
+/* Rows [first, first + n), whose logits [n][own part of the vocabulary] are made on the device;
+ * `host`: where they are downloaded to, if they have to be. The device has then done all that it
+ * was asked. */
 enum status candidate_table_find(struct candidate_table *table, uint32_t first, uint32_t n,
                                  const float *logits, const float *host, struct error *error);
 

@@ -1,8 +1,8 @@
-/* worker/engine.h - what computes a rank's steps, put together of its setup and its shard: step, attention,
- * the layers, results.
+/* worker/engine.h - what computes a rank's steps, put together of its setup and its shard: step,
+ * attention, the layers, results.
  *
- * It knows neither the coordinator nor how the rank came by its parts: rank.c has one, and tests have one
- * without a coordinator. It belongs to the rank's main thread. */
+ * It knows neither the coordinator nor how the rank came by its parts: rank.c has one, and tests
+ * have one without a coordinator. It belongs to the rank's main thread. */
 #ifndef LONGSPAN_WORKER_ENGINE_H
 #define LONGSPAN_WORKER_ENGINE_H
 
@@ -43,7 +43,8 @@ struct engine_config {
 enum status engine_open(struct engine *engine, const struct engine_config *config,
                         struct error *error);
 
-/* Device memory for what is computed with, beside weights and KV: plan/working_size.h says what is counted. */
+/* Device memory for what is computed with, beside weights and KV: plan/working_size.h says what is
+ * counted. */
 uint64_t engine_working_bytes(const struct engine *engine);
 
 /* Zeroed memory is fine. */

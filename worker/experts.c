@@ -95,7 +95,7 @@ uint64_t experts_bytes(const struct experts *experts)
     return experts != NULL ? experts->bytes : 0;
 }
 
-/* ---- a step ----------------------------------------------------------------------------------- */
+/* ---- a step ---------------------------------------------------------------------------------- */
 
 static enum status route(struct experts *x, const struct matrix *router, const float *normed,
                          uint32_t n_rows, struct error *error)
@@ -118,7 +118,8 @@ static enum status route(struct experts *x, const struct matrix *router, const f
     return status;
 }
 
-/* Where a block begins and what it has so far: pairs [first, first + n_rows), in n_groups groups. */
+/* Where a block begins and what it has so far: pairs [first, first + n_rows), in n_groups
+ * groups. */
 struct block {
     uint32_t first, n_rows, n_groups;
 };
@@ -147,7 +148,8 @@ static void run_block(struct experts *x, const struct block *block, const float 
     trace_span(c->trace, "down", at);
 }
 
-/* Into blocks of whole experts; one that has more rows than a block is divided evenly over several. */
+/* Into blocks of whole experts; one that has more rows than a block is divided evenly over
+ * several. */
 static void run_blocks(struct experts *x, const struct shard_layer *layer, const float *normed)
 {
     struct block block = {0};

@@ -1,10 +1,10 @@
-/* worker/experts.h - the feed-forward part of a layer with experts: each row by the few of them that
- * its router chooses.
+/* worker/experts.h - the feed-forward part of a layer with experts: each row by the few of them
+ * that its router chooses.
  *
  *     logits = Wrouter n;  a row's experts and weights: routing.h
  *     product = sum of weight[e] Wdown[e] (act(Wgate[e] n) * Wup[e] n),  over the row's experts here
- * What ranks with the other experts add comes after (group_sum). An expert's weights are read once a
- * step, but for one that has more rows than a block; one without rows is not touched.
+ * What ranks with the other experts add comes after (group_sum). An expert's weights are read once
+ * a step, but for one that has more rows than a block; one without rows is not touched.
  *
  * Where device memory is not the host's, the logits are brought to the host, once a layer: these
  * calls cannot be recorded. All memory is taken at creation. */

@@ -84,8 +84,8 @@ enum status group_flush(struct group *group, struct error *error);
 /* ---- after the setup ------------------------------------------------------------------------- */
 
 /* Arranges the ranks, ranks = n_stages * tensor, and allocates for sums and rows of up to
- * `n_floats` floats, below 2^31. Sums run on `device`; rows and x below are its memory, which MPI is
- * given where it can take it, and which goes through host memory where it cannot. Ended by
+ * `n_floats` floats, below 2^31. Sums run on `device`; rows and x below are its memory, which MPI
+ * is given where it can take it, and which goes through host memory where it cannot. Ended by
  * group_disperse, before the device is closed. */
 enum status group_arrange(struct group *group, uint32_t n_stages, uint32_t tensor, size_t n_floats,
                           const struct kernels *kernels, struct device *device,

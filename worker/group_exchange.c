@@ -227,7 +227,8 @@ static enum status exchange_all(struct group *group, float *x, size_t n, int pha
     return group_await(group, group->requests, n_requests, "adding over the stage's shards", error);
 }
 
-/* What the other shards sent, `stride` floats of each, is added to n floats of mine, on the device. */
+/* What the other shards sent, `stride` floats of each, is added to n floats of mine, on the
+ * device. */
 static void add_parts(struct group *group, float *mine, size_t n, size_t stride)
 {
     const uint64_t at = trace_begin(group->trace);

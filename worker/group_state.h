@@ -1,4 +1,5 @@
-/* worker/group_state.h - what group.c (the job, control) and group_exchange.c (activations) share. */
+/* worker/group_state.h - what group.c (the job, control) and group_exchange.c (activations)
+ * share. */
 #ifndef LONGSPAN_WORKER_GROUP_STATE_H
 #define LONGSPAN_WORKER_GROUP_STATE_H
 

@@ -29,8 +29,8 @@ enum status link_open(struct link **link, struct wire_context *wire, const char 
 /* What was sent has two seconds more to leave. NULL is fine. */
 void link_close(struct link *link);
 
-/* The coordinator has ended the job and may be gone: no more pings, and link_close waits for nobody.
- * NULL is fine. */
+/* The coordinator has ended the job and may be gone: no more pings, and link_close waits for
+ * nobody. NULL is fine. */
 void link_leave(struct link *link);
 
 /* Until the connection stands: STATUS_UNREACHABLE names the address and says whether nobody is

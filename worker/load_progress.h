@@ -1,5 +1,5 @@
-/* worker/load_progress.h - the pieces of a model's file that make up a rank's shard, in the order in
- * which they are loaded: listed first, so that their bytes are known and the kernel can be told
+/* worker/load_progress.h - the pieces of a model's file that make up a rank's shard, in the order
+ * in which they are loaded: listed first, so that their bytes are known and the kernel can be told
  * ahead, then loaded one after the other. */
 #ifndef LONGSPAN_WORKER_LOAD_PROGRESS_H
 #define LONGSPAN_WORKER_LOAD_PROGRESS_H

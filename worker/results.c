@@ -1,7 +1,8 @@
-/* results.c - scores first, then answers: the logits of whole rows have to stay until they are sent.
+/* results.c - scores first, then answers: the logits of whole rows have to stay until they are
+ * sent.
  *
- * The device finds its candidates, and its logits stay there, unless a row is asked for whole, or more
- * candidates of it than the device finds. */
+ * The device finds its candidates, and its logits stay there, unless a row is asked for whole, or
+ * more candidates of it than the device finds. */
 #include "worker/results.h"
 
 #include <stdlib.h>

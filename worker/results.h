@@ -1,5 +1,5 @@
-/* worker/results.h - from the last stage's logits to what goes back: candidates, rows if wanted, and
- * scores.
+/* worker/results.h - from the last stage's logits to what goes back: candidates, rows if wanted,
+ * and scores.
  *
  * A segment that wants something has a result for its last row. A segment of a prompt whose tokens
  * shall be scored names, for rows from its first on, the tokens that follow them: their logits go
@@ -32,7 +32,8 @@ struct results {
     struct results_memory *memory; /* private */
 };
 
-/* What `source` names is borrowed. The caller ends *results with results_destroy. STATUS_NO_MEMORY. */
+/* What `source` names is borrowed. The caller ends *results with results_destroy.
+ * STATUS_NO_MEMORY. */
 enum status results_create(struct results **results, const struct candidate_source *source,
                            struct error *error);
 void results_destroy(struct results *results);
@@ -42,8 +43,8 @@ void results_clear(struct results *results);
 /* A step begins: tables for all of its rows. */
 enum status results_begin(struct results *results, const struct step *step, struct error *error);
 
-/* Device memory for the logits of n rows, [n][own part of the vocabulary], to be filled; those that were
- * there are gone. */
+/* Device memory for the logits of n rows, [n][own part of the vocabulary], to be filled; those that
+ * were there are gone. */
 enum status results_logits(struct results *results, uint32_t n, float **logits,
                            struct error *error);
 

@@ -15,8 +15,8 @@ struct routing_choice {
     float weight; /* the logit until they are all chosen */
 };
 
-/* A rank whose experts are not an aligned power of two of whole ranges adds them up as one: for such
- * a split the bits of one rank are not promised. */
+/* A rank whose experts are not an aligned power of two of whole ranges adds them up as one: for
+ * such a split the bits of one rank are not promised. */
 static uint32_t rank_ranges(const struct routing_shape *shape, uint32_t range_experts)
 {
     const uint32_t here = shape->end - shape->first, n = here / range_experts;
@@ -65,7 +65,7 @@ void routing_close(struct routing *routing)
     *routing = (struct routing){0};
 }
 
-/* ---- one row ---------------------------------------------------------------------------------- */
+/* ---- one row --------------------------------------------------------------------------------- */
 
 /* The n largest, in descending order; an expert passes those before it only where it is larger. */
 static void choose(struct routing_choice *choices, uint32_t n, const float *logits,
@@ -108,7 +108,7 @@ static void sort_by_expert(struct routing_choice *choices, uint32_t n)
     }
 }
 
-/* ---- all rows --------------------------------------------------------------------------------- */
+/* ---- all rows -------------------------------------------------------------------------------- */
 
 static bool is_here(const struct routing *r, const struct routing_choice *choice)
 {

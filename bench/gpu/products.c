@@ -3,12 +3,12 @@
  *     products [--types Q4_0,F16] [--shapes 14336x4096] [--rows 1,8]
  *              [--kernels NAME] [--csv FILE]
  *
- * For each type, shape (outputs x columns) and number of rows: microseconds of one product, bytes of
- * weights per second, their share of the read rate measured first, and TFLOP/s. Several copies of a
- * matrix take turns, 320 MiB together at least, so that weights come from memory. Products are recorded
- * in a CUDA graph, one after the other as in a decode step, and replayed: the time is that of the
- * whole chain divided by the number of products, so what lies between two of them counts, and launches
- * from the host do not. The median of seven replays. Built by bench/gpu.sh. */
+ * For each type, shape (outputs x columns) and number of rows: microseconds of one product, bytes
+ * of weights per second, their share of the read rate measured first, and TFLOP/s. Several copies
+ * of a matrix take turns, 320 MiB together at least, so that weights come from memory. Products are
+ * recorded in a CUDA graph, one after the other as in a decode step, and replayed: the time is that
+ * of the whole chain divided by the number of products, so what lies between two of them counts,
+ * and launches from the host do not. The median of seven replays. Built by bench/gpu.sh. */
 #include "kernels/cuda/device.h"
 
 #include <stdio.h>

@@ -3,9 +3,9 @@
  *
  * Layers are made until K and V together are larger than `least_bytes`, and a pass walks them all,
  * as a step does: so what a layer leaves in the last-level cache is gone when its turn comes again.
- * Pages lie as in a KV holder where all sequences' planes grew in turns, a page each (kv_pool.h), as they
- * do in decode: the hardest order. Values are ordinary numbers, the
- * same few tiles again and again: time does not depend on them. */
+ * Pages lie as in a KV holder where all sequences' planes grew in turns, a page each (kv_pool.h),
+ * as they do in decode: the hardest order. Values are ordinary numbers, the same few tiles again
+ * and again: time does not depend on them. */
 #ifndef LONGSPAN_BENCH_MEASURE_KV_LOAD_H
 #define LONGSPAN_BENCH_MEASURE_KV_LOAD_H
 

@@ -1,10 +1,11 @@
-/* delay.c - joins network interfaces as a switch does, and holds each frame for a while: a link of a
- * given delay, for kernels without netem. Usage: delay MICROSECONDS INTERFACE INTERFACE...
+/* delay.c - joins network interfaces as a switch does, and holds each frame for a while: a link of
+ * a given delay, for kernels without netem. Usage: delay MICROSECONDS INTERFACE INTERFACE...
  *
  * Packet sockets (packet(7)) with PACKET_VNET_HDR: frames come as the sender's kernel made them, up
- * to 64 KiB that a network card would cut and sum up, and go on with the header that says so. A frame goes
- * to the interface where its destination was last heard of, to all others while that is unknown.
- * The delay is the same for all, so that frames wait in one queue. Needs CAP_NET_RAW; ends by a signal. */
+ * to 64 KiB that a network card would cut and sum up, and go on with the header that says so. A
+ * frame goes to the interface where its destination was last heard of, to all others while that is
+ * unknown. The delay is the same for all, so that frames wait in one queue. Needs CAP_NET_RAW; ends
+ * by a signal. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/if_ether.h>
@@ -152,7 +153,8 @@ int main(int argc, char **argv)
         }
         relay.polls[relay.n_ports++] = (struct pollfd){.fd = port->socket, .events = POLLIN};
     }
-    /* Like a wire: nobody who spins on a processor keeps a frame waiting. Not everywhere allowed. */
+    /* Like a wire: nobody who spins on a processor keeps a frame waiting. Not everywhere
+     * allowed. */
     const struct sched_param first = {.sched_priority = 1};
     sched_setscheduler(0, SCHED_FIFO, &first);
     prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);

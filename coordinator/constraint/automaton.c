@@ -466,7 +466,8 @@ void automaton_destroy(struct automaton *m)
     free(m);
 }
 
-/* Puts a frame of the old list and all below into the new one. Frames stand behind their parents. */
+/* Puts a frame of the old list and all below into the new one. Frames stand behind their
+ * parents. */
 static uint32_t move_frame(struct automaton *m, const struct frame *old, uint32_t *moved,
                            uint32_t frame)
 {

@@ -1,5 +1,5 @@
-/* coordinator/constraint/automaton.h - where in a grammar a text may be: an automaton that is made as
- * it is walked.
+/* coordinator/constraint/automaton.h - where in a grammar a text may be: an automaton that is made
+ * as it is walked.
  *
  * A place is an instruction and a stack of rules to return to; a state is the set of places where
  * the text so far may stand. Stacks and states are kept once each and known by numbers, and so are

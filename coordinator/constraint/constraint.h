@@ -2,8 +2,8 @@
  *
  * Before each token constraint_mask says which tokens may come: those after which the text is still
  * the beginning of a value that validates. Tokens that end generation may come only when the value
- * is complete. The value is one line or indented (white space between its parts: spaces or a newline
- * and spaces, at most 33 characters), its properties stand in the schema's order.
+ * is complete. The value is one line or indented (white space between its parts: spaces or a
+ * newline and spaces, at most 33 characters), its properties stand in the schema's order.
  *
  * It ends in time: a mask knows how many tokens are left, and leaves out those after which the
  * shortest end would not fit. Nesting beyond some 60 levels is closed on the shortest way too.

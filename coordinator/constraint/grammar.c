@@ -227,7 +227,8 @@ static void compute_classes(struct grammar *p)
 
 enum color { UNSEEN, OPEN, DONE };
 
-/* Everything that a rule can reach before its first byte; a rule that is OPEN begins with itself. */
+/* Everything that a rule can reach before its first byte; a rule that is OPEN begins with
+ * itself. */
 static void check_beginnings(struct grammar *p, uint8_t *colors, uint32_t rule, unsigned depth)
 {
     uint32_t list[512], n = 0;

@@ -8,7 +8,8 @@
  *     CALL    a rule
  *     REPEAT  a rule, `least` to `most` times; it takes at least one byte each time
  *     RETURN  the end of a rule
- * A failure sticks: `status` and `error` say what; the numbers that are returned then mean nothing. */
+ * A failure sticks: `status` and `error` say what; the numbers that are returned then mean
+ * nothing. */
 #ifndef LONGSPAN_COORDINATOR_CONSTRAINT_GRAMMAR_H
 #define LONGSPAN_COORDINATOR_CONSTRAINT_GRAMMAR_H
 

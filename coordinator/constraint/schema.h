@@ -20,8 +20,9 @@
 
 #include <jansson.h>
 
-/* Rule 0 of the opened grammar is the whole, and the grammar is finished. `schema` NULL: any object.
- * STATUS_INVALID: refused, the text names the keyword and where it stands. STATUS_NO_MEMORY. */
+/* Rule 0 of the opened grammar is the whole, and the grammar is finished. `schema` NULL: any
+ * object. STATUS_INVALID: refused, the text names the keyword and where it stands.
+ * STATUS_NO_MEMORY. */
 enum status schema_compile(struct grammar *grammar, const json_t *schema, struct error *error);
 
 #endif

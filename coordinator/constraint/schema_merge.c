@@ -81,7 +81,8 @@ static json_t *join_bounds(const json_t *a, const json_t *b, bool larger)
     return json_incref((json_t *)(a_larger == larger ? a : b));
 }
 
-/* What `other` says about properties that it does not list, added to those of `a` it does not list. */
+/* What `other` says about properties that it does not list, added to those of `a` it does not
+ * list. */
 static bool close_properties(json_t *properties, const json_t *other)
 {
     const json_t *listed = json_object_get(other, "properties");

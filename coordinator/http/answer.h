@@ -1,10 +1,11 @@
 /* coordinator/http/answer.h - the choices of one generation as they come in, and as OpenAI's
  * objects.
  *
- * Pure: events in, JSON out. Prompts of the coordinator are choices here, but where nothing is to be
- * generated. A choice is fed with the RunToken and RunFinished events of its prompt; each gives a piece: the text that became certain, and the tokens whose text is now part
- * of what was given out. A token waits while the end of its text is held back (it may begin a stop
- * text); those that end up behind a stop text are never given out.
+ * Pure: events in, JSON out. Prompts of the coordinator are choices here, but where nothing is to
+ * be generated. A choice is fed with the RunToken and RunFinished events of its prompt; each gives
+ * a piece: the text that became certain, and the tokens whose text is now part of what was given
+ * out. A token waits while the end of its text is held back (it may begin a stop text); those that
+ * end up behind a stop text are never given out.
  *
  * Two formats: text_completion (logprobs as parallel lists) and chat.completion (logprobs as a list
  * of tokens with their bytes); each whole, or as the chunks of a stream. */
@@ -81,7 +82,8 @@ bool answer_token(struct answer *answer, const Longspan__RunToken *token,
 bool answer_finished(struct answer *answer, const Longspan__RunFinished *finished,
                      struct answer_piece *piece);
 
-/* Of a prompt's own tokens. *complete: all of them have come, and what its choices begin with is known. */
+/* Of a prompt's own tokens. *complete: all of them have come, and what its choices begin with is
+ * known. */
 bool answer_scores(struct answer *answer, const Longspan__RunScores *scores, bool *complete);
 
 /* What the choices of a prompt begin with is known. */

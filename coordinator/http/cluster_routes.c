@@ -1,4 +1,5 @@
-/* cluster_routes.c - what the cluster is and does: /cluster for programs and the page, /metrics for Prometheus. */
+/* cluster_routes.c - what the cluster is and does: /cluster for programs and the page, /metrics for
+ * Prometheus. */
 #include "coordinator/http/bridge.h"
 #include "coordinator/http/metrics_text.h"
 #include "coordinator/http/routes.h"

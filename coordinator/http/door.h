@@ -1,9 +1,10 @@
 /* coordinator/http/door.h - accepts connections, and lets in those that begin with HTTP/1.
  *
- * What comes is looked at, and left in the socket, until its first line is whole; then libmicrohttpd gets the
- * connection. Another version of HTTP (2 without TLS, 0.9, 9.9) is answered with a 400 here:
- * libmicrohttpd has a 505 for it, of which its user is neither asked nor told, as if the server were at fault. What is
- * no HTTP at all it answers with a 4xx itself. A connection whose first line does not come in time is closed.
+ * What comes is looked at, and left in the socket, until its first line is whole; then
+ * libmicrohttpd gets the connection. Another version of HTTP (2 without TLS, 0.9, 9.9) is answered
+ * with a 400 here: libmicrohttpd has a 505 for it, of which its user is neither asked nor told, as
+ * if the server were at fault. What is no HTTP at all it answers with a 4xx itself. A connection
+ * whose first line does not come in time is closed.
  *
  * A thread of its own. */
 #ifndef LONGSPAN_COORDINATOR_HTTP_DOOR_H
@@ -26,7 +27,8 @@ struct door_config {
     uint32_t patience_s;       /* until the first line is there */
 };
 
-/* The caller ends *door with door_close. Closes config->listening also when it fails. STATUS_NO_MEMORY. */
+/* The caller ends *door with door_close. Closes config->listening also when it fails.
+ * STATUS_NO_MEMORY. */
 enum status door_open(struct door **door, const struct door_config *config, struct error *error);
 
 /* Closes what is at the door, and no more is accepted. NULL is fine. */
@@ -36,8 +38,8 @@ enum door_verdict { DOOR_WAITS, DOOR_ADMITS, DOOR_REFUSES };
 
 enum { DOOR_LINE_BYTES = 32768 }; /* more than libmicrohttpd has room for (HEADER_BYTES) */
 
-/* The first line, as far as it has come, without empty lines before it. A line that is too long is admitted: it is
- * refused there. */
+/* The first line, as far as it has come, without empty lines before it. A line that is too long is
+ * admitted: it is refused there. */
 enum door_verdict door_judge(const char *bytes, size_t n);
 
 #endif

@@ -26,7 +26,8 @@ static bool write_text(struct echo *echo, const struct tokenizer *tokenizer)
         echo->offsets[i] = echo->n_points;
         if (i == 0 && echo->ids[0] == tokenizer_bos(tokenizer))
             continue;
-        /* The model's vocabulary may have ids that the tokenizer does not know: they have no text. */
+        /* The model's vocabulary may have ids that the tokenizer does not know: they have no
+         * text. */
         if (detokenizer_push(detokenizer, echo->ids[i], &text, &n, NULL) == STATUS_OK)
             good = add_text(echo, text, n);
     }

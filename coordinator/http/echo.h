@@ -1,8 +1,8 @@
-/* coordinator/http/echo.h - a prompt as it is said back (`echo`): its text, where each of its tokens
- * begins there, and how likely the model finds each.
+/* coordinator/http/echo.h - a prompt as it is said back (`echo`): its text, where each of its
+ * tokens begins there, and how likely the model finds each.
  *
- * The text is what the client sent, without the BOS in front, which has no characters there. The first
- * token has no log-probability, since nothing is before it. Pure. */
+ * The text is what the client sent, without the BOS in front, which has no characters there. The
+ * first token has no log-probability, since nothing is before it. Pure. */
 #ifndef LONGSPAN_COORDINATOR_HTTP_ECHO_H
 #define LONGSPAN_COORDINATOR_HTTP_ECHO_H
 

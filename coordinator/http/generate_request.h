@@ -72,8 +72,9 @@ struct generate_limits {
     uint32_t context;       /* tokens of prompt and answer */
     uint32_t prompt_tokens; /* of a prompt; 0: `context` is the limit */
     struct model_names names;
-    /* The prompt of a chat: renders `body`, already known to be an object with an array of messages,
-     * and the tools that the model is to be told of (NULL: none). *text is the caller's. */
+    /* The prompt of a chat: renders `body`, already known to be an object with an array of
+     * messages, and the tools that the model is to be told of (NULL: none). *text is the
+     * caller's. */
     bool (*render)(void *context, const json_t *body, const json_t *tools, char **text,
                    size_t *n_bytes, struct api_error *error);
     void *render_context;
@@ -89,8 +90,8 @@ void generate_request_free(struct generate_request *request);
 /* With echo and log-probabilities, prompts are scored. */
 bool generate_request_scores(const struct generate_request *request);
 
-/* A RunRequest has n prompts for each of ours, or, where nothing is to be generated, one: which one of ours
- * is `index` of it? */
+/* A RunRequest has n prompts for each of ours, or, where nothing is to be generated, one: which one
+ * of ours is `index` of it? */
 uint32_t generate_request_prompt(const struct generate_request *request, uint32_t index);
 
 /* A Control with the RunRequest `number`; `id`: as the client is told. *bytes is the caller's.

@@ -1,5 +1,5 @@
-/* metrics_text.c - see metrics_text.h. One function for each subject, written into a stream in memory;
- * whether there was memory is known when the stream is closed. */
+/* metrics_text.c - see metrics_text.h. One function for each subject, written into a stream in
+ * memory; whether there was memory is known when the stream is closed. */
 #include "coordinator/http/metrics_text.h"
 
 #include "coordinator/metrics.h"
@@ -46,7 +46,7 @@ static void single(FILE *out, const char *name, const char *type, const char *he
     sample(out, name, NULL, NULL, number);
 }
 
-/* ---- the coordinator's own -------------------------------------------------------------------- */
+/* ---- the coordinator's own ------------------------------------------------------------------- */
 
 static bool is_ready(const Longspan__StatusReply *reply)
 {
@@ -268,7 +268,7 @@ static void write_ranks(FILE *out, const Longspan__StatusReply *reply)
                     reply->ranks[i]->layer_wait_s[j]);
 }
 
-/* ---- attention nodes -------------------------------------------------------------------------- */
+/* ---- attention nodes ------------------------------------------------------------------------- */
 
 static void write_links(FILE *out, const Longspan__StatusReply *reply)
 {

@@ -1,5 +1,5 @@
-/* coordinator/http/metrics_text.h - a StatusReply, and what the HTTP server knows of itself, in the text
- * format of Prometheus, for GET /metrics.
+/* coordinator/http/metrics_text.h - a StatusReply, and what the HTTP server knows of itself, in the
+ * text format of Prometheus, for GET /metrics.
  *
  * Text format 0.0.4 (content type METRICS_TEXT_TYPE). Every name begins with "longspan_"; what each
  * means is said in its HELP line and in docs/operations.md. A cluster that is not ready has only

@@ -1,7 +1,8 @@
-/* page.c - the page at / and its parts, which are files of page/, put into the program by the assembler.
+/* page.c - the page at / and its parts, which are files of page/, put into the program by the
+ * assembler.
  *
- * Nothing of the page comes from elsewhere, and the browser is told so: no script, style, font or connection but to
- * this server, nothing inline, in nobody's frame. */
+ * Nothing of the page comes from elsewhere, and the browser is told so: no script, style, font or
+ * connection but to this server, nothing inline, in nobody's frame. */
 #include "coordinator/http/routes.h"
 
 #include <string.h>

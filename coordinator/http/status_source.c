@@ -1,7 +1,8 @@
 /* status_source.c - see status_source.h.
  *
  * Threads leave questions under a lock, and ring a bell (an eventfd) that the source's thread hears
- * beside its socket. A reply is shared by reference count: nobody holds the lock while reading it. */
+ * beside its socket. A reply is shared by reference count: nobody holds the lock while reading
+ * it. */
 #include "coordinator/http/status_source.h"
 
 #include "coordinator/http/stream.h"

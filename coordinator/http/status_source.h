@@ -1,10 +1,10 @@
 /* coordinator/http/status_source.h - the coordinator's status for HTTP handlers.
  *
- * A client of the coordinator's loop like any other, with a thread and a socket of its own. The loop
- * answers when it has finished the message it is at; meanwhile the connections that asked sleep, and
- * the threads that carry streams do not wait for it. Whoever asks while a question is under way gets
- * its answer, and what is younger than STATUS_SOURCE_AGE_MS is told again: many pages and scrapers
- * cost the loop no more than one.
+ * A client of the coordinator's loop like any other, with a thread and a socket of its own. The
+ * loop answers when it has finished the message it is at; meanwhile the connections that asked
+ * sleep, and the threads that carry streams do not wait for it. Whoever asks while a question is
+ * under way gets its answer, and what is younger than STATUS_SOURCE_AGE_MS is told again: many
+ * pages and scrapers cost the loop no more than one.
  *
  * A handler asks once, and is called again when there is an answer:
  *

@@ -7,10 +7,10 @@
  *         the whole answer, or several of them, or an array of them (Llama 3, Mistral, whose
  *         <|python_tag|> and [TOOL_CALLS] are control tokens, which have no text). It is taken for
  *         calls if all of it is JSON, and every name that of a function which the chat offers.
- * What is no call stays text. White space in front of calls, and at the end of an answer with some, is
- * dropped.
- * Text is held back while it may become a call: a beginning of <tool_call>, a call until it is whole,
- * and an answer that begins with a brace or bracket until its end.
+ * What is no call stays text. White space in front of calls, and at the end of an answer with some,
+ * is dropped.
+ * Text is held back while it may become a call: a beginning of <tool_call>, a call until it is
+ * whole, and an answer that begins with a brace or bracket until its end.
  *
  * Where the chat has to call (tool_choice.h) the answer is JSON, and no text. Pure but for the ids
  * of calls. */

@@ -16,8 +16,9 @@ static bool is_one_of(const char *key, const char *const *keys)
     return *keys != NULL;
 }
 
-/* A copy in which references into the document lead below `place`. `named`: its members are schemas under
- * names of the client's. NULL: no memory. As deep as the body, which its reader has bounded. */
+/* A copy in which references into the document lead below `place`. `named`: its members are schemas
+ * under names of the client's. NULL: no memory. As deep as the body, which its reader has
+ * bounded. */
 static json_t *moved(const json_t *schema, const char *place, bool named)
 {
     static const char *const values[] = {"const", "enum", "default", "examples", NULL};

@@ -2,9 +2,9 @@
  *
  * For attend.c only. A work's rows are cut in row blocks; a work and a row block make an *output*.
  * The line of an output is: the tiles of its nodes, left to right, without those before the first
- * row's window; then its own tile. schedule_cut (or schedule_fixed) cuts the line of all outputs. A cut inside a node
- * splits the node into parts, which are nodes of the tree themselves: lanes write them to the
- * plan's memory, and whoever is the last to arrive merges them into the node. */
+ * row's window; then its own tile. schedule_cut (or schedule_fixed) cuts the line of all outputs. A
+ * cut inside a node splits the node into parts, which are nodes of the tree themselves: lanes write
+ * them to the plan's memory, and whoever is the last to arrive merges them into the node. */
 #ifndef LONGSPAN_KERNELS_ATTENTION_ATTEND_PLAN_H
 #define LONGSPAN_KERNELS_ATTENTION_ATTEND_PLAN_H
 
@@ -62,14 +62,15 @@ struct attend_plan {
         splits_room, pending_room, parts_room, part_memory_room, final_memory_room;
 };
 
-/* How the line is cut: in lean shares for n_lanes lanes, in n_turns turns, at multiples of unit_tiles,
- * or each output in n_parts parts where that is not 0. Outputs have block_rows rows at most. */
+/* How the line is cut: in lean shares for n_lanes lanes, in n_turns turns, at multiples of
+ * unit_tiles, or each output in n_parts parts where that is not 0. Outputs have block_rows rows at
+ * most. */
 struct attend_cut {
     uint32_t n_lanes, n_turns, n_parts, unit_tiles, block_rows;
 };
 
-/* Works, nodes, outputs, lines and points only: no splits, no memory for partials. Reads no memory but
- * the works' own. STATUS_NO_MEMORY only. */
+/* Works, nodes, outputs, lines and points only: no splits, no memory for partials. Reads no memory
+ * but the works' own. STATUS_NO_MEMORY only. */
 enum status attend_plan_cut(struct attend_plan *plan, const struct attend_shape *shape,
                             const struct attend_work *works, size_t n_works, struct attend_cut cut,
                             struct error *error);

@@ -388,8 +388,8 @@ static uint32_t smaller(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
-/* Gives back the pages of one plane from page `first` on, and what rows from there on do not see; of a
- * plane without a window the promised ones too. */
+/* Gives back the pages of one plane from page `first` on, and what rows from there on do not see;
+ * of a plane without a window the promised ones too. */
 static void trim_plane(struct kv_holder *holder, struct kv_sequence *s, size_t plane,
                        uint32_t first)
 {

@@ -47,8 +47,8 @@ enum status kv_not_open(uint64_t id, uint32_t incarnation, struct error *error);
 void kv_take_page(struct kv_holder *holder, struct kv_sequence *sequence, size_t plane,
                   uint32_t page);
 
-/* Tokens of the plane below `first` are not needed any more: their pages go back to the promise. Only
- * planes with a window. */
+/* Tokens of the plane below `first` are not needed any more: their pages go back to the promise.
+ * Only planes with a window. */
 void kv_release_below(struct kv_holder *holder, struct kv_sequence *sequence, size_t plane,
                       uint32_t first);
 

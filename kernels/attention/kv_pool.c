@@ -1,8 +1,9 @@
-/* kv_pool.c - a run is in the list that says what it is good for, or in none when no page of it is free.
+/* kv_pool.c - a run is in the list that says what it is good for, or in none when no page of it is
+ * free.
  *
  * Lists are last in, first out: memory given back last may still be in cache. Runs that were never
- * taken from are in no list, but above a mark that only rises; the tables begin as zero pages of the
- * operating system. So a pool of a terabyte costs nothing until used. */
+ * taken from are in no list, but above a mark that only rises; the tables begin as zero pages of
+ * the operating system. So a pool of a terabyte costs nothing until used. */
 #include "kernels/attention/kv_pool.h"
 
 #include <assert.h>

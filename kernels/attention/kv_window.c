@@ -19,8 +19,8 @@ uint32_t kv_window_begin(uint32_t window, uint32_t position)
     return window == 0 || position < window ? 0 : position - window + 1;
 }
 
-/* Rows [p, p + chunk), p being token r of its page, touch that page and (r + chunk - 1) / PAGE_TOKENS
- * more; r = PAGE_TOKENS - 1 is the worst. */
+/* Rows [p, p + chunk), p being token r of its page, touch that page and (r + chunk - 1) /
+ * PAGE_TOKENS more; r = PAGE_TOKENS - 1 is the worst. */
 uint32_t kv_window_pages(uint32_t window, uint32_t chunk)
 {
     if (window == 0)

@@ -1,8 +1,8 @@
 /* kernels/attention/kv_window.h - what a layer with a sliding window still needs of a sequence.
  *
- * A row at position p of a layer with window w sees the tokens (p - w, p]; window 0: all up to p. As
- * rows move on, whole pages leave the windows of all rows to come, and are released. Holders and the
- * coordinator's accounts both count by these functions, so that what was reserved suffices:
+ * A row at position p of a layer with window w sees the tokens (p - w, p]; window 0: all up to p.
+ * As rows move on, whole pages leave the windows of all rows to come, and are released. Holders and
+ * the coordinator's accounts both count by these functions, so that what was reserved suffices:
  *
  *     position p in page q = p / PAGE_TOKENS       pages needed from then on: q - back and later ones
  *     back = (w - 1) / PAGE_TOKENS, rounded up     pages before its own that any row of a page sees

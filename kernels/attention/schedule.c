@@ -1,4 +1,5 @@
-/* schedule.c - one walk along the line, which cuts at the first unit boundary not before each target. */
+/* schedule.c - one walk along the line, which cuts at the first unit boundary not before each
+ * target. */
 #include "kernels/attention/schedule.h"
 
 /* Parts of the line; the smallest turn is one of them. */

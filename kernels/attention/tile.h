@@ -56,8 +56,8 @@ struct tile_kernels {
     /* partial_merge of rows: a = merge(a, b). */
     void (*merge)(struct tile_partial a, struct tile_partial b, size_t n_rows, size_t head_dim);
 
-    /* Of four partials: a = merge(merge(a, b), merge(c, d)), those after a are lost. The tree's last
-     * two levels of tiles, in one pass over the rows. */
+    /* Of four partials: a = merge(merge(a, b), merge(c, d)), those after a are lost. The tree's
+     * last two levels of tiles, in one pass over the rows. */
     void (*merge_four)(const struct tile_partial four[4], size_t n_rows, size_t head_dim);
 };
 
@@ -74,8 +74,8 @@ const struct tile_kernels *tile_kernels_find(const char *name);
 const struct tile_kernels *tile_kernels_fastest(void);
 
 /* A query row as the kernels take it: the values themselves, or for q8_0 int8 q[head_dim], f32
- * Q[head_dim / 32], and for each block -128 times the sum of its q (K is stored as k + 128). A value
- * that is no number, or infinite, makes its block's scores NaN. */
+ * Q[head_dim / 32], and for each block -128 times the sum of its q (K is stored as k + 128). A
+ * value that is no number, or infinite, makes its block's scores NaN. */
 size_t tile_query_floats(enum kv_type type, uint32_t head_dim);
 void tile_query_write(enum kv_type type, uint32_t head_dim, float *query, const float *q);
 

@@ -97,8 +97,9 @@ INLINE void scores_block(const int R, const int T, const enum kind kind, const f
                       vec_mul(sum[r][t], vec_set1(scale)));
 }
 
-/* q8_0: s[r][token] = scale * chain over blocks of float(dot) * (K * Q). The dot of a block starts at
- * -128 times the sum of its q, because K lies as k + 128: all integers, so exact in any order. */
+/* q8_0: s[r][token] = scale * chain over blocks of float(dot) * (K * Q). The dot of a block starts
+ * at -128 times the sum of its q, because K lies as k + 128: all integers, so exact in any
+ * order. */
 INLINE void q8_scores_block(const int R, const int T, const struct tile_q8_query *q,
                             size_t head_dim, struct tile_q8 k, int vec, struct fetch *fetch,
                             float scale, float *s)

@@ -14,8 +14,9 @@
  * for each level of the tree. The sums and their order are in variant.h; nothing here can change
  * them, because a tile's height and a group's size are not part of that order, and spans are.
  *
- * Rows that choose their matrices (experts) come in groups: tiles end with a group of rows, and a lane
- * takes its panels of all matrices in one run, so that matrices of few panels keep all lanes busy. */
+ * Rows that choose their matrices (experts) come in groups: tiles end with a group of rows, and a
+ * lane takes its panels of all matrices in one run, so that matrices of few panels keep all lanes
+ * busy. */
 #include "kernels/cpu/device.h"
 #include "kernels/cpu/panel.h"
 
@@ -67,7 +68,8 @@ static void tile_rows(uint32_t n_rows, uint32_t n_tiles, uint32_t tile, uint32_t
     *n = each + (tile < extra);
 }
 
-/* Prepared rows [first, first + n) that are multiplied by one matrix, and so make tiles together. */
+/* Prepared rows [first, first + n) that are multiplied by one matrix, and so make tiles
+ * together. */
 struct group {
     uint32_t first, n;
 };
@@ -98,7 +100,8 @@ struct prepare_work {
     enum cpu_kind kind;
 };
 
-/* Tiles [begin, end) of a group, each a tile's columns within one piece of CPU_QUANT_SPAN columns. */
+/* Tiles [begin, end) of a group, each a tile's columns within one piece of CPU_QUANT_SPAN
+ * columns. */
 static void prepare_pieces(const struct prepare_work *work, struct group group, size_t n_spans,
                            size_t begin, size_t end)
 {
@@ -359,7 +362,7 @@ void dense_matmul(struct device *device, float *y, size_t y_stride, const struct
                    ALONE_PRODUCT, matmul_lane, &work);
 }
 
-/* ---- groups of rows, each with a matrix of its own -------------------------------------------- */
+/* ---- groups of rows, each with a matrix of its own ------------------------------------------- */
 
 struct groups_work {
     const struct device *device;
@@ -368,9 +371,10 @@ struct groups_work {
     uint32_t n_products;
 };
 
-/* As thread_pool_share, but for the odd panels: they go to the lanes behind those that had the odd ones
- * of the n_before panels so far. So a lane reads what it was the first to touch, or its neighbour,
- * and has its share of all matrices together also where each has fewer panels than there are lanes. */
+/* As thread_pool_share, but for the odd panels: they go to the lanes behind those that had the odd
+ * ones of the n_before panels so far. So a lane reads what it was the first to touch, or its
+ * neighbour, and has its share of all matrices together also where each has fewer panels than there
+ * are lanes. */
 static void share_panels(size_t n, size_t n_before, uint32_t lane, uint32_t n_lanes, size_t *begin,
                          size_t *end)
 {

@@ -1,8 +1,8 @@
-/* kernels/cpu/gates_simd.h - gates and soft caps over vectors of any length. Included after elementwise.h,
- * a vector_....h, and a definition of vec_exp.
+/* kernels/cpu/gates_simd.h - gates and soft caps over vectors of any length. Included after
+ * elementwise.h, a vector_....h, and a definition of vec_exp.
  *
- * Each follows its function of one number (elementwise.h) step by step, so that bits do not depend on where a
- * value lies in a vector, or behind the last whole one. */
+ * Each follows its function of one number (elementwise.h) step by step, so that bits do not depend
+ * on where a value lies in a vector, or behind the last whole one. */
 #ifndef LONGSPAN_KERNELS_CPU_GATES_SIMD_H
 #define LONGSPAN_KERNELS_CPU_GATES_SIMD_H
 

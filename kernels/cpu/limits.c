@@ -19,7 +19,7 @@ enum {
     ARITHMETIC_NS = 10000000, /* of a pass, at least half of it */
 };
 
-/* ---- the loops of this processor --------------------------------------------------------------- */
+/* ---- the loops of this processor ------------------------------------------------------------- */
 
 static float f32_loop(uint64_t rounds)
 {
@@ -180,8 +180,8 @@ static double calculate_once(struct thread_pool *pool, struct arithmetic *arithm
     return (double)(clock_ns() - begin);
 }
 
-/* Rounds are doubled until they take long enough to be timed; then the median of some passes: a host
- * that takes a processor away does so for milliseconds. */
+/* Rounds are doubled until they take long enough to be timed; then the median of some passes: a
+ * host that takes a processor away does so for milliseconds. */
 static double calculate(struct thread_pool *pool, const struct limits_loop *loop)
 {
     if (loop->run == NULL)

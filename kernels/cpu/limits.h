@@ -15,8 +15,8 @@
 
 enum { LIMITS_PATTERNS = 3 }; /* ways to read memory (limits_read.h) */
 
-/* Bytes per second that all lanes together read from `bytes` of memory, which they touched first, in
- * the pattern that is fastest here: the median of as many passes as fit into budget_ms (touching
+/* Bytes per second that all lanes together read from `bytes` of memory, which they touched first,
+ * in the pattern that is fastest here: the median of as many passes as fit into budget_ms (touching
  * not counted), at least one. Make it several times the last-level cache, or it is the cache that
  * is measured. 0: no memory to measure with. */
 double limits_read(struct thread_pool *pool, size_t bytes, uint32_t budget_ms);
@@ -30,9 +30,9 @@ enum status limits_reader_create(struct limits_reader **reader, struct thread_po
                                  size_t bytes, struct error *error);
 void limits_reader_destroy(struct limits_reader *reader);
 
-/* Of the moment, in a few milliseconds: the rate of each pattern over `bytes` of the memory (at most all
- * of it), each behind what the one before it read, round and round. Which pattern is the fastest is for
- * the caller to say, who has asked often: the best of a few short looks is luck. */
+/* Of the moment, in a few milliseconds: the rate of each pattern over `bytes` of the memory (at
+ * most all of it), each behind what the one before it read, round and round. Which pattern is the
+ * fastest is for the caller to say, who has asked often: the best of a few short looks is luck. */
 void limits_reader_rates(struct limits_reader *reader, size_t bytes, double rates[LIMITS_PATTERNS]);
 
 /* As limits_read. */

@@ -1,8 +1,8 @@
 /* kernels/cpu/limits_loops.h - the inner loops of limits.c, one table for each instruction set.
  *
- * `read` holds the patterns of limits_read.h. An arithmetic loop does `rounds` rounds of operations on registers, enough of them independent to fill the
- * pipelines; what it returns depends on all of them, so that none is left out. NULL: the set has no
- * such instruction. */
+ * `read` holds the patterns of limits_read.h. An arithmetic loop does `rounds` rounds of operations
+ * on registers, enough of them independent to fill the pipelines; what it returns depends on all of
+ * them, so that none is left out. NULL: the set has no such instruction. */
 #ifndef LONGSPAN_KERNELS_CPU_LIMITS_LOOPS_H
 #define LONGSPAN_KERNELS_CPU_LIMITS_LOOPS_H
 

@@ -17,7 +17,7 @@ size_t panel_bytes(enum weight_type type, uint32_t n_columns)
     return (bytes + PANEL_LINE_BYTES - 1) / PANEL_LINE_BYTES * PANEL_LINE_BYTES;
 }
 
-/* ---- blocks ----------------------------------------------------------------------------------- */
+/* ---- blocks ---------------------------------------------------------------------------------- */
 
 /* The integers of a block, without sign where the format has a zero. */
 static void read_integers(uint8_t *q, enum weight_type type, const uint8_t *block)
@@ -163,7 +163,7 @@ static void unpack_blocks(float *out, enum weight_type type, const uint8_t *pane
     }
 }
 
-/* ---- all types -------------------------------------------------------------------------------- */
+/* ---- all types ------------------------------------------------------------------------------- */
 
 /* Numbers of a constant size, 2 or 4 bytes. */
 static inline void pack_numbers(uint8_t *panel, const uint8_t *source, size_t source_row_bytes,

@@ -1,9 +1,9 @@
 /* product_bf16_avx512.c - products of weights and activations that are rounded to bf16, two columns
  * at a time (CPU_PAIRS in variant.h), with AVX512_BF16.
  *
- * A product does two multiply-adds where f32 does one; but two columns of a panel must first be rounded
- * and interleaved, which takes as long as several products. So tiles are tall: 24 sums, a vector of weights,
- * and activations broadcast from memory fill the 32 registers. */
+ * A product does two multiply-adds where f32 does one; but two columns of a panel must first be
+ * rounded and interleaved, which takes as long as several products. So tiles are tall: 24 sums, a
+ * vector of weights, and activations broadcast from memory fill the 32 registers. */
 #include "kernels/cpu/vector_avx512.h"
 
 #include "kernels/cpu/product_simd.h"

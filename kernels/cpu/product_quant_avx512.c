@@ -1,5 +1,5 @@
-/* product_quant_avx512.c - an integer and a float sum for each output in 32 registers: twelve rows of
- * one panel. */
+/* product_quant_avx512.c - an integer and a float sum for each output in 32 registers: twelve rows
+ * of one panel. */
 #include "kernels/cpu/vector_avx512.h"
 
 #define QUANT_ROWS(X)                                                                              \

@@ -21,7 +21,7 @@ static void store(const struct cpu_product *p, uint32_t panel, uint32_t row, con
         y[j] = before != NULL ? before[j] + sums[j] : sums[j];
 }
 
-/* ---- floats ----------------------------------------------------------------------------------- */
+/* ---- floats ---------------------------------------------------------------------------------- */
 
 static void read_column(float out[PANEL_ROWS], enum weight_type type, const uint8_t *column)
 {
@@ -54,7 +54,7 @@ void product_float_scalar(const struct cpu_product *p)
     }
 }
 
-/* ---- blocks ----------------------------------------------------------------------------------- */
+/* ---- blocks ---------------------------------------------------------------------------------- */
 
 /* A piece of a panel taken apart: 32 columns of 16 outputs. */
 struct piece {

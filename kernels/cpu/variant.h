@@ -22,9 +22,9 @@
  *     sums are added as a binary tree (kernels.h, struct matrix).
  *
  * The table bf16 differs, for F32, F16 and BF16 weights with an even number of columns (CPU_PAIRS):
- * weights and activations are rounded to bf16, to the nearest, ties to even, and a span's sum takes its
- * columns by pairs as the instruction vdpbf16ps adds them, numbers below 2^-126 counting as 0. Of rows,
- * outputs, lanes and tiles its bits do not depend either.
+ * weights and activations are rounded to bf16, to the nearest, ties to even, and a span's sum takes
+ * its columns by pairs as the instruction vdpbf16ps adds them, numbers below 2^-126 counting as 0.
+ * Of rows, outputs, lanes and tiles its bits do not depend either.
  *
  * Nothing in it depends on other rows, outputs, lanes, or on the height of a tile. */
 #ifndef LONGSPAN_KERNELS_CPU_VARIANT_H

@@ -1,5 +1,5 @@
-/* kernels/cpu/vector_avx2.h - vectors for product_float_simd.h, product_quant_simd.h and gates_simd.h: eight
- * outputs, half a panel, in one register.
+/* kernels/cpu/vector_avx2.h - vectors for product_float_simd.h, product_quant_simd.h and
+ * gates_simd.h: eight outputs, half a panel, in one register.
  *
  * Dot products: vpmaddubsw multiplies unsigned by signed bytes and adds pairs in 16 bits, with
  * saturation, which must not happen. Activations are within [-127, 127]. Weights without a sign

@@ -1,5 +1,5 @@
-/* kernels/cpu/vector_avx512.h - vectors for product_float_simd.h, product_quant_simd.h and gates_simd.h: sixteen
- * outputs, a whole panel, in one register.
+/* kernels/cpu/vector_avx512.h - vectors for product_float_simd.h, product_quant_simd.h and
+ * gates_simd.h: sixteen outputs, a whole panel, in one register.
  *
  * Dot products: vpdpbusd multiplies unsigned by signed bytes, adds four products to a 32-bit sum
  * and does not saturate. Q8_0's weights become unsigned by flipping their top bit (+128), so that

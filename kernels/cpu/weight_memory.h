@@ -1,10 +1,10 @@
 /* kernels/cpu/weight_memory.h - where matrices lie: one after the other, in few large blocks.
  *
  * A decode step reads every weight once, at the pace of memory, and a matrix is often a few MiB. In
- * memory of its own it would lie in small pages for the most part, and reading it would wait for
- * a translation every 4 KiB; side by side matrices fill huge pages. A block takes memory as it is
- * touched, so that what is wasted is less than a huge page in each. A matrix larger than a block has
- * its own. A block goes back to the system with its last matrix. */
+ * memory of its own it would lie in small pages for the most part, and reading it would wait for a
+ * translation every 4 KiB; side by side matrices fill huge pages. A block takes memory as it is
+ * touched, so that what is wasted is less than a huge page in each. A matrix larger than a block
+ * has its own. A block goes back to the system with its last matrix. */
 #ifndef LONGSPAN_KERNELS_CPU_WEIGHT_MEMORY_H
 #define LONGSPAN_KERNELS_CPU_WEIGHT_MEMORY_H
 

@@ -1,9 +1,10 @@
 /* kernels/cuda/blas.h - products of many rows by cuBLASLt: weights and activations rounded to bf16.
  *
- * The table `cuda-blas` is `cuda` but for products of BLAS_ROWS rows and more. Weights are made bf16
- * some outputs at a time, in a workspace of BLAS_WEIGHT_BYTES, and multiplied by the library. It chooses
- * its kernels by the shape, so that a row's bits depend on the number of rows; segments of columns
- * are added as the library likes. Therefore the table is used by name only, by all workers or none.
+ * The table `cuda-blas` is `cuda` but for products of BLAS_ROWS rows and more. Weights are made
+ * bf16 some outputs at a time, in a workspace of BLAS_WEIGHT_BYTES, and multiplied by the library.
+ * It chooses its kernels by the shape, so that a row's bits depend on the number of rows; segments
+ * of columns are added as the library likes. Therefore the table is used by name only, by all
+ * workers or none.
  *
  * The library is loaded when the first such device is opened, by none but those that ask for it. */
 #ifndef LONGSPAN_KERNELS_CUDA_BLAS_H
@@ -33,7 +34,8 @@ void cuda_blas_matmul(struct device *device, float *y, size_t y_stride,
 /* Ends what cuda_blas_open began; NULL is fine. */
 void cuda_blas_destroy(struct blas *blas);
 
-/* round.cu: bf16, rounded to nearest, rows of blas_columns; what is behind the last column is zero. */
+/* round.cu: bf16, rounded to nearest, rows of blas_columns; what is behind the last column is
+ * zero. */
 uint32_t cuda_blas_columns(uint32_t n_columns);
 void cuda_round_activations(struct device *device, void *to, const float *x, uint32_t n_rows,
                             uint32_t n_columns);

@@ -19,7 +19,8 @@ extern "C" { /* the headers of the project are C's; this one brings them to .cu 
 #include "kernels/kernels.h"
 #include "kernels/matrix_cut.h"
 
-/* Index arguments that the last call of a kind brought; a call with the same ones copies nothing. */
+/* Index arguments that the last call of a kind brought; a call with the same ones copies
+ * nothing. */
 struct cuda_indices {
     void *host;   /* what lies in `device` */
     void *device; /* NULL until the first use */
@@ -120,7 +121,8 @@ const void *cuda_indices(struct device *device, enum cuda_index_kind kind, const
 enum status cuda_indices_reserve(struct device *device, enum cuda_index_kind kind, size_t bytes,
                                  struct error *error);
 
-/* Grows *memory to `bytes` if it is smaller; its content is lost. Waits for the device if it grows. */
+/* Grows *memory to `bytes` if it is smaller; its content is lost. Waits for the device if it
+ * grows. */
 enum status cuda_grow(struct device *device, void **memory, size_t *capacity, size_t bytes,
                       struct error *error);
 

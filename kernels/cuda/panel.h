@@ -137,7 +137,7 @@ CUDA_BOTH size_t panel_count(uint32_t n_rows)
     return ((size_t)n_rows + PANEL_OUTPUTS - 1) / PANEL_OUTPUTS;
 }
 
-/* ---- reading a row as it is in the file ------------------------------------------------------- */
+/* ---- reading a row as it is in the file ------------------------------------------------------ */
 
 /* A matrix in file order: row r begins at rows + r * row_bytes. */
 struct cuda_source {
@@ -202,7 +202,7 @@ CUDA_BOTH uint32_t source_code(const struct cuda_source *s, uint32_t row, uint32
     return block != NULL ? block_code(s->type, block, i) : 0;
 }
 
-/* ---- making vectors --------------------------------------------------------------------------- */
+/* ---- making vectors -------------------------------------------------------------------------- */
 
 struct cuda_vector {
     uint32_t word[4];
@@ -333,7 +333,7 @@ CUDA_BOTH struct cuda_vector panel_vector(const struct cuda_source *s, uint32_t 
                           : piece_vector(s, row, column, (uint32_t)(v % unit));
 }
 
-/* ---- using them ------------------------------------------------------------------------------- */
+/* ---- using them ------------------------------------------------------------------------------ */
 
 /* Scales by which a piece's integers are too large, as a power of two. */
 CUDA_BOTH int piece_shift(struct cuda_format f)

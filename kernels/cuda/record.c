@@ -1,4 +1,5 @@
-/* record.c - calls recorded as a CUDA graph: the stream is captured, the graph launched again and again.
+/* record.c - calls recorded as a CUDA graph: the stream is captured, the graph launched again and
+ * again.
  *
  * A graph keeps addresses, also of what calls copy. So that it may be launched later with other
  * positions, these lie in one place (cuda_reserve), and come there before the graph: a call that

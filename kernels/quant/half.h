@@ -1,7 +1,7 @@
 /* kernels/quant/half.h - numbers of 16 bits: IEEE half precision and bfloat16.
  *
- * The same on every machine, and the same as the processors' own conversions, which the kernels use.
- * Round to nearest even; subnormals are kept; NaN stays NaN. */
+ * The same on every machine, and the same as the processors' own conversions, which the kernels
+ * use. Round to nearest even; subnormals are kept; NaN stays NaN. */
 #ifndef LONGSPAN_KERNELS_QUANT_HALF_H
 #define LONGSPAN_KERNELS_QUANT_HALF_H
 

@@ -15,10 +15,10 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-/* `knows_developer`: the template does, and is given that role. *prepared is a new array; the caller
- * ends it with json_decref. STATUS_INVALID: no array or an
- * empty one, a message without role, content of a wrong type or with parts that are no text; the
- * text names the place ("messages[2].content"). STATUS_NO_MEMORY. */
+/* `knows_developer`: the template does, and is given that role. *prepared is a new array; the
+ * caller ends it with json_decref. STATUS_INVALID: no array or an empty one, a message without
+ * role, content of a wrong type or with parts that are no text; the text names the place
+ * ("messages[2].content"). STATUS_NO_MEMORY. */
 enum status chat_messages_prepare(json_t **prepared, const json_t *messages, bool knows_developer,
                                   struct error *error);
 

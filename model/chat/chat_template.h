@@ -1,15 +1,15 @@
 /* model/chat/chat_template.h - messages to the text that a model was trained on, by the template
  * that its file carries.
  *
- * Templates are written in Jinja (tokenizer.chat_template in GGUF). We render them as Hugging Face's
- * apply_chat_template does: jinja2 3.1 with trim_blocks, lstrip_blocks, loop controls, tojson
- * without HTML escapes, raise_exception, strftime_now, in the immutable sandbox. What we do not
- * have of Jinja is refused when the template is read, with its line: jinja_parser.h and
+ * Templates are written in Jinja (tokenizer.chat_template in GGUF). We render them as Hugging
+ * Face's apply_chat_template does: jinja2 3.1 with trim_blocks, lstrip_blocks, loop controls,
+ * tojson without HTML escapes, raise_exception, strftime_now, in the immutable sandbox. What we do
+ * not have of Jinja is refused when the template is read, with its line: jinja_parser.h and
  * jinja_builtin.h say what there is.
  *
- * A template comes from a file that we do not trust: its depth, steps and memory are bounded, and it
- * reaches nothing but its messages and the date. A template is immutable: any number of threads may
- * render at once. */
+ * A template comes from a file that we do not trust: its depth, steps and memory are bounded, and
+ * it reaches nothing but its messages and the date. A template is immutable: any number of threads
+ * may render at once. */
 #ifndef LONGSPAN_MODEL_CHAT_CHAT_TEMPLATE_H
 #define LONGSPAN_MODEL_CHAT_CHAT_TEMPLATE_H
 

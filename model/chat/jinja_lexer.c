@@ -185,7 +185,8 @@ static int64_t escape_digits(const char *text, size_t n, int base)
     return value;
 }
 
-/* One escape at `at` (behind the backslash) as Python reads it; returns its end, 0 for a bad one. */
+/* One escape at `at` (behind the backslash) as Python reads it; returns its end, 0 for a bad
+ * one. */
 static size_t read_escape(const struct lexer *x, size_t at, size_t end, char *out, size_t *n)
 {
     static const char plain[] = "\\\\''\"\"a\ab\bf\fn\nr\rt\tv\v";

@@ -1,5 +1,5 @@
-/* model/chat/jinja_lexer.h - a template's text to tokens, as jinja2 3.1 cuts it with trim_blocks and
- * lstrip_blocks.
+/* model/chat/jinja_lexer.h - a template's text to tokens, as jinja2 3.1 cuts it with trim_blocks
+ * and lstrip_blocks.
  *
  * What is between the tags becomes JINJA_TOKEN_DATA, with white space removed where `-`, `+`,
  * trim_blocks (the newline behind a block or comment) and lstrip_blocks (spaces before a block or

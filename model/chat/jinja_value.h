@@ -118,7 +118,8 @@ const char *jinja_type_name(struct jinja_value value);
 /* Python's ==. Lists and dicts nested deeper than JINJA_MAX_NESTING are unequal. */
 bool jinja_equal(struct jinja_value a, struct jinja_value b);
 
-/* Python's < = > as -1, 0, 1. False: these have no order (numbers, strings, and lists of these have). */
+/* Python's < = > as -1, 0, 1. False: these have no order (numbers, strings, and lists of these
+ * have). */
 bool jinja_compare(struct jinja_value a, struct jinja_value b, int *order);
 
 /* NULL: no such key. */

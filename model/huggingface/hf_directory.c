@@ -56,7 +56,7 @@ static enum status add_part(struct hf_directory *d, char *path, uint64_t n_bytes
     return STATUS_OK;
 }
 
-/* ---- config.json, chat template --------------------------------------------------------------- */
+/* ---- config.json, chat template -------------------------------------------------------------- */
 
 static enum status read_config(struct hf_directory *d, struct error *error)
 {
@@ -133,7 +133,7 @@ static enum status read_chat_template(struct hf_directory *d, struct error *erro
     return status == STATUS_OK && d->keys.failed ? no_memory(d, error) : status;
 }
 
-/* ---- files of weights ------------------------------------------------------------------------- */
+/* ---- files of weights ------------------------------------------------------------------------ */
 
 static enum status open_file(struct hf_directory *d, const char *name, struct error *error)
 {
@@ -259,7 +259,7 @@ static enum status open_files(struct hf_directory *d, struct error *error)
     return status;
 }
 
-/* ---- tensors ---------------------------------------------------------------------------------- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 static enum status add_tensor(struct hf_directory *d, const struct model_tensor *tensor,
                               const char *path, struct error *error)
@@ -310,7 +310,7 @@ static enum status read_tensors(struct hf_directory *d, struct error *error)
     return status == STATUS_OK ? check_output(d, error) : status;
 }
 
-/* ---- the directory ---------------------------------------------------------------------------- */
+/* ---- the directory --------------------------------------------------------------------------- */
 
 enum status hf_directory_open(struct hf_directory **directory, const char *path,
                               struct error *error)

@@ -7,8 +7,8 @@
  * (expert_stack.h), and sees that no tensor is there twice. The chat template is that of
  * chat_template.jinja, else of tokenizer_config.json.
  *
- * Checked as it is opened: everything that safetensors.h and hf_config.h check, that the index names
- * what is there, and that each tensor is one that such a model has. */
+ * Checked as it is opened: everything that safetensors.h and hf_config.h check, that the index
+ * names what is there, and that each tensor is one that such a model has. */
 #ifndef LONGSPAN_MODEL_HUGGINGFACE_HF_DIRECTORY_H
 #define LONGSPAN_MODEL_HUGGINGFACE_HF_DIRECTORY_H
 
@@ -22,8 +22,8 @@ struct hf_directory; /* opaque; immutable after opening */
 
 enum { HF_FINGERPRINT_BYTES = 32 };
 
-/* The caller ends *directory with hf_directory_close. STATUS_NOT_FOUND: no config.json, or a file of
- * weights is missing; the text says which. STATUS_INVALID, STATUS_UNSUPPORTED: as above.
+/* The caller ends *directory with hf_directory_close. STATUS_NOT_FOUND: no config.json, or a file
+ * of weights is missing; the text says which. STATUS_INVALID, STATUS_UNSUPPORTED: as above.
  * STATUS_IO, STATUS_NO_MEMORY. Error texts begin with the path of a file. */
 enum status hf_directory_open(struct hf_directory **directory, const char *path,
                               struct error *error);

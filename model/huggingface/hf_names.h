@@ -1,4 +1,5 @@
-/* model/huggingface/hf_names.h - names of tensors in a Hugging Face directory, as in a GGUF file. */
+/* model/huggingface/hf_names.h - names of tensors in a Hugging Face directory, as in a GGUF
+ * file. */
 #ifndef LONGSPAN_MODEL_HUGGINGFACE_HF_NAMES_H
 #define LONGSPAN_MODEL_HUGGINGFACE_HF_NAMES_H
 

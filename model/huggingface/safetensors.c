@@ -1,5 +1,5 @@
-/* safetensors.c - the JSON gives up one tensor after the other; what they say of the data is checked
- * once they are sorted by where they lie. */
+/* safetensors.c - the JSON gives up one tensor after the other; what they say of the data is
+ * checked once they are sorted by where they lie. */
 #include "model/huggingface/safetensors.h"
 
 #include "model/mapping.h"
@@ -18,7 +18,7 @@ struct safetensors {
     size_t n;
 };
 
-/* ---- one tensor ------------------------------------------------------------------------------- */
+/* ---- one tensor ------------------------------------------------------------------------------ */
 
 static enum status read_type(const struct safetensors *file, struct model_tensor *tensor,
                              const json_t *entry, struct error *error)
@@ -117,7 +117,7 @@ static enum status read_tensor(struct safetensors *file, const char *name, const
     return status == STATUS_OK ? read_place(file, tensor, entry, error) : status;
 }
 
-/* ---- the file --------------------------------------------------------------------------------- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 static int by_offset(const void *a, const void *b)
 {

@@ -47,7 +47,8 @@ struct added_token_fragments {
 };
 void added_token_fragments_free(struct added_token_fragments *fragments);
 
-/* Cuts a text, any bytes, in fragments, in order; none of the raw ones is empty. STATUS_NO_MEMORY. */
+/* Cuts a text, any bytes, in fragments, in order; none of the raw ones is empty.
+ * STATUS_NO_MEMORY. */
 enum status added_tokens_cut(const struct added_tokens *tokens, const char *text, size_t n_bytes,
                              struct added_token_fragments *fragments, struct error *error);
 

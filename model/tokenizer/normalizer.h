@@ -21,7 +21,7 @@ enum normalizer_form { NORMALIZER_NFC, NORMALIZER_NFD, NORMALIZER_NFKC, NORMALIZ
 enum status normalizer_create(struct normalizer **normalizer, struct error *error);
 void normalizer_destroy(struct normalizer *normalizer); /* NULL is fine */
 
-/* ---- steps; each STATUS_NO_MEMORY, or STATUS_INVALID beyond 32 of them -------------------------- */
+/* ---- steps; each STATUS_NO_MEMORY, or STATUS_INVALID beyond 32 of them ----------------------- */
 
 /* A form of Unicode's standard annex 15. */
 enum status normalizer_add_form(struct normalizer *normalizer, enum normalizer_form form,
@@ -42,7 +42,7 @@ enum status normalizer_add_prepend(struct normalizer *normalizer, const char *te
 enum status normalizer_add_replace(struct normalizer *normalizer, struct expression *expression,
                                    const char *content, struct error *error);
 
-/* ---- running ----------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 enum status normalizer_scratch_create(struct normalizer_scratch **scratch, struct error *error);
 void normalizer_scratch_destroy(struct normalizer_scratch *scratch); /* NULL is fine */

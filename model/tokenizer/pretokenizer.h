@@ -43,7 +43,7 @@ enum pretokenizer_prepend { PRETOKENIZER_NEVER, PRETOKENIZER_FIRST, PRETOKENIZER
 enum status pretokenizer_create(struct pretokenizer **pretokenizer, struct error *error);
 void pretokenizer_destroy(struct pretokenizer *pretokenizer); /* NULL is fine */
 
-/* ---- steps; each STATUS_NO_MEMORY, or STATUS_INVALID beyond 16 of them -------------------------- */
+/* ---- steps; each STATUS_NO_MEMORY, or STATUS_INVALID beyond 16 of them ----------------------- */
 
 /* Matches are separators; `inverted`: what lies between them is. Takes the expression, also on
  * failure. */
@@ -72,7 +72,7 @@ size_t pretokenizer_steps(const struct pretokenizer *pretokenizer);
 /* Are words in byte_alphabet.h's characters? */
 bool pretokenizer_shows_bytes(const struct pretokenizer *pretokenizer);
 
-/* ---- cutting ------------------------------------------------------------------------------------ */
+/* ---- cutting --------------------------------------------------------------------------------- */
 
 enum status pretokenizer_scratch_create(struct pretokenizer_scratch **scratch, struct error *error);
 void pretokenizer_scratch_destroy(struct pretokenizer_scratch *scratch); /* NULL is fine */
@@ -83,7 +83,8 @@ struct pretokenizer_place {
     bool begins_text;
 };
 
-/* Called for each word, in order; a word is never empty. Anything but STATUS_OK ends the cutting. */
+/* Called for each word, in order; a word is never empty. Anything but STATUS_OK ends the
+ * cutting. */
 typedef enum status pretokenizer_word(void *context, const char *word, size_t n_bytes,
                                       struct error *error);
 

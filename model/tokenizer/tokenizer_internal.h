@@ -101,7 +101,7 @@ struct encoding {
 /* True for tokens that are looked for in texts: control, unknown, user-defined. */
 bool tokenizer_is_special(const struct token *token);
 
-/* ---- vocabulary.c ------------------------------------------------------------------------------ */
+/* ---- vocabulary.c ---------------------------------------------------------------------------- */
 
 /* Fills tokens, vocab, text and by_name from names that are copied. All are normal tokens, their
  * bytes undefined but for the room. `path` is for error texts.
@@ -132,7 +132,7 @@ bool vocabulary_space_inside(struct model_string name);
 /* byte_ids by names <0xNN> of byte tokens, and all_bytes. */
 void vocabulary_find_bytes(struct tokenizer *tokenizer);
 
-/* ---- merges.c: TOKENIZER_BYTES, TOKENIZER_CHARACTERS ------------------------------------------- */
+/* ---- merges.c: TOKENIZER_BYTES, TOKENIZER_CHARACTERS ----------------------------------------- */
 
 /* byte_ids by names in byte_alphabet.h's characters, and all_bytes. Real vocabularies lack bytes
  * that no text has, and have no unknown token: these bytes give nothing then. */
@@ -152,7 +152,7 @@ enum status merges_find_pieces(struct tokenizer *tokenizer, struct error *error)
 /* False: no memory. */
 bool merges_encode_word(struct encoding *encoding, const char *word, size_t n_bytes);
 
-/* ---- scores.c: TOKENIZER_SCORES ---------------------------------------------------------------- */
+/* ---- scores.c: TOKENIZER_SCORES -------------------------------------------------------------- */
 
 /* Fills order, pieces, max_piece_bytes and space_inside. STATUS_INVALID: a score is no number.
  * STATUS_NO_MEMORY. */
@@ -160,7 +160,7 @@ enum status scores_open(struct tokenizer *tokenizer, const float *scores, const 
                         struct error *error);
 bool scores_encode_word(struct encoding *encoding, const char *word, size_t n_bytes);
 
-/* ---- the readers ------------------------------------------------------------------------------- */
+/* ---- the readers ----------------------------------------------------------------------------- */
 
 /* Where a tokenizer's JSON files are: in a directory, or, where it is NULL, in the keys of a file
  * (tokenizer_files.h). */

@@ -43,8 +43,8 @@ enum status tokenizer_json_merges(const struct json_reader *reader, const json_t
 enum status tokenizer_json_added_tokens(const struct json_reader *reader,
                                         const json_t *added_tokens);
 
-/* tokenizer_json_frame.c: "post_processor", "decoder", and the files beside tokenizer.json that name
- * BOS, EOS and what ends generation. */
+/* tokenizer_json_frame.c: "post_processor", "decoder", and the files beside tokenizer.json that
+ * name BOS, EOS and what ends generation. */
 enum status tokenizer_json_post_processor(const struct json_reader *reader,
                                           const json_t *processor);
 enum status tokenizer_json_decoder(const struct json_reader *reader, const json_t *decoder);
@@ -52,7 +52,8 @@ enum status tokenizer_json_special_ids(const struct json_reader *reader,
                                        const struct tokenizer_source *source);
 
 /* tokenizer_files.c: one of the files; the caller ends *root with json_decref. `path` gets its name
- * for error texts, also on failure. STATUS_NOT_FOUND: there is none. Fails also as json_file_read. */
+ * for error texts, also on failure. STATUS_NOT_FOUND: there is none. Fails also as
+ * json_file_read. */
 enum tokenizer_file {
     TOKENIZER_FILE_TOKENIZER,
     TOKENIZER_FILE_CONFIG,

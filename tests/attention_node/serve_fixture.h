@@ -1,4 +1,5 @@
-/* tests/attention_node/serve_fixture.h - the data side of a node without sockets: messages are put in, answers kept. */
+/* tests/attention_node/serve_fixture.h - the data side of a node without sockets: messages are put
+ * in, answers kept. */
 #ifndef LONGSPAN_TESTS_ATTENTION_NODE_SERVE_FIXTURE_H
 #define LONGSPAN_TESTS_ATTENTION_NODE_SERVE_FIXTURE_H
 

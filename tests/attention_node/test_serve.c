@@ -1,4 +1,5 @@
-/* test_serve.c - a node takes nothing from the network on trust: each field of each message is checked. */
+/* test_serve.c - a node takes nothing from the network on trust: each field of each message is
+ * checked. */
 #include "tests/attention_node/serve_fixture.h"
 
 static void test_setup_checks_the_shape_and_keeps_its_job(void **state)

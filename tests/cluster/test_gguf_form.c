@@ -1,5 +1,5 @@
-/* test_gguf_form.c - which rows change places, which keys stay. What comes of a whole directory is seen by
- * tests/oracles/test_logits.py. */
+/* test_gguf_form.c - which rows change places, which keys stay. What comes of a whole directory is
+ * seen by tests/oracles/test_logits.py. */
 #include "cluster/gguf_form.h"
 
 #include <setjmp.h>

@@ -1,4 +1,5 @@
-/* test_load_result.c - quantiles are values that were measured, failures are counted by their words. */
+/* test_load_result.c - quantiles are values that were measured, failures are counted by their
+ * words. */
 #include "cluster/load_result.h"
 
 #include <math.h>

@@ -57,8 +57,8 @@ static void test_lengths_have_their_mean_and_their_bounds(void **state)
             sum += n;
             squares += (double)n * n;
         }
-        /* 200,000 values with a deviation of 100 have a mean within 0.22 of theirs, three times that here;
-         * the cut at 8 means takes 0.04% away. */
+        /* 200,000 values with a deviation of 100 have a mean within 0.22 of theirs, three times
+         * that here; the cut at 8 means takes 0.04% away. */
         assert_true(fabs(sum / MANY - mean) < 0.7);
         const double deviation = sqrt(squares / MANY - (sum / MANY) * (sum / MANY));
         const double expected[] = {100.0, 28.9,

@@ -1,5 +1,5 @@
-/* test_quantize.c - every tensor is the type's own bytes of the source, and nothing else changes; what
- * cannot be done is refused by name and leaves what was there. */
+/* test_quantize.c - every tensor is the type's own bytes of the source, and nothing else changes;
+ * what cannot be done is refused by name and leaves what was there. */
 #include "cluster/quantize.h"
 
 #include "cluster/make_random.h"
@@ -153,7 +153,8 @@ static void test_every_tensor_is_the_sources_in_its_type(void **state)
     }
 }
 
-/* Experts are rounded each by itself, down to more bits where ffn_down has them; routers are not. */
+/* Experts are rounded each by itself, down to more bits where ffn_down has them; routers are
+ * not. */
 static void test_experts_too(void **state)
 {
     source_shape =

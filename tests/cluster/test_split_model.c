@@ -1,4 +1,5 @@
-/* test_split_model.c - the parts together are the model, byte for byte, and a failure leaves none. */
+/* test_split_model.c - the parts together are the model, byte for byte, and a failure leaves
+ * none. */
 #include "cluster/split_model.h"
 
 #include "cluster/make_random.h"

@@ -108,8 +108,8 @@ static void test_no_trace_no_parts(void **state)
     trace_files_free(&files);
 }
 
-/* Two steps of 100 us: a product of 80 us, of which 30 us are a wait inside it, and 20 us of nothing
- * that was recorded. Lanes and prompts do not count. */
+/* Two steps of 100 us: a product of 80 us, of which 30 us are a wait inside it, and 20 us of
+ * nothing that was recorded. Lanes and prompts do not count. */
 static void test_own_times_add_up(void **state)
 {
     (void)state;

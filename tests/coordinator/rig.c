@@ -181,7 +181,8 @@ void rig_send(struct rig *rig, struct rig_actor *actor, const Longspan__Control 
 
 /* ---- turning --------------------------------------------------------------------------------- */
 
-/* A fraction of the shortest silence that a test has noticed, so that no busy machine is taken for it. */
+/* A fraction of the shortest silence that a test has noticed, so that no busy machine is taken for
+ * it. */
 enum { PING_US = 100000 };
 
 static void ping(struct rig *rig, struct rig_actor *actor, uint64_t now)

@@ -161,7 +161,8 @@ struct rig_ask {
 };
 void rig_request(struct rig *rig, struct rig_actor *client, uint64_t number,
                  const struct rig_ask *ask);
-/* Asks for the coordinator's status and waits for it; it lives until the next call for this client. */
+/* Asks for the coordinator's status and waits for it; it lives until the next call for this
+ * client. */
 const Longspan__StatusReply *rig_status(struct rig *rig, struct rig_actor *client);
 
 int32_t rig_prompt_token(uint32_t prompt, uint32_t position, uint32_t common);
@@ -175,7 +176,8 @@ int32_t rig_next(const int32_t *tokens, uint32_t n);
 /* Closes the rig. Ends in order: the stop is noticed, everybody is told, and nothing was wrong. */
 void rig_end(struct rig *rig);
 
-/* Closes the rig, whose coordinator ends by itself, with this status and an error that has `text`. */
+/* Closes the rig, whose coordinator ends by itself, with this status and an error that has
+ * `text`. */
 void rig_expect_end(struct rig *rig, enum status status, const char *text);
 
 /* What the fake model generates behind the prompts is what came back. */

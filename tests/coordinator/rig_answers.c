@@ -1,4 +1,5 @@
-/* rig_answers.c - what actors answer: ranks by a fake model, nodes to reservations; and what clients see. Part of rig.c. */
+/* rig_answers.c - what actors answer: ranks by a fake model, nodes to reservations; and what
+ * clients see. Part of rig.c. */
 #include "tests/coordinator/rig.h"
 
 #include <math.h>

@@ -1,4 +1,5 @@
-/* test_coordinator.c - the real loop serves requests, among actors that behave, or fail a request of them. */
+/* test_coordinator.c - the real loop serves requests, among actors that behave, or fail a request
+ * of them. */
 #include "tests/coordinator/rig.c"
 
 static void serve(uint32_t workers, uint32_t nodes)
@@ -127,8 +128,8 @@ static void test_a_prompt_is_scored_before_its_answers(void **state)
     rig_end(rig);
 }
 
-/* The second prompt is preempted while it is read, since the first one's answer outgrows the pages that
- * were left: no token is scored twice, none is left out. */
+/* The second prompt is preempted while it is read, since the first one's answer outgrows the pages
+ * that were left: no token is scored twice, none is left out. */
 static void test_a_preempted_prompt_goes_on_being_scored(void **state)
 {
     (void)state;

@@ -1,7 +1,9 @@
-/* test_coordinator_joining.c - who may join a job, and what is said when somebody may not, cannot, or does not. */
+/* test_coordinator_joining.c - who may join a job, and what is said when somebody may not, cannot,
+ * or does not. */
 #include "tests/coordinator/rig.c"
 
-/* Until who has not come is given up. Who comes does so within it, also while the machine does a lot besides. */
+/* Until who has not come is given up. Who comes does so within it, also while the machine does a
+ * lot besides. */
 enum { JOIN_MS = 2000 };
 
 static void test_another_protocol_is_refused_by_name(void **state)
@@ -110,7 +112,8 @@ static void test_strict_bits_refuses_another_variant(void **state)
     rig_expect_end(rig, STATUS_INVALID, "--strict-bits");
 }
 
-/* bf16 takes part in products only where all do: else a row's bits would follow its place in a batch. */
+/* bf16 takes part in products only where all do: else a row's bits would follow its place in a
+ * batch. */
 static void test_ranks_of_which_one_rounds_products_are_refused(void **state)
 {
     (void)state;

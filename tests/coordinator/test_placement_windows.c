@@ -1,5 +1,5 @@
-/* test_placement_windows.c - of models with sliding windows the coordinator counts, page for page, what
- * real holders reserve; and what it gives, they always have. */
+/* test_placement_windows.c - of models with sliding windows the coordinator counts, page for page,
+ * what real holders reserve; and what it gives, they always have. */
 #include "coordinator/placement.h"
 
 #include <setjmp.h>
@@ -246,7 +246,8 @@ static void test_holders_reserve_what_is_counted(void **state)
     agree((const uint32_t[N_LAYERS]){0, 0, 0, 256}, 150);
 }
 
-/* 32,768 tokens with a window of 4,096, and of 1,024 in five of six layers, at one holder and at eight. */
+/* 32,768 tokens with a window of 4,096, and of 1,024 in five of six layers, at one holder and at
+ * eight. */
 static void test_what_long_sequences_cost(void **state)
 {
     (void)state;

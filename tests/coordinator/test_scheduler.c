@@ -1,4 +1,5 @@
-/* test_scheduler.c - what a step has, case by case; test_scheduler_simulation.c has everything at once. */
+/* test_scheduler.c - what a step has, case by case; test_scheduler_simulation.c has everything at
+ * once. */
 #include "coordinator/scheduler.h"
 
 #include <setjmp.h>
@@ -416,7 +417,8 @@ static void test_prefixes_are_kept_and_evicted(void **state)
     close_bench(&b);
 }
 
-/* Pages that were kept and are not there: their heir computes them, and nobody inherits them again. */
+/* Pages that were kept and are not there: their heir computes them, and nobody inherits them
+ * again. */
 static void test_what_cannot_be_taken_over_is_computed(void **state)
 {
     (void)state;

@@ -1,10 +1,10 @@
-/* test_scheduler_simulation.c - ten thousand random workloads on a simulated cluster: whatever comes,
- * each token is computed once and in order in each incarnation, on pages that have what they should,
- * nobody starves, and in the end nothing is left.
+/* test_scheduler_simulation.c - ten thousand random workloads on a simulated cluster: whatever
+ * comes, each token is computed once and in order in each incarnation, on pages that have what they
+ * should, nobody starves, and in the end nothing is left.
  *
- * The simulated workers keep what they were sent as a hash of all tokens so far, and the next sample
- * is that hash: so a token that is missing, doubled, or read from somebody else's pages changes an
- * answer. The bounds are those that scheduler.h states. */
+ * The simulated workers keep what they were sent as a hash of all tokens so far, and the next
+ * sample is that hash: so a token that is missing, doubled, or read from somebody else's pages
+ * changes an answer. The bounds are those that scheduler.h states. */
 #include "coordinator/scheduler.h"
 
 #include <setjmp.h>
@@ -174,9 +174,9 @@ static void check_decodes(struct world *w, const struct scheduler_step *step)
     }
 }
 
-/* Of the prompt tokens of a step, a sequence and those that rank before it together get half at least,
- * but for the step with the last prompt token of one of these: so it waits at most so many steps as
- * scheduler.h says. */
+/* Of the prompt tokens of a step, a sequence and those that rank before it together get half at
+ * least, but for the step with the last prompt token of one of these: so it waits at most so many
+ * steps as scheduler.h says. */
 static void check_prompts(struct world *w, const struct scheduler_step *step)
 {
     uint32_t n_decodes = 0, given = 0;

@@ -1,5 +1,5 @@
-/* test_status_reply.c - what a coordinator with real sockets says of itself, before, while and after it
- * serves. */
+/* test_status_reply.c - what a coordinator with real sockets says of itself, before, while and
+ * after it serves. */
 #include "tests/coordinator/rig.c"
 
 #include "coordinator/metrics.h"

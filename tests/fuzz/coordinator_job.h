@@ -1,4 +1,5 @@
-/* tests/fuzz/coordinator_job.h - the job's number in fuzz_coordinator.c; seeds.c writes messages for it. */
+/* tests/fuzz/coordinator_job.h - the job's number in fuzz_coordinator.c; seeds.c writes messages
+ * for it. */
 #ifndef LONGSPAN_TESTS_FUZZ_COORDINATOR_JOB_H
 #define LONGSPAN_TESTS_FUZZ_COORDINATOR_JOB_H
 

@@ -1,5 +1,6 @@
-/* tests/fuzz/folder.h - a folder whose files are an input's pieces, in TMPDIR, which run.sh makes in memory and removes
- * whatever ends a target; without it in /dev/shm. It goes when the program ends, unless by a signal. */
+/* tests/fuzz/folder.h - a folder whose files are an input's pieces, in TMPDIR, which run.sh makes
+ * in memory and removes whatever ends a target; without it in /dev/shm. It goes when the program
+ * ends, unless by a signal. */
 #ifndef LONGSPAN_TESTS_FUZZ_FOLDER_H
 #define LONGSPAN_TESTS_FUZZ_FOLDER_H
 

@@ -1,4 +1,5 @@
-/* fuzz_chat_template.c - the template of a model's file (piece 0), rendered over messages (piece 1, JSON). */
+/* fuzz_chat_template.c - the template of a model's file (piece 0), rendered over messages (piece 1,
+ * JSON). */
 #include "model/chat/chat_template.h"
 #include "tests/fuzz/pieces.h"
 

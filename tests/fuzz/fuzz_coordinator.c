@@ -1,6 +1,7 @@
-/* fuzz_coordinator.c - control messages to the coordinator, of a rank (kind 0), an attention node (1), a client (2) and
- * somebody who never joined (3), with frames (COORDINATOR_FRAME) behind them, from its beginning on: joins, set-up, requests, steps. The loop's own functions are used,
- * without the loop: what they send goes to sockets of this process. */
+/* fuzz_coordinator.c - control messages to the coordinator, of a rank (kind 0), an attention node
+ * (1), a client (2) and somebody who never joined (3), with frames (COORDINATOR_FRAME) behind them,
+ * from its beginning on: joins, set-up, requests, steps. The loop's own functions are used, without
+ * the loop: what they send goes to sockets of this process. */
 #include "coordinator/coordinator.c" /* handle, begin_serving: all that a message can reach */
 
 #include "tests/coordinator/rig.h"

@@ -1,5 +1,5 @@
-/* fuzz_gguf.c - a model file: opened, its hyper-parameters and tensors checked, shown, cut in segments; every byte
- * of every tensor is inside the file. */
+/* fuzz_gguf.c - a model file: opened, its hyper-parameters and tensors checked, shown, cut in
+ * segments; every byte of every tensor is inside the file. */
 #include "tests/fuzz/model.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

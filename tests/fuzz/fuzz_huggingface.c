@@ -1,7 +1,8 @@
-/* fuzz_huggingface.c - a Hugging Face directory: config.json, weights in one file or in two with their index, the chat template. A
- * piece's kind is its file; of weights a piece is the whole file, or the JSON of its header alone (HEADER), to which the
- * length is put in front and numbers behind, so that what changes the JSON does not end at the first check. What opens has
- * all that fuzz_gguf.c asks of a file. */
+/* fuzz_huggingface.c - a Hugging Face directory: config.json, weights in one file or in two with
+ * their index, the chat template. A piece's kind is its file; of weights a piece is the whole file,
+ * or the JSON of its header alone (HEADER), to which the length is put in front and numbers behind,
+ * so that what changes the JSON does not end at the first check. What opens has all that
+ * fuzz_gguf.c asks of a file. */
 #include "tests/fuzz/folder.h"
 #include "tests/fuzz/huggingface_files.h"
 #include "tests/fuzz/model.h"

@@ -1,5 +1,5 @@
-/* fuzz_json_schema.c - a client's JSON schema (piece 0), and an answer token by token: the bytes of piece 1 choose among
- * the tokens that may come. What comes out is JSON when it is complete. */
+/* fuzz_json_schema.c - a client's JSON schema (piece 0), and an answer token by token: the bytes of
+ * piece 1 choose among the tokens that may come. What comes out is JSON when it is complete. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,6 @@
-/* fuzz_node.c - an attention node among strangers: control messages (kind 0), data messages (kind 1 begins one with
- * its header, kind 2 adds a frame) of two peers. A job is set up and one peer is greeted before. */
+/* fuzz_node.c - an attention node among strangers: control messages (kind 0), data messages (kind 1
+ * begins one with its header, kind 2 adds a frame) of two peers. A job is set up and one peer is
+ * greeted before. */
 #include "attention_node/serve.h"
 #include "proto/arena.h"
 #include "proto/protocol.h"

@@ -1,10 +1,12 @@
-/* fuzz_replies.c - what a worker takes from an attention node: a rank sends a prompt to a node that greets it well, asks about
- * it and about a fork of it, and gets the input for answers. Pieces are Data headers (kind 0: the query's own number is put in)
- * and frames behind them (kind 2); the rank must end each step, with a result or with an error.
+/* fuzz_replies.c - what a worker takes from an attention node: a rank sends a prompt to a node that
+ * greets it well, asks about it and about a fork of it, and gets the input for answers. Pieces are
+ * Data headers (kind 0: the query's own number is put in) and frames behind them (kind 2); the rank
+ * must end each step, with a result or with an error.
  *
- * One thread is both: the node has its turn whenever the rank would wait (attention_config.progress). The clock is this file's,
- * and goes on by itself only: a timeout takes no time, and the same input does the same again. Each input meets a rank that was
- * just opened. */
+ * One thread is both: the node has its turn whenever the rank would wait
+ * (attention_config.progress). The clock is this file's, and goes on by itself only: a timeout
+ * takes no time, and the same input does the same again. Each input meets a rank that was just
+ * opened. */
 #include "kernels/kernels.h"
 #include "proto/frames.h"
 #include "proto/longspan.pb-c.h"

@@ -1,5 +1,5 @@
-/* fuzz_tokenizer_json.c - a tokenizer.json (piece 0), and a text (piece 1): tokenized, and back. Piece 2 is
- * tokenizer_config.json. */
+/* fuzz_tokenizer_json.c - a tokenizer.json (piece 0), and a text (piece 1): tokenized, and back.
+ * Piece 2 is tokenizer_config.json. */
 #include "tests/fuzz/folder.h"
 #include "tests/fuzz/pieces.h"
 #include "tests/fuzz/text.h"

@@ -1,5 +1,5 @@
-/* fuzz_tool_calls.c - an answer in which calls of functions are looked for: those that are found do not depend on how
- * the text was cut, and what is left of it is no longer than it was. */
+/* fuzz_tool_calls.c - an answer in which calls of functions are looked for: those that are found do
+ * not depend on how the text was cut, and what is left of it is no longer than it was. */
 #include "coordinator/http/tool_calls.h"
 #include "tests/fuzz/fuzz.h"
 

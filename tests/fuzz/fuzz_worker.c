@@ -1,6 +1,7 @@
-/* fuzz_worker.c - what a worker's rank takes from the coordinator: WorkerSetup, which is checked, and Steps, which a rank with a
- * small model runs: sequences that begin, go on, fork, fill and close, candidates, logits and scores. Each piece is a Control
- * message; the kind of a WorkerSetup is the number of ranks. */
+/* fuzz_worker.c - what a worker's rank takes from the coordinator: WorkerSetup, which is checked,
+ * and Steps, which a rank with a small model runs: sequences that begin, go on, fork, fill and
+ * close, candidates, logits and scores. Each piece is a Control message; the kind of a WorkerSetup
+ * is the number of ranks. */
 #include "tests/coordinator/rig.h"
 #include "tests/coordinator/rig_model.h"
 

@@ -1,5 +1,5 @@
-/* tests/fuzz/model.h - all that is asked of a model that opened: its tensors' bytes, hyper-parameters, segments, frequencies,
- * fingerprint, and that it can be shown. */
+/* tests/fuzz/model.h - all that is asked of a model that opened: its tensors' bytes,
+ * hyper-parameters, segments, frequencies, fingerprint, and that it can be shown. */
 #ifndef LONGSPAN_TESTS_FUZZ_MODEL_H
 #define LONGSPAN_TESTS_FUZZ_MODEL_H
 

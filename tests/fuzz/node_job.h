@@ -1,4 +1,5 @@
-/* tests/fuzz/node_job.h - the job of fuzz_node.c, and its first messages; seeds.c writes messages for it. */
+/* tests/fuzz/node_job.h - the job of fuzz_node.c, and its first messages; seeds.c writes messages
+ * for it. */
 #ifndef LONGSPAN_TESTS_FUZZ_NODE_JOB_H
 #define LONGSPAN_TESTS_FUZZ_NODE_JOB_H
 

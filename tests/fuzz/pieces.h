@@ -1,8 +1,9 @@
 /* tests/fuzz/pieces.h - inputs of several pieces, and how the fuzzer changes them.
  *
- * A piece is a kind (1 byte), a length (2 bytes, little-endian) and bytes; the last one may be cut off. seeds.c writes the same.
- * libFuzzer knows nothing of lengths: what it inserts into one piece would tear all that come behind. So the change is made in a
- * piece, mostly, and the length put right; or pieces are dropped, repeated and exchanged. Include it once a program. */
+ * A piece is a kind (1 byte), a length (2 bytes, little-endian) and bytes; the last one may be cut
+ * off. seeds.c writes the same. libFuzzer knows nothing of lengths: what it inserts into one piece
+ * would tear all that come behind. So the change is made in a piece, mostly, and the length put
+ * right; or pieces are dropped, repeated and exchanged. Include it once a program. */
 #ifndef LONGSPAN_TESTS_FUZZ_PIECES_H
 #define LONGSPAN_TESTS_FUZZ_PIECES_H
 

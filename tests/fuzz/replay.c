@@ -1,5 +1,5 @@
-/* replay.c [FILE|FOLDER...] - runs a fuzz target over inputs, without a fuzzer: each is a test of its own. Without a name:
- * those that are kept (tests/fuzz/kept). */
+/* replay.c [FILE|FOLDER...] - runs a fuzz target over inputs, without a fuzzer: each is a test of
+ * its own. Without a name: those that are kept (tests/fuzz/kept). */
 #include "tests/fuzz/fuzz.h"
 
 #include <dirent.h>

@@ -1,5 +1,5 @@
-/* seeds.c FOLDER - writes first inputs for the fuzz targets, FOLDER/TARGET/NAME: valid ones, so that fuzzing begins
- * behind the first check. */
+/* seeds.c FOLDER - writes first inputs for the fuzz targets, FOLDER/TARGET/NAME: valid ones, so
+ * that fuzzing begins behind the first check. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,5 @@
-/* tests/fuzz/seeds_huggingface.h - a directory of each model_type for fuzz_huggingface.c: hidden 4, one head, a vocabulary of 2. */
+/* tests/fuzz/seeds_huggingface.h - a directory of each model_type for fuzz_huggingface.c: hidden 4,
+ * one head, a vocabulary of 2. */
 #ifndef LONGSPAN_TESTS_FUZZ_SEEDS_HUGGINGFACE_H
 #define LONGSPAN_TESTS_FUZZ_SEEDS_HUGGINGFACE_H
 

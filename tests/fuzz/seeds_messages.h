@@ -1,4 +1,5 @@
-/* tests/fuzz/seeds_messages.h - messages for the roles: an attention node, a worker, its attention, the coordinator. */
+/* tests/fuzz/seeds_messages.h - messages for the roles: an attention node, a worker, its attention,
+ * the coordinator. */
 #ifndef LONGSPAN_TESTS_FUZZ_SEEDS_MESSAGES_H
 #define LONGSPAN_TESTS_FUZZ_SEEDS_MESSAGES_H
 
@@ -256,7 +257,8 @@ static void put_reply(Longspan__AttendReply *reply, const Longspan__Failure *fai
         put(2, partials, n_rows * REPLY_FLOATS * sizeof(float));
 }
 
-/* The first query is about a row of sequence 1 and one of 2, its fork; the next about two rows of 2. */
+/* The first query is about a row of sequence 1 and one of 2, its fork; the next about two rows of
+ * 2. */
 static void reply_seeds(void)
 {
     enum { END = REPLY_TOKENS };

@@ -1,5 +1,5 @@
-/* tests/fuzz/worker_job.h - the job of fuzz_worker.c: one rank with the whole model of rig_model.h and its own KV. seeds.c
- * writes messages for it. */
+/* tests/fuzz/worker_job.h - the job of fuzz_worker.c: one rank with the whole model of rig_model.h
+ * and its own KV. seeds.c writes messages for it. */
 #ifndef LONGSPAN_TESTS_FUZZ_WORKER_JOB_H
 #define LONGSPAN_TESTS_FUZZ_WORKER_JOB_H
 

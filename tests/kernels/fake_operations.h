@@ -1,4 +1,5 @@
-/* tests/kernels/fake_operations.h - what a fake device (fake_device.h) computes: the CPU's, inside its memory; or recorded. */
+/* tests/kernels/fake_operations.h - what a fake device (fake_device.h) computes: the CPU's, inside
+ * its memory; or recorded. */
 #ifndef LONGSPAN_TESTS_KERNELS_FAKE_OPERATIONS_H
 #define LONGSPAN_TESTS_KERNELS_FAKE_OPERATIONS_H
 

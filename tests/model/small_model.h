@@ -1,5 +1,5 @@
-/* tests/model/small_model.h - writes a model of two layers, with whatever is to be wrong in it. Include
- * it after fixtures.h. */
+/* tests/model/small_model.h - writes a model of two layers, with whatever is to be wrong in it.
+ * Include it after fixtures.h. */
 #ifndef LONGSPAN_TESTS_MODEL_SMALL_MODEL_H
 #define LONGSPAN_TESTS_MODEL_SMALL_MODEL_H
 

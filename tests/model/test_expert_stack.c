@@ -1,5 +1,5 @@
-/* test_expert_stack.c - experts that lie apart are one tensor, whatever their order in the file; what
- * does not make a whole is refused. */
+/* test_expert_stack.c - experts that lie apart are one tensor, whatever their order in the file;
+ * what does not make a whole is refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -27,8 +27,8 @@ static const struct working_limits limits = {ROWS, SEQUENCES, KV_F32};
 /* K and V of a tile in f32, of each layer and of two KV heads. */
 enum { TILES = SEQUENCES * LAYERS * 2 * (2 * TILE_TOKENS * 32 * FLOAT) };
 
-/* Half of the heads and of the columns: 128 columns of queries, 64 of keys. Rows go through the feed-forward part in
- * two blocks of 192, which need less than attention. */
+/* Half of the heads and of the columns: 128 columns of queries, 64 of keys. Rows go through the
+ * feed-forward part in two blocks of 192, which need less than attention. */
 static void test_a_dense_rank(void **state)
 {
     const struct shard_part part = {.kv_head_begin = 2, .kv_head_end = 4, .ffn_end = 80};

@@ -426,8 +426,8 @@ static void test_noise_and_huge_frames_only_end_their_connection(void **state)
 #define WIRE_TEST(name)                                                                            \
     cmocka_unit_test_setup_teardown(name, wire_fixture_make, wire_fixture_remove)
 
-/* As a rank has one for each attention node. ZeroMQ's own limit is 1023 of its sockets, of which each
- * of ours takes two. */
+/* As a rank has one for each attention node. ZeroMQ's own limit is 1023 of its sockets, of which
+ * each of ours takes two. */
 static void test_there_is_room_for_a_large_cluster(void **state)
 {
     enum { SOCKETS = 600, DESCRIPTORS_OF_ONE = 8 };

@@ -1,9 +1,9 @@
 /* tests/standalone/cmocka.h - as much of cmocka as tests/kernels use, for machines that have none.
  *
- * bench/gpu.sh runs the kernels' tests where there are a compiler and nvcc and perhaps nothing else:
- * it puts this folder into the include path, so that <cmocka.h> is this file. Not part of the
- * ordinary build, which uses cmocka itself (https://cmocka.org): the names and meanings are its.
- * A test ends at its first failure. The result of a group is the number of tests that failed. */
+ * bench/gpu.sh runs the kernels' tests where there are a compiler and nvcc and perhaps nothing
+ * else: it puts this folder into the include path, so that <cmocka.h> is this file. Not part of the
+ * ordinary build, which uses cmocka itself (https://cmocka.org): the names and meanings are its. A
+ * test ends at its first failure. The result of a group is the number of tests that failed. */
 #ifndef LONGSPAN_TESTS_STANDALONE_CMOCKA_H
 #define LONGSPAN_TESTS_STANDALONE_CMOCKA_H
 

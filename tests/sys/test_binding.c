@@ -126,8 +126,8 @@ static void test_lanes_are_pinned_apart_and_let_go(void **state)
     thread_pool_destroy(pool);
 }
 
-/* Two processes of a job, each with a lane for every processor: the same lanes are on the same ones,
- * also when a third job has claimed them. With fewer lanes they are the kernel's to move. */
+/* Two processes of a job, each with a lane for every processor: the same lanes are on the same
+ * ones, also when a third job has claimed them. With fewer lanes they are the kernel's to move. */
 static void test_lanes_of_a_crowded_host(void **state)
 {
     (void)state;

@@ -1,6 +1,8 @@
-/* tests/worker/setup_message.h - a WorkerSetup that this program takes, for ranks with a KV holder of their own.
+/* tests/worker/setup_message.h - a WorkerSetup that this program takes, for ranks with a KV holder
+ * of their own.
  *
- * What belongs to a model and to a test (layers, heads, rows, the file) is zero until its user says it. */
+ * What belongs to a model and to a test (layers, heads, rows, the file) is zero until its user says
+ * it. */
 #ifndef LONGSPAN_TESTS_WORKER_SETUP_MESSAGE_H
 #define LONGSPAN_TESTS_WORKER_SETUP_MESSAGE_H
 

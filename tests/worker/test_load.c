@@ -231,7 +231,8 @@ static void test_quantized_and_tied_shards_too(void **state)
     check_layout(&shape, 2, 2);
 }
 
-/* Biases and norms of every architecture, in every type that vectors have; what norms count from. */
+/* Biases and norms of every architecture, in every type that vectors have; what norms count
+ * from. */
 static void test_parts_of_every_architecture_are_cut(void **state)
 {
     (void)state;

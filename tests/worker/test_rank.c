@@ -281,7 +281,8 @@ static void test_joins_loads_runs_and_leaves(void **state)
     assert_int_equal(wait_for_worker(p), STATUS_OK);
 }
 
-/* The coordinator's clock is an hour ahead, as on another host: the trace's times are the coordinator's. */
+/* The coordinator's clock is an hour ahead, as on another host: the trace's times are the
+ * coordinator's. */
 static void test_a_trace_has_the_coordinators_clock(void **state)
 {
     struct stage_play *p = *state;

@@ -1,4 +1,5 @@
-/* test_routing.c - who goes where: against the definition, and the parts of ranks make the whole. */
+/* test_routing.c - who goes where: against the definition, and the parts of ranks make the
+ * whole. */
 #include "worker/routing.h"
 
 #include "model/weights.h"
@@ -51,8 +52,8 @@ static uint32_t group_begin(const struct routing *r, uint32_t group)
     return group > 0 ? r->end[group - 1] : 0;
 }
 
-/* Every pair is there once, groups ascend and rows within them, terms name the right pairs in the order
- * of experts, each in its range, with the right weight. */
+/* Every pair is there once, groups ascend and rows within them, terms name the right pairs in the
+ * order of experts, each in its range, with the right weight. */
 static void check(const struct routing *r, const float *logits, uint32_t n_rows)
 {
     const struct routing_shape *s = &r->shape;

@@ -14,7 +14,8 @@ struct unit {
     uint32_t merges;        /* that follow it */
 };
 
-/* An interval of the tree whose units are the last n_units but for those of the intervals behind it. */
+/* An interval of the tree whose units are the last n_units but for those of the intervals behind
+ * it. */
 struct interval {
     struct tile_range range;
     uint32_t n_units;
@@ -40,7 +41,8 @@ static size_t aligned(size_t bytes)
     return (bytes + 15) / 16 * 16;
 }
 
-/* Pages of a work that have a tile that its rows see; *first: the tile that the first one begins with. */
+/* Pages of a work that have a tile that its rows see; *first: the tile that the first one begins
+ * with. */
 static uint32_t work_pages(const struct plan_work *work, const struct attend_plan *plan,
                            uint32_t *first_page)
 {
@@ -195,8 +197,8 @@ static void end_parts(struct walk *walk)
     walk->top = walk->n_units = 0;
 }
 
-/* One more part of the output's node; n_nodes: of all of the output, of which there are finished rows. An
- * own tile of a work whose partials are wanted is never a part. */
+/* One more part of the output's node; n_nodes: of all of the output, of which there are finished
+ * rows. An own tile of a work whose partials are wanted is never a part. */
 static void add_part(struct walk *walk, uint32_t output, size_t node, struct tile_range range)
 {
     const uint32_t n = walk->plan->works[walk->plan->outputs[output].work].n_tiles;

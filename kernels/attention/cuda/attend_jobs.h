@@ -1,15 +1,15 @@
 /* kernels/attention/cuda/attend_jobs.h - the schedule of one call as a device reads it.
  *
- * Made on the host from the plan's cuts (kernels/attention/attend_plan.h), all of it in one block of
- * memory that goes to the device in one copy. A thread block walks one share: some *segments*, each
- * an interval of one output's tree, evaluated from nothing. A segment that is a whole node goes
- * straight to the work's `out`, and one that is everything that a work with final_out sees becomes its
- * finished rows. Others are *parts* of a *join* (a split node; the past and the own tile of a work with
- * final_out): they go to scratch memory. A share arrives at a join with the last of its parts there; who
- * arrives last merges all of them, by a list that says after each part how many merges follow. A join
- * has JOIN_PARTS parts at most: where there would be more, whole subtrees are joins of their own, and
- * what comes of them is a part, so that many thread blocks merge at the same time. Bits depend
- * neither on the cut nor on this. Host and device. */
+ * Made on the host from the plan's cuts (kernels/attention/attend_plan.h), all of it in one block
+ * of memory that goes to the device in one copy. A thread block walks one share: some *segments*,
+ * each an interval of one output's tree, evaluated from nothing. A segment that is a whole node
+ * goes straight to the work's `out`, and one that is everything that a work with final_out sees
+ * becomes its finished rows. Others are *parts* of a *join* (a split node; the past and the own
+ * tile of a work with final_out): they go to scratch memory. A share arrives at a join with the
+ * last of its parts there; who arrives last merges all of them, by a list that says after each part
+ * how many merges follow. A join has JOIN_PARTS parts at most: where there would be more, whole
+ * subtrees are joins of their own, and what comes of them is a part, so that many thread blocks
+ * merge at the same time. Bits depend neither on the cut nor on this. Host and device. */
 #ifndef LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_JOBS_H
 #define LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_JOBS_H
 
@@ -60,7 +60,8 @@ struct job_join {
     uint32_t join, part; /* as of a segment */
 };
 
-/* What a thread block copies first, so that it need not go from table to table: tiles side by side. */
+/* What a thread block copies first, so that it need not go from table to table: tiles side by
+ * side. */
 struct job_start {
     const char *tile;
     uint32_t n_tiles; /* 0: look into the tables */
@@ -78,20 +79,22 @@ struct jobs {
     uint32_t n_shares, n_segments, n_outputs, n_joins, n_parts, n_pages;
     uint32_t most_tiles; /* of an output: as deep are trees */
     size_t outputs_at, segments_at, shares_at, joins_at, pending_at, merges_at, pages_at;
-    /* shares: uint32 [n_shares + 1], segments of each; pending: uint32 [n_joins], shares that have not
-     * arrived (afterwards n_arrivals again); merges: uint32 [n_parts]; pages: pointers [n_pages] */
+    /* shares: uint32 [n_shares + 1], segments of each; pending: uint32 [n_joins], shares that have
+     * not arrived (afterwards n_arrivals again); merges: uint32 [n_parts]; pages: pointers
+     * [n_pages] */
 };
 
 /* All but the block itself, of a plan that was cut. false: no memory. */
 bool jobs_make(struct jobs *jobs, const struct attend_plan *plan, size_t n_works);
 
-/* Writes the block, `bytes` large; plan->works[i].work is read once more: where the work's q, pages and
- * results are, which may be others than when the plan was made. settled: its settled_tiles count. */
+/* Writes the block, `bytes` large; plan->works[i].work is read once more: where the work's q, pages
+ * and results are, which may be others than when the plan was made. settled: its settled_tiles
+ * count. */
 void jobs_pack(const struct jobs *jobs, const struct attend_plan *plan, size_t n_works,
                bool settled, void *block);
 
-/* Of a block that was packed: where share i begins, for all i < n; tile_bytes: of one. Only settled tiles
- * are told. */
+/* Of a block that was packed: where share i begins, for all i < n; tile_bytes: of one. Only settled
+ * tiles are told. */
 void jobs_starts(const struct jobs *jobs, const void *block, size_t tile_bytes,
                  struct job_start *starts, uint32_t n);
 

@@ -1,11 +1,11 @@
 /* kernels/attention/cuda/attend_tile.h - where a number lies in a tile of device memory.
  *
- * A tile is four pieces of 64 tokens: K of tokens 0 to 63, K of 64 to 127, V, V. A piece is what one
- * bulk copy brings into shared memory: its values, then (q8_0) the f16 scales of their blocks of 32
- * dimensions. Values lie in *fragment order*: as the lanes of a warp load the B operand of
- * mma.m16n8k16 (m16n8k32 of int8), 8 numbers each in a row, so that a load of a warp is contiguous and
- * without bank conflicts. The 32 numbers of the summed dimension that four lanes hold between them may be in
- * any order as long as A has the same: here the natural one, so that
+ * A tile is four pieces of 64 tokens: K of tokens 0 to 63, K of 64 to 127, V, V. A piece is what
+ * one bulk copy brings into shared memory: its values, then (q8_0) the f16 scales of their blocks
+ * of 32 dimensions. Values lie in *fragment order*: as the lanes of a warp load the B operand of
+ * mma.m16n8k16 (m16n8k32 of int8), 8 numbers each in a row, so that a load of a warp is contiguous
+ * and without bank conflicts. The 32 numbers of the summed dimension that four lanes hold between
+ * them may be in any order as long as A has the same: here the natural one, so that
  *     K of token t, dimension d   [t / 8][d / 32][t % 8][d % 32]     scales [t / 8][d / 32][t % 8]
  *     V                           [t / 32][d / 8][d % 8][t % 32]     scales [t / 32][d / 32][t % 32]
  * where a head_dim is no multiple of 32, both are [t][d]. (t counts within the piece.)

@@ -1,5 +1,6 @@
 /* A schema's grammar takes values that validate and no others, and what it does not take for want
- * of a keyword is refused by name. Every text that a random walk through a grammar writes is JSON. */
+ * of a keyword is refused by name. Every text that a random walk through a grammar writes is
+ * JSON. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* tests/coordinator/http/loop.h - the coordinator's loop as the HTTP side sees it, played by the test:
- * a ROUTER that listens inside. */
+/* tests/coordinator/http/loop.h - the coordinator's loop as the HTTP side sees it, played by the
+ * test: a ROUTER that listens inside. */
 #ifndef LONGSPAN_TESTS_COORDINATOR_HTTP_LOOP_H
 #define LONGSPAN_TESTS_COORDINATOR_HTTP_LOOP_H
 

@@ -1,5 +1,5 @@
-/* test_metrics_text.c - every line is one of the text format, belongs to the family above it, and every
- * family is in docs/operations.md. */
+/* test_metrics_text.c - every line is one of the text format, belongs to the family above it, and
+ * every family is in docs/operations.md. */
 #include "coordinator/http/metrics_text.h"
 #include "coordinator/http/routes.h"
 

@@ -1,5 +1,5 @@
-/* test_status_source.c - many ask, the loop is asked once; and whoever sleeps is woken: by the answer,
- * by time, by the end. */
+/* test_status_source.c - many ask, the loop is asked once; and whoever sleeps is woken: by the
+ * answer, by time, by the end. */
 #include "coordinator/http/status_source.h"
 
 #include "tests/coordinator/http/loop.h"

@@ -1,6 +1,6 @@
-/* tests/kernels/attention/attend_cases.h - what the executor of every device must do: be right against
- * double precision, and give the same bits whatever the lanes, the variant, the rows of a call, the
- * holders of the tiles and the works beside it.
+/* tests/kernels/attention/attend_cases.h - what the executor of every device must do: be right
+ * against double precision, and give the same bits whatever the lanes, the variant, the rows of a
+ * call, the holders of the tiles and the works beside it.
  *
  * Include after cmocka.h. */
 #ifndef LONGSPAN_TESTS_KERNELS_ATTENTION_ATTEND_CASES_H
@@ -390,8 +390,8 @@ static void test_same_bits_for_a_fixed_split(void **state)
         check_beside_others(n_parts % 3 == 1 ? KV_F16 : KV_BF16, n_parts);
 }
 
-/* Of one tile some tokens are behind the rows, or before their window: what they hold is multiplied by no
- * weight of 0. */
+/* Of one tile some tokens are behind the rows, or before their window: what they hold is multiplied
+ * by no weight of 0. */
 static void check_unseen_tokens(enum kv_type type, uint32_t n_tokens, uint32_t window)
 {
     enum { POSITION = 200, GROUP = 4, N = 300, D = 64 };

@@ -378,8 +378,8 @@ static void test_attention_over_a_fork_has_the_same_bits(void **state)
     kv_holder_destroy(holder);
 }
 
-/* Rows in steps of 300 over 40 pages: the layer without a window keeps all, the other one what rows to
- * come see; the reservation is of that from the beginning. */
+/* Rows in steps of 300 over 40 pages: the layer without a window keeps all, the other one what rows
+ * to come see; the reservation is of that from the beginning. */
 static void test_what_no_row_to_come_sees_is_released(void **state)
 {
     (void)state;
@@ -421,8 +421,8 @@ static void test_what_no_row_to_come_sees_is_released(void **state)
     kv_holder_destroy(holder);
 }
 
-/* Forks at the last page's edge have what they see, however far the parent goes; an earlier one cannot
- * be any more. What comes in larger steps than were counted for is refused. */
+/* Forks at the last page's edge have what they see, however far the parent goes; an earlier one
+ * cannot be any more. What comes in larger steps than were counted for is refused. */
 static void test_forks_of_a_windowed_layer(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
-/* test_kv_holder_model.c - 10,000 random operations on a KV holder, whose last layer has a window, and
- * on a plain model of it: the same answers, the same tokens, the same pages in use after each of
- * them. */
+/* test_kv_holder_model.c - 10,000 random operations on a KV holder, whose last layer has a window,
+ * and on a plain model of it: the same answers, the same tokens, the same pages in use after each
+ * of them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* test_kv_pool.c - every page is had by one user at a time and none is lost; long planes lie in runs, short
- * ones close together. */
+/* test_kv_pool.c - every page is had by one user at a time and none is lost; long planes lie in
+ * runs, short ones close together. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* test_kv_window.c - nothing that a row to come sees is released, and no more pages are kept at a time
- * than were counted. */
+/* test_kv_window.c - nothing that a row to come sees is released, and no more pages are kept at a
+ * time than were counted. */
 #include "kernels/attention/kv_window.h"
 
 #include <setjmp.h>
@@ -36,8 +36,8 @@ static void test_rows_to_come_find_what_they_see(void **state)
     assert_int_equal(kv_window_first(UINT32_MAX, UINT32_MAX), 0);
 }
 
-/* Steps of up to `chunk` rows from anywhere: pages between the first that is needed and the last that
- * is written, at most so many; and so many it can be. */
+/* Steps of up to `chunk` rows from anywhere: pages between the first that is needed and the last
+ * that is written, at most so many; and so many it can be. */
 static void test_pages_at_a_time(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* test_schedule.c - the line is covered exactly once, in shares that are equal up to one unit within
- * a turn. */
+/* test_schedule.c - the line is covered exactly once, in shares that are equal up to one unit
+ * within a turn. */
 #include "kernels/attention/schedule.h"
 
 #include <setjmp.h>

@@ -184,7 +184,8 @@ static void test_masked_tokens_leave_negative_zeros(void **state)
 }
 
 /* Scores that are huge, equal, zero, subnormal, or alone. A score of 1e4 carries an error of some
- * 1e-7 of itself where it is not exact (q8_0: the product of two scales), and so does its weight. */
+ * 1e-7 of itself where it is not exact (q8_0: the product of two scales), and so does its
+ * weight. */
 static void check_extreme_scores(enum kv_type type, uint32_t head_dim)
 {
     uint64_t random = 4;

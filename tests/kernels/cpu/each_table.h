@@ -2,8 +2,9 @@
  * them a device.
  *
  * A test's state is its table; one that this machine cannot run is reported as skipped, and for a
- * GPU the reason is said. LONGSPAN_TEST_TABLE: the name of the only one that is wanted. Arguments of a table's functions are device memory: device_floats and its
- * siblings carry numbers there and back, whatever the device. */
+ * GPU the reason is said. LONGSPAN_TEST_TABLE: the name of the only one that is wanted. Arguments
+ * of a table's functions are device memory: device_floats and its siblings carry numbers there and
+ * back, whatever the device. */
 #ifndef LONGSPAN_TESTS_KERNELS_CPU_EACH_TABLE_H
 #define LONGSPAN_TESTS_KERNELS_CPU_EACH_TABLE_H
 
@@ -132,7 +133,8 @@ static inline void device_give(const struct lent_device *d, void *memory)
     d->kernels->memory_give(d->device, memory);
 }
 
-/* y, [n_rows][y_stride] on the host, of what was prepared last; what is not written keeps its value. */
+/* y, [n_rows][y_stride] on the host, of what was prepared last; what is not written keeps its
+ * value. */
 static inline void device_matmul(const struct lent_device *d, float *y, uint32_t n_rows,
                                  size_t y_stride, const struct matrix *m)
 {

@@ -1,5 +1,5 @@
-/* test_bf16.c - the table that rounds products: what it computes, that rows, lanes and tiles do not change
- * it, and that nobody gets it without asking. */
+/* test_bf16.c - the table that rounds products: what it computes, that rows, lanes and tiles do not
+ * change it, and that nobody gets it without asking. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -80,7 +80,8 @@ static float *multiply(const struct problem *p, const float *x, uint32_t n_rows,
     return y;
 }
 
-/* At most two roundings for each column, one for each span, in the double-precision sum's own measure. */
+/* At most two roundings for each column, one for each span, in the double-precision sum's own
+ * measure. */
 static void check(const struct problem *p, const float *y, uint32_t n_rows, bool rounds)
 {
     for (uint32_t row = 0; row < n_rows; row++)

@@ -1,5 +1,5 @@
-/* test_cpu.c - normalisation, rotation, gates, caps and sums against long double, and the same bits by
- * every table and for any number of lanes. */
+/* test_cpu.c - normalisation, rotation, gates, caps and sums against long double, and the same bits
+ * by every table and for any number of lanes. */
 #include "tests/kernels/cpu/each_table.h"
 
 #include <math.h>
@@ -177,8 +177,8 @@ static void test_geglu(void **state)
         const long double g = (long double)gate[i];
         const long double a = 2 * sqrtl(2 / acosl(-1.0L)) * (g + 0.044715L * g * g * g);
         const long double want = g / (1.0L + expl(-a)) * (long double)up[i];
-        /* as SwiGLU, and what e is raised to is rounded: its two constants, a square, a fused sum, a
-         * product; that error counts as often as the exponent is large, where e counts at all */
+        /* as SwiGLU, and what e is raised to is rounded: its two constants, a square, a fused sum,
+         * a product; that error counts as often as the exponent is large, where e counts at all */
         const long double spread = g < 0 ? 3.0L * fabsl(a) : 3.0L;
         check_near("geglu", y[i], want, (5.0L + spread) * UNIT * fabsl(want) + 1e-33L);
     }

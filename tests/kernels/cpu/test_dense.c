@@ -155,11 +155,11 @@ static void weight_sizes(float *out, enum weight_type type, const uint8_t *row, 
 }
 
 /* Roundings: a sum of n terms by fma has n, each at most UNIT times the sum of magnitudes; a span
- * of 512 columns (32 blocks, of up to three terms) is one such sum, the spans another. With blocks a
- * term has three more, the product of scales, the sum of activations and, in this test, the
+ * of 512 columns (32 blocks, of up to three terms) is one such sum, the spans another. With blocks
+ * a term has three more, the product of scales, the sum of activations and, in this test, the
  * quantized value or weight. Underflow adds half a least subnormal each.
- * A GPU's tensor cores add floats by pieces of 16 columns, up to nine times (parts of numbers), each
- * with an error of up to two units; blocks they add as a CPU does. */
+ * A GPU's tensor cores add floats by pieces of 16 columns, up to nine times (parts of numbers),
+ * each with an error of up to two units; blocks they add as a CPU does. */
 static void check_problem(const struct lent_device *d, enum weight_type type, enum values kind,
                           uint32_t n_rows, uint32_t n_outputs, uint32_t n_columns)
 {

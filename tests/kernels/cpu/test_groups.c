@@ -1,14 +1,14 @@
 /* test_groups.c - rows that choose their matrices: a row of a group has the bits that it has alone,
- * weighted sums are near the reference, their tree may be cut between ranks, and every table and any
- * number of lanes have the same bits. */
+ * weighted sums are near the reference, their tree may be cut between ranks, and every table and
+ * any number of lanes have the same bits. */
 #include "tests/kernels/cpu/each_table.h"
 
 #include <math.h>
 
 enum { MAX_GROUPS = 9, COLUMNS = 1280, MAX_OUTPUTS = 150, MAX_ROWS = 128, GUARD = 3 };
 
-/* One row each, as in decode; fewer outputs than lanes have panels, and more than a group of panels;
- * fewer rows than a tile, a tile, many. */
+/* One row each, as in decode; fewer outputs than lanes have panels, and more than a group of
+ * panels; fewer rows than a tile, a tile, many. */
 static const struct shape {
     uint32_t n_groups, rows[MAX_GROUPS], n_outputs;
 } shapes[] = {
@@ -34,7 +34,8 @@ struct problem {
     float *x;
 };
 
-/* Rows of a type as in a file, of which each matrix has some others: MAX_OUTPUTS + 2 * MAX_GROUPS. */
+/* Rows of a type as in a file, of which each matrix has some others: MAX_OUTPUTS + 2 *
+ * MAX_GROUPS. */
 static uint8_t *make_rows(enum weight_type type)
 {
     const size_t n = (size_t)(MAX_OUTPUTS + 2 * MAX_GROUPS) * COLUMNS;
@@ -184,7 +185,7 @@ static void test_gather(void **state)
     device_return(&d);
 }
 
-/* ---- weighted sums ---------------------------------------------------------------------------- */
+/* ---- weighted sums --------------------------------------------------------------------------- */
 
 enum { SUMS = 40, MOST_TERMS = 6, SOURCE = 33 };
 
@@ -285,7 +286,8 @@ static void test_sums_are_near_and_do_not_depend_on_lanes_or_tables(void **state
     device_return(&one);
 }
 
-/* Two, four and eight ranks that hold aligned ranges, whose sums are added as group_sum adds them. */
+/* Two, four and eight ranks that hold aligned ranges, whose sums are added as group_sum adds
+ * them. */
 static void test_ranks_go_on_with_the_tree_of_ranges(void **state)
 {
     const struct kernels *kernels = each_table_usable(state);

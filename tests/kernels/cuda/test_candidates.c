@@ -5,7 +5,8 @@
 
 #include <math.h>
 
-/* kind 0: spread; 1: few different values, many ties; 2: mostly -inf, one row of nothing else; 3: huge */
+/* kind 0: spread; 1: few different values, many ties; 2: mostly -inf, one row of nothing else; 3:
+ * huge */
 static float *random_rows(size_t n_rows, size_t n, int kind, uint64_t seed)
 {
     float *rows = malloc(n_rows * n * sizeof(*rows));
@@ -48,7 +49,8 @@ static void check(const struct lent_device *d, uint32_t n_rows, uint32_t n, int 
         assert_int_equal(sums[i].bad, 0);
         assert_true(sums[i].largest == judge[i].largest);
         const double a = candidates_log_sum_exp(&sums[i]), b = candidates_log_sum_exp(&judge[i]);
-        /* exponentials are off by 3e-7 on either side, and differences below 87 by half a float's unit */
+        /* exponentials are off by 3e-7 on either side, and differences below 87 by half a float's
+         * unit */
         assert_true(a == b || fabs(a - b) < 8e-6 + 1e-15 * fabs(b));
     }
     device_give(d, there);

@@ -1,4 +1,5 @@
-/* test_fused.c - calls that become one kernel give the bits of each on its own. Skips without a GPU. */
+/* test_fused.c - calls that become one kernel give the bits of each on its own. Skips without a
+ * GPU. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -35,8 +36,8 @@ static void fill(float *there, size_t n, uint32_t seed)
     free(here);
 }
 
-/* x += y, its norm, quantized, multiplied; or gate times up likewise. apart: one after the other. What is
- * left in x, normed and product goes to `out`. */
+/* x += y, its norm, quantized, multiplied; or gate times up likewise. apart: one after the other.
+ * What is left in x, normed and product goes to `out`. */
 static void run(const struct matrix *matrix, uint32_t n, bool norm, bool apart, float *out)
 {
     fill(x, (size_t)ROWS * n, 1);

@@ -1,4 +1,5 @@
-/* test_block32_quantize.c - the reference quantizers' bytes, bounds of the error, hostile floats. */
+/* test_block32_quantize.c - the reference quantizers' bytes, bounds of the error, hostile
+ * floats. */
 #include "kernels/quant/block32.h"
 
 #include "tests/kernels/quant/quant_tests.h"

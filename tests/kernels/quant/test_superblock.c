@@ -24,7 +24,7 @@ static void test_golden_blocks(void **state)
     assert_int_equal(n_found, N_TYPES);
 }
 
-/* ---- the places of bits, as the formats say them ---------------------------------------------- */
+/* ---- the places of bits, as the formats say them --------------------------------------------- */
 
 /* Of Q4_K and Q5_K: bit `bit` of scale (or minimum) s is this bit of the twelve packed bytes. */
 static void packed_place(int s, int bit, bool minimum, int *byte, int *at)
@@ -141,7 +141,7 @@ static void test_q6_k_scales_belong_to_sixteen_weights(void **state)
     }
 }
 
-/* ---- corners ---------------------------------------------------------------------------------- */
+/* ---- corners --------------------------------------------------------------------------------- */
 
 /* `scale`: of all packed bytes, or Q6_K's scales; `fill`: of all bytes of integers. By hand. */
 static void test_extreme_scales(void **state)

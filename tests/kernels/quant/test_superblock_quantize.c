@@ -76,8 +76,8 @@ static void test_the_same_bytes_everywhere(void **state)
     }
 }
 
-/* Weights that a block of the type can hold exactly come back nearly so, whatever their size: what is
- * left is far below what other weights lose (0.07, 0.035, 0.017), unless d has two bits only. */
+/* Weights that a block of the type can hold exactly come back nearly so, whatever their size: what
+ * is left is far below what other weights lose (0.07, 0.035, 0.017), unless d has two bits only. */
 static void test_values_of_the_format_come_back(void **state)
 {
     (void)state;

@@ -249,8 +249,8 @@ static void expect_refusal(char *source)
     free(source);
 }
 
-/* Two messages of the same many keys, the second one in the other order, and one of whose values differs
- * at the end. */
+/* Two messages of the same many keys, the second one in the other order, and one of whose values
+ * differs at the end. */
 static void test_large_messages_are_compared_in_time(void **state)
 {
     enum { N = 100000, ENTRY = 16 };

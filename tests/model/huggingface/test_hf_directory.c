@@ -1,5 +1,5 @@
-/* A directory gives the keys and tensors of a GGUF file; what is missing, doubled, foreign or in the
- * wrong place is refused by name. */
+/* A directory gives the keys and tensors of a GGUF file; what is missing, doubled, foreign or in
+ * the wrong place is refused by name. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +12,8 @@
 #include "model/weights.h"
 #include "tests/model/fixtures.h"
 
-/* The tests' folder is the directory. A model of one layer; half-width vectors where a test wants. */
+/* The tests' folder is the directory. A model of one layer; half-width vectors where a test
+ * wants. */
 enum { HIDDEN = 8, FFN = 16, VOCAB = 12, KV = 4, EXPERTS = 3 };
 
 static const char llama_config[] =

@@ -1,5 +1,5 @@
-/* What the format allows is read, and everything else is refused without touching a byte outside the
- * file. */
+/* What the format allows is read, and everything else is refused without touching a byte outside
+ * the file. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* Of names that begin leftmost the longest is taken, whatever their flags leave of it; compared with a
- * search that tries every name at every place. Time grows with the text. */
+/* Of names that begin leftmost the longest is taken, whatever their flags leave of it; compared
+ * with a search that tries every name at every place. Time grows with the text. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

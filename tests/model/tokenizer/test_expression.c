@@ -144,7 +144,8 @@ static void test_literals_are_taken_as_they_are(void **state)
     expression_scratch_destroy(NULL);
 }
 
-/* Its nested repetition takes a time that doubles with each character of a text that does not match. */
+/* Its nested repetition takes a time that doubles with each character of a text that does not
+ * match. */
 static void test_a_search_gives_up(void **state)
 {
     static const char pattern[] = "(?:a|a|aa)+\\z";

@@ -1,5 +1,5 @@
-/* Steps change a text as Hugging Face's `tokenizers` and SentencePiece change it, in order; marks in a
- * row take no quadratic time. */
+/* Steps change a text as Hugging Face's `tokenizers` and SentencePiece change it, in order; marks
+ * in a row take no quadratic time. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* Names of GGUF files cut words as the published expressions say. The expected words were worked out
- * from these; tests/oracles compares with Hugging Face's `tokenizers`. */
+/* Names of GGUF files cut words as the published expressions say. The expected words were worked
+ * out from these; tests/oracles compares with Hugging Face's `tokenizers`. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -183,8 +183,8 @@ static double cut_seconds(const struct pretokenizer *p, const char *name, const 
     return taken;
 }
 
-/* Runs that one alternative after the other reads to their ends, and gives up. A quadratic rule takes
- * 64 times as long for 8 times the text. */
+/* Runs that one alternative after the other reads to their ends, and gives up. A quadratic rule
+ * takes 64 times as long for 8 times the text. */
 static void test_time_grows_with_the_text(void **state)
 {
     static const char *const units[] = {"a",

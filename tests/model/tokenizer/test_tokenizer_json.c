@@ -1,5 +1,5 @@
-/* tokenizer.json: parts that are read, parts that are refused by their names, what the files beside it
- * say, and files that do not hold together. Ids are compared in tests/oracles. */
+/* tokenizer.json: parts that are read, parts that are refused by their names, what the files beside
+ * it say, and files that do not hold together. Ids are compared in tests/oracles. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
