@@ -199,12 +199,13 @@ static bool read_format(struct generate_request *r, const json_t *body, struct a
 /* A call that has to be made is the whole answer: no other format matters then. */
 static bool read_tools(struct generate_request *r, const json_t *body, struct api_error *error)
 {
-    char *schema;
-    if (!tool_choice_read(&r->tools, body, error) ||
-        !tool_choice_schema(&r->tools, body, &schema, error))
-        return false;
+    char *schema = NULL;
+    json_t *callable;
+    const bool good = tool_choice_read(&r->tools, body, &callable, error) &&
+                      tool_choice_schema(&r->tools, callable, &schema, error);
+    json_decref(callable);
     if (schema == NULL)
-        return true;
+        return good;
     free(r->json_schema);
     r->json_object = false;
     r->json_schema = schema;

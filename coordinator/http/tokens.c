@@ -34,13 +34,15 @@ static bool tokenize_chat(struct site *site, const json_t *body, json_t **answer
     struct tool_choice choice;
     char *text = NULL;
     size_t n_bytes;
-    bool good = tool_choice_read(&choice, body, error);
+    json_t *callable;
+    bool good = tool_choice_read(&choice, body, &callable, error);
     if (good) {
         const json_t *tools = choice.mode != TOOL_NONE ? fields_get(body, "tools") : NULL;
         good = chat_prompt_render(site, body, tools, &text, &n_bytes, error) &&
                tokenize_text(site, text, n_bytes, TOKENIZER_PARSE_SPECIAL, answer, error);
     }
     tool_choice_free(&choice);
+    json_decref(callable);
     free(text);
     return good;
 }

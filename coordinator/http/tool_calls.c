@@ -141,9 +141,14 @@ static bool add_object(struct tool_calls *calls, const json_t *object, const cha
         return true;
     if (json_is_string(value))
         return add_call(calls, name, json_string_value(value), json_string_length(value));
-    return json_is_object(value) && find_member(text, n, key, &begin, &end)
-               ? add_call(calls, name, text + begin, end - begin)
-               : add_call(calls, name, "{}", 2);
+    if (!json_is_object(value))
+        return add_call(calls, name, "{}", 2);
+    if (find_member(text, n, key, &begin, &end))
+        return add_call(calls, name, text + begin, end - begin);
+    char *again = json_dumps(value, JSON_COMPACT); /* its key is written with escapes */
+    const bool good = again != NULL && add_call(calls, name, again, strlen(again));
+    free(again);
+    return good;
 }
 
 static bool is_call(const struct tool_calls *calls, const json_t *object, bool offered)

@@ -94,16 +94,14 @@ static json_t *calls_schema(const json_t *tools, bool single)
     return schema;
 }
 
-bool tool_choice_schema(const struct tool_choice *choice, const json_t *body, char **schema,
+bool tool_choice_schema(const struct tool_choice *choice, const json_t *callable, char **schema,
                         struct api_error *error)
 {
-    const json_t *tools = fields_get(body, "tools");
     *schema = NULL;
     if (choice->mode == TOOL_NONE || choice->mode == TOOL_AUTO)
         return true;
-    json_t *tree = choice->mode == TOOL_NAMED
-                       ? arguments_schema(json_array_get(tools, choice->named))
-                       : calls_schema(tools, choice->single);
+    json_t *tree = choice->mode == TOOL_NAMED ? arguments_schema(json_array_get(callable, 0))
+                                              : calls_schema(callable, choice->single);
     *schema = tree == NULL ? NULL : json_dumps(tree, JSON_COMPACT);
     json_decref(tree);
     return *schema != NULL || tool_no_memory(error);

@@ -22,10 +22,12 @@ static struct tool_choice choose(const char *more, char **schema)
     json_t *fields = json_loads(more, 0, NULL);
     assert_non_null(fields);
     json_object_update(body, fields);
-    if (!tool_choice_read(&choice, body, &error))
+    json_t *callable;
+    if (!tool_choice_read(&choice, body, &callable, &error))
         fail_msg("%s: %s", more, error.message);
-    if (schema != NULL && !tool_choice_schema(&choice, body, schema, &error))
+    if (schema != NULL && !tool_choice_schema(&choice, callable, schema, &error))
         fail_msg("%s: %s", more, error.message);
+    json_decref(callable);
     json_decref(fields);
     json_decref(body);
     return choice;
@@ -109,6 +111,7 @@ static void test_calls_are_found_however_the_text_is_cut(void **state)
         {"[{\"name\": \"add\", \"arguments\": {\"a\": [\"]\"]}} , {\"name\":\"look\",\"arguments\":"
          "{}}]",
          "", "add({\"a\": [\"]\"]})\nlook({})\n"},
+        {"{\"name\": \"add\", \"argument\\u0073\": {\"a\": 1}}", "", "add({\"a\":1})\n"},
         {"{\"name\": \"Ada\", \"born\": 1815}", "{\"name\": \"Ada\", \"born\": 1815}", ""},
         {"{\"name\": \"add\"} {\"name\": \"Ada\"}", "{\"name\": \"add\"} {\"name\": \"Ada\"}", ""},
         {"[{\"name\": \"add\"}, 1]", "[{\"name\": \"add\"}, 1]", ""},
@@ -222,6 +225,28 @@ static void test_a_call_that_is_required_has_a_schema(void **state)
     tool_choice_free(&choice);
 }
 
+static void test_only_allowed_tools_may_be_called(void **state)
+{
+    (void)state;
+    struct tool_choice choice = choice_of(
+        "{\"tool_choice\": {\"type\": \"allowed_tools\", \"allowed_tools\": {\"mode\": \"auto\", "
+        "\"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"look\"}}]}}}");
+    assert_int_equal(choice.mode, TOOL_AUTO);
+    assert_string_equal(listen(&choice, "{\"name\": \"look\"}", 4).calls, "look({})\n");
+    assert_string_equal(listen(&choice, "{\"name\": \"add\"}", 4).text, "{\"name\": \"add\"}");
+    tool_choice_free(&choice);
+    char *schema;
+    choice = choose("{\"tool_choice\": {\"type\": \"allowed_tools\", \"allowed_tools\": {\"mode\": "
+                    "\"required\", \"tools\": [{\"type\": \"function\", \"function\": {\"name\": "
+                    "\"look\"}}]}}}",
+                    &schema);
+    assert_int_equal(choice.mode, TOOL_REQUIRED);
+    assert_non_null(strstr(schema, "{\"const\":\"look\"}"));
+    assert_null(strstr(schema, "{\"const\":\"add\"}"));
+    free(schema);
+    tool_choice_free(&choice);
+}
+
 static void test_bad_tools_are_named(void **state)
 {
     (void)state;
@@ -244,6 +269,16 @@ static void test_bad_tools_are_named(void **state)
         {"{\"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"f\"}}], "
          "\"tool_choice\": {\"type\": \"function\", \"function\": {\"name\": \"g\"}}}",
          "tool_choice"},
+        {"{\"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"f\"}}], "
+         "\"tool_choice\": {\"allowed_tools\": {\"mode\": \"any\", \"tools\": []}}}",
+         "tool_choice"},
+        {"{\"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"f\"}}], "
+         "\"tool_choice\": {\"allowed_tools\": {\"mode\": \"auto\", \"tools\": []}}}",
+         "tool_choice"},
+        {"{\"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"f\"}}], "
+         "\"tool_choice\": {\"allowed_tools\": {\"mode\": \"auto\", \"tools\": [{\"type\": "
+         "\"function\", \"function\": {\"name\": \"g\"}}]}}}",
+         "tool_choice"},
         {"{\"parallel_tool_calls\": 1}", "parallel_tool_calls"},
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -251,12 +286,35 @@ static void test_bad_tools_are_named(void **state)
         struct api_error error;
         json_t *body = json_loads(bad[i].body, 0, NULL);
         assert_non_null(body);
-        assert_false(tool_choice_read(&choice, body, &error));
+        json_t *callable;
+        assert_false(tool_choice_read(&choice, body, &callable, &error));
+        json_decref(callable);
         assert_int_equal(error.http, 400);
         assert_string_equal(error.param, bad[i].field);
         tool_choice_free(&choice);
         json_decref(body);
     }
+}
+
+static void test_more_tools_than_anybody_has_are_refused(void **state)
+{
+    (void)state;
+    json_t *body = json_pack("{s:[]}", "tools"), *tools = json_object_get(body, "tools");
+    for (int i = 0; i < 257; i++)
+        json_array_append_new(
+            tools, json_pack("{s:s, s:{s:s}}", "type", "function", "function", "name", "f"));
+    struct tool_choice choice;
+    struct api_error error;
+    json_t *callable;
+    assert_false(tool_choice_read(&choice, body, &callable, &error));
+    json_decref(callable);
+    assert_string_equal(error.param, "tools");
+    json_array_remove(tools, 0);
+    assert_true(tool_choice_read(&choice, body, &callable, &error));
+    json_decref(callable);
+    assert_int_equal(choice.n_names, 256);
+    tool_choice_free(&choice);
+    json_decref(body);
 }
 
 int main(void)
@@ -267,7 +325,9 @@ int main(void)
         cmocka_unit_test(test_one_call_is_one_where_only_one_may_be),
         cmocka_unit_test(test_a_named_functions_arguments_flow),
         cmocka_unit_test(test_a_call_that_is_required_has_a_schema),
+        cmocka_unit_test(test_only_allowed_tools_may_be_called),
         cmocka_unit_test(test_bad_tools_are_named),
+        cmocka_unit_test(test_more_tools_than_anybody_has_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
