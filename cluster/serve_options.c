@@ -24,6 +24,9 @@ static const struct {
     {"--http-idle", "S",
      "seconds until a connection on which nothing moves is closed; 60 unless given"},
     {"--http-read", "S", "seconds until a request must be whole; 300 unless given"},
+    {"--http-silence", "S",
+     "seconds of silence after which a stream gets a comment, so that no proxy cuts it; 0: never; "
+     "15 unless given"},
     {"--http-drain", "S", "seconds that running requests have after SIGTERM; 600 unless given"},
 };
 enum { N_PASSED = sizeof(passed) / sizeof(passed[0]) };

@@ -331,6 +331,15 @@ static size_t add_http(struct option *table, size_t n, struct command_line *line
          .least = 1,
          .most = 86400,
          .help = "seconds until a request must be whole"},
+        {.name = "http-silence",
+         .kind = OPTION_U32,
+         .value = &http->silence_s,
+         .argument = "S",
+         .fallback = "15",
+         .most = 86400,
+         .help =
+             "seconds of silence after which a stream gets a comment, so that no proxy cuts it; "
+             "0: never"},
         {.name = "http-drain",
          .kind = OPTION_U32,
          .value = &http->drain_s,

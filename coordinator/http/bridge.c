@@ -146,6 +146,13 @@ static void send_cancel(struct bridge *b, const struct errand *errand)
         log_warn(b->log, "a request cannot be cancelled: %s", error.text);
 }
 
+static void tick(struct errand *errand, uint64_t now_us)
+{
+    for (; errand != NULL; errand = errand->next)
+        if (errand->kind->tick != NULL)
+            errand->kind->tick(errand, now_us);
+}
+
 static void ping(struct bridge *b)
 {
     const uint64_t now = clock_us();
@@ -159,6 +166,8 @@ static void ping(struct bridge *b)
     control.ping = &ping;
     b->next_ping_us = now + PING_US;
     send_control(b, &control, NULL); /* a full queue shows in the silence */
+    tick(b->running, now);
+    tick(b->queue, now);
 }
 
 /* ---- the life of an errand ------------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 /* call.c - see call.h. */
 #include "coordinator/http/call.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,7 @@ static void add_cors(const struct call *call, struct MHD_Response *response)
     if (origin == NULL)
         return;
     MHD_add_response_header(response, "Access-Control-Allow-Origin", origin);
-    MHD_add_response_header(response, "Access-Control-Expose-Headers", "x-request-id");
+    MHD_add_response_header(response, "Access-Control-Expose-Headers", "x-request-id, Retry-After");
     if (strcmp(origin, "*") != 0)
         MHD_add_response_header(response, "Vary", "Origin");
 }
@@ -38,16 +39,16 @@ static enum MHD_Result answer(struct call *call, unsigned status, const char *co
     return result;
 }
 
+static const char no_memory[] = "{\"error\":{\"message\":\"no memory for the answer\",\"type\":"
+                                "\"server_error\",\"param\":null,\"code\":null}}";
+
 enum MHD_Result call_json(struct call *call, unsigned status, json_t *json)
 {
     /* Nine digits bring every float back. */
     char *text = json == NULL ? NULL : json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(9));
     json_decref(json);
     if (text == NULL)
-        return call_text(call, 500, "application/json",
-                         "{\"error\":{\"message\":\"no memory for the answer\",\"type\":"
-                         "\"server_error\",\"param\":null,\"code\":null}}",
-                         97);
+        return call_text(call, 500, "application/json", no_memory, strlen(no_memory));
     struct MHD_Response *response =
         MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
     if (response == NULL)
@@ -80,6 +81,31 @@ enum MHD_Result call_text(struct call *call, unsigned status, const char *conten
 {
     return answer(call, status, content_type,
                   MHD_create_response_from_buffer(n, (void *)text, MHD_RESPMEM_MUST_COPY));
+}
+
+/* Names of headers, with commas between them. */
+static bool is_header_list(const char *text)
+{
+    for (; *text != '\0'; text++)
+        if (!isalnum((unsigned char)*text) && strchr("-_, ", *text) == NULL)
+            return false;
+    return true;
+}
+
+enum MHD_Result call_preflight(struct call *call)
+{
+    const char *asked = call_header(call, "Access-Control-Request-Headers");
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    if (response != NULL) {
+        MHD_add_response_header(response, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
+        MHD_add_response_header(response, "Access-Control-Allow-Headers",
+                                asked != NULL && is_header_list(asked)
+                                    ? asked
+                                    : "Authorization, Content-Type, x-request-id");
+        MHD_add_response_header(response, "Access-Control-Max-Age", "86400");
+    }
+    return answer(call, 204, NULL, response);
 }
 
 enum MHD_Result call_stream(struct call *call, const char *content_type, struct stream *stream)

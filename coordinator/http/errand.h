@@ -22,6 +22,8 @@ struct errand_kind {
     bool (*take)(struct errand *errand, const Longspan__RunEvent *event);
     /* It ends without an event: its client has gone, or the server ends. */
     void (*lost)(struct errand *errand, enum status status, const char *text);
+    /* Once a second while it waits or runs. NULL: nothing happens then. */
+    void (*tick)(struct errand *errand, uint64_t now_us);
     /* In MHD's thread: the connection ends, and must not be woken any more. */
     void (*detach)(struct errand *errand);
     void (*destroy)(struct errand *errand);

@@ -2,6 +2,7 @@
 #include "coordinator/http/generation.h"
 
 #include "coordinator/control.h"
+#include "sys/clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ static bool send_object(struct generation *g, json_t *json)
     char *event = NULL;
     const int n = text == NULL ? -1 : asprintf(&event, "data: %s\n\n", text);
     const bool good = n >= 0 && stream_write(&g->stream, event, (size_t)n);
+    g->spoke_us = clock_us();
     json_decref(json);
     free(text);
     if (n >= 0)
@@ -157,6 +159,18 @@ static void lost(struct errand *errand, enum status status, const char *text)
     fail(g, status, text);
 }
 
+/* A client that reads none of it is found out by what is written later. */
+static void tick(struct errand *errand, uint64_t now_us)
+{
+    static const char comment[] = ": still at it\n\n";
+    struct generation *g = of(errand);
+    if (!g->request.stream || g->silence_us == 0 || now_us - g->spoke_us < g->silence_us)
+        return;
+    g->begun = true;
+    g->spoke_us = now_us;
+    stream_write(&g->stream, comment, strlen(comment));
+}
+
 static void detach(struct errand *errand)
 {
     stream_detach(&of(errand)->stream);
@@ -182,7 +196,7 @@ static size_t most_waiting(const struct generate_request *request)
 }
 
 static const struct errand_kind kind = {
-    .take = take, .lost = lost, .detach = detach, .destroy = destroy};
+    .take = take, .lost = lost, .tick = tick, .detach = detach, .destroy = destroy};
 
 /* ---- the MHD threads ------------------------------------------------------------------------- */
 
@@ -198,6 +212,8 @@ struct generation *generation_create(struct call *call, struct generate_request 
     }
     g->request = *request;
     *request = (struct generate_request){0};
+    g->silence_us = call->site->options->silence_s * 1000000ull;
+    g->spoke_us = clock_us();
     errand_open(&g->errand, &kind, bridge_number(call->site->bridge), info->connect_fd);
     stream_open(&g->stream, call->connection, most_waiting(&g->request));
     const bool good = answer_open(&g->answer, &g->request, call->site->tokenizer, call->site->model,

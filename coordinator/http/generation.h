@@ -3,7 +3,10 @@
  *
  * Made in an MHD thread, fed in the bridge's, read in the MHD thread again, once the stream has
  * begun: a stream of events begins with the plan, a whole answer with its end, and a failure before
- * that is an error object instead. A failure later is the stream's last event. */
+ * that is an error object instead. A failure later is the stream's last event.
+ *
+ * A stream in which nothing has happened for a while, since a long prompt is read or waits for its
+ * turn, gets a comment, which clients skip: proxies cut what is silent. It begins a stream too. */
 #ifndef LONGSPAN_COORDINATOR_HTTP_GENERATION_H
 #define LONGSPAN_COORDINATOR_HTTP_GENERATION_H
 
@@ -19,6 +22,8 @@ struct generation {
     struct answer answer;
     struct api_error failure; /* http 0: none. Final once the stream has begun */
     bool begun;               /* events flow */
+    uint64_t silence_us;      /* after which a comment goes out; 0: never */
+    uint64_t spoke_us;        /* when something went out */
     uint32_t n_finished;
 };
 

@@ -16,6 +16,7 @@ struct http_options {
     uint32_t running, queued;  /* requests with the scheduler, and waiting for that, at most */
     uint32_t idle_s;           /* a connection on which nothing moves is closed after this */
     uint32_t read_s;           /* and one whose request is not whole after this */
+    uint32_t silence_s;        /* of a stream, after which it gets a comment; 0: never */
     uint32_t drain_s;          /* running requests may take so long after SIGTERM */
 };
 

@@ -12,10 +12,12 @@
 #include "sys/clock.h"
 #include "sys/random.h"
 
+#include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -56,8 +58,25 @@ static void name_call(struct call *call)
     snprintf(call->id, sizeof(call->id), "req-%016" PRIx64 "%016" PRIx64, words[0], words[1]);
 }
 
+/* Does the authority HOST[:PORT] name a machine by an address, or this one as localhost? No other site
+ * can have such a name. */
+static bool is_address(const char *authority)
+{
+    char host[INET6_ADDRSTRLEN + 1];
+    struct in_addr address;
+    const size_t n = strcspn(authority, ":");
+    if (authority[0] == '[')
+        return true;
+    if (n >= sizeof(host))
+        return false;
+    memcpy(host, authority, n);
+    host[n] = '\0';
+    return strcasecmp(host, "localhost") == 0 || inet_pton(AF_INET, host, &address) == 1;
+}
+
 /* A page of another site may not use a server that its reader can reach, unless --cors says so:
- * browsers tell whose page asks. */
+ * browsers tell whose page asks. A site may have its own name lead to the reader's machine (DNS
+ * rebinding), and is then taken for ours: where no key protects the server, it goes by no name. */
 static bool origin_is_ours(const struct call *call)
 {
     const char *origin = call_header(call, "Origin"), *host = call_header(call, "Host");
@@ -66,7 +85,8 @@ static bool origin_is_ours(const struct call *call)
         (allowed != NULL && strcmp(allowed, origin) == 0))
         return true;
     const char *authority = strstr(origin, "://");
-    return authority != NULL && host != NULL && strcmp(authority + 3, host) == 0;
+    return authority != NULL && host != NULL && strcmp(authority + 3, host) == 0 &&
+           (call->site->keys != NULL || is_address(host));
 }
 
 static bool check(struct call *call)
@@ -148,24 +168,6 @@ static void take_body(struct call *call, const char *data, size_t n)
 
 /* ---- MHD's callbacks ------------------------------------------------------------------------- */
 
-static enum MHD_Result answer_preflight(struct call *call)
-{
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-    if (response == NULL)
-        return MHD_NO;
-    MHD_add_response_header(response, "x-request-id", call->id);
-    MHD_add_response_header(response, "Access-Control-Allow-Origin", call->site->options->cors);
-    MHD_add_response_header(response, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
-    MHD_add_response_header(response, "Access-Control-Allow-Headers",
-                            "Authorization, Content-Type, x-request-id");
-    MHD_add_response_header(response, "Access-Control-Max-Age", "86400");
-    call->status = 204;
-    const enum MHD_Result result = MHD_queue_response(call->connection, 204, response);
-    MHD_destroy_response(response);
-    return result;
-}
-
 static struct reader *reader_of(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
@@ -215,7 +217,7 @@ static enum MHD_Result access_call(void *closure, struct MHD_Connection *connect
     }
     readers_stop(server->readers, reader_of(connection));
     if (call->site->options->cors != NULL && strcmp(call->method, "OPTIONS") == 0)
-        return answer_preflight(call);
+        return call_preflight(call);
     if (call->refusal.http != 0)
         return call_error(call, &call->refusal);
     return call->route->handle(call);

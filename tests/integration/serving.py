@@ -24,7 +24,7 @@ class Reply:
         """The payloads of an event stream, the JSON ones as objects."""
         found = []
         for block in self.body.decode().split("\n\n"):
-            if block:
+            if block and not block.startswith(":"):  # a comment
                 assert block.startswith("data: ") and "\n" not in block, repr(block)
                 text = block[len("data: "):]
                 found.append(text if text == "[DONE]" else json.loads(text))

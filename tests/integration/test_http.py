@@ -183,6 +183,41 @@ def check_limits(tap, path, model):
             tap.check(queued.recv(12) == b"HTTP/1.1 200", "the next one has its turn when the first has gone")
 
 
+def check_silence(tap, path, model):
+    """A stream that waits for its turn, here behind another one, says that it is alive."""
+    with Server(path, model, "--ctx", 40000, "--http-requests", 1, "--http-silence", 1, "--threads", 1, name="silence") as server:
+        def ask(connection, tokens):
+            data = json.dumps({"prompt": "a", "max_tokens": tokens, "ignore_eos": True, "stream": True, "temperature": 0}).encode()
+            connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" %
+                               (len(data), data))
+        with server.connect() as running, server.connect() as waiting:
+            ask(running, 39000)
+            began = running.recv(12) == b"HTTP/1.1 200"
+            ask(waiting, 3)
+            early = b""
+            while early.count(b": still at it\n\n") < 2:
+                part = waiting.recv(4096)
+                if not part:
+                    break
+                early += part
+            tap.check(began and early.startswith(b"HTTP/1.1 200 OK") and b"data:" not in early,
+                      "a stream that waits gets comments", early)
+            running.close()
+            rest = read_all(waiting)
+            tap.check(rest.count(b"data: {") == 4 and b"data: [DONE]\n\n" in rest, "and then its answer", rest)
+
+
+def check_origins(tap, server):
+    """Whose pages may use a server that has no keys."""
+    asked = {"prompt": "a", "max_tokens": 1}
+    for host, status in ((f"127.0.0.1:{server.port}", 200), (f"localhost:{server.port}", 200), (f"[::1]:{server.port}", 200),
+                         (f"rebound.example:{server.port}", 403)):
+        reply = server.post("/v1/completions", asked, headers={"Host": host, "Origin": f"http://{host}"})
+        tap.check(reply.status == status, f"a page of http://{host}: {status}", reply)
+    reply = server.post("/v1/completions", asked, headers={"Host": "rebound.example"})
+    tap.check(reply.status == 200, "who is no browser's page is not asked", reply)
+
+
 def check_keys(tap, path, model):
     keys = f"{path}/keys"
     with open(keys, "w", encoding="ascii") as file:
@@ -198,6 +233,11 @@ def check_keys(tap, path, model):
         reply = server.ask("OPTIONS", "/v1/completions", headers={"Origin": "https://a.example"})
         tap.check(reply.status == 204 and reply.headers["access-control-allow-origin"] == "https://a.example",
                   "a browser's question beforehand is answered", reply)
+        for wanted, granted in (("authorization,x-stainless-os", "authorization,x-stainless-os"),
+                                ('a"b', "Authorization, Content-Type, x-request-id")):
+            reply = server.ask("OPTIONS", "/v1/completions", headers={"Origin": "https://a.example", "Access-Control-Request-Headers": wanted})
+            tap.check(reply.status == 204 and reply.headers["access-control-allow-headers"] == granted,
+                      f"its page may send {granted}", reply)
         reply = server.post("/v1/completions", asked, headers={"Authorization": "Bearer sk-first", "Origin": "https://b.example"})
         tap.check(reply.status == 403, "pages of other sites are refused", reply)
     result = longspan("serve", "-m", model, "--host", "*", "--port", 0)
@@ -262,11 +302,13 @@ def main():
             if record:
                 return
             check_sampling(tap, server)
+            check_origins(tap, server)
             check_cancel(tap, server)
         with Server(path, retrieval, "--attention-nodes", 2, "--stripe", 256, name="retrieval") as server:
             check_curl(tap, server)
             check_requests(tap, server)
         check_limits(tap, path, model)
+        check_silence(tap, path, model)
         check_keys(tap, path, model)
         check_drain(tap, path, model)
         check_failures(tap, path, model)

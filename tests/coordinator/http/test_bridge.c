@@ -21,7 +21,7 @@ struct probe {
     bool refuses;  /* takes no event */
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    uint32_t n_taken, n_lost;
+    uint32_t n_taken, n_lost, n_ticks;
     bool destroyed;
 };
 
@@ -52,6 +52,12 @@ static void lost(struct errand *errand, enum status status, const char *text)
     note(of(errand), &of(errand)->n_lost);
 }
 
+static void tick(struct errand *errand, uint64_t now_us)
+{
+    (void)now_us;
+    note(of(errand), &of(errand)->n_ticks);
+}
+
 /* The test still looks at it. */
 static void destroy(struct errand *errand)
 {
@@ -62,7 +68,8 @@ static void destroy(struct errand *errand)
     pthread_mutex_unlock(&probe->lock);
 }
 
-static const struct errand_kind kind = {.take = take, .lost = lost, .destroy = destroy};
+static const struct errand_kind kind = {
+    .take = take, .lost = lost, .tick = tick, .destroy = destroy};
 
 static void wait_until(struct probe *probe, const uint32_t *count, uint32_t n)
 {
@@ -203,6 +210,8 @@ static void test_what_has_no_place_waits_and_what_is_too_much_is_refused(void **
     hear_request(desk, first);
     loop_hear_nothing(&desk->loop);
     assert_int_equal(bridge_queued(desk->bridge), 1);
+    wait_until(first, &first->n_ticks, 1);
+    wait_until(second, &second->n_ticks, 1);
     say(desk, first, LONGSPAN__RUN_EVENT__BODY_DONE);
     hear_request(desk, second);
     say(desk, second, LONGSPAN__RUN_EVENT__BODY_DONE);
