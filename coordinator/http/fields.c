@@ -49,15 +49,28 @@ bool fields_bool(const json_t *object, const char *name, bool *value, struct api
     return true;
 }
 
+/* However it is written: 16.0 is whole too. */
+static bool is_whole(const json_t *field, json_int_t *number)
+{
+    const double most = 9007199254740992.0, real = json_real_value(field); /* 2^53 */
+    if (json_is_integer(field))
+        *number = json_integer_value(field);
+    else if (json_is_real(field) && real >= -most && real <= most)
+        *number = (json_int_t)real;
+    else
+        return false;
+    return json_is_integer(field) || (double)*number == real;
+}
+
 bool fields_i64(const json_t *object, const char *name, int64_t least, int64_t most, int64_t *value,
                 struct api_error *error)
 {
     const json_t *field = fields_get(object, name);
     if (field == NULL)
         return true;
-    if (!json_is_integer(field))
+    json_int_t number;
+    if (!is_whole(field, &number))
         return wrong_type(error, name, "an integer", field);
-    const json_int_t number = json_integer_value(field);
     if (number < least || number > most)
         return api_error_field(error, name,
                                "'%s' is %" JSON_INTEGER_FORMAT ": it must be from %" PRId64

@@ -112,16 +112,27 @@ static bool take_done(struct generation *g)
     return true;
 }
 
+/* Of what a client asks, only its schema is checked behind the HTTP server. */
+static void explain(const struct generation *g, enum status status, const char *text,
+                    struct api_error *error)
+{
+    const bool is_call =
+        g->request.tools.mode == TOOL_REQUIRED || g->request.tools.mode == TOOL_NAMED;
+    api_error_from(error, status, text);
+    if (error->http == 400 && g->request.json_schema != NULL)
+        snprintf(error->param, sizeof(error->param), "%s", is_call ? "tools" : "response_format");
+}
+
 static void fail(struct generation *g, enum status status, const char *text)
 {
     if (g->request.stream && g->begun) {
         struct api_error error;
-        api_error_from(&error, status, text);
+        explain(g, status, text, &error);
         send_object(g, api_error_json(&error));
         stream_finish(&g->stream, STREAM_WHOLE);
         return;
     }
-    api_error_from(&g->failure, status, text);
+    explain(g, status, text, &g->failure);
     stream_finish(&g->stream, STREAM_WHOLE);
 }
 

@@ -85,7 +85,7 @@ static void test_what_is_not_said_is_openais_default(void **state)
 static void test_a_prompt_that_is_said_back_is_scored(void **state)
 {
     struct generate_request r = read_good(GENERATE_COMPLETION, *state,
-                                          "{\"prompt\": [[5, 6], [7]], \"n\": 3, \"echo\": true, "
+                                          "{\"prompt\": [[5, 6], [7]], \"n\": 3.0, \"echo\": true, "
                                           "\"logprobs\": 2, \"max_tokens\": 0}");
     uint8_t *bytes = NULL;
     size_t n_bytes = 0;
@@ -191,6 +191,8 @@ static void test_bad_fields_are_named(void **state)
         {GENERATE_COMPLETION, "{\"prompt\": \"a\", \"model\": \"theirs\"}", "model", 404},
         {GENERATE_COMPLETION, "{\"prompt\": \"a\", \"n\": 0}", "n", 400},
         {GENERATE_COMPLETION, "{\"prompt\": \"a\", \"max_tokens\": 0}", "max_tokens", 400},
+        {GENERATE_COMPLETION, "{\"prompt\": \"a\", \"max_tokens\": 2.5}", "max_tokens", 400},
+        {GENERATE_COMPLETION, "{\"prompt\": \"a\", \"max_tokens\": 1e300}", "max_tokens", 400},
         {GENERATE_COMPLETION, "{\"prompt\": \"a\", \"max_tokens\": 99}", "prompt", 400},
         {GENERATE_COMPLETION, "{\"prompt\": \"a\", \"top_p\": 0}", "top_p", 400},
         {GENERATE_COMPLETION, "{\"prompt\": \"a\", \"stop\": \"\"}", "stop", 400},
