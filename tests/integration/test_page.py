@@ -65,6 +65,23 @@ def check_answer(tap, page):
     shoot(page, "light")
 
 
+def check_new(tap, page):
+    """A conversation that is left while its answer comes leaves nothing in the next one."""
+    page.run("""(() => { const real = window.fetch; window.asked = []; window.fetch = (path, options, ...more) => {
+        if (path.startsWith('/v1/')) window.asked.push(JSON.parse(options.body));
+        return real(path, options, ...more);
+    }; })()""")
+    page.run("document.getElementById('most-tokens').value = '4000'")
+    ask(page, "Once upon a time there was a")
+    page.wait_for("document.querySelector('.message.assistant[aria-busy] .said')?.textContent.length > 3", 30 * SLOW)
+    page.run("document.getElementById('new-chat').click()")
+    page.wait_for("document.getElementById('stop').hidden", 30 * SLOW)
+    page.run("document.getElementById('most-tokens').value = '4'")
+    ask(page, "Twice upon a time")
+    tap.check(ended(page) and page.run("JSON.stringify(window.asked.at(-1).messages.map((m) => m.role))") == '["user"]',
+              "New leaves the old conversation, its answer too", page.run("JSON.stringify(window.asked.at(-1))"))
+
+
 def check_progress(tap, page, server):
     """A long prompt shows up, is read, and its tokens lie where the picture says."""
     body = {"prompt": "abc " * 6000, "max_tokens": 4, "temperature": 0}
@@ -188,6 +205,7 @@ def main():
             with browser.Browser(path) as page:
                 check_picture(tap, page, server.url("/"))
                 check_answer(tap, page)
+                check_new(tap, page)
                 check_progress(tap, page, server)
                 check_keyboard(tap, page)
                 check_many(tap, page, server.url("/"))

@@ -48,12 +48,12 @@ export class Chat {
   }
 
   async ask() {
-    const question = this.field.value;
+    const question = this.field.value, messages = this.messages; // another list after New
     if (question.trim() === "" || this.running) return;
     this.field.value = "";
     this.grow();
     this.say("You", "user", question);
-    this.messages.push({ role: "user", content: question });
+    messages.push({ role: "user", content: question });
     this.running = new AbortController();
     this.stop.hidden = false;
     this.send.disabled = true;
@@ -67,8 +67,8 @@ export class Chat {
       else answer.message.append(element("p", "figures", "stopped"));
     }
     answer.message.removeAttribute("aria-busy");
-    if (answer.said.textContent === "") this.messages.pop(); // so that it can be asked again
-    else this.messages.push({ role: "assistant", content: answer.said.textContent });
+    if (answer.said.textContent === "") messages.pop(); // so that it can be asked again
+    else messages.push({ role: "assistant", content: answer.said.textContent });
     this.running = null;
     this.stop.hidden = true;
     this.send.disabled = false;
