@@ -123,7 +123,9 @@ def fields():
     for value in (5, {}, "x", [5], [None], [[]], [{}], [{"type": 5}], [{"type": "function"}], [{**tool, "function": []}], [{**tool, "function": {"name": 5}}],
                   [{**tool, "function": {"name": "f", "parameters": 5}}], [tool] * 5000 + [5]):
         yield post({"messages": [{"role": "user", "content": "a"}], "tools": value}, line=b"POST /v1/chat/completions HTTP/1.1\r\n")
-    for value in (5, True, [], {}, "any", {"type": "function"}, {"type": "function", "function": {"name": "g"}}, {"function": {"name": 5}}):
+    for value in (5, True, [], {}, "any", {"type": "function"}, {"type": "function", "function": {"name": "g"}}, {"function": {"name": 5}},
+                  {"allowed_tools": 5}, {"allowed_tools": {}}, {"allowed_tools": {"mode": "auto", "tools": {}}},
+                  {"allowed_tools": {"mode": "auto", "tools": [5]}}, {"allowed_tools": {"mode": "required", "tools": [tool] * 5000}}):
         yield post({"messages": [{"role": "user", "content": "a"}], "tools": [tool], "tool_choice": value}, line=b"POST /v1/chat/completions HTTP/1.1\r\n")
     for schema in ({"$ref": "#"}, {"$ref": "#/$defs/x"}, {"$ref": "x" * 5000}, {"contains": {}}, {"a": [[[[{"$ref": 5}]]]], "type": 7}):
         yield post({"messages": [{"role": "user", "content": "a"}], "tool_choice": "required", "tools": [{**tool, "function": {"name": "f", "parameters": schema}}]},

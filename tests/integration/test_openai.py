@@ -142,8 +142,10 @@ def check_forced_tools(tap, client):
     before = {"id": "abcdefghi", "type": "function", "function": {"name": "look", "arguments": '{"tree": "oak"}'}}
     messages = [{"role": "user", "content": "Look."}, {"role": "assistant", "content": None, "tool_calls": [before]},
                 {"role": "tool", "tool_call_id": before["id"], "content": "green"}]
-    for name, wanted in (("required", "required"), ("named", {"type": "function", "function": {"name": "look"}})):
-        asked = {"model": "served", "messages": messages, "tools": [TOOL], "max_tokens": 300, "tool_choice": wanted, "parallel_tool_calls": False}
+    look, other = {"type": "function", "function": {"name": "look"}}, {"type": "function", "function": {"name": "other"}}
+    for name, tools, wanted in (("required", [TOOL], "required"), ("named", [TOOL, other], look),
+                                ("allowed", [TOOL, other], {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [look]}})):
+        asked = {"model": "served", "messages": messages, "tools": tools, "max_tokens": 300, "tool_choice": wanted, "parallel_tool_calls": False}
         message = client.chat.completions.create(**asked).choices[0].message
         parts = list(client.chat.completions.create(**asked, stream=True))
         found = [(c.function.name, c.function.arguments) for c in message.tool_calls or []] + [call_of(parts)[1:]]
