@@ -1,10 +1,11 @@
 /* attention_prefill.c - a chunk of a prompt against its past and itself, beside the arithmetic limit. */
 #include "bench/measure/kv_load.h"
 #include "bench/measure/program.h"
+#include "sys/clock.h"
+#include "sys/samples.h"
 
 #include <math.h>
 #include <stddef.h>
-#include <stdlib.h>
 
 static const struct table_column columns[] = {
     {.name = "kv", .width = 5},
@@ -25,51 +26,67 @@ static const struct option_usage usage = {
     .about =
         "Attention of 512 query tokens, 8 KV heads of 4 query heads, against past tokens and "
         "each other (causal); one layer. GFLOP_s counts 4 * head_dim operations for each query "
-        "head and token that it sees; the limit is f32 fused multiply-add from registers, which "
-        "q8_0's integer scores may pass."};
+        "head and token that it sees; the limit is f32 fused multiply-add from registers, taken "
+        "between "
+        "any two runs, which q8_0's integer scores may pass. of_limit is the median of the runs' "
+        "shares, each of its own moment."};
 
-struct run {
-    struct kv_load load;
-    struct attend *attend;
+/* Runs, each beside the mean of the limits before and after it, which move on a shared host. */
+struct runs {
+    double seconds[TIMING_MAX_RUNS]; /* of a layer */
+    double limit[TIMING_MAX_RUNS], share[TIMING_MAX_RUNS];
 };
 
-static void pass(void *context)
+static enum status take_runs(struct runs *runs, struct program *program, const struct kv_load *load,
+                             struct attend *attend, struct error *error)
 {
-    struct run *run = context;
-    if (kv_load_pass(&run->load, run->attend, NULL) != STATUS_OK)
-        abort(); /* memory for the plan was there in the run before */
+    enum status status = kv_load_pass(load, attend, error); /* not counted */
+    double before = limits_f32(program->pool);
+    for (uint32_t i = 0; i < program->runs && status == STATUS_OK; i++) {
+        const uint64_t begin = clock_ns();
+        status = kv_load_pass(load, attend, error);
+        runs->seconds[i] = (double)(clock_ns() - begin) * 1e-9 / load->n_layers;
+        const double after = limits_f32(program->pool);
+        runs->limit[i] = (before + after) / 2;
+        runs->share[i] = load->layer_flops / runs->seconds[i] / runs->limit[i];
+        before = after;
+    }
+    return status;
+}
+
+static void tell(struct program *program, const struct kv_load *load, struct runs *runs)
+{
+    const struct kv_load_shape *shape = &load->shape;
+    const struct samples seconds = samples_of(runs->seconds, program->runs);
+    table_text(program->table, kv_type_name(shape->attend.type));
+    table_number(program->table, shape->attend.head_dim);
+    table_number(program->table, shape->contexts[0]);
+    table_number(program->table, shape->n_tokens);
+    table_number(program->table, seconds.median * 1e3);
+    table_number(program->table, seconds.min * 1e3);
+    table_number(program->table, seconds.max * 1e3);
+    table_number(program->table, load->layer_flops / seconds.median / 1e9);
+    table_number(program->table, samples_of(runs->limit, program->runs).median / 1e9);
+    table_number(program->table, samples_of(runs->share, program->runs).median);
 }
 
 static enum status measure_load(struct program *program, const struct kv_load_shape *shape,
                                 struct error *error)
 {
-    struct run run = {0};
-    enum status status = kv_load_create(&run.load, shape, error);
+    static struct runs runs; /* too large for a stack */
+    struct kv_load load;
+    struct attend *attend = NULL;
+    enum status status = kv_load_create(&load, shape, error);
     if (status != STATUS_OK)
         return status;
-    status = attend_create(&run.attend, program->table_of_kernels, NULL, program->pool,
-                           &shape->attend, error);
+    status = attend_create(&attend, program->table_of_kernels, NULL, program->pool, &shape->attend,
+                           error);
     if (status == STATUS_OK)
-        status = kv_load_pass(&run.load, run.attend, error);
-    if (status == STATUS_OK) {
-        const double before = limits_f32(program->pool);
-        const struct timing timing = timing_measure(program->runs, pass, &run);
-        const double limit = (before + limits_f32(program->pool)) / 2;
-        const double layer_s = timing.median_s / run.load.n_layers;
-        const double rate = run.load.layer_flops / layer_s;
-        table_text(program->table, kv_type_name(shape->attend.type));
-        table_number(program->table, shape->attend.head_dim);
-        table_number(program->table, shape->contexts[0]);
-        table_number(program->table, shape->n_tokens);
-        table_number(program->table, layer_s * 1e3);
-        table_number(program->table, timing.min_s / run.load.n_layers * 1e3);
-        table_number(program->table, timing.max_s / run.load.n_layers * 1e3);
-        table_number(program->table, rate / 1e9);
-        table_number(program->table, limit / 1e9);
-        table_number(program->table, rate / limit);
-    }
-    attend_destroy(run.attend);
-    kv_load_destroy(&run.load);
+        status = take_runs(&runs, program, &load, attend, error);
+    if (status == STATUS_OK)
+        tell(program, &load, &runs);
+    attend_destroy(attend);
+    kv_load_destroy(&load);
     return status;
 }
 
