@@ -11,8 +11,9 @@ middle half of its takes is wider than 3% of their median, up to nine takes, as 
 error says what stayed unsettled). Whether something is taken again depends on that width alone, not on the value or its
 target, and every take counts.
 
-Standard error tells what each group took. --json FILE is written with every line and keeps those of other calls, so that
-the groups can be measured one by one. Exit status: 0 all ok, 1 one is short, 4 a program failed. Have nothing else running.
+Standard error tells what each group took, and what went on beside it: have nothing else running. --json FILE is written
+with every line and keeps those of other calls, so that the groups can be measured one by one. Exit status: 0 all ok, 1 one
+is short, 4 a program failed.
 """
 import argparse
 import statistics
@@ -201,9 +202,9 @@ def main():
         for name, check in GROUPS.items():
             if options.only and name not in options.only:
                 continue
-            began = time.monotonic()
+            began, beside = time.monotonic(), figures.Beside()
             check(checks, options)
-            print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+            print(f"{name}: {time.monotonic() - began:.0f} s; {beside}", file=sys.stderr, flush=True)
     except figures.Failed as failure:
         print(f"check.py: {failure}", file=sys.stderr)
         return 4

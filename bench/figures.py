@@ -7,6 +7,7 @@ measuring programs are in ../bench of it.
 import json
 import math
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -68,6 +69,27 @@ def model(folder, kind):
 def spread(values):
     """median, smallest, largest"""
     return statistics.median(values), min(values), max(values)
+
+
+class Beside:
+    """What went on beside a measurement, from its making on: shares of all processors' time."""
+
+    def __init__(self):
+        self.began = self.times()
+
+    @staticmethod
+    def times():
+        """Seconds of all processors: all of it, used by programs, taken by the host, used by our own ended programs."""
+        with open("/proc/stat", encoding="ascii") as file:
+            user, nice, system, idle, wait, irq, soft, stolen = (int(word) for word in file.readline().split()[1:9])
+        tick = os.sysconf("SC_CLK_TCK")
+        ours = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return ((user + nice + system + idle + wait + irq + soft + stolen) / tick, (user + nice + system) / tick,
+                stolen / tick, sum(usage.ru_utime + usage.ru_stime for usage in ours))
+
+    def __str__(self):
+        whole, used, stolen, ours = (now - then for now, then in zip(self.times(), self.began))
+        return f"other programs used {max(used - ours, 0) / whole:.0%} of the processors, the host took {stolen / whole:.0%}"
 
 
 class Table:
