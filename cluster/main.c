@@ -8,6 +8,7 @@
 #include "cluster/serve.h"
 #include "cluster/status.h"
 #include "proto/protocol.h"
+#include "sys/bus_error.h"
 #include "sys/descriptors.h"
 #include "sys/log.h"
 #include "sys/options.h"
@@ -68,6 +69,7 @@ static void fill_standard_descriptors(void)
 int main(int argc, char **argv)
 {
     fill_standard_descriptors();
+    bus_error_explain();
     descriptors_raise();      /* some for each process that is started */
     signal(SIGPIPE, SIG_IGN); /* writing to a closed pipe is an error of that write */
     const char *name = argc > 1 ? argv[1] : "";

@@ -1,6 +1,7 @@
 /* main.c - the coordinator program: its signals, its exit code. */
 #include "coordinator/command_line.h"
 #include "proto/protocol.h"
+#include "sys/bus_error.h"
 #include "sys/descriptors.h"
 
 #include <signal.h>
@@ -37,6 +38,7 @@ int main(int argc, char **argv)
     struct command_line line;
     struct log log;
     struct error error = {.status = STATUS_OK};
+    bus_error_explain();
     descriptors_raise(); /* one for each process of the cluster, and for each client */
     enum status status = command_line_read(&line, argc, argv, &error);
     log_open(&log, "coordinator", (int)line.verbose);

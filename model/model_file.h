@@ -6,7 +6,8 @@
  *
  * Opening checks everything before anything is handed out (gguf.h), so that every pointer that a
  * `struct model_file` gives lies inside its file. A file that another process truncates while it is
- * mapped raises SIGBUS when read, as with any mapping: replace model files by rename.
+ * mapped raises SIGBUS when read (sys/bus_error.h), as with any mapping: replace model files by
+ * rename.
  *
  * A model without tensors (a vocabulary) is fine. A `struct model_file` is immutable after opening:
  * any number of threads may read it. All pointers that it gives (names, strings, data) are borrowed

@@ -1,5 +1,6 @@
 /* main.c - worker: one MPI rank, a shard of some layers. */
 #include "proto/protocol.h"
+#include "sys/bus_error.h"
 #include "sys/descriptors.h"
 #include "sys/options.h"
 #include "sys/status.h"
@@ -178,6 +179,7 @@ static int run(const struct rank_options *options, int *argc, char ***argv)
         fprintf(stderr, "worker: error: this MPI library does not allow threads beside it\n");
         MPI_Abort(MPI_COMM_WORLD, status_exit_code(STATUS_UNSUPPORTED));
     }
+    bus_error_explain(); /* in the place of Open MPI's stack trace */
     bool together = false;
     const int code = status_exit_code(rank_run(options, &together));
     MPI_Comm_size(MPI_COMM_WORLD, &n_ranks);
