@@ -173,9 +173,11 @@ enum status thread_pool_create(struct thread_pool **pool, uint32_t n_lanes, stru
     topology_allowed(&p->allowed);
     enum status status = choose_waiting(p, error);
 
-    /* Signals are for the program's main thread; lanes are started deaf. */
+    /* Signals are for the program's main thread; lanes are started deaf, but for what they do
+     * themselves (sys/bus_error.h). */
     sigset_t all, before;
     sigfillset(&all);
+    sigdelset(&all, SIGBUS);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     for (uint32_t i = 1; i < n_lanes && status == STATUS_OK; i++) {
         p->lanes[i] = (struct lane){.pool = p, .index = i};

@@ -1,5 +1,6 @@
 /* test_bus_error.c - a mapped file that is cut short ends the program with words and an exit code. */
 #include "sys/bus_error.h"
+#include "sys/thread_pool.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -17,15 +18,36 @@
 
 enum { FILE_BYTES = 1 << 16 };
 
-static void read_what_was_cut(void)
+static const volatile char *map_and_cut(void)
 {
     FILE *file = tmpfile();
     if (file == NULL || ftruncate(fileno(file), FILE_BYTES) != 0)
         _exit(99);
-    const volatile char *data = mmap(NULL, FILE_BYTES, PROT_READ, MAP_SHARED, fileno(file), 0);
+    const char *data = mmap(NULL, FILE_BYTES, PROT_READ, MAP_SHARED, fileno(file), 0);
     if (data == MAP_FAILED || ftruncate(fileno(file), 0) != 0)
         _exit(99);
-    _exit(data[FILE_BYTES - 1]);
+    return data;
+}
+
+static void read_what_was_cut(void)
+{
+    _exit(map_and_cut()[FILE_BYTES - 1]);
+}
+
+static void read_in_lane_1(void *data, uint32_t lane, uint32_t n_lanes)
+{
+    (void)n_lanes;
+    if (lane == 1)
+        _exit(*(const volatile char *)data);
+}
+
+static void read_what_was_cut_in_a_lane(void)
+{
+    struct thread_pool *pool;
+    if (thread_pool_create(&pool, 2, NULL) != STATUS_OK)
+        _exit(99);
+    thread_pool_run(pool, read_in_lane_1, (void *)(uintptr_t)map_and_cut());
+    _exit(99);
 }
 
 static void raise_it(void)
@@ -57,16 +79,27 @@ static int status_of(void (*run)(void), char *text, size_t size)
     return status;
 }
 
-static void test_a_file_that_is_cut_short_is_said(void **state)
+static void check_is_said(void (*run)(void))
 {
-    (void)state;
     char text[512];
-    const int status = status_of(read_what_was_cut, text, sizeof(text));
+    const int status = status_of(run, text, sizeof(text));
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 4);
     assert_non_null(strstr(text, "test_bus_error: error: a file that is mapped cannot be read"));
     assert_non_null(strstr(text, "by rename"));
     assert_int_equal(text[strlen(text) - 1], '\n');
+}
+
+static void test_a_file_that_is_cut_short_is_said(void **state)
+{
+    (void)state;
+    check_is_said(read_what_was_cut);
+}
+
+static void test_by_lanes_too(void **state)
+{
+    (void)state;
+    check_is_said(read_what_was_cut_in_a_lane);
 }
 
 static void test_other_causes_end_as_before(void **state)
@@ -83,6 +116,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_file_that_is_cut_short_is_said),
+        cmocka_unit_test(test_by_lanes_too),
         cmocka_unit_test(test_other_causes_end_as_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
