@@ -9,7 +9,7 @@ set -eu
 packages="gcc make pkg-config python3 openmpi-bin libopenmpi-dev libzmq3-dev libprotobuf-c-dev
     protobuf-c-compiler libhwloc-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev libcyaml-dev libyaml-dev libpcre2-dev libunistring-dev libcmocka-dev"
 
-test_packages="iproute2 openssh-client openssh-server"
+test_packages="curl iproute2 openssh-client openssh-server"
 [ "${1:-}" = --if-missing ] || packages="$packages $test_packages"
 
 [ "${1:-}" != --fuzz ] || packages="$packages clang libclang-rt-dev"

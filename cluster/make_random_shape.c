@@ -102,9 +102,21 @@ struct given {
     bool head_dim, kv_heads, vocab, biases;
     bool softmax_of_all; /* experts' weights need not add up to 1 */
     enum architecture architecture;
-    uint32_t window, window_period; /* UINT32_MAX: not given */
-    uint32_t rope_context;
+    uint32_t window, window_period;   /* UINT32_MAX: not given */
+    uint32_t rope_context, rope_dims; /* 0: not given */
+    struct {
+        float attention, embedding, residual, logit; /* 0: not given */
+    } scale;
 };
+
+/* Factors of the file, of architectures that have some. */
+static const struct {
+    const char *name;
+    size_t offset; /* of a float in struct given */
+} scales[] = {{"attention-scale", offsetof(struct given, scale.attention)},
+              {"embedding-scale", offsetof(struct given, scale.embedding)},
+              {"residual-scale", offsetof(struct given, scale.residual)},
+              {"logit-scale", offsetof(struct given, scale.logit)}};
 
 /* What `keys` does not hold: numbers of `given`, and words. *found: it is one of them. */
 static enum status read_other(struct hparams *hparams, struct given *given, const char *name,
@@ -125,6 +137,8 @@ static enum status read_other(struct hparams *hparams, struct given *given, cons
         hparams->rope.factor = (double)real;
     } else if (strcmp(key, "rope-context") == 0) {
         status = parse_u32(name, value, 1, 1u << 31, &given->rope_context, error);
+    } else if (strcmp(key, "rope-dims") == 0) {
+        status = parse_u32(name, value, 2, 1u << 12, &given->rope_dims, error);
     } else if (strcmp(key, "window") == 0) {
         status = parse_u32(name, value, 0, 1u << 31, &given->window, error);
     } else if (strcmp(key, "window-period") == 0) {
@@ -178,16 +192,21 @@ static enum status read_key(struct hparams *hparams, struct given *given, char *
             return parse_u32(name, value, 1, keys[i].most,
                              (uint32_t *)((char *)hparams + keys[i].offset), error);
         }
+    for (size_t i = 0; i < sizeof(scales) / sizeof(scales[0]); i++)
+        if (strcmp(text, scales[i].name) == 0)
+            return parse_f32(name, value, 1e-6f, 1e6f,
+                             (float *)(void *)((char *)given + scales[i].offset), error);
     bool found = true;
     const enum status status = read_other(hparams, given, name, text, value, &found, error);
     if (found)
         return status;
-    return error_set(error, STATUS_INVALID,
-                     "--shape: there is no '%s'; the keys are layers, hidden, heads, kv-heads, "
-                     "head-dim, ffn, experts, experts-used, experts-softmax-of-all, vocab, ctx, "
-                     "rope-base, arch, biases, window, window-period, rope-scaling, rope-factor, "
-                     "rope-context",
-                     text);
+    return error_set(
+        error, STATUS_INVALID,
+        "--shape: there is no '%s'; the keys are layers, hidden, heads, kv-heads, "
+        "head-dim, ffn, experts, experts-used, experts-softmax-of-all, vocab, ctx, "
+        "rope-base, arch, biases, window, window-period, rope-scaling, rope-factor, "
+        "rope-context, rope-dims, attention-scale, embedding-scale, residual-scale, logit-scale",
+        text);
 }
 
 static enum status check(const struct hparams *h, struct error *error)
@@ -238,6 +257,12 @@ static enum status complete(struct hparams *h, const struct given *given, struct
     rope.fast = rope.scaling == ROPE_LLAMA3 ? 4 : 32;
     rope.magnitude = rope.scaling == ROPE_YARN ? (float)hparams_yarn_growth(rope.factor, 1) : 1.0f;
     h->rope = rope;
+    if (given->rope_dims > 0)
+        h->rope_dims = given->rope_dims;
+    if (h->rope_dims % 2 != 0 || h->rope_dims > h->head_dim)
+        return error_set(error, STATUS_INVALID,
+                         "--shape: rope-dims=%u; an even number up to head-dim, %u, is possible",
+                         h->rope_dims, h->head_dim);
     h->rope_factors = rope.scaling == ROPE_LLAMA3;
     if (given->window != UINT32_MAX)
         h->window = given->window;
@@ -248,6 +273,13 @@ static enum status complete(struct hparams *h, const struct given *given, struct
         return error_set(error, STATUS_INVALID, "--shape: %s models have no window", traits->name);
     if (given->biases && traits->qkv_bias == PART_NEVER)
         return error_set(error, STATUS_INVALID, "--shape: %s models have no biases", traits->name);
+    if (!traits->scales && (given->scale.attention > 0 || given->scale.embedding > 0 ||
+                            given->scale.residual > 0 || given->scale.logit > 0))
+        return error_set(error, STATUS_INVALID, "--shape: %s models have no scales", traits->name);
+    h->attention_scale = given->scale.attention > 0 ? given->scale.attention : h->attention_scale;
+    h->embedding_scale = given->scale.embedding > 0 ? given->scale.embedding : h->embedding_scale;
+    h->residual_scale = given->scale.residual > 0 ? given->scale.residual : h->residual_scale;
+    h->logit_scale = given->scale.logit > 0 ? given->scale.logit : h->logit_scale;
     h->qkv_bias |= given->biases;
     h->output_bias = given->biases && traits->output_bias != PART_NEVER;
     return complete_experts(h, given, error);

@@ -55,6 +55,12 @@ static void add_rest(struct gguf_writer *writer, const struct hparams *h, struct
         add_real(writer, h, "attn_logit_softcapping", (double)h->attention_cap, error);
     if (h->logit_cap > 0)
         add_real(writer, h, "final_logit_softcapping", (double)h->logit_cap, error);
+    if (!traits->scales)
+        return;
+    add_real(writer, h, "attention.scale", (double)h->attention_scale, error);
+    add_real(writer, h, "embedding_scale", (double)h->embedding_scale, error);
+    add_real(writer, h, "residual_scale", (double)h->residual_scale, error);
+    add_real(writer, h, "logit_scale", (double)h->logit_scale, error);
 }
 
 enum status model_keys_hparams(struct gguf_writer *writer, const struct hparams *hparams,

@@ -234,7 +234,7 @@ struct kernels {
      * All four are NULL on a device that does a call in the time in which it is called.
      *
      * From record_begin to record_end calls are recorded instead of done: prepare, matmul, rms_norm,
-     * rotate by `positions`, swiglu, geglu, add, add_bias, copy and clear; no others may be made. record_end makes a
+     * rotate by `positions`, swiglu, geglu, add, add_bias, scale, copy and clear; no others may be made. record_end makes a
      * recording of them, which the caller ends with recording_destroy (NULL is fine). When either
      * fails, nothing was done and nothing is recorded: the caller makes the calls by themselves. */
     enum status (*record_begin)(struct device *device, const uint32_t *positions, uint32_t n_rows,

@@ -51,6 +51,25 @@ static const struct architecture_traits table[ARCHITECTURE_COUNT] = {
                              .window_period = 6,
                              .local_rope = 10000,
                              .wide_scale = 62},
+    [ARCHITECTURE_GRANITE] = {.name = "granite",
+                              .models = "Granite 3",
+                              .qkv_bias = PART_OPTIONAL,
+                              .output_bias = PART_OPTIONAL,
+                              .scales = true},
+    /* Every fourth layer has no rope (Yang et al. 2025, arXiv 2501.18795); files do not say so. */
+    [ARCHITECTURE_SMOLLM3] = {.name = "smollm3",
+                              .models = "SmolLM 3",
+                              .qkv_bias = PART_OPTIONAL,
+                              .output_bias = PART_OPTIONAL,
+                              .unturned_period = 4},
+    [ARCHITECTURE_PHI3] = {.name = "phi3",
+                           .models = "Phi 3 and 4",
+                           .neox = true,
+                           .window_period = 1},
+    [ARCHITECTURE_GLM4] = {.name = "glm4",
+                           .models = "GLM 4 (0414)",
+                           .qkv_bias = PART_OPTIONAL,
+                           .post_norms = true},
 };
 
 const struct architecture_traits *architecture_traits(enum architecture architecture)

@@ -18,6 +18,10 @@ enum architecture {
     ARCHITECTURE_QWEN3MOE,
     ARCHITECTURE_GEMMA2,
     ARCHITECTURE_GEMMA3,
+    ARCHITECTURE_GRANITE,
+    ARCHITECTURE_SMOLLM3,
+    ARCHITECTURE_PHI3,
+    ARCHITECTURE_GLM4,
     ARCHITECTURE_COUNT
 };
 
@@ -40,6 +44,7 @@ struct architecture_traits {
     enum architecture_part experts; /* ffn_gate_exps... and their router in place of ffn_gate... */
     bool post_norms;                /* post_attention_norm, post_ffw_norm: of what is added */
     bool scaled_embedding;          /* rows of token_embd times sqrt(hidden) */
+    bool scales;                    /* embedding_scale, residual_scale, logit_scale of the file */
 
     /* Sliding windows (attention.sliding_window): with 0 they are refused, with 1 all layers have
      * one, with n every n-th layer sees everything and the others have one. */
@@ -48,6 +53,7 @@ struct architecture_traits {
     float attention_cap; /* attn_logit_softcapping, likewise */
     float logit_cap;     /* final_logit_softcapping, likewise */
     double local_rope;   /* layers with a window turn by this base, unscaled; 0: as the others */
+    uint32_t unturned_period; /* every n-th layer has no rope; 0: all have it */
     uint32_t wide_scale; /* a model of so many layers scales scores by hidden / n_heads; 0: none */
 };
 

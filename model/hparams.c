@@ -138,9 +138,14 @@ static void refuse_features(struct reader *reader)
         {"expert_count", "a mixture of experts", 0},
         {"attention.sliding_window", "sliding-window attention", 0},
     };
-    static const char *const scales[] = {"logit_scale",          "embedding_scale",
-                                         "residual_scale",       "attention.clamp_kqv",
-                                         "expert_weights_scale", "attention.max_alibi_bias"};
+    static const char *const scales[] = {
+        "attention.clamp_kqv",
+        "expert_weights_scale",
+        "attention.max_alibi_bias", /* the rest: granite has them */
+        "logit_scale",
+        "embedding_scale",
+        "residual_scale"};
+    const size_t n_own = reader->traits->scales ? 3 : 0;
     for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
         uint64_t n = 0;
         if (!find(reader, refused[i].suffix) || architecture_has(reader->traits, refused[i].suffix))
@@ -152,7 +157,7 @@ static void refuse_features(struct reader *reader)
                                        model_path(reader->file), refused[i].what, reader->key,
                                        (unsigned long long)n, reader->traits->name);
     }
-    for (size_t i = 0; i < sizeof(scales) / sizeof(scales[0]); i++) {
+    for (size_t i = 0; i < sizeof(scales) / sizeof(scales[0]) - n_own; i++) {
         float scale = 0;
         if (!find(reader, scales[i]))
             continue;
@@ -321,6 +326,8 @@ static void read_rope(struct reader *reader, struct hparams *h)
         read_real(reader, "rope.freq_base_swa", false, 1, 1e30f, &local);
     h->local_rope.base = (double)local;
     read_scaling(reader, h);
+    if (h->unturned_period > 0)
+        read_number(reader, "rope.unturned_period", 0, MAX_LAYERS, true, &h->unturned_period);
     h->rope_factors = model_tensor_find(reader->file, "rope_freqs.weight") != NULL;
     if (reader->status == STATUS_OK && model_key_find(reader->file, "longspan.rope.neox") != NULL)
         reader->status =
@@ -369,13 +376,28 @@ static void read_name(const struct model_file *file, struct hparams *h)
             h->name[i] = '?';
 }
 
-/* Scales, caps and windows, where the file says other than its architecture. */
-static void read_attention(struct reader *reader, struct hparams *h)
+/* A factor, where the file has one: 0 is "none". */
+static void read_scale(struct reader *reader, const char *suffix, float *value)
 {
     float scale = 0;
-    read_real(reader, "attention.scale", false, 0, 1e6f, &scale);
-    if (scale > 0) /* 0 is "not said" */
-        h->attention_scale = scale;
+    read_real(reader, suffix, false, 0, 1e6f, &scale);
+    if (scale > 0)
+        *value = scale;
+}
+
+static void read_scales(struct reader *reader, struct hparams *h)
+{
+    if (!reader->traits->scales)
+        return;
+    read_scale(reader, "embedding_scale", &h->embedding_scale);
+    read_scale(reader, "residual_scale", &h->residual_scale);
+    read_scale(reader, "logit_scale", &h->logit_scale);
+}
+
+/* Scale, caps and windows, where the file says other than its architecture. */
+static void read_attention(struct reader *reader, struct hparams *h)
+{
+    read_scale(reader, "attention.scale", &h->attention_scale);
     read_real(reader, "attn_logit_softcapping", false, 0, 1e6f, &h->attention_cap);
     read_real(reader, "final_logit_softcapping", false, 0, 1e6f, &h->logit_cap);
     if (h->window_period > 0) {
@@ -426,6 +448,7 @@ enum status hparams_read(struct hparams *hparams, const struct model_file *file,
         return reader.status;
     hparams_complete(&h, reader.architecture);
     read_attention(&reader, &h);
+    read_scales(&reader, &h);
     read_rope(&reader, &h);
     read_positive(&reader, "attention.layer_norm_rms_epsilon", 1, &h.rms_eps);
     if (reader.status == STATUS_OK && h.rms_eps == 0)
@@ -461,6 +484,8 @@ void hparams_complete(struct hparams *h, enum architecture architecture)
     h->attention_cap = traits->attention_cap;
     h->logit_cap = traits->logit_cap;
     h->embedding_scale = traits->scaled_embedding ? sqrtf((float)h->hidden) : 1;
+    h->residual_scale = h->logit_scale = 1;
+    h->unturned_period = traits->unturned_period;
     h->qkv_bias = traits->qkv_bias == PART_ALWAYS;
     h->output_bias = traits->output_bias == PART_ALWAYS;
     h->qk_norm = traits->qk_norm == PART_ALWAYS;
@@ -475,6 +500,8 @@ uint32_t hparams_window(const struct hparams *hparams, uint32_t layer)
 
 const struct hparams_rope *hparams_layer_rope(const struct hparams *hparams, uint32_t layer)
 {
+    if (hparams->unturned_period > 0 && (layer + 1) % hparams->unturned_period == 0)
+        return NULL;
     return hparams->has_local_rope && hparams_window(hparams, layer) > 0 ? &hparams->local_rope
                                                                          : &hparams->rope;
 }

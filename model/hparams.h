@@ -3,13 +3,13 @@
  * The architectures (architecture.h) are one decoder with parts that some of them have. A layer:
  *     n = rms_norm(x)
  *     q = rope(q_norm(Wq n + bq)),  k = rope(k_norm(Wk n + bk)),  v = Wv n + bv
- *     x += post_norm(Wo a + bo),     a = attention(q, k, v) within the layer's window
- *     x += post_norm(Wdown (act(Wgate n) * Wup n)),  n = rms_norm(x)
- *     with experts  x += post_norm(sum of w[e] Wdown[e] (act(Wgate[e] n) * Wup[e] n)),
+ *     x += s post_norm(Wo a + bo),     a = attention(q, k, v) within the layer's window
+ *     x += s post_norm(Wdown (act(Wgate n) * Wup n)),  n = rms_norm(x),  s = residual_scale
+ *     with experts  x += s post_norm(sum of w[e] Wdown[e] (act(Wgate[e] n) * Wup[e] n)),
  *                   over the n_experts_used largest e of r = Wrouter n, w = softmax of these r
  * and the whole:
  *     x = embedding_scale * E[token];  the layers;
- *     logits = cap(Woutput rms_norm(x)),  cap(y) = logit_cap * tanh(y / logit_cap)
+ *     logits = cap(Woutput rms_norm(x) / logit_scale),  cap(y) = logit_cap * tanh(y / logit_cap)
  * where attention's scores are cap(attention_scale q.k), with attention_cap, and
  *     llama    has none of the parts, biases or experts in some files;  act = silu
  *     qwen2    biases bq, bk, bv;                                   act = silu
@@ -18,9 +18,13 @@
  *     gemma2   post_norms, caps, a window in every other layer;     act = gelu, scaled embedding
  *     gemma3   q_norm, k_norm, post_norms, a window in five of six layers, which turn by a base of
  *              their own;                                           act = gelu, scaled embedding
+ *     granite  as llama, and scales of the file: embedding_scale, residual_scale, logit_scale
+ *     smollm3  as llama, and no rope in every fourth layer
+ *     phi3     none of the parts, a window in some files;            act = silu
+ *     glm4     post_norms, biases bq, bk, bv in some files;          act = silu
  * Anything else is refused by its name, also where it would run with wrong answers: experts
  * that all rows share, or that are chosen otherwise; layers of which only some have experts; other rope
- * scalings than those below, keys that scale logits, embeddings or residuals.
+ * scalings than those below, in others than granite keys that scale logits, embeddings or residuals.
  *
  * Keys are those of GGUF files, "ARCH.block_count". Hugging Face directories come with the same
  * ones (model_file.h), and with these, which GGUF files do not have:
@@ -30,6 +34,7 @@
  *     ARCH.attention.scale                f32      query_pre_attn_scalar^(-1/2)
  *     ARCH.attention.sliding_window_pattern  u32   every n-th layer sees everything
  *     ARCH.rope.freq_base_swa             f32      gemma3: the base of layers with a window
+ *     ARCH.rope.unturned_period           u32      every n-th layer has no rope; 0: all have it
  *     longspan.rope.neox                  bool     rows of attn_q and attn_k are not permuted
  *     longspan.norm.offset                f32      1: norms' weights count from 1 */
 #ifndef LONGSPAN_MODEL_HPARAMS_H
@@ -84,14 +89,17 @@ struct hparams {
     struct hparams_rope rope;
     struct hparams_rope local_rope; /* of layers with a window, where has_local_rope; no factors */
     bool has_local_rope;
-    uint32_t window;        /* attention.sliding_window: tokens; 0: no layer has one */
-    uint32_t window_period; /* 1: all layers have it; n: every n-th has not */
-    float rms_eps;          /* attention.layer_norm_rms_epsilon */
-    float norm_offset;      /* added to the weights of norms as the file has them */
-    float attention_scale;  /* multiplies q.k: attention.scale; else head_dim^(-1/2) */
-    float attention_cap;    /* attn_logit_softcapping; 0: none */
-    float logit_cap;        /* final_logit_softcapping; 0: none */
-    float embedding_scale;  /* 1, or sqrt(hidden) */
+    uint32_t unturned_period; /* every n-th layer has no rope; 0: all have it */
+    uint32_t window;          /* attention.sliding_window: tokens; 0: no layer has one */
+    uint32_t window_period;   /* 1: all layers have it; n: every n-th has not */
+    float rms_eps;            /* attention.layer_norm_rms_epsilon */
+    float norm_offset;        /* added to the weights of norms as the file has them */
+    float attention_scale;    /* multiplies q.k: attention.scale; else head_dim^(-1/2) */
+    float attention_cap;      /* attn_logit_softcapping; 0: none */
+    float logit_cap;          /* final_logit_softcapping; 0: none */
+    float embedding_scale;    /* embedding_scale; else 1, or sqrt(hidden) */
+    float residual_scale;     /* residual_scale: multiplies what a layer adds; else 1 */
+    float logit_scale;        /* logit_scale: divides logits; else 1 */
     bool qkv_bias, output_bias, qk_norm, post_norms; /* parts that its layers have */
     bool tied; /* no output.weight: token_embd.weight is used; also true with no tensors */
 };
@@ -112,7 +120,7 @@ void hparams_complete(struct hparams *hparams, enum architecture architecture);
 /* Tokens that a row of this layer sees, itself the last of them: (p - window, p]; 0: all. */
 uint32_t hparams_window(const struct hparams *hparams, uint32_t layer);
 
-/* How this layer turns: &hparams->rope, or &hparams->local_rope. */
+/* How this layer turns: &hparams->rope, or &hparams->local_rope; NULL: it does not. */
 const struct hparams_rope *hparams_layer_rope(const struct hparams *hparams, uint32_t layer);
 
 /* out[i] = the radians per token of pair i < rope_dims / 2 (Su et al. 2021, section 3.2.2), by one of

@@ -169,6 +169,8 @@ static void print_rope(FILE *stream, const struct hparams *h)
         fprintf(stream, " (%g within windows)", h->local_rope.base);
     if (h->rope.scaling != ROPE_PLAIN)
         fprintf(stream, ", %s scaling %g", scalings[h->rope.scaling], h->rope.factor);
+    if (h->unturned_period > 0)
+        fprintf(stream, ", not in every layer %u", h->unturned_period);
     fprintf(stream, "%s\n", h->rope_factors ? ", frequency factors" : "");
 }
 
@@ -198,6 +200,10 @@ static void print_hparams(FILE *stream, const struct hparams *h, bool tied)
     if (h->window > 0)
         fprintf(stream, "%-24s %u tokens in %u of %u layers\n", "sliding window", h->window,
                 windowed_layers(h), h->n_layers);
+    if (h->residual_scale != 1 || h->logit_scale != 1)
+        fprintf(stream, "%-24s embedding %g, residual %g, scores %g, logits / %g\n", "scales",
+                (double)h->embedding_scale, (double)h->residual_scale, (double)h->attention_scale,
+                (double)h->logit_scale);
     if (h->attention_cap > 0 || h->logit_cap > 0)
         fprintf(stream, "%-24s scores %g, logits %g (0: none)\n", "soft caps",
                 (double)h->attention_cap, (double)h->logit_cap);

@@ -5,6 +5,7 @@
 #include "model/gguf_split.h"
 #include "model/huggingface/hf_directory.h"
 #include "model/mapping.h"
+#include "model/row_cut.h"
 #include "model/string_table.h"
 
 #include <stdio.h>
@@ -25,6 +26,7 @@ struct model_file {
     size_t n_parts;
     struct string_table key_table, tensor_table;
     struct expert_stacks experts;
+    struct row_cuts cuts;
 };
 
 static enum status no_memory(const char *path, struct error *error)
@@ -46,11 +48,33 @@ static enum status add_key(struct model_file *file, const struct model_key *key,
     return STATUS_OK;
 }
 
-/* The list is complete: experts come together, and every tensor can be found by its name. */
+/* "ARCH.SUFFIX"; 0: the file does not say it. */
+static uint32_t count_of(const struct model_file *file, const char *suffix)
+{
+    char key[128];
+    struct model_string architecture = {"", 0};
+    uint32_t count = 0;
+    (void)model_get_string(file, "general.architecture", &architecture, NULL);
+    const size_t n = architecture.n_bytes < 64 ? architecture.n_bytes : 64;
+    snprintf(key, sizeof(key), "%.*s.%s", (int)n, architecture.data, suffix);
+    (void)model_get_u32(file, key, &count, NULL);
+    return count;
+}
+
+/* The lists are complete: experts come together, what was one matrix is several, and every tensor can
+ * be found by its name. */
 static enum status name_tensors(struct model_file *file, struct error *error)
 {
+    const uint32_t n_heads = count_of(file, "attention.head_count");
+    const uint32_t n_kv_heads = count_of(file, "attention.head_count_kv");
+    const struct row_cut_shape shape = {.n_heads = n_heads,
+                                        .n_kv_heads = n_kv_heads > 0 ? n_kv_heads : n_heads,
+                                        .ffn = count_of(file, "feed_forward_length")};
     enum status status =
         expert_stacks_make(&file->experts, file->tensors, &file->n_tensors, file->path, error);
+    if (status == STATUS_OK)
+        status =
+            row_cuts_make(&file->cuts, &shape, file->tensors, &file->n_tensors, file->path, error);
     for (size_t i = 0; status == STATUS_OK && i < file->n_tensors; i++) {
         const char *name = file->tensors[i]->name;
         const uint32_t owner =
@@ -67,7 +91,7 @@ static enum status name_tensors(struct model_file *file, struct error *error)
 static bool make_lists(struct model_file *file, size_t n_keys, size_t n_tensors, size_t n_parts)
 {
     file->keys = malloc((n_keys + 1) * sizeof(*file->keys)); /* + 1: there may be none */
-    file->tensors = malloc((n_tensors + 1) * sizeof(*file->tensors));
+    file->tensors = malloc((ROW_CUT_MOST * n_tensors + 1) * sizeof(*file->tensors));
     file->parts = malloc(n_parts * sizeof(*file->parts));
     return file->keys != NULL && file->tensors != NULL && file->parts != NULL;
 }
@@ -156,6 +180,7 @@ void model_close(struct model_file *file)
     string_table_free(&file->key_table);
     string_table_free(&file->tensor_table);
     expert_stacks_free(&file->experts);
+    row_cuts_free(&file->cuts);
     free(file->keys);
     free(file->tensors);
     free(file->parts);

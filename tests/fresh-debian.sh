@@ -17,7 +17,7 @@ mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(SITE)' 2>/dev/null | 
 [ -n "$mirror" ] || { echo "fresh-debian: no package mirror is known: set DEBIAN_MIRROR" >&2; exit 77; }
 
 cleanup() {
-    for mount in dev/shm dev proc; do
+    for mount in dev/shm dev sys proc; do
         mountpoint -q "$target/$mount" && umount -l "$target/$mount"
     done
     [ -n "$given" ] || rm -rf --one-file-system "$target"
@@ -37,6 +37,7 @@ cp -r /usr/local/share/ca-certificates "$target/usr/local/share/" 2>/dev/null ||
 cp /etc/ssl/certs/ca-certificates.crt "$target/etc/ssl/certs/" 2>/dev/null || true
 cp -L /etc/resolv.conf /etc/hosts "$target/etc/" 2>/dev/null || true
 mount -t proc proc "$target/proc"
+mount -t sysfs -o ro sysfs "$target/sys"
 mount --rbind /dev "$target/dev" && mount --make-rslave "$target/dev"
 
 git clone -q "$top" "$target/root/longspan"

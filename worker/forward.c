@@ -188,8 +188,9 @@ static void turn(const struct place *place, float *x, const struct matrix *bias,
     const uint32_t n = place->step->n_rows;
     add_bias(f, x, bias, n);
     norm(f, x, weights, (size_t)n * n_heads);
-    f->kernels->rotate(f->device, x, place->step->positions, n, n_heads, f->head_dim,
-                       f->shard->layers[place->layer].rope);
+    const struct rope *rope = f->shard->layers[place->layer].rope;
+    if (rope != NULL)
+        f->kernels->rotate(f->device, x, place->step->positions, n, n_heads, f->head_dim, rope);
 }
 
 /* q, k and v of the layer. */
@@ -249,6 +250,9 @@ static enum status add_product(struct forward *f, const struct matrix *bias,
     const uint64_t at = trace_begin(f->config.trace);
     add_bias(f, product, bias, n);
     norm(f, product, post_norm, n);
+    if (f->shard->hparams.residual_scale != 1)
+        f->kernels->scale(f->device, product, f->shard->hparams.residual_scale,
+                          (size_t)n * f->hidden);
     f->kernels->add(f->device, x, product, (size_t)n * f->hidden);
     trace_span(f->config.trace, "add", at);
     return STATUS_OK;
@@ -374,8 +378,11 @@ static void project_logits(struct forward *f, const float *rows, uint32_t n, flo
                          f->epsilon);
     prepare(f, normed, n, f->hidden, &output, 1);
     f->kernels->matmul(f->device, logits, f->vocab, output);
-    if (f->shard->hparams.logit_cap > 0)
-        f->kernels->soft_cap(f->device, logits, f->shard->hparams.logit_cap, (size_t)n * f->vocab);
+    const struct hparams *h = &f->shard->hparams;
+    if (h->logit_scale != 1)
+        f->kernels->scale(f->device, logits, 1 / h->logit_scale, (size_t)n * f->vocab);
+    if (h->logit_cap > 0)
+        f->kernels->soft_cap(f->device, logits, h->logit_cap, (size_t)n * f->vocab);
 }
 
 /* Rows of prompts whose next tokens are to be scored, some at a time. */

@@ -230,7 +230,8 @@ static enum status load_layer(struct loader *loader, uint32_t layer, struct erro
     cut_segments(&to->attn_output, columns, loader->segments.n,
                  shard->part.kv_head_begin * group_columns);
     cut_segments(&to->down, loader->segments.ffn, loader->segments.n, shard->part.ffn_begin);
-    to->rope = hparams_layer_rope(h, layer) == &h->rope ? &shard->rope : &shard->local_rope;
+    const struct hparams_rope *rope = hparams_layer_rope(h, layer);
+    to->rope = rope == NULL ? NULL : rope == &h->rope ? &shard->rope : &shard->local_rope;
     return STATUS_OK;
 }
 

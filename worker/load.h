@@ -36,7 +36,7 @@ struct shard_layer {
     struct matrix attn_post_norm, ffn_post_norm;
     struct matrix router;
     struct matrix *gate_experts, *up_experts, *down_experts; /* [experts of this rank] */
-    const struct rope *rope;                                 /* one of the shard's */
+    const struct rope *rope;                                 /* one of the shard's; NULL: none */
 };
 
 struct shard {

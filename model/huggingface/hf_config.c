@@ -17,6 +17,10 @@ static const struct hf_family families[] = {
     {"qwen3_moe", "qwen3moe", HF_NAMES_QWEN_MOE, 10000, 1e-6, 4, 0, 4096, false},
     {"gemma2", "gemma2", HF_NAMES_GEMMA, 10000, 1e-6, 4, 256, 4096, true},
     {"gemma3_text", "gemma3", HF_NAMES_GEMMA, 1e6, 1e-6, 4, 256, 4096, true},
+    {"granite", "granite", HF_NAMES_LLAMA, 10000, 1e-6, 0, 0, 0, false},
+    {"smollm3", "smollm3", HF_NAMES_LLAMA, 2e6, 1e-6, 4, 0, 0, true},
+    {"phi3", "phi3", HF_NAMES_PHI3, 10000, 1e-5, 0, 0, 0, false},
+    {"glm4", "glm4", HF_NAMES_GLM4, 10000, 1.5625e-7, 2, 128, 0, false},
 };
 #define MOST_LAYERS 4096u
 enum { N_FAMILIES = sizeof(families) / sizeof(families[0]) };
@@ -113,23 +117,28 @@ static uint32_t need_count(struct hf_reader *reader, const char *name)
 
 /* ---- parts of a model ------------------------------------------------------------------------- */
 
+/* "llama, mistral, ...", cut where it does not fit. */
+static const char *list_families(char *text, size_t size)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < N_FAMILIES && at < size; i++)
+        at += (size_t)snprintf(text + at, size - at, "%s%s", i == 0 ? "" : ", ",
+                               families[i].model_type);
+    return text;
+}
+
 static void read_family(struct hf_reader *reader)
 {
-    const char *type = NULL;
-    char list[128];
-    size_t at = 0;
+    const char *type = "";
+    char list[512];
     hf_read_text(reader, reader->root, "model_type", &type);
-    for (size_t i = 0; i < N_FAMILIES; i++) {
-        if (type != NULL && strcmp(type, families[i].model_type) == 0)
+    for (size_t i = 0; i < N_FAMILIES; i++)
+        if (strcmp(type, families[i].model_type) == 0)
             reader->family = &families[i];
-        at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%s", i == 0 ? "" : ", ",
-                               families[i].model_type);
-    }
-    if (reader->status != STATUS_OK || reader->family != NULL)
-        return;
-    reader->status = error_set(reader->error, STATUS_UNSUPPORTED,
-                               "%s: model_type '%.64s' is not supported; supported: %s",
-                               reader->path, type == NULL ? "" : type, list);
+    if (reader->status == STATUS_OK && reader->family == NULL)
+        reader->status = error_set(reader->error, STATUS_UNSUPPORTED,
+                                   "%s: model_type '%.64s' is not supported; supported: %s",
+                                   reader->path, type, list_families(list, sizeof(list)));
 }
 
 static void check_class(struct hf_reader *reader)
@@ -276,6 +285,41 @@ static void read_gemma(struct hf_reader *reader)
     hf_keys_add_f32(reader->keys, "longspan.norm.offset", 1);
 }
 
+/* Factors, with the names of GGUF's keys; what has none there is 1, which an absent entry is. */
+static void read_granite(struct hf_reader *reader)
+{
+    static const char *const scales[][2] = {{"attention_multiplier", ".attention.scale"},
+                                            {"embedding_multiplier", ".embedding_scale"},
+                                            {"residual_multiplier", ".residual_scale"},
+                                            {"logits_scaling", ".logit_scale"}};
+    if (strcmp(reader->family->model_type, "granite") != 0)
+        return;
+    for (size_t i = 0; i < sizeof(scales) / sizeof(scales[0]); i++) {
+        double scale = 1;
+        hf_read_real(reader, reader->root, scales[i][0], &scale);
+        if (!(scale > 0)) /* a key of 0 says that there is none */
+            hf_refuse(reader, scales[i][0], "not above 0");
+        hf_keys_add_f32(reader->keys, scales[i][1], (float)scale);
+    }
+}
+
+/* Layers without rope, where the list has 0: every n-th. */
+static void read_unturned(struct hf_reader *reader, uint32_t n_layers)
+{
+    const json_t *turned = hf_find(reader->root, "no_rope_layers");
+    uint32_t period = 4;
+    if (strcmp(reader->family->model_type, "smollm3") != 0)
+        return;
+    hf_read_count(reader, reader->root, "no_rope_layer_interval", &period);
+    if (turned != NULL && json_array_size(turned) != n_layers)
+        hf_refuse(reader, "no_rope_layers", "no list with an entry for each layer");
+    for (uint32_t i = 0; turned != NULL && reader->status == STATUS_OK && i < n_layers; i++)
+        if ((json_integer_value(json_array_get(turned, i)) != 0) !=
+            (period == 0 || (i + 1) % period != 0))
+            hf_refuse(reader, "no_rope_layers", "not of the period no_rope_layer_interval");
+    hf_keys_add_u32(reader->keys, ".rope.unturned_period", period);
+}
+
 static void read_experts(struct hf_reader *reader, struct hf_config *config)
 {
     uint32_t step = 1, ffn = 0;
@@ -314,7 +358,7 @@ enum status hf_config_read(struct hf_config *config, struct hf_keys *keys, const
     const struct hf_family *family = reader.family;
     keys->prefix = family->architecture;
     hf_keys_add_string(keys, "general.architecture", keys->prefix, strlen(keys->prefix));
-    hf_keys_add_bool(keys, "longspan.rope.neox", true);
+    hf_keys_add_bool(keys, "longspan.rope.neox", family->naming != HF_NAMES_GLM4);
     c.naming = family->naming;
     c.tied = family->tied;
     hf_check_entries(&reader);
@@ -323,6 +367,8 @@ enum status hf_config_read(struct hf_config *config, struct hf_keys *keys, const
     read_sizes(&reader, &c);
     read_window(&reader, c.n_layers);
     read_gemma(&reader);
+    read_granite(&reader);
+    read_unturned(&reader, c.n_layers);
     read_experts(&reader, &c);
     hf_read_bool(&reader, root, "tie_word_embeddings", &c.tied);
     if (reader.status == STATUS_OK && keys->failed)

@@ -1,7 +1,7 @@
 /* model/huggingface/hf_config.h - config.json of a Hugging Face directory, as keys of a GGUF file.
  *
- * Read: model_type llama, mistral, mixtral, qwen2, qwen3, qwen3_moe, gemma2 and gemma3_text, in the
- * spelling of transformers 4 and 5 (rope_theta and rope_scaling, or rope_parameters). What a
+ * Read: model_type llama, mistral, mixtral, qwen2, qwen3, qwen3_moe, gemma2, gemma3_text, granite,
+ * smollm3, phi3 and glm4, in the spelling of transformers 4 and 5 (rope_theta and rope_scaling, or rope_parameters). What a
  * config.json leaves out has the default that transformers' class for the model_type has.
  *
  * A config.json has many entries that say nothing about the results (use_cache, dtype); they are
@@ -20,7 +20,14 @@
 #include <stdint.h>
 
 /* Which names a directory's tensors have. */
-enum hf_naming { HF_NAMES_LLAMA, HF_NAMES_MIXTRAL, HF_NAMES_QWEN_MOE, HF_NAMES_GEMMA };
+enum hf_naming {
+    HF_NAMES_LLAMA,
+    HF_NAMES_MIXTRAL,
+    HF_NAMES_QWEN_MOE,
+    HF_NAMES_GEMMA,
+    HF_NAMES_PHI3,
+    HF_NAMES_GLM4
+};
 
 struct hf_config {
     enum hf_naming naming;

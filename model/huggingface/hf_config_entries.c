@@ -107,6 +107,31 @@ static const char *const harmless[] = {
     "use_cache",
 };
 
+/* Read of one model_type; others would run without them. */
+static const struct {
+    const char *model_type, *name;
+} of_one_type[] = {
+    {"granite", "attention_multiplier"},
+    {"granite", "embedding_multiplier"},
+    {"granite", "logits_scaling"},
+    {"granite", "residual_multiplier"},
+    {"phi3", "embd_pdrop"},
+    {"phi3", "resid_pdrop"},
+    {"phi3", "original_max_position_embeddings"}, /* of longrope */
+    {"phi3", "auto_map"},
+    {"smollm3", "no_rope_layers"},
+    {"smollm3", "no_rope_layer_interval"},
+};
+
+static bool is_of_type(const char *model_type, const char *name)
+{
+    for (size_t i = 0; i < sizeof(of_one_type) / sizeof(of_one_type[0]); i++)
+        if (strcmp(of_one_type[i].name, name) == 0 &&
+            strcmp(of_one_type[i].model_type, model_type) == 0)
+            return true;
+    return false;
+}
+
 static bool is_in(const char *const *names, size_t n, const char *name)
 {
     for (size_t i = 0; i < n; i++)
@@ -129,6 +154,7 @@ void hf_check_entries(struct hf_reader *reader)
     json_object_foreach((json_t *)reader->root, name,
                         value) if (name[0] != '_' && !is_off(value) &&
                                    !is_in(used, sizeof(used) / sizeof(used[0]), name) &&
-                                   !is_in(harmless, sizeof(harmless) / sizeof(harmless[0]), name))
+                                   !is_in(harmless, sizeof(harmless) / sizeof(harmless[0]), name) &&
+                                   !is_of_type(reader->family->model_type, name))
         hf_refuse(reader, name, NULL);
 }

@@ -90,7 +90,13 @@ static void check_scaling_entries(struct hf_reader *reader, const json_t *from)
 
 static void read_scaling(struct hf_reader *reader, const json_t *from, uint32_t context)
 {
+    static const char *const known[] = {"default", "linear", "llama3", "yarn"};
     const char *type = scaling_type(reader, from);
+    bool found = false;
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        found |= strcmp(type, known[i]) == 0;
+    if (!found) /* before its entries: it is what they belong to */
+        hf_refuse(reader, "rope_type", type);
     check_scaling_entries(reader, from);
     if (reader->status != STATUS_OK || strcmp(type, "default") == 0)
         return;
@@ -98,17 +104,15 @@ static void read_scaling(struct hf_reader *reader, const json_t *from, uint32_t 
         add_real(reader, from, "factor", ".rope.scaling.factor");
     else if (strcmp(type, "llama3") == 0)
         read_llama3(reader, from, context);
-    else if (strcmp(type, "yarn") == 0)
-        read_yarn(reader, from, context);
     else
-        hf_refuse(reader, "rope_type", type);
+        read_yarn(reader, from, context);
     hf_keys_add_string(reader->keys, ".rope.scaling.type", type, strlen(type));
 }
 
 /* Of a head's dimensions, the first ones turn. */
 static void read_dimensions(struct hf_reader *reader, const json_t *from, uint32_t head_dim)
 {
-    double part = 1;
+    double part = reader->family->naming == HF_NAMES_GLM4 ? 0.5 : 1;
     hf_read_real(reader, reader->root, "partial_rotary_factor", &part);
     hf_read_real(reader, from, "partial_rotary_factor", &part);
     if (reader->status == STATUS_OK && !(part > 0 && part <= 1))

@@ -8,7 +8,9 @@
 #define MIXTRAL (1u << HF_NAMES_MIXTRAL)
 #define QWEN    (1u << HF_NAMES_QWEN_MOE)
 #define GEMMA   (1u << HF_NAMES_GEMMA)
-#define ALL     (LLAMA | MIXTRAL | QWEN | GEMMA)
+#define PHI3    (1u << HF_NAMES_PHI3)
+#define GLM4    (1u << HF_NAMES_GLM4)
+#define ALL     (LLAMA | MIXTRAL | QWEN | GEMMA | PHI3 | GLM4)
 
 static const struct row {
     unsigned namings;    /* which have it */
@@ -28,8 +30,12 @@ static const struct row {
     {ALL, "self_attn.k_norm.weight", "attn_k_norm.weight"},
     {LLAMA | GEMMA, "mlp.gate_proj.weight", "ffn_gate.weight"},
     {LLAMA | GEMMA, "mlp.up_proj.weight", "ffn_up.weight"},
-    {LLAMA | GEMMA, "mlp.down_proj.weight", "ffn_down.weight"},
-    {LLAMA | MIXTRAL | QWEN, "post_attention_layernorm.weight", "ffn_norm.weight"},
+    {LLAMA | GEMMA | PHI3 | GLM4, "mlp.down_proj.weight", "ffn_down.weight"},
+    {PHI3, "self_attn.qkv_proj.weight", "attn_qkv.weight"}, /* row_cut.h */
+    {PHI3 | GLM4, "mlp.gate_up_proj.weight", "ffn_up.weight"},
+    {LLAMA | MIXTRAL | QWEN | PHI3 | GLM4, "post_attention_layernorm.weight", "ffn_norm.weight"},
+    {GLM4, "post_self_attn_layernorm.weight", "post_attention_norm.weight"},
+    {GLM4, "post_mlp_layernorm.weight", "post_ffw_norm.weight"},
     {GEMMA, "post_attention_layernorm.weight", "post_attention_norm.weight"},
     {GEMMA, "pre_feedforward_layernorm.weight", "ffn_norm.weight"},
     {GEMMA, "post_feedforward_layernorm.weight", "post_ffw_norm.weight"},

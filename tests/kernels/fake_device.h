@@ -67,6 +67,8 @@ static inline void fake_replay(struct device *device, const struct recording *re
             fake_add_bias(device, c->to, c->from, c->n_rows, c->n_columns);
         else if (c->what == FAKE_ADD)
             fake_add(device, c->to, c->from, c->n);
+        else if (c->what == FAKE_SCALE)
+            fake_scale(device, c->to, c->factor, c->n);
         else if (c->what == FAKE_COPY)
             fake_copy_within(device, c->to, c->from, c->n);
         else

@@ -46,6 +46,7 @@ struct fake_call {
         FAKE_GEGLU,
         FAKE_ADD_BIAS,
         FAKE_ADD,
+        FAKE_SCALE,
         FAKE_COPY,
         FAKE_CLEAR
     } what;
@@ -56,7 +57,7 @@ struct fake_call {
     const struct rope *rope;
     uint32_t n_rows, n_columns, n_heads, types;
     size_t n;
-    float epsilon;
+    float epsilon, factor;
 };
 
 struct recording {

@@ -126,6 +126,9 @@ static inline void fake_add_bias(struct device *device, float *x, const float *b
 
 static inline void fake_scale(struct device *device, float *x, float factor, size_t n)
 {
+    if (fake_records(device,
+                     (struct fake_call){.what = FAKE_SCALE, .to = x, .factor = factor, .n = n}))
+        return;
     struct fake_device *f = fake_enter(device);
     fake_inside(f, x, n * sizeof(*x), "scale of elsewhere");
     f->cpu->scale(f->inner, x, factor, n);

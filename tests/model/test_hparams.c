@@ -131,8 +131,14 @@ static void test_every_architecture_is_read(void **state)
                                  .logit_cap = 30,
                                  .embedding_scale = 8, /* sqrt(64) */
                                  .window = 4096},
-        [ARCHITECTURE_GEMMA3] = {
-            .neox = true, .qk_norm = true, .post_norms = true, .embedding_scale = 8}};
+        [ARCHITECTURE_GEMMA3] = {.neox = true,
+                                 .qk_norm = true,
+                                 .post_norms = true,
+                                 .embedding_scale = 8},
+        [ARCHITECTURE_GRANITE] = {.embedding_scale = 1},
+        [ARCHITECTURE_SMOLLM3] = {.embedding_scale = 1},
+        [ARCHITECTURE_PHI3] = {.neox = true, .embedding_scale = 1},
+        [ARCHITECTURE_GLM4] = {.post_norms = true, .embedding_scale = 1}};
     (void)state;
     for (int i = 0; i < ARCHITECTURE_COUNT; i++) {
         const struct small_model m = small_model_of((enum architecture)i);
@@ -146,7 +152,8 @@ static void test_every_architecture_is_read(void **state)
         assert_true(h.attention_scale == 0.25f); /* of 16 dimensions */
         assert_int_equal(h.window, expected[i].window);
         assert_false(h.output_bias || h.has_local_rope || h.tied);
-        assert_true(h.norm_offset == 0);
+        assert_true(h.norm_offset == 0 && h.residual_scale == 1 && h.logit_scale == 1);
+        assert_int_equal(h.unturned_period, i == ARCHITECTURE_SMOLLM3 ? 4 : 0);
     }
 }
 
@@ -245,6 +252,40 @@ static void test_scales_and_caps_are_the_files(void **state)
     assert_true(h.attention_scale == 1.0f / sqrtf(168));
     hparams_complete(&h, ARCHITECTURE_GEMMA2);
     assert_true(h.attention_scale == 1.0f / sqrtf(128));
+}
+
+static void test_granites_scales_are_read(void **state)
+{
+    struct small_model m = small_model_of(ARCHITECTURE_GRANITE);
+    (void)state;
+    m.f32 = 12;
+    m.extra_f32 = "granite.embedding_scale";
+    assert_true(read_model(&m).embedding_scale == 12);
+    m.extra_f32 = "granite.residual_scale";
+    assert_true(read_model(&m).residual_scale == 12);
+    m.extra_f32 = "granite.logit_scale";
+    assert_true(read_model(&m).logit_scale == 12);
+    m.f32 = 0; /* none */
+    assert_true(read_model(&m).logit_scale == 1);
+    m.f32 = -1;
+    refused(&m, STATUS_INVALID, "granite.logit_scale");
+    m.extra_f32 = "granite.attention.clamp_kqv";
+    m.f32 = 8;
+    refused(&m, STATUS_UNSUPPORTED, "clamp_kqv");
+}
+
+static void test_some_layers_do_not_turn(void **state)
+{
+    struct small_model m = small_model_of(ARCHITECTURE_SMOLLM3);
+    (void)state;
+    m.h.n_layers = 8;
+    struct hparams h = read_model(&m);
+    for (uint32_t layer = 0; layer < 8; layer++)
+        assert_ptr_equal(hparams_layer_rope(&h, layer), layer % 4 == 3 ? NULL : &h.rope);
+    m.extra_u32 = "smollm3.rope.unturned_period";
+    m.u32 = 0;
+    h = read_model(&m);
+    assert_ptr_equal(hparams_layer_rope(&h, 3), &h.rope);
 }
 
 static void test_windows_and_local_ropes_are_by_layer(void **state)
@@ -524,6 +565,8 @@ int main(void)
         cmocka_unit_test(test_experts_that_are_none_of_ours_are_refused),
         cmocka_unit_test(test_parts_that_are_optional_are_found),
         cmocka_unit_test(test_scales_and_caps_are_the_files),
+        cmocka_unit_test(test_granites_scales_are_read),
+        cmocka_unit_test(test_some_layers_do_not_turn),
         cmocka_unit_test(test_windows_and_local_ropes_are_by_layer),
         cmocka_unit_test(test_scalings_are_read),
         cmocka_unit_test(test_unequal_scalings_are_those_of_the_papers),

@@ -47,6 +47,18 @@ def pieces(keys, mixtral, name, dims, values):
     yield target.replace("mlp.gate.", "block_sparse_moe.gate.") if mixtral else target, dims[::-1], values
 
 
+def joined(entries):
+    """Tensors of one name are one, the rows of each below those of the one before."""
+    whole = {}
+    for name, shape, values in entries:
+        shape, values = list(shape), array.array("f", values)
+        if name in whole:
+            shape[0] += whole[name][0][0]
+            values = whole[name][1] + values
+        whole[name] = (shape, values)
+    return [(name, *entry) for name, entry in whole.items()]
+
+
 def write_safetensors(path, tensors, kind="F32", shift=0):
     """`tensors`: (name, shape, array of floats). BF16 cuts off the low bits. The data begins `shift` bytes behind a multiple of 8."""
     header, at, data = {"__metadata__": {"format": "pt"}}, 0, []
@@ -97,7 +109,7 @@ def write_directory(path, name, keys, tensors, n_files=1, kind="F32"):
     has its data where numbers are aligned."""
     config = models.config(name, keys)
     mixtral = config["model_type"] == "mixtral"
-    entries = [e for name, (dims, values) in tensors.items() for e in pieces(keys, mixtral, name, dims, values)]
+    entries = joined(e for name, (dims, values) in tensors.items() for e in pieces(keys, mixtral, name, dims, values))
     os.makedirs(path)
     write_json(f"{path}/config.json", config)
     write_json(f"{path}/tokenizer.json", tokenizer(models.BOS, models.BOS + 1))

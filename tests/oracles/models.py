@@ -37,6 +37,11 @@ MODELS = {
     "gemma2": dict(shape=f"{SMALL},arch=gemma2,window=32", tied=True, config={}),
     "gemma3": dict(shape=f"{SMALL},layers=7,arch=gemma3,window=32,rope-base=1000000,rope-scaling=linear,rope-factor=8",
                    tied=True, config={}),
+    "granite": dict(shape=f"{SMALL},arch=granite,hidden=128,attention-scale=0.1,embedding-scale=6,residual-scale=0.3,logit-scale=4",
+                    tied=True, config={}),
+    "phi3": dict(shape=f"{SMALL},arch=phi3,hidden=128,window=32", config={}),
+    "glm4": dict(shape=f"{SMALL},arch=glm4,rope-dims=16,biases=1", config={"attention_bias": True}),
+    "smollm3": dict(shape=f"{SMALL},layers=5,arch=smollm3,rope-base=5000000", tied=True, config={}),
 }
 
 
@@ -88,6 +93,13 @@ def config(name, keys):
         c["num_experts_per_tok"] = get("expert_used_count")
         c["moe_intermediate_size"] = get("expert_feed_forward_length")
         c["norm_topk_prob"] = get("expert_weights_norm", True)
+    if arch in ("granite", "phi3"):
+        c.pop("head_dim")  # hidden_size / num_attention_heads
+    if arch == "glm4":
+        c["rope_parameters"]["partial_rotary_factor"] = get("rope.dimension_count") / get("attention.key_length")
+    if arch == "granite":
+        c.update(attention_multiplier=get("attention.scale"), embedding_multiplier=get("embedding_scale"),
+                 residual_multiplier=get("residual_scale"), logits_scaling=get("logit_scale"))
     if arch in ("gemma2", "gemma3"):
         c["query_pre_attn_scalar"] = get("attention.key_length")
         c["attn_logit_softcapping"] = get("attn_logit_softcapping")
@@ -108,6 +120,10 @@ OF_LAYER = {
 }
 # Of all experts; gate and up are one tensor there, rows of gate before those of up in each expert.
 OF_EXPERTS = {"ffn_gate_exps": "gate_up_proj", "ffn_up_exps": "gate_up_proj", "ffn_down_exps": "down_proj"}
+OF_GLM4 = {"post_attention_norm": "post_self_attn_layernorm", "post_ffw_norm": "post_mlp_layernorm",
+           "ffn_gate": "mlp.gate_up_proj", "ffn_up": "mlp.gate_up_proj"}
+OF_PHI3 = {**dict.fromkeys(("attn_q", "attn_k", "attn_v"), "self_attn.qkv_proj"),
+           "ffn_gate": "mlp.gate_up_proj", "ffn_up": "mlp.gate_up_proj"}
 OF_GEMMA = {"post_attention_norm": "post_attention_layernorm", "ffn_norm": "pre_feedforward_layernorm",
             "post_ffw_norm": "post_feedforward_layernorm"}
 
@@ -121,7 +137,8 @@ def hugging_face_name(arch, name):
         return ".".join([ONCE[parts[0]], *parts[1:]])
     if parts[2] in OF_EXPERTS:
         return ".".join(["model.layers", parts[1], "mlp.experts", OF_EXPERTS[parts[2]]])
-    names = {**OF_LAYER, **(OF_GEMMA if arch.startswith("gemma") else {})}
+    own = {"gemma2": OF_GEMMA, "gemma3": OF_GEMMA, "glm4": OF_GLM4, "phi3": OF_PHI3}
+    names = {**OF_LAYER, **own.get(arch, {})}
     return ".".join(["model.layers", parts[1], names[parts[2]], *parts[3:]])
 
 
@@ -129,9 +146,14 @@ def is_norm(name):
     return name.endswith("norm.weight")
 
 
+def is_permuted(keys):
+    """Whether the architecture's GGUF files have rows of q and k in the order (0, n/2, 1, n/2 + 1, ...) of each head."""
+    return keys["general.architecture"] in ("llama", "granite", "smollm3")
+
+
 def permuted_heads(keys, name):
-    """Heads whose rows llama's GGUF files have in the order (0, n/2, 1, n/2 + 1, ...); 0: not permuted."""
+    """Heads whose rows are in that order; 0: not permuted."""
     arch, part = keys["general.architecture"], name.split(".")[2] if name.startswith("blk.") else ""
-    if arch != "llama" or part not in ("attn_q", "attn_k"):
+    if not is_permuted(keys) or part not in ("attn_q", "attn_k"):
         return 0
     return keys[f"{arch}.attention.head_count" + ("_kv" if part == "attn_k" else "")]

@@ -63,6 +63,12 @@ struct hparams reference_hparams(const struct reference_shape *shape)
     h.ffn_expert = shape->n_experts > 0 ? shape->ffn : 0;
     h.ffn = shape->n_experts > 0 ? 0 : shape->ffn;
     h.experts_normalised = shape->n_experts > 0 && !shape->softmax_of_all;
+    if (shape->scale > 0) {
+        h.attention_scale = shape->scale;
+        h.embedding_scale = 24 * shape->scale;
+        h.residual_scale = 2 * shape->scale;
+        h.logit_scale = 64 * shape->scale;
+    }
     return h;
 }
 
@@ -110,6 +116,17 @@ static void write_keys(struct gguf_writer *writer, const struct hparams *h)
     if (h->norm_offset != 0)
         reference_ok(gguf_writer_add_f32(writer, "longspan.norm.offset", h->norm_offset, &error),
                      &error);
+    const struct {
+        const char *suffix;
+        float value;
+    } scales[] = {{"attention.scale", h->attention_scale},
+                  {"embedding_scale", h->embedding_scale},
+                  {"residual_scale", h->residual_scale},
+                  {"logit_scale", h->logit_scale}};
+    for (size_t i = 0; i < (architecture_traits(h->architecture)->scales ? 4 : 0); i++) {
+        snprintf(key, sizeof(key), "%s.%s", name, scales[i].suffix);
+        reference_ok(gguf_writer_add_f32(writer, key, scales[i].value, &error), &error);
+    }
     snprintf(key, sizeof(key), "%s.expert_weights_norm", name);
     reference_ok(gguf_writer_add_bool(writer, key, h->experts_normalised, &error), &error);
     snprintf(key, sizeof(key), "%s.rope.freq_base", name);
@@ -245,7 +262,10 @@ static void norm(double *y, const double *x, const float *weight, uint32_t n)
 static void turn(const struct reference *r, uint32_t layer, double *head, uint32_t position)
 {
     const float *factors = reference_tensor(r, 0, WEIGHTS_ROPE_FREQS);
-    const double base = hparams_layer_rope(&r->hparams, layer)->base;
+    const struct hparams_rope *rope = hparams_layer_rope(&r->hparams, layer);
+    if (rope == NULL)
+        return;
+    const double base = rope->base;
     const uint32_t n_pairs = r->shape.head_dim / 2;
     for (uint32_t i = 0; i < n_pairs; i++) {
         const double frequency =
@@ -313,12 +333,14 @@ static void attend_head(double *out, const struct hparams *h, uint32_t layer, co
                         const double *k, const double *v, size_t stride, uint32_t position)
 {
     const uint32_t head_dim = h->head_dim, window = hparams_window(h, layer);
+    const double scale = architecture_traits(h->architecture)->scales ? (double)h->attention_scale
+                                                                      : 1 / sqrt((double)head_dim);
     const uint32_t first = window > 0 && position + 1 > window ? position + 1 - window : 0;
     double *scores = doubles(position + 1), largest = -INFINITY, sum = 0;
     for (uint32_t t = first; t <= position; t++) {
         for (uint32_t i = 0; i < head_dim; i++)
             scores[t] += q[i] * k[t * stride + i];
-        scores[t] = capped(scores[t] / sqrt((double)head_dim), h->attention_cap);
+        scores[t] = capped(scores[t] * scale, h->attention_cap);
         largest = fmax(largest, scores[t]);
     }
     memset(out, 0, head_dim * sizeof(*out));
@@ -344,7 +366,7 @@ static void add_to_stream(const struct reference *r, uint32_t layer, enum weight
     if (r->hparams.post_norms)
         norm(y, y, reference_tensor(r, layer, post_norm), r->shape.hidden);
     for (uint32_t i = 0; i < r->shape.hidden; i++)
-        x[i] += y[i];
+        x[i] += (double)r->hparams.residual_scale * y[i];
 }
 
 /* Whether fewer than n_used experts are before this one: larger, or equal with a lower index. */
@@ -435,15 +457,17 @@ void reference_logits(const struct reference *reference, const int32_t *tokens, 
         const float *row = reference_tensor(reference, 0, WEIGHTS_TOKEN_EMBD) +
                            (size_t)tokens[position] * s->hidden;
         for (uint32_t i = 0; i < s->hidden; i++)
-            x[i] = (double)row[i] * (scaled ? sqrt((double)s->hidden) : 1);
+            x[i] = (double)row[i] *
+                   (scaled ? sqrt((double)s->hidden) : (double)reference->hparams.embedding_scale);
         for (uint32_t layer = 0; layer < s->n_layers; layer++)
             run_layer(reference, &w, layer, position, n, kv_type, x);
         norm(w.n, x, reference_tensor(reference, 0, WEIGHTS_OUTPUT_NORM), s->hidden);
         product(logits + (size_t)position * s->vocab, reference, 0,
                 s->tied ? WEIGHTS_TOKEN_EMBD : WEIGHTS_OUTPUT, w.n);
         for (uint32_t i = 0; i < s->vocab; i++)
-            logits[(size_t)position * s->vocab + i] =
-                capped(logits[(size_t)position * s->vocab + i], reference->hparams.logit_cap);
+            logits[(size_t)position * s->vocab + i] = capped(
+                logits[(size_t)position * s->vocab + i] / (double)reference->hparams.logit_scale,
+                reference->hparams.logit_cap);
     }
     double *all[] = {w.n, w.q, w.a, w.y, w.gate, w.up, w.k, w.v, x};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)

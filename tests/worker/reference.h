@@ -24,6 +24,7 @@ struct reference_shape {
     float norm_offset;              /* what the weights of norms count from: 0 or 1 */
     uint32_t n_experts, n_used;     /* then ffn is that of one; 0: none */
     bool softmax_of_all;            /* experts' weights need not add up to 1 */
+    float scale; /* granite: of scores; its other scales follow from it; 0: none */
 };
 
 /* What its file says, as far as it follows from the shape. */

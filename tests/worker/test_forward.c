@@ -17,7 +17,8 @@ static const struct reference_shape SHAPES[] = {
 };
 enum { N_SHAPES = sizeof(SHAPES) / sizeof(SHAPES[0]) };
 
-/* The others, llama with biases and with experts. gemma3: five layers with a window, one without. */
+/* The others, llama with biases and with experts. gemma3: five layers with a window, one without;
+ * smollm3: three layers that turn, one that does not. */
 static const struct reference_shape ARCHITECTURES[] = {
     {2, 64, 8, 2, 32, 96, 97, false, true, WEIGHT_F32, 4, .biases = true},
     {2, 64, 4, 2, 32, 96, 97, true, false, WEIGHT_F32, 5, .architecture = ARCHITECTURE_QWEN2},
@@ -29,6 +30,13 @@ static const struct reference_shape ARCHITECTURES[] = {
      .architecture = ARCHITECTURE_GEMMA2, .vectors = WEIGHT_BF16, .norm_offset = 1, .window = 40},
     {6, 64, 4, 1, 32, 96, 97, false, false, WEIGHT_F32, 8, .architecture = ARCHITECTURE_GEMMA3,
      .window = 30},
+    {2, 64, 4, 2, 32, 96, 97, true, false, WEIGHT_F32, 12, .architecture = ARCHITECTURE_GRANITE,
+     .scale = 0.125f},
+    {4, 64, 4, 2, 32, 96, 97, true, false, WEIGHT_F32, 13, .architecture = ARCHITECTURE_SMOLLM3},
+    {2, 64, 4, 2, 32, 96, 97, false, false, WEIGHT_F32, 14, .architecture = ARCHITECTURE_PHI3,
+     .window = 40},
+    {2, 64, 4, 2, 32, 96, 97, false, false, WEIGHT_F32, 15, .architecture = ARCHITECTURE_GLM4,
+     .biases = true},
 };
 enum { N_ARCHITECTURES = sizeof(ARCHITECTURES) / sizeof(ARCHITECTURES[0]) };
 

@@ -185,6 +185,49 @@ static void test_gemma(void **state)
             "hidden_activation is gelu");
 }
 
+static void test_granite(void **state)
+{
+    (void)state;
+    expect(CONFIG("granite", ",\"attention_multiplier\":0.015625,\"embedding_multiplier\":12.0,"
+                             "\"residual_multiplier\":0.25,\"logits_scaling\":8"),
+           "general.architecture=granite granite.attention.scale=0.015625 "
+           "granite.embedding_scale=12 granite.residual_scale=0.25 granite.logit_scale=8 "
+           "longspan.rope.neox=1");
+    expect(CONFIG("granite", ""), "granite.attention.scale=1 granite.logit_scale=1");
+    refused(CONFIG("granite", ",\"logits_scaling\":0"), STATUS_UNSUPPORTED, "logits_scaling");
+    refused(CONFIG("smollm3", ",\"logits_scaling\":8"), STATUS_UNSUPPORTED, "'logits_scaling'");
+}
+
+static void test_layers_without_rope(void **state)
+{
+    (void)state;
+    expect(CONFIG("smollm3", ",\"no_rope_layers\":[1,1,1,0]"),
+           "general.architecture=smollm3 smollm3.rope.unturned_period=4 "
+           "smollm3.rope.freq_base=2e+06 !smollm3.attention.sliding_window");
+    expect(CONFIG("smollm3", ",\"no_rope_layer_interval\":2,\"no_rope_layers\":[1,0,1,0]"),
+           "smollm3.rope.unturned_period=2");
+    refused(CONFIG("smollm3", ",\"no_rope_layers\":[1,0,1,0]"), STATUS_UNSUPPORTED,
+            "no_rope_layers");
+    refused(CONFIG("smollm3", ",\"no_rope_layers\":[1,1,1]"), STATUS_UNSUPPORTED, "no_rope_layers");
+    refused(CONFIG("llama", ",\"no_rope_layers\":[1,1,1,0]"), STATUS_UNSUPPORTED,
+            "'no_rope_layers'");
+}
+
+static void test_phi_and_glm(void **state)
+{
+    (void)state;
+    expect(CONFIG("phi3", ",\"embd_pdrop\":0.1,\"original_max_position_embeddings\":4096,"
+                          "\"sliding_window\":2047,\"rope_scaling\":null"),
+           "general.architecture=phi3 phi3.attention.sliding_window=2047 longspan.rope.neox=1 "
+           "phi3.attention.layer_norm_rms_epsilon=1e-05");
+    refused(CONFIG("phi3", ",\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1]}"),
+            STATUS_UNSUPPORTED, "rope_type is longrope");
+    expect(CONFIG("glm4", ""), "general.architecture=glm4 glm4.attention.key_length=128 "
+                               "glm4.rope.dimension_count=64 longspan.rope.neox=0");
+    expect(CONFIG("glm4", ",\"rope_parameters\":{\"partial_rotary_factor\":0.25}"),
+           "glm4.rope.dimension_count=32");
+}
+
 static void test_ties(void **state)
 {
     static const struct {
@@ -265,6 +308,9 @@ int main(void)
         cmocka_unit_test(test_both_spellings_of_rope),
         cmocka_unit_test(test_windows),
         cmocka_unit_test(test_gemma),
+        cmocka_unit_test(test_granite),
+        cmocka_unit_test(test_layers_without_rope),
+        cmocka_unit_test(test_phi_and_glm),
         cmocka_unit_test(test_ties),
         cmocka_unit_test(test_what_is_not_supported_is_named),
         cmocka_unit_test(test_entries_of_the_wrong_kind),
