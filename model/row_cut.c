@@ -1,4 +1,4 @@
-/* row_cut.c - from the end of the list to its beginning, so that what is moved is never overwritten. */
+/* row_cut.c - from the end of the list to its beginning: what is moved is never overwritten. */
 #include "model/row_cut.h"
 
 #include <stdbool.h>

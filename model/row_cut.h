@@ -1,4 +1,4 @@
-/* model/row_cut.h - matrices that a file holds as one, the rows of each below those of the one before.
+/* model/row_cut.h - matrices that a file holds as one, each one's rows below those of another.
  *
  * Files of Phi 3 and GLM 4 have, in a layer,
  *     attn_qkv.weight  [hidden, (n_heads + 2 n_kv_heads) head_dim]  for attn_q, attn_k and attn_v
@@ -28,8 +28,9 @@ struct row_cut_shape {
 };
 
 /* Puts in the place of each such tensor what it holds; `tensors` has room for ROW_CUT_MOST * n. One
- * whose rows do not divide as they must stays as it is: weights_check names it. Of `cuts`, all zeros, even on
- * failure the caller frees what there is by row_cuts_free; the list's tensors outlive it.
+ * whose rows do not divide as they must stays as it is: weights_check names it. Of `cuts`, all
+ * zeros, even on failure the caller frees what there is by row_cuts_free; the list's tensors outlive
+ * it.
  * STATUS_NO_MEMORY. */
 enum status row_cuts_make(struct row_cuts *cuts, const struct row_cut_shape *shape,
                           const struct model_tensor **tensors, size_t *n, const char *path,

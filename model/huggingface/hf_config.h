@@ -1,8 +1,9 @@
 /* model/huggingface/hf_config.h - config.json of a Hugging Face directory, as keys of a GGUF file.
  *
  * Read: model_type llama, mistral, mixtral, qwen2, qwen3, qwen3_moe, gemma2, gemma3_text, granite,
- * smollm3, phi3 and glm4, in the spelling of transformers 4 and 5 (rope_theta and rope_scaling, or rope_parameters). What a
- * config.json leaves out has the default that transformers' class for the model_type has.
+ * smollm3, phi3 and glm4, in the spelling of transformers 4 and 5 (rope_theta and rope_scaling, or
+ * rope_parameters). What a config.json leaves out has the default that transformers' class for the
+ * model_type has.
  *
  * A config.json has many entries that say nothing about the results (use_cache, dtype); they are
  * known by name. One that is not known is let pass when it is null or false, or its name begins
