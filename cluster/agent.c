@@ -300,9 +300,7 @@ int agent_main(int argc, char **argv)
         "cluster: it checks what is there, takes the cluster key and weights that are pushed, and "
         "ends with its standard input. Nothing to be typed by hand."};
     const struct option table[] = {
-        {.kind = OPTION_SECTION, .help = "Options"},
-        {.name = "help", .letter = 'h', .kind = OPTION_FLAG, .value = &help, .help = "this text"},
-        {.kind = 0}};
+        {.kind = OPTION_SECTION, .help = "Options"}, options_help(&help), {.kind = 0}};
     if (options_parse(table, argc, argv, NULL, &error) != STATUS_OK) {
         fprintf(stderr, "longspan agent: error: %s\n", error.text);
         return status_exit_code(STATUS_INVALID);

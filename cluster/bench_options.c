@@ -5,19 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_OPTIONS = 80, MOST_PROMPT = 1 << 20, MOST_TOKENS = 100000 };
+enum { MOST_PROMPT = 1 << 20, MOST_TOKENS = 100000 };
 
-static void fill_table(struct option table[MOST_OPTIONS], struct bench_options *o)
+static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct bench_options *o)
 {
     const struct option options[] = {
         {.kind = OPTION_SECTION, .help = "What is measured"},
-        {.name = "model",
-         .letter = 'm',
-         .kind = OPTION_TEXT,
-         .value = &o->place.model,
-         .argument = "MODEL",
-         .help =
-             "the model: a GGUF file, any part of one that is split, or a Hugging Face directory"},
+        place_options_model(&o->place),
         {.name = "depths",
          .letter = 'd',
          .kind = OPTION_TEXT,
@@ -78,20 +72,14 @@ static void fill_table(struct option table[MOST_OPTIONS], struct bench_options *
     static const struct place_options_texts texts = {
         .quiet = "no progress on standard error",
         .verbose = "show what the started programs say; twice: all that they can say"};
-    _Static_assert(sizeof(options) / sizeof(options[0]) + PLACE_OPTIONS_MOST_ENTRIES <=
-                       MOST_OPTIONS,
-                   "the table fits");
-    memcpy(table, options, sizeof(options));
-    size_t n = sizeof(options) / sizeof(options[0]);
-    n = place_options_output(table, n, &o->place, &texts);
-    place_options_end(table, n, &o->place);
+    place_options_table(table, options, sizeof(options) / sizeof(options[0]), &o->place, &texts);
 }
 
 enum status bench_options_read(struct bench_options *options, int argc, char **argv,
                                struct error *error)
 {
     struct bench_options read = {.place = {.pipeline = 1, .tensor = 1}};
-    struct option table[MOST_OPTIONS];
+    struct option table[PLACE_OPTIONS_TABLE];
     read.ragged_items = calloc((size_t)argc, sizeof(*read.ragged_items));
     if (read.ragged_items == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for options");
@@ -121,7 +109,7 @@ void bench_options_free(struct bench_options *options)
 void bench_options_print_help(void)
 {
     struct bench_options options = {0};
-    struct option table[MOST_OPTIONS];
+    struct option table[PLACE_OPTIONS_TABLE];
     const struct option_usage usage = {
         "longspan bench", "-m MODEL [OPTION...]",
         "Measures prefill and decode behind contexts of several lengths, beside the limit of this "

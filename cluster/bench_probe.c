@@ -34,7 +34,7 @@ static enum status open_processors(struct bench_probe *probe, const char *kernel
 enum status bench_probe_open(struct bench_probe *probe, const struct place_options *place,
                              uint32_t n_lanes, struct error *error)
 {
-    const bool processors = place->device == NULL || strcmp(place->device, "cpu") == 0;
+    const bool processors = kernels_device_is_cpu(place->device);
     probe->machine = (struct step_limit_machine){INFINITY, INFINITY, INFINITY, INFINITY};
     const enum status status = thread_pool_create(&probe->pool, n_lanes, error);
     if (status != STATUS_OK)

@@ -2,22 +2,20 @@
 #include "cluster/cluster_file.h"
 
 #include "cluster/cluster_yaml.h"
+#include "cluster/this_host.h"
 #include "cluster/words.h"
 #include "kernels/kernels.h"
 #include "kernels/quant/kv_type.h"
 #include "proto/address.h"
 #include "sys/interfaces.h"
 #include "sys/size.h"
-#include "sys/topology.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     WHERE_BYTES = 512,
-    HOST_BYTES = 256,
 };
 
 /* ---- checks ---------------------------------------------------------------------------------- */
@@ -25,6 +23,7 @@ enum {
 struct reader {
     struct cluster_file *file;
     const char *text;
+    struct this_host here;
     struct cluster_yaml_place place; /* of the newest entry of a list */
 };
 
@@ -84,6 +83,11 @@ static enum status take_size(uint64_t *out, const char *text, const char *where,
 
 /* A host becomes an argument of ssh and mpirun: nothing that they could take for an option or a
  * list. */
+static struct cluster_file_host host_of(const struct reader *reader, const char *name)
+{
+    return (struct cluster_file_host){.name = name, .here = this_host_is(&reader->here, name)};
+}
+
 static enum status check_host(const char *host, const char *where, struct error *error)
 {
     const size_t good =
@@ -129,7 +133,7 @@ static enum status take_worker(struct reader *reader, uint32_t index,
     struct cluster_file *file = reader->file;
     struct cluster_file_worker *worker = &file->workers[index];
     name_entry(where, reader, "workers", index);
-    *worker = (struct cluster_file_worker){.host = from->host,
+    *worker = (struct cluster_file_worker){.host = host_of(reader, from->host),
                                            .device = from->device,
                                            .kernels = from->kernels,
                                            .bin = from->bin,
@@ -170,7 +174,7 @@ static enum status take_node(struct reader *reader, uint32_t index, const struct
     char where[WHERE_BYTES];
     struct cluster_file_node *node = &reader->file->nodes[index];
     name_entry(where, reader, "attention_nodes", index);
-    *node = (struct cluster_file_node){.host = from->host,
+    *node = (struct cluster_file_node){.host = host_of(reader, from->host),
                                        .device = from->device,
                                        .kernels = from->kernels,
                                        .name = from->name,
@@ -216,23 +220,22 @@ static enum status take_real(double *out, const float *value, double unit, const
 }
 
 /* Of a host that has no process nothing needs to be known: its name is misspelt. */
-static bool is_used(const struct cluster_file *file, const char *host)
+static bool is_used(const struct cluster_file *file, const struct cluster_file_host *host)
 {
-    bool used =
-        file->coordinator_host != NULL && cluster_file_same_host(file->coordinator_host, host);
+    bool used = file->coordinator.name != NULL && cluster_file_same_host(&file->coordinator, host);
     for (uint32_t i = 0; i < file->n_workers && !used; i++)
-        used = cluster_file_same_host(file->workers[i].host, host);
+        used = cluster_file_same_host(&file->workers[i].host, host);
     for (uint32_t i = 0; i < file->n_nodes && !used; i++)
-        used = cluster_file_same_host(file->nodes[i].host, host);
+        used = cluster_file_same_host(&file->nodes[i].host, host);
     return used;
 }
 
 static bool same_device(const struct cluster_file_hardware *a,
                         const struct cluster_file_hardware *b)
 {
-    const char *device = a->device != NULL ? a->device : "cpu";
-    return strcmp(device, b->device != NULL ? b->device : "cpu") == 0 &&
-           strcmp(a->host, b->host) == 0;
+    const bool a_cpu = kernels_device_is_cpu(a->device), b_cpu = kernels_device_is_cpu(b->device);
+    return cluster_file_same_host(&a->host, &b->host) && a_cpu == b_cpu &&
+           (a_cpu || strcmp(a->device, b->device) == 0);
 }
 
 static enum status take_hardware(struct reader *reader, uint32_t index,
@@ -241,7 +244,8 @@ static enum status take_hardware(struct reader *reader, uint32_t index,
     char where[WHERE_BYTES];
     struct cluster_file_hardware *to = &reader->file->hosts[index];
     name_entry(where, reader, "hosts", index);
-    *to = (struct cluster_file_hardware){.host = from->host, .device = from->device};
+    *to =
+        (struct cluster_file_hardware){.host = host_of(reader, from->host), .device = from->device};
     enum status status = check_host(from->host, where, error);
     if (status == STATUS_OK)
         status = check_device(from->device, where, error);
@@ -265,7 +269,7 @@ static enum status take_hardware(struct reader *reader, uint32_t index,
                  {&to->round_trip_s, from->rtt_us, 1e-6, "rtt_us"}};
     for (size_t i = 0; i < sizeof(reals) / sizeof(reals[0]) && status == STATUS_OK; i++)
         status = take_real(reals[i].to, reals[i].from, reals[i].unit, where, reals[i].key, error);
-    if (status == STATUS_OK && !is_used(reader->file, from->host))
+    if (status == STATUS_OK && !is_used(reader->file, &to->host))
         return error_set(error, STATUS_INVALID,
                          "%s: no worker, no attention node and no coordinator is on %s", where,
                          from->host);
@@ -419,7 +423,8 @@ static enum status take_coordinator(const struct reader *reader,
     if (coordinator == NULL)
         return STATUS_OK;
     name_section(where, reader, "coordinator");
-    reader->file->coordinator_host = coordinator->host;
+    if (coordinator->host != NULL)
+        reader->file->coordinator = host_of(reader, coordinator->host);
     reader->file->listen = coordinator->listen;
     const enum status status = check_endpoint(coordinator->listen, where, "listen", error);
     return status == STATUS_OK && coordinator->host != NULL
@@ -475,12 +480,14 @@ enum status cluster_file_read(struct cluster_file *file, const char *path, struc
     enum status status = cluster_yaml_read(&document, path, &text, error);
     struct reader reader = {.file = &read, .text = text};
     read.document = document;
+    this_host_read(&reader.here);
     if (status == STATUS_OK)
         status = take_document(&reader, document, error);
     if (status == STATUS_OK)
         *file = read;
     else
         cluster_file_free(&read);
+    this_host_free(&reader.here);
     free(text);
     return status;
 }
@@ -494,41 +501,7 @@ void cluster_file_free(struct cluster_file *file)
     *file = (struct cluster_file){0};
 }
 
-/* One of 127.0.0.0/8, written out; "127.example" is a name. */
-static bool is_loopback(const char *host)
+bool cluster_file_same_host(const struct cluster_file_host *a, const struct cluster_file_host *b)
 {
-    struct in_addr address;
-    return inet_pton(AF_INET, host, &address) == 1 && ntohl(address.s_addr) >> 24 == 127;
-}
-
-/* One of this machine's addresses, "10.0.0.1". */
-static bool is_own_address(const char *host)
-{
-    char(*own)[INTERFACES_ADDRESS_BYTES] = NULL;
-    uint32_t n = 0;
-    bool found = false;
-    const size_t length = strlen(host);
-    interfaces_own(&own, &n, NULL);
-    for (uint32_t i = 0; i < n && !found; i++)
-        found = strcspn(own[i], "/") == length && memcmp(own[i], host, length) == 0;
-    free(own);
-    return found;
-}
-
-bool cluster_file_is_here(const char *host)
-{
-    char name[HOST_BYTES];
-    topology_host_name(name, sizeof(name));
-    const size_t given = strcspn(host, "."), ours = strcspn(name, ".");
-    const bool both_long = host[given] != '\0' && name[ours] != '\0';
-    if (strcmp(host, "localhost") == 0 || is_loopback(host) || strcmp(host, "::1") == 0)
-        return true;
-    return strcmp(host, name) == 0 ||
-           (!both_long && given == ours && ours > 0 && strncmp(host, name, ours) == 0) ||
-           is_own_address(host);
-}
-
-bool cluster_file_same_host(const char *a, const char *b)
-{
-    return strcmp(a, b) == 0 || (cluster_file_is_here(a) && cluster_file_is_here(b));
+    return (a->here && b->here) || strcmp(a->name, b->name) == 0;
 }

@@ -45,14 +45,21 @@ enum {
 };
 
 /* Strings are owned by the file; NULL where the key is absent. */
+struct cluster_file_host {
+    const char *name; /* as the file has it */
+    bool here;        /* this machine, by any of its names (this_host.h) */
+};
+
 struct cluster_file_worker {
-    const char *host, *device, *kernels, *bin;
+    struct cluster_file_host host;
+    const char *device, *kernels, *bin;
     uint32_t slots;   /* ranks on that host, at least 1 */
     uint32_t threads; /* lanes of each; 0: not said */
 };
 
 struct cluster_file_node {
-    const char *host, *device, *kernels, *name, *bin;
+    struct cluster_file_host host;
+    const char *device, *kernels, *name, *bin;
     const char *bind, *advertise; /* endpoints, as the attention node's options */
     uint64_t memory_bytes;        /* 0: not said */
     uint32_t threads;             /* 0: not said */
@@ -61,7 +68,8 @@ struct cluster_file_node {
 
 /* What a host has, or each device of it; 0: not said. Links are its own with others. */
 struct cluster_file_hardware {
-    const char *host, *device; /* device NULL: its processors and memory */
+    struct cluster_file_host host;
+    const char *device; /* NULL: its processors and memory */
     uint64_t memory_bytes;
     uint32_t devices, processors;
     double read_bytes_per_s, f32_per_s, int8_per_s;
@@ -70,7 +78,8 @@ struct cluster_file_hardware {
 
 struct cluster_file {
     const char *path, *name;
-    const char *coordinator_host, *listen, *cluster_key;
+    struct cluster_file_host coordinator; /* name NULL: not said */
+    const char *listen, *cluster_key;
     struct cluster_file_worker *workers;
     uint32_t n_workers; /* entries */
     uint32_t n_ranks;   /* the sum of their slots */
@@ -101,10 +110,6 @@ enum status cluster_file_read(struct cluster_file *file, const char *path, struc
 void cluster_file_free(struct cluster_file *file);
 
 /* Whether two names of hosts are one: the same word, or both this machine. */
-bool cluster_file_same_host(const char *a, const char *b);
-
-/* Whether `host` is this machine: localhost, 127.x, ::1, its own name, long or short, or
- * one of its addresses. */
-bool cluster_file_is_here(const char *host);
+bool cluster_file_same_host(const struct cluster_file_host *a, const struct cluster_file_host *b);
 
 #endif

@@ -34,6 +34,12 @@ void columns_addf(struct columns *columns, const char *format, ...)
     columns_add(columns, text);
 }
 
+void columns_heading(struct columns *columns, const char *const *names)
+{
+    for (uint32_t i = 0; i < columns->n; i++)
+        columns_add(columns, names[i]);
+}
+
 /* Characters, not bytes: names may be UTF-8. */
 static size_t width_of(const char *text)
 {

@@ -29,6 +29,9 @@ void columns_add(struct columns *columns, const char *text);
 void columns_addf(struct columns *columns, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* A whole row, `n` words: the heading. */
+void columns_heading(struct columns *columns, const char *const *names);
+
 /* Two blanks between columns, none at the end of a line; then empty again. Without memory: a line that says
  * so. Control characters, which peers' names may have, become "?". */
 void columns_print(struct columns *columns, FILE *out);

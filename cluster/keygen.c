@@ -22,9 +22,7 @@ int keygen_main(int argc, char **argv)
         "security: {cluster_key: FILE}. Nobody but its owner may read it (mode 0600); an existing "
         "file is never overwritten."};
     const struct option table[] = {
-        {.kind = OPTION_SECTION, .help = "Options"},
-        {.name = "help", .letter = 'h', .kind = OPTION_FLAG, .value = &help, .help = "this text"},
-        {.kind = 0}};
+        {.kind = OPTION_SECTION, .help = "Options"}, options_help(&help), {.kind = 0}};
     struct option_item items[1];
     struct option_list words = {.items = items, .capacity = 1};
     enum status status = options_parse(table, argc, argv, &words, &error);

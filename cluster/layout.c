@@ -1,6 +1,7 @@
 /* layout.c - fair shares of this machine, and addresses that all sides can use. */
 #include "cluster/layout.h"
 
+#include "kernels/kernels.h"
 #include "sys/memory.h"
 #include "sys/topology.h"
 
@@ -19,7 +20,7 @@ enum { DEFAULT_PORT = 5600, MEGABYTE = 1 << 20 };
 /* 0 for a device of its own memory: the node looks at what that has. */
 static uint64_t node_memory(const char *device, uint32_t n_nodes)
 {
-    if (device != NULL && strcmp(device, "cpu") != 0)
+    if (!kernels_device_is_cpu(device))
         return 0;
     const uint64_t share =
         (uint64_t)((double)memory_available_bytes() * NODES_SHARE / (double)n_nodes);
@@ -104,12 +105,13 @@ static enum status from_options(struct layout *layout, const struct place_option
 
 /* NULL for this machine; otherwise the host of that name, which is made when it is new. */
 static enum status take_host(struct layout *layout, const struct layout_host **host,
-                             const struct cluster_file *file, const char *name, const char *bin,
-                             struct error *error)
+                             const struct cluster_file *file, const struct cluster_file_host *named,
+                             const char *bin, struct error *error)
 {
     *host = NULL;
-    if (cluster_file_is_here(name))
+    if (named->here)
         return STATUS_OK;
+    const char *name = named->name;
     const char *folder = bin != NULL ? bin : file->bin;
     for (uint32_t i = 0; i < layout->n_hosts; i++) {
         struct layout_host *known = &layout->hosts[i];
@@ -133,7 +135,7 @@ static enum status take_worker(struct layout *layout, struct layout_worker *work
                                struct error *error)
 {
     const struct layout_host *host = NULL;
-    const enum status status = take_host(layout, &host, file, from->host, from->bin, error);
+    const enum status status = take_host(layout, &host, file, &from->host, from->bin, error);
     const bool here = host == NULL;
     *worker = (struct layout_worker){
         .host = host,
@@ -153,7 +155,7 @@ static enum status take_node(struct layout *layout, uint32_t index, const struct
     struct layout_node *node = &layout->nodes[index];
     const struct cluster_file_node *from = &file->nodes[index];
     const struct layout_host *host = NULL;
-    const enum status status = take_host(layout, &host, file, from->host, from->bin, error);
+    const enum status status = take_host(layout, &host, file, &from->host, from->bin, error);
     const bool here = host == NULL;
     *node = (struct layout_node){
         .host = host,
@@ -182,10 +184,11 @@ static enum status take_node(struct layout *layout, uint32_t index, const struct
 static enum status take_addresses(struct layout *layout, const struct cluster_file *file,
                                   const char *directory, struct error *error)
 {
-    const char *host = file->coordinator_host != NULL ? file->coordinator_host : "localhost";
+    const bool named = file->coordinator.name != NULL;
+    const char *host = named ? file->coordinator.name : "localhost";
     const bool has_remote = layout->n_hosts > 0;
     struct address address;
-    if (!cluster_file_is_here(host))
+    if (named && !file->coordinator.here)
         return error_set(error, STATUS_INVALID,
                          "%s: coordinator: %s is not this machine: type this command there, or "
                          "start the coordinator there by hand (--dry-run shows how) and say "
@@ -210,8 +213,8 @@ static enum status take_addresses(struct layout *layout, const struct cluster_fi
                          "%s: coordinator: listen: %s needs a port that the others can know, such "
                          "as %d",
                          file->path, layout->listen, DEFAULT_PORT);
-    const bool by_name = has_remote && file->coordinator_host != NULL &&
-                         strcmp(host, "localhost") != 0 && strncmp(host, "127.", 4) != 0;
+    const bool by_name =
+        has_remote && named && strcmp(host, "localhost") != 0 && strncmp(host, "127.", 4) != 0;
     if (has_remote && (address.is_local || (address.is_any && !by_name)))
         return error_set(error, STATUS_INVALID,
                          "%s: coordinator: other machines cannot reach %s at %s: say host: NAME "
@@ -236,9 +239,9 @@ static enum status from_file(struct layout *layout, const struct place_options *
         return status;
     uint32_t n_here = 0, n_nodes_here = 0;
     for (uint32_t i = 0; i < file->n_workers; i++)
-        n_here += cluster_file_is_here(file->workers[i].host) ? file->workers[i].slots : 0;
+        n_here += file->workers[i].host.here ? file->workers[i].slots : 0;
     for (uint32_t i = 0; i < file->n_nodes; i++)
-        n_nodes_here += cluster_file_is_here(file->nodes[i].host);
+        n_nodes_here += file->nodes[i].host.here;
     const uint32_t share = fair_share(n_here + n_nodes_here);
     layout->n_ranks = file->n_ranks;
     layout->ssh = file->ssh;

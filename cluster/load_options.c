@@ -121,11 +121,7 @@ static void fill_table(struct option table[MOST_OPTIONS], struct load_options *o
          .kind = OPTION_FLAG,
          .value = &o->quiet,
          .help = "no progress on standard error"},
-        {.name = "help",
-         .letter = 'h',
-         .kind = OPTION_FLAG,
-         .value = &o->help,
-         .help = "this text"},
+        options_help(&o->help),
         {.kind = 0}};
     _Static_assert(sizeof(options) / sizeof(options[0]) <= MOST_OPTIONS, "the table fits");
     memcpy(table, options, sizeof(options));

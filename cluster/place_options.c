@@ -3,19 +3,46 @@
 
 #include "kernels/kernels.h"
 #include "kernels/quant/kv_type.h"
+#include "plan/defaults.h"
 #include "proto/address.h"
 
+#include <assert.h>
 #include <string.h>
 
-enum { DEFAULT_JOIN_S = 60, DEFAULT_REACH_S = 10 };
+enum { DEFAULT_JOIN_S = 60, DEFAULT_REACH_S = 10, MOST_OUTPUT = 4 };
 
 static const char *const switches[] = {"on", "off", NULL};
 static const char *const pins[] = {"auto", "none", NULL};
 static const char *const weights_choices[] = {"local", "push", NULL};
 static const char *const exchange_names[] = {"auto", "zeromq", NULL};
 
-size_t place_options_output(struct option *table, size_t n, struct place_options *o,
-                            const struct place_options_texts *texts)
+struct option place_options_model(struct place_options *o)
+{
+    return (struct option){
+        .name = "model",
+        .letter = 'm',
+        .kind = OPTION_TEXT,
+        .value = &o->model,
+        .argument = "MODEL",
+        .help =
+            "the model: a GGUF file, any part of one that is split, or a Hugging Face directory"};
+}
+
+struct option place_options_ctx(struct place_options *o)
+{
+    return (struct option){
+        .name = "ctx",
+        .kind = OPTION_U32,
+        .value = &o->ctx,
+        .argument = "N",
+        .least = 1,
+        .most = PLACE_OPTIONS_MOST_TOKENS,
+        .help = "tokens of one sequence, prompt and answer, at most; without it as many as the "
+                "model was made for, if the KV cache has room"};
+}
+
+static size_t add_output(struct option *table, size_t n, struct place_options *o,
+                         const struct place_options_texts *texts)
 {
     const struct option options[] = {
         {.name = "trace",
@@ -40,13 +67,14 @@ size_t place_options_output(struct option *table, size_t n, struct place_options
          .value = &o->verbose,
          .help = texts->verbose},
     };
-    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+    _Static_assert(sizeof(options) / sizeof(options[0]) == MOST_OUTPUT, "all of them");
+    for (size_t i = 0; i < MOST_OUTPUT; i++)
         if (options[i].help != NULL)
             table[n++] = options[i];
     return n;
 }
 
-void place_options_end(struct option *table, size_t n, struct place_options *o)
+static void add_places(struct option *table, size_t n, struct place_options *o)
 {
     const struct option options[] = {
         {.kind = OPTION_SECTION,
@@ -123,7 +151,7 @@ void place_options_end(struct option *table, size_t n, struct place_options *o)
          .kind = OPTION_CHOICE,
          .value = &o->kv_type,
          .choices = kv_type_choices,
-         .help = "numbers in the KV cache; f16 unless given"},
+         .help = "numbers in the KV cache; " DEFAULTS_KV_TYPE " unless given"},
         {.name = "kv-memory",
          .kind = OPTION_BYTES,
          .value = &o->kv_memory_bytes,
@@ -136,7 +164,7 @@ void place_options_end(struct option *table, size_t n, struct place_options *o)
          .argument = "N",
          .least = 1,
          .most = 32768,
-         .help = "prompt tokens of one step; 512 unless given"},
+         .help = "prompt tokens of one step; " DEFAULTS_TEXT(DEFAULTS_CHUNK) " unless given"},
         {.name = "step-target-ms",
          .kind = OPTION_U32,
          .value = &o->step_target_ms,
@@ -171,8 +199,9 @@ void place_options_end(struct option *table, size_t n, struct place_options *o)
          .argument = "N",
          .least = 256,
          .most = 1u << 24,
-         .help = "tokens that lie together on one KV holder, 256 times a power of two; 4096 unless "
-                 "given"},
+         .help =
+             "tokens that lie together on one KV holder, 256 times a power of two; " DEFAULTS_TEXT(
+                 DEFAULTS_STRIPE) " unless given"},
         {.name = "shares",
          .kind = OPTION_TEXT,
          .value = &o->shares,
@@ -230,15 +259,20 @@ void place_options_end(struct option *table, size_t n, struct place_options *o)
          .least = 1,
          .most = 86400,
          .help = "seconds until an attention node must have answered a query"},
-        {.name = "help",
-         .letter = 'h',
-         .kind = OPTION_FLAG,
-         .value = &o->help,
-         .help = "this text"},
+        options_help(&o->help),
         {.kind = 0}};
-    _Static_assert(sizeof(options) / sizeof(options[0]) + 4 <= PLACE_OPTIONS_MOST_ENTRIES,
-                   "with those of place_options_output");
+    _Static_assert(PLACE_OPTIONS_MOST_OWN + MOST_OUTPUT + sizeof(options) / sizeof(options[0]) <=
+                       PLACE_OPTIONS_TABLE,
+                   "the table fits");
     memcpy(table + n, options, sizeof(options));
+}
+
+void place_options_table(struct option table[PLACE_OPTIONS_TABLE], const struct option *own,
+                         size_t n, struct place_options *o, const struct place_options_texts *texts)
+{
+    assert(n <= PLACE_OPTIONS_MOST_OWN);
+    memcpy(table, own, n * sizeof(*own));
+    add_places(table, add_output(table, n, o, texts), o);
 }
 
 /* Options that describe a cluster have no meaning for one that is described elsewhere. */

@@ -12,7 +12,9 @@
 enum {
     PLACE_OPTIONS_MOST_NODES = 64,
     PLACE_OPTIONS_MOST_RANKS = 4096,
-    PLACE_OPTIONS_MOST_ENTRIES = 48, /* of a table, all that is added here together */
+    PLACE_OPTIONS_MOST_TOKENS = 1 << 30, /* of a sequence */
+    PLACE_OPTIONS_MOST_OWN = 40,
+    PLACE_OPTIONS_TABLE = 80,
 };
 
 /* Strings point into argv. A number that is 0 was not given, unless said otherwise. */
@@ -30,7 +32,7 @@ struct place_options {
     uint32_t join_timeout_s, timeout_s; /* join_timeout_s: set by place_options_check */
     bool strict_bits;
     const char *weights; /* "local", "push" or NULL: as the cluster file says */
-    const char *trace;   /* as the next two, if the command has it: place_options_output */
+    const char *trace;   /* as the next two, if the command has it: place_options_texts */
     bool dry_run, help;
     const char *cluster_key;
     bool insecure_network;
@@ -42,18 +44,22 @@ struct place_options {
     bool coordinator_shown;
 };
 
+/* Entries that several commands have among their own: the model, and how long a sequence may become. */
+struct option place_options_model(struct place_options *options);
+struct option place_options_ctx(struct place_options *options);
+
 /* What a command says of its output: the help of these options. NULL, false: it does not have that one. */
 struct place_options_texts {
     const char *trace, *quiet, *verbose;
     bool dry_run;
 };
 
-/* Writes entries that point into `options` behind the n of `table`; returns how many there are then. */
-size_t place_options_output(struct option *table, size_t n, struct place_options *options,
-                            const struct place_options_texts *texts);
-
-/* The same of where it runs and how it computes, and of --help; an entry of kind 0 ends the table. */
-void place_options_end(struct option *table, size_t n, struct place_options *options);
+/* A whole table: a command's own n entries, the last section of which is about its output and goes on with
+ * `texts`; where it runs, how it computes, --help, and the end. It points into `options`. At most
+ * PLACE_OPTIONS_MOST_OWN are its own. */
+void place_options_table(struct option table[PLACE_OPTIONS_TABLE], const struct option *own,
+                         size_t n, struct place_options *options,
+                         const struct place_options_texts *texts);
 
 /* Rules about options that do not go together, after the command line was read. STATUS_INVALID:
  * with the option and the remedy. */

@@ -10,12 +10,11 @@
 #include "cluster/plan_report.h"
 #include "kernels/quant/kv_type.h"
 #include "model/weights.h"
+#include "plan/defaults.h"
 #include "sys/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-enum { DEFAULT_CHUNK = 512, DEFAULT_STRIPE = 4096 }; /* the coordinator's */
 
 /* Everything that a plan is made of. */
 struct plan {
@@ -56,11 +55,11 @@ static enum status divide(struct plan *plan, struct error *error)
                                        .pipeline = layout->pipeline,
                                        .tensor = layout->tensor,
                                        .ctx = place->ctx,
-                                       .chunk = place->chunk > 0 ? place->chunk : DEFAULT_CHUNK,
-                                       .kv_type = KV_F16,
+                                       .chunk = place->chunk > 0 ? place->chunk : DEFAULTS_CHUNK,
                                        .kv_memory = layout->kv_memory_bytes};
-    if (layout->kv_type != NULL && !kv_type_parse(&options.kv_type, layout->kv_type))
-        return error_set(error, STATUS_INVALID, "there is no KV type \"%s\"", layout->kv_type);
+    const char *kv_type = layout->kv_type != NULL ? layout->kv_type : DEFAULTS_KV_TYPE;
+    if (!kv_type_parse(&options.kv_type, kv_type))
+        return error_set(error, STATUS_INVALID, "there is no KV type \"%s\"", kv_type);
     return capacity_open(&plan->capacity, &options, &plan->hparams, plan->file, error);
 }
 
@@ -83,9 +82,10 @@ static enum status tell(const struct plan *plan, struct error *error)
                                           .layout = &plan->layout,
                                           .facts = &plan->facts,
                                           .capacity = &plan->capacity,
+                                          .probed = plan->options.probe,
                                           .max_batch = plan->options.max_batch,
                                           .stripe = plan->layout.stripe > 0 ? plan->layout.stripe
-                                                                            : DEFAULT_STRIPE};
+                                                                            : DEFAULTS_STRIPE};
     struct error does_not_fit = {0};
     json_t *json = NULL;
     enum status status = plan_json(&json, &input, &does_not_fit, error);

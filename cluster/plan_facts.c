@@ -2,6 +2,7 @@
 #include "cluster/plan_facts.h"
 
 #include "kernels/attention/kv_holder.h"
+#include "kernels/kernels.h"
 #include "plan/shares.h"
 #include "sys/memory.h"
 #include "sys/topology.h"
@@ -14,30 +15,30 @@
 
 static const char from_file[] = "cluster file";
 
-static bool is_cpu(const char *device)
-{
-    return device == NULL || strcmp(device, "cpu") == 0;
-}
-
 /* ---- who is where ---------------------------------------------------------------------------- */
 
-static uint32_t find_host(struct plan_facts *facts, const char *name,
+static bool is_host(const struct plan_host *host, const struct cluster_file_host *named)
+{
+    return cluster_file_same_host(&(struct cluster_file_host){host->name, host->here}, named);
+}
+
+static uint32_t find_host(struct plan_facts *facts, const struct cluster_file_host *named,
                           const struct layout_host *remote)
 {
     for (uint32_t i = 0; i < facts->n_hosts; i++)
-        if (cluster_file_same_host(facts->hosts[i].name, name)) {
+        if (is_host(&facts->hosts[i], named)) {
             if (remote != NULL)
                 facts->hosts[i].remote = remote;
             return i;
         }
     facts->hosts[facts->n_hosts] =
-        (struct plan_host){.name = name, .remote = remote, .here = cluster_file_is_here(name)};
+        (struct plan_host){.name = named->name, .remote = remote, .here = named->here};
     return facts->n_hosts++;
 }
 
 static uint32_t find_device(struct plan_facts *facts, uint32_t host, const char *name)
 {
-    name = is_cpu(name) ? "cpu" : name;
+    name = kernels_device_is_cpu(name) ? "cpu" : name;
     for (uint32_t i = 0; i < facts->n_devices; i++)
         if (facts->devices[i].host == host && strcmp(facts->devices[i].name, name) == 0)
             return i;
@@ -45,23 +46,27 @@ static uint32_t find_device(struct plan_facts *facts, uint32_t host, const char 
     return facts->n_devices++;
 }
 
-static const char *host_name(const struct layout_host *host)
+static const struct cluster_file_host localhost = {"localhost", true};
+
+/* A process's; NULL is this machine. */
+static uint32_t find_layout_host(struct plan_facts *facts, const struct layout_host *remote)
 {
-    return host != NULL ? host->name : "localhost";
+    const struct cluster_file_host named = {.name = remote != NULL ? remote->name : NULL};
+    return find_host(facts, remote != NULL ? &named : &localhost, remote);
 }
 
 static void place(struct plan_facts *facts, const struct layout *layout)
 {
     for (uint32_t i = 0; i < layout->n_workers; i++) {
         const struct layout_worker *worker = &layout->workers[i];
-        const uint32_t host = find_host(facts, host_name(worker->host), worker->host);
+        const uint32_t host = find_layout_host(facts, worker->host);
         const uint32_t device = find_device(facts, host, worker->device);
         for (uint32_t k = 0; k < worker->slots; k++)
             facts->ranks[facts->n_ranks++] = (struct plan_process){device, worker->threads};
     }
     for (uint32_t i = 0; i < layout->n_nodes; i++) {
         const struct layout_node *node = &layout->nodes[i];
-        const uint32_t host = find_host(facts, host_name(node->host), node->host);
+        const uint32_t host = find_layout_host(facts, node->host);
         facts->nodes[facts->n_nodes++] =
             (struct plan_process){find_device(facts, host, node->device), node->threads};
     }
@@ -71,13 +76,14 @@ static void place(struct plan_facts *facts, const struct layout *layout)
 
 /* An entry about cuda is about cuda:1 too, unless that has one of its own. */
 static const struct cluster_file_hardware *hardware_of(const struct cluster_file *file,
-                                                       const char *host, const char *device)
+                                                       const struct plan_host *host,
+                                                       const char *device)
 {
     const struct cluster_file_hardware *near = NULL;
     for (uint32_t i = 0; file != NULL && i < file->n_hosts; i++) {
         const struct cluster_file_hardware *h = &file->hosts[i];
-        const char *name = is_cpu(h->device) ? "cpu" : h->device;
-        if (!cluster_file_same_host(h->host, host))
+        const char *name = kernels_device_is_cpu(h->device) ? "cpu" : h->device;
+        if (!is_host(host, &h->host))
             continue;
         if (strcmp(name, device) == 0)
             return h;
@@ -91,7 +97,7 @@ static void read_device(struct plan_facts *facts, struct plan_device *device,
                         const struct cluster_file *file)
 {
     const struct plan_host *host = &facts->hosts[device->host];
-    const struct cluster_file_hardware *h = hardware_of(file, host->name, device->name);
+    const struct cluster_file_hardware *h = hardware_of(file, host, device->name);
     if (h != NULL) {
         device->devices = h->devices;
         device->processors = h->processors;
@@ -102,7 +108,7 @@ static void read_device(struct plan_facts *facts, struct plan_device *device,
         device->int8_per_s = h->int8_per_s;
         device->rate_source = h->read_bytes_per_s > 0 ? from_file : NULL;
     }
-    if (!host->here || !is_cpu(device->name))
+    if (!host->here || !kernels_device_is_cpu(device->name))
         return;
     if (device->processors == 0)
         device->processors = topology_processors();
@@ -118,7 +124,7 @@ static void read_links(struct plan_facts *facts, const struct cluster_file *file
         for (uint32_t k = 0; k < file->n_hosts; k++) {
             const struct cluster_file_hardware *h = &file->hosts[k];
             struct plan_host *host = &facts->hosts[i];
-            if (!cluster_file_same_host(h->host, host->name))
+            if (!is_host(host, &h->host))
                 continue;
             if (h->link_bytes_per_s > 0)
                 host->link_bytes_per_s = h->link_bytes_per_s;
@@ -146,10 +152,8 @@ enum status plan_facts_read(struct plan_facts *facts, const struct layout *layou
         facts->nodes == NULL || facts->rank_estimates == NULL || facts->node_estimates == NULL ||
         facts->host_estimates == NULL || facts->shares == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for %u processes", n);
-    facts->head = find_host(facts,
-                            file != NULL && file->coordinator_host != NULL ? file->coordinator_host
-                                                                           : "localhost",
-                            NULL);
+    const bool named = file != NULL && file->coordinator.name != NULL;
+    facts->head = find_host(facts, named ? &file->coordinator : &localhost, NULL);
     place(facts, layout);
     for (uint32_t i = 0; i < facts->n_devices; i++)
         read_device(facts, &facts->devices[i], file);
@@ -180,10 +184,15 @@ static uint32_t ranks_of(const struct plan_facts *facts, uint32_t device)
     return n;
 }
 
+bool plan_facts_is_several(const struct plan_device *device)
+{
+    return !kernels_device_is_cpu(device->name) && strchr(device->name, ':') == NULL;
+}
+
 /* Of n processes on a device, how many have the same one. */
 static uint32_t on_one(const struct plan_device *device, uint32_t n)
 {
-    if (is_cpu(device->name) || strchr(device->name, ':') != NULL)
+    if (!plan_facts_is_several(device))
         return n;
     return device->devices == 0 ? 1 : (n + device->devices - 1) / device->devices;
 }
@@ -206,7 +215,7 @@ uint64_t plan_facts_node_bytes(const struct plan_facts *facts, const struct layo
 static double part_of(const struct plan_device *device, const struct plan_process *process,
                       uint32_t n_beside)
 {
-    if (!is_cpu(device->name))
+    if (!kernels_device_is_cpu(device->name))
         return 1.0 / on_one(device, n_beside);
     if (process->lanes == 0 || device->processors == 0)
         return 1.0 / n_beside;
@@ -219,6 +228,7 @@ static struct estimate_process estimate_of(const struct plan_device *device, dou
     const double read = device->read_bytes_per_s, f32 = device->f32_per_s;
     const double int8 = device->int8_per_s;
     return (struct estimate_process){.host = device->host,
+                                     .gpu = !kernels_device_is_cpu(device->name),
                                      .machine = {.read_bytes_per_s = read > 0 ? part * read : NAN,
                                                  .f32_per_s = f32 > 0 ? part * f32 : INFINITY,
                                                  .floats_per_s = f32 > 0 ? part * f32 : INFINITY,
@@ -235,7 +245,7 @@ static void estimate_beside(const struct plan_facts *facts, const struct plan_pr
         uint32_t beside = 0;
         for (uint32_t k = 0; k < n; k++)
             beside += processes[k].device == processes[i].device;
-        for (uint32_t k = 0; k < n && is_cpu(device->name); k++)
+        for (uint32_t k = 0; k < n && kernels_device_is_cpu(device->name); k++)
             if (processes[k].device == processes[i].device)
                 all += part_of(device, &processes[k], beside);
         const double part = part_of(device, &processes[i], beside);

@@ -42,6 +42,7 @@ struct plan_facts {
     struct plan_process *ranks, *nodes;
     uint32_t n_hosts, n_devices, n_ranks, n_nodes;
     uint32_t head; /* the coordinator's host */
+    bool measured; /* some of it, by plan_probe */
     /* plan_facts_apply: */
     struct estimate_process *rank_estimates, *node_estimates;
     struct estimate_host *host_estimates;
@@ -63,6 +64,9 @@ enum status plan_facts_apply(struct plan_facts *facts, const struct layout *layo
 /* The memory of a node: what it is given, or what it takes of its device. 0: not known. */
 uint64_t plan_facts_node_bytes(const struct plan_facts *facts, const struct layout *layout,
                                uint32_t node);
+
+/* Whether the name stands for all GPUs of a host: it has no index. */
+bool plan_facts_is_several(const struct plan_device *device);
 
 /* Ranks that have the same memory as this one, itself among them. */
 uint32_t plan_facts_sharers(const struct plan_facts *facts, uint32_t rank);

@@ -3,6 +3,7 @@
 
 #include "cluster/plan_memory.h"
 #include "kernels/attention/kv_holder.h"
+#include "kernels/kernels.h"
 #include "sys/size.h"
 
 #include <inttypes.h>
@@ -140,7 +141,7 @@ static void add_place(struct maker *m, json_t *to, const struct plan_process *pr
     put(m, to, "host", text(m->in->facts->hosts[device->host].name));
     put(m, to, "device", text(device->name));
     put(m, to, "lanes",
-        strcmp(device->name, "cpu") == 0 ? whole_or_null(process->lanes) : json_null());
+        kernels_device_is_cpu(device->name) ? whole_or_null(process->lanes) : json_null());
 }
 
 /* Milliseconds of its part of a token, behind nothing and behind the context. */
@@ -337,8 +338,11 @@ static void add_links(struct maker *m)
 
 static void add_decode(struct maker *m, json_t *list, uint64_t depth)
 {
-    const struct estimate_time time = estimate_decode(&m->estimate, 1, depth, NULL);
-    const double at_best = estimate_at_best(&time), expected = estimate_expected(&time);
+    const struct estimate_time time =
+        estimate_decode(&m->estimate, ESTIMATE_AT_BEST, 1, depth, NULL);
+    const struct estimate_time taken =
+        estimate_decode(&m->estimate, ESTIMATE_EXPECTED, 1, depth, NULL);
+    const double at_best = estimate_sum(&time), expected = estimate_sum(&taken);
     json_t *to = item_in(m, list);
     put(m, to, "depth", whole(depth));
     put(m, to, "weights_ms", number(time.weights_s * MS));
@@ -408,41 +412,85 @@ static void add_assumption(struct maker *m, json_t *list, const char *format, ..
     m->complete = json_array_append_new(list, text(line)) == 0 && m->complete;
 }
 
-static void add_assumptions(struct maker *m)
+/* Of the kinds of devices that there are. */
+static void add_reach(struct maker *m, json_t *list)
+{
+    bool cpus = false, gpus = false;
+    for (uint32_t i = 0; i < m->in->facts->n_devices; i++) {
+        const bool cpu = kernels_device_is_cpu(m->in->facts->devices[i].name);
+        cpus = cpus || cpu;
+        gpus = gpus || !cpu;
+    }
+    const struct estimate_reach decode = estimate_reached(false, false);
+    const struct estimate_reach prompt = estimate_reached(false, true);
+    const struct estimate_reach gpu = estimate_reached(true, false);
+    if (cpus)
+        add_assumption(m, list,
+                       "expected of CPUs: %.2f of what memory or arithmetic would allow in "
+                       "decode, in prompts %.2f of products' arithmetic and %.2f of attention's; "
+                       "measured on one kind of machine (docs/performance.md)",
+                       decode.read, prompt.int8, prompt.attend);
+    if (gpus)
+        add_assumption(m, list,
+                       "expected of GPUs: %.2f of read_GB_s and %.0f us for each layer of a step; "
+                       "in prompts %.3f of int8_Gop_s, and of f32_GFLOP_s %.2f by products, %.2f "
+                       "by attention; measured on one H200, whose data sheet says 1979000 and "
+                       "67000 (docs/performance.md)",
+                       gpu.read, gpu.layer_s * 1e6, gpu.int8, gpu.floats, gpu.attend);
+}
+
+/* What else than the cluster file could tell it. */
+static const char *or_probe(const struct maker *m, bool measurable)
+{
+    return !measurable ? "" : !m->in->probed ? ", or --probe" : "; --probe could not tell";
+}
+
+static void add_unknown_devices(struct maker *m, json_t *list)
 {
     const struct plan_facts *facts = m->in->facts;
-    json_t *list = list_in(m, "counted_with");
     for (uint32_t i = 0; i < facts->n_devices; i++) {
         const struct plan_device *d = &facts->devices[i];
         const char *host = facts->hosts[d->host].name;
-        const bool cpu = strcmp(d->name, "cpu") == 0;
         if (d->memory_bytes == 0)
-            add_assumption(m, list, "%s (%s): its memory is not known (memory, or --probe)", host,
-                           d->name);
+            add_assumption(m, list, "%s (%s): its memory is not known (memory%s)", host, d->name,
+                           or_probe(m, true));
         if (d->read_bytes_per_s <= 0)
-            add_assumption(m, list,
-                           "%s (%s): how fast it reads memory is not known (read_GB_s, or --probe)",
-                           host, d->name);
+            add_assumption(m, list, "%s (%s): how fast it reads memory is not known (read_GB_s%s)",
+                           host, d->name, or_probe(m, true));
         else if (d->f32_per_s <= 0 || d->int8_per_s <= 0)
             add_assumption(m, list,
                            "%s (%s): its arithmetic is not known (f32_GFLOP_s and int8_Gop_s%s): "
                            "decode counts its memory alone, prefill is unknown",
-                           host, d->name, cpu ? ", or --probe" : "");
+                           host, d->name, or_probe(m, kernels_device_is_cpu(d->name)));
     }
+}
+
+/* The rate of a link is not measured; a round trip is to hosts that have processes, and to this one as to the
+ * nearest of them. */
+static void add_unknown_links(struct maker *m, json_t *list)
+{
+    const struct plan_facts *facts = m->in->facts;
+    const bool others = m->in->layout->n_hosts > 0;
     for (uint32_t i = 0; i < facts->n_hosts && facts->n_hosts > 1; i++) {
         const struct plan_host *host = &facts->hosts[i];
-        if (host->link_bytes_per_s <= 0 || host->round_trip_s <= 0)
-            add_assumption(m, list, "%s%s: its link to others is not known (%s%s%s)", host->name,
+        const bool rate = host->link_bytes_per_s <= 0, trip = host->round_trip_s <= 0;
+        if (rate || trip)
+            add_assumption(m, list, "%s%s: its link to others is not known (%s%s%s%s)", host->name,
                            i == facts->head ? ", the coordinator's host" : "",
-                           host->link_bytes_per_s <= 0 ? "link_Gbit_s" : "",
-                           host->link_bytes_per_s <= 0 && host->round_trip_s <= 0 ? ", " : "",
-                           host->round_trip_s <= 0 ? "rtt_us, or --probe" : "");
+                           rate ? "link_Gbit_s" : "", rate && trip ? "; " : "",
+                           trip ? "rtt_us" : "",
+                           or_probe(m, trip && (host->remote != NULL || (host->here && others))));
     }
-    add_assumption(
-        m, list,
-        "expected: decode reaches %.2f of what the hardware could do, a prompt's products "
-        "%.2f, its attention %.2f, as measured on CPUs (docs/performance.md)",
-        ESTIMATE_DECODE_SHARE, ESTIMATE_PRODUCT_SHARE, ESTIMATE_ATTEND_SHARE);
+}
+
+static void add_assumptions(struct maker *m)
+{
+    json_t *list = list_in(m, "counted_with");
+    add_unknown_devices(m, list);
+    add_unknown_links(m, list);
+    if (m->in->probed && !m->in->facts->measured)
+        add_assumption(m, list, "--probe measured nothing: the cluster file says it already");
+    add_reach(m, list);
     add_assumption(m, list,
                    "a process with some of a host's processors has as much of its rates; messages "
                    "within a host cost nothing; nothing overlaps");

@@ -26,6 +26,7 @@ struct plan_json_input {
     const struct plan_facts *facts; /* applied to `capacity` */
     const struct capacity *capacity;
     uint32_t max_batch, stripe;
+    bool probed; /* by plan_probe: what is not known now, it could not tell */
 };
 
 /* The caller owns *json. STATUS_NO_MEMORY. *does_not_fit: what STATUS_EXHAUSTED of a start would say, with the

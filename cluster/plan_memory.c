@@ -75,7 +75,7 @@ uint64_t plan_memory_of_device(const struct plan_memory *m, uint32_t index)
         n += facts->ranks[i].device == index;
     for (uint32_t i = 0; i < facts->n_nodes; i++)
         n += facts->nodes[i].device == index;
-    if (strcmp(device->name, "cuda") != 0)
+    if (!plan_facts_is_several(device))
         n = 1;
     else if (device->devices > 0)
         n = device->devices;

@@ -1,37 +1,22 @@
 /* plan_options.c - see plan_options.h. */
 #include "cluster/plan_options.h"
 
+#include "plan/defaults.h"
+
 #include <stdio.h>
 #include <string.h>
 
-enum { MOST_OPTIONS = 80, MOST_TOKENS = 1 << 30 };
-
-static void fill_table(struct option table[MOST_OPTIONS], struct plan_options *o)
+static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct plan_options *o)
 {
     const struct option options[] = {
         {.kind = OPTION_SECTION, .help = "What is planned"},
-        {.name = "model",
-         .letter = 'm',
-         .kind = OPTION_TEXT,
-         .value = &o->place.model,
-         .argument = "MODEL",
-         .help =
-             "the model, of which only the headers are read: a GGUF file, any part of one that is "
-             "split, or a Hugging Face directory"},
-        {.name = "ctx",
-         .kind = OPTION_U32,
-         .value = &o->place.ctx,
-         .argument = "N",
-         .least = 1,
-         .most = MOST_TOKENS,
-         .help =
-             "tokens of one sequence: how many of them fit, how fast they are; without it as many "
-             "as the model was made for, if the KV cache has room"},
+        place_options_model(&o->place),
+        place_options_ctx(&o->place),
         {.name = "max-batch",
          .kind = OPTION_U32,
          .value = &o->max_batch,
          .argument = "N",
-         .fallback = "64",
+         .fallback = DEFAULTS_TEXT(DEFAULTS_MAX_BATCH),
          .least = 1,
          .most = 4096,
          .help = "sequences at once"},
@@ -47,20 +32,14 @@ static void fill_table(struct option table[MOST_OPTIONS], struct plan_options *o
          .value = &o->json,
          .help = "one JSON object instead of tables (docs/operations.md)"}};
     static const struct place_options_texts texts = {.quiet = "no progress on standard error"};
-    _Static_assert(sizeof(options) / sizeof(options[0]) + PLACE_OPTIONS_MOST_ENTRIES <=
-                       MOST_OPTIONS,
-                   "the table fits");
-    memcpy(table, options, sizeof(options));
-    size_t n = sizeof(options) / sizeof(options[0]);
-    n = place_options_output(table, n, &o->place, &texts);
-    place_options_end(table, n, &o->place);
+    place_options_table(table, options, sizeof(options) / sizeof(options[0]), &o->place, &texts);
 }
 
 enum status plan_options_read(struct plan_options *options, int argc, char **argv,
                               struct error *error)
 {
     *options = (struct plan_options){.place = {.pipeline = 1, .tensor = 1}};
-    struct option table[MOST_OPTIONS];
+    struct option table[PLACE_OPTIONS_TABLE];
     fill_table(table, options);
     const enum status status = options_parse(table, argc, argv, NULL, error);
     if (status != STATUS_OK || options->place.help)
@@ -76,7 +55,7 @@ enum status plan_options_read(struct plan_options *options, int argc, char **arg
 void plan_options_print_help(void)
 {
     struct plan_options options = {0};
-    struct option table[MOST_OPTIONS];
+    struct option table[PLACE_OPTIONS_TABLE];
     const struct option_usage usage = {"longspan plan", "-m MODEL [OPTION...]",
                                        "Says what a cluster would hold and how fast it would be, "
                                        "before anything starts: which layers, "

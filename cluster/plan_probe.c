@@ -73,12 +73,20 @@ enum status plan_probe_devices(json_t **measured, const json_t *devices, struct 
 
 /* ---- all machines ------------------------------------------------------------------------------ */
 
-/* Names of the host's devices, in the order of facts. */
+/* Whether there is something that is not known, and that would be measured. */
+static bool is_of_interest(const struct plan_device *device)
+{
+    const bool cpu = kernels_device_is_cpu(device->name);
+    return device->memory_bytes == 0 || device->read_bytes_per_s <= 0 ||
+           (cpu && (device->processors == 0 || device->f32_per_s <= 0 || device->int8_per_s <= 0));
+}
+
+/* Names of the host's devices that are of interest, in the order of facts. */
 static json_t *devices_of(const struct plan_facts *facts, uint32_t host)
 {
     json_t *list = json_array();
     for (uint32_t i = 0; i < facts->n_devices; i++)
-        if (facts->devices[i].host == host)
+        if (facts->devices[i].host == host && is_of_interest(&facts->devices[i]))
             json_array_append_new(list, json_string(facts->devices[i].name));
     return list;
 }
@@ -90,33 +98,42 @@ static double told(const json_t *measured, const char *key)
     return value > 0 && value < 1e18 ? value : 0;
 }
 
-static void take_device(struct plan_device *device, const json_t *measured)
+/* Whether it was not known and is now. */
+static bool take_rate(double *rate, const json_t *measured, const char *key)
 {
-    const double read = told(measured, "read"), f32 = told(measured, "f32");
-    const double int8 = told(measured, "int8"), memory = told(measured, "memory");
-    const double processors = told(measured, "processors");
+    const bool takes = *rate <= 0 && told(measured, key) > 0;
+    if (takes)
+        *rate = told(measured, key);
+    return takes;
+}
+
+/* Returns whether something was taken. */
+static bool take_device(struct plan_device *device, const json_t *measured)
+{
+    const double memory = told(measured, "memory"), processors = told(measured, "processors");
+    const bool file_told = device->rate_source != NULL;
+    bool some = take_rate(&device->read_bytes_per_s, measured, "read");
+    some = take_rate(&device->f32_per_s, measured, "f32") || some;
+    some = take_rate(&device->int8_per_s, measured, "int8") || some;
+    if (some)
+        device->rate_source = file_told ? "cluster file, probed" : probed;
     if (device->memory_bytes == 0 && memory > 0) {
         device->memory_bytes = (uint64_t)memory;
         device->memory_source = probed;
+        some = true;
     }
     if (device->processors == 0 && processors <= CLUSTER_FILE_MOST_PROCESSORS)
         device->processors = (uint32_t)processors;
-    if (device->read_bytes_per_s <= 0 && read > 0) {
-        device->read_bytes_per_s = read;
-        device->rate_source = probed;
-    }
-    if (device->f32_per_s <= 0)
-        device->f32_per_s = f32;
-    if (device->int8_per_s <= 0)
-        device->int8_per_s = int8;
+    return some;
 }
 
 static void take_devices(struct plan_facts *facts, uint32_t host, const json_t *list)
 {
     size_t at = 0;
     for (uint32_t i = 0; i < facts->n_devices; i++)
-        if (facts->devices[i].host == host)
-            take_device(&facts->devices[i], json_array_get(list, at++));
+        if (facts->devices[i].host == host && is_of_interest(&facts->devices[i]))
+            facts->measured =
+                take_device(&facts->devices[i], json_array_get(list, at++)) || facts->measured;
 }
 
 /* Of connections to there: one round trip each. */
@@ -204,6 +221,7 @@ static enum status ask_round_trips(struct asking *a, struct error *error)
         else
             status = measure_round_trip(&host->round_trip_s, address, (uint16_t)port, error);
         host->link_source = host->link_source != NULL ? host->link_source : probed;
+        a->facts->measured = true;
     }
     forget_answers(a);
     return status;

@@ -2,6 +2,8 @@
 #include "cluster/plan_report.h"
 
 #include "cluster/columns.h"
+#include "cluster/field.h"
+#include "kernels/kernels.h"
 #include "sys/size.h"
 
 #include <inttypes.h>
@@ -16,36 +18,21 @@ static const char unknown[] = "unknown";
 
 static const char *text(const json_t *object, const char *name)
 {
-    const char *value = json_string_value(json_object_get(object, name));
-    return value != NULL ? value : unknown;
-}
-
-static bool is_known(const json_t *object, const char *name)
-{
-    return json_is_number(json_object_get(object, name));
-}
-
-static double number(const json_t *object, const char *name)
-{
-    return json_number_value(json_object_get(object, name));
-}
-
-static uint64_t whole(const json_t *object, const char *name)
-{
-    const json_int_t value = json_integer_value(json_object_get(object, name));
-    return value > 0 ? (uint64_t)value : 0;
+    return field_text(object, name, unknown);
 }
 
 static void add_size(struct columns *columns, const json_t *object, const char *name)
 {
     char size[SIZE_TEXT_BYTES];
-    columns_add(columns, is_known(object, name) ? size_format(whole(object, name), size) : unknown);
+    columns_add(columns, field_is_number(object, name)
+                             ? size_format(field_whole(object, name), size)
+                             : unknown);
 }
 
 static void add_whole(struct columns *columns, const json_t *object, const char *name)
 {
-    if (is_known(object, name))
-        columns_addf(columns, "%" PRIu64, whole(object, name));
+    if (field_is_number(object, name))
+        columns_addf(columns, "%" PRIu64, field_whole(object, name));
     else
         columns_add(columns, unknown);
 }
@@ -61,27 +48,18 @@ static void add_number(struct columns *columns, const json_t *object, const char
                        const char *name)
 {
     char shown[DIGITS_BYTES];
-    if (is_known(object, key))
-        columns_addf(columns, "%s%s", digits(number(object, key) * unit, shown), name);
+    if (field_is_number(object, key))
+        columns_addf(columns, "%s%s", digits(field_number(object, key) * unit, shown), name);
     else
         columns_add(columns, unknown);
 }
 
-static void heading(struct columns *columns, const char *const *names)
-{
-    for (uint32_t i = 0; i < columns->n; i++)
-        columns_add(columns, names[i]);
-}
-
 static void add_range(char *line, const json_t *object, const char *key, const char *name)
 {
-    const json_t *range = json_object_get(object, key);
-    const json_int_t begin = json_integer_value(json_array_get(range, 0));
-    const json_int_t end = json_integer_value(json_array_get(range, 1));
+    uint64_t begin, end;
     const size_t used = strlen(line);
-    if (range != NULL)
-        snprintf(line + used, CELL_BYTES - used, ", %s %lld-%lld", name, (long long)begin,
-                 (long long)end - 1);
+    if (field_range(object, key, &begin, &end) && end > begin)
+        snprintf(line + used, CELL_BYTES - used, ", %s %" PRIu64 "-%" PRIu64, name, begin, end - 1);
 }
 
 /* ---- the model -------------------------------------------------------------------------------- */
@@ -96,14 +74,15 @@ static void print_model(FILE *out, const json_t *plan)
     columns_addf(&rows,
                  "%s (%s): %" PRIu64 " layers of %" PRIu64 ", %" PRIu64 " heads, %" PRIu64
                  " KV heads of %" PRIu64 ", %" PRIu64 " tokens",
-                 text(model, "name"), text(model, "architecture"), whole(model, "n_layers"),
-                 whole(model, "hidden"), whole(model, "n_heads"), whole(model, "n_kv_heads"),
-                 whole(model, "head_dim"), whole(model, "vocab"));
-    if (whole(model, "n_experts") > 0) {
+                 text(model, "name"), text(model, "architecture"), field_whole(model, "n_layers"),
+                 field_whole(model, "hidden"), field_whole(model, "n_heads"),
+                 field_whole(model, "n_kv_heads"), field_whole(model, "head_dim"),
+                 field_whole(model, "vocab"));
+    if (field_whole(model, "n_experts") > 0) {
         columns_add(&rows, "experts");
         columns_addf(&rows, "%" PRIu64 " of %" PRIu64 " columns, %" PRIu64 " for a token",
-                     whole(model, "n_experts"), whole(model, "ffn"),
-                     whole(model, "n_experts_used"));
+                     field_whole(model, "n_experts"), field_whole(model, "ffn"),
+                     field_whole(model, "n_experts_used"));
     }
     json_object_foreach(json_object_get(model, "types"), type, bytes)
     {
@@ -113,14 +92,14 @@ static void print_model(FILE *out, const json_t *plan)
     }
     columns_add(&rows, "weights");
     columns_addf(&rows, "%.3g billion parameters in %s: %s",
-                 (double)whole(model, "parameters") * 1e-9,
-                 size_format(whole(model, "weight_bytes"), size), line);
+                 (double)field_whole(model, "parameters") * 1e-9,
+                 size_format(field_whole(model, "weight_bytes"), size), line);
     columns_add(&rows, "KV cache");
     columns_addf(&rows,
                  "%s, %s a token, context %" PRIu64 " (the model was made for %" PRIu64 ")%s",
-                 text(model, "kv_type"), size_format(whole(model, "kv_token_bytes"), size),
-                 whole(plan, "context"), whole(model, "context_trained"),
-                 whole(model, "window") > 0 ? "; some layers have a sliding window" : "");
+                 text(model, "kv_type"), size_format(field_whole(model, "kv_token_bytes"), size),
+                 field_whole(plan, "context"), field_whole(model, "context_trained"),
+                 field_whole(model, "window") > 0 ? "; some layers have a sliding window" : "");
     columns_print(&rows, out);
 }
 
@@ -129,7 +108,7 @@ static void print_model(FILE *out, const json_t *plan)
 /* A GPU has none of that kind. */
 static void add_lanes(struct columns *columns, const json_t *process)
 {
-    if (strcmp(text(process, "device"), "cpu") == 0)
+    if (kernels_device_is_cpu(text(process, "device")))
         add_whole(columns, process, "lanes");
     else
         columns_add(columns, "");
@@ -157,16 +136,16 @@ static void print_processes(FILE *out, const json_t *plan)
     const json_t *each, *holders = json_object_get(plan, "holders");
     const bool has_nodes = json_array_size(json_object_get(plan, "nodes")) > 0;
     size_t i;
-    heading(&rows, names);
+    columns_heading(&rows, names);
     json_array_foreach(json_object_get(plan, "ranks"), i, each)
     {
-        const uint64_t first = whole(each, "first_layer"), n = whole(each, "n_layers");
+        const uint64_t first = field_whole(each, "first_layer"), n = field_whole(each, "n_layers");
         char line[CELL_BYTES];
         snprintf(line, sizeof(line), "layers %" PRIu64 "-%" PRIu64, first, first + n - 1);
         add_range(line, each, "kv_heads", "KV heads");
         add_range(line, each, "experts", "experts");
         add_range(line, each, "ffn_columns", "columns");
-        columns_addf(&rows, "worker %" PRIu64, whole(each, "rank"));
+        columns_addf(&rows, "worker %" PRIu64, field_whole(each, "rank"));
         columns_add(&rows, text(each, "host"));
         columns_add(&rows, text(each, "device"));
         add_lanes(&rows, each);
@@ -189,7 +168,7 @@ static void print_processes(FILE *out, const json_t *plan)
         columns_add(&rows, text(each, "host"));
         columns_add(&rows, text(each, "device"));
         add_lanes(&rows, each);
-        columns_addf(&rows, "%.0f%% of the tokens", 100 * number(each, "share"));
+        columns_addf(&rows, "%.0f%% of the tokens", 100 * field_number(each, "share"));
         columns_add(&rows, "");
         columns_add(&rows, "");
         add_size(&rows, each, "memory_bytes");
@@ -223,22 +202,24 @@ static void print_devices(FILE *out, const json_t *plan)
     const bool links = has_links(list);
     struct columns rows = {.n = links ? 12 : 10, .right = 3 << 2 | 15 << 5 | 3 << 10};
     size_t i;
-    heading(&rows, names);
+    columns_heading(&rows, names);
     json_array_foreach(list, i, each)
     {
         columns_add(&rows, text(each, "host"));
         columns_add(&rows, text(each, "device"));
-        if (strcmp(text(each, "device"), "cpu") == 0)
+        if (kernels_device_is_cpu(text(each, "device")))
             add_whole(&rows, each, "processors");
         else
             columns_add(&rows, "");
         add_size(&rows, each, "memory_bytes");
-        columns_add(&rows, is_known(each, "memory_bytes") ? text(each, "memory_source") : "");
+        columns_add(&rows,
+                    field_is_number(each, "memory_bytes") ? text(each, "memory_source") : "");
         add_size(&rows, each, "needed_bytes");
         add_number(&rows, each, "read_bytes_per_s", 1e-9, " GB/s");
         add_number(&rows, each, "f32_per_s", 1e-9, " Gop/s");
         add_number(&rows, each, "int8_per_s", 1e-9, " Gop/s");
-        columns_add(&rows, is_known(each, "read_bytes_per_s") ? text(each, "rate_source") : "");
+        columns_add(&rows,
+                    field_is_number(each, "read_bytes_per_s") ? text(each, "rate_source") : "");
         if (links) {
             add_number(&rows, each, "link_bytes_per_s", 8e-9, " Gbit/s");
             add_number(&rows, each, "round_trip_s", 1e6, " us");
@@ -253,15 +234,16 @@ static void print_room(FILE *out, const json_t *plan)
     char size[SIZE_TEXT_BYTES];
     struct columns rows = {.n = 2};
     columns_add(&rows, "room");
-    if (is_known(plan, "tokens"))
+    if (field_is_number(plan, "tokens"))
         columns_addf(&rows,
                      "%" PRIu64 " tokens: %" PRIu64 " sequence%s of %" PRIu64 " tokens (%s each)",
-                     whole(plan, "tokens"), whole(plan, "sequences"),
-                     whole(plan, "sequences") == 1 ? "" : "s", whole(plan, "context"),
-                     size_format(whole(plan, "sequence_bytes"), size));
+                     field_whole(plan, "tokens"), field_whole(plan, "sequences"),
+                     field_whole(plan, "sequences") == 1 ? "" : "s", field_whole(plan, "context"),
+                     size_format(field_whole(plan, "sequence_bytes"), size));
     else
         columns_addf(&rows, "unknown: a sequence of %" PRIu64 " tokens needs %s",
-                     whole(plan, "context"), size_format(whole(plan, "sequence_bytes"), size));
+                     field_whole(plan, "context"),
+                     size_format(field_whole(plan, "sequence_bytes"), size));
     columns_add(&rows, "runs out first");
     columns_add(&rows, text(plan, "runs_out_first"));
     if (json_is_false(json_object_get(plan, "fits"))) {
@@ -283,7 +265,7 @@ static void print_links(FILE *out, const json_t *plan)
     size_t i;
     if (json_array_size(list) == 0)
         return;
-    heading(&rows, names);
+    columns_heading(&rows, names);
     json_array_foreach(list, i, each)
     {
         const bool within = json_is_true(json_object_get(each, "within_host"));
@@ -291,7 +273,7 @@ static void print_links(FILE *out, const json_t *plan)
             break;
         columns_addf(&rows, "%s - %s", text(each, "from"), text(each, "to"));
         columns_add(&rows, text(each, "what"));
-        columns_addf(&rows, "%.0f", number(each, "messages"));
+        columns_addf(&rows, "%.0f", field_number(each, "messages"));
         add_size(&rows, each, "bytes");
         if (within)
             columns_add(&rows, "one host");
@@ -317,10 +299,10 @@ static void print_decode(FILE *out, const json_t *plan)
     struct columns rows = {.n = 7, .right = 0x7e};
     const json_t *each;
     size_t i;
-    heading(&rows, names);
+    columns_heading(&rows, names);
     json_array_foreach(json_object_get(plan, "decode"), i, each)
     {
-        columns_addf(&rows, "%" PRIu64 " tokens", whole(each, "depth"));
+        columns_addf(&rows, "%" PRIu64 " tokens", field_whole(each, "depth"));
         add_number(&rows, each, "weights_ms", 1, " ms");
         add_number(&rows, each, "kv_ms", 1, " ms");
         add_number(&rows, each, "links_ms", 1, " ms");
@@ -332,16 +314,16 @@ static void print_decode(FILE *out, const json_t *plan)
     columns_print(&rows, out);
 }
 
-/* "12 s", "4:05", "1:02:03". */
+/* "0.728 s", "4 min 05 s", "1 h 02 min". */
 static void add_duration(struct columns *rows, double seconds)
 {
     const uint64_t s = seconds < 1e9 ? (uint64_t)(seconds + 0.5) : 1000000000;
     if (s < 60)
         columns_addf(rows, "%.3g s", seconds);
     else if (s < 3600)
-        columns_addf(rows, "%" PRIu64 ":%02" PRIu64 " minutes", s / 60, s % 60);
+        columns_addf(rows, "%" PRIu64 " min %02" PRIu64 " s", s / 60, s % 60);
     else
-        columns_addf(rows, "%" PRIu64 ":%02" PRIu64 " hours", s / 3600, s / 60 % 60);
+        columns_addf(rows, "%" PRIu64 " h %02" PRIu64 " min", s / 3600, s / 60 % 60);
 }
 
 static void print_offloading(struct columns *rows, const json_t *plan)
@@ -349,17 +331,17 @@ static void print_offloading(struct columns *rows, const json_t *plan)
     if (json_array_size(json_object_get(plan, "nodes")) == 0)
         return;
     columns_add(rows, "attention nodes");
-    if (is_known(plan, "break_even_tokens"))
+    if (field_is_number(plan, "break_even_tokens"))
         columns_addf(rows, "make a token faster from %" PRIu64 " tokens before it on",
-                     whole(plan, "break_even_tokens"));
+                     field_whole(plan, "break_even_tokens"));
     else if (strcmp(text(plan, "offloading"), "never faster") == 0)
         columns_add(rows, "make no token faster here: they give room");
     else
         columns_add(rows, "from which depth on they make a token faster is unknown");
-    if (is_known(plan, "tokens_without_nodes")) {
+    if (field_is_number(plan, "tokens_without_nodes")) {
         columns_add(rows, "without them");
         columns_addf(rows, "the workers would have room for %" PRIu64 " tokens",
-                     whole(plan, "tokens_without_nodes"));
+                     field_whole(plan, "tokens_without_nodes"));
     }
 }
 
@@ -370,23 +352,23 @@ static void print_rates(FILE *out, const json_t *plan)
     const json_t *near = json_array_get(prefill, 0), *far = json_array_get(prefill, 1);
     char a[DIGITS_BYTES], b[DIGITS_BYTES];
     struct columns rows = {.n = 2};
-    if (is_known(together, "tokens_s")) {
+    if (field_is_number(together, "tokens_s")) {
         columns_add(&rows, "all at once");
-        const double rate = number(together, "tokens_s");
+        const double rate = field_number(together, "tokens_s");
         columns_addf(&rows, "%" PRIu64 " sequences of %" PRIu64 " tokens: %s tokens/s, %s for each",
-                     whole(together, "sequences"), whole(together, "depth"), digits(rate, a),
-                     digits(rate / (double)whole(together, "sequences"), b));
+                     field_whole(together, "sequences"), field_whole(together, "depth"),
+                     digits(rate, a), digits(rate / (double)field_whole(together, "sequences"), b));
     }
     columns_add(&rows, "reading a prompt");
-    if (is_known(near, "tokens_s") && is_known(far, "tokens_s"))
+    if (field_is_number(near, "tokens_s") && field_is_number(far, "tokens_s"))
         columns_addf(&rows, "%s tokens/s at its beginning, %s behind %" PRIu64 " tokens",
-                     digits(number(near, "tokens_s"), a), digits(number(far, "tokens_s"), b),
-                     whole(far, "depth"));
+                     digits(field_number(near, "tokens_s"), a),
+                     digits(field_number(far, "tokens_s"), b), field_whole(far, "depth"));
     else
         columns_add(&rows, unknown);
-    if (is_known(plan, "prompt_s")) {
-        columns_addf(&rows, "of %" PRIu64 " tokens", whole(plan, "context"));
-        add_duration(&rows, number(plan, "prompt_s"));
+    if (field_is_number(plan, "prompt_s")) {
+        columns_addf(&rows, "of %" PRIu64 " tokens", field_whole(plan, "context"));
+        add_duration(&rows, field_number(plan, "prompt_s"));
     }
     print_offloading(&rows, plan);
     fputc('\n', out);

@@ -5,20 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_OPTIONS = 80, MOST_TOKENS = 1 << 30, MOST_TOP_K = 1024 };
+enum { MOST_TOP_K = 1024 };
 
 /* The table points into `o`. */
-static void fill_table(struct option table[MOST_OPTIONS], struct run_options *o)
+static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct run_options *o)
 {
     const struct option options[] = {
         {.kind = OPTION_SECTION, .help = "Model and prompts"},
-        {.name = "model",
-         .letter = 'm',
-         .kind = OPTION_TEXT,
-         .value = &o->place.model,
-         .argument = "MODEL",
-         .help =
-             "the model: a GGUF file, any part of one that is split, or a Hugging Face directory"},
+        place_options_model(&o->place),
         {.name = "prompt",
          .letter = 'p',
          .kind = OPTION_LIST,
@@ -37,17 +31,10 @@ static void fill_table(struct option table[MOST_OPTIONS], struct run_options *o)
          .value = &o->n_predict,
          .argument = "N",
          .fallback = "64",
-         .most = MOST_TOKENS,
+         .most = PLACE_OPTIONS_MOST_TOKENS,
          .help = "tokens to generate for each prompt, at most; 0: until the text or the context "
                  "ends"},
-        {.name = "ctx",
-         .kind = OPTION_U32,
-         .value = &o->place.ctx,
-         .argument = "N",
-         .least = 1,
-         .most = MOST_TOKENS,
-         .help = "tokens of one sequence, prompt and answer, at most; without it as many as the "
-                 "model was made for, if the KV cache has room"},
+        place_options_ctx(&o->place),
         {.name = "ignore-eos",
          .kind = OPTION_FLAG,
          .value = &o->ignore_eos,
@@ -60,7 +47,7 @@ static void fill_table(struct option table[MOST_OPTIONS], struct run_options *o)
          .kind = OPTION_U32,
          .value = &o->fill_tokens,
          .argument = "N",
-         .most = MOST_TOKENS,
+         .most = PLACE_OPTIONS_MOST_TOKENS,
          .help = "for measuring: N tokens before each prompt, of which nobody computed anything; "
                  "their keys and values are seeded random numbers (--seed)"},
 
@@ -127,13 +114,7 @@ static void fill_table(struct option table[MOST_OPTIONS], struct run_options *o)
         .dry_run = true,
         .quiet = "no progress and no summary on standard error",
         .verbose = "show what the started programs say; twice: all that they can say"};
-    _Static_assert(sizeof(options) / sizeof(options[0]) + PLACE_OPTIONS_MOST_ENTRIES <=
-                       MOST_OPTIONS,
-                   "the table fits");
-    memcpy(table, options, sizeof(options));
-    size_t n = sizeof(options) / sizeof(options[0]);
-    n = place_options_output(table, n, &o->place, &texts);
-    place_options_end(table, n, &o->place);
+    place_options_table(table, options, sizeof(options) / sizeof(options[0]), &o->place, &texts);
 }
 
 static enum status check(struct run_options *o, struct error *error)
@@ -167,7 +148,7 @@ enum status run_options_read(struct run_options *options, int argc, char **argv,
                              struct error *error)
 {
     struct run_options read = {.place = {.pipeline = 1, .tensor = 1}};
-    struct option table[MOST_OPTIONS];
+    struct option table[PLACE_OPTIONS_TABLE];
     read.prompt_items = calloc((size_t)argc, sizeof(*read.prompt_items));
     if (read.prompt_items == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for options");
@@ -192,7 +173,7 @@ void run_options_free(struct run_options *options)
 void run_options_print_help(void)
 {
     struct run_options options = {0};
-    struct option table[MOST_OPTIONS];
+    struct option table[PLACE_OPTIONS_TABLE];
     const struct option_usage usage = {
         "longspan run", "-m MODEL (-p TEXT | -f FILE)... [OPTION...]",
         "Continues texts with a model. Starts what is needed on this machine, or the cluster of a "

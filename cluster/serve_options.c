@@ -2,10 +2,10 @@
  * are. */
 #include "cluster/serve_options.h"
 
+#include "plan/defaults.h"
+
 #include <stdio.h>
 #include <string.h>
-
-enum { MOST_OPTIONS = 80, MOST_TOKENS = 1 << 30 };
 
 /* Options of the coordinator: as coordinator/main.c has them, under the same names. */
 static const struct {
@@ -15,7 +15,8 @@ static const struct {
     {"--model-name", "NAME", "what clients call the model; without: the file's name"},
     {"--chat-template", "NAME|FILE", "instead of the one in the model file"},
     {"--cors", "ORIGIN", "pages from there may use the API: https://host, or * for all"},
-    {"--max-batch", "N", "sequences at once, others wait; 64 unless given"},
+    {"--max-batch", "N",
+     "sequences at once, others wait; " DEFAULTS_TEXT(DEFAULTS_MAX_BATCH) " unless given"},
     {"--http-body", "SIZE", "of one request, at most; 64MiB unless given"},
     {"--http-prompt", "N",
      "tokens of one prompt, at most; as many as the context has unless given"},
@@ -32,18 +33,12 @@ static const struct {
 enum { N_PASSED = sizeof(passed) / sizeof(passed[0]) };
 
 /* The table points into `o` and `values`. */
-static void fill_table(struct option table[MOST_OPTIONS], struct serve_options *o,
+static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct serve_options *o,
                        const char *values[N_PASSED])
 {
     const struct option options[] = {
         {.kind = OPTION_SECTION, .help = "Model and address"},
-        {.name = "model",
-         .letter = 'm',
-         .kind = OPTION_TEXT,
-         .value = &o->place.model,
-         .argument = "MODEL",
-         .help =
-             "the model: a GGUF file, any part of one that is split, or a Hugging Face directory"},
+        place_options_model(&o->place),
         {.name = "host",
          .kind = OPTION_TEXT,
          .value = &o->host,
@@ -59,34 +54,26 @@ static void fill_table(struct option table[MOST_OPTIONS], struct serve_options *
          .fallback = "8080",
          .most = UINT16_MAX,
          .help = "0: any that is free; it is said when the server listens"},
-        {.name = "ctx",
-         .kind = OPTION_U32,
-         .value = &o->place.ctx,
-         .argument = "N",
-         .least = 1,
-         .most = MOST_TOKENS,
-         .help = "tokens of one sequence, prompt and answer, at most; without it as many as the "
-                 "model was made for, if the KV cache has room"}};
+        place_options_ctx(&o->place)};
     static const struct place_options_texts texts = {
         .trace = "where the time went, on every process, in Chrome's trace format",
         .dry_run = true,
         .quiet = "no line for each request",
         .verbose = "show what all started programs say; twice: all that they can say"};
-    _Static_assert(sizeof(options) / sizeof(options[0]) + 1 + N_PASSED +
-                           PLACE_OPTIONS_MOST_ENTRIES <=
-                       MOST_OPTIONS,
-                   "the table fits");
-    memcpy(table, options, sizeof(options));
-    size_t n = sizeof(options) / sizeof(options[0]);
-    n = place_options_output(table, n, &o->place, &texts);
-    table[n++] = (struct option){.kind = OPTION_SECTION, .help = "HTTP"};
+    enum { N_OPTIONS = sizeof(options) / sizeof(options[0]) };
+    struct option own[N_OPTIONS + 1 + N_PASSED + 1];
+    _Static_assert(sizeof(own) / sizeof(own[0]) <= PLACE_OPTIONS_MOST_OWN, "the table fits");
+    memcpy(own, options, sizeof(options));
+    size_t n = N_OPTIONS;
+    own[n++] = (struct option){.kind = OPTION_SECTION, .help = "HTTP"};
     for (size_t i = 0; i < N_PASSED; i++)
-        table[n++] = (struct option){.name = passed[i].option + strlen("--"),
-                                     .kind = OPTION_TEXT,
-                                     .value = &values[i],
-                                     .argument = passed[i].argument,
-                                     .help = passed[i].help};
-    place_options_end(table, n, &o->place);
+        own[n++] = (struct option){.name = passed[i].option + strlen("--"),
+                                   .kind = OPTION_TEXT,
+                                   .value = &values[i],
+                                   .argument = passed[i].argument,
+                                   .help = passed[i].help};
+    own[n++] = (struct option){.kind = OPTION_SECTION, .help = "Output"};
+    place_options_table(table, own, n, &o->place, &texts);
 }
 
 static enum status check(const struct serve_options *o, struct error *error)
@@ -106,7 +93,7 @@ enum status serve_options_read(struct serve_options *options, int argc, char **a
 {
     *options = (struct serve_options){.place = {.pipeline = 1, .tensor = 1}};
     const char *values[N_PASSED] = {NULL};
-    struct option table[MOST_OPTIONS];
+    struct option table[PLACE_OPTIONS_TABLE];
     fill_table(table, options, values);
     enum status status = options_parse(table, argc, argv, NULL, error);
     if (status != STATUS_OK || options->place.help)
@@ -137,7 +124,7 @@ void serve_options_print_help(void)
 {
     struct serve_options options = {0};
     const char *values[N_PASSED] = {NULL};
-    struct option table[MOST_OPTIONS];
+    struct option table[PLACE_OPTIONS_TABLE];
     const struct option_usage usage = {
         "longspan serve", "-m MODEL [OPTION...]",
         "Answers OpenAI's HTTP API with a model until it is told to stop (SIGINT, SIGTERM): "

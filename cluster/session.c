@@ -9,6 +9,7 @@
 #include "model/hparams.h"
 #include "model/model_file.h"
 #include "model/weights.h"
+#include "plan/defaults.h"
 #include "sys/topology.h"
 
 #include <stdlib.h>
@@ -80,7 +81,7 @@ static void note_layout(struct session *session, const struct layout *layout)
     session->n_ranks = layout->n_ranks;
     session->n_nodes = layout->n_nodes;
     snprintf(session->kv_type, sizeof(session->kv_type), "%s",
-             layout->kv_type != NULL ? layout->kv_type : kv_type_name(KV_F16));
+             layout->kv_type != NULL ? layout->kv_type : DEFAULTS_KV_TYPE);
 }
 
 static enum status start(struct session *session, const struct commands *commands,

@@ -148,11 +148,7 @@ int status_main(int argc, char **argv)
          .least = 1,
          .most = 3600,
          .help = "seconds to wait for an answer"},
-        {.name = "help",
-         .letter = 'h',
-         .kind = OPTION_FLAG,
-         .value = &asked.help,
-         .help = "this text"},
+        options_help(&asked.help),
         {.kind = 0}};
     enum status status = options_parse(table, argc, argv, NULL, &error);
     if (status == STATUS_OK && asked.help) {

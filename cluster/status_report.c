@@ -2,6 +2,7 @@
 #include "cluster/status_report.h"
 
 #include "cluster/columns.h"
+#include "cluster/field.h"
 #include "sys/size.h"
 
 #include <inttypes.h>
@@ -14,20 +15,7 @@ enum { TIME_BYTES = 32, RANGE_BYTES = 64 };
 
 static const char *text(const json_t *object, const char *name)
 {
-    const char *value = json_string_value(json_object_get(object, name));
-    return value != NULL ? value : "?";
-}
-
-static double number(const json_t *object, const char *name)
-{
-    const double value = json_number_value(json_object_get(object, name));
-    return isfinite(value) ? value : 0.0;
-}
-
-static uint64_t whole(const json_t *object, const char *name)
-{
-    const double value = number(object, name);
-    return value > 0.0 && value < 1e18 ? (uint64_t)value : 0;
+    return field_text(object, name, "?");
 }
 
 /* "3 s", "4:05", "1:02:03", "2 d 01:02". */
@@ -54,28 +42,21 @@ static const char *size_text_of(uint64_t bytes, char out[SIZE_TEXT_BYTES])
 
 static const char *size_text(const json_t *object, const char *name, char out[SIZE_TEXT_BYTES])
 {
-    return size_text_of(whole(object, name), out);
+    return size_text_of(field_whole(object, name), out);
 }
 
 /* "layers 0-15, heads 0-3" */
 static const char *part_text(const json_t *object, char out[RANGE_BYTES])
 {
-    const json_t *heads = json_object_get(object, "kv_heads");
-    const uint64_t first = whole(object, "first_layer"), n = whole(object, "n_layers");
-    const uint64_t begin = (uint64_t)json_integer_value(json_array_get(heads, 0));
-    const uint64_t end = (uint64_t)json_integer_value(json_array_get(heads, 1));
+    const uint64_t first = field_whole(object, "first_layer"), n = field_whole(object, "n_layers");
+    uint64_t begin, end;
+    field_range(object, "kv_heads", &begin, &end);
     if (n == 0)
         snprintf(out, RANGE_BYTES, "-");
     else
         snprintf(out, RANGE_BYTES, "layers %" PRIu64 "-%" PRIu64 ", KV heads %" PRIu64 "-%" PRIu64,
                  first, first + n - 1, begin, end > begin ? end - 1 : begin);
     return out;
-}
-
-static void heading(struct columns *columns, const char *const *names)
-{
-    for (uint32_t i = 0; i < columns->n; i++)
-        columns_add(columns, names[i]);
 }
 
 /* ---- tables ----------------------------------------------------------------------------------- */
@@ -88,16 +69,29 @@ static void print_head(FILE *out, const json_t *status)
     struct columns lines = {.n = 2};
     columns_add(&lines, "model");
     columns_addf(&lines, "%s, %" PRIu64 " layers, %" PRIu64 " KV heads, KV %s, context %" PRIu64,
-                 text(model, "name"), whole(model, "n_layers"), whole(model, "n_kv_heads"),
-                 text(model, "kv_type"), whole(model, "context"));
+                 text(model, "name"), field_whole(model, "n_layers"),
+                 field_whole(model, "n_kv_heads"), text(model, "kv_type"),
+                 field_whole(model, "context"));
     columns_add(&lines, "coordinator");
     columns_addf(&lines, "%s at %s on %s, version %s, up %s", text(coordinator, "phase"),
                  text(coordinator, "listen"), text(coordinator, "host"),
-                 text(coordinator, "version"), time_text(number(coordinator, "uptime_s"), up));
+                 text(coordinator, "version"),
+                 time_text(field_number(coordinator, "uptime_s"), up));
     columns_add(&lines, "prompts");
-    columns_addf(&lines, "%" PRIu64 " running, %" PRIu64 " waiting", whole(status, "running"),
-                 whole(status, "waiting"));
+    columns_addf(&lines, "%" PRIu64 " running, %" PRIu64 " waiting", field_whole(status, "running"),
+                 field_whole(status, "waiting"));
     columns_print(&lines, out);
+}
+
+/* What ranks and nodes have in common. */
+static void add_process(struct columns *columns, const json_t *process)
+{
+    columns_add(columns, text(process, "state"));
+    columns_add(columns, text(process, "host"));
+    columns_addf(columns, "%" PRIu64, field_whole(process, "pid"));
+    columns_addf(columns, "%" PRIu64, field_whole(process, "lanes"));
+    columns_add(columns, text(process, "device"));
+    columns_add(columns, text(process, "kernels"));
 }
 
 static void print_processes(FILE *out, const json_t *status)
@@ -108,36 +102,26 @@ static void print_processes(FILE *out, const json_t *status)
     char size[SIZE_TEXT_BYTES], range[RANGE_BYTES];
     size_t i;
     const json_t *each;
-    heading(&columns, names);
+    columns_heading(&columns, names);
     json_array_foreach(json_object_get(status, "ranks"), i, each)
     {
-        columns_addf(&columns, "worker %" PRIu64, whole(each, "rank"));
-        columns_add(&columns, text(each, "state"));
-        columns_add(&columns, text(each, "host"));
-        columns_addf(&columns, "%" PRIu64, whole(each, "pid"));
-        columns_addf(&columns, "%" PRIu64, whole(each, "lanes"));
-        columns_add(&columns, text(each, "device"));
-        columns_add(&columns, text(each, "kernels"));
+        columns_addf(&columns, "worker %" PRIu64, field_whole(each, "rank"));
+        add_process(&columns, each);
         columns_add(&columns, part_text(each, range));
         columns_add(&columns, size_text(each, "weight_bytes", size));
         columns_add(&columns, size_text(each, "peak_bytes", size));
-        columns_addf(&columns, "%" PRIu64, whole(each, "steps"));
+        columns_addf(&columns, "%" PRIu64, field_whole(each, "steps"));
     }
     json_array_foreach(json_object_get(status, "nodes"), i, each)
     {
         const char *name = text(each, "name");
         columns_add(&columns, name[0] != '\0' ? name : "(attention node)");
-        columns_add(&columns, text(each, "state"));
-        columns_add(&columns, text(each, "host"));
-        columns_addf(&columns, "%" PRIu64, whole(each, "pid"));
-        columns_addf(&columns, "%" PRIu64, whole(each, "lanes"));
-        columns_add(&columns, text(each, "device"));
-        columns_add(&columns, text(each, "kernels"));
-        if (whole(each, "memory_bytes") == 0)
+        add_process(&columns, each);
+        if (field_whole(each, "memory_bytes") == 0)
             columns_add(&columns, "");
         else
             columns_addf(&columns, "KV, %s, reads %.1f GB/s", size_text(each, "memory_bytes", size),
-                         number(each, "read_bytes_per_s") * 1e-9);
+                         field_number(each, "read_bytes_per_s") * 1e-9);
         columns_add(&columns, "-");
         columns_add(&columns, size_text(each, "peak_bytes", size));
         columns_add(&columns, "-");
@@ -154,13 +138,14 @@ static void print_holders(FILE *out, const json_t *status)
     size_t i;
     if (json_array_size(list) == 0)
         return;
-    heading(&columns, names);
+    columns_heading(&columns, names);
     json_array_foreach(list, i, each)
     {
-        const double used = number(each, "pages_used"), total = number(each, "pages_total");
+        const double used = field_number(each, "pages_used"),
+                     total = field_number(each, "pages_total");
         columns_add(&columns, text(each, "name"));
         columns_addf(&columns, "%.0f", used);
-        columns_addf(&columns, "%.0f", number(each, "pages_kept"));
+        columns_addf(&columns, "%.0f", field_number(each, "pages_kept"));
         columns_addf(&columns, "%.0f", total);
         columns_addf(&columns, "%.1f%%", total > 0.0 ? 100.0 * used / total : 0.0);
     }
@@ -179,17 +164,18 @@ struct traffic {
 
 static void add_link(struct traffic *sum, const json_t *link)
 {
-    const double trips = number(link, "round_trips"), seconds = number(link, "round_trip_s");
+    const double trips = field_number(link, "round_trips"),
+                 seconds = field_number(link, "round_trip_s");
     const double us = trips > 0.0 ? seconds / trips * 1e6 : 0.0;
     sum->n_links++;
-    sum->sent += whole(link, "sent_bytes");
-    sum->received += whole(link, "received_bytes");
-    sum->kv += whole(link, "kv_bytes");
+    sum->sent += field_whole(link, "sent_bytes");
+    sum->received += field_whole(link, "received_bytes");
+    sum->kv += field_whole(link, "kv_bytes");
     sum->trips += trips;
     sum->seconds += seconds;
     if (us > sum->slowest_us) {
         sum->slowest_us = us;
-        sum->slowest_rank = whole(link, "rank");
+        sum->slowest_rank = field_whole(link, "rank");
     }
 }
 
@@ -209,13 +195,13 @@ static void print_each_link(FILE *out, const json_t *links, const json_t *holder
     struct columns columns = {.n = 6, .right = 0x3e};
     const json_t *each;
     size_t i;
-    heading(&columns, names);
+    columns_heading(&columns, names);
     json_array_foreach(links, i, each)
     {
         struct traffic sum = {0};
         add_link(&sum, each);
-        columns_addf(&columns, "worker %" PRIu64 " - %s", whole(each, "rank"),
-                     text(json_array_get(holders, whole(each, "holder")), "name"));
+        columns_addf(&columns, "worker %" PRIu64 " - %s", field_whole(each, "rank"),
+                     text(json_array_get(holders, field_whole(each, "holder")), "name"));
         add_traffic(&columns, &sum);
     }
     columns_print(&columns, out);
@@ -228,12 +214,12 @@ static void print_links_of_holders(FILE *out, const json_t *links, const json_t 
     struct columns columns = {.n = 7, .right = 0x3e};
     const json_t *each;
     size_t i;
-    heading(&columns, names);
+    columns_heading(&columns, names);
     for (size_t h = 0; h < json_array_size(holders); h++) {
         struct traffic sum = {0};
         json_array_foreach(links, i, each)
         {
-            if (whole(each, "holder") == h)
+            if (field_whole(each, "holder") == h)
                 add_link(&sum, each);
         }
         if (sum.n_links == 0)
@@ -293,26 +279,27 @@ static void print_prompts(FILE *out, const json_t *status)
     size_t i;
     if (json_array_size(list) == 0)
         return;
-    heading(&columns, names);
+    columns_heading(&columns, names);
     json_array_foreach(list, i, each)
     {
         const char *id = text(each, "id");
-        const double tokens = number(each, "prompt_tokens"), done = number(each, "prompt_done");
+        const double tokens = field_number(each, "prompt_tokens"),
+                     done = field_number(each, "prompt_done");
         if (id[0] != '\0' && id[0] != '?')
-            columns_addf(&columns, "%s.%" PRIu64, id, whole(each, "prompt"));
+            columns_addf(&columns, "%s.%" PRIu64, id, field_whole(each, "prompt"));
         else
-            columns_addf(&columns, "%" PRIu64 ".%" PRIu64, whole(each, "request"),
-                         whole(each, "prompt"));
-        if (whole(each, "preemptions") > 0)
+            columns_addf(&columns, "%" PRIu64 ".%" PRIu64, field_whole(each, "request"),
+                         field_whole(each, "prompt"));
+        if (field_whole(each, "preemptions") > 0)
             columns_addf(&columns, "%s, put back %" PRIu64 " x", text(each, "state"),
-                         whole(each, "preemptions"));
+                         field_whole(each, "preemptions"));
         else
             columns_add(&columns, text(each, "state"));
-        columns_add(&columns, time_text(number(each, "age_s"), age));
+        columns_add(&columns, time_text(field_number(each, "age_s"), age));
         columns_addf(&columns, "%.0f", tokens);
         columns_addf(&columns, "%.0f%%", tokens > 0.0 ? 100.0 * done / tokens : 0.0);
-        columns_addf(&columns, "%" PRIu64, whole(each, "cached_tokens"));
-        columns_addf(&columns, "%" PRIu64, whole(each, "generated"));
+        columns_addf(&columns, "%" PRIu64, field_whole(each, "cached_tokens"));
+        columns_addf(&columns, "%" PRIu64, field_whole(each, "generated"));
         add_holders_of(&columns, status, each);
     }
     fputc('\n', out);
@@ -323,8 +310,8 @@ static void print_prompts(FILE *out, const json_t *status)
 static bool mean_ms(const json_t *status, const char *name, double *ms)
 {
     const json_t *histogram = json_object_get(json_object_get(status, "histograms"), name);
-    const double count = number(histogram, "count");
-    *ms = count > 0.0 ? number(histogram, "sum") / count * 1e3 : 0.0;
+    const double count = field_number(histogram, "count");
+    *ms = count > 0.0 ? field_number(histogram, "sum") / count * 1e3 : 0.0;
     return count > 0.0;
 }
 
@@ -337,14 +324,17 @@ static void print_counts(FILE *out, const json_t *status)
     fprintf(out,
             "\ntokens     %" PRIu64 " read, %" PRIu64 " found in the cache, %" PRIu64
             " generated, in %" PRIu64 " steps\n",
-            whole(counters, "prefill_tokens_total"), whole(counters, "cached_tokens_total"),
-            whole(counters, "decode_tokens_total"), whole(counters, "steps_total"));
+            field_whole(counters, "prefill_tokens_total"),
+            field_whole(counters, "cached_tokens_total"),
+            field_whole(counters, "decode_tokens_total"), field_whole(counters, "steps_total"));
     fprintf(out,
             "requests   %" PRIu64 " done, %" PRIu64 " failed, %" PRIu64 " cancelled, %" PRIu64
             " refused; %" PRIu64 " preemptions\n",
-            whole(counters, "requests_done_total"), whole(counters, "requests_failed_total"),
-            whole(counters, "requests_cancelled_total"), whole(counters, "requests_refused_total"),
-            whole(counters, "preemptions_total"));
+            field_whole(counters, "requests_done_total"),
+            field_whole(counters, "requests_failed_total"),
+            field_whole(counters, "requests_cancelled_total"),
+            field_whole(counters, "requests_refused_total"),
+            field_whole(counters, "preemptions_total"));
     if (mean_ms(status, "time_to_first_token_seconds", &first))
         fprintf(out, "means      %.1f ms to the first token", first);
     else

@@ -2,6 +2,7 @@
 #include "coordinator/command_line.h"
 
 #include "kernels/kernels.h"
+#include "plan/defaults.h"
 #include "plan/shares.h"
 #include "sys/options.h"
 
@@ -148,7 +149,7 @@ static size_t add_cache(struct option *table, size_t n, struct command_line *lin
          .kind = OPTION_CHOICE,
          .value = &line->kv_type,
          .argument = "f16|bf16|q8_0|f32",
-         .fallback = "f16",
+         .fallback = DEFAULTS_KV_TYPE,
          .choices = kv_type_choices,
          .help = "of the keys and values that are kept"},
         {.name = "kv-memory",
@@ -161,7 +162,7 @@ static size_t add_cache(struct option *table, size_t n, struct command_line *lin
          .kind = OPTION_U32,
          .value = &o->stripe,
          .argument = "TOKENS",
-         .fallback = "4096",
+         .fallback = DEFAULTS_TEXT(DEFAULTS_STRIPE),
          .least = 256,
          .most = 1u << 24,
          .help = "what is dealt to one holder at least: 256 times a power of two"},
@@ -183,7 +184,7 @@ static size_t add_steps(struct option *table, size_t n, struct command_line *lin
          .kind = OPTION_U32,
          .value = &o->chunk,
          .argument = "N",
-         .fallback = "512",
+         .fallback = DEFAULTS_TEXT(DEFAULTS_CHUNK),
          .least = 1,
          .most = 32768,
          .help = "prompt tokens of one step, all sequences together"},
@@ -191,7 +192,7 @@ static size_t add_steps(struct option *table, size_t n, struct command_line *lin
          .kind = OPTION_U32,
          .value = &o->max_batch,
          .argument = "N",
-         .fallback = "64",
+         .fallback = DEFAULTS_TEXT(DEFAULTS_MAX_BATCH),
          .least = 1,
          .most = 4096,
          .help = "sequences at once; others wait"},
@@ -369,11 +370,7 @@ static size_t add_other(struct option *table, size_t n, struct command_line *lin
          .kind = OPTION_FLAG,
          .value = &line->version,
          .help = "print the version"},
-        {.name = "help",
-         .letter = 'h',
-         .kind = OPTION_FLAG,
-         .value = &line->help,
-         .help = "this text"}};
+        options_help(&line->help)};
     return append(table, n, options, sizeof(options));
 }
 

@@ -118,7 +118,7 @@ static bool parse_device(const char *device, const char *kind, bool *numbered, u
            parse_u32(kind, device + length + 1, 0, MOST_DEVICES - 1, number, NULL) == STATUS_OK;
 }
 
-static bool is_cpu(const char *device)
+bool kernels_device_is_cpu(const char *device)
 {
     return device == NULL || device[0] == '\0' || strcmp(device, kernels_cpu_scalar.device) == 0;
 }
@@ -127,14 +127,15 @@ bool kernels_device_is_name(const char *device)
 {
     bool numbered;
     uint32_t number;
-    return is_cpu(device) || parse_device(device, kernels_cuda.device, &numbered, &number);
+    return kernels_device_is_cpu(device) ||
+           parse_device(device, kernels_cuda.device, &numbered, &number);
 }
 
 bool kernels_suit_device(const char *name, const char *device)
 {
     const bool of_gpus = !is_auto(name) && (strcmp(name, kernels_cuda.name) == 0 ||
                                             strcmp(name, kernels_cuda_blas.name) == 0);
-    return is_auto(name) || of_gpus != is_cpu(device);
+    return is_auto(name) || of_gpus != kernels_device_is_cpu(device);
 }
 
 enum status kernels_choose_device(const struct kernels **kernels, const char *device,
@@ -144,7 +145,7 @@ enum status kernels_choose_device(const struct kernels **kernels, const char *de
     struct error why = {.status = STATUS_OK};
     bool numbered;
     uint32_t number;
-    if (is_cpu(device))
+    if (kernels_device_is_cpu(device))
         return kernels_choose(kernels, name, error);
     if (!parse_device(device, cuda->device, &numbered, &number))
         return error_set(error, STATUS_NOT_FOUND, "device %s: there are cpu, cuda and cuda:N",
@@ -169,7 +170,8 @@ enum status kernels_device_index(uint32_t *index, const struct kernels *kernels,
     const uint32_t count = kernels->count(&why);
     if (count == 0)
         return error_set(error, STATUS_UNSUPPORTED, "device %s: %s", kernels->device, why.text);
-    if (!is_cpu(device) && !parse_device(device, kernels->device, &numbered, &number))
+    if (!kernels_device_is_cpu(device) &&
+        !parse_device(device, kernels->device, &numbered, &number))
         return error_set(error, STATUS_NOT_FOUND, "device %s is not one of %s's", device,
                          kernels->device);
     if (numbered && number >= count)
@@ -182,7 +184,7 @@ enum status kernels_device_index(uint32_t *index, const struct kernels *kernels,
 
 void kernels_device_name(char *text, size_t size, const struct kernels *kernels, uint32_t index)
 {
-    if (is_cpu(kernels->device))
+    if (kernels_device_is_cpu(kernels->device))
         snprintf(text, size, "%s", kernels->device);
     else
         snprintf(text, size, "%s:%u", kernels->device, index);

@@ -279,6 +279,9 @@ enum status kernels_choose_device(const struct kernels **kernels, const char *de
 /* Whether it is written as a device's name is; whether there is one, the machine that has it knows. */
 bool kernels_device_is_name(const char *device);
 
+/* Whether that is the processors and their memory, which is also what no name means. */
+bool kernels_device_is_cpu(const char *device);
+
 /* Whether a device of that name has the variant, somewhere: "auto" all have, "cuda-blas" GPUs. */
 bool kernels_suit_device(const char *name, const char *device);
 

@@ -12,21 +12,17 @@ enum {
         64 * 1024, /* bytes of a sum that everybody sends to everybody (worker/group_exchange.c) */
 };
 
-double estimate_at_best(const struct estimate_time *time)
+struct estimate_reach estimate_reached(bool gpu, bool prompt)
+{
+    static const struct estimate_reach cpu_decode = {0.87, 0.87, 0.87, 0.87, 0};
+    static const struct estimate_reach cpu_prompt = {0.87, 0.65, 0.65, 0.82, 0};
+    static const struct estimate_reach of_gpu = {0.75, 0.75, 0.045, 0.95, 65e-6};
+    return gpu ? of_gpu : prompt ? cpu_prompt : cpu_decode;
+}
+
+double estimate_sum(const struct estimate_time *time)
 {
     return time->weights_s + time->kv_s + time->links_s;
-}
-
-double estimate_expected(const struct estimate_time *time)
-{
-    return (time->weights_s + time->kv_s) / ESTIMATE_DECODE_SHARE + time->links_s;
-}
-
-/* The same of a prompt's chunk. */
-static double chunk_expected(const struct estimate_time *time)
-{
-    return time->weights_s / ESTIMATE_PRODUCT_SHARE + time->kv_s / ESTIMATE_ATTEND_SHARE +
-           time->links_s;
 }
 
 /* The longer one; what is not known is not shorter. */
@@ -40,6 +36,29 @@ static uint32_t kv_heads_of(const struct estimate_cluster *e, uint32_t rank)
     const struct planner_plan *plan = &e->capacity->plan;
     const struct shard_part *part = &plan->shards[rank % plan->tensor];
     return part->kv_head_end - part->kv_head_begin;
+}
+
+/* What is asked: a step, or a chunk of a prompt. */
+struct pass {
+    enum estimate_kind kind;
+    double rows, depth;
+    bool prompt; /* rows of one sequence, of which no token is asked for */
+};
+
+/* Seconds that a process needs for it. */
+static double seconds_of(const struct estimate_process *process, const struct pass *pass,
+                         const struct step_limit_demand *demand)
+{
+    const struct estimate_reach reach = estimate_reached(process->gpu, pass->prompt);
+    struct step_limit_machine machine = process->machine;
+    bool arithmetic;
+    if (pass->kind == ESTIMATE_EXPECTED) {
+        machine.read_bytes_per_s *= reach.read;
+        machine.floats_per_s *= reach.floats;
+        machine.int8_per_s *= reach.int8;
+        machine.f32_per_s *= reach.attend;
+    }
+    return step_limit_seconds(demand, &machine, &arithmetic);
 }
 
 /* ---- attention ------------------------------------------------------------------------------- */
@@ -82,16 +101,15 @@ static double tokens_at(const struct estimate_cluster *e, uint32_t node, double 
 
 /* A node's part of a stage's attention; it has the heads of all its ranks. */
 static double node_seconds(const struct estimate_cluster *e, uint32_t node,
-                           const struct planner_stage *stage, double depth, double rows,
-                           bool prompt)
+                           const struct planner_stage *stage, const struct pass *pass)
 {
-    bool arithmetic;
+    const double depth = pass->depth;
     if (depth <= 0)
         return 0;
     const struct step_limit_demand demand =
-        attention(e, tokens_at(e, node, depth) / depth * seen(e, stage, depth), rows, prompt,
-                  e->hparams->n_kv_heads);
-    return step_limit_seconds(&demand, &e->nodes[node].machine, &arithmetic);
+        attention(e, tokens_at(e, node, depth) / depth * seen(e, stage, depth), pass->rows,
+                  pass->prompt, e->hparams->n_kv_heads);
+    return seconds_of(&e->nodes[node], pass, &demand);
 }
 
 /* ---- links ----------------------------------------------------------------------------------- */
@@ -176,11 +194,6 @@ static double enter_stage(const struct estimate_cluster *e, uint32_t stage, doub
 
 /* ---- steps ----------------------------------------------------------------------------------- */
 
-struct pass {
-    double rows, depth;
-    bool prompt; /* rows of one sequence, of which no token is asked for */
-};
-
 /* A rank's weights, and its own KV cache. */
 static double rank_seconds(const struct estimate_cluster *e, uint32_t rank, const struct pass *pass,
                            bool with_cache)
@@ -188,7 +201,7 @@ static double rank_seconds(const struct estimate_cluster *e, uint32_t rank, cons
     const struct planner_plan *plan = &e->capacity->plan;
     const struct planner_stage *stage = &plan->stages[rank / plan->tensor];
     const double kv_heads = kv_heads_of(e, rank);
-    bool arithmetic;
+    const struct estimate_process *process = &e->ranks[rank];
     struct step_limit_demand demand = step_limit_products(
         &e->capacity->ranks[rank].cost, pass->rows, pass->prompt ? 0 : pass->rows);
     /* A row of a prompt sees, of its own chunk, half on average; no cache is read for that. */
@@ -201,7 +214,9 @@ static double rank_seconds(const struct estimate_cluster *e, uint32_t rank, cons
         demand.bytes += kv.bytes;
         demand.attend_operations += kv.attend_operations;
     }
-    return step_limit_seconds(&demand, &e->ranks[rank].machine, &arithmetic);
+    const double besides =
+        pass->kind == ESTIMATE_EXPECTED ? estimate_reached(process->gpu, pass->prompt).layer_s : 0;
+    return seconds_of(process, pass, &demand) + stage->n_layers * besides;
 }
 
 static struct estimate_time stage_time(const struct estimate_cluster *e, uint32_t index,
@@ -220,8 +235,7 @@ static struct estimate_time stage_time(const struct estimate_cluster *e, uint32_
     }
     time.kv_s = all - time.weights_s;
     for (uint32_t i = 0; i < n_nodes; i++)
-        time.kv_s =
-            longer(time.kv_s, node_seconds(e, i, stage, pass->depth, pass->rows, pass->prompt));
+        time.kv_s = longer(time.kv_s, node_seconds(e, i, stage, pass));
     time.links_s = stage->n_layers * (exchange + 2 * sum_ranks(e, first, pass->rows)) +
                    enter_stage(e, index, pass->rows);
     return time;
@@ -235,24 +249,25 @@ double estimate_rank(const struct estimate_cluster *cluster, uint32_t rank, uint
 
 double estimate_node(const struct estimate_cluster *cluster, uint32_t node, uint64_t depth)
 {
+    const struct pass pass = {.rows = 1, .depth = (double)depth};
     double sum = 0;
     for (uint32_t i = 0; i < cluster->capacity->plan.pipeline; i++)
-        sum += node_seconds(cluster, node, &cluster->capacity->plan.stages[i], (double)depth, 1,
-                            false);
+        sum += node_seconds(cluster, node, &cluster->capacity->plan.stages[i], &pass);
     return sum;
 }
 
-struct estimate_time estimate_decode(const struct estimate_cluster *cluster, double rows,
-                                     uint64_t depth, struct estimate_time *slowest)
+struct estimate_time estimate_decode(const struct estimate_cluster *cluster,
+                                     enum estimate_kind kind, double rows, uint64_t depth,
+                                     struct estimate_time *slowest)
 {
-    const struct pass pass = {.rows = rows, .depth = (double)depth};
+    const struct pass pass = {.kind = kind, .rows = rows, .depth = (double)depth};
     struct estimate_time sum = {0}, worst = {0};
     for (uint32_t i = 0; i < cluster->capacity->plan.pipeline; i++) {
         const struct estimate_time time = stage_time(cluster, i, &pass);
         sum.weights_s += time.weights_s;
         sum.kv_s += time.kv_s;
         sum.links_s += time.links_s;
-        if (!(estimate_expected(&time) <= estimate_expected(&worst)))
+        if (!(estimate_sum(&time) <= estimate_sum(&worst)))
             worst = time;
     }
     if (slowest != NULL)
@@ -266,8 +281,8 @@ double estimate_decode_rate(const struct estimate_cluster *cluster, uint32_t n, 
     const uint32_t batches = n < pipeline ? n : pipeline;
     struct estimate_time slowest;
     const struct estimate_time whole =
-        estimate_decode(cluster, ceil((double)n / batches), depth, &slowest);
-    return n / longer(estimate_expected(&whole), batches * estimate_expected(&slowest));
+        estimate_decode(cluster, ESTIMATE_EXPECTED, ceil((double)n / batches), depth, &slowest);
+    return n / longer(estimate_sum(&whole), batches * estimate_sum(&slowest));
 }
 
 /* A prompt is arithmetic: where that is not known, nothing is. */
@@ -286,13 +301,14 @@ static bool arithmetic_known(const struct estimate_cluster *e)
 static double chunk_seconds(const struct estimate_cluster *e, double rows, double depth,
                             double *all)
 {
-    const struct pass pass = {.rows = rows, .depth = depth, .prompt = true};
+    const struct pass pass = {
+        .kind = ESTIMATE_EXPECTED, .rows = rows, .depth = depth, .prompt = true};
     double slowest = 0;
     *all = 0;
     for (uint32_t k = 0; k < e->capacity->plan.pipeline; k++) {
         const struct estimate_time time = stage_time(e, k, &pass);
-        slowest = longer(slowest, chunk_expected(&time));
-        *all += chunk_expected(&time);
+        slowest = longer(slowest, estimate_sum(&time));
+        *all += estimate_sum(&time);
     }
     return arithmetic_known(e) ? slowest : NAN;
 }
@@ -323,9 +339,9 @@ double estimate_prefill(const struct estimate_cluster *cluster, uint64_t tokens)
 static double cost_of_nodes(const struct estimate_cluster *with,
                             const struct estimate_cluster *without, uint64_t depth)
 {
-    const struct estimate_time a = estimate_decode(with, 1, depth, NULL);
-    const struct estimate_time b = estimate_decode(without, 1, depth, NULL);
-    return estimate_at_best(&a) / estimate_at_best(&b) - 1;
+    const struct estimate_time a = estimate_decode(with, ESTIMATE_EXPECTED, 1, depth, NULL);
+    const struct estimate_time b = estimate_decode(without, ESTIMATE_EXPECTED, 1, depth, NULL);
+    return estimate_sum(&a) / estimate_sum(&b) - 1;
 }
 
 double estimate_break_even(const struct estimate_cluster *cluster)

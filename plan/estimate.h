@@ -9,9 +9,9 @@
  *     links     with nodes, one exchange a layer: a round trip, the query and the partials at the rate of the
  *               slower host; with more than one shard, two sums a layer; between stages, the rows. Nothing
  *               within one host.
- * Nothing of that overlaps here, although some of it does (the query leaves first): what is told is what
- * hardware needs at least, in this order. Expected is what takes longer by what longspan bench finds, ESTIMATE_...
- * of it. A rate that is not known makes what needs it NAN, never zero. Pure. */
+ * Nothing of that overlaps here, although some of it does (the query leaves first): what is told at best is
+ * what hardware needs at least, in this order. What is expected takes longer, by what is reached of a machine's
+ * rates (estimate_reached). A rate that is not known makes what needs it NAN, never zero. Pure. */
 #ifndef LONGSPAN_PLAN_ESTIMATE_H
 #define LONGSPAN_PLAN_ESTIMATE_H
 
@@ -19,20 +19,31 @@
 #include "plan/capacity.h"
 #include "plan/step_limit.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
-/* What is reached of the limits, on CPUs (docs/performance.md): of reading, by steps of decode; of the arithmetic
- * of products, and of attention, by prompts. A GPU's whole step reaches less than half of its limit (there too): what is
- * expected of GPUs is too fast. */
-#define ESTIMATE_DECODE_SHARE  0.87
-#define ESTIMATE_PRODUCT_SHARE 0.65
-#define ESTIMATE_ATTEND_SHARE  0.82
+/* What whole steps reach of a machine's rates (docs/performance.md, "What longspan plan expected"). */
+struct estimate_reach {
+    double read;         /* of reading memory */
+    double floats, int8; /* of the arithmetic of products, by the type of the weights */
+    double attend;       /* of that of attention */
+    double
+        layer_s; /* seconds of a layer of a step, whatever it reads: kernels that start and wait */
+};
+
+/* On CPUs by `longspan bench` on one kind of machine, by steps of decode and by chunks of prompts. On GPUs by one
+ * H200, of the rates that its data sheet has; of prompts with float weights only the products were measured, and
+ * nothing of attention nodes on GPUs: layer_s is not counted there. */
+struct estimate_reach estimate_reached(bool gpu, bool prompt);
+
+enum estimate_kind { ESTIMATE_AT_BEST, ESTIMATE_EXPECTED };
 
 /* What this process has of its device while others of its stage, or other nodes, compute beside it. NAN: not
  * known. `host`: an index of hosts. */
 struct estimate_process {
     struct step_limit_machine machine;
     uint32_t host;
+    bool gpu;
 };
 
 /* Between it and others: NAN where not known. */
@@ -51,20 +62,19 @@ struct estimate_cluster {
     uint32_t stripe; /* tokens */
 };
 
-/* Seconds, at the limit. */
 struct estimate_time {
     double weights_s, kv_s, links_s;
 };
-double estimate_at_best(const struct estimate_time *time);
-double estimate_expected(const struct estimate_time *time); /* of decode */
+double estimate_sum(const struct estimate_time *time);
 
 /* A decode step of `rows` sequences behind `depth` tokens each; `slowest`, unless NULL: of the stage that
  * takes longest, which limits many sequences at once. */
-struct estimate_time estimate_decode(const struct estimate_cluster *cluster, double rows,
-                                     uint64_t depth, struct estimate_time *slowest);
+struct estimate_time estimate_decode(const struct estimate_cluster *cluster,
+                                     enum estimate_kind kind, double rows, uint64_t depth,
+                                     struct estimate_time *slowest);
 
 /* What one process has of that, of one sequence: a rank reads its weights and its own KV cache, a node its stripes
- * in all stages. Seconds at the limit. */
+ * in all stages. Seconds at best. */
 double estimate_rank(const struct estimate_cluster *cluster, uint32_t rank, uint64_t depth);
 double estimate_node(const struct estimate_cluster *cluster, uint32_t node, uint64_t depth);
 
@@ -87,7 +97,7 @@ struct estimate_exchange estimate_exchange(const struct estimate_cluster *cluste
 /* Bytes of a row between stages; of a sum of a row, from each of the ranks to each other. */
 double estimate_row_bytes(const struct estimate_cluster *cluster);
 
-/* The depth from which on a step with the attention nodes takes less time than one in which the ranks have the
+/* The depth from which on a step with the attention nodes is expected to take less time than one in which the ranks have the
  * KV cache themselves; 0: always; INFINITY: never; NAN: not known. What fits is another question. */
 double estimate_break_even(const struct estimate_cluster *cluster);
 

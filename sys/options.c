@@ -260,6 +260,12 @@ static enum status read_short(struct reader *reader, const char *word, struct er
     return STATUS_OK;
 }
 
+struct option options_help(bool *help)
+{
+    return (struct option){
+        .name = "help", .letter = 'h', .kind = OPTION_FLAG, .value = help, .help = "this text"};
+}
+
 enum status options_parse(const struct option *table, int argc, char *const *argv,
                           struct option_list *words, struct error *error)
 {

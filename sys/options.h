@@ -7,7 +7,7 @@
  *          .argument = "FILE", .help = "the GGUF file to run"},
  *         {.name = "count", .letter = 'n', .kind = OPTION_U32, .value = &run.n_tokens,
  *          .argument = "N", .fallback = "64", .least = 1, .most = 1000000, .help = "..."},
- *         {.name = "help", .letter = 'h', .kind = OPTION_FLAG, .value = &run.help, .help = "..."},
+ *         options_help(&run.help),
  *         {.kind = 0}};
  *
  * Understood: `--name value`, `--name=value`, `-n value`, `-nvalue`, flags, several short flags in
@@ -67,6 +67,9 @@ struct option_usage {
     const char *words;   /* "[OPTION...] FILE" */
     const char *about;   /* a line or a paragraph, wrapped when printed */
 };
+
+/* The entry of -h, --help. */
+struct option options_help(bool *help);
 
 /* Sets fallbacks, then reads argv[1] to argv[argc - 1]. Words that are no options go to `words`
  * (NULL: they are refused). Values point into argv and into the table.

@@ -48,11 +48,7 @@ static enum status parse(struct program *program, const struct option_usage *usa
          .value = &program->json,
          .argument = "FILE",
          .help = "write rows, limits and machine as JSON too"},
-        {.name = "help",
-         .letter = 'h',
-         .kind = OPTION_FLAG,
-         .value = &program->help,
-         .help = "this text"},
+        options_help(&program->help),
         {.kind = 0}};
     struct option table[MOST_OPTIONS];
     size_t n = 0;

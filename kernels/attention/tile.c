@@ -213,7 +213,7 @@ const struct tile_kernels *tile_kernels_fastest(void)
 {
     const struct tile_kernels *fastest = &tile_kernels_scalar;
     for (const struct kernels *const *k = kernels_all; *k != NULL; k++) /* slowest first */
-        if (strcmp((*k)->device, "cpu") == 0 && tile_kernels_find((*k)->attention) != NULL &&
+        if (kernels_device_is_cpu((*k)->device) && tile_kernels_find((*k)->attention) != NULL &&
             (*k)->usable())
             fastest = tile_kernels_find((*k)->attention);
     return fastest;

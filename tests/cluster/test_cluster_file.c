@@ -1,8 +1,6 @@
 /* test_cluster_file.c - what a cluster file may say, and what is said about the others. */
 #include "cluster/cluster_file.h"
 
-#include "sys/interfaces.h"
-#include "sys/topology.h"
 #include "tests/directory.h"
 
 #include <setjmp.h>
@@ -61,7 +59,7 @@ static void test_everything_that_can_be_said_arrives(void **state)
     struct error error;
     assert_int_equal(read_text(&file, text, &error), STATUS_OK);
     assert_int_equal(file.n_hosts, 2);
-    assert_string_equal(file.hosts[0].host, "gpu01");
+    assert_string_equal(file.hosts[0].host.name, "gpu01");
     assert_string_equal(file.hosts[0].device, "cuda");
     assert_int_equal(file.hosts[0].devices, 2);
     assert_true(file.hosts[0].memory_bytes == (uint64_t)80 << 30);
@@ -72,12 +70,12 @@ static void test_everything_that_can_be_said_arrives(void **state)
     assert_true(file.hosts[1].link_bytes_per_s == 25e9 / 8);
     assert_true(file.hosts[1].round_trip_s > 39.99e-6 && file.hosts[1].round_trip_s < 40.01e-6);
     assert_string_equal(file.name, "lab");
-    assert_string_equal(file.coordinator_host, "head");
+    assert_string_equal(file.coordinator.name, "head");
     assert_string_equal(file.listen, "tcp://0.0.0.0:5600");
     assert_string_equal(file.cluster_key, "/etc/longspan/cluster.key");
     assert_int_equal(file.n_workers, 2);
     assert_int_equal(file.n_ranks, 3);
-    assert_string_equal(file.workers[0].host, "gpu01");
+    assert_string_equal(file.workers[0].host.name, "gpu01");
     assert_int_equal(file.workers[0].slots, 2);
     assert_int_equal(file.workers[0].threads, 0);
     assert_int_equal(file.workers[1].slots, 1);
@@ -226,29 +224,28 @@ static void test_auto_with_another_mistake_names_the_mistake(void **state)
     assert_non_null(strstr(error.text, ":1: Unexpected key: hots"));
 }
 
-static void test_this_machine_is_known_by_its_names_and_addresses(void **state)
+static void test_two_names_of_this_machine_are_one(void **state)
 {
     (void)state;
-    char name[256], other[300];
-    topology_host_name(name, sizeof(name));
-    snprintf(other, sizeof(other), "not-%s", name);
-    assert_true(cluster_file_is_here("localhost"));
-    assert_true(cluster_file_is_here("127.0.0.1"));
-    assert_true(cluster_file_is_here("127.1.2.3"));
-    assert_false(cluster_file_is_here("127.example"));
-    assert_true(cluster_file_is_here("::1"));
-    assert_true(cluster_file_is_here(name));
-    assert_false(cluster_file_is_here(other));
-    assert_false(cluster_file_is_here("192.0.2.1")); /* nobody's: RFC 5737 */
-    char(*own)[INTERFACES_ADDRESS_BYTES] = NULL;
-    uint32_t n = 0;
-    assert_int_equal(interfaces_own(&own, &n, NULL), STATUS_OK);
-    for (uint32_t i = 0; i < n; i++) {
-        own[i][strcspn(own[i], "/")] = '\0';
-        assert_true(cluster_file_is_here(own[i]));
-    }
-    free(own);
-    assert_false(cluster_file_is_here("localhost.evil.example"));
+    const struct cluster_file_host a = {"localhost", true}, b = {"127.0.0.1", true};
+    const struct cluster_file_host c = {"mem01", false}, d = {"mem02", false};
+    assert_true(cluster_file_same_host(&a, &b) && cluster_file_same_host(&c, &c));
+    assert_false(cluster_file_same_host(&a, &c) || cluster_file_same_host(&c, &d));
+    struct cluster_file file;
+    struct error error;
+    assert_int_equal(read_text(&file,
+                               "workers: [{host: 127.0.0.1}, {host: mem01}]\n"
+                               "hosts: [{host: localhost, memory: 1GiB}, {host: mem01}]\n",
+                               &error),
+                     STATUS_OK);
+    assert_true(file.workers[0].host.here && file.hosts[0].host.here && !file.hosts[1].host.here);
+    cluster_file_free(&file);
+    assert_int_equal(read_text(&file,
+                               "workers: [{host: localhost}]\n"
+                               "hosts: [{host: localhost}, {host: 127.0.0.1, device: cpu}]\n",
+                               &error),
+                     STATUS_INVALID);
+    assert_non_null(strstr(error.text, "says already"));
 }
 
 int main(void)
@@ -258,7 +255,7 @@ int main(void)
         cmocka_unit_test(test_only_workers_are_required),
         cmocka_unit_test(test_mistakes_are_named_with_their_line),
         cmocka_unit_test(test_auto_with_another_mistake_names_the_mistake),
-        cmocka_unit_test(test_this_machine_is_known_by_its_names_and_addresses),
+        cmocka_unit_test(test_two_names_of_this_machine_are_one),
     };
     return cmocka_run_group_tests(tests, make_path, remove_directory);
 }

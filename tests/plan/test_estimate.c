@@ -40,8 +40,8 @@ static void open_cluster(struct small_cluster *c, const struct small_model *m, u
     assert_int_equal(capacity_open(&c->capacity, &options, &m->h, file, NULL), STATUS_OK);
     model_close(file);
     for (uint32_t i = 0; i < 4; i++) {
-        c->ranks[i] = (struct estimate_process){fast_reader, 1 + i};
-        c->nodes[i] = (struct estimate_process){fast_reader, 5 + i};
+        c->ranks[i] = (struct estimate_process){.machine = fast_reader, .host = 1 + i};
+        c->nodes[i] = (struct estimate_process){.machine = fast_reader, .host = 5 + i};
         c->shares[i] = n_nodes > 0 ? 1.0 / n_nodes : 0;
     }
     for (uint32_t i = 0; i < 9; i++)
@@ -68,16 +68,19 @@ static void test_one_rank_reads_weights_and_cache(void **state)
     open_cluster(&c, &small_model, 1, 1, 0);
     c.ranks[0].host = 0; /* the coordinator's */
     const double weights = (double)c.capacity.ranks[0].cost.read_bytes / 1e6;
-    struct estimate_time time = estimate_decode(&c.estimate, 1, 1000, NULL);
+    struct estimate_time time = estimate_decode(&c.estimate, ESTIMATE_AT_BEST, 1, 1000, NULL);
     near_to(time.weights_s, weights);
     near_to(time.kv_s, 1000 * TOKEN_BYTES / 1e6);
     near_to(time.links_s, 0);
-    near_to(estimate_expected(&time), estimate_at_best(&time) / ESTIMATE_DECODE_SHARE);
+    struct estimate_time expected = estimate_decode(&c.estimate, ESTIMATE_EXPECTED, 1, 1000, NULL);
+    near_to(estimate_sum(&expected), estimate_sum(&time) / estimate_reached(false, false).read);
     near_to(estimate_rank(&c.estimate, 0, 1000), time.weights_s + time.kv_s);
-    time = estimate_decode(&c.estimate, 4, 1000, NULL); /* weights once, four caches */
+    time = estimate_decode(&c.estimate, ESTIMATE_AT_BEST, 4, 1000,
+                           NULL); /* weights once, four caches */
     near_to(time.weights_s, weights);
     near_to(time.kv_s, 4 * 1000 * TOKEN_BYTES / 1e6);
-    near_to(estimate_decode_rate(&c.estimate, 4, 1000), 4 / estimate_expected(&time));
+    expected = estimate_decode(&c.estimate, ESTIMATE_EXPECTED, 4, 1000, NULL);
+    near_to(estimate_decode_rate(&c.estimate, 4, 1000), 4 / estimate_sum(&expected));
     capacity_close(&c.capacity);
 }
 
@@ -93,13 +96,14 @@ static void test_the_slowest_node_counts(void **state)
     const double stripe_bytes = (double)STRIPE * TOKEN_BYTES;
     near_to(estimate_node(&c.estimate, 0, 8 * STRIPE), 6 * stripe_bytes / 6e6);
     near_to(estimate_node(&c.estimate, 1, 8 * STRIPE), 2 * stripe_bytes / 1e6);
-    struct estimate_time time = estimate_decode(&c.estimate, 1, 8 * STRIPE, NULL);
+    struct estimate_time time = estimate_decode(&c.estimate, ESTIMATE_AT_BEST, 1, 8 * STRIPE, NULL);
     near_to(time.kv_s, 2 * stripe_bytes / 1e6);
     /* A sequence of one stripe is all at one of them: the slower one, to be safe. */
-    near_to(estimate_decode(&c.estimate, 1, STRIPE, NULL).kv_s, stripe_bytes / 1e6);
+    near_to(estimate_decode(&c.estimate, ESTIMATE_AT_BEST, 1, STRIPE, NULL).kv_s,
+            stripe_bytes / 1e6);
     /* Where arithmetic takes longer than reading, it counts: 8 rows' worth of 4 heads of 16, twice two. */
     c.nodes[1].machine.f32_per_s = 1e6;
-    time = estimate_decode(&c.estimate, 1, 8 * STRIPE, NULL);
+    time = estimate_decode(&c.estimate, ESTIMATE_AT_BEST, 1, 8 * STRIPE, NULL);
     near_to(time.kv_s, 2.0 * STRIPE * 2 * 4 * 4 * 16 / 1e6);
     capacity_close(&c.capacity);
 }
@@ -114,23 +118,27 @@ static void test_messages_cross_links(void **state)
     near_to(x.query, 4 * 16 * 4);
     near_to(x.answer, 4 * (16 + 2) * 4);
     near_to(x.append, 2 * 2 * 16 * 2);
-    near_to(estimate_decode(&c.estimate, 1, 1000, NULL).links_s,
+    near_to(estimate_decode(&c.estimate, ESTIMATE_AT_BEST, 1, 1000, NULL).links_s,
             0.002 + 2 * (0.002 + (x.query + x.answer) / 1e9));
-    near_to(estimate_decode(&c.estimate, 1, 0, NULL).links_s, 0.002); /* nobody to ask */
+    near_to(estimate_decode(&c.estimate, ESTIMATE_AT_BEST, 1, 0, NULL).links_s,
+            0.002); /* nobody to ask */
     c.nodes[0].host = c.ranks[0].host;
-    near_to(estimate_decode(&c.estimate, 1, 1000, NULL).links_s, 0.002);
+    near_to(estimate_decode(&c.estimate, ESTIMATE_AT_BEST, 1, 1000, NULL).links_s, 0.002);
     c.ranks[0].host = c.nodes[0].host = 0;
-    near_to(estimate_decode(&c.estimate, 1, 1000, NULL).links_s, 0);
+    near_to(estimate_decode(&c.estimate, ESTIMATE_AT_BEST, 1, 1000, NULL).links_s, 0);
     capacity_close(&c.capacity);
     /* Between two stages one row. */
     open_cluster(&c, &small_model, 2, 1, 0);
-    near_to(estimate_decode(&c.estimate, 1, 0, NULL).links_s, 0.003 + 64 * 4 / 1e9);
+    near_to(estimate_decode(&c.estimate, ESTIMATE_AT_BEST, 1, 0, NULL).links_s,
+            0.003 + 64 * 4 / 1e9);
     capacity_close(&c.capacity);
     /* Among two shards two sums a layer, each half a round trip. */
     open_cluster(&c, &small_model, 1, 2, 0);
-    near_to(estimate_decode(&c.estimate, 1, 0, NULL).links_s, 0.002 + 4 * (0.001 + 64 * 4 / 1e9));
+    near_to(estimate_decode(&c.estimate, ESTIMATE_AT_BEST, 1, 0, NULL).links_s,
+            0.002 + 4 * (0.001 + 64 * 4 / 1e9));
     c.hosts[2].round_trip_s = 0.01; /* the slower host's */
-    near_to(estimate_decode(&c.estimate, 1, 0, NULL).links_s, 0.002 + 4 * (0.005 + 64 * 4 / 1e9));
+    near_to(estimate_decode(&c.estimate, ESTIMATE_AT_BEST, 1, 0, NULL).links_s,
+            0.002 + 4 * (0.005 + 64 * 4 / 1e9));
     capacity_close(&c.capacity);
 }
 
@@ -144,10 +152,11 @@ static void test_the_slowest_stage_limits_many(void **state)
     c.ranks[1].machine.read_bytes_per_s = 1e5;
     for (uint32_t i = 0; i < 2; i++)
         c.ranks[i].host = 0;
-    const struct estimate_time time = estimate_decode(&c.estimate, 1, 0, &slowest);
+    struct estimate_time time = estimate_decode(&c.estimate, ESTIMATE_AT_BEST, 1, 0, &slowest);
     near_to(slowest.weights_s, (double)c.capacity.ranks[1].cost.read_bytes / 1e5);
-    near_to(estimate_decode_rate(&c.estimate, 1, 0), 1 / estimate_expected(&time));
-    near_to(estimate_decode_rate(&c.estimate, 2, 0), 2 / (2 * estimate_expected(&slowest)));
+    time = estimate_decode(&c.estimate, ESTIMATE_EXPECTED, 1, 0, &slowest);
+    near_to(estimate_decode_rate(&c.estimate, 1, 0), 1 / estimate_sum(&time));
+    near_to(estimate_decode_rate(&c.estimate, 2, 0), 2 / (2 * estimate_sum(&slowest)));
     capacity_close(&c.capacity);
 }
 
@@ -160,7 +169,8 @@ static void test_layers_with_a_window_read_that_much(void **state)
     m.h.window_period = 2;
     open_cluster(&c, &m, 1, 1, 0);
     c.ranks[0].host = 0;
-    near_to(estimate_decode(&c.estimate, 1, 1000, NULL).kv_s, (1000 + 256) * TOKEN_BYTES / 2 / 1e6);
+    near_to(estimate_decode(&c.estimate, ESTIMATE_AT_BEST, 1, 1000, NULL).kv_s,
+            (1000 + 256) * TOKEN_BYTES / 2 / 1e6);
     capacity_close(&c.capacity);
 }
 
@@ -175,11 +185,30 @@ static void test_prompts_are_arithmetic(void **state)
     c.ranks[0].machine = (struct step_limit_machine){1e12, 1e6, 1e6, 1e6};
     const double products = 512 * c.capacity.ranks[0].cost.layers.f32;
     const double own = 512.0 * 256 * 2 * 4 * 4 * 16; /* rows, half of them seen, layers, heads */
-    near_to(estimate_prefill(&c.estimate, 512), (products + own) / 1e6 / ESTIMATE_PRODUCT_SHARE);
+    const struct estimate_reach reach = estimate_reached(false, true);
+    const double itself = products / 1e6 / reach.floats + own / 1e6 / reach.attend;
+    near_to(estimate_prefill(&c.estimate, 512), itself);
     near_to(512 / estimate_prefill_rate(&c.estimate, 1000),
-            (products + own) / 1e6 / ESTIMATE_PRODUCT_SHARE +
-                512.0 * 1000 * 2 * 4 * 4 * 16 / 1e6 / ESTIMATE_ATTEND_SHARE);
+            itself + 512.0 * 1000 * 2 * 4 * 4 * 16 / 1e6 / reach.attend);
     assert_true(estimate_prefill(&c.estimate, 2048) > 4 * estimate_prefill(&c.estimate, 512));
+    capacity_close(&c.capacity);
+}
+
+/* A layer costs time of its own, and nothing at best. */
+static void test_a_gpu_reaches_less(void **state)
+{
+    const struct estimate_reach reach = estimate_reached(true, false);
+    struct small_cluster c;
+    (void)state;
+    open_cluster(&c, &small_model, 1, 1, 0);
+    c.ranks[0].host = 0;
+    c.ranks[0].gpu = true;
+    const struct estimate_time best = estimate_decode(&c.estimate, ESTIMATE_AT_BEST, 1, 1000, NULL);
+    const struct estimate_time time =
+        estimate_decode(&c.estimate, ESTIMATE_EXPECTED, 1, 1000, NULL);
+    near_to(best.weights_s, (double)c.capacity.ranks[0].cost.read_bytes / 1e6);
+    near_to(time.weights_s, best.weights_s / reach.read + 2 * reach.layer_s);
+    near_to(time.kv_s, best.kv_s / reach.read);
     capacity_close(&c.capacity);
 }
 
@@ -188,18 +217,18 @@ static void test_what_is_not_known_stays_so(void **state)
     struct small_cluster c;
     (void)state;
     open_cluster(&c, &small_model, 2, 1, 1);
-    struct estimate_time time = estimate_decode(&c.estimate, 1, 1000, NULL);
-    assert_false(isnan(estimate_at_best(&time)));
+    struct estimate_time time = estimate_decode(&c.estimate, ESTIMATE_AT_BEST, 1, 1000, NULL);
+    assert_false(isnan(estimate_sum(&time)));
     c.nodes[0].machine.read_bytes_per_s = NAN;
-    time = estimate_decode(&c.estimate, 1, 1000, NULL);
+    time = estimate_decode(&c.estimate, ESTIMATE_AT_BEST, 1, 1000, NULL);
     assert_true(isnan(time.kv_s) && !isnan(time.weights_s) && !isnan(time.links_s));
     assert_true(isnan(estimate_break_even(&c.estimate)));
     c.hosts[2].round_trip_s = NAN;
-    time = estimate_decode(&c.estimate, 1, 1000, NULL);
+    time = estimate_decode(&c.estimate, ESTIMATE_AT_BEST, 1, 1000, NULL);
     assert_true(isnan(time.links_s) && !isnan(time.weights_s));
     c.ranks[1].machine.read_bytes_per_s = NAN;
-    time = estimate_decode(&c.estimate, 1, 1000, NULL);
-    assert_true(isnan(time.weights_s) && isnan(estimate_expected(&time)));
+    time = estimate_decode(&c.estimate, ESTIMATE_AT_BEST, 1, 1000, NULL);
+    assert_true(isnan(time.weights_s) && isnan(estimate_sum(&time)));
     capacity_close(&c.capacity);
 }
 
@@ -217,9 +246,11 @@ static void test_break_even(void **state)
     without.capacity = &local;
     for (int side = 0; side < 2; side++) { /* a little before it, a little behind */
         const uint64_t depth = (uint64_t)(even * (side == 0 ? 0.6 : 1.6));
-        const struct estimate_time with = estimate_decode(&c.estimate, 1, depth, NULL);
-        const struct estimate_time alone = estimate_decode(&without, 1, depth, NULL);
-        assert_int_equal(estimate_at_best(&with) < estimate_at_best(&alone), side);
+        const struct estimate_time with =
+            estimate_decode(&c.estimate, ESTIMATE_EXPECTED, 1, depth, NULL);
+        const struct estimate_time alone =
+            estimate_decode(&without, ESTIMATE_EXPECTED, 1, depth, NULL);
+        assert_int_equal(estimate_sum(&with) < estimate_sum(&alone), side);
     }
     c.nodes[1].machine.read_bytes_per_s = 1e5;
     assert_true(isinf(estimate_break_even(&c.estimate)));
@@ -240,6 +271,7 @@ int main(void)
         cmocka_unit_test(test_the_slowest_stage_limits_many),
         cmocka_unit_test(test_layers_with_a_window_read_that_much),
         cmocka_unit_test(test_prompts_are_arithmetic),
+        cmocka_unit_test(test_a_gpu_reaches_less),
         cmocka_unit_test(test_what_is_not_known_stays_so),
         cmocka_unit_test(test_break_even),
     };
