@@ -80,8 +80,7 @@ static enum status explain_death(struct ask *ask, const struct launch_death *dea
     char how[DEATH_WORDS_BYTES];
     ask->exit_code = death_explain(death, how);
     progress_clear(ask->progress);
-    if (death->tail[0] != '\0' && ask->place->verbose == 0)
-        fputs(death->tail, stderr);
+    fputs(death->tail, stderr);
     return said->text[0] != '\0'
                ? error_set(error, STATUS_FAILED, "%s: %s; %s", death->label, how, said->text)
                : error_set(error, STATUS_FAILED, "%s: %s", death->label, how);

@@ -220,13 +220,19 @@ static void keep_tail(struct child *child, const char *data, size_t size)
     child->tail[child->tail_bytes] = '\0';
 }
 
+/* Whether all that it says goes to standard error. */
+static bool is_shown(const struct launch *launch, const struct child *child)
+{
+    return launch->show == LAUNCH_SHOW_ALL ||
+           (launch->show == LAUNCH_SHOW_WARNINGS && (child->flags & LAUNCH_SHOWN) != 0);
+}
+
 static void show_line(struct launch *launch, struct child *child)
 {
     child->line[child->line_bytes] = '\0';
     snprintf(child->latest, sizeof(child->latest), "%.*s", LATEST_BYTES - 1, child->line);
     const bool wanted =
-        launch->show == LAUNCH_SHOW_ALL ||
-        (launch->show == LAUNCH_SHOW_WARNINGS && (child->flags & LAUNCH_SHOWN) != 0) ||
+        is_shown(launch, child) ||
         (launch->show == LAUNCH_SHOW_WARNINGS && strstr(child->line, ": warning: ") != NULL &&
          strstr(child->line, ": warning: request ") == NULL);
     if (wanted && (!launch->ended || launch->show == LAUNCH_SHOW_ALL)) {
@@ -386,7 +392,7 @@ void launch_told(struct launch *launch, uint32_t index, struct launch_death *dea
     if (launch->words[0] == '\0')
         choose_lines(launch->words, launch->said, false);
     *death = (struct launch_death){child->label, child->dead ? child->code : -1, child->flags,
-                                   launch->words, launch->said};
+                                   is_shown(launch, child) ? "" : launch->words, launch->said};
 }
 
 /* ---- ending ---------------------------------------------------------------------------------- */

@@ -81,8 +81,9 @@ bool launch_has_died(const struct launch *launch, uint32_t index);
 struct launch_death {
     const char *label;
     int code;
-    unsigned flags;   /* as it was started with */
-    const char *tail; /* its last lines; where some say ": error: ", only those */
+    unsigned flags; /* as it was started with */
+    const char
+        *tail; /* its last lines; where some say ": error: ", only those; "": they were shown */
     const char *said; /* the newest LAUNCH_TAIL_BYTES of all that it said */
 };
 bool launch_first_death(struct launch *launch, struct launch_death *death);

@@ -50,7 +50,8 @@ static void print_help(FILE *out)
     fputs("  help      this text\n\n"
           "Begin with:\n"
           "  longspan run -m model.gguf -p \"Once upon a time\" -n 64\n"
-          "  longspan run --help\n",
+          "  longspan plan -m model.gguf --probe        will it fit, and how fast will it be?\n"
+          "  longspan help COMMAND                      all options of one, with examples\n",
           out);
 }
 
@@ -66,38 +67,15 @@ static void fill_standard_descriptors(void)
         close(descriptor);
 }
 
-int main(int argc, char **argv)
+/* Hands the words over; of no command, says which one may be meant. */
+static int run_command(const char *name, int argc, char **argv)
 {
-    fill_standard_descriptors();
-    bus_error_explain();
-    descriptors_raise();      /* some for each process that is started */
-    signal(SIGPIPE, SIG_IGN); /* writing to a closed pipe is an error of that write */
-    const char *name = argc > 1 ? argv[1] : "";
-    for (uint32_t i = 0; i < N_COMMANDS; i++)
-        if (strcmp(name, commands[i].name) == 0)
-            return commands[i].main(argc - 1, argv + 1);
-    if (strcmp(name, "help") == 0 && argc > 2)
-        for (uint32_t i = 0; i < N_COMMANDS; i++)
-            if (strcmp(argv[2], commands[i].name) == 0) {
-                char help[] = "--help";
-                char *words[] = {argv[2], help, NULL};
-                return commands[i].main(2, words);
-            }
-    if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
-        print_help(stdout);
-        return EXIT_SUCCESS;
-    }
-    if (strcmp(name, "--version") == 0) {
-        puts("longspan " LONGSPAN_VERSION);
-        return EXIT_SUCCESS;
-    }
-    if (argc < 2) {
-        print_help(stderr);
-        return status_exit_code(STATUS_INVALID);
-    }
     const char *names[N_COMMANDS + 1] = {NULL};
-    for (uint32_t i = 0; i < N_COMMANDS; i++)
+    for (uint32_t i = 0; i < N_COMMANDS; i++) {
+        if (strcmp(name, commands[i].name) == 0)
+            return commands[i].main(argc, argv);
         names[i] = commands[i].name;
+    }
     const char *nearest = options_nearest(names, name);
     struct log log;
     log_open(&log, "longspan", 0);
@@ -105,4 +83,32 @@ int main(int argc, char **argv)
               nearest == NULL ? "" : ", did you mean '", nearest == NULL ? "" : nearest,
               nearest == NULL ? "" : "'?");
     return status_exit_code(STATUS_INVALID);
+}
+
+int main(int argc, char **argv)
+{
+    fill_standard_descriptors();
+    bus_error_explain();
+    descriptors_raise();      /* some for each process that is started */
+    signal(SIGPIPE, SIG_IGN); /* writing to a closed pipe is an error of that write */
+    const char *name = argc > 1 ? argv[1] : "";
+    const bool asks_help = strcmp(name, "help") == 0;
+    if (argc < 2) {
+        print_help(stderr);
+        return status_exit_code(STATUS_INVALID);
+    }
+    if (asks_help && argc > 2 && strcmp(argv[2], "help") != 0) {
+        char help[] = "--help";
+        char *words[] = {argv[2], help, NULL};
+        return run_command(argv[2], 2, words);
+    }
+    if (asks_help || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
+        print_help(stdout);
+        return EXIT_SUCCESS;
+    }
+    if (strcmp(name, "--version") == 0) {
+        puts("longspan " LONGSPAN_VERSION);
+        return EXIT_SUCCESS;
+    }
+    return run_command(name, argc - 1, argv + 1);
 }

@@ -44,19 +44,21 @@ struct place_options {
     bool coordinator_shown;
 };
 
-/* Entries that several commands have among their own: the model, and how long a sequence may become. */
+/* Entries that several commands have among their own: the model, and how long a sequence may
+ * become. */
 struct option place_options_model(struct place_options *options);
 struct option place_options_ctx(struct place_options *options);
 
-/* What a command says of its output: the help of these options. NULL, false: it does not have that one. */
+/* What a command says of its output: the help of these options. NULL, false: it does not have that
+ * one. */
 struct place_options_texts {
     const char *trace, *quiet, *verbose;
     bool dry_run;
 };
 
-/* A whole table: a command's own n entries, the last section of which is about its output and goes on with
- * `texts`; where it runs, how it computes, --help, and the end. It points into `options`. At most
- * PLACE_OPTIONS_MOST_OWN are its own. */
+/* A whole table: a command's own n entries, the last section of which is about its output and goes
+ * on with `texts`; where it runs, how it computes, --help, and the end. It points into `options`.
+ * At most PLACE_OPTIONS_MOST_OWN are its own. */
 void place_options_table(struct option table[PLACE_OPTIONS_TABLE], const struct option *own,
                          size_t n, struct place_options *options,
                          const struct place_options_texts *texts);

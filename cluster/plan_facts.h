@@ -55,9 +55,9 @@ enum status plan_facts_read(struct plan_facts *facts, const struct layout *layou
                             const struct cluster_file *file, struct error *error);
 void plan_facts_free(struct plan_facts *facts);
 
-/* Tells `capacity`, of the same layout, what memory its ranks and nodes have, as they would say themselves;
- * and works out what each process has of its device. `shares`: --shares, or NULL. STATUS_INVALID: they are
- * none. STATUS_NO_MEMORY. */
+/* Tells `capacity`, of the same layout, what memory its ranks and nodes have, as they would say
+ * themselves; and works out what each process has of its device. `shares`: --shares, or NULL.
+ * STATUS_INVALID: they are none. STATUS_NO_MEMORY. */
 enum status plan_facts_apply(struct plan_facts *facts, const struct layout *layout,
                              const char *shares, struct capacity *capacity, struct error *error);
 

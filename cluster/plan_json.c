@@ -465,8 +465,8 @@ static void add_unknown_devices(struct maker *m, json_t *list)
     }
 }
 
-/* The rate of a link is not measured; a round trip is to hosts that have processes, and to this one as to the
- * nearest of them. */
+/* The rate of a link is not measured; a round trip is to hosts that have processes, and to this one
+ * as to the nearest of them. */
 static void add_unknown_links(struct maker *m, json_t *list)
 {
     const struct plan_facts *facts = m->in->facts;

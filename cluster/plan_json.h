@@ -29,8 +29,8 @@ struct plan_json_input {
     bool probed; /* by plan_probe: what is not known now, it could not tell */
 };
 
-/* The caller owns *json. STATUS_NO_MEMORY. *does_not_fit: what STATUS_EXHAUSTED of a start would say, with the
- * remedy; its status is STATUS_OK where all fits, or it is not known. */
+/* The caller owns *json. STATUS_NO_MEMORY. *does_not_fit: what STATUS_EXHAUSTED of a start would
+ * say, with the remedy; its status is STATUS_OK where all fits, or it is not known. */
 enum status plan_json(json_t **json, const struct plan_json_input *input,
                       struct error *does_not_fit, struct error *error);
 

@@ -292,6 +292,13 @@ static void print_links(FILE *out, const json_t *plan)
 
 /* ---- time ------------------------------------------------------------------------------------- */
 
+/* Whether anything of a token's time is known but its links'. */
+static bool knows_times(const json_t *plan)
+{
+    const json_t *first = json_array_get(json_object_get(plan, "decode"), 0);
+    return field_is_number(first, "weights_ms") || field_is_number(first, "kv_ms");
+}
+
 static void print_decode(FILE *out, const json_t *plan)
 {
     static const char *const names[] = {"a token behind", "weights",  "KV cache", "links",
@@ -396,7 +403,13 @@ void plan_report_print(FILE *out, const json_t *plan)
     print_devices(out, plan);
     print_room(out, plan);
     print_links(out, plan);
-    print_decode(out, plan);
-    print_rates(out, plan);
+    if (knows_times(plan)) {
+        print_decode(out, plan);
+        print_rates(out, plan);
+    } else {
+        fputs("\nhow fast  unknown: rates under hosts: of the cluster file, or --probe, would tell "
+              "(below)\n",
+              out);
+    }
     print_assumptions(out, plan);
 }

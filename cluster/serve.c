@@ -20,13 +20,11 @@ enum {
 };
 
 /* The first process that died, while nobody asked it to. */
-static enum status explain(const struct launch_death *death, const struct place_options *place,
-                           int *exit_code, struct error *error)
+static enum status explain(const struct launch_death *death, int *exit_code, struct error *error)
 {
     char how[DEATH_WORDS_BYTES];
     *exit_code = death_explain(death, how);
-    if (death->tail[0] != '\0' && place->verbose == 0)
-        fputs(death->tail, stderr);
+    fputs(death->tail, stderr);
     return error_set(error, STATUS_FAILED, "%s: %s", death->label, how);
 }
 
@@ -38,18 +36,16 @@ static void wait_for_news(struct launch *launch)
 }
 
 /* Until a signal comes, which is well; a process that dies is not. */
-static enum status watch(struct launch *launch, const struct place_options *place, int *exit_code,
-                         struct error *error)
+static enum status watch(struct launch *launch, int *exit_code, struct error *error)
 {
     struct launch_death death;
     while (launch_n_signals(launch) == 0 && !launch_first_death(launch, &death))
         wait_for_news(launch);
-    return launch_n_signals(launch) > 0 ? STATUS_OK : explain(&death, place, exit_code, error);
+    return launch_n_signals(launch) > 0 ? STATUS_OK : explain(&death, exit_code, error);
 }
 
 /* The coordinator ends when its requests have: workers that it sent away may be gone before. */
-static enum status drain(const struct session *session, const struct place_options *place,
-                         int *exit_code, struct error *error)
+static enum status drain(const struct session *session, int *exit_code, struct error *error)
 {
     struct launch *launch = session->launch;
     struct launch_death death;
@@ -61,9 +57,8 @@ static enum status drain(const struct session *session, const struct place_optio
         }
         wait_for_news(launch);
     }
-    return launch_first_death(launch, &death) && death.code != 0
-               ? explain(&death, place, exit_code, error)
-               : STATUS_OK;
+    return launch_first_death(launch, &death) && death.code != 0 ? explain(&death, exit_code, error)
+                                                                 : STATUS_OK;
 }
 
 static enum status work(struct session *session, const struct serve_options *options,
@@ -73,9 +68,9 @@ static enum status work(struct session *session, const struct serve_options *opt
         return session_print(stdout, &options->place, NULL, error);
     enum status status = session_open(session, &options->place, error);
     if (status == STATUS_OK)
-        status = watch(session->launch, &options->place, exit_code, error);
+        status = watch(session->launch, exit_code, error);
     if (status == STATUS_OK)
-        status = drain(session, &options->place, exit_code, error);
+        status = drain(session, exit_code, error);
     return status;
 }
 

@@ -13,7 +13,8 @@ struct this_host {
     uint32_t n_addresses;
 };
 
-/* Looked up once; addresses that cannot be read are none. The caller ends it with this_host_free. */
+/* Looked up once; addresses that cannot be read are none. The
+ * caller ends it with this_host_free. */
 void this_host_read(struct this_host *host);
 /* Zeroed memory is fine. */
 void this_host_free(struct this_host *host);

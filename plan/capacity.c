@@ -5,9 +5,13 @@
 #include "sys/size.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
-enum { UNKNOWN_CONTEXT = 4096 }; /* of a model whose file does not say what it was trained for */
+enum {
+    UNKNOWN_CONTEXT = 4096, /* of a model whose file does not say what it was trained for */
+    REMEDY_BYTES = 64,
+};
 
 #define MOST_TOKENS (1ull << 30) /* of one sequence */
 #define MOST_UNITS  (1ull << 40) /* of a holder that nobody has limited yet */
@@ -205,6 +209,24 @@ static enum status windows_too_large(const struct capacity *c, uint64_t tokens, 
                      kv_type_name(c->options.kv_type), tokens, remedy);
 }
 
+/* ", or --kv-type q8_0 (16.2 GiB)", where a sequence of `ctx` tokens would have room then; else
+ * nothing. */
+static const char *smaller_type(const struct capacity *c, uint64_t tokens, char text[REMEDY_BYTES])
+{
+    const uint64_t now = planner_kv_bytes(&c->model, c->options.kv_type);
+    const uint64_t then = tile_check(KV_Q8_0, c->model.head_dim, NULL) == STATUS_OK
+                              ? planner_kv_bytes(&c->model, KV_Q8_0)
+                              : now;
+    const double ratio = (double)then / (double)now;
+    char size[SIZE_TEXT_BYTES];
+    text[0] = '\0';
+    if (then < now && (double)c->options.ctx * ratio < (double)tokens * 0.99) /* whole pages */
+        snprintf(text, REMEDY_BYTES, ", or --kv-type q8_0 (%s)",
+                 size_format((uint64_t)((double)capacity_sequence_bytes(c, c->options.ctx) * ratio),
+                             size));
+    return text;
+}
+
 enum status capacity_settle(const struct capacity *c, uint32_t *max_tokens, struct error *error)
 {
     const enum status status = check_weights_fit(c, error);
@@ -213,7 +235,7 @@ enum status capacity_settle(const struct capacity *c, uint32_t *max_tokens, stru
     const uint32_t ctx = c->options.ctx;
     const uint32_t trained = c->context_train > 0 ? c->context_train : UNKNOWN_CONTEXT;
     const uint64_t tokens = capacity_all_tokens(c);
-    char needed[SIZE_TEXT_BYTES], available[SIZE_TEXT_BYTES];
+    char needed[SIZE_TEXT_BYTES], available[SIZE_TEXT_BYTES], text[REMEDY_BYTES];
     const char *remedy =
         c->options.nodes > 0 ? "--memory of the attention nodes" : "--kv-memory of the workers";
     if (tokens == 0)
@@ -227,10 +249,11 @@ enum status capacity_settle(const struct capacity *c, uint32_t *max_tokens, stru
         return error_set(
             error, STATUS_EXHAUSTED,
             "--ctx %u needs %s of KV cache (%s, %" PRIu64
-            " bytes per token), the KV holders have %s: --ctx %" PRIu64 " would fit, or raise %s",
+            " bytes per token), the KV holders have %s: --ctx %" PRIu64 " would fit, or raise %s%s",
             ctx, size_format(capacity_sequence_bytes(c, ctx), needed),
             kv_type_name(c->options.kv_type), capacity_sequence_bytes(c, 1) / PAGE_TOKENS,
-            size_format(capacity_sequence_bytes(c, tokens), available), tokens, remedy);
+            size_format(capacity_sequence_bytes(c, tokens), available), tokens, remedy,
+            smaller_type(c, tokens, text));
     *max_tokens = ctx > 0 ? ctx : (uint32_t)smaller(trained, tokens);
     return STATUS_OK;
 }

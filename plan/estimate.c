@@ -75,8 +75,8 @@ static double seen(const struct estimate_cluster *e, const struct planner_stage 
     return sum;
 }
 
-/* Of `rows` rows that see so many tokens, of this many KV heads; a prompt's rows are of one sequence, whose
- * cache is read once. */
+/* Of `rows` rows that see so many tokens, of this many KV heads; a prompt's rows are of one
+ * sequence, whose cache is read once. */
 static struct step_limit_demand attention(const struct estimate_cluster *e, double n_seen,
                                           double rows, bool prompt, double kv_heads)
 {
@@ -149,7 +149,8 @@ double estimate_row_bytes(const struct estimate_cluster *e)
     return (double)e->hparams->hidden * sizeof(float);
 }
 
-/* A layer's exchange of a rank with all nodes: they answer at the same time, over the rank's own link. */
+/* A layer's exchange of a rank with all nodes: they answer at the same time, over the rank's own
+ * link. */
 static double ask_nodes(const struct estimate_cluster *e, uint32_t rank, double rows,
                         uint64_t depth)
 {
@@ -179,7 +180,8 @@ static double sum_ranks(const struct estimate_cluster *e, uint32_t first, double
     return slowest;
 }
 
-/* What enters the stage: rows of the one before; the first one's step, and the last one's result. */
+/* What enters the stage: rows of the one before; the first
+ * one's step, and the last one's result. */
 static double enter_stage(const struct estimate_cluster *e, uint32_t stage, double rows)
 {
     const struct planner_plan *plan = &e->capacity->plan;
@@ -335,7 +337,8 @@ double estimate_prefill(const struct estimate_cluster *cluster, uint64_t tokens)
     return seconds;
 }
 
-/* What a token takes less without nodes, against what it takes with them: positive where they cost. */
+/* What a token takes less without nodes, against what it takes
+ * with them: positive where they cost. */
 static double cost_of_nodes(const struct estimate_cluster *with,
                             const struct estimate_cluster *without, uint64_t depth)
 {

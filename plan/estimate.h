@@ -22,7 +22,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What whole steps reach of a machine's rates (docs/performance.md, "What longspan plan expected"). */
+/* What whole steps reach of a machine's rates
+ * (docs/performance.md, "What longspan plan expected"). */
 struct estimate_reach {
     double read;         /* of reading memory */
     double floats, int8; /* of the arithmetic of products, by the type of the weights */
@@ -31,15 +32,15 @@ struct estimate_reach {
         layer_s; /* seconds of a layer of a step, whatever it reads: kernels that start and wait */
 };
 
-/* On CPUs by `longspan bench` on one kind of machine, by steps of decode and by chunks of prompts. On GPUs by one
- * H200, of the rates that its data sheet has; of prompts with float weights only the products were measured, and
- * nothing of attention nodes on GPUs: layer_s is not counted there. */
+/* On CPUs by `longspan bench` on one kind of machine, by steps of decode and by chunks of prompts.
+ * On GPUs by one H200, of the rates that its data sheet has; of prompts with float weights only the
+ * products were measured, and nothing of attention nodes on GPUs: layer_s is not counted there. */
 struct estimate_reach estimate_reached(bool gpu, bool prompt);
 
 enum estimate_kind { ESTIMATE_AT_BEST, ESTIMATE_EXPECTED };
 
-/* What this process has of its device while others of its stage, or other nodes, compute beside it. NAN: not
- * known. `host`: an index of hosts. */
+/* What this process has of its device while others of its stage, or other nodes, compute beside it.
+ * NAN: not known. `host`: an index of hosts. */
 struct estimate_process {
     struct step_limit_machine machine;
     uint32_t host;
@@ -67,22 +68,23 @@ struct estimate_time {
 };
 double estimate_sum(const struct estimate_time *time);
 
-/* A decode step of `rows` sequences behind `depth` tokens each; `slowest`, unless NULL: of the stage that
- * takes longest, which limits many sequences at once. */
+/* A decode step of `rows` sequences behind `depth` tokens each; `slowest`, unless NULL: of the
+ * stage that takes longest, which limits many sequences at once. */
 struct estimate_time estimate_decode(const struct estimate_cluster *cluster,
                                      enum estimate_kind kind, double rows, uint64_t depth,
                                      struct estimate_time *slowest);
 
-/* What one process has of that, of one sequence: a rank reads its weights and its own KV cache, a node its stripes
- * in all stages. Seconds at best. */
+/* What one process has of that, of one sequence: a rank reads its weights and its own KV cache, a
+ * node its stripes in all stages. Seconds at best. */
 double estimate_rank(const struct estimate_cluster *cluster, uint32_t rank, uint64_t depth);
 double estimate_node(const struct estimate_cluster *cluster, uint32_t node, uint64_t depth);
 
-/* Expected tokens per second of all of n sequences behind `depth`, in as many micro-batches as there are stages. */
+/* Expected tokens per second of all of n sequences behind `depth`, in as many micro-batches as
+ * there are stages. */
 double estimate_decode_rate(const struct estimate_cluster *cluster, uint32_t n, uint64_t depth);
 
-/* Expected: tokens per second that a prompt is read with behind `depth`, in chunks, as many at once as there are
- * stages; and seconds that one of so many tokens takes from its beginning on. */
+/* Expected: tokens per second that a prompt is read with behind `depth`, in chunks, as many at once
+ * as there are stages; and seconds that one of so many tokens takes from its beginning on. */
 double estimate_prefill_rate(const struct estimate_cluster *cluster, uint64_t depth);
 double estimate_prefill(const struct estimate_cluster *cluster, uint64_t tokens);
 
@@ -97,8 +99,9 @@ struct estimate_exchange estimate_exchange(const struct estimate_cluster *cluste
 /* Bytes of a row between stages; of a sum of a row, from each of the ranks to each other. */
 double estimate_row_bytes(const struct estimate_cluster *cluster);
 
-/* The depth from which on a step with the attention nodes is expected to take less time than one in which the ranks have the
- * KV cache themselves; 0: always; INFINITY: never; NAN: not known. What fits is another question. */
+/* The depth from which on a step with the attention nodes is expected to take less time than one in
+ * which the ranks have the KV cache themselves; 0: always; INFINITY: never; NAN: not known. What
+ * fits is another question. */
 double estimate_break_even(const struct estimate_cluster *cluster);
 
 #endif

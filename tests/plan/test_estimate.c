@@ -18,7 +18,8 @@ enum { STRIPE = 4096, TOKEN_BYTES = 2 * 2 * 2 * 16 * 2 }; /* K and V, layers, KV
 
 static const struct step_limit_machine fast_reader = {1e6, INFINITY, INFINITY, INFINITY};
 
-/* The small model over some ranks and nodes, each on a host of its own; all read a megabyte a second. */
+/* The small model over some ranks and nodes, each on a host of its own; all read a megabyte a
+ * second. */
 struct small_cluster {
     struct capacity capacity;
     struct estimate_process ranks[4], nodes[4];
