@@ -95,7 +95,8 @@ static void *load(struct lt *lt, struct error *error)
 
 /* ---- a device's part --------------------------------------------------------------------------- */
 
-enum { PLANS = 32, WORKSPACE_BYTES = 32 << 20 };
+/* Y_PANELS: what the library chooses for a shape may want y to begin at 256 bytes. */
+enum { PLANS = 32, WORKSPACE_BYTES = 32 << 20, Y_PANELS = 256 / sizeof(float) / PANEL_OUTPUTS };
 
 /* One shape of product: y[rows][outputs] = x[rows][width] times weights[outputs][width] transposed;
  * in the library's words, where columns lie side by side, a matrix of `outputs` rows. */
@@ -312,7 +313,10 @@ void cuda_blas_matmul(struct device *device, float *y, size_t y_stride,
     if (panels == NULL)
         return;
     const size_t of_panel = PANEL_OUTPUTS * row_bytes(weights->n_columns);
-    const size_t n_panels = panel_count(weights->n_rows), at_once = blas->weights_bytes / of_panel;
+    const size_t n_panels = panel_count(weights->n_rows);
+    size_t at_once = blas->weights_bytes / of_panel;
+    if (at_once > Y_PANELS)
+        at_once -= at_once % Y_PANELS;
     for (size_t first = 0; first < n_panels; first += at_once) {
         const size_t n = n_panels - first < at_once ? n_panels - first : at_once;
         const size_t begin = first * PANEL_OUTPUTS;

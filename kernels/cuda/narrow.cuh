@@ -9,6 +9,7 @@
  * Spans' sums meet in shared memory, where each output's are added by one thread.
  *
  * Terms provides, for ROWS rows at most, in TILES tiles of ROW_TILE rows:
+ *     static constexpr uint32_t SPAN;                             columns of a span
  *     static constexpr uint32_t STAGE_COLUMNS, STAGE_VECTORS;     of a panel, side by side
  *     static constexpr int LEAN_ROWS;     up to which a thread needs 80 registers or less
  *     template <int ROWS>
@@ -22,28 +23,17 @@
 #define LONGSPAN_KERNELS_CUDA_NARROW_CUH
 
 #include "kernels/cuda/chain.cuh"
+#include "kernels/cuda/narrow.h"
 #include "kernels/cuda/span.cuh"
-
-enum {
-    NARROW_THREADS = 256,      /* of a block at most, and at least NARROW_LEAST */
-    NARROW_LEAN_THREADS = 448, /* where a thread needs few registers */
-    NARROW_LEAST = 128,        /* one thread for each output of a panel and row of a tile */
-    NARROW_WARPS = 16,         /* of a product on a multiprocessor */
-    NARROW_WARPS_LEAN =
-        28, /* where a thread needs few registers; and then in percent of its memory: */
-    NARROW_SHARE_LEAN = 70,
-    NARROW_STAGES = 6,      /* of a ring at most */
-    NARROW_SUMS = 32,       /* spans times tiles whose sums are in shared memory at once */
-    NARROW_RESERVED = 1024, /* of shared memory, by the system for each block */
-    TILE_SUMS = ROW_TILE * PANEL_OUTPUTS,
-};
 
 /* ---- the ring ---------------------------------------------------------------------------------- */
 
 /* Until at most `n` of this lane's groups of copies are on their way. */
 __device__ __forceinline__ void copies_wait(uint32_t n)
 {
-    if (n >= 5)
+    if (n == 1) /* large matrices, for which all blocks of a multiprocessor are there */
+        copies_wait<1>();
+    else if (n >= 5)
         copies_wait<5>();
     else if (n == 4)
         copies_wait<4>();
@@ -51,8 +41,6 @@ __device__ __forceinline__ void copies_wait(uint32_t n)
         copies_wait<3>();
     else if (n == 2)
         copies_wait<2>();
-    else if (n == 1)
-        copies_wait<1>();
     else
         copies_wait<0>();
 }
@@ -79,7 +67,7 @@ struct stages {
         }
         if (panel >= p.n_panels)
             return;
-        span_at(p.spans, span, &column, &end);
+        span_at<Terms::SPAN>(p.spans, span, &column, &end);
         column = column / Terms::STAGE_COLUMNS * Terms::STAGE_COLUMNS;
     }
 
@@ -141,13 +129,13 @@ __global__ void __launch_bounds__(ROWS <= Terms::LEAN_ROWS ? NARROW_LEAN_THREADS
     chain_wait();
 
     for (uint32_t panel = blockIdx.x; panel < p.n_panels; panel += gridDim.x) {
-        uint32_t segment = 0, in_segment = 0, of_segment = segment_spans(p.spans, 0);
+        uint32_t segment = 0, in_segment = 0, of_segment = segment_spans<Terms::SPAN>(p.spans, 0);
         for (uint32_t round = 0; round < p.spans.n_spans; round += p.round_spans) {
             const uint32_t round_end = min(round + p.round_spans, p.spans.n_spans);
             for (uint32_t span = round + warp; span < round_end; span += n_warps) {
                 float acc[TILES][4] = {};
                 uint32_t begin, end;
-                span_at(p.spans, span, &begin, &end);
+                span_at<Terms::SPAN>(p.spans, span, &begin, &end);
                 uint32_t column = begin / Terms::STAGE_COLUMNS * Terms::STAGE_COLUMNS;
                 typename Terms::template early<ROWS> x(p, column, begin, end, lane);
 #pragma unroll 1
@@ -183,7 +171,7 @@ __global__ void __launch_bounds__(ROWS <= Terms::LEAN_ROWS ? NARROW_LEAN_THREADS
                 if (++in_segment == of_segment && segment + 1 < p.spans.n_segments) {
                     segment++;
                     in_segment = 0;
-                    of_segment = segment_spans(p.spans, segment);
+                    of_segment = segment_spans<Terms::SPAN>(p.spans, segment);
                 }
             }
             __syncthreads();
@@ -220,49 +208,25 @@ bool prepare_narrow(struct device *device)
     return *ready >> Terms::WEIGHT & 1;
 }
 
-/* How a product is spread: small blocks where there are many panels, larger ones where there are few,
- * so that there are as many warps as are wanted; and as deep rings as leave room for what the next
- * product can have on its way before it begins. */
 template <class Terms, int ROWS>
 void launch_narrow(struct device *device, const struct cuda_product *product)
 {
-    constexpr uint32_t TILES = (ROWS + ROW_TILE - 1) / ROW_TILE;
-    constexpr uint32_t LEAST = NARROW_LEAST / CUDA_LANES;
-    constexpr bool LEAN = ROWS <= Terms::LEAN_ROWS;
-    constexpr uint32_t MOST = (LEAN ? NARROW_LEAN_THREADS : NARROW_THREADS) / CUDA_LANES;
-    constexpr uint32_t WARPS = LEAN ? NARROW_WARPS_LEAN : NARROW_WARPS; /* of a multiprocessor */
-    constexpr uint32_t SHARE = LEAN ? NARROW_SHARE_LEAN : 100;          /* percent, of its memory */
     struct cuda_product p = *product;
-    const uint32_t n_sms = (uint32_t)device->n_multiprocessors;
-    const size_t room = (size_t)device->shared_bytes * SHARE / 100,
-                 stage_bytes = Terms::STAGE_VECTORS * VECTOR_BYTES;
-    p.n_panels = (p.n_outputs + PANEL_OUTPUTS - 1) / PANEL_OUTPUTS;
-    const uint32_t wanted = (WARPS * n_sms + p.n_panels - 1) / p.n_panels;
-    const uint32_t most = wanted < LEAST ? LEAST : wanted > MOST ? MOST : wanted;
-    const uint32_t turns = (p.spans.n_spans + most - 1) / most;
-    uint32_t n_warps = (p.spans.n_spans + turns - 1) / turns, n_levels = 2;
-    if (n_warps < LEAST)
-        n_warps = LEAST;
-    const uint32_t fit = NARROW_SUMS / TILES / n_warps > 0 ? NARROW_SUMS / TILES / n_warps : 1;
-    p.round_spans = (fit < turns ? fit : turns) * n_warps;
-    while (p.spans.n_segments >> (n_levels - 1) > 0) /* a segment's sum, and what waits */
-        n_levels++;
-
-    const size_t stage = n_warps * stage_bytes;
-    const size_t sums =
-        (size_t)(p.round_spans + n_levels) * TILES * TILE_SUMS * sizeof(float) + NARROW_RESERVED;
-    uint32_t per_sm = WARPS / n_warps > 0 ? WARPS / n_warps : 1; /* blocks */
-    if (p.n_panels < per_sm * n_sms)
-        per_sm = (p.n_panels + n_sms - 1) / n_sms;
-    p.n_stages = NARROW_STAGES;
-    while (p.n_stages > 1 && ((p.n_stages * stage + sums) * per_sm > room ||
-                              p.n_stages * stage + sums > device->shared_bytes / 2))
-        p.n_stages--;
-    if (!prepare_narrow<Terms, ROWS>(device))
-        return;
-    const uint32_t n_blocks = p.n_panels < per_sm * n_sms ? p.n_panels : per_sm * n_sms;
-    chain_launch(device, "a product of few rows", product_narrow<Terms, ROWS>, n_blocks,
-                 n_warps * CUDA_LANES, p.n_stages * stage + sums - NARROW_RESERVED, p);
+    struct narrow_product narrow;
+    narrow.n_outputs = p.n_outputs;
+    narrow.n_spans = p.spans.n_spans;
+    narrow.n_segments = p.spans.n_segments;
+    narrow.n_tiles = (ROWS + ROW_TILE - 1) / ROW_TILE;
+    narrow.lean = ROWS <= Terms::LEAN_ROWS;
+    narrow.stage_bytes = Terms::STAGE_VECTORS * VECTOR_BYTES;
+    const struct narrow_spread spread =
+        narrow_spread(&narrow, (uint32_t)device->n_multiprocessors, device->shared_bytes);
+    p.n_panels = spread.n_panels;
+    p.round_spans = spread.round_spans;
+    p.n_stages = spread.n_stages;
+    if (prepare_narrow<Terms, ROWS>(device))
+        chain_launch(device, "a product of few rows", product_narrow<Terms, ROWS>, spread.n_blocks,
+                     spread.n_warps * CUDA_LANES, spread.shared_bytes, p);
 }
 
 #endif

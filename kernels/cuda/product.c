@@ -65,8 +65,8 @@ static bool cut_spans(struct device *device, struct cuda_spans *spans, const str
 {
     const uint32_t unit =
         quantized || matrix->type == WEIGHT_F16 ? QUANT_PIECE : (uint32_t)FLOAT_PIECE;
+    const uint32_t width = quantized ? QUANT_SPAN : FLOAT_SPAN;
     uint32_t begin = 0;
-    spans->width = quantized ? QUANT_SPAN : FLOAT_SPAN;
     spans->n_segments = matrix->n_segments > 1 ? matrix->n_segments : 1;
     spans->n_spans = 0;
     for (uint32_t i = 0; i < spans->n_segments; i++) {
@@ -77,7 +77,7 @@ static bool cut_spans(struct device *device, struct cuda_spans *spans, const str
             return false;
         }
         spans->segment_end[i] = end;
-        spans->n_spans += (end - begin + spans->width - 1) / spans->width;
+        spans->n_spans += (end - begin + width - 1) / width;
         begin = end;
     }
     return true;

@@ -21,9 +21,9 @@ extern "C" {
 
 enum { QUANT_SPAN = 1024, FLOAT_SPAN = 512 };
 
-/* How the columns are cut: spans of `width`, from the begin of each segment. */
+/* How the columns are cut: spans of QUANT_SPAN or FLOAT_SPAN, from the begin of each segment. */
 struct cuda_spans {
-    uint32_t n_segments, n_spans, width;
+    uint32_t n_segments, n_spans;
     uint32_t segment_end[MATRIX_SEGMENTS];
 };
 

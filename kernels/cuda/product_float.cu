@@ -27,6 +27,7 @@ __device__ __forceinline__ float below_upper(float value)
 template <int TYPE>
 struct terms {
     static constexpr bool SINGLE = false;
+    static constexpr uint32_t SPAN = FLOAT_SPAN;
     static constexpr int PARTS = TYPE == WEIGHT_F32 ? 3 : 1;
     static constexpr int ROW_PARTS = TYPE == WEIGHT_F16 ? X_HALVES : X_PARTS; /* of activations */
     static constexpr int WORDS = TYPE == WEIGHT_F32 ? 8 : 4; /* of a lane and piece */

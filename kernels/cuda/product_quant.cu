@@ -152,6 +152,7 @@ template <int TYPE>
 struct terms {
     static constexpr struct cuda_format F = format_of<TYPE>::get();
     static constexpr bool SINGLE = true; /* one row has a kernel of its own */
+    static constexpr uint32_t SPAN = QUANT_SPAN;
     static constexpr int PAIR_VECTORS = X_PAIR_BYTES / VECTOR_BYTES;
 
     /* One step for a fragment: sum = fma(dot, ws * xs, sum). */

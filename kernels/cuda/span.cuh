@@ -1,6 +1,7 @@
 /* kernels/cuda/span.cuh - columns in spans, and the order in which the spans' sums are added.
  *
- * Shared by the kernels for few rows (narrow.cuh) and for many (wide.cuh). */
+ * Shared by the kernels for few rows (narrow.cuh) and for many (wide.cuh). WIDTH, of a span, is a constant: a division by a
+ * number that is not takes as long as a stage of a product. */
 #ifndef LONGSPAN_KERNELS_CUDA_SPAN_CUH
 #define LONGSPAN_KERNELS_CUDA_SPAN_CUH
 
@@ -8,21 +9,23 @@
 
 enum { TREE_LEVELS = 4 }; /* 2^3 segments and their sum */
 
+template <uint32_t WIDTH>
 __device__ __forceinline__ uint32_t segment_spans(const struct cuda_spans &s, uint32_t segment)
 {
     const uint32_t begin = segment > 0 ? s.segment_end[segment - 1] : 0;
-    return (s.segment_end[segment] - begin + s.width - 1) / s.width;
+    return (s.segment_end[segment] - begin + WIDTH - 1) / WIDTH;
 }
 
+template <uint32_t WIDTH>
 __device__ __forceinline__ void span_at(const struct cuda_spans &s, uint32_t span, uint32_t *begin,
                                         uint32_t *end)
 {
     uint32_t segment = 0, from = 0;
-    for (; segment + 1 < s.n_segments && span >= segment_spans(s, segment); segment++)
-        span -= segment_spans(s, segment);
+    for (; segment + 1 < s.n_segments && span >= segment_spans<WIDTH>(s, segment); segment++)
+        span -= segment_spans<WIDTH>(s, segment);
     from = segment > 0 ? s.segment_end[segment - 1] : 0;
-    *begin = from + span * s.width;
-    *end = min(*begin + s.width, s.segment_end[segment]);
+    *begin = from + span * WIDTH;
+    *end = min(*begin + WIDTH, s.segment_end[segment]);
 }
 
 /* Adds up the spans' sums of one output, in order, and segments as a binary counter: two finished

@@ -1,7 +1,7 @@
 /* kernels/cuda/wide.cuh - products of many rows: a warp takes a panel and WIDE_ROWS rows and goes
  * through all spans itself; the four warps of a block read the same activations.
  *
- * Terms provides, for TILES tiles of ROW_TILE rows from tile `first_tile` on:
+ * Terms provides SPAN, the columns of a span, and, for TILES tiles of ROW_TILE rows from tile `first_tile` on:
  *     template <int TILES>
  *     static __device__ void add_span(float acc[TILES][4], const struct cuda_product &p,
  *                                     const uint4 *panel, uint32_t begin, uint32_t end,
@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(WIDE_THREADS, 2)
         for (uint32_t segment = 0; segment < p.spans.n_segments; segment++) {
             const uint32_t segment_end = p.spans.segment_end[segment];
             for (bool first = true; begin < segment_end; first = false) {
-                const uint32_t end = min(begin + p.spans.width, segment_end);
+                const uint32_t end = min(begin + Terms::SPAN, segment_end);
                 float acc[WIDE_TILES][4] = {};
                 Terms::template add_span<WIDE_TILES>(acc, p, panel, begin, end, first_tile, lane);
 #pragma unroll
