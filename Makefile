@@ -241,9 +241,9 @@ $(TESTS): $(BUILD)/tests/%: tests/%.c $$(TEST_LIBS_$$(call test_folder,$$@))
 # ---- the kernels of GPUs on the host: tests/emulation. The same tests, with fibers in the place of CUDA's runtime; not
 # those of cuBLASLt, which needs a GPU ----
 EMULATION := $(BUILD)/emulation
-EMULATED_OBJ := $(CUDA_SRC:%.cu=$(EMULATION)/%.o) $(EMULATION)/runtime.o
+EMULATED_OBJ := $(CUDA_SRC:%.cu=$(EMULATION)/%.o) $(EMULATION)/fibers.o $(EMULATION)/runtime.o
 EMULATED := $(patsubst tests/%.c,$(EMULATION)/%,$(filter-out %/test_blas.c,$(wildcard tests/kernels/cuda/test_*.c)) \
-    $(addprefix tests/kernels/cpu/test_,cpu.c device.c dense.c dense_segments.c groups.c))
+    $(addprefix tests/kernels/cpu/test_,cpu.c device.c dense.c dense_segments.c groups.c) tests/worker/test_recorded_steps.c)
 EMULATION_CXX = $(if $(word 2,$(CC)),$(firstword $(CC))) $(CXX) -std=c++17 -O2 -g $(NUMERIC) -pthread -MMD -MP -fno-extern-tls-init \
     $(if $(filter x86_64,$(ARCH)),-mfma -mf16c) -iquote tests/emulation -iquote . -isystem $(CUDA_HOME)/include $(SANITIZE)
 $(EMULATION)/%.cc: %.cu
@@ -252,18 +252,22 @@ $(EMULATION)/%.cc: %.cu
 $(EMULATION)/%.o: $(EMULATION)/%.cc
 	$(call say,CXX,$<)
 	$(Q)$(EMULATION_CXX) -w -include tests/emulation/device.h -c -o $@ $<
-$(EMULATION)/runtime.o: tests/emulation/runtime.cc
+$(EMULATION)/fibers.o $(EMULATION)/runtime.o: $(EMULATION)/%.o: tests/emulation/%.cc
 	@mkdir -p $(@D)
 	$(call say,CXX,$<)
 	$(Q)$(EMULATION_CXX) -Wall -Wextra -c -o $@ $<
-$(EMULATED): $(EMULATION)/%: $(EMULATION)/tests/%.o $(EMULATED_OBJ) $(call objs,$(KERNEL_SRC)) $(SYS_LIB)
+# Of a worker's the kernels come first, so that none is taken from the library, which has a GPU's.
+EMULATED_LIBS_kernels := $(SYS_LIB)
+EMULATED_LIBS_worker := $(WORKER_LIB) $(PROTO_LIB) $(PLAN_LIB) $(MODEL_LIB) $(SYS_LIB)
+$(EMULATED): $(EMULATION)/%: $(EMULATION)/tests/%.o $(EMULATED_OBJ) $(call objs,$(KERNEL_SRC)) $$(EMULATED_LIBS_$$(firstword $$(subst /, ,$$*)))
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ $(call pkg_libs,cmocka) -ldl -lm
+	$(Q)OMPI_CC="$(CXX)" $(MPICC) $(LDFLAGS) -o $@ $^ $(call pkg_libs,cmocka $(TEST_PKGS_$(firstword $(subst /, ,$*)))) -ldl -lm
 $(EMULATION)/tests/%.o: tests/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS) -UNDEBUG -isystem $(CUDA_HOME)/include $(call pkg_cflags,cmocka) -c -o $@ $<
+	$(Q)$(if $(findstring tests/worker/,$<),OMPI_CC="$(CC)" $(MPICC),$(CC)) $(CFLAGS) -UNDEBUG -isystem $(CUDA_HOME)/include \
+	    $(call pkg_cflags,cmocka $(TEST_PKGS_worker)) -c -o $@ $<
 
 # ---- fuzz targets: tests/fuzz/fuzz_*.c. Built like everything else they replay the inputs that are kept ----
 FUZZ := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))

@@ -148,6 +148,8 @@ part_step() {
         echo "bench/gpu/step.sh is not there"
         return 0
     }
+    local test=build/release/tests/worker/test_recorded_steps
+    [ ! -x $test ] || $test || return 1
     bench/gpu/step.sh "$out/step.csv"
 }
 
@@ -158,7 +160,7 @@ limit_of() {
     memcheck) echo 100 ;;
     products) echo 70 ;;
     attention) echo 200 ;;
-    *) echo 90 ;;
+    *) echo 120 ;;
     esac
 }
 

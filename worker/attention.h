@@ -136,6 +136,22 @@ void attention_append(struct attention *attention, uint32_t layer, const float *
 /* out: [rows][n_kv_heads][group][head_dim]. */
 void attention_finish(struct attention *attention, uint32_t layer, float *out);
 
+/* Steps whose calls a device may record (recordings.h): one local holder has everything, and each segment is one token. For such a
+ * step attention_kv_memory is not NULL, and each layer can be asked for in three parts instead of the
+ * three above, of which the first and the last are calls of the device alone, which may be recorded:
+ *     attention_round     k and v, as above, are rounded to the KV type
+ *     attention_prepare   pages are taken, tiles planned, the device told; *kind: what was recorded of a layer's
+ *                         launch serves as long as it is the same. False: something has failed, and
+ *                         the launch must not be recorded
+ *     attention_launch    k and v are put into their tiles, tiles evaluated
+ * in this order, layer after layer. The memory: where attention_round puts k and v, also in recordings. */
+const void *attention_kv_memory(const struct attention *attention);
+void attention_round(struct attention *attention, const float *k, const float *v);
+bool attention_prepare(struct attention *attention, uint32_t layer, const float *q, float *out,
+                       uint64_t *kind);
+enum status attention_launch(struct attention *attention, uint32_t layer, float *out,
+                             struct error *error);
+
 /* The failures of this step: *error of segment i, or NULL. Valid until the next begin. Also
  * advances the sequences' open tiles. */
 void attention_end_step(struct attention *attention);

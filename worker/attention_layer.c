@@ -176,7 +176,6 @@ static void append_local(struct attention *a, uint32_t layer)
         else
             a->local_kv_bytes += 2 * n * row_bytes;
     }
-    kv_holder_flush(a->holder);
 }
 
 /* To the remote holders: k and v as the host sees them. */
@@ -189,22 +188,29 @@ static void send_appends(struct attention *a, uint32_t layer)
     trace_span(a->config.trace, "append", at);
 }
 
-/* All of it is only asked for here; remote holders get theirs in attention_finish. */
-static void append_there(struct attention *a, uint32_t layer, const float *k, const float *v)
+static void round_there(struct attention *a, const float *k, const float *v)
 {
     const struct attention_device *device = a->kernels->attention_device;
     const enum kv_type type = a->config.shape.type;
     unsigned char *kv = a->kv.memory;
     device->round(a->device, type, kv, k, a->n_rows * a->kv_row);
     device->round(a->device, type, kv + a->v_offset, v, a->n_rows * a->kv_row);
+}
+
+/* All of it is only asked for here; remote holders get theirs in attention_finish. */
+static void append_there(struct attention *a, uint32_t layer, const float *k, const float *v)
+{
+    round_there(a, k, v);
     if (a->appends)
-        a->kernels->download(a->device, a->kv_host.memory, kv, 2 * a->v_offset);
+        a->kernels->download(a->device, a->kv_host.memory, a->kv.memory, 2 * a->v_offset);
     if (!a->whole) {
         find_pages(a, layer - a->config.first_layer);
         write_tiles_there(a);
     }
-    if (a->holder != NULL)
+    if (a->holder != NULL) {
         append_local(a, layer);
+        kv_holder_flush(a->holder);
+    }
 }
 
 static void append_here(struct attention *a, uint32_t layer, const float *k, const float *v)
@@ -219,8 +225,10 @@ static void append_here(struct attention *a, uint32_t layer, const float *k, con
     at = trace_begin(trace);
     find_pages(a, layer - a->config.first_layer);
     run_lanes(a, a->n_rows * a->kv_row, write_tiles);
-    if (a->holder != NULL)
+    if (a->holder != NULL) {
         append_local(a, layer);
+        kv_holder_flush(a->holder);
+    }
     trace_span(trace, "keep k, v", at);
 }
 
@@ -273,22 +281,27 @@ static bool piece_works(struct attention *a, const struct attention_piece *piece
     return true;
 }
 
-/* `out`: for finished rows, where there are such. */
-static void evaluate_own(struct attention *a, uint32_t layer, float *out)
+/* All that are evaluated here. `out`: for finished rows, where there are such. Returns how many. */
+static size_t find_works(struct attention *a, uint32_t layer, float *out)
 {
     size_t n_works = 0;
-    struct error error = {0};
     for (size_t i = 0; i < a->plan->n_pieces; i++) {
         const struct attention_piece *piece = &a->plan->pieces[i];
         struct attention_part *part = &a->parts[a->plan->runs[piece->run].part];
         if (!part_works(part) || piece->source == ATTENTION_BLANK ||
             (piece->source < a->config.n_holders && a->remote[piece->source]))
             continue;
-        error = (struct error){0};
+        struct error error = {0};
         if (!piece_works(a, piece, layer, out, &n_works, &error))
             attention_fail_part(part, &error);
     }
-    error = (struct error){0};
+    return n_works;
+}
+
+static void evaluate_own(struct attention *a, uint32_t layer, float *out)
+{
+    const size_t n_works = find_works(a, layer, out);
+    struct error error = {0};
     if (n_works > 0 && attend_run(a->attend, a->works, n_works, &error) != STATUS_OK)
         fail_all(a, &error);
 }
@@ -380,6 +393,15 @@ static void bring_to_host(struct attention *a, uint32_t layer)
         send_appends(a, layer);
 }
 
+/* Rows of parts that failed become zeros. */
+static void clear_failed(struct attention *a, float *out)
+{
+    for (uint32_t i = 0; i < a->n_parts; i++)
+        if (!part_works(&a->parts[i]))
+            a->kernels->clear(a->device, out + a->parts[i].row * a->q_row,
+                              a->parts[i].n_tokens * a->q_row * sizeof(*out));
+}
+
 void attention_finish(struct attention *attention, uint32_t layer, float *out)
 {
     struct attention *a = attention;
@@ -407,9 +429,61 @@ void attention_finish(struct attention *attention, uint32_t layer, float *out)
     attention_client_release(a->client);
     if (folds)
         keep_open_tiles(a, layer - a->config.first_layer);
-    for (uint32_t i = 0; i < a->n_parts; i++)
-        if (!part_works(&a->parts[i]))
-            a->kernels->clear(a->device, out + a->parts[i].row * a->q_row,
-                              a->parts[i].n_tokens * a->q_row * sizeof(*out));
+    clear_failed(a, out);
     trace_span(trace, "merge", at);
+}
+
+/* ---- in parts that can be recorded --------------------------------------------------------------- */
+
+const void *attention_kv_memory(const struct attention *attention)
+{
+    const struct attention *a = attention;
+    bool may = a->whole && a->n_parts > 0 && a->kernels->attention_device->prepare != NULL;
+    for (uint32_t i = 0; i < a->n_parts && may; i++)
+        may = part_works(&a->parts[i]) && a->parts[i].n_tokens == 1;
+    return may ? a->kv.memory : NULL;
+}
+
+void attention_round(struct attention *attention, const float *k, const float *v)
+{
+    round_there(attention, k, v);
+}
+
+bool attention_prepare(struct attention *attention, uint32_t layer, const float *q, float *out,
+                       uint64_t *kind)
+{
+    struct attention *a = attention;
+    const uint32_t slot = layer - a->config.first_layer;
+    const uint64_t at = trace_begin(a->config.trace);
+    struct error error = {0};
+    assert(slot < a->config.n_layers);
+    a->q = q;
+    a->plan = attention_plans_of(&a->plans, slot);
+    append_local(a, layer);
+    const struct attend_writes writes = kv_holder_take_writes(a->holder);
+    const size_t n_works = find_works(a, layer, out);
+    for (size_t i = 0; i < n_works; i++) /* earlier steps' */
+        a->works[i].settled_tiles = a->works[i].position / TILE_TOKENS;
+    a->launches =
+        attend_prepare(a->attend, slot, a->works, n_works, &writes, kind, &error) == STATUS_OK;
+    if (!a->launches)
+        fail_all(a, &error);
+    bool complete = true;
+    for (uint32_t i = 0; i < a->n_parts; i++)
+        complete = complete && part_works(&a->parts[i]);
+    trace_span(a->config.trace, "append", at);
+    return complete;
+}
+
+enum status attention_launch(struct attention *attention, uint32_t layer, float *out,
+                             struct error *error)
+{
+    struct attention *a = attention;
+    const uint64_t at = trace_begin(a->config.trace);
+    enum status status = STATUS_OK;
+    if (a->launches)
+        status = attend_launch(a->attend, layer - a->config.first_layer, error);
+    clear_failed(a, out);
+    trace_span(a->config.trace, "own tiles", at);
+    return status;
 }

@@ -52,7 +52,8 @@ struct attention {
     size_t works_capacity;
     uint8_t *unfolded; /* [runs]: the fold did not add up */
     size_t unfolded_capacity;
-    float *out; /* as the host sees it, once rows are folded */
+    float *out;    /* as the host sees it, once rows are folded */
+    bool launches; /* what was prepared for the layer can be launched */
     uint64_t wait_us;
     uint32_t *layer_wait_us; /* [n_layers], of the step */
     uint64_t merge_ns;       /* since opening */

@@ -75,6 +75,7 @@ static enum status open_steps(struct engine *engine, const struct engine_config 
         .group = config->group,
         .results = engine->results,
         .max_rows = setup->max_rows,
+        .records = config->records,
         .trace = config->trace,
     };
     if (status == STATUS_OK)

@@ -33,6 +33,7 @@ struct engine_config {
     const struct kernels *kernels;
     struct device *device;
     uint64_t local_kv_bytes; /* for a local holder */
+    enum forward_records records;
     /* Called again and again while waiting for holders; NULL: nothing to do. */
     void (*progress)(void *context);
     void *progress_context;

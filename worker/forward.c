@@ -1,7 +1,9 @@
 /* forward.c - the layer loop. Two residual streams: one may still leave while the next step runs.
  *
  * The loop goes from attention to attention: what lies between two of them, the end of one layer and
- * the beginning of the next, is one piece, which a device may have recorded (recordings.h). */
+ * the beginning of the next, is one piece, which a device may have recorded (recordings.h). Where attention
+ * can be prepared (attention_kv_memory), the piece begins with its launch: then a step is nothing but
+ * such pieces, and what the host does for the next layer's attention while the device is at one. */
 #include "worker/forward.h"
 
 #include "sys/clock.h"
@@ -118,6 +120,20 @@ enum status forward_create(struct forward **forward, const struct forward_config
     return STATUS_OK;
 }
 
+enum status forward_records_wanted(enum forward_records *records, struct error *error)
+{
+    static const char *const words[] = {[FORWARD_RECORDS_ALL] = "all",
+                                        [FORWARD_RECORDS_PRODUCTS] = "products",
+                                        [FORWARD_RECORDS_NOTHING] = "nothing"};
+    const char *text = getenv("LONGSPAN_RECORD");
+    for (int i = 0; i < (int)(sizeof(words) / sizeof(words[0])); i++)
+        if (text == NULL || strcmp(text, words[i]) == 0) {
+            *records = (enum forward_records)i;
+            return STATUS_OK;
+        }
+    return error_set(error, STATUS_INVALID, "LONGSPAN_RECORD=%s: all, products or nothing", text);
+}
+
 void forward_destroy(struct forward *forward)
 {
     if (forward == NULL)
@@ -163,6 +179,7 @@ struct place {
     float *x;
     uint32_t layer;  /* of this rank: whose attention comes next */
     bool asks_early; /* q leaves as soon as it is made */
+    bool prepares;   /* attention is prepared, and launched where pieces begin */
 };
 
 /* Where the model has it: adds a bias to n rows. */
@@ -329,7 +346,10 @@ static enum status between_attentions(void *context, struct error *error)
     const struct place *place = context;
     struct forward *f = place->f;
     enum status status = STATUS_OK;
-    if (place->layer > 0) {
+    if (place->layer > 0 && place->prepares)
+        status = attention_launch(f->config.attention, f->shard->first_layer + place->layer - 1,
+                                  f->activations.attended, error);
+    if (place->layer > 0 && status == STATUS_OK) {
         const struct shard_layer *before = &f->shard->layers[place->layer - 1];
         status = add_attended(f, before, place->step->n_rows, place->x, error);
         if (status == STATUS_OK)
@@ -338,8 +358,24 @@ static enum status between_attentions(void *context, struct error *error)
     if (status == STATUS_OK && place->layer < f->shard->n_layers) {
         trace_layer(f->config.trace, f->shard->first_layer + place->layer);
         project(place);
+        if (place->prepares)
+            attention_round(f->config.attention, f->activations.key, f->activations.value);
     }
     return status;
+}
+
+/* Attention of the layer that is next, or what the host has to do for it. Returns the kind of the piece
+ * that follows. */
+static uint64_t attend_or_prepare(const struct place *place)
+{
+    struct forward *f = place->f;
+    uint64_t kind = 0;
+    if (!place->prepares)
+        attend(place);
+    else if (!attention_prepare(f->config.attention, f->shard->first_layer + place->layer,
+                                f->activations.query, f->activations.attended, &kind))
+        kind = RECORDINGS_NOT;
+    return kind;
 }
 
 /* ---- both ends of a stage -------------------------------------------------------------------- */
@@ -443,14 +479,19 @@ static enum status run_layers(struct forward *f, const struct step *step, float 
     trace_span(trace, "begin", at);
     struct place place = {
         .f = f, .step = step, .x = x, .asks_early = attention_is_elsewhere(f->config.attention)};
-    const bool alone =
-        !place.asks_early && group_tensor(f->config.group) == 1 && f->experts == NULL;
-    recordings_begin(f->recordings, alone, step->positions, step->n_rows, x);
-    enum status status = recordings_run(f->recordings, 0, between_attentions, &place, error);
+    const bool alone = !place.asks_early && group_tensor(f->config.group) == 1 &&
+                       f->experts == NULL && f->config.records != FORWARD_RECORDS_NOTHING;
+    struct recordings_shape shape = {.n_rows = step->n_rows, .stream = x};
+    if (alone && f->config.records == FORWARD_RECORDS_ALL)
+        shape.kv = attention_kv_memory(f->config.attention);
+    place.prepares = shape.kv != NULL;
+    recordings_begin(f->recordings, alone, step->positions, &shape);
+    enum status status = recordings_run(f->recordings, 0, 0, between_attentions, &place, error);
     while (status == STATUS_OK && place.layer < f->shard->n_layers) {
-        attend(&place);
+        const uint64_t kind = attend_or_prepare(&place);
         place.layer++;
-        status = recordings_run(f->recordings, place.layer, between_attentions, &place, error);
+        status =
+            recordings_run(f->recordings, place.layer, kind, between_attentions, &place, error);
         at = trace_begin(trace);
         if (status == STATUS_OK)
             status = group_progress(f->config.group, error);

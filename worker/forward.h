@@ -28,6 +28,14 @@
 struct forward; /* opaque */
 
 /* Everything is borrowed and outlives the forward. */
+/* What a device records of decode steps, where it can (recordings.h); same bits. LONGSPAN_RECORD in the
+ * environment, "products" or "nothing", has a rank record less, for comparisons. */
+enum forward_records {
+    FORWARD_RECORDS_ALL,
+    FORWARD_RECORDS_PRODUCTS, /* what lies between attentions */
+    FORWARD_RECORDS_NOTHING
+};
+
 struct forward_config {
     struct thread_pool *pool;
     const struct shard *shard; /* with its kernels and device */
@@ -35,8 +43,12 @@ struct forward_config {
     struct group *group;     /* arranged */
     struct results *results; /* used on the last stage */
     uint32_t max_rows;
+    enum forward_records records;
     struct trace_track *trace; /* of this thread, or NULL */
 };
+
+/* What the environment says. STATUS_INVALID: a word that means nothing. */
+enum status forward_records_wanted(enum forward_records *records, struct error *error);
 
 /* STATUS_NO_MEMORY, with the bytes. */
 enum status forward_create(struct forward **forward, const struct forward_config *config,

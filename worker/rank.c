@@ -246,6 +246,10 @@ static uint64_t local_kv_bytes(const struct rank *rank)
 
 static enum status open_engine(struct rank *rank, struct error *error)
 {
+    enum forward_records records;
+    const enum status status = forward_records_wanted(&records, error);
+    if (status != STATUS_OK)
+        return status;
     const struct engine_config config = {
         .setup = rank->setup,
         .shard = rank->shard,
@@ -258,6 +262,7 @@ static enum status open_engine(struct rank *rank, struct error *error)
         .kernels = rank->kernels,
         .device = rank->device,
         .local_kv_bytes = local_kv_bytes(rank),
+        .records = records,
         .progress = group_ranks(rank->group) > 1 ? progress : NULL,
         .progress_context = rank,
         .trace = rank->track,

@@ -9,12 +9,16 @@ enum {
     MOST_ROWS = 64, /* with more, a call takes the device longer than the host */
 };
 
+struct piece {
+    struct recording *recording; /* or NULL */
+    uint64_t kind;
+};
+
 struct shape {
-    uint32_t n_rows; /* 0: free */
-    const float *stream;
-    uint64_t used; /* when, in steps */
-    bool failed;   /* something of it cannot be recorded */
-    struct recording **pieces;
+    struct recordings_shape is; /* n_rows 0: free */
+    uint64_t used;              /* when, in steps */
+    bool failed;                /* something of it cannot be recorded */
+    struct piece *pieces;
 };
 
 struct recordings {
@@ -51,10 +55,10 @@ enum status recordings_create(struct recordings **recordings, const struct kerne
 static void forget(struct recordings *r, struct shape *shape)
 {
     for (uint32_t i = 0; i < r->n_pieces; i++) {
-        r->kernels->recording_destroy(r->device, shape->pieces[i]);
-        shape->pieces[i] = NULL;
+        r->kernels->recording_destroy(r->device, shape->pieces[i].recording);
+        shape->pieces[i].recording = NULL;
     }
-    shape->n_rows = 0;
+    shape->is.n_rows = 0;
     shape->failed = false;
 }
 
@@ -76,12 +80,13 @@ uint64_t recordings_replayed(const struct recordings *recordings)
 }
 
 /* The shape, or NULL where it comes for the first time; it then has a place. */
-static struct shape *find(struct recordings *r, uint32_t n_rows, const float *stream)
+static struct shape *find(struct recordings *r, const struct recordings_shape *wanted)
 {
     struct shape *oldest = &r->shapes[0];
     for (int i = 0; i < SHAPES; i++) {
         struct shape *shape = &r->shapes[i];
-        if (shape->n_rows == n_rows && shape->stream == stream) {
+        if (shape->is.n_rows == wanted->n_rows && shape->is.stream == wanted->stream &&
+            shape->is.kv == wanted->kv) {
             shape->used = r->n_steps;
             return shape;
         }
@@ -89,60 +94,65 @@ static struct shape *find(struct recordings *r, uint32_t n_rows, const float *st
             oldest = shape;
     }
     forget(r, oldest);
-    oldest->n_rows = n_rows;
-    oldest->stream = stream;
+    oldest->is = *wanted;
     oldest->used = r->n_steps;
     return NULL;
 }
 
 void recordings_begin(struct recordings *recordings, bool may, const uint32_t *positions,
-                      uint32_t n_rows, const float *stream)
+                      const struct recordings_shape *shape)
 {
     struct recordings *r = recordings;
     r->n_steps++;
     r->positions = positions;
     r->shape = NULL;
-    if (may && r->kernels->record_begin != NULL && n_rows > 0 && n_rows <= MOST_ROWS)
-        r->shape = find(r, n_rows, stream);
+    if (may && r->kernels->record_begin != NULL && shape->n_rows > 0 && shape->n_rows <= MOST_ROWS)
+        r->shape = find(r, shape);
 }
 
 /* False: it cannot be recorded. *status: of the piece; when it failed it is not kept. Nothing was done. */
-static bool record(struct recordings *r, uint32_t index,
+static bool record(struct recordings *r, struct piece *place,
                    enum status (*piece)(void *context, struct error *error), void *context,
                    enum status *status, struct error *error)
 {
     struct error why;
     *status = STATUS_OK;
-    if (r->kernels->record_begin(r->device, r->positions, r->shape->n_rows, &why) != STATUS_OK)
+    if (r->kernels->record_begin(r->device, r->positions, r->shape->is.n_rows, &why) != STATUS_OK)
         return false;
     *status = piece(context, error);
     struct recording *made;
     if (r->kernels->record_end(r->device, &made, &why) != STATUS_OK)
         return false;
     if (*status == STATUS_OK)
-        r->shape->pieces[index] = made;
+        place->recording = made;
     else
         r->kernels->recording_destroy(r->device, made);
     return true;
 }
 
-enum status recordings_run(struct recordings *recordings, uint32_t index,
+enum status recordings_run(struct recordings *recordings, uint32_t index, uint64_t kind,
                            enum status (*piece)(void *context, struct error *error), void *context,
                            struct error *error)
 {
     struct recordings *r = recordings;
     struct shape *shape = r->shape;
-    if (shape == NULL || shape->failed)
+    if (shape == NULL || shape->failed || kind == RECORDINGS_NOT)
         return piece(context, error);
-    if (shape->pieces[index] == NULL) {
+    struct piece *place = &shape->pieces[index];
+    if (place->recording != NULL && place->kind != kind) {
+        r->kernels->recording_destroy(r->device, place->recording);
+        place->recording = NULL;
+    }
+    if (place->recording == NULL) {
         enum status status;
-        shape->failed = !record(r, index, piece, context, &status, error);
+        place->kind = kind;
+        shape->failed = !record(r, place, piece, context, &status, error);
         if (shape->failed)
             return piece(context, error);
         if (status != STATUS_OK)
             return status;
     }
     r->n_replayed++;
-    r->kernels->replay(r->device, shape->pieces[index], r->positions);
+    r->kernels->replay(r->device, place->recording, r->positions);
     return STATUS_OK;
 }

@@ -262,7 +262,8 @@ static cudaGraphExec_t record(struct bench *b, const struct load *load, uint32_t
     cudaGraphExec_t recorded;
     for (uint32_t layer = 0; layer < load->n_layers; layer++)
         check_status(attend_prepare(load->attend, load->first_slot + layer,
-                                    load->works + layer * load->n_works, load->n_works, &error),
+                                    load->works + layer * load->n_works, load->n_works, NULL, NULL,
+                                    &error),
                      &error);
     check(cudaStreamBeginCapture(b->device->stream, cudaStreamCaptureModeThreadLocal));
     for (uint32_t turn = 0; turn < n_turns; turn++)

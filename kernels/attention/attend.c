@@ -34,6 +34,7 @@ struct lane {
 struct prepared {
     const struct attend_work *works; /* NULL: none */
     size_t n_works;
+    struct attend_writes writes;
 };
 
 struct attend {
@@ -524,10 +525,11 @@ enum status attend_run(struct attend *attend, const struct attend_work *works, s
 }
 
 enum status attend_prepare(struct attend *attend, uint32_t slot, const struct attend_work *works,
-                           size_t n_works, struct error *error)
+                           size_t n_works, const struct attend_writes *writes, uint64_t *kind,
+                           struct error *error)
 {
-    if (attend->elsewhere != NULL && attend->elsewhere->prepare != NULL)
-        return attend->elsewhere->prepare(attend->state, slot, works, n_works, error);
+    if (attend->elsewhere != NULL)
+        return attend->elsewhere->prepare(attend->state, slot, works, n_works, writes, kind, error);
     if (slot >= attend->n_prepared) {
         struct prepared *more =
             realloc(attend->prepared, ((size_t)slot + 1) * sizeof(*attend->prepared));
@@ -537,16 +539,25 @@ enum status attend_prepare(struct attend *attend, uint32_t slot, const struct at
         attend->prepared = more;
         attend->n_prepared = slot + 1;
     }
-    attend->prepared[slot] = (struct prepared){works, n_works};
+    attend->prepared[slot] = (struct prepared){.works = works, .n_works = n_works};
+    if (writes != NULL)
+        attend->prepared[slot].writes = *writes;
+    if (kind != NULL)
+        *kind = 0;
     return STATUS_OK;
 }
 
 enum status attend_launch(struct attend *attend, uint32_t slot, struct error *error)
 {
-    if (attend->elsewhere != NULL && attend->elsewhere->launch != NULL)
+    if (attend->elsewhere != NULL)
         return attend->elsewhere->launch(attend->state, slot, error);
     if (slot >= attend->n_prepared || attend->prepared[slot].works == NULL)
         return error_set(error, STATUS_INVALID, "attention: call %u was not prepared", slot);
     const struct prepared *call = &attend->prepared[slot];
+    for (size_t i = 0; i < call->writes.n; i++) {
+        const struct tile_tokens *tokens = &call->writes.tokens[i];
+        tile_write(tokens->tile, attend->shape.type, attend->shape.head_dim, tokens->first,
+                   tokens->n_tokens, tokens->k, tokens->v, call->writes.stride_bytes);
+    }
     return attend_run(attend, call->works, call->n_works, error);
 }

@@ -52,6 +52,20 @@ void tile_write(void *tile, enum kv_type type, uint32_t head_dim, uint32_t first
 void tile_read(const void *tile, enum kv_type type, uint32_t head_dim, uint32_t first,
                uint32_t n_tokens, void *k, void *v, size_t stride_bytes);
 
+/* Some tokens of one tile, to be written. k, v: memory of the device; token i's row in the KV type at
+ * k + i * stride_bytes. */
+struct tile_tokens {
+    void *tile;
+    const void *k, *v;
+    uint32_t first, n_tokens;
+};
+
+/* Several, all with the same stride. */
+struct attend_writes {
+    const struct tile_tokens *tokens;
+    size_t n, stride_bytes;
+};
+
 /* One work. Query row r = token * group + g is at q + token * q_token_stride + g * head_dim. */
 struct attend_work {
     const float *q;
@@ -115,13 +129,16 @@ enum status attend_run(struct attend *attend, const struct attend_work *works, s
 
 /* attend_run in two steps, for devices where the second can be recorded in a graph: prepare plans these
  * works as call `slot` (small numbers: one for each layer, say) and brings what the device must know
- * there, behind the work so far; launch evaluates them, as often as it is called, and is a single
- * kernel whose arguments never change. A launch that was recorded on the device's stream serves whatever
- * is prepared for the slot later, of works of as many rows each. Until the last launch, `works` and what
- * they point to stay as they are (in host memory nothing is copied). Prepare must not be recorded itself.
+ * there; launch writes `writes` (NULL: nothing) into their tiles and evaluates the works, as often as it is called, by
+ * kernels whose arguments never change. A launch that was recorded on the device's stream serves whatever
+ * is prepared for the slot later, as long as *kind (NULL: nobody asks) is the same. Until the last launch, `works`
+ * and what they point to stay as they are (in host memory nothing is copied). Prepare must not be recorded
+ * itself. Slots are prepared in turns: whoever prepares one anew begins a turn, and slots that have not been
+ * prepared in it must not be launched before they are.
  * STATUS_NO_MEMORY; launch of what was not prepared: STATUS_INVALID. */
 enum status attend_prepare(struct attend *attend, uint32_t slot, const struct attend_work *works,
-                           size_t n_works, struct error *error);
+                           size_t n_works, const struct attend_writes *writes, uint64_t *kind,
+                           struct error *error);
 enum status attend_launch(struct attend *attend, uint32_t slot, struct error *error);
 
 #endif

@@ -8,14 +8,6 @@
 
 #include "kernels/attention/attend.h"
 
-/* Some tokens of one tile, to be written. k, v: device memory; token i's row in the KV type at
- * k + i * stride_bytes. */
-struct tile_tokens {
-    void *tile;
-    const void *k, *v;
-    uint32_t first, n_tokens;
-};
-
 struct attention_device {
     /* As attend_create, attend_destroy, attend_set_parts, attend_run, attend_prepare and attend_launch. */
     enum status (*create)(void **state, struct device *device, const struct attend_shape *shape,
@@ -29,7 +21,8 @@ struct attention_device {
     enum status (*run)(void *state, const struct attend_work *works, size_t n_works,
                        struct error *error);
     enum status (*prepare)(void *state, uint32_t slot, const struct attend_work *works,
-                           size_t n_works, struct error *error);
+                           size_t n_works, const struct attend_writes *writes, uint64_t *kind,
+                           struct error *error);
     enum status (*launch)(void *state, uint32_t slot, struct error *error);
 
     /* n values, whole blocks, to the KV type, with the bits of kv_round. x and out: device memory. */

@@ -102,6 +102,10 @@ enum status kv_holder_append(struct kv_holder *holder, uint64_t sequence, uint32
  * nothing to do. */
 void kv_holder_flush(struct kv_holder *holder);
 
+/* In place of flush, for who has attend_prepare write them: what was collected; valid until the next append. k and v
+ * must have been asked for before the appends: where there is no room for more, some are written at once. */
+struct attend_writes kv_holder_take_writes(struct kv_holder *holder);
+
 /* The smallest mark over these heads: all owned tokens below it are held. 0 when not open. */
 uint32_t kv_holder_mark(const struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
                         uint32_t layer, uint32_t head, uint32_t n_heads);

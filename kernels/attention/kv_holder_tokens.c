@@ -18,6 +18,14 @@ void kv_holder_flush(struct kv_holder *holder)
     holder->n_writes = 0;
 }
 
+struct attend_writes kv_holder_take_writes(struct kv_holder *holder)
+{
+    const struct attend_writes writes = {
+        .tokens = holder->writes, .n = holder->n_writes, .stride_bytes = holder->writes_stride};
+    holder->n_writes = 0;
+    return writes;
+}
+
 /* Into tiles: now, or with others. */
 static void write_tokens(struct kv_holder *holder, const struct tile_tokens *tokens,
                          size_t stride_bytes)

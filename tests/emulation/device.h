@@ -2,7 +2,7 @@
  * that is compiled for the host.
  *
  * A launch runs its blocks one after another, in an order that changes from launch to launch; the threads of
- * a block are fibers of one host thread (runtime.cc), which take turns at every barrier and every
+ * a block are fibers of one host thread (fibers.cc), which take turns at every barrier and every
  * instruction that a warp executes together. Float operations round as a GPU's do; what is approximate
  * there (2^x, 1 / x, sums inside a tensor core) has other last bits here. */
 #ifndef LONGSPAN_TESTS_EMULATION_DEVICE_H
@@ -28,7 +28,7 @@
 extern uint3 threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
 
-/* ---- fibers and launches: runtime.cc ----------------------------------------------------------- */
+/* ---- fibers and launches: fibers.cc, runtime.cc ----------------------------------------------------------- */
 
 namespace emulation
 {
@@ -36,8 +36,11 @@ namespace emulation
 /* Put behind what the stream has; recorded, while the stream is captured. */
 void enqueue(cudaStream_t stream, std::function<void()> call);
 
+/* Whether a GPU would not launch it; cudaGetLastError then says so. */
+bool refused(const void *kernel, dim3 grid, dim3 block, size_t shared_bytes);
+
 /* All threads of a grid, until the last one has ended. */
-void run_grid(dim3 grid, dim3 block, const std::function<void()> &thread);
+void run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()> &thread);
 
 /* The other fibers have their turn; the caller's comes again. `hopeful`: something has changed since. */
 void give_way(bool hopeful);
@@ -69,22 +72,28 @@ template <class... P>
 struct launcher {
     void (*kernel)(P...);
     dim3 grid, block;
+    size_t shared_bytes;
     cudaStream_t stream;
 
-    void operator()(P... arguments) const
+    cudaError_t operator()(P... arguments) const
     {
         const launcher launch = *this;
-        enqueue(stream,
-                [=] { run_grid(launch.grid, launch.block, [&] { launch.kernel(arguments...); }); });
+        if (refused((const void *)kernel, grid, block, shared_bytes))
+            return cudaErrorInvalidConfiguration;
+        enqueue(stream, [=] {
+            run_grid(launch.grid, launch.block, launch.shared_bytes,
+                     [&] { launch.kernel(arguments...); });
+        });
+        return cudaSuccess;
     }
 };
 
-/* kernel<<<grid, block, shared_bytes, stream>>> as the Makefile writes it; shared memory is as large as any
- * kernel wants it. */
+/* kernel<<<grid, block, shared_bytes, stream>>> as the Makefile writes it. */
 template <class... P>
-launcher<P...> configured(void (*kernel)(P...), dim3 grid, dim3 block, size_t, cudaStream_t stream)
+launcher<P...> configured(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
+                          cudaStream_t stream)
 {
-    return {kernel, grid, block, stream};
+    return {kernel, grid, block, shared_bytes, stream};
 }
 
 } // namespace emulation
@@ -93,9 +102,8 @@ template <class... P, class... A>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(P...),
                                A... arguments)
 {
-    emulation::configured(kernel, config->gridDim, config->blockDim, 0,
-                          config->stream)(arguments...);
-    return cudaSuccess;
+    return emulation::configured(kernel, config->gridDim, config->blockDim,
+                                 config->dynamicSmemBytes, config->stream)(arguments...);
 }
 
 /* ---- functions of CUDA C ------------------------------------------------------------------------- */

@@ -46,6 +46,10 @@ static inline void fake_recording_destroy(struct device *device, struct recordin
     free(recording);
 }
 
+static inline enum status fake_attend_launch(void *state, uint32_t slot, struct error *error);
+static inline void fake_round(struct device *device, enum kv_type type, void *out, const float *x,
+                              size_t n);
+
 static inline void fake_replay(struct device *device, const struct recording *recording,
                                const uint32_t *positions)
 {
@@ -71,6 +75,10 @@ static inline void fake_replay(struct device *device, const struct recording *re
             fake_scale(device, c->to, c->factor, c->n);
         else if (c->what == FAKE_COPY)
             fake_copy_within(device, c->to, c->from, c->n);
+        else if (c->what == FAKE_ROUND)
+            fake_round(device, c->kv_type, c->to, c->from, c->n);
+        else if (c->what == FAKE_LAUNCH)
+            fake_must(fake_attend_launch(c->to, (uint32_t)c->n, NULL) == STATUS_OK, "a launch");
         else
             fake_clear(device, c->to, c->n);
     }
@@ -111,17 +119,51 @@ static inline void fake_attend_set_parts(void *state, uint32_t n_parts)
     attend_set_parts(((struct fake_attend *)state)->inner, n_parts);
 }
 
-static inline enum status fake_attend_run(void *state, const struct attend_work *works,
-                                          size_t n_works, struct error *error)
+static inline void fake_check_works(const struct fake_device *f, const struct attend_work *works,
+                                    size_t n_works)
 {
-    struct fake_attend *a = state;
-    struct fake_device *f = fake_enter(a->device);
     for (size_t i = 0; i < n_works; i++) {
         fake_inside(f, works[i].q, 1, "q of attention");
         fake_inside(f, works[i].final_out != NULL ? works[i].final_out : works[i].out, 1,
                     "out of attention");
     }
+}
+
+static inline enum status fake_attend_run(void *state, const struct attend_work *works,
+                                          size_t n_works, struct error *error)
+{
+    struct fake_attend *a = state;
+    struct fake_device *f = fake_enter(a->device);
+    fake_check_works(f, works, n_works);
     const enum status status = attend_run(a->inner, works, n_works, error);
+    fake_leave(f);
+    return status;
+}
+
+/* The kind changes as the first sequence grows, so that recordings are made anew now and then. */
+static inline enum status fake_attend_prepare(void *state, uint32_t slot,
+                                              const struct attend_work *works, size_t n_works,
+                                              const struct attend_writes *writes, uint64_t *kind,
+                                              struct error *error)
+{
+    struct fake_attend *a = state;
+    struct fake_device *f = fake_enter(a->device);
+    fake_check_works(f, works, n_works);
+    if (kind != NULL)
+        *kind =
+            1 + (n_works > 0 ? works[0].position / 64 : 0) + (writes != NULL ? writes->n << 32 : 0);
+    const enum status status = attend_prepare(a->inner, slot, works, n_works, writes, NULL, error);
+    fake_leave(f);
+    return status;
+}
+
+static inline enum status fake_attend_launch(void *state, uint32_t slot, struct error *error)
+{
+    struct fake_attend *a = state;
+    if (fake_records(a->device, (struct fake_call){.what = FAKE_LAUNCH, .to = a, .n = slot}))
+        return STATUS_OK;
+    struct fake_device *f = fake_enter(a->device);
+    const enum status status = attend_launch(a->inner, slot, error);
     fake_leave(f);
     return status;
 }
@@ -129,6 +171,10 @@ static inline enum status fake_attend_run(void *state, const struct attend_work 
 static inline void fake_round(struct device *device, enum kv_type type, void *out, const float *x,
                               size_t n)
 {
+    if (fake_records(
+            device,
+            (struct fake_call){.what = FAKE_ROUND, .to = out, .from = x, .n = n, .kv_type = type}))
+        return;
     struct fake_device *f = fake_enter(device);
     fake_inside(f, x, n * sizeof(*x), "rows to round");
     fake_inside(f, out, kv_row_bytes(type, n), "rounded rows");
@@ -163,6 +209,8 @@ static const struct attention_device attention_fake = {.create = fake_attend_cre
                                                        .destroy = fake_attend_destroy,
                                                        .set_parts = fake_attend_set_parts,
                                                        .run = fake_attend_run,
+                                                       .prepare = fake_attend_prepare,
+                                                       .launch = fake_attend_launch,
                                                        .round = fake_round,
                                                        .write = fake_write,
                                                        .read = fake_read};

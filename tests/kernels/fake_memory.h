@@ -48,7 +48,9 @@ struct fake_call {
         FAKE_ADD,
         FAKE_SCALE,
         FAKE_COPY,
-        FAKE_CLEAR
+        FAKE_CLEAR,
+        FAKE_ROUND,
+        FAKE_LAUNCH
     } what;
     void *to;
     const void *from;
@@ -56,8 +58,9 @@ struct fake_call {
     struct matrix matrix;
     const struct rope *rope;
     uint32_t n_rows, n_columns, n_heads, types;
-    size_t n;
+    size_t n; /* of a launch: the slot, of the attention state `to` */
     float epsilon, factor;
+    enum kv_type kv_type;
 };
 
 struct recording {

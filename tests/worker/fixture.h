@@ -30,6 +30,7 @@ struct fixture_layout {
     const char *kernels;         /* NULL: auto */
     bool at_segments;            /* shards are cut where a plan cuts them; else unequally */
     const struct kernels *table; /* not NULL: that one, whatever `kernels` says */
+    enum forward_records records;
 };
 
 struct fixture {
@@ -165,7 +166,8 @@ static inline void fixture_open(struct fixture *f, const struct reference_shape 
                                          .pool = f->pool,
                                          .kernels = f->kernels,
                                          .device = f->device,
-                                         .local_kv_bytes = setup->local_kv_bytes};
+                                         .local_kv_bytes = setup->local_kv_bytes,
+                                         .records = layout->records};
     fixture_ok(engine_open(&f->engine, &config, &error), &error);
 }
 

@@ -20,6 +20,7 @@ struct steps {
     float *sums, *by; /* device memory */
     uint32_t positions[MOST];
     uint32_t n_rows;
+    uint64_t kind;     /* of all pieces */
     uint32_t n_called; /* pieces whose calls were made, recorded or not */
     enum status status;
 };
@@ -36,10 +37,11 @@ static enum status run_step(struct steps *s, bool may, uint32_t n_rows)
 {
     struct error error;
     s->n_rows = n_rows;
-    recordings_begin(s->recordings, may, s->positions, n_rows, s->sums);
+    recordings_begin(s->recordings, may, s->positions,
+                     &(struct recordings_shape){.n_rows = n_rows, .stream = s->sums});
     enum status status = STATUS_OK;
     for (uint32_t i = 0; i < PIECES && status == STATUS_OK; i++)
-        status = recordings_run(s->recordings, i, add_piece, s, &error);
+        status = recordings_run(s->recordings, i, s->kind, add_piece, s, &error);
     return status;
 }
 

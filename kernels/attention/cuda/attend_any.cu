@@ -13,6 +13,7 @@ struct any_evaluator {
         VALUES = ANY_MAX_DIM / ANY_THREADS,
         THREADS = ANY_THREADS,
         NEAR_LEVELS = 0,
+        LOOKS_AGAIN = 0,
         PART_LOADS = 24
     };
     float *q;             /* [8][head_dim]; q8_0: integers */

@@ -8,6 +8,8 @@
 extern "C" {
 #endif
 
+struct write_list; /* attend_launch.h */
+
 extern const struct attention_device attention_cuda;
 
 /* For measurements, of a state that attention_cuda.create made: at most so many thread blocks per
@@ -21,6 +23,8 @@ void cuda_tiles_round(struct device *device, enum kv_type type, void *out, const
                       size_t n);
 void cuda_tiles_write(struct device *device, enum kv_type type, uint32_t head_dim,
                       size_t stride_bytes, const struct tile_tokens *writes, size_t n_writes);
+/* What a prepared call's list has, n of them or less; on the device. */
+void cuda_tiles_write_listed(struct device *device, const struct write_list *list, uint32_t n);
 void cuda_tiles_read(struct device *device, enum kv_type type, uint32_t head_dim,
                      size_t stride_bytes, const void *tile, uint32_t first, uint32_t n_tokens,
                      void *k, void *v);

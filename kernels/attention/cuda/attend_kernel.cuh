@@ -13,6 +13,7 @@
  *     last()                  there: is this block the last to arrive
  *     PART_LOADS              of 8 bytes, that registers suffice for when parts are merged
  *     segment                 a struct job_segment, held in registers or looked at again
+ *     LOOKS_AGAIN             likewise where a share ends, and how many blocks there are
  *     row(thread, i)          the block's row that is the thread's i-th; dim(thread, j) likewise
  *     copy, load_rows, evaluate
  * Every float operation of a row is written out (no contraction), so that a row has the same bits in
@@ -437,9 +438,11 @@ struct walker {
     __device__ __forceinline__ void run()
     {
         uint32_t loaded = JOBS_NONE; /* the output whose rows are there */
-        for (uint32_t share = blockIdx.x; share < launch.n_shares; share += gridDim.x) {
+        for (uint32_t share = blockIdx.x; share < launch.n_shares;
+             share += Evaluator::LOOKS_AGAIN ? blocks_of_grid() : gridDim.x) {
             const uint32_t end = launch.shares[share + 1];
-            for (uint32_t i = launch.shares[share]; i < end; i++) {
+            for (uint32_t i = launch.shares[share];
+                 i < (Evaluator::LOOKS_AGAIN ? launch.shares[share + 1] : end); i++) {
                 typename Evaluator::segment segment = launch.segments[i];
                 const struct job_output &output = launch.outputs[segment.output];
                 values x;

@@ -1,11 +1,13 @@
 /* kernels/attention/cuda/attend_launch.h - the attention kernels as the host sees them.
  *
- * Variants by KV type, head_dim and rows of a row block; each takes a struct attend_launch in device memory,
- * LAUNCH_BYTES behind which starts lie, and the number of stages of its pipeline. */
+ * Variants by KV type, head_dim and rows of a row block; each takes a call's header in device memory, and the
+ * number of stages of its pipeline. The header: a struct attend_launch, WRITES_AT behind it a struct write_list,
+ * LAUNCH_BYTES behind it the starts of all thread blocks. */
 #ifndef LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_LAUNCH_H
 #define LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_LAUNCH_H
 
 #include "kernels/attention/cuda/attend_jobs.h"
+#include "kernels/attention/device.h"
 #include "kernels/quant/kv_type.h"
 
 #include <cuda_runtime_api.h>
@@ -37,8 +39,14 @@ struct attend_launch {
 /* Stages of a pipeline. At least a tile's pieces: the two of K leave before those of V are wanted. */
 enum { LEAST_STAGES = 4, MOST_STAGES = 16 };
 
-/* In front of the struct job_start of each thread block. */
-enum { LAUNCH_BYTES = 256 };
+/* Tokens that are written to tiles before the call. */
+struct write_list {
+    const struct tile_tokens *writes; /* device memory */
+    size_t stride_bytes;
+    uint32_t n, type, head_dim;
+};
+
+enum { WRITES_AT = 192, LAUNCH_BYTES = 256 };
 
 /* A variant, for one launch configuration of which stages are to be chosen. */
 struct attend_kernel {

@@ -14,104 +14,32 @@
 #ifndef LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_MMA_CUH
 #define LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_MMA_CUH
 
-#include "kernels/attention/cuda/attend_kernel.cuh"
+#include "kernels/attention/cuda/attend_query.cuh"
 
 #include <type_traits>
 
-enum mma_type { MMA_F16, MMA_BF16, MMA_Q8 };
-
-/* Sizes in bytes of what lies in shared memory, for the kernel and for whoever launches it. */
 template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
-struct mma_shape {
-    enum {
-        ALL_BLOCKS = BLOCKS * GROUPS,
-        THREADS = 128 * GROUPS,
-        ROW_BYTES = TYPE == MMA_Q8 ? D / 32 * 34 : 2 * D,
-        PIECE = PIECE_TOKENS * ROW_BYTES,
-        VALUE_BYTES = PIECE_TOKENS * D * (TYPE == MMA_Q8 ? 1 : 2),
-        /* of a row block: A fragments of q (and of the third parts), weights */
-        Q = TYPE == MMA_Q8 ? D / 32 * 256 : D / 16 * 512,
-        Q_THIRD = TYPE == MMA_BF16 ? D / 16 * 256 : 0,
-        P_PART = 8 * TOKENS * 2, /* one of 2 or 3 parts; for q8_0 two are one array of f32 */
-        P = P_PART * (TYPE == MMA_BF16 ? 3 : 2),
-        Q_SCALES = TYPE == MMA_Q8 ? D / 32 * 32 : 32, /* [block][8], or [8] */
-        MAXIMA = 4 * 8 * 4,
-        BLOCK = Q + Q_THIRD + P + Q_SCALES + 2 * MAXIMA,
-        PARTIAL = stored<BLOCKS, D / 16>::FLOAT2S * THREADS * 8,
-        /* Where they lie: row blocks, near levels, walker::last, the launch, barriers, pieces. */
-        AT_LEVELS = ALL_BLOCKS * BLOCK,
-        AT_LAST = AT_LEVELS + NEAR * PARTIAL,
-        AT_LAUNCH = AT_LAST + 16,
-        AT_FULL = AT_LAUNCH + (sizeof(struct attend_launch) + 15) / 16 * 16,
-        AT_EMPTY = AT_FULL + MOST_STAGES * 8,
-        FIXED = (AT_EMPTY + MOST_STAGES * 8 + 127) / 128 * 128
-    };
-};
-
-/* Thread blocks per multiprocessor that registers must suffice for: as many as shared memory has room for. */
-constexpr int least_blocks(int type, int d, int blocks, int groups)
-{
-    if (groups > 1 || d > 128)
-        return 1;
-    if (blocks > 1 || (d > 64 && type != MMA_Q8))
-        return 2;
-    return 3;
-}
-
-/* The compiler of sm_100 and sm_120 brings as much into registers as there are, and spills a loop's counters:
- * there half as many parts are on their way at a time. */
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
-enum { SPARING = 2 };
-#else
-enum { SPARING = 1 };
-#endif
-
-static __device__ __forceinline__ uint32_t pair_of(uint16_t low, uint16_t high)
-{
-    return (uint32_t)low | (uint32_t)high << 16;
-}
-
-/* x = high + low, to 22 bits, and y; as pairs. */
-static __device__ __forceinline__ void split_pair(float x, float y, uint32_t *high, uint32_t *low)
-{
-    const __half2 h = __floats2half2_rn(x, y);
-    const float2 back = __half22float2(h);
-    const __half2 l = __floats2half2_rn(__fsub_rn(x, back.x), __fsub_rn(y, back.y));
-    *high = pair_of(__half_as_ushort(__low2half(h)), __half_as_ushort(__high2half(h)));
-    *low = pair_of(__half_as_ushort(__low2half(l)), __half_as_ushort(__high2half(l)));
-}
-
-/* x = part 0 + part 1 + part 2, to 24 bits. */
-static __device__ __forceinline__ void split_bf16(float x, uint16_t part[3])
-{
-#pragma unroll
-    for (int i = 0; i < 3; i++) {
-        const __nv_bfloat16 b = __float2bfloat16_rn(x);
-        part[i] = __bfloat16_as_ushort(b);
-        x = __fsub_rn(x, __bfloat162float(b));
-    }
-}
-
-/* A power of two that brings numbers of which the largest has these bits, without sign, below 2^15; and
- * its inverse. NaN for the first where the largest is no number or infinite. */
-static __device__ __forceinline__ void power_for(uint32_t bits, float *power, float *inverse)
-{
-    const uint32_t exponent = bits >> 23 < 24 ? 24 : bits >> 23;
-    *power = bits >= 0x7f800000 ? __int_as_float(0x7fc00000)
-                                : __int_as_float((int)((268 - exponent) << 23));
-    *inverse = __int_as_float((int)((exponent - 14) << 23));
-}
-
-/* The largest of the four lanes that have a row together. */
-static __device__ __forceinline__ uint32_t largest_of_row(uint32_t x)
-{
-    x = max(x, __shfl_xor_sync(0xffffffff, x, 1));
-    return max(x, __shfl_xor_sync(0xffffffff, x, 2));
-}
-
-template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
-struct mma_evaluator {
-    using shape = mma_shape<TYPE, D, BLOCKS, GROUPS, NEAR>;
+struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
+    using place = mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>;
+    using shape = typename place::shape;
+    using place::block;
+    using place::c;
+    using place::full;
+    using place::g;
+    using place::group_id;
+    using place::lane;
+    using place::leave_piece;
+    using place::maxima;
+    using place::n_stages;
+    using place::parity;
+    using place::pieces;
+    using place::row;
+    using place::scales;
+    using place::stage;
+    using place::sums;
+    using place::wait_piece;
+    using place::warp;
+    using place::weights;
     using segment =
         std::conditional_t<(GROUPS > 1), const struct job_segment &, const struct job_segment>;
     enum {
@@ -119,6 +47,7 @@ struct mma_evaluator {
         VALUES = D / 16,
         THREADS = shape::THREADS,
         NEAR_LEVELS = NEAR,
+        LOOKS_AGAIN = GROUPS > 1 && SPARING > 1,
         PART_LOADS = GROUPS > 1                                  ? 1
                      : least_blocks(TYPE, D, BLOCKS, GROUPS) > 2 ? 20 / SPARING
                      : BLOCKS > 1                                ? 30 / SPARING
@@ -126,239 +55,6 @@ struct mma_evaluator {
         TILES_N = D / 32, /* blocks of 8 dimensions that a warp has of V; of them at a time: */
         STEP_N = GROUPS > 1 ? TILES_N / 2 : TILES_N
     };
-
-    uint32_t n_stages, stage; /* the next piece's, and the parity of its phase */
-    uint32_t parity;
-    uint32_t lane, warp, group_id; /* warp: 0 to 3, of a group */
-    uint32_t g, c;                 /* lane / 4: a row; lane % 4 */
-
-    /* All offsets are constants, and take no registers. */
-    __device__ __forceinline__ static char *memory()
-    {
-        extern __shared__ __align__(128) char shared[];
-        return shared;
-    }
-    __device__ __forceinline__ static char *pieces()
-    {
-        return memory() + shape::FIXED;
-    }
-    __device__ __forceinline__ static uint64_t *full()
-    {
-        return (uint64_t *)(memory() + shape::AT_FULL);
-    }
-    __device__ __forceinline__ static uint64_t *empty()
-    {
-        return (uint64_t *)(memory() + shape::AT_EMPTY);
-    }
-    __device__ __forceinline__ static float2 *near_levels()
-    {
-        return (float2 *)(memory() + shape::AT_LEVELS);
-    }
-    __device__ __forceinline__ static uint32_t *last()
-    {
-        return (uint32_t *)(memory() + shape::AT_LAST);
-    }
-    __device__ __forceinline__ uint32_t row(uint32_t, int i) const
-    {
-        return (group_id * BLOCKS + i) * 8 + g;
-    }
-    __device__ __forceinline__ uint32_t dim(uint32_t, int j) const
-    {
-        return warp * (D / 4) + j / 2 * 8 + 2 * c + j % 2;
-    }
-    __device__ __forceinline__ bool writes_row(uint32_t) const
-    {
-        return warp == 0 && c == 0;
-    }
-
-    /* ---- a row block's shared memory ---- */
-
-    __device__ __forceinline__ char *block(int b) const
-    {
-        return memory() + (group_id * BLOCKS + b) * shape::BLOCK;
-    }
-    __device__ __forceinline__ char *weights(int b) const
-    {
-        return block(b) + shape::Q + shape::Q_THIRD;
-    }
-    __device__ __forceinline__ float *scales(int b) const /* of q */
-    {
-        return (float *)(weights(b) + shape::P);
-    }
-    __device__ __forceinline__ float *maxima(int b) const /* [4 warps][8] */
-    {
-        return (float *)((char *)scales(b) + shape::Q_SCALES);
-    }
-    __device__ __forceinline__ float *sums(int b) const
-    {
-        return maxima(b) + 32;
-    }
-
-    /* ---- pieces ---- */
-
-    __device__ __forceinline__ void next_stage()
-    {
-        if (++stage == n_stages) {
-            stage = 0;
-            parity ^= 1;
-        }
-    }
-    __device__ __forceinline__ const char *wait_piece()
-    {
-        mbarrier_wait(&full()[stage], parity);
-        return pieces() + (size_t)stage * shape::PIECE;
-    }
-    __device__ __forceinline__ void leave_piece()
-    {
-        __syncwarp();
-        if (lane == 0)
-            mbarrier_arrive(&empty()[stage]);
-        next_stage();
-    }
-
-    __device__ __forceinline__ void copy_tile(const char *tile)
-    {
-        for (int piece = 0; piece < TILE_PIECES; piece++) {
-            mbarrier_wait(&empty()[stage], parity);
-            copy_piece(pieces() + (size_t)stage * shape::PIECE, tile + piece * shape::PIECE,
-                       shape::PIECE, &full()[stage], lane, GROUPS == 1);
-            next_stage();
-        }
-    }
-
-    /* The further warp's life. Settled tiles are on their way before the kernels ahead of this one have
-     * ended, as many as there is room for; the first ones before tables are read. */
-    __device__ __forceinline__ void copy(const struct attend_launch &launch,
-                                         const struct job_start &start)
-    {
-        enum { TILE = TILE_PIECES * shape::PIECE };
-        struct tiles_ahead tiles(launch, start.n_tiles);
-        const char *tile;
-        bool waited = false;
-        parity = 1; /* all stages are empty */
-        grid_release();
-        for (uint32_t i = 0; i < start.n_tiles; i++)
-            copy_tile(start.tile + (size_t)i * TILE);
-        while (tiles.next(TILE, &tile)) {
-            if (!waited && !tiles.is_settled()) {
-                grid_wait();
-                waited = true;
-            }
-            copy_tile(tile);
-        }
-        if (!waited)
-            grid_wait(); /* so that the end of this kernel is that of all before it */
-        /* Copies by the lanes themselves must have ended before the block does. */
-        for (uint32_t i = 0; i < n_stages; i++) {
-            mbarrier_wait(&empty()[stage], parity);
-            next_stage();
-        }
-    }
-
-    /* ---- q ---- */
-
-    /* Row g's dimensions, 8 of each 32; 0 where there is no such row. */
-    __device__ __forceinline__ void read_row(const struct attend_launch &launch,
-                                             const struct job_output &output, uint32_t r,
-                                             float (&x)[D / 4])
-    {
-        const uint32_t row = output.row_begin + r;
-        const float *q = output.q + row / launch.group * output.q_token_stride +
-                         (size_t)(row % launch.group) * D + 8 * c;
-#pragma unroll
-        for (int i = 0; i < D / 4; i++)
-            x[i] = r < output.n_rows ? q[i / 8 * 32 + i % 8] : 0.0f;
-    }
-
-    __device__ __forceinline__ void load_rows(const struct attend_launch &launch,
-                                              const struct job_output &output)
-    {
-#pragma unroll 1
-        for (uint32_t b = warp; b < BLOCKS; b += 4) {
-            float x[D / 4];
-            read_row(launch, output, row(0, (int)b), x);
-            if (TYPE == MMA_Q8)
-                quantize_row(launch, b, x);
-            else if (TYPE == MMA_F16)
-                split_row(launch, b, x);
-            else
-                split_row_thrice(launch, b, x);
-        }
-    }
-
-    __device__ __forceinline__ void split_row(const struct attend_launch &launch, uint32_t b,
-                                              const float (&x)[D / 4])
-    {
-        uint32_t largest = 0;
-#pragma unroll
-        for (int i = 0; i < D / 4; i++)
-            largest = max(largest, (uint32_t)__float_as_int(x[i]) & 0x7fffffff);
-        float power, inverse;
-        power_for(largest_of_row(largest), &power, &inverse);
-        if (c == 0)
-            scales((int)b)[g] = __fmul_rn(launch.scale, inverse);
-        uint4 *to = (uint4 *)block((int)b);
-#pragma unroll
-        for (int k = 0; k < D / 16; k++) { /* dimensions 4 k to 4 k + 3 of the thread's */
-            uint4 parts;
-            split_pair(__fmul_rn(x[4 * k], power), __fmul_rn(x[4 * k + 1], power), &parts.x,
-                       &parts.y);
-            split_pair(__fmul_rn(x[4 * k + 2], power), __fmul_rn(x[4 * k + 3], power), &parts.z,
-                       &parts.w);
-            to[k * 32 + lane] = parts;
-        }
-    }
-
-    __device__ __forceinline__ void split_row_thrice(const struct attend_launch &launch, uint32_t b,
-                                                     const float (&x)[D / 4])
-    {
-        if (c == 0)
-            scales((int)b)[g] = launch.scale;
-        uint4 *to = (uint4 *)block((int)b);
-        uint2 *third = (uint2 *)(block((int)b) + shape::Q);
-#pragma unroll
-        for (int k = 0; k < D / 16; k++) {
-            uint16_t part[4][3];
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                split_bf16(x[4 * k + i], part[i]);
-            to[k * 32 + lane] =
-                make_uint4(pair_of(part[0][0], part[1][0]), pair_of(part[0][1], part[1][1]),
-                           pair_of(part[2][0], part[3][0]), pair_of(part[2][1], part[3][1]));
-            third[k * 32 + lane] =
-                make_uint2(pair_of(part[0][2], part[1][2]), pair_of(part[2][2], part[3][2]));
-        }
-    }
-
-    /* As tile_query_write (kernels/attention/tile.c). */
-    __device__ __forceinline__ void quantize_row(const struct attend_launch &, uint32_t b,
-                                                 const float (&x)[D / 4])
-    {
-        uint2 *to = (uint2 *)block((int)b);
-#pragma unroll
-        for (int k = 0; k < D / 32; k++) {
-            uint32_t bits = 0;
-#pragma unroll
-            for (int i = 0; i < 8; i++)
-                bits = max(bits, (uint32_t)__float_as_int(x[8 * k + i]) & 0x7fffffff);
-            bits = largest_of_row(bits);
-            const float largest = __int_as_float((int)bits);
-            const bool finite = bits < 0x7f800000;
-            const bool some = finite && largest >= 0x1p-100f;
-            const float inverse = some ? __fdiv_rn(127.0f, largest) : 0.0f;
-            uint32_t packed[2] = {0, 0};
-#pragma unroll
-            for (int i = 0; i < 8; i++) {
-                const int value = some ? __float2int_rn(__fmul_rn(x[8 * k + i], inverse)) : 0;
-                packed[i / 4] |= ((uint32_t)value & 0xff) << (i % 4 * 8);
-            }
-            to[k * 32 + lane] = make_uint2(packed[0], packed[1]);
-            if (c == 0)
-                scales((int)b)[k * 8 + g] = !finite ? __int_as_float(0x7fc00000)
-                                            : some  ? __fdiv_rn(largest, 127.0f)
-                                                    : 0.0f;
-        }
-    }
 
     /* ---- scores ---- */
 

@@ -1,5 +1,7 @@
 /* tiles.cu - K and V on their way into tiles: rounded to the KV type, put where attend_tile.h says. */
 #include "kernels/attention/cuda/attend_device.h"
+#include "kernels/attention/cuda/attend_launch.h"
+#include "kernels/attention/cuda/attend_machine.cuh"
 #include "kernels/attention/cuda/attend_tile.h"
 #include "kernels/cuda/device.h"
 
@@ -167,6 +169,14 @@ static __global__ void __launch_bounds__(THREADS)
     move_tokens<true>(type, head_dim, stride_bytes, writes.writes[blockIdx.x]);
 }
 
+/* Attention comes next, and may begin at once: it waits before it reads what is written here. */
+static __global__ void __launch_bounds__(THREADS) write_listed(const struct write_list *list)
+{
+    grid_release();
+    if (blockIdx.x < list->n)
+        move_tokens<true>(list->type, list->head_dim, list->stride_bytes, list->writes[blockIdx.x]);
+}
+
 static __global__ void __launch_bounds__(THREADS)
     read_tokens(const struct tile_tokens tokens, uint32_t type, uint32_t head_dim,
                 size_t stride_bytes)
@@ -186,6 +196,12 @@ void cuda_tiles_write(struct device *device, enum kv_type type, uint32_t head_di
                                                                        stride_bytes);
         cuda_launched(device, "writing K and V");
     }
+}
+
+void cuda_tiles_write_listed(struct device *device, const struct write_list *list, uint32_t n)
+{
+    write_listed<<<n, THREADS, 0, cuda_stream(device)>>>(list);
+    cuda_launched(device, "writing K and V");
 }
 
 void cuda_tiles_read(struct device *device, enum kv_type type, uint32_t head_dim,

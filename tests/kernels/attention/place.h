@@ -174,7 +174,7 @@ static inline void place_run_prepared(struct attend *attend, const struct attend
 {
     enum { SLOT = 2 };
     struct error error = {0};
-    if (attend_prepare(attend, SLOT, moved, n_works, &error) != STATUS_OK)
+    if (attend_prepare(attend, SLOT, moved, n_works, NULL, NULL, &error) != STATUS_OK)
         fail_msg("%s", error.text);
     for (int launch = 0; launch < 2; launch++) {
         for (size_t i = 0; i < n_works; i++)

@@ -164,7 +164,7 @@ static void test_a_row_of_nan_stays_alone(void **state)
     }
 }
 
-/* One recorded launch serves whatever is prepared later: here a sequence that grows over tiles. */
+/* One recorded launch serves whatever is prepared later and is of the same kind: here a sequence that grows over tiles. */
 static void test_a_recorded_launch_serves_later_calls(void **state)
 {
     (void)state;
@@ -175,9 +175,10 @@ static void test_a_recorded_launch_serves_later_calls(void **state)
     struct attend *attend = attend_of(pool, "auto", &shape),
                   *other = attend_of(pool, "auto", &shape);
     float *q = made_floats(GROUP * D, 1.0f, 4), expected[GROUP * D], got[GROUP * D];
-    cudaGraph_t graph;
     cudaGraphExec_t recorded = NULL;
-    for (uint32_t position = 100; position < N; position += 300) {
+    uint64_t kind = 0, recorded_kind = 0;
+    int n_recorded = 0, n_steps = 0;
+    for (uint32_t position = 100; position < N; position += 100, n_steps++) {
         const struct tile_range range = {0, position / TILE_TOKENS};
         struct attend_work work = {.q = q,
                                    .q_token_stride = GROUP * D,
@@ -192,15 +193,20 @@ static void test_a_recorded_launch_serves_later_calls(void **state)
         place_run(other, &shape, &work, 1);
         struct place_work there;
         struct attend_work moved = place_bring(&shape, &work, &there);
-        assert_int_equal(attend_prepare(attend, 0, &moved, 1, NULL), STATUS_OK);
-        place_finish();
+        assert_int_equal(attend_prepare(attend, 0, &moved, 1, NULL, &kind, NULL), STATUS_OK);
         cudaStream_t stream = place.device->stream;
-        if (recorded == NULL) {
+        if (kind != recorded_kind) {
+            cudaGraph_t graph;
+            if (recorded != NULL)
+                cudaGraphExecDestroy(recorded);
+            recorded_kind = kind;
+            n_recorded++;
             assert_int_equal(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal),
                              cudaSuccess);
             assert_int_equal(attend_launch(attend, 0, NULL), STATUS_OK);
             assert_int_equal(cudaStreamEndCapture(stream, &graph), cudaSuccess);
             assert_int_equal(cudaGraphInstantiate(&recorded, graph, 0), cudaSuccess);
+            cudaGraphDestroy(graph);
         }
         assert_int_equal(cudaGraphLaunch(recorded, stream), cudaSuccess);
         place.kernels->download(place.device, got, there.out, sizeof(got));
@@ -210,8 +216,8 @@ static void test_a_recorded_launch_serves_later_calls(void **state)
         place.kernels->memory_give(place.device, there.out);
         free(there.pages);
     }
+    assert_true(n_recorded < n_steps / 2);
     cudaGraphExecDestroy(recorded);
-    cudaGraphDestroy(graph);
     free(q);
     attend_destroy(attend);
     attend_destroy(other);

@@ -1,0 +1,173 @@
+/* kernels/attention/cuda/attend_query.cuh - rows of q as what tensor cores multiply: numbers in parts, or int8.
+ *
+ * A warp has one row block of 8 rows at a time; of row lane / 4 a lane has 8 of each 32 dimensions, and leaves
+ * them in shared memory as the fragment that it, or its like in another warp, will multiply. */
+#ifndef LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_QUERY_CUH
+#define LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_QUERY_CUH
+
+#include "kernels/attention/cuda/attend_place.cuh"
+
+/* ---- numbers in parts ---- */
+
+static __device__ __forceinline__ uint32_t pair_of(uint16_t low, uint16_t high)
+{
+    return (uint32_t)low | (uint32_t)high << 16;
+}
+
+/* x = high + low, to 22 bits, and y; as pairs. */
+static __device__ __forceinline__ void split_pair(float x, float y, uint32_t *high, uint32_t *low)
+{
+    const __half2 h = __floats2half2_rn(x, y);
+    const float2 back = __half22float2(h);
+    const __half2 l = __floats2half2_rn(__fsub_rn(x, back.x), __fsub_rn(y, back.y));
+    *high = pair_of(__half_as_ushort(__low2half(h)), __half_as_ushort(__high2half(h)));
+    *low = pair_of(__half_as_ushort(__low2half(l)), __half_as_ushort(__high2half(l)));
+}
+
+/* x = part 0 + part 1 + part 2, to 24 bits. */
+static __device__ __forceinline__ void split_bf16(float x, uint16_t part[3])
+{
+#pragma unroll
+    for (int i = 0; i < 3; i++) {
+        const __nv_bfloat16 b = __float2bfloat16_rn(x);
+        part[i] = __bfloat16_as_ushort(b);
+        x = __fsub_rn(x, __bfloat162float(b));
+    }
+}
+
+/* A power of two that brings numbers of which the largest has these bits, without sign, below 2^15; and
+ * its inverse. NaN for the first where the largest is no number or infinite. */
+static __device__ __forceinline__ void power_for(uint32_t bits, float *power, float *inverse)
+{
+    const uint32_t exponent = bits >> 23 < 24 ? 24 : bits >> 23;
+    *power = bits >= 0x7f800000 ? __int_as_float(0x7fc00000)
+                                : __int_as_float((int)((268 - exponent) << 23));
+    *inverse = __int_as_float((int)((exponent - 14) << 23));
+}
+
+/* The largest of the four lanes that have a row together. */
+static __device__ __forceinline__ uint32_t largest_of_row(uint32_t x)
+{
+    x = max(x, __shfl_xor_sync(0xffffffff, x, 1));
+    return max(x, __shfl_xor_sync(0xffffffff, x, 2));
+}
+
+/* ---- rows ---- */
+
+template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
+struct mma_query : mma_place<TYPE, D, BLOCKS, GROUPS, NEAR> {
+    using place = mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>;
+    using shape = typename place::shape;
+    using place::block;
+    using place::c;
+    using place::g;
+    using place::lane;
+    using place::row;
+    using place::scales;
+    using place::warp;
+
+    /* Row g's dimensions, 8 of each 32; 0 where there is no such row. */
+    __device__ __forceinline__ void read_row(const struct attend_launch &launch,
+                                             const struct job_output &output, uint32_t r,
+                                             float (&x)[D / 4])
+    {
+        const uint32_t row = output.row_begin + r;
+        const float *q = output.q + row / launch.group * output.q_token_stride +
+                         (size_t)(row % launch.group) * D + 8 * c;
+#pragma unroll
+        for (int i = 0; i < D / 4; i++)
+            x[i] = r < output.n_rows ? q[i / 8 * 32 + i % 8] : 0.0f;
+    }
+
+    __device__ __forceinline__ void load_rows(const struct attend_launch &launch,
+                                              const struct job_output &output)
+    {
+#pragma unroll 1
+        for (uint32_t b = warp; b < BLOCKS; b += 4) {
+            float x[D / 4];
+            read_row(launch, output, row(0, (int)b), x);
+            if (TYPE == MMA_Q8)
+                quantize_row(launch, b, x);
+            else if (TYPE == MMA_F16)
+                split_row(launch, b, x);
+            else
+                split_row_thrice(launch, b, x);
+        }
+    }
+
+    __device__ __forceinline__ void split_row(const struct attend_launch &launch, uint32_t b,
+                                              const float (&x)[D / 4])
+    {
+        uint32_t largest = 0;
+#pragma unroll
+        for (int i = 0; i < D / 4; i++)
+            largest = max(largest, (uint32_t)__float_as_int(x[i]) & 0x7fffffff);
+        float power, inverse;
+        power_for(largest_of_row(largest), &power, &inverse);
+        if (c == 0)
+            scales((int)b)[g] = __fmul_rn(launch.scale, inverse);
+        uint4 *to = (uint4 *)block((int)b);
+#pragma unroll
+        for (int k = 0; k < D / 16; k++) { /* dimensions 4 k to 4 k + 3 of the thread's */
+            uint4 parts;
+            split_pair(__fmul_rn(x[4 * k], power), __fmul_rn(x[4 * k + 1], power), &parts.x,
+                       &parts.y);
+            split_pair(__fmul_rn(x[4 * k + 2], power), __fmul_rn(x[4 * k + 3], power), &parts.z,
+                       &parts.w);
+            to[k * 32 + lane] = parts;
+        }
+    }
+
+    __device__ __forceinline__ void split_row_thrice(const struct attend_launch &launch, uint32_t b,
+                                                     const float (&x)[D / 4])
+    {
+        if (c == 0)
+            scales((int)b)[g] = launch.scale;
+        uint4 *to = (uint4 *)block((int)b);
+        uint2 *third = (uint2 *)(block((int)b) + shape::Q);
+#pragma unroll
+        for (int k = 0; k < D / 16; k++) {
+            uint16_t part[4][3];
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                split_bf16(x[4 * k + i], part[i]);
+            to[k * 32 + lane] =
+                make_uint4(pair_of(part[0][0], part[1][0]), pair_of(part[0][1], part[1][1]),
+                           pair_of(part[2][0], part[3][0]), pair_of(part[2][1], part[3][1]));
+            third[k * 32 + lane] =
+                make_uint2(pair_of(part[0][2], part[1][2]), pair_of(part[2][2], part[3][2]));
+        }
+    }
+
+    /* As tile_query_write (kernels/attention/tile.c). */
+    __device__ __forceinline__ void quantize_row(const struct attend_launch &, uint32_t b,
+                                                 const float (&x)[D / 4])
+    {
+        uint2 *to = (uint2 *)block((int)b);
+#pragma unroll
+        for (int k = 0; k < D / 32; k++) {
+            uint32_t bits = 0;
+#pragma unroll
+            for (int i = 0; i < 8; i++)
+                bits = max(bits, (uint32_t)__float_as_int(x[8 * k + i]) & 0x7fffffff);
+            bits = largest_of_row(bits);
+            const float largest = __int_as_float((int)bits);
+            const bool finite = bits < 0x7f800000;
+            const bool some = finite && largest >= 0x1p-100f;
+            const float inverse = some ? __fdiv_rn(127.0f, largest) : 0.0f;
+            uint32_t packed[2] = {0, 0};
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                const int value = some ? __float2int_rn(__fmul_rn(x[8 * k + i], inverse)) : 0;
+                packed[i / 4] |= ((uint32_t)value & 0xff) << (i % 4 * 8);
+            }
+            to[k * 32 + lane] = make_uint2(packed[0], packed[1]);
+            if (c == 0)
+                scales((int)b)[k * 8 + g] = !finite ? __int_as_float(0x7fc00000)
+                                            : some  ? __fdiv_rn(largest, 127.0f)
+                                                    : 0.0f;
+        }
+    }
+};
+
+#endif

@@ -1,0 +1,172 @@
+/* fibers.cc - the threads of a block as fibers.
+ *
+ * Fibers are made once and used by every block: each waits for a block that has a thread for it. They
+ * change by longjmp, which saves no signal mask and so costs nanoseconds. Whoever waits gives way to
+ * the next fiber in the ring; a ring that goes round and round without any change is a deadlock, which
+ * ends the program. Blocks come in another order at each launch. Shared memory behind what was asked for
+ * must stay as it was. */
+#include "tests/emulation/device.h"
+
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#include <vector>
+
+uint3 threadIdx, blockIdx;
+dim3 blockDim, gridDim;
+
+/* What `extern __shared__` arrays are. */
+thread_local __attribute__((aligned(1024))) char shared[228 << 10];
+
+namespace emulation
+{
+
+/* ---- fibers -------------------------------------------------------------------------------------- */
+
+enum { MOST_THREADS = 1024, STACK_BYTES = 256 << 10, WARP = 32, BARRIERS = 16, PATIENCE = 10000 };
+
+struct fiber {
+    jmp_buf at;
+    uint3 index;
+    bool made, running;
+};
+
+/* Threads that meet; they may meet again while some have not left yet, but not twice. */
+struct meeting {
+    uint32_t n_here, round;
+    alignas(16) char slots[2][WARP * SLOT];
+};
+
+static fiber fibers[MOST_THREADS];
+static uint32_t current, n_running, n_fibers;
+static uint32_t hopeless; /* turns since something changed */
+static jmp_buf whole;     /* who runs the block */
+static const std::function<void()> *thread_body;
+static meeting warps[MOST_THREADS / WARP], blocks[BARRIERS];
+
+static void life()
+{
+    for (;;) {
+        (*thread_body)();
+        fibers[current].running = false;
+        n_running--;
+        give_way(true); /* and comes back with the next block */
+    }
+}
+
+static void enter(uint32_t i)
+{
+    static ucontext_t fresh, unused;
+    current = i;
+    threadIdx = fibers[i].index;
+    if (fibers[i].made)
+        _longjmp(fibers[i].at, 1);
+    fibers[i].made = true;
+    getcontext(&fresh);
+    fresh.uc_stack.ss_size = STACK_BYTES;
+    fresh.uc_stack.ss_sp = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (fresh.uc_stack.ss_sp == MAP_FAILED)
+        abort();
+    makecontext(&fresh, life, 0);
+    swapcontext(&unused, &fresh);
+}
+
+void give_way(bool hopeful)
+{
+    hopeless = hopeful ? 0 : hopeless + 1;
+    if (hopeless > PATIENCE * n_fibers) {
+        fprintf(stderr, "emulation: block %u: %u of %u threads wait for ever\n", blockIdx.x,
+                n_running, n_fibers);
+        abort();
+    }
+    if (_setjmp(fibers[current].at) != 0)
+        return;
+    if (n_running == 0)
+        _longjmp(whole, 1);
+    uint32_t next = current;
+    do
+        next = next + 1 < n_fibers ? next + 1 : 0;
+    while (!fibers[next].running);
+    enter(next);
+}
+
+static void meet(meeting &m, uint32_t n)
+{
+    const uint32_t round = m.round;
+    if (++m.n_here == n) {
+        m.n_here = 0;
+        m.round++;
+        hopeless = 0;
+        return;
+    }
+    while (m.round == round)
+        give_way(false);
+}
+
+void meet_block(uint32_t barrier, uint32_t n_threads)
+{
+    meet(blocks[barrier], n_threads);
+}
+
+char *warp_slot()
+{
+    meeting &m = warps[current / WARP];
+    return m.slots[m.round % 2] + current % WARP * SLOT;
+}
+
+const char *meet_warp()
+{
+    meeting &m = warps[current / WARP];
+    const char *slots = m.slots[m.round % 2];
+    meet(m, WARP);
+    return slots;
+}
+
+static void run_block(size_t shared_bytes, const std::function<void()> &thread)
+{
+    n_fibers = n_running = blockDim.x * blockDim.y * blockDim.z;
+    thread_body = &thread;
+    hopeless = 0;
+    memset(shared, 0xff, sizeof(shared));
+    for (uint32_t i = 0; i < n_fibers; i++) {
+        fibers[i].running = true;
+        fibers[i].index = {i % blockDim.x, i / blockDim.x % blockDim.y,
+                           i / blockDim.x / blockDim.y};
+    }
+    if (_setjmp(whole) == 0)
+        enter(0);
+    for (meeting &m : warps)
+        if (m.n_here != 0)
+            abort(); /* lanes ended while others waited for them */
+    for (size_t i = shared_bytes; i < sizeof(shared); i++)
+        if (shared[i] != (char)0xff) {
+            fprintf(stderr, "emulation: block %u wrote to byte %zu of %zu of shared memory\n",
+                    blockIdx.x, i, shared_bytes);
+            abort();
+        }
+}
+
+void run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()> &thread)
+{
+    static uint64_t random = 1;
+    const uint32_t n = grid.x * grid.y * grid.z;
+    std::vector<uint32_t> order(n);
+    gridDim = grid;
+    blockDim = block;
+    for (uint32_t i = 0; i < n; i++) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        const uint32_t j = (uint32_t)(random >> 32) % (i + 1);
+        order[i] = order[j];
+        order[j] = i;
+    }
+    for (uint32_t i : order) {
+        blockIdx = {i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y};
+        run_block(shared_bytes, thread);
+    }
+}
+
+} // namespace emulation
