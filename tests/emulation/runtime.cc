@@ -119,9 +119,10 @@ void emulation::enqueue(cudaStream_t stream, std::function<void()> call)
 
 bool emulation::refused(const void *kernel, dim3 grid, dim3 block, size_t shared_bytes)
 {
-    enum { UNASKED = 48 << 10, MOST_THREADS = 1024, MOST_BLOCKS = 65535 };
+    enum { MOST_THREADS = 1024, MOST_BLOCKS = 65535 };
+    const size_t unasked = 48 << 10;
     const auto share = shares.find(kernel);
-    const size_t most = share != shares.end() && share->second > UNASKED ? share->second : UNASKED;
+    const size_t most = share != shares.end() && share->second > unasked ? share->second : unasked;
     const size_t threads = (size_t)block.x * block.y * block.z;
     if (shared_bytes <= most && threads > 0 && threads <= MOST_THREADS && grid.x > 0 &&
         grid.x <= INT32_MAX && grid.y > 0 && grid.y <= MOST_BLOCKS && grid.z > 0 &&
@@ -167,11 +168,10 @@ DOES(cudaEventCreateWithFlags, (cudaEvent_t * event, unsigned), *event = new CUe
 DOES(cudaEventCreate, (cudaEvent_t * event), *event = new CUevent_st())
 WAITS(cudaEventDestroy, (cudaEvent_t event), drain_all(); delete event)
 WAITS(cudaEventRecord, (cudaEvent_t event, cudaStream_t stream), const uint64_t n = ++event->asked;
-      emulation::enqueue(stream,
-                         [=] {
-                             event->ms = now_ms();
-                             event->done = n;
-                         }))
+      emulation::enqueue(stream, [=] {
+          event->ms = now_ms();
+          event->done = n;
+      }))
 WAITS(cudaStreamWaitEvent, (cudaStream_t stream, cudaEvent_t event, unsigned),
       const uint64_t n = event->asked;
       stream->waiting.push_back([=] { return event->done >= n; }))
@@ -288,7 +288,8 @@ DOES(cudaMemsetAsync, (void *to, int value, size_t bytes, cudaStream_t stream),
 /* ---- graphs ---------------------------------------------------------------------------------------- */
 
 DOES(cudaStreamBeginCapture, (cudaStream_t stream, enum cudaStreamCaptureMode),
-     stream->captured = true; stream->invalid = false)
+     stream->captured = true;
+     stream->invalid = false)
 
 extern "C" cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
 {
@@ -303,11 +304,10 @@ DOES(cudaGraphInstantiate, (cudaGraphExec_t * made, cudaGraph_t graph, unsigned 
      *made = new CUgraphExec_st{std::make_shared<const calls>(graph->recorded)})
 DOES(cudaGraphUpload, (cudaGraphExec_t, cudaStream_t))
 DOES(cudaGraphLaunch, (cudaGraphExec_t graph, cudaStream_t stream),
-     emulation::enqueue(stream,
-                        [recorded = graph->recorded] {
-                            for (const auto &call : *recorded)
-                                call();
-                        }))
+     emulation::enqueue(stream, [recorded = graph->recorded] {
+         for (const auto &call : *recorded)
+             call();
+     }))
 DOES(cudaGraphDestroy, (cudaGraph_t graph), delete graph)
 DOES(cudaGraphExecDestroy, (cudaGraphExec_t graph), delete graph)
 

@@ -30,7 +30,6 @@ struct fixture_layout {
     const char *kernels;         /* NULL: auto */
     bool at_segments;            /* shards are cut where a plan cuts them; else unequally */
     const struct kernels *table; /* not NULL: that one, whatever `kernels` says */
-    enum forward_records records;
 };
 
 struct fixture {
@@ -149,9 +148,9 @@ static inline void fixture_load(struct fixture *f, const struct reference_shape 
                &error);
 }
 
-static inline void fixture_open(struct fixture *f, const struct reference_shape *shape,
-                                const char *path, const struct fixture_layout *layout,
-                                struct group *group)
+static inline void fixture_open_recording(struct fixture *f, const struct reference_shape *shape,
+                                          const char *path, const struct fixture_layout *layout,
+                                          struct group *group, enum forward_records records)
 {
     struct error error;
     fixture_load(f, shape, path, layout, group);
@@ -167,8 +166,15 @@ static inline void fixture_open(struct fixture *f, const struct reference_shape 
                                          .kernels = f->kernels,
                                          .device = f->device,
                                          .local_kv_bytes = setup->local_kv_bytes,
-                                         .records = layout->records};
+                                         .records = records};
     fixture_ok(engine_open(&f->engine, &config, &error), &error);
+}
+
+static inline void fixture_open(struct fixture *f, const struct reference_shape *shape,
+                                const char *path, const struct fixture_layout *layout,
+                                struct group *group)
+{
+    fixture_open_recording(f, shape, path, layout, group, FORWARD_RECORDS_ALL);
 }
 
 static inline void fixture_close(struct fixture *f)

@@ -50,13 +50,9 @@ static float *decode(const struct reference_shape *shape, const char *path,
     struct error error;
     fixture_ok(group_create(&group, NULL, NULL, &error), &error);
     struct fixture f;
-    const struct fixture_layout layout = {.n_stages = 1,
-                                          .tensor = 1,
-                                          .lanes = 2,
-                                          .kv_type = KV_F16,
-                                          .table = table,
-                                          .records = records};
-    fixture_open(&f, shape, path, &layout, group);
+    const struct fixture_layout layout = {
+        .n_stages = 1, .tensor = 1, .lanes = 2, .kv_type = KV_F16, .table = table};
+    fixture_open_recording(&f, shape, path, &layout, group, records);
     const size_t vocab = shape->vocab;
     float *rows = calloc(2 * DECODED * vocab, sizeof(*rows));
     assert_non_null(rows);
