@@ -122,16 +122,18 @@ enum status forward_create(struct forward **forward, const struct forward_config
 
 enum status forward_records_wanted(enum forward_records *records, struct error *error)
 {
-    static const char *const words[] = {[FORWARD_RECORDS_ALL] = "all",
+    static const char *const words[] = {[FORWARD_RECORDS_NOTHING] = "nothing",
                                         [FORWARD_RECORDS_PRODUCTS] = "products",
-                                        [FORWARD_RECORDS_NOTHING] = "nothing"};
+                                        [FORWARD_RECORDS_ALL] = "all"};
     const char *text = getenv("LONGSPAN_RECORD");
+    if (text == NULL)
+        text = words[FORWARD_RECORDS_PRODUCTS];
     for (int i = 0; i < (int)(sizeof(words) / sizeof(words[0])); i++)
-        if (text == NULL || strcmp(text, words[i]) == 0) {
+        if (strcmp(text, words[i]) == 0) {
             *records = (enum forward_records)i;
             return STATUS_OK;
         }
-    return error_set(error, STATUS_INVALID, "LONGSPAN_RECORD=%s: all, products or nothing", text);
+    return error_set(error, STATUS_INVALID, "LONGSPAN_RECORD=%s: nothing, products or all", text);
 }
 
 void forward_destroy(struct forward *forward)

@@ -27,14 +27,14 @@
 
 struct forward; /* opaque */
 
-/* Everything is borrowed and outlives the forward. */
-/* What a device records of decode steps, where it can (recordings.h); same bits. LONGSPAN_RECORD in the
- * environment, "products" or "nothing", has a rank record less, for comparisons. */
+/* What a device records of decode steps, where it can (recordings.h); same bits. */
 enum forward_records {
-    FORWARD_RECORDS_ALL,
+    FORWARD_RECORDS_NOTHING,
     FORWARD_RECORDS_PRODUCTS, /* what lies between attentions */
-    FORWARD_RECORDS_NOTHING
+    FORWARD_RECORDS_ALL
 };
+
+/* Everything is borrowed and outlives the forward. */
 
 struct forward_config {
     struct thread_pool *pool;

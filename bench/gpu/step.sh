@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# step.sh [CSV] - a whole decode step of a random model of Llama 8B's shape, by depth, on this machine's GPU; then, at two depths,
-# with only the products of steps recorded, and with nothing (worker/recordings.h): CSV is step.csv, those are step-products.csv ...
+# step.sh [CSV] - a whole decode step of a random model of Llama 8B's shape, by depth, on this machine's GPU, all of it recorded; then, at
+# two depths, with only the products recorded (the default), and with nothing (worker/recordings.h): CSV is step.csv, those are
+# step-products.csv ...
 #
 # Needs the programs: LONGSPAN_BIN, or build/release/bin. LAYERS (32) makes the model smaller, TYPE (Q4_0) its weights others.
 set -eu
