@@ -49,14 +49,16 @@ static const struct option_usage usage = {
         "its own. GB/s counts both directions. idle_percent is the busier process's "
         "share of a core from 50 ms after the last message on. Then tcp through a relay that "
         "holds each way for 200 us, and, as root, across two network namespaces with a limit of "
-        "1 Gbit/s (tc tbf)."};
+        "1 Gbit/s (tc tbf). --beside-busy: while a program that only computes runs on either "
+        "processor, as on a host that is not ours alone."};
 
-enum { ASKER, ECHO }; /* who has which processor */
+enum { ASKER, ECHO, N_PROCESSES }; /* who has which processor */
 
 enum {
     MOST_SAMPLES = 1 << 18, /* of all rounds; a round has its share */
     TURN_US = 200000,       /* of one way, before the next one's */
     LEAST_TURN = 4,
+    N_HERE = 5, /* ways without a link that is worse than loopback: the first ones */
     IDLE_AFTER_US = 50000,
     IDLE_US = 500000,
     RELAY_PORT = 47314,
@@ -113,6 +115,27 @@ static bool is_ready(int ready)
 {
     char one;
     return read(ready, &one, 1) == 1;
+}
+
+/* A program that only computes, at who's processor. */
+static pid_t start_busy(const struct binding *processors, uint32_t who)
+{
+    const pid_t busy = fork();
+    if (busy == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        take_processor(processors, who);
+        for (volatile uint64_t n = 0;; n++)
+            continue;
+    }
+    return busy;
+}
+
+static void stop_busy(pid_t busy)
+{
+    if (busy > 0) {
+        kill(busy, SIGKILL);
+        waitpid(busy, NULL, 0);
+    }
 }
 
 static enum status start_relay(struct way *way, struct error *error)
@@ -265,11 +288,17 @@ int main(int argc, char **argv)
     static const size_t quick_sizes[] = {16 << 10};
     struct program program;
     struct error error = {0};
-    bool quick = false;
+    bool quick = false, beside_busy = false;
     int exit_code;
-    const struct option own[] = {
-        {.name = "quick", .kind = OPTION_FLAG, .value = &quick, .help = "16 KiB only"},
-        {.kind = 0}};
+    const struct option own[] = {{.name = "quick",
+                                  .kind = OPTION_FLAG,
+                                  .value = &quick,
+                                  .help = "16 KiB only, without the relay and the namespaces"},
+                                 {.name = "beside-busy",
+                                  .kind = OPTION_FLAG,
+                                  .value = &beside_busy,
+                                  .help = "beside two programs that only compute"},
+                                 {.kind = 0}};
     signal(SIGPIPE, SIG_IGN);
     if (!program_open(&program, &usage, own, columns, argc, argv, &exit_code))
         return exit_code;
@@ -300,8 +329,9 @@ int main(int argc, char **argv)
          .limit_mbit_s = 1000,
          .plain = -1},
     };
-    const size_t n_all = sizeof(ways) / sizeof(ways[0]);
+    const size_t n_all = quick ? N_HERE : sizeof(ways) / sizeof(ways[0]);
     size_t n_ways = 0;
+    pid_t busy[N_PROCESSES] = {0};
     struct binding *processors = NULL;
     struct error no_processors = {0};
     if (binding_create(&processors, 2, &no_processors) != STATUS_OK)
@@ -309,6 +339,8 @@ int main(int argc, char **argv)
     take_processor(processors, ASKER);
     const uint32_t spin_us = waiting_answer_us(SHARING_NONE);
     table_note_number(program.table, "spin_us", spin_us, 0);
+    if (beside_busy)
+        table_note_text(program.table, "beside", "two programs that only compute");
     for (; n_ways < n_all && status == STATUS_OK; n_ways++) {
         struct way *way = &ways[n_ways];
         way->samples = calloc(MOST_SAMPLES, sizeof(double));
@@ -321,10 +353,15 @@ int main(int argc, char **argv)
             break;
         }
     }
+    for (uint32_t who = 0; beside_busy && who < N_PROCESSES && status == STATUS_OK; who++)
+        if ((busy[who] = start_busy(processors, who)) < 0)
+            status = error_set(&error, STATUS_NO_MEMORY, "cannot start a busy program");
     const size_t *sizes = quick ? quick_sizes : all_sizes;
     const size_t n_sizes = quick ? 1 : sizeof(all_sizes) / sizeof(all_sizes[0]);
     for (size_t i = 0; i < n_sizes && status == STATUS_OK; i++)
         status = measure_size(&program, ways, n_ways, sizes[i], &error);
+    for (uint32_t who = 0; who < N_PROCESSES; who++)
+        stop_busy(busy[who]);
     for (size_t i = 0; i < n_ways; i++)
         stop_echo(&ways[i]);
     binding_destroy(processors);

@@ -396,6 +396,7 @@ enum status frames_send(struct wire_socket *socket, struct frames *frames, uint6
         if (waiting_pause(&waiting) != STATUS_OK)
             return error_set(error, STATUS_TIMEOUT, "%s does not take more messages in time",
                              socket->name);
+    socket->sent = true;
     if (code == 0)
         code = send_rest(socket, frames);
     if (code != 0)

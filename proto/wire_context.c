@@ -5,19 +5,9 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zmq.h>
-
-/* Whether the kernel lets a thread like this one run as SCHED_BATCH: libzmq aborts where it does not.
- * Who chose another policy for the process (chrt) keeps it. */
-static bool may_be_batch(void)
-{
-    const struct sched_param none = {0};
-    return sched_getscheduler(0) == SCHED_OTHER && sched_setscheduler(0, SCHED_BATCH, &none) == 0 &&
-           sched_setscheduler(0, SCHED_OTHER, &none) == 0;
-}
 
 enum status wire_context_create(struct wire_context **context,
                                 const struct wire_context_options *options, struct error *error)
@@ -30,8 +20,7 @@ enum status wire_context_create(struct wire_context **context,
     c->insecure_network = options->insecure_network;
     const uint32_t n_io_threads = options->n_io_threads;
     zmq_ctx_set(c->zmq, ZMQ_IO_THREADS, n_io_threads == 0 ? 1 : (int)n_io_threads);
-    if (may_be_batch()) /* before its threads start, with the first socket */
-        zmq_ctx_set(c->zmq, ZMQ_THREAD_SCHED_POLICY, SCHED_BATCH);
+    wire_threads_open(&c->threads, c->zmq); /* before they start, with the first socket */
     /* Room for two sockets (its own, and its events) of every attention node there may be. */
     zmq_ctx_set(c->zmq, ZMQ_MAX_SOCKETS, zmq_ctx_get(c->zmq, ZMQ_SOCKET_LIMIT));
     zmq_ctx_set(c->zmq, ZMQ_BLOCKY, 0); /* sockets drop what is unsent unless told to linger */

@@ -6,8 +6,10 @@
  *
  * ZeroMQ's threads do not interrupt who runs on the processor that they wake up on (SCHED_BATCH,
  * sched(7)): they run when he offers it, as every wait of ours does between two looks
- * (sys/sharing.h), or when his turn is over, after some milliseconds. An interrupt from another
- * processor is dear on a virtual machine, and a message there and back would make two. */
+ * (sys/sharing.h). An interrupt from another processor is dear on a virtual machine, and a message
+ * there and back would make two. Who only computes offers nothing, and keeps a processor for a turn
+ * of some milliseconds: once a look has found one (sys/offer.h), they interrupt (SCHED_OTHER), as
+ * long as he is there. A policy that the process was started with (chrt) stays. */
 #ifndef LONGSPAN_PROTO_WIRE_CONTEXT_H
 #define LONGSPAN_PROTO_WIRE_CONTEXT_H
 

@@ -8,9 +8,22 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Whether ZeroMQ's threads wait for who runs on the processor that they wake up on (SCHED_BATCH), or
+ * interrupt him (SCHED_OTHER). They wait, for the next look of ours that offers the processor; but where a
+ * look finds that somebody only computes there, they would wait for a whole turn of his, and
+ * interrupt, until nobody has done so for a tenth of a second. */
+struct wire_threads {
+    bool ours; /* the policy is ours to choose */
+    atomic_bool interrupt;
+    _Atomic uint64_t crowded_us; /* when somebody was found last */
+};
 
 struct wire_context {
     void *zmq;
+    struct wire_threads threads;
     struct cluster_key key;
     bool have_key, insecure_network;
     atomic_uint n_sockets; /* open ones: destroy would wait for them for ever */
@@ -35,6 +48,7 @@ struct wire_socket {
     struct wire_queue *queue;
     enum wire_kind kind;
     bool listen;
+    bool sent; /* since it was looked at last */
     uint64_t max_message_bytes, queue_bytes;
     uint32_t n_unready_ends; /* failed handshakes of which ZeroMQ will still report the end */
     char endpoint[ADDRESS_BYTES];
@@ -42,6 +56,12 @@ struct wire_socket {
 };
 
 void wire_queue_release(struct wire_queue *queue);
+
+/* Before ZeroMQ's threads start. */
+void wire_threads_open(struct wire_threads *threads, void *zmq);
+
+/* After a look: what offer_processor returned. Any thread; a branch while nothing changes. */
+void wire_threads_note(struct wire_threads *threads, bool given_back);
 
 /* Starts the thread that answers ZeroMQ's question who may connect; ends with the context. */
 enum status wire_authenticator_start(struct wire_context *context, struct error *error);

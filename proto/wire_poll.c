@@ -149,10 +149,36 @@ static bool has_rings(const struct wire_poll_item *items, size_t n)
     return false;
 }
 
+/* Who we wait for, or the thread of ZeroMQ's that brings it, may want the processor. */
+static bool offer(const struct wire_poll_item *items, size_t n)
+{
+    const bool given_back = offer_processor();
+    for (size_t i = 0; i < n; i++)
+        if (items[i].socket != NULL) { /* of all: a process has one context */
+            wire_threads_note(&items[i].socket->context->threads, given_back);
+            break;
+        }
+    return given_back;
+}
+
+/* Whether ZeroMQ's thread has something to bring away that these sockets sent. */
+static bool has_sent(struct wire_poll_item *items, size_t n)
+{
+    bool any = false;
+    for (size_t i = 0; i < n; i++)
+        if (items[i].socket != NULL) {
+            any = any || items[i].socket->sent;
+            items[i].socket->sent = false;
+        }
+    return any;
+}
+
 /* As look_at_sockets. Nobody starves behind a busy ring: the first look is at everything. */
 static int spin(struct wire_poll_item *items, size_t n, uint64_t until_us)
 {
     const int n_offers = has_rings(items, n) ? OFFERS : 1;
+    if (has_sent(items, n) && !offer(items, n)) /* no answer comes before */
+        return look(items, n);
     do {
         const int any = look(items, n);
         if (any != 0)
@@ -163,8 +189,7 @@ static int spin(struct wire_poll_item *items, size_t n, uint64_t until_us)
                     return 1;
                 spin_pause();
             }
-            /* Who we wait for, or the thread of ZeroMQ's that brings it, may want it. */
-            if (!offer_processor())
+            if (!offer(items, n))
                 return 0;
         }
     } while (clock_us() < until_us);
