@@ -7,6 +7,7 @@
 #include "cluster/launch.h"
 #include "cluster/serve_options.h"
 #include "cluster/session.h"
+#include "sys/clock.h"
 #include "sys/log.h"
 
 #include <poll.h>
@@ -16,7 +17,8 @@
 #include <string.h>
 
 enum {
-    SIGNAL_EXIT = 128 /* the exit code is this and the signal's number */
+    SIGNAL_EXIT = 128,   /* the exit code is this and the signal's number */
+    LAST_WORDS_MS = 2500 /* for the coordinator to miss who died and to tell its clients */
 };
 
 /* The first process that died, while nobody asked it to. */
@@ -28,20 +30,36 @@ static enum status explain(const struct launch_death *death, int *exit_code, str
     return error_set(error, STATUS_FAILED, "%s: %s", death->label, how);
 }
 
-static void wait_for_news(struct launch *launch)
+/* -1 ms: for ever. */
+static void wait_for_news(struct launch *launch, int ms)
 {
     struct pollfd item = {.fd = launch_descriptor(launch), .events = POLLIN};
-    poll(&item, 1, -1);
+    poll(&item, 1, ms);
     launch_progress(launch);
 }
 
-/* Until a signal comes, which is well; a process that dies is not. */
-static enum status watch(struct launch *launch, int *exit_code, struct error *error)
+/* Somebody died. The coordinator finds out by itself and then ends, its clients told who is lost: were
+ * the others told to stop at once, it would hear of that first. */
+static void wait_for_last_words(const struct session *session)
 {
+    struct launch *launch = session->launch;
+    const uint64_t deadline_us = clock_us() + LAST_WORDS_MS * 1000ull;
+    while (launch_n_signals(launch) == 0 && !launch_has_died(launch, session->coordinator) &&
+           clock_us() < deadline_us)
+        wait_for_news(launch, 50);
+}
+
+/* Until a signal comes, which is well; a process that dies is not. */
+static enum status watch(const struct session *session, int *exit_code, struct error *error)
+{
+    struct launch *launch = session->launch;
     struct launch_death death;
     while (launch_n_signals(launch) == 0 && !launch_first_death(launch, &death))
-        wait_for_news(launch);
-    return launch_n_signals(launch) > 0 ? STATUS_OK : explain(&death, exit_code, error);
+        wait_for_news(launch, -1);
+    if (launch_n_signals(launch) > 0)
+        return STATUS_OK;
+    wait_for_last_words(session);
+    return explain(&death, exit_code, error);
 }
 
 /* The coordinator ends when its requests have: workers that it sent away may be gone before. */
@@ -55,7 +73,7 @@ static enum status drain(const struct session *session, int *exit_code, struct e
             *exit_code = SIGNAL_EXIT + launch_signal(launch);
             return error_set(error, STATUS_CANCELLED, "ended by a second signal");
         }
-        wait_for_news(launch);
+        wait_for_news(launch, -1);
     }
     return launch_first_death(launch, &death) && death.code != 0 ? explain(&death, exit_code, error)
                                                                  : STATUS_OK;
@@ -68,7 +86,7 @@ static enum status work(struct session *session, const struct serve_options *opt
         return session_print(stdout, &options->place, NULL, error);
     enum status status = session_open(session, &options->place, error);
     if (status == STATUS_OK)
-        status = watch(session->launch, exit_code, error);
+        status = watch(session, exit_code, error);
     if (status == STATUS_OK)
         status = drain(session, exit_code, error);
     return status;

@@ -10,7 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_OPTIONS = 64 };
+enum {
+    MOST_OPTIONS = 64,
+    /* Until a connection that ended is given up. A socket in the file system ends with its process. */
+    LOST_IPC_MS = 500,
+    LOST_TCP_MS = 2000,
+    SILENCE_MS = 20000
+};
 
 static const struct option_usage usage = {
     .command = "coordinator",
@@ -399,6 +405,8 @@ static enum status settle(struct command_line *line, struct error *error)
     o->join_timeout_ms = line->join_s * 1000;
     o->load_timeout_ms = line->load_s * 1000;
     o->timeout_ms = line->timeout_s * 1000;
+    o->lost_ms = strncmp(o->listen, "ipc://", 6) == 0 ? LOST_IPC_MS : LOST_TCP_MS;
+    o->silence_ms = SILENCE_MS;
     o->step_timeout_ms = (line->step_s > 0 ? line->step_s : 10 * line->timeout_s) * 1000;
     if (line->shares != NULL) {
         o->weights = line->weights = calloc(o->nodes + 1u, sizeof(*line->weights));
@@ -412,7 +420,7 @@ static enum status settle(struct command_line *line, struct error *error)
 enum status command_line_read(struct command_line *line, int argc, char **argv, struct error *error)
 {
     struct option table[MOST_OPTIONS];
-    *line = (struct command_line){.options = {.lost_ms = 2000, .silence_ms = 20000}};
+    *line = (struct command_line){0};
     fill(table, line);
     const enum status status = options_parse(table, argc, argv, NULL, error);
     return status == STATUS_OK && !line->help && !line->version ? settle(line, error) : status;
