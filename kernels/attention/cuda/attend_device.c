@@ -112,7 +112,7 @@ static void destroy(void *state)
         (void)cudaStreamDestroy(attend->stream);
     cuda_memory_give(attend->device, attend->parts);
     cuda_memory_give(attend->device, attend->levels);
-    planner_clear(&attend->planner);
+    attend_planner_clear(&attend->planner);
     free(attend);
 }
 
@@ -367,7 +367,7 @@ static enum status run(void *state, const struct attend_work *works, size_t n_wo
     struct cuda_attend *attend = state;
     struct call *call = &attend->calls[attend->next_call];
     size_t bytes;
-    enum status status = planner_plan(&attend->planner, works, n_works, error);
+    enum status status = attend_planner_plan(&attend->planner, works, n_works, error);
     if (status != STATUS_OK || attend->planner.jobs.n_segments == 0)
         return status;
     attend->next_call = (attend->next_call + 1) % N_CALLS;
@@ -444,7 +444,7 @@ static enum status prepare(void *state, uint32_t slot, const struct attend_work 
     if (status == STATUS_OK && call->turn == attend->turn)
         status = begin_turn(attend, error);
     if (status == STATUS_OK)
-        status = planner_plan(&attend->planner, works, n_works, error);
+        status = attend_planner_plan(&attend->planner, works, n_works, error);
     if (status != STATUS_OK)
         return status;
     /* What was sent last has been read, by the copy. */

@@ -178,8 +178,8 @@ static enum status make_plan(struct planner *planner, const struct attend_work *
     return STATUS_OK;
 }
 
-enum status planner_plan(struct planner *planner, const struct attend_work *works, size_t n_works,
-                         struct error *error)
+enum status attend_planner_plan(struct planner *planner, const struct attend_work *works,
+                                size_t n_works, struct error *error)
 {
     if (!same_plan(planner, works, n_works))
         return make_plan(planner, works, n_works, error);
@@ -188,7 +188,7 @@ enum status planner_plan(struct planner *planner, const struct attend_work *work
     return STATUS_OK;
 }
 
-void planner_clear(struct planner *planner)
+void attend_planner_clear(struct planner *planner)
 {
     free(planner->planned.works);
     free(planner->planned.ranges);

@@ -31,10 +31,10 @@ struct planner {
 };
 
 /* Makes plan, jobs and planned.variant those of these works; plan.works point to them. STATUS_NO_MEMORY. */
-enum status planner_plan(struct planner *planner, const struct attend_work *works, size_t n_works,
-                         struct error *error);
+enum status attend_planner_plan(struct planner *planner, const struct attend_work *works,
+                                size_t n_works, struct error *error);
 
-/* Frees what planner_plan took. */
-void planner_clear(struct planner *planner);
+/* Frees what attend_planner_plan took. */
+void attend_planner_clear(struct planner *planner);
 
 #endif
