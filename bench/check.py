@@ -166,9 +166,9 @@ def layouts(checks, options):
 def batches(checks, options):
     """A ragged batch beside a uniform one of the same total length, each the first one in every other take, and the
     memory that both took."""
-    takes, peaks, took = Takes(45), [], 0
+    takes, peaks, took = Takes(60), [], 0
     key, order = ("ragged over uniform",), [step.RAGGED, step.UNIFORM]
-    while len(peaks) < 2 or takes.unsettled(lambda _: took):
+    while len(peaks) < 3 or takes.unsettled(lambda _: took):
         began = time.monotonic()
         told = figures.longspan_bench(figures.model(options.models, "Q4_0"), "-d", "", "-n", 4, "-r", 5, "--ragged",
                                       order[0], "--ragged", order[1])
