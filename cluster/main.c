@@ -1,6 +1,7 @@
 /* main.c - `longspan`, the front door: finds the command and hands the words over. */
 #include "cluster/agent.h"
 #include "cluster/bench.h"
+#include "cluster/command_table.h"
 #include "cluster/keygen.h"
 #include "cluster/model_command.h"
 #include "cluster/plan.h"
@@ -10,20 +11,17 @@
 #include "proto/protocol.h"
 #include "sys/bus_error.h"
 #include "sys/descriptors.h"
-#include "sys/log.h"
-#include "sys/options.h"
+#include "sys/status.h"
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static const struct {
-    const char *name, *about;
-    int (*main)(int argc, char **argv);
-} commands[] = {
+static const struct command_entry commands[] = {
     {"run", "continue texts with a model, on this machine or on a cluster", run_main},
     {"serve", "answer OpenAI's API over HTTP with a model, on this machine or on a cluster",
      serve_main},
@@ -35,9 +33,8 @@ static const struct {
      model_command_main},
     {"keygen", "make a cluster key", keygen_main},
     {"agent", "what run and serve start on other machines; not to be typed", agent_main},
+    {NULL, NULL, NULL},
 };
-
-enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
 static void print_help(FILE *out)
 {
@@ -45,8 +42,7 @@ static void print_help(FILE *out)
           ": large language models with long contexts, on clusters whose machines differ.\n\n"
           "usage: longspan COMMAND [OPTION...]\n\nCommands:\n",
           out);
-    for (uint32_t i = 0; i < N_COMMANDS; i++)
-        fprintf(out, "  %-10s%s\n", commands[i].name, commands[i].about);
+    command_table_print(out, commands, 10);
     fputs("  help      this text\n\n"
           "Begin with:\n"
           "  longspan run -m model.gguf -p \"Once upon a time\" -n 64\n"
@@ -67,22 +63,11 @@ static void fill_standard_descriptors(void)
         close(descriptor);
 }
 
-/* Hands the words over; of no command, says which one may be meant. */
 static int run_command(const char *name, int argc, char **argv)
 {
-    const char *names[N_COMMANDS + 1] = {NULL};
-    for (uint32_t i = 0; i < N_COMMANDS; i++) {
-        if (strcmp(name, commands[i].name) == 0)
-            return commands[i].main(argc, argv);
-        names[i] = commands[i].name;
-    }
-    const char *nearest = options_nearest(names, name);
-    struct log log;
-    log_open(&log, "longspan", 0);
-    log_error(&log, "there is no command '%s'%s%s%s; longspan help lists them", name,
-              nearest == NULL ? "" : ", did you mean '", nearest == NULL ? "" : nearest,
-              nearest == NULL ? "" : "'?");
-    return status_exit_code(STATUS_INVALID);
+    const struct command_entry *command = command_table_find(commands, name);
+    return command != NULL ? command->main(argc, argv)
+                           : command_table_refuse(commands, name, "longspan", "longspan help");
 }
 
 int main(int argc, char **argv)

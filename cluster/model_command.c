@@ -1,6 +1,7 @@
 /* model_command.c - which subcommand, and what all of them do first and last. */
 #include "cluster/model_command.h"
 
+#include "cluster/command_table.h"
 #include "cluster/model_subcommand.h"
 
 #include <stdio.h>
@@ -46,10 +47,7 @@ int model_subcommand_end(struct model_subcommand *command, enum status status)
 
 /* ---- which one ------------------------------------------------------------------------------- */
 
-static const struct {
-    const char *name, *about;
-    int (*main)(int argc, char **argv);
-} subcommands[] = {
+static const struct command_entry subcommands[] = {
     {"inspect", "show what is in a model", model_show_inspect},
     {"tokenize", "print the token ids of a text", model_show_tokenize},
     {"detokenize", "print the text of token ids", model_show_detokenize},
@@ -61,36 +59,25 @@ static const struct {
     {"make-random", "write a model with random weights", model_write_make_random},
     {"make-haystack", "write a long text with a question for make-retrieval's model",
      model_write_make_haystack},
+    {NULL, NULL, NULL},
 };
-
-enum { N_SUBCOMMANDS = sizeof(subcommands) / sizeof(subcommands[0]) };
 
 static void print_help(FILE *out)
 {
     fputs("usage: longspan model COMMAND [OPTION...] FILE\n\nCommands:\n", out);
-    for (uint32_t i = 0; i < N_SUBCOMMANDS; i++)
-        fprintf(out, "  %-16s%s\n", subcommands[i].name, subcommands[i].about);
+    command_table_print(out, subcommands, 16);
     fputs("\nlongspan model COMMAND --help says more.\n", out);
 }
 
 int model_command_main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "--help";
-    for (uint32_t i = 0; i < N_SUBCOMMANDS; i++)
-        if (strcmp(name, subcommands[i].name) == 0)
-            return subcommands[i].main(argc - 1, argv + 1);
+    const struct command_entry *command = command_table_find(subcommands, name);
+    if (command != NULL)
+        return command->main(argc - 1, argv + 1);
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
         print_help(argc > 1 ? stdout : stderr);
         return argc > 1 ? EXIT_SUCCESS : status_exit_code(STATUS_INVALID);
     }
-    const char *names[N_SUBCOMMANDS + 1] = {NULL};
-    for (uint32_t i = 0; i < N_SUBCOMMANDS; i++)
-        names[i] = subcommands[i].name;
-    const char *nearest = options_nearest(names, name);
-    struct log log;
-    log_open(&log, "longspan model", 0);
-    log_error(&log, "there is no command '%s'%s%s%s; longspan model --help lists them", name,
-              nearest == NULL ? "" : ", did you mean '", nearest == NULL ? "" : nearest,
-              nearest == NULL ? "" : "'?");
-    return status_exit_code(STATUS_INVALID);
+    return command_table_refuse(subcommands, name, "longspan model", "longspan model --help");
 }
