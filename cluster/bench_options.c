@@ -2,7 +2,6 @@
 #include "cluster/bench_options.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { MOST_PROMPT = 1 << 20, MOST_TOKENS = 100000 };
@@ -78,14 +77,12 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct bench_op
 enum status bench_options_read(struct bench_options *options, int argc, char **argv,
                                struct error *error)
 {
-    struct bench_options read = {.place = {.pipeline = 1, .tensor = 1}};
+    struct bench_options read = {0};
     struct option table[PLACE_OPTIONS_TABLE];
-    read.ragged_items = calloc((size_t)argc, sizeof(*read.ragged_items));
-    if (read.ragged_items == NULL)
-        return error_set(error, STATUS_NO_MEMORY, "no memory for options");
-    read.ragged = (struct option_list){.items = read.ragged_items, .capacity = (uint32_t)argc};
+    enum status status = option_list_create(&read.ragged, argc, error);
     fill_table(table, &read);
-    enum status status = options_parse(table, argc, argv, NULL, error);
+    if (status == STATUS_OK)
+        status = options_parse(table, argc, argv, NULL, error);
     if (status == STATUS_OK && !read.place.help)
         status = place_options_check(&read.place, error);
     if (status == STATUS_OK && !read.place.help && read.prompt == 0 && read.n_tokens == 0)
@@ -96,13 +93,13 @@ enum status bench_options_read(struct bench_options *options, int argc, char **a
     if (status == STATUS_OK)
         *options = read;
     else
-        free(read.ragged_items);
+        option_list_destroy(&read.ragged);
     return status;
 }
 
 void bench_options_free(struct bench_options *options)
 {
-    free(options->ragged_items);
+    option_list_destroy(&options->ragged);
     *options = (struct bench_options){0};
 }
 

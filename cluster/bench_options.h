@@ -19,9 +19,8 @@ struct bench_options {
     struct place_options place;   /* place.ctx: set by the command, as long as the longest case */
     const char *depths, *batches; /* lists: "0,4096" */
     struct option_list ragged;    /* "256+1024+32768" each */
-    struct option_item *ragged_items;
-    uint32_t prompt;         /* tokens of a prefill; 0: none is measured */
-    uint32_t n_tokens, runs; /* decode steps of a run */
+    uint32_t prompt;              /* tokens of a prefill; 0: none is measured */
+    uint32_t n_tokens, runs;      /* decode steps of a run */
     const char *csv, *json;
 };
 

@@ -30,8 +30,10 @@ int command_table_refuse(const struct command_entry *table, const char *name, co
     const char *nearest = options_nearest(names, name);
     struct log log;
     log_open(&log, program, 0);
-    log_error(&log, "there is no command '%s'%s%s%s; %s lists them", name,
-              nearest == NULL ? "" : ", did you mean '", nearest == NULL ? "" : nearest,
-              nearest == NULL ? "" : "'?", help);
+    if (nearest != NULL)
+        log_error(&log, "there is no command '%s'; did you mean '%s'? (%s lists all)", name,
+                  nearest, help);
+    else
+        log_error(&log, "there is no command '%s' (%s lists all)", name, help);
     return status_exit_code(STATUS_INVALID);
 }

@@ -12,11 +12,10 @@ bool model_subcommand_begin(struct model_subcommand *command, const struct optio
                             const struct option *table, int argc, char **argv, int *exit_code)
 {
     log_open(&command->log, usage->command, 0);
-    struct option_item *items = calloc((size_t)argc + 1, sizeof(*items));
-    struct option_list words = {.items = items, .capacity = (uint32_t)argc};
-    enum status status = items == NULL
-                             ? error_set(&command->error, STATUS_NO_MEMORY, "no memory for options")
-                             : options_parse(table, argc, argv, &words, &command->error);
+    struct option_list words = {0};
+    enum status status = option_list_create(&words, argc, &command->error);
+    if (status == STATUS_OK)
+        status = options_parse(table, argc, argv, &words, &command->error);
     const uint32_t n_words = command->n_words > 0 ? command->n_words : 1;
     if (status == STATUS_OK && !command->help && words.n != n_words)
         status = error_set(&command->error, STATUS_INVALID, "%s: %s %s",
@@ -27,7 +26,7 @@ bool model_subcommand_begin(struct model_subcommand *command, const struct optio
     for (uint32_t i = 0; status == STATUS_OK && i < words.n && i < n_words; i++)
         command->words[i] = words.items[i].text;
     command->file = command->words[0];
-    free(items);
+    option_list_destroy(&words);
     *exit_code = status_exit_code(status);
     if (status != STATUS_OK)
         log_error(&command->log, "%s", command->error.text);

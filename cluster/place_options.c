@@ -344,6 +344,10 @@ enum status place_options_check(struct place_options *o, struct error *error)
     const enum status status = check_where(o, error);
     if (status != STATUS_OK)
         return status;
+    if (!o->pipeline_given)
+        o->pipeline = 1;
+    if (!o->tensor_given)
+        o->tensor = 1;
     if ((uint64_t)o->pipeline * o->tensor > PLACE_OPTIONS_MOST_RANKS)
         return error_set(error, STATUS_INVALID,
                          "--pipeline %u x --tensor %u are more than %d workers", o->pipeline,

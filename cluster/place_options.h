@@ -21,7 +21,7 @@ enum {
 struct place_options {
     const char *model;
     const char *coordinator, *cluster; /* at most one of them */
-    uint32_t pipeline, tensor;         /* 1 when not given */
+    uint32_t pipeline, tensor;         /* 1 when not given: set by place_options_check */
     uint32_t attention_nodes;
     bool pipeline_given, tensor_given, attention_nodes_given;
     uint32_t threads;

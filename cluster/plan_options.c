@@ -38,7 +38,7 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct plan_opt
 enum status plan_options_read(struct plan_options *options, int argc, char **argv,
                               struct error *error)
 {
-    *options = (struct plan_options){.place = {.pipeline = 1, .tensor = 1}};
+    *options = (struct plan_options){0};
     struct option table[PLACE_OPTIONS_TABLE];
     fill_table(table, options);
     const enum status status = options_parse(table, argc, argv, NULL, error);

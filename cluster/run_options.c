@@ -2,7 +2,6 @@
 #include "cluster/run_options.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { MOST_TOP_K = 1024 };
@@ -147,26 +146,24 @@ static enum status check(struct run_options *o, struct error *error)
 enum status run_options_read(struct run_options *options, int argc, char **argv,
                              struct error *error)
 {
-    struct run_options read = {.place = {.pipeline = 1, .tensor = 1}};
+    struct run_options read = {0};
     struct option table[PLACE_OPTIONS_TABLE];
-    read.prompt_items = calloc((size_t)argc, sizeof(*read.prompt_items));
-    if (read.prompt_items == NULL)
-        return error_set(error, STATUS_NO_MEMORY, "no memory for options");
-    read.prompts = (struct option_list){.items = read.prompt_items, .capacity = (uint32_t)argc};
+    enum status status = option_list_create(&read.prompts, argc, error);
     fill_table(table, &read);
-    enum status status = options_parse(table, argc, argv, NULL, error);
+    if (status == STATUS_OK)
+        status = options_parse(table, argc, argv, NULL, error);
     if (status == STATUS_OK && !read.place.help)
         status = check(&read, error);
     if (status == STATUS_OK)
         *options = read;
     else
-        free(read.prompt_items);
+        option_list_destroy(&read.prompts);
     return status;
 }
 
 void run_options_free(struct run_options *options)
 {
-    free(options->prompt_items);
+    option_list_destroy(&options->prompts);
     *options = (struct run_options){0};
 }
 

@@ -15,7 +15,6 @@ enum { RUN_OPTIONS_MOST_LOGPROBS = 64 };
 struct run_options {
     struct place_options place;
     struct option_list prompts; /* items "prompt" (the text) and "file" (a path, or -), in order */
-    struct option_item *prompt_items;
     uint32_t n_predict, fill_tokens;
 
     float temperature, top_p, min_p;

@@ -91,7 +91,7 @@ static enum status check(const struct serve_options *o, struct error *error)
 enum status serve_options_read(struct serve_options *options, int argc, char **argv,
                                struct error *error)
 {
-    *options = (struct serve_options){.place = {.pipeline = 1, .tensor = 1}};
+    *options = (struct serve_options){0};
     const char *values[N_PASSED] = {NULL};
     struct option table[PLACE_OPTIONS_TABLE];
     fill_table(table, options, values);

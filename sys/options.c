@@ -5,6 +5,7 @@
 #include "sys/size.h"
 
 #include <float.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { LONGEST_NAME = 40 };
@@ -108,9 +109,9 @@ static enum status unknown_option(const struct option *table, const char *word, 
     }
     if (nearest != NULL)
         return error_set(error, STATUS_INVALID,
-                         "there is no option %.100s; --%s may be meant, and --help lists all", word,
+                         "there is no option %.100s; did you mean --%s? (--help lists all)", word,
                          nearest);
-    return error_set(error, STATUS_INVALID, "there is no option %.100s; --help lists all", word);
+    return error_set(error, STATUS_INVALID, "there is no option %.100s (--help lists all)", word);
 }
 
 static enum status choose(const char *shown, const struct option *option, const char *text,
@@ -264,6 +265,22 @@ struct option options_help(bool *help)
 {
     return (struct option){
         .name = "help", .letter = 'h', .kind = OPTION_FLAG, .value = help, .help = "this text"};
+}
+
+enum status option_list_create(struct option_list *list, int argc, struct error *error)
+{
+    const uint32_t capacity = argc > 0 ? (uint32_t)argc : 1;
+    struct option_item *items = calloc(capacity, sizeof(*items));
+    if (items == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for %u options", capacity);
+    *list = (struct option_list){.items = items, .capacity = capacity};
+    return STATUS_OK;
+}
+
+void option_list_destroy(struct option_list *list)
+{
+    free(list->items);
+    *list = (struct option_list){0};
 }
 
 enum status options_parse(const struct option *table, int argc, char *const *argv,

@@ -57,9 +57,15 @@ struct option_item {
     const char *text; /* points into argv */
 };
 struct option_list {
-    struct option_item *items; /* the caller's, `capacity` of them; argc is always enough */
+    struct option_item *items; /* room for `capacity` of them: an array of the caller's, or from
+                                * option_list_create */
     uint32_t n, capacity;
 };
+
+/* An empty list with room for as many items as a command line of `argc` words can have. The caller
+ * ends it with option_list_destroy, for which a zeroed list is fine. STATUS_NO_MEMORY. */
+enum status option_list_create(struct option_list *list, int argc, struct error *error);
+void option_list_destroy(struct option_list *list);
 
 /* What a program says about itself before the table. */
 struct option_usage {

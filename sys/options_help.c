@@ -63,7 +63,8 @@ static void print_option(FILE *out, const struct option *option)
 
 void options_print_help(FILE *out, const struct option_usage *usage, const struct option *table)
 {
-    fprintf(out, "usage: %s %s\n", usage->command, usage->words);
+    fprintf(out, "usage: %s%s%s\n", usage->command, usage->words[0] != '\0' ? " " : "",
+            usage->words);
     if (usage->about != NULL)
         print_wrapped(out, usage->about, 0, 0);
     for (const struct option *option = table; option->kind != 0; option++)

@@ -162,6 +162,22 @@ static void test_lists_keep_the_order_of_the_command_line(void **state)
     assert_int_equal(PARSE(&s, &error, "a", "b", "c"), STATUS_INVALID);
 }
 
+static void test_a_list_has_room_for_a_whole_command_line(void **state)
+{
+    (void)state;
+    char *argv[] = {"run", "-pone", "-ptwo", "-pthree"};
+    enum { ARGC = sizeof(argv) / sizeof(argv[0]) };
+    struct option_list prompts;
+    assert_int_equal(option_list_create(&prompts, ARGC, NULL), STATUS_OK);
+    const struct option table[] = {
+        {.name = "prompt", .letter = 'p', .kind = OPTION_LIST, .value = &prompts}, {.kind = 0}};
+    assert_int_equal(options_parse(table, ARGC, argv, NULL, NULL), STATUS_OK);
+    assert_int_equal(prompts.n, ARGC - 1);
+    assert_string_equal(prompts.items[2].text, "three");
+    option_list_destroy(&prompts);
+    option_list_destroy(&prompts); /* again is fine: it is zeroed */
+}
+
 static void test_values_may_begin_with_a_dash(void **state)
 {
     (void)state;
@@ -186,11 +202,11 @@ static void test_mistakes_are_named(void **state)
     static const struct {
         const char *word, *next, *text;
     } cases[] = {
-        {"--modle", "x", "there is no option --modle; --model may be meant, and --help lists all"},
-        {"--mem=1G", NULL, "there is no option --mem=1G; --memory may be meant"},
-        {"--frobnicate", NULL, "there is no option --frobnicate; --help lists all"},
-        {"-x", NULL, "there is no option -x; --help lists all"},
-        {"-jx", NULL, "there is no option -jx; --help lists all"},
+        {"--modle", "x", "there is no option --modle; did you mean --model? (--help lists all)"},
+        {"--mem=1G", NULL, "there is no option --mem=1G; did you mean --memory?"},
+        {"--frobnicate", NULL, "there is no option --frobnicate (--help lists all)"},
+        {"-x", NULL, "there is no option -x (--help lists all)"},
+        {"-jx", NULL, "there is no option -jx (--help lists all)"},
         {"--json=yes", NULL, "--json takes no value, \"yes\" is given"},
         {"--model", NULL, "--model needs a value: --model FILE"},
         {"-m", NULL, "--model needs a value: --model FILE"},
@@ -273,6 +289,7 @@ int main(void)
         cmocka_unit_test(test_every_way_of_writing),
         cmocka_unit_test(test_fallbacks),
         cmocka_unit_test(test_lists_keep_the_order_of_the_command_line),
+        cmocka_unit_test(test_a_list_has_room_for_a_whole_command_line),
         cmocka_unit_test(test_values_may_begin_with_a_dash),
         cmocka_unit_test(test_mistakes_are_named),
         cmocka_unit_test(test_words_may_be_refused),
