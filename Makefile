@@ -415,8 +415,8 @@ bench-check: all benches ## the acceptance figures that need no other engine: ok
 cuda-report: $(CUDA_OBJ) ## registers, stack frames and spills of every CUDA kernel; fails if a hot one spills
 	@tests/cuda_report.py $(CUDA_OBJ:.o=.report)
 
-layers: ## check who includes whom
-	@tests/layers.sh
+layers: ## check who includes whom, and that every README names its folder's sources
+	@tests/layers.sh && tests/readmes.sh
 
 install: all ## install under PREFIX (/usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/longspan $(DESTDIR)$(PREFIX)/share/longspan

@@ -17,7 +17,8 @@ bad=0 checked=0
 for folder in "${!may[@]}"; do
     while IFS=: read -r file line text; do
         checked=$((checked + 1))
-        target=$(sed -E 's/^#include "([^"]+)".*/\1/' <<<"$text")
+        target=${text#*\"}
+        target=${target%%\"*}
         case "$target" in
         */*) ;;
         *)
