@@ -3,6 +3,7 @@
 
 #include "proto/address.h"
 #include "proto/protocol.h"
+#include "proto/shared_options.h"
 #include "sys/descriptors.h"
 #include "sys/interfaces.h"
 #include "sys/options.h"
@@ -25,9 +26,6 @@ struct command_line {
     bool insecure_network, help, version;
     char bind_text[ADDRESS_BYTES]; /* what --interface became */
 };
-
-static const char *const pins[] = {"auto", "none", NULL};
-static const char *const exchanges[] = {"auto", "zeromq", NULL};
 
 static const struct option_usage usage = {
     .command = "attention_node",
@@ -103,15 +101,7 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
          .least = 1,
          .most = 1024,
          .help = "lanes; without it: all processors it may use"},
-        {.name = "pin",
-         .kind = OPTION_CHOICE,
-         .value = &line->pin,
-         .choices = pins,
-         .argument = "auto|none",
-         .fallback = "auto",
-         .help = "auto keeps each lane on a processor of its own, "
-                 "where the job and the others of this host leave it "
-                 "one; none lets the kernel move them"},
+        shared_options_pin(&line->pin, "auto"),
         {.name = "weight",
          .kind = OPTION_F32,
          .value = &line->weight,
@@ -134,16 +124,8 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
          .fallback = "auto",
          .help = "scalar, avx2 or avx512: the same bits, not the same speed; bf16 is avx512 here"},
         {.kind = OPTION_SECTION, .help = "Trust"},
-        {.name = "cluster-key",
-         .kind = OPTION_TEXT,
-         .value = &line->key_file,
-         .argument = "FILE",
-         .help = "the key that all processes of the cluster share (longspan keygen); needed for "
-                 "every address that is not loopback or ipc"},
-        {.name = "insecure-network",
-         .kind = OPTION_FLAG,
-         .value = &line->insecure_network,
-         .help = "do without a key: everybody who can reach the addresses can read and steer"},
+        shared_options_cluster_key(&line->key_file),
+        shared_options_insecure_network(&line->insecure_network),
         {.kind = OPTION_SECTION, .help = "Else"},
         {.name = "silence",
          .kind = OPTION_U32,
@@ -159,24 +141,14 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
          .value = &line->trace,
          .argument = "FILE",
          .help = "write where the time goes to FILE at the end, in Chrome's trace format"},
-        {.name = "exchange",
-         .kind = OPTION_CHOICE,
-         .value = &line->exchange,
-         .choices = exchanges,
-         .argument = "auto|zeromq",
-         .fallback = "auto",
-         .help = "how to talk to workers: auto takes shared memory with those of this host that "
-                 "offer it, zeromq never"},
+        shared_options_exchange(&line->exchange, "auto"),
         {.name = "verbose",
          .letter = 'v',
          .kind = OPTION_COUNT,
          .value = &line->verbosity,
          .help = "say more"},
         options_help(&line->help),
-        {.name = "version",
-         .kind = OPTION_FLAG,
-         .value = &line->version,
-         .help = "print the version"},
+        shared_options_version(&line->version),
         {.kind = 0}};
     memcpy(table, options, sizeof(options));
 }

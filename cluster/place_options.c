@@ -5,6 +5,7 @@
 #include "kernels/quant/kv_type.h"
 #include "plan/defaults.h"
 #include "proto/address.h"
+#include "proto/shared_options.h"
 
 #include <assert.h>
 #include <string.h>
@@ -12,9 +13,7 @@
 enum { DEFAULT_JOIN_S = 60, DEFAULT_REACH_S = 10, MOST_OUTPUT = 4 };
 
 static const char *const switches[] = {"on", "off", NULL};
-static const char *const pins[] = {"auto", "none", NULL};
 static const char *const weights_choices[] = {"local", "push", NULL};
-static const char *const exchange_names[] = {"auto", "zeromq", NULL};
 
 struct option place_options_model(struct place_options *o)
 {
@@ -74,7 +73,8 @@ static size_t add_output(struct option *table, size_t n, struct place_options *o
     return n;
 }
 
-static void add_places(struct option *table, size_t n, struct place_options *o)
+static void add_places(struct option *table, size_t n, struct place_options *o,
+                       const struct place_options_texts *texts)
 {
     const struct option options[] = {
         {.kind = OPTION_SECTION,
@@ -135,16 +135,10 @@ static void add_places(struct option *table, size_t n, struct place_options *o)
          .kind = OPTION_TEXT,
          .value = &o->coordinator,
          .argument = "ADDRESS",
-         .help = "use a cluster that already runs, such as tcp://head:5600"},
-        {.name = "cluster-key",
-         .kind = OPTION_TEXT,
-         .value = &o->cluster_key,
-         .argument = "FILE",
-         .help = "encrypt and admit by this key (longspan keygen); needed off this machine"},
-        {.name = "insecure-network",
-         .kind = OPTION_FLAG,
-         .value = &o->insecure_network,
-         .help = "go without a key over a network that you trust"},
+         .help = texts->only_starts ? NULL
+                                    : "use a cluster that already runs, such as tcp://head:5600"},
+        shared_options_cluster_key(&o->cluster_key),
+        shared_options_insecure_network(&o->insecure_network),
 
         {.kind = OPTION_SECTION, .help = "How it computes"},
         {.name = "kv-type",
@@ -207,13 +201,7 @@ static void add_places(struct option *table, size_t n, struct place_options *o)
          .value = &o->shares,
          .argument = "W,W...",
          .help = "shares of the attention nodes; measured unless given"},
-        {.name = "pin",
-         .kind = OPTION_CHOICE,
-         .value = &o->pin,
-         .choices = pins,
-         .argument = "auto|none",
-         .help = "auto, unless given: a processor of its own for each lane, where this job and the "
-                 "others of a host leave it one; none: where the kernel puts them"},
+        shared_options_pin(&o->pin, NULL),
         {.name = "device",
          .kind = OPTION_TEXT,
          .value = &o->device,
@@ -231,12 +219,7 @@ static void add_places(struct option *table, size_t n, struct place_options *o)
                  "are read "
                  "faster, results differ a little. cuda-blas: the same of prompts on GPUs, by "
                  "cuBLASLt"},
-        {.name = "exchange",
-         .kind = OPTION_CHOICE,
-         .value = &o->exchange,
-         .choices = exchange_names,
-         .help = "how workers and attention nodes talk: auto takes shared memory on one host, "
-                 "zeromq never; auto unless given"},
+        shared_options_exchange(&o->exchange, NULL),
         {.name = "strict-bits",
          .kind = OPTION_FLAG,
          .value = &o->strict_bits,
@@ -272,7 +255,7 @@ void place_options_table(struct option table[PLACE_OPTIONS_TABLE], const struct 
 {
     assert(n <= PLACE_OPTIONS_MOST_OWN);
     memcpy(table, own, n * sizeof(*own));
-    add_places(table, add_output(table, n, o, texts), o);
+    add_places(table, add_output(table, n, o, texts), o, texts);
 }
 
 /* Options that describe a cluster have no meaning for one that is described elsewhere. */

@@ -54,6 +54,8 @@ struct option place_options_ctx(struct place_options *options);
 struct place_options_texts {
     const char *trace, *quiet, *verbose;
     bool dry_run;
+    bool only_starts; /* the command has no use for a cluster that runs: --coordinator, which it
+                       * refuses with what helps, is not listed */
 };
 
 /* A whole table: a command's own n entries, the last section of which is about its output and goes

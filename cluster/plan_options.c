@@ -31,7 +31,8 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct plan_opt
          .kind = OPTION_FLAG,
          .value = &o->json,
          .help = "one JSON object instead of tables (docs/operations.md)"}};
-    static const struct place_options_texts texts = {.quiet = "no progress on standard error"};
+    static const struct place_options_texts texts = {.quiet = "no progress on standard error",
+                                                     .only_starts = true};
     place_options_table(table, options, sizeof(options) / sizeof(options[0]), &o->place, &texts);
 }
 

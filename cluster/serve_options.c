@@ -58,6 +58,7 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct serve_op
     static const struct place_options_texts texts = {
         .trace = "where the time went, on every process, in Chrome's trace format",
         .dry_run = true,
+        .only_starts = true,
         .quiet = "no line for each request",
         .verbose = "show what all started programs say; twice: all that they can say"};
     enum { N_OPTIONS = sizeof(options) / sizeof(options[0]) };

@@ -5,6 +5,7 @@
 #include "cluster/status_ask.h"
 #include "cluster/status_report.h"
 #include "proto/address.h"
+#include "proto/shared_options.h"
 #include "sys/clock.h"
 #include "sys/log.h"
 #include "sys/options.h"
@@ -91,65 +92,68 @@ static enum status work(struct asked *asked, struct error *error)
     return status;
 }
 
-int status_main(int argc, char **argv)
+static const struct option_usage usage = {
+    "longspan status", "[OPTION...]",
+    "Says who belongs to a cluster that runs, what each process holds, how full the KV holders "
+    "are, what moved between workers and attention nodes, and which prompts wait or run."};
+
+enum { N_OPTIONS = 12 };
+
+static void fill_table(struct option table[N_OPTIONS], struct asked *asked)
 {
-    struct log log;
-    struct error error = {0};
-    struct asked asked = {0};
-    log_open(&log, "longspan status", 0);
-    const struct option_usage usage = {
-        "longspan status", "[OPTION...]",
-        "Says who belongs to a cluster that runs, what each process holds, how full the KV holders "
-        "are, what moved between workers and attention nodes, and which prompts wait or run."};
-    const struct option table[] = {
+    const struct option options[N_OPTIONS] = {
         {.kind = OPTION_SECTION, .help = "Whom to ask"},
         {.name = "coordinator",
          .kind = OPTION_TEXT,
-         .value = &asked.coordinator,
+         .value = &asked->coordinator,
          .argument = "ADDRESS",
          .help = "the coordinator's own socket; absent, without --url: tcp://127.0.0.1:5600"},
         {.name = "url",
          .kind = OPTION_TEXT,
-         .value = &asked.url,
+         .value = &asked->url,
          .argument = "URL",
          .help = "its HTTP server, such as http://127.0.0.1:8080"},
-        {.name = "cluster-key",
-         .kind = OPTION_TEXT,
-         .value = &asked.key_file,
-         .argument = "FILE",
-         .help = "of the cluster (longspan keygen); needed off this machine"},
-        {.name = "insecure-network",
-         .kind = OPTION_FLAG,
-         .value = &asked.insecure_network,
-         .help = "go without a key over a network that you trust"},
+        shared_options_cluster_key(&asked->key_file),
+        shared_options_insecure_network(&asked->insecure_network),
         {.name = "api-key-file",
          .kind = OPTION_TEXT,
-         .value = &asked.api_key_file,
+         .value = &asked->api_key_file,
          .argument = "FILE",
          .help = "with --url: the key is its first line"},
         {.kind = OPTION_SECTION, .help = "Output"},
         {.name = "json",
          .kind = OPTION_FLAG,
-         .value = &asked.json,
+         .value = &asked->json,
          .help = "what GET /cluster answers, instead of tables"},
         {.name = "watch",
          .letter = 'w',
          .kind = OPTION_U32,
-         .value = &asked.watch_s,
+         .value = &asked->watch_s,
          .argument = "S",
          .least = 1,
          .most = 86400,
          .help = "again every S seconds, until Ctrl-C"},
         {.name = "timeout",
          .kind = OPTION_U32,
-         .value = &asked.timeout_s,
+         .value = &asked->timeout_s,
          .argument = "S",
          .fallback = "5",
          .least = 1,
          .most = 3600,
          .help = "seconds to wait for an answer"},
-        options_help(&asked.help),
+        options_help(&asked->help),
         {.kind = 0}};
+    memcpy(table, options, sizeof(options));
+}
+
+int status_main(int argc, char **argv)
+{
+    struct log log;
+    struct error error = {0};
+    struct asked asked = {0};
+    log_open(&log, "longspan status", 0);
+    struct option table[N_OPTIONS];
+    fill_table(table, &asked);
     enum status status = options_parse(table, argc, argv, NULL, &error);
     if (status == STATUS_OK && asked.help) {
         options_print_help(stdout, &usage, table);

@@ -4,6 +4,7 @@
 #include "kernels/kernels.h"
 #include "plan/defaults.h"
 #include "plan/shares.h"
+#include "proto/shared_options.h"
 #include "sys/options.h"
 
 #include <assert.h>
@@ -83,15 +84,8 @@ static size_t add_cluster(struct option *table, size_t n, struct command_line *l
          .least = 1,
          .most = 86400,
          .help = "seconds until all of them must have joined"},
-        {.name = "cluster-key",
-         .kind = OPTION_TEXT,
-         .value = &o->cluster_key,
-         .argument = "FILE",
-         .help = "encrypt, and admit only who has this key (longspan keygen)"},
-        {.name = "insecure-network",
-         .kind = OPTION_FLAG,
-         .value = &o->insecure_network,
-         .help = "trust the network: no key, at any address"}};
+        shared_options_cluster_key(&o->cluster_key),
+        shared_options_insecure_network(&o->insecure_network)};
     return append(table, n, options, sizeof(options));
 }
 
@@ -372,10 +366,7 @@ static size_t add_other(struct option *table, size_t n, struct command_line *lin
          .kind = OPTION_COUNT,
          .value = &line->verbose,
          .help = "say more, with the time of day"},
-        {.name = "version",
-         .kind = OPTION_FLAG,
-         .value = &line->version,
-         .help = "print the version"},
+        shared_options_version(&line->version),
         options_help(&line->help)};
     return append(table, n, options, sizeof(options));
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# layers.sh - fails when a file includes what its folder may not (the drawing in STYLE and docs/architecture.md).
+# layers.sh - fails when a file includes what its folder may not (the drawing in docs/architecture.md).
 set -u
 cd "$(dirname "$0")/.."
 declare -A may=(

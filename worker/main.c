@@ -1,5 +1,6 @@
 /* main.c - worker: one MPI rank, a shard of some layers. */
 #include "proto/protocol.h"
+#include "proto/shared_options.h"
 #include "sys/bus_error.h"
 #include "sys/descriptors.h"
 #include "sys/options.h"
@@ -22,9 +23,6 @@ struct command_line {
     bool help, version;
 };
 
-static const char *const pins[] = {"auto", "none", NULL};
-static const char *const exchanges[] = {"auto", "zeromq", NULL};
-
 static const struct option_usage usage = {
     .command = "worker",
     .words = "--coordinator ADDR [OPTION...]",
@@ -43,15 +41,8 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
          .value = &line->rank.coordinator,
          .argument = "ADDR",
          .help = "the coordinator's address: tcp://host:port or ipc://path"},
-        {.name = "cluster-key",
-         .kind = OPTION_TEXT,
-         .value = &line->rank.cluster_key,
-         .argument = "FILE",
-         .help = "the key that all roles share (longspan keygen)"},
-        {.name = "insecure-network",
-         .kind = OPTION_FLAG,
-         .value = &line->rank.insecure_network,
-         .help = "allow addresses that other hosts can reach without a key"},
+        shared_options_cluster_key(&line->rank.cluster_key),
+        shared_options_insecure_network(&line->rank.insecure_network),
         {.name = "join-timeout",
          .kind = OPTION_U32,
          .value = &line->rank.join_timeout_s,
@@ -75,15 +66,7 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
          .most = 1024,
          .help = "lanes; without it, the processors that this rank may use, divided by the ranks "
                  "that share them"},
-        {.name = "pin",
-         .kind = OPTION_CHOICE,
-         .value = &line->pin,
-         .choices = pins,
-         .argument = "auto|none",
-         .fallback = "auto",
-         .help = "auto keeps each lane on a processor of its own, "
-                 "where the job and the others of this host leave it "
-                 "one; none lets the kernel move them"},
+        shared_options_pin(&line->pin, "auto"),
         {.name = "device",
          .kind = OPTION_TEXT,
          .value = &line->rank.device,
@@ -103,24 +86,14 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
          .value = &line->rank.trace,
          .argument = "FILE",
          .help = "write where the time goes to FILE.RANK at the end, in Chrome's trace format"},
-        {.name = "exchange",
-         .kind = OPTION_CHOICE,
-         .value = &line->exchange,
-         .argument = "auto|zeromq",
-         .choices = exchanges,
-         .fallback = "auto",
-         .help = "how to talk to attention nodes: auto takes shared memory with those of this host "
-                 "that can open it, zeromq never"},
+        shared_options_exchange(&line->exchange, "auto"),
         {.name = "verbose",
          .letter = 'v',
          .kind = OPTION_COUNT,
          .value = &line->verbosity,
          .help = "also print what each step took"},
         options_help(&line->help),
-        {.name = "version",
-         .kind = OPTION_FLAG,
-         .value = &line->version,
-         .help = "print the version"},
+        shared_options_version(&line->version),
         {.kind = 0}};
     memcpy(table, options, sizeof(options));
 }

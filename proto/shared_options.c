@@ -1,0 +1,62 @@
+/* shared_options.c - see shared_options.h. */
+#include "proto/shared_options.h"
+
+#include <stddef.h>
+
+static const char *const pins[] = {"auto", "none", NULL};
+static const char *const exchanges[] = {"auto", "zeromq", NULL};
+
+#define PIN_HELP                                                                                   \
+    "auto: each lane is kept on a processor of its own, where this job and the others of the "     \
+    "host leave it one; none: the kernel moves lanes as it likes"
+#define EXCHANGE_HELP                                                                              \
+    "how workers and attention nodes talk. auto: through shared memory where both are on one "     \
+    "host and can open it; zeromq: through sockets only"
+#define OTHERWISE_AUTO "; auto unless given" /* where no default is printed */
+
+struct option shared_options_cluster_key(const char **file)
+{
+    return (struct option){.name = "cluster-key",
+                           .kind = OPTION_TEXT,
+                           .value = file,
+                           .argument = "FILE",
+                           .help = "encrypt, and admit only who has this key (longspan keygen); "
+                                   "needed at every address that other hosts reach"};
+}
+
+struct option shared_options_insecure_network(bool *insecure)
+{
+    return (struct option){.name = "insecure-network",
+                           .kind = OPTION_FLAG,
+                           .value = insecure,
+                           .help = "go without a key over a network that you trust: whoever "
+                                   "reaches the addresses can read and steer"};
+}
+
+struct option shared_options_pin(const char **pin, const char *fallback)
+{
+    return (struct option){.name = "pin",
+                           .kind = OPTION_CHOICE,
+                           .value = pin,
+                           .choices = pins,
+                           .argument = "auto|none",
+                           .fallback = fallback,
+                           .help = fallback != NULL ? PIN_HELP : PIN_HELP OTHERWISE_AUTO};
+}
+
+struct option shared_options_exchange(const char **exchange, const char *fallback)
+{
+    return (struct option){.name = "exchange",
+                           .kind = OPTION_CHOICE,
+                           .value = exchange,
+                           .choices = exchanges,
+                           .argument = "auto|zeromq",
+                           .fallback = fallback,
+                           .help = fallback != NULL ? EXCHANGE_HELP : EXCHANGE_HELP OTHERWISE_AUTO};
+}
+
+struct option shared_options_version(bool *version)
+{
+    return (struct option){
+        .name = "version", .kind = OPTION_FLAG, .value = version, .help = "print the version"};
+}
