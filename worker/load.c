@@ -315,25 +315,22 @@ static enum status load(struct loader *loader, const struct setup *setup, const 
     return load_all(loader, error);
 }
 
-enum status shard_load(struct shard **shard, const char *path, const struct setup *setup,
-                       uint32_t rank, const struct kernels *kernels, struct device *device,
-                       const struct log *log,
-                       void (*tick)(void *context, uint64_t n_loaded, uint64_t n_all),
-                       void *context, struct error *error)
+enum status shard_load(struct shard **shard, const struct shard_source *source, struct error *error)
 {
+    const struct setup *setup = source->setup;
     struct model_file *file;
-    enum status status = model_open(&file, path, error);
+    enum status status = model_open(&file, source->path, error);
     if (status != STATUS_OK)
         return status;
     struct shard *s = calloc(1, sizeof(*s));
     if (s == NULL) {
         model_close(file);
-        return error_set(error, STATUS_NO_MEMORY, "%s: no memory", path);
+        return error_set(error, STATUS_NO_MEMORY, "%s: no memory", source->path);
     }
-    s->kernels = kernels;
-    s->device = device;
-    s->stage = rank / setup->tensor;
-    s->index = rank % setup->tensor;
+    s->kernels = source->kernels;
+    s->device = source->device;
+    s->stage = source->rank / setup->tensor;
+    s->index = source->rank % setup->tensor;
     s->first = s->stage == 0;
     s->last = s->stage + 1 == setup->n_stages;
     s->part = setup->shards[s->index];
@@ -341,15 +338,17 @@ enum status shard_load(struct shard **shard, const char *path, const struct setu
     s->n_layers = setup->stages[s->stage].end - s->first_layer;
 
     struct loader loader = {
-        .shard = s, .file = file, .progress = {.tick = tick, .context = context, .log = log}};
-    status = load(&loader, setup, path, error);
+        .shard = s,
+        .file = file,
+        .progress = {.tick = source->tick, .context = source->context, .log = source->log}};
+    status = load(&loader, setup, source->path, error);
     model_close(file);
     if (status != STATUS_OK) {
         shard_destroy(s);
         return status;
     }
     char size[SIZE_TEXT_BYTES];
-    log_info(log, "loaded layers %u to %u, shard %u of %u: %s", s->first_layer,
+    log_info(source->log, "loaded layers %u to %u, shard %u of %u: %s", s->first_layer,
              s->first_layer + s->n_layers - 1, s->index + 1, setup->tensor,
              size_format(s->weight_bytes, size));
     *shard = s;

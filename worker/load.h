@@ -57,16 +57,26 @@ struct shard {
     struct device *device;
 };
 
-/* Opens `path`, compares its fingerprint with the setup's, checks the model and loads what belongs
- * to `rank`. `tick` is called between tensors, with bytes of the file; NULL is fine. The caller ends *shard with
- * shard_destroy, before the device is closed. Error texts name the path. STATUS_INVALID: another
- * file than the coordinator's, or a split that does not fit the model. Fails also as model_open,
- * hparams_read, weights_check and matrix_create. */
-enum status shard_load(struct shard **shard, const char *path, const struct setup *setup,
-                       uint32_t rank, const struct kernels *kernels, struct device *device,
-                       const struct log *log,
-                       void (*tick)(void *context, uint64_t n_loaded, uint64_t n_all),
-                       void *context, struct error *error);
+/* What is loaded, and to where. */
+struct shard_source {
+    const char *path;          /* of the model, on this host */
+    const struct setup *setup; /* which model that should be, and how it is divided */
+    uint32_t rank;             /* whose shard */
+    const struct kernels *kernels;
+    struct device *device; /* its memory holds the shard */
+
+    /* How far it is, or NULL: `tick` is called between tensors, with bytes of the file. */
+    const struct log *log;
+    void (*tick)(void *context, uint64_t n_loaded, uint64_t n_all);
+    void *context;
+};
+
+/* Opens the model, compares its fingerprint with the setup's, checks it and loads what belongs to
+ * the rank. The caller ends *shard with shard_destroy, before the device is closed. Error texts
+ * name the path. STATUS_INVALID: another file than the coordinator's, or a split that does not fit
+ * the model. Fails also as model_open, hparams_read, weights_check and matrix_create. */
+enum status shard_load(struct shard **shard, const struct shard_source *source,
+                       struct error *error);
 void shard_destroy(struct shard *shard);
 
 /* Attention as this model's layers have it, over KV of that type. */

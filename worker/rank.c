@@ -270,18 +270,30 @@ static enum status open_engine(struct rank *rank, struct error *error)
     return engine_open(&rank->engine, &config, error);
 }
 
+static enum status load_shard(struct rank *rank, struct error *error)
+{
+    const char *own = rank->options->model;
+    const struct shard_source source = {
+        .path = own != NULL ? own : rank->setup->model_path,
+        .setup = rank->setup,
+        .rank = rank->number,
+        .kernels = rank->kernels,
+        .device = rank->device,
+        .log = &rank->log,
+        .tick = loading,
+        .context = rank,
+    };
+    return shard_load(&rank->shard, &source, error);
+}
+
 static enum status load(struct rank *rank, const Longspan__WorkerSetup *message,
                         struct error *error)
 {
-    const struct rank_options *options = rank->options;
     enum status status = setup_create(&rank->setup, message, group_ranks(rank->group), error);
     if (status == STATUS_OK)
         status = open_device(rank, error);
     if (status == STATUS_OK)
-        status = shard_load(&rank->shard,
-                            options->model != NULL ? options->model : rank->setup->model_path,
-                            rank->setup, rank->number, rank->kernels, rank->device, &rank->log,
-                            loading, rank, error);
+        status = load_shard(rank, error);
     if (status == STATUS_OK)
         status = group_arrange(rank->group, rank->setup->n_stages, rank->setup->tensor,
                                (size_t)rank->setup->max_rows * rank->shard->hparams.hidden,

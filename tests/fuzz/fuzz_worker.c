@@ -119,8 +119,9 @@ static void open_once(void)
     FUZZ_CHECK(thread_pool_create(&pool, 1, &error) == STATUS_OK);
     FUZZ_CHECK(kernels_choose(&kernels, NULL, &error) == STATUS_OK);
     FUZZ_CHECK(kernels->open(&device, pool, 0, &error) == STATUS_OK);
-    FUZZ_CHECK(shard_load(&shard, path, setup, 0, kernels, device, NULL, NULL, NULL, &error) ==
-               STATUS_OK);
+    const struct shard_source source = {
+        .path = path, .setup = setup, .kernels = kernels, .device = device};
+    FUZZ_CHECK(shard_load(&shard, &source, &error) == STATUS_OK);
     unlink(path);
     arena_init(&arena, 0);
     atexit(close_once);

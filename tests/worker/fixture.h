@@ -143,9 +143,12 @@ static inline void fixture_load(struct fixture *f, const struct reference_shape 
         fixture_ok(kernels_choose(&f->kernels, layout->kernels, &error), &error);
     fixture_ok(thread_pool_create(&f->pool, layout->lanes, &error), &error);
     fixture_ok(f->kernels->open(&f->device, f->pool, 0, &error), &error);
-    fixture_ok(shard_load(&f->shard, path, f->setup, group_rank(group), f->kernels, f->device, NULL,
-                          NULL, NULL, &error),
-               &error);
+    const struct shard_source source = {.path = path,
+                                        .setup = f->setup,
+                                        .rank = group_rank(group),
+                                        .kernels = f->kernels,
+                                        .device = f->device};
+    fixture_ok(shard_load(&f->shard, &source, &error), &error);
 }
 
 static inline void fixture_open_recording(struct fixture *f, const struct reference_shape *shape,

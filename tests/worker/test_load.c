@@ -156,9 +156,9 @@ static void load_rank(struct fixture *f, const struct reference_shape *shape, co
     fixture_ok(kernels_choose(&f->kernels, NULL, &error), &error);
     fixture_ok(thread_pool_create(&f->pool, 1, &error), &error);
     fixture_ok(f->kernels->open(&f->device, f->pool, 0, &error), &error);
-    fixture_ok(shard_load(&f->shard, path, f->setup, rank, f->kernels, f->device, NULL, NULL, NULL,
-                          &error),
-               &error);
+    const struct shard_source source = {
+        .path = path, .setup = f->setup, .rank = rank, .kernels = f->kernels, .device = f->device};
+    fixture_ok(shard_load(&f->shard, &source, &error), &error);
 }
 
 static void check_layout(const struct reference_shape *shape, uint32_t n_stages, uint32_t tensor)
@@ -287,9 +287,9 @@ static void check_refused(const struct setup_message *message, uint32_t n_ranks,
     fixture_ok(kernels_choose(&kernels, NULL, &error), &error);
     fixture_ok(thread_pool_create(&pool, 1, &error), &error);
     fixture_ok(kernels->open(&device, pool, 0, &error), &error);
-    assert_int_equal(
-        shard_load(&shard, path, setup, n_ranks - 1, kernels, device, NULL, NULL, NULL, &error),
-        expected);
+    const struct shard_source source = {
+        .path = path, .setup = setup, .rank = n_ranks - 1, .kernels = kernels, .device = device};
+    assert_int_equal(shard_load(&shard, &source, &error), expected);
     assert_null(shard);
     assert_non_null(strstr(error.text, path));
     kernels->close(device);
