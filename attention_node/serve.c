@@ -429,6 +429,11 @@ static void dropped(struct serve *serve, const char *what, uint64_t sequence,
               why->text);
 }
 
+static struct kv_heads heads_of(const Longspan__Data *data)
+{
+    return (struct kv_heads){data->layer, data->head, data->n_heads};
+}
+
 static enum status handle_fork(struct serve *serve, const Longspan__Data *data, struct error *error)
 {
     const enum status status = serve_check_place(serve, data, error);
@@ -436,9 +441,12 @@ static enum status handle_fork(struct serve *serve, const Longspan__Data *data, 
         const Longspan__ForkEntry *entry = data->fork->entries[i];
         struct error why = {0};
         serve->counts.forks++;
-        if (kv_holder_fork(serve->holder, entry->parent, entry->parent_incarnation, entry->child,
-                           entry->child_incarnation, entry->n_tokens, data->layer, data->head,
-                           data->n_heads, &why) != STATUS_OK)
+        const struct kv_fork fork = {.parent = entry->parent,
+                                     .parent_incarnation = entry->parent_incarnation,
+                                     .child = entry->child,
+                                     .child_incarnation = entry->child_incarnation,
+                                     .n_tokens = entry->n_tokens};
+        if (kv_holder_fork(serve->holder, &fork, heads_of(data), &why) != STATUS_OK)
             dropped(serve, "a fork", entry->child, &why);
     }
     return status;
@@ -482,10 +490,14 @@ static enum status handle_append(struct serve *serve, struct frames *message,
         const Longspan__AppendEntry *entry = append->entries[i];
         struct error why = {0};
         serve->counts.appends++;
+        const struct kv_append rows = {.position = entry->position,
+                                       .first = entry->first,
+                                       .n_tokens = entry->n_tokens,
+                                       .k = k,
+                                       .v = v};
         if (entry->n_tokens > 0 &&
-            kv_holder_append(serve->holder, entry->sequence, entry->incarnation, data->layer,
-                             data->head, data->n_heads, entry->position, entry->first,
-                             entry->n_tokens, k, v, &why) != STATUS_OK)
+            kv_holder_append(serve->holder, entry->sequence, entry->incarnation, heads_of(data),
+                             &rows, &why) != STATUS_OK)
             dropped(serve, "an append", entry->sequence, &why);
         k += entry->n_tokens * token_bytes;
         v += entry->n_tokens * token_bytes;

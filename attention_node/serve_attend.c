@@ -266,12 +266,13 @@ static enum status entry_works(struct serve *serve, const struct serve_query *qu
          position += n) {
         struct attend_work work = run_work(serve, entry, position);
         const size_t floats = attend_out_floats(&serve->shape, &work);
+        const struct kv_view view = {work.ranges, work.n_ranges,
+                                     kv_window_begin(entry->window, position)};
         n = work.n_tokens;
         for (uint32_t head = 0; head < query->n_heads; head++) {
             const enum status status =
                 kv_holder_source(serve->holder, entry->sequence, entry->incarnation, query->layer,
-                                 query->head + head, work.ranges, work.n_ranges,
-                                 kv_window_begin(entry->window, position), &work.source, error);
+                                 query->head + head, &view, &work.source, error);
             if (status != STATUS_OK)
                 return status;
             const size_t row = entry->row + (position - entry->position);
@@ -314,8 +315,8 @@ static void query_works(struct serve *serve, size_t index, size_t *n_works)
     }
     for (size_t i = 0; i < query->n_entries; i++) {
         const struct serve_entry *entry = &serve->entries[query->first_entry + i];
-        marks[i] = kv_holder_mark(serve->holder, entry->sequence, entry->incarnation, query->layer,
-                                  query->head, query->n_heads);
+        marks[i] = kv_holder_mark(serve->holder, entry->sequence, entry->incarnation,
+                                  (struct kv_heads){query->layer, query->head, query->n_heads});
         if (status != STATUS_OK || entry->n_ranges == 0)
             continue;
         failed = (uint32_t)i;

@@ -226,13 +226,17 @@ static enum status reserve_local(struct attention *a, const struct attention_seq
         return status;
     status = kv_holder_reserve(a->holder, sequence->id, sequence->incarnation, a->spans, n,
                                sequence->fork_tokens, error);
-    for (uint32_t layer = 0; status == STATUS_OK && sequence->forking && layer < a->config.n_layers;
-         layer++)
-        if (attention_sequence_holds(sequence, a->local, 0, sequence->fork_tokens / TILE_TOKENS))
-            status = kv_holder_fork(a->holder, sequence->parent, sequence->parent_incarnation,
-                                    sequence->id, sequence->incarnation, sequence->fork_tokens,
-                                    a->config.first_layer + layer, a->config.first_kv_head,
-                                    a->config.n_kv_heads, error);
+    if (!sequence->forking ||
+        !attention_sequence_holds(sequence, a->local, 0, sequence->fork_tokens / TILE_TOKENS))
+        return status;
+    const struct kv_fork fork = {.parent = sequence->parent,
+                                 .parent_incarnation = sequence->parent_incarnation,
+                                 .child = sequence->id,
+                                 .child_incarnation = sequence->incarnation,
+                                 .n_tokens = sequence->fork_tokens};
+    struct kv_heads heads = {a->config.first_layer, a->config.first_kv_head, a->config.n_kv_heads};
+    for (uint32_t i = 0; status == STATUS_OK && i < a->config.n_layers; i++, heads.layer++)
+        status = kv_holder_fork(a->holder, &fork, heads, error);
     return status;
 }
 

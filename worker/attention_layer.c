@@ -160,6 +160,7 @@ static void find_pages(struct attention *a, uint32_t layer)
 static void append_local(struct attention *a, uint32_t layer)
 {
     const struct attention_plan_list *list = &a->plan->lists[a->local];
+    const struct kv_heads heads = {layer, a->config.first_kv_head, a->config.n_kv_heads};
     const size_t row_bytes = kv_row_bytes(a->config.shape.type, a->kv_row);
     for (size_t i = 0; i < list->n_appends; i++) {
         const struct attention_plan_append *append = &a->plan->appends[list->first_append + i];
@@ -169,9 +170,13 @@ static void append_local(struct attention *a, uint32_t layer)
         struct error error = {0};
         if (!part_works(part))
             continue;
-        if (kv_holder_append(a->holder, part->id, part->incarnation, layer, a->config.first_kv_head,
-                             a->config.n_kv_heads, part->position, append->tokens.begin, n, k,
-                             k + a->v_offset, &error) != STATUS_OK)
+        const struct kv_append rows = {.position = part->position,
+                                       .first = append->tokens.begin,
+                                       .n_tokens = n,
+                                       .k = k,
+                                       .v = k + a->v_offset};
+        if (kv_holder_append(a->holder, part->id, part->incarnation, heads, &rows, &error) !=
+            STATUS_OK)
             attention_fail_part(part, &error);
         else
             a->local_kv_bytes += 2 * n * row_bytes;
@@ -260,6 +265,8 @@ static bool piece_works(struct attention *a, const struct attention_piece *piece
                                    .ranges = a->plan->ranges + piece->first_range,
                                    .n_ranges = (uint32_t)piece->n_ranges,
                                    .own_tile = whole || piece->source == ATTENTION_OWN};
+        const struct kv_view view = {work.ranges, work.n_ranges,
+                                     kv_window_begin(work.window, work.position)};
         if (whole) {
             work.final_out = out + row;
             work.final_token_stride = a->q_row;
@@ -272,8 +279,7 @@ static bool piece_works(struct attention *a, const struct attention_piece *piece
                                      .first_tile = part->first_tile,
                                      .page_tiles = 1};
         else if (kv_holder_source(a->holder, part->id, part->incarnation, layer,
-                                  a->config.first_kv_head + head, work.ranges, work.n_ranges,
-                                  kv_window_begin(work.window, work.position), &work.source,
+                                  a->config.first_kv_head + head, &view, &work.source,
                                   error) != STATUS_OK)
             return false;
         a->works[(*n_works)++] = work;

@@ -14,23 +14,24 @@
 
 /* ---- planes ------------------------------------------------------------------------------ */
 
-bool kv_planes_inside(const struct kv_holder *holder, uint32_t layer, uint32_t head,
-                      uint32_t n_heads)
+bool kv_planes_inside(const struct kv_holder *holder, struct kv_heads heads)
 {
     const struct kv_holder_shape *shape = &holder->shape;
-    return layer >= shape->first_layer && layer - shape->first_layer < shape->n_layers &&
-           head >= shape->first_kv_head && head - shape->first_kv_head < shape->n_kv_heads &&
-           n_heads >= 1 && n_heads <= shape->n_kv_heads - (head - shape->first_kv_head);
+    return heads.layer >= shape->first_layer &&
+           heads.layer - shape->first_layer < shape->n_layers &&
+           heads.head >= shape->first_kv_head &&
+           heads.head - shape->first_kv_head < shape->n_kv_heads && heads.n_heads >= 1 &&
+           heads.n_heads <= shape->n_kv_heads - (heads.head - shape->first_kv_head);
 }
 
-enum status kv_planes_outside(const struct kv_holder *holder, enum status status, uint32_t layer,
-                              uint32_t head, uint32_t n_heads, struct error *error)
+enum status kv_planes_outside(const struct kv_holder *holder, enum status status,
+                              struct kv_heads heads, struct error *error)
 {
     const struct kv_holder_shape *shape = &holder->shape;
     return error_set(error, status,
                      "layer %u, KV heads %u and %u more: this holder has layers %u to %u and KV "
                      "heads %u to %u",
-                     layer, head, n_heads - 1, shape->first_layer,
+                     heads.layer, heads.head, heads.n_heads - 1, shape->first_layer,
                      shape->first_layer + shape->n_layers - 1, shape->first_kv_head,
                      shape->first_kv_head + shape->n_kv_heads - 1);
 }

@@ -29,6 +29,11 @@ struct span {
     uint32_t begin, end;
 };
 
+/* What a call is about: KV heads [head, head + n_heads) of one layer, counted in the whole model. */
+struct kv_heads {
+    uint32_t layer, head, n_heads;
+};
+
 struct kv_holder; /* opaque */
 
 struct kv_holder_shape {
@@ -75,26 +80,37 @@ enum status kv_holder_reserve(struct kv_holder *holder, uint64_t sequence, uint3
                               const struct span *spans, size_t n_spans, uint32_t shared_tokens,
                               struct error *error);
 
-/* Shares the parent's whole pages below n_tokens (a multiple of PAGE_TOKENS) with the child, for
- * one layer and heads [head, head + n_heads); the child's marks there become n_tokens. In a layer with a
- * window, copies those that rows from n_tokens on see. The parent
- * may be closed later. Again: ignored. STATUS_NOT_FOUND: child or parent is not open.
- * STATUS_INVALID: the parent lacks a token below n_tokens that it should hold, or has released one that
- * the child sees, or the range is outside the shape. */
-enum status kv_holder_fork(struct kv_holder *holder, uint64_t parent, uint32_t parent_incarnation,
-                           uint64_t child, uint32_t child_incarnation, uint32_t n_tokens,
-                           uint32_t layer, uint32_t head, uint32_t n_heads, struct error *error);
+/* A child takes over its parent's tokens [0, n_tokens), a multiple of PAGE_TOKENS. */
+struct kv_fork {
+    uint64_t parent, child;
+    uint32_t parent_incarnation, child_incarnation;
+    uint32_t n_tokens;
+};
 
-/* In a step whose first row of the sequence is `position`, stores tokens [first, first + n_tokens) of one layer and heads [head, head + n_heads). k: token
- * i, head h is row (i * n_heads) + h, in the holder's type; v likewise; memory of the device.
- * Tokens outside the spans are skipped, tokens below the mark ignored. In a layer with a window, all rows
- * before `position` are done, and what the rest do not see is released. STATUS_NOT_FOUND: not open
- * (or a closed incarnation). STATUS_PROTOCOL: a gap (tokens between the mark and `first` are
- * missing), a token that a fork has to bring, more tokens than come at a time where there is a window, or
- * a layer, head or token out of range; the text says which. On failure nothing is stored. */
+/* Shares the parent's whole pages below n_tokens with the child, for these heads; the child's marks
+ * there become n_tokens. In a layer with a window, copies those that rows from n_tokens on see. The
+ * parent may be closed later. Forking again is ignored. STATUS_NOT_FOUND: child or parent is not
+ * open. STATUS_INVALID: the parent lacks a token below n_tokens that it should hold, or has
+ * released one that the child sees, or the heads are outside the shape. */
+enum status kv_holder_fork(struct kv_holder *holder, const struct kv_fork *fork,
+                           struct kv_heads heads, struct error *error);
+
+/* Keys and values of tokens [first, first + n_tokens), in the holder's type and the device's
+ * memory: token i of them, head h of the call's is row i * n_heads + h of `k`, and of `v`. */
+struct kv_append {
+    uint32_t position; /* of the sequence's first row in the step that they come from */
+    uint32_t first, n_tokens;
+    const void *k, *v;
+};
+
+/* Stores them. Tokens outside the spans are skipped, tokens below the mark ignored. In a layer with
+ * a window, all rows before `position` are done, and what no later row sees is released.
+ * STATUS_NOT_FOUND: the incarnation is not open. STATUS_PROTOCOL: a gap (tokens between the mark
+ * and `first` are missing), a token that a fork has to bring, more tokens than come at a time where
+ * there is a window, or a layer, head or token out of range; the text says which. On failure
+ * nothing is stored. */
 enum status kv_holder_append(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
-                             uint32_t layer, uint32_t head, uint32_t n_heads, uint32_t position,
-                             uint32_t first, uint32_t n_tokens, const void *k, const void *v,
+                             struct kv_heads heads, const struct kv_append *append,
                              struct error *error);
 
 /* On a device with memory of its own appends are collected; k and v must stay until they are written:
@@ -108,17 +124,24 @@ struct attend_writes kv_holder_take_writes(struct kv_holder *holder);
 
 /* The smallest mark over these heads: all owned tokens below it are held. 0 when not open. */
 uint32_t kv_holder_mark(const struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
-                        uint32_t layer, uint32_t head, uint32_t n_heads);
+                        struct kv_heads heads);
 
-/* Where the tiles are, for attend_work of rows that see no token below `first_token` (0, or
- * kv_window_begin of the first row). The tiles of the ranges from there on must all be owned and held
- * for that layer and head: else STATUS_NOT_FOUND (not open, or a tile was released) or STATUS_PROTOCOL
- * (a token is missing: the text names the first), and *source is untouched. Valid until the next call
+/* What some rows are about to read: of these tiles those that have a token from `first_token` on (0,
+ * or with a window kv_window_begin of the first row). */
+struct kv_view {
+    const struct tile_range *ranges;
+    size_t n_ranges;
+    uint32_t first_token;
+};
+
+/* Where the tiles of a view are, for struct attend_work. They must all be owned and held for that
+ * layer and head: else STATUS_NOT_FOUND (not open, or a tile was released) or STATUS_PROTOCOL (a
+ * token is missing: the text names the first), and *source is untouched. Valid until the next call
  * that changes the sequence. */
 enum status kv_holder_source(const struct kv_holder *holder, uint64_t sequence,
                              uint32_t incarnation, uint32_t layer, uint32_t head,
-                             const struct tile_range *ranges, size_t n_ranges, uint32_t first_token,
-                             struct tile_source *source, struct error *error);
+                             const struct kv_view *view, struct tile_source *source,
+                             struct error *error);
 
 /* Frees the sequence and its reservation, if this incarnation or an older one is open. It stays
  * closed, as only reserve opens: late appends and queries get STATUS_NOT_FOUND. Closing what is not

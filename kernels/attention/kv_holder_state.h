@@ -31,10 +31,9 @@ struct kv_holder {
 enum { KV_MOST_WRITES = 1024 }; /* that are collected; tokens of one tile each */
 
 /* Whether the layer and the heads are the holder's; what to say if not. */
-bool kv_planes_inside(const struct kv_holder *holder, uint32_t layer, uint32_t head,
-                      uint32_t n_heads);
-enum status kv_planes_outside(const struct kv_holder *holder, enum status status, uint32_t layer,
-                              uint32_t head, uint32_t n_heads, struct error *error);
+bool kv_planes_inside(const struct kv_holder *holder, struct kv_heads heads);
+enum status kv_planes_outside(const struct kv_holder *holder, enum status status,
+                              struct kv_heads heads, struct error *error);
 
 /* The plane of a layer and head; those of the next heads follow. */
 size_t kv_plane_of(const struct kv_holder *holder, uint32_t layer, uint32_t head);

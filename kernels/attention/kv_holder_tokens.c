@@ -96,46 +96,46 @@ static void append_plane(struct kv_holder *holder, struct kv_sequence *s, size_t
 }
 
 enum status kv_holder_append(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
-                             uint32_t layer, uint32_t head, uint32_t n_heads, uint32_t position,
-                             uint32_t first, uint32_t n_tokens, const void *k, const void *v,
+                             struct kv_heads heads, const struct kv_append *append,
                              struct error *error)
 {
-    if (!kv_planes_inside(holder, layer, head, n_heads))
-        return kv_planes_outside(holder, STATUS_PROTOCOL, layer, head, n_heads, error);
-    if ((uint64_t)first + n_tokens > KV_MAX_TOKENS)
+    const uint32_t first = append->first, position = append->position;
+    if (!kv_planes_inside(holder, heads))
+        return kv_planes_outside(holder, STATUS_PROTOCOL, heads, error);
+    if ((uint64_t)first + append->n_tokens > KV_MAX_TOKENS)
         return error_set(error, STATUS_PROTOCOL, "tokens [%u, +%u) are beyond the longest sequence",
-                         first, n_tokens);
+                         first, append->n_tokens);
     struct kv_sequence *s = kv_sequences_find_open(&holder->sequences, sequence, incarnation);
     if (s == NULL)
         return kv_not_open(sequence, incarnation, error);
 
-    const size_t plane = kv_plane_of(holder, layer, head);
-    for (size_t i = plane; i < plane + n_heads; i++) {
-        const enum status status =
-            check_append(holder, s, i, position, first, first + n_tokens, error);
+    const uint32_t end = first + append->n_tokens;
+    const size_t plane = kv_plane_of(holder, heads.layer, heads.head);
+    for (size_t i = plane; i < plane + heads.n_heads; i++) {
+        const enum status status = check_append(holder, s, i, position, first, end, error);
         if (status != STATUS_OK)
             return status;
     }
     const uint32_t window = kv_plane_window(holder, plane);
-    for (uint32_t h = 0; h < n_heads; h++) {
+    for (uint32_t h = 0; h < heads.n_heads; h++) {
         if (window > 0)
             kv_release_below(holder, s, plane + h, kv_window_first(window, position));
-        append_plane(holder, s, plane + h, first, first + n_tokens,
-                     (const char *)k + h * holder->row_bytes,
-                     (const char *)v + h * holder->row_bytes, n_heads * holder->row_bytes);
+        append_plane(
+            holder, s, plane + h, first, end, (const char *)append->k + h * holder->row_bytes,
+            (const char *)append->v + h * holder->row_bytes, heads.n_heads * holder->row_bytes);
     }
     return STATUS_OK;
 }
 
 uint32_t kv_holder_mark(const struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
-                        uint32_t layer, uint32_t head, uint32_t n_heads)
+                        struct kv_heads heads)
 {
     const struct kv_sequence *s = kv_sequences_find_open(&holder->sequences, sequence, incarnation);
-    if (s == NULL || !kv_planes_inside(holder, layer, head, n_heads))
+    if (s == NULL || !kv_planes_inside(holder, heads))
         return 0;
-    const uint32_t *marks = s->marks + kv_plane_of(holder, layer, head);
+    const uint32_t *marks = s->marks + kv_plane_of(holder, heads.layer, heads.head);
     uint32_t mark = marks[0];
-    for (uint32_t i = 1; i < n_heads; i++)
+    for (uint32_t i = 1; i < heads.n_heads; i++)
         mark = marks[i] < mark ? marks[i] : mark;
     return mark;
 }
@@ -217,37 +217,38 @@ static void share_plane(struct kv_holder *holder, const struct kv_sequence *pare
     child->marks[plane] = n_tokens;
 }
 
-enum status kv_holder_fork(struct kv_holder *holder, uint64_t parent, uint32_t parent_incarnation,
-                           uint64_t child, uint32_t child_incarnation, uint32_t n_tokens,
-                           uint32_t layer, uint32_t head, uint32_t n_heads, struct error *error)
+enum status kv_holder_fork(struct kv_holder *holder, const struct kv_fork *fork,
+                           struct kv_heads heads, struct error *error)
 {
-    if (!kv_planes_inside(holder, layer, head, n_heads))
-        return kv_planes_outside(holder, STATUS_INVALID, layer, head, n_heads, error);
+    const uint32_t n_tokens = fork->n_tokens;
+    if (!kv_planes_inside(holder, heads))
+        return kv_planes_outside(holder, STATUS_INVALID, heads, error);
     if (n_tokens % PAGE_TOKENS != 0 || n_tokens > KV_MAX_TOKENS)
         return error_set(error, STATUS_INVALID, "fork at %u tokens: not a multiple of %d", n_tokens,
                          PAGE_TOKENS);
-    struct kv_sequence *to = kv_sequences_find_open(&holder->sequences, child, child_incarnation);
-    if (to == NULL)
-        return kv_not_open(child, child_incarnation, error);
-    if (kv_holder_mark(holder, child, child_incarnation, layer, head, n_heads) >= n_tokens)
+    struct kv_sequence *child =
+        kv_sequences_find_open(&holder->sequences, fork->child, fork->child_incarnation);
+    if (child == NULL)
+        return kv_not_open(fork->child, fork->child_incarnation, error);
+    if (kv_holder_mark(holder, fork->child, fork->child_incarnation, heads) >= n_tokens)
         return STATUS_OK; /* again; the parent may be closed by now */
-    const struct kv_sequence *from =
-        kv_sequences_find_open(&holder->sequences, parent, parent_incarnation);
-    if (from == NULL)
-        return kv_not_open(parent, parent_incarnation, error);
+    const struct kv_sequence *parent =
+        kv_sequences_find_open(&holder->sequences, fork->parent, fork->parent_incarnation);
+    if (parent == NULL)
+        return kv_not_open(fork->parent, fork->parent_incarnation, error);
 
-    const size_t plane = kv_plane_of(holder, layer, head);
-    for (size_t i = plane; i < plane + n_heads; i++)
-        if (to->marks[i] < n_tokens) {
-            const enum status status = check_fork(holder, from, to, i, n_tokens, error);
+    const size_t plane = kv_plane_of(holder, heads.layer, heads.head);
+    for (size_t i = plane; i < plane + heads.n_heads; i++)
+        if (child->marks[i] < n_tokens) {
+            const enum status status = check_fork(holder, parent, child, i, n_tokens, error);
             if (status != STATUS_OK)
                 return status;
         }
     if (kv_plane_window(holder, plane) > 0)
         kv_holder_flush(holder); /* the pages that are copied are whole */
-    for (size_t i = plane; i < plane + n_heads; i++)
-        if (to->marks[i] < n_tokens)
-            share_plane(holder, from, to, i, n_tokens);
+    for (size_t i = plane; i < plane + heads.n_heads; i++)
+        if (child->marks[i] < n_tokens)
+            share_plane(holder, parent, child, i, n_tokens);
     return STATUS_OK;
 }
 
@@ -265,26 +266,28 @@ static uint64_t first_lacking(const struct kv_sequence *s, size_t plane, uint64_
 
 enum status kv_holder_source(const struct kv_holder *holder, uint64_t sequence,
                              uint32_t incarnation, uint32_t layer, uint32_t head,
-                             const struct tile_range *ranges, size_t n_ranges, uint32_t first_token,
-                             struct tile_source *source, struct error *error)
+                             const struct kv_view *view, struct tile_source *source,
+                             struct error *error)
 {
-    if (!kv_planes_inside(holder, layer, head, 1))
-        return kv_planes_outside(holder, STATUS_PROTOCOL, layer, head, 1, error);
+    const struct kv_heads heads = {layer, head, 1};
+    if (!kv_planes_inside(holder, heads))
+        return kv_planes_outside(holder, STATUS_PROTOCOL, heads, error);
     const struct kv_sequence *s = kv_sequences_find_open(&holder->sequences, sequence, incarnation);
     if (s == NULL)
         return kv_not_open(sequence, incarnation, error);
 
     const size_t plane = kv_plane_of(holder, layer, head);
-    for (size_t i = 0; i < n_ranges; i++) {
-        if (ranges[i].begin >= ranges[i].end || ranges[i].end > TREE_MAX_TILES)
-            return error_set(error, STATUS_PROTOCOL, "tiles [%u, %u) are not a range",
-                             ranges[i].begin, ranges[i].end);
-        const uint32_t seen = first_token / TILE_TOKENS;
-        const uint32_t first = ranges[i].begin > seen ? ranges[i].begin : seen;
-        if (first >= ranges[i].end)
+    for (size_t i = 0; i < view->n_ranges; i++) {
+        const struct tile_range *range = &view->ranges[i];
+        if (range->begin >= range->end || range->end > TREE_MAX_TILES)
+            return error_set(error, STATUS_PROTOCOL, "tiles [%u, %u) are not a range", range->begin,
+                             range->end);
+        const uint32_t seen = view->first_token / TILE_TOKENS;
+        const uint32_t first = range->begin > seen ? range->begin : seen;
+        if (first >= range->end)
             continue;
         const uint64_t begin = (uint64_t)first * TILE_TOKENS;
-        const uint64_t end = (uint64_t)ranges[i].end * TILE_TOKENS;
+        const uint64_t end = (uint64_t)range->end * TILE_TOKENS;
         if (begin < s->firsts[plane])
             return error_set(error, STATUS_NOT_FOUND,
                              "sequence %llu, layer %u, KV head %u: tokens below %u have left the "

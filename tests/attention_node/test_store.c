@@ -108,8 +108,8 @@ static void check_tokens(const struct fixture *f)
         for (int i = 0; i < 2; i++) {
             struct tile_source source;
             assert_int_equal(kv_holder_source(f->holder, 2, 1, LAYER + plane / N_HEADS,
-                                              HEAD + plane % N_HEADS, &ranges[i], 1, 0, &source,
-                                              NULL),
+                                              HEAD + plane % N_HEADS,
+                                              &(struct kv_view){&ranges[i], 1, 0}, &source, NULL),
                              STATUS_OK);
             for (uint32_t t = ranges[i].begin * TILE_TOKENS; t < ranges[i].end * TILE_TOKENS; t++)
                 check_token(&source, plane, t, 7);

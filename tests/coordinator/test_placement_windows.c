@@ -106,8 +106,13 @@ static void fork_pages(struct world *w, const struct sequence *parent, const str
     for (uint32_t i = 0; i < N_HOLDERS; i++)
         for (uint32_t layer = 0; layer < N_LAYERS; layer++)
             if (spans_of(w, child, 0, i, spans) > 0 && spans[0].begin < shared)
-                assert_int_equal(kv_holder_fork(w->holders[i], parent->name, 1, child->name, 1,
-                                                shared, layer, 0, 1, NULL),
+                assert_int_equal(kv_holder_fork(w->holders[i],
+                                                &(struct kv_fork){.parent = parent->name,
+                                                                  .parent_incarnation = 1,
+                                                                  .child = child->name,
+                                                                  .child_incarnation = 1,
+                                                                  .n_tokens = shared},
+                                                (struct kv_heads){layer, 0, 1}, NULL),
                                  STATUS_OK);
 }
 
@@ -155,8 +160,14 @@ static void compute(struct world *w, struct sequence *s)
             const uint32_t first = spans[j].begin > position ? spans[j].begin : position;
             const uint32_t last = spans[j].end < end ? spans[j].end : end;
             for (uint32_t layer = 0; layer < N_LAYERS && first < last; layer++)
-                assert_int_equal(kv_holder_append(w->holders[i], s->name, 1, layer, 0, 1, position,
-                                                  first, last - first, zeros, zeros, NULL),
+                assert_int_equal(kv_holder_append(w->holders[i], s->name, 1,
+                                                  (struct kv_heads){layer, 0, 1},
+                                                  &(struct kv_append){.position = position,
+                                                                      .first = first,
+                                                                      .n_tokens = last - first,
+                                                                      .k = zeros,
+                                                                      .v = zeros},
+                                                  NULL),
                                  STATUS_OK);
         }
     }

@@ -71,8 +71,11 @@ static inline enum status append_at(struct kv_holder *holder, uint64_t sequence,
                 k[(t * n_heads + h) * D + d] = value_of(seed, plane, first + t, d, false);
                 v[(t * n_heads + h) * D + d] = value_of(seed, plane, first + t, d, true);
             }
-    const enum status status = kv_holder_append(holder, sequence, incarnation, layer, head, n_heads,
-                                                position, first, n_tokens, k, v, NULL);
+    const enum status status = kv_holder_append(
+        holder, sequence, incarnation, (struct kv_heads){layer, head, n_heads},
+        &(struct kv_append){
+            .position = position, .first = first, .n_tokens = n_tokens, .k = k, .v = v},
+        NULL);
     free(k);
     free(v);
     return status;

@@ -21,11 +21,35 @@ static enum status append_all(struct kv_holder *holder, uint64_t sequence, uint3
     return status;
 }
 
+static const struct kv_heads all_heads = {LAYER, HEAD, N_HEADS}, one_head = {LAYER, HEAD, 1};
+
 static enum status source_of(const struct kv_holder *holder, uint64_t sequence, uint32_t begin,
                              uint32_t end, struct tile_source *source)
 {
     const struct tile_range range = {begin, end};
-    return kv_holder_source(holder, sequence, 1, LAYER, HEAD, &range, 1, 0, source, NULL);
+    return kv_holder_source(holder, sequence, 1, LAYER, HEAD, &(struct kv_view){&range, 1, 0},
+                            source, NULL);
+}
+
+/* Of the first incarnations. */
+static enum status fork_to(struct kv_holder *holder, uint64_t parent, uint64_t child,
+                           uint32_t n_tokens, struct kv_heads heads, struct error *error)
+{
+    const struct kv_fork fork = {.parent = parent,
+                                 .parent_incarnation = 1,
+                                 .child = child,
+                                 .child_incarnation = 1,
+                                 .n_tokens = n_tokens};
+    return kv_holder_fork(holder, &fork, heads, error);
+}
+
+/* To sequence 1. Calls for more than four tokens are refused before they read any. */
+static enum status append_zeros(struct kv_holder *holder, struct kv_heads heads, uint32_t first,
+                                uint32_t n_tokens, struct error *error)
+{
+    static const float zeros[4 * D];
+    const struct kv_append append = {.first = first, .n_tokens = n_tokens, .k = zeros, .v = zeros};
+    return kv_holder_append(holder, 1, 1, heads, &append, error);
 }
 
 static enum status reserve(struct kv_holder *holder, uint64_t sequence, uint32_t begin,
@@ -50,13 +74,14 @@ static void test_appended_tokens_are_found_again(void **state)
         n = first % 3 == 0 ? 1 : 300;
         n = first + n < 2100 ? n : 2100 - first;
         assert_int_equal(append_all(holder, 9, first, n, 1), STATUS_OK);
-        assert_int_equal(kv_holder_mark(holder, 9, 1, LAYER, HEAD, N_HEADS), first + n);
+        assert_int_equal(kv_holder_mark(holder, 9, 1, all_heads), first + n);
     }
     assert_int_equal(kv_holder_usage(holder).pages_taken, 5 * N_PLANES);
     for (uint32_t plane = 0; plane < N_PLANES; plane++) {
         const struct tile_range ranges[] = {{2, 8}, {12, 16}};
         assert_int_equal(kv_holder_source(holder, 9, 1, LAYER + plane / N_HEADS,
-                                          HEAD + plane % N_HEADS, ranges, 2, 0, &source, NULL),
+                                          HEAD + plane % N_HEADS, &(struct kv_view){ranges, 2, 0},
+                                          &source, NULL),
                          STATUS_OK);
         for (uint32_t token = 256; token < 2048; token += token == 1023 ? 513 : 1)
             check_token(&source, plane, token, 1);
@@ -73,29 +98,27 @@ static void test_gaps_duplicates_and_overlaps(void **state)
     struct kv_holder *holder = holder_of(100);
     struct tile_source source = {0};
     struct error error;
-    float zero[D] = {0};
     assert_int_equal(reserve(holder, 1, 0, 1024, 0), STATUS_OK);
     assert_int_equal(append_all(holder, 1, 0, 200, 1), STATUS_OK);
     assert_int_equal(append_all(holder, 1, 201, 5, 2), STATUS_PROTOCOL); /* token 200 is missing */
-    assert_int_equal(
-        kv_holder_append(holder, 1, 1, LAYER, HEAD, 1, 300, 300, 1, zero, zero, &error),
-        STATUS_PROTOCOL);
+    assert_int_equal(append_zeros(holder, one_head, 300, 1, &error), STATUS_PROTOCOL);
     assert_non_null(strstr(error.text, "300"));
     assert_non_null(strstr(error.text, "200"));
     assert_int_equal(append_all(holder, 1, 0, 200, 3), STATUS_OK);   /* again: ignored */
     assert_int_equal(append_all(holder, 1, 150, 106, 4), STATUS_OK); /* 50 old, 56 new */
-    assert_int_equal(kv_holder_mark(holder, 1, 1, LAYER, HEAD, N_HEADS), 256);
+    assert_int_equal(kv_holder_mark(holder, 1, 1, all_heads), 256);
     assert_int_equal(source_of(holder, 1, 0, 2, &source), STATUS_OK);
     for (uint32_t token = 0; token < 256; token++)
         check_token(&source, 0, token, token < 200 ? 1 : 4);
 
     /* One head is ahead: the mark of all is the smallest; a query wants its own head's. */
     assert_int_equal(append(holder, 1, 1, LAYER, HEAD + 1, 1, 256, 128, 5), STATUS_OK);
-    assert_int_equal(kv_holder_mark(holder, 1, 1, LAYER, HEAD, N_HEADS), 256);
-    assert_int_equal(kv_holder_mark(holder, 1, 1, LAYER, HEAD + 1, 1), 384);
+    assert_int_equal(kv_holder_mark(holder, 1, 1, all_heads), 256);
+    assert_int_equal(kv_holder_mark(holder, 1, 1, (struct kv_heads){LAYER, HEAD + 1, 1}), 384);
     assert_int_equal(source_of(holder, 1, 0, 3, &source), STATUS_PROTOCOL);
-    assert_int_equal(kv_holder_source(holder, 1, 1, LAYER, HEAD + 1, &(struct tile_range){2, 3}, 1,
-                                      0, &source, NULL),
+    assert_int_equal(kv_holder_source(holder, 1, 1, LAYER, HEAD + 1,
+                                      &(struct kv_view){&(struct tile_range){2, 3}, 1, 0}, &source,
+                                      NULL),
                      STATUS_OK);
     kv_holder_destroy(holder);
 }
@@ -163,16 +186,15 @@ static void test_fork_shares_pages_and_outlives_the_parent(void **state)
         for (uint32_t layer = LAYER; layer < LAYER + N_LAYERS; layer++)
             for (int again = 0; again < 2; again++)
                 assert_int_equal(
-                    kv_holder_fork(holder, 1, 1, child, 1, 1024, layer, HEAD, N_HEADS, NULL),
+                    fork_to(holder, 1, child, 1024, (struct kv_heads){layer, HEAD, N_HEADS}, NULL),
                     STATUS_OK);
-        assert_int_equal(kv_holder_mark(holder, child, 1, LAYER, HEAD, N_HEADS), 1024);
+        assert_int_equal(kv_holder_mark(holder, child, 1, all_heads), 1024);
     }
     assert_int_equal(kv_holder_usage(holder).pages_taken, 5 * N_PLANES);
     assert_int_equal(kv_holder_usage(holder).pages_reserved, 9 * N_PLANES);
     kv_holder_close(holder, 1, 1);
-    assert_int_equal(kv_holder_usage(holder).pages_taken, 4 * N_PLANES); /* four are shared */
-    assert_int_equal(kv_holder_fork(holder, 1, 1, 3, 1, 1024, LAYER, HEAD, N_HEADS, NULL),
-                     STATUS_OK); /* late repetition */
+    assert_int_equal(kv_holder_usage(holder).pages_taken, 4 * N_PLANES);       /* four are shared */
+    assert_int_equal(fork_to(holder, 1, 3, 1024, all_heads, NULL), STATUS_OK); /* late repetition */
     assert_int_equal(append_all(holder, 2, 1024, 512, 2), STATUS_OK);
     assert_int_equal(append_all(holder, 3, 1024, 512, 3), STATUS_OK);
     for (uint64_t child = 2; child <= 3; child++) {
@@ -211,9 +233,9 @@ static void test_fork_that_cannot_be_exact_is_refused(void **state)
         {2, 2, 256, LAYER, HEAD, 1, STATUS_INVALID}, /* of itself */
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-        assert_int_equal(kv_holder_fork(holder, cases[i].parent, 1, cases[i].child, 1,
-                                        cases[i].n_tokens, cases[i].layer, cases[i].head,
-                                        cases[i].n_heads, NULL),
+        assert_int_equal(fork_to(holder, cases[i].parent, cases[i].child, cases[i].n_tokens,
+                                 (struct kv_heads){cases[i].layer, cases[i].head, cases[i].n_heads},
+                                 NULL),
                          cases[i].status);
     /* Until the fork has come, tokens below 512 have no pages. */
     assert_int_equal(append_all(holder, 2, 0, 100, 1), STATUS_PROTOCOL);
@@ -222,11 +244,11 @@ static void test_fork_that_cannot_be_exact_is_refused(void **state)
     assert_int_equal(reserve(holder, 3, 0, 512, 0), STATUS_OK);
     assert_int_equal(reserve(holder, 4, 256, 512, 0), STATUS_OK);
     assert_int_equal(append_all(holder, 4, 0, 512, 1), STATUS_OK);
-    assert_int_equal(kv_holder_fork(holder, 4, 1, 3, 1, 512, LAYER, HEAD, 1, NULL), STATUS_INVALID);
+    assert_int_equal(fork_to(holder, 4, 3, 512, one_head, NULL), STATUS_INVALID);
     /* The child has written already. */
     assert_int_equal(append_all(holder, 3, 0, 10, 1), STATUS_OK);
     assert_int_equal(append_all(holder, 1, 511, 1, 1), STATUS_OK);
-    assert_int_equal(kv_holder_fork(holder, 1, 1, 3, 1, 512, LAYER, HEAD, 1, NULL), STATUS_INVALID);
+    assert_int_equal(fork_to(holder, 1, 3, 512, one_head, NULL), STATUS_INVALID);
     kv_holder_destroy(holder);
 }
 
@@ -242,13 +264,14 @@ static void test_incarnations(void **state)
     assert_int_equal(append(holder, 1, 5, LAYER, HEAD, 1, 0, 256, 1), STATUS_OK);
     assert_int_equal(kv_holder_reserve(holder, 1, 4, &span, 1, 0, NULL), STATUS_INVALID);
     kv_holder_close(holder, 1, 4); /* a late one */
-    assert_int_equal(kv_holder_mark(holder, 1, 5, LAYER, HEAD, 1), 256);
-    assert_int_equal(kv_holder_mark(holder, 1, 4, LAYER, HEAD, 1), 0);
+    assert_int_equal(kv_holder_mark(holder, 1, 5, one_head), 256);
+    assert_int_equal(kv_holder_mark(holder, 1, 4, one_head), 0);
     assert_int_equal(kv_holder_reserve(holder, 1, 6, &span, 1, 0, NULL), STATUS_OK);
     assert_int_equal(kv_holder_usage(holder).sequences, 1);
     assert_int_equal(kv_holder_usage(holder).pages_taken, 0);
-    assert_int_equal(kv_holder_source(holder, 1, 5, LAYER, HEAD, &(struct tile_range){0, 1}, 1, 0,
-                                      &source, NULL),
+    assert_int_equal(kv_holder_source(holder, 1, 5, LAYER, HEAD,
+                                      &(struct kv_view){&(struct tile_range){0, 1}, 1, 0}, &source,
+                                      NULL),
                      STATUS_NOT_FOUND);
     kv_holder_close(holder, 1, 6);
     kv_holder_close(holder, 1, 6);
@@ -263,7 +286,6 @@ static void test_hostile_numbers_do_no_harm(void **state)
     (void)state;
     struct kv_holder *holder = holder_of(64);
     struct tile_source source = {0};
-    float zero[4 * D] = {0};
     static const struct span bad[] = {
         {0, 0},   {256, 0},        {0, 100},
         {1, 256}, {0, UINT32_MAX}, {0x80000000u, 0x80000100u},
@@ -283,12 +305,8 @@ static void test_hostile_numbers_do_no_harm(void **state)
 
     /* The last page of the longest sequence is one like any other. */
     assert_int_equal(reserve(holder, 1, 0x7fffff00u, 0x80000000u, 0), STATUS_OK);
-    assert_int_equal(
-        kv_holder_append(holder, 1, 1, LAYER, HEAD, 1, 0, 0x7ffffffeu, 4, zero, zero, NULL),
-        STATUS_PROTOCOL);
-    assert_int_equal(
-        kv_holder_append(holder, 1, 1, LAYER, HEAD, 1, 0, UINT32_MAX, UINT32_MAX, zero, zero, NULL),
-        STATUS_PROTOCOL);
+    assert_int_equal(append_zeros(holder, one_head, 0x7ffffffeu, 4, NULL), STATUS_PROTOCOL);
+    assert_int_equal(append_zeros(holder, one_head, UINT32_MAX, UINT32_MAX, NULL), STATUS_PROTOCOL);
     assert_int_equal(append_all(holder, 1, 0x7fffff00u, 256, 1), STATUS_OK);
     assert_int_equal(source_of(holder, 1, 0xfffffe, 0x1000000, &source), STATUS_OK);
     check_token(&source, 0, 0x7fffffffu, 1);
@@ -302,10 +320,9 @@ static void test_hostile_numbers_do_no_harm(void **state)
         {LAYER, HEAD, 0},     {LAYER, HEAD + 1, UINT32_MAX}};
     for (size_t i = 0; i < sizeof(planes) / sizeof(planes[0]); i++) {
         const uint32_t *p = planes[i];
-        assert_int_equal(
-            kv_holder_append(holder, 1, 1, p[0], p[1], p[2], 0, 0, 1, zero, zero, NULL),
-            STATUS_PROTOCOL);
-        assert_int_equal(kv_holder_mark(holder, 1, 1, p[0], p[1], p[2]), 0);
+        assert_int_equal(append_zeros(holder, (struct kv_heads){p[0], p[1], p[2]}, 0, 1, NULL),
+                         STATUS_PROTOCOL);
+        assert_int_equal(kv_holder_mark(holder, 1, 1, (struct kv_heads){p[0], p[1], p[2]}), 0);
     }
     /* Sequences without pages are bounded too. */
     uint64_t id = 100;
@@ -346,8 +363,7 @@ static void test_attention_over_a_fork_has_the_same_bits(void **state)
     assert_int_equal(reserve(holder, 1, 0, 1280, 0), STATUS_OK);
     assert_int_equal(append_all(holder, 1, 0, 1200, 7), STATUS_OK);
     assert_int_equal(reserve(holder, 2, 0, 1280, 1024), STATUS_OK);
-    assert_int_equal(kv_holder_fork(holder, 1, 1, 2, 1, 1024, LAYER, HEAD, N_HEADS, NULL),
-                     STATUS_OK);
+    assert_int_equal(fork_to(holder, 1, 2, 1024, all_heads, NULL), STATUS_OK);
     kv_holder_close(holder, 1, 1);
     assert_int_equal(reserve(holder, 3, 0, 1280, 0), STATUS_OK);
     for (uint32_t t = 1024; t < 1280; t += 16)
@@ -399,8 +415,8 @@ static void test_what_no_row_to_come_sees_is_released(void **state)
         const uint32_t begin = first + 1 > WINDOW ? first + 1 - WINDOW : 0;
         const struct tile_range range = {0, (first + n) / TILE_TOKENS};
         for (uint32_t layer = 0; layer < N_LAYERS && begin / TILE_TOKENS < range.end; layer++) {
-            assert_int_equal(kv_holder_source(holder, 1, 1, LAYER + layer, HEAD, &range, 1, begin,
-                                              &source, NULL),
+            assert_int_equal(kv_holder_source(holder, 1, 1, LAYER + layer, HEAD,
+                                              &(struct kv_view){&range, 1, begin}, &source, NULL),
                              STATUS_OK);
             for (uint32_t token = begin; token < range.end * TILE_TOKENS; token += 31)
                 check_token(&source, layer * N_HEADS, token, 1);
@@ -409,14 +425,17 @@ static void test_what_no_row_to_come_sees_is_released(void **state)
     /* The last step began at 10,200, in page 39: three pages before it are there. */
     assert_int_equal(kv_holder_usage(holder).pages_taken, (N_PAGES + 4) * N_HEADS);
     const struct tile_range gone = {71, 80}, there = {72, 80};
-    assert_int_equal(kv_holder_source(holder, 1, 1, LAYER + 1, HEAD, &gone, 1, 0, &source, &error),
+    assert_int_equal(kv_holder_source(holder, 1, 1, LAYER + 1, HEAD, &(struct kv_view){&gone, 1, 0},
+                                      &source, &error),
                      STATUS_NOT_FOUND);
     assert_non_null(strstr(error.text, "9216"));
-    assert_int_equal(kv_holder_source(holder, 1, 1, LAYER + 1, HEAD, &there, 1, 0, &source, NULL),
+    assert_int_equal(kv_holder_source(holder, 1, 1, LAYER + 1, HEAD,
+                                      &(struct kv_view){&there, 1, 0}, &source, NULL),
                      STATUS_OK);
     /* A repetition of what has gone changes nothing; the mark stays. */
     assert_int_equal(append_all(holder, 1, 300, 300, 2), STATUS_OK);
-    assert_int_equal(kv_holder_mark(holder, 1, 1, LAYER + 1, HEAD, N_HEADS), N_PAGES * PAGE_TOKENS);
+    assert_int_equal(kv_holder_mark(holder, 1, 1, (struct kv_heads){LAYER + 1, HEAD, N_HEADS}),
+                     N_PAGES * PAGE_TOKENS);
     assert_int_equal(kv_holder_usage(holder).pages_taken, (N_PAGES + 4) * N_HEADS);
     kv_holder_destroy(holder);
 }
@@ -438,7 +457,7 @@ static void test_forks_of_a_windowed_layer(void **state)
         assert_int_equal(reserve(holder, child, 0, 4096, at), STATUS_OK);
         for (uint32_t layer = LAYER; layer < LAYER + N_LAYERS; layer++)
             assert_int_equal(
-                kv_holder_fork(holder, 1, 1, child, 1, at, layer, HEAD, N_HEADS, &error),
+                fork_to(holder, 1, child, at, (struct kv_heads){layer, HEAD, N_HEADS}, &error),
                 child == 2 || layer == LAYER ? STATUS_OK : STATUS_INVALID);
     }
     assert_non_null(strstr(error.text, "1536"));
@@ -450,9 +469,10 @@ static void test_forks_of_a_windowed_layer(void **state)
     kv_holder_close(holder, 1, 1);
 
     const struct tile_range seen = {13, 16};
-    assert_int_equal(
-        kv_holder_source(holder, 2, 1, LAYER + 1, HEAD, &seen, 1, 2048 + 1 - WINDOW, &source, NULL),
-        STATUS_OK);
+    assert_int_equal(kv_holder_source(holder, 2, 1, LAYER + 1, HEAD,
+                                      &(struct kv_view){&seen, 1, 2048 + 1 - WINDOW}, &source,
+                                      NULL),
+                     STATUS_OK);
     for (uint32_t token = 13 * TILE_TOKENS; token < 2048; token++)
         check_token(&source, N_HEADS, token, 1);
     assert_int_equal(append_all(holder, 2, 2048, CHUNK + 1, 2), STATUS_PROTOCOL);
@@ -462,7 +482,7 @@ static void test_forks_of_a_windowed_layer(void **state)
     kv_holder_trim(holder, 2, 1, 2560);
     assert_int_equal(kv_holder_usage(holder).pages_taken, (10 + 2) * N_HEADS);
     assert_int_equal(reserve(holder, 4, 0, 4096, 2560), STATUS_OK);
-    assert_int_equal(kv_holder_fork(holder, 2, 1, 4, 1, 2560, LAYER + 1, HEAD, N_HEADS, NULL),
+    assert_int_equal(fork_to(holder, 2, 4, 2560, (struct kv_heads){LAYER + 1, HEAD, N_HEADS}, NULL),
                      STATUS_OK);
     kv_holder_close(holder, 2, 1);
     kv_holder_close(holder, 4, 1);

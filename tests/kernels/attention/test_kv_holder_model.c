@@ -230,8 +230,13 @@ static void fork_both(struct model *m, struct kv_holder *holder, uint64_t from, 
             if (child->owned[page] && !parent->owned[page])
                 expected = STATUS_INVALID;
     }
-    assert_int_equal(kv_holder_fork(holder, from, parent->incarnation, to, child->incarnation,
-                                    n_tokens, LAYER + layer, HEAD, N_HEADS, NULL),
+    assert_int_equal(kv_holder_fork(holder,
+                                    &(struct kv_fork){.parent = from,
+                                                      .parent_incarnation = parent->incarnation,
+                                                      .child = to,
+                                                      .child_incarnation = child->incarnation,
+                                                      .n_tokens = n_tokens},
+                                    (struct kv_heads){LAYER + layer, HEAD, N_HEADS}, NULL),
                      expected);
     for (uint32_t i = layer * N_HEADS; i < (layer + 1) * N_HEADS && expected == STATUS_OK && !again;
          i++) {
@@ -356,7 +361,8 @@ static void random_query(const struct model *m, const struct kv_holder *holder, 
             s->marks[plane] < (tile + 1) * TILE_TOKENS)
             expected = STATUS_PROTOCOL;
     assert_int_equal(kv_holder_source(holder, id, s->incarnation, LAYER + plane / N_HEADS,
-                                      HEAD + plane % N_HEADS, &range, 1, sees, &source, NULL),
+                                      HEAD + plane % N_HEADS, &(struct kv_view){&range, 1, sees},
+                                      &source, NULL),
                      expected);
     for (uint32_t token = first * TILE_TOKENS;
          token < range.end * TILE_TOKENS && expected == STATUS_OK; token += 13)
