@@ -397,6 +397,15 @@ static void fail_all(struct attention *a, const struct error *error)
         attention_fail_part(&a->parts[i], error);
 }
 
+static bool leaves_rows_out(const struct attention *a, const struct attention_segment *segments,
+                            uint32_t n_segments)
+{
+    bool some = false;
+    for (uint32_t i = 0; i < n_segments; i++)
+        some = some || segments[i].n_needed < segments[i].n_tokens;
+    return a->config.last && some;
+}
+
 void attention_begin_step(struct attention *attention, uint64_t step,
                           const struct attention_segment *segments, uint32_t n_segments)
 {
@@ -406,10 +415,10 @@ void attention_begin_step(struct attention *attention, uint64_t step,
         if (a->parts[i].sequence != NULL)
             a->parts[i].sequence->part = ATTENTION_NO_PART;
     a->n_parts = 0;
-    a->n_rows = 0;
+    a->n_rows = a->n_needed = 0;
     a->wait_us = 0;
     memset(a->layer_wait_us, 0, a->config.n_layers * sizeof(*a->layer_wait_us));
-    attention_plans_reset(&a->plans);
+    attention_plans_reset(&a->plans, leaves_rows_out(a, segments, n_segments));
     attention_client_listen(a->client);
     if (attention_grow(&a->parts, &a->parts_capacity, n_segments, sizeof(*a->parts), &error) !=
         STATUS_OK)
@@ -420,13 +429,16 @@ void attention_begin_step(struct attention *attention, uint64_t step,
                                         .incarnation = segments[i].incarnation,
                                         .position = segments[i].position,
                                         .n_tokens = segments[i].n_tokens,
+                                        .n_needed = segments[i].n_needed,
                                         .fill = segments[i].fill,
-                                        .row = (uint32_t)a->n_rows};
+                                        .row = (uint32_t)a->n_rows,
+                                        .needed = (uint32_t)a->n_needed};
         a->n_parts = i + 1;
         error = (struct error){0};
         if (begin_segment(a, &segments[i], i, &error) != STATUS_OK)
             attention_fail_part(part, &error);
         a->n_rows += segments[i].n_tokens;
+        a->n_needed += segments[i].n_needed;
     }
     /* The client first: whatever fails, it must not keep the parts of the step before, which may
      * have moved. */

@@ -38,6 +38,7 @@ struct attention_config {
     uint64_t job;
     uint32_t rank;
     uint32_t first_layer, n_layers;     /* of this stage */
+    bool last;                          /* the last of them is the model's last */
     uint32_t first_kv_head, n_kv_heads; /* of this shard */
     struct attend_shape shape;          /* KV type, head_dim, group, scale, soft cap */
     const uint32_t
@@ -68,6 +69,7 @@ struct attention_segment {
     uint64_t sequence;
     uint32_t incarnation;
     uint32_t position, n_tokens;
+    uint32_t n_needed; /* its last rows, the only ones that ask in the model's last layer */
     const struct attention_span *spans; /* new ones of this sequence; those known are ignored. A
                                          * fork has its parent's below `position` without saying,
                                          * as long as this rank knows the parent */
@@ -124,7 +126,9 @@ void attention_begin_step(struct attention *attention, uint64_t step,
 bool attention_is_elsewhere(const struct attention *attention);
 
 /* Layers are counted in the whole model: first_layer, first_layer + 1 ... in turn, and for each one
- * query, append and finish in this order.
+ * query, append and finish in this order. k and v have all rows of the step. q and out have them too, but in
+ * the model's last layer (config.last): there they have the needed rows of all segments, one after
+ * the other.
  *
  * q: [rows][n_kv_heads][group][head_dim], with RoPE; must stay until attention_finish. q, k, v and out
  * are device memory. Nothing waits for the device unless a remote holder takes part. */

@@ -53,7 +53,7 @@ static enum status copy_rows(struct attention_client *client, struct attention_c
         if (!same)
             client->shared[n_parts] = part;
         n_parts++;
-        n_tokens += parts[part].n_tokens;
+        n_tokens += attention_plan_asking(plan, &parts[part]).n_tokens;
     }
     if (!same || n_parts != client->n_shared) {
         frame_buffer_give(client->rows);
@@ -65,9 +65,10 @@ static enum status copy_rows(struct attention_client *client, struct attention_c
             return status;
         unsigned char *to = frame_buffer_data(client->rows);
         for (size_t i = 0; i < n_parts; i++) {
-            const struct attention_part *part = &parts[client->shared[i]];
-            memcpy(to, q + part->row * client->wire.row_floats, part->n_tokens * row_bytes);
-            to += part->n_tokens * row_bytes;
+            const struct attention_asking asking =
+                attention_plan_asking(plan, &parts[client->shared[i]]);
+            memcpy(to, q + asking.row * client->wire.row_floats, asking.n_tokens * row_bytes);
+            to += asking.n_tokens * row_bytes;
         }
     }
     frame_buffer_give(channel->rows);
@@ -93,7 +94,9 @@ static enum status narrow_rows(struct attention_client *client, struct attention
         const struct attention_entry *entry = &client->wire.plan->entries[before[i]];
         if (entry->part == ATTENTION_NO_PART)
             continue;
-        const size_t n = client->wire.parts[entry->part].n_tokens * row_bytes;
+        const size_t n =
+            attention_plan_asking(client->wire.plan, &client->wire.parts[entry->part]).n_tokens *
+            row_bytes;
         if (entry_alive(client, entry)) {
             memcpy(to + bytes, from, n);
             bytes += n;

@@ -429,10 +429,11 @@ static void attend_entry(const struct attention_wire *wire, const struct attenti
     out->window = wire->plan->shape.window;
     if (entry->part == ATTENTION_NO_PART)
         return;
-    const struct attention_part *part = &wire->parts[entry->part];
+    const struct attention_asking asking =
+        attention_plan_asking(wire->plan, &wire->parts[entry->part]);
     _Static_assert(sizeof(struct tile_range) == 2 * sizeof(uint32_t), "begin, end, begin...");
-    out->position = part->position;
-    out->n_tokens = part->n_tokens;
+    out->position = asking.position;
+    out->n_tokens = asking.n_tokens;
     out->n_tiles = 2 * entry->n_ranges;
     out->tiles = &wire->plan->ranges[entry->first_range].begin;
 }

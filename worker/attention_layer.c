@@ -61,6 +61,12 @@ static void finish_device(struct attention *a)
         fail_all(a, &error);
 }
 
+/* Rows of q and out in this layer. */
+static size_t n_asking(const struct attention *a)
+{
+    return a->plan->shape.needed_only ? a->n_needed : a->n_rows;
+}
+
 void attention_query(struct attention *attention, uint32_t layer, const float *q)
 {
     struct attention *a = attention;
@@ -70,7 +76,8 @@ void attention_query(struct attention *attention, uint32_t layer, const float *q
     if (a->n_parts == 0)
         return;
     if (!a->kernels->host_memory && attention_plan_asks(a->plan) && some_work(a)) {
-        a->kernels->download(a->device, a->q_host.memory, q, a->n_rows * a->q_row * sizeof(float));
+        a->kernels->download(a->device, a->q_host.memory, q,
+                             n_asking(a) * a->q_row * sizeof(float));
         finish_device(a);
     }
     attention_client_query(a->client, layer, seen(a, q, &a->q_host));
@@ -375,7 +382,7 @@ static void fold_all(struct attention *a)
     struct error error = {0};
     if (a->plan->n_runs > 0)
         memset(a->unfolded, 0, a->plan->n_runs);
-    run_lanes(a, a->n_rows * a->q_row, fold_runs);
+    run_lanes(a, n_asking(a) * a->q_row, fold_runs);
     for (size_t i = 0; i < a->plan->n_runs; i++) {
         struct attention_part *part = &a->parts[a->plan->runs[i].part];
         if (!part_works(part) || !a->unfolded[i])
@@ -402,10 +409,12 @@ static void bring_to_host(struct attention *a, uint32_t layer)
 /* Rows of parts that failed become zeros. */
 static void clear_failed(struct attention *a, float *out)
 {
-    for (uint32_t i = 0; i < a->n_parts; i++)
+    for (uint32_t i = 0; i < a->n_parts; i++) {
+        const struct attention_asking asking = attention_plan_asking(a->plan, &a->parts[i]);
         if (!part_works(&a->parts[i]))
-            a->kernels->clear(a->device, out + a->parts[i].row * a->q_row,
-                              a->parts[i].n_tokens * a->q_row * sizeof(*out));
+            a->kernels->clear(a->device, out + asking.row * a->q_row,
+                              asking.n_tokens * a->q_row * sizeof(*out));
+    }
 }
 
 void attention_finish(struct attention *attention, uint32_t layer, float *out)
@@ -430,7 +439,7 @@ void attention_finish(struct attention *attention, uint32_t layer, float *out)
     if (folds)
         fold_all(a);
     if (there && folds && some_work(a))
-        a->kernels->upload(a->device, out, a->out, a->n_rows * a->q_row * sizeof(*out));
+        a->kernels->upload(a->device, out, a->out, n_asking(a) * a->q_row * sizeof(*out));
     a->merge_ns += clock_ns() - came;
     attention_client_release(a->client);
     if (folds)

@@ -188,10 +188,11 @@ static enum status plan_run(struct attention_plan *plan, const struct attention_
 /* Writes the ranges of all holders: for each first its count (as the `end` of one range), then the
  * ranges themselves; and an entry for each remote holder that has some. */
 static enum status plan_ranges(struct attention_plan *plan, const struct attention_part *part,
-                               uint32_t index, struct part_ranges *out, struct error *error)
+                               uint32_t index, uint32_t first_position, struct part_ranges *out,
+                               struct error *error)
 {
-    /* the first tile that the part's first row sees */
-    uint32_t visible = kv_window_begin(plan->shape.window, part->position) / TILE_TOKENS;
+    /* the first tile that the first row that asks sees */
+    uint32_t visible = kv_window_begin(plan->shape.window, first_position) / TILE_TOKENS;
     if (visible > part->first_tile)
         visible = part->first_tile;
 
@@ -231,14 +232,21 @@ static enum status plan_ranges(struct attention_plan *plan, const struct attenti
     return status;
 }
 
+struct attention_asking attention_plan_asking(const struct attention_plan *plan,
+                                              const struct attention_part *part)
+{
+    if (!plan->shape.needed_only)
+        return (struct attention_asking){part->row, part->n_tokens, part->position};
+    return (struct attention_asking){part->needed, part->n_needed,
+                                     part->position + part->n_tokens - part->n_needed};
+}
+
 enum status attention_plan_add(struct attention_plan *plan, struct attention_part *part,
                                uint32_t index, struct error *error)
 {
     const uint32_t last = part->position + part->n_tokens - 1;
     part->first_tile = part->position / TILE_TOKENS;
     part->n_tiles = last / TILE_TOKENS - part->first_tile + 1;
-    part->first_run = plan->n_runs;
-    part->n_runs = part->fill ? 0 : part->n_tiles;
     part->first_page = plan->n_pages;
     part->first_chunk = plan->n_chunk_tiles;
     if (!plan->shape.whole_holder) { /* otherwise there are no own tiles */
@@ -246,31 +254,27 @@ enum status attention_plan_add(struct attention_plan *plan, struct attention_par
         plan->n_chunk_tiles += (size_t)(part->n_tiles - 1) * plan->shape.n_heads;
     }
 
-    if (part->fill)
+    const struct attention_asking asking = attention_plan_asking(plan, part);
+    if (part->fill || asking.n_tokens == 0)
         return STATUS_OK;
 
     struct part_ranges ranges = {0};
-    enum status status = plan_ranges(plan, part, index, &ranges, error);
+    const size_t n_runs = last / TILE_TOKENS - asking.position / TILE_TOKENS + 1;
+    enum status status = plan_ranges(plan, part, index, asking.position, &ranges, error);
     if (status == STATUS_OK)
-        status = attention_grow(&plan->runs, &plan->runs_capacity, plan->n_runs + part->n_runs,
+        status = attention_grow(&plan->runs, &plan->runs_capacity, plan->n_runs + n_runs,
                                 sizeof(*plan->runs), error);
-    if (status != STATUS_OK) {
-        part->n_runs = 0;
-        return status;
-    }
-    uint32_t position = part->position;
-    for (size_t i = 0; i < part->n_runs; i++) {
+    for (uint32_t position = asking.position; status == STATUS_OK && position <= last;) {
         const uint32_t tile = position / TILE_TOKENS;
-        const uint32_t end = i + 1 < part->n_runs ? (tile + 1) * TILE_TOKENS : last + 1;
+        const uint32_t end = tile < last / TILE_TOKENS ? (tile + 1) * TILE_TOKENS : last + 1;
         plan->runs[plan->n_runs++] =
             (struct attention_run){.part = index,
-                                   .row = part->row + (position - part->position),
+                                   .row = asking.row + (position - asking.position),
                                    .n_tokens = end - position,
                                    .position = position,
                                    .tile = tile,
                                    .n_rows = (size_t)(end - position) * plan->shape.group};
-        if (status == STATUS_OK)
-            status = plan_run(plan, part, (uint32_t)(plan->n_runs - 1), &ranges, error);
+        status = plan_run(plan, part, (uint32_t)(plan->n_runs - 1), &ranges, error);
         position = end;
     }
     return status;

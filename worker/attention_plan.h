@@ -1,7 +1,7 @@
 /* worker/attention_plan.h - who evaluates what in a step: the same for every layer of the rank.
  *
  *     part    one segment of the step
- *     run     tokens of a part that lie in one tile: rows that share their whole tiles [0, tile)
+ *     run     tokens of a part that ask and lie in one tile: rows that share their whole tiles [0, tile)
  *     piece   what one source gives to a run: the nodes (tree.h) over the source's tiles, per head
  *     entry   the rows of a part that one remote holder is asked about
  *
@@ -11,7 +11,9 @@
  * run cover [0, tile). Pieces of a remote holder are linked in the order of its reply. All arrays
  * are reused from step to step.
  *
- * A plan is of one window; attention_plans.h has one for each.
+ * A plan is of one window; attention_plans.h has one for each. In the model's last layer only rows
+ * ask that are needed behind it (`needed_only`): q and what is attended have those rows alone, one
+ * after the other. All tokens are appended, there too.
  *
  * Where one local holder has everything (`whole_holder`), a run is one piece: that holder's tiles,
  * the own tile among them, from which a device makes finished rows at once (attend.h,
@@ -31,9 +33,10 @@ struct attention_part {
     uint64_t id;
     uint32_t incarnation;
     uint32_t position, n_tokens, row; /* row: of its first token in the step */
-    uint32_t first_tile, n_tiles;     /* tiles that its tokens lie in */
-    bool fill;                        /* its rows attend to nothing: no runs */
-    size_t first_run, n_runs;
+    uint32_t n_needed, needed; /* its last rows, needed behind the model's last layer; the first of
+                                * them, counted among those of the step */
+    uint32_t first_tile, n_tiles; /* tiles that its tokens lie in */
+    bool fill;                    /* its rows attend to nothing */
     size_t first_page;  /* where its own tiles are: pages[first_page + head * n_tiles + tile] */
     size_t first_chunk; /* its chunk tiles: all but the first, tile by tile within each head */
     struct error error; /* not STATUS_OK: it failed, its rows become zeros */
@@ -78,6 +81,7 @@ struct attention_plan_list {
 struct attention_plan_shape {
     uint32_t head_dim, group, n_heads, n_holders;
     uint32_t window;    /* tokens; 0: none */
+    bool needed_only;   /* of the model's last layer: rows that are not needed ask nothing */
     const bool *remote; /* [n_holders] */
     bool whole_holder;  /* holder 0 is the only one, and not remote: runs are whole */
 };
@@ -105,7 +109,15 @@ void attention_plan_close(struct attention_plan *plan);
 
 void attention_plan_reset(struct attention_plan *plan);
 
-/* Plans part number `index`: position, n_tokens, row and fill are set, the rest is set here.
+/* The rows of a part that ask: where they are in q and in what is attended, and the position of the
+ * first. */
+struct attention_asking {
+    uint32_t row, n_tokens, position;
+};
+struct attention_asking attention_plan_asking(const struct attention_plan *plan,
+                                              const struct attention_part *part);
+
+/* Plans part number `index`: its rows and fill are set, the rest is set here.
  * STATUS_INVALID: some tile before it has no holder. STATUS_NO_MEMORY. The caller marks the part as
  * failed then; what was planned for it is left out later like that of any failed part. */
 enum status attention_plan_add(struct attention_plan *plan, struct attention_part *part,

@@ -33,7 +33,7 @@ struct attention {
 
     struct attention_part *parts;
     uint32_t n_parts;
-    size_t parts_capacity, n_rows;
+    size_t parts_capacity, n_rows, n_needed;
     struct span *spans; /* scratch: of one sequence at the local holder */
     size_t spans_capacity;
 

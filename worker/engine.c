@@ -20,6 +20,7 @@ static enum status open_attention(struct engine *engine, const struct engine_con
         .rank = config->rank,
         .first_layer = shard->first_layer,
         .n_layers = shard->n_layers,
+        .last = shard->last,
         .first_kv_head = shard->part.kv_head_begin,
         .n_kv_heads = shard->part.kv_head_end - shard->part.kv_head_begin,
         .shape = shard_attend_shape(shard, setup->kv_type),

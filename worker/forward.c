@@ -7,32 +7,11 @@
 #include "worker/forward.h"
 
 #include "sys/clock.h"
-#include "worker/activations.h"
-#include "worker/experts.h"
 #include "worker/fill.h"
-#include "worker/recordings.h"
+#include "worker/forward_state.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-struct forward {
-    struct forward_config config;
-    const struct kernels *kernels;
-    struct device *device;
-    const struct shard *shard;
-    uint32_t hidden, head_dim;
-    uint32_t n_kv_heads, n_heads, ffn, vocab; /* of this rank */
-    float epsilon;                            /* of norms */
-    void (*gate)(struct device *device, float *gate, const float *up, size_t n);
-
-    struct activations activations;
-    struct experts *experts; /* NULL: the model has none */
-    struct recordings *recordings;
-    uint32_t parity;  /* the stream of this step */
-    float *filled[2]; /* host memory: k and v of a step that fills */
-
-    uint64_t compute_us;
-};
 
 /* k and v of a step that fills are made on the host: where the activations are, or beside them. */
 static enum status take_filled(struct forward *f, uint32_t max_rows, struct error *error)
@@ -103,6 +82,7 @@ enum status forward_create(struct forward **forward, const struct forward_config
     f->ffn = shard->part.ffn_end - shard->part.ffn_begin;
     f->vocab = shard->part.vocab_end - shard->part.vocab_begin;
     f->epsilon = h->rms_eps;
+    f->rows = (struct needed_rows){f->kernels, f->device, f->hidden};
     f->gate = architecture_traits(h->architecture)->activation == ACTIVATION_GELU
                   ? f->kernels->geglu
                   : f->kernels->swiglu;
@@ -163,89 +143,9 @@ uint64_t forward_compute_us(const struct forward *forward)
     return forward->compute_us;
 }
 
-/* ---- layers ---------------------------------------------------------------------------------- */
+/* ---- from attention to attention -------------------------------------------------------------- */
 
-static void prepare(struct forward *f, const float *x, uint32_t n_rows, uint32_t n_columns,
-                    const struct matrix *const *used, size_t n_used)
-{
-    uint32_t types = 0;
-    for (size_t i = 0; i < n_used; i++)
-        types |= 1u << used[i]->type;
-    f->kernels->prepare(f->device, x, n_rows, n_columns, types);
-}
-
-/* Where a step is: at the attention of a layer, or before the first, or behind the last one. */
-struct place {
-    struct forward *f;
-    const struct step *step;
-    float *x;
-    uint32_t layer;  /* of this rank: whose attention comes next */
-    bool asks_early; /* q leaves as soon as it is made */
-    bool prepares;   /* attention is prepared, and launched where pieces begin */
-};
-
-/* Where the model has it: adds a bias to n rows. */
-static void add_bias(struct forward *f, float *x, const struct matrix *bias, uint32_t n)
-{
-    if (bias->data != NULL)
-        f->kernels->add_bias(f->device, x, bias->data, n, bias->n_columns);
-}
-
-/* Likewise: norms n rows in place. */
-static void norm(struct forward *f, float *x, const struct matrix *weights, size_t n)
-{
-    if (weights->data != NULL)
-        f->kernels->rms_norm(f->device, x, x, weights->data, (uint32_t)n, weights->n_columns,
-                             f->epsilon);
-}
-
-/* What comes between a product of q or k, rows of n_heads, and attention. */
-static void turn(const struct place *place, float *x, const struct matrix *bias,
-                 const struct matrix *weights, uint32_t n_heads)
-{
-    struct forward *f = place->f;
-    const uint32_t n = place->step->n_rows;
-    add_bias(f, x, bias, n);
-    norm(f, x, weights, (size_t)n * n_heads);
-    const struct rope *rope = f->shard->layers[place->layer].rope;
-    if (rope != NULL)
-        f->kernels->rotate(f->device, x, place->step->positions, n, n_heads, f->head_dim, rope);
-}
-
-/* q, k and v of the layer. */
-static void project(const struct place *place)
-{
-    struct forward *f = place->f;
-    const struct kernels *kernels = f->kernels;
-    struct device *device = f->device;
-    const struct shard_layer *weights = &f->shard->layers[place->layer];
-    const uint32_t n = place->step->n_rows;
-    float *q = f->activations.query, *k = f->activations.key, *v = f->activations.value;
-    struct trace_track *trace = f->config.trace;
-    uint64_t at = trace_begin(trace);
-
-    kernels->rms_norm(device, f->activations.normed, place->x, weights->attn_norm.data, n,
-                      f->hidden, f->epsilon);
-    prepare(f, f->activations.normed, n, f->hidden,
-            (const struct matrix *[]){&weights->q, &weights->k, &weights->v}, 3);
-    at = trace_span(trace, "norm", at);
-    kernels->matmul(device, q, (size_t)f->n_heads * f->head_dim, &weights->q);
-    at = trace_span(trace, "q", at);
-    turn(place, q, &weights->q_bias, &weights->q_norm, f->n_heads);
-    at = trace_span(trace, "rope", at);
-    if (place->asks_early)
-        attention_query(f->config.attention, f->shard->first_layer + place->layer, q);
-    at = trace_span(trace, "query", at);
-
-    kernels->matmul(device, k, (size_t)f->n_kv_heads * f->head_dim, &weights->k);
-    kernels->matmul(device, v, (size_t)f->n_kv_heads * f->head_dim, &weights->v);
-    at = trace_span(trace, "k, v", at);
-    add_bias(f, v, &weights->v_bias, n);
-    turn(place, k, &weights->k_bias, &weights->k_norm, f->n_kv_heads);
-    trace_span(trace, "rope", at);
-}
-
-static void attend(const struct place *place)
+static void attend(const struct forward_place *place)
 {
     struct forward *f = place->f;
     struct attention *attention = f->config.attention;
@@ -256,110 +156,20 @@ static void attend(const struct place *place)
     attention_finish(attention, layer, f->activations.attended);
 }
 
-/* What the ranks of a group have in `product`, summed, goes into the stream. The bias is added to the
- * sum, once. */
-static enum status add_product(struct forward *f, const struct matrix *bias,
-                               const struct matrix *post_norm, uint32_t n, float *x,
-                               struct error *error)
-{
-    float *product = f->activations.product;
-    const enum status status = group_sum(f->config.group, product, (size_t)n * f->hidden, error);
-    if (status != STATUS_OK)
-        return status;
-    const uint64_t at = trace_begin(f->config.trace);
-    add_bias(f, product, bias, n);
-    norm(f, product, post_norm, n);
-    if (f->shard->hparams.residual_scale != 1)
-        f->kernels->scale(f->device, product, f->shard->hparams.residual_scale,
-                          (size_t)n * f->hidden);
-    f->kernels->add(f->device, x, product, (size_t)n * f->hidden);
-    trace_span(f->config.trace, "add", at);
-    return STATUS_OK;
-}
-
-static enum status add_attended(struct forward *f, const struct shard_layer *weights, uint32_t n,
-                                float *x, struct error *error)
-{
-    struct trace_track *trace = f->config.trace;
-    const uint64_t at = trace_begin(trace);
-    prepare(f, f->activations.attended, n, f->n_heads * f->head_dim,
-            (const struct matrix *[]){&weights->attn_output}, 1);
-    f->kernels->matmul(f->device, f->activations.product, f->hidden, &weights->attn_output);
-    trace_span(trace, "output", at);
-    return add_product(f, &weights->output_bias, &weights->attn_post_norm, n, x, error);
-}
-
-/* Rows [first, first + n) of the feed-forward part: from normed to product, in place. */
-static void feed_forward_rows(struct forward *f, const struct shard_layer *weights, size_t first,
-                              uint32_t n)
-{
-    const struct kernels *kernels = f->kernels;
-    struct device *device = f->device;
-    float *gate = f->activations.gate, *up = f->activations.up;
-    struct trace_track *trace = f->config.trace;
-    uint64_t at = trace_begin(trace);
-
-    prepare(f, f->activations.normed + first * f->hidden, n, f->hidden,
-            (const struct matrix *[]){&weights->gate, &weights->up}, 2);
-    at = trace_span(trace, "norm", at);
-    kernels->matmul(device, gate, f->ffn, &weights->gate);
-    kernels->matmul(device, up, f->ffn, &weights->up);
-    at = trace_span(trace, "gate, up", at);
-    f->gate(device, gate, up, (size_t)n * f->ffn);
-    prepare(f, gate, n, f->ffn, (const struct matrix *[]){&weights->down}, 1);
-    at = trace_span(trace, "gate", at);
-    kernels->matmul(device, f->activations.product + first * f->hidden, f->hidden, &weights->down);
-    trace_span(trace, "down", at);
-}
-
-static void feed_forward_blocks(struct forward *f, const struct shard_layer *weights, uint32_t n)
-{
-    const uint32_t most = f->activations.block_rows, n_blocks = (n + most - 1) / most;
-    for (uint32_t i = 0, first = 0; i < n_blocks; i++) {
-        const uint32_t n_rows = n / n_blocks + (i < n % n_blocks);
-        feed_forward_rows(f, weights, first, n_rows);
-        first += n_rows;
-    }
-}
-
-static enum status feed_forward(struct forward *f, const struct shard_layer *weights, uint32_t n,
-                                float *x, struct error *error)
-{
-    static const struct matrix no_bias;
-    const uint64_t at = trace_begin(f->config.trace);
-
-    f->kernels->rms_norm(f->device, f->activations.normed, x, weights->ffn_norm.data, n, f->hidden,
-                         f->epsilon);
-    trace_span(f->config.trace, "norm", at);
-    enum status status = STATUS_OK;
-    if (f->experts != NULL)
-        status = experts_run(f->experts, weights, f->activations.normed, n, f->activations.product,
-                             error);
-    else
-        feed_forward_blocks(f, weights, n);
-    if (status != STATUS_OK)
-        return status;
-    return add_product(f, &no_bias, &weights->ffn_post_norm, n, x, error);
-}
-
 /* From one attention to the next. */
 static enum status between_attentions(void *context, struct error *error)
 {
-    const struct place *place = context;
+    const struct forward_place *place = context;
     struct forward *f = place->f;
     enum status status = STATUS_OK;
     if (place->layer > 0 && place->prepares)
         status = attention_launch(f->config.attention, f->shard->first_layer + place->layer - 1,
                                   f->activations.attended, error);
-    if (place->layer > 0 && status == STATUS_OK) {
-        const struct shard_layer *before = &f->shard->layers[place->layer - 1];
-        status = add_attended(f, before, place->step->n_rows, place->x, error);
-        if (status == STATUS_OK)
-            status = feed_forward(f, before, place->step->n_rows, place->x, error);
-    }
+    if (place->layer > 0 && status == STATUS_OK)
+        status = forward_end_layer(place, error);
     if (status == STATUS_OK && place->layer < f->shard->n_layers) {
         trace_layer(f->config.trace, f->shard->first_layer + place->layer);
-        project(place);
+        forward_begin_layer(place);
         if (place->prepares)
             attention_round(f->config.attention, f->activations.key, f->activations.value);
     }
@@ -368,7 +178,7 @@ static enum status between_attentions(void *context, struct error *error)
 
 /* Attention of the layer that is next, or what the host has to do for it. Returns the kind of the piece
  * that follows. */
-static uint64_t attend_or_prepare(const struct place *place)
+static uint64_t attend_or_prepare(const struct forward_place *place)
 {
     struct forward *f = place->f;
     uint64_t kind = 0;
@@ -382,31 +192,6 @@ static uint64_t attend_or_prepare(const struct place *place)
 
 /* ---- both ends of a stage -------------------------------------------------------------------- */
 
-/* The last row of each segment that wants something; rows that follow each other, as those of a
- * step that only decodes, are one copy. Returns how many there are. */
-static uint32_t copy_wanted(struct forward *f, const struct step *step, float *to, const float *x)
-{
-    size_t first = 0, n = 0; /* rows of x that are still to be copied */
-    uint32_t n_copied = 0;
-    for (uint32_t i = 0; i <= step->n_segments; i++) {
-        const struct step_segment *segment = i < step->n_segments ? &step->segments[i] : NULL;
-        if (segment != NULL &&
-            (segment->error.status != STATUS_OK || segment->want == STEP_WANT_NOTHING))
-            continue;
-        const size_t row = segment != NULL ? segment->row + segment->n_tokens - 1 : SIZE_MAX;
-        if (n > 0 && row == first + n) {
-            n++;
-            continue;
-        }
-        f->kernels->copy(f->device, to + (size_t)n_copied * f->hidden, x + first * f->hidden,
-                         n * f->hidden * sizeof(float));
-        n_copied += (uint32_t)n;
-        first = row;
-        n = 1;
-    }
-    return n_copied;
-}
-
 /* From rows of the stream, or of a copy of them, to logits: results_logits has memory for so many. */
 static void project_logits(struct forward *f, const float *rows, uint32_t n, float *logits)
 {
@@ -414,7 +199,7 @@ static void project_logits(struct forward *f, const float *rows, uint32_t n, flo
     float *normed = f->activations.normed;
     f->kernels->rms_norm(f->device, normed, rows, f->shard->output_norm.data, n, f->hidden,
                          f->epsilon);
-    prepare(f, normed, n, f->hidden, &output, 1);
+    forward_prepare(f, normed, n, f->hidden, &output, 1);
     f->kernels->matmul(f->device, logits, f->vocab, output);
     const struct hparams *h = &f->shard->hparams;
     if (h->logit_scale != 1)
@@ -423,7 +208,7 @@ static void project_logits(struct forward *f, const float *rows, uint32_t n, flo
         f->kernels->soft_cap(f->device, logits, h->logit_cap, (size_t)n * f->vocab);
 }
 
-/* Rows of prompts whose next tokens are to be scored, some at a time. */
+/* Rows of prompts whose next tokens are to be scored, some at a time; x: the needed rows. */
 static enum status score_rows(struct forward *f, const struct step *step, const float *x,
                               struct error *error)
 {
@@ -439,7 +224,7 @@ static enum status score_rows(struct forward *f, const struct step *step, const 
             status = results_logits(f->config.results, n, &logits, error);
             if (status != STATUS_OK)
                 break;
-            project_logits(f, x + (size_t)(segment->row + row) * f->hidden, n, logits);
+            project_logits(f, x + (size_t)(segment->needed + row) * f->hidden, n, logits);
             status = results_score(f->config.results, n_scored, n, error);
             n_scored += n;
         }
@@ -447,8 +232,7 @@ static enum status score_rows(struct forward *f, const struct step *step, const 
     return status;
 }
 
-/* Logits are needed only for rows that are scored, and for the last row of each segment that wants
- * something; a row's bits do not depend on the other rows, so the rest is left out. */
+/* x: the needed rows. */
 static enum status make_logits(struct forward *f, const struct step *step, const float *x,
                                struct error *error)
 {
@@ -464,8 +248,10 @@ static enum status make_logits(struct forward *f, const struct step *step, const
         status = results_logits(results, step->n_wanted, &logits, error);
     if (status != STATUS_OK)
         return status;
-    if (step->n_wanted > 0)
-        project_logits(f, last, copy_wanted(f, step, last, x), logits);
+    if (step->n_wanted > 0) {
+        needed_rows_wanted(&f->rows, step, last, x);
+        project_logits(f, last, step->n_wanted, logits);
+    }
     at = trace_span(f->config.trace, "logits", at);
     status = results_make(results, step, error);
     trace_span(f->config.trace, "results", at);
@@ -479,9 +265,12 @@ static enum status run_layers(struct forward *f, const struct step *step, float 
     uint64_t at = trace_begin(trace);
     attention_begin_step(f->config.attention, step->number, step->attention, step->n_attention);
     trace_span(trace, "begin", at);
-    struct place place = {
-        .f = f, .step = step, .x = x, .asks_early = attention_is_elsewhere(f->config.attention)};
-    const bool alone = !place.asks_early && group_tensor(f->config.group) == 1 &&
+    struct forward_place place = {.f = f,
+                                  .step = step,
+                                  .x = x,
+                                  .narrows = f->shard->last && step->n_needed < step->n_rows,
+                                  .asks_early = attention_is_elsewhere(f->config.attention)};
+    const bool alone = !place.narrows && !place.asks_early && group_tensor(f->config.group) == 1 &&
                        f->experts == NULL && f->config.records != FORWARD_RECORDS_NOTHING;
     struct recordings_shape shape = {.n_rows = step->n_rows, .stream = x};
     if (alone && f->config.records == FORWARD_RECORDS_ALL)

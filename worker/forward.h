@@ -5,8 +5,9 @@
  * KV holders work while this rank computes k and v: q is made and turned, the query leaves;  k and v,
  * the append leaves;  finish;  what was attended to goes into the stream, then the feed-forward part
  * does, with the two products that are split by columns summed over the stage's shards. The equations
- * are those of model/hparams.h; a layer does the parts that its shard has. A step that fills does none
- * of this: each rank fills its own layers (worker/fill.h).
+ * are those of model/hparams.h; a layer does the parts that its shard has. The model's last layer makes
+ * k and v of all rows, and the rest of those whose logits are wanted (worker/needed_rows.h). A step that
+ * fills does none of this: each rank fills its own layers (worker/fill.h).
  *
  * All memory is taken at creation. */
 #ifndef LONGSPAN_WORKER_FORWARD_H

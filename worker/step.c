@@ -28,9 +28,10 @@ enum status step_create(struct step **step, const struct step_limits *limits, st
     s->order = calloc(limits->max_sequences, sizeof(*s->order));
     s->tokens = calloc(limits->max_rows, sizeof(*s->tokens));
     s->positions = calloc(limits->max_rows, sizeof(*s->positions));
+    s->needed_positions = calloc(limits->max_rows, sizeof(*s->needed_positions));
     s->next = calloc(limits->max_rows, sizeof(*s->next));
     if (s->segments == NULL || s->attention == NULL || s->order == NULL || s->tokens == NULL ||
-        s->positions == NULL || s->next == NULL) {
+        s->positions == NULL || s->needed_positions == NULL || s->next == NULL) {
         step_destroy(s);
         return error_set(error, STATUS_NO_MEMORY, "step: no memory for %u rows of %u sequences",
                          limits->max_rows, limits->max_sequences);
@@ -47,6 +48,7 @@ void step_destroy(struct step *step)
     free(step->segments);
     free(step->tokens);
     free(step->positions);
+    free(step->needed_positions);
     free(step->next);
     free(step->attention);
     free(step->spans);
@@ -199,6 +201,17 @@ static void refuse_twins(struct step *step, const Longspan__Step *message)
     }
 }
 
+/* The row that a result is made of; where rows are scored, which begin with its first, all. */
+static void find_needed(struct step *step, struct step_segment *segment)
+{
+    segment->n_needed =
+        segment->n_scored > 0 ? segment->n_tokens : segment->want != STEP_WANT_NOTHING;
+    segment->needed = step->n_needed;
+    const uint32_t end = segment->row + segment->n_tokens;
+    for (uint32_t row = end - segment->n_needed; row < end; row++)
+        step->needed_positions[step->n_needed++] = step->positions[row];
+}
+
 static void take_segment(struct step *step, struct step_segment *segment,
                          const Longspan__Segment *message, struct attention_span *spans)
 {
@@ -221,6 +234,7 @@ static void take_segment(struct step *step, struct step_segment *segment,
         step->tokens[step->n_rows] = step->fill ? 0 : message->tokens[i];
         step->positions[step->n_rows++] = message->position + i;
     }
+    find_needed(step, segment);
     for (size_t i = 0; i < message->n_spans; i++)
         spans[i] = (struct attention_span){message->spans[i]->holder,
                                            {message->spans[i]->begin, message->spans[i]->end}};
@@ -229,6 +243,7 @@ static void take_segment(struct step *step, struct step_segment *segment,
         .incarnation = message->incarnation,
         .position = message->position,
         .n_tokens = segment->n_tokens,
+        .n_needed = segment->n_needed,
         .spans = spans,
         .n_spans = (uint32_t)message->n_spans,
         .fill = step->fill,
@@ -254,7 +269,7 @@ enum status step_decode(struct step *step, const Longspan__Step *message, struct
     step->fault = (struct error){.status = STATUS_OK};
     step->fill = false;
     step->n_closed = step->n_segments = step->n_rows = step->n_attention = step->n_wanted =
-        step->n_scored = 0;
+        step->n_scored = step->n_needed = 0;
     check_whole(step, message);
 
     for (uint32_t i = 0; i < step->n_segments; i++) {

@@ -39,10 +39,13 @@ struct step_name {
 
 /* One segment of the message, in its order. */
 struct step_segment {
-    struct error error; /* STATUS_OK: it takes part, and the next three fields count */
+    struct error error; /* STATUS_OK: it takes part, and the next five fields count */
     uint32_t row;       /* first of its rows */
     uint32_t n_tokens;
     uint32_t attention; /* index in step.attention */
+    uint32_t
+        n_needed;    /* its last rows, of which something is made behind the model's last layer; */
+    uint32_t needed; /* the first of them, counted among those of the step */
     uint64_t fill_seed; /* of a step that fills */
     bool answered;      /* the sender expects a result for it, be it an empty one */
     enum step_want want;
@@ -68,6 +71,9 @@ struct step {
     uint32_t n_rows; /* of the segments that take part, one after the other */
     int32_t *tokens;
     uint32_t *positions;
+
+    uint32_t n_needed; /* rows, of all segments; the other rows of the last layer are left out */
+    uint32_t *needed_positions;
 
     uint32_t n_attention; /* the segments that take part */
     struct attention_segment *attention;

@@ -83,6 +83,7 @@ struct cluster {
     enum kv_type type;
     uint32_t windows[N_LAYERS], timeout_ms, retry_ms; /* windows: 0: none */
     bool zeromq_only;
+    bool last_stage; /* ranks have the model's last layer */
     uint64_t n_steps;
 };
 
@@ -385,6 +386,7 @@ static inline enum status cluster_attention(struct cluster *cluster, uint32_t n_
                                             .rank = 7,
                                             .first_layer = FIRST_LAYER,
                                             .n_layers = N_LAYERS,
+                                            .last = cluster->last_stage,
                                             .first_kv_head = FIRST_HEAD,
                                             .n_kv_heads = N_HEADS,
                                             .shape = {cluster->type, HEAD_DIM, GROUP, SCALE, 0.0f},
@@ -435,6 +437,14 @@ static inline void text_rows(const struct text *text, uint32_t kind, uint32_t la
                 *out++ = text_value(text, kind, layer, position + t, head, i);
 }
 
+/* Rows of a segment, its last ones, that have a query in the layer. */
+static inline uint32_t cluster_asking(const struct cluster *cluster,
+                                      const struct attention_segment *segment, uint32_t layer)
+{
+    return cluster->last_stage && layer + 1 == FIRST_LAYER + N_LAYERS ? segment->n_needed
+                                                                      : segment->n_tokens;
+}
+
 /* One step over all layers; row r of layer l goes to out[s] + (l * n_tokens_total(s) + ...): the
  * caller's results[s] is [layer][token][Q_ROW], `stride` tokens per layer. results[s] may be NULL.
  */
@@ -460,9 +470,13 @@ static inline void cluster_step(struct cluster *cluster, struct attention *atten
     float *q = host[Q], *k = host[K], *v = host[V], *out = host[OUT];
     attention_begin_step(attention, ++cluster->n_steps, segments, n_segments);
     for (uint32_t layer = FIRST_LAYER; layer < FIRST_LAYER + N_LAYERS; layer++) {
+        uint32_t n_asking = 0;
         for (uint32_t s = 0, row = 0; s < n_segments; row += segments[s++].n_tokens) {
             const struct attention_segment *segment = &segments[s];
-            text_rows(&texts[s], 0, layer, segment->position, segment->n_tokens, q + row * Q_ROW);
+            const uint32_t n = cluster_asking(cluster, segment, layer);
+            text_rows(&texts[s], 0, layer, segment->position + segment->n_tokens - n, n,
+                      q + n_asking * Q_ROW);
+            n_asking += n;
             text_rows(&texts[s], 1, layer, segment->position, segment->n_tokens, k + row * KV_ROW);
             text_rows(&texts[s], 2, layer, segment->position, segment->n_tokens, v + row * KV_ROW);
         }
@@ -475,11 +489,15 @@ static inline void cluster_step(struct cluster *cluster, struct attention *atten
         assert_int_equal(kernels->finish(device, NULL), STATUS_OK);
         kernels->download(device, out, there[OUT], bytes[OUT]);
         assert_int_equal(kernels->finish(device, NULL), STATUS_OK);
-        for (uint32_t s = 0, row = 0; s < n_segments; row += segments[s++].n_tokens)
+        for (uint32_t s = 0, row = 0, n; s < n_segments; row += n, s++) {
+            n = cluster_asking(cluster, &segments[s], layer);
+            const uint32_t position = segments[s].position + segments[s].n_tokens - n;
             if (results[s] != NULL)
-                memcpy(results[s] +
-                           ((size_t)(layer - FIRST_LAYER) * stride + segments[s].position) * Q_ROW,
-                       out + row * Q_ROW, segments[s].n_tokens * Q_ROW * sizeof(float));
+                memcpy(results[s] + ((size_t)(layer - FIRST_LAYER) * stride + position) * Q_ROW,
+                       out + row * Q_ROW, n * Q_ROW * sizeof(float));
+        }
+        for (size_t i = (size_t)n_asking * Q_ROW * sizeof(float); i < bytes[OUT]; i++)
+            assert_int_equal(((unsigned char *)out)[i], 0xff); /* nobody asked */
     }
     attention_end_step(attention);
     for (int i = 0; i < ROWS; i++) {

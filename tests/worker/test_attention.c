@@ -228,6 +228,134 @@ static void test_batch_mates_change_nothing(void **state)
     cluster_stop(&cluster);
 }
 
+/* ---- rows that are not needed behind the model's last layer ---- */
+
+/* Two sequences in chunks, in the same steps. Chunk i of either needs its last wanted[i % 5] rows. */
+static void run_needed(struct cluster *cluster, struct attention *attention, uint64_t sequence,
+                       const struct layout *layout, const float *reference)
+{
+    static const uint32_t wanted[] = {0, 1, UINT32_MAX, 0, 130}, chunks[] = {200, 71};
+    const struct text text = {.text = 1};
+    const uint32_t n_holders = layout->n_nodes + layout->local;
+    struct attention_span spans[2][16];
+    uint32_t n_spans[2], position[2] = {0}, n_chunks = 0;
+    float *result = new_result();
+    for (uint32_t i = 0; i < 2; i++) {
+        n_spans[i] = deal(spans[i], LONGEST, 256, n_holders);
+        for (uint32_t node = 0; node < layout->n_nodes; node++)
+            cluster_reserve(cluster, node, sequence + i, 1, spans[i], n_spans[i], 0);
+    }
+    for (; position[0] < LONGEST; n_chunks++) {
+        struct attention_segment segments[2];
+        const struct text texts[] = {text, text};
+        for (uint32_t i = 0; i < 2; i++) {
+            const uint32_t left = LONGEST - position[i], some = wanted[(n_chunks + 2 * i) % 5];
+            const uint32_t n = chunks[i] < left ? chunks[i] : left;
+            segments[i] = (struct attention_segment){.sequence = sequence + i,
+                                                     .incarnation = 1,
+                                                     .position = position[i],
+                                                     .n_tokens = n,
+                                                     .n_needed = some < n ? some : n,
+                                                     .spans = spans[i],
+                                                     .n_spans = n_chunks == 0 ? n_spans[i] : 0};
+        }
+        float *results[] = {result, result};
+        for (uint32_t i = 0; i < 2; i++) /* rows that are not asked for stay the judge's */
+            for (uint32_t layer = 0; layer < N_LAYERS; layer++) {
+                const size_t at = ((size_t)layer * LONGEST + position[i]) * Q_ROW;
+                memcpy(result + at, reference + at, segments[i].n_tokens * Q_ROW * sizeof(float));
+            }
+        cluster_step(cluster, attention, segments, texts, 2, results, LONGEST);
+        expect_fine(attention, 2);
+        for (uint32_t i = 0; i < 2; i++)
+            position[i] += segments[i].n_tokens;
+        check_same_bits(reference, result, position[0], LONGEST, layout->name);
+    }
+    free(result);
+}
+
+static void needed_rows_keep_their_bits(uint32_t window, size_t each,
+                                        struct harness_devices devices)
+{
+    struct cluster cluster;
+    struct attention *attention;
+    float *reference = new_result();
+    const struct text text = {.text = 1};
+    cluster_start_on(&cluster, MAX_NODES, KV_F16, false, devices, window);
+    assert_int_equal(cluster_attention(&cluster, 0, true, NULL, &attention, NULL), STATUS_OK);
+    run_sequence(&cluster, attention, 1, &text, LONGEST, 512, 256, 0, 1, reference);
+    attention_close(attention);
+    cluster.last_stage = true;
+    for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i += each) {
+        assert_int_equal(cluster_attention(&cluster, layouts[i].n_nodes, layouts[i].local, NULL,
+                                           &attention, NULL),
+                         STATUS_OK);
+        run_needed(&cluster, attention, 10 * (i + 1), &layouts[i], reference);
+        attention_close(attention);
+    }
+    cluster_stop(&cluster);
+    free(reference);
+}
+
+static void test_rows_that_are_not_needed_change_nothing(void **state)
+{
+    (void)state;
+    needed_rows_keep_their_bits(0, 1, (struct harness_devices){0});
+    needed_rows_keep_their_bits(300, 2, (struct harness_devices){0});
+    needed_rows_keep_their_bits(0, 1, (struct harness_devices){.rank = &kernels_fake});
+    needed_rows_keep_their_bits(
+        300, 2, (struct harness_devices){.rank = &kernels_fake, .nodes = {&kernels_fake}});
+}
+
+/* Bytes to and from the only node for a prompt in chunks of 256, of which the last n_needed rows of each
+ * are needed. */
+static struct attention_traffic traffic_of(struct cluster *cluster, uint64_t sequence,
+                                           uint32_t n_tokens, uint32_t n_needed)
+{
+    struct attention *attention;
+    struct attention_span spans[16];
+    struct attention_traffic traffic;
+    const struct text text = {.text = 1};
+    float *results[] = {NULL};
+    const uint32_t n_spans = deal(spans, n_tokens, 256, 1);
+    assert_int_equal(cluster_attention(cluster, 1, false, NULL, &attention, NULL), STATUS_OK);
+    cluster_reserve(cluster, 0, sequence, 1, spans, n_spans, 0);
+    for (uint32_t position = 0; position < n_tokens; position += 256) {
+        const struct attention_segment segment = {.sequence = sequence,
+                                                  .incarnation = 1,
+                                                  .position = position,
+                                                  .n_tokens = 256,
+                                                  .n_needed = n_needed,
+                                                  .spans = spans,
+                                                  .n_spans = position == 0 ? n_spans : 0};
+        cluster_step(cluster, attention, &segment, &text, 1, results, LONGEST);
+        expect_fine(attention, 1);
+    }
+    attention_traffic(attention, 0, &traffic);
+    attention_close(attention);
+    return traffic;
+}
+
+static void test_holders_are_not_asked_about_rows_that_nobody_needs(void **state)
+{
+    (void)state;
+    enum { N = 1024, ASKED = N - 256 }; /* the first chunk has no tiles at the node before it */
+    struct cluster cluster;
+    cluster_start(&cluster, 1, KV_F16);
+    cluster.last_stage = true;
+    const struct attention_traffic all = traffic_of(&cluster, 1, N, 256),
+                                   one = traffic_of(&cluster, 2, N, 1),
+                                   none = traffic_of(&cluster, 3, N, 0);
+    const uint64_t q_bytes = (uint64_t)Q_ROW * sizeof(float), n_steps = N / 256;
+    assert_int_equal(all.kv_bytes, none.kv_bytes);
+    assert_int_equal(one.kv_bytes, none.kv_bytes);
+    assert_true(all.sent_bytes - none.sent_bytes >= ASKED * q_bytes);
+    assert_true(all.received_bytes - none.received_bytes >= ASKED * q_bytes);
+    assert_true(one.sent_bytes - none.sent_bytes >= (n_steps - 1) * q_bytes);
+    assert_true(one.sent_bytes - none.sent_bytes < n_steps * (q_bytes + 64)); /* 64: a header */
+    cluster_stop(&cluster);
+}
+
 static void forks_equal_fresh_prefill(uint32_t window, struct harness_devices devices)
 {
     struct cluster cluster;
@@ -407,6 +535,8 @@ int main(void)
         cmocka_unit_test(test_all_with_memory_of_their_own),
         cmocka_unit_test(test_sliding_window_leaves_holders_out),
         cmocka_unit_test(test_batch_mates_change_nothing),
+        cmocka_unit_test(test_rows_that_are_not_needed_change_nothing),
+        cmocka_unit_test(test_holders_are_not_asked_about_rows_that_nobody_needs),
         cmocka_unit_test(test_forks_equal_fresh_prefill),
         cmocka_unit_test(test_forks_of_windowed_layers),
         cmocka_unit_test(test_bad_segments_fail_alone),

@@ -379,15 +379,19 @@ static void test_a_failed_segment_leaves_its_neighbours(void **state)
     fixture_run(&f, &alone, 1);
     memcpy(judge, f.engine.results->logits, sizeof(judge));
 
-    const struct fixture_segment both[] = {{7, 30, 3, tokens, LONGSPAN__WANT__WANT_NOTHING, 0},
-                                           {2, 0, N, tokens, LONGSPAN__WANT__WANT_LOGITS, 1}};
-    struct fixture_step message;
-    fixture_compose(&message, f.next_step++, both, 2);
-    fixture_ok(step_decode(f.engine.step, &message.step, &error), &error);
-    fixture_ok(forward_run(f.engine.forward, f.engine.step, &error), &error);
-    assert_non_null(attention_segment_error(f.engine.attention, 0));
-    assert_null(attention_segment_error(f.engine.attention, 1));
-    assert_memory_equal(f.engine.results->logits, judge, sizeof(judge));
+    for (uint32_t wants = 0; wants < 2; wants++) { /* has a row behind the last layer, or none */
+        const struct fixture_segment both[] = {
+            {7, 30, 3, tokens, wants ? LONGSPAN__WANT__WANT_LOGITS : LONGSPAN__WANT__WANT_NOTHING,
+             0},
+            {2 + wants, 0, N, tokens, LONGSPAN__WANT__WANT_LOGITS, 1}};
+        struct fixture_step message;
+        fixture_compose(&message, f.next_step++, both, 2);
+        fixture_ok(step_decode(f.engine.step, &message.step, &error), &error);
+        fixture_ok(forward_run(f.engine.forward, f.engine.step, &error), &error);
+        assert_non_null(attention_segment_error(f.engine.attention, 0));
+        assert_null(attention_segment_error(f.engine.attention, 1));
+        assert_memory_equal(f.engine.results->logits + wants * shape->vocab, judge, sizeof(judge));
+    }
     fixture_close(&f);
     group_destroy(group);
     reference_destroy(reference);

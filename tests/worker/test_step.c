@@ -131,7 +131,36 @@ static void test_a_good_step_becomes_rows(void **state)
     step_destroy(step);
 }
 
-/* What breaks one segment takes that one out, and the others keep their places. */
+/* The last row where something is wanted, all where some are scored. */
+static void test_needed_rows_are_counted(void **state)
+{
+    (void)state;
+    struct draft d;
+    draft(&d, 4, 5);
+    d.segments[0].want = LONGSPAN__WANT__WANT_CANDIDATES;
+    d.segments[1].tokens[0] = -1; /* a bad one has no rows */
+    d.segments[1].want = LONGSPAN__WANT__WANT_LOGITS;
+    d.segments[3].next = d.tokens[3] + 1;
+    d.segments[3].n_next = 2;
+    static const uint32_t n_needed[] = {1, 0, 0, 5}, first[] = {0, 0, 1, 1};
+    struct step *step = new_step();
+    decode(step, &d);
+    assert_int_equal(step->n_rows, 15);
+    assert_int_equal(step->n_needed, 6);
+    for (uint32_t i = 0; i < 4; i++) {
+        const struct step_segment *segment = &step->segments[i];
+        if (segment->error.status != STATUS_OK)
+            continue;
+        assert_int_equal(segment->n_needed, n_needed[i]);
+        assert_int_equal(step->attention[segment->attention].n_needed, n_needed[i]);
+        assert_int_equal(segment->needed, first[i]);
+        for (uint32_t row = 0; row < n_needed[i]; row++)
+            assert_int_equal(step->needed_positions[first[i] + row],
+                             256 * i + 5 - n_needed[i] + row);
+    }
+    step_destroy(step);
+}
+
 static void test_tokens_to_be_scored_lie_together(void **state)
 {
     (void)state;
@@ -156,6 +185,7 @@ static void test_tokens_to_be_scored_lie_together(void **state)
     step_destroy(step);
 }
 
+/* What breaks one segment takes that one out, and the others keep their places. */
 static void test_a_bad_segment_fails_alone(void **state)
 {
     (void)state;
@@ -423,6 +453,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_good_step_becomes_rows),
+        cmocka_unit_test(test_needed_rows_are_counted),
         cmocka_unit_test(test_tokens_to_be_scored_lie_together),
         cmocka_unit_test(test_a_bad_segment_fails_alone),
         cmocka_unit_test(test_a_bad_step_fails_whole),

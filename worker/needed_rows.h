@@ -1,0 +1,29 @@
+/* worker/needed_rows.h - the rows of a step that something is made of behind the model's last layer.
+ *
+ * A row's bits do not depend on the other rows. Once the last layer has made k and v of all of them,
+ * what is left is done for rows alone whose logits somebody wants (struct step): the last row of a
+ * segment that wants a result, the rows of one that is scored. They lie one after the other then. */
+#ifndef LONGSPAN_WORKER_NEEDED_ROWS_H
+#define LONGSPAN_WORKER_NEEDED_ROWS_H
+
+#include "kernels/kernels.h"
+#include "worker/step.h"
+
+#include <stdint.h>
+
+/* Rows of `hidden` floats on a device. */
+struct needed_rows {
+    const struct kernels *kernels;
+    struct device *device;
+    uint32_t hidden;
+};
+
+/* Moves the needed rows of x, which has all rows of the step, to its beginning. */
+void needed_rows_gather(const struct needed_rows *rows, const struct step *step, float *x);
+
+/* Copies, of the needed rows x, the last one of each segment that wants a result: n_wanted rows, to
+ * other memory. */
+void needed_rows_wanted(const struct needed_rows *rows, const struct step *step, float *to,
+                        const float *x);
+
+#endif
