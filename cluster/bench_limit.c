@@ -19,7 +19,8 @@ enum status bench_limit_model_read(struct bench_limit_model *model, const char *
     }
     struct bench_limit_model read = {.vocab = h.vocab};
     shard_cost_whole(&read.weights, &h, file);
-    read.attend_operations = 4.0 * h.n_heads * h.head_dim * h.n_layers;
+    read.attend_last = 4.0 * h.n_heads * h.head_dim;
+    read.attend_operations = read.attend_last * h.n_layers;
     read.kv_token_bytes =
         (double)tile_bytes(kv_type, h.head_dim) / TILE_TOKENS * h.n_kv_heads * h.n_layers;
     model_close(file);
@@ -39,6 +40,8 @@ struct bench_limit bench_limit_of(const struct bench_limit_model *model,
         step_limit_products(&model->weights, rows, bench_case->prefill ? 1 : rows);
     demand.bytes += depth * model->kv_token_bytes;
     demand.attend_operations = seen * model->attend_operations;
+    if (bench_case->prefill)
+        demand.attend_operations -= (seen - (depth + n)) * model->attend_last;
     struct bench_limit limit = {.bytes = demand.bytes,
                                 .operations = demand.products.f32 + demand.products.int8 +
                                               demand.attend_operations};

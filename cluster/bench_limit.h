@@ -3,7 +3,8 @@
  * A step reads the weights (of the embedding only its rows, of experts those that its rows meet)
  * and the KV cache of each sequence once (plan/shard_cost.h), and does a multiplication and an
  * addition for every weight and row, and for every row, query head, dimension and earlier token
- * twice: in scores and in values. The limit is the longer one of bytes and arithmetic
+ * twice: in scores and in values. Of a prompt's rows all but the last end as keys and values of the last
+ * layer. The limit is the longer one of bytes and arithmetic
  * (plan/step_limit.h); products of floats count in f32, or in bf16 where the kernels round them. */
 #ifndef LONGSPAN_CLUSTER_BENCH_LIMIT_H
 #define LONGSPAN_CLUSTER_BENCH_LIMIT_H
@@ -19,7 +20,8 @@
 /* What a model asks of a step. */
 struct bench_limit_model {
     struct shard_cost weights; /* of all of it */
-    double attend_operations;  /* of one row and one earlier token */
+    double attend_operations;  /* of one row and one earlier token, all layers */
+    double attend_last;        /* of them: of the last layer */
     double kv_token_bytes;     /* of one token, all layers */
     uint32_t vocab;            /* tokens that there are */
 };

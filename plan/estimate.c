@@ -63,12 +63,21 @@ static double seconds_of(const struct estimate_process *process, const struct pa
 
 /* ---- attention ------------------------------------------------------------------------------- */
 
+/* Layers of the stage behind whose k and v all rows go on: in the model's last one only those do
+ * whose token is asked for, of a prompt none. */
+static uint32_t full_layers(const struct estimate_cluster *e, const struct planner_stage *stage,
+                            bool prompt)
+{
+    const bool last = stage->first_layer + stage->n_layers == e->hparams->n_layers;
+    return stage->n_layers - (prompt && last);
+}
+
 /* Tokens that a row behind `depth` sees, summed over the stage's layers. */
-static double seen(const struct estimate_cluster *e, const struct planner_stage *stage,
+static double seen(const struct estimate_cluster *e, const struct planner_stage *stage, bool prompt,
                    double depth)
 {
     double sum = 0;
-    for (uint32_t i = 0; i < stage->n_layers; i++) {
+    for (uint32_t i = 0; i < full_layers(e, stage, prompt); i++) {
         const uint32_t window = hparams_window(e->hparams, stage->first_layer + i);
         sum += window > 0 && window < depth ? window : depth;
     }
@@ -107,8 +116,8 @@ static double node_seconds(const struct estimate_cluster *e, uint32_t node,
     if (depth <= 0)
         return 0;
     const struct step_limit_demand demand =
-        attention(e, tokens_at(e, node, depth) / depth * seen(e, stage, depth), pass->rows,
-                  pass->prompt, e->hparams->n_kv_heads);
+        attention(e, tokens_at(e, node, depth) / depth * seen(e, stage, pass->prompt, depth),
+                  pass->rows, pass->prompt, e->hparams->n_kv_heads);
     return seconds_of(&e->nodes[node], pass, &demand);
 }
 
@@ -209,10 +218,11 @@ static double rank_seconds(const struct estimate_cluster *e, uint32_t rank, cons
     /* A row of a prompt sees, of its own chunk, half on average; no cache is read for that. */
     const double own = pass->prompt ? pass->rows / 2 : 0;
     demand.attend_operations =
-        attention(e, seen(e, stage, own), pass->rows, true, kv_heads).attend_operations;
+        attention(e, seen(e, stage, pass->prompt, own), pass->rows, true, kv_heads)
+            .attend_operations;
     if (with_cache) {
-        const struct step_limit_demand kv =
-            attention(e, seen(e, stage, pass->depth), pass->rows, pass->prompt, kv_heads);
+        const struct step_limit_demand kv = attention(e, seen(e, stage, pass->prompt, pass->depth),
+                                                      pass->rows, pass->prompt, kv_heads);
         demand.bytes += kv.bytes;
         demand.attend_operations += kv.attend_operations;
     }
@@ -238,8 +248,9 @@ static struct estimate_time stage_time(const struct estimate_cluster *e, uint32_
     time.kv_s = all - time.weights_s;
     for (uint32_t i = 0; i < n_nodes; i++)
         time.kv_s = longer(time.kv_s, node_seconds(e, i, stage, pass));
-    time.links_s = stage->n_layers * (exchange + 2 * sum_ranks(e, first, pass->rows)) +
-                   enter_stage(e, index, pass->rows);
+    time.links_s =
+        full_layers(e, stage, pass->prompt) * (exchange + 2 * sum_ranks(e, first, pass->rows)) +
+        enter_stage(e, index, pass->rows);
     return time;
 }
 

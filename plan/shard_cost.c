@@ -34,9 +34,17 @@ static void add_products(struct shard_operations *sum, const struct model_tensor
         sum->int8 += operations;
 }
 
+/* What k and v are made of: rows whose token nobody asks for need no more of the model's last layer. */
+static bool makes_key_value(enum weights_id id)
+{
+    return id == WEIGHTS_ATTN_NORM || id == WEIGHTS_ATTN_K || id == WEIGHTS_ATTN_V ||
+           id == WEIGHTS_ATTN_K_BIAS || id == WEIGHTS_ATTN_V_BIAS || id == WEIGHTS_ATTN_K_NORM;
+}
+
 static void add_layer(struct shard_cost *cost, const struct hparams *hparams,
                       const struct model_file *file, const struct shard_part *part, uint32_t layer)
 {
+    const bool last = layer + 1 == hparams->n_layers;
     for (int i = WEIGHTS_FIRST_OF_LAYER; i < WEIGHTS_COUNT; i++) {
         const enum weights_id id = (enum weights_id)i;
         const struct model_tensor *tensor =
@@ -47,7 +55,7 @@ static void add_layer(struct shard_cost *cost, const struct hparams *hparams,
         const struct piece piece = piece_of(tensor, hparams, part, id);
         cost->weight_bytes += piece.bytes;
         *(experts ? &cost->expert_bytes : &cost->read_bytes) += piece.bytes;
-        add_products(&cost->layers, tensor, &piece,
+        add_products(last && !makes_key_value(id) ? &cost->predicted : &cost->rows, tensor, &piece,
                      experts ? cost->expert_share * (part->expert_end - part->expert_begin) : 1);
     }
 }
@@ -67,7 +75,7 @@ static void add_output(struct shard_cost *cost, const struct hparams *hparams,
     const struct piece piece = piece_of(output, hparams, part, WEIGHTS_OUTPUT);
     cost->weight_bytes += has_it ? 0 : piece.bytes;
     cost->read_bytes += piece.bytes;
-    add_products(&cost->output, output, &piece, 1);
+    add_products(&cost->predicted, output, &piece, 1);
 }
 
 void shard_cost_of(struct shard_cost *cost, const struct hparams *hparams,

@@ -1,7 +1,8 @@
 /* plan/shard_cost.h - what a rank's part of a model weighs, and what a step asks of it.
  *
- * A step multiplies every weight with every row, but of the embedding, of which it reads rows, and
- * of experts, of which a row uses a few. Pure. */
+ * A step multiplies every weight with every row, but of the embedding, of which it reads rows, of
+ * experts, of which a row uses a few, and of the model's last layer, where rows whose token nobody asks
+ * for end as keys and values (worker/needed_rows.h). Pure. */
 #ifndef LONGSPAN_PLAN_SHARD_COST_H
 #define LONGSPAN_PLAN_SHARD_COST_H
 
@@ -21,10 +22,10 @@ struct shard_cost {
     uint64_t
         weight_bytes;    /* held: as in the file, but vectors in f32; a device adds some padding */
     uint64_t read_bytes; /* of them: read by every step */
-    uint64_t expert_bytes;          /* of them: of all experts that are held */
-    double expert_share;            /* of the experts, that a row uses; 0: there are none */
-    struct shard_operations layers; /* of one row */
-    struct shard_operations output; /* of one row whose token is predicted */
+    uint64_t expert_bytes;             /* of them: of all experts that are held */
+    double expert_share;               /* of the experts, that a row uses; 0: there are none */
+    struct shard_operations rows;      /* of one row */
+    struct shard_operations predicted; /* besides, of one row whose token is predicted */
 };
 
 /* Layers [first_layer, first_layer + n_layers), with the embedding where the first of all is among

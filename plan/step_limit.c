@@ -7,8 +7,8 @@ struct step_limit_demand step_limit_products(const struct shard_cost *cost, doub
     return (struct step_limit_demand){
         .bytes = (double)cost->read_bytes +
                  shard_cost_experts_met(cost, rows) * (double)cost->expert_bytes,
-        .products = {.f32 = rows * cost->layers.f32 + predicted * cost->output.f32,
-                     .int8 = rows * cost->layers.int8 + predicted * cost->output.int8}};
+        .products = {.f32 = rows * cost->rows.f32 + predicted * cost->predicted.f32,
+                     .int8 = rows * cost->rows.int8 + predicted * cost->predicted.int8}};
 }
 
 double step_limit_seconds(const struct step_limit_demand *demand,

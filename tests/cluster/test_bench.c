@@ -101,8 +101,9 @@ static void test_the_limit_counts_bytes_and_operations(void **state)
 {
     /* 100 bytes of weights at 10 bytes/s; 60 f32 operations a row at 20/s, 80 8-bit ones at 40/s */
     const struct bench_limit_model model = {
-        .weights = {.read_bytes = 100, .layers = {.f32 = 40, .int8 = 80}, .output = {.f32 = 20}},
+        .weights = {.read_bytes = 100, .rows = {.f32 = 40, .int8 = 80}, .predicted = {.f32 = 20}},
         .attend_operations = 2,
+        .attend_last = 0.5,
         .kv_token_bytes = 5};
     struct step_limit_machine machine = {10, 20, 40, 20};
     uint32_t depths[2] = {4, 10};
@@ -115,12 +116,13 @@ static void test_the_limit_counts_bytes_and_operations(void **state)
     assert_false(limit.arithmetic);
     c = (struct bench_case){.prefill = true, .n_sequences = 1, .n_tokens = 9, .depths = depths};
     limit = bench_limit_of(&model, &machine, &c);
-    /* 9 rows see 9 * 4 tokens before and 45 among them; one is predicted */
-    assert_true(fabs(limit.seconds - (9 * 4 + 1 + 81 * 2 / 20.0)) < 1e-9);
+    /* 9 rows see 9 * 4 tokens before and 45 among them; one is predicted, and sees 13 in the last layer */
+    const double attend = 81 * 1.5 + 13 * 0.5;
+    assert_true(fabs(limit.seconds - (9 * 4 + 1 + attend / 20)) < 1e-9);
     assert_true(limit.arithmetic);
     machine.floats_per_s = 40; /* kernels that round */
     limit = bench_limit_of(&model, &machine, &c);
-    assert_true(fabs(limit.seconds - (9 * 3 + 0.5 + 81 * 2 / 20.0)) < 1e-9);
+    assert_true(fabs(limit.seconds - (9 * 3 + 0.5 + attend / 20)) < 1e-9);
 }
 
 /* A row of a decode step reads its own experts; many rows read nearly all of them. */

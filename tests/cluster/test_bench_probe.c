@@ -42,8 +42,8 @@ static void test_a_gpus_limit_is_its_memory(void **state)
     (void)state;
     uint32_t depth = 1000;
     const struct bench_limit_model model = {.weights = {.read_bytes = 1000000,
-                                                        .layers = {.f32 = 1e9, .int8 = 1e9},
-                                                        .output = {.f32 = 1e9}},
+                                                        .rows = {.f32 = 1e9, .int8 = 1e9},
+                                                        .predicted = {.f32 = 1e9}},
                                             .attend_operations = 1e6,
                                             .kv_token_bytes = 1000};
     const struct step_limit_machine machine = {1e9, INFINITY, INFINITY, INFINITY};

@@ -184,13 +184,14 @@ static void test_prompts_are_arithmetic(void **state)
     assert_true(isnan(estimate_prefill(&c.estimate, 512)));
     assert_true(isnan(estimate_prefill_rate(&c.estimate, 0)));
     c.ranks[0].machine = (struct step_limit_machine){1e12, 1e6, 1e6, 1e6};
-    const double products = 512 * c.capacity.ranks[0].cost.layers.f32;
-    const double own = 512.0 * 256 * 2 * 4 * 4 * 16; /* rows, half of them seen, layers, heads */
+    const double products = 512 * c.capacity.ranks[0].cost.rows.f32;
+    const double own =
+        512.0 * 256 * 4 * 4 * 16; /* rows, half of them seen, heads; one layer of two */
     const struct estimate_reach reach = estimate_reached(false, true);
     const double itself = products / 1e6 / reach.floats + own / 1e6 / reach.attend;
     near_to(estimate_prefill(&c.estimate, 512), itself);
     near_to(512 / estimate_prefill_rate(&c.estimate, 1000),
-            itself + 512.0 * 1000 * 2 * 4 * 4 * 16 / 1e6 / reach.attend);
+            itself + 512.0 * 1000 * 4 * 4 * 16 / 1e6 / reach.attend);
     assert_true(estimate_prefill(&c.estimate, 2048) > 4 * estimate_prefill(&c.estimate, 512));
     capacity_close(&c.capacity);
 }
