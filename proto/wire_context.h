@@ -4,12 +4,13 @@
  * client, both with the one key pair of the cluster, and an authenticator thread (ZAP, RFC 27)
  * admits that public key only. Without, only what wire_socket_open lets through is possible.
  *
- * ZeroMQ's threads do not interrupt who runs on the processor that they wake up on (SCHED_BATCH,
- * sched(7)): they run when he offers it, as every wait of ours does between two looks
- * (sys/sharing.h). An interrupt from another processor is dear on a virtual machine, and a message
- * there and back would make two. Who only computes offers nothing, and keeps a processor for a turn
- * of some milliseconds: once a look has found one (sys/offer.h), they interrupt (SCHED_OTHER), as
- * long as he is there. A policy that the process was started with (chrt) stays. */
+ * ZeroMQ's threads run as SCHED_BATCH (sched(7)): one that wakes up does not interrupt the thread
+ * that its processor runs, it waits until that thread offers the processor, as every wait of ours
+ * does between two looks (sys/sharing.h). Interrupting another processor is expensive on a virtual
+ * machine, and a message there and back would do it twice. A program that only computes offers
+ * nothing, and keeps a processor for a time slice of some milliseconds: once a wait of ours has met
+ * one (sys/offer.h), ZeroMQ's threads run as SCHED_OTHER, which interrupts, for as long as it is
+ * there. A policy that the process was started with (chrt) stays. */
 #ifndef LONGSPAN_PROTO_WIRE_CONTEXT_H
 #define LONGSPAN_PROTO_WIRE_CONTEXT_H
 
