@@ -100,8 +100,8 @@ static enum status check_host(const char *host, const char *where, struct error 
     return STATUS_OK;
 }
 
-/* A folder or file becomes part of command lines that mpirun cuts at blanks, and of scripts that it has
- * the shells of other machines read, without quotes. */
+/* A folder or file becomes part of command lines that mpirun cuts at blanks, and of scripts that it
+ * has the shells of other machines read, without quotes. */
 static enum status check_path(const char *path, const char *where, const char *key,
                               struct error *error)
 {

@@ -24,7 +24,8 @@ struct columns {
     bool failed; /* no memory for a cell */
 };
 
-/* The next cell, from left to right, row after row; the first row is the heading. "" becomes "-", unless `blank`. */
+/* The next cell, from left to right, row after row; the first row is the heading. "" becomes "-",
+ * unless `blank`. */
 void columns_add(struct columns *columns, const char *text);
 void columns_addf(struct columns *columns, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -32,8 +33,8 @@ void columns_addf(struct columns *columns, const char *format, ...)
 /* A whole row, `n` words: the heading. */
 void columns_heading(struct columns *columns, const char *const *names);
 
-/* Two blanks between columns, none at the end of a line; then empty again. Without memory: a line that says
- * so. Control characters, which peers' names may have, become "?". */
+/* Two blanks between columns, none at the end of a line; then empty again. Without memory: a line
+ * that says so. Control characters, which peers' names may have, become "?". */
 void columns_print(struct columns *columns, FILE *out);
 
 #endif

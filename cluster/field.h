@@ -1,5 +1,5 @@
-/* cluster/field.h - fields of a JSON object that is shown as tables. It may be another program's: what is
- * missing, or of another type, is shown as not there. */
+/* cluster/field.h - fields of a JSON object that is shown as tables. It may be another program's:
+ * what is missing, or of another type, is shown as not there. */
 #ifndef LONGSPAN_CLUSTER_FIELD_H
 #define LONGSPAN_CLUSTER_FIELD_H
 

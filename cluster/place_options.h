@@ -1,5 +1,5 @@
-/* cluster/place_options.h - where it runs and how it computes: the options that every command has that
- * starts a cluster, or uses one. */
+/* cluster/place_options.h - where it runs and how it computes: the options that every command has
+ * that starts a cluster, or uses one. */
 #ifndef LONGSPAN_CLUSTER_PLACE_OPTIONS_H
 #define LONGSPAN_CLUSTER_PLACE_OPTIONS_H
 

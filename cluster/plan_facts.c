@@ -174,7 +174,7 @@ void plan_facts_free(struct plan_facts *facts)
     *facts = (struct plan_facts){0};
 }
 
-/* ---- each process's part ---------------------------------------------------------------------- */
+/* ---- each process's part --------------------------------------------------------------------- */
 
 static uint32_t ranks_of(const struct plan_facts *facts, uint32_t device)
 {

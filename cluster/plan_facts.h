@@ -1,6 +1,6 @@
-/* cluster/plan_facts.h - what `longspan plan` knows of the hardware under each process: what the cluster
- * file says of its hosts, what this machine says of itself, and what was probed. Nothing is guessed: what
- * nobody said is 0. */
+/* cluster/plan_facts.h - what `longspan plan` knows of the hardware under each process: what the
+ * cluster file says of its hosts, what this machine says of itself, and what was probed. Nothing is
+ * guessed: what nobody said is 0. */
 #ifndef LONGSPAN_CLUSTER_PLAN_FACTS_H
 #define LONGSPAN_CLUSTER_PLAN_FACTS_H
 

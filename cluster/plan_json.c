@@ -27,7 +27,7 @@ struct maker {
     struct error does_not_fit;
 };
 
-/* ---- values ----------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static void put(struct maker *m, json_t *object, const char *key, json_t *value)
 {
@@ -81,7 +81,7 @@ static json_t *item_in(struct maker *m, json_t *list)
     return object;
 }
 
-/* ---- the model -------------------------------------------------------------------------------- */
+/* ---- the model ------------------------------------------------------------------------------- */
 
 static void add_types(struct maker *m, json_t *model)
 {
@@ -133,7 +133,7 @@ static void add_model(struct maker *m)
     put(m, m->json, "page_bytes", whole(m->in->capacity->unit_bytes));
 }
 
-/* ---- processes -------------------------------------------------------------------------------- */
+/* ---- processes ------------------------------------------------------------------------------- */
 
 static void add_place(struct maker *m, json_t *to, const struct plan_process *process)
 {
@@ -198,7 +198,7 @@ static void add_nodes(struct maker *m)
     }
 }
 
-/* ---- memory ----------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static void does_not_fit(struct maker *m, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -285,7 +285,7 @@ static void add_room(struct maker *m)
     put(m, m->json, "runs_out_first", text(m->kv_known ? line : NULL));
 }
 
-/* ---- links ------------------------------------------------------------------------------------ */
+/* ---- links ----------------------------------------------------------------------------------- */
 
 static void add_link(struct maker *m, json_t *list, const char *from, const char *to,
                      const char *what, double messages, double bytes, uint32_t a, uint32_t b)
@@ -334,7 +334,7 @@ static void add_links(struct maker *m)
     }
 }
 
-/* ---- time ------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 static void add_decode(struct maker *m, json_t *list, uint64_t depth)
 {
@@ -397,7 +397,7 @@ static void add_times(struct maker *m)
                                                  : "faster from break_even_tokens on"));
 }
 
-/* ---- what it was counted with ------------------------------------------------------------------ */
+/* ---- what it was counted with ---------------------------------------------------------------- */
 
 static void add_assumption(struct maker *m, json_t *list, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -496,7 +496,7 @@ static void add_assumptions(struct maker *m)
                    "within a host cost nothing; nothing overlaps");
 }
 
-/* ---- all -------------------------------------------------------------------------------------- */
+/* ---- all ------------------------------------------------------------------------------------- */
 
 enum status plan_json(json_t **json, const struct plan_json_input *input, struct error *fits,
                       struct error *error)

@@ -5,8 +5,8 @@
  *      "together": {...}, "prefill": [...], "break_even_tokens": N, "counted_with": [TEXT, ...],
  *      "fits": bool, "why_not": TEXT}
  *
- * Ranks, nodes and holders have the names and values that GET /cluster tells of the same cluster when it
- * runs (docs/operations.md lists all). What is not known is null. */
+ * Ranks, nodes and holders have the names and values that GET /cluster tells of the same cluster
+ * when it runs (docs/operations.md lists all). What is not known is null. */
 #ifndef LONGSPAN_CLUSTER_PLAN_JSON_H
 #define LONGSPAN_CLUSTER_PLAN_JSON_H
 

@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Sizes may be as large as a cluster file or an agent says: what is too large for a number fits nowhere. */
+/* Sizes may be as large as a cluster file or an agent says: what is too large for a number fits
+ * nowhere. */
 static uint64_t sum_of(uint64_t a, uint64_t b)
 {
     uint64_t sum;

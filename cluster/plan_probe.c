@@ -19,7 +19,7 @@ enum { N_ROUND_TRIPS = 9 };
 
 static const char probed[] = "probed";
 
-/* ---- this machine ----------------------------------------------------------------------------- */
+/* ---- this machine ---------------------------------------------------------------------------- */
 
 static json_t *known(double value)
 {
@@ -71,7 +71,7 @@ enum status plan_probe_devices(json_t **measured, const json_t *devices, struct 
     return status;
 }
 
-/* ---- all machines ------------------------------------------------------------------------------ */
+/* ---- all machines ---------------------------------------------------------------------------- */
 
 /* Whether there is something that is not known, and that would be measured. */
 static bool is_of_interest(const struct plan_device *device)

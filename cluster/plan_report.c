@@ -14,7 +14,7 @@ enum { CELL_BYTES = 96, DIGITS_BYTES = 32, MOST_LINKS = 24 };
 
 static const char unknown[] = "unknown";
 
-/* ---- fields ----------------------------------------------------------------------------------- */
+/* ---- fields ---------------------------------------------------------------------------------- */
 
 static const char *text(const json_t *object, const char *name)
 {
@@ -62,7 +62,7 @@ static void add_range(char *line, const json_t *object, const char *key, const c
         snprintf(line + used, CELL_BYTES - used, ", %s %" PRIu64 "-%" PRIu64, name, begin, end - 1);
 }
 
-/* ---- the model -------------------------------------------------------------------------------- */
+/* ---- the model ------------------------------------------------------------------------------- */
 
 static void print_model(FILE *out, const json_t *plan)
 {
@@ -103,7 +103,7 @@ static void print_model(FILE *out, const json_t *plan)
     columns_print(&rows, out);
 }
 
-/* ---- who holds what --------------------------------------------------------------------------- */
+/* ---- who holds what -------------------------------------------------------------------------- */
 
 /* A GPU has none of that kind. */
 static void add_lanes(struct columns *columns, const json_t *process)
@@ -254,7 +254,7 @@ static void print_room(FILE *out, const json_t *plan)
     columns_print(&rows, out);
 }
 
-/* ---- links ------------------------------------------------------------------------------------ */
+/* ---- links ----------------------------------------------------------------------------------- */
 
 static void print_links(FILE *out, const json_t *plan)
 {
@@ -290,7 +290,7 @@ static void print_links(FILE *out, const json_t *plan)
         fprintf(out, "and %zu more (--json)\n", json_array_size(list) - MOST_LINKS);
 }
 
-/* ---- time ------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 /* Whether anything of a token's time is known but its links'. */
 static bool knows_times(const json_t *plan)

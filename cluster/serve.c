@@ -38,8 +38,8 @@ static void wait_for_news(struct launch *launch, int ms)
     launch_progress(launch);
 }
 
-/* Somebody died. The coordinator finds out by itself and then ends, its clients told who is lost: were
- * the others told to stop at once, it would hear of that first. */
+/* Somebody died. The coordinator finds out by itself and then ends, its clients told who is lost:
+ * were the others told to stop at once, it would hear of that first. */
 static void wait_for_last_words(const struct session *session)
 {
     struct launch *launch = session->launch;

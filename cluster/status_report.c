@@ -11,7 +11,7 @@
 
 enum { TIME_BYTES = 32, RANGE_BYTES = 64 };
 
-/* ---- fields ----------------------------------------------------------------------------------- */
+/* ---- fields ---------------------------------------------------------------------------------- */
 
 static const char *text(const json_t *object, const char *name)
 {
@@ -59,7 +59,7 @@ static const char *part_text(const json_t *object, char out[RANGE_BYTES])
     return out;
 }
 
-/* ---- tables ----------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 static void print_head(FILE *out, const json_t *status)
 {

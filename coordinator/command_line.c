@@ -1,4 +1,5 @@
-/* command_line.c - the table of options, a function for each section of the help; then what the words mean. */
+/* command_line.c - the table of options, a function for each section of the help; then what the
+ * words mean. */
 #include "coordinator/command_line.h"
 
 #include "kernels/kernels.h"
@@ -13,7 +14,8 @@
 
 enum {
     MOST_OPTIONS = 64,
-    /* Until a connection that ended is given up. A socket in the file system ends with its process. */
+    /* Until a connection that ended is given up. A socket in the file system ends with its
+     * process. */
     LOST_IPC_MS = 500,
     LOST_TCP_MS = 2000,
     SILENCE_MS = 20000

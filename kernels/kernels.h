@@ -11,13 +11,13 @@
  * double-precision reference in tests/kernels.
  *
  * Memory: what a table computes with lies in its device's memory (memory_take). Vectors and
- * activations, all `float *` below, and frequencies are device memory; tokens and positions are host
- * memory that the call has read when it returns. On a CPU the two are one (`host_memory`). Calls
- * are done in the order in which they were made, and may return before: `finish` waits.
+ * activations, all `float *` below, and frequencies are device memory; tokens and positions are
+ * host memory that the call has read when it returns. On a CPU the two are one (`host_memory`).
+ * Calls are done in the order in which they were made, and may return before: `finish` waits.
  *
  * A device belongs to one thread. Nothing here allocates after open, matrix_create,
- * workspace_reserve, memory_take and host_take; but what goes through small memory of the device's own
- * (index arguments, candidates) makes it grow to the largest call so far. */
+ * workspace_reserve, memory_take and host_take; but what goes through small memory of the device's
+ * own (index arguments, candidates) makes it grow to the largest call so far. */
 #ifndef LONGSPAN_KERNELS_KERNELS_H
 #define LONGSPAN_KERNELS_KERNELS_H
 
@@ -69,8 +69,8 @@ struct group_product {
 
 /* Weighted sums of rows. Row i of the result has n_ranges ranges of terms, one after the other in
  * `row` and `weight`; a range's sum starts at 0 and takes its terms by fused multiply-add, and
- * ranges are added as the binary tree ((r0 + r1) + (r2 + r3)) + ..., so that ranks that hold aligned
- * ranges each can go on with it. */
+ * ranges are added as the binary tree ((r0 + r1) + (r2 + r3)) + ..., so that ranks that hold
+ * aligned ranges each can go on with it. */
 struct combine_terms {
     uint32_t n_ranges; /* a power of two up to MATRIX_SEGMENTS */
     const uint32_t
@@ -171,8 +171,8 @@ struct kernels {
      * and n_columns). y rows are y_stride floats apart. */
     void (*matmul)(struct device *device, float *y, size_t y_stride, const struct matrix *weights);
 
-    /* y = x / sqrt(mean(x^2) + epsilon) * weight, per row. In place is fine. Of each head of a row by
-     * itself: as many rows as there are heads in all, of head_dim columns. */
+    /* y = x / sqrt(mean(x^2) + epsilon) * weight, per row. In place is fine. Of each head of a row
+     * by itself: as many rows as there are heads in all, of head_dim columns. */
     void (*rms_norm)(struct device *device, float *y, const float *x, const float *weight,
                      uint32_t n_rows, uint32_t n_columns, float epsilon);
 
@@ -209,9 +209,9 @@ struct kernels {
     void (*gather)(struct device *device, float *out, const float *x, const uint32_t *rows,
                    uint32_t n_rows, uint32_t n_columns);
 
-    /* Rows x, [rows of all groups][n_columns], made ready and multiplied by their group's matrices, one
-     * product after the other: each row has the bits that prepare and matmul would give it. Afterwards
-     * nothing is prepared. workspace_reserve counts all rows. */
+    /* Rows x, [rows of all groups][n_columns], made ready and multiplied by their group's matrices,
+     * one product after the other: each row has the bits that prepare and matmul would give it.
+     * Afterwards nothing is prepared. workspace_reserve counts all rows. */
     void (*multiply_groups)(struct device *device, const float *x, const struct row_groups *groups,
                             uint32_t n_columns, const struct group_product *products,
                             uint32_t n_products);
@@ -220,10 +220,11 @@ struct kernels {
     void (*combine)(struct device *device, float *out, const float *y,
                     const struct combine_terms *terms, uint32_t n_rows, uint32_t n_columns);
 
-    /* Of rows of logits [n_rows][n], token ids from `first` on: the best min(k[i], n) of row i to best +
-     * i * stride, in order (candidates.h), zeros behind them up to the stride, and the row's sum. sums,
-     * best and k are host memory; sums and best are valid after finish. k[i] <= stride <=
-     * most_candidates. Sums of different devices are equal up to rounding, candidates are equal. */
+    /* Of rows of logits [n_rows][n], token ids from `first` on: the best min(k[i], n) of row i to
+     * best + i * stride, in order (candidates.h), zeros behind them up to the stride, and the row's
+     * sum. sums, best and k are host memory; sums and best are valid after finish. k[i] <= stride
+     * <= most_candidates. Sums of different devices are equal up to rounding, candidates are
+     * equal. */
     uint32_t most_candidates;
     void (*candidates)(struct device *device, struct candidates_sum *sums, struct candidate *best,
                        size_t stride, const float *logits, uint32_t n_rows, uint32_t n,
@@ -233,10 +234,11 @@ struct kernels {
      *
      * All four are NULL on a device that does a call in the time in which it is called.
      *
-     * From record_begin to record_end calls are recorded instead of done: prepare, matmul, rms_norm,
-     * rotate by `positions`, swiglu, geglu, add, add_bias, scale, copy and clear; no others may be made. record_end makes a
-     * recording of them, which the caller ends with recording_destroy (NULL is fine). When either
-     * fails, nothing was done and nothing is recorded: the caller makes the calls by themselves. */
+     * From record_begin to record_end calls are recorded instead of done: prepare, matmul,
+     * rms_norm, rotate by `positions`, swiglu, geglu, add, add_bias, scale, copy and clear; no
+     * others may be made. record_end makes a recording of them, which the caller ends with
+     * recording_destroy (NULL is fine). When either fails, nothing was done and nothing is
+     * recorded: the caller makes the calls by themselves. */
     enum status (*record_begin)(struct device *device, const uint32_t *positions, uint32_t n_rows,
                                 struct error *error);
     enum status (*record_end)(struct device *device, struct recording **recording,
@@ -252,8 +254,9 @@ struct kernels {
 /* NVIDIA GPUs. Equal up to rounding to the CPU's tables. Where it was not built it can only say so:
  * count is 0. */
 extern const struct kernels kernels_cuda;
-/* As cuda, but products of 64 rows and more round weights and activations to bf16 and are cuBLASLt's:
- * for prefill. Bits depend on the number of rows. Never chosen by "auto"; all workers or none. */
+/* As cuda, but products of 64 rows and more round weights and activations to bf16 and are
+ * cuBLASLt's: for prefill. Bits depend on the number of rows. Never chosen by "auto"; all workers
+ * or none. */
 extern const struct kernels kernels_cuda_blas;
 
 extern const struct kernels kernels_cpu_scalar; /* portable C, complete: the fallback everywhere */
@@ -266,17 +269,20 @@ extern const struct kernels kernels_cpu_bf16;
 #endif
 
 /* The table for `name`: NULL, "" or "auto" takes the fastest usable CPU table; else "scalar",
- * "avx2", "avx512", "bf16". STATUS_NOT_FOUND: no such name. STATUS_UNSUPPORTED: this machine cannot run it;
- * the text lists those it can. LONGSPAN_KERNELS in the environment overrides "auto" (for tests). */
+ * "avx2", "avx512", "bf16". STATUS_NOT_FOUND: no such name. STATUS_UNSUPPORTED: this machine cannot
+ * run it; the text lists those it can. LONGSPAN_KERNELS in the environment overrides "auto" (for
+ * tests). */
 enum status kernels_choose(const struct kernels **kernels, const char *name, struct error *error);
 
 /* The table of a device: "cpu", "" and NULL as kernels_choose; "cuda" and "cuda:N" (the N-th GPU)
  * that of GPUs: "auto", "" and NULL are "cuda"; "cuda-blas" is by name. STATUS_NOT_FOUND: no such
- * device or name. STATUS_UNSUPPORTED: none here; the text says why (no such build, driver or GPU). */
+ * device or name. STATUS_UNSUPPORTED: none here; the text says why (no such build, driver or
+ * GPU). */
 enum status kernels_choose_device(const struct kernels **kernels, const char *device,
                                   const char *name, struct error *error);
 
-/* Whether it is written as a device's name is; whether there is one, the machine that has it knows. */
+/* Whether it is written as a device's name is; whether there is one, the machine that has it
+ * knows. */
 bool kernels_device_is_name(const char *device);
 
 /* Whether that is the processors and their memory, which is also what no name means. */
@@ -298,8 +304,8 @@ void kernels_device_name(char *text, size_t size, const struct kernels *kernels,
 extern const struct kernels *const kernels_all[];
 extern const struct kernels *const kernels_rounding[];
 
-/* What --kernels may say, NULL-terminated: "auto", and the names of all tables of any machine but "cuda", which
- * --device says. */
+/* What --kernels may say, NULL-terminated: "auto", and the names of all tables of any machine but
+ * "cuda", which --device says. */
 extern const char *const kernels_names[];
 
 /* Is that the name of a table that has the bits of the CPU's, but for products that round? */
@@ -308,7 +314,8 @@ bool kernels_same_bits(const char *name);
 /* Is that the name of a table whose products round, on any machine? */
 bool kernels_round_products(const char *name);
 
-/* The table that has all but its products: "avx512" of "bf16", "cuda" of "cuda-blas"; else the name. */
+/* The table that has all but its products: "avx512" of "bf16", "cuda" of "cuda-blas"; else the
+ * name. */
 const char *kernels_without_rounding(const char *name);
 
 #endif

@@ -1,9 +1,10 @@
-/* model/architecture.h - the architectures that can be run, and what differs between them: one table.
+/* model/architecture.h - the architectures that can be run, and what differs between them: one
+ * table.
  *
  * All of them are decoders of the same plan (hparams.h has the equations): rms_norm, attention with
- * rotary positions, rms_norm, a gated feed-forward part. A row of the table says which parts a layer
- * has beyond that. What differs from model to model of one architecture is in the file's keys, and
- * comes with the hyper-parameters. */
+ * rotary positions, rms_norm, a gated feed-forward part. A row of the table says which parts a
+ * layer has beyond that. What differs from model to model of one architecture is in the file's
+ * keys, and comes with the hyper-parameters. */
 #ifndef LONGSPAN_MODEL_ARCHITECTURE_H
 #define LONGSPAN_MODEL_ARCHITECTURE_H
 

@@ -256,8 +256,9 @@ static void read_turns(struct reader *reader, const char *slow_key, const char *
     rope->fast = (double)fast;
 }
 
-/* YaRN's growth of cosines: files give it whole (attention_factor of a config.json, which converters
- * call yarn_attn_factor), or by a weight that divides it (mscale_all_dim: yarn_log_multiplier). */
+/* YaRN's growth of cosines: files give it whole (attention_factor of a config.json, which
+ * converters call yarn_attn_factor), or by a weight that divides it (mscale_all_dim:
+ * yarn_log_multiplier). */
 static void read_yarn(struct reader *reader, struct hparams *h)
 {
     float weight = 0, whole = 0, times = 1, extrapolation = 1;

@@ -23,8 +23,9 @@
  *     phi3     none of the parts, a window in some files;            act = silu
  *     glm4     post_norms, biases bq, bk, bv in some files;          act = silu
  * Anything else is refused by its name, also where it would run with wrong answers: experts
- * that all rows share, or that are chosen otherwise; layers of which only some have experts; other rope
- * scalings than those below, in others than granite keys that scale logits, embeddings or residuals.
+ * that all rows share, or that are chosen otherwise; layers of which only some have experts; other
+ * rope scalings than those below, in others than granite keys that scale logits, embeddings or
+ * residuals.
  *
  * Keys are those of GGUF files, "ARCH.block_count". Hugging Face directories come with the same
  * ones (model_file.h), and with these, which GGUF files do not have:
@@ -54,7 +55,8 @@ enum rope_scaling {
     ROPE_YARN,   /* likewise, by another rule, and cosines grow (Peng et al. 2023, section 3) */
 };
 
-/* How positions turn: pair i of rope_dims / 2 by base^(-2i / rope_dims) radians per token, scaled. */
+/* How positions turn: pair i of rope_dims / 2 by base^(-2i / rope_dims) radians per token,
+ * scaled. */
 struct hparams_rope {
     double base; /* rope.freq_base; 10000 when absent */
     enum rope_scaling scaling;
@@ -123,23 +125,24 @@ uint32_t hparams_window(const struct hparams *hparams, uint32_t layer);
 /* How this layer turns: &hparams->rope, or &hparams->local_rope; NULL: it does not. */
 const struct hparams_rope *hparams_layer_rope(const struct hparams *hparams, uint32_t layer);
 
-/* out[i] = the radians per token of pair i < rope_dims / 2 (Su et al. 2021, section 3.2.2), by one of
- * the two ropes of `hparams`:
+/* out[i] = the radians per token of pair i < rope_dims / 2 (Su et al. 2021, section 3.2.2), by one
+ * of the two ropes of `hparams`:
  *     f = base^(-2i / rope_dims);  plain f, linear f / factor, and between the two with weight w,
  *     f / factor (1 - w) + f w, turns = original_context f / 2 pi:
  *     llama3   w = (turns - slow) / (fast - slow), within [0, 1]
  *     yarn     w = 1 - (i - low) / (high - low), within [0, 1], where pair `low`, rounded down, makes
  *              `fast` turns and pair `high`, rounded up, `slow`
- * divided by factor i where rope_factors says so. Computed with additions, products and divisions only:
- * the same bits on every machine, a relative error below 1e-14, and exact where base is a power of two
- * and the exponent whole (base 2^48, 16 pairs: exactly 8^-i). `out` has rope_dims / 2 places.
- * STATUS_INVALID: rope_freqs.weight is not F32 of rope_dims / 2, or holds a factor that is not
- * positive and finite. */
+ * divided by factor i where rope_factors says so. Computed with additions, products and divisions
+ * only: the same bits on every machine, a relative error below 1e-14, and exact where base is a
+ * power of two and the exponent whole (base 2^48, 16 pairs: exactly 8^-i). `out` has rope_dims / 2
+ * places. STATUS_INVALID: rope_freqs.weight is not F32 of rope_dims / 2, or holds a factor that is
+ * not positive and finite. */
 enum status hparams_rope_frequencies(const struct hparams *hparams, const struct hparams_rope *rope,
                                      const struct model_file *file, double *out,
                                      struct error *error);
 
-/* 1 + 0.1 weight ln(factor), for a factor of at least 1: how YaRN lets cosines grow (section 3.4). */
+/* 1 + 0.1 weight ln(factor), for a factor of at least 1: how YaRN lets cosines grow (section
+ * 3.4). */
 double hparams_yarn_growth(double factor, double weight);
 
 /* Bytes of K and V of one token over all layers: 2 n_layers n_kv_heads head_dim element_bytes. */

@@ -1,7 +1,8 @@
 /* model/mapping.h - a whole file as read-only memory.
  *
  * A file that another process truncates while it is mapped raises SIGBUS when read, of which
- * sys/bus_error.h makes a message: replace model files by rename. Error texts begin with the path. */
+ * sys/bus_error.h makes a message: replace model files by rename. Error texts begin with the
+ * path. */
 #ifndef LONGSPAN_MODEL_MAPPING_H
 #define LONGSPAN_MODEL_MAPPING_H
 

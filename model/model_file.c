@@ -34,7 +34,7 @@ static enum status no_memory(const char *path, struct error *error)
     return error_set(error, STATUS_NO_MEMORY, "%s: no memory to open it", path);
 }
 
-/* ---- the readers' entries --------------------------------------------------------------------- */
+/* ---- the readers' entries -------------------------------------------------------------------- */
 
 static enum status add_key(struct model_file *file, const struct model_key *key,
                            struct error *error)
@@ -61,8 +61,8 @@ static uint32_t count_of(const struct model_file *file, const char *suffix)
     return count;
 }
 
-/* The lists are complete: experts come together, what was one matrix is several, and every tensor can
- * be found by its name. */
+/* The lists are complete: experts come together, what was one matrix is several, and every tensor
+ * can be found by its name. */
 static enum status name_tensors(struct model_file *file, struct error *error)
 {
     const uint32_t n_heads = count_of(file, "attention.head_count");

@@ -29,9 +29,8 @@ struct row_cut_shape {
 
 /* Puts in the place of each such tensor what it holds; `tensors` has room for ROW_CUT_MOST * n. One
  * whose rows do not divide as they must stays as it is: weights_check names it. Of `cuts`, all
- * zeros, even on failure the caller frees what there is by row_cuts_free; the list's tensors outlive
- * it.
- * STATUS_NO_MEMORY. */
+ * zeros, even on failure the caller frees what there is by row_cuts_free; the list's tensors
+ * outlive it. STATUS_NO_MEMORY. */
 enum status row_cuts_make(struct row_cuts *cuts, const struct row_cut_shape *shape,
                           const struct model_tensor **tensors, size_t *n, const char *path,
                           struct error *error);

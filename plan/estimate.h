@@ -1,5 +1,5 @@
-/* plan/estimate.h - how long a token, and a prompt, will take on a divided model: from rates that somebody
- * measured or gave, and the laws that bound a step.
+/* plan/estimate.h - how long a token, and a prompt, will take on a divided model: from rates that
+ * somebody measured or gave, and the laws that bound a step.
  *
  * A step passes through the stages one after the other. In a stage:
  *     weights   the slowest rank reads its weights, or computes its products, whichever takes longer
@@ -9,9 +9,10 @@
  *     links     with nodes, one exchange a layer: a round trip, the query and the partials at the rate of the
  *               slower host; with more than one shard, two sums a layer; between stages, the rows. Nothing
  *               within one host.
- * Nothing of that overlaps here, although some of it does (the query leaves first): what is told at best is
- * what hardware needs at least, in this order. What is expected takes longer, by what is reached of a machine's
- * rates (estimate_reached). A rate that is not known makes what needs it NAN, never zero. Pure. */
+ * Nothing of that overlaps here, although some of it does (the query leaves first): what is told at
+ * best is what hardware needs at least, in this order. What is expected takes longer, by what is
+ * reached of a machine's rates (estimate_reached). A rate that is not known makes what needs it
+ * NAN, never zero. Pure. */
 #ifndef LONGSPAN_PLAN_ESTIMATE_H
 #define LONGSPAN_PLAN_ESTIMATE_H
 

@@ -11,10 +11,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Whether ZeroMQ's threads wait for who runs on the processor that they wake up on (SCHED_BATCH), or
- * interrupt him (SCHED_OTHER). They wait, for the next look of ours that offers the processor; but where a
- * look finds that somebody only computes there, they would wait for a whole turn of his, and
- * interrupt, until nobody has done so for a tenth of a second. */
+/* How ZeroMQ's threads are scheduled (wire_context.h): as SCHED_BATCH, so that they wait for the
+ * thread that their processor runs; or, while a program that never waits was met there in the last
+ * tenth of a second, as SCHED_OTHER, so that they interrupt it. */
 struct wire_threads {
     bool ours; /* the policy is ours to choose */
     atomic_bool interrupt;

@@ -39,8 +39,8 @@ static void set_policy(int policy)
     closedir(directory);
 }
 
-/* Whether the kernel lets a thread like this one run as SCHED_BATCH: libzmq aborts where it does not.
- * Who chose another policy for the process (chrt) keeps it. */
+/* Whether the kernel lets a thread like this one run as SCHED_BATCH: libzmq aborts where it does
+ * not. Who chose another policy for the process (chrt) keeps it. */
 static bool may_be_batch(void)
 {
     const struct sched_param none = {0};

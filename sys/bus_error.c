@@ -1,4 +1,5 @@
-/* bus_error.c - the handler calls write and _exit alone: whatever was interrupted may hold a lock. */
+/* bus_error.c - the handler calls write and _exit alone: whatever was interrupted may hold a
+ * lock. */
 #include "sys/bus_error.h"
 
 #include "sys/status.h"

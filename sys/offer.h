@@ -8,10 +8,10 @@
 /* True: the processor was offered; look again. False: look no more, sleep until woken.
  *
  * Another process of the job gives the processor back within a layer's work, for then it waits in
- * turn. A program that only computes keeps it for a whole time slice (some milliseconds), each time,
- * while a sleeper that is woken does not have to wait for the end of the slice. So once an offer
- * was taken for longer than a layer's work, this thread makes none for a while, and then tries
- * again. */
+ * turn. A program that only computes keeps it for a whole time slice (some milliseconds), each
+ * time, while a sleeper that is woken does not have to wait for the end of the slice. So once an
+ * offer was taken for longer than a layer's work, this thread makes none for a while, and then
+ * tries again. */
 bool offer_processor(void);
 
 #endif

@@ -6,7 +6,8 @@
  * be found in several pieces, whose logits need not be there at the same time. Memory grows with
  * the largest table.
  *
- *     begin ─▶ the caller fills k and named ─▶ find, piece by piece ─▶ merge, all shards together */
+ *     begin ─▶ the caller fills k and named ─▶ find, piece by piece ─▶ merge, all shards
+ * together */
 #ifndef LONGSPAN_WORKER_CANDIDATE_TABLE_H
 #define LONGSPAN_WORKER_CANDIDATE_TABLE_H
 

@@ -1,6 +1,6 @@
-/* load.c - a table of a layer's tensors; which rows and columns of one belong here follows from what its
- * dimensions run over (weights_extent). All tensors are walked twice: first only to list what will be
- * read of the file (load_progress.h). */
+/* load.c - a table of a layer's tensors; which rows and columns of one belong here follows from
+ * what its dimensions run over (weights_extent). All tensors are walked twice: first only to list
+ * what will be read of the file (load_progress.h). */
 #include "worker/load.h"
 
 #include "model/mapping.h"
@@ -89,8 +89,8 @@ static enum status widen_vector(const struct loader *loader, const struct model_
     return STATUS_OK;
 }
 
-/* Makes a matrix of the piece of a tensor that belongs here; or, while pieces are listed, lists it. What
- * is at `data` is one expert's, or the whole tensor. */
+/* Makes a matrix of the piece of a tensor that belongs here; or, while pieces are listed, lists it.
+ * What is at `data` is one expert's, or the whole tensor. */
 static enum status load_piece(struct loader *loader, struct matrix *matrix,
                               const struct model_tensor *tensor, const void *data,
                               enum weights_id id, struct error *error)

@@ -235,8 +235,8 @@ static enum status open_device(struct rank *rank, struct error *error)
                : rank->kernels->open(&rank->device, rank->pool, rank->device_index, error);
 }
 
-/* For a local holder: what the user gives it, or most of what the device has left, for all ranks that
- * have it. */
+/* For a local holder: what the user gives it, or most of what the device has left, for all ranks
+ * that have it. */
 static uint64_t local_kv_bytes(const struct rank *rank)
 {
     return rank->setup->local_kv_bytes > 0

@@ -68,15 +68,15 @@ enum MHD_Result call_static(struct call *call, const char *content_type,
 enum MHD_Result call_text(struct call *call, unsigned status, const char *content_type,
                           const char *text, size_t n);
 
-/* Where there is --cors: what a browser asks before a page's request. All headers that the page wants
- * to send may come: OpenAI's client for JavaScript has a dozen of its own. */
+/* Where there is --cors: what a browser asks before a page's request. All headers that the page
+ * wants to send may come: OpenAI's client for JavaScript has a dozen of its own. */
 enum MHD_Result call_preflight(struct call *call);
 
 /* 200 and whatever is written to the stream. It must live until the call's end. */
 enum MHD_Result call_stream(struct call *call, const char *content_type, struct stream *stream);
 
-/* The body as a JSON object, or a 400 in *error and NULL. The caller's reference; the body itself is
- * gone. */
+/* The body as a JSON object, or a 400 in *error and NULL. The caller's reference; the body itself
+ * is gone. */
 json_t *call_object(struct call *call, struct api_error *error);
 
 /* A header of the request, or NULL. */

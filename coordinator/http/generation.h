@@ -31,7 +31,8 @@ struct generation {
  * errand). NULL: no memory; the request is freed then too. */
 struct generation *generation_create(struct call *call, struct generate_request *request);
 
-/* In place of bridge_submit, for one of which nothing has to be computed: an echo without scores. */
+/* In place of bridge_submit, for one of which nothing has to be computed: an echo without
+ * scores. */
 void generation_finish(struct generation *generation);
 
 /* What a call answers once generation->stream has begun. */

@@ -58,8 +58,8 @@ static void name_call(struct call *call)
     snprintf(call->id, sizeof(call->id), "req-%016" PRIx64 "%016" PRIx64, words[0], words[1]);
 }
 
-/* Does the authority HOST[:PORT] name a machine by an address, or this one as localhost? No other site
- * can have such a name. */
+/* Does the authority HOST[:PORT] name a machine by an address, or this one as localhost? No other
+ * site can have such a name. */
 static bool is_address(const char *authority)
 {
     char host[INET6_ADDRSTRLEN + 1];

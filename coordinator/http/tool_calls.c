@@ -35,8 +35,8 @@ static size_t skip_space(const char *text, size_t at, size_t n)
     return at;
 }
 
-/* Where the white space at the end of the first n bytes begins, of which the first `space` are known to be
- * white space. */
+/* Where the white space at the end of the first n bytes begins, of which the first `space` are
+ * known to be white space. */
 static size_t without_space(const char *text, size_t space, size_t n)
 {
     while (n > space && is_space(text[n - 1]))
@@ -241,8 +241,8 @@ static bool say(struct tool_calls *calls, size_t n)
     return good;
 }
 
-/* Each takes what it can of the held text, and looks at none of it twice; *more: another state may take some
- * of the rest. */
+/* Each takes what it can of the held text, and looks at none of it twice; *more: another state may
+ * take some of the rest. */
 static bool take_beginning(struct tool_calls *calls, bool last, bool *more)
 {
     const struct text_queue *held = &calls->held;

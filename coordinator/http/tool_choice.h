@@ -1,4 +1,5 @@
-/* coordinator/http/tool_choice.h - which tools a chat offers, and whether its answer has to call one.
+/* coordinator/http/tool_choice.h - which tools a chat offers, and whether its answer has to call
+ * one.
  *
  * `tools` are functions with a name and a JSON schema of their arguments. `tool_choice`:
  *     "none"                           the template is not told of them

@@ -52,8 +52,8 @@ void tile_write(void *tile, enum kv_type type, uint32_t head_dim, uint32_t first
 void tile_read(const void *tile, enum kv_type type, uint32_t head_dim, uint32_t first,
                uint32_t n_tokens, void *k, void *v, size_t stride_bytes);
 
-/* Some tokens of one tile, to be written. k, v: memory of the device; token i's row in the KV type at
- * k + i * stride_bytes. */
+/* Some tokens of one tile, to be written. k, v: memory of the device; token i's row in the KV type
+ * at k + i * stride_bytes. */
 struct tile_tokens {
     void *tile;
     const void *k, *v;
@@ -76,17 +76,18 @@ struct attend_work {
     struct tile_source source;
     const struct tile_range *ranges; /* whole tiles before the own tile, as for tree_nodes */
     uint32_t n_ranges;
-    /* Tiles [0, settled_tiles) were written before attend_prepare, and are not again: a device may read them
-     * before the work that it does at the launch has ended. 0 is always right. */
+    /* Tiles [0, settled_tiles) were written before attend_prepare, and are not again: a device may
+     * read them before the work that it does at the launch has ended. 0 is always right. */
     uint32_t settled_tiles;
     bool own_tile; /* evaluate the own tile too, causally; tile own is in `source` */
     float *out;    /* the nodes' partials in the order of tree_nodes, each
                     * partial_floats(n_tokens * group, head_dim); then the own tile's */
 
-    /* Not NULL: `ranges` are all of [0, own tile), so that with the own tile the rows see everything
-     * here. Their finished rows are written instead of partials, o / l (0 for a row that saw no
-     * token): row r to final_out + (r / group) * final_token_stride + (r % group) * head_dim. They
-     * have the bits that partial_fold_finish gives on that device. `out` is not used. */
+    /* Not NULL: `ranges` are all of [0, own tile), so that with the own tile the rows see
+     * everything here. Their finished rows are written instead of partials, o / l (0 for a row that
+     * saw no token): row r to final_out + (r / group) * final_token_stride + (r % group) *
+     * head_dim. They have the bits that partial_fold_finish gives on that device. `out` is not
+     * used. */
     float *final_out;
     size_t final_token_stride; /* floats */
 };
@@ -103,16 +104,17 @@ struct attend; /* opaque: scratch memory of one thread pool's lanes, or of one d
 struct kernels;
 struct device;
 
-/* Attention on the device that `device` is in the table `kernels`, whose memory q, tiles and `out` of
- * every work are then. Host memory has no need of a device (NULL); other devices have none of a pool.
- * Both must outlive it. Nothing is allocated later, except growth of the schedule's tables. */
+/* Attention on the device that `device` is in the table `kernels`, whose memory q, tiles and `out`
+ * of every work are then. Host memory has no need of a device (NULL); other devices have none of a
+ * pool. Both must outlive it. Nothing is allocated later, except growth of the schedule's
+ * tables. */
 enum status attend_create(struct attend **attend, const struct kernels *kernels,
                           struct device *device, struct thread_pool *pool,
                           const struct attend_shape *shape, struct error *error);
 void attend_destroy(struct attend *attend);
 
-/* From the next run on: every row block of every work in n_parts equal parts (schedule_fixed), which
- * lanes take in turn. 0, as after create: the lean schedule. For comparisons: same bits. */
+/* From the next run on: every row block of every work in n_parts equal parts (schedule_fixed),
+ * which lanes take in turn. 0, as after create: the lean schedule. For comparisons: same bits. */
 void attend_set_parts(struct attend *attend, uint32_t n_parts);
 
 /* What the device's own create gave (kernels/attention/device.h); NULL in host memory. */
@@ -127,15 +129,16 @@ size_t attend_out_floats(const struct attend_shape *shape, const struct attend_w
 enum status attend_run(struct attend *attend, const struct attend_work *works, size_t n_works,
                        struct error *error);
 
-/* attend_run in two steps, for devices where the second can be recorded in a graph: prepare plans these
- * works as call `slot` (small numbers: one for each layer, say) and brings what the device must know
- * there; launch writes `writes` (NULL: nothing) into their tiles and evaluates the works, as often as it is called, by
- * kernels whose arguments never change. A launch that was recorded on the device's stream serves whatever
- * is prepared for the slot later, as long as *kind (NULL: nobody asks) is the same. Until the last launch, `works`
- * and what they point to stay as they are (in host memory nothing is copied). Prepare must not be recorded
- * itself. Slots are prepared in turns: whoever prepares one anew begins a turn, and slots that have not been
- * prepared in it must not be launched before they are.
- * STATUS_NO_MEMORY; launch of what was not prepared: STATUS_INVALID. */
+/* attend_run in two steps, for devices where the second can be recorded in a graph: prepare plans
+ * these works as call `slot` (small numbers: one for each layer, say) and brings what the device
+ * must know there; launch writes `writes` (NULL: nothing) into their tiles and evaluates the works,
+ * as often as it is called, by kernels whose arguments never change. A launch that was recorded on
+ * the device's stream serves whatever is prepared for the slot later, as long as *kind (NULL:
+ * nobody asks) is the same. Until the last launch, `works` and what they point to stay as they are
+ * (in host memory nothing is copied). Prepare must not be recorded itself. Slots are prepared in
+ * turns: whoever prepares one anew begins a turn, and slots that have not been prepared in it must
+ * not be launched before they are. STATUS_NO_MEMORY; launch of what was not prepared:
+ * STATUS_INVALID. */
 enum status attend_prepare(struct attend *attend, uint32_t slot, const struct attend_work *works,
                            size_t n_works, const struct attend_writes *writes, uint64_t *kind,
                            struct error *error);

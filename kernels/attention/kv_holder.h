@@ -9,14 +9,15 @@
  * A sequence is named by (sequence, incarnation). For each of its (layer, KV head) there is a mark:
  * every token below it that lies in this holder's spans is held. Appends name their token range;
  * tokens that are held already are ignored, a gap is an error. Fork shares whole pages by reference
- * count. A sequence that is not computed any more can be kept for that: trim cuts what it has at a page.
+ * count. A sequence that is not computed any more can be kept for that: trim cuts what it has at a
+ * page.
  *
- * Layers with a sliding window (kv_window.h) keep what rows to come can see: when tokens of a step come,
- * all rows before that step have been computed, and pages that no row from there on sees are
- * released. So of such a layer a sequence needs kv_window_pages pages at most, however long it is; so
- * many are reserved, less where fewer of any so many consecutive pages are this holder's. A fork takes
- * only what its rows see, and has copies of these pages: parent and child release them at other
- * times. Marks stay. One thread owns a holder. */
+ * Layers with a sliding window (kv_window.h) keep what rows to come can see: when tokens of a step
+ * come, all rows before that step have been computed, and pages that no row from there on sees are
+ * released. So of such a layer a sequence needs kv_window_pages pages at most, however long it is;
+ * so many are reserved, less where fewer of any so many consecutive pages are this holder's. A fork
+ * takes only what its rows see, and has copies of these pages: parent and child release them at
+ * other times. Marks stay. One thread owns a holder. */
 #ifndef LONGSPAN_KERNELS_ATTENTION_KV_HOLDER_H
 #define LONGSPAN_KERNELS_ATTENTION_KV_HOLDER_H
 
@@ -29,7 +30,8 @@ struct span {
     uint32_t begin, end;
 };
 
-/* What a call is about: KV heads [head, head + n_heads) of one layer, counted in the whole model. */
+/* What a call is about: KV heads [head, head + n_heads) of one layer, counted in the whole
+ * model. */
 struct kv_heads {
     uint32_t layer, head, n_heads;
 };
@@ -55,25 +57,26 @@ struct kv_holder_usage {
 /* What a holder takes of so much memory that is left, where nobody says how much: 80%. */
 uint64_t kv_holder_share(uint64_t available_bytes);
 
-/* Reserves address space for memory_bytes of pages (rounded down to whole pages), or takes them from
- * the memory of `device`, of the table `kernels`, where that is not the host's; it must outlive the
- * holder. STATUS_EXHAUSTED: not even one page fits. STATUS_UNSUPPORTED: see tile_check.
+/* Reserves address space for memory_bytes of pages (rounded down to whole pages), or takes them
+ * from the memory of `device`, of the table `kernels`, where that is not the host's; it must
+ * outlive the holder. STATUS_EXHAUSTED: not even one page fits. STATUS_UNSUPPORTED: see tile_check.
  * STATUS_INVALID. STATUS_NO_MEMORY. */
 enum status kv_holder_create(struct kv_holder **holder, const struct kernels *kernels,
                              struct device *device, const struct kv_holder_shape *shape,
                              uint64_t memory_bytes, struct error *error);
 void kv_holder_destroy(struct kv_holder *holder);
 
-/* Bytes that a sequence of `n_tokens` tokens (whole pages) needs in all layers and heads of the shape. */
+/* Bytes that a sequence of `n_tokens` tokens (whole pages) needs in all layers and heads of the
+ * shape. */
 uint64_t kv_holder_bytes(const struct kv_holder_shape *shape, uint64_t n_tokens);
 
 /* Opens a sequence with its spans (ascending, disjoint), or adds spans to an open one (tokens that
- * it has already are ignored), and reserves their pages in all layers and heads, in those with a window
- * as many as are needed at a time. `shared_tokens`: a fork will bring the pages below that token (a
- * multiple of PAGE_TOKENS), which are not reserved again where there is no window, and cannot be
- * appended to before; what was said when the sequence was opened counts. A
- * newer incarnation closes the one that is open, even when it is then refused. STATUS_EXHAUSTED:
- * pages, or page tables (a quarter of the memory, or 16 MiB if that is more); nothing is changed.
+ * it has already are ignored), and reserves their pages in all layers and heads, in those with a
+ * window as many as are needed at a time. `shared_tokens`: a fork will bring the pages below that
+ * token (a multiple of PAGE_TOKENS), which are not reserved again where there is no window, and
+ * cannot be appended to before; what was said when the sequence was opened counts. A newer
+ * incarnation closes the one that is open, even when it is then refused. STATUS_EXHAUSTED: pages,
+ * or page tables (a quarter of the memory, or 16 MiB if that is more); nothing is changed.
  * STATUS_INVALID: spans overlap or are not aligned, an older incarnation, or a span that begins
  * below a mark. */
 enum status kv_holder_reserve(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
@@ -113,21 +116,22 @@ enum status kv_holder_append(struct kv_holder *holder, uint64_t sequence, uint32
                              struct kv_heads heads, const struct kv_append *append,
                              struct error *error);
 
-/* On a device with memory of its own appends are collected; k and v must stay until they are written:
- * before attend_run reads their tiles, and before k and v are used anew. In host memory there is
- * nothing to do. */
+/* On a device with memory of its own appends are collected; k and v must stay until they are
+ * written: before attend_run reads their tiles, and before k and v are used anew. In host memory
+ * there is nothing to do. */
 void kv_holder_flush(struct kv_holder *holder);
 
-/* In place of flush, for who has attend_prepare write them: what was collected; valid until the next append. k and v
- * must have been asked for before the appends: where there is no room for more, some are written at once. */
+/* In place of flush, for who has attend_prepare write them: what was collected; valid until the
+ * next append. k and v must have been asked for before the appends: where there is no room for
+ * more, some are written at once. */
 struct attend_writes kv_holder_take_writes(struct kv_holder *holder);
 
 /* The smallest mark over these heads: all owned tokens below it are held. 0 when not open. */
 uint32_t kv_holder_mark(const struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
                         struct kv_heads heads);
 
-/* What some rows are about to read: of these tiles those that have a token from `first_token` on (0,
- * or with a window kv_window_begin of the first row). */
+/* What some rows are about to read: of these tiles those that have a token from `first_token` on
+ * (0, or with a window kv_window_begin of the first row). */
 struct kv_view {
     const struct tile_range *ranges;
     size_t n_ranges;
@@ -148,20 +152,20 @@ enum status kv_holder_source(const struct kv_holder *holder, uint64_t sequence,
  * open is fine. */
 void kv_holder_close(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation);
 
-/* Frees what the sequence has from token n_tokens on (a multiple of PAGE_TOKENS), pages and reservation,
- * if this very incarnation is open; what is below stays, for forks: in layers with a window what a fork at
- * n_tokens sees. Without anything below it is
- * closed. */
+/* Frees what the sequence has from token n_tokens on (a multiple of PAGE_TOKENS), pages and
+ * reservation, if this very incarnation is open; what is below stays, for forks: in layers with a
+ * window what a fork at n_tokens sees. Without anything below it is closed. */
 void kv_holder_trim(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
                     uint32_t n_tokens);
 
-/* Whole pages as bytes, for keeping them on disk. A plane is one layer and KV head, counted from the
- * shape's first ones, heads of a layer together; a page is kv_holder_usage's page_bytes, in a layout that
- * belongs to this program and this kind of device. `to` and `from` are host memory. Reading: STATUS_NOT_FOUND
- * when not all of the page is held. Writing: only pages that were reserved, have no token yet, and are of
- * a layer without a window (STATUS_INVALID); they count when kv_holder_written says that all pages of the sequence's spans
- * were written (STATUS_INVALID: one was not; STATUS_NOT_FOUND: it is not open), from then on as if
- * their tokens had been appended. All fail like the device. */
+/* Whole pages as bytes, for keeping them on disk. A plane is one layer and KV head, counted from
+ * the shape's first ones, heads of a layer together; a page is kv_holder_usage's page_bytes, in a
+ * layout that belongs to this program and this kind of device. `to` and `from` are host memory.
+ * Reading: STATUS_NOT_FOUND when not all of the page is held. Writing: only pages that were
+ * reserved, have no token yet, and are of a layer without a window (STATUS_INVALID); they count
+ * when kv_holder_written says that all pages of the sequence's spans were written (STATUS_INVALID:
+ * one was not; STATUS_NOT_FOUND: it is not open), from then on as if their tokens had been
+ * appended. All fail like the device. */
 uint64_t kv_holder_planes(const struct kv_holder *holder);
 enum status kv_holder_read_page(struct kv_holder *holder, uint64_t sequence, uint32_t incarnation,
                                 uint64_t plane, uint32_t page, void *to, struct error *error);

@@ -25,7 +25,7 @@ static const struct hf_family families[] = {
 #define MOST_LAYERS 4096u
 enum { N_FAMILIES = sizeof(families) / sizeof(families[0]) };
 
-/* ---- entries ---------------------------------------------------------------------------------- */
+/* ---- entries --------------------------------------------------------------------------------- */
 
 const json_t *hf_find(const json_t *object, const char *name)
 {
@@ -115,7 +115,7 @@ static uint32_t need_count(struct hf_reader *reader, const char *name)
     return value;
 }
 
-/* ---- parts of a model ------------------------------------------------------------------------- */
+/* ---- parts of a model ------------------------------------------------------------------------ */
 
 /* "llama, mistral, ...", cut where it does not fit. */
 static const char *list_families(char *text, size_t size)

@@ -1,5 +1,5 @@
-/* hf_config_entries.c - the entries of a config.json that are known: those that are read, those that
- * say nothing about the results, and those that must be off. */
+/* hf_config_entries.c - the entries of a config.json that are known: those that are read, those
+ * that say nothing about the results, and those that must be off. */
 #include "model/huggingface/hf_config_internal.h"
 
 #include <stdio.h>

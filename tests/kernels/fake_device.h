@@ -3,9 +3,9 @@
  * It computes with the CPU's kernels, so results have their bits, but its memory can be touched
  * only inside the functions of its table: outside it is protected, and who reads or writes it there
  * dies of SIGSEGV. Copies are as late as a device may make them: what is downloaded is poison until
- * finish, and what is uploaded must be unchanged until then. So a path that works here neither takes
- * device memory for the host's nor forgets to wait. It records calls, and ends
- * the test of who makes one meanwhile that may not be recorded.
+ * finish, and what is uploaded must be unchanged until then. So a path that works here neither
+ * takes device memory for the host's nor forgets to wait. It records calls, and ends the test of
+ * who makes one meanwhile that may not be recorded.
  *
  * kernels_fake is the table; any number of devices, each in its own thread. */
 #ifndef LONGSPAN_TESTS_KERNELS_FAKE_DEVICE_H

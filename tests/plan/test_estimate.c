@@ -1,4 +1,5 @@
-/* test_estimate.c - times by hand of small cases: what bounds a step, and what is not known stays so. */
+/* test_estimate.c - times by hand of small cases: what bounds a step, and what is not known stays
+ * so. */
 #include "plan/estimate.h"
 
 #include <math.h>
@@ -102,7 +103,8 @@ static void test_the_slowest_node_counts(void **state)
     /* A sequence of one stripe is all at one of them: the slower one, to be safe. */
     near_to(estimate_decode(&c.estimate, ESTIMATE_AT_BEST, 1, STRIPE, NULL).kv_s,
             stripe_bytes / 1e6);
-    /* Where arithmetic takes longer than reading, it counts: 8 rows' worth of 4 heads of 16, twice two. */
+    /* Where arithmetic takes longer than reading, it counts: 8 rows' worth of 4 heads of 16, twice
+     * two. */
     c.nodes[1].machine.f32_per_s = 1e6;
     time = estimate_decode(&c.estimate, ESTIMATE_AT_BEST, 1, 8 * STRIPE, NULL);
     near_to(time.kv_s, 2.0 * STRIPE * 2 * 4 * 4 * 16 / 1e6);

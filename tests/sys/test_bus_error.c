@@ -1,4 +1,5 @@
-/* test_bus_error.c - a mapped file that is cut short ends the program with words and an exit code. */
+/* test_bus_error.c - a mapped file that is cut short ends the program with words and an exit
+ * code. */
 #include "sys/bus_error.h"
 #include "sys/thread_pool.h"
 

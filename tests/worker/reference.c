@@ -196,7 +196,8 @@ struct reference *reference_create(const struct reference_shape *shape, const ch
                     continue;
                 }
                 entry->n_dims = weights_shape(&r->hparams, id, entry->dims);
-                /* A router's F32, as in all files: rounded activations would choose other experts. */
+                /* A router's F32, as in all files: rounded activations would choose other
+                 * experts. */
                 entry->type = entry->n_dims == 1
                                   ? (id == WEIGHTS_ROPE_FREQS ? WEIGHT_F32 : shape->vectors)
                                   : (id == WEIGHTS_FFN_ROUTER ? WEIGHT_F32 : shape->type);
@@ -327,8 +328,8 @@ static void round_to(double *values, size_t n, enum kv_type type)
     free(rows);
 }
 
-/* One query head against the tokens of its window up to `position`, whose k and v of this KV head are
- * `stride` apart. */
+/* One query head against the tokens of its window up to `position`, whose k and v of this KV head
+ * are `stride` apart. */
 static void attend_head(double *out, const struct hparams *h, uint32_t layer, const double *q,
                         const double *k, const double *v, size_t stride, uint32_t position)
 {

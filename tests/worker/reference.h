@@ -37,8 +37,8 @@ struct reference; /* opaque */
 struct reference *reference_create(const struct reference_shape *shape, const char *path);
 void reference_destroy(struct reference *reference);
 
-/* Rows of floats as the file's values are, dims as in the file; those of norms with what they count from.
- * NULL: not in the model. */
+/* Rows of floats as the file's values are, dims as in the file; those of norms with what they count
+ * from. NULL: not in the model. */
 const float *reference_tensor(const struct reference *reference, uint32_t layer,
                               enum weights_id id);
 

@@ -144,8 +144,8 @@ static void test_every_architecture_is_near_double_precision(void **state)
         check_against_reference(&ARCHITECTURES[i], KV_F32, NULL, 2e-5);
 }
 
-/* 1,500 tokens with windows of 100: whole pages have been released many times over, and every row sees
- * what the definition says, after chunks of any size. */
+/* 1,500 tokens with windows of 100: whole pages have been released many times over, and every row
+ * sees what the definition says, after chunks of any size. */
 static void test_what_has_left_the_window_is_not_missed(void **state)
 {
     (void)state;
@@ -182,8 +182,8 @@ static void test_f16_kv_is_near_double_precision(void **state)
         check_against_reference(&SHAPES[i], KV_F16, NULL, 5e-4);
 }
 
-/* As for f16, and a step of bf16 is eight times as large; of q8_0, 1/127 of the largest value of 32,
- * and queries are rounded so too, which the reference does not do. */
+/* As for f16, and a step of bf16 is eight times as large; of q8_0, 1/127 of the largest value of
+ * 32, and queries are rounded so too, which the reference does not do. */
 static void test_bf16_and_q8_0_kv_are_near_double_precision(void **state)
 {
     (void)state;
@@ -216,8 +216,8 @@ static struct reference_shape shape_with(enum weight_type type)
     return shape;
 }
 
-/* All experts are used: between a few of many, rounded activations choose others where two are nearly
- * as good. */
+/* All experts are used: between a few of many, rounded activations choose others where two are
+ * nearly as good. */
 static void test_quantized_experts_are_near_double_precision(void **state)
 {
     (void)state;
@@ -229,7 +229,8 @@ static void test_quantized_experts_are_near_double_precision(void **state)
     }
 }
 
-/* Weights are exact; with blocks, activations are rounded to steps of 1/127 of the largest of 32. */
+/* Weights are exact; with blocks, activations are rounded to steps of 1/127 of the largest of
+ * 32. */
 static void test_every_weight_type_is_near_double_precision(void **state)
 {
     (void)state;
@@ -248,8 +249,8 @@ static void test_every_variant_is_near_double_precision(void **state)
             check_against_reference(&SHAPES[0], KV_F32, kernels_all[i]->name, 2e-5);
 }
 
-/* Same bits: each usable variant, in products, norms and attention, with every weight type, and in what
- * the other architectures have. */
+/* Same bits: each usable variant, in products, norms and attention, with every weight type, and in
+ * what the other architectures have. */
 static void test_variants_leave_the_bits(void **state)
 {
     (void)state;
@@ -463,8 +464,8 @@ static void test_a_device_with_memory_of_its_own_has_the_same_bits(void **state)
     }
 }
 
-/* Scores are what the rows say, of more rows than are made at once, beside segments that want something or
- * nothing; `table`: where they are found, NULL: on the CPU. */
+/* Scores are what the rows say, of more rows than are made at once, beside segments that want
+ * something or nothing; `table`: where they are found, NULL: on the CPU. */
 static void check_scores(const struct reference_shape *shape, const char *path, const float *judge,
                          const struct kernels *table, const int32_t *tokens, uint32_t n)
 {

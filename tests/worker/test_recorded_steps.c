@@ -1,7 +1,8 @@
-/* test_recorded_steps.c - decode steps as recordings, with attention in them and without: the same bits as calls.
+/* test_recorded_steps.c - decode steps as recordings, with attention in them and without: the same
+ * bits as calls.
  *
- * On a GPU (or its emulation) where there is one, and on the fake device, which ends the test of who makes a call
- * meanwhile that may not be recorded, or reads what is not there yet. */
+ * On a GPU (or its emulation) where there is one, and on the fake device, which ends the test of
+ * who makes a call meanwhile that may not be recorded, or reads what is not there yet. */
 #include "tests/directory.h"
 #include "tests/kernels/fake_device.h"
 #include "tests/worker/fixture.h"
@@ -10,7 +11,8 @@
 
 #include "tests/worker/reference.c"
 
-/* Tensor cores have its head_dim. The other one has windows, which pages leave while tokens come. */
+/* Tensor cores have its head_dim. The other one has windows, which pages leave while tokens
+ * come. */
 static const struct reference_shape SHAPES[] = {
     {2, 128, 4, 2, 64, 96, 97, false, false, WEIGHT_Q8_0, .seed = 1},
     {6, 64, 4, 2, 32, 96, 97, false, false, WEIGHT_F16, .seed = 2,
@@ -18,8 +20,8 @@ static const struct reference_shape SHAPES[] = {
 };
 enum { N_SHAPES = sizeof(SHAPES) / sizeof(SHAPES[0]) };
 
-/* Two sequences: their prompts, and steps of both. One crosses a tile, the other one a page. In the middle
- * a third segment fails, twice, and a longer step makes memory grow. */
+/* Two sequences: their prompts, and steps of both. One crosses a tile, the other one a page. In the
+ * middle a third segment fails, twice, and a longer step makes memory grow. */
 enum { FIRST = 120, SECOND = 250, DECODED = 16, BAD = 6, LONGER = 11, LONG_PROMPT = 200 };
 
 static void run_bad_step(struct fixture *f, const struct fixture_segment segments[2],

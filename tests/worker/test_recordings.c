@@ -1,4 +1,5 @@
-/* test_recordings.c - what was recorded does what the calls do, whatever shapes come in which order. */
+/* test_recordings.c - what was recorded does what the calls do, whatever shapes come in which
+ * order. */
 #include "worker/recordings.h"
 
 #include "tests/kernels/fake_device.h"

@@ -1,5 +1,6 @@
-/* test_bridge.c - errands reach the loop and their events come back, in the bridge's thread; too many
- * are refused; who hangs up, leaves or does not read is cancelled; the end loses all that is left. */
+/* test_bridge.c - errands reach the loop and their events come back, in the bridge's thread; too
+ * many are refused; who hangs up, leaves or does not read is cancelled; the end loses all that is
+ * left. */
 #include "coordinator/http/bridge.h"
 
 #include "tests/coordinator/http/loop.h"

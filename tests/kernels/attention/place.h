@@ -1,5 +1,5 @@
-/* tests/kernels/attention/place.h - the cases of attention on any device: K, V, q and results are made in host
- * memory, and brought to the device and back around each call.
+/* tests/kernels/attention/place.h - the cases of attention on any device: K, V, q and results are
+ * made in host memory, and brought to the device and back around each call.
  *
  * Include after cmocka.h. */
 #ifndef LONGSPAN_TESTS_KERNELS_ATTENTION_PLACE_H
