@@ -318,9 +318,9 @@ $(DELAY): cluster/testbed/delay.c
 tests: $(TESTS) $(RELAY) $(FUZZ) $(DELAY)
 
 # One folder's unit tests: make unit-model, unit-kernels, unit-sys ...
-unit-%:
-	$(MAKE) --no-print-directory $(filter $(BUILD)/tests/$*/%,$(TESTS))
-	tests/run.sh $(filter $(BUILD)/tests/$*/%,$(TESTS))
+PERCENT := %
+unit-%: $$(filter $(BUILD)/tests/$$*/$$(PERCENT),$(TESTS))
+	$(if $^,,$(error unit-$*: there are no unit tests of such a folder))tests/run.sh $^
 
 # ---- what a user types ----------------------------------------------------------------------------
 SEED ?= 1
