@@ -244,8 +244,8 @@ EMULATION := $(BUILD)/emulation
 EMULATED_OBJ := $(CUDA_SRC:%.cu=$(EMULATION)/%.o) $(EMULATION)/fibers.o $(EMULATION)/runtime.o
 EMULATED := $(patsubst tests/%.c,$(EMULATION)/%,$(filter-out %/test_blas.c,$(wildcard tests/kernels/cuda/test_*.c)) \
     $(addprefix tests/kernels/cpu/test_,cpu.c device.c dense.c dense_segments.c groups.c) tests/worker/test_recorded_steps.c)
-EMULATION_CXX = $(if $(word 2,$(CC)),$(firstword $(CC))) $(CXX) -std=c++17 -O2 -g $(NUMERIC) -pthread -MMD -MP -fno-extern-tls-init \
-    $(if $(filter x86_64,$(ARCH)),-mfma -mf16c) -iquote tests/emulation -iquote . -isystem $(CUDA_HOME)/include $(SANITIZE)
+EMULATION_CXX = $(if $(word 2,$(CC)),$(firstword $(CC))) $(CXX) -std=c++17 -O3 -g $(NUMERIC) -pthread -MMD -MP -fno-extern-tls-init \
+    -march=native -iquote tests/emulation -iquote . -isystem $(CUDA_HOME)/include $(SANITIZE)
 $(EMULATION)/%.cc: %.cu
 	@mkdir -p $(@D)
 	$(Q)sed -E 's/(\w+)<<<(.*)>>>\(/emulation::configured(\1, \2)(/' $< >$@

@@ -49,10 +49,10 @@ void give_way(bool hopeful);
 void meet_block(uint32_t barrier, uint32_t n_threads);
 
 /* The 32 lanes of a warp meet, each with what it has left in its slot: those of all lanes, SLOT bytes
- * apart, which stay until the lanes meet again. */
+ * apart, which stay until the lanes meet again. together: what the last one to arrive does with the slots before. */
 enum { SLOT = 128 };
 char *warp_slot();
-const char *meet_warp();
+const char *meet_warp(void (*together)(char *slots) = NULL);
 
 template <class T>
 T of_lane(const T &mine, uint32_t lane)
@@ -218,55 +218,94 @@ namespace emulation
 /* c += a b of m16n8: register r of a lane holds row lane / 4 (+ 8: C, r / 2; A, r % 2) and, of C, column
  * 2 (lane % 4) + r % 2; of A and B, EACH numbers of the summed dimension from EACH * (lane % 4) on, and
  * 4 * EACH further for the second half of the registers. PTX ISA, "Matrix fragments for mma.m16n8k16" and
- * "mma.m16n8k32". unpack: a register's numbers. */
-template <class Sum, class Number, int EACH, int HALVES, class C, class Unpack>
-void multiply(C (&c)[4], const uint32_t (&a)[2 * HALVES], const uint32_t (&b)[HALVES],
-              Unpack unpack)
-{
-    struct part {
-        Number a[2][HALVES][EACH], b[HALVES][EACH];
-    };
-    static_assert(sizeof(part) <= SLOT, "a lane's numbers");
-    part &mine = *(part *)warp_slot();
-    for (int half = 0; half < HALVES; half++) {
-        unpack(a[2 * half], mine.a[0][half]);
-        unpack(a[2 * half + 1], mine.a[1][half]);
-        unpack(b[half], mine.b[half]);
-    }
-    const char *all = meet_warp();
-    const uint32_t row = lane() / 4 * 4, column = lane() % 4 * 2;
-    for (uint32_t i = 0; i < 4; i++) {
-        Sum sum = (Sum)c[i];
-        for (int half = 0; half < HALVES; half++)
-            for (uint32_t four = 0; four < 4; four++) {
-                const part *x = (const part *)(all + (row + four) * SLOT);
-                const part *y = (const part *)(all + ((column + i % 2) * 4 + four) * SLOT);
-                for (int k = 0; k < EACH; k++)
-                    sum += (Sum)x->a[i / 2][half][k] * (Sum)y->b[half][k];
+ * "mma.m16n8k32". unpack: a register's numbers. The last lane to arrive multiplies for all. */
+template <class Sum, int EACH, int HALVES, class C>
+struct multiplication {
+    C c[4];
+    uint32_t a[2 * HALVES], b[HALVES];
+
+    template <void (*unpack)(uint32_t bits, Sum *to)>
+    static void together(char *slots)
+    {
+        enum { ROWS = 16, COLUMNS = 8, K = 4 * EACH * HALVES };
+        Sum a[ROWS][K], b[K][COLUMNS], c[ROWS][COLUMNS];
+        for (int lane = 0; lane < 32; lane++) {
+            const multiplication &part = *(const multiplication *)(slots + lane * SLOT);
+            const int row = lane / 4, four = lane % 4;
+            for (int half = 0; half < HALVES; half++) {
+                const int k = (half * 4 + four) * EACH;
+                Sum column[EACH];
+                unpack(part.a[2 * half], &a[row][k]);
+                unpack(part.a[2 * half + 1], &a[row + 8][k]);
+                unpack(part.b[half], column);
+                for (int i = 0; i < EACH; i++)
+                    b[k + i][row] = column[i];
             }
-        c[i] = (C)sum;
+            for (int i = 0; i < 4; i++)
+                c[row + i / 2 * 8][2 * four + i % 2] = (Sum)part.c[i];
+        }
+        for (int row = 0; row < ROWS; row++) {
+            Sum sums[COLUMNS];
+            memcpy(sums, c[row], sizeof(sums));
+            for (int k = 0; k < K; k++)
+                for (int column = 0; column < COLUMNS; column++)
+                    sums[column] += a[row][k] * b[k][column];
+            memcpy(c[row], sums, sizeof(sums));
+        }
+        for (int lane = 0; lane < 32; lane++)
+            for (int i = 0; i < 4; i++)
+                ((multiplication *)(slots + lane * SLOT))->c[i] =
+                    (C)c[lane / 4 + i / 2 * 8][2 * (lane % 4) + i % 2];
     }
+};
+
+template <class Sum, int EACH, int HALVES, void (*unpack)(uint32_t bits, Sum *to), class C>
+void multiply(C (&c)[4], const uint32_t (&a)[2 * HALVES], const uint32_t (&b)[HALVES])
+{
+    using mine = multiplication<Sum, EACH, HALVES, C>;
+    static_assert(sizeof(mine) <= SLOT, "a lane's numbers");
+    mine part;
+    memcpy(part.a, a, sizeof(a));
+    memcpy(part.b, b, sizeof(b));
+    memcpy(part.c, c, sizeof(c));
+    memcpy(warp_slot(), &part, sizeof(part));
+    const char *all = meet_warp(mine::template together<unpack>);
+    memcpy(c, ((const mine *)(all + lane() * SLOT))->c, sizeof(c));
+}
+
+static inline void two_f16(uint32_t bits, double *to)
+{
+    for (int i = 0; i < 2; i++)
+        to[i] = __half2float(__ushort_as_half((uint16_t)(bits >> 16 * i)));
+}
+
+static inline void two_bf16(uint32_t bits, double *to)
+{
+    to[0] = __uint_as_float(bits << 16);
+    to[1] = __uint_as_float(bits & 0xffff0000u);
+}
+
+static inline void four_s8(uint32_t bits, int *to)
+{
+    for (int i = 0; i < 4; i++)
+        to[i] = (int8_t)(bits >> 8 * i);
 }
 
 static inline void multiply_f16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
 {
-    multiply<double, double, 2, 2>(c, a, b, [](uint32_t bits, double *to) {
-        for (int i = 0; i < 2; i++)
-            to[i] = __half2float(__ushort_as_half((uint16_t)(bits >> 16 * i)));
-    });
+    multiply<double, 2, 2, two_f16>(c, a, b);
 }
 
 static inline void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
 {
-    multiply<double, double, 2, 2>(c, a, b, [](uint32_t bits, double *to) {
-        to[0] = __uint_as_float(bits << 16);
-        to[1] = __uint_as_float(bits & 0xffff0000u);
-    });
+    multiply<double, 2, 2, two_bf16>(c, a, b);
 }
 
-static inline void bytes_of(uint32_t bits, int8_t *to)
+/* K 16 (HALVES 1) or 32. */
+template <int HALVES>
+void multiply_s8(int (&c)[4], const uint32_t (&a)[2 * HALVES], const uint32_t (&b)[HALVES])
 {
-    memcpy(to, &bits, sizeof(bits));
+    multiply<int, 4, HALVES, four_s8>(c, a, b);
 }
 
 } // namespace emulation

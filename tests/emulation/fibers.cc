@@ -1,18 +1,18 @@
 /* fibers.cc - the threads of a block as fibers.
  *
  * Fibers are made once and used by every block: each waits for a block that has a thread for it. They
- * change by longjmp, which saves no signal mask and so costs nanoseconds. Whoever waits gives way to
- * the next fiber in the ring; a ring that goes round and round without any change is a deadlock, which
- * ends the program. Blocks come in another order at each launch. Shared memory behind what was asked for
- * must stay as it was. */
+ * change by the compiler's own longjmp, which costs nanoseconds. Whoever waits for his warp gives way to the next
+ * lane, else to the next fiber in the ring; turns and turns without any change are a deadlock, which
+ * ends the program. What a warp does together the last lane to arrive does for all (meet_warp). Blocks come in another
+ * order at each launch. Shared memory behind what was asked for must stay as it was. */
 #include "tests/emulation/device.h"
 
-#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 
+#include <algorithm>
 #include <vector>
 
 uint3 threadIdx, blockIdx;
@@ -26,10 +26,15 @@ namespace emulation
 
 /* ---- fibers -------------------------------------------------------------------------------------- */
 
-enum { MOST_THREADS = 1024, STACK_BYTES = 256 << 10, WARP = 32, BARRIERS = 16, PATIENCE = 10000 };
+enum { MOST_THREADS = 1024, WARP = 32, BARRIERS = 16, PATIENCE = 10000 };
+
+/* Stacks begin at different places of their pages, so that caches have room for the tops of all. */
+enum { STACK_BYTES = 256 << 10, STACK_SHIFT = 9 << 6, STACK_SHIFTS = 113 };
+
+using place = void *[5]; /* of __builtin_setjmp */
 
 struct fiber {
-    jmp_buf at;
+    place at;
     uint3 index;
     bool made, running;
 };
@@ -43,7 +48,7 @@ struct meeting {
 static fiber fibers[MOST_THREADS];
 static uint32_t current, n_running, n_fibers;
 static uint32_t hopeless; /* turns since something changed */
-static jmp_buf whole;     /* who runs the block */
+static place whole;       /* who runs the block */
 static const std::function<void()> *thread_body;
 static meeting warps[MOST_THREADS / WARP], blocks[BARRIERS];
 
@@ -57,16 +62,17 @@ static void life()
     }
 }
 
-static void enter(uint32_t i)
+/* Who has asked for a place must have returned to nobody when he is jumped to: so not in his own function. */
+__attribute__((noinline)) static void enter(uint32_t i)
 {
     static ucontext_t fresh, unused;
     current = i;
     threadIdx = fibers[i].index;
     if (fibers[i].made)
-        _longjmp(fibers[i].at, 1);
+        __builtin_longjmp(fibers[i].at, 1);
     fibers[i].made = true;
     getcontext(&fresh);
-    fresh.uc_stack.ss_size = STACK_BYTES;
+    fresh.uc_stack.ss_size = STACK_BYTES - i % STACK_SHIFTS * STACK_SHIFT;
     fresh.uc_stack.ss_sp = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (fresh.uc_stack.ss_sp == MAP_FAILED)
@@ -75,7 +81,13 @@ static void enter(uint32_t i)
     swapcontext(&unused, &fresh);
 }
 
-void give_way(bool hopeful)
+__attribute__((noinline)) static void leave_block()
+{
+    __builtin_longjmp(whole, 1);
+}
+
+/* To the next one in the ring of the n fibers from `first` on. */
+static void give_way_among(uint32_t first, uint32_t n, bool hopeful)
 {
     hopeless = hopeful ? 0 : hopeless + 1;
     if (hopeless > PATIENCE * n_fibers) {
@@ -83,18 +95,24 @@ void give_way(bool hopeful)
                 n_running, n_fibers);
         abort();
     }
-    if (_setjmp(fibers[current].at) != 0)
+    if (__builtin_setjmp(fibers[current].at) != 0)
         return;
     if (n_running == 0)
-        _longjmp(whole, 1);
+        leave_block();
     uint32_t next = current;
     do
-        next = next + 1 < n_fibers ? next + 1 : 0;
+        next = next + 1 < first + n ? next + 1 : first;
     while (!fibers[next].running);
     enter(next);
 }
 
-static void meet(meeting &m, uint32_t n)
+void give_way(bool hopeful)
+{
+    give_way_among(0, n_fibers, hopeful);
+}
+
+/* n fibers, of the n_there from `first` on. */
+static void meet(meeting &m, uint32_t n, uint32_t first, uint32_t n_there)
 {
     const uint32_t round = m.round;
     if (++m.n_here == n) {
@@ -104,12 +122,12 @@ static void meet(meeting &m, uint32_t n)
         return;
     }
     while (m.round == round)
-        give_way(false);
+        give_way_among(first, n_there, false);
 }
 
 void meet_block(uint32_t barrier, uint32_t n_threads)
 {
-    meet(blocks[barrier], n_threads);
+    meet(blocks[barrier], n_threads, 0, n_fibers);
 }
 
 char *warp_slot()
@@ -118,11 +136,13 @@ char *warp_slot()
     return m.slots[m.round % 2] + current % WARP * SLOT;
 }
 
-const char *meet_warp()
+const char *meet_warp(void (*together)(char *slots))
 {
     meeting &m = warps[current / WARP];
-    const char *slots = m.slots[m.round % 2];
-    meet(m, WARP);
+    char *slots = m.slots[m.round % 2];
+    if (together != NULL && m.n_here + 1 == WARP)
+        together(slots);
+    meet(m, WARP, current / WARP * WARP, WARP);
     return slots;
 }
 
@@ -131,23 +151,26 @@ static void run_block(size_t shared_bytes, const std::function<void()> &thread)
     n_fibers = n_running = blockDim.x * blockDim.y * blockDim.z;
     thread_body = &thread;
     hopeless = 0;
-    memset(shared, 0xff, sizeof(shared));
+    static size_t used = sizeof(shared); /* by the block before; behind it is 0xff */
+    memset(shared, 0xff, std::max(used, shared_bytes));
+    used = shared_bytes;
     for (uint32_t i = 0; i < n_fibers; i++) {
         fibers[i].running = true;
         fibers[i].index = {i % blockDim.x, i / blockDim.x % blockDim.y,
                            i / blockDim.x / blockDim.y};
     }
-    if (_setjmp(whole) == 0)
+    if (__builtin_setjmp(whole) == 0)
         enter(0);
     for (meeting &m : warps)
         if (m.n_here != 0)
             abort(); /* lanes ended while others waited for them */
-    for (size_t i = shared_bytes; i < sizeof(shared); i++)
-        if (shared[i] != (char)0xff) {
-            fprintf(stderr, "emulation: block %u wrote to byte %zu of %zu of shared memory\n",
-                    blockIdx.x, i, shared_bytes);
-            abort();
-        }
+    const char *behind = shared + shared_bytes;
+    const size_t n_behind = sizeof(shared) - shared_bytes;
+    if (n_behind > 0 && (*behind != (char)0xff || memcmp(behind, behind + 1, n_behind - 1) != 0)) {
+        fprintf(stderr, "emulation: block %u wrote behind its %zu bytes of shared memory\n",
+                blockIdx.x, shared_bytes);
+        abort();
+    }
 }
 
 void run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()> &thread)

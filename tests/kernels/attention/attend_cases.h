@@ -323,54 +323,64 @@ static void test_same_bits_for_any_holders(void **state)
     }
 }
 
-/* Ragged works, decode and prefill, in one call and each alone. */
-static void check_beside_others(enum kv_type type, uint32_t n_parts)
+/* How often works are cut, and by how many lanes; 0 parts: as the schedule likes. */
+struct cut_case {
+    uint32_t lanes, n_parts;
+};
+
+/* Ragged works, decode and prefill: each alone, and then all in one call, cut in every way. */
+static void check_beside_others(enum kv_type type, const struct cut_case *cuts, size_t n_cuts)
 {
     enum { N_WORKS = 9 };
     uint64_t random = 77;
     struct made_kv *kv = place_kv_create(type, place.head_dim, 6000, 1, 4.0f, 1);
     const struct attend_shape shape = shape_of(kv, 2);
     float *q = made_floats(128 * 2 * place.head_dim, 4.0f, 2);
-    for (uint32_t lanes = 1; lanes <= 7; lanes += 2) {
-        struct thread_pool *pool = pool_of(lanes), *alone_pool = pool_of(1);
+    struct thread_pool *alone_pool = pool_of(1);
+    struct attend *alone = attend_of(alone_pool, "scalar", &shape);
+    struct attend_work works[N_WORKS];
+    struct tile_range ranges[N_WORKS][2];
+    size_t n_floats[N_WORKS];
+    float *expected[N_WORKS];
+    for (size_t i = 0; i < N_WORKS; i++) {
+        const uint32_t n = 3 + random_below(&random, 40);
+        const uint32_t in_tile = random_below(&random, 128);
+        ranges[i][0] = (struct tile_range){0, 1 + random_below(&random, n - 2)};
+        ranges[i][1] = (struct tile_range){ranges[i][0].end + 1, n};
+        works[i] = (struct attend_work){
+            .q = q,
+            .q_token_stride = 2 * place.head_dim,
+            .n_tokens = i % 3 == 0 ? 128 - in_tile : 1,
+            .position = n * TILE_TOKENS + in_tile,
+            .window = i % 4 == 1 ? 200 : 0,
+            .source = made_kv_source(kv),
+            .ranges = ranges[i],
+            .n_ranges = i % 5 == 4 ? 0 : 1 + (ranges[i][1].begin < n),
+            .own_tile = i % 2,
+        };
+        n_floats[i] = attend_out_floats(&shape, &works[i]);
+        expected[i] = calloc(n_floats[i] + 1, sizeof(float));
+        works[i].out = expected[i];
+        assert_int_equal(place_run(alone, &shape, &works[i], 1), STATUS_OK);
+    }
+    for (size_t cut = 0; cut < n_cuts; cut++) {
+        struct thread_pool *pool = pool_of(cuts[cut].lanes);
         struct attend *attend = attend_of(pool, "auto", &shape);
-        struct attend *alone = attend_of(alone_pool, "scalar", &shape);
-        struct attend_work works[N_WORKS];
-        struct tile_range ranges[N_WORKS][2];
-        for (size_t i = 0; i < N_WORKS; i++) {
-            const uint32_t n = 3 + random_below(&random, 40);
-            const uint32_t in_tile = random_below(&random, 128);
-            ranges[i][0] = (struct tile_range){0, 1 + random_below(&random, n - 2)};
-            ranges[i][1] = (struct tile_range){ranges[i][0].end + 1, n};
-            works[i] = (struct attend_work){
-                .q = q,
-                .q_token_stride = 2 * place.head_dim,
-                .n_tokens = i % 3 == 0 ? 128 - in_tile : 1,
-                .position = n * TILE_TOKENS + in_tile,
-                .window = i % 4 == 1 ? 200 : 0,
-                .source = made_kv_source(kv),
-                .ranges = ranges[i],
-                .n_ranges = i % 5 == 4 ? 0 : 1 + (ranges[i][1].begin < n),
-                .own_tile = i % 2,
-            };
-            works[i].out = calloc(attend_out_floats(&shape, &works[i]) + 1, sizeof(float));
-        }
-        attend_set_parts(attend, n_parts);
+        for (size_t i = 0; i < N_WORKS; i++)
+            works[i].out = calloc(n_floats[i] + 1, sizeof(float));
+        attend_set_parts(attend, cuts[cut].n_parts);
         assert_int_equal(place_run(attend, &shape, works, N_WORKS), STATUS_OK);
         for (size_t i = 0; i < N_WORKS; i++) {
-            const size_t n = attend_out_floats(&shape, &works[i]);
-            struct attend_work work = works[i];
-            work.out = calloc(n + 1, sizeof(float));
-            assert_int_equal(place_run(alone, &shape, &work, 1), STATUS_OK);
-            assert_memory_equal(work.out, works[i].out, n * sizeof(float));
-            free(work.out);
+            assert_memory_equal(works[i].out, expected[i], n_floats[i] * sizeof(float));
             free(works[i].out);
         }
         attend_destroy(attend);
-        attend_destroy(alone);
         thread_pool_destroy(pool);
-        thread_pool_destroy(alone_pool);
     }
+    for (size_t i = 0; i < N_WORKS; i++)
+        free(expected[i]);
+    attend_destroy(alone);
+    thread_pool_destroy(alone_pool);
     free(q);
     place_kv_destroy(kv);
 }
@@ -378,16 +388,19 @@ static void check_beside_others(enum kv_type type, uint32_t n_parts)
 static void test_same_bits_beside_other_works(void **state)
 {
     (void)state;
-    check_beside_others(KV_F32, 0);
-    check_beside_others(KV_Q8_0, 0);
+    static const struct cut_case cuts[] = {{1, 0}, {3, 0}, {5, 0}, {7, 0}};
+    check_beside_others(KV_F32, cuts, 4);
+    check_beside_others(KV_Q8_0, cuts, 4);
 }
 
 /* A schedule is who does what, not what is done. */
 static void test_same_bits_for_a_fixed_split(void **state)
 {
     (void)state;
-    for (uint32_t n_parts = 1; n_parts <= 64; n_parts *= 2)
-        check_beside_others(n_parts % 3 == 1 ? KV_F16 : KV_BF16, n_parts);
+    static const struct cut_case cuts[] = {{7, 1},  {1, 4}, {3, 16}, {5, 64},
+                                           {7, 32}, {5, 8}, {1, 2},  {3, 2}};
+    check_beside_others(KV_F16, cuts, 5);
+    check_beside_others(KV_BF16, cuts + 3, 5);
 }
 
 /* Of one tile some tokens are behind the rows, or before their window: what they hold is multiplied

@@ -62,15 +62,13 @@ static inline void mma_f16(float acc[4], const uint32_t a[4], const uint32_t b[2
 
 static inline void mma_32(int d[4], const uint32_t a[4], const uint32_t b[2])
 {
-    emulation::multiply<int, int8_t, 4, 2>(*(int(*)[4])d, *(const uint32_t(*)[4])a,
-                                           *(const uint32_t(*)[2])b, emulation::bytes_of);
+    emulation::multiply_s8<2>(*(int(*)[4])d, *(const uint32_t(*)[4])a, *(const uint32_t(*)[2])b);
 }
 
 static inline void mma_16(int d[4], const uint32_t a[2], uint32_t b)
 {
     const uint32_t column[1] = {b};
-    emulation::multiply<int, int8_t, 4, 1>(*(int(*)[4])d, *(const uint32_t(*)[2])a, column,
-                                           emulation::bytes_of);
+    emulation::multiply_s8<1>(*(int(*)[4])d, *(const uint32_t(*)[2])a, column);
 }
 
 #endif

@@ -100,7 +100,7 @@ static inline void mma_s8(int (&c)[4], uint32_t a0, uint32_t a2, uint32_t b0, ui
 {
     const uint32_t a[4] = {a0, 0, a2, 0}, b[2] = {b0, b1};
     memset(c, 0, sizeof(c));
-    emulation::multiply<int, int8_t, 4, 2>(c, a, b, emulation::bytes_of);
+    emulation::multiply_s8<2>(c, a, b);
 }
 
 static inline float exp2_fast(float x)
