@@ -99,6 +99,74 @@ static enum status same_routes(const struct cluster *cluster, const char *label,
                      label, rank->kernels, first_of_group, first->host, first->kernels);
 }
 
+/* Whether the job `who` becomes this coordinator's workers. If not, it has been told why, or is so
+ * already and has said it twice. */
+static bool may_join(struct cluster *cluster, const struct control_peer *peer,
+                     const Longspan__WorkersJoin *join, const char *who)
+{
+    const uint32_t workers = cluster->options->workers;
+    if (!same_constants(cluster, peer, join->constants, who))
+        return false;
+    if (cluster->workers_joined) {
+        if (!control_same_peer(&cluster->ranks[0].peer, peer))
+            refuse(cluster, peer, STATUS_UNREACHABLE,
+                   "%s cannot join: this coordinator already has its %u workers, the first on %s",
+                   who, workers, cluster->ranks[0].host);
+        return false;
+    }
+    if (join->n_ranks != workers) {
+        refuse(cluster, peer, STATUS_INVALID,
+               "%s has %zu ranks, the coordinator was started with --workers %u: use mpirun -n %u",
+               who, join->n_ranks, workers, workers);
+        return false;
+    }
+    for (uint32_t i = 0; i < workers; i++)
+        if (join->ranks[i]->rank != i) {
+            refuse(cluster, peer, STATUS_PROTOCOL, "%s lists rank %u in place %u", who,
+                   join->ranks[i]->rank, i);
+            return false;
+        }
+    return true;
+}
+
+/* Where kernels round products, all workers must: a shard's sums are added to the others'. */
+static enum status same_rounding(const struct cluster *cluster, const char *label, uint32_t index,
+                                 struct error *error)
+{
+    const struct cluster_rank *rank = &cluster->ranks[index], *first = &cluster->ranks[0];
+    if (strcmp(rank->kernels, first->kernels) == 0 ||
+        (!kernels_round_products(rank->kernels) && !kernels_round_products(first->kernels)))
+        return STATUS_OK;
+    return error_set(error, STATUS_INVALID,
+                     "%s computes with %s kernels, worker 0 (%s) with %s: one of them rounds "
+                     "products, so all workers must have it or none (--kernels)",
+                     label, rank->kernels, first->host, first->kernels);
+}
+
+/* Rank `index` as it describes itself. Fails where its kernels do not suit those of the others. */
+static enum status take_rank(struct cluster *cluster, uint32_t index,
+                             const Longspan__RankInfo *from, uint64_t now_us, struct error *error)
+{
+    struct cluster_rank *rank = &cluster->ranks[index];
+    control_copy_text(rank->host, sizeof(rank->host), from->host);
+    control_copy_text(rank->kernels, sizeof(rank->kernels), from->kernels);
+    control_copy_text(rank->processors, sizeof(rank->processors), from->processors);
+    control_copy_text(rank->device, sizeof(rank->device), from->device);
+    rank->lanes = from->lanes;
+    rank->memory_bytes = from->memory_bytes;
+    rank->pid = from->pid;
+    rank->started = from->started;
+    rank->live.heard_us = now_us;
+    char label[CLUSTER_LABEL_BYTES];
+    snprintf(label, sizeof(label), "worker %u (%s)", index, rank->host);
+    enum status status = same_kernels(cluster, label, rank->kernels, error);
+    if (status == STATUS_OK)
+        status = same_rounding(cluster, label, index, error);
+    if (status == STATUS_OK)
+        status = same_routes(cluster, label, index, error);
+    return status;
+}
+
 enum status cluster_join_workers(struct cluster *cluster, const struct control_peer *peer,
                                  const Longspan__WorkersJoin *join, uint64_t now_us,
                                  struct error *error)
@@ -108,60 +176,16 @@ enum status cluster_join_workers(struct cluster *cluster, const struct control_p
     if (join->n_ranks > 0)
         control_copy_text(host, sizeof(host), join->ranks[0]->host);
     snprintf(who, sizeof(who), "the workers' job on %s", host);
-
-    if (!same_constants(cluster, peer, join->constants, who))
+    if (!may_join(cluster, peer, join, who))
         return STATUS_OK;
-    if (cluster->workers_joined) {
-        if (control_same_peer(&cluster->ranks[0].peer, peer))
-            return STATUS_OK; /* said twice */
-        refuse(cluster, peer, STATUS_UNREACHABLE,
-               "%s cannot join: this coordinator already has its %u workers, the first on %s", who,
-               workers, cluster->ranks[0].host);
-        return STATUS_OK;
-    }
-    if (join->n_ranks != workers) {
-        refuse(cluster, peer, STATUS_INVALID,
-               "%s has %zu ranks, the coordinator was started with --workers %u: use mpirun -n %u",
-               who, join->n_ranks, workers, workers);
-        return STATUS_OK;
-    }
-    for (uint32_t i = 0; i < workers; i++)
-        if (join->ranks[i]->rank != i) {
-            refuse(cluster, peer, STATUS_PROTOCOL, "%s lists rank %u in place %u", who,
-                   join->ranks[i]->rank, i);
-            return STATUS_OK;
-        }
-
     for (uint32_t i = 0; i < workers; i++) {
-        struct cluster_rank *rank = &cluster->ranks[i];
-        control_copy_text(rank->host, sizeof(rank->host), join->ranks[i]->host);
-        control_copy_text(rank->kernels, sizeof(rank->kernels), join->ranks[i]->kernels);
-        control_copy_text(rank->processors, sizeof(rank->processors), join->ranks[i]->processors);
-        rank->lanes = join->ranks[i]->lanes;
-        rank->memory_bytes = join->ranks[i]->memory_bytes;
-        rank->pid = join->ranks[i]->pid;
-        rank->started = join->ranks[i]->started;
-        control_copy_text(rank->device, sizeof(rank->device), join->ranks[i]->device);
-        rank->live.heard_us = now_us;
-        char label[CLUSTER_LABEL_BYTES];
-        snprintf(label, sizeof(label), "worker %u (%s)", i, rank->host);
-        enum status status = same_kernels(cluster, label, rank->kernels, error);
-        if (status == STATUS_OK && strcmp(rank->kernels, cluster->ranks[0].kernels) != 0 &&
-            (kernels_round_products(rank->kernels) ||
-             kernels_round_products(cluster->ranks[0].kernels)))
-            status =
-                error_set(error, STATUS_INVALID,
-                          "%s computes with %s kernels, worker 0 (%s) with %s: one of them rounds "
-                          "products, so all workers must have it or none (--kernels)",
-                          label, rank->kernels, cluster->ranks[0].host, cluster->ranks[0].kernels);
-        if (status == STATUS_OK)
-            status = same_routes(cluster, label, i, error);
+        const enum status status = take_rank(cluster, i, join->ranks[i], now_us, error);
         if (status != STATUS_OK) {
             control_send_refusal(cluster->control, peer, status, error != NULL ? error->text : "");
             return status;
         }
-        /* After the first rank has set the measure, by its own place in the table. */
-        cluster->workers_joined = true;
+        cluster->workers_joined =
+            true; /* from now on rank 0 is what the others are compared with */
     }
     cluster->ranks[0].peer = *peer;
     log_info(cluster->log, "%u worker%s joined from %s", workers, workers > 1 ? "s" : "", host);

@@ -130,28 +130,28 @@ static void fill_constants(Longspan__Constants *constants, const struct cluster 
     constants->version = (char *)LONGSPAN_VERSION;
 }
 
-static enum status send_worker_setup(struct cluster *cluster, struct error *error)
+/* Lists of the plan's parts as messages, in the arena; NULL: no memory. */
+static Longspan__Stage **list_stages(struct arena *arena, const struct planner_plan *plan)
 {
-    const struct coordinator_options *options = cluster->options;
-    const struct planner_plan *plan = &cluster->capacity.plan;
-    struct arena *arena = &cluster->control->arena;
-    const uint32_t n_holders = cluster_n_holders(cluster);
     Longspan__Stage *stages = arena_array(arena, plan->pipeline, sizeof(*stages));
-    Longspan__Stage **stage_list = arena_array(arena, plan->pipeline, sizeof(*stage_list));
-    Longspan__Shard *shards = arena_array(arena, plan->tensor, sizeof(*shards));
-    Longspan__Shard **shard_list = arena_array(arena, plan->tensor, sizeof(*shard_list));
-    Longspan__Holder *holders = arena_array(arena, n_holders, sizeof(*holders));
-    Longspan__Holder **holder_list = arena_array(arena, n_holders, sizeof(*holder_list));
-    uint32_t *host_lanes = arena_array(arena, options->workers, sizeof(*host_lanes));
-    if (host_lanes == NULL || stages == NULL || stage_list == NULL || shards == NULL ||
-        shard_list == NULL || holders == NULL || holder_list == NULL)
-        return error_set(error, STATUS_NO_MEMORY, "no memory for the workers' set-up");
+    Longspan__Stage **list = arena_array(arena, plan->pipeline, sizeof(*list));
+    if (stages == NULL || list == NULL)
+        return NULL;
     for (uint32_t i = 0; i < plan->pipeline; i++) {
         longspan__stage__init(&stages[i]);
         stages[i].first_layer = plan->stages[i].first_layer;
         stages[i].n_layers = plan->stages[i].n_layers;
-        stage_list[i] = &stages[i];
+        list[i] = &stages[i];
     }
+    return list;
+}
+
+static Longspan__Shard **list_shards(struct arena *arena, const struct planner_plan *plan)
+{
+    Longspan__Shard *shards = arena_array(arena, plan->tensor, sizeof(*shards));
+    Longspan__Shard **list = arena_array(arena, plan->tensor, sizeof(*list));
+    if (shards == NULL || list == NULL)
+        return NULL;
     for (uint32_t i = 0; i < plan->tensor; i++) {
         longspan__shard__init(&shards[i]);
         shards[i].kv_head_begin = plan->shards[i].kv_head_begin;
@@ -162,35 +162,66 @@ static enum status send_worker_setup(struct cluster *cluster, struct error *erro
         shards[i].vocab_end = plan->shards[i].vocab_end;
         shards[i].expert_begin = plan->shards[i].expert_begin;
         shards[i].expert_end = plan->shards[i].expert_end;
-        shard_list[i] = &shards[i];
+        list[i] = &shards[i];
     }
-    for (uint32_t i = 0; i < options->workers; i++)
-        host_lanes[i] = count_lanes(cluster, cluster->ranks[i].host, cluster->ranks[i].processors);
+    return list;
+}
+
+static Longspan__Holder **list_holders(struct arena *arena, struct cluster *cluster)
+{
+    const uint32_t n_holders = cluster_n_holders(cluster);
+    Longspan__Holder *holders = arena_array(arena, n_holders, sizeof(*holders));
+    Longspan__Holder **list = arena_array(arena, n_holders, sizeof(*list));
+    if (holders == NULL || list == NULL)
+        return NULL;
     for (uint32_t i = 0; i < n_holders; i++) {
         longspan__holder__init(&holders[i]);
         holders[i].name = (char *)cluster_holder_name(cluster, i);
-        if (options->nodes > 0) {
+        if (cluster->options->nodes > 0) {
             holders[i].name = cluster->nodes[i].label; /* messages of workers name the host too */
             holders[i].endpoint = cluster->nodes[i].endpoint;
             holders[i].node = cluster->nodes[i].node;
         }
-        holder_list[i] = &holders[i];
+        list[i] = &holders[i];
     }
+    return list;
+}
+
+/* By rank: how many lanes of the job share its processors. */
+static uint32_t *list_host_lanes(struct arena *arena, const struct cluster *cluster)
+{
+    const uint32_t workers = cluster->options->workers;
+    uint32_t *lanes = arena_array(arena, workers, sizeof(*lanes));
+    for (uint32_t i = 0; lanes != NULL && i < workers; i++)
+        lanes[i] = count_lanes(cluster, cluster->ranks[i].host, cluster->ranks[i].processors);
+    return lanes;
+}
+
+static enum status send_worker_setup(struct cluster *cluster, struct error *error)
+{
+    const struct coordinator_options *options = cluster->options;
+    const struct planner_plan *plan = &cluster->capacity.plan;
+    struct arena *arena = &cluster->control->arena;
     Longspan__Constants constants = LONGSPAN__CONSTANTS__INIT;
     fill_constants(&constants, cluster);
     Longspan__WorkerSetup setup = LONGSPAN__WORKER_SETUP__INIT;
+    setup.stages = list_stages(arena, plan);
+    setup.shards = list_shards(arena, plan);
+    setup.holders = list_holders(arena, cluster);
+    setup.host_lanes = list_host_lanes(arena, cluster);
+    if (setup.stages == NULL || setup.shards == NULL || setup.holders == NULL ||
+        setup.host_lanes == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for the workers' set-up");
+    setup.n_stages = plan->pipeline;
+    setup.n_shards = plan->tensor;
+    setup.n_holders = cluster_n_holders(cluster);
+    setup.n_host_lanes = options->workers;
     setup.job = cluster->job;
     setup.constants = &constants;
     setup.model_path = (char *)cluster->model_path;
     setup.fingerprint.data = cluster->fingerprint;
     setup.fingerprint.len = sizeof(cluster->fingerprint);
-    setup.n_stages = plan->pipeline;
-    setup.stages = stage_list;
-    setup.n_shards = plan->tensor;
-    setup.shards = shard_list;
     setup.kv_type = options->kv_type;
-    setup.n_holders = n_holders;
-    setup.holders = holder_list;
     setup.max_rows = options->chunk + options->max_batch;
     setup.chunk = options->chunk;
     setup.max_sequences = options->max_batch;
@@ -199,8 +230,6 @@ static enum status send_worker_setup(struct cluster *cluster, struct error *erro
     setup.timeout_ms = options->timeout_ms;
     setup.retry_ms = options->retry_ms;
     setup.kernels = (char *)options->kernels;
-    setup.n_host_lanes = options->workers;
-    setup.host_lanes = host_lanes;
     Longspan__Control message = LONGSPAN__CONTROL__INIT;
     message.body_case = LONGSPAN__CONTROL__BODY_WORKER_SETUP;
     message.worker_setup = &setup;
