@@ -1,10 +1,11 @@
 /* attention.c - decode attention over a KV cache that no cache level holds, beside its two limits:
  * the bytes at the read bandwidth, and the same loop on data in the first-level cache.
  *
- * Limits move within milliseconds on a shared host, so a run is cut in pieces of a few
- * milliseconds, and limits are taken between any two: limits, piece, limits, piece, limits. A piece
- * is put beside the mean of those before and after it, and the median is that of all pieces of all
- * runs. */
+ * Limits move within milliseconds on a shared host, and from minute to minute. So the batches of
+ * one KV type and head_dim take turns, piece by piece of a few milliseconds, and the limits are
+ * looked at between any two pieces: look, piece of 4k, look, piece of 16k, look ... A piece is put
+ * beside the mean of the looks before and after it; a row's figures are medians of its pieces, which
+ * are of the same seconds as all other rows'. */
 #include "bench/measure/kv_load.h"
 #include "bench/measure/kv_loop.h"
 #include "bench/measure/program.h"
@@ -13,6 +14,7 @@
 
 #include <math.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 static const struct table_column columns[] = {
     {.name = "lanes", .kind = TABLE_NUMBER},
@@ -35,14 +37,15 @@ static const struct option_usage usage = {
     .words = "[OPTION...]",
     .about =
         "Decode attention: one query token of each sequence of a batch against its KV cache, with "
-        "8 KV heads of --group query heads, with 1 and with --lanes lanes. The layers that are "
-        "walked in a run are together several times the last-level cache. A run is taken in pieces "
-        "of whole layers, 32 MiB and more; times are of one layer. "
+        "8 KV heads of --group query heads, with 1 and with --lanes lanes. Each batch has layers "
+        "that together are several times the last-level cache, and walks them in turn. It does so "
+        "in pieces of whole layers, 32 MiB and more; all batches of a KV type and head_dim take "
+        "turns, piece by piece, in --runs rounds after one that is not counted. ms is a layer's. "
         "GB_s counts the bytes of K and V. Limits are of the same lanes, taken before and after "
         "each piece: read_GB_s is the memory's, by the way to read whose median is the fastest in "
-        "this row; loop_GB_s is the tile kernel's over data in the first-level cache. of_limit is "
-        "the median of the pieces' shares of the lower one, each of its own moment; no piece is "
-        "left out, and there are 15 at least."};
+        "this round of batches; loop_GB_s is the tile kernel's over data in the first-level cache. "
+        "of_limit is the median of the pieces' shares of the lower one, each of its own moment; no "
+        "piece is left out."};
 
 /* What is measured with one lane, and with all. */
 struct side {
@@ -67,137 +70,148 @@ static const struct kv_load_shape batches[] = {
                   2048, 2048, 2048}},
 };
 
-/* ---- one row ------------------------------------------------------------------------------- */
+/* ---- pieces, in turns ---------------------------------------------------------------------- */
 
 enum {
     PIECE_BYTES = 32 << 20, /* of K and V, at least: a millisecond */
-    PROBE_PARTS = 4,        /* a limit's look is at so many times fewer bytes than a piece has */
-    LEAST_PIECES = 15,
+    LOOK_BYTES = 12 << 20,  /* in each of LIMITS_PATTERNS ways, and in the loop */
+    N_BATCHES = sizeof(batches) / sizeof(batches[0]),
 };
 
 /* In bytes per second. */
-struct limits {
+struct look {
     double read[LIMITS_PATTERNS], loop;
 };
 
-static struct limits take_limits(const struct side *side, struct kv_loop *loop, size_t bytes)
-{
-    struct limits limits;
-    limits_reader_rates(side->reader, bytes, limits.read);
-    limits.loop = kv_loop_rate(loop, bytes);
-    return limits;
-}
-
-/* Of each piece; limits[i] and limits[i + 1] were taken before and after piece i. */
-struct pieces {
-    uint32_t n;
-    double seconds[TIMING_MAX_RUNS]; /* of a layer */
-    struct limits limits[TIMING_MAX_RUNS + 1];
-    double read[TIMING_MAX_RUNS], loop[TIMING_MAX_RUNS], share[TIMING_MAX_RUNS];
+struct row {
+    struct kv_load load;
+    struct attend *attend;           /* of the side that is measured */
+    uint32_t piece_layers, at_layer; /* layers of a piece, and the first of the next one */
+    double *seconds;                 /* [round] of a layer */
 };
 
-static enum status take_pieces(struct pieces *pieces, uint32_t n_passes, const struct side *side,
-                               const struct kv_load *load, struct attend *attend,
-                               struct kv_loop *loop, struct error *error)
-{
-    const uint32_t n_layers = (uint32_t)((PIECE_BYTES + load->layer_bytes - 1) / load->layer_bytes);
-    const size_t probe_bytes = n_layers * load->layer_bytes / PROBE_PARTS;
-    const uint64_t wanted = (uint64_t)n_passes * load->n_layers / n_layers;
-    pieces->n = (uint32_t)fmin(fmax((double)wanted, LEAST_PIECES), TIMING_MAX_RUNS);
+/* The batches of one KV type and head_dim, on one side. In round r, row i's piece lies between
+ * looks[r * n_rows + i] and the one behind it. */
+struct turns {
+    const struct side *side;
+    struct kv_loop *loop;
+    struct row rows[N_BATCHES];
+    uint32_t n_rows, n_rounds;
+    struct look *looks; /* [n_rounds * n_rows + 1] */
+    double *values;     /* [the same] scratch */
+};
 
-    enum status status = kv_load_pass(load, attend, error); /* not counted */
-    pieces->limits[0] = take_limits(side, loop, probe_bytes);
-    for (uint32_t i = 0, layer = 0; i < pieces->n && status == STATUS_OK; i++) {
-        const uint64_t begin = clock_ns();
-        status = kv_load_layers(load, attend, layer, n_layers, error);
-        pieces->seconds[i] = (double)(clock_ns() - begin) * 1e-9 / n_layers;
-        pieces->limits[i + 1] = take_limits(side, loop, probe_bytes);
-        layer = (layer + n_layers) % load->n_layers;
-    }
+static struct look take_look(const struct turns *turns)
+{
+    struct look look;
+    limits_reader_rates(turns->side->reader, LOOK_BYTES, look.read);
+    look.loop = kv_loop_rate(turns->loop, LOOK_BYTES);
+    return look;
+}
+
+static enum status take_piece(struct row *row, double *seconds, struct error *error)
+{
+    const uint64_t begin = clock_ns();
+    const enum status status =
+        kv_load_layers(&row->load, row->attend, row->at_layer, row->piece_layers, error);
+    *seconds = (double)(clock_ns() - begin) * 1e-9 / row->piece_layers;
+    row->at_layer = (row->at_layer + row->piece_layers) % row->load.n_layers;
     return status;
 }
 
-/* The pattern that read fastest in this row, by its median. */
-static uint32_t fastest_pattern(const struct pieces *pieces)
+static enum status take_turns(struct turns *turns, struct error *error)
 {
-    double rates[TIMING_MAX_RUNS + 1], most = 0;
+    enum status status = STATUS_OK;
+    double uncounted;
+    for (uint32_t i = 0; i < turns->n_rows && status == STATUS_OK; i++)
+        status = take_piece(&turns->rows[i], &uncounted, error);
+    struct look *look = turns->looks;
+    *look = take_look(turns);
+    for (uint32_t round = 0; round < turns->n_rounds; round++)
+        for (uint32_t i = 0; i < turns->n_rows && status == STATUS_OK; i++) {
+            status = take_piece(&turns->rows[i], &turns->rows[i].seconds[round], error);
+            *++look = take_look(turns);
+        }
+    return status;
+}
+
+/* ---- rows ---------------------------------------------------------------------------------- */
+
+/* The pattern that read fastest, by its median of all looks. */
+static uint32_t fastest_pattern(const struct turns *turns)
+{
+    const uint32_t n = turns->n_rounds * turns->n_rows + 1;
+    double most = 0;
     uint32_t fastest = 0;
     for (uint32_t pattern = 0; pattern < LIMITS_PATTERNS; pattern++) {
-        for (uint32_t i = 0; i <= pieces->n; i++)
-            rates[i] = pieces->limits[i].read[pattern];
-        const double median = samples_of(rates, pieces->n + 1).median;
+        for (uint32_t i = 0; i < n; i++)
+            turns->values[i] = turns->looks[i].read[pattern];
+        const double median = samples_of(turns->values, n).median;
         fastest = median > most ? pattern : fastest;
         most = fmax(median, most);
     }
     return fastest;
 }
 
-static void compare_pieces(struct pieces *pieces, size_t layer_bytes)
+/* What a row's piece is put beside. */
+struct beside {
+    double read, loop, share;
+};
+
+static struct beside beside(const struct turns *turns, uint32_t row, uint32_t round,
+                            uint32_t pattern)
 {
-    const uint32_t pattern = fastest_pattern(pieces);
-    for (uint32_t i = 0; i < pieces->n; i++) {
-        const struct limits *before = &pieces->limits[i], *after = before + 1;
-        pieces->read[i] = (before->read[pattern] + after->read[pattern]) / 2;
-        pieces->loop[i] = (before->loop + after->loop) / 2;
-        pieces->share[i] =
-            (double)layer_bytes / pieces->seconds[i] / fmin(pieces->read[i], pieces->loop[i]);
-    }
+    const struct look *before = &turns->looks[round * turns->n_rows + row], *after = before + 1;
+    struct beside b = {.read = (before->read[pattern] + after->read[pattern]) / 2,
+                       .loop = (before->loop + after->loop) / 2};
+    b.share = (double)turns->rows[row].load.layer_bytes / turns->rows[row].seconds[round] /
+              fmin(b.read, b.loop);
+    return b;
 }
 
-static void tell(struct program *program, uint32_t lanes, const struct kv_load *load,
-                 struct pieces *pieces)
+static struct samples of_rounds(const struct turns *turns, uint32_t row, uint32_t pattern,
+                                size_t field)
 {
-    const struct samples seconds = samples_of(pieces->seconds, pieces->n);
-    const struct samples share = samples_of(pieces->share, pieces->n);
+    for (uint32_t round = 0; round < turns->n_rounds; round++) {
+        const struct beside b = beside(turns, row, round, pattern);
+        turns->values[round] = *(const double *)(const void *)((const char *)&b + field);
+    }
+    return samples_of(turns->values, turns->n_rounds);
+}
+
+static void tell(struct program *program, const struct turns *turns, uint32_t index,
+                 uint32_t pattern)
+{
+    const struct row *row = &turns->rows[index];
+    const struct samples read = of_rounds(turns, index, pattern, offsetof(struct beside, read));
+    const struct samples loop = of_rounds(turns, index, pattern, offsetof(struct beside, loop));
+    const struct samples share = of_rounds(turns, index, pattern, offsetof(struct beside, share));
+    const struct samples seconds = samples_of(row->seconds, turns->n_rounds); /* sorts: the last */
     char name[64];
-    kv_load_name(&load->shape, name, sizeof(name));
-    table_number(program->table, lanes);
-    table_text(program->table, kv_type_name(load->shape.attend.type));
-    table_number(program->table, load->shape.attend.head_dim);
+    kv_load_name(&row->load.shape, name, sizeof(name));
+    table_number(program->table, thread_pool_lanes(turns->side->pool));
+    table_text(program->table, kv_type_name(row->load.shape.attend.type));
+    table_number(program->table, row->load.shape.attend.head_dim);
     table_text(program->table, name);
     table_number(program->table, seconds.median * 1e3);
     table_number(program->table, seconds.min * 1e3);
     table_number(program->table, seconds.max * 1e3);
-    table_number(program->table, (double)load->layer_bytes / seconds.median / 1e9);
-    table_number(program->table, samples_of(pieces->read, pieces->n).median / 1e9);
-    table_number(program->table, samples_of(pieces->loop, pieces->n).median / 1e9);
+    table_number(program->table, (double)row->load.layer_bytes / seconds.median / 1e9);
+    table_number(program->table, read.median / 1e9);
+    table_number(program->table, loop.median / 1e9);
     table_number(program->table, share.median);
     table_number(program->table, share.min);
     table_number(program->table, share.max);
 }
 
-static enum status measure_side(struct program *program, const struct side *side,
-                                const struct kv_load *load, struct error *error)
-{
-    static struct pieces pieces; /* too large for a stack */
-    struct attend *attend = NULL;
-    struct kv_loop *loop = NULL;
-    enum status status = attend_create(&attend, program->table_of_kernels, NULL, side->pool,
-                                       &load->shape.attend, error);
-    if (status == STATUS_OK)
-        status = kv_loop_create(&loop, side->pool, program->kernels, load, error);
-    if (status == STATUS_OK)
-        status = take_pieces(&pieces, program->runs, side, load, attend, loop, error);
-    if (status == STATUS_OK) {
-        compare_pieces(&pieces, load->layer_bytes);
-        tell(program, thread_pool_lanes(side->pool), load, &pieces);
-    }
-    kv_loop_destroy(loop);
-    attend_destroy(attend);
-    return status;
-}
-
 /* ---- all rows ------------------------------------------------------------------------------ */
 
-/* The batches chosen of one type and head_dim, on each side. */
-static enum status measure_shape(struct program *program, const struct side *sides, size_t n_sides,
-                                 const struct choice *choice, const struct attend_shape *attend,
-                                 struct error *error)
+/* The batches chosen, with layers of seeded values. */
+static enum status load_batches(struct turns *turns, const struct choice *choice,
+                                const struct attend_shape *attend, struct error *error)
 {
     enum status status = STATUS_OK;
-    const size_t n = choice->context > 0 ? 1 : sizeof(batches) / sizeof(batches[0]);
-    for (size_t i = 0; i < n && status == STATUS_OK; i++) {
-        struct kv_load load;
+    for (size_t i = 0; i < (choice->context > 0 ? 1 : N_BATCHES) && status == STATUS_OK; i++) {
         struct kv_load_shape shape = batches[i];
         if (choice->context > 0)
             shape.contexts[0] = choice->context;
@@ -209,13 +223,63 @@ static enum status measure_shape(struct program *program, const struct side *sid
         shape.n_kv_heads = KV_LOAD_HEADS;
         shape.n_tokens = 1;
         shape.least_bytes = kv_load_beyond_caches();
-        status = kv_load_create(&load, &shape, error);
+        struct row *row = &turns->rows[turns->n_rows];
+        status = kv_load_create(&row->load, &shape, error);
         if (status != STATUS_OK)
             break;
-        for (size_t side = 0; side < n_sides && status == STATUS_OK; side++)
-            status = measure_side(program, &sides[side], &load, error);
-        kv_load_destroy(&load);
+        turns->n_rows++;
+        row->piece_layers =
+            (uint32_t)((PIECE_BYTES + row->load.layer_bytes - 1) / row->load.layer_bytes);
+        row->seconds = calloc(turns->n_rounds, sizeof(*row->seconds));
+        if (row->seconds == NULL)
+            status = error_set(error, STATUS_NO_MEMORY, "no memory for %u rounds", turns->n_rounds);
     }
+    const size_t n_looks = (size_t)turns->n_rounds * turns->n_rows + 1;
+    turns->looks = calloc(n_looks, sizeof(*turns->looks));
+    turns->values = calloc(n_looks, sizeof(*turns->values));
+    if (status == STATUS_OK && (turns->looks == NULL || turns->values == NULL))
+        status = error_set(error, STATUS_NO_MEMORY, "no memory for %zu looks", n_looks);
+    return status;
+}
+
+static enum status measure_side(struct program *program, struct turns *turns,
+                                const struct side *side, struct error *error)
+{
+    turns->side = side;
+    enum status status =
+        kv_loop_create(&turns->loop, side->pool, program->kernels, &turns->rows[0].load, error);
+    for (uint32_t i = 0; i < turns->n_rows && status == STATUS_OK; i++)
+        status = attend_create(&turns->rows[i].attend, program->table_of_kernels, NULL, side->pool,
+                               &turns->rows[i].load.shape.attend, error);
+    if (status == STATUS_OK)
+        status = take_turns(turns, error);
+    const uint32_t pattern = status == STATUS_OK ? fastest_pattern(turns) : 0;
+    for (uint32_t i = 0; i < turns->n_rows; i++) {
+        if (status == STATUS_OK)
+            tell(program, turns, i, pattern);
+        attend_destroy(turns->rows[i].attend);
+        turns->rows[i].attend = NULL;
+    }
+    kv_loop_destroy(turns->loop);
+    turns->loop = NULL;
+    return status;
+}
+
+/* The batches chosen of one type and head_dim, on each side. */
+static enum status measure_shape(struct program *program, const struct side *sides, size_t n_sides,
+                                 const struct choice *choice, const struct attend_shape *attend,
+                                 struct error *error)
+{
+    struct turns turns = {.n_rounds = program->runs};
+    enum status status = load_batches(&turns, choice, attend, error);
+    for (size_t i = 0; i < n_sides && turns.n_rows > 0 && status == STATUS_OK; i++)
+        status = measure_side(program, &turns, &sides[i], error);
+    for (uint32_t i = 0; i < turns.n_rows; i++) {
+        kv_load_destroy(&turns.rows[i].load);
+        free(turns.rows[i].seconds);
+    }
+    free(turns.looks);
+    free(turns.values);
     return status;
 }
 

@@ -6,10 +6,12 @@ worst of several what it was.
 
 A value is the median of `takes` takes, of which `least` and `most` are the smallest and the largest; where these are not
 given, it is one that a program made of many. On a shared machine a bad second disturbs some takes and not the others. So
-attention is taken three times, batches and layouts twice, everything in turn, and what is unsettled then again: where the
-middle half of its takes is wider than 3% of their median, up to nine takes, as long as the group has time left (standard
-error says what stayed unsettled). Whether something is taken again depends on that width alone, not on the value or its
-target, and every take counts.
+what is compared takes turns: the batches of attention piece by piece (bench/attention), the ragged and the uniform batch
+in one process, each beside the two of the other kind before and after it. Attention is taken three times, batches six,
+layouts twice, everything in turn, and what is unsettled then again, together with what it took turns with: where the middle
+half of its takes is wider than 3% of their median, up to nine takes, as long as the group has time left (standard error says
+what stayed unsettled). Whether something is taken again depends on that width alone, not on the value or its target, and
+every take counts.
 
 Standard error tells what each group took, and what went on beside it: have nothing else running. --json FILE is written
 with every line and keeps those of other calls, so that the groups can be measured one by one. Exit status: 0 all ok, 1 one
@@ -83,20 +85,21 @@ DIMS = (64, 128)
 DEEP = 32768
 
 
-def attention_pass(takes, kv, *options):
-    for row in figures.program("attention", "--kv-type", kv, "--runs", 5, *options)["rows"]:
-        takes.add((kv, row["dim"], row["lanes"], row["batch"]), row["of_limit"])
+def attention_pass(takes, kv, dim):
+    """All batches, which take turns in it: what is compared is of the same seconds."""
+    for row in figures.program("attention", "--kv-type", kv, "--head-dim", dim, "--runs", 15)["rows"]:
+        takes.add((kv, dim, row["lanes"], row["batch"]), row["of_limit"])
 
 
 def attention(checks, _):
     """The share of the lower limit, the least of all contexts from 16k and of all batches; and how even it is from 4k."""
-    takes = Takes(60)
+    takes = Takes(52)
     for _ in range(3):
         for kv in ATTENTION_TARGETS:
-            attention_pass(takes, kv)
-    while again := takes.unsettled(lambda _: 3):
-        kv, dim, _, batch = again[0]
-        attention_pass(takes, kv, "--head-dim", dim, "--batches", batch)
+            for dim in DIMS:
+                attention_pass(takes, kv, dim)
+    while again := takes.unsettled(lambda _: 4):
+        attention_pass(takes, *again[0][:2])
     for kv, target in ATTENTION_TARGETS.items():
         for lanes in sorted({key[2] for key in takes.of}):
             for dim in DIMS:
@@ -164,16 +167,18 @@ def layouts(checks, options):
 
 
 def batches(checks, options):
-    """A ragged batch beside a uniform one of the same total length, each the first one in every other take, and the
-    memory that both took."""
+    """A ragged batch and a uniform one of the same total length in turns, each beside the mean of its two neighbours, and
+    the memory that they took."""
     takes, peaks, took = Takes(60), [], 0
     key, order = ("ragged over uniform",), [step.RAGGED, step.UNIFORM]
-    while len(peaks) < 3 or takes.unsettled(lambda _: took):
-        began = time.monotonic()
-        told = figures.longspan_bench(figures.model(options.models, "Q4_0"), "-d", "", "-n", 4, "-r", 5, "--ragged",
-                                      order[0], "--ragged", order[1])
-        ms = {depth: row["ms"] for depth, row in zip(order, told["speed"]["rows"])}
-        takes.add(key, ms[step.RAGGED] / ms[step.UNIFORM])
+    while len(peaks) < 2 or takes.unsettled(lambda _: took):
+        began, turns = time.monotonic(), [order[i % 2] for i in range(5)]
+        told = figures.longspan_bench(figures.model(options.models, "Q4_0"), "-d", "", "-n", 2, "-r", 5,
+                                      *(word for batch in turns for word in ("--ragged", batch)))
+        ms = [row["ms"] for row in told["speed"]["rows"]]
+        for i in range(1, len(turns) - 1):
+            ratio = 2 * ms[i] / (ms[i - 1] + ms[i + 1])
+            takes.add(key, ratio if turns[i] == step.RAGGED else 1 / ratio)
         peaks.append(told["memory"]["rows"][-1]["peak_ratio"])
         order.reverse()
         took = time.monotonic() - began

@@ -289,3 +289,20 @@ void thread_pool_share(size_t n, size_t grain, uint32_t lane, uint32_t n_lanes, 
     *begin = first < n_pieces ? first * grain : n;
     *end = last < n_pieces ? last * grain : n;
 }
+
+bool thread_pool_take(atomic_size_t *next, size_t end, size_t n, size_t grain, size_t *begin,
+                      size_t *stop)
+{
+    assert(n > 0 && grain > 0);
+    size_t at = atomic_load_explicit(next, memory_order_relaxed), piece;
+    do {
+        if (at >= end)
+            return false;
+        const size_t left = end - at, part = left / n / grain * grain;
+        piece = part > 0 ? part : left < grain ? left : grain;
+    } while (!atomic_compare_exchange_weak_explicit(next, &at, at + piece, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    *begin = at;
+    *stop = at + piece;
+    return true;
+}

@@ -13,6 +13,7 @@
 #include "sys/status.h"
 #include "sys/trace.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -53,5 +54,12 @@ void thread_pool_run(struct thread_pool *pool,
 /* An even share of `n` items in pieces of `grain` items: [*begin, *end) for this lane. */
 void thread_pool_share(size_t n, size_t grain, uint32_t lane, uint32_t n_lanes, size_t *begin,
                        size_t *end);
+
+/* For work that lanes take from one another: [*next, end), of which this call takes the n-th part
+ * of what is left, in whole grains and one at least, as [*begin, *stop). Pieces become smaller, so
+ * that a lane that is slower for a while holds up nobody (guided self-scheduling, Polychronopoulos
+ * and Kuck 1987). False: nothing is left. */
+bool thread_pool_take(atomic_size_t *next, size_t end, size_t n, size_t grain, size_t *begin,
+                      size_t *stop);
 
 #endif

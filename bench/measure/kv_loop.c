@@ -5,6 +5,7 @@
 #include "kernels/kernels.h"
 #include "sys/clock.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,7 +19,8 @@ struct kv_loop {
     const struct tile_kernels *kernels;
     struct attend_shape shape;
     struct lane *lanes;
-    size_t tile_bytes, n_turns; /* n_turns: of each lane */
+    size_t tile_bytes, n_turns; /* n_turns: of all lanes together */
+    atomic_size_t next_turn;
 };
 
 static void *aligned(size_t bytes)
@@ -86,7 +88,7 @@ void kv_loop_destroy(struct kv_loop *loop)
 
 static void run_lane(void *context, uint32_t index, uint32_t n_lanes)
 {
-    const struct kv_loop *loop = context;
+    struct kv_loop *loop = context;
     const struct lane *lane = &loop->lanes[index];
     const uint32_t n_rows = loop->shape.group;
     const struct tile_call call = {.shape = &loop->shape,
@@ -96,16 +98,19 @@ static void run_lane(void *context, uint32_t index, uint32_t n_lanes)
                                    .v = lane->half,
                                    .next = lane->half,
                                    .scratch = lane->scratch};
-    (void)n_lanes;
-    for (size_t i = 0; i < loop->n_turns; i++)
-        loop->kernels->attend(&call, tile_partial_at(lane->out, n_rows, loop->shape.head_dim, 0));
+    size_t begin, end;
+    while (thread_pool_take(&loop->next_turn, loop->n_turns, 2 * (size_t)n_lanes, 1, &begin, &end))
+        for (size_t i = begin; i < end; i++)
+            loop->kernels->attend(&call,
+                                  tile_partial_at(lane->out, n_rows, loop->shape.head_dim, 0));
 }
 
 double kv_loop_rate(struct kv_loop *loop, size_t bytes)
 {
-    loop->n_turns = bytes / loop->tile_bytes / thread_pool_lanes(loop->pool) + 1;
+    loop->n_turns = bytes / loop->tile_bytes + 1;
+    atomic_init(&loop->next_turn, 0);
     const uint64_t begin = clock_ns();
     thread_pool_run(loop->pool, run_lane, loop);
     const double seconds = (double)(clock_ns() - begin) * 1e-9;
-    return (double)(loop->tile_bytes * loop->n_turns) * thread_pool_lanes(loop->pool) / seconds;
+    return (double)(loop->tile_bytes * loop->n_turns) / seconds;
 }

@@ -15,7 +15,8 @@ void kv_loop_destroy(struct kv_loop *loop);
 
 /* Bytes of K and V per second of all lanes together, in the tile kernel over one and the same half
  * of a tile, as K and as V: it stays in the first-level cache (of 32 KiB: up to head_dim 64 of f16;
- * with 128 a part of it comes from the second level). Walks `bytes`. */
+ * with 128 a part of it comes from the second level). Walks `bytes`; lanes take turns from one another, as they
+ * do in attention. */
 double kv_loop_rate(struct kv_loop *loop, size_t bytes);
 
 #endif

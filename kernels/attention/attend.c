@@ -22,12 +22,15 @@
 /* The tree's, and three more of the last four tiles. */
 enum { LEVELS = TREE_MAX_DEPTH + 3 };
 
+#define NO_SHARE UINT32_MAX
+
 struct lane {
     float *memory;                      /* everything below, 64-byte aligned */
     float *q;                           /* [TILE_BLOCK_ROWS] query rows */
     float *scratch;                     /* of the tile kernel */
     struct tile_partial levels[LEVELS]; /* of TILE_BLOCK_ROWS rows each */
     uint8_t first[TILE_BLOCK_ROWS], last[TILE_BLOCK_ROWS];
+    uint32_t next_share; /* that it has taken already, or NO_SHARE */
 };
 
 /* A call that attend_launch will make. */
@@ -60,8 +63,10 @@ struct job {
     struct lane *lane;
     uint32_t n_rows;
     struct tile_range whole; /* tiles of which all rows see all tokens */
-    uint32_t run_end;        /* the tiles up to here follow each other, node after node */
-    const void *after;       /* the first tile of the lane's next output; NULL: nothing */
+    uint32_t end;            /* of the lane's part of the output's line */
+    bool last;               /* output of the lane's share */
+    uint32_t piece_end;      /* the tiles up to here follow each other, ... */
+    uint32_t after_piece;    /* ... and then comes this place on the line */
 };
 
 static size_t round_up(size_t n_floats)
@@ -82,17 +87,47 @@ static const void *tile_at(const struct attend *attend, const struct plan_work *
     return page + index % source->page_tiles * attend->tile_bytes;
 }
 
-/* The first tile that an output's line has; NULL: none. */
-static const void *first_tile(const struct attend *attend, const struct plan_output *output)
+/* Tile `at` of an output's line; NULL: it has ended. */
+static const void *line_tile(const struct attend *attend, const struct plan_output *output,
+                             uint32_t at)
 {
     const struct attend_plan *plan = &attend->plan;
     const struct plan_work *work = &plan->works[output->work];
     for (size_t i = 0; i < work->n_nodes; i++) {
         uint32_t first;
-        if (plan_visible(work, plan->nodes[work->first_node + i], &first) > 0)
-            return tile_at(attend, work, first);
+        const uint32_t n = plan_visible(work, plan->nodes[work->first_node + i], &first);
+        if (at < n)
+            return tile_at(attend, work, first + at);
+        at -= n;
     }
-    return work->work->own_tile ? tile_at(attend, work, work->n_tiles) : NULL;
+    return work->work->own_tile && at == 0 ? tile_at(attend, work, work->n_tiles) : NULL;
+}
+
+static uint32_t take_share(struct attend *attend)
+{
+    return atomic_fetch_add_explicit(&attend->plan.next_share, 1, memory_order_relaxed);
+}
+
+/* What the lane reads after `tile`; NULL: nothing. With its share's last tile it takes another one,
+ * so that the first tile of that is fetched too: the tiles behind its own are others'. */
+static const void *tile_after(const struct job *job, uint32_t tile)
+{
+    struct attend *attend = job->attend;
+    const struct attend_plan *plan = &attend->plan;
+    if (tile + 1 < job->piece_end)
+        return tile_at(attend, job->work, tile + 1);
+    if (job->after_piece < job->end)
+        return line_tile(attend, job->output, job->after_piece);
+    if (!job->last)
+        return line_tile(attend, job->output + 1, 0);
+    if (job->lane->next_share == NO_SHARE)
+        job->lane->next_share = take_share(attend);
+    if (job->lane->next_share >= plan->n_shares)
+        return NULL;
+    const struct schedule_point point = plan->points[job->lane->next_share];
+    return point.output < plan->n_outputs
+               ? line_tile(attend, &plan->outputs[point.output], point.tile)
+               : NULL;
 }
 
 enum visible { NOTHING, SOMETHING, EVERYTHING };
@@ -154,7 +189,7 @@ static void attend_tile(const struct job *job, uint32_t tile, struct tile_partia
         .last = visible == EVERYTHING ? NULL : job->lane->last,
         .k = k,
         .v = k + attend->tile_bytes / 2,
-        .next = tile + 1 < job->run_end ? tile_at(attend, job->work, tile + 1) : job->after,
+        .next = tile_after(job, tile),
         .scratch = job->lane->scratch,
     };
     attend->kernels->attend(&call, out);
@@ -254,24 +289,15 @@ static void attend_share(const struct job *job, uint32_t index, struct tile_rang
         merge_parts(job, split, plan_out(plan, &job->attend->shape, job->output, split->node));
 }
 
-/* The end of the adjacent nodes from node i on. */
-static uint32_t run_end(const struct attend_plan *plan, const struct plan_work *work, size_t i)
-{
-    const struct tile_range *nodes = plan->nodes + work->first_node;
-    while (i + 1 < work->n_nodes && nodes[i + 1].begin == nodes[i].end)
-        i++;
-    return nodes[i].end;
-}
-
-/* Tiles [begin, end) of the output's line; split_begin and split_end: the splits that these two
+/* Tiles [begin, job->end) of the output's line; split_begin and split_end: the splits that these two
  * cuts make, if any. */
-static void attend_output(struct job *job, uint32_t begin, uint32_t end, uint32_t split_begin,
-                          uint32_t split_end)
+static void attend_output(struct job *job, uint32_t begin, uint32_t split_begin, uint32_t split_end)
 {
     const struct attend *attend = job->attend;
     const struct attend_plan *plan = &attend->plan;
     const struct attend_work *work = job->work->work;
     const uint32_t head_dim = attend->shape.head_dim, group = attend->shape.group;
+    const uint32_t end = job->end;
 
     for (uint32_t i = 0; i < job->n_rows; i++) {
         const uint32_t row = job->output->row_begin + i;
@@ -286,8 +312,6 @@ static void attend_output(struct job *job, uint32_t begin, uint32_t end, uint32_
     for (size_t i = 0; i < job->work->n_nodes && at < end; i++) {
         const struct tile_range node = plan->nodes[job->work->first_node + i];
         uint32_t first;
-        if (job->run_end < node.end)
-            job->run_end = run_end(plan, job->work, i);
         const uint32_t n = plan_visible(job->work, node, &first);
         if (n > 0 && at + n > begin) {
             struct tile_range range = node;
@@ -295,6 +319,8 @@ static void attend_output(struct job *job, uint32_t begin, uint32_t end, uint32_
                 range.begin = first + (begin - at);
             if (end < at + n)
                 range.end = first + (end - at);
+            job->piece_end = range.end;
+            job->after_piece = at + (range.end - first);
             if (range.begin == node.begin && range.end == node.end)
                 attend_node(job, node, plan_out(plan, &attend->shape, job->output, i));
             else
@@ -302,7 +328,8 @@ static void attend_output(struct job *job, uint32_t begin, uint32_t end, uint32_
         }
         at += n;
     }
-    job->run_end = 0; /* what comes after the own tile is another output */
+    job->piece_end = 0;
+    job->after_piece = at + 1;
     if (work->own_tile && at >= begin && at < end)
         attend_tile(job, job->work->n_tiles,
                     plan_out(plan, &attend->shape, job->output, job->work->n_nodes));
@@ -312,36 +339,35 @@ static void run_share(struct attend *attend, struct lane *lane, uint32_t share)
 {
     const struct attend_plan *plan = &attend->plan;
     const struct schedule_point from = plan->points[share], to = plan->points[share + 1];
-    for (uint32_t i = from.output; i < plan->n_outputs && i <= to.output; i++) {
+    const size_t n_outputs = to.tile > 0 ? to.output + 1 : to.output; /* behind the share's last */
+    lane->next_share = NO_SHARE;
+    for (uint32_t i = from.output; i < n_outputs; i++) {
         const struct plan_output *output = &plan->outputs[i];
         const uint32_t begin = i == from.output ? from.tile : 0;
         const uint32_t end = i == to.output ? to.tile : plan->lines[i].n_tiles;
-        const bool more = i + 1 < plan->n_outputs && i + 1 <= to.output;
         struct job job = {.attend = attend,
                           .output = output,
                           .work = &plan->works[output->work],
                           .lane = lane,
                           .n_rows = output->row_end - output->row_begin,
-                          .after = more ? first_tile(attend, output + 1) : NULL};
+                          .end = end,
+                          .last = i + 1 == n_outputs};
         if (begin < end)
-            attend_output(&job, begin, end,
-                          i == from.output ? plan->split_at[share] : ATTEND_NO_SPLIT,
+            attend_output(&job, begin, i == from.output ? plan->split_at[share] : ATTEND_NO_SPLIT,
                           i == to.output ? plan->split_at[share + 1] : ATTEND_NO_SPLIT);
     }
 }
 
 /* Lanes take shares in turn, so that a lane that wakes late holds up nobody. */
-static void run_lane(void *context, uint32_t lane, uint32_t n_lanes)
+static void run_lane(void *context, uint32_t index, uint32_t n_lanes)
 {
     struct attend *attend = context;
+    struct lane *lane = &attend->lanes[index];
     assert(n_lanes == attend->n_lanes);
     (void)n_lanes;
-    for (;;) {
-        const uint32_t share =
-            atomic_fetch_add_explicit(&attend->plan.next_share, 1, memory_order_relaxed);
-        if (share >= attend->plan.n_shares)
-            return;
-        run_share(attend, &attend->lanes[lane], share);
+    for (uint32_t share = take_share(attend); share < attend->plan.n_shares;) {
+        run_share(attend, lane, share);
+        share = lane->next_share != NO_SHARE ? lane->next_share : take_share(attend);
     }
 }
 

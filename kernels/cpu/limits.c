@@ -8,6 +8,7 @@
 #include "sys/memory.h"
 #include "sys/samples.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@ enum {
     MOST_PASSES = 64,
     MOST_LANES = 1024, /* of a pool */
     PIECE_WORDS = 512, /* a page */
+    STEAL_WORDS = 16 * PIECE_WORDS,
     ARITHMETIC_PASSES = 5,
     ARITHMETIC_NS = 10000000, /* of a pass, at least half of it */
 };
@@ -52,13 +54,20 @@ static struct limits_loops best_loops(void)
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
+/* Of one lane, on cache lines of its own. */
+struct read_part {
+    _Alignas(64) atomic_size_t next; /* [next, end): words that nobody has begun to read */
+    size_t end;
+    uint64_t sum[8]; /* the reads are used for something */
+};
+
 struct limits_reader {
     struct thread_pool *pool;
     uint64_t *words;
     size_t n_words, n_bytes; /* n_bytes: as reserved */
-    size_t at, piece;        /* words of each lane's part to read; piece 0: all of it */
+    size_t at;               /* words of each lane's part that were read last */
     void (*pattern)(const uint64_t *words, size_t n, uint64_t sum[8]);
-    uint64_t sums[MOST_LANES][8]; /* a cache line each: the reads are used for something */
+    struct read_part parts[MOST_LANES];
 };
 
 static void touch_lane(void *context, uint32_t lane, uint32_t n_lanes)
@@ -69,30 +78,49 @@ static void touch_lane(void *context, uint32_t lane, uint32_t n_lanes)
     memset(reader->words + begin, (int)lane + 1, (end - begin) * sizeof(uint64_t));
 }
 
+/* Its own part, then what the others have not begun: a lane that the host slows down for a
+ * moment would else be taken for slow memory. */
 static void read_lane(void *context, uint32_t lane, uint32_t n_lanes)
 {
     struct limits_reader *reader = context;
     uint64_t sum[8] = {0};
-    size_t begin, end;
-    thread_pool_share(reader->n_words, PIECE_WORDS, lane, n_lanes, &begin, &end);
-    if (reader->piece > 0) {
-        begin += reader->at;
-        end = begin + reader->piece;
+    for (uint32_t i = 0; i < n_lanes; i++) {
+        struct read_part *part = &reader->parts[(lane + i) % n_lanes];
+        size_t begin, end;
+        while (thread_pool_take(&part->next, part->end, n_lanes > 1 ? 2 : 1, STEAL_WORDS, &begin,
+                                &end))
+            reader->pattern(reader->words + begin, end - begin, sum);
     }
-    reader->pattern(reader->words + begin, end - begin, sum);
-    memcpy(reader->sums[lane], sum, sizeof(sum));
+    memcpy(reader->parts[lane].sum, sum, sizeof(sum));
+}
+
+/* Of every lane's part the `piece` words behind those read last; 0: all of it. */
+static void deal_parts(struct limits_reader *reader, size_t piece)
+{
+    const uint32_t n_lanes = thread_pool_lanes(reader->pool);
+    for (uint32_t lane = 0; lane < n_lanes; lane++) {
+        struct read_part *part = &reader->parts[lane];
+        size_t begin;
+        thread_pool_share(reader->n_words, PIECE_WORDS, lane, n_lanes, &begin, &part->end);
+        if (piece > 0) {
+            begin += reader->at;
+            part->end = begin + piece;
+        }
+        atomic_init(&part->next, begin);
+    }
 }
 
 enum status limits_reader_create(struct limits_reader **reader, struct thread_pool *pool,
                                  size_t bytes, struct error *error)
 {
-    struct limits_reader *r = calloc(1, sizeof(*r));
+    struct limits_reader *r = aligned_alloc(_Alignof(struct limits_reader), sizeof(*r));
     void *memory = NULL;
     bytes -= bytes % (PIECE_WORDS * sizeof(uint64_t));
     if (r == NULL || bytes == 0 || memory_reserve(&memory, bytes, NULL) != STATUS_OK) {
         free(r);
         return error_set(error, STATUS_NO_MEMORY, "limits: no %zu bytes to read", bytes);
     }
+    memset(r, 0, sizeof(*r));
     r->pool = pool;
     r->words = memory;
     r->n_words = bytes / sizeof(uint64_t);
@@ -114,18 +142,19 @@ void limits_reader_rates(struct limits_reader *reader, size_t bytes, double rate
     const struct limits_loops loops = best_loops();
     const size_t n_lanes = thread_pool_lanes(reader->pool);
     const size_t part = reader->n_words / PIECE_WORDS / n_lanes * PIECE_WORDS; /* every lane's */
-    const size_t piece = bytes / sizeof(uint64_t) / PIECE_WORDS / n_lanes * PIECE_WORDS;
-    reader->piece = piece < part ? piece : 0;
+    const size_t wanted = bytes / sizeof(uint64_t) / PIECE_WORDS / n_lanes * PIECE_WORDS;
+    const size_t piece = wanted < part ? wanted : 0;
     for (uint32_t i = 0; i < LIMITS_PATTERNS; i++) {
-        if (reader->at + reader->piece > part)
+        if (reader->at + piece > part)
             reader->at = 0;
+        deal_parts(reader, piece);
         reader->pattern = loops.read[i];
         const uint64_t begin = clock_ns();
         thread_pool_run(reader->pool, read_lane, reader);
         const uint64_t took = clock_ns() - begin + 1;
-        const size_t n = reader->piece > 0 ? reader->piece * n_lanes : reader->n_words;
+        const size_t n = piece > 0 ? piece * n_lanes : reader->n_words;
         rates[i] = (double)(n * sizeof(uint64_t)) * 1e9 / (double)took;
-        reader->at += reader->piece;
+        reader->at += piece;
     }
 }
 

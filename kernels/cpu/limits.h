@@ -1,7 +1,7 @@
 /* kernels/cpu/limits.h - what this machine's lanes can do at most, measured: the limits that every
  * result is put beside.
  *
- * A lane reads its own part of memory; arithmetic runs from registers, in the widest instruction
+ * A lane reads its own part of memory, and who is ready first helps the others; arithmetic runs from registers, in the widest instruction
  * set that the processor has, whatever variant the kernels use. The limits belong to the moment:
  * on a shared host they move, so they are taken in the run that they are compared with. */
 #ifndef LONGSPAN_KERNELS_CPU_LIMITS_H

@@ -165,6 +165,62 @@ static void test_shares_cover_everything_once_and_evenly(void **state)
             }
 }
 
+struct taking {
+    atomic_size_t next;
+    size_t end, n, grain;
+    atomic_uint *taken; /* [end] how often each item was */
+};
+
+static void take_all(void *context, uint32_t lane, uint32_t n_lanes)
+{
+    struct taking *taking = context;
+    size_t begin, stop;
+    (void)lane;
+    (void)n_lanes;
+    while (thread_pool_take(&taking->next, taking->end, taking->n, taking->grain, &begin, &stop))
+        for (size_t i = begin; i < stop; i++)
+            atomic_fetch_add(&taking->taken[i], 1);
+}
+
+static void test_lanes_take_everything_once(void **state)
+{
+    (void)state;
+    enum { MOST = 1000 };
+    static const size_t begins[] = {0, 1, 999, 1000}, parts[] = {1, 2, 8}, grains[] = {1, 7, 5000};
+    static atomic_uint taken[MOST];
+    struct thread_pool *pool;
+    assert_int_equal(thread_pool_create(&pool, 3, NULL), STATUS_OK);
+    for (size_t i = 0; i < sizeof(begins) / sizeof(begins[0]); i++)
+        for (size_t j = 0; j < sizeof(parts) / sizeof(parts[0]); j++)
+            for (size_t k = 0; k < sizeof(grains) / sizeof(grains[0]); k++) {
+                struct taking taking = {
+                    .end = MOST, .n = parts[j], .grain = grains[k], .taken = taken};
+                atomic_init(&taking.next, begins[i]);
+                memset(taken, 0, sizeof(taken));
+                thread_pool_run(pool, take_all, &taking);
+                for (size_t item = 0; item < MOST; item++)
+                    assert_int_equal(taken[item], item >= begins[i]);
+            }
+    thread_pool_destroy(pool);
+}
+
+static void test_pieces_that_are_taken_become_smaller(void **state)
+{
+    (void)state;
+    static const size_t expected[] = {48, 24, 12, 8, 4, 4}; /* half of what is left, by fours */
+    atomic_size_t next;
+    size_t begin, stop, at = 0;
+    atomic_init(&next, 0);
+    for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+        assert_true(thread_pool_take(&next, 100, 2, 4, &begin, &stop));
+        assert_int_equal(begin, at);
+        assert_int_equal(stop - begin, expected[i]);
+        at = stop;
+    }
+    assert_int_equal(at, 100);
+    assert_false(thread_pool_take(&next, 100, 2, 4, &begin, &stop));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -175,6 +231,8 @@ int main(void)
         cmocka_unit_test(test_spin_time_from_the_environment),
         cmocka_unit_test(test_too_many_lanes_are_refused),
         cmocka_unit_test(test_shares_cover_everything_once_and_evenly),
+        cmocka_unit_test(test_lanes_take_everything_once),
+        cmocka_unit_test(test_pieces_that_are_taken_become_smaller),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
