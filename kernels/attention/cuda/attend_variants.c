@@ -11,9 +11,13 @@ static bool fit_blocks(const struct device *device, const struct attend_kernel *
                        uint32_t most_stages, struct config *config, cudaError_t *result)
 {
     int most_per_block = 0, per_multiprocessor = 0, n_blocks = 0;
-    cudaDeviceGetAttribute(&most_per_block, cudaDevAttrMaxSharedMemoryPerBlockOptin, device->index);
-    cudaDeviceGetAttribute(&per_multiprocessor, cudaDevAttrMaxSharedMemoryPerMultiprocessor,
-                           device->index);
+    *result = cudaDeviceGetAttribute(&most_per_block, cudaDevAttrMaxSharedMemoryPerBlockOptin,
+                                     device->index);
+    if (*result == cudaSuccess)
+        *result = cudaDeviceGetAttribute(
+            &per_multiprocessor, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device->index);
+    if (*result != cudaSuccess)
+        return false;
     *config = (struct config){.shared_bytes = kernel->fixed_bytes};
     if (kernel->stage_bytes > 0) {
         int bytes = per_multiprocessor / blocks - BLOCK_RESERVE;
