@@ -3,6 +3,7 @@
 #include "cluster/serve_options.h"
 
 #include "plan/defaults.h"
+#include "proto/address.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -30,7 +31,7 @@ static const struct {
      "15 unless given"},
     {"--http-drain", "S", "seconds that running requests have after SIGTERM; 600 unless given"},
 };
-enum { N_PASSED = sizeof(passed) / sizeof(passed[0]) };
+enum { API_KEY_FILE, N_PASSED = sizeof(passed) / sizeof(passed[0]) };
 
 /* The table points into `o` and `values`. */
 static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct serve_options *o,
@@ -118,7 +119,8 @@ enum status serve_options_read(struct serve_options *options, int argc, char **a
         }
     options->place.coordinator_words = options->words;
     options->place.coordinator_shown = !options->place.quiet;
-    return STATUS_OK;
+    struct address address;
+    return address_check_http(options->address, values[API_KEY_FILE] != NULL, &address, error);
 }
 
 void serve_options_print_help(void)

@@ -10,7 +10,8 @@
 
 enum { SERVE_OPTIONS_MOST_WORDS = 48, SERVE_OPTIONS_ADDRESS_BYTES = 300 };
 
-/* Strings point into argv. What is only passed on to the coordinator is checked there. The struct
+/* Strings point into argv. What is only passed on to the coordinator is checked there;
+ * that nobody else can reach what has no keys, here too, before anything starts. The struct
  * must not move: place.coordinator_words points into it. */
 struct serve_options {
     struct place_options place;

@@ -5,6 +5,7 @@
 #include "kernels/kernels.h"
 #include "plan/defaults.h"
 #include "plan/shares.h"
+#include "proto/address.h"
 #include "proto/shared_options.h"
 #include "sys/options.h"
 
@@ -401,6 +402,13 @@ static enum status settle(struct command_line *line, struct error *error)
     o->lost_ms = strncmp(o->listen, "ipc://", 6) == 0 ? LOST_IPC_MS : LOST_TCP_MS;
     o->silence_ms = SILENCE_MS;
     o->step_timeout_ms = (line->step_s > 0 ? line->step_s : 10 * line->timeout_s) * 1000;
+    if (o->http.address != NULL) {
+        struct address address;
+        const enum status status =
+            address_check_http(o->http.address, o->http.api_key_file != NULL, &address, error);
+        if (status != STATUS_OK)
+            return status;
+    }
     if (line->shares != NULL) {
         o->weights = line->weights = calloc(o->nodes + 1u, sizeof(*line->weights));
         return line->weights != NULL

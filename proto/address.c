@@ -126,6 +126,27 @@ enum status address_check(const char *endpoint, bool have_key, bool insecure_net
                      endpoint);
 }
 
+enum status address_check_http(const char *text, bool has_keys, struct address *address,
+                               struct error *error)
+{
+    char endpoint[ADDRESS_BYTES];
+    struct address parsed;
+    const int n = snprintf(endpoint, sizeof(endpoint), "tcp://%s", text);
+    if (n < 0 || (size_t)n >= sizeof(endpoint) ||
+        address_parse(endpoint, &parsed, NULL) != STATUS_OK)
+        return error_set(error, STATUS_INVALID,
+                         "HTTP cannot listen at %.200s: give HOST:PORT, such as 127.0.0.1:8080 or "
+                         "*:8080",
+                         text);
+    if (!parsed.is_local && !has_keys)
+        return error_set(error, STATUS_INVALID,
+                         "HTTP at %.200s can be reached from other hosts: give --api-key-file FILE "
+                         "(one key a line)",
+                         text);
+    *address = parsed;
+    return STATUS_OK;
+}
+
 enum status address_with_port(const struct address *address, uint16_t port,
                               char endpoint[ADDRESS_BYTES], struct error *error)
 {

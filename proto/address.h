@@ -37,6 +37,11 @@ enum status address_parse(const char *endpoint, struct address *address, struct 
 enum status address_check(const char *endpoint, bool have_key, bool insecure_network,
                           struct error *error);
 
+/* The same of HTTP, which listens at HOST:PORT and whose keys are --api-key-file's. STATUS_INVALID: not
+ * of that form, or reachable from other hosts although has_keys is false. */
+enum status address_check_http(const char *text, bool has_keys, struct address *address,
+                               struct error *error);
+
 /* Writes the endpoint of `address` with another port, as others may connect to it: after listening
  * at `*` or for --advertise. STATUS_INVALID: not tcp, or too long for `endpoint`. */
 enum status address_with_port(const struct address *address, uint16_t port,

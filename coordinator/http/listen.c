@@ -13,19 +13,6 @@
 
 enum { BACKLOG = 511 };
 
-static enum status read_address(const char *text, struct address *address, struct error *error)
-{
-    char endpoint[ADDRESS_BYTES];
-    const int n = snprintf(endpoint, sizeof(endpoint), "tcp://%s", text);
-    if (n < 0 || (size_t)n >= sizeof(endpoint) || strchr(text, ':') == NULL ||
-        address_parse(endpoint, address, NULL) != STATUS_OK)
-        return error_set(error, STATUS_INVALID,
-                         "--http %.200s: give HOST:PORT, such as "
-                         "127.0.0.1:8080 or *:8080",
-                         text);
-    return STATUS_OK;
-}
-
 /* The first address of the host at which listening works. */
 static int open_first(const struct addrinfo *list, int *reason)
 {
@@ -61,14 +48,9 @@ enum status listen_open(int *descriptor, const char *text, bool has_keys,
                         char shown[LISTEN_SHOWN_BYTES], struct error *error)
 {
     struct address address;
-    const enum status status = read_address(text, &address, error);
+    const enum status status = address_check_http(text, has_keys, &address, error);
     if (status != STATUS_OK)
         return status;
-    if (!address.is_local && !has_keys)
-        return error_set(error, STATUS_INVALID,
-                         "--http %.200s can be reached from other hosts: give --api-key-file FILE "
-                         "(one key a line)",
-                         text);
     const struct addrinfo hints = {
         .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     struct addrinfo *list = NULL;

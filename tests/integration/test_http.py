@@ -240,8 +240,8 @@ def check_keys(tap, path, model):
                       f"its page may send {granted}", reply)
         reply = server.post("/v1/completions", asked, headers={"Authorization": "Bearer sk-first", "Origin": "https://b.example"})
         tap.check(reply.status == 403, "pages of other sites are refused", reply)
-    result = longspan("serve", "-m", model, "--host", "*", "--port", 0)
-    tap.check(result.code == 2 and "--api-key-file" in result.err, "an address for everybody needs keys", result)
+    result = longspan("serve", "-m", f"{path}/absent.gguf", "--host", "*", "--port", 0)
+    tap.check(result.code == 2 and "--api-key-file" in result.err, "an address for everybody needs keys, before anything else", result)
     with open(keys, "w", encoding="ascii") as file:
         file.write("# none\n")
     result = longspan("serve", "-m", model, "--port", 0, "--api-key-file", keys)

@@ -149,6 +149,25 @@ static void test_another_port(void **state)
     assert_int_equal(address_with_port(&address, 2, endpoint, NULL), STATUS_INVALID);
 }
 
+static void test_http_that_others_reach_needs_keys(void **state)
+{
+    (void)state;
+    static const char *const local[] = {"127.0.0.1:8080", "localhost:0", "[::1]:80"};
+    static const char *const open[] = {"*:8080", "0.0.0.0:80", "[::]:0", "head:8080", "10.0.0.5:1"};
+    static const char *const none[] = {"", "8080", "*", ":80", "[::1]", "head:many", "a b:80"};
+    struct address address;
+    struct error error;
+    for (size_t i = 0; i < sizeof(local) / sizeof(local[0]); i++)
+        assert_int_equal(address_check_http(local[i], false, &address, NULL), STATUS_OK);
+    for (size_t i = 0; i < sizeof(open) / sizeof(open[0]); i++) {
+        assert_int_equal(address_check_http(open[i], false, &address, &error), STATUS_INVALID);
+        assert_non_null(strstr(error.text, "--api-key-file"));
+        assert_int_equal(address_check_http(open[i], true, &address, NULL), STATUS_OK);
+    }
+    for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
+        assert_int_equal(address_check_http(none[i], true, &address, NULL), STATUS_INVALID);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -157,6 +176,7 @@ int main(void)
         cmocka_unit_test(test_everything_else_is_refused),
         cmocka_unit_test(test_other_hosts_need_a_key_or_the_users_word),
         cmocka_unit_test(test_another_port),
+        cmocka_unit_test(test_http_that_others_reach_needs_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
