@@ -294,6 +294,15 @@ static enum status open_device(struct node *node, struct error *error)
                          "--memory %s: %s has %s left; say less, or nothing for 80%% of that",
                          size_format(*bytes, asked), node->device_name,
                          size_format(available, left));
+    if (kernels->host_memory)
+        status = kv_holder_check_host("--memory", *bytes, 1, error);
+    if (status != STATUS_OK)
+        return status;
+    if (*bytes > available && available > 0)
+        log_warn(node->config.log,
+                 "--memory %s: only %s are free now: the kernel kills this node if pages need more "
+                 "than there is then",
+                 size_format(*bytes, asked), size_format(available, left));
     if (*bytes > 0)
         return STATUS_OK;
     *bytes = kv_holder_share(available);

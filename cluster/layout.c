@@ -1,6 +1,7 @@
 /* layout.c - fair shares of this machine, and addresses that all sides can use. */
 #include "cluster/layout.h"
 
+#include "kernels/attention/kv_holder.h"
 #include "kernels/kernels.h"
 #include "sys/memory.h"
 #include "sys/topology.h"
@@ -301,6 +302,36 @@ enum status layout_place(struct layout *layout, const struct place_options *opti
     return status;
 }
 
+/* What the user wants of this machine's memory, all processes together; others say it themselves,
+ * when they join. */
+static enum status check_memory_here(const struct layout *layout, const struct cluster_file *file,
+                                     struct error *error)
+{
+    uint64_t bytes = 0;
+    uint32_t n_nodes = 0, n_ranks = 0;
+    for (uint32_t i = 0; i < layout->n_nodes; i++) {
+        const struct layout_node *node = &layout->nodes[i];
+        if (node->host != NULL || !kernels_device_is_cpu(node->device))
+            continue;
+        n_nodes++;
+        bytes = node->memory_bytes > UINT64_MAX - bytes ? UINT64_MAX : bytes + node->memory_bytes;
+    }
+    for (uint32_t i = 0; layout->n_nodes == 0 && i < layout->n_workers; i++)
+        if (layout->workers[i].host == NULL && kernels_device_is_cpu(layout->workers[i].device))
+            n_ranks += layout->workers[i].slots;
+    enum status status =
+        kv_holder_check_host("--kv-memory", layout->kv_memory_bytes, n_ranks, error);
+    if (status == STATUS_OK && file == NULL && n_nodes > 0)
+        status = kv_holder_check_host("--memory", bytes / n_nodes, n_nodes, error);
+    if (status == STATUS_OK && file != NULL) {
+        char what[LAYOUT_TEXT_BYTES];
+        snprintf(what, sizeof(what),
+                 "%s: attention_nodes: memory here, of %u together:", file->path, n_nodes);
+        status = kv_holder_check_host(what, bytes, 1, error);
+    }
+    return status;
+}
+
 enum status layout_make(struct layout *layout, const struct place_options *options,
                         const struct cluster_file *file, const char *directory, struct error *error)
 {
@@ -312,6 +343,8 @@ enum status layout_make(struct layout *layout, const struct place_options *optio
         status = take_addresses(&made, file, directory, error);
     else
         listen_here(&made, directory);
+    if (status == STATUS_OK)
+        status = check_memory_here(&made, file, error);
     if (status == STATUS_OK)
         *layout = made;
     else

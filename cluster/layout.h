@@ -67,7 +67,8 @@ struct layout {
 /* `directory`: where sockets go; NULL for command lines that people shall type: loopback addresses
  * then. `file`: NULL for a cluster of options alone. The caller ends *layout with layout_free.
  * STATUS_INVALID: what the file says cannot be (the coordinator on another machine, hosts that
- * could not reach it, no key on a network, one host with two folders `bin`). STATUS_NO_MEMORY. */
+ * could not reach it, no key on a network, one host with two folders `bin`, more KV memory than this
+ * machine has). STATUS_NO_MEMORY. */
 enum status layout_make(struct layout *layout, const struct place_options *options,
                         const struct cluster_file *file, const char *directory,
                         struct error *error);

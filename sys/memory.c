@@ -93,31 +93,46 @@ static const struct cgroup_files cgroup_v2 = {"/sys/fs/cgroup", "memory.max", "m
 static const struct cgroup_files cgroup_v1 = {"/sys/fs/cgroup/memory", "memory.limit_in_bytes",
                                               "memory.usage_in_bytes", "total_inactive_file"};
 
-/* What one group leaves; UINT64_MAX where it has no limit ("max" is not a number). */
-static uint64_t group_leaves(const struct cgroup_files *files, const char *group)
+/* Of a group, and of all above it: a limit may sit at any level. UINT64_MAX: no limit. */
+struct group_memory {
+    uint64_t limit, left;
+};
+
+static const struct group_memory no_limit = {.limit = UINT64_MAX, .left = UINT64_MAX};
+
+static struct group_memory least_of(struct group_memory a, struct group_memory b)
+{
+    return (struct group_memory){.limit = a.limit < b.limit ? a.limit : b.limit,
+                                 .left = a.left < b.left ? a.left : b.left};
+}
+
+/* One group's own; a limit that is "max" is not a number. */
+static struct group_memory own_memory(const struct cgroup_files *files, const char *group)
 {
     char path[4600];
-    uint64_t limit, used, reclaimable = 0;
+    struct group_memory memory = no_limit;
+    uint64_t used, reclaimable = 0;
     snprintf(path, sizeof(path), "%s%s/%s", files->mount, group, files->limit);
-    if (!read_number(path, NULL, &limit))
-        return UINT64_MAX;
+    if (!read_number(path, NULL, &memory.limit))
+        return no_limit;
+    memory.left = memory.limit;
     snprintf(path, sizeof(path), "%s%s/%s", files->mount, group, files->used);
     if (!read_number(path, NULL, &used))
-        return limit;
+        return memory;
     snprintf(path, sizeof(path), "%s%s/memory.stat", files->mount, group);
     read_number(path, files->reclaimable, &reclaimable); /* file pages go when others need room */
     used -= reclaimable < used ? reclaimable : used;
-    return limit > used ? limit - used : 0;
+    memory.left = memory.limit > used ? memory.limit - used : 0;
+    return memory;
 }
 
-/* The group and all above it: a limit may sit at any level. In a container the path is the host's
- * and does not exist here, and the last turn, "", finds the container's own group. */
-static uint64_t groups_leave(const struct cgroup_files *files, char *group)
+/* In a container the path is the host's and does not exist here, and the last turn, "", finds the
+ * container's own group. */
+static struct group_memory memory_upwards(const struct cgroup_files *files, char *group)
 {
-    uint64_t least = UINT64_MAX;
+    struct group_memory least = no_limit;
     for (;;) {
-        const uint64_t leaves = group_leaves(files, group);
-        least = leaves < least ? leaves : least;
+        least = least_of(least, own_memory(files, group));
         char *slash = strrchr(group, '/');
         if (slash == NULL)
             return least;
@@ -125,11 +140,11 @@ static uint64_t groups_leave(const struct cgroup_files *files, char *group)
     }
 }
 
-static uint64_t control_groups_leave(void)
+static struct group_memory control_groups_memory(void)
 {
     FILE *file = fopen("/proc/self/cgroup", "re");
     char line[4200];
-    uint64_t least = UINT64_MAX;
+    struct group_memory least = no_limit;
     if (file == NULL)
         return least;
     while (fgets(line, sizeof(line), file) != NULL) { /* "0::/user.slice", "4:memory:/job" */
@@ -144,10 +159,8 @@ static uint64_t control_groups_leave(void)
             files = &cgroup_v2;
         else if (strcmp(controllers, ":memory") == 0)
             files = &cgroup_v1;
-        if (files == NULL)
-            continue;
-        const uint64_t leaves = groups_leave(files, group);
-        least = leaves < least ? leaves : least;
+        if (files != NULL)
+            least = least_of(least, memory_upwards(files, group));
     }
     fclose(file);
     return least;
@@ -158,8 +171,17 @@ uint64_t memory_available_bytes(void)
     uint64_t kib;
     if (!read_number("/proc/meminfo", "MemAvailable", &kib))
         return 0;
-    const uint64_t limited = control_groups_leave();
-    return kib * 1024 < limited ? kib * 1024 : limited;
+    const uint64_t left = control_groups_memory().left;
+    return kib * 1024 < left ? kib * 1024 : left;
+}
+
+uint64_t memory_total_bytes(void)
+{
+    uint64_t kib;
+    if (!read_number("/proc/meminfo", "MemTotal", &kib))
+        return 0;
+    const uint64_t limit = control_groups_memory().limit;
+    return kib * 1024 < limit ? kib * 1024 : limit;
 }
 
 uint64_t memory_resident_bytes(void)

@@ -22,6 +22,10 @@ void memory_release(void *base, size_t bytes);
  * group (container, Slurm job) has a limit. 0: the kernel does not say. */
 uint64_t memory_available_bytes(void);
 
+/* What it could have if it were alone: the machine's memory, or the control group's limit. 0: the
+ * kernel does not say. */
+uint64_t memory_total_bytes(void);
+
 /* What this process holds in physical memory now, the pages of mapped files included; and without
  * them (own memory). 0: the kernel does not say. */
 uint64_t memory_resident_bytes(void);

@@ -292,6 +292,9 @@ static enum status load(struct rank *rank, const Longspan__WorkerSetup *message,
     enum status status = setup_create(&rank->setup, message, group_ranks(rank->group), error);
     if (status == STATUS_OK)
         status = open_device(rank, error);
+    if (status == STATUS_OK && rank->kernels->host_memory)
+        status = kv_holder_check_host("--kv-memory", rank->setup->local_kv_bytes, rank->n_sharers,
+                                      error);
     if (status == STATUS_OK)
         status = load_shard(rank, error);
     if (status == STATUS_OK)

@@ -4,13 +4,18 @@
  * reserve opens: an incarnation that is not open is closed, however long ago, and costs no memory.
  * All numbers that come from a peer are checked here, before anything is changed. */
 #include "kernels/attention/kv_holder_state.h"
+#include "sys/memory.h"
+#include "sys/size.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Tables of pages take at most a quarter of the pages' memory; so much is always fine. A peer that
  * names far-away tokens is told that they do not fit. */
 #define TABLE_BYTES_FREE ((uint64_t)16 << 20)
+
+#define MEBIBYTE ((uint64_t)1 << 20)
 
 /* ---- planes ------------------------------------------------------------------------------ */
 
@@ -171,6 +176,23 @@ void kv_holder_destroy(struct kv_holder *holder)
 uint64_t kv_holder_share(uint64_t available_bytes)
 {
     return available_bytes / 5 * 4;
+}
+
+enum status kv_holder_check_host(const char *option, uint64_t bytes, uint32_t n,
+                                 struct error *error)
+{
+    const uint64_t total = memory_total_bytes(), available = memory_available_bytes();
+    char asked[SIZE_TEXT_BYTES], has[SIZE_TEXT_BYTES], left[SIZE_TEXT_BYTES], fits[SIZE_TEXT_BYTES];
+    char times[32] = "";
+    if (n == 0 || total == 0 || bytes <= total / n)
+        return STATUS_OK;
+    if (n > 1)
+        snprintf(times, sizeof(times), " for each of %u", n);
+    return error_set(error, STATUS_INVALID,
+                     "%s %s%s: this machine has %s of memory, %s of it free now: say %s or less",
+                     option, size_format(bytes, asked), times, size_format(total, has),
+                     size_format(available, left),
+                     size_format(kv_holder_share(available) / n / MEBIBYTE * MEBIBYTE, fits));
 }
 
 uint64_t kv_holder_bytes(const struct kv_holder_shape *shape, uint64_t n_tokens)

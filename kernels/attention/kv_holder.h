@@ -57,6 +57,12 @@ struct kv_holder_usage {
 /* What a holder takes of so much memory that is left, where nobody says how much: 80%. */
 uint64_t kv_holder_share(uint64_t available_bytes);
 
+/* Whether this host could ever hold n holders' pages, `bytes` each, as `option` says: a host's
+ * memory is taken as pages fill, and the kernel kills who fills more than there is.
+ * STATUS_INVALID: it has less; with what would do. */
+enum status kv_holder_check_host(const char *option, uint64_t bytes, uint32_t n,
+                                 struct error *error);
+
 /* Reserves address space for memory_bytes of pages (rounded down to whole pages), or takes them
  * from the memory of `device`, of the table `kernels`, where that is not the host's; it must
  * outlive the holder. STATUS_EXHAUSTED: not even one page fits. STATUS_UNSUPPORTED: see tile_check.

@@ -98,6 +98,13 @@ def options(tap, path, good):
            run("--attention-nodes", 1, "--memory", "64KiB", "--ctx", 4096), 2, "KiB")
     expect(tap, "KV that does not fit in the worker", run("--kv-memory", "1MiB", "--ctx", 100000, prompt=("-f", text)),
            2, "--kv-memory")
+    expect(tap, "more memory than the machine has", run("--attention-nodes", 2, "--memory", "512TiB"), 2,
+           "--memory 512 TiB for each of 2", "this machine has", "or less")
+    expect(tap, "more memory than the machine has, in workers", run("--pipeline", 2, "--kv-memory", "512TiB"), 2,
+           "--kv-memory 512 TiB for each of 2", "this machine has", "or less")
+    expect(tap, "a node of more memory than the machine has",
+           call(program("attention_node"), "--coordinator", f"ipc://{path}/nobody.sock", "--memory", "1PiB", timeout=20), 2,
+           "--memory 1.00 PiB", "this machine has", "or less")
     expect(tap, "a stripe that is no power of two", run("--stripe", 700), 2, "--stripe", "700")
     expect(tap, "an unreachable coordinator",
            longspan("run", "--coordinator", f"ipc://{path}/nobody.sock", "-p", "x", "--join-timeout", 2, timeout=20),
@@ -125,6 +132,10 @@ def clusters(tap, path, good):
     expect(tap, "a missing cluster file", longspan("run", "--cluster", f"{path}/no.yaml", "-m", good, "-p", "x"), 2, "no.yaml")
     expect(tap, "a cluster file that is no YAML", cluster("workers: [\n"), 2, "cluster.yaml")
     expect(tap, "an unknown key in a cluster file", cluster("name: a\nworkerz: []\n"), 2, "workerz")
+    expect(tap, "nodes of more memory than the machine has, together",
+           cluster("workers: [{host: localhost}]\nattention_nodes:\n"
+                   "  - {host: localhost, memory: 300TiB}\n  - {host: localhost, memory: 212TiB}\n"),
+           2, "cluster.yaml", "512 TiB", "this machine has")
     expect(tap, "a cluster file without workers", cluster("name: a\n"), 2, "workers")
 
 
@@ -163,6 +174,14 @@ def missing_peers(tap, path, good):
     expect(tap, "a worker without a coordinator", result, 3, "nobody.sock")
 
 
+def too_much_memory(tap, path, good):
+    """What `longspan` cannot know of another machine is refused by its worker, before it loads."""
+    with Roles(path, good, coordinator=["--kv-memory", "512TiB"]) as roles:
+        ended = wait_until(lambda: roles.children["coordinator"].poll() is not None, 30)
+        tap.check(ended and roles.children["coordinator"].returncode == 2 and "--kv-memory 512 TiB" in roles.log("coordinator"),
+                  "KV memory that a worker's machine lacks is refused by the worker", roles.logs())
+
+
 def wrong_model_file(tap, path, good):
     """A worker whose file differs from the coordinator's: refused, not served."""
     other = make_random(f"{path}/other.gguf", "tiny", "F32", 99)
@@ -177,7 +196,7 @@ def main():
     with folder() as path:
         good = make_random(f"{path}/good.gguf", "tiny")
         make_retrieval(f"{path}/retrieval.gguf")
-        for part in (files, several_files, options, clusters, keys, missing_peers, wrong_model_file):
+        for part in (files, several_files, options, clusters, keys, missing_peers, too_much_memory, wrong_model_file):
             try:
                 part(tap, path, good)
             except (RuntimeError, OSError, AssertionError, ValueError) as failure:

@@ -51,6 +51,8 @@ static void test_available_memory_is_known(void **state)
     (void)state;
     assert_true(memory_available_bytes() > 16 * mib);
     assert_true(memory_available_bytes() < UINT64_C(1) << 50);
+    assert_true(memory_total_bytes() > memory_own_bytes());
+    assert_true(memory_total_bytes() < UINT64_C(1) << 50);
 }
 
 static void test_the_peak_stays_when_memory_is_given_back(void **state)
