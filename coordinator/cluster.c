@@ -270,21 +270,36 @@ static void probe(struct cluster *cluster, const struct control_peer *peer,
         live->lost_since_us = now_us;
 }
 
+/* While starting, exit code 3 says that somebody could not be reached; later it is a failure. */
+static enum status lost_status(const struct cluster *cluster)
+{
+    return cluster->phase == CLUSTER_READY ? STATUS_FAILED : STATUS_UNREACHABLE;
+}
+
+static enum status is_lost(const struct cluster *cluster, const char *label, struct error *error)
+{
+    return error_set(error, lost_status(cluster),
+                     "%s is lost: its connection ended, it crashed or was killed", label);
+}
+
+enum status cluster_rank_is_lost(const struct cluster *cluster, uint32_t rank, struct error *error)
+{
+    char label[CLUSTER_LABEL_BYTES];
+    return is_lost(cluster, cluster_rank_label(cluster, rank, label), error);
+}
+
 static enum status check_live(const struct cluster *cluster, const struct cluster_liveness *live,
                               const char *label, uint64_t now_us, bool may_be_silent,
                               struct error *error)
 {
-    /* While starting, exit code 3 says that somebody could not be reached; later it is a failure.
-     */
-    const enum status status = cluster->phase == CLUSTER_READY ? STATUS_FAILED : STATUS_UNREACHABLE;
     if (live->lost_since_us != 0 &&
         now_us - live->lost_since_us >= cluster->options->lost_ms * 1000ull)
-        return error_set(error, status,
-                         "%s is lost: its connection ended, it crashed or was killed", label);
+        return is_lost(cluster, label, error);
     const uint64_t silent_us = now_us - live->heard_us;
     if (!may_be_silent && silent_us >= cluster->options->silence_ms * 1000ull)
-        return error_set(error, status, "%s is lost: nothing was heard of it for %" PRIu64 " s",
-                         label, silent_us / 1000000);
+        return error_set(error, lost_status(cluster),
+                         "%s is lost: nothing was heard of it for %" PRIu64 " s", label,
+                         silent_us / 1000000);
     return STATUS_OK;
 }
 

@@ -136,6 +136,10 @@ enum status cluster_tick(struct cluster *cluster, uint64_t now_us, bool stepping
 uint32_t cluster_find_rank(const struct cluster *cluster, const struct control_peer *peer);
 uint32_t cluster_find_node(const struct cluster *cluster, const struct control_peer *peer);
 
+/* What is said of a rank that could not be sent to: the error, in the words of who notices it by
+ * waiting. */
+enum status cluster_rank_is_lost(const struct cluster *cluster, uint32_t rank, struct error *error);
+
 /* "rank 1 (mem01)". */
 const char *cluster_rank_label(const struct cluster *cluster, uint32_t rank,
                                char label[CLUSTER_LABEL_BYTES]);

@@ -168,6 +168,8 @@ static enum status send_step(struct serving *s, const struct scheduler_step *ste
                                           s->cluster->job, step, s->scheduler, s->placement, &why);
     char label[CLUSTER_LABEL_BYTES];
     pace_sent(s->pace, step, s->scheduler, now_us);
+    if (status == STATUS_UNREACHABLE)
+        return cluster_rank_is_lost(s->cluster, 0, error);
     if (status != STATUS_OK)
         return error_set(error, STATUS_FAILED, "step %" PRIu64 " cannot be sent to %s: %.800s",
                          step->number, cluster_rank_label(s->cluster, 0, label), why.text);

@@ -14,6 +14,7 @@
 
 #include <arpa/inet.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,8 @@ enum {
     THREADS = 4,             /* so that tokenizing a book keeps no stream waiting */
     SPARE_CONNECTIONS = 256, /* beside those of the requests that run or wait */
     HEADER_BYTES = 32768,    /* of a request, and what MHD needs beside them */
+    LAST_BYTES_MS = 500,     /* at the end, for clients to take what was written */
+    LAST_BYTES_LOOK_MS = 5,
 };
 
 struct server {
@@ -393,6 +396,14 @@ bool server_drained(const struct server *server)
     return atomic_load(&server->site.n_calls) == 0;
 }
 
+/* What was written last, as the reason why a stream ends, is on its way to clients that read. */
+static void wait_for_last_bytes(const struct server *server)
+{
+    const uint64_t end_us = clock_us() + LAST_BYTES_MS * 1000ull;
+    while (!server_drained(server) && clock_us() < end_us)
+        poll(NULL, 0, LAST_BYTES_LOOK_MS);
+}
+
 void server_close(struct server *server)
 {
     if (server == NULL)
@@ -401,6 +412,7 @@ void server_close(struct server *server)
     /* Every connection is woken: MHD ends none that is suspended. */
     bridge_close(server->site.bridge);
     status_source_close(server->site.status);
+    wait_for_last_bytes(server);
     door_close(server->door);
     if (server->daemon != NULL)
         MHD_stop_daemon(server->daemon);

@@ -49,7 +49,8 @@ void server_drain(struct server *server);
 /* Every request has been answered, to its last byte. */
 bool server_drained(const struct server *server);
 
-/* Ends what runs. NULL is fine. Before the coordinator's socket and context are closed. */
+/* Ends what runs; who reads has its last bytes, of who does not, a moment is waited for. NULL is
+ * fine. Before the coordinator's socket and context are closed. */
 void server_close(struct server *server);
 
 #endif

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 
-from longspan_test import SLOW, Tap, call, folder, longspan, make_random, make_retrieval, program, wait_until
+from longspan_test import SLOW, Tap, call, descendants, folder, longspan, make_random, make_retrieval, program, wait_until
 from serving import Server, read_all, text_of
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden", "http.json")
@@ -291,6 +291,15 @@ def check_failures(tap, path, model):
         code = server.process.wait(30 * SLOW)
         tap.check(b'{"error":{"message":"attention node node0 (' in said and b"is lost" in said, "a stream is told who was lost", said[-300:])
         tap.check(code == 4, "a lost node ends it with 4", f"{code}\n{server.log()[-500:]}")
+    with Server(path, model, "--pipeline", 2, name="lost-worker") as server, server.connect() as connection:
+        data = json.dumps({"prompt": "a", "max_tokens": 4000, "ignore_eos": True, "stream": True}).encode()
+        connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(data), data))
+        connection.recv(100)
+        os.kill(next(p for p, name in descendants(server.process.pid).items() if name == "worker"), signal.SIGKILL)
+        said = read_all(connection)
+        code = server.process.wait(30 * SLOW)
+        tap.check(code == 4 and b'{"error":{"message":"worker ' in said and b"is lost" in said, "a stream is told which worker was lost",
+                  f"{code}\n{said[-300:]}\n{server.log()[-500:]}")
     dry = longspan("serve", "-m", model, "--port", 8123, "--api-key-file", "k", "--dry-run")
     tap.check(dry.code == 0 and "--http 127.0.0.1:8123 --api-key-file k" in dry.out.splitlines()[0], "--dry-run shows the command lines", dry)
     result = longspan("serve", "--coordinator", "tcp://127.0.0.1:1")
