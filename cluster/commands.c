@@ -186,6 +186,18 @@ static void add_network(struct words *words, const struct layout *layout)
         words_add_text(words, "-x", layout->environment[i]);
 }
 
+/* All ranks are here. What Open MPI keeps of them ends with our directories, also when nobody is left
+ * to tidy up. */
+static void add_own_machine(struct words *words, const struct layout *layout)
+{
+    words_add_list(words, "--mca", "pml", "ob1", "--mca", "btl", "self,vader", (char *)NULL);
+    if (layout->mpi_files != NULL)
+        words_add_list(words, "--mca", "orte_tmpdir_base", layout->mpi_files, (char *)NULL);
+    if (layout->mpi_memory != NULL)
+        words_add_list(words, "--mca", "btl_vader_backing_directory", layout->mpi_memory,
+                       (char *)NULL);
+}
+
 static enum status make_workers(struct command *command, const struct maker *maker,
                                 struct error *error)
 {
@@ -212,7 +224,7 @@ static enum status make_workers(struct command *command, const struct maker *mak
     if (has_remote)
         add_network(words, layout);
     else
-        words_add_list(words, "--mca", "pml", "ob1", "--mca", "btl", "self,vader", (char *)NULL);
+        add_own_machine(words, layout);
     if (!can_read_memory_of_others())
         words_add_list(words, "--mca", "btl_vader_single_copy_mechanism", "none", (char *)NULL);
     for (uint32_t i = 0; i < layout->n_workers; i++) {

@@ -53,6 +53,9 @@ struct layout {
     uint32_t n_hosts;
     struct ssh_options ssh;
     const char *interface, *mpi; /* as in the cluster file; NULL: not said */
+    /* What Open MPI keeps on this machine goes there, and with it, whatever ends mpirun; the second
+     * is in memory. NULL: where it likes. */
+    const char *mpi_files, *mpi_memory;
     char *shared_networks; /* where several hosts have one address (hosts.h); owned; NULL: none */
     bool push;             /* of weights */
     const char *weights_dir;

@@ -1,4 +1,4 @@
-/* session.c - checks, a private directory, processes; and their end in the other order. */
+/* session.c - checks, private directories, processes; and their end in the other order. */
 #include "cluster/session.h"
 
 #include "cluster/cluster_file.h"
@@ -115,7 +115,12 @@ enum status session_open(struct session *session, const struct place_options *op
     if (status == STATUS_OK)
         status = file_make_temporary(session->directory, error);
     if (status == STATUS_OK)
+        file_make_temporary_in("/dev/shm", session->memory_directory, NULL); /* if it is there */
+    if (status == STATUS_OK)
         status = plan_layout(&plan, options, session->directory, error);
+    plan.layout.mpi_files = session->directory;
+    plan.layout.mpi_memory =
+        session->memory_directory[0] != '\0' ? session->memory_directory : NULL;
     if (status == STATUS_OK)
         status = read_key(session, plan.layout.cluster_key, error);
     if (status == STATUS_OK)
@@ -148,6 +153,8 @@ void session_close(struct session *session, bool gently)
         launch_end(session->launch, gently);
     if (session->directory[0] != '\0')
         file_remove_temporary(session->directory, NULL);
+    if (session->memory_directory[0] != '\0')
+        file_remove_temporary(session->memory_directory, NULL);
     launch_destroy(session->launch);
     cluster_key_wipe(&session->key);
     trace_files_free(&session->traces);

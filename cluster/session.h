@@ -17,9 +17,10 @@ enum { SESSION_KV_TYPE_BYTES = 16 };
 
 /* Zeroed: nothing. */
 struct session {
-    struct launch *launch;           /* always there once open, with or without children */
-    char directory[FILE_PATH_BYTES]; /* of sockets; "": none */
-    char address[ADDRESS_BYTES];     /* of the coordinator */
+    struct launch *launch; /* always there once open, with or without children */
+    /* Of sockets and of what Open MPI keeps; of what that shares in memory. "": none. */
+    char directory[FILE_PATH_BYTES], memory_directory[FILE_PATH_BYTES];
+    char address[ADDRESS_BYTES]; /* of the coordinator */
     struct cluster_key key;
     bool has_key, started;
     uint32_t coordinator; /* which child of `launch` it is, once started */
@@ -41,7 +42,7 @@ enum status session_open(struct session *session, const struct place_options *op
 /* The program's exit code after a failure: 128 + the signal that ended it, or the status's. */
 int session_exit_code(const struct session *session, enum status status);
 
-/* Ends every process and removes the directory; `gently`: as launch_end. */
+/* Ends every process and removes the directories; `gently`: as launch_end. */
 void session_close(struct session *session, bool gently);
 
 /* --dry-run: the same checks, then the command lines, and that of the client (NULL: none), instead

@@ -17,7 +17,8 @@
 static const char temporary_prefix[] = "longspan-";
 enum {
     LONGEST_TEMPORARY_PATH = 70, /* see file.h */
-    DEEPEST_TEMPORARY_TREE = 16, /* ours are two deep; each level holds a descriptor */
+    DEEPEST_TEMPORARY_TREE = 16, /* ours are five deep, Open MPI's being there; each level holds a
+                                     descriptor */
     FIRST_READ_BYTES = 64 * 1024
 };
 
@@ -124,17 +125,14 @@ enum status file_write(const char *path, const void *data, size_t size, unsigned
     return error_set(error, STATUS_IO, "cannot write %s: %s", path, strerror(reason));
 }
 
-enum status file_make_temporary(char path[FILE_PATH_BYTES], struct error *error)
+enum status file_make_temporary_in(const char *parent, char path[FILE_PATH_BYTES],
+                                   struct error *error)
 {
-    char chosen[FILE_PATH_BYTES], name[LONGEST_TEMPORARY_PATH + 1];
-    const char *parent = getenv("TMPDIR");
-    if (parent == NULL || parent[0] != '/')
-        parent = "/tmp";
-    const int length = snprintf(chosen, sizeof(chosen), "%s/%sXXXXXX", parent, temporary_prefix);
+    char name[LONGEST_TEMPORARY_PATH + 1];
+    const int length = snprintf(name, sizeof(name), "%s/%sXXXXXX", parent, temporary_prefix);
     if (length > LONGEST_TEMPORARY_PATH)
         return error_set(error, STATUS_INVALID,
                          "TMPDIR %.200s is too long for sockets in it: set a shorter one", parent);
-    memcpy(name, chosen, (size_t)length + 1);
     if (mkdtemp(name) == NULL) /* with mode 0700 */
         return error_set(error, STATUS_IO,
                          "cannot make a directory in %s: %s; set TMPDIR to one "
@@ -142,6 +140,13 @@ enum status file_make_temporary(char path[FILE_PATH_BYTES], struct error *error)
                          parent, strerror(errno));
     memcpy(path, name, (size_t)length + 1);
     return STATUS_OK;
+}
+
+enum status file_make_temporary(char path[FILE_PATH_BYTES], struct error *error)
+{
+    const char *parent = getenv("TMPDIR");
+    return file_make_temporary_in(parent != NULL && parent[0] == '/' ? parent : "/tmp", path,
+                                  error);
 }
 
 /* Empties the directory open as `fd`, and closes it. False, with errno, if something is left. */

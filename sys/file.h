@@ -30,6 +30,10 @@ enum status file_write(const char *path, const void *data, size_t size, unsigned
  * STATUS_INVALID: too long. STATUS_IO. */
 enum status file_make_temporary(char path[FILE_PATH_BYTES], struct error *error);
 
+/* The same in another directory than $TMPDIR. */
+enum status file_make_temporary_in(const char *parent, char path[FILE_PATH_BYTES],
+                                   struct error *error);
+
 /* Removes such a directory and what is in it. Links are removed, not followed; a path whose last
  * part does not begin with longspan- is refused. Already gone is fine.
  * STATUS_INVALID: not our kind of directory. STATUS_IO: something is left. */

@@ -30,6 +30,7 @@ def start(path, model):
 
 
 def stop_of(tap, path, model, who, how):
+    before = set(os.listdir(path)) | set(os.listdir("/dev/shm"))
     process, below = start(path, model)
     target = process.pid if who == "longspan" else next(p for p, n in below.items() if n == who)
     begun = time.monotonic()
@@ -49,8 +50,10 @@ def stop_of(tap, path, model, who, how):
         tap.check(who.replace("_", " ") in err.replace("_", " "), f"{name}: the message names it", err[-1500:])
     elif how != signal.SIGKILL:
         tap.check(process.returncode not in (0, 2, 3), f"{name}: exit status {process.returncode}", err[-1500:])
-        left = [e for e in os.listdir(path) if e.startswith("longspan-")]
-        tap.check(not left, f"{name}: no temporary folder stays", left)
+    if (who, how) != ("longspan", signal.SIGKILL):
+        left = [e for e in (set(os.listdir(path)) | set(os.listdir("/dev/shm"))) - before
+                if e.startswith(("longspan-", "ompi.", "vader_"))]
+        tap.check(not left, f"{name}: no temporary folder stays, nor what Open MPI kept", left)
 
 
 def main():
