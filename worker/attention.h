@@ -110,8 +110,9 @@ enum status attention_open(struct attention **attention, struct thread_pool *poo
                            struct error *error);
 void attention_close(struct attention *attention);
 
-/* Forgets a sequence: its open tiles, retained appends, local pages from keep_tokens on (a multiple of
- * PAGE_TOKENS). Those below stay, for forks, until it is dropped again with 0. Unknown ones are fine.
+/* Forgets a sequence: its open tiles, retained appends, local pages from keep_tokens on (a multiple
+ * of PAGE_TOKENS). Those below stay, for forks, until it is dropped again with 0. Unknown ones are
+ * fine.
  */
 void attention_drop(struct attention *attention, uint64_t sequence, uint32_t incarnation,
                     uint32_t keep_tokens);
@@ -122,16 +123,17 @@ void attention_drop(struct attention *attention, uint64_t sequence, uint32_t inc
 void attention_begin_step(struct attention *attention, uint64_t step,
                           const struct attention_segment *segments, uint32_t n_segments);
 
-/* Whether holders elsewhere take part in this step: then q, k and v leave while others are computed. */
+/* Whether holders elsewhere take part in this step: then q, k and v leave while others are
+ * computed. */
 bool attention_is_elsewhere(const struct attention *attention);
 
 /* Layers are counted in the whole model: first_layer, first_layer + 1 ... in turn, and for each one
- * query, append and finish in this order. k and v have all rows of the step. q and out have them too, but in
- * the model's last layer (config.last): there they have the needed rows of all segments, one after
- * the other.
+ * query, append and finish in this order. k and v have all rows of the step. q and out have them
+ * too, but in the model's last layer (config.last): there they have the needed rows of all
+ * segments, one after the other.
  *
- * q: [rows][n_kv_heads][group][head_dim], with RoPE; must stay until attention_finish. q, k, v and out
- * are device memory. Nothing waits for the device unless a remote holder takes part. */
+ * q: [rows][n_kv_heads][group][head_dim], with RoPE; must stay until attention_finish. q, k, v and
+ * out are device memory. Nothing waits for the device unless a remote holder takes part. */
 void attention_query(struct attention *attention, uint32_t layer, const float *q);
 
 /* k (with RoPE), v: [rows][n_kv_heads][head_dim]. */
@@ -140,15 +142,17 @@ void attention_append(struct attention *attention, uint32_t layer, const float *
 /* out: [rows][n_kv_heads][group][head_dim]. */
 void attention_finish(struct attention *attention, uint32_t layer, float *out);
 
-/* Steps whose calls a device may record (recordings.h): one local holder has everything, and each segment is one token. For such a
- * step attention_kv_memory is not NULL, and each layer can be asked for in three parts instead of the
- * three above, of which the first and the last are calls of the device alone, which may be recorded:
+/* Steps whose calls a device may record (recordings.h): one local holder has everything, and each
+ * segment is one token. For such a step attention_kv_memory is not NULL, and each layer can be
+ * asked for in three parts instead of the three above, of which the first and the last are calls of
+ * the device alone, which may be recorded:
  *     attention_round     k and v, as above, are rounded to the KV type
  *     attention_prepare   pages are taken, tiles planned, the device told; *kind: what was recorded of a layer's
  *                         launch serves as long as it is the same. False: something has failed, and
  *                         the launch must not be recorded
  *     attention_launch    k and v are put into their tiles, tiles evaluated
- * in this order, layer after layer. The memory: where attention_round puts k and v, also in recordings. */
+ * in this order, layer after layer. The memory: where attention_round puts k and v, also in
+ * recordings. */
 const void *attention_kv_memory(const struct attention *attention);
 void attention_round(struct attention *attention, const float *k, const float *v);
 bool attention_prepare(struct attention *attention, uint32_t layer, const float *q, float *out,

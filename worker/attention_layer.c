@@ -448,7 +448,7 @@ void attention_finish(struct attention *attention, uint32_t layer, float *out)
     trace_span(trace, "merge", at);
 }
 
-/* ---- in parts that can be recorded --------------------------------------------------------------- */
+/* ---- in parts that can be recorded ----------------------------------------------------------- */
 
 const void *attention_kv_memory(const struct attention *attention)
 {

@@ -1,9 +1,10 @@
 /* forward.c - the layer loop. Two residual streams: one may still leave while the next step runs.
  *
- * The loop goes from attention to attention: what lies between two of them, the end of one layer and
- * the beginning of the next, is one piece, which a device may have recorded (recordings.h). Where attention
- * can be prepared (attention_kv_memory), the piece begins with its launch: then a step is nothing but
- * such pieces, and what the host does for the next layer's attention while the device is at one. */
+ * The loop goes from attention to attention: what lies between two of them, the end of one layer
+ * and the beginning of the next, is one piece, which a device may have recorded (recordings.h).
+ * Where attention can be prepared (attention_kv_memory), the piece begins with its launch: then a
+ * step is nothing but such pieces, and what the host does for the next layer's attention while the
+ * device is at one. */
 #include "worker/forward.h"
 
 #include "sys/clock.h"
@@ -143,7 +144,7 @@ uint64_t forward_compute_us(const struct forward *forward)
     return forward->compute_us;
 }
 
-/* ---- from attention to attention -------------------------------------------------------------- */
+/* ---- from attention to attention ------------------------------------------------------------- */
 
 static void attend(const struct forward_place *place)
 {
@@ -176,8 +177,8 @@ static enum status between_attentions(void *context, struct error *error)
     return status;
 }
 
-/* Attention of the layer that is next, or what the host has to do for it. Returns the kind of the piece
- * that follows. */
+/* Attention of the layer that is next, or what the host has to do for it. Returns the kind of the
+ * piece that follows. */
 static uint64_t attend_or_prepare(const struct forward_place *place)
 {
     struct forward *f = place->f;
@@ -192,7 +193,8 @@ static uint64_t attend_or_prepare(const struct forward_place *place)
 
 /* ---- both ends of a stage -------------------------------------------------------------------- */
 
-/* From rows of the stream, or of a copy of them, to logits: results_logits has memory for so many. */
+/* From rows of the stream, or of a copy of them, to logits: results_logits has memory for so
+ * many. */
 static void project_logits(struct forward *f, const float *rows, uint32_t n, float *logits)
 {
     const struct matrix *output = shard_output(f->shard);

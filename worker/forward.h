@@ -2,12 +2,13 @@
  *
  * Rows come from the embedding (first stage) or from the stage before, go through the layers, and
  * leave to the next stage or become logits (last stage). Per layer, in Lamina's order, so that the
- * KV holders work while this rank computes k and v: q is made and turned, the query leaves;  k and v,
- * the append leaves;  finish;  what was attended to goes into the stream, then the feed-forward part
- * does, with the two products that are split by columns summed over the stage's shards. The equations
- * are those of model/hparams.h; a layer does the parts that its shard has. The model's last layer makes
- * k and v of all rows, and the rest of those whose logits are wanted (worker/needed_rows.h). A step that
- * fills does none of this: each rank fills its own layers (worker/fill.h).
+ * KV holders work while this rank computes k and v: q is made and turned, the query leaves;  k and
+ * v, the append leaves;  finish;  what was attended to goes into the stream, then the feed-forward
+ * part does, with the two products that are split by columns summed over the stage's shards. The
+ * equations are those of model/hparams.h; a layer does the parts that its shard has. The model's
+ * last layer makes k and v of all rows, and the rest of those whose logits are wanted
+ * (worker/needed_rows.h). A step that fills does none of this: each rank fills its own layers
+ * (worker/fill.h).
  *
  * All memory is taken at creation. */
 #ifndef LONGSPAN_WORKER_FORWARD_H
@@ -61,7 +62,8 @@ void forward_destroy(struct forward *forward);
  * results; all end the job. */
 enum status forward_run(struct forward *forward, const struct step *step, struct error *error);
 
-/* Device memory that its activations and what goes through its experts have (plan/working_size.h). */
+/* Device memory that its activations and what goes through its experts have
+ * (plan/working_size.h). */
 uint64_t forward_working_bytes(const struct forward *forward);
 
 /* Pieces of steps that the device did as one call, so far (worker/recordings.h). */

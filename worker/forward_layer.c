@@ -1,9 +1,10 @@
 /* forward_layer.c - the two halves of a layer: before its attention and behind it.
  *
- * The model's last layer makes k and v of all rows, since tokens to come attend to them. Everything else
- * there, from q on, is made of the rows alone that are needed behind it (needed_rows.h): a chunk in the
- * middle of a prompt has none. What a tensor group sums are the same rows on all ranks, which see the
- * same step; rows of segments that have failed on one of them are among these, as zeros. */
+ * The model's last layer makes k and v of all rows, since tokens to come attend to them. Everything
+ * else there, from q on, is made of the rows alone that are needed behind it (needed_rows.h): a
+ * chunk in the middle of a prompt has none. What a tensor group sums are the same rows on all
+ * ranks, which see the same step; rows of segments that have failed on one of them are among these,
+ * as zeros. */
 #include "worker/forward_state.h"
 
 void forward_prepare(struct forward *f, const float *x, uint32_t n_rows, uint32_t n_columns,
@@ -152,8 +153,8 @@ void forward_begin_layer(const struct forward_place *place)
         project(place);
 }
 
-/* What the ranks of a group have in `product`, summed, goes into the stream. The bias is added to the
- * sum, once. */
+/* What the ranks of a group have in `product`, summed, goes into the stream. The bias is added to
+ * the sum, once. */
 static enum status add_product(struct forward *f, const struct matrix *bias,
                                const struct matrix *post_norm, uint32_t n, float *x,
                                struct error *error)

@@ -45,8 +45,8 @@ struct forward_place {
  * which the stream shrinks. Asks early. */
 void forward_begin_layer(const struct forward_place *place);
 
-/* Behind the attention of the layer before it: what was attended to, then the feed-forward part go into
- * the stream. Fails as group_sum and experts_run. */
+/* Behind the attention of the layer before it: what was attended to, then the feed-forward part go
+ * into the stream. Fails as group_sum and experts_run. */
 enum status forward_end_layer(const struct forward_place *place, struct error *error);
 
 /* Makes rows ready for products with these matrices. */

@@ -1,5 +1,5 @@
-/* recordings.c - a small cache of shapes; a shape that comes once, as most of those with prompts do,
- * costs nothing but its place. */
+/* recordings.c - a small cache of shapes; a shape that comes once, as most of those with prompts
+ * do, costs nothing but its place. */
 #include "worker/recordings.h"
 
 #include <stdlib.h>
@@ -110,7 +110,8 @@ void recordings_begin(struct recordings *recordings, bool may, const uint32_t *p
         r->shape = find(r, shape);
 }
 
-/* False: it cannot be recorded. *status: of the piece; when it failed it is not kept. Nothing was done. */
+/* False: it cannot be recorded. *status: of the piece; when it failed it is not kept. Nothing was
+ * done. */
 static bool record(struct recordings *r, struct piece *place,
                    enum status (*piece)(void *context, struct error *error), void *context,
                    enum status *status, struct error *error)
