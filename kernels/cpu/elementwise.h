@@ -30,8 +30,8 @@ static void pack_float(void *tile, const float *x, size_t x_stride, uint32_t n_r
     }
 }
 
-/* 32 values to int8; returns the scale. */
-static inline float quantize_block(int8_t *q, const float *x)
+/* 32 values to integers in [-127, 127]; returns the scale. */
+static inline float quantize_block(int32_t *integers, const float *x)
 {
     uint32_t largest = 0; /* patterns of |x| are ordered like the numbers; NaN above infinity */
     for (int i = 0; i < 32; i++) {
@@ -41,7 +41,7 @@ static inline float quantize_block(int8_t *q, const float *x)
         largest = bits > largest ? bits : largest;
     }
     if (largest >= 0x7f800000 || largest < 0x0d800000) { /* not finite, or below 2^-100 */
-        memset(q, 0, 32);
+        memset(integers, 0, 32 * sizeof(*integers));
         return largest >= 0x7f800000 ? NAN : 0.0f; /* so tiny is as good as zero */
     }
     float maximum;
@@ -51,9 +51,19 @@ static inline float quantize_block(int8_t *q, const float *x)
         const float shifted = x[i] * inverse + 12582912.0f; /* 1.5 * 2^23: rounds to an integer */
         int32_t bits;
         memcpy(&bits, &shifted, sizeof(bits));
-        q[i] = (int8_t)(bits - 0x4b400000);
+        integers[i] = bits - 0x4b400000;
     }
     return maximum / 127.0f;
+}
+
+/* A compiler that first unrolls a loop as short as this one adds one number after the other. */
+static inline int32_t sum_of_16(const int32_t *integers)
+{
+    int32_t sum = 0;
+#pragma GCC unroll 1
+    for (int i = 0; i < 16; i++)
+        sum += integers[i];
+    return sum;
 }
 
 static void pack_quant(void *tile, const float *x, size_t x_stride, uint32_t n_rows, size_t n)
@@ -62,12 +72,11 @@ static void pack_quant(void *tile, const float *x, size_t x_stride, uint32_t n_r
     for (size_t k = 0; k < n; k += 32, block += (size_t)n_rows * CPU_X_BLOCK_BYTES)
         for (size_t row = 0; row < n_rows; row++) {
             int8_t q[32];
-            int32_t words[CPU_X_WORDS], first = 0, second = 0;
-            const float scale = quantize_block(q, x + row * x_stride + k);
-            for (int i = 0; i < 16; i++) {
-                first += q[i];
-                second += q[i + 16];
-            }
+            int32_t integers[32], words[CPU_X_WORDS];
+            const float scale = quantize_block(integers, x + row * x_stride + k);
+            const int32_t first = sum_of_16(integers), second = sum_of_16(integers + 16);
+            for (int i = 0; i < 32; i++)
+                q[i] = (int8_t)integers[i];
             const float sum = scale * (float)(first + second);
             memcpy(words + CPU_X_VALUES, q, sizeof(q));
             memcpy(words + CPU_X_SCALE, &scale, 4);
