@@ -10,6 +10,7 @@
 #include "model/model_file.h"
 #include "model/weights.h"
 #include "plan/defaults.h"
+#include "sys/descriptors.h"
 #include "sys/topology.h"
 
 #include <stdlib.h>
@@ -112,6 +113,8 @@ enum status session_open(struct session *session, const struct place_options *op
         snprintf(session->address, sizeof(session->address), "%s", options->coordinator);
         return read_key(session, options->cluster_key, error);
     }
+    if (status == STATUS_OK)
+        status = descriptors_check(error);
     if (status == STATUS_OK)
         status = file_make_temporary(session->directory, error);
     if (status == STATUS_OK)

@@ -15,3 +15,14 @@ size_t descriptors_raise(void)
     limit.rlim_cur = most;
     return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? most : before;
 }
+
+enum status descriptors_check(struct error *error)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= DESCRIPTORS_LEAST)
+        return STATUS_OK;
+    return error_set(error, STATUS_EXHAUSTED,
+                     "%llu files may be open (ulimit -n): each process needs %d, and some for each "
+                     "other one: raise the limit",
+                     (unsigned long long)limit.rlim_cur, DESCRIPTORS_LEAST);
+}

@@ -105,6 +105,8 @@ def options(tap, path, good):
     expect(tap, "a node of more memory than the machine has",
            call(program("attention_node"), "--coordinator", f"ipc://{path}/nobody.sock", "--memory", "1PiB", timeout=20), 2,
            "--memory 1.00 PiB", "this machine has", "or less")
+    expect(tap, "too few descriptors", call("prlimit", "--nofile=40:40", program("longspan"), "run", "-m", good, "-p", "x", timeout=20),
+           2, "40 files", "ulimit -n")
     expect(tap, "a stripe that is no power of two", run("--stripe", 700), 2, "--stripe", "700")
     expect(tap, "an unreachable coordinator",
            longspan("run", "--coordinator", f"ipc://{path}/nobody.sock", "-p", "x", "--join-timeout", 2, timeout=20),

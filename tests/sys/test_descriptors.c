@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #include <cmocka.h>
@@ -51,6 +52,12 @@ static void test_a_hard_limit_is_kept(void **state)
     set_limits(64, 128);
     assert_int_equal(descriptors_raise(), 128);
     assert_int_equal(soft_limit(), 128);
+    assert_int_equal(descriptors_check(NULL), STATUS_OK);
+
+    struct error error;
+    set_limits(DESCRIPTORS_LEAST - 1, DESCRIPTORS_LEAST - 1);
+    assert_int_equal(descriptors_check(&error), STATUS_EXHAUSTED);
+    assert_non_null(strstr(error.text, "63 files"));
 }
 
 int main(void)
