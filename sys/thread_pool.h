@@ -13,7 +13,9 @@
 #include "sys/status.h"
 #include "sys/trace.h"
 
+#ifndef __cplusplus
 #include <stdatomic.h>
+#endif
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -55,11 +57,13 @@ void thread_pool_run(struct thread_pool *pool,
 void thread_pool_share(size_t n, size_t grain, uint32_t lane, uint32_t n_lanes, size_t *begin,
                        size_t *end);
 
+#ifndef __cplusplus /* .cu files see this header, and have no atomic types of C */
 /* For work that lanes take from one another: [*next, end), of which this call takes the n-th part
  * of what is left, in whole grains and one at least, as [*begin, *stop). Pieces become smaller, so
  * that a lane that is slower for a while holds up nobody (guided self-scheduling, Polychronopoulos
  * and Kuck 1987). False: nothing is left. */
 bool thread_pool_take(atomic_size_t *next, size_t end, size_t n, size_t grain, size_t *begin,
                       size_t *stop);
+#endif
 
 #endif
