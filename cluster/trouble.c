@@ -102,6 +102,8 @@ static const struct {
     {"usock", "folders of a socket have at most 107 bytes: set TMPDIR to a short one"},
     {"There are not enough slots",
      "the scheduler gave fewer slots than the cluster file's `slots`: ask it for more tasks"},
+    {"on signal 7 (Bus error)",
+     "what Open MPI shares between ranks has no room: TMPDIR (/tmp) or /dev/shm is full"},
     {"unable to write to the", "/tmp there is full or not writable: clean it, or set TMPDIR"},
 };
 

@@ -36,6 +36,9 @@ static void test_known_troubles_have_a_remedy(void **state)
         {"worker: error while loading shared libraries: libmpi.so.40: cannot open\n",
          "LD_LIBRARY_PATH"},
         {"worker: /lib/libc.so.6: version `GLIBC_2.38' not found\n", "build them there"},
+        {"mpirun noticed that process rank 0 with PID 0 on node vm exited on signal 7 (Bus "
+         "error).\n",
+         "TMPDIR (/tmp) or /dev/shm is full"},
         {"Open MPI detected a mismatch in versions between two processes.\n", "same Open MPI"},
         {"[head:1] [[1,0],0] ORTE_ERROR_LOG: Data unpack would read past end of buffer in file "
          "x.c\n",
