@@ -7,11 +7,11 @@ worst of several what it was.
 A value is the median of `takes` takes, of which `least` and `most` are the smallest and the largest; where these are not
 given, it is one that a program made of many. On a shared machine a bad second disturbs some takes and not the others. So
 what is compared takes turns: the batches of attention piece by piece (bench/attention), the ragged and the uniform batch
-in one process, each beside the two of the other kind before and after it. Attention is taken three times, batches six,
-layouts twice, everything in turn, and what is unsettled then again, together with what it took turns with: where the middle
-half of its takes is wider than 3% of their median, up to nine takes, as long as the group has time left (standard error says
-what stayed unsettled). Whether something is taken again depends on that width alone, not on the value or its target, and
-every take counts.
+in one process, each beside the two of the other kind before and after it. Attention and the exchange are taken three times,
+batches six, layouts four times at depth 0 and twice at 32k; and what is unsettled then again, together with what it took
+turns with (but the exchange): where the middle half of its takes is wider than 3% of their median, up to nine takes, as long
+as the group has time left (standard error says what stayed unsettled). Whether something is taken again depends on that width
+alone, not on the value or its target, and every take counts.
 
 Standard error tells what each group took, and what went on beside it: have nothing else running. --json FILE is written
 with every line and keeps those of other calls, so that the groups can be measured one by one. Exit status: 0 all ok, 1 one
@@ -120,24 +120,32 @@ def schedule(checks, _):
 
 
 def exchange(checks, _):
-    rows = {row["way"]: row for row in figures.program("exchange", "--quick")["rows"] if row["KiB"] == 16}
-    checks.at_most("exchange 16 KiB by the ring, us", rows["ring"]["median_us"], 20)
+    takes = Takes(0)
+    for _ in range(3):
+        for row in figures.program("exchange", "--quick", "--runs", 3)["rows"]:
+            for what in ("median_us", "to_plain", "idle_percent"):
+                takes.add((row["way"], what), row[what])
+
+    def at_most(name, way, what, target):
+        checks.at_most(name, takes.median((way, what)), target, takes.of[way, what])
+
+    at_most("exchange 16 KiB by the ring, us", "ring", "median_us", 20)
     for way in ("ipc", "tcp"):
-        checks.at_most(f"exchange 16 KiB over {way}, of a plain pair", rows[way]["to_plain"], 0.7)
+        at_most(f"exchange 16 KiB over {way}, of a plain pair", way, "to_plain", 0.7)
     for way in ("ring", "ipc", "tcp"):
-        checks.at_most(f"exchange idle, percent of a core, {way}", rows[way]["idle_percent"], 1)
+        at_most(f"exchange idle, percent of a core, {way}", way, "idle_percent", 1)
 
 
 def step_ms(options, layout, depths, sequences):
     """By depth."""
     told = figures.longspan_bench(figures.model(options.models, "Q4_0"), "-p", 0, "-d", ",".join(map(str, depths)), "-b",
-                                  sequences, "-n", 2, "-r", 8, *layout)
+                                  sequences, "-n", 2, "-r", 16, *layout)
     return {int(row["depth"]): row["ms"] for row in told["speed"]["rows"]}
 
 
 def layouts(checks, options):
-    """Beside one process in the same round. At depth 32k most of a round is the filling of caches."""
-    takes, took = Takes(88), {}
+    """Beside one process in the same take. At depth 32k most of a take is the filling of caches."""
+    takes, took = Takes(75), {}
     with tempfile.TemporaryDirectory() as folder:
         ways = cluster.layouts(folder, 5698)
 
@@ -154,9 +162,8 @@ def layouts(checks, options):
                 takes.add((DEEP, "node"), node[DEEP] / one[DEEP])
             took[depths[-1]] = time.monotonic() - began
 
-        take([0, DEEP])
-        take([0, DEEP])
-        took[0] = took[DEEP] / 2
+        for depths in ([0, DEEP], [0], [0, DEEP], [0]):
+            take(depths)
         while again := takes.unsettled(lambda key: took[key[0]]):
             take(sorted({0, *(depth for depth, _ in again)}))
     for depth in (0, DEEP):
@@ -169,7 +176,7 @@ def layouts(checks, options):
 def batches(checks, options):
     """A ragged batch and a uniform one of the same total length in turns, each beside the mean of its two neighbours, and
     the memory that they took."""
-    takes, peaks, took = Takes(60), [], 0
+    takes, peaks, took = Takes(45), [], 0
     key, order = ("ragged over uniform",), [step.RAGGED, step.UNIFORM]
     while len(peaks) < 2 or takes.unsettled(lambda _: took):
         began, turns = time.monotonic(), [order[i % 2] for i in range(5)]
