@@ -9,7 +9,7 @@
 #include "cluster/weights_set.h"
 #include "model/model_file.h"
 #include "proto/protocol.h"
-#include "sys/file.h"
+#include "sys/held_folder.h"
 #include "sys/interfaces.h"
 #include "sys/options.h"
 #include "sys/topology.h"
@@ -24,7 +24,7 @@
 enum { HOST_BYTES = 256, MOST_LISTENERS = 4 };
 
 struct agent {
-    char directory[FILE_PATH_BYTES]; /* of the key; "": none */
+    struct held_folder folder; /* of the key */
     int listeners[MOST_LISTENERS];
     uint32_t n_listeners;
 };
@@ -95,14 +95,14 @@ static enum status do_key(struct agent *agent, json_t *answer, const json_t *req
 {
     const json_int_t n_bytes = json_integer_value(json_object_get(request, "bytes"));
     char key[AGENT_MOST_KEY_BYTES], path[FILE_PATH_BYTES + 16];
-    if (n_bytes <= 0 || n_bytes > AGENT_MOST_KEY_BYTES || agent->directory[0] != '\0')
+    if (n_bytes <= 0 || n_bytes > AGENT_MOST_KEY_BYTES || agent->folder.path[0] != '\0')
         return error_set(error, STATUS_PROTOCOL, "key: that is none");
     if (!read_bytes(NULL, key, (size_t)n_bytes))
         return error_set(error, STATUS_PROTOCOL, "key: the connection ended within it");
-    if (access("/dev/shm", W_OK | X_OK) == 0)
-        setenv("TMPDIR", "/dev/shm", 1);
-    enum status status = file_make_temporary(agent->directory, error);
-    snprintf(path, sizeof(path), "%s/cluster.key", agent->directory);
+    const char *parent =
+        access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : file_temporary_parent();
+    enum status status = held_folder_make(&agent->folder, parent, error);
+    snprintf(path, sizeof(path), "%s/cluster.key", agent->folder.path);
     if (status == STATUS_OK)
         status = file_write(path, key, (size_t)n_bytes, 0600, error);
     explicit_bzero(key, sizeof(key));
@@ -319,7 +319,6 @@ int agent_main(int argc, char **argv)
     free(line);
     for (uint32_t i = 0; i < agent.n_listeners; i++)
         close(agent.listeners[i]);
-    if (agent.directory[0] != '\0')
-        file_remove_temporary(agent.directory, NULL);
+    held_folder_remove(&agent.folder);
     return code;
 }

@@ -116,14 +116,13 @@ enum status session_open(struct session *session, const struct place_options *op
     if (status == STATUS_OK)
         status = descriptors_check(error);
     if (status == STATUS_OK)
-        status = file_make_temporary(session->directory, error);
+        status = held_folder_make(&session->files, file_temporary_parent(), error);
     if (status == STATUS_OK)
-        file_make_temporary_in("/dev/shm", session->memory_directory, NULL); /* if it is there */
+        held_folder_make(&session->memory, "/dev/shm", NULL); /* if it is there */
     if (status == STATUS_OK)
-        status = plan_layout(&plan, options, session->directory, error);
-    plan.layout.mpi_files = session->directory;
-    plan.layout.mpi_memory =
-        session->memory_directory[0] != '\0' ? session->memory_directory : NULL;
+        status = plan_layout(&plan, options, session->files.path, error);
+    plan.layout.mpi_files = session->files.path;
+    plan.layout.mpi_memory = session->memory.path[0] != '\0' ? session->memory.path : NULL;
     if (status == STATUS_OK)
         status = read_key(session, plan.layout.cluster_key, error);
     if (status == STATUS_OK)
@@ -154,10 +153,8 @@ void session_close(struct session *session, bool gently)
 {
     if (session->launch != NULL)
         launch_end(session->launch, gently);
-    if (session->directory[0] != '\0')
-        file_remove_temporary(session->directory, NULL);
-    if (session->memory_directory[0] != '\0')
-        file_remove_temporary(session->memory_directory, NULL);
+    held_folder_remove(&session->files);
+    held_folder_remove(&session->memory);
     launch_destroy(session->launch);
     cluster_key_wipe(&session->key);
     trace_files_free(&session->traces);

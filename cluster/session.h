@@ -7,7 +7,7 @@
 #include "cluster/trace_files.h"
 #include "proto/address.h"
 #include "proto/cluster_key.h"
-#include "sys/file.h"
+#include "sys/held_folder.h"
 #include "sys/status.h"
 
 #include <stdbool.h>
@@ -17,10 +17,9 @@ enum { SESSION_KV_TYPE_BYTES = 16 };
 
 /* Zeroed: nothing. */
 struct session {
-    struct launch *launch; /* always there once open, with or without children */
-    /* Of sockets and of what Open MPI keeps; of what that shares in memory. "": none. */
-    char directory[FILE_PATH_BYTES], memory_directory[FILE_PATH_BYTES];
-    char address[ADDRESS_BYTES]; /* of the coordinator */
+    struct launch *launch;            /* always there once open, with or without children */
+    struct held_folder files, memory; /* sockets and what Open MPI keeps; what that shares */
+    char address[ADDRESS_BYTES];      /* of the coordinator */
     struct cluster_key key;
     bool has_key, started;
     uint32_t coordinator; /* which child of `launch` it is, once started */

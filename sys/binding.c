@@ -2,6 +2,7 @@
 #include "sys/binding.h"
 
 #include "sys/clock.h"
+#include "sys/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -163,10 +164,9 @@ static bool is_locked(int file, off_t byte)
 static enum status open_claims(int *file, struct error *error)
 {
     char path[PATH_BYTES];
-    const char *directory = getenv("TMPDIR");
     struct stat info;
-    snprintf(path, sizeof(path), "%s/longspan-processors.%u",
-             directory != NULL && directory[0] == '/' ? directory : "/tmp", (unsigned)geteuid());
+    snprintf(path, sizeof(path), "%s/longspan-processors.%u", file_temporary_parent(),
+             (unsigned)geteuid());
     *file = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (*file < 0)
         return error_set(error, STATUS_IO, "binding: cannot open %s: %s", path, strerror(errno));

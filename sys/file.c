@@ -14,7 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char temporary_prefix[] = "longspan-";
 enum {
     LONGEST_TEMPORARY_PATH = 70, /* see file.h */
     DEEPEST_TEMPORARY_TREE = 16, /* ours are five deep, Open MPI's being there; each level holds a
@@ -129,7 +128,7 @@ enum status file_make_temporary_in(const char *parent, char path[FILE_PATH_BYTES
                                    struct error *error)
 {
     char name[LONGEST_TEMPORARY_PATH + 1];
-    const int length = snprintf(name, sizeof(name), "%s/%sXXXXXX", parent, temporary_prefix);
+    const int length = snprintf(name, sizeof(name), "%s/" FILE_TEMPORARY_PREFIX "XXXXXX", parent);
     if (length > LONGEST_TEMPORARY_PATH)
         return error_set(error, STATUS_INVALID,
                          "TMPDIR %.200s is too long for sockets in it: set a shorter one", parent);
@@ -142,11 +141,15 @@ enum status file_make_temporary_in(const char *parent, char path[FILE_PATH_BYTES
     return STATUS_OK;
 }
 
-enum status file_make_temporary(char path[FILE_PATH_BYTES], struct error *error)
+const char *file_temporary_parent(void)
 {
     const char *parent = getenv("TMPDIR");
-    return file_make_temporary_in(parent != NULL && parent[0] == '/' ? parent : "/tmp", path,
-                                  error);
+    return parent != NULL && parent[0] == '/' ? parent : "/tmp";
+}
+
+enum status file_make_temporary(char path[FILE_PATH_BYTES], struct error *error)
+{
+    return file_make_temporary_in(file_temporary_parent(), path, error);
 }
 
 /* Empties the directory open as `fd`, and closes it. False, with errno, if something is left. */
@@ -179,7 +182,8 @@ static bool remove_content(int fd, int depth)
 enum status file_remove_temporary(const char *path, struct error *error)
 {
     const char *name = strrchr(path, '/');
-    if (name == NULL || strncmp(name + 1, temporary_prefix, strlen(temporary_prefix)) != 0)
+    if (name == NULL ||
+        strncmp(name + 1, FILE_TEMPORARY_PREFIX, strlen(FILE_TEMPORARY_PREFIX)) != 0)
         return error_set(error, STATUS_INVALID, "%s is not a temporary directory of ours, it stays",
                          path);
     const int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

@@ -9,6 +9,8 @@
 
 enum { FILE_PATH_BYTES = 4096 };
 
+#define FILE_TEMPORARY_PREFIX "longspan-" /* of the names of temporary directories */
+
 /* Reads a regular file, or a pipe to its end; path NULL: standard input, from where it is. The
  * caller frees *data, which has one zero byte more than *size, so that text can be used as a
  * string.
@@ -30,7 +32,10 @@ enum status file_write(const char *path, const void *data, size_t size, unsigned
  * STATUS_INVALID: too long. STATUS_IO. */
 enum status file_make_temporary(char path[FILE_PATH_BYTES], struct error *error);
 
-/* The same in another directory than $TMPDIR. */
+/* $TMPDIR, or /tmp where that is not an absolute path. */
+const char *file_temporary_parent(void);
+
+/* The same in another directory than that. */
 enum status file_make_temporary_in(const char *parent, char path[FILE_PATH_BYTES],
                                    struct error *error);
 

@@ -89,6 +89,19 @@ def test_ends(tap, path):
         agent.end()
 
 
+def test_killed(tap, path):
+    agent = Agent(path)
+    kept = agent.ask({"do": "key", "bytes": 3}, b"abc")["path"]
+    agent.process.kill()
+    agent.end()
+    there = os.path.exists(kept)
+    other = Agent(path)
+    key = other.ask({"do": "key", "bytes": 3}, b"def")
+    tap.check(there and not os.path.exists(os.path.dirname(kept)) and os.path.exists(key["path"]),
+              "a key that a killed agent left is removed by the next", f"{there} {key}")
+    other.end()
+
+
 def test_hostile(tap, path):
     data = b"some weights"
     good = {"do": "take", "dir": f"{path}/hostile", "set": one_file("w", data)}
@@ -133,6 +146,7 @@ def main():
         model = make_random(f"{path}/m.gguf", "tiny")
         test_answers(tap, path, model)
         test_ends(tap, path)
+        test_killed(tap, path)
         test_hostile(tap, path)
     tap.finish()
 

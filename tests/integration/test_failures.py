@@ -36,13 +36,14 @@ def memory_folders(processes):
     for process in processes:
         try:
             with open(f"/proc/{process}/environ", "rb") as file:
-                found |= {name.decode() for name in re.findall(rb"/dev/shm/(longspan-\w+)", file.read())}
+                found |= {name.decode() for name in re.findall(rb"/dev/shm/longspan-\w+", file.read())}
         except OSError:  # it has ended
             pass
     return found
 
 
 def stop_of(tap, path, model, who, how):
+    """Returns the temporary folders that stay."""
     before = set(os.listdir(path))
     process, below = start(path, model)
     in_memory = memory_folders(below)
@@ -64,10 +65,11 @@ def stop_of(tap, path, model, who, how):
         tap.check(who.replace("_", " ") in err.replace("_", " "), f"{name}: the message names it", err[-1500:])
     elif how != signal.SIGKILL:
         tap.check(process.returncode not in (0, 2, 3), f"{name}: exit status {process.returncode}", err[-1500:])
+    left = [f"{path}/{e}" for e in set(os.listdir(path)) - before if e.startswith(("longspan-", "ompi.", "vader_"))]
+    left += filter(os.path.exists, in_memory)
     if (who, how) != ("longspan", signal.SIGKILL):
-        left = [e for e in set(os.listdir(path)) - before if e.startswith(("longspan-", "ompi.", "vader_"))]
-        left += in_memory & set(os.listdir("/dev/shm"))
         tap.check(in_memory and not left, f"{name}: no temporary folder stays, nor what Open MPI kept", left)
+    return left
 
 
 def main():
@@ -75,13 +77,18 @@ def main():
     with folder() as path:
         model = make_retrieval(f"{path}/retrieval.gguf")
         write_text(f"{path}/long", 400000, 9)
+        killed = []
         for who, how in (("longspan", signal.SIGINT), ("longspan", signal.SIGTERM), ("longspan", signal.SIGKILL),
                          ("worker", signal.SIGKILL), ("attention_node", signal.SIGKILL),
                          ("coordinator", signal.SIGKILL), ("mpirun", signal.SIGKILL)):
             try:
-                stop_of(tap, path, model, who, how)
+                left = stop_of(tap, path, model, who, how)
+                if (who, how) == ("longspan", signal.SIGKILL):
+                    killed = left
             except (RuntimeError, StopIteration) as failure:
                 tap.check(False, f"{how} to {who}", failure)
+        tap.check(killed and not any(map(os.path.exists, killed)),
+                  f"what a killed longspan left, the next one removed: {len(killed)} folders", killed)
     tap.finish()
 
 
