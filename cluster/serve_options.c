@@ -1,41 +1,38 @@
-/* serve_options.c - one table; most of its options are the coordinator's, and passed on as they
- * are. */
+/* serve_options.c - one table; what only the coordinator reads is passed on as it was written. */
 #include "cluster/serve_options.h"
 
 #include "plan/defaults.h"
 #include "proto/address.h"
+#include "proto/server_options.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* Options of the coordinator: as coordinator/main.c has them, under the same names. */
-static const struct {
-    const char *option, *argument, *help;
-} passed[] = {
-    {"--api-key-file", "FILE", "admit only who sends one of these keys, one a line"},
-    {"--model-name", "NAME", "what clients call the model; without: the file's name"},
-    {"--chat-template", "NAME|FILE", "instead of the one in the model file"},
-    {"--cors", "ORIGIN", "pages from there may use the API: https://host, or * for all"},
-    {"--max-batch", "N",
-     "sequences at once, others wait; " DEFAULTS_TEXT(DEFAULTS_MAX_BATCH) " unless given"},
-    {"--http-body", "SIZE", "of one request, at most; 64MiB unless given"},
-    {"--http-prompt", "N",
-     "tokens of one prompt, at most; as many as the context has unless given"},
-    {"--http-requests", "N", "requests that the scheduler has at once; 128 unless given"},
-    {"--http-queue", "N", "requests that wait for that, the next one gets 429; 256 unless given"},
-    {"--http-idle", "S",
-     "seconds until a connection on which nothing moves is closed; 60 unless given"},
-    {"--http-read", "S", "seconds until a request must be whole; 300 unless given"},
-    {"--http-silence", "S",
-     "seconds of silence after which a stream gets a comment, so that no proxy cuts it; 0: never; "
-     "15 unless given"},
-    {"--http-drain", "S", "seconds that running requests have after SIGTERM; 600 unless given"},
-};
-enum { API_KEY_FILE, N_PASSED = sizeof(passed) / sizeof(passed[0]) };
+enum { MAX_BATCH = SERVER_OPTIONS, N_PASSED };
 
-/* The table points into `o` and `values`. */
+/* Options of the coordinator, under the same names: what was said. */
+struct passed {
+    const char *text[N_PASSED];
+    bool given[N_PASSED];
+};
+
+/* The entry of what is passed on: its text, instead of the number that it means there. */
+static struct option passed_option(struct passed *passed, size_t i)
+{
+    static const struct option max_batch = {.name = "max-batch",
+                                            .argument = "N",
+                                            .fallback = DEFAULTS_TEXT(DEFAULTS_MAX_BATCH),
+                                            .help = "sequences at once; others wait"};
+    struct option option = i == MAX_BATCH ? max_batch : server_options[i];
+    option.kind = OPTION_TEXT;
+    option.value = &passed->text[i];
+    option.given = &passed->given[i];
+    return option;
+}
+
+/* The table points into `o` and `passed`. */
 static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct serve_options *o,
-                       const char *values[N_PASSED])
+                       struct passed *passed)
 {
     const struct option options[] = {
         {.kind = OPTION_SECTION, .help = "Model and address"},
@@ -54,7 +51,7 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct serve_op
          .argument = "N",
          .fallback = "8080",
          .most = UINT16_MAX,
-         .help = "0: any that is free; it is said when the server listens"},
+         .help = "0: any free one, which the log names when the server listens"},
         place_options_ctx(&o->place)};
     static const struct place_options_texts texts = {
         .trace = "where the time went, on every process, in Chrome's trace format",
@@ -69,11 +66,7 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct serve_op
     size_t n = N_OPTIONS;
     own[n++] = (struct option){.kind = OPTION_SECTION, .help = "HTTP"};
     for (size_t i = 0; i < N_PASSED; i++)
-        own[n++] = (struct option){.name = passed[i].option + strlen("--"),
-                                   .kind = OPTION_TEXT,
-                                   .value = &values[i],
-                                   .argument = passed[i].argument,
-                                   .help = passed[i].help};
+        own[n++] = passed_option(passed, i);
     own[n++] = (struct option){.kind = OPTION_SECTION, .help = "Output"};
     place_options_table(table, own, n, &o->place, &texts);
 }
@@ -94,9 +87,9 @@ enum status serve_options_read(struct serve_options *options, int argc, char **a
                                struct error *error)
 {
     *options = (struct serve_options){0};
-    const char *values[N_PASSED] = {NULL};
+    struct passed passed = {0};
     struct option table[PLACE_OPTIONS_TABLE];
-    fill_table(table, options, values);
+    fill_table(table, options, &passed);
     enum status status = options_parse(table, argc, argv, NULL, error);
     if (status != STATUS_OK || options->place.help)
         return status;
@@ -111,22 +104,25 @@ enum status serve_options_read(struct serve_options *options, int argc, char **a
     size_t n = 0;
     options->words[n++] = "--http";
     options->words[n++] = options->address;
-    _Static_assert(2 * (N_PASSED + 1) < SERVE_OPTIONS_MOST_WORDS, "the words fit");
+    _Static_assert((int)N_PASSED <= (int)SERVE_OPTIONS_MOST_PASSED, "the words fit");
     for (size_t i = 0; i < N_PASSED; i++)
-        if (values[i] != NULL) {
-            options->words[n++] = passed[i].option;
-            options->words[n++] = values[i];
+        if (passed.given[i]) {
+            snprintf(options->names[i], sizeof(options->names[i]), "--%s",
+                     passed_option(&passed, i).name);
+            options->words[n++] = options->names[i];
+            options->words[n++] = passed.text[i];
         }
     options->place.coordinator_words = options->words;
     options->place.coordinator_shown = !options->place.quiet;
     struct address address;
-    return address_check_http(options->address, values[API_KEY_FILE] != NULL, &address, error);
+    return address_check_http(options->address, passed.given[SERVER_OPTION_API_KEY_FILE], &address,
+                              error);
 }
 
 void serve_options_print_help(void)
 {
     struct serve_options options = {0};
-    const char *values[N_PASSED] = {NULL};
+    struct passed passed = {0};
     struct option table[PLACE_OPTIONS_TABLE];
     const struct option_usage usage = {
         "longspan serve", "-m MODEL [OPTION...]",
@@ -134,7 +130,7 @@ void serve_options_print_help(void)
         "requests "
         "that run are then answered to their end, a second signal ends them too. Starts what is "
         "needed on this machine, or the cluster of a file."};
-    fill_table(table, &options, values);
+    fill_table(table, &options, &passed);
     options_print_help(stdout, &usage, table);
     fputs("\nExamples:\n"
           "  longspan serve -m model.gguf\n"

@@ -8,7 +8,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { SERVE_OPTIONS_MOST_WORDS = 48, SERVE_OPTIONS_ADDRESS_BYTES = 300 };
+enum {
+    SERVE_OPTIONS_MOST_PASSED = 16,
+    SERVE_OPTIONS_NAME_BYTES = 24,
+    SERVE_OPTIONS_ADDRESS_BYTES = 300
+};
 
 /* Strings point into argv. What is only passed on to the coordinator is checked there;
  * that nobody else can reach what has no keys, here too, before anything starts. The struct
@@ -18,7 +22,8 @@ struct serve_options {
     const char *host;
     uint32_t port;
     char address[SERVE_OPTIONS_ADDRESS_BYTES]; /* host and port, as --http takes them */
-    const char *words[SERVE_OPTIONS_MOST_WORDS];
+    char names[SERVE_OPTIONS_MOST_PASSED][SERVE_OPTIONS_NAME_BYTES]; /* of options passed on */
+    const char *words[2 * (SERVE_OPTIONS_MOST_PASSED + 1) + 1];      /* ended by NULL */
 };
 
 /* argv[0] is "serve". STATUS_INVALID: with the option and the remedy. */

@@ -6,6 +6,7 @@
 #include "plan/defaults.h"
 #include "plan/shares.h"
 #include "proto/address.h"
+#include "proto/server_options.h"
 #include "proto/shared_options.h"
 #include "sys/options.h"
 
@@ -261,97 +262,35 @@ static size_t add_patience(struct option *table, size_t n, struct command_line *
 static size_t add_http(struct option *table, size_t n, struct command_line *line)
 {
     struct http_options *http = &line->options.http;
-    const struct option options[] = {
+    const struct option own[] = {
         {.kind = OPTION_SECTION, .help = "HTTP"},
         {.name = "http",
          .kind = OPTION_TEXT,
          .value = &http->address,
          .argument = "HOST:PORT",
          .help = "serve OpenAI's API there (docs/http.md): 127.0.0.1:8080; an address that other "
-                 "hosts reach, such as *:8080, needs --api-key-file"},
-        {.name = "api-key-file",
-         .kind = OPTION_TEXT,
-         .value = &http->api_key_file,
-         .argument = "FILE",
-         .help = "admit only who sends one of these keys, one a line"},
-        {.name = "model-name",
-         .kind = OPTION_TEXT,
-         .value = &http->model_name,
-         .argument = "NAME",
-         .help = "what clients call the model; absent: the file's name"},
-        {.name = "chat-template",
-         .kind = OPTION_TEXT,
-         .value = &http->chat_template,
-         .argument = "NAME|FILE",
-         .help = "instead of the one in the model file"},
-        {.name = "cors",
-         .kind = OPTION_TEXT,
-         .value = &http->cors,
-         .argument = "ORIGIN",
-         .help = "pages from there may use the API: https://host, or * for all"},
-        {.name = "http-body",
-         .kind = OPTION_BYTES,
-         .value = &http->body_bytes,
-         .argument = "SIZE",
-         .fallback = "64MiB",
-         .least = 1024,
-         .most = 1u << 30,
-         .help = "of one request, at most"},
-        {.name = "http-prompt",
-         .kind = OPTION_U32,
-         .value = &http->prompt_tokens,
-         .argument = "N",
-         .fallback = "0",
-         .most = 1u << 30,
-         .help = "tokens of one prompt, at most; 0: as many as the context has"},
-        {.name = "http-requests",
-         .kind = OPTION_U32,
-         .value = &http->running,
-         .argument = "N",
-         .fallback = "128",
-         .least = 1,
-         .most = 256,
-         .help = "requests that the scheduler has at once, at most"},
-        {.name = "http-queue",
-         .kind = OPTION_U32,
-         .value = &http->queued,
-         .argument = "N",
-         .fallback = "256",
-         .most = 100000,
-         .help = "requests that wait for that, at most; the next one gets 429"},
-        {.name = "http-idle",
-         .kind = OPTION_U32,
-         .value = &http->idle_s,
-         .argument = "S",
-         .fallback = "60",
-         .least = 1,
-         .most = 86400,
-         .help = "seconds until a connection on which nothing moves is closed"},
-        {.name = "http-read",
-         .kind = OPTION_U32,
-         .value = &http->read_s,
-         .argument = "S",
-         .fallback = "300",
-         .least = 1,
-         .most = 86400,
-         .help = "seconds until a request must be whole"},
-        {.name = "http-silence",
-         .kind = OPTION_U32,
-         .value = &http->silence_s,
-         .argument = "S",
-         .fallback = "15",
-         .most = 86400,
-         .help =
-             "seconds of silence after which a stream gets a comment, so that no proxy cuts it; "
-             "0: never"},
-        {.name = "http-drain",
-         .kind = OPTION_U32,
-         .value = &http->drain_s,
-         .argument = "S",
-         .fallback = "600",
-         .most = 86400,
-         .help = "seconds that running requests have after SIGTERM; a second one ends them"}};
-    return append(table, n, options, sizeof(options));
+                 "hosts reach, such as *:8080, needs --api-key-file"}};
+    void *const values[SERVER_OPTIONS] = {
+        [SERVER_OPTION_API_KEY_FILE] = &http->api_key_file,
+        [SERVER_OPTION_MODEL_NAME] = &http->model_name,
+        [SERVER_OPTION_CHAT_TEMPLATE] = &http->chat_template,
+        [SERVER_OPTION_CORS] = &http->cors,
+        [SERVER_OPTION_BODY] = &http->body_bytes,
+        [SERVER_OPTION_PROMPT] = &http->prompt_tokens,
+        [SERVER_OPTION_REQUESTS] = &http->running,
+        [SERVER_OPTION_QUEUE] = &http->queued,
+        [SERVER_OPTION_IDLE] = &http->idle_s,
+        [SERVER_OPTION_READ] = &http->read_s,
+        [SERVER_OPTION_SILENCE] = &http->silence_s,
+        [SERVER_OPTION_DRAIN] = &http->drain_s,
+    };
+    n = append(table, n, own, sizeof(own));
+    for (size_t i = 0; i < SERVER_OPTIONS; i++) {
+        struct option option = server_options[i];
+        option.value = values[i];
+        n = append(table, n, &option, sizeof(option));
+    }
+    return n;
 }
 
 static size_t add_other(struct option *table, size_t n, struct command_line *line)
