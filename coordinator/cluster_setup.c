@@ -65,11 +65,16 @@ static enum status weigh_nodes(struct cluster *cluster, struct error *error)
         nodes[i] = (struct shares_node){cluster->nodes[i].host, cluster->nodes[i].read_bytes_per_s};
     if (!shares_weigh(weights, nodes, cluster->n_nodes) && given == NULL)
         log_warn(cluster->log, "a node has not measured its memory: all nodes get equal shares");
+    double sum = 0;
     for (uint32_t i = 0; i < cluster->n_nodes; i++) {
-        struct cluster_node *node = &cluster->nodes[i];
-        node->weight = given != NULL ? given[i] : weights[i];
-        log_info(cluster->log, "%s: weight %.4g (%s), reads %.1f GB/s, holds %" PRIu64 " tokens",
-                 node->label, node->weight, given != NULL ? "--shares" : "measured",
+        cluster->nodes[i].weight = given != NULL ? given[i] : weights[i];
+        sum += cluster->nodes[i].weight;
+    }
+    for (uint32_t i = 0; i < cluster->n_nodes; i++) {
+        const struct cluster_node *node = &cluster->nodes[i];
+        log_info(cluster->log,
+                 "%s: %.1f%% of the tokens (%s), reads %.1f GB/s, has room for %" PRIu64 " tokens",
+                 node->label, 100 * node->weight / sum, given != NULL ? "--shares" : "measured",
                  node->read_bytes_per_s / 1e9,
                  capacity_tokens(capacity, capacity_holder_units(capacity, i)));
     }

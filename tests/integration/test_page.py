@@ -189,6 +189,9 @@ def check_key(tap, path):
         tap.check(ended(page) and page.run("!document.querySelector('.message .failed')") and
                   page.run("/no chat template/.test(document.getElementById('chat-mode').textContent)"),
                   "a model without a chat template continues the text", page.run("document.getElementById('chat').textContent"))
+        page.run("document.getElementById('new-chat').click()")
+        tap.check(page.run("document.querySelector('#messages .hint code').textContent === '/v1/completions'"),
+                  "and names the address that it asks", page.run("document.getElementById('messages').textContent"))
         clean(tap, page, "with a key, without a template")
 
 

@@ -84,6 +84,7 @@ export class Chat {
     this.plain = true;
     this.mode.textContent = "This model has no chat template: it continues your text, and does not see earlier messages.";
     this.mode.hidden = false;
+    this.hint.querySelector("code").textContent = "/v1/completions";
   }
 
   async open(question) {
