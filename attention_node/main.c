@@ -40,7 +40,7 @@ enum { N_OPTIONS = 26 };
 static void fill_table(struct option table[N_OPTIONS], struct command_line *line)
 {
     const struct option options[N_OPTIONS] = {
-        {.kind = OPTION_SECTION, .help = "Where"},
+        {.kind = OPTION_SECTION, .help = "Addresses"},
         {.name = "coordinator",
          .kind = OPTION_TEXT,
          .value = &line->coordinator,
@@ -50,57 +50,60 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
          .kind = OPTION_TEXT,
          .value = &line->bind,
          .argument = "ADDR",
-         .help = "where to listen for workers. Without it: a free port, on loopback when the "
-                 "coordinator is there, on all interfaces otherwise; beside the coordinator's "
-                 "socket when that is ipc"},
+         .help = "where to listen for workers. Without it: a free port, on loopback if the "
+                 "coordinator's address is loopback, else on all interfaces; with an ipc address, "
+                 "beside the coordinator's socket"},
         {.name = "interface",
          .kind = OPTION_TEXT,
          .value = &line->interface,
          .argument = "NET",
-         .help = "instead of --bind: the network on which workers reach this node, by an interface "
-                 "(eth0), a subnet (10.0.0.0/24), or several with commas, of which the first that "
-                 "is here counts"},
+         .help = "instead of --bind: the network on which workers reach this node, as an interface "
+                 "(eth0) or a subnet (10.0.0.0/24); of several, with commas, the first that this "
+                 "host has"},
         {.name = "advertise",
          .kind = OPTION_TEXT,
          .value = &line->advertise,
          .argument = "ADDR",
-         .help = "the address that workers are told, when they cannot use what --bind says (NAT, "
-                 "several networks); a port of * becomes the one that was bound"},
+         .help =
+             "the address that workers are told, where --bind's would not reach this node (NAT, "
+             "several networks); a port of * becomes the one that was bound"},
         {.name = "name",
          .kind = OPTION_TEXT,
          .value = &line->name,
          .argument = "NAME",
-         .help = "what to call this node in reports; the host's name without it"},
-        {.kind = OPTION_SECTION, .help = "What it gives"},
+         .otherwise = "the host's name",
+         .help = "what reports call this node"},
+        {.kind = OPTION_SECTION, .help = "Resources"},
         {.name = "memory",
          .kind = OPTION_BYTES,
          .value = &line->memory_bytes,
          .argument = "SIZE",
          .least = 1,
-         .help =
-             "for KV pages, such as 64GiB. Without it: 80% of what is available now. On a CPU it "
-             "is taken as pages fill, on a GPU when a job begins"},
+         .otherwise = "80% of what is available now",
+         .help = "memory for KV pages, such as 64GiB. On a CPU it is taken as pages fill, on a GPU "
+                 "when a job begins"},
         {.name = "kv-store",
          .kind = OPTION_TEXT,
          .value = &line->kv_store,
          .argument = "DIR",
          .help =
-             "write prefixes that are kept to files in DIR when there is nothing else to do, and "
-             "find them again after a restart; one node, one directory"},
+             "write kept prefixes to files in DIR when there is nothing else to do, and find them "
+             "again after a restart; each node needs a directory of its own"},
         {.name = "kv-store-bytes",
          .kind = OPTION_BYTES,
          .value = &line->kv_store_bytes,
          .argument = "SIZE",
          .fallback = "64GiB",
          .least = 1,
-         .help = "of these files, at most: those that were used longest ago go first"},
+         .help = "the most that these files take: those that were used longest ago go first"},
         {.name = "threads",
          .kind = OPTION_U32,
          .value = &line->n_threads,
          .argument = "N",
          .least = 1,
          .most = 1024,
-         .help = "lanes; without it: all processors it may use"},
+         .otherwise = "all processors it may use",
+         .help = "lanes"},
         shared_options_pin(&line->pin, "auto"),
         {.name = "weight",
          .kind = OPTION_F32,
@@ -108,25 +111,26 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
          .argument = "F",
          .least_f32 = 1e-6f,
          .most_f32 = 1e6f,
-         .help = "how much of the tokens to place here, relative to the other nodes' weights "
-                 "(1 counts like 1 GB/s). Without it: the read bandwidth, measured at start"},
+         .otherwise = "the read bandwidth in GB/s, measured at start",
+         .help = "share of the tokens that are placed here, relative to the other nodes' weights"},
         {.name = "device",
          .kind = OPTION_TEXT,
          .value = &line->device,
          .argument = "cpu|cuda[:N]",
          .fallback = "cpu",
-         .help = "what computes, and has the pages in its memory: this machine's processors, or an "
-                 "NVIDIA GPU, the first or the N-th, counted from 0"},
+         .help = "what computes and has the pages in its memory: this machine's processors, or an "
+                 "NVIDIA GPU (cuda: the first, cuda:N: the N-th, counted from 0)"},
         {.name = "kernels",
          .kind = OPTION_TEXT,
          .value = &line->kernels,
          .argument = "VARIANT",
          .fallback = "auto",
-         .help = "scalar, avx2 or avx512: the same bits, not the same speed; bf16 is avx512 here"},
-        {.kind = OPTION_SECTION, .help = "Trust"},
+         .help = "scalar, avx2 or avx512, which differ in speed and not in bits; bf16 means avx512 "
+                 "here"},
+        {.kind = OPTION_SECTION, .help = "Security"},
         shared_options_cluster_key(&line->key_file),
         shared_options_insecure_network(&line->insecure_network),
-        {.kind = OPTION_SECTION, .help = "Else"},
+        {.kind = OPTION_SECTION, .help = "Other"},
         {.name = "silence",
          .kind = OPTION_U32,
          .value = &line->silence_s,
@@ -134,8 +138,9 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
          .fallback = "10",
          .least = 1,
          .most = 86400,
-         .help = "give up a job, and free its pages, when the coordinator has said nothing for "
-                 "so long"},
+         .help =
+             "seconds without a word from the coordinator after which a job is given up and its "
+             "pages are freed"},
         {.name = "trace",
          .kind = OPTION_TEXT,
          .value = &line->trace,

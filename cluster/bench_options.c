@@ -17,8 +17,8 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct bench_op
          .value = &o->depths,
          .argument = "N,N...",
          .fallback = "0,4096,32768",
-         .help = "tokens before the first one that is computed; their keys and values are filled "
-                 "with random numbers, which takes seconds where reading them would take minutes"},
+         .help = "tokens before the first one that is computed; their keys and values are random "
+                 "numbers, which takes seconds where computing them would take minutes"},
         {.name = "prompt",
          .letter = 'p',
          .kind = OPTION_U32,
@@ -26,7 +26,7 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct bench_op
          .argument = "N",
          .most = MOST_PROMPT,
          .fallback = "512",
-         .help = "prefill: tokens that are read at each depth; 0: none"},
+         .help = "prefill: prompt tokens that are read at each depth; 0: no prefill"},
         {.name = "tokens",
          .letter = 'n',
          .kind = OPTION_U32,
@@ -41,7 +41,7 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct bench_op
          .value = &o->batches,
          .argument = "N,N...",
          .fallback = "1",
-         .help = "decode: so many sequences of equal depth at once"},
+         .help = "decode: numbers of sequences of equal depth at once"},
         {.name = "ragged",
          .kind = OPTION_LIST,
          .value = &o->ragged,
@@ -55,7 +55,7 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct bench_op
          .least = 1,
          .most = BENCH_OPTIONS_MOST_RUNS,
          .fallback = "5",
-         .help = "of each row; the median is told"},
+         .help = "runs of each row, of which the median is shown"},
 
         {.kind = OPTION_SECTION, .help = "Output"},
         {.name = "csv",
@@ -67,11 +67,12 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct bench_op
          .kind = OPTION_TEXT,
          .value = &o->json,
          .argument = "FILE",
-         .help = "write rows, memory, limits and machine as JSON too"}};
+         .help = "write rows, memory, limits and machine as JSON too"},
+        {.kind = 0}};
     static const struct place_options_texts texts = {
         .quiet = "no progress on standard error",
-        .verbose = "show what the started programs say; twice: all that they can say"};
-    place_options_table(table, options, sizeof(options) / sizeof(options[0]), &o->place, &texts);
+        .verbose = "show the log of the started programs; twice: all of it"};
+    place_options_table(table, options, &o->place, &texts);
 }
 
 enum status bench_options_read(struct bench_options *options, int argc, char **argv,
@@ -114,7 +115,7 @@ void bench_options_print_help(void)
         "reads over the read bandwidth, or its arithmetic over what the processors can do, "
         "whichever takes longer; with --device cuda only the former, of the GPU's memory. Then the "
         "memory of every process. Starts and ends what is needed, "
-        "like longspan run. Have nothing else running."};
+        "like longspan run. Run nothing else meanwhile."};
     fill_table(table, &options);
     options_print_help(stdout, &usage, table);
     fputs("\nExamples:\n"

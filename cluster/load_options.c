@@ -35,7 +35,8 @@ static void fill_table(struct option table[MOST_OPTIONS], struct load_options *o
          .kind = OPTION_TEXT,
          .value = &o->model,
          .argument = "NAME",
-         .help = "absent: the first that the server lists"},
+         .otherwise = "the first that the server lists",
+         .help = "the model to ask"},
 
         {.kind = OPTION_SECTION, .help = "Load"},
         {.name = "rate",

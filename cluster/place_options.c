@@ -1,4 +1,5 @@
-/* place_options.c - one table, then the rules about options that do not go together. */
+/* place_options.c - the table, a function for each section of the help; then the rules about
+ * options that do not go together. */
 #include "cluster/place_options.h"
 
 #include "kernels/kernels.h"
@@ -7,10 +8,9 @@
 #include "proto/address.h"
 #include "proto/shared_options.h"
 
-#include <assert.h>
 #include <string.h>
 
-enum { DEFAULT_JOIN_S = 60, DEFAULT_REACH_S = 10, MOST_OUTPUT = 4 };
+enum { DEFAULT_JOIN_S = 60, DEFAULT_REACH_S = 10 };
 
 static const char *const switches[] = {"on", "off", NULL};
 static const char *const weights_choices[] = {"local", "push", NULL};
@@ -29,19 +29,18 @@ struct option place_options_model(struct place_options *o)
 
 struct option place_options_ctx(struct place_options *o)
 {
-    return (struct option){
-        .name = "ctx",
-        .kind = OPTION_U32,
-        .value = &o->ctx,
-        .argument = "N",
-        .least = 1,
-        .most = PLACE_OPTIONS_MOST_TOKENS,
-        .help = "tokens of one sequence, prompt and answer, at most; without it as many as the "
-                "model was made for, if the KV cache has room"};
+    return (struct option){.name = "ctx",
+                           .kind = OPTION_U32,
+                           .value = &o->ctx,
+                           .argument = "N",
+                           .least = 1,
+                           .most = PLACE_OPTIONS_MOST_TOKENS,
+                           .otherwise = "what the model was made for, if the KV cache has room",
+                           .help = "most tokens of one sequence, prompt and answer together"};
 }
 
-static size_t add_output(struct option *table, size_t n, struct place_options *o,
-                         const struct place_options_texts *texts)
+static void add_output(struct option_table *table, struct place_options *o,
+                       const struct place_options_texts *texts)
 {
     const struct option options[] = {
         {.name = "trace",
@@ -52,9 +51,9 @@ static size_t add_output(struct option *table, size_t n, struct place_options *o
         {.name = "dry-run",
          .kind = OPTION_FLAG,
          .value = &o->dry_run,
-         .help = texts->dry_run
-                     ? "print the command lines instead of running them: the same roles, by hand"
-                     : NULL},
+         .help = texts->dry_run ? "print the command lines that would start the same processes by "
+                                  "hand, and start nothing"
+                                : NULL},
         {.name = "quiet",
          .letter = 'q',
          .kind = OPTION_FLAG,
@@ -66,15 +65,14 @@ static size_t add_output(struct option *table, size_t n, struct place_options *o
          .value = &o->verbose,
          .help = texts->verbose},
     };
-    _Static_assert(sizeof(options) / sizeof(options[0]) == MOST_OUTPUT, "all of them");
-    for (size_t i = 0; i < MOST_OUTPUT; i++)
-        if (options[i].help != NULL)
-            table[n++] = options[i];
-    return n;
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        const struct option one[] = {options[i], {.kind = 0}};
+        if (one[0].help != NULL)
+            option_table_add(table, one);
+    }
 }
 
-static void add_places(struct option *table, size_t n, struct place_options *o,
-                       const struct place_options_texts *texts)
+static void add_this_machine(struct option_table *table, struct place_options *o)
 {
     const struct option options[] = {
         {.kind = OPTION_SECTION,
@@ -86,7 +84,8 @@ static void add_places(struct option *table, size_t n, struct place_options *o,
          .argument = "N",
          .least = 1,
          .most = PLACE_OPTIONS_MOST_RANKS,
-         .help = "stages: the layers are cut in N ranges, one worker each"},
+         .otherwise = "1",
+         .help = "pipeline stages: the layers are cut in N ranges, one for each stage"},
         {.name = "tensor",
          .kind = OPTION_U32,
          .value = &o->tensor,
@@ -94,14 +93,16 @@ static void add_places(struct option *table, size_t n, struct place_options *o,
          .argument = "N",
          .least = 1,
          .most = PLACE_OPTIONS_MOST_RANKS,
-         .help = "each stage's weights are cut over N workers"},
+         .otherwise = "1",
+         .help = "workers of each stage: its weights are cut over them"},
         {.name = "attention-nodes",
          .kind = OPTION_U32,
          .value = &o->attention_nodes,
          .given = &o->attention_nodes_given,
          .argument = "N",
          .most = PLACE_OPTIONS_MOST_NODES,
-         .help = "processes that hold the KV cache and attend over it; without, workers do"},
+         .otherwise = "0",
+         .help = "processes that hold the KV cache and attend over it; 0: the workers do both"},
         {.name = "threads",
          .letter = 't',
          .kind = OPTION_U32,
@@ -109,14 +110,23 @@ static void add_places(struct option *table, size_t n, struct place_options *o,
          .argument = "N",
          .least = 1,
          .most = 1024,
-         .help = "lanes of each worker and attention node; without: a fair share of the cores"},
+         .otherwise = "a fair share of the cores",
+         .help = "lanes of each worker and attention node"},
         {.name = "memory",
          .kind = OPTION_BYTES,
          .value = &o->memory_bytes,
          .argument = "SIZE",
          .least = 1,
-         .help = "KV cache of each attention node; without: its share of most of what is free"},
+         .otherwise = "its share of most of what is free",
+         .help = "KV cache of each attention node"},
+        {.kind = 0}};
+    option_table_add(table, options);
+}
 
+static void add_other_machines(struct option_table *table, struct place_options *o,
+                               const struct place_options_texts *texts)
+{
+    const struct option options[] = {
         {.kind = OPTION_SECTION, .help = "Where it runs: on other machines"},
         {.name = "cluster",
          .kind = OPTION_TEXT,
@@ -128,9 +138,9 @@ static void add_places(struct option *table, size_t n, struct place_options *o,
          .value = &o->weights,
          .choices = weights_choices,
          .argument = "local|push",
-         .help =
-             "local: the model is at the same path on every machine; push: this one sends it to "
-             "each that lacks it, which keeps it; as the cluster file says unless given"},
+         .otherwise = "as the cluster file says",
+         .help = "local: the model is at the same path on every machine; push: this machine sends "
+                 "it to each one that lacks it, where it is kept"},
         {.name = "coordinator",
          .kind = OPTION_TEXT,
          .value = &o->coordinator,
@@ -139,93 +149,115 @@ static void add_places(struct option *table, size_t n, struct place_options *o,
                                     : "use a cluster that already runs, such as tcp://head:5600"},
         shared_options_cluster_key(&o->cluster_key),
         shared_options_insecure_network(&o->insecure_network),
+        {.kind = 0}};
+    option_table_add(table, options);
+}
 
-        {.kind = OPTION_SECTION, .help = "How it computes"},
+static void add_cache(struct option_table *table, struct place_options *o)
+{
+    const struct option options[] = {
+        {.kind = OPTION_SECTION, .help = "KV cache"},
         {.name = "kv-type",
          .kind = OPTION_CHOICE,
          .value = &o->kv_type,
          .choices = kv_type_choices,
-         .help = "numbers in the KV cache; " DEFAULTS_KV_TYPE " unless given"},
+         .otherwise = DEFAULTS_KV_TYPE,
+         .help = "type of the numbers in it"},
         {.name = "kv-memory",
          .kind = OPTION_BYTES,
          .value = &o->kv_memory_bytes,
          .argument = "SIZE",
          .least = 1,
+         .otherwise = "what memory allows",
          .help = "KV cache of each worker, when there are no attention nodes"},
-        {.name = "chunk",
-         .kind = OPTION_U32,
-         .value = &o->chunk,
-         .argument = "N",
-         .least = 1,
-         .most = 32768,
-         .help = "prompt tokens of one step; " DEFAULTS_TEXT(DEFAULTS_CHUNK) " unless given"},
-        {.name = "step-target-ms",
-         .kind = OPTION_U32,
-         .value = &o->step_target_ms,
-         .argument = "MS",
-         .least = 1,
-         .most = 3600000,
-         .help = "time between the tokens of an answer while other prompts are read: a step has as "
-                 "many prompt tokens, --chunk at most, as fit"},
         {.name = "kv-store",
          .kind = OPTION_TEXT,
          .value = &o->kv_store,
          .argument = "DIR",
-         .help = "attention nodes keep it on disk too, each in a folder of DIR that is called "
-                 "after it, and "
-                 "find it again after a restart"},
+         .help = "attention nodes also keep it on disk, each in a folder of DIR under its own "
+                 "name, and find it again after a restart"},
         {.name = "kv-store-bytes",
          .kind = OPTION_BYTES,
          .value = &o->kv_store_bytes,
          .argument = "SIZE",
          .least = 1,
-         .help = "of each node's files, at most; 64 GiB unless given"},
+         .otherwise = "64 GiB",
+         .help = "the most that the files of one node take"},
         {.name = "prefix-cache",
          .kind = OPTION_CHOICE,
          .value = &o->prefix_cache,
          .choices = switches,
          .argument = "on|off",
-         .help = "keep what was computed, as long as nobody needs its memory, for prompts that "
-                 "begin alike; on unless given"},
+         .otherwise = "on",
+         .help = "keep what was computed until its memory is needed, for later prompts that begin "
+                 "alike"},
         {.name = "stripe",
          .kind = OPTION_U32,
          .value = &o->stripe,
          .argument = "N",
          .least = 256,
          .most = 1u << 24,
-         .help =
-             "tokens that lie together on one KV holder, 256 times a power of two; " DEFAULTS_TEXT(
-                 DEFAULTS_STRIPE) " unless given"},
+         .otherwise = DEFAULTS_TEXT(DEFAULTS_STRIPE),
+         .help = "consecutive tokens that lie together on one KV holder: 256 times a power of two"},
         {.name = "shares",
          .kind = OPTION_TEXT,
          .value = &o->shares,
          .argument = "W,W...",
-         .help = "shares of the attention nodes; measured unless given"},
+         .otherwise = "by measured read bandwidth",
+         .help = "how the tokens are shared among the attention nodes, one number for each"},
+        {.kind = 0}};
+    option_table_add(table, options);
+}
+
+static void add_computing(struct option_table *table, struct place_options *o)
+{
+    const struct option options[] = {
+        {.kind = OPTION_SECTION, .help = "How it computes"},
+        {.name = "chunk",
+         .kind = OPTION_U32,
+         .value = &o->chunk,
+         .argument = "N",
+         .least = 1,
+         .most = 32768,
+         .otherwise = DEFAULTS_TEXT(DEFAULTS_CHUNK),
+         .help = "prompt tokens of one step"},
+        {.name = "step-target-ms",
+         .kind = OPTION_U32,
+         .value = &o->step_target_ms,
+         .argument = "MS",
+         .least = 1,
+         .most = 3600000,
+         .help = "time between two tokens of an answer while other prompts are read: each step "
+                 "takes as many prompt tokens as fit into it, at most --chunk"},
         shared_options_pin(&o->pin, NULL),
         {.name = "device",
          .kind = OPTION_TEXT,
          .value = &o->device,
          .argument = "cpu|cuda[:N]",
-         .help =
-             "what workers and attention nodes compute on, and have their memory in; cpu unless "
-             "given. A cluster file says it for each"},
+         .otherwise = "cpu; a cluster file names one for each",
+         .help = "where workers and attention nodes compute and have their memory"},
         {.name = "kernels",
          .kind = OPTION_CHOICE,
          .value = &o->kernels,
          .choices = kernels_names,
-         .help = "variant of the numeric code; the fastest of equal results unless given. bf16: "
-                 "weights of F32, "
-                 "F16 and BF16, and what they are multiplied with, are rounded to bf16; prompts "
-                 "are read "
-                 "faster, results differ a little. cuda-blas: the same of prompts on GPUs, by "
-                 "cuBLASLt"},
+         .otherwise = "auto",
+         .help = "variant of the numeric code. auto: the fastest of those with equal results. "
+                 "bf16: F32, F16 and BF16 weights and their factors are rounded to bf16, which "
+                 "reads prompts faster and changes results a little. cuda-blas: the same for "
+                 "prompts on GPUs, by cuBLASLt"},
         shared_options_exchange(&o->exchange, NULL),
         {.name = "strict-bits",
          .kind = OPTION_FLAG,
          .value = &o->strict_bits,
-         .help = "refuse processes with another variant, instead of relying on variants having the "
+         .help = "refuse processes with different variants, instead of relying on these having the "
                  "same bits"},
+        {.kind = 0}};
+    option_table_add(table, options);
+}
 
+static void add_waiting(struct option_table *table, struct place_options *o)
+{
+    const struct option options[] = {
         {.kind = OPTION_SECTION, .help = "Waiting"},
         {.name = "join-timeout",
          .kind = OPTION_U32,
@@ -233,29 +265,33 @@ static void add_places(struct option *table, size_t n, struct place_options *o,
          .argument = "S",
          .least = 1,
          .most = 86400,
-         .help = "seconds until every process must have joined (60; with --coordinator 10: until "
-                 "it must have answered)"},
+         .otherwise = "60; with --coordinator 10",
+         .help = "seconds within which all processes must have joined; with --coordinator, within "
+                 "which it must have answered"},
         {.name = "timeout",
          .kind = OPTION_U32,
          .value = &o->timeout_s,
          .argument = "S",
          .least = 1,
          .most = 86400,
-         .help = "seconds until an attention node must have answered a query"},
+         .otherwise = "60",
+         .help = "seconds within which an attention node must have answered a query"},
         options_help(&o->help),
         {.kind = 0}};
-    _Static_assert(PLACE_OPTIONS_MOST_OWN + MOST_OUTPUT + sizeof(options) / sizeof(options[0]) <=
-                       PLACE_OPTIONS_TABLE,
-                   "the table fits");
-    memcpy(table + n, options, sizeof(options));
+    option_table_add(table, options);
 }
 
-void place_options_table(struct option table[PLACE_OPTIONS_TABLE], const struct option *own,
-                         size_t n, struct place_options *o, const struct place_options_texts *texts)
+void place_options_table(struct option entries[PLACE_OPTIONS_TABLE], const struct option *own,
+                         struct place_options *o, const struct place_options_texts *texts)
 {
-    assert(n <= PLACE_OPTIONS_MOST_OWN);
-    memcpy(table, own, n * sizeof(*own));
-    add_places(table, add_output(table, n, o, texts), o, texts);
+    struct option_table table = {.entries = entries, .capacity = PLACE_OPTIONS_TABLE};
+    option_table_add(&table, own);
+    add_output(&table, o, texts);
+    add_this_machine(&table, o);
+    add_other_machines(&table, o, texts);
+    add_cache(&table, o);
+    add_computing(&table, o);
+    add_waiting(&table, o);
 }
 
 /* Options that describe a cluster have no meaning for one that is described elsewhere. */

@@ -13,7 +13,6 @@ enum {
     PLACE_OPTIONS_MOST_NODES = 64,
     PLACE_OPTIONS_MOST_RANKS = 4096,
     PLACE_OPTIONS_MOST_TOKENS = 1 << 30, /* of a sequence */
-    PLACE_OPTIONS_MOST_OWN = 40,
     PLACE_OPTIONS_TABLE = 80,
 };
 
@@ -58,12 +57,11 @@ struct place_options_texts {
                        * refuses with what helps, is not listed */
 };
 
-/* A whole table: a command's own n entries, the last section of which is about its output and goes
- * on with `texts`; where it runs, how it computes, --help, and the end. It points into `options`.
- * At most PLACE_OPTIONS_MOST_OWN are its own. */
+/* A whole table: a command's own entries, ended by one of which `kind` is 0, the last section of
+ * which is about its output and goes on with `texts`; then where it runs, how it computes, and
+ * --help. It points into `options`. */
 void place_options_table(struct option table[PLACE_OPTIONS_TABLE], const struct option *own,
-                         size_t n, struct place_options *options,
-                         const struct place_options_texts *texts);
+                         struct place_options *options, const struct place_options_texts *texts);
 
 /* Rules about options that do not go together, after the command line was read. STATUS_INVALID:
  * with the option and the remedy. */

@@ -25,15 +25,17 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct plan_opt
          .value = &o->probe,
          .help =
              "measure what the cluster file does not say: how fast each host reads memory and "
-             "computes, what memory is free there, how far it is from here. Other machines are "
-             "asked through ssh, as run and serve do it. Takes seconds; have nothing else running"},
+             "computes, how much memory is free there, and the round trip to it. Other machines "
+             "are asked through ssh, as by run and serve. Takes seconds; run nothing else "
+             "meanwhile"},
         {.name = "json",
          .kind = OPTION_FLAG,
          .value = &o->json,
-         .help = "one JSON object instead of tables (docs/operations.md)"}};
+         .help = "one JSON object instead of tables (docs/operations.md)"},
+        {.kind = 0}};
     static const struct place_options_texts texts = {.quiet = "no progress on standard error",
                                                      .only_starts = true};
-    place_options_table(table, options, sizeof(options) / sizeof(options[0]), &o->place, &texts);
+    place_options_table(table, options, &o->place, &texts);
 }
 
 enum status plan_options_read(struct plan_options *options, int argc, char **argv,
@@ -57,18 +59,14 @@ void plan_options_print_help(void)
 {
     struct plan_options options = {0};
     struct option table[PLACE_OPTIONS_TABLE];
-    const struct option_usage usage = {"longspan plan", "-m MODEL [OPTION...]",
-                                       "Says what a cluster would hold and how fast it would be, "
-                                       "before anything starts: which layers, "
-                                       "heads and experts each worker has, what memory that needs, "
-                                       "how many tokens and sequences fit, "
-                                       "what runs out first, what crosses each link, how long a "
-                                       "token and a prompt take. It divides the "
-                                       "model as run and serve do, and reads nothing but the "
-                                       "model's headers. Options are those of run "
-                                       "and serve. Speeds come from the cluster file (hosts:) or "
-                                       "from --probe; what nobody knows is "
-                                       "told as unknown."};
+    const struct option_usage usage = {
+        "longspan plan", "-m MODEL [OPTION...]",
+        "Tells what a cluster would hold and how fast it would be, before anything starts: which "
+        "layers, heads and experts each worker has, how much memory that needs, how many tokens "
+        "and sequences fit, what runs out first, what crosses each link, how long a token and a "
+        "prompt take. It divides the model as run and serve do, takes their options, and reads "
+        "only the model's headers. Speeds come from the cluster file (hosts:) or from --probe; "
+        "what neither tells is shown as unknown."};
     fill_table(table, &options);
     options_print_help(stdout, &usage, table);
     fputs(
@@ -79,12 +77,11 @@ void plan_options_print_help(void)
         "keys):\n"
         "  hosts:\n"
         "    - {host: gpu01, device: cuda, memory: 80GiB, read_GB_s: 3000, link_Gbit_s: 100, "
-        "rtt_us: "
-        "20}\n"
+        "rtt_us: 20}\n"
         "    - {host: mem01, memory: 768GiB, read_GB_s: 300, f32_GFLOP_s: 4000, int8_Gop_s: 9000,\n"
         "       processors: 64, link_Gbit_s: 25, rtt_us: 40}\n"
-        "\nExit codes: 0 it fits, or nobody knows; 2 bad usage or input, or it does not fit: the "
-        "reason "
-        "and\nthe remedy are told; 3 a host could not be reached (--probe).\n",
+        "\nExit codes: 0 it fits, or that is unknown; 2 bad usage or input, or it does not fit "
+        "(the "
+        "reason\nand the remedy are told); 3 a host could not be reached (--probe).\n",
         stdout);
 }

@@ -17,7 +17,7 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct run_opti
          .kind = OPTION_LIST,
          .value = &o->prompts,
          .argument = "TEXT",
-         .help = "a text to continue; several prompts go through one batch"},
+         .help = "a text to continue; several prompts are computed in one batch"},
         {.name = "file",
          .letter = 'f',
          .kind = OPTION_LIST,
@@ -31,8 +31,7 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct run_opti
          .argument = "N",
          .fallback = "64",
          .most = PLACE_OPTIONS_MOST_TOKENS,
-         .help = "tokens to generate for each prompt, at most; 0: until the text or the context "
-                 "ends"},
+         .help = "most tokens to generate for each prompt; 0: until the text or the context ends"},
         place_options_ctx(&o->place),
         {.name = "ignore-eos",
          .kind = OPTION_FLAG,
@@ -41,14 +40,14 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct run_opti
         {.name = "no-prefix-sharing",
          .kind = OPTION_FLAG,
          .value = &o->no_prefix_sharing,
-         .help = "compute every prompt from its first token, also where several begin alike"},
+         .help = "compute every prompt from its first token, even where several begin alike"},
         {.name = "fill",
          .kind = OPTION_U32,
          .value = &o->fill_tokens,
          .argument = "N",
          .most = PLACE_OPTIONS_MOST_TOKENS,
-         .help = "for measuring: N tokens before each prompt, of which nobody computed anything; "
-                 "their keys and values are seeded random numbers (--seed)"},
+         .help = "for measuring: put N tokens before each prompt whose keys and values are not "
+                 "computed but seeded random numbers (--seed)"},
 
         {.kind = OPTION_SECTION, .help = "Sampling"},
         {.name = "temp",
@@ -93,7 +92,7 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct run_opti
         {.name = "json",
          .kind = OPTION_FLAG,
          .value = &o->json,
-         .help = "one JSON object when done (a list for several prompts) instead of text"},
+         .help = "print one JSON object at the end (a list for several prompts) instead of text"},
         {.name = "logprobs",
          .kind = OPTION_U32,
          .value = &o->n_logprobs,
@@ -106,14 +105,15 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct run_opti
          .kind = OPTION_TEXT,
          .value = &o->dump_logits,
          .argument = "FILE",
-         .help = "raw f32 rows as wide as the vocabulary, prompt by prompt, step by step"}};
+         .help = "write raw f32 rows as wide as the vocabulary, prompt by prompt, step by step"},
+        {.kind = 0}};
     static const struct place_options_texts texts = {
-        .trace = "where the time went, on every process, in Chrome's trace format; and on standard "
-                 "error what a decode step took",
+        .trace = "write where the time went, on every process, in Chrome's trace format; and print "
+                 "on standard error what a decode step took",
         .dry_run = true,
         .quiet = "no progress and no summary on standard error",
-        .verbose = "show what the started programs say; twice: all that they can say"};
-    place_options_table(table, options, sizeof(options) / sizeof(options[0]), &o->place, &texts);
+        .verbose = "show the log of the started programs; twice: all of it"};
+    place_options_table(table, options, &o->place, &texts);
 }
 
 static enum status check(struct run_options *o, struct error *error)
@@ -173,9 +173,9 @@ void run_options_print_help(void)
     struct option table[PLACE_OPTIONS_TABLE];
     const struct option_usage usage = {
         "longspan run", "-m MODEL (-p TEXT | -f FILE)... [OPTION...]",
-        "Continues texts with a model. Starts what is needed on this machine, or the cluster of a "
-        "file, or uses one that runs, and ends what it started. The text goes to standard output, "
-        "everything else to standard error."};
+        "Continues texts with a model. Starts what is needed on this machine, starts the cluster "
+        "of a file, or uses one that runs; and ends what it started. The text goes to standard "
+        "output, everything else to standard error."};
     fill_table(table, &options);
     options_print_help(stdout, &usage, table);
     fputs(

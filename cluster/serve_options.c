@@ -42,9 +42,8 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct serve_op
          .value = &o->host,
          .argument = "ADDRESS",
          .fallback = "127.0.0.1",
-         .help =
-             "where to listen; * is everywhere, and needs --api-key-file, as does every address "
-             "that other hosts reach"},
+         .help = "where to listen; * is every interface. An address that other hosts reach needs "
+                 "--api-key-file"},
         {.name = "port",
          .kind = OPTION_U32,
          .value = &o->port,
@@ -52,23 +51,25 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct serve_op
          .fallback = "8080",
          .most = UINT16_MAX,
          .help = "0: any free one, which the log names when the server listens"},
-        place_options_ctx(&o->place)};
+        place_options_ctx(&o->place),
+        {.kind = OPTION_SECTION, .help = "HTTP"},
+        {.kind = 0}};
+    static const struct option output[] = {{.kind = OPTION_SECTION, .help = "Output"}, {.kind = 0}};
     static const struct place_options_texts texts = {
-        .trace = "where the time went, on every process, in Chrome's trace format",
+        .trace = "write where the time went, on every process, in Chrome's trace format",
         .dry_run = true,
         .only_starts = true,
         .quiet = "no line for each request",
-        .verbose = "show what all started programs say; twice: all that they can say"};
-    enum { N_OPTIONS = sizeof(options) / sizeof(options[0]) };
-    struct option own[N_OPTIONS + 1 + N_PASSED + 1];
-    _Static_assert(sizeof(own) / sizeof(own[0]) <= PLACE_OPTIONS_MOST_OWN, "the table fits");
-    memcpy(own, options, sizeof(options));
-    size_t n = N_OPTIONS;
-    own[n++] = (struct option){.kind = OPTION_SECTION, .help = "HTTP"};
-    for (size_t i = 0; i < N_PASSED; i++)
-        own[n++] = passed_option(passed, i);
-    own[n++] = (struct option){.kind = OPTION_SECTION, .help = "Output"};
-    place_options_table(table, own, n, &o->place, &texts);
+        .verbose = "show the log of all started programs; twice: all of it"};
+    struct option own[PLACE_OPTIONS_TABLE];
+    struct option_table own_table = {.entries = own, .capacity = PLACE_OPTIONS_TABLE};
+    option_table_add(&own_table, options);
+    for (size_t i = 0; i < N_PASSED; i++) {
+        const struct option one[] = {passed_option(passed, i), {.kind = 0}};
+        option_table_add(&own_table, one);
+    }
+    option_table_add(&own_table, output);
+    place_options_table(table, own, &o->place, &texts);
 }
 
 static enum status check(const struct serve_options *o, struct error *error)
@@ -126,10 +127,9 @@ void serve_options_print_help(void)
     struct option table[PLACE_OPTIONS_TABLE];
     const struct option_usage usage = {
         "longspan serve", "-m MODEL [OPTION...]",
-        "Answers OpenAI's HTTP API with a model until it is told to stop (SIGINT, SIGTERM): "
-        "requests "
-        "that run are then answered to their end, a second signal ends them too. Starts what is "
-        "needed on this machine, or the cluster of a file."};
+        "Answers OpenAI's HTTP API with a model until it is told to stop by SIGINT or SIGTERM. "
+        "Running requests are then answered to their end; a second signal ends them too. Starts "
+        "what is needed on this machine, or the cluster of a file."};
     fill_table(table, &options, &passed);
     options_print_help(stdout, &usage, table);
     fputs("\nExamples:\n"

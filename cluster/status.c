@@ -94,20 +94,21 @@ static enum status work(struct asked *asked, struct error *error)
 
 static const struct option_usage usage = {
     "longspan status", "[OPTION...]",
-    "Says who belongs to a cluster that runs, what each process holds, how full the KV holders "
-    "are, what moved between workers and attention nodes, and which prompts wait or run."};
+    "Shows which processes a running cluster has, what each holds, how full the KV holders are, "
+    "what moved between workers and attention nodes, and which prompts wait or run."};
 
 enum { N_OPTIONS = 12 };
 
 static void fill_table(struct option table[N_OPTIONS], struct asked *asked)
 {
     const struct option options[N_OPTIONS] = {
-        {.kind = OPTION_SECTION, .help = "Whom to ask"},
+        {.kind = OPTION_SECTION, .help = "Which cluster"},
         {.name = "coordinator",
          .kind = OPTION_TEXT,
          .value = &asked->coordinator,
          .argument = "ADDRESS",
-         .help = "the coordinator's own socket; absent, without --url: tcp://127.0.0.1:5600"},
+         .otherwise = "tcp://127.0.0.1:5600, unless --url is given",
+         .help = "the coordinator's own socket"},
         {.name = "url",
          .kind = OPTION_TEXT,
          .value = &asked->url,
@@ -124,7 +125,7 @@ static void fill_table(struct option table[N_OPTIONS], struct asked *asked)
         {.name = "json",
          .kind = OPTION_FLAG,
          .value = &asked->json,
-         .help = "what GET /cluster answers, instead of tables"},
+         .help = "the JSON of GET /cluster, instead of tables"},
         {.name = "watch",
          .letter = 'w',
          .kind = OPTION_U32,
@@ -132,7 +133,7 @@ static void fill_table(struct option table[N_OPTIONS], struct asked *asked)
          .argument = "S",
          .least = 1,
          .most = 86400,
-         .help = "again every S seconds, until Ctrl-C"},
+         .help = "show it again every S seconds, until Ctrl-C"},
         {.name = "timeout",
          .kind = OPTION_U32,
          .value = &asked->timeout_s,

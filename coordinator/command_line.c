@@ -10,7 +10,6 @@
 #include "proto/shared_options.h"
 #include "sys/options.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,9 +27,8 @@ static const struct option_usage usage = {
     .words = "--model FILE [OPTION...]",
     .about =
         "The control process of a Longspan cluster: it waits for the workers and attention nodes "
-        "that it was told to expect, plans who holds what, and serves `longspan run "
-        "--coordinator`. "
-        "It runs until SIGINT or SIGTERM; the workers then end too."};
+        "that it was told to expect, plans who holds what, and serves HTTP clients and `longspan "
+        "run --coordinator`. It runs until SIGINT or SIGTERM; the workers then end too."};
 
 static const char examples[] =
     "\nA cluster by hand, one terminal each:\n"
@@ -45,15 +43,7 @@ static const char examples[] =
 
 static const char *const switches[] = {"on", "off", NULL};
 
-/* The table has n entries before, and as many as are returned after. */
-static size_t append(struct option *table, size_t n, const struct option *options, size_t bytes)
-{
-    assert(n + bytes / sizeof(*options) < MOST_OPTIONS);
-    memcpy(table + n, options, bytes);
-    return n + bytes / sizeof(*options);
-}
-
-static size_t add_cluster(struct option *table, size_t n, struct command_line *line)
+static void add_cluster(struct option_table *table, struct command_line *line)
 {
     struct coordinator_options *o = &line->options;
     const struct option options[] = {
@@ -87,13 +77,14 @@ static size_t add_cluster(struct option *table, size_t n, struct command_line *l
          .fallback = "60",
          .least = 1,
          .most = 86400,
-         .help = "seconds until all of them must have joined"},
+         .help = "seconds within which all of them must have joined"},
         shared_options_cluster_key(&o->cluster_key),
-        shared_options_insecure_network(&o->insecure_network)};
-    return append(table, n, options, sizeof(options));
+        shared_options_insecure_network(&o->insecure_network),
+        {.kind = 0}};
+    option_table_add(table, options);
 }
 
-static size_t add_plan(struct option *table, size_t n, struct command_line *line)
+static void add_plan(struct option_table *table, struct command_line *line)
 {
     struct coordinator_options *o = &line->options;
     const struct option options[] = {
@@ -104,15 +95,15 @@ static size_t add_plan(struct option *table, size_t n, struct command_line *line
          .value = &o->model,
          .argument = "MODEL",
          .help = "a GGUF file, any part of one that is split, or a Hugging Face directory; workers "
-                 "open "
-                 "the same path and check that it is the same model"},
+                 "open the same path and check that it is the same model"},
         {.name = "pipeline",
          .kind = OPTION_U32,
          .value = &o->pipeline,
          .argument = "P",
          .least = 1,
          .most = 4096,
-         .help = "stages, each with some layers; absent: workers / tensor"},
+         .otherwise = "workers / tensor",
+         .help = "pipeline stages, each with some layers"},
         {.name = "tensor",
          .kind = OPTION_U32,
          .value = &o->tensor,
@@ -127,16 +118,17 @@ static size_t add_plan(struct option *table, size_t n, struct command_line *line
          .argument = "NAME",
          .fallback = "auto",
          .choices = kernels_names,
-         .help = "variant of the kernels of workers that were not told another one"},
+         .help = "variant of the numeric code, for workers that were not given one of their own"},
         {.name = "strict-bits",
          .kind = OPTION_FLAG,
          .value = &o->strict_bits,
-         .help = "refuse workers and nodes with other kernel variants, instead of relying on their "
-                 "having the same bits"}};
-    return append(table, n, options, sizeof(options));
+         .help = "refuse workers and nodes with different variants, instead of relying on these "
+                 "having the same bits"},
+        {.kind = 0}};
+    option_table_add(table, options);
 }
 
-static size_t add_cache(struct option *table, size_t n, struct command_line *line)
+static void add_cache(struct option_table *table, struct command_line *line)
 {
     struct coordinator_options *o = &line->options;
     const struct option options[] = {
@@ -147,21 +139,21 @@ static size_t add_cache(struct option *table, size_t n, struct command_line *lin
          .argument = "N",
          .least = 1,
          .most = 1u << 30,
-         .help = "tokens of one sequence; absent: what the model was trained for, or less if the "
-                 "KV holders have less"},
+         .otherwise = "what the model was made for, if the KV cache has room",
+         .help = "most tokens of one sequence, prompt and answer together"},
         {.name = "kv-type",
          .kind = OPTION_CHOICE,
          .value = &line->kv_type,
          .argument = "f16|bf16|q8_0|f32",
          .fallback = DEFAULTS_KV_TYPE,
          .choices = kv_type_choices,
-         .help = "of the keys and values that are kept"},
+         .help = "type of the numbers in the KV cache"},
         {.name = "kv-memory",
          .kind = OPTION_BYTES,
          .value = &o->kv_memory,
          .argument = "SIZE",
-         .help = "KV cache in each rank when there are no attention nodes; absent: what memory "
-                 "allows"},
+         .otherwise = "what memory allows",
+         .help = "KV cache of each rank, when there are no attention nodes"},
         {.name = "stripe",
          .kind = OPTION_U32,
          .value = &o->stripe,
@@ -169,17 +161,19 @@ static size_t add_cache(struct option *table, size_t n, struct command_line *lin
          .fallback = DEFAULTS_TEXT(DEFAULTS_STRIPE),
          .least = 256,
          .most = 1u << 24,
-         .help = "what is dealt to one holder at least: 256 times a power of two"},
+         .help = "consecutive tokens that lie together on one KV holder: 256 times a power of two"},
         {.name = "shares",
          .kind = OPTION_TEXT,
          .value = &line->shares,
          .argument = "A,B,...",
-         .help = "shares of the attention nodes, in the order of their names (of joining, where "
-                 "nobody named them); absent: their measured read bandwidth"}};
-    return append(table, n, options, sizeof(options));
+         .otherwise = "by measured read bandwidth",
+         .help = "how the tokens are shared among the attention nodes, in the order of their names "
+                 "(of joining, for those without a name)"},
+        {.kind = 0}};
+    option_table_add(table, options);
 }
 
-static size_t add_steps(struct option *table, size_t n, struct command_line *line)
+static void add_steps(struct option_table *table, struct command_line *line)
 {
     struct coordinator_options *o = &line->options;
     const struct option options[] = {
@@ -207,25 +201,25 @@ static size_t add_steps(struct option *table, size_t n, struct command_line *lin
          .least = 1,
          .most = 3600000,
          .help =
-             "milliseconds between the tokens of an answer while prompts are read: steps have so "
-             "many prompt tokens, --chunk at most, that they take about as long; absent: "
-             "always --chunk"},
+             "milliseconds between two tokens of an answer while other prompts are read: each step "
+             "takes as many prompt tokens as fit into them, at most --chunk"},
         {.name = "prefix-cache",
          .kind = OPTION_CHOICE,
          .value = &line->prefix_cache,
          .argument = "on|off",
          .fallback = "on",
          .choices = switches,
-         .help = "on keeps the KV cache of what was computed until its memory is needed, for "
-                 "prompts that begin alike"}};
-    return append(table, n, options, sizeof(options));
+         .help = "keep what was computed until its memory is needed, for later prompts that begin "
+                 "alike"},
+        {.kind = 0}};
+    option_table_add(table, options);
 }
 
-static size_t add_patience(struct option *table, size_t n, struct command_line *line)
+static void add_waiting(struct option_table *table, struct command_line *line)
 {
     struct coordinator_options *o = &line->options;
     const struct option options[] = {
-        {.kind = OPTION_SECTION, .help = "Patience"},
+        {.kind = OPTION_SECTION, .help = "Waiting"},
         {.name = "timeout",
          .kind = OPTION_U32,
          .value = &line->timeout_s,
@@ -233,7 +227,7 @@ static size_t add_patience(struct option *table, size_t n, struct command_line *
          .fallback = "60",
          .least = 1,
          .most = 86400,
-         .help = "seconds for one answer of an attention node"},
+         .help = "seconds within which an attention node must have answered a query"},
         {.name = "retry-ms",
          .kind = OPTION_U32,
          .value = &o->retry_ms,
@@ -241,13 +235,14 @@ static size_t add_patience(struct option *table, size_t n, struct command_line *
          .fallback = "2000",
          .least = 1,
          .most = 3600000,
-         .help = "a question to a node that is not answered is asked again after this"},
+         .help = "milliseconds after which a query that was not answered is sent again"},
         {.name = "step-timeout",
          .kind = OPTION_U32,
          .value = &line->step_s,
          .argument = "S",
          .most = 86400,
-         .help = "seconds for one step of all ranks; absent: 10 times --timeout"},
+         .otherwise = "10 times --timeout",
+         .help = "seconds within which all ranks must have computed a step"},
         {.name = "load-timeout",
          .kind = OPTION_U32,
          .value = &line->load_s,
@@ -255,11 +250,12 @@ static size_t add_patience(struct option *table, size_t n, struct command_line *
          .fallback = "1800",
          .least = 1,
          .most = 86400,
-         .help = "seconds until all ranks must have loaded their weights"}};
-    return append(table, n, options, sizeof(options));
+         .help = "seconds within which all ranks must have loaded their weights"},
+        {.kind = 0}};
+    option_table_add(table, options);
 }
 
-static size_t add_http(struct option *table, size_t n, struct command_line *line)
+static void add_http(struct option_table *table, struct command_line *line)
 {
     struct http_options *http = &line->options.http;
     const struct option own[] = {
@@ -269,7 +265,9 @@ static size_t add_http(struct option *table, size_t n, struct command_line *line
          .value = &http->address,
          .argument = "HOST:PORT",
          .help = "serve OpenAI's API there (docs/http.md): 127.0.0.1:8080; an address that other "
-                 "hosts reach, such as *:8080, needs --api-key-file"}};
+                 "hosts reach, such as *:8080, needs --api-key-file"},
+        {.kind = 0}};
+    struct option entries[SERVER_OPTIONS + 1] = {{0}};
     void *const values[SERVER_OPTIONS] = {
         [SERVER_OPTION_API_KEY_FILE] = &http->api_key_file,
         [SERVER_OPTION_MODEL_NAME] = &http->model_name,
@@ -284,16 +282,15 @@ static size_t add_http(struct option *table, size_t n, struct command_line *line
         [SERVER_OPTION_SILENCE] = &http->silence_s,
         [SERVER_OPTION_DRAIN] = &http->drain_s,
     };
-    n = append(table, n, own, sizeof(own));
     for (size_t i = 0; i < SERVER_OPTIONS; i++) {
-        struct option option = server_options[i];
-        option.value = values[i];
-        n = append(table, n, &option, sizeof(option));
+        entries[i] = server_options[i];
+        entries[i].value = values[i];
     }
-    return n;
+    option_table_add(table, own);
+    option_table_add(table, entries);
 }
 
-static size_t add_other(struct option *table, size_t n, struct command_line *line)
+static void add_other(struct option_table *table, struct command_line *line)
 {
     struct coordinator_options *o = &line->options;
     const struct option options[] = {
@@ -309,21 +306,21 @@ static size_t add_other(struct option *table, size_t n, struct command_line *lin
          .value = &line->verbose,
          .help = "say more, with the time of day"},
         shared_options_version(&line->version),
-        options_help(&line->help)};
-    return append(table, n, options, sizeof(options));
+        options_help(&line->help),
+        {.kind = 0}};
+    option_table_add(table, options);
 }
 
-static void fill(struct option table[MOST_OPTIONS], struct command_line *line)
+static void fill(struct option entries[MOST_OPTIONS], struct command_line *line)
 {
-    size_t n = 0;
-    n = add_cluster(table, n, line);
-    n = add_plan(table, n, line);
-    n = add_cache(table, n, line);
-    n = add_steps(table, n, line);
-    n = add_patience(table, n, line);
-    n = add_http(table, n, line);
-    n = add_other(table, n, line);
-    table[n] = (struct option){.kind = 0};
+    struct option_table table = {.entries = entries, .capacity = MOST_OPTIONS};
+    add_cluster(&table, line);
+    add_plan(&table, line);
+    add_cache(&table, line);
+    add_steps(&table, line);
+    add_waiting(&table, line);
+    add_http(&table, line);
+    add_other(&table, line);
 }
 
 /* ---- what it means --------------------------------------------------------------------------- */

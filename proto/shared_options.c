@@ -6,22 +6,14 @@
 static const char *const pins[] = {"auto", "none", NULL};
 static const char *const exchanges[] = {"auto", "zeromq", NULL};
 
-#define PIN_HELP                                                                                   \
-    "auto: each lane is kept on a processor of its own, where this job and the others of the "     \
-    "host leave it one; none: the kernel moves lanes as it likes"
-#define EXCHANGE_HELP                                                                              \
-    "how workers and attention nodes talk. auto: through shared memory where both are on one "     \
-    "host and can open it; zeromq: through sockets only"
-#define OTHERWISE_AUTO "; auto unless given" /* where no default is printed */
-
 struct option shared_options_cluster_key(const char **file)
 {
     return (struct option){.name = "cluster-key",
                            .kind = OPTION_TEXT,
                            .value = file,
                            .argument = "FILE",
-                           .help = "encrypt, and admit only who has this key (longspan keygen); "
-                                   "needed at every address that other hosts reach"};
+                           .help = "encrypt, and admit only processes that have this key (longspan "
+                                   "keygen); needed at every address that other hosts reach"};
 }
 
 struct option shared_options_insecure_network(bool *insecure)
@@ -29,8 +21,8 @@ struct option shared_options_insecure_network(bool *insecure)
     return (struct option){.name = "insecure-network",
                            .kind = OPTION_FLAG,
                            .value = insecure,
-                           .help = "go without a key over a network that you trust: whoever "
-                                   "reaches the addresses can read and steer"};
+                           .help = "use no key, over a network that you trust: whoever reaches the "
+                                   "addresses can read and control everything"};
 }
 
 struct option shared_options_pin(const char **pin, const char *fallback)
@@ -41,7 +33,10 @@ struct option shared_options_pin(const char **pin, const char *fallback)
                            .choices = pins,
                            .argument = "auto|none",
                            .fallback = fallback,
-                           .help = fallback != NULL ? PIN_HELP : PIN_HELP OTHERWISE_AUTO};
+                           .otherwise = "auto",
+                           .help = "auto: keep each lane on a processor of its own, where this job "
+                                   "and the others of the host leave it one; none: let the kernel "
+                                   "move lanes"};
 }
 
 struct option shared_options_exchange(const char **exchange, const char *fallback)
@@ -52,7 +47,10 @@ struct option shared_options_exchange(const char **exchange, const char *fallbac
                            .choices = exchanges,
                            .argument = "auto|zeromq",
                            .fallback = fallback,
-                           .help = fallback != NULL ? EXCHANGE_HELP : EXCHANGE_HELP OTHERWISE_AUTO};
+                           .otherwise = "auto",
+                           .help = "how workers and attention nodes talk. auto: through shared "
+                                   "memory where both are on one host and can open it; zeromq: "
+                                   "through sockets only"};
 }
 
 struct option shared_options_version(bool *version)

@@ -4,6 +4,7 @@
 #include "sys/parse.h"
 #include "sys/size.h"
 
+#include <assert.h>
 #include <float.h>
 #include <stdlib.h>
 #include <string.h>
@@ -261,10 +262,19 @@ static enum status read_short(struct reader *reader, const char *word, struct er
     return STATUS_OK;
 }
 
+void option_table_add(struct option_table *table, const struct option *entries)
+{
+    for (; entries->kind != 0; entries++) {
+        assert(table->n + 1 < table->capacity);
+        table->entries[table->n++] = *entries;
+    }
+    table->entries[table->n] = (struct option){.kind = 0};
+}
+
 struct option options_help(bool *help)
 {
     return (struct option){
-        .name = "help", .letter = 'h', .kind = OPTION_FLAG, .value = help, .help = "this text"};
+        .name = "help", .letter = 'h', .kind = OPTION_FLAG, .value = help, .help = "print this help"};
 }
 
 enum status option_list_create(struct option_list *list, int argc, struct error *error)

@@ -20,6 +20,7 @@
 #include "sys/status.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -45,11 +46,22 @@ struct option {
     bool *given;                /* NULL, or: set to true when the command line has it */
     const char *argument;       /* what the help calls the value: "FILE" */
     const char *fallback;       /* NULL: *value stays as it was; otherwise read like a value */
+    const char *otherwise;      /* without a fallback: what the help calls the default; or NULL */
     const char *const *choices; /* OPTION_CHOICE: ends with NULL */
     uint64_t least, most;       /* most 0: as much as the type holds */
     float least_f32, most_f32;  /* both 0: any */
     const char *help;           /* wrapped when printed; NULL: the option is not listed */
 };
+
+/* A table that is put together of parts: `entries` has room for `capacity`, its end included. */
+struct option_table {
+    struct option *entries;
+    size_t n, capacity;
+};
+
+/* Copies entries, up to one of which `kind` is 0, behind those that are there, and ends the table
+ * behind them. That there is room for all is the caller's promise. */
+void option_table_add(struct option_table *table, const struct option *entries);
 
 /* Items in the order of the command line; several options may share one list. */
 struct option_item {

@@ -50,12 +50,12 @@ static void print_option(FILE *out, const struct option *option)
     else
         fprintf(out, "%*s", (int)(TEXT_COLUMN - width), "");
 
-    const bool has_fallback = option->fallback != NULL && *option->fallback != '\0';
+    const char *standard = option->fallback != NULL ? option->fallback : option->otherwise;
+    const bool shown = standard != NULL && *standard != '\0';
     char *text = NULL;
-    const int length = asprintf(&text, "%s%s%s%s%s", option->help,
-                                option->kind == OPTION_LIST ? " (may be repeated)" : "",
-                                has_fallback ? " (default: " : "",
-                                has_fallback ? option->fallback : "", has_fallback ? ")" : "");
+    const int length = asprintf(
+        &text, "%s%s%s%s%s", option->help, option->kind == OPTION_LIST ? " (may be repeated)" : "",
+        shown ? " (default: " : "", shown ? standard : "", shown ? ")" : "");
     print_wrapped(out, length >= 0 ? text : "", TEXT_COLUMN, TEXT_COLUMN);
     if (length >= 0)
         free(text);

@@ -50,37 +50,38 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
          .fallback = "30",
          .least = 1,
          .most = 86400,
-         .help = "how long to try to reach the coordinator"},
+         .help = "seconds to try to reach the coordinator"},
         {.kind = OPTION_SECTION, .help = "This rank"},
         {.name = "model",
          .letter = 'm',
          .kind = OPTION_TEXT,
          .value = &line->rank.model,
          .argument = "MODEL",
-         .help = "where the coordinator's model is on this host, if elsewhere"},
+         .help = "path of the coordinator's model on this host, if it differs"},
         {.name = "threads",
          .kind = OPTION_U32,
          .value = &line->rank.threads,
          .argument = "N",
          .least = 1,
          .most = 1024,
-         .help = "lanes; without it, the processors that this rank may use, divided by the ranks "
-                 "that share them"},
+         .otherwise = "the processors that this rank may use, divided by the ranks that share them",
+         .help = "lanes"},
         shared_options_pin(&line->pin, "auto"),
         {.name = "device",
          .kind = OPTION_TEXT,
          .value = &line->rank.device,
          .argument = "cpu|cuda[:N]",
          .fallback = "cpu",
-         .help = "where the layers run, and weights and KV pages are: cpu, or an NVIDIA GPU. The "
-                 "ranks of a host take its GPUs in turn; cuda:N is the N-th, counted from 0"},
+         .help = "what computes and has weights and KV pages in its memory: the processors, or an "
+                 "NVIDIA GPU. The ranks of a host take its GPUs in turn; cuda:N is the N-th, "
+                 "counted from 0"},
         {.name = "kernels",
          .kind = OPTION_TEXT,
          .value = &line->rank.kernels,
          .argument = "VARIANT",
-         .help =
-             "scalar, avx2, avx512 or bf16 of a CPU, whatever the coordinator says; cuda-blas of a "
-             "GPU: prefill rounds to bf16, all workers or none"},
+         .help = "overrides the coordinator's: scalar, avx2, avx512 or bf16 on a CPU, cuda-blas on "
+                 "a GPU "
+                 "(prompts are rounded to bf16; all workers or none)"},
         {.name = "trace",
          .kind = OPTION_TEXT,
          .value = &line->rank.trace,

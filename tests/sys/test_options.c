@@ -272,6 +272,42 @@ static void test_help_lists_everything_in_100_columns(void **state)
     free(text);
 }
 
+static void test_a_table_of_parts_leaves_what_is_otherwise_alone(void **state)
+{
+    (void)state;
+    uint32_t chunk = 7;
+    bool json = false;
+    const struct option first[] = {{.name = "chunk",
+                                    .kind = OPTION_U32,
+                                    .value = &chunk,
+                                    .argument = "N",
+                                    .otherwise = "as it was",
+                                    .help = "tokens"},
+                                   {.kind = 0}};
+    const struct option second[] = {{.name = "json", .kind = OPTION_FLAG, .value = &json},
+                                    {.kind = 0}};
+    struct option entries[3]; /* both, and the end */
+    struct option_table table = {.entries = entries, .capacity = 3};
+    option_table_add(&table, first);
+    assert_int_equal(entries[1].kind, 0); /* complete after each part */
+    option_table_add(&table, second);
+    assert_int_equal(table.n, 2);
+    assert_int_equal(entries[2].kind, 0);
+
+    char program[] = "program", word[] = "--json", *argv[] = {program, word, NULL};
+    assert_int_equal(options_parse(entries, 2, argv, NULL, NULL), STATUS_OK);
+    assert_true(json && chunk == 7);
+
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    const struct option_usage usage = {"program", "", NULL};
+    options_print_help(out, &usage, entries);
+    fclose(out);
+    assert_non_null(strstr(text, "--chunk N               tokens (default: as it was)\n"));
+    free(text);
+}
+
 static void test_nearest_name(void **state)
 {
     (void)state;
@@ -294,6 +330,7 @@ int main(void)
         cmocka_unit_test(test_mistakes_are_named),
         cmocka_unit_test(test_words_may_be_refused),
         cmocka_unit_test(test_help_lists_everything_in_100_columns),
+        cmocka_unit_test(test_a_table_of_parts_leaves_what_is_otherwise_alone),
         cmocka_unit_test(test_nearest_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
