@@ -77,7 +77,7 @@ static void multiply(void *context)
     const struct matrix *m = &b->copies[b->next];
     b->next = (b->next + 1) % b->n_copies;
     b->kernels->prepare(b->device, b->x, b->n_rows, m->n_columns, 1u << m->type);
-    b->kernels->matmul(b->device, b->y, m->n_rows, m);
+    b->kernels->matmul(b->device, &(struct product){b->y, m->n_rows, m}, 1);
 }
 
 /* A list "1,16" has the number; NULL has all. */

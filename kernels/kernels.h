@@ -54,6 +54,13 @@ struct matrix {
         [MATRIX_SEGMENTS]; /* ascending multiples of the block, even ones but the last: n_columns */
 };
 
+/* y[row][output] = sum over k of W[output][k] x[row][k]. */
+struct product {
+    float *y;
+    size_t y_stride; /* floats from a row of y to the next */
+    const struct matrix *weights;
+};
+
 /* Rows of which some that follow each other have a matrix in common: experts' rows. */
 struct row_groups {
     uint32_t n;
@@ -167,9 +174,10 @@ struct kernels {
     void (*prepare)(struct device *device, const float *x, uint32_t n_rows, uint32_t n_columns,
                     uint32_t types);
 
-    /* y[row][output] = sum over k of W[output][k] x[row][k], x the one last prepared (its n_rows
-     * and n_columns). y rows are y_stride floats apart. */
-    void (*matmul)(struct device *device, float *y, size_t y_stride, const struct matrix *weights);
+    /* Products of one x, the one last prepared (its n_rows and n_columns), with n matrices: those
+     * that have it in common (q, k and v; gate and up) take less time in one call than in several.
+     * The bits are the same. */
+    void (*matmul)(struct device *device, const struct product *products, uint32_t n);
 
     /* y = x / sqrt(mean(x^2) + epsilon) * weight, per row. In place is fine. Of each head of a row
      * by itself: as many rows as there are heads in all, of head_dim columns. */

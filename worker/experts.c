@@ -106,7 +106,7 @@ static enum status route(struct experts *x, const struct matrix *router, const f
     const float *logits = x->logits;
     enum status status = STATUS_OK;
     kernels->prepare(c->device, normed, n_rows, c->hidden, 1u << router->type);
-    kernels->matmul(c->device, x->logits, n_experts, router);
+    kernels->matmul(c->device, &(struct product){x->logits, n_experts, router}, 1);
     if (!kernels->host_memory) {
         kernels->download(c->device, x->host_logits, x->logits,
                           (size_t)n_rows * n_experts * sizeof(*logits));

@@ -202,7 +202,7 @@ static void project_logits(struct forward *f, const float *rows, uint32_t n, flo
     f->kernels->rms_norm(f->device, normed, rows, f->shard->output_norm.data, n, f->hidden,
                          f->epsilon);
     forward_prepare(f, normed, n, f->hidden, &output, 1);
-    f->kernels->matmul(f->device, logits, f->vocab, output);
+    f->kernels->matmul(f->device, &(struct product){logits, f->vocab, output}, 1);
     const struct hparams *h = &f->shard->hparams;
     if (h->logit_scale != 1)
         f->kernels->scale(f->device, logits, 1 / h->logit_scale, (size_t)n * f->vocab);

@@ -77,31 +77,31 @@ static void prepare_rows(const struct forward_place *place, uint32_t n,
     trace_span(f->config.trace, "norm", at);
 }
 
-/* Of rows that are prepared. */
-static void project_query(const struct forward_place *place, const struct rows *rows)
+/* Of rows that are prepared: q, or k and v, or all three, which take less time together. */
+static void project_rows(const struct forward_place *place, const struct rows *rows, bool query,
+                         bool key_value)
 {
     struct forward *f = place->f;
     const struct shard_layer *weights = &f->shard->layers[place->layer];
-    float *q = f->activations.query;
+    const size_t kv_row = (size_t)f->n_kv_heads * f->head_dim;
+    float *q = f->activations.query, *k = f->activations.key, *v = f->activations.value;
+    struct product products[3];
+    uint32_t n = 0;
+    if (query)
+        products[n++] = (struct product){q, (size_t)f->n_heads * f->head_dim, &weights->q};
+    if (key_value) {
+        products[n++] = (struct product){k, kv_row, &weights->k};
+        products[n++] = (struct product){v, kv_row, &weights->v};
+    }
     uint64_t at = trace_begin(f->config.trace);
-    f->kernels->matmul(f->device, q, (size_t)f->n_heads * f->head_dim, &weights->q);
-    at = trace_span(f->config.trace, "q", at);
-    turn(place, rows, q, &weights->q_bias, &weights->q_norm, f->n_heads);
-    trace_span(f->config.trace, "rope", at);
-}
-
-/* Likewise. */
-static void project_key_value(const struct forward_place *place, const struct rows *rows)
-{
-    struct forward *f = place->f;
-    const struct shard_layer *weights = &f->shard->layers[place->layer];
-    float *k = f->activations.key, *v = f->activations.value;
-    uint64_t at = trace_begin(f->config.trace);
-    f->kernels->matmul(f->device, k, (size_t)f->n_kv_heads * f->head_dim, &weights->k);
-    f->kernels->matmul(f->device, v, (size_t)f->n_kv_heads * f->head_dim, &weights->v);
-    at = trace_span(f->config.trace, "k, v", at);
-    add_bias(f, v, &weights->v_bias, rows->n);
-    turn(place, rows, k, &weights->k_bias, &weights->k_norm, f->n_kv_heads);
+    f->kernels->matmul(f->device, products, n);
+    at = trace_span(f->config.trace, !key_value ? "q" : !query ? "k, v" : "q, k, v", at);
+    if (query)
+        turn(place, rows, q, &weights->q_bias, &weights->q_norm, f->n_heads);
+    if (key_value) {
+        add_bias(f, v, &weights->v_bias, rows->n);
+        turn(place, rows, k, &weights->k_bias, &weights->k_norm, f->n_kv_heads);
+    }
     trace_span(f->config.trace, "rope", at);
 }
 
@@ -110,9 +110,8 @@ static void ask_early(const struct forward_place *place)
 {
     struct forward *f = place->f;
     const uint64_t at = trace_begin(f->config.trace);
-    if (place->asks_early)
-        attention_query(f->config.attention, f->shard->first_layer + place->layer,
-                        f->activations.query);
+    attention_query(f->config.attention, f->shard->first_layer + place->layer,
+                    f->activations.query);
     trace_span(f->config.trace, "query", at);
 }
 
@@ -123,9 +122,13 @@ static void project(const struct forward_place *place)
     const struct matrix *const used[] = {&weights->k, &weights->v, &weights->q};
     const struct rows all = all_rows(place->step);
     prepare_rows(place, all.n, used, 3);
-    project_query(place, &all);
-    ask_early(place);
-    project_key_value(place, &all);
+    if (place->asks_early) {
+        project_rows(place, &all, true, false);
+        ask_early(place);
+        project_rows(place, &all, false, true);
+    } else {
+        project_rows(place, &all, true, true);
+    }
 }
 
 /* k and v of all rows, q of the needed ones. */
@@ -136,13 +139,14 @@ static void project_needed(const struct forward_place *place)
     const struct matrix *const used[] = {&weights->k, &weights->v};
     const struct rows all = all_rows(place->step), needed = needed_rows(place->step);
     prepare_rows(place, all.n, used, 2);
-    project_key_value(place, &all);
+    project_rows(place, &all, false, true);
     needed_rows_gather(&f->rows, place->step, place->x);
     if (needed.n > 0) {
         prepare_rows(place, needed.n, (const struct matrix *[]){&weights->q}, 1);
-        project_query(place, &needed);
+        project_rows(place, &needed, true, false);
     }
-    ask_early(place);
+    if (place->asks_early)
+        ask_early(place);
 }
 
 void forward_begin_layer(const struct forward_place *place)
@@ -181,7 +185,8 @@ static enum status add_attended(struct forward *f, const struct shard_layer *wei
     const uint64_t at = trace_begin(trace);
     forward_prepare(f, f->activations.attended, n, f->n_heads * f->head_dim,
                     (const struct matrix *[]){&weights->attn_output}, 1);
-    f->kernels->matmul(f->device, f->activations.product, f->hidden, &weights->attn_output);
+    const struct product product = {f->activations.product, f->hidden, &weights->attn_output};
+    f->kernels->matmul(f->device, &product, 1);
     trace_span(trace, "output", at);
     return add_product(f, &weights->output_bias, &weights->attn_post_norm, n, x, error);
 }
@@ -199,13 +204,14 @@ static void feed_forward_rows(struct forward *f, const struct shard_layer *weigh
     forward_prepare(f, f->activations.normed + first * f->hidden, n, f->hidden,
                     (const struct matrix *[]){&weights->gate, &weights->up}, 2);
     at = trace_span(trace, "norm", at);
-    kernels->matmul(device, gate, f->ffn, &weights->gate);
-    kernels->matmul(device, up, f->ffn, &weights->up);
+    const struct product gate_up[] = {{gate, f->ffn, &weights->gate}, {up, f->ffn, &weights->up}};
+    kernels->matmul(device, gate_up, 2);
     at = trace_span(trace, "gate, up", at);
     f->gate(device, gate, up, (size_t)n * f->ffn);
     forward_prepare(f, gate, n, f->ffn, (const struct matrix *[]){&weights->down}, 1);
     at = trace_span(trace, "gate", at);
-    kernels->matmul(device, f->activations.product + first * f->hidden, f->hidden, &weights->down);
+    float *product = f->activations.product + first * f->hidden;
+    kernels->matmul(device, &(struct product){product, f->hidden, &weights->down}, 1);
     trace_span(trace, "down", at);
 }
 

@@ -155,12 +155,12 @@ static double measure(struct bench *b, uint32_t n_rows)
     cudaEvent_t begin, end;
     float ms[REPLAYS];
     b->kernels->prepare(b->device, b->x, n_rows, m->n_columns, 1u << m->type);
-    b->kernels->matmul(b->device, b->y, m->n_rows, m); /* loads the kernel */
+    b->kernels->matmul(b->device, &(struct product){b->y, m->n_rows, m}, 1); /* loads the kernel */
     check_status(b, b->kernels->finish(b->device, &error), &error);
     check(b, cudaStreamBeginCapture(b->device->stream, cudaStreamCaptureModeThreadLocal),
           "capture");
     for (uint32_t i = 0; i < n; i++)
-        b->kernels->matmul(b->device, b->y, m->n_rows, &b->copies[i]);
+        b->kernels->matmul(b->device, &(struct product){b->y, m->n_rows, &b->copies[i]}, 1);
     check(b, cudaStreamEndCapture(b->device->stream, &graph), "capture");
     check(b, cudaGraphInstantiate(&program, graph, 0), "graph");
     check(b, cudaEventCreate(&begin), "event");

@@ -1,8 +1,9 @@
 /* dense.c - products of prepared activations with weights in panels.
  *
  * A product is divided over the lanes by panels of outputs, in the shares by which matrix_create
- * first touched them. A lane goes through its panels in groups, a group's columns in spans, and a
- * span's activations in tiles:
+ * first touched them; of several products of a call a lane does its shares one after the other, so
+ * that lanes wait for each other once. A lane goes through its panels in groups, a group's columns
+ * in spans, and a span's activations in tiles:
  *     decode (one tile): a group is one panel or few, so that memory is read in few long lines, once;
  *     prefill: a span of a group stays in the second-level cache while all tiles pass. Quantized
  *              activations: tile by tile, whose span (20 KiB) stays near while the group passes.
@@ -14,9 +15,7 @@
  * for each level of the tree. The sums and their order are in variant.h; nothing here can change
  * them, because a tile's height and a group's size are not part of that order, and spans are.
  *
- * Rows that choose their matrices (experts) come in groups: tiles end with a group of rows, and a
- * lane takes its panels of all matrices in one run, so that matrices of few panels keep all lanes
- * busy. */
+ * Rows that choose their matrices (experts) come in groups: tiles end with a group of rows. */
 #include "kernels/cpu/device.h"
 #include "kernels/cpu/panel.h"
 
@@ -168,6 +167,7 @@ void dense_prepare(struct device *device, const float *x, uint32_t n_rows, uint3
     prepare_groups(device, x, &(struct row_groups){1, &n_rows}, n_columns, types);
 }
 
+/* One product. */
 struct matmul_work {
     const struct device *device;
     struct group rows;
@@ -338,39 +338,6 @@ static void multiply_share(const struct matmul_work *work, size_t begin, size_t 
     }
 }
 
-static void matmul_lane(void *context, uint32_t lane, uint32_t n_lanes)
-{
-    const struct matmul_work *work = context;
-    size_t begin, end;
-    thread_pool_share(panel_count(work->weights->n_rows), 1, lane, n_lanes, &begin, &end);
-    multiply_share(work, begin, end, lane);
-}
-
-void dense_matmul(struct device *device, float *y, size_t y_stride, const struct matrix *weights)
-{
-    struct matmul_work work = {device, {0, device->x_rows}, y, y_stride, weights};
-
-    assert(device->x_types >> weights->type & 1);
-    if (device->x_rows == 0)
-        return;
-    assert(device->x_columns == weights->n_columns);
-    assert(weights->n_segments <= MATRIX_SEGMENTS);
-    if (weights->n_rows == 1)
-        multiply_vector(&work);
-    else
-        device_run(device, (size_t)device->x_rows * weights->n_rows * weights->n_columns,
-                   ALONE_PRODUCT, matmul_lane, &work);
-}
-
-/* ---- groups of rows, each with a matrix of its own ------------------------------------------- */
-
-struct groups_work {
-    const struct device *device;
-    const struct row_groups *groups;
-    const struct group_product *products;
-    uint32_t n_products;
-};
-
 /* As thread_pool_share, but for the odd panels: they go to the lanes behind those that had the odd
  * ones of the n_before panels so far. So a lane reads what it was the first to touch, or its
  * neighbour, and has its share of all matrices together also where each has fewer panels than there
@@ -390,6 +357,68 @@ static void share_panels(size_t n, size_t n_before, uint32_t lane, uint32_t n_la
     *end = at[1];
 }
 
+/* The lane's share of one of several products, before which there were *n_before panels. */
+static void multiply_lane(const struct matmul_work *work, size_t *n_before, uint32_t lane,
+                          uint32_t n_lanes)
+{
+    const size_t n = panel_count(work->weights->n_rows);
+    size_t begin, end;
+    share_panels(n, *n_before, lane, n_lanes, &begin, &end);
+    *n_before += n;
+    if (work->weights->n_rows > 1)
+        multiply_share(work, begin, end, lane);
+    else if (begin < end)
+        multiply_vector(work);
+}
+
+struct products_work {
+    const struct device *device;
+    const struct product *products;
+    uint32_t n;
+};
+
+static void products_lane(void *context, uint32_t lane, uint32_t n_lanes)
+{
+    const struct products_work *work = context;
+    const struct group rows = {0, work->device->x_rows};
+    size_t n_before = 0;
+    for (uint32_t i = 0; i < work->n; i++) {
+        const struct product *p = &work->products[i];
+        multiply_lane(&(struct matmul_work){work->device, rows, p->y, p->y_stride, p->weights},
+                      &n_before, lane, n_lanes);
+    }
+}
+
+/* Multiplications of rows by a matrix. */
+static size_t product_work(uint32_t n_rows, const struct matrix *weights)
+{
+    return (size_t)n_rows * weights->n_rows * weights->n_columns;
+}
+
+void dense_matmul(struct device *device, const struct product *products, uint32_t n)
+{
+    struct products_work work = {device, products, n};
+    size_t n_multiplied = 0;
+    if (device->x_rows == 0)
+        return;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct matrix *w = products[i].weights;
+        assert(device->x_types >> w->type & 1 && device->x_columns == w->n_columns);
+        assert(w->n_segments <= MATRIX_SEGMENTS);
+        n_multiplied += product_work(device->x_rows, w);
+    }
+    device_run(device, n_multiplied, ALONE_PRODUCT, products_lane, &work);
+}
+
+/* ---- groups of rows, each with a matrix of its own ------------------------------------------- */
+
+struct groups_work {
+    const struct device *device;
+    const struct row_groups *groups;
+    const struct group_product *products;
+    uint32_t n_products;
+};
+
 static void groups_lane(void *context, uint32_t lane, uint32_t n_lanes)
 {
     const struct groups_work *work = context;
@@ -401,14 +430,7 @@ static void groups_lane(void *context, uint32_t lane, uint32_t n_lanes)
             const struct matmul_work one = {work->device, rows,
                                             product->y + rows.first * product->y_stride,
                                             product->y_stride, product->weights[g]};
-            const size_t n = panel_count(one.weights->n_rows);
-            size_t begin, end;
-            share_panels(n, n_before, lane, n_lanes, &begin, &end);
-            n_before += n;
-            if (one.weights->n_rows > 1)
-                multiply_share(&one, begin, end, lane);
-            else if (begin < end)
-                multiply_vector(&one);
+            multiply_lane(&one, &n_before, lane, n_lanes);
         }
 }
 
@@ -424,7 +446,7 @@ void dense_multiply_groups(struct device *device, const float *x, const struct r
             const struct matrix *w = products[i].weights[g];
             assert(w->n_columns == n_columns && w->n_segments <= MATRIX_SEGMENTS);
             types |= 1u << w->type;
-            n += (size_t)group_at(groups, g).n * w->n_rows * w->n_columns;
+            n += product_work(group_at(groups, g).n, w);
         }
     prepare_groups(device, x, groups, n_columns, types);
     if (groups->n > 0)

@@ -47,7 +47,7 @@ enum { DENSE_GROUP_OUTPUTS = 128, DENSE_LEVELS = 3 }; /* 2^3 = MATRIX_SEGMENTS *
 size_t dense_activation_bytes(enum cpu_kind kind, uint32_t n_columns);
 void dense_prepare(struct device *device, const float *x, uint32_t n_rows, uint32_t n_columns,
                    uint32_t types);
-void dense_matmul(struct device *device, float *y, size_t y_stride, const struct matrix *weights);
+void dense_matmul(struct device *device, const struct product *products, uint32_t n);
 void dense_multiply_groups(struct device *device, const float *x, const struct row_groups *groups,
                            uint32_t n_columns, const struct group_product *products,
                            uint32_t n_products);

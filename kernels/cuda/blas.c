@@ -285,7 +285,8 @@ static const struct plan *plan_for(struct device *device, uint32_t n_outputs, ui
 }
 
 /* y of outputs [first, first + n), whose weights are in the workspace. */
-static bool multiply(struct device *device, float *y, size_t y_stride, uint32_t n, uint32_t width)
+static bool multiply_outputs(struct device *device, float *y, size_t y_stride, uint32_t n,
+                             uint32_t width)
 {
     static const float one = 1.0f, zero = 0.0f;
     const struct blas *blas = device->blas;
@@ -297,21 +298,18 @@ static bool multiply(struct device *device, float *y, size_t y_stride, uint32_t 
                                             WORKSPACE_BYTES, cuda_stream(device)));
 }
 
-void cuda_blas_matmul(struct device *device, float *y, size_t y_stride,
-                      const struct matrix *weights)
+/* False: failed, and kept. */
+static bool multiply_matrix(struct device *device, float *y, size_t y_stride,
+                            const struct matrix *weights)
 {
     const struct blas *blas = device->blas;
-    if (!device->x.rounded) {
-        cuda_matmul(device, y, y_stride, weights);
-        return;
-    }
     if (!(device->x.types >> weights->type & 1) || device->x.n_columns != weights->n_columns) {
         cuda_fail(device, STATUS_INVALID, "a product with activations that were not prepared");
-        return;
+        return false;
     }
     const void *panels = weights->n_rows > 1 ? weights->data : cuda_vector_panel(device, weights);
     if (panels == NULL)
-        return;
+        return false;
     const size_t of_panel = PANEL_OUTPUTS * row_bytes(weights->n_columns);
     const size_t n_panels = panel_count(weights->n_rows);
     size_t at_once = blas->weights_bytes / of_panel;
@@ -323,9 +321,21 @@ void cuda_blas_matmul(struct device *device, float *y, size_t y_stride,
         const size_t end = begin + n * PANEL_OUTPUTS;
         cuda_round_weights(device, blas->weights, weights->type, panels, weights->n_columns, first,
                            n);
-        if (!multiply(device, y + begin, y_stride,
-                      (uint32_t)((end < weights->n_rows ? end : weights->n_rows) - begin),
-                      cuda_blas_columns(weights->n_columns)))
-            return;
+        if (!multiply_outputs(device, y + begin, y_stride,
+                              (uint32_t)((end < weights->n_rows ? end : weights->n_rows) - begin),
+                              cuda_blas_columns(weights->n_columns)))
+            return false;
     }
+    return true;
+}
+
+void cuda_blas_matmul(struct device *device, const struct product *products, uint32_t n)
+{
+    if (!device->x.rounded) {
+        cuda_matmul(device, products, n);
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        if (!multiply_matrix(device, products[i].y, products[i].y_stride, products[i].weights))
+            return;
 }

@@ -28,8 +28,7 @@ enum status cuda_blas_reserve(struct device *device, uint32_t max_rows, uint32_t
                               struct error *error);
 void cuda_blas_prepare(struct device *device, const float *x, uint32_t n_rows, uint32_t n_columns,
                        uint32_t types);
-void cuda_blas_matmul(struct device *device, float *y, size_t y_stride,
-                      const struct matrix *weights);
+void cuda_blas_matmul(struct device *device, const struct product *products, uint32_t n);
 
 /* Ends what cuda_blas_open began; NULL is fine. */
 void cuda_blas_destroy(struct blas *blas);

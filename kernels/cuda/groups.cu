@@ -1,6 +1,6 @@
 /* groups.cu - rows that choose their matrices: gathered, multiplied group by group, combined.
  *
- * Products of a group are those of product.c, one launch each, also for the table cuda-blas: groups are
+ * Products of a group are those of product.c, also for the table cuda-blas: groups are
  * small. Combining follows the CPU's order step by step. */
 #include "kernels/cuda/chain.cuh"
 #include "kernels/cuda/product.h"
@@ -74,6 +74,20 @@ extern "C" void cuda_gather(struct device *device, float *out, const float *x, c
     }
 }
 
+/* Rows of group g, from `first` on, which are prepared, by its matrices of as many products as a launch takes. */
+static void multiply_group(struct device *device, const struct group_product *products,
+                           uint32_t n_products, uint32_t g, size_t first)
+{
+    struct product together[CUDA_MATRICES];
+    uint32_t n = 0;
+    for (; n < n_products && n < CUDA_MATRICES; n++) {
+        together[n].y = products[n].y + first * products[n].y_stride;
+        together[n].y_stride = products[n].y_stride;
+        together[n].weights = products[n].weights[g];
+    }
+    cuda_matmul(device, together, n);
+}
+
 extern "C" void cuda_multiply_groups(struct device *device, const float *x,
                                      const struct row_groups *groups, uint32_t n_columns,
                                      const struct group_product *products, uint32_t n_products)
@@ -85,9 +99,8 @@ extern "C" void cuda_multiply_groups(struct device *device, const float *x,
             types |= 1u << products[i].weights[g]->type;
         cuda_prepare(device, x + first * n_columns, groups->end[g] - (uint32_t)first, n_columns,
                      types);
-        for (uint32_t i = 0; i < n_products; i++)
-            cuda_matmul(device, products[i].y + first * products[i].y_stride, products[i].y_stride,
-                        products[i].weights[g]);
+        for (uint32_t i = 0; i < n_products; i += CUDA_MATRICES)
+            multiply_group(device, products + i, n_products - i, g, first);
     }
     device->x.types = 0;
 }

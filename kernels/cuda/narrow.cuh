@@ -1,9 +1,9 @@
 /* kernels/cuda/narrow.cuh - products of few rows: weights are read once, and always on their way.
  *
- * A block takes panels, its warps the spans of a panel in turn. A warp copies its weights itself, some
- * stages ahead, also of the block's next panel, into a ring in shared memory that no other warp uses, so
- * that nothing but the end of a panel makes warps wait for each other, and what is on its way is bound by
- * shared memory, not by registers. Where threads need few registers a product leaves room on a
+ * A block takes panels, of one matrix after the other, its warps the spans of a panel in turn. A warp
+ * copies its weights itself, some stages ahead, also of the block's next panel, into a ring in shared
+ * memory that no other warp uses, so that nothing but the end of a panel makes warps wait for each other,
+ * and what is on its way is bound by shared memory, not by registers. Where threads need few registers a product leaves room on a
  * multiprocessor: the next one is there too, with its first stages on their way, while this one still
  * computes (chain.cuh).
  * Spans' sums meet in shared memory, where each output's are added by one thread.
@@ -49,24 +49,26 @@ __device__ __forceinline__ void copies_wait(uint32_t n)
 template <class Terms>
 struct stages {
     uint32_t panel, first, span, step, column, end;
+    const uint4 *weights; /* of the panel, this lane's */
 
     __device__ __forceinline__ void begin(const struct cuda_product &p, uint32_t first_span,
-                                          uint32_t n)
+                                          uint32_t n, uint32_t lane)
     {
         first = span = first_span;
         step = n;
         panel = first < p.spans.n_spans ? blockIdx.x : p.n_panels; /* this warp has none */
-        enter(p);
+        enter_panel(p, lane);
+        enter_span(p);
     }
 
-    __device__ __forceinline__ void enter(const struct cuda_product &p)
+    __device__ __forceinline__ void enter_panel(const struct cuda_product &p, uint32_t lane)
     {
-        if (span >= p.spans.n_spans) {
-            span = first;
-            panel += gridDim.x;
-        }
-        if (panel >= p.n_panels)
-            return;
+        if (panel < p.n_panels)
+            weights = panel_at(p, outputs_of(p, panel), panel) + lane;
+    }
+
+    __device__ __forceinline__ void enter_span(const struct cuda_product &p)
+    {
         span_at<Terms::SPAN>(p.spans, span, &column, &end);
         column = column / Terms::STAGE_COLUMNS * Terms::STAGE_COLUMNS;
     }
@@ -78,7 +80,7 @@ struct stages {
                            WHOLE = VECTORS / CUDA_LANES * CUDA_LANES;
         if (panel < p.n_panels) {
             const uint32_t at = column / Terms::STAGE_COLUMNS * VECTORS;
-            const uint4 *from = (const uint4 *)p.weights + panel * p.panel_vectors + at + lane;
+            const uint4 *from = weights + at;
             to += lane;
             if (at + VECTORS <= p.panel_vectors) {
 #pragma unroll
@@ -94,7 +96,12 @@ struct stages {
             column += Terms::STAGE_COLUMNS;
             if (column >= end) {
                 span += step;
-                enter(p);
+                if (span >= p.spans.n_spans) {
+                    span = first;
+                    panel += gridDim.x;
+                    enter_panel(p, lane);
+                }
+                enter_span(p);
             }
         }
         copies_commit();
@@ -123,7 +130,7 @@ __global__ void __launch_bounds__(ROWS <= Terms::LEAN_ROWS ? NARROW_LEAN_THREADS
     chain_next();
     if (p.weights_are_new)
         chain_wait();
-    ahead.begin(p, warp, n_warps);
+    ahead.begin(p, warp, n_warps, lane);
     for (uint32_t i = 0; i < p.n_stages; i++)
         ahead.fetch(p, ring + i * Terms::STAGE_VECTORS, lane);
     chain_wait();
@@ -176,11 +183,13 @@ __global__ void __launch_bounds__(ROWS <= Terms::LEAN_ROWS ? NARROW_LEAN_THREADS
             }
             __syncthreads();
         }
-        const uint32_t output = panel * PANEL_OUTPUTS + threadIdx.x % PANEL_OUTPUTS;
+        const struct cuda_outputs &to = outputs_of(p, panel);
+        const uint32_t output =
+            (panel - to.first_panel) * PANEL_OUTPUTS + threadIdx.x % PANEL_OUTPUTS;
         for (int tile = 0; tile < TILES; tile++) {
             const uint32_t row = tile * ROW_TILE + threadIdx.x / PANEL_OUTPUTS;
-            if (threadIdx.x < TILE_SUMS && row < p.n_rows && output < p.n_outputs)
-                p.y[row * p.y_stride + output] =
+            if (threadIdx.x < TILE_SUMS && row < p.n_rows && output < to.n_outputs)
+                to.y[row * to.y_stride + output] =
                     tree<TILES * TILE_SUMS>{state + tile * TILE_SUMS}.total(p.spans.n_segments);
         }
     }
@@ -213,7 +222,7 @@ void launch_narrow(struct device *device, const struct cuda_product *product)
 {
     struct cuda_product p = *product;
     struct narrow_product narrow;
-    narrow.n_outputs = p.n_outputs;
+    narrow.n_panels = p.n_panels;
     narrow.n_spans = p.spans.n_spans;
     narrow.n_segments = p.spans.n_segments;
     narrow.n_tiles = (ROWS + ROW_TILE - 1) / ROW_TILE;
@@ -221,7 +230,6 @@ void launch_narrow(struct device *device, const struct cuda_product *product)
     narrow.stage_bytes = Terms::STAGE_VECTORS * VECTOR_BYTES;
     const struct narrow_spread spread =
         narrow_spread(&narrow, (uint32_t)device->n_multiprocessors, device->shared_bytes);
-    p.n_panels = spread.n_panels;
     p.round_spans = spread.round_spans;
     p.n_stages = spread.n_stages;
     if (prepare_narrow<Terms, ROWS>(device))

@@ -25,14 +25,14 @@ enum {
 };
 
 struct narrow_product {
-    uint32_t n_outputs, n_spans, n_segments;
+    uint32_t n_panels, n_spans, n_segments;
     uint32_t n_tiles; /* of rows */
     bool lean;        /* a thread needs few registers */
     size_t stage_bytes;
 };
 
 struct narrow_spread {
-    uint32_t n_panels, n_blocks, n_warps, n_stages;
+    uint32_t n_blocks, n_warps, n_stages;
     uint32_t round_spans; /* whose sums are in shared memory at once: some turns of all warps */
     size_t shared_bytes;
 };
@@ -59,8 +59,7 @@ static inline struct narrow_spread narrow_spread(const struct narrow_product *p,
     const size_t of_block = shared_bytes / 2;
     struct narrow_spread s;
     s.n_stages = 1;
-    s.n_panels = (p->n_outputs + PANEL_OUTPUTS - 1) / PANEL_OUTPUTS;
-    uint32_t wanted = (of_sm * n_multiprocessors + s.n_panels - 1) / s.n_panels;
+    uint32_t wanted = (of_sm * n_multiprocessors + p->n_panels - 1) / p->n_panels;
     wanted = wanted < least ? least : wanted > most ? most : wanted;
     uint32_t turns;
     do { /* a small multiprocessor has no room for the stages of so many */
@@ -78,13 +77,14 @@ static inline struct narrow_spread narrow_spread(const struct narrow_product *p,
         s.round_spans = s.n_warps;
     }
     uint32_t per_sm = of_sm / s.n_warps > 0 ? of_sm / s.n_warps : 1; /* blocks */
-    if (s.n_panels < per_sm * n_multiprocessors)
-        per_sm = (s.n_panels + n_multiprocessors - 1) / n_multiprocessors;
+    if (p->n_panels < per_sm * n_multiprocessors)
+        per_sm = (p->n_panels + n_multiprocessors - 1) / n_multiprocessors;
     s.n_stages = NARROW_STAGES;
     while (s.n_stages > 1 &&
            (narrow_bytes(p, &s) * per_sm > room || narrow_bytes(p, &s) > of_block))
         s.n_stages--;
-    s.n_blocks = s.n_panels < per_sm * n_multiprocessors ? s.n_panels : per_sm * n_multiprocessors;
+    s.n_blocks =
+        p->n_panels < per_sm * n_multiprocessors ? p->n_panels : per_sm * n_multiprocessors;
     s.shared_bytes = narrow_bytes(p, &s) - NARROW_RESERVED;
     return s;
 }

@@ -1,7 +1,8 @@
-/* product.c - workspace, and which kernel multiplies. */
+/* product.c - workspace, which matrices share a launch, and which kernel multiplies. */
 #include "kernels/cuda/product.h"
 
 #include <assert.h>
+#include <string.h>
 
 enum { PENDING_LEVELS = 4 };
 
@@ -101,34 +102,72 @@ static void take_activations(struct cuda_product *p, const struct cuda_activatio
     }
 }
 
-void cuda_matmul(struct device *device, float *y, size_t y_stride, const struct matrix *weights)
+/* Whether they can be one launch. A vector's panel is in the device's scratch, which holds one. */
+static bool belong_together(const struct matrix *a, const struct matrix *b)
+{
+    return a->type == b->type && a->n_rows > 1 && b->n_rows > 1 && a->n_segments == b->n_segments &&
+           (a->n_segments <= 1 ||
+            memcmp(a->segment_end, b->segment_end, a->n_segments * sizeof(*a->segment_end)) == 0);
+}
+
+/* Of matrices that belong together; false: failed, and kept. */
+static bool take_matrices(struct device *device, struct cuda_product *p,
+                          const struct product *products, uint32_t n)
+{
+    for (uint32_t i = 0; i < CUDA_MATRICES; i++) {
+        struct cuda_outputs *to = &p->matrices[i];
+        *to = (struct cuda_outputs){.first_panel = UINT32_MAX};
+        if (i >= n)
+            continue;
+        const struct matrix *weights = products[i].weights;
+        assert(device->x.n_columns == weights->n_columns);
+        *to = (struct cuda_outputs){
+            .weights = weights->n_rows > 1 ? weights->data : cuda_vector_panel(device, weights),
+            .y = products[i].y,
+            .y_stride = products[i].y_stride,
+            .n_outputs = weights->n_rows,
+            .first_panel = p->n_panels,
+        };
+        p->n_panels += (uint32_t)panel_count(weights->n_rows);
+        if (to->weights == NULL)
+            return false;
+    }
+    return true;
+}
+
+static void multiply_together(struct device *device, const struct product *products, uint32_t n)
 {
     const struct cuda_activations *x = &device->x;
-    const bool quantized = cuda_format(weights->type).low_bits > 0;
-    if (x->n_rows == 0)
-        return;
-    if (!(x->types >> weights->type & 1)) {
+    const struct matrix *first = products[0].weights;
+    const bool quantized = cuda_format(first->type).low_bits > 0;
+    if (!(x->types >> first->type & 1)) {
         cuda_fail(device, STATUS_INVALID, "a product with activations that were not prepared");
         return;
     }
-    assert(x->n_columns == weights->n_columns && weights->n_segments <= MATRIX_SEGMENTS);
+    assert(first->n_segments <= MATRIX_SEGMENTS);
     struct cuda_product p = {
-        .weights = weights->n_rows > 1 ? weights->data : cuda_vector_panel(device, weights),
-        .panel_vectors = panel_vectors(weights->type, weights->n_columns),
-        .n_outputs = weights->n_rows,
+        .panel_vectors = panel_vectors(first->type, first->n_columns),
         .n_rows = x->n_rows,
         .n_blocks = cuda_round_up(x->n_columns, QUANT_PIECE) / QUANT_PIECE,
         .n_row_tiles = (x->n_rows + ROW_TILE - 1) / ROW_TILE,
-        .y = y,
-        .y_stride = y_stride,
         .pending = device->pending,
-        .weights_are_new = weights->n_rows == 1,
+        .weights_are_new = first->n_rows == 1,
     };
-    take_activations(&p, x, weights->type);
-    if (p.weights == NULL || !cut_spans(device, &p.spans, weights, quantized))
+    take_activations(&p, x, first->type);
+    if (!take_matrices(device, &p, products, n) || !cut_spans(device, &p.spans, first, quantized))
         return;
     if (quantized)
-        cuda_product_quant(device, weights->type, &p);
+        cuda_product_quant(device, first->type, &p);
     else
-        cuda_product_float(device, weights->type, &p);
+        cuda_product_float(device, first->type, &p);
+}
+
+void cuda_matmul(struct device *device, const struct product *products, uint32_t n)
+{
+    for (uint32_t first = 0, end; first < n && device->x.n_rows > 0; first = end) {
+        for (end = first + 1; end < n && end - first < CUDA_MATRICES; end++)
+            if (!belong_together(products[first].weights, products[end].weights))
+                break;
+        multiply_together(device, products + first, end - first);
+    }
 }

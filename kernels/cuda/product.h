@@ -19,7 +19,7 @@
 extern "C" {
 #endif
 
-enum { QUANT_SPAN = 1024, FLOAT_SPAN = 512 };
+enum { QUANT_SPAN = 1024, FLOAT_SPAN = 512, CUDA_MATRICES = 3 /* of one launch */ };
 
 /* How the columns are cut: spans of QUANT_SPAN or FLOAT_SPAN, from the begin of each segment. */
 struct cuda_spans {
@@ -27,18 +27,27 @@ struct cuda_spans {
     uint32_t segment_end[MATRIX_SEGMENTS];
 };
 
-struct cuda_product {
+/* A matrix of a launch, and where its outputs go. */
+struct cuda_outputs {
     const void *weights; /* vectors, panel after panel */
+    float *y;
+    size_t y_stride;
+    uint32_t n_outputs;
+    uint32_t first_panel; /* of all; UINT32_MAX: there is no such matrix */
+};
+
+/* Matrices of one type that have x in common and their columns cut alike: a launch goes through the panels
+ * of all, as if they were one. */
+struct cuda_product {
+    struct cuda_outputs matrices[CUDA_MATRICES];
+    uint32_t n_panels;
     size_t panel_vectors;
-    uint32_t n_outputs, n_rows;
-    uint32_t n_panels;    /* narrow products */
+    uint32_t n_rows;
     const void *x;        /* quantized, parts or halves */
     size_t x_row_vectors; /* 16-byte vectors from a row to the next */
     const void *x_scales; /* scales or powers */
     uint32_t n_blocks;    /* in a row of x_scales */
     uint32_t n_row_tiles;
-    float *y;
-    size_t y_stride;
     void *pending;        /* wide products: sums of segments that wait for their sibling */
     uint32_t round_spans; /* narrow products: spans whose sums are in shared memory at once */
     uint32_t n_stages;    /* likewise: stages of weights in a warp's ring */
@@ -62,7 +71,7 @@ void cuda_product_float(struct device *device, enum weight_type type,
 /* product.c: the functions of the table. */
 enum status cuda_reserve(struct device *device, uint32_t max_rows, uint32_t max_columns,
                          struct error *error);
-void cuda_matmul(struct device *device, float *y, size_t y_stride, const struct matrix *weights);
+void cuda_matmul(struct device *device, const struct product *products, uint32_t n);
 
 /* groups.cu, likewise */
 void cuda_gather(struct device *device, float *out, const float *x, const uint32_t *rows,

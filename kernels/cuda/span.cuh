@@ -1,4 +1,5 @@
-/* kernels/cuda/span.cuh - columns in spans, and the order in which the spans' sums are added.
+/* kernels/cuda/span.cuh - panels of several matrices, columns in spans, and the order in which the
+ * spans' sums are added.
  *
  * Shared by the kernels for few rows (narrow.cuh) and for many (wide.cuh). WIDTH, of a span, is a constant: a division by a
  * number that is not takes as long as a stage of a product. */
@@ -8,6 +9,23 @@
 #include "kernels/cuda/product.h"
 
 enum { TREE_LEVELS = 4 }; /* 2^3 segments and their sum */
+
+/* The matrix that has the panel. */
+__device__ __forceinline__ const struct cuda_outputs &outputs_of(const struct cuda_product &p,
+                                                                 uint32_t panel)
+{
+    uint32_t matrix = 0;
+#pragma unroll
+    for (int i = 1; i < CUDA_MATRICES; i++)
+        matrix += panel >= p.matrices[i].first_panel;
+    return p.matrices[matrix];
+}
+
+__device__ __forceinline__ const uint4 *panel_at(const struct cuda_product &p,
+                                                 const struct cuda_outputs &matrix, uint32_t panel)
+{
+    return (const uint4 *)matrix.weights + (panel - matrix.first_panel) * p.panel_vectors;
+}
 
 template <uint32_t WIDTH>
 __device__ __forceinline__ uint32_t segment_spans(const struct cuda_spans &s, uint32_t segment)

@@ -58,8 +58,7 @@ __global__ void __launch_bounds__(WIDE_THREADS, 2)
     product_wide(const __grid_constant__ struct cuda_product p)
 {
     const uint32_t lane = threadIdx.x % CUDA_LANES, warp = threadIdx.x / CUDA_LANES;
-    const uint32_t n_panels = (p.n_outputs + PANEL_OUTPUTS - 1) / PANEL_OUTPUTS;
-    const uint32_t n_groups = (n_panels + WIDE_WARPS - 1) / WIDE_WARPS;
+    const uint32_t n_groups = (p.n_panels + WIDE_WARPS - 1) / WIDE_WARPS;
     const uint32_t n_row_blocks = (p.n_rows + WIDE_ROWS - 1) / WIDE_ROWS;
     float4 *pending = (float4 *)p.pending +
                       (size_t)blockIdx.x * (TREE_LEVELS * WIDE_TILES * WIDE_THREADS) + threadIdx.x;
@@ -70,9 +69,10 @@ __global__ void __launch_bounds__(WIDE_THREADS, 2)
     for (uint32_t job = blockIdx.x; job < n_groups * n_row_blocks; job += gridDim.x) {
         const uint32_t panel_index = job / n_row_blocks * WIDE_WARPS + warp;
         const uint32_t first_tile = job % n_row_blocks * WIDE_TILES;
-        if (panel_index >= n_panels)
+        if (panel_index >= p.n_panels)
             continue;
-        const uint4 *panel = (const uint4 *)p.weights + panel_index * p.panel_vectors;
+        const struct cuda_outputs &to = outputs_of(p, panel_index);
+        const uint4 *panel = panel_at(p, to, panel_index);
         float sum[WIDE_TILES][4];
         uint32_t begin = 0;
         for (uint32_t segment = 0; segment < p.spans.n_segments; segment++) {
@@ -98,9 +98,10 @@ __global__ void __launch_bounds__(WIDE_THREADS, 2)
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 const uint32_t row = (first_tile + tile) * ROW_TILE + 2 * (lane % 4) + i % 2;
-                const uint32_t output = panel_index * PANEL_OUTPUTS + lane / 4 + i / 2 * 8;
-                if (row < p.n_rows && output < p.n_outputs)
-                    p.y[row * p.y_stride + output] = sum[tile][i];
+                const uint32_t output =
+                    (panel_index - to.first_panel) * PANEL_OUTPUTS + lane / 4 + i / 2 * 8;
+                if (row < p.n_rows && output < to.n_outputs)
+                    to.y[row * to.y_stride + output] = sum[tile][i];
             }
     }
 }
@@ -108,8 +109,7 @@ __global__ void __launch_bounds__(WIDE_THREADS, 2)
 template <class Terms>
 void launch_wide(struct device *device, const struct cuda_product *p)
 {
-    const size_t n_panels = (p->n_outputs + PANEL_OUTPUTS - 1) / PANEL_OUTPUTS;
-    const size_t jobs = (n_panels + WIDE_WARPS - 1) / WIDE_WARPS *
+    const size_t jobs = ((size_t)p->n_panels + WIDE_WARPS - 1) / WIDE_WARPS *
                         ((p->n_rows + (size_t)WIDE_ROWS - 1) / WIDE_ROWS);
     const size_t most = (size_t)device->n_multiprocessors * WIDE_BLOCKS_PER_SM;
     chain_launch(device, "a product of many rows", product_wide<Terms>,

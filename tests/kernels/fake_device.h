@@ -58,7 +58,7 @@ static inline void fake_replay(struct device *device, const struct recording *re
         if (c->what == FAKE_PREPARE)
             fake_prepare(device, c->from, c->n_rows, c->n_columns, c->types);
         else if (c->what == FAKE_MATMUL)
-            fake_matmul(device, c->to, c->n, &c->matrix);
+            fake_product(device, &(struct product){c->to, c->n, &c->matrix});
         else if (c->what == FAKE_NORM)
             fake_rms_norm(device, c->to, c->from, c->weight, c->n_rows, c->n_columns, c->epsilon);
         else if (c->what == FAKE_ROTATE)

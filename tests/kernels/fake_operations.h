@@ -37,17 +37,23 @@ static inline void fake_prepare(struct device *device, const float *x, uint32_t 
     fake_leave(f);
 }
 
-static inline void fake_matmul(struct device *device, float *y, size_t y_stride,
-                               const struct matrix *weights)
+static inline void fake_product(struct device *device, const struct product *p)
 {
-    if (fake_records(device, (struct fake_call){
-                                 .what = FAKE_MATMUL, .to = y, .n = y_stride, .matrix = *weights}))
+    if (fake_records(device,
+                     (struct fake_call){
+                         .what = FAKE_MATMUL, .to = p->y, .n = p->y_stride, .matrix = *p->weights}))
         return;
     struct fake_device *f = fake_enter(device);
-    const struct matrix inner = fake_inner(f, weights);
-    fake_inside(f, y, weights->n_rows * sizeof(*y), "matmul");
-    f->cpu->matmul(f->inner, y, y_stride, &inner);
+    const struct matrix inner = fake_inner(f, p->weights);
+    fake_inside(f, p->y, inner.n_rows * sizeof(*p->y), "matmul");
+    f->cpu->matmul(f->inner, &(struct product){p->y, p->y_stride, &inner}, 1);
     fake_leave(f);
+}
+
+static inline void fake_matmul(struct device *device, const struct product *products, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        fake_product(device, &products[i]);
 }
 
 static inline void fake_rms_norm(struct device *device, float *y, const float *x,

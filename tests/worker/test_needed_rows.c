@@ -138,13 +138,14 @@ static void count_prepare(struct device *device, const float *x, uint32_t n_rows
     counter.inner->prepare(device, x, n_rows, n_columns, types);
 }
 
-static void count_matmul(struct device *device, float *y, size_t y_stride,
-                         const struct matrix *weights)
+static void count_matmul(struct device *device, const struct product *products, uint32_t n)
 {
-    assert_true(counter.n_products < 256);
-    counter.products[counter.n_products].weights = weights;
-    counter.products[counter.n_products++].n_rows = counter.n_prepared;
-    counter.inner->matmul(device, y, y_stride, weights);
+    assert_true(counter.n_products + n <= 256);
+    for (uint32_t i = 0; i < n; i++) {
+        counter.products[counter.n_products].weights = products[i].weights;
+        counter.products[counter.n_products++].n_rows = counter.n_prepared;
+    }
+    counter.inner->matmul(device, products, n);
 }
 
 static void count_groups(struct device *device, const float *x, const struct row_groups *groups,

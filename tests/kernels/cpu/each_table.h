@@ -139,7 +139,7 @@ static inline void device_matmul(const struct lent_device *d, float *y, uint32_t
                                  size_t y_stride, const struct matrix *m)
 {
     float *out = device_floats(d, y, n_rows * y_stride);
-    d->kernels->matmul(d->device, out, y_stride, m);
+    d->kernels->matmul(d->device, &(struct product){out, y_stride, m}, 1);
     device_floats_end(d, y, out, n_rows * y_stride);
 }
 

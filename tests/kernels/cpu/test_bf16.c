@@ -74,7 +74,7 @@ static float *multiply(const struct problem *p, const float *x, uint32_t n_rows,
                                       0, p->n_columns, NULL),
                      STATUS_OK);
     k->prepare(d.device, x, n_rows, p->n_columns, 1u << p->type);
-    k->matmul(d.device, y, OUTPUTS, &m);
+    k->matmul(d.device, &(struct product){y, OUTPUTS, &m}, 1);
     k->matrix_destroy(d.device, &m);
     device_return(&d);
     return y;

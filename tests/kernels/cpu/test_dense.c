@@ -437,7 +437,7 @@ static void test_one_prepare_serves_all_types(void **state)
             assert_memory_equal(y, want[t], sizeof(y));
         }
     kernels->prepare(d.device, x, 0, COLUMNS, 1u << WEIGHT_F32);
-    kernels->matmul(d.device, x, OUTPUTS, &m[0]); /* no rows: nothing to do */
+    kernels->matmul(d.device, &(struct product){x, OUTPUTS, &m[0]}, 1); /* no rows: nothing to do */
     device_give(&d, x);
     for (size_t t = 0; t < WEIGHT_TYPES; t++) {
         kernels->matrix_destroy(d.device, &m[t]);
@@ -445,6 +445,77 @@ static void test_one_prepare_serves_all_types(void **state)
         problem_free(&p[t]);
     }
     device_return(&d);
+}
+
+/* What may share a launch or not: one row, more than there are lanes or thread blocks for, another
+ * type, another cut of the columns. */
+enum { TOGETHER = 9, TOGETHER_COLUMNS = 1280, GUARD = 3 };
+static const struct {
+    uint32_t n_outputs, first_segment; /* columns; 0: there are none */
+    bool other_type;
+} together[TOGETHER] = {{333, 0, false},  {1, 0, false},    {40, 0, false},
+                        {17, 0, false},   {5, 0, false},    {150, 512, false},
+                        {64, 512, false}, {30, 768, false}, {33, 0, true}};
+
+/* All in one call, or in one each: y of TOGETHER problems, rows n_outputs + GUARD apart. */
+static void multiply_together(const struct lent_device *d, const struct problem *p,
+                              const struct matrix *m, bool at_once, float *y[TOGETHER])
+{
+    struct product products[TOGETHER];
+    float *x = device_floats(d, p[0].x, (size_t)p[0].n_rows * TOGETHER_COLUMNS);
+    d->kernels->prepare(d->device, x, p[0].n_rows, TOGETHER_COLUMNS,
+                        1u << m[0].type | 1u << m[TOGETHER - 1].type);
+    for (uint32_t i = 0; i < TOGETHER; i++) {
+        const size_t stride = m[i].n_rows + GUARD, n = p[0].n_rows * stride;
+        y[i] = malloc(n * sizeof(*y[i]));
+        assert_non_null(y[i]);
+        for (size_t j = 0; j < n; j++)
+            y[i][j] = 77.0f;
+        products[i] = (struct product){device_floats(d, y[i], n), stride, &m[i]};
+        if (!at_once)
+            d->kernels->matmul(d->device, &products[i], 1);
+    }
+    if (at_once)
+        d->kernels->matmul(d->device, products, TOGETHER);
+    for (uint32_t i = 0; i < TOGETHER; i++)
+        device_floats_end(d, y[i], products[i].y, p[0].n_rows * products[i].y_stride);
+    device_give(d, x);
+}
+
+static void test_several_matrices_in_one_call(void **state)
+{
+    const struct kernels *kernels = each_table_usable(state);
+    static const uint32_t rows[] = {1, 6, 27, 70}, lanes[] = {1, 3, 7};
+    for (size_t t = 0; t < WEIGHT_TYPES; t++)
+        for (size_t r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
+            struct lent_device d = device_lend(kernels, lanes[r % 3], rows[r], TOGETHER_COLUMNS);
+            struct problem p[TOGETHER];
+            struct matrix m[TOGETHER];
+            float *alone[TOGETHER], *at_once[TOGETHER];
+            for (uint32_t i = 0; i < TOGETHER; i++) {
+                const enum weight_type type =
+                    weight_types[(t + together[i].other_type) % WEIGHT_TYPES];
+                p[i] = problem_make(type, NORMAL, rows[r], together[i].n_outputs, TOGETHER_COLUMNS);
+                assert_int_equal(kernels->matrix_create(d.device, &m[i], type, p[i].weights,
+                                                        TOGETHER_COLUMNS, 0, together[i].n_outputs,
+                                                        0, TOGETHER_COLUMNS, NULL),
+                                 STATUS_OK);
+                m[i].n_segments = together[i].first_segment > 0 ? 2 : 0;
+                m[i].segment_end[0] = together[i].first_segment;
+                m[i].segment_end[1] = TOGETHER_COLUMNS;
+            }
+            multiply_together(&d, p, m, false, alone);
+            multiply_together(&d, p, m, true, at_once);
+            for (uint32_t i = 0; i < TOGETHER; i++) {
+                assert_memory_equal(at_once[i], alone[i],
+                                    rows[r] * (m[i].n_rows + GUARD) * sizeof(**alone));
+                kernels->matrix_destroy(d.device, &m[i]);
+                free(alone[i]);
+                free(at_once[i]);
+                problem_free(&p[i]);
+            }
+            device_return(&d);
+        }
 }
 
 int main(void)
@@ -458,6 +529,7 @@ int main(void)
         {"bits_do_not_depend_on_lanes", test_bits_do_not_depend_on_lanes, true},
         {"cuts_of_a_matrix", test_cuts_of_a_matrix, false},
         {"one_prepare_serves_all_types", test_one_prepare_serves_all_types, false},
+        {"several_matrices_in_one_call", test_several_matrices_in_one_call, false},
     };
     return each_table_run(tests, sizeof(tests) / sizeof(tests[0]));
 }

@@ -232,7 +232,9 @@ static void play_calls(const struct played *p, const uint32_t *positions)
     k->clear(p->device, p->kept, PLAYED_COLUMNS * sizeof(float));
     k->rms_norm(p->device, p->normed, p->x, p->weight, PLAYED_ROWS, PLAYED_COLUMNS, 1e-5f);
     k->prepare(p->device, p->normed, PLAYED_ROWS, PLAYED_COLUMNS, 1u << p->matrix.type);
-    k->matmul(p->device, p->product, PLAYED_COLUMNS, &p->matrix);
+    const struct product products[] = {{p->product, PLAYED_COLUMNS, &p->matrix},
+                                       {p->normed, PLAYED_COLUMNS, &p->matrix}};
+    k->matmul(p->device, products, 2);
     k->rotate(p->device, p->product, positions, PLAYED_ROWS, PLAYED_HEADS,
               PLAYED_COLUMNS / PLAYED_HEADS, &p->rope);
     k->add(p->device, p->x, p->product, PLAYED);

@@ -54,7 +54,7 @@ static void run(const struct matrix *matrix, uint32_t n, bool norm, bool apart, 
     if (apart)
         finish();
     kernels_cuda.prepare(device, norm ? normed : x, ROWS, n, 1u << matrix->type);
-    kernels_cuda.matmul(device, product, OUTPUTS, matrix);
+    kernels_cuda.matmul(device, &(struct product){product, OUTPUTS, matrix}, 1);
     kernels_cuda.download(device, out, x, (size_t)ROWS * n * sizeof(*out));
     kernels_cuda.download(device, out + ROWS * MOST, normed, (size_t)ROWS * n * sizeof(*out));
     kernels_cuda.download(device, out + 2 * ROWS * MOST, product, ROWS * OUTPUTS * sizeof(*out));

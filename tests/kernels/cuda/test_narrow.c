@@ -23,14 +23,14 @@ static void check_spread(const struct narrow_product *p, uint32_t n_multiprocess
     const struct narrow_spread s = narrow_spread(p, n_multiprocessors, shared_bytes);
     const uint32_t most = (p->lean ? NARROW_LEAN_THREADS : NARROW_THREADS) / CUDA_LANES;
     if (s.shared_bytes + NARROW_RESERVED > shared_bytes / 2)
-        fail_msg("%u outputs, %u spans, %u segments, %u tiles, stages of %zu bytes: %u warps and "
+        fail_msg("%u panels, %u spans, %u segments, %u tiles, stages of %zu bytes: %u warps and "
                  "%u stages take %zu of %zu bytes",
-                 p->n_outputs, p->n_spans, p->n_segments, p->n_tiles, p->stage_bytes, s.n_warps,
+                 p->n_panels, p->n_spans, p->n_segments, p->n_tiles, p->stage_bytes, s.n_warps,
                  s.n_stages, s.shared_bytes, shared_bytes / 2);
     assert_in_range(s.n_warps, NARROW_LEAST / CUDA_LANES, most);
     assert_in_range(s.n_stages, 1, NARROW_STAGES);
     assert_int_equal(s.round_spans % s.n_warps, 0);
-    assert_in_range(s.n_blocks, 1, s.n_panels);
+    assert_in_range(s.n_blocks, 1, p->n_panels);
     const size_t sums = (size_t)s.round_spans * p->n_tiles * TILE_SUMS * sizeof(float);
     assert_true(s.shared_bytes > s.n_stages * s.n_warps * p->stage_bytes + sums);
 }
@@ -38,19 +38,19 @@ static void check_spread(const struct narrow_product *p, uint32_t n_multiprocess
 static void test_every_product_fits_every_gpu(void **state)
 {
     (void)state;
-    static const uint32_t outputs[] = {1, 16, 256, 1024, 2048, 3072, 4096, 8192, 28672, 152064};
+    static const uint32_t panels[] = {1, 2, 16, 64, 128, 192, 256, 384, 512, 1792, 9504};
     static const uint32_t tiles[] = {1, 2, 4};
     for (size_t t = 0; t < WEIGHT_TYPES; t++) {
         const struct cuda_format format = cuda_format(weight_types[t]);
         const bool quantized = format.low_bits > 0;
         const size_t stage = quantized ? chunk_vectors(format) * (size_t)VECTOR_BYTES : 2048;
         for (size_t gpu = 0; gpu < sizeof(GPUS) / sizeof(GPUS[0]); gpu++)
-            for (size_t o = 0; o < sizeof(outputs) / sizeof(outputs[0]); o++)
+            for (size_t n = 0; n < sizeof(panels) / sizeof(panels[0]); n++)
                 for (uint32_t n_spans = 1; n_spans <= 64; n_spans++)
                     for (uint32_t n_segments = 1;
                          n_segments <= MATRIX_SEGMENTS && n_segments <= n_spans; n_segments++)
                         for (size_t i = 0; i < 6; i++) {
-                            const struct narrow_product p = {.n_outputs = outputs[o],
+                            const struct narrow_product p = {.n_panels = panels[n],
                                                              .n_spans = n_spans,
                                                              .n_segments = n_segments,
                                                              .n_tiles = tiles[i % 3],

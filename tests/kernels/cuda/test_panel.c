@@ -209,7 +209,7 @@ static float *multiply_scalar(const struct problem *p)
                                       0, p->n_columns, NULL),
                      STATUS_OK);
     k->prepare(d.device, p->x, ROWS, p->n_columns, 1u << p->type);
-    k->matmul(d.device, y, OUTPUTS, &m);
+    k->matmul(d.device, &(struct product){y, OUTPUTS, &m}, 1);
     k->matrix_destroy(d.device, &m);
     device_return(&d);
     return y;
