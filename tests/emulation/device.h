@@ -155,6 +155,10 @@ static inline int __float2int_rn(float x)
 {
     return (int)lrintf(x);
 }
+static inline uint32_t __float2uint_rn(float x)
+{
+    return x >= 0x1p32f ? UINT32_MAX : x > 0.0f ? (uint32_t)llrintf(x) : 0; /* 0: of NaN too */
+}
 
 template <class To, class From>
 To emulated_bits(From x)
@@ -218,13 +222,14 @@ namespace emulation
 /* c += a b of m16n8: register r of a lane holds row lane / 4 (+ 8: C, r / 2; A, r % 2) and, of C, column
  * 2 (lane % 4) + r % 2; of A and B, EACH numbers of the summed dimension from EACH * (lane % 4) on, and
  * 4 * EACH further for the second half of the registers. PTX ISA, "Matrix fragments for mma.m16n8k16" and
- * "mma.m16n8k32". unpack: a register's numbers. The last lane to arrive multiplies for all. */
+ * "mma.m16n8k32". unpack: a register's numbers, of A
+ * unpack_a. The last lane to arrive multiplies for all. */
 template <class Sum, int EACH, int HALVES, class C>
 struct multiplication {
     C c[4];
     uint32_t a[2 * HALVES], b[HALVES];
 
-    template <void (*unpack)(uint32_t bits, Sum *to)>
+    template <void (*unpack_a)(uint32_t bits, Sum *to), void (*unpack)(uint32_t bits, Sum *to)>
     static void together(char *slots)
     {
         enum { ROWS = 16, COLUMNS = 8, K = 4 * EACH * HALVES };
@@ -235,8 +240,8 @@ struct multiplication {
             for (int half = 0; half < HALVES; half++) {
                 const int k = (half * 4 + four) * EACH;
                 Sum column[EACH];
-                unpack(part.a[2 * half], &a[row][k]);
-                unpack(part.a[2 * half + 1], &a[row + 8][k]);
+                unpack_a(part.a[2 * half], &a[row][k]);
+                unpack_a(part.a[2 * half + 1], &a[row + 8][k]);
                 unpack(part.b[half], column);
                 for (int i = 0; i < EACH; i++)
                     b[k + i][row] = column[i];
@@ -259,7 +264,8 @@ struct multiplication {
     }
 };
 
-template <class Sum, int EACH, int HALVES, void (*unpack)(uint32_t bits, Sum *to), class C>
+template <class Sum, int EACH, int HALVES, void (*unpack_a)(uint32_t bits, Sum *to),
+          void (*unpack)(uint32_t bits, Sum *to), class C>
 void multiply(C (&c)[4], const uint32_t (&a)[2 * HALVES], const uint32_t (&b)[HALVES])
 {
     using mine = multiplication<Sum, EACH, HALVES, C>;
@@ -269,7 +275,7 @@ void multiply(C (&c)[4], const uint32_t (&a)[2 * HALVES], const uint32_t (&b)[HA
     memcpy(part.b, b, sizeof(b));
     memcpy(part.c, c, sizeof(c));
     memcpy(warp_slot(), &part, sizeof(part));
-    const char *all = meet_warp(mine::template together<unpack>);
+    const char *all = meet_warp(mine::template together<unpack_a, unpack>);
     memcpy(c, ((const mine *)(all + lane() * SLOT))->c, sizeof(c));
 }
 
@@ -291,21 +297,33 @@ static inline void four_s8(uint32_t bits, int *to)
         to[i] = (int8_t)(bits >> 8 * i);
 }
 
+static inline void four_u8(uint32_t bits, int *to)
+{
+    for (int i = 0; i < 4; i++)
+        to[i] = (uint8_t)(bits >> 8 * i);
+}
+
 static inline void multiply_f16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
 {
-    multiply<double, 2, 2, two_f16>(c, a, b);
+    multiply<double, 2, 2, two_f16, two_f16>(c, a, b);
 }
 
 static inline void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
 {
-    multiply<double, 2, 2, two_bf16>(c, a, b);
+    multiply<double, 2, 2, two_bf16, two_bf16>(c, a, b);
 }
 
 /* K 16 (HALVES 1) or 32. */
 template <int HALVES>
 void multiply_s8(int (&c)[4], const uint32_t (&a)[2 * HALVES], const uint32_t (&b)[HALVES])
 {
-    multiply<int, 4, HALVES, four_s8>(c, a, b);
+    multiply<int, 4, HALVES, four_s8, four_s8>(c, a, b);
+}
+
+/* a of uint8, b of int8. */
+static inline void multiply_u8(int (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
+{
+    multiply<int, 4, 2, four_u8, four_s8>(c, a, b);
 }
 
 } // namespace emulation

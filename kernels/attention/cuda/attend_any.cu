@@ -40,8 +40,7 @@ struct any_evaluator {
         return t == 0;
     }
 
-    __device__ __forceinline__ static float element(uint32_t type, const char *piece, uint32_t at,
-                                                    bool is_v)
+    __device__ __forceinline__ static float element(uint32_t type, const char *piece, uint32_t at)
     {
         if (type == KV_F32)
             return ((const float *)piece)[at];
@@ -49,8 +48,7 @@ struct any_evaluator {
             return __half2float(((const __half *)piece)[at]);
         if (type == KV_BF16)
             return __bfloat162float(((const __nv_bfloat16 *)piece)[at]);
-        return is_v ? (float)(((const uint8_t *)piece)[at] - 128)
-                    : (float)((const int8_t *)piece)[at];
+        return (float)((const int8_t *)piece)[at];
     }
 
     __device__ __forceinline__ static size_t row_bytes(uint32_t type, uint32_t head_dim)
@@ -107,7 +105,7 @@ struct any_evaluator {
             for (int r = 0; r < ANY_ROWS; r++)
                 dot[r] = 0.0f;
             for (uint32_t d = first; d < first + block; d++) {
-                const float k = element(type, piece, piece_k_at(head_dim, t, d), false);
+                const float k = element(type, piece, piece_k_at(head_dim, t, d));
 #pragma unroll
                 for (int r = 0; r < ANY_ROWS; r++)
                     dot[r] = __fmaf_rn(q[r * head_dim + d], k, dot[r]);
@@ -182,7 +180,7 @@ struct any_evaluator {
                 const uint32_t d = dim(thread, j);
                 if (d >= head_dim)
                     continue;
-                const float v = element(type, piece, piece_v_at(head_dim, in_piece, d), true);
+                const float v = element(type, piece, piece_v_at(head_dim, in_piece, d));
                 const float scale =
                     type == KV_Q8_0
                         ? __half2float(

@@ -173,14 +173,24 @@ static __device__ __forceinline__ void mma_bf16(float (&c)[4], uint32_t a0, uint
         : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-/* c = a b of int8: a 16 x 32, b 32 x 8; rows 8 to 15 of a are zero. */
-static __device__ __forceinline__ void mma_s8(int (&c)[4], uint32_t a0, uint32_t a2, uint32_t b0,
-                                              uint32_t b1)
+/* c = a b of int8: a 16 x 32, b 32 x 8. */
+static __device__ __forceinline__ void mma_s8(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2,
+                                              uint32_t a3, uint32_t b0, uint32_t b1)
 {
     asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, "
-        "{%4, %5, %6, %5}, {%7, %8}, {%9, %9, %9, %9};"
+        "{%4, %5, %6, %7}, {%8, %9}, {%10, %10, %10, %10};"
         : "=r"(c[0]), "=r"(c[1]), "=r"(c[2]), "=r"(c[3])
-        : "r"(a0), "r"(0), "r"(a2), "r"(b0), "r"(b1), "r"(0));
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1), "r"(0));
+}
+
+/* c += a b: a of uint8, b of int8. */
+static __device__ __forceinline__ void mma_u8(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2,
+                                              uint32_t a3, uint32_t b0, uint32_t b1)
+{
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, "
+        "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
 /* 2^x, with a relative error of about 2^-22; 1 for 0, 0 for -inf. */
@@ -197,18 +207,6 @@ static __device__ __forceinline__ float inverse_fast(float x)
     float y;
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
-}
-
-/* Four u + 128, one per byte, as two pairs of f16. 0x6400 | u is 1024 + u; exact. */
-static __device__ __forceinline__ void halves_of_bytes(uint32_t bytes, uint32_t *low,
-                                                       uint32_t *high)
-{
-    const uint32_t offset = 0x64806480; /* 1024 + 128, twice */
-    asm("{\n .reg .b32 t;\n"
-        " prmt.b32 t, %2, %3, 0x5150;\n sub.f16x2 %0, t, %4;\n"
-        " prmt.b32 t, %2, %3, 0x5352;\n sub.f16x2 %1, t, %4;\n}"
-        : "=&r"(*low), "=r"(*high)
-        : "r"(bytes), "r"(0x64646464), "r"(offset));
 }
 
 #endif

@@ -6,7 +6,8 @@
  * (bf16: one more instruction for the third). A thread has rows r and r + 8 of a result, and adds them.
  * For f16, which has a narrow range, a row of q is multiplied by a power of two first, and p, at
  * most 1, by 2^14. q8_0: q is made int8 as kernels/attention/tile.h says and dot products are exact
- * integers; V's scales are multiplied into p, whose rows are brought to the range of f16 as those of q.
+ * integers; p times V's scale is a fixed-point number, of which the largest scale of the tile decides the
+ * unit: four digits of base 256, two of them in one instruction, and dot products are exact again.
  *
  * 4 warps share a row block: for the scores each takes 32 tokens of the tile, for the values a quarter
  * of the dimensions. Weights go through shared memory between. GROUPS such sets of warps, each
@@ -93,6 +94,7 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
         }
     }
 
+    /* Two row blocks at a time. */
     __device__ __forceinline__ void multiply_piece_q8(const char *piece, int p, uint32_t n_blocks,
                                                       float (&s)[BLOCKS][4][4])
     {
@@ -105,17 +107,20 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
             for (int j = 0; j < 2; j++) {
                 const uint2 key = k[(j * (D / 32) + i) * 32];
                 const float2 k_scale = __half22float2(k_scales[(j * (D / 32) + i) * 4]);
+                int dot[4];
 #pragma unroll
                 for (int b = 0; b < BLOCKS; b++) {
                     if (BLOCKS > 1 && b >= (int)n_blocks)
                         continue;
-                    const uint2 q = ((const uint2 *)block(b))[i * 32 + lane];
+                    if (b % 2 == 0) {
+                        const uint4 q = ((const uint4 *)block(b))[i * 32 + lane];
+                        mma_s8(dot, q.x, q.y, q.z, q.w, key.x, key.y);
+                    }
                     const float scale = scales(b)[i * 8 + g];
-                    int dot[4];
-                    mma_s8(dot, q.x, q.y, key.x, key.y);
                     float(&sum)[4] = s[b][2 * p + j];
-                    sum[0] = __fmaf_rn((float)dot[0], __fmul_rn(k_scale.x, scale), sum[0]);
-                    sum[1] = __fmaf_rn((float)dot[1], __fmul_rn(k_scale.y, scale), sum[1]);
+                    sum[0] = __fmaf_rn((float)dot[b % 2 * 2], __fmul_rn(k_scale.x, scale), sum[0]);
+                    sum[1] =
+                        __fmaf_rn((float)dot[b % 2 * 2 + 1], __fmul_rn(k_scale.y, scale), sum[1]);
                 }
             }
     }
@@ -126,7 +131,6 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
                                                   bool masked, int b, float (&s)[4][4])
     {
         float largest = NOTHING;
-        const float scale = TYPE == MMA_Q8 ? launch.scale : scales(b)[g];
         struct seen seen = {0, TOKENS};
         if (masked)
             seen = tokens_seen(launch, output, tile, row(0, b));
@@ -134,8 +138,8 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
         for (int j = 0; j < 4; j++)
 #pragma unroll
             for (int i = 0; i < 2; i++) {
-                float x = TYPE == MMA_Q8 ? s[j][i] : __fadd_rn(s[j][i], s[j][i + 2]);
-                x = __fmul_rn(x, scale);
+                float x = TYPE == MMA_Q8 ? s[j][i]
+                                         : __fmul_rn(__fadd_rn(s[j][i], s[j][i + 2]), scales(b)[g]);
                 if (launch.soft_cap > 0.0f)
                     x = soft_capped(x, launch.soft_cap, launch.cap_factor);
                 if (masked) {
@@ -166,7 +170,8 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
             const uint32_t at =
                 ((j / 2 * 2 + warp / 2) * 8 + g) * 32 + warp % 2 * 16 + j % 2 * 8 + 2 * c;
             if (TYPE == MMA_Q8) {
-                *(float2 *)(to + at * 4) = make_float2(p0, p1);
+                *(float2 *)(to + at * 4) = make_float2(__fmul_rn(p0, (float)(1 << WEIGHT_BITS)),
+                                                       __fmul_rn(p1, (float)(1 << WEIGHT_BITS)));
             } else if (TYPE == MMA_F16) {
                 split_pair(__fmul_rn(p0, 16384.0f), __fmul_rn(p1, 16384.0f),
                            (uint32_t *)(to + at * 2), (uint32_t *)(to + shape::P_PART + at * 2));
@@ -194,6 +199,13 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
                (t + 1 >= any.first && t + 1 < any.last ? 0xffff0000u : 0);
     }
 
+    /* Of 8 tokens from t on, those in `any`: memory that was never written may hold NaN. */
+    static __device__ __forceinline__ uint4 mask_tokens(uint4 x, int t, struct seen any)
+    {
+        return make_uint4(x.x & pair_mask(t, any), x.y & pair_mask(t + 2, any),
+                          x.z & pair_mask(t + 4, any), x.w & pair_mask(t + 6, any));
+    }
+
     __device__ __forceinline__ void add_piece(const char *piece, int p, uint32_t n_blocks,
                                               bool masked, struct seen any,
                                               float (&o)[BLOCKS][TILES_N][4])
@@ -216,15 +228,10 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
 #pragma unroll
         for (int n = 0; n < STEP_N; n++)
             value[n] = v[n * 32];
-        if (masked) { /* memory that was never written may hold NaN */
-            const int t = (2 * p + i) * 32 + 8 * (int)c;
-            const uint4 mask = make_uint4(pair_mask(t, any), pair_mask(t + 2, any),
-                                          pair_mask(t + 4, any), pair_mask(t + 6, any));
+        if (masked)
 #pragma unroll
             for (int n = 0; n < STEP_N; n++)
-                value[n] = make_uint4(value[n].x & mask.x, value[n].y & mask.y, value[n].z & mask.z,
-                                      value[n].w & mask.w);
-        }
+                value[n] = mask_tokens(value[n], (2 * p + i) * 32 + 8 * (int)c, any);
 #pragma unroll
         for (int b = 0; b < BLOCKS; b++) {
             if (BLOCKS > 1 && b >= (int)n_blocks)
@@ -248,70 +255,96 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
         }
     }
 
-    /* Both pieces at once: the weights of a row must be known before they are brought into range. The
-     * warp's dimensions lie in SETS blocks of 32 with a scale each, or in a part of one. */
+    /* The scales of a block of 32 dimensions of V: of the lane's tokens 8 c to 8 c + 7 of each 32, brought below 4
+     * by the largest of the tile's that any row sees. */
+    __device__ __forceinline__ void load_v_scales(const char *const (&piece)[2], uint32_t block,
+                                                  const struct job_output &output, uint32_t tile,
+                                                  bool masked, uint4 (&scale)[4], float *unit)
+    {
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            scale[i] = *(const uint4 *)(piece[i / 2] + shape::VALUE_BYTES +
+                                        ((i % 2 * (D / 32) + block) * 32 + 8 * c) * 2);
+        if (masked) {
+            const struct seen any = tokens_any(output, tile);
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                scale[i] = mask_tokens(scale[i], i * 32 + 8 * (int)c, any);
+        }
+        __half2 largest = halves(scale[0].x);
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            largest = __hmax2_nan(largest,
+                                  __hmax2_nan(__hmax2_nan(halves(scale[i].x), halves(scale[i].y)),
+                                              __hmax2_nan(halves(scale[i].z), halves(scale[i].w))));
+        const uint32_t bits = bits_of(largest);
+        uint32_t power;
+        power_for_scales(largest_of_row(max(bits & 0xffff, bits >> 16)), &power, unit);
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            scale[i] = make_uint4(bits_of(__hmul2(halves(scale[i].x), halves(power))),
+                                  bits_of(__hmul2(halves(scale[i].y), halves(power))),
+                                  bits_of(__hmul2(halves(scale[i].z), halves(power))),
+                                  bits_of(__hmul2(halves(scale[i].w), halves(power))));
+    }
+
+    /* Weights of four tokens, times V's scales, in fixed point: a digit of all four in each number. */
+    static __device__ __forceinline__ void fixed_weights(float4 p, uint32_t scale, uint32_t scale_2,
+                                                         uint32_t (&digit)[4])
+    {
+        const float2 v = __half22float2(halves(scale)), v_2 = __half22float2(halves(scale_2));
+        digits_of(__float2uint_rn(__fmul_rn(p.x, v.x)), __float2uint_rn(__fmul_rn(p.y, v.y)),
+                  __float2uint_rn(__fmul_rn(p.z, v_2.x)), __float2uint_rn(__fmul_rn(p.w, v_2.y)),
+                  digit);
+    }
+
+    /* Both pieces at once: the scales of a tile must be known before they are brought into range. The
+     * warp's dimensions lie in SETS blocks of 32 with a scale each, or in a part of one. Sums of digits are exact. */
     __device__ __forceinline__ void add_pieces_q8(const char *const (&piece)[2], uint32_t n_blocks,
+                                                  const struct job_output &output, uint32_t tile,
                                                   bool masked, struct rows<BLOCKS, VALUES> &x)
     {
         enum { SETS = D > 128 ? D / 128 : 1, SET_N = TILES_N / SETS };
 #pragma unroll
-        for (int b = 0; b < BLOCKS; b++) {
-            if (BLOCKS > 1 && b >= (int)n_blocks)
-                continue;
+        for (int set = 0; set < SETS; set++) {
+            const uint32_t first = warp * TILES_N + set * SET_N; /* block of 8 dimensions */
+            uint4 scale[4];
+            float unit;
+            load_v_scales(piece, first / 4, output, tile, masked, scale, &unit);
 #pragma unroll
-            for (int set = 0; set < SETS; set++) {
-                const uint32_t first = warp * TILES_N + set * SET_N; /* block of 8 dimensions */
-                float w[4][8];
-                float largest = 0.0f;
+            for (int b = 0; b < BLOCKS; b++) {
+                if (BLOCKS > 1 && b >= (int)n_blocks)
+                    continue;
+                int low[SET_N][4], high[SET_N][4]; /* sums of digits 0 and 1; 2 and 3 */
+#pragma unroll
+                for (int n = 0; n < SET_N; n++)
+#pragma unroll
+                    for (int i = 0; i < 4; i++)
+                        low[n][i] = high[n][i] = 0;
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
                     const float4 *p = (const float4 *)(weights(b) + ((i * 8 + g) * 32 + 8 * c) * 4);
-                    const float4 p0 = p[0], p1 = p[1];
-                    const uint4 v_scales =
-                        *(const uint4 *)(piece[i / 2] + shape::VALUE_BYTES +
-                                         ((i % 2 * (D / 32) + first / 4) * 32 + 8 * c) * 2);
-                    const uint32_t pairs[4] = {v_scales.x, v_scales.y, v_scales.z, v_scales.w};
-                    const float p_all[8] = {p0.x, p0.y, p0.z, p0.w, p1.x, p1.y, p1.z, p1.w};
-#pragma unroll
-                    for (int k = 0; k < 8; k++) {
-                        const float scale = __half2float(
-                            __ushort_as_half((uint16_t)(pairs[k / 2] >> (k % 2 * 16))));
-                        w[i][k] = __fmul_rn(p_all[k], scale);
-                        if (masked && p_all[k] == 0.0f) /* such a token may hold anything */
-                            w[i][k] = 0.0f;
-                        largest = fmaxf(largest, fabsf(w[i][k])); /* a NaN stays in w */
-                    }
-                }
-                float power, inverse, o[SET_N][4];
-                power_for(largest_of_row((uint32_t)__float_as_int(largest)), &power, &inverse);
-#pragma unroll
-                for (int n = 0; n < SET_N; n++)
-                    o[n][0] = o[n][1] = o[n][2] = o[n][3] = 0.0f;
-#pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    uint32_t high[4], low[4];
-#pragma unroll
-                    for (int k = 0; k < 4; k++)
-                        split_pair(__fmul_rn(w[i][2 * k], power), __fmul_rn(w[i][2 * k + 1], power),
-                                   &high[k], &low[k]);
+                    uint32_t d[4], e[4];
+                    fixed_weights(p[0], scale[i].x, scale[i].y, d);
+                    fixed_weights(p[1], scale[i].z, scale[i].w, e);
                     const uint2 *v =
                         (const uint2 *)piece[i / 2] + (i % 2 * (D / 8) + first) * 32 + lane;
 #pragma unroll
                     for (int n = 0; n < SET_N; n++) {
-                        const uint2 bytes = v[n * 32];
-                        uint32_t value[4];
-                        halves_of_bytes(bytes.x, &value[0], &value[1]);
-                        halves_of_bytes(bytes.y, &value[2], &value[3]);
-                        mma_f16(o[n], high[0], low[0], high[1], low[1], value[0], value[1]);
-                        mma_f16(o[n], high[2], low[2], high[3], low[3], value[2], value[3]);
+                        const uint2 value = v[n * 32];
+                        mma_u8(low[n], d[0], d[1], e[0], e[1], value.x, value.y);
+                        mma_u8(high[n], d[2], d[3], e[2], e[3], value.x, value.y);
                     }
                 }
 #pragma unroll
                 for (int n = 0; n < SET_N; n++)
 #pragma unroll
-                    for (int i = 0; i < 2; i++)
+                    for (int i = 0; i < 2; i++) {
+                        const float below = (float)(low[n][i] + low[n][i + 2] * 256),
+                                    above = (float)(high[n][i] + high[n][i + 2] * 256);
                         x.o[b][(set * SET_N + n) * 2 + i] =
-                            __fmul_rn(__fadd_rn(o[n][i], o[n][i + 2]), inverse);
+                            __fmaf_rn(above, __fmul_rn(unit, 65536.0f), __fmul_rn(below, unit));
+                    }
             }
         }
     }
@@ -377,7 +410,7 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
             mbarrier_wait(&full()[second], second == 0 ? parity ^ 1 : parity);
             const char *const piece[2] = {pieces() + (size_t)stage * shape::PIECE,
                                           pieces() + (size_t)second * shape::PIECE};
-            add_pieces_q8(piece, n_blocks, masked, x);
+            add_pieces_q8(piece, n_blocks, output, tile, masked, x);
             leave_piece();
             leave_piece();
             return;

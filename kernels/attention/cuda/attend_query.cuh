@@ -14,6 +14,20 @@ static __device__ __forceinline__ uint32_t pair_of(uint16_t low, uint16_t high)
     return (uint32_t)low | (uint32_t)high << 16;
 }
 
+static __device__ __forceinline__ __half2 halves(uint32_t pair)
+{
+    __half2 two;
+    memcpy(&two, &pair, sizeof(two));
+    return two;
+}
+
+static __device__ __forceinline__ uint32_t bits_of(__half2 x)
+{
+    uint32_t pair;
+    memcpy(&pair, &x, sizeof(pair));
+    return pair;
+}
+
 /* x = high + low, to 22 bits, and y; as pairs. */
 static __device__ __forceinline__ void split_pair(float x, float y, uint32_t *high, uint32_t *low)
 {
@@ -43,6 +57,31 @@ static __device__ __forceinline__ void power_for(uint32_t bits, float *power, fl
     *power = bits >= 0x7f800000 ? __int_as_float(0x7fc00000)
                                 : __int_as_float((int)((268 - exponent) << 23));
     *inverse = __int_as_float((int)((exponent - 14) << 23));
+}
+
+/* Fixed-point weights of q8_0: a weight, at most 1, times 2^WEIGHT_BITS, times V's scale brought below 4. */
+enum { WEIGHT_BITS = 30 };
+
+/* A power of two, as two f16, that brings f16 numbers of which the largest has these bits (no sign) below 4. unit: what
+ * 1 in fixed point is of weights times scales; NaN where the largest is no number or infinite. */
+static __device__ __forceinline__ void power_for_scales(uint32_t bits, uint32_t *power, float *unit)
+{
+    const uint32_t exponent = max(bits >> 10, 1u);
+    *power = ((31 - exponent) << 10) * 0x10001;
+    *unit = bits >= 0x7c00 ? __int_as_float(0x7fc00000)
+                           : __int_as_float((int)((127 - WEIGHT_BITS - 16 + exponent) << 23));
+}
+
+/* Of four numbers their lowest bytes, side by side, and so on: base 256, digit by digit. */
+static __device__ __forceinline__ void digits_of(uint32_t a, uint32_t b, uint32_t c, uint32_t d,
+                                                 uint32_t (&digit)[4])
+{
+    const uint32_t ab = __byte_perm(a, b, 0x5140), cd = __byte_perm(c, d, 0x5140),
+                   above_ab = __byte_perm(a, b, 0x7362), above_cd = __byte_perm(c, d, 0x7362);
+    digit[0] = __byte_perm(ab, cd, 0x5410);
+    digit[1] = __byte_perm(ab, cd, 0x7632);
+    digit[2] = __byte_perm(above_ab, above_cd, 0x5410);
+    digit[3] = __byte_perm(above_ab, above_cd, 0x7632);
 }
 
 /* The largest of the four lanes that have a row together. */
@@ -139,11 +178,12 @@ struct mma_query : mma_place<TYPE, D, BLOCKS, GROUPS, NEAR> {
         }
     }
 
-    /* As tile_query_write (kernels/attention/tile.c). */
-    __device__ __forceinline__ void quantize_row(const struct attend_launch &, uint32_t b,
+    /* As tile_query_write (kernels/attention/tile.c). Two row blocks are rows 0 to 7 and 8 to 15 of one operand; where
+     * there is one, the others are zeros. Scores' scale is in those of the blocks of 32. */
+    __device__ __forceinline__ void quantize_row(const struct attend_launch &launch, uint32_t b,
                                                  const float (&x)[D / 4])
     {
-        uint2 *to = (uint2 *)block((int)b);
+        uint32_t *to = (uint32_t *)block((int)b & ~1) + b % 2;
 #pragma unroll
         for (int k = 0; k < D / 32; k++) {
             uint32_t bits = 0;
@@ -161,11 +201,16 @@ struct mma_query : mma_place<TYPE, D, BLOCKS, GROUPS, NEAR> {
                 const int value = some ? __float2int_rn(__fmul_rn(x[8 * k + i], inverse)) : 0;
                 packed[i / 4] |= ((uint32_t)value & 0xff) << (i % 4 * 8);
             }
-            to[k * 32 + lane] = make_uint2(packed[0], packed[1]);
+            uint32_t *lanes = to + (k * 32 + lane) * 4;
+            lanes[0] = packed[0];
+            lanes[2] = packed[1];
+            if (BLOCKS == 1)
+                lanes[1] = lanes[3] = 0;
             if (c == 0)
-                scales((int)b)[k * 8 + g] = !finite ? __int_as_float(0x7fc00000)
-                                            : some  ? __fdiv_rn(largest, 127.0f)
-                                                    : 0.0f;
+                scales((int)b)[k * 8 + g] =
+                    !finite ? __int_as_float(0x7fc00000)
+                    : some  ? __fmul_rn(__fdiv_rn(largest, 127.0f), launch.scale)
+                            : 0.0f;
         }
     }
 };

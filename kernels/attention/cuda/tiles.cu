@@ -114,21 +114,20 @@ static __device__ __forceinline__ void move_element(void *tile, void *row, uint3
         ((element *)row)[d] = *at;
 }
 
-/* Likewise of q8_0, with the scale where the element begins a block. V lies as v + 128. */
+/* Likewise of q8_0, with the scale where the element begins a block. */
 template <bool to_tile>
 static __device__ __forceinline__ void move_byte(void *tile, char *row, uint32_t head_dim,
                                                  uint32_t token, uint32_t d, bool is_v)
 {
     const uint32_t t = token % PIECE_TOKENS, block = d / SCALE_DIMS;
-    const uint8_t sign = is_v ? 0x80 : 0;
     char *piece = piece_at(tile, 2 * is_v + token / PIECE_TOKENS, head_dim / 32 * Q8_BLOCK);
     uint8_t *at =
         (uint8_t *)piece + (is_v ? piece_v_at(head_dim, t, d) : piece_k_at(head_dim, t, d));
     uint8_t *from = (uint8_t *)row + block * Q8_BLOCK + 2 + d % SCALE_DIMS;
     if (to_tile)
-        *at = *from ^ sign;
+        *at = *from;
     else
-        *from = *at ^ sign;
+        *from = *at;
     if (d % SCALE_DIMS != 0)
         return;
     uint16_t *scale =

@@ -117,6 +117,60 @@ static void test_large_and_tiny_scores(void **state)
     }
 }
 
+/* Values of a tile that differ by 2^12, near the smallest, ordinary, and large: against double, relative to the values that
+ * have weight, and to 2^-28 of the largest. */
+static void check_values(enum kv_type type, uint32_t head_dim, int exponent)
+{
+    enum { POSITION = 400, GROUP = 4 };
+    struct made_kv *kv = place_kv_create(type, head_dim, POSITION + 1, 2, 4.0f, 3);
+    uint64_t random = 9;
+    for (uint32_t t = 0; t <= POSITION; t++) {
+        const int size = exponent - (int)random_below(&random, 13);
+        for (uint32_t d = 0; d < head_dim; d++)
+            kv->v[t * head_dim + d] = ldexpf(kv->v[t * head_dim + d], size);
+    }
+    place_kv_store(kv);
+    const struct attend_shape shape = shape_of(kv, GROUP);
+    struct thread_pool *pool = pool_of(3);
+    struct attend *attend = attend_of(pool, "auto", &shape);
+    float *q = made_floats(GROUP * head_dim, 4.0f, 4), *out = made_floats(GROUP * head_dim, 1, 5);
+    attend_all(attend, &shape, kv, q, POSITION, 1, 0, out);
+    double m, l, expected[512], sizes[512];
+    for (uint32_t g = 0; g < GROUP; g++) {
+        reference_attend(kv, q + g * head_dim, 0, POSITION + 1, (double)shape.scale, 0, &m, &l,
+                         expected);
+        struct made_kv absolute = *kv;
+        absolute.v = malloc((POSITION + 1) * head_dim * sizeof(float));
+        for (size_t i = 0; i < (POSITION + 1) * (size_t)head_dim; i++)
+            absolute.v[i] = fabsf(kv->v[i]);
+        reference_attend(&absolute, q + g * head_dim, 0, POSITION + 1, (double)shape.scale, 0, &m,
+                         &l, sizes);
+        free(absolute.v);
+        for (uint32_t d = 0; d < head_dim; d++)
+            if (!(fabs((double)out[g * head_dim + d] - expected[d]) <
+                  5e-6 * sizes[d] + ldexp(1.0, exponent - 28)))
+                fail_msg("%s, head_dim %u, 2^%d: %g where %g is expected, of values of %g",
+                         kv_type_name(type), head_dim, exponent, (double)out[g * head_dim + d],
+                         expected[d], sizes[d]);
+    }
+    free(q);
+    free(out);
+    attend_destroy(attend);
+    thread_pool_destroy(pool);
+    place_kv_destroy(kv);
+}
+
+static void test_values_of_any_size(void **state)
+{
+    (void)state;
+    for (enum kv_type type = 0; (int)type < KV_TYPES; type++)
+        for (int exponent = -6; exponent <= 12; exponent += 9) {
+            check_values(type, 64, exponent);
+            check_values(type, 128, exponent);
+            check_values(type, 256, exponent);
+        }
+}
+
 static void test_equal_scores_give_the_mean(void **state)
 {
     (void)state;
@@ -232,6 +286,7 @@ int main(void)
         cmocka_unit_test(test_tiles_give_back_what_was_written),
         ATTEND_CASES,
         cmocka_unit_test(test_large_and_tiny_scores),
+        cmocka_unit_test(test_values_of_any_size),
         cmocka_unit_test(test_equal_scores_give_the_mean),
         cmocka_unit_test(test_a_row_of_nan_stays_alone),
         cmocka_unit_test(test_a_recorded_launch_serves_later_calls),

@@ -96,11 +96,19 @@ static inline void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2
     emulation::multiply_bf16(c, a, b);
 }
 
-static inline void mma_s8(int (&c)[4], uint32_t a0, uint32_t a2, uint32_t b0, uint32_t b1)
+static inline void mma_s8(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+                          uint32_t b0, uint32_t b1)
 {
-    const uint32_t a[4] = {a0, 0, a2, 0}, b[2] = {b0, b1};
+    const uint32_t a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
     memset(c, 0, sizeof(c));
     emulation::multiply_s8<2>(c, a, b);
+}
+
+static inline void mma_u8(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+                          uint32_t b0, uint32_t b1)
+{
+    const uint32_t a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
+    emulation::multiply_u8(c, a, b);
 }
 
 static inline float exp2_fast(float x)
@@ -112,15 +120,6 @@ static inline float exp2_fast(float x)
 static inline float inverse_fast(float x)
 {
     return 1.0f / x;
-}
-
-static inline void halves_of_bytes(uint32_t bytes, uint32_t *low, uint32_t *high)
-{
-    uint16_t half[4];
-    for (int i = 0; i < 4; i++)
-        half[i] = __half_as_ushort(__float2half_rn((float)(int)(bytes >> 8 * i & 255) - 128.0f));
-    memcpy(low, half, 4);
-    memcpy(high, half + 2, 4);
 }
 
 #endif
