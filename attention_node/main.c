@@ -35,11 +35,11 @@ static const struct option_usage usage = {
              "coordinator, serves its job, and waits for the next one when that ends. SIGTERM or "
              "Ctrl-C ends it."};
 
-enum { N_OPTIONS = 26 };
+enum { MOST_OPTIONS = 32 };
 
-static void fill_table(struct option table[N_OPTIONS], struct command_line *line)
+static void add_addresses(struct option_table *table, struct command_line *line)
 {
-    const struct option options[N_OPTIONS] = {
+    const struct option options[] = {
         {.kind = OPTION_SECTION, .help = "Addresses"},
         {.name = "coordinator",
          .kind = OPTION_TEXT,
@@ -73,6 +73,13 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
          .argument = "NAME",
          .otherwise = "the host's name",
          .help = "what reports call this node"},
+        {.kind = 0}};
+    option_table_add(table, options);
+}
+
+static void add_resources(struct option_table *table, struct command_line *line)
+{
+    const struct option options[] = {
         {.kind = OPTION_SECTION, .help = "Resources"},
         {.name = "memory",
          .kind = OPTION_BYTES,
@@ -127,9 +134,22 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
          .fallback = "auto",
          .help = "scalar, avx2 or avx512, which differ in speed and not in bits; bf16 means avx512 "
                  "here"},
-        {.kind = OPTION_SECTION, .help = "Security"},
-        shared_options_cluster_key(&line->key_file),
-        shared_options_insecure_network(&line->insecure_network),
+        {.kind = 0}};
+    option_table_add(table, options);
+}
+
+static void add_security(struct option_table *table, struct command_line *line)
+{
+    const struct option options[] = {{.kind = OPTION_SECTION, .help = "Security"},
+                                     shared_options_cluster_key(&line->key_file),
+                                     shared_options_insecure_network(&line->insecure_network),
+                                     {.kind = 0}};
+    option_table_add(table, options);
+}
+
+static void add_other(struct option_table *table, struct command_line *line)
+{
+    const struct option options[] = {
         {.kind = OPTION_SECTION, .help = "Other"},
         {.name = "silence",
          .kind = OPTION_U32,
@@ -155,7 +175,16 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
         options_help(&line->help),
         shared_options_version(&line->version),
         {.kind = 0}};
-    memcpy(table, options, sizeof(options));
+    option_table_add(table, options);
+}
+
+static void fill_table(struct option entries[MOST_OPTIONS], struct command_line *line)
+{
+    struct option_table table = {.entries = entries, .capacity = MOST_OPTIONS};
+    add_addresses(&table, line);
+    add_resources(&table, line);
+    add_security(&table, line);
+    add_other(&table, line);
 }
 
 /* SIGTERM and SIGINT become a descriptor, before any thread starts: they inherit the mask. */
@@ -255,7 +284,7 @@ static enum status run(struct command_line *line, struct error *error)
 int main(int argc, char **argv)
 {
     struct command_line line = {0};
-    struct option table[N_OPTIONS];
+    struct option table[MOST_OPTIONS];
     struct error error = {0};
     descriptors_raise(); /* some for each rank */
     fill_table(table, &line);

@@ -15,29 +15,34 @@ struct words {
     const char *rates, *spread;
 };
 
-static void fill_table(struct option table[MOST_OPTIONS], struct load_options *o, struct words *w)
+static void add_server(struct option_table *table, struct load_options *o)
+{
+    const struct option options[] = {{.kind = OPTION_SECTION, .help = "Server"},
+                                     {.name = "url",
+                                      .kind = OPTION_TEXT,
+                                      .value = &o->url,
+                                      .argument = "URL",
+                                      .fallback = "http://127.0.0.1:8080",
+                                      .help = "any server with OpenAI's /v1/completions"},
+                                     {.name = "api-key-file",
+                                      .kind = OPTION_TEXT,
+                                      .value = &o->api_key_file,
+                                      .argument = "FILE",
+                                      .help = "the key is its first line"},
+                                     {.name = "model",
+                                      .letter = 'm',
+                                      .kind = OPTION_TEXT,
+                                      .value = &o->model,
+                                      .argument = "NAME",
+                                      .otherwise = "the first that the server lists",
+                                      .help = "the model to ask"},
+                                     {.kind = 0}};
+    option_table_add(table, options);
+}
+
+static void add_load(struct option_table *table, struct load_options *o, struct words *w)
 {
     const struct option options[] = {
-        {.kind = OPTION_SECTION, .help = "Server"},
-        {.name = "url",
-         .kind = OPTION_TEXT,
-         .value = &o->url,
-         .argument = "URL",
-         .fallback = "http://127.0.0.1:8080",
-         .help = "any server with OpenAI's /v1/completions"},
-        {.name = "api-key-file",
-         .kind = OPTION_TEXT,
-         .value = &o->api_key_file,
-         .argument = "FILE",
-         .help = "the key is its first line"},
-        {.name = "model",
-         .letter = 'm',
-         .kind = OPTION_TEXT,
-         .value = &o->model,
-         .argument = "NAME",
-         .otherwise = "the first that the server lists",
-         .help = "the model to ask"},
-
         {.kind = OPTION_SECTION, .help = "Load"},
         {.name = "rate",
          .letter = 'r',
@@ -105,7 +110,13 @@ static void fill_table(struct option table[MOST_OPTIONS], struct load_options *o
          .least = 1,
          .most = 86400,
          .help = "seconds for one request"},
+        {.kind = 0}};
+    option_table_add(table, options);
+}
 
+static void add_output(struct option_table *table, struct load_options *o)
+{
+    const struct option options[] = {
         {.kind = OPTION_SECTION, .help = "Output"},
         {.name = "csv",
          .kind = OPTION_TEXT,
@@ -124,8 +135,15 @@ static void fill_table(struct option table[MOST_OPTIONS], struct load_options *o
          .help = "no progress on standard error"},
         options_help(&o->help),
         {.kind = 0}};
-    _Static_assert(sizeof(options) / sizeof(options[0]) <= MOST_OPTIONS, "the table fits");
-    memcpy(table, options, sizeof(options));
+    option_table_add(table, options);
+}
+
+static void fill_table(struct option entries[MOST_OPTIONS], struct load_options *o, struct words *w)
+{
+    struct option_table table = {.entries = entries, .capacity = MOST_OPTIONS};
+    add_server(&table, o);
+    add_load(&table, o, w);
+    add_output(&table, o);
 }
 
 static enum status read_rates(struct load_options *o, const char *text, struct error *error)

@@ -6,8 +6,7 @@
 
 enum { MOST_TOP_K = 1024 };
 
-/* The table points into `o`. */
-static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct run_options *o)
+static void add_prompts(struct option_table *table, struct run_options *o)
 {
     const struct option options[] = {
         {.kind = OPTION_SECTION, .help = "Model and prompts"},
@@ -48,7 +47,13 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct run_opti
          .most = PLACE_OPTIONS_MOST_TOKENS,
          .help = "for measuring: put N tokens before each prompt whose keys and values are not "
                  "computed but seeded random numbers (--seed)"},
+        {.kind = 0}};
+    option_table_add(table, options);
+}
 
+static void add_sampling(struct option_table *table, struct run_options *o)
+{
+    const struct option options[] = {
         {.kind = OPTION_SECTION, .help = "Sampling"},
         {.name = "temp",
          .kind = OPTION_F32,
@@ -87,7 +92,13 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct run_opti
          .argument = "N",
          .fallback = "0",
          .help = "the same seed, prompts and options give the same text"},
+        {.kind = 0}};
+    option_table_add(table, options);
+}
 
+static void add_output(struct option_table *table, struct run_options *o)
+{
+    const struct option options[] = {
         {.kind = OPTION_SECTION, .help = "Output"},
         {.name = "json",
          .kind = OPTION_FLAG,
@@ -107,13 +118,24 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct run_opti
          .argument = "FILE",
          .help = "write raw f32 rows as wide as the vocabulary, prompt by prompt, step by step"},
         {.kind = 0}};
+    option_table_add(table, options);
+}
+
+/* The table points into `o`. */
+static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct run_options *o)
+{
     static const struct place_options_texts texts = {
         .trace = "write where the time went, on every process, in Chrome's trace format; and print "
                  "on standard error what a decode step took",
         .dry_run = true,
         .quiet = "no progress and no summary on standard error",
         .verbose = "show the log of the started programs; twice: all of it"};
-    place_options_table(table, options, &o->place, &texts);
+    struct option own[PLACE_OPTIONS_TABLE];
+    struct option_table own_table = {.entries = own, .capacity = PLACE_OPTIONS_TABLE};
+    add_prompts(&own_table, o);
+    add_sampling(&own_table, o);
+    add_output(&own_table, o);
+    place_options_table(table, own, &o->place, &texts);
 }
 
 static enum status check(struct run_options *o, struct error *error)
