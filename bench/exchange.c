@@ -58,7 +58,6 @@ enum {
     MOST_SAMPLES = 1 << 18, /* of all rounds; a round has its share */
     TURN_US = 200000,       /* of one way, before the next one's */
     LEAST_TURN = 4,
-    N_HERE = 5, /* ways without a link that is worse than loopback: the first ones */
     IDLE_AFTER_US = 50000,
     IDLE_US = 500000,
     RELAY_PORT = 47314,
@@ -68,7 +67,7 @@ enum {
 struct way {
     const char *name;
     enum exchange_kind kind;
-    const char *endpoint;  /* of the echo */
+    const char *endpoint;  /* of the echo; NULL: a socket in the rig's directory */
     const char *asked;     /* where it is asked; NULL: there */
     uint32_t limit_mbit_s; /* the echo is in a namespace behind such a limit; 0: it is here */
     uint32_t delay_us;     /* a relay between them holds everything for so long; 0: none */
@@ -78,6 +77,43 @@ struct way {
     double *samples; /* of all rounds; those of one together, sorted, until all are sorted */
     uint32_t n_samples;
     double medians[TIMING_MAX_RUNS]; /* of the rounds */
+};
+
+enum { RING, IPC, TCP, IPC_PLAIN, TCP_PLAIN, TCP_RELAYED, TCP_LIMITED, N_WAYS };
+enum { N_HERE = TCP_RELAYED }; /* ways without a link that is worse than loopback */
+
+static const struct way all_ways[N_WAYS] = {
+    [RING] = {.name = "ring", .kind = EXCHANGE_RING, .plain = IPC_PLAIN},
+    [IPC] = {.name = "ipc", .kind = EXCHANGE_WIRE, .plain = IPC_PLAIN},
+    [TCP] = {.name = "tcp",
+             .kind = EXCHANGE_WIRE,
+             .endpoint = "tcp://127.0.0.1:47311",
+             .plain = TCP_PLAIN},
+    [IPC_PLAIN] = {.name = "ipc plain", .kind = EXCHANGE_PLAIN, .plain = -1},
+    [TCP_PLAIN] = {.name = "tcp plain",
+                   .kind = EXCHANGE_PLAIN,
+                   .endpoint = "tcp://127.0.0.1:47312",
+                   .plain = -1},
+    [TCP_RELAYED] = {.name = "tcp +200 us",
+                     .kind = EXCHANGE_WIRE,
+                     .endpoint = "tcp://127.0.0.1:47315",
+                     .asked = "tcp://127.0.0.1:47314",
+                     .delay_us = 200,
+                     .plain = -1},
+    [TCP_LIMITED] = {.name = "tcp 1 Gbit/s",
+                     .kind = EXCHANGE_WIRE,
+                     .endpoint = "tcp://" NETWORK_FAR_HOST ":47313",
+                     .limit_mbit_s = 1000,
+                     .plain = -1},
+};
+
+/* The ways, their processes, and where these run. */
+struct rig {
+    struct way ways[N_WAYS];
+    size_t n_ways; /* of them, those that are measured */
+    char directory[FILE_PATH_BYTES], ipc[N_WAYS][FILE_PATH_BYTES + 32];
+    struct binding *processors; /* NULL: there is none to pin to */
+    pid_t busy[N_PROCESSES];
 };
 
 /* ---- processes ---- */
@@ -282,6 +318,68 @@ static enum status measure_size(struct program *program, struct way *ways, size_
     return STATUS_OK;
 }
 
+/* ---- the program ---- */
+
+static enum status start_ways(struct rig *rig, struct program *program, size_t n,
+                              struct error *error)
+{
+    const uint32_t spin_us = waiting_answer_us(SHARING_NONE);
+    enum status status = STATUS_OK;
+    table_note_number(program->table, "spin_us", spin_us, 0);
+    for (; rig->n_ways < n && status == STATUS_OK; rig->n_ways++) {
+        struct way *way = &rig->ways[rig->n_ways];
+        *way = all_ways[rig->n_ways];
+        if (way->endpoint == NULL) {
+            snprintf(rig->ipc[rig->n_ways], sizeof(rig->ipc[0]), "ipc://%s/%zu", rig->directory,
+                     rig->n_ways);
+            way->endpoint = rig->ipc[rig->n_ways];
+        }
+        way->samples = calloc(MOST_SAMPLES, sizeof(double));
+        status = way->samples == NULL ? error_set(error, STATUS_NO_MEMORY, "no memory")
+                                      : start_echo(way, rig->processors, spin_us, error);
+        if (status == STATUS_UNSUPPORTED) { /* the last ones: those before are measured */
+            table_note_text(program->table, "left_out", error->text);
+            stop_echo(way);
+            return STATUS_OK;
+        }
+    }
+    return status;
+}
+
+/* Whatever is returned, rig_close ends what was started. */
+static enum status rig_open(struct rig *rig, struct program *program, size_t n_ways,
+                            bool beside_busy, struct error *error)
+{
+    struct error no_processors = {0};
+    *rig = (struct rig){0};
+    enum status status = file_make_temporary(rig->directory, error);
+    if (status != STATUS_OK) {
+        rig->directory[0] = '\0';
+        return status;
+    }
+    if (binding_create(&rig->processors, N_PROCESSES, &no_processors) != STATUS_OK)
+        table_note_text(program->table, "not_pinned", no_processors.text);
+    take_processor(rig->processors, ASKER);
+    status = start_ways(rig, program, n_ways, error);
+    if (beside_busy)
+        table_note_text(program->table, "beside", "two programs that only compute");
+    for (uint32_t who = 0; beside_busy && who < N_PROCESSES && status == STATUS_OK; who++)
+        if ((rig->busy[who] = start_busy(rig->processors, who)) < 0)
+            status = error_set(error, STATUS_NO_MEMORY, "cannot start a busy program");
+    return status;
+}
+
+static void rig_close(struct rig *rig)
+{
+    for (uint32_t who = 0; who < N_PROCESSES; who++)
+        stop_busy(rig->busy[who]);
+    for (size_t i = 0; i < rig->n_ways; i++)
+        stop_echo(&rig->ways[i]);
+    binding_destroy(rig->processors);
+    if (rig->directory[0] != '\0')
+        file_remove_temporary(rig->directory, NULL);
+}
+
 int main(int argc, char **argv)
 {
     static const size_t all_sizes[] = {4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20};
@@ -302,69 +400,12 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     if (!program_open(&program, &usage, own, columns, argc, argv, &exit_code))
         return exit_code;
-    char directory[FILE_PATH_BYTES], ipc[4][FILE_PATH_BYTES + 32];
-    enum status status = file_make_temporary(directory, &error);
-    if (status != STATUS_OK)
-        return program_close(&program, status, &error);
-    for (int i = 0; i < 4; i++)
-        snprintf(ipc[i], sizeof(ipc[i]), "ipc://%s/%d", directory, i);
-    struct way ways[] = {
-        {.name = "ring", .kind = EXCHANGE_RING, .endpoint = ipc[0], .plain = 3},
-        {.name = "ipc", .kind = EXCHANGE_WIRE, .endpoint = ipc[1], .plain = 3},
-        {.name = "tcp", .kind = EXCHANGE_WIRE, .endpoint = "tcp://127.0.0.1:47311", .plain = 4},
-        {.name = "ipc plain", .kind = EXCHANGE_PLAIN, .endpoint = ipc[3], .plain = -1},
-        {.name = "tcp plain",
-         .kind = EXCHANGE_PLAIN,
-         .endpoint = "tcp://127.0.0.1:47312",
-         .plain = -1},
-        {.name = "tcp +200 us",
-         .kind = EXCHANGE_WIRE,
-         .endpoint = "tcp://127.0.0.1:47315",
-         .asked = "tcp://127.0.0.1:47314",
-         .delay_us = 200,
-         .plain = -1},
-        {.name = "tcp 1 Gbit/s",
-         .kind = EXCHANGE_WIRE,
-         .endpoint = "tcp://" NETWORK_FAR_HOST ":47313",
-         .limit_mbit_s = 1000,
-         .plain = -1},
-    };
-    const size_t n_all = quick ? N_HERE : sizeof(ways) / sizeof(ways[0]);
-    size_t n_ways = 0;
-    pid_t busy[N_PROCESSES] = {0};
-    struct binding *processors = NULL;
-    struct error no_processors = {0};
-    if (binding_create(&processors, 2, &no_processors) != STATUS_OK)
-        table_note_text(program.table, "not_pinned", no_processors.text);
-    take_processor(processors, ASKER);
-    const uint32_t spin_us = waiting_answer_us(SHARING_NONE);
-    table_note_number(program.table, "spin_us", spin_us, 0);
-    if (beside_busy)
-        table_note_text(program.table, "beside", "two programs that only compute");
-    for (; n_ways < n_all && status == STATUS_OK; n_ways++) {
-        struct way *way = &ways[n_ways];
-        way->samples = calloc(MOST_SAMPLES, sizeof(double));
-        status = way->samples == NULL ? error_set(&error, STATUS_NO_MEMORY, "no memory")
-                                      : start_echo(way, processors, spin_us, &error);
-        if (status == STATUS_UNSUPPORTED) { /* the last ones: those before are measured */
-            table_note_text(program.table, "left_out", error.text);
-            stop_echo(way);
-            status = STATUS_OK;
-            break;
-        }
-    }
-    for (uint32_t who = 0; beside_busy && who < N_PROCESSES && status == STATUS_OK; who++)
-        if ((busy[who] = start_busy(processors, who)) < 0)
-            status = error_set(&error, STATUS_NO_MEMORY, "cannot start a busy program");
     const size_t *sizes = quick ? quick_sizes : all_sizes;
     const size_t n_sizes = quick ? 1 : sizeof(all_sizes) / sizeof(all_sizes[0]);
+    struct rig rig;
+    enum status status = rig_open(&rig, &program, quick ? N_HERE : N_WAYS, beside_busy, &error);
     for (size_t i = 0; i < n_sizes && status == STATUS_OK; i++)
-        status = measure_size(&program, ways, n_ways, sizes[i], &error);
-    for (uint32_t who = 0; who < N_PROCESSES; who++)
-        stop_busy(busy[who]);
-    for (size_t i = 0; i < n_ways; i++)
-        stop_echo(&ways[i]);
-    binding_destroy(processors);
-    file_remove_temporary(directory, NULL);
+        status = measure_size(&program, rig.ways, rig.n_ways, sizes[i], &error);
+    rig_close(&rig);
     return program_close(&program, status, &error);
 }
