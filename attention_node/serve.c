@@ -257,9 +257,13 @@ enum status serve_restore(struct serve *serve, const Longspan__Restore *restore,
                          restore->n_spans);
     for (size_t i = 0; i < restore->n_spans; i++)
         spans[i] = (struct span){restore->spans[i]->begin, restore->spans[i]->end};
-    return store_restore(serve->config.store, restore->request, restore->sequence,
-                         restore->incarnation, spans, restore->n_spans, restore->names.data,
-                         restore->names.len / STORE_NAME_BYTES, error);
+    const struct store_wanted wanted = {.sequence = restore->sequence,
+                                        .incarnation = restore->incarnation,
+                                        .spans = spans,
+                                        .n_spans = restore->n_spans,
+                                        .names = restore->names.data,
+                                        .n_names = restore->names.len / STORE_NAME_BYTES};
+    return store_restore(serve->config.store, restore->request, &wanted, error);
 }
 
 /* ---- peers ---- */
@@ -519,7 +523,9 @@ static enum status handle(struct serve *serve, struct frames *message, const Lon
                   "%s: its sender has not said Hello, or is of another job", serve->config.name);
         /* A rank whose connection was made anew learns that it has to introduce itself. */
         if (data->body_case == LONGSPAN__DATA__BODY_ATTEND && data->attend != NULL)
-            serve_refuse(serve, message, data, data->attend->query, error, 0, true, NULL, 0);
+            serve_refuse(serve, message, data,
+                         &(struct serve_refusal){
+                             .query = data->attend->query, .why = error, .missing = true});
         return STATUS_NOT_FOUND;
     }
     if (data->body_case == LONGSPAN__DATA__BODY_APPEND && data->append != NULL)
@@ -531,7 +537,9 @@ static enum status handle(struct serve *serve, struct frames *message, const Lon
         struct error why = {0};
         serve->counts.queries++;
         if (serve_query_add(serve, data, &entry, &why) != STATUS_OK)
-            serve_refuse(serve, message, data, data->attend->query, &why, entry, false, NULL, 0);
+            serve_refuse(
+                serve, message, data,
+                &(struct serve_refusal){.query = data->attend->query, .why = &why, .entry = entry});
         return STATUS_OK;
     }
     return error_set(error, STATUS_PROTOCOL, "neither Hello, Fork, Append nor Attend");

@@ -223,23 +223,23 @@ static void answer(struct serve *serve, const struct frames *request, const Long
 }
 
 void serve_refuse(struct serve *serve, const struct frames *request, const Longspan__Data *place,
-                  uint64_t query, const struct error *why, uint32_t entry, bool missing,
-                  uint32_t *marks, size_t n_marks)
+                  const struct serve_refusal *refusal)
 {
+    const struct error *why = refusal->why;
     Longspan__Failure failure = LONGSPAN__FAILURE__INIT;
     Longspan__AttendReply reply = LONGSPAN__ATTEND_REPLY__INIT;
     char text[sizeof(why->text)];
     memcpy(text, why->text, sizeof(text));
     failure.status = (uint32_t)why->status;
     failure.text = text;
-    reply.query = query;
+    reply.query = refusal->query;
     reply.failure = &failure;
-    reply.failed_entry = entry;
-    reply.missing = missing;
-    reply.marks = marks;
-    reply.n_marks = n_marks;
-    log_debug(serve->config.log, "query %" PRIu64 " %s: %s", query,
-              missing ? "lacks tokens" : "refused", why->text);
+    reply.failed_entry = refusal->entry;
+    reply.missing = refusal->missing;
+    reply.marks = refusal->marks;
+    reply.n_marks = refusal->n_marks;
+    log_debug(serve->config.log, "query %" PRIu64 " %s: %s", refusal->query,
+              refusal->missing ? "lacks tokens" : "refused", why->text);
     answer(serve, request, place, &reply, NULL, 0);
 }
 
@@ -326,8 +326,13 @@ static void query_works(struct serve *serve, size_t index, size_t *n_works)
         return;
     struct error named = {0}; /* kv_holder does not know whose it is */
     error_set(&named, status, "%s: %s", serve->config.name, error.text);
-    serve_refuse(serve, request, &place, query->query, &named, failed, status == STATUS_PROTOCOL,
-                 marks, query->n_entries);
+    const struct serve_refusal refusal = {.query = query->query,
+                                          .why = &named,
+                                          .entry = failed,
+                                          .missing = status == STATUS_PROTOCOL,
+                                          .marks = marks,
+                                          .n_marks = query->n_entries};
+    serve_refuse(serve, request, &place, &refusal);
     frame_buffer_give(query->reply);
     query->reply = NULL;
     *n_works = n_before;
@@ -375,8 +380,9 @@ static void answer_query(struct serve *serve, size_t index, const struct error *
         return;
     uint32_t *marks = query->n_entries > 0 ? serve->marks + query->first_mark : NULL;
     if (failure->status != STATUS_OK) {
-        serve_refuse(serve, serve->frames[index], &place, query->query, failure, 0, false, marks,
-                     query->n_entries);
+        const struct serve_refusal refusal = {
+            .query = query->query, .why = failure, .marks = marks, .n_marks = query->n_entries};
+        serve_refuse(serve, serve->frames[index], &place, &refusal);
     } else {
         Longspan__AttendReply reply = LONGSPAN__ATTEND_REPLY__INIT;
         reply.query = query->query;

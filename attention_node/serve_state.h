@@ -84,9 +84,16 @@ enum status serve_check_place(const struct serve *serve, const Longspan__Data *d
 enum status serve_query_add(struct serve *serve, const Longspan__Data *data, uint32_t *entry,
                             struct error *error);
 
-/* Answers a query by a failure. `marks`: of all its entries, or NULL. */
+/* Why a query is not answered by partials. */
+struct serve_refusal {
+    uint64_t query;
+    const struct error *why;
+    uint32_t entry;  /* the one that was wrong */
+    bool missing;    /* tokens are missing: they may be sent again */
+    uint32_t *marks; /* how far tokens are here, of all its entries; NULL: not told */
+    size_t n_marks;
+};
 void serve_refuse(struct serve *serve, const struct frames *request, const Longspan__Data *place,
-                  uint64_t query, const struct error *why, uint32_t entry, bool missing,
-                  uint32_t *marks, size_t n_marks);
+                  const struct serve_refusal *refusal);
 
 #endif

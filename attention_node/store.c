@@ -347,16 +347,16 @@ static bool work_on_writing(struct store *s)
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-enum status store_restore(struct store *s, uint64_t request, uint64_t sequence,
-                          uint32_t incarnation, const struct span *spans, size_t n_spans,
-                          const uint8_t *names, size_t n_names, struct error *error)
+enum status store_restore(struct store *s, uint64_t request, const struct store_wanted *wanted,
+                          struct error *error)
 {
+    const struct span *spans = wanted->spans;
     size_t n_pages = 0;
-    for (size_t i = 0; i < n_spans; i++)
+    for (size_t i = 0; i < wanted->n_spans; i++)
         n_pages += (spans[i].end - spans[i].begin) / PAGE_TOKENS;
-    if (s->holder == NULL || n_pages == 0 || n_pages != n_names)
-        return error_set(error, STATUS_INVALID, "%zu stored pages for spans of %zu", n_names,
-                         n_pages);
+    if (s->holder == NULL || n_pages == 0 || n_pages != wanted->n_names)
+        return error_set(error, STATUS_INVALID, "%zu stored pages for spans of %zu",
+                         wanted->n_names, n_pages);
     struct restoring *r = calloc(1, sizeof(*r));
     if (r != NULL) {
         r->pages = calloc(n_pages, sizeof(*r->pages));
@@ -366,13 +366,13 @@ enum status store_restore(struct store *s, uint64_t request, uint64_t sequence,
         free_restoring(r);
         return error_set(error, STATUS_NO_MEMORY, "no memory to restore %zu pages", n_pages);
     }
-    memcpy(r->names, names, n_pages * STORE_NAME_BYTES);
-    for (size_t i = 0; i < n_spans; i++)
+    memcpy(r->names, wanted->names, n_pages * STORE_NAME_BYTES);
+    for (size_t i = 0; i < wanted->n_spans; i++)
         for (uint32_t token = spans[i].begin; token < spans[i].end; token += PAGE_TOKENS)
             r->pages[r->n++] = token / PAGE_TOKENS;
     r->request = request;
-    r->sequence = sequence;
-    r->incarnation = incarnation;
+    r->sequence = wanted->sequence;
+    r->incarnation = wanted->incarnation;
     *s->last_restoring = r;
     s->last_restoring = &r->next;
     return STATUS_OK;

@@ -62,11 +62,20 @@ const uint8_t *store_names(struct store *store, size_t *n);
 void store_keep(struct store *store, uint64_t sequence, uint32_t incarnation, const uint8_t *names,
                 size_t n_names);
 
-/* Reads the pages of a sequence that was reserved: those of its spans, in order, have these names.
- * store_restored tells when it is done. STATUS_INVALID: their number. STATUS_NO_MEMORY. */
-enum status store_restore(struct store *store, uint64_t request, uint64_t sequence,
-                          uint32_t incarnation, const struct span *spans, size_t n_spans,
-                          const uint8_t *names, size_t n_names, struct error *error);
+/* The pages of a sequence that was reserved: those of its spans, in order, have these names. */
+struct store_wanted {
+    uint64_t sequence;
+    uint32_t incarnation;
+    const struct span *spans;
+    size_t n_spans;
+    const uint8_t *names;
+    size_t n_names;
+};
+
+/* Reads them later; store_restored tells when `request` is done. Nothing of `wanted` is kept.
+ * STATUS_INVALID: another number of names than pages. STATUS_NO_MEMORY. */
+enum status store_restore(struct store *store, uint64_t request, const struct store_wanted *wanted,
+                          struct error *error);
 
 /* One piece, of what is to be read first; when `idle` of what is to be written. False: there is
  * nothing to do. */

@@ -15,19 +15,19 @@
 enum { PROBE_US = 1000000 };
 
 enum status cluster_open(struct cluster *cluster, const struct coordinator_options *options,
-                         const char *model_path, const struct model_file *file,
-                         const struct hparams *hparams, struct control *control,
+                         const struct cluster_model *model, struct control *control,
                          const struct log *log, uint64_t now_us, struct error *error)
 {
+    const struct hparams *hparams = model->hparams;
     *cluster = (struct cluster){.options = options,
-                                .model_path = model_path,
+                                .model_path = model->path,
                                 .log = log,
                                 .control = control,
                                 .hparams = hparams,
                                 .began_us = now_us,
                                 .started = clock_wall_s(),
                                 .deadline_us = now_us + options->join_timeout_ms * 1000ull};
-    model_fingerprint(file, cluster->fingerprint);
+    model_fingerprint(model->file, cluster->fingerprint);
     if (options->workers > CLUSTER_MAX_RANKS)
         return error_set(error, STATUS_INVALID, "--workers %u: at most %d", options->workers,
                          CLUSTER_MAX_RANKS);
@@ -40,7 +40,7 @@ enum status cluster_open(struct cluster *cluster, const struct coordinator_optio
                                                                   .chunk = options->chunk,
                                                                   .kv_type = options->kv_type,
                                                                   .kv_memory = options->kv_memory},
-                                       hparams, file, error);
+                                       hparams, model->file, error);
     if (status == STATUS_OK)
         status = random_unique(&cluster->job, sizeof(cluster->job), error);
     if (status != STATUS_OK)

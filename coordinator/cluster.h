@@ -114,11 +114,17 @@ struct cluster {
     char ready_lines[CLUSTER_READY_LINES][CLUSTER_LINE_BYTES]; /* the plan, for people */
 };
 
-/* Plans for this model and these options, before anybody has joined. The referenced structs outlive
- * the cluster. STATUS_INVALID: an impossible split, a list of weights of another length. */
+/* What is served. */
+struct cluster_model {
+    const char *path; /* absolute, as workers shall open it */
+    const struct model_file *file;
+    const struct hparams *hparams;
+};
+
+/* Plans for this model and these options, before anybody has joined. All that is referenced
+ * outlives the cluster. STATUS_INVALID: an impossible split, a list of weights of another length. */
 enum status cluster_open(struct cluster *cluster, const struct coordinator_options *options,
-                         const char *model_path, const struct model_file *file,
-                         const struct hparams *hparams, struct control *control,
+                         const struct cluster_model *model, struct control *control,
                          const struct log *log, uint64_t now_us, struct error *error);
 void cluster_close(struct cluster *cluster);
 

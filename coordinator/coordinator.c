@@ -129,8 +129,8 @@ static enum status open_all(struct coordinator *c, struct error *error)
         status = open_socket(c, error);
     if (status != STATUS_OK)
         return status;
-    status = cluster_open(&c->cluster, c->options, c->model_path, c->file, &c->hparams, &c->control,
-                          c->log, clock_us(), error);
+    const struct cluster_model model = {c->model_path, c->file, &c->hparams};
+    status = cluster_open(&c->cluster, c->options, &model, &c->control, c->log, clock_us(), error);
     c->cluster_open = true;
     if (status == STATUS_OK)
         log_info(c->log, "listening at %s for %u worker%s and %u attention node%s; model %s",

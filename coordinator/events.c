@@ -136,10 +136,10 @@ enum status events_token(struct control *control, const struct request *request,
 }
 
 enum status events_scores(struct control *control, const struct request *request, uint32_t prompt,
-                          uint32_t first, const struct reports *reports, uint32_t segment,
-                          uint32_t i, uint32_t n, struct error *error)
+                          const struct events_scores *scored, struct error *error)
 {
     struct arena *arena = &control->arena;
+    const uint32_t n = scored->n;
     const uint32_t most = request->want_logprobs ? request->n_logprobs : 0;
     const size_t n_tops = (size_t)n * most;
     Longspan__RunScores scores = LONGSPAN__RUN_SCORES__INIT;
@@ -149,16 +149,16 @@ enum status events_scores(struct control *control, const struct request *request
     if (scores.logprobs == NULL || scores.top_ids == NULL || scores.top_logprobs == NULL)
         return no_memory(control, error);
     for (uint32_t j = 0; j < n; j++) {
-        const struct scores_row scored = reports_scores(reports, segment, i + j);
-        scores.logprobs[scores.n_logprobs++] = logprob(scored.logit, &scored.row);
-        for (uint32_t top = 0; top < most && top < scored.row.n; top++) {
-            scores.top_ids[scores.n_top_ids++] = scored.row.ids[top];
-            scores.top_logprobs[scores.n_top_logprobs++] =
-                logprob(scored.row.logits[top], &scored.row);
+        const struct scores_row one =
+            reports_scores(scored->reports, scored->segment, scored->at + j);
+        scores.logprobs[scores.n_logprobs++] = logprob(one.logit, &one.row);
+        for (uint32_t top = 0; top < most && top < one.row.n; top++) {
+            scores.top_ids[scores.n_top_ids++] = one.row.ids[top];
+            scores.top_logprobs[scores.n_top_logprobs++] = logprob(one.row.logits[top], &one.row);
         }
     }
     scores.prompt = prompt;
-    scores.first = first;
+    scores.first = scored->first;
     Longspan__RunEvent event = LONGSPAN__RUN_EVENT__INIT;
     event.body_case = LONGSPAN__RUN_EVENT__BODY_SCORES;
     event.scores = &scores;

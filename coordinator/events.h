@@ -28,11 +28,14 @@ struct events_token {
 enum status events_token(struct control *control, const struct request *request, uint32_t prompt,
                          const struct events_token *sampled, struct error *error);
 
-/* Scores of a prompt's tokens [first, first + n), from a segment of the oldest step whose i-th
- * score is that of the first of them. */
+/* Scores of a prompt's tokens [first, first + n). */
+struct events_scores {
+    uint32_t first, n;
+    const struct reports *reports; /* whose oldest step has them ... */
+    uint32_t segment, at;          /* ... in this segment, from this one of its scores on */
+};
 enum status events_scores(struct control *control, const struct request *request, uint32_t prompt,
-                          uint32_t first, const struct reports *reports, uint32_t segment,
-                          uint32_t i, uint32_t n, struct error *error);
+                          const struct events_scores *scored, struct error *error);
 
 /* reason: "stop", "length"; text: what the detokenizer still held back. */
 enum status events_finished(struct control *control, const struct request *request, uint32_t prompt,

@@ -164,8 +164,8 @@ static enum status send_step(struct serving *s, const struct scheduler_step *ste
     reports_expect(s->reports, step->number, wants, step->n_segments,
                    now_us + s->cluster->options->step_timeout_ms * 1000ull);
     struct error why = {.status = STATUS_OK};
-    const enum status status = steps_send(s->steps, s->control, &s->cluster->ranks[0].peer,
-                                          s->cluster->job, step, s->scheduler, s->placement, &why);
+    const enum status status =
+        steps_send(s->steps, s->cluster, step, s->scheduler, s->placement, &why);
     char label[CLUSTER_LABEL_BYTES];
     pace_sent(s->pace, step, s->scheduler, now_us);
     if (status == STATUS_UNREACHABLE)

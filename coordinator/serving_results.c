@@ -171,8 +171,12 @@ static enum status score(struct serving *s, struct request *r, uint32_t index,
     if (n == 0)
         return STATUS_OK;
     prompt->n_scored = first + n;
-    return events_scores(s->control, r, index, first + skipped, s->reports, at, skipped,
-                         n - skipped, error);
+    const struct events_scores scored = {.first = first + skipped,
+                                         .n = n - skipped,
+                                         .reports = s->reports,
+                                         .segment = at,
+                                         .at = skipped};
+    return events_scores(s->control, r, index, &scored, error);
 }
 
 /* A prompt has been computed, and that was all. */

@@ -88,12 +88,11 @@ static bool fill_segment(struct arena *arena, Longspan__Segment *to,
     return fill_spans(arena, to, q->place, segment, placement);
 }
 
-enum status steps_send(struct steps *steps, struct control *control,
-                       const struct control_peer *lead, uint64_t job,
+enum status steps_send(struct steps *steps, const struct cluster *cluster,
                        const struct scheduler_step *step, const struct scheduler *scheduler,
                        const struct placement *placement, struct error *error)
 {
-    struct arena *arena = &control->arena;
+    struct arena *arena = &cluster->control->arena;
     Longspan__Segment *segments = arena_array(arena, step->n_segments + 1u, sizeof(*segments));
     Longspan__SequenceName *closed = arena_array(arena, step->n_closed + 1u, sizeof(*closed));
     Longspan__Step message = LONGSPAN__STEP__INIT;
@@ -119,12 +118,12 @@ enum status steps_send(struct steps *steps, struct control *control,
         closed[i].keep_tokens = q->kept_tokens;
         message.closed[i] = &closed[i];
     }
-    message.job = job;
+    message.job = cluster->job;
     message.step = step->number;
     message.n_segments = step->n_segments;
     message.n_closed = step->n_closed;
     Longspan__Control wrapped = LONGSPAN__CONTROL__INIT;
     wrapped.body_case = LONGSPAN__CONTROL__BODY_STEP;
     wrapped.step = &message;
-    return control_send(control, lead, &wrapped, NULL, 0, error);
+    return control_send(cluster->control, &cluster->ranks[0].peer, &wrapped, NULL, 0, error);
 }

@@ -2,7 +2,7 @@
 #ifndef LONGSPAN_COORDINATOR_STEPS_H
 #define LONGSPAN_COORDINATOR_STEPS_H
 
-#include "coordinator/control.h"
+#include "coordinator/cluster.h"
 #include "coordinator/placement.h"
 #include "coordinator/reports.h"
 #include "coordinator/scheduler.h"
@@ -16,9 +16,8 @@ void steps_destroy(struct steps *steps);
 /* [max_segments], for the caller to fill before steps_send: what each segment shall bring. */
 struct reports_want *steps_wants(struct steps *steps);
 
-/* Fails like control_send. */
-enum status steps_send(struct steps *steps, struct control *control,
-                       const struct control_peer *lead, uint64_t job,
+/* To rank 0 of the cluster. Fails like control_send. */
+enum status steps_send(struct steps *steps, const struct cluster *cluster,
                        const struct scheduler_step *step, const struct scheduler *scheduler,
                        const struct placement *placement, struct error *error);
 

@@ -56,31 +56,32 @@ out:
 }
 
 /* Until WorkerSetup or Refusal is in *message. */
-static enum status await_answer(struct link *link, struct link_message *message,
-                                const struct join_card *cards, uint32_t n, const char *coordinator,
-                                uint64_t deadline_us, const struct log *log, struct error *error)
+static enum status await_answer(const struct join *join, struct link_message *message,
+                                const struct join_card *cards, struct error *error)
 {
-    enum status status = link_await(link, deadline_us, error);
+    const uint32_t n = group_ranks(join->group);
+    enum status status = link_await(join->link, join->deadline_us, error);
     if (status != STATUS_OK)
         return status;
-    log_info(log, "connected to the coordinator at %s, %u rank%s", coordinator, n,
+    log_info(join->log, "connected to the coordinator at %s, %u rank%s", join->coordinator, n,
              n == 1 ? "" : "s");
     bool heard = false;
     uint64_t next_join_us = 0;
     for (;;) {
         const uint64_t now = clock_us();
-        if (!heard && now >= deadline_us)
+        if (!heard && now >= join->deadline_us)
             return error_set(error, STATUS_UNREACHABLE,
                              "somebody listens at %s, but does not answer as a coordinator",
-                             coordinator);
+                             join->coordinator);
         if (now >= next_join_us) {
-            if ((status = send_join(link, cards, n, error)) != STATUS_OK)
+            if ((status = send_join(join->link, cards, n, error)) != STATUS_OK)
                 return status;
             next_join_us = now + 1000000;
         }
-        if ((status = link_receive(link, message, next_join_us, error)) == STATUS_TIMEOUT)
+        if ((status = link_receive(join->link, message, next_join_us, error)) == STATUS_TIMEOUT)
             return error_set(error, STATUS_UNREACHABLE,
-                             "the coordinator at %s went away before it had a plan", coordinator);
+                             "the coordinator at %s went away before it had a plan",
+                             join->coordinator);
         if (status != STATUS_OK)
             return status;
         if (message->control == NULL)
@@ -92,7 +93,7 @@ static enum status await_answer(struct link *link, struct link_message *message,
             return STATUS_OK;
         case LONGSPAN__CONTROL__BODY_LEAVE:
             return error_set(error, STATUS_UNREACHABLE, "the coordinator at %s left: %s",
-                             coordinator, message->control->leave->reason);
+                             join->coordinator, message->control->leave->reason);
         default:
             break;
         }
@@ -120,11 +121,10 @@ enum status join_refuse(struct group *group, const struct error *failure, struct
 }
 
 /* A failure of any rank, or of reaching the coordinator, is in *failure; MPI's is returned. */
-static enum status lead(struct group *group, struct link *link, struct link_message *message,
-                        struct join_card *cards, const char *coordinator, uint64_t deadline_us,
-                        const struct log *log, struct error *failure, struct error *error)
+static enum status lead(const struct join *join, struct link_message *message,
+                        struct join_card *cards, struct error *failure, struct error *error)
 {
-    const uint32_t n = group_ranks(group);
+    const uint32_t n = group_ranks(join->group);
     *failure = (struct error){.status = STATUS_OK};
     for (uint32_t i = 0; i < n; i++) {
         cards[i].host[JOIN_HOST_BYTES - 1] = '\0';
@@ -134,13 +134,13 @@ static enum status lead(struct group *group, struct link *link, struct link_mess
             break;
         }
     }
-    if (failure->status == STATUS_OK &&
-        await_answer(link, message, cards, n, coordinator, deadline_us, log, failure) == STATUS_OK)
+    if (failure->status == STATUS_OK && await_answer(join, message, cards, failure) == STATUS_OK)
         failure->status = STATUS_OK; /* a text may be left of what was got over */
     if (failure->status != STATUS_OK)
-        return join_refuse(group, failure, error);
-    const enum status status = group_broadcast(group, message->bytes, message->n_bytes, error);
-    return status == STATUS_OK ? group_flush(group, error) : status;
+        return join_refuse(join->group, failure, error);
+    const enum status status =
+        group_broadcast(join->group, message->bytes, message->n_bytes, error);
+    return status == STATUS_OK ? group_flush(join->group, error) : status;
 }
 
 /* ---- all ranks ------------------------------------------------------------------------------- */
@@ -165,10 +165,10 @@ static Longspan__Control *own_refusal(const struct error *failure)
     return control;
 }
 
-enum status join_cluster(Longspan__Control **answer, struct group *group, struct link *link,
-                         const struct join_card *card, const char *coordinator,
-                         uint64_t deadline_us, const struct log *log, struct error *error)
+enum status join_cluster(Longspan__Control **answer, const struct join *join,
+                         const struct join_card *card, struct error *error)
 {
+    struct group *group = join->group;
     const bool leads = group_rank(group) == 0;
     struct join_card *cards = leads ? calloc(group_ranks(group), sizeof(*cards)) : NULL;
     if (leads && cards == NULL)
@@ -178,7 +178,7 @@ enum status join_cluster(Longspan__Control **answer, struct group *group, struct
     struct error failure = {.status = STATUS_OK};
     enum status status = group_gather(group, card, cards, sizeof(*card), error);
     if (status == STATUS_OK && leads) {
-        status = lead(group, link, &message, cards, coordinator, deadline_us, log, &failure, error);
+        status = lead(join, &message, cards, &failure, error);
     } else if (status == STATUS_OK) {
         const uint8_t *bytes;
         status = group_receive(group, &bytes, &message.n_bytes, error);

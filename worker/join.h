@@ -26,12 +26,19 @@ struct join_card {
     double started; /* in seconds since 1970 */
 };
 
-/* Collective. `link` may be NULL on ranks whose card has an error. On every rank *answer is a
- * Control with worker_setup or refusal, which the caller ends with
- * longspan__control__free_unpacked. A failure is of MPI or memory. */
-enum status join_cluster(Longspan__Control **answer, struct group *group, struct link *link,
-                         const struct join_card *card, const char *coordinator,
-                         uint64_t deadline_us, const struct log *log, struct error *error);
+/* Who joins whom. */
+struct join {
+    struct group *group;
+    struct link *link; /* NULL is fine where the rank's card has an error */
+    const char *coordinator;
+    uint64_t deadline_us; /* until the coordinator must have been reached, and have answered */
+    const struct log *log;
+};
+
+/* Collective. On every rank *answer is a Control with worker_setup or refusal, which the caller
+ * ends with longspan__control__free_unpacked. A failure is of MPI or memory. */
+enum status join_cluster(Longspan__Control **answer, const struct join *join,
+                         const struct join_card *card, struct error *error);
 
 /* Rank 0: tells all others that the job ends with this failure. */
 enum status join_refuse(struct group *group, const struct error *failure, struct error *error);

@@ -185,8 +185,12 @@ static enum status join(struct rank *rank, Longspan__Control **answer, struct er
     if (status != STATUS_OK)
         return status;
     card.memory_bytes /= rank->n_sharers;
-    status = join_cluster(answer, rank->group, rank->link, &card, rank->options->coordinator,
-                          deadline_us, &rank->log, error);
+    const struct join joining = {.group = rank->group,
+                                 .link = rank->link,
+                                 .coordinator = rank->options->coordinator,
+                                 .deadline_us = deadline_us,
+                                 .log = &rank->log};
+    status = join_cluster(answer, &joining, &card, error);
     if (status != STATUS_OK || (*answer)->body_case != LONGSPAN__CONTROL__BODY_WORKER_SETUP)
         return status;
 

@@ -90,7 +90,8 @@ static enum status restore(struct fixture *f)
     memcpy(names, f->names, 2 * STORE_NAME_BYTES);
     memcpy(names + 2 * STORE_NAME_BYTES, f->names + 3 * STORE_NAME_BYTES, 2 * STORE_NAME_BYTES);
     assert_int_equal(kv_holder_reserve(f->holder, 2, 1, spans, 2, 0, NULL), STATUS_OK);
-    assert_int_equal(store_restore(f->store, 99, 2, 1, spans, 2, names, 4, NULL), STATUS_OK);
+    const struct store_wanted wanted = {2, 1, spans, 2, names, 4};
+    assert_int_equal(store_restore(f->store, 99, &wanted, NULL), STATUS_OK);
     while (store_work(f->store, false))
         ;
     uint64_t request = 0;

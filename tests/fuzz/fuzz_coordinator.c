@@ -119,8 +119,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     frames_init(&c.in);
     arena_init(&c.arena, 64 << 20);
     control_open(&c.control, c.socket);
-    FUZZ_CHECK(cluster_open(&c.cluster, &options, "/model", c.file, &c.hparams, &c.control, NULL,
-                            clock_us(), &error) == STATUS_OK);
+    const struct cluster_model model = {"/model", c.file, &c.hparams};
+    FUZZ_CHECK(cluster_open(&c.cluster, &options, &model, &c.control, NULL, clock_us(), &error) ==
+               STATUS_OK);
     c.cluster.job = COORDINATOR_JOB; /* so that messages can be written beforehand */
     while (fuzz_next(&pieces, &piece) && take(&c, &piece, &pieces))
         ;
