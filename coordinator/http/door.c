@@ -93,9 +93,12 @@ static void refuse(struct door *d, struct visitor *v)
 static void admit(struct door *d, struct visitor *v)
 {
     epoll_ctl(d->watched, EPOLL_CTL_DEL, v->descriptor, NULL);
-    /* Where it cannot be taken it is closed. */
-    MHD_add_connection(d->config.daemon, v->descriptor, (struct sockaddr *)&v->address,
-                       v->address_bytes);
+    /* Before the daemon can know of it, or more would be let in than there are places. Where it
+     * cannot be taken it is closed. */
+    atomic_fetch_add(d->config.n_open, 1);
+    if (MHD_add_connection(d->config.daemon, v->descriptor, (struct sockaddr *)&v->address,
+                           v->address_bytes) != MHD_YES)
+        atomic_fetch_sub(d->config.n_open, 1);
     forget(d, v);
 }
 

@@ -6,6 +6,9 @@
  * if the server were at fault. What is no HTTP at all it answers with a 4xx itself. A connection
  * whose first line does not come in time is closed.
  *
+ * The door alone says how many there may be: a thread of libmicrohttpd 0.9.75 (Debian 12) that
+ * meets the daemon's own limit keeps a lock for ever, and all its connections with it.
+ *
  * A thread of its own. */
 #ifndef LONGSPAN_COORDINATOR_HTTP_DOOR_H
 #define LONGSPAN_COORDINATOR_HTTP_DOOR_H
@@ -21,8 +24,10 @@ struct door; /* opaque */
 
 struct door_config {
     int listening;             /* not blocking; the door's, from door_open on */
-    struct MHD_Daemon *daemon; /* without a socket to listen at; borrowed, outlives the door */
-    const atomic_uint *n_open; /* connections that the daemon has; borrowed */
+    struct MHD_Daemon *daemon; /* without a socket to listen at or a limit that `most` could
+                                  reach; borrowed, outlives the door */
+    atomic_uint *n_open;       /* connections that the daemon has or was given: the door adds, who
+                                  is notified of a closed one takes away; borrowed */
     uint32_t most;             /* of them and of those at the door; more wait unaccepted */
     uint32_t patience_s;       /* until the first line is there */
 };

@@ -14,6 +14,7 @@
 
 #include <arpa/inet.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@
 enum {
     THREADS = 4,             /* so that tokenizing a book keeps no stream waiting */
     SPARE_CONNECTIONS = 256, /* beside those of the requests that run or wait */
+    NO_LIMIT = INT_MAX,      /* of libmicrohttpd: door.h */
     HEADER_BYTES = 32768,    /* of a request, and what MHD needs beside them */
     LAST_BYTES_MS = 500,     /* at the end, for clients to take what was written */
     LAST_BYTES_LOOK_MS = 5,
@@ -186,11 +188,10 @@ static void note_connection(void *closure, struct MHD_Connection *connection, vo
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     if (code == MHD_CONNECTION_NOTIFY_STARTED && info != NULL) {
         *context = readers_add(server->readers, info->connect_fd);
-        atomic_fetch_add(&server->site.tally.connections, 1);
     } else if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
         readers_remove(server->readers, *context);
         *context = NULL;
-        atomic_fetch_sub(&server->site.tally.connections, 1);
+        atomic_fetch_sub(&server->site.tally.connections, 1); /* the door added it */
     }
 }
 
@@ -307,8 +308,8 @@ static enum status start_daemon(struct server *server, int listening, struct err
         MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC |
             MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET,
         0, NULL, NULL, access_call, server, MHD_OPTION_EXTERNAL_LOGGER, log_mhd, server,
-        MHD_OPTION_THREAD_POOL_SIZE, (unsigned)THREADS, MHD_OPTION_CONNECTION_LIMIT, connections,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)options->idle_s,
+        MHD_OPTION_THREAD_POOL_SIZE, (unsigned)THREADS, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)NO_LIMIT, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)options->idle_s,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES, MHD_OPTION_NOTIFY_COMPLETED,
         end_call, server, MHD_OPTION_NOTIFY_CONNECTION, note_connection, server,
         MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_STRICT_FOR_CLIENT, 1,

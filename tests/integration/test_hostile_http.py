@@ -14,6 +14,7 @@ import time
 from longspan_test import SLOW, Tap, folder, make_random, wait_until
 from serving import Server, read_all
 
+CROWD = 1500
 GOOD = {"prompt": "ab", "max_tokens": 2, "temperature": 0}
 LINE = b"POST /v1/completions HTTP/1.1\r\n"
 
@@ -255,6 +256,34 @@ def check_readers(tap, server):
     return 31
 
 
+def check_crowd(tap, server):
+    """More connections than the server takes, half of a request on each: the others wait, and the server outlives them."""
+    part, crowd = LINE + b"Host: x\r\nContent-Length: 100\r\n\r\n{", []
+    for _ in range(CROWD):
+        guest = socket.socket()
+        guest.setblocking(False)
+        guest.connect_ex(("127.0.0.1", server.port))  # in part no further than the kernel's queue, or not even that
+        crowd.append(guest)
+    sent = set()
+
+    def has_sent():
+        for guest in crowd:
+            if guest not in sent:
+                try:
+                    guest.send(part)
+                    sent.add(guest)
+                except BlockingIOError:
+                    pass  # not yet connected
+                except OSError:
+                    sent.add(guest)  # cut off
+        return len(sent) >= CROWD // 2
+
+    tap.check(wait_until(has_sent, 20 * SLOW), f"{CROWD} connections at once", len(sent))
+    for guest in crowd:
+        guest.close()
+    check_alive(tap, server, "a crowd")
+
+
 def main():
     tap = Tap()
     with folder() as path:
@@ -272,6 +301,7 @@ def main():
                       f"{code}\n{server.log()[-6000:]}")
         with Server(path, model, "--ctx", 4096, "--http-idle", 5, "--threads", 1, name="deaf") as server:
             check_readers(tap, server)
+            check_crowd(tap, server)
             code = server.stop()
             tap.check(code == 0 and "Sanitizer" not in server.log() and "runtime error" not in server.log(), "it ends with 0 too",
                       f"{code}\n{server.log()[-6000:]}")

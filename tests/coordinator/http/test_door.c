@@ -3,6 +3,8 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -43,6 +45,14 @@ static void test_a_first_line_is_judged_by_its_version(void **state)
     assert_int_equal(door_judge(endless, DOOR_LINE_BYTES), DOOR_ADMITS);
 }
 
+struct place {
+    struct MHD_Daemon *daemon;
+    struct door *door;
+    atomic_uint n_open, n_in, most_in; /* as the door counts them, and the daemon */
+    pthread_mutex_t answers;           /* who has it keeps the daemon from going on */
+    struct sockaddr_in address;
+};
+
 /* A daemon that answers everything with 200 and nothing. */
 static enum MHD_Result answer(void *closure, struct MHD_Connection *connection, const char *url,
                               const char *method, const char *version, const char *data,
@@ -53,6 +63,9 @@ static enum MHD_Result answer(void *closure, struct MHD_Connection *connection, 
     (void)version;
     (void)data;
     (void)n_bytes;
+    struct place *place = closure;
+    pthread_mutex_lock(&place->answers);
+    pthread_mutex_unlock(&place->answers);
     if (*context == NULL) { /* once more when it is whole: then the connection may go on */
         *context = closure;
         return MHD_YES;
@@ -69,23 +82,22 @@ static void count(void *closure, struct MHD_Connection *connection, void **conte
 {
     (void)connection;
     (void)context;
-    if (code == MHD_CONNECTION_NOTIFY_STARTED)
-        atomic_fetch_add((atomic_uint *)closure, 1);
-    else
-        atomic_fetch_sub((atomic_uint *)closure, 1);
+    struct place *place = closure;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const unsigned n = atomic_fetch_add(&place->n_in, 1) + 1;
+        if (n > atomic_load(&place->most_in))
+            atomic_store(&place->most_in, n); /* by the daemon's one thread */
+    } else {
+        atomic_fetch_sub(&place->n_in, 1);
+        atomic_fetch_sub(&place->n_open, 1);
+    }
 }
-
-struct place {
-    struct MHD_Daemon *daemon;
-    struct door *door;
-    atomic_uint n_open;
-    struct sockaddr_in address;
-};
 
 static void open_place(struct place *p, uint32_t most, uint32_t patience_s)
 {
     socklen_t n = sizeof(p->address);
     memset(p, 0, sizeof(*p));
+    pthread_mutex_init(&p->answers, NULL);
     p->address.sin_family = AF_INET;
     p->address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     const int listening = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -95,7 +107,7 @@ static void open_place(struct place *p, uint32_t most, uint32_t patience_s)
     assert_int_equal(getsockname(listening, (struct sockaddr *)&p->address, &n), 0);
     p->daemon = MHD_start_daemon(
         MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_USE_ITC | MHD_USE_NO_LISTEN_SOCKET, 0,
-        NULL, NULL, answer, p, MHD_OPTION_NOTIFY_CONNECTION, count, &p->n_open, MHD_OPTION_END);
+        NULL, NULL, answer, p, MHD_OPTION_NOTIFY_CONNECTION, count, p, MHD_OPTION_END);
     assert_non_null(p->daemon);
     const struct door_config config = {.listening = listening,
                                        .daemon = p->daemon,
@@ -110,6 +122,7 @@ static void close_place(struct place *p)
     door_close(p->door);
     MHD_stop_daemon(p->daemon);
     assert_int_equal(atomic_load(&p->n_open), 0);
+    pthread_mutex_destroy(&p->answers);
 }
 
 static int visit(const struct place *p, const char *text)
@@ -181,12 +194,36 @@ static void test_who_says_nothing_has_to_go(void **state)
     close(unseen);
 }
 
+/* A daemon that is busy has not seen yet whom it was given. */
+static void test_no_more_are_let_in_than_there_are_places(void **state)
+{
+    (void)state;
+    enum { MOST = 4, GUESTS = 5 * MOST };
+    struct place p;
+    int guests[GUESTS];
+    open_place(&p, MOST, 60);
+    pthread_mutex_lock(&p.answers);
+    for (size_t i = 0; i < GUESTS; i++)
+        guests[i] = visit(&p, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    for (unsigned ms = 0; ms < 20000 && atomic_load(&p.n_open) < MOST; ms++)
+        poll(NULL, 0, 1);
+    assert_int_equal(atomic_load(&p.n_open), MOST);
+    pthread_mutex_unlock(&p.answers);
+    for (size_t i = 0; i < GUESTS; i++) {
+        assert_int_equal(hear(guests[i]), 200);
+        close(guests[i]);
+    }
+    assert_true(atomic_load(&p.most_in) <= MOST);
+    close_place(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_first_line_is_judged_by_its_version),
         cmocka_unit_test(test_who_speaks_http_1_is_let_in),
         cmocka_unit_test(test_who_says_nothing_has_to_go),
+        cmocka_unit_test(test_no_more_are_let_in_than_there_are_places),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
