@@ -52,7 +52,7 @@ struct launch {
     sigset_t old_mask;
     int signal; /* the first one */
     uint32_t n_signals;
-    bool ended;
+    bool ended, hushed; /* hushed: what a child says that was told to end concerns nobody */
     char words[LAUNCH_TAIL_BYTES + 1]; /* what launch_told tells */
     char said[LAUNCH_TAIL_BYTES];
 };
@@ -235,7 +235,7 @@ static void show_line(struct launch *launch, struct child *child)
         is_shown(launch, child) ||
         (launch->show == LAUNCH_SHOW_WARNINGS && strstr(child->line, ": warning: ") != NULL &&
          strstr(child->line, ": warning: request ") == NULL);
-    if (wanted && (!launch->ended || launch->show == LAUNCH_SHOW_ALL)) {
+    if (wanted && (!launch->hushed || launch->show == LAUNCH_SHOW_ALL)) {
         child->line[child->line_bytes] = '\n';
         (void)!write(2, child->line, child->line_bytes + 1);
     }
@@ -397,9 +397,14 @@ void launch_told(struct launch *launch, uint32_t index, struct launch_death *dea
 
 /* ---- ending ---------------------------------------------------------------------------------- */
 
-static bool all_dead(const struct launch *launch)
+/* `first`: of the children only those with LAUNCH_FIRST. */
+static bool are_dead(const struct launch *launch, bool first)
 {
-    return launch->n_dead == launch->n;
+    for (uint32_t i = 0; i < launch->n; i++)
+        if (!launch->children[i].dead &&
+            (!first || (launch->children[i].flags & LAUNCH_FIRST) != 0))
+            return false;
+    return true;
 }
 
 static void tell(struct launch *launch, uint32_t index, int number)
@@ -412,10 +417,11 @@ static void tell(struct launch *launch, uint32_t index, int number)
         kill(child->pid, number); /* it has not made its group yet */
 }
 
-static void wait_for_all(struct launch *launch, uint64_t deadline_us)
+static void wait_for(struct launch *launch, bool first, uint64_t deadline_us)
 {
     launch_progress(launch);
-    for (uint64_t now = clock_us(); !all_dead(launch) && now < deadline_us; now = clock_us()) {
+    for (uint64_t now = clock_us(); !are_dead(launch, first) && now < deadline_us;
+         now = clock_us()) {
         struct pollfd item = {.fd = launch->epoll, .events = POLLIN};
         poll(&item, 1, (int)((deadline_us - now) / 1000 + 1));
         launch_progress(launch);
@@ -459,27 +465,38 @@ static void end_inherited(struct launch *launch)
     }
 }
 
+static void tell_gently(struct launch *launch, bool first)
+{
+    for (uint32_t i = 0; i < launch->n; i++) {
+        const unsigned flags = launch->children[i].flags;
+        if (((flags & LAUNCH_FIRST) != 0) != first)
+            continue;
+        if ((flags & (LAUNCH_NEEDS_INPUT | LAUNCH_TALKS)) != 0)
+            close_if_open(&launch->children[i].input);
+        else if ((flags & LAUNCH_LEAVES) == 0)
+            tell(launch, i, SIGTERM);
+    }
+}
+
 void launch_end(struct launch *launch, bool gently)
 {
     if (launch->ended)
         return;
     launch->ended = true;
-    if (gently && launch->n != 0) {
-        for (uint32_t i = 0; i < launch->n; i++) {
-            const unsigned flags = launch->children[i].flags;
-            if ((flags & (LAUNCH_NEEDS_INPUT | LAUNCH_TALKS)) != 0)
-                close_if_open(&launch->children[i].input);
-            else if ((flags & LAUNCH_LEAVES) == 0)
-                tell(launch, i, SIGTERM);
-        }
-        wait_for_all(launch, clock_us() + GENTLE_US);
+    if (gently) {
+        const uint64_t deadline_us = clock_us() + GENTLE_US;
+        tell_gently(launch, true);
+        wait_for(launch, true, deadline_us);
+        tell_gently(launch, false);
+        wait_for(launch, false, deadline_us);
     }
+    launch->hushed = true;
     for (uint32_t i = 0; i < launch->n; i++)
         tell(launch, i, SIGTERM);
-    wait_for_all(launch, clock_us() + PATIENCE_US);
+    wait_for(launch, false, clock_us() + PATIENCE_US);
     for (uint32_t i = 0; i < launch->n; i++)
         tell(launch, i, SIGKILL);
-    wait_for_all(launch, clock_us() + LAST_US);
+    wait_for(launch, false, clock_us() + LAST_US);
     if (launch->n != 0)
         end_inherited(launch);
 }

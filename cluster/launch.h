@@ -44,6 +44,7 @@ enum launch_flags {
     LAUNCH_LEAVES = 1 << 1,      /* ends by itself soon after others were told to */
     LAUNCH_SHOWN = 1 << 2,       /* all that it says is shown, but with LAUNCH_SHOW_NOTHING */
     LAUNCH_TALKS = 1 << 3,       /* standard input and output are the caller's: launch_pipes */
+    LAUNCH_FIRST = 1 << 4, /* is told to end before the others, which it has something to tell */
 };
 
 /* Starts `words` (argv, found on PATH unless it has a slash); `label` is for messages, and copied.
@@ -94,9 +95,9 @@ void launch_told(struct launch *launch, uint32_t index, struct launch_death *dea
 /* The last whole line that a child said; "" if none. Lives until the next call. */
 const char *launch_latest(const struct launch *launch, uint32_t index);
 
-/* Ends all children, at most 3 s later: `gently` first ends the standard input of those that have
- * one, tells those that do not leave by themselves, and waits up to 0.7 s; then SIGTERM to all;
- * SIGKILL 1.5 s after that. What they say meanwhile is shown only with LAUNCH_SHOW_ALL. */
+/* Ends all children, at most 3 s later: `gently` first tells those that do not leave by themselves,
+ * by the end of their standard input where they have one, and waits up to 0.7 s; then SIGTERM to all;
+ * SIGKILL 1.5 s after that. What they say from SIGTERM on is shown only with LAUNCH_SHOW_ALL. */
 void launch_end(struct launch *launch, bool gently);
 
 #endif

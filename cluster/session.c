@@ -95,6 +95,7 @@ static enum status start(struct session *session, const struct commands *command
         const unsigned flags =
             (command->needs_input ? LAUNCH_NEEDS_INPUT : 0) |
             (command->role == COMMANDS_WORKERS ? LAUNCH_LEAVES : 0) |
+            (command->role == COMMANDS_COORDINATOR ? LAUNCH_FIRST : 0) |
             (command->role == COMMANDS_COORDINATOR && coordinator_shown ? LAUNCH_SHOWN : 0);
         status = launch_start(session->launch, command->label, command->line.argv, flags, error);
     }

@@ -53,10 +53,10 @@ static struct launch_death wait_for_death(struct launch *launch)
 }
 
 /* Waits until the first child has said `line`. */
-static void wait_for_line(struct launch *launch, const char *line)
+static void wait_for_line(struct launch *launch, uint32_t child, const char *line)
 {
     const uint64_t deadline = clock_us() + PATIENCE_US;
-    while (strcmp(launch_latest(launch, 0), line) != 0) {
+    while (strcmp(launch_latest(launch, child), line) != 0) {
         struct pollfd item = {.fd = launch_descriptor(launch), .events = POLLIN};
         assert_true(clock_us() < deadline);
         poll(&item, 1, 1000);
@@ -139,7 +139,7 @@ static void test_the_end_takes_everybody_even_the_stubborn_and_their_children(vo
           "trap '' TERM; setsid sh -c 'sleep 100 & sleep 100' & echo ready; while :; do sleep 1; "
           "done",
           0);
-    wait_for_line(launch, "ready");
+    wait_for_line(launch, 0, "ready");
     const uint64_t began = clock_us();
     launch_end(launch, false);
     assert_true(clock_us() - began < 3000000);
@@ -160,7 +160,7 @@ static void test_a_gentle_end_lets_a_follower_leave_by_itself(void **state)
              "0.05; done",
              pipe_name, pipe_name);
     start(launch, "leader", script, 0);
-    wait_for_line(launch, "ready");
+    wait_for_line(launch, 0, "ready");
     snprintf(script, sizeof(script), "trap 'exit 9' TERM; read word < %s/f; exit 7", pipe_name);
     start(launch, "follower", script, LAUNCH_LEAVES);
     launch_end(launch, true);
@@ -173,6 +173,26 @@ static void test_a_gentle_end_lets_a_follower_leave_by_itself(void **state)
     snprintf(script, sizeof(script), "%s/f", pipe_name);
     unlink(script);
     rmdir(pipe_name);
+}
+
+/* As a coordinator has something to tell its nodes at the end. */
+static void test_who_is_told_first_ends_before_the_others(void **state)
+{
+    (void)state;
+    struct launch *launch = create();
+    start(launch, "second", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done", 0);
+    wait_for_line(launch, 0, "ready");
+    start(launch, "first",
+          "trap 'sleep 0.2; exit 4' TERM; echo ready; while :; do sleep 0.05; done", LAUNCH_FIRST);
+    wait_for_line(launch, 1, "ready");
+    launch_end(launch, true);
+    struct launch_death death;
+    assert_true(launch_first_death(launch, &death));
+    assert_string_equal(death.label, "first");
+    assert_int_equal(death.code, 4);
+    launch_told(launch, 0, &death);
+    assert_int_equal(death.code, 3);
+    launch_destroy(launch);
 }
 
 static void test_input_stays_open_until_the_end(void **state)
@@ -282,6 +302,7 @@ int main(void)
         cmocka_unit_test(test_what_cannot_be_started_is_said_at_once),
         cmocka_unit_test(test_the_end_takes_everybody_even_the_stubborn_and_their_children),
         cmocka_unit_test(test_a_gentle_end_lets_a_follower_leave_by_itself),
+        cmocka_unit_test(test_who_is_told_first_ends_before_the_others),
         cmocka_unit_test(test_input_stays_open_until_the_end),
         cmocka_unit_test(test_one_that_talks_is_heard_by_the_caller),
         cmocka_unit_test(test_signals_are_read_and_not_passed_on),
