@@ -11,6 +11,7 @@
 #include "proto/protocol.h"
 #include "sys/bus_error.h"
 #include "sys/descriptors.h"
+#include "sys/log.h"
 #include "sys/status.h"
 
 #include <fcntl.h>
@@ -70,12 +71,8 @@ static int run_command(const char *name, int argc, char **argv)
                            : command_table_refuse(commands, name, "longspan", "longspan help");
 }
 
-int main(int argc, char **argv)
+static int run_words(int argc, char **argv)
 {
-    fill_standard_descriptors();
-    bus_error_explain();
-    descriptors_raise();      /* some for each process that is started */
-    signal(SIGPIPE, SIG_IGN); /* writing to a closed pipe is an error of that write */
     const char *name = argc > 1 ? argv[1] : "";
     const bool asks_help = strcmp(name, "help") == 0;
     if (argc < 2) {
@@ -96,4 +93,19 @@ int main(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     return run_command(name, argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv)
+{
+    fill_standard_descriptors();
+    bus_error_explain();
+    descriptors_raise();      /* some for each process that is started */
+    signal(SIGPIPE, SIG_IGN); /* writing to a closed pipe is an error of that write */
+    const int code = run_words(argc, argv);
+    if (code != EXIT_SUCCESS || (fflush(stdout) == 0 && ferror(stdout) == 0))
+        return code;
+    struct log log;
+    log_open(&log, "longspan", 0);
+    log_error(&log, "standard output could not be written"); /* a help text, say */
+    return status_exit_code(STATUS_IO);
 }

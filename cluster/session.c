@@ -11,13 +11,22 @@
 #include "model/weights.h"
 #include "plan/defaults.h"
 #include "sys/descriptors.h"
+#include "sys/size.h"
 #include "sys/topology.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { SIGNAL_EXIT = 128 }; /* the exit code is this and the signal's number */
+enum {
+    SIGNAL_EXIT = 128, /* the exit code is this and the signal's number */
+    /* Open MPI 4.1's ranks do not start with one MiB less, two of them as little as four; mpirun
+     * may not even end then. */
+    MPI_FILES_BYTES = 9 << 20,
+    MPI_MEMORY_BYTES = 5 << 20,
+};
+
+static const char MEMORY_PARENT[] = "/dev/shm";
 
 /* So that what is wrong with the file is said at once, and by us. */
 static enum status check_model(const char *path, struct error *error)
@@ -85,6 +94,31 @@ static void note_layout(struct session *session, const struct layout *layout)
              layout->kv_type != NULL ? layout->kv_type : DEFAULTS_KV_TYPE);
 }
 
+static enum status check_room(const char *directory, uint64_t needed, const char *remedy,
+                              struct error *error)
+{
+    uint64_t there;
+    char needed_text[SIZE_TEXT_BYTES], there_text[SIZE_TEXT_BYTES];
+    const enum status status = file_room(directory, &there, error);
+    if (status != STATUS_OK || there >= needed)
+        return status;
+    return error_set(error, STATUS_EXHAUSTED,
+                     "%s has %s free, Open MPI needs %s there for several ranks: make room, or %s",
+                     directory, size_format(there, there_text), size_format(needed, needed_text),
+                     remedy);
+}
+
+/* Of several ranks, as one needs no mpirun. */
+static enum status check_rooms(const struct session *session, struct error *error)
+{
+    const enum status status = check_room(file_temporary_parent(), MPI_FILES_BYTES,
+                                          "set TMPDIR to another directory", error);
+    return status == STATUS_OK && session->memory.path[0] != '\0'
+               ? check_room(MEMORY_PARENT, MPI_MEMORY_BYTES,
+                            "mount it larger (of a container: --shm-size)", error)
+               : status;
+}
+
 static enum status start(struct session *session, const struct commands *commands,
                          bool coordinator_shown, struct error *error)
 {
@@ -119,11 +153,13 @@ enum status session_open(struct session *session, const struct place_options *op
     if (status == STATUS_OK)
         status = held_folder_make(&session->files, file_temporary_parent(), error);
     if (status == STATUS_OK)
-        held_folder_make(&session->memory, "/dev/shm", NULL); /* if it is there */
+        held_folder_make(&session->memory, MEMORY_PARENT, NULL); /* if it is there */
     if (status == STATUS_OK)
         status = plan_layout(&plan, options, session->files.path, error);
     plan.layout.mpi_files = session->files.path;
     plan.layout.mpi_memory = session->memory.path[0] != '\0' ? session->memory.path : NULL;
+    if (status == STATUS_OK && plan.layout.n_ranks > 1)
+        status = check_rooms(session, error);
     if (status == STATUS_OK)
         status = read_key(session, plan.layout.cluster_key, error);
     if (status == STATUS_OK)

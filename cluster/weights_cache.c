@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -148,13 +147,11 @@ enum status weights_cache_find(bool *found, char path[FILE_PATH_BYTES], const ch
 
 static enum status check_room(const char *folder, uint64_t n_bytes, struct error *error)
 {
-    struct statvfs disk;
+    uint64_t free_bytes;
     char needed[SIZE_TEXT_BYTES], there[SIZE_TEXT_BYTES];
-    if (statvfs(folder, &disk) != 0)
-        return error_set(error, STATUS_IO, "%s: %s", folder, strerror(errno));
-    const uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
-    if (free_bytes >= n_bytes)
-        return STATUS_OK;
+    const enum status status = file_room(folder, &free_bytes, error);
+    if (status != STATUS_OK || free_bytes >= n_bytes)
+        return status;
     return error_set(error, STATUS_EXHAUSTED,
                      "%s: the model needs %s, the disk has %s: say weights: {dir: FOLDER} in the "
                      "cluster file, or remove models there that are not used any more",

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum {
@@ -122,6 +123,15 @@ enum status file_write(const char *path, const void *data, size_t size, unsigned
         return STATUS_OK;
     unlink(temporary);
     return error_set(error, STATUS_IO, "cannot write %s: %s", path, strerror(reason));
+}
+
+enum status file_room(const char *directory, uint64_t *free_bytes, struct error *error)
+{
+    struct statvfs disk;
+    if (statvfs(directory, &disk) != 0)
+        return error_set(error, STATUS_IO, "%s: %s", directory, strerror(errno));
+    *free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+    return STATUS_OK;
 }
 
 enum status file_make_temporary_in(const char *parent, char path[FILE_PATH_BYTES],
