@@ -64,17 +64,12 @@ static __device__ __forceinline__ struct seen tokens_seen(const struct attend_la
     return tokens_seen_from(output, output.first_position + token, tile);
 }
 
-/* What any row of the block sees, of rows whose windows overlap or meet; and what all do. */
+/* What any row of the block sees, of rows whose windows overlap or meet. */
 static __device__ __forceinline__ struct seen tokens_any(const struct job_output &output,
                                                          uint32_t tile)
 {
     return {tokens_seen_from(output, output.first_position, tile).first,
             tokens_seen_from(output, output.last_position, tile).last};
-}
-static __device__ __forceinline__ bool all_seen(const struct job_output &output, uint32_t tile)
-{
-    return tokens_seen_from(output, output.first_position, tile).last == TOKENS &&
-           tokens_seen_from(output, output.last_position, tile).first == 0;
 }
 
 /* cap * tanh(score / cap), by (1 - e) / (1 + e), e = 2^(-|score| * factor): to 2^-21 of the cap. No division,
@@ -139,8 +134,8 @@ static __device__ __forceinline__ void store(const struct rows<ROWS, VALUES> &x,
     }
 }
 
-/* Of another thread block's, which may be in no cache of this one. */
-template <int ROWS, int VALUES>
+/* far: of another thread block's, which may be in no cache of this one. */
+template <bool far, int ROWS, int VALUES>
 static __device__ __forceinline__ void load(struct rows<ROWS, VALUES> &x, const float2 *at,
                                             uint32_t n_threads, uint32_t thread)
 {
@@ -149,11 +144,11 @@ static __device__ __forceinline__ void load(struct rows<ROWS, VALUES> &x, const 
     for (int i = 0; i < ROWS; i++) {
 #pragma unroll
         for (int j = 0; j < VALUES; j += 2, at += n_threads) {
-            const float2 o = __ldcg(at);
+            const float2 o = far ? __ldcg(at) : *at;
             x.o[i][j] = o.x;
             x.o[i][j + 1] = o.y;
         }
-        const float2 ml = __ldcg(at);
+        const float2 ml = far ? __ldcg(at) : *at;
         x.m[i] = ml.x;
         x.l[i] = ml.y;
         at += n_threads;
@@ -197,26 +192,20 @@ static __device__ __forceinline__ void merge_factors(float m_left, float m_right
     *right = no_right ? -0.0f : no_left ? 1.0f : above <= 0.0f ? 1.0f : small;
 }
 
-/* x = merge(what lies at `left`, x), with the bits of partial_merge. */
+/* x = merge(left, x), with the bits of partial_merge. */
 template <int ROWS, int VALUES>
-static __device__ __forceinline__ void merge_left(struct rows<ROWS, VALUES> &x, const float2 *left,
-                                                  uint32_t n_threads, uint32_t thread)
+static __device__ __forceinline__ void merge_left(struct rows<ROWS, VALUES> &x,
+                                                  const struct rows<ROWS, VALUES> &left)
 {
-    left += thread;
 #pragma unroll
     for (int i = 0; i < ROWS; i++) {
-        const float2 ml = left[(VALUES / 2) * n_threads];
         float a, b;
-        merge_factors(ml.x, x.m[i], &a, &b);
+        merge_factors(left.m[i], x.m[i], &a, &b);
 #pragma unroll
-        for (int j = 0; j < VALUES; j += 2, left += n_threads) {
-            const float2 o = *left;
-            x.o[i][j] = __fmaf_rn(x.o[i][j], b, __fmul_rn(o.x, a));
-            x.o[i][j + 1] = __fmaf_rn(x.o[i][j + 1], b, __fmul_rn(o.y, a));
-        }
-        x.l[i] = __fmaf_rn(x.l[i], b, __fmul_rn(ml.y, a));
-        x.m[i] = fmaxf(ml.x, x.m[i]);
-        left += n_threads;
+        for (int j = 0; j < VALUES; j++)
+            x.o[i][j] = __fmaf_rn(x.o[i][j], b, __fmul_rn(left.o[i][j], a));
+        x.l[i] = __fmaf_rn(x.l[i], b, __fmul_rn(left.l[i], a));
+        x.m[i] = fmaxf(left.m[i], x.m[i]);
     }
 }
 
@@ -262,12 +251,35 @@ struct walker {
     Evaluator &evaluator;
     uint32_t thread;
 
-    __device__ __forceinline__ float2 *level(uint32_t k)
+    __device__ __forceinline__ float2 *far_level(uint32_t k)
+    {
+        return launch.levels + ((size_t)blockIdx.x * launch.n_levels + k) * PARTIAL;
+    }
+
+    /* Near levels apart: so the compiler knows that they lie in shared memory. */
+    __device__ __forceinline__ void store_level(uint32_t k, const values &x)
     {
         if constexpr (NEAR_LEVELS > 0)
-            if (k < NEAR_LEVELS)
-                return evaluator.near_levels() + k * PARTIAL;
-        return launch.levels + ((size_t)blockIdx.x * launch.n_levels + k) * PARTIAL;
+            if (k < NEAR_LEVELS) {
+                store(x, evaluator.near_levels() + k * PARTIAL, THREADS, thread);
+                return;
+            }
+        store(x, far_level(k), THREADS, thread);
+    }
+
+    /* x = merge(level k, x). */
+    __device__ __forceinline__ void merge_level(uint32_t k, values &x)
+    {
+        values left;
+        bool near = false;
+        if constexpr (NEAR_LEVELS > 0)
+            if (k < NEAR_LEVELS) {
+                load<false>(left, evaluator.near_levels() + k * PARTIAL, THREADS, thread);
+                near = true;
+            }
+        if (!near)
+            load<false>(left, far_level(k), THREADS, thread);
+        merge_left(x, left);
     }
 
     /* The values of a segment. Slot k holds the left half of an interval of 2^(k + 1) tiles whose
@@ -291,28 +303,28 @@ struct walker {
             }
             if (launch.any_order) {
                 if (tile != segment.begin)
-                    merge_left(x, level(0), THREADS, thread);
+                    merge_level(0, x);
                 tile += step;
                 if (tile == segment.end)
                     return;
-                store(x, level(0), THREADS, thread);
+                store_level(0, x);
                 continue;
             }
             uint32_t k = 31 - __clz((int)step);
             for (; ((tile - base) >> k & 1) != 0; k++)
-                merge_left(x, level(k), THREADS, thread);
+                merge_level(k, x);
             tile += step;
             if (tile - base < size) {
-                store(x, level(k), THREADS, thread);
+                store_level(k, x);
                 continue;
             }
             /* Registers are short: what is wanted now only is looked up now. */
             const uint32_t n = output.n_tiles, prefix = launch.n_levels - 1;
             if (base != segment.begin)
-                merge_left(x, level(prefix), THREADS, thread);
+                merge_level(prefix, x);
             if (tile == segment.end)
                 return;
-            store(x, level(prefix), THREADS, thread);
+            store_level(prefix, x);
             base = tile;
             size = base == n ? 1 : power_below(n - base); /* n: the own tile */
         }
@@ -392,7 +404,7 @@ struct walker {
             for (uint32_t i = 0; i < BATCH; i++) {
                 const uint32_t at =
                     join.first_part + (first + i < join.n_parts ? first + i : join.n_parts - 1);
-                load(part[i], launch.parts + (size_t)at * PARTIAL, THREADS, thread);
+                load<true>(part[i], launch.parts + (size_t)at * PARTIAL, THREADS, thread);
                 n_merges[i] = launch.merges[at];
             }
 #pragma unroll
@@ -401,9 +413,9 @@ struct walker {
                     continue;
 #pragma unroll 1
                 for (uint32_t n = n_merges[i]; n > 0; n--)
-                    merge_left(part[i], level(--top), THREADS, thread);
+                    merge_level(--top, part[i]);
                 if (first + i + 1 < join.n_parts)
-                    store(part[i], level(top++), THREADS, thread);
+                    store_level(top++, part[i]);
                 else
                     x = part[i];
             }

@@ -30,6 +30,7 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
     using place::group_id;
     using place::lane;
     using place::leave_piece;
+    using place::leave_pieces;
     using place::maxima;
     using place::n_stages;
     using place::parity;
@@ -94,19 +95,30 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
         }
     }
 
-    /* Two row blocks at a time. */
-    __device__ __forceinline__ void multiply_piece_q8(const char *piece, int p, uint32_t n_blocks,
-                                                      float (&s)[BLOCKS][4][4])
+    /* Both pieces, two row blocks at a time. */
+    __device__ __forceinline__ void multiply_pieces_q8(const char *const (&piece)[2],
+                                                       uint32_t n_blocks, float (&s)[BLOCKS][4][4])
     {
-        const uint2 *k = (const uint2 *)piece + (size_t)warp * 2 * (D / 32) * 32 + lane;
-        const __half2 *k_scales =
-            (const __half2 *)(piece + shape::VALUE_BYTES) + (size_t)warp * 2 * (D / 32) * 4 + c;
+        enum { SCALES = D / 64 }; /* of 8 each, of a lane's tokens in a piece */
+        uint4 k_scale[2][SCALES];
+#pragma unroll
+        for (int p = 0; p < 2; p++)
+#pragma unroll
+            for (int i = 0; i < SCALES; i++)
+                k_scale[p][i] =
+                    ((const uint4 *)(piece[p] + shape::VALUE_BYTES))[(warp * 4 + c) * SCALES + i];
 #pragma unroll
         for (int i = 0; i < D / 32; i++)
 #pragma unroll
-            for (int j = 0; j < 2; j++) {
-                const uint2 key = k[(j * (D / 32) + i) * 32];
-                const float2 k_scale = __half22float2(k_scales[(j * (D / 32) + i) * 4]);
+            for (int j = 0; j < 4; j++) { /* blocks of 8 tokens, two of a piece */
+                const int at = j % 2 * (D / 32) + i;
+                const uint2 key =
+                    ((const uint2 *)piece[j / 2])[(warp * 2 * (D / 32) + at) * 32 + lane];
+                const uint4 four = k_scale[j / 2][at / 4];
+                const float2 scale = __half22float2(halves(at % 4 == 0   ? four.x
+                                                           : at % 4 == 1 ? four.y
+                                                           : at % 4 == 2 ? four.z
+                                                                         : four.w));
                 int dot[4];
 #pragma unroll
                 for (int b = 0; b < BLOCKS; b++) {
@@ -116,11 +128,11 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
                         const uint4 q = ((const uint4 *)block(b))[i * 32 + lane];
                         mma_s8(dot, q.x, q.y, q.z, q.w, key.x, key.y);
                     }
-                    const float scale = scales(b)[i * 8 + g];
-                    float(&sum)[4] = s[b][2 * p + j];
-                    sum[0] = __fmaf_rn((float)dot[b % 2 * 2], __fmul_rn(k_scale.x, scale), sum[0]);
+                    const float q_scale = scales(b)[i * 8 + g];
+                    float(&sum)[4] = s[b][j];
+                    sum[0] = __fmaf_rn((float)dot[b % 2 * 2], __fmul_rn(scale.x, q_scale), sum[0]);
                     sum[1] =
-                        __fmaf_rn((float)dot[b % 2 * 2 + 1], __fmul_rn(k_scale.y, scale), sum[1]);
+                        __fmaf_rn((float)dot[b % 2 * 2 + 1], __fmul_rn(scale.y, q_scale), sum[1]);
                 }
             }
     }
@@ -355,9 +367,10 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
                                              const struct job_output &output, uint32_t tile,
                                              struct rows<BLOCKS, VALUES> &x)
     {
-        const bool masked = !all_seen(output, tile);
+        const struct loaded_rows loaded = *this->loaded();
+        const bool masked = tile - loaded.first_whole >= loaded.n_whole;
         /* this group's row blocks that have rows */
-        const uint32_t all = (output.n_rows + 7) / 8, before = group_id * BLOCKS;
+        const uint32_t all = (loaded.n_rows + 7) / 8, before = group_id * BLOCKS;
         const uint32_t n_blocks = all <= before ? 0 : all - before < BLOCKS ? all - before : BLOCKS;
         {
             float s[BLOCKS][4][4];
@@ -366,13 +379,14 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
 #pragma unroll
                 for (int j = 0; j < 4; j++)
                     s[b][j][0] = s[b][j][1] = s[b][j][2] = s[b][j][3] = 0.0f;
+            if (TYPE == MMA_Q8) {
+                const char *const piece[2] = {wait_piece(0), wait_piece(1)};
+                multiply_pieces_q8(piece, n_blocks, s);
+                leave_pieces();
+            }
 #pragma unroll
-            for (int p = 0; p < 2; p++) {
-                const char *piece = wait_piece();
-                if (TYPE == MMA_Q8)
-                    multiply_piece_q8(piece, p, n_blocks, s);
-                else
-                    multiply_piece(piece, p, n_blocks, s);
+            for (int p = 0; p < 2 && TYPE != MMA_Q8; p++) {
+                multiply_piece(wait_piece(0), p, n_blocks, s);
                 leave_piece();
             }
 #pragma unroll
@@ -405,14 +419,9 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
 #pragma unroll
                 for (int j = 0; j < VALUES; j++)
                     x.o[b][j] = 0.0f;
-            const uint32_t second = stage + 1 == n_stages ? 0 : stage + 1;
-            mbarrier_wait(&full()[stage], parity);
-            mbarrier_wait(&full()[second], second == 0 ? parity ^ 1 : parity);
-            const char *const piece[2] = {pieces() + (size_t)stage * shape::PIECE,
-                                          pieces() + (size_t)second * shape::PIECE};
+            const char *const piece[2] = {wait_piece(0), wait_piece(1)};
             add_pieces_q8(piece, n_blocks, output, tile, masked, x);
-            leave_piece();
-            leave_piece();
+            leave_pieces();
             return;
         }
         const struct seen any = tokens_any(output, tile);
@@ -424,8 +433,7 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
                 o[b][n][0] = o[b][n][1] = o[b][n][2] = o[b][n][3] = 0.0f;
 #pragma unroll
         for (int p = 0; p < 2; p++) {
-            const char *piece = wait_piece();
-            add_piece(piece, p, n_blocks, masked, any, o);
+            add_piece(wait_piece(0), p, n_blocks, masked, any, o);
             leave_piece();
         }
 #pragma unroll

@@ -31,7 +31,7 @@ struct mma_shape {
         /* Where they lie: row blocks, near levels, walker::last, the launch, barriers, pieces. */
         AT_LEVELS = ALL_BLOCKS * BLOCK,
         AT_LAST = AT_LEVELS + NEAR * PARTIAL,
-        AT_LAUNCH = AT_LAST + 16,
+        AT_LAUNCH = AT_LAST + 16, /* a struct loaded_rows is in there too */
         AT_FULL = AT_LAUNCH + (sizeof(struct attend_launch) + 15) / 16 * 16,
         AT_EMPTY = AT_FULL + MOST_STAGES * 8,
         FIXED = (AT_EMPTY + MOST_STAGES * 8 + 127) / 128 * 128
@@ -55,6 +55,11 @@ enum { SPARING = 2 };
 #else
 enum { SPARING = 1 };
 #endif
+
+/* Of the output whose rows are there: how many, and the tiles of which all rows see all tokens. */
+struct loaded_rows {
+    uint32_t n_rows, first_whole, n_whole;
+};
 
 /* Of one thread. */
 template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
@@ -105,6 +110,11 @@ struct mma_place {
         return warp == 0 && c == 0;
     }
 
+    __device__ __forceinline__ static struct loaded_rows *loaded()
+    {
+        return (struct loaded_rows *)(memory() + shape::AT_LAST + sizeof(uint32_t));
+    }
+
     /* ---- a row block's shared memory ---- */
 
     __device__ __forceinline__ char *block(int b) const
@@ -137,10 +147,13 @@ struct mma_place {
             parity ^= 1;
         }
     }
-    __device__ __forceinline__ const char *wait_piece()
+    /* The next piece, or (1) the one behind it. */
+    __device__ __forceinline__ const char *wait_piece(uint32_t ahead)
     {
-        mbarrier_wait(&full()[stage], parity);
-        return pieces() + (size_t)stage * shape::PIECE;
+        const bool around = stage + ahead == n_stages;
+        const uint32_t at = around ? 0 : stage + ahead;
+        mbarrier_wait(&full()[at], around ? parity ^ 1 : parity);
+        return pieces() + (size_t)at * shape::PIECE;
     }
     __device__ __forceinline__ void leave_piece()
     {
@@ -148,6 +161,11 @@ struct mma_place {
         if (lane == 0)
             mbarrier_arrive(&empty()[stage]);
         next_stage();
+    }
+    __device__ __forceinline__ void leave_pieces() /* two */
+    {
+        leave_piece();
+        leave_piece();
     }
 
     __device__ __forceinline__ void copy_tile(const char *tile)

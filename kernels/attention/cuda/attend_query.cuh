@@ -101,6 +101,7 @@ struct mma_query : mma_place<TYPE, D, BLOCKS, GROUPS, NEAR> {
     using place::c;
     using place::g;
     using place::lane;
+    using place::loaded;
     using place::row;
     using place::scales;
     using place::warp;
@@ -118,9 +119,20 @@ struct mma_query : mma_place<TYPE, D, BLOCKS, GROUPS, NEAR> {
             x[i] = r < output.n_rows ? q[i / 8 * 32 + i % 8] : 0.0f;
     }
 
+    /* The first position sees least behind, the last one least before. */
+    static __device__ __forceinline__ struct loaded_rows loaded_of(const struct job_output &output)
+    {
+        const uint32_t last = output.last_position, window = output.window;
+        const uint32_t first = window != 0 && last >= window ? (last - window) / TOKENS + 1 : 0;
+        const uint32_t end = (output.first_position + 1) / TOKENS;
+        return {output.n_rows, first, end > first ? end - first : 0};
+    }
+
     __device__ __forceinline__ void load_rows(const struct attend_launch &launch,
                                               const struct job_output &output)
     {
+        if (threadIdx.x == 0)
+            *loaded() = loaded_of(output);
 #pragma unroll 1
         for (uint32_t b = warp; b < BLOCKS; b += 4) {
             float x[D / 4];
