@@ -102,31 +102,107 @@ INLINE void fetch_next(const struct cpu_product *p, uint32_t b, uint32_t call, u
         _mm_prefetch(next + at, _MM_HINT_T1);
 }
 
+/* What a tile is, known when it is compiled. */
+struct quant_tile {
+    enum weight_type type;
+    int V, R; /* vectors of outputs, rows */
+    bool fetches;
+};
+
+/* dot[i * R + r]: one half of a piece, whose weights of these outputs are at w, times the rows at
+ * x. A piece has halves only where they have scales of their own (Q6_K). */
+INLINE void dot_half(VECI dot[QUANT_MAX_SUMS], const struct quant_tile t,
+                     const struct cpu_product *p, const uint8_t *w, const int32_t *x,
+                     const int half)
+{
+    const struct panel_format f = panel_format(t.type);
+    const int halves = t.type == WEIGHT_Q6_K ? 2 : 1, groups = 8 / halves;
+    const int part_groups = dot_groups(t.type) < groups ? dot_groups(t.type) : groups;
+    const int piece_lines = (int)(panel_piece_bytes(t.type) / PANEL_LINE_BYTES);
+    VECI part[QUANT_MAX_SUMS];
+#pragma GCC unroll 16
+    for (int r = 0; r < t.R; r++)
+#pragma GCC unroll 4
+        for (int i = 0; i < t.V; i++)
+            dot[i * t.R + r] = dot_start(x, t.type, half, t.R, r);
+#pragma GCC unroll 8
+    for (int step = 0; step < groups; step++) {
+        /* the two nibbles of a byte one after the other, unless they belong to different halves */
+        const int g = f.low_bits == 8 ? step
+                      : halves == 2   ? half * groups + step
+                                      : step / 2 + step % 2 * 4;
+        VECI weight[QUANT_MAX_VECTORS];
+#pragma GCC unroll 4
+        for (int i = 0; i < t.V; i++)
+            weight[i] = unpack_group(w + vector_offset(p, (uint32_t)i, 4 * LANES), t.type, g);
+        if (t.fetches && g < piece_lines)
+            prefetch(w + g * PANEL_LINE_BYTES, t.R);
+#pragma GCC unroll 16
+        for (int r = 0; r < t.R; r++) {
+            const VECI value = int_set1(x[(CPU_X_VALUES + g) * t.R + r]);
+#pragma GCC unroll 4
+            for (int i = 0; i < t.V; i++) {
+                const int at = i * t.R + r;
+                if (step % part_groups == 0)
+                    part[at] = dot_begin(dot[at]);
+                part[at] = dot_add(part[at], weight[i], value, t.type);
+                if ((step + 1) % part_groups == 0)
+                    dot[at] = dot_end(dot[at], part[at]);
+            }
+        }
+    }
+}
+
+/* sum += scale of the weights * scale of the row * dot. */
+INLINE void add_scaled(VEC sum[QUANT_MAX_SUMS], const VECI dot[QUANT_MAX_SUMS],
+                       const struct quant_tile t, const VEC scale[QUANT_MAX_VECTORS],
+                       const int32_t *x)
+{
+#pragma GCC unroll 4
+    for (int i = 0; i < t.V; i++)
+#pragma GCC unroll 16
+        for (int r = 0; r < t.R; r++) {
+            const VEC x_scale = vec_from_bits(int_set1(x[CPU_X_SCALE * t.R + r]));
+            sum[i * t.R + r] = vec_fma(vec_from_int(dot[i * t.R + r]), vec_mul(scale[i], x_scale),
+                                       sum[i * t.R + r]);
+        }
+}
+
+/* sum += minimum of the weights * sum of the row's values. */
+INLINE void add_minima(VEC sum[QUANT_MAX_SUMS], const struct quant_tile t,
+                       const VEC min[QUANT_MAX_VECTORS], const int32_t *x)
+{
+#pragma GCC unroll 4
+    for (int i = 0; i < t.V; i++)
+#pragma GCC unroll 16
+        for (int r = 0; r < t.R; r++)
+            sum[i * t.R + r] =
+                vec_fma(min[i], vec_from_bits(int_set1(x[CPU_X_SUM * t.R + r])), sum[i * t.R + r]);
+}
+
 /* Vectors [first, first + V) with the R rows of the tile. */
 INLINE void quant_tile(const struct cpu_product *p, uint32_t first, const enum weight_type type,
                        const int V, const int R)
 {
     const struct panel_format f = panel_format(type);
+    const struct quant_tile t = {type, V, R, R >= FETCH_ROWS && f.low_bits < 8};
     const bool super = f.columns > PANEL_PIECE;
-    const int halves = type == WEIGHT_Q6_K ? 2 : 1, groups = 8 / halves;
-    const int part_groups = dot_groups(type) < groups ? dot_groups(type) : groups;
+    const int halves = type == WEIGHT_Q6_K ? 2 : 1;
     const size_t words_bytes = (size_t)f.n_words * 4 * PANEL_ROWS;
     const size_t scales_bytes = panel_scales_bytes(type);
-    const bool fetches = R >= FETCH_ROWS && f.low_bits < 8;
-    const int piece_lines = (int)(panel_piece_bytes(type) / PANEL_LINE_BYTES);
     /* where a block's words (and its weights), and its halves of these outputs begin */
     const uint8_t *w = p->weights + vector_offset(p, first, 4 * LANES);
     const uint8_t *d = p->weights + words_bytes + vector_offset(p, first, 2 * LANES);
     const int32_t *x = p->x;
     struct super_scales scales[QUANT_MAX_VECTORS];
-    VEC sum[QUANT_MAX_SUMS];
+    VEC sum[QUANT_MAX_SUMS], factor[QUANT_MAX_VECTORS];
 
 #pragma GCC unroll 16
     for (int i = 0; i < V * R; i++)
         sum[i] = vec_zero();
     const uint32_t n_calls = panel_count(p->n_outputs) * PANEL_VECTORS / (uint32_t)V;
     for (uint32_t b = 0; b < p->n / PANEL_PIECE; b++, x += CPU_X_WORDS * R) {
-        if (fetches && p->next_x != p->x)
+        if (t.fetches && p->next_x != p->x)
             fetch_next(p, b, first / (uint32_t)V, n_calls, R);
         const uint32_t sub = super ? b % PIECES_OF_SUPER : 0;
         if (super && sub == 0)
@@ -135,70 +211,28 @@ INLINE void quant_tile(const struct cpu_product *p, uint32_t first, const enum w
                 unpack_scales(&scales[i], type, w + vector_offset(p, (uint32_t)i, 4 * LANES),
                               d + vector_offset(p, (uint32_t)i, 2 * LANES));
         if (sub == 0) {
-            for (size_t at = 0; fetches && at < scales_bytes; at += PANEL_LINE_BYTES)
+            for (size_t at = 0; t.fetches && at < scales_bytes; at += PANEL_LINE_BYTES)
                 prefetch(w + at, R);
             w += scales_bytes;
         }
 #pragma GCC unroll 2
         for (int half = 0; half < halves; half++) {
-            VECI dot[QUANT_MAX_SUMS], part[QUANT_MAX_SUMS];
-#pragma GCC unroll 16
-            for (int r = 0; r < R; r++)
+            VECI dot[QUANT_MAX_SUMS];
+            dot_half(dot, t, p, w, x, half);
 #pragma GCC unroll 4
-                for (int i = 0; i < V; i++)
-                    dot[i * R + r] = dot_start(x, type, half, R, r);
-#pragma GCC unroll 8
-            for (int step = 0; step < groups; step++) {
-                /* both halves of a byte one after the other, unless they have scales of their own
-                 */
-                const int g = f.low_bits == 8 ? step
-                              : halves == 2   ? half * groups + step
-                                              : step / 2 + step % 2 * 4;
-                VECI weight[QUANT_MAX_VECTORS];
-#pragma GCC unroll 4
-                for (int i = 0; i < V; i++) {
-                    weight[i] = unpack_group(w + vector_offset(p, (uint32_t)i, 4 * LANES), type, g);
-                }
-                if (fetches && g < piece_lines)
-                    prefetch(w + g * PANEL_LINE_BYTES, R);
-#pragma GCC unroll 16
-                for (int r = 0; r < R; r++) {
-                    const VECI value = int_set1(x[(CPU_X_VALUES + g) * R + r]);
-#pragma GCC unroll 4
-                    for (int i = 0; i < V; i++) {
-                        const int at = i * R + r;
-                        if (step % part_groups == 0)
-                            part[at] = dot_begin(dot[at]);
-                        part[at] = dot_add(part[at], weight[i], value, type);
-                        if ((step + 1) % part_groups == 0)
-                            dot[at] = dot_end(dot[at], part[at]);
-                    }
-                }
-            }
-#pragma GCC unroll 4
-            for (int i = 0; i < V; i++) {
-                const VEC scale =
+            for (int i = 0; i < V; i++)
+                factor[i] =
                     !super ? vec_load_f16(d + vector_offset(p, (uint32_t)i, 2 * LANES))
                            : vec_load(scales[i].scale[sub * (uint32_t)halves + (uint32_t)half]);
-#pragma GCC unroll 16
-                for (int r = 0; r < R; r++) {
-                    const VEC x_scale = vec_from_bits(int_set1(x[CPU_X_SCALE * R + r]));
-                    sum[i * R + r] = vec_fma(vec_from_int(dot[i * R + r]), vec_mul(scale, x_scale),
-                                             sum[i * R + r]);
-                }
-            }
+            add_scaled(sum, dot, t, factor, x);
         }
         if (f.min) {
 #pragma GCC unroll 4
-            for (int i = 0; i < V; i++) {
-                const VEC min = !super ? vec_load_f16(d + 2 * PANEL_ROWS +
-                                                      vector_offset(p, (uint32_t)i, 2 * LANES))
-                                       : vec_load(scales[i].min[sub]);
-#pragma GCC unroll 16
-                for (int r = 0; r < R; r++)
-                    sum[i * R + r] =
-                        vec_fma(min, vec_from_bits(int_set1(x[CPU_X_SUM * R + r])), sum[i * R + r]);
-            }
+            for (int i = 0; i < V; i++)
+                factor[i] = !super ? vec_load_f16(d + 2 * PANEL_ROWS +
+                                                  vector_offset(p, (uint32_t)i, 2 * LANES))
+                                   : vec_load(scales[i].min[sub]);
+            add_minima(sum, t, factor, x);
         }
         w += panel_piece_bytes(type);
         if (!super || sub == PIECES_OF_SUPER - 1)
