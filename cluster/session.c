@@ -56,18 +56,21 @@ static void plan_free(struct plan *plan)
     cluster_file_free(&plan->file);
 }
 
+static enum status plan_read(struct plan *plan, const struct place_options *options,
+                             struct error *error)
+{
+    enum status status = check_model(options->model, error);
+    if (status == STATUS_OK && options->cluster != NULL)
+        status = cluster_file_read(&plan->file, options->cluster, error);
+    return status;
+}
+
 /* Where everything goes; `directory` NULL: for --dry-run. */
 static enum status plan_layout(struct plan *plan, const struct place_options *options,
                                const char *directory, struct error *error)
 {
-    const bool has_file = options->cluster != NULL;
-    enum status status = check_model(options->model, error);
-    if (status == STATUS_OK && has_file)
-        status = cluster_file_read(&plan->file, options->cluster, error);
-    if (status == STATUS_OK)
-        status =
-            layout_make(&plan->layout, options, has_file ? &plan->file : NULL, directory, error);
-    return status;
+    return layout_make(&plan->layout, options, options->cluster != NULL ? &plan->file : NULL,
+                       directory, error);
 }
 
 static enum status read_key(struct session *session, const char *path, struct error *error)
@@ -143,11 +146,15 @@ enum status session_open(struct session *session, const struct place_options *op
     const enum launch_show show = options->verbose > 0 ? LAUNCH_SHOW_ALL
                                   : options->quiet     ? LAUNCH_SHOW_NOTHING
                                                        : LAUNCH_SHOW_WARNINGS;
-    enum status status = launch_create(&session->launch, show, error);
-    if (status == STATUS_OK && options->coordinator != NULL) {
+    /* Files first: one may be a pipe that keeps its reader waiting, whom a signal shall end. */
+    if (options->coordinator != NULL) {
         snprintf(session->address, sizeof(session->address), "%s", options->coordinator);
-        return read_key(session, options->cluster_key, error);
+        const enum status status = read_key(session, options->cluster_key, error);
+        return status == STATUS_OK ? launch_create(&session->launch, show, error) : status;
     }
+    enum status status = plan_read(&plan, options, error);
+    if (status == STATUS_OK)
+        status = launch_create(&session->launch, show, error);
     if (status == STATUS_OK)
         status = descriptors_check(error);
     if (status == STATUS_OK)
@@ -202,7 +209,9 @@ enum status session_print(FILE *out, const struct place_options *place,
                           const struct run_options *client, struct error *error)
 {
     struct plan plan = {0};
-    enum status status = plan_layout(&plan, place, NULL, error);
+    enum status status = plan_read(&plan, place, error);
+    if (status == STATUS_OK)
+        status = plan_layout(&plan, place, NULL, error);
     if (status == STATUS_OK)
         status = commands_make(&plan.commands, &plan.layout, place, error);
     for (uint32_t i = 0; status == STATUS_OK && i < plan.commands.n; i++)

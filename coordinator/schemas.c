@@ -99,7 +99,9 @@ enum status schemas_create(struct schemas **schemas, const struct tokenizer *tok
     s->started = s->bell >= 0 && pthread_create(&s->thread, NULL, run, s) == 0;
     if (!s->started) {
         schemas_destroy(s);
-        return error_set(error, STATUS_NO_MEMORY, "no thread or descriptor for JSON schemas");
+        return error_set(
+            error, STATUS_NO_MEMORY,
+            "no thread or descriptor for JSON schemas: raise `ulimit -u`, `-v` or `-n`");
     }
     *schemas = s;
     return STATUS_OK;

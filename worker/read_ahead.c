@@ -62,7 +62,8 @@ enum status read_ahead_start(struct read_ahead **ahead, const struct read_ahead_
         pthread_cond_destroy(&a->moved);
         pthread_mutex_destroy(&a->mutex);
         free(a);
-        return error_set(error, STATUS_NO_MEMORY, "no thread to read ahead");
+        return error_set(error, STATUS_NO_MEMORY,
+                         "no thread to read ahead: raise `ulimit -u` or `ulimit -v`");
     }
     *ahead = a;
     return STATUS_OK;

@@ -383,7 +383,8 @@ enum status bridge_create(struct bridge **bridge, struct wire_context *wire, con
     if (status == STATUS_OK)
         status = wire_socket_open(&b->socket, wire, &options, error);
     if (status == STATUS_OK && pthread_create(&b->thread, NULL, run, b) != 0)
-        status = error_set(error, STATUS_NO_MEMORY, "no thread for the HTTP server");
+        status = error_set(error, STATUS_NO_MEMORY,
+                           "no thread for the HTTP server: raise `ulimit -u` or `ulimit -v`");
     b->started = status == STATUS_OK;
     if (status != STATUS_OK) {
         bridge_destroy(b);

@@ -241,7 +241,9 @@ enum status door_open(struct door **door, const struct door_config *config, stru
                  pthread_create(&d->thread, NULL, run, d) == 0;
     if (!d->started) {
         door_close(d);
-        return error_set(error, STATUS_NO_MEMORY, "no thread or descriptor for the HTTP server");
+        return error_set(
+            error, STATUS_NO_MEMORY,
+            "no thread or descriptor for the HTTP server: raise `ulimit -u`, `-v` or `-n`");
     }
     *door = d;
     return STATUS_OK;

@@ -89,7 +89,8 @@ enum status readers_create(struct readers **readers, uint32_t limit_s, struct er
     r->started = pthread_create(&r->thread, NULL, run, r) == 0;
     if (!r->started) {
         readers_destroy(r);
-        return error_set(error, STATUS_NO_MEMORY, "no thread for the HTTP server");
+        return error_set(error, STATUS_NO_MEMORY,
+                         "no thread for the HTTP server: raise `ulimit -u` or `ulimit -v`");
     }
     *readers = r;
     return STATUS_OK;

@@ -279,7 +279,8 @@ enum status status_source_create(struct status_source **source, struct wire_cont
     if (status == STATUS_OK)
         status = wire_socket_open(&s->socket, wire, &options, error);
     if (status == STATUS_OK && pthread_create(&s->thread, NULL, run, s) != 0)
-        status = error_set(error, STATUS_NO_MEMORY, "no thread for the HTTP server");
+        status = error_set(error, STATUS_NO_MEMORY,
+                           "no thread for the HTTP server: raise `ulimit -u` or `ulimit -v`");
     s->started = status == STATUS_OK;
     if (status != STATUS_OK) {
         status_source_destroy(s);
