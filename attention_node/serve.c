@@ -101,15 +101,11 @@ static enum status check_windows(const struct serve *serve, const Longspan__Node
     return STATUS_OK;
 }
 
-enum status serve_setup(struct serve *serve, const Longspan__NodeSetup *setup, struct error *error)
+/* Numbers that no job can have; those of heads and pages are attend_create's and kv_holder_create's
+ * to check. */
+static enum status check_setup(const struct serve *serve, const Longspan__NodeSetup *setup,
+                               struct error *error)
 {
-    if (serve->job != 0 && serve->job == setup->job)
-        return STATUS_OK;
-    if (serve->job != 0)
-        return error_set(error, STATUS_FAILED,
-                         "%s: already serves job %016" PRIx64 "; give it up there first, or start "
-                         "another attention node",
-                         serve->config.name, serve->job);
     if (!isfinite(setup->scale) || !isfinite(setup->soft_cap) || setup->soft_cap < 0.0f)
         return error_set(error, STATUS_INVALID, "%s: job %016" PRIx64 " with scale %g, soft cap %g",
                          serve->config.name, setup->job, (double)setup->scale,
@@ -123,7 +119,19 @@ enum status serve_setup(struct serve *serve, const Longspan__NodeSetup *setup, s
                          "tokens cannot be",
                          serve->config.name, setup->job, setup->first_layer, setup->n_layers,
                          setup->first_kv_head, setup->n_kv_heads, setup->max_tokens);
-    enum status status = check_windows(serve, setup, error);
+    return check_windows(serve, setup, error);
+}
+
+enum status serve_setup(struct serve *serve, const Longspan__NodeSetup *setup, struct error *error)
+{
+    if (serve->job != 0 && serve->job == setup->job)
+        return STATUS_OK;
+    if (serve->job != 0)
+        return error_set(error, STATUS_FAILED,
+                         "%s: already serves job %016" PRIx64 "; give it up there first, or start "
+                         "another attention node",
+                         serve->config.name, serve->job);
+    enum status status = check_setup(serve, setup, error);
     if (status != STATUS_OK)
         return status;
     const struct attend_shape shape = {.type = (enum kv_type)setup->kv_type,

@@ -201,8 +201,9 @@ static struct cluster_node *find_process(struct cluster *cluster, uint64_t node)
     return NULL;
 }
 
-enum status cluster_join_node(struct cluster *cluster, const struct control_peer *peer,
-                              const Longspan__NodeJoin *join, uint64_t now_us, struct error *error)
+/* What a node says of itself. */
+static struct cluster_node node_of(const struct control_peer *peer, const Longspan__NodeJoin *join,
+                                   uint64_t now_us)
 {
     struct cluster_node node = {.peer = *peer,
                                 .live.heard_us = now_us,
@@ -222,6 +223,13 @@ enum status cluster_join_node(struct cluster *cluster, const struct control_peer
     control_copy_text(node.kernels, sizeof(node.kernels),
                       join->constants != NULL ? join->constants->kernels : NULL);
     node.named = node.name[0] != '\0' && strcmp(node.name, node.host) != 0;
+    return node;
+}
+
+enum status cluster_join_node(struct cluster *cluster, const struct control_peer *peer,
+                              const Longspan__NodeJoin *join, uint64_t now_us, struct error *error)
+{
+    struct cluster_node node = node_of(peer, join, now_us);
     char who[CLUSTER_LABEL_BYTES + 32];
     snprintf(who, sizeof(who), "attention node %s (%s)", node.name, node.host);
 

@@ -38,25 +38,23 @@ static struct prefix_name root_name(const struct cluster *cluster)
     return name;
 }
 
-enum status serving_create(struct serving **serving, struct cluster *cluster,
-                           struct control *control, const struct tokenizer *tokenizer,
-                           const struct log *log, struct trace_track *trace, struct error *error)
+static enum status create_memory(struct serving *s, struct error *error)
 {
+    const uint32_t vocab = s->cluster->hparams->vocab;
+    s->scratch = calloc(vocab, sizeof(*s->scratch));
+    s->adjusted = calloc(vocab, sizeof(*s->adjusted));
+    s->failed = calloc(s->cluster->options->max_batch, sizeof(*s->failed));
+    s->mask = calloc(tokenizer_vocab(s->tokenizer) / 32 + 1, sizeof(*s->mask));
+    return s->scratch != NULL && s->adjusted != NULL && s->failed != NULL && s->mask != NULL
+               ? STATUS_OK
+               : error_set(error, STATUS_NO_MEMORY, "no memory for a vocabulary");
+}
+
+/* What decides and what counts, behind memory and placement. */
+static enum status create_parts(struct serving *s, struct error *error)
+{
+    const struct cluster *cluster = s->cluster;
     const struct coordinator_options *options = cluster->options;
-    struct serving *s = calloc(1, sizeof(*s));
-    if (s == NULL)
-        return error_set(error, STATUS_NO_MEMORY, "no memory to serve");
-    s->cluster = cluster;
-    s->control = control;
-    s->tokenizer = tokenizer;
-    s->log = log;
-    s->trace = trace;
-    s->n_holders = cluster_n_holders(cluster);
-    s->remote = options->nodes > 0;
-    s->scratch = calloc(cluster->hparams->vocab, sizeof(*s->scratch));
-    s->adjusted = calloc(cluster->hparams->vocab, sizeof(*s->adjusted));
-    s->failed = calloc(options->max_batch, sizeof(*s->failed));
-    s->mask = calloc(tokenizer_vocab(tokenizer) / 32 + 1, sizeof(*s->mask));
     const struct scheduler_config config = {.chunk = options->chunk,
                                             .max_batch = options->max_batch,
                                             .depth = cluster->capacity.plan.pipeline,
@@ -71,18 +69,7 @@ enum status serving_create(struct serving **serving, struct cluster *cluster,
                                         .n_holders = s->n_holders,
                                         .vocab = cluster->hparams->vocab,
                                         .n_layers = cluster->hparams->n_layers};
-    enum status status =
-        s->scratch != NULL && s->adjusted != NULL && s->failed != NULL && s->mask != NULL
-            ? create_placement(s, error)
-            : error_set(error, STATUS_NO_MEMORY, "no memory for a vocabulary");
-    s->reservations = (struct reservations){.cluster = cluster,
-                                            .control = control,
-                                            .placement = s->placement,
-                                            .log = log,
-                                            .n_holders = s->n_holders,
-                                            .next_number = 1};
-    if (status == STATUS_OK)
-        status = scheduler_create(&s->scheduler, &config, s->placement, error);
+    enum status status = scheduler_create(&s->scheduler, &config, s->placement, error);
     if (status == STATUS_OK)
         status = reports_create(&s->reports, &shape, error);
     if (status == STATUS_OK)
@@ -92,7 +79,35 @@ enum status serving_create(struct serving **serving, struct cluster *cluster,
     if (status == STATUS_OK)
         status = restores_create(&s->restores, &s->reservations, s->scheduler, error);
     if (status == STATUS_OK)
-        status = schemas_create(&s->schemas, tokenizer, error);
+        status = schemas_create(&s->schemas, s->tokenizer, error);
+    return status;
+}
+
+enum status serving_create(struct serving **serving, struct cluster *cluster,
+                           struct control *control, const struct tokenizer *tokenizer,
+                           const struct log *log, struct trace_track *trace, struct error *error)
+{
+    struct serving *s = calloc(1, sizeof(*s));
+    if (s == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory to serve");
+    s->cluster = cluster;
+    s->control = control;
+    s->tokenizer = tokenizer;
+    s->log = log;
+    s->trace = trace;
+    s->n_holders = cluster_n_holders(cluster);
+    s->remote = cluster->options->nodes > 0;
+    enum status status = create_memory(s, error);
+    if (status == STATUS_OK)
+        status = create_placement(s, error);
+    s->reservations = (struct reservations){.cluster = cluster,
+                                            .control = control,
+                                            .placement = s->placement,
+                                            .log = log,
+                                            .n_holders = s->n_holders,
+                                            .next_number = 1};
+    if (status == STATUS_OK)
+        status = create_parts(s, error);
     if (status != STATUS_OK) {
         serving_destroy(s);
         return status;

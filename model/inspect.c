@@ -8,6 +8,7 @@
 #include "model/utf8.h"
 #include "model/weights.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -416,6 +417,7 @@ enum status inspect_print(FILE *stream, const struct model_file *file, bool json
         return status;
     (json ? print_json : print_text)(stream, &report);
     if (fflush(stream) != 0 || ferror(stream))
-        return error_set(error, STATUS_IO, "cannot write what is in %s", model_path(file));
+        return error_set(error, STATUS_IO, "cannot write what is in %s: %s", model_path(file),
+                         strerror(errno));
     return STATUS_OK;
 }

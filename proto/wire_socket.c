@@ -171,22 +171,25 @@ static enum status connect_to(struct wire_socket *s, const struct address *addre
     return STATUS_OK;
 }
 
-enum status wire_socket_open(struct wire_socket **socket, struct wire_context *context,
-                             const struct wire_socket_options *options, struct error *error)
+/* *address is what the endpoint says; inside the process it says nothing: no port, no name to look
+ * up. */
+static enum status check_options(const struct wire_socket_options *options,
+                                 const struct wire_context *context, struct address *address,
+                                 struct error *error)
 {
-    struct address address = {.kind = ADDRESS_IPC}; /* inside: no port, no name to look up */
     enum status status = STATUS_OK;
+    *address = (struct address){.kind = ADDRESS_IPC};
     if (!options->inside)
         status =
             address_check(options->endpoint, context->have_key, context->insecure_network, error);
     if (status == STATUS_OK && !options->inside)
-        status = address_parse(options->endpoint, &address, error);
-    if (status == STATUS_OK && options->inside &&
-        (options->listen || strncmp(options->endpoint, INSIDE, strlen(INSIDE)) != 0))
-        status = error_set(error, STATUS_INVALID, "%.200s is no address inside this process",
-                           options->endpoint);
+        status = address_parse(options->endpoint, address, error);
     if (status != STATUS_OK)
         return status;
+    if (options->inside &&
+        (options->listen || strncmp(options->endpoint, INSIDE, strlen(INSIDE)) != 0))
+        return error_set(error, STATUS_INVALID, "%.200s is no address inside this process",
+                         options->endpoint);
     if (strlen(options->endpoint) >= ADDRESS_BYTES)
         return error_set(error, STATUS_INVALID, "%.200s...: an address has at most %d bytes",
                          options->endpoint, ADDRESS_BYTES - 1);
@@ -194,6 +197,16 @@ enum status wire_socket_open(struct wire_socket **socket, struct wire_context *c
     if (identity_bytes == 0 || identity_bytes > MAX_IDENTITY_BYTES)
         return error_set(error, STATUS_INVALID, "an identity has 1 to %d bytes, not %zu",
                          MAX_IDENTITY_BYTES, identity_bytes);
+    return STATUS_OK;
+}
+
+enum status wire_socket_open(struct wire_socket **socket, struct wire_context *context,
+                             const struct wire_socket_options *options, struct error *error)
+{
+    struct address address;
+    enum status status = check_options(options, context, &address, error);
+    if (status != STATUS_OK)
+        return status;
 
     struct wire_socket *s = calloc(1, sizeof(*s));
     if (s == NULL || (s->queue = calloc(1, sizeof(*s->queue))) == NULL) {
