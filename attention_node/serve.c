@@ -410,8 +410,7 @@ static void handle_hello(struct serve *serve, const struct frames *request,
         if (kernels[0] != '\0' && strcmp(kernels, serve->config.kernels->name) != 0)
             log_warn(serve->config.log,
                      "rank %u has %s kernels, this node %s; --strict-bits would refuse to rely on "
-                     "the same "
-                     "bits",
+                     "the same bits",
                      data->hello->rank, kernels, serve->config.kernels->name);
     }
     reply.node = serve->config.node;

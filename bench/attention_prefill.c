@@ -24,12 +24,11 @@ static const struct option_usage usage = {
     .command = "attention_prefill",
     .words = "[OPTION...]",
     .about =
-        "Attention of 512 query tokens, 8 KV heads of 4 query heads, against past tokens and "
-        "each other (causal); one layer. GFLOP_s counts 4 * head_dim operations for each query "
-        "head and token that it sees; the limit is f32 fused multiply-add from registers, taken "
-        "between "
-        "any two runs, which q8_0's integer scores may pass. of_limit is the median of the runs' "
-        "shares, each of its own moment."};
+        "Attention of 512 query tokens, 8 KV heads of 4 query heads, against past tokens and each "
+        "other (causal); one layer. GFLOP_s counts 4 * head_dim operations for each query head "
+        "and token that it sees; the limit is f32 fused multiply-add from registers, taken "
+        "between any two runs, which q8_0's integer scores may pass. of_limit is the median of "
+        "the runs' shares, each of its own moment."};
 
 /* Runs, each beside the mean of the limits before and after it, which move on a shared host. */
 struct runs {

@@ -33,10 +33,9 @@ static const struct option_usage usage = {
         "counts a multiplication and an addition for each weight and row, of_arithmetic is its "
         "share of what the lanes can do from registers: f32 multiply-adds for floats, 8-bit "
         "products for blocks. Both limits are taken before and after each line, and the mean of "
-        "the "
-        "two counts. A run takes "
-        "the next of several copies of the matrix, which together are larger than four times the "
-        "last-level cache. One line for each shape and number of rows: the median of --runs."};
+        "the two counts. A run takes the next of several copies of the matrix, which together are "
+        "larger than four times the last-level cache. One line for each shape and number of rows: "
+        "the median of --runs."};
 
 static const struct shape {
     uint32_t outputs, columns;

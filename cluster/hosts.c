@@ -150,9 +150,9 @@ static enum status take_programs(struct preparation *p, struct layout_host *host
         if (strcmp(text_of(question, "mpi"), mpi) != 0)
             return error_set(
                 error, STATUS_UNREACHABLE,
-                "%s: has Open MPI %.40s, here is %s, and mpirun needs the same everywhere: install "
-                "it, "
-                "or name one installation by programs: {mpi: FOLDER} in the cluster file",
+                "%s: has Open MPI %.40s, here is %s, and mpirun needs the same everywhere: "
+                "install it, or name one installation by programs: {mpi: FOLDER} in the cluster "
+                "file",
                 host->name, text_of(question, "mpi"), mpi);
         status = keep_path(&host->worker, host, text_of(question, "worker"), error);
     }

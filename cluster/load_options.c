@@ -194,10 +194,9 @@ void load_options_print_help(void)
     const struct option_usage usage = {
         "longspan bench serve", "[OPTION...]",
         "Asks a running server as many clients would, and tells what they saw: time to first "
-        "token, "
-        "time between tokens, throughput, errors. Requests come at random times whether or not "
-        "earlier ones have ended: a server that is too slow for the rate shows it by times that "
-        "grow with the number of requests."};
+        "token, time between tokens, throughput, errors. Requests come at random times whether or "
+        "not earlier ones have ended: a server that is too slow for the rate shows it by times "
+        "that grow with the number of requests."};
     fill_table(table, &options, &words);
     options_print_help(stdout, &usage, table);
     printf(

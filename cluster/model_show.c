@@ -28,8 +28,7 @@ int model_show_inspect(int argc, char **argv)
         "longspan model inspect", "[--json] MODEL",
         "Shows what is in a GGUF file, in all parts of one that is split, or in a Hugging Face "
         "directory: whether it can be run, hyper-parameters, KV bytes per token, tokenizer, "
-        "tensors "
-        "and their sizes."};
+        "tensors and their sizes."};
     const struct option table[] = {{.kind = OPTION_SECTION, .help = "Options"},
                                    {.name = "json",
                                     .kind = OPTION_FLAG,

@@ -42,9 +42,9 @@ int model_write_quantize(int argc, char **argv)
     const struct option_usage usage = {
         "longspan model quantize", "[OPTION...] IN OUT TYPE",
         "Writes the model IN, a GGUF file or a Hugging Face directory, to the GGUF file OUT with "
-        "its matrices in TYPE. Norms are F32; "
-        "tensors whose rows are no whole blocks of TYPE get a larger type that fits, and standard "
-        "error says which. All keys are copied. OUT appears when it is complete."};
+        "its matrices in TYPE. Norms are F32; tensors whose rows are no whole blocks of TYPE get "
+        "a larger type that fits, and standard error says which. All keys are copied. OUT appears "
+        "when it is complete."};
     const struct option table[] = {
         {.kind = OPTION_SECTION, .help = "Options"},
         {.name = "allow-requantize",
@@ -106,9 +106,8 @@ int model_write_split(int argc, char **argv)
     const struct option_usage usage = {
         "longspan model split", "[--max-bytes SIZE] IN PREFIX",
         "Writes the model IN to several GGUF files, PREFIX-00001-of-00003.gguf and so on, each "
-        "with "
-        "some of its tensors. Any of them names the model, wherever a model is asked for; they "
-        "have to lie in one folder."};
+        "with some of its tensors. Any of them names the model, wherever a model is asked for; "
+        "they have to lie in one folder."};
     const struct option table[] = {{.kind = OPTION_SECTION, .help = "Options"},
                                    {.name = "max-bytes",
                                     .kind = OPTION_BYTES,
@@ -175,16 +174,15 @@ int model_write_make_random(int argc, char **argv)
          .value = &shape_text,
          .argument = "SHAPE",
          .fallback = "tiny",
-         .help = "a name (tiny: grouped queries; tiny-mha: multi-head; tiny-96: 5 layers, head_dim "
-                 "96; bench-1b; bench-moe: experts; llama-8b), or keys, or both, as in "
-                 "tiny,layers=7,arch=qwen2. Keys: "
-                 "layers, hidden, heads, kv-heads, head-dim, ffn (of one expert where there are "
-                 "some), experts, experts-used, experts-softmax-of-all (1: their weights need not "
-                 "add up to 1), vocab, ctx, rope-base, arch "
-                 "(llama, qwen2, qwen3, qwen3moe, gemma2, gemma3), biases (1: where they are "
-                 "optional), window, "
-                 "window-period (every so many-th layer has none), rope-scaling (linear, llama3, "
-                 "yarn), rope-factor, rope-context (the one before scaling)"},
+         .help = "a name (tiny: grouped queries; tiny-mha: multi-head; tiny-96: 5 layers, "
+                 "head_dim 96; bench-1b; bench-moe: experts; llama-8b), or keys, or both, as in "
+                 "tiny,layers=7,arch=qwen2. Keys: layers, hidden, heads, kv-heads, head-dim, ffn "
+                 "(of one expert where there are some), experts, experts-used, "
+                 "experts-softmax-of-all (1: their weights need not add up to 1), vocab, ctx, "
+                 "rope-base, arch (llama, qwen2, qwen3, qwen3moe, gemma2, gemma3), biases (1: "
+                 "where they are optional), window, window-period (every so many-th layer has "
+                 "none), rope-scaling (linear, llama3, yarn), rope-factor, rope-context (the one "
+                 "before scaling)"},
         {.name = "type",
          .kind = OPTION_TEXT,
          .value = &type,

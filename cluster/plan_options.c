@@ -81,7 +81,6 @@ void plan_options_print_help(void)
         "    - {host: mem01, memory: 768GiB, read_GB_s: 300, f32_GFLOP_s: 4000, int8_Gop_s: 9000,\n"
         "       processors: 64, link_Gbit_s: 25, rtt_us: 40}\n"
         "\nExit codes: 0 it fits, or that is unknown; 2 bad usage or input, or it does not fit "
-        "(the "
-        "reason\nand the remedy are told); 3 a host could not be reached (--probe).\n",
+        "(the reason\nand the remedy are told); 3 a host could not be reached (--probe).\n",
         stdout);
 }

@@ -87,8 +87,7 @@ static const struct {
      "{interface: eth0} in the cluster file"},
     {"inability to create a connection back",
      "a host could not be logged in to, has no Open MPI on its PATH, or cannot reach this one: "
-     "open "
-     "all TCP ports between the hosts, or say network: {interface: eth0} in the cluster file"},
+     "open all TCP ports between the hosts, or say network: {interface: eth0} in the cluster file"},
     {"unable to establish a communication connection",
      "hosts cannot reach each other: open all TCP ports between them, or say network: {interface: "
      "eth0} in the cluster file"},
