@@ -22,11 +22,10 @@ def start(path, model):
     def busy():
         names = list(descendants(process.pid).values())
         return names.count("worker") == 2 and names.count("attention_node") == 2 and "coordinator" in names and \
-            b"ready" in open(f"{path}/stderr", "rb").read()
+            b"request 1: " in open(f"{path}/stderr", "rb").read()
     if not wait_until(busy, 60):
         process.kill()
         raise RuntimeError(f"no cluster: {descendants(process.pid)}\n" + open(f"{path}/stderr").read()[-2000:])
-    time.sleep(1)  # into the prefill; nothing announces it
     return process, descendants(process.pid)
 
 

@@ -399,15 +399,14 @@ CLUSTER = ("-m", "retrieval.gguf", "-f", "long.txt", "-n", 5, "--pipeline", 2, "
 
 
 def start_and_wait(count=7):
-    """A run that is busy: every process is there."""
-    process = place.start("run", *CLUSTER)
+    """A run that is busy: every process is there, and the request has begun."""
+    process = place.start("run", *CLUSTER, "-v")
     deadline = time.monotonic() + 60
-    while len(place.processes()) < count:
-        if process.poll() is not None:
-            raise Failure(f"ended early: {process.communicate()}")
+    for line in process.stderr:
         check(time.monotonic() < deadline, "never started:", place.processes())
-        time.sleep(0.05)
-    time.sleep(0.5)
+        if b"request 1: " in line:
+            break
+    check(process.poll() is None and len(place.processes()) >= count, "ended early:", process.poll())
     return process
 
 
@@ -489,9 +488,10 @@ def test_a_reader_that_waits_keeps_nobody_alive():
                 break
             check(time.monotonic() < deadline and process.poll() is None, words, waiting)
             time.sleep(0.02)
-        time.sleep(0.5)
-        if "--json" in words:
-            nothing_is_left_but(process.pid)
+        while "--json" in words and set(place.processes()) != {process.pid}:
+            check(time.monotonic() < deadline, "left behind:", place.processes())
+            time.sleep(0.02)
+        check("--json" not in words or place.leftovers() == [], "left behind:", place.leftovers())
         began = time.monotonic()
         process.terminate()
         while process.poll() is None:  # without reading
@@ -500,11 +500,6 @@ def test_a_reader_that_waits_keeps_nobody_alive():
         check(process.returncode in (128 + signal.SIGTERM, -signal.SIGTERM), process.returncode)
         process.communicate()
         nothing_is_left()
-
-
-def nothing_is_left_but(pid):
-    check(set(place.processes()) == {pid}, "left behind:", place.processes())
-    check(place.leftovers() == [], "left behind:", place.leftovers())
 
 
 def test_a_host_without_ssh_is_unreachable():
