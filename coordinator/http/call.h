@@ -48,6 +48,7 @@ struct call {
     struct errand *errand;
     struct status_question *question;
     unsigned status; /* that was answered; 0: none */
+    bool is_whole;   /* it was received to its end */
     bool streams;    /* by call_stream */
     char note[160];  /* for the log: what a handler has to say of its work */
 };

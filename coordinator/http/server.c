@@ -28,6 +28,7 @@ enum {
     SPARE_CONNECTIONS = 256, /* beside those of the requests that run or wait */
     NO_LIMIT = INT_MAX,      /* of libmicrohttpd: door.h */
     HEADER_BYTES = 32768,    /* of a request, and what MHD needs beside them */
+    LATE_CALLS_MS = 5000,    /* after SIGTERM, for requests that are still being sent */
     LAST_BYTES_MS = 500,     /* at the end, for clients to take what was written */
     LAST_BYTES_LOOK_MS = 5,
 };
@@ -37,6 +38,8 @@ struct server {
     struct readers *readers;
     struct MHD_Daemon *daemon;
     struct door *door;
+    uint64_t
+        late_until_us; /* who drains waits for calls that are not whole; 0: it does not drain */
 };
 
 /* ---- one call: its beginning ----------------------------------------------------------------- */
@@ -220,6 +223,9 @@ static enum MHD_Result access_call(void *closure, struct MHD_Connection *connect
         return MHD_YES;
     }
     readers_stop(server->readers, reader_of(connection));
+    if (!call->is_whole)
+        atomic_fetch_add(&server->site.n_whole, 1);
+    call->is_whole = true;
     if (call->site->options->cors != NULL && strcmp(call->method, "OPTIONS") == 0)
         return call_preflight(call);
     if (call->refusal.http != 0)
@@ -260,6 +266,8 @@ static void end_call(void *closure, struct MHD_Connection *connection, void **co
         errand_release(call->errand);
     }
     status_question_end(call->question);
+    if (call->is_whole)
+        atomic_fetch_sub(&call->site->n_whole, 1);
     atomic_fetch_sub(&call->site->n_calls, 1);
     free(call->body.bytes);
     free(call);
@@ -390,11 +398,15 @@ void server_ready(struct server *server, uint32_t max_tokens)
 void server_drain(struct server *server)
 {
     atomic_store(&server->site.state, SITE_DRAINING);
+    if (server->late_until_us == 0)
+        server->late_until_us = clock_us() + LATE_CALLS_MS * 1000ull;
 }
 
+/* Who sends a byte a second keeps nobody from leaving. */
 bool server_drained(const struct server *server)
 {
-    return atomic_load(&server->site.n_calls) == 0;
+    return atomic_load(&server->site.n_whole) == 0 &&
+           (atomic_load(&server->site.n_calls) == 0 || clock_us() >= server->late_until_us);
 }
 
 /* What was written last, as the reason why a stream ends, is on its way to clients that read. */

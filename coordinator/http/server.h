@@ -46,7 +46,8 @@ void server_ready(struct server *server, uint32_t max_tokens);
 /* From now on what needs the model gets 503, and /health says so. Requests that run go on. */
 void server_drain(struct server *server);
 
-/* Every request has been answered, to its last byte. */
+/* Every request has been answered, to its last byte; for those that are still being sent, a few
+ * seconds after server_drain are enough. */
 bool server_drained(const struct server *server);
 
 /* Ends what runs; who reads has its last bytes, of who does not, a moment is waited for. NULL is

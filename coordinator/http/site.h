@@ -42,6 +42,7 @@ struct site {
     _Atomic(enum site_state) state;
     atomic_uint max_tokens; /* of one sequence; 0 until READY */
     atomic_uint n_calls;    /* that are not answered yet */
+    atomic_uint n_whole;    /* of them those that were received whole */
     atomic_ullong n_served; /* names calls */
     struct tally tally;
 };

@@ -4,6 +4,7 @@
 golden/http.json lists requests with the answers they must get; "*" stands for what differs each time. `--record`
 writes the file anew from what the server says: look at the difference before you keep it.
 """
+import contextlib
 import json
 import os
 import signal
@@ -263,6 +264,16 @@ def check_drain(tap, path, model):
         tap.check(reply[0].status == 200 and reply[0].json()["usage"]["completion_tokens"] == 3000, "what runs is answered", reply[0])
         code = server.process.wait(20 * SLOW)
         tap.check(code == 0, "then it exits with 0", f"{code}\n{server.log()[-500:]}")
+    with Server(path, model, name="late") as server, server.connect() as connection:
+        connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n{")
+        wait_until(lambda: server.get("/health").status == 200, 5)  # what was sent before is there
+        server.process.send_signal(signal.SIGTERM)
+
+        def is_over():
+            with contextlib.suppress(OSError):
+                connection.send(b" ")
+            return server.process.poll() is not None
+        tap.check(wait_until(is_over, 20 * SLOW) and server.process.poll() == 0, "who never ends a request keeps nobody from leaving", server.log()[-500:])
     with Server(path, model, name="twice") as server:
         connection = server.connect()
         data = json.dumps({"prompt": "a", "max_tokens": 30000, "ignore_eos": True, "stream": True}).encode()
