@@ -100,7 +100,8 @@ int main(int argc, char **argv)
     fill_standard_descriptors();
     bus_error_explain();
     descriptors_raise();      /* some for each process that is started */
-    signal(SIGPIPE, SIG_IGN); /* writing to a closed pipe is an error of that write */
+    signal(SIGPIPE, SIG_IGN); /* writing to a closed pipe is an error of that write, */
+    signal(SIGXFSZ, SIG_IGN); /* and so is a file that grows past `ulimit -f` */
     const int code = run_words(argc, argv);
     if (code != EXIT_SUCCESS || (fflush(stdout) == 0 && ferror(stdout) == 0))
         return code;

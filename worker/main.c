@@ -162,6 +162,7 @@ static int run(const struct rank_options *options, int *argc, char ***argv)
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN); /* an attention node that is gone is noticed where it is written to */
+    signal(SIGXFSZ, SIG_IGN); /* a file past `ulimit -f` is an error of that write */
     descriptors_raise();      /* some for each attention node */
     struct command_line line = {.verbosity = 0};
     struct error error = {.status = STATUS_OK};

@@ -45,6 +45,14 @@ def files(tap, path, model):
            "No space left", f"{disk}/l")
 
 
+def limits(tap, path, model):
+    """`ulimit -f`, in blocks of 512 bytes."""
+    out = f"{path}/limited"
+    done = call("sh", "-c", 'ulimit -f 64; exec "$@"', "sh", program("longspan"), "model", "quantize", model, out, "Q8_0")
+    tap.check(done.code == 4 and "File too large" in done.err and not [f for f in os.listdir(path) if f.startswith("limited")],
+              "a limit of file sizes is told", done)
+
+
 def ranks(tap, path, model):
     def run(size, where, *words):
         return with_disk(size, where, "run", "-m", model, "-p", "ab", "-n", 1, "--threads", 1, *words, env={"TMPDIR": f"{path}/disk"})
@@ -77,7 +85,9 @@ def main():
     tap = Tap()
     with folder() as path:
         os.mkdir(f"{path}/disk")
-        files(tap, path, make_random(f"{path}/random.gguf", "tiny"))
+        random = make_random(f"{path}/random.gguf", "tiny")
+        files(tap, path, random)
+        limits(tap, path, random)
         retrieval = make_retrieval(f"{path}/retrieval.gguf")
         ranks(tap, path, retrieval)
         kept_pages(tap, path, retrieval)
