@@ -50,14 +50,16 @@ int model_write_quantize(int argc, char **argv)
         {.name = "allow-requantize",
          .kind = OPTION_FLAG,
          .value = &allow_requantize,
-         .help = "IN may hold blocks already (Q8_0, Q4_K ...); what was rounded is rounded again"},
+         .help =
+             "accept an IN that is quantized already (Q8_0, Q4_K ...): rounded weights are rounded "
+             "again"},
         {.name = "threads",
          .kind = OPTION_U32,
          .value = &n_threads,
          .argument = "N",
          .fallback = "0",
          .most = 1024,
-         .help = "0: as many as this process may use processors"},
+         .help = "threads; 0: one for each processor that this process may use"},
         {.name = "quiet",
          .letter = 'q',
          .kind = OPTION_FLAG,
@@ -188,24 +190,26 @@ int model_write_make_random(int argc, char **argv)
          .value = &type,
          .argument = "TYPE",
          .fallback = "F32",
-         .help = "of matrices, or a mixture of types, as in longspan model quantize --help; norms "
-                 "are always F32"},
+         .help =
+             "type of the matrices, or a mixture, as in longspan model quantize --help; norms are "
+             "always F32"},
         {.name = "seed",
          .kind = OPTION_U64,
          .value = &seed,
          .argument = "N",
          .fallback = "1",
-         .help = "another seed, other weights"},
+         .help = "different seeds give different weights"},
         {.name = "vocab",
          .kind = OPTION_TEXT,
          .value = &vocab,
          .argument = "FILE",
-         .help = "takes the tokenizer of this GGUF file; without it tokens are the 256 bytes, BOS, "
-                 "EOS, and unused ones up to the shape's vocab"},
+         .help = "take the tokenizer of this GGUF file; without it, tokens are the 256 bytes, BOS, "
+                 "EOS, "
+                 "and unused ones up to the shape's vocab"},
         {.name = "tied",
          .kind = OPTION_FLAG,
          .value = &tied,
-         .help = "the embedding is also the output matrix"},
+         .help = "use the embedding as the output matrix too"},
         MODEL_SUBCOMMAND_HELP(&command),
         {.kind = 0}};
     if (!model_subcommand_begin(&command, &usage, table, argc, argv, &exit_code))

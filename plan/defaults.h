@@ -1,5 +1,4 @@
-/* plan/defaults.h - what counts where nobody says it: for a coordinator that starts, and for a plan
- * of one.
+/* plan/defaults.h - default values of options, for a coordinator that starts and for a plan of one.
  *
  * DEFAULTS_TEXT makes words of the numbers, for tables of options and their help. */
 #ifndef LONGSPAN_PLAN_DEFAULTS_H
