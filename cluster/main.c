@@ -44,7 +44,7 @@ static void print_help(FILE *out)
           "usage: longspan COMMAND [OPTION...]\n\nCommands:\n",
           out);
     command_table_print(out, commands, 10);
-    fputs("  help      this text\n\n"
+    fputs("  help      print this help\n\n"
           "Begin with:\n"
           "  longspan run -m model.gguf -p \"Once upon a time\" -n 64\n"
           "  longspan plan -m model.gguf --probe        will it fit, and how fast will it be?\n"
