@@ -51,46 +51,62 @@ struct curl_slist *http_ask_headers(const char *api_key, bool json)
     return longer != NULL ? longer : headers;
 }
 
-enum status http_ask(const char *url, const char *path, const char *api_key, const char *question,
-                     uint32_t timeout_s, char **data, size_t *n_bytes, struct error *error)
+/* The bytes of an answer 200, which are freed with body->bytes; on failure there are none. */
+static enum status transfer(struct text_buffer *body, const char *address,
+                            const struct http_question *question, struct error *error)
 {
-    char address[HTTP_ASK_URL_BYTES];
-    struct text_buffer body = {0};
     long code = 0;
-    enum status status = http_ask_address(address, url, path, error);
-    if (status != STATUS_OK)
-        return status;
     CURL *curl = curl_easy_init();
     if (curl == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for a request to %s", address);
-    struct curl_slist *headers = http_ask_headers(api_key, question != NULL);
+    struct curl_slist *headers = http_ask_headers(question->api_key, question->body != NULL);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-    if (question != NULL)
-        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, question);
+    if (question->body != NULL)
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, question->body);
     curl_easy_setopt(curl, CURLOPT_URL, address);
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT, (long)timeout_s);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT, (long)question->timeout_s);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, &body);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, body);
     const CURLcode result = curl_easy_perform(curl);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &code);
     curl_easy_cleanup(curl);
     curl_slist_free_all(headers);
+    enum status status = STATUS_OK;
     if (result != CURLE_OK)
         status = error_set(error, STATUS_UNREACHABLE, "%s: %s: is the server running there?",
                            address, curl_easy_strerror(result));
     else if (code != 200)
         status = error_set(error, STATUS_FAILED, "%s answers %ld: %.*s", address, code, SHOWN_BYTES,
-                           body.bytes != NULL ? body.bytes : "");
-    else if (body.bytes == NULL)
+                           body->bytes != NULL ? body->bytes : "");
+    else if (body->bytes == NULL)
         status = error_set(error, STATUS_FAILED, "%s answers nothing", address);
     if (status != STATUS_OK) {
-        free(body.bytes);
-        return status;
+        free(body->bytes);
+        *body = (struct text_buffer){0};
     }
-    *data = body.bytes;
-    *n_bytes = body.n;
+    return status;
+}
+
+enum status http_ask(json_t **answer, const struct http_question *question, struct error *error)
+{
+    char address[HTTP_ASK_URL_BYTES];
+    struct text_buffer body = {0};
+    enum status status = http_ask_address(address, question->url, question->path, error);
+    if (status == STATUS_OK)
+        status = transfer(&body, address, question, error);
+    if (status != STATUS_OK)
+        return status;
+    json_error_t why = {.text = ""};
+    json_t *json = json_loadb(body.bytes, body.n, 0, &why);
+    free(body.bytes);
+    if (!json_is_object(json)) {
+        json_decref(json);
+        return error_set(error, STATUS_PROTOCOL, "%s answers no JSON object: %s", address,
+                         why.text);
+    }
+    *answer = json;
     return STATUS_OK;
 }
 

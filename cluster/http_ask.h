@@ -6,16 +6,21 @@
 #include "sys/status.h"
 
 #include <curl/curl.h>
+#include <jansson.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
-/* GET, or POST where `body` (JSON) is not NULL. `api_key` NULL: none is sent. The caller frees
- * *answer, which has a zero behind its bytes; at most 64 MiB. STATUS_INVALID: no http or https URL.
- * STATUS_UNREACHABLE: nobody there, or not in time. STATUS_FAILED: an answer that is not 200; the
- * text has what the server said. STATUS_NO_MEMORY. */
-enum status http_ask(const char *url, const char *path, const char *api_key, const char *body,
-                     uint32_t timeout_s, char **answer, size_t *n_bytes, struct error *error);
+struct http_question {
+    const char *url, *path; /* as http_ask_address joins them */
+    const char *api_key;    /* NULL: none is sent */
+    const char *body;       /* JSON, for a POST; NULL: a GET */
+    uint32_t timeout_s;
+};
+
+/* The JSON object that is answered, of 64 MiB at most; json_decref it. STATUS_INVALID: no http or
+ * https URL. STATUS_UNREACHABLE: nobody there, or not in time. STATUS_FAILED: an answer that is not
+ * 200; the text has what the server said. STATUS_PROTOCOL: no JSON object. STATUS_NO_MEMORY. */
+enum status http_ask(json_t **answer, const struct http_question *question, struct error *error);
 
 /* "http://host:1/" and "/path" as one. STATUS_INVALID as above. */
 enum { HTTP_ASK_URL_BYTES = 2048 };

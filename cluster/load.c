@@ -58,23 +58,23 @@ struct load {
 
 static enum status find_model(struct load *load, struct error *error)
 {
-    char *answer = NULL;
-    size_t n_bytes = 0;
+    json_t *json = NULL;
     if (load->options.model != NULL) {
         snprintf(load->model, sizeof(load->model), "%s", load->options.model);
         return STATUS_OK;
     }
-    const enum status status = http_ask(load->options.url, "/v1/models", load->api_key, NULL, ASK_S,
-                                        &answer, &n_bytes, error);
+    const struct http_question question = {.url = load->options.url,
+                                           .path = "/v1/models",
+                                           .api_key = load->api_key,
+                                           .timeout_s = ASK_S};
+    const enum status status = http_ask(&json, &question, error);
     if (status != STATUS_OK)
         return status;
-    json_t *json = json_loadb(answer, n_bytes, 0, NULL);
     const char *id =
         json_string_value(json_object_get(json_array_get(json_object_get(json, "data"), 0), "id"));
     if (id != NULL)
         snprintf(load->model, sizeof(load->model), "%s", id);
     json_decref(json);
-    free(answer);
     return id != NULL
                ? STATUS_OK
                : error_set(error, STATUS_PROTOCOL,
@@ -98,29 +98,31 @@ static enum status fill_pool(struct load *load, const json_t *ids, struct error 
 
 static enum status make_pool(struct load *load, struct error *error)
 {
-    char text[16 * N_WORDS] = "", *body, *answer = NULL;
-    size_t used = 0, n_bytes = 0;
+    char text[16 * N_WORDS] = "", *body;
+    size_t used = 0;
     for (size_t i = 0; i < N_WORDS; i++)
         used += (size_t)snprintf(text + used, sizeof(text) - used, " %s", words[i]);
-    json_t *question = json_pack("{s:s, s:s}", "model", load->model, "prompt", text);
-    body = json_dumps(question, JSON_COMPACT);
-    json_decref(question);
+    json_t *json = json_pack("{s:s, s:s}", "model", load->model, "prompt", text);
+    body = json_dumps(json, JSON_COMPACT);
+    json_decref(json);
     if (body == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for a request");
-    enum status status = http_ask(load->options.url, "/tokenize", load->api_key, body, ASK_S,
-                                  &answer, &n_bytes, error);
+    const struct http_question question = {.url = load->options.url,
+                                           .path = "/tokenize",
+                                           .api_key = load->api_key,
+                                           .body = body,
+                                           .timeout_s = ASK_S};
+    enum status status = http_ask(&json, &question, error);
     free(body);
-    if (status == STATUS_FAILED) {
+    if (status == STATUS_FAILED || status == STATUS_PROTOCOL) {
         log_warn(&load->log, "%s has no /tokenize: prompts are words, not tokens of that number",
                  load->options.url);
         return STATUS_OK;
     }
     if (status != STATUS_OK)
         return status;
-    json_t *json = json_loadb(answer, n_bytes, 0, NULL);
     status = fill_pool(load, json_object_get(json, "tokens"), error);
     json_decref(json);
-    free(answer);
     return status;
 }
 

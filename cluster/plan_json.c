@@ -287,21 +287,46 @@ static void add_room(struct maker *m)
 
 /* ---- links ----------------------------------------------------------------------------------- */
 
-static void add_link(struct maker *m, json_t *list, const char *from, const char *to,
-                     const char *what, double messages, double bytes, uint32_t a, uint32_t b)
+/* What a token sends from one process to another. */
+struct traffic {
+    const char *from, *to, *what;
+    uint32_t from_host, to_host; /* indices in the estimate */
+    double messages, bytes;
+};
+
+static void add_link(struct maker *m, json_t *list, const struct traffic *t)
 {
+    const uint32_t a = t->from_host, b = t->to_host;
     const struct estimate_host *x = &m->estimate.hosts[a], *y = &m->estimate.hosts[b];
     json_t *item = item_in(m, list);
-    put(m, item, "from", text(from));
-    put(m, item, "to", text(to));
-    put(m, item, "what", text(what));
-    put(m, item, "messages", whole((uint64_t)messages));
-    put(m, item, "bytes", whole((uint64_t)bytes));
+    put(m, item, "from", text(t->from));
+    put(m, item, "to", text(t->to));
+    put(m, item, "what", text(t->what));
+    put(m, item, "messages", whole((uint64_t)t->messages));
+    put(m, item, "bytes", whole((uint64_t)t->bytes));
     put(m, item, "within_host", json_boolean(a == b));
     put(m, item, "bytes_per_s",
         a == b ? json_null() : number(fmin(x->bytes_per_s, y->bytes_per_s)));
     put(m, item, "round_trip_s",
         a == b ? json_null() : number(fmax(x->round_trip_s, y->round_trip_s)));
+}
+
+/* So many messages of one row each. */
+static void add_between_ranks(struct maker *m, json_t *list, uint32_t from, uint32_t to,
+                              const char *what, double messages)
+{
+    const struct estimate_cluster *e = &m->estimate;
+    char from_name[64], to_name[64];
+    snprintf(from_name, sizeof(from_name), "worker %u", from);
+    snprintf(to_name, sizeof(to_name), "worker %u", to);
+    const struct traffic rows = {.from = from_name,
+                                 .to = to_name,
+                                 .what = what,
+                                 .from_host = e->ranks[from].host,
+                                 .to_host = e->ranks[to].host,
+                                 .messages = messages,
+                                 .bytes = messages * estimate_row_bytes(e)};
+    add_link(m, list, &rows);
 }
 
 /* Of a token behind the context. */
@@ -311,26 +336,26 @@ static void add_links(struct maker *m)
     const struct estimate_cluster *e = &m->estimate;
     const uint32_t tensor = c->plan.tensor;
     json_t *list = list_in(m, "links");
-    char from[64], to[64];
+    char from[64];
     for (uint32_t i = 0; i < c->options.workers; i++) {
         const uint32_t n_layers = c->plan.stages[i / tensor].n_layers;
         snprintf(from, sizeof(from), "worker %u", i);
         for (uint32_t k = 0; k < c->options.nodes; k++) {
             const struct estimate_exchange x = estimate_exchange(e, i, m->context);
-            add_link(m, list, from, m->in->layout->nodes[k].name, "queries and partials",
-                     2.0 * n_layers,
-                     n_layers * (x.query + x.answer + m->in->facts->shares[k] * x.append),
-                     e->ranks[i].host, e->nodes[k].host);
+            const struct traffic queries = {
+                .from = from,
+                .to = m->in->layout->nodes[k].name,
+                .what = "queries and partials",
+                .from_host = e->ranks[i].host,
+                .to_host = e->nodes[k].host,
+                .messages = 2.0 * n_layers,
+                .bytes = n_layers * (x.query + x.answer + m->in->facts->shares[k] * x.append)};
+            add_link(m, list, &queries);
         }
-        snprintf(to, sizeof(to), "worker %u", i + 1);
         if (i % tensor + 1 < tensor)
-            add_link(m, list, from, to, "sums", 4.0 * n_layers,
-                     4.0 * n_layers * estimate_row_bytes(e), e->ranks[i].host,
-                     e->ranks[i + 1].host);
-        snprintf(to, sizeof(to), "worker %u", i + tensor);
+            add_between_ranks(m, list, i, i + 1, "sums", 4.0 * n_layers);
         if (i + tensor < c->options.workers)
-            add_link(m, list, from, to, "rows", 1, estimate_row_bytes(e), e->ranks[i].host,
-                     e->ranks[i + tensor].host);
+            add_between_ranks(m, list, i, i + tensor, "rows", 1);
     }
 }
 

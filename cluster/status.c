@@ -37,19 +37,11 @@ static enum status check(const struct asked *asked, struct error *error)
 
 static enum status ask_url(const struct asked *asked, json_t **json, struct error *error)
 {
-    char *body = NULL;
-    size_t n_bytes = 0;
-    json_error_t why;
-    const enum status status = http_ask(asked->url, "/cluster", asked->api_key, NULL,
-                                        asked->timeout_s, &body, &n_bytes, error);
-    if (status != STATUS_OK)
-        return status;
-    *json = json_loadb(body, n_bytes, 0, &why);
-    free(body);
-    return json_is_object(*json)
-               ? STATUS_OK
-               : error_set(error, STATUS_PROTOCOL, "%s/cluster is no JSON object: %s", asked->url,
-                           why.text);
+    const struct http_question question = {.url = asked->url,
+                                           .path = "/cluster",
+                                           .api_key = asked->api_key,
+                                           .timeout_s = asked->timeout_s};
+    return http_ask(json, &question, error);
 }
 
 static enum status print_once(const struct asked *asked, struct error *error)
