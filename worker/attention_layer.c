@@ -200,19 +200,32 @@ static void send_appends(struct attention *a, uint32_t layer)
     trace_span(a->config.trace, "append", at);
 }
 
-static void round_there(struct attention *a, const float *k, const float *v)
+const void *attention_kv_memory(const struct attention *attention)
 {
-    const struct attention_device *device = a->kernels->attention_device;
-    const enum kv_type type = a->config.shape.type;
+    const struct attention *a = attention;
+    return a->n_parts > 0 && a->kv.bytes >= 2 * a->v_offset ? a->kv.memory : NULL;
+}
+
+void attention_round(struct attention *attention, const float *k, const float *v)
+{
+    struct attention *a = attention;
     unsigned char *kv = a->kv.memory;
-    device->round(a->device, type, kv, k, a->n_rows * a->kv_row);
-    device->round(a->device, type, kv + a->v_offset, v, a->n_rows * a->kv_row);
+    if (attention_kv_memory(a) == NULL)
+        return;
+    const uint64_t at = trace_begin(a->config.trace);
+    a->k_in = k;
+    a->v_in = v;
+    if (a->kernels->host_memory)
+        run_lanes(a, a->n_rows * a->kv_row, round_rows);
+    else
+        a->kernels->attention_device->round(a->device, a->config.shape.type, kv, k,
+                                            kv + a->v_offset, v, a->n_rows * a->kv_row);
+    trace_span(a->config.trace, "round k, v", at);
 }
 
 /* All of it is only asked for here; remote holders get theirs in attention_finish. */
-static void append_there(struct attention *a, uint32_t layer, const float *k, const float *v)
+static void append_there(struct attention *a, uint32_t layer)
 {
-    round_there(a, k, v);
     if (a->appends)
         a->kernels->download(a->device, a->kv_host.memory, a->kv.memory, 2 * a->v_offset);
     if (!a->whole) {
@@ -225,33 +238,27 @@ static void append_there(struct attention *a, uint32_t layer, const float *k, co
     }
 }
 
-static void append_here(struct attention *a, uint32_t layer, const float *k, const float *v)
+static void append_here(struct attention *a, uint32_t layer)
 {
-    a->k_in = k;
-    a->v_in = v;
-    struct trace_track *trace = a->config.trace;
-    uint64_t at = trace_begin(trace);
-    run_lanes(a, a->n_rows * a->kv_row, round_rows);
-    trace_span(trace, "round k, v", at);
     send_appends(a, layer);
-    at = trace_begin(trace);
+    const uint64_t at = trace_begin(a->config.trace);
     find_pages(a, layer - a->config.first_layer);
     run_lanes(a, a->n_rows * a->kv_row, write_tiles);
     if (a->holder != NULL) {
         append_local(a, layer);
         kv_holder_flush(a->holder);
     }
-    trace_span(trace, "keep k, v", at);
+    trace_span(a->config.trace, "keep k, v", at);
 }
 
-void attention_append(struct attention *attention, uint32_t layer, const float *k, const float *v)
+void attention_append(struct attention *attention, uint32_t layer)
 {
     if (!some_work(attention))
         return;
     if (attention->kernels->host_memory)
-        append_here(attention, layer, k, v);
+        append_here(attention, layer);
     else
-        append_there(attention, layer, k, v);
+        append_there(attention, layer);
 }
 
 /* One piece's works, one for each head. False: the local holder lacks it. */
@@ -448,20 +455,15 @@ void attention_finish(struct attention *attention, uint32_t layer, float *out)
     trace_span(trace, "merge", at);
 }
 
-/* ---- in parts that can be recorded ----------------------------------------------------------- */
+/* ---- in parts of which the launch can be recorded -------------------------------------------- */
 
-const void *attention_kv_memory(const struct attention *attention)
+bool attention_may_prepare(const struct attention *attention)
 {
     const struct attention *a = attention;
     bool may = a->whole && a->n_parts > 0 && a->kernels->attention_device->prepare != NULL;
     for (uint32_t i = 0; i < a->n_parts && may; i++)
         may = part_works(&a->parts[i]) && a->parts[i].n_tokens == 1;
-    return may ? a->kv.memory : NULL;
-}
-
-void attention_round(struct attention *attention, const float *k, const float *v)
-{
-    round_there(attention, k, v);
+    return may;
 }
 
 bool attention_prepare(struct attention *attention, uint32_t layer, const float *q, float *out,

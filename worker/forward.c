@@ -2,7 +2,7 @@
  *
  * The loop goes from attention to attention: what lies between two of them, the end of one layer
  * and the beginning of the next, is one piece, which a device may have recorded (recordings.h).
- * Where attention can be prepared (attention_kv_memory), the piece begins with its launch: then a
+ * Where attention can be prepared (attention_may_prepare), the piece begins with its launch: then a
  * step is nothing but such pieces, and what the host does for the next layer's attention while the
  * device is at one. */
 #include "worker/forward.h"
@@ -153,7 +153,7 @@ static void attend(const struct forward_place *place)
     const uint32_t layer = f->shard->first_layer + place->layer;
     if (!place->asks_early)
         attention_query(attention, layer, f->activations.query);
-    attention_append(attention, layer, f->activations.key, f->activations.value);
+    attention_append(attention, layer);
     attention_finish(attention, layer, f->activations.attended);
 }
 
@@ -171,8 +171,7 @@ static enum status between_attentions(void *context, struct error *error)
     if (status == STATUS_OK && place->layer < f->shard->n_layers) {
         trace_layer(f->config.trace, f->shard->first_layer + place->layer);
         forward_begin_layer(place);
-        if (place->prepares)
-            attention_round(f->config.attention, f->activations.key, f->activations.value);
+        attention_round(f->config.attention, f->activations.key, f->activations.value);
     }
     return status;
 }
@@ -274,10 +273,12 @@ static enum status run_layers(struct forward *f, const struct step *step, float 
                                   .asks_early = attention_is_elsewhere(f->config.attention)};
     const bool alone = !place.narrows && !place.asks_early && group_tensor(f->config.group) == 1 &&
                        f->experts == NULL && f->config.records != FORWARD_RECORDS_NOTHING;
-    struct recordings_shape shape = {.n_rows = step->n_rows, .stream = x};
-    if (alone && f->config.records == FORWARD_RECORDS_ALL)
-        shape.kv = attention_kv_memory(f->config.attention);
-    place.prepares = shape.kv != NULL;
+    place.prepares = alone && f->config.records == FORWARD_RECORDS_ALL &&
+                     attention_may_prepare(f->config.attention);
+    const struct recordings_shape shape = {.n_rows = step->n_rows,
+                                           .stream = x,
+                                           .kv = attention_kv_memory(f->config.attention),
+                                           .launches = place.prepares};
     recordings_begin(f->recordings, alone, step->positions, &shape);
     enum status status = recordings_run(f->recordings, 0, 0, between_attentions, &place, error);
     while (status == STATUS_OK && place.layer < f->shard->n_layers) {
@@ -317,7 +318,8 @@ static enum status fill_layers(struct forward *f, const struct step *step, struc
         fill_rows(f->config.pool, step, &shape, f->filled[0], f->filled[1]);
         f->kernels->upload(f->device, k, f->filled[0], bytes);
         f->kernels->upload(f->device, v, f->filled[1], bytes);
-        attention_append(attention, shape.layer, k, v);
+        attention_round(attention, k, v);
+        attention_append(attention, shape.layer);
         attention_finish(attention, shape.layer, f->activations.attended);
         status = group_progress(f->config.group, error);
     }

@@ -86,7 +86,7 @@ static struct shape *find(struct recordings *r, const struct recordings_shape *w
     for (int i = 0; i < SHAPES; i++) {
         struct shape *shape = &r->shapes[i];
         if (shape->is.n_rows == wanted->n_rows && shape->is.stream == wanted->stream &&
-            shape->is.kv == wanted->kv) {
+            shape->is.kv == wanted->kv && shape->is.launches == wanted->launches) {
             shape->used = r->n_steps;
             return shape;
         }

@@ -27,7 +27,8 @@ void recordings_destroy(struct recordings *recordings);
 struct recordings_shape {
     uint32_t n_rows;
     const float *stream; /* that the rows lie in */
-    const void *kv; /* where their k and v are rounded to; NULL: by calls that are not recorded */
+    const void *kv;      /* where their k and v are rounded to; NULL: nowhere */
+    bool launches;       /* attention is launched by them */
 };
 
 /* Begins a step. `may`: false: nothing of this step may be recorded or replayed. */

@@ -218,7 +218,8 @@ static void run_step(struct attention *attention, uint64_t step,
     static float q[MAX_ROWS * ROW], kv[MAX_ROWS * REPLY_HEAD_DIM], out[MAX_ROWS * ROW];
     attention_begin_step(attention, step, segments, n_segments);
     attention_query(attention, 0, q);
-    attention_append(attention, 0, kv, kv);
+    attention_round(attention, kv, kv);
+    attention_append(attention, 0);
     attention_finish(attention, 0, out);
     attention_end_step(attention);
     /* Its rows are zeros then: nothing of an answer that was refused is left. */

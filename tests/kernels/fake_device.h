@@ -47,8 +47,8 @@ static inline void fake_recording_destroy(struct device *device, struct recordin
 }
 
 static inline enum status fake_attend_launch(void *state, uint32_t slot, struct error *error);
-static inline void fake_round(struct device *device, enum kv_type type, void *out, const float *x,
-                              size_t n);
+static inline void fake_round_one(struct device *device, enum kv_type type, void *out,
+                                  const float *x, size_t n);
 
 static inline void fake_replay(struct device *device, const struct recording *recording,
                                const uint32_t *positions)
@@ -76,7 +76,7 @@ static inline void fake_replay(struct device *device, const struct recording *re
         else if (c->what == FAKE_COPY)
             fake_copy_within(device, c->to, c->from, c->n);
         else if (c->what == FAKE_ROUND)
-            fake_round(device, c->kv_type, c->to, c->from, c->n);
+            fake_round_one(device, c->kv_type, c->to, c->from, c->n);
         else if (c->what == FAKE_LAUNCH)
             fake_must(fake_attend_launch(c->to, (uint32_t)c->n, NULL) == STATUS_OK, "a launch");
         else
@@ -168,8 +168,8 @@ static inline enum status fake_attend_launch(void *state, uint32_t slot, struct 
     return status;
 }
 
-static inline void fake_round(struct device *device, enum kv_type type, void *out, const float *x,
-                              size_t n)
+static inline void fake_round_one(struct device *device, enum kv_type type, void *out,
+                                  const float *x, size_t n)
 {
     if (fake_records(
             device,
@@ -180,6 +180,13 @@ static inline void fake_round(struct device *device, enum kv_type type, void *ou
     fake_inside(f, out, kv_row_bytes(type, n), "rounded rows");
     kv_round(type, out, x, n);
     fake_leave(f);
+}
+
+static inline void fake_round(struct device *device, enum kv_type type, void *k_out, const float *k,
+                              void *v_out, const float *v, size_t n)
+{
+    fake_round_one(device, type, k_out, k, n);
+    fake_round_one(device, type, v_out, v, n);
 }
 
 static inline void fake_write(struct device *device, enum kv_type type, uint32_t head_dim,

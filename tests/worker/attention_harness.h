@@ -484,7 +484,8 @@ static inline void cluster_step(struct cluster *cluster, struct attention *atten
         for (int i = 0; i < ROWS; i++)
             kernels->upload(device, there[i], host[i], bytes[i]);
         attention_query(attention, layer, there[Q]);
-        attention_append(attention, layer, there[K], there[V]);
+        attention_round(attention, there[K], there[V]);
+        attention_append(attention, layer);
         attention_finish(attention, layer, there[OUT]);
         assert_int_equal(kernels->finish(device, NULL), STATUS_OK);
         kernels->download(device, out, there[OUT], bytes[OUT]);

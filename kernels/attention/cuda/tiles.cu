@@ -1,9 +1,11 @@
-/* tiles.cu - K and V on their way into tiles: rounded to the KV type, put where attend_tile.h says. */
+/* tiles.cu - K and V on their way into tiles: rounded to the KV type, put where attend_tile.h says.
+ *
+ * What every step does, rounding and write_listed, are links of the chain (kernels/cuda/chain.cuh), between the rotation of K
+ * and attention. */
 #include "kernels/attention/cuda/attend_device.h"
 #include "kernels/attention/cuda/attend_launch.h"
-#include "kernels/attention/cuda/attend_machine.cuh"
 #include "kernels/attention/cuda/attend_tile.h"
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/chain.cuh"
 
 #include <cuda_fp16.h>
 
@@ -32,17 +34,32 @@ static __device__ __forceinline__ uint16_t bfloat16_bits(float x)
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-static __global__ void round_halves(uint16_t *out, const float *x, size_t n, bool bfloat16)
+/* K and V, n values of each: blockIdx.y. */
+struct rounding {
+    const float *from[2];
+    void *to[2];
+};
+
+static __global__ void round_halves(const __grid_constant__ struct rounding rows, size_t n,
+                                    bool bfloat16)
 {
+    const float *x = rows.from[blockIdx.y];
+    uint16_t *out = (uint16_t *)rows.to[blockIdx.y];
+    chain_next();
+    chain_wait();
     for (size_t i = blockIdx.x * (size_t)THREADS + threadIdx.x; i < n;
          i += (size_t)gridDim.x * THREADS)
         out[i] = bfloat16 ? bfloat16_bits(x[i]) : half_bits(x[i]);
 }
 
 /* A warp has a block of 32. As fit_bytes in kernels/quant/block32_quantize.c. */
-static __global__ void round_bytes(char *out, const float *x, size_t n_blocks)
+static __global__ void round_bytes(const __grid_constant__ struct rounding rows, size_t n_blocks)
 {
+    const float *x = rows.from[blockIdx.y];
+    char *out = (char *)rows.to[blockIdx.y];
     const uint32_t lane = threadIdx.x % 32;
+    chain_next();
+    chain_wait();
     for (size_t i = (blockIdx.x * (size_t)THREADS + threadIdx.x) / 32; i < n_blocks;
          i += (size_t)gridDim.x * THREADS / 32) {
         const float value = x[i * 32 + lane];
@@ -68,23 +85,24 @@ static uint32_t blocks_for(size_t n_threads)
     return n < MOST_BLOCKS ? (uint32_t)n : (uint32_t)MOST_BLOCKS;
 }
 
-void cuda_tiles_round(struct device *device, enum kv_type type, void *out, const float *x, size_t n)
+void cuda_tiles_round(struct device *device, enum kv_type type, void *k_out, const float *k,
+                      void *v_out, const float *v, size_t n)
 {
+    const struct rounding rows = {{k, v}, {k_out, v_out}};
+    const dim3 grid(blocks_for(n), 2);
     if (n == 0)
         return;
-    if (type == KV_F32) {
-        cuda_check(device,
-                   cudaMemcpyAsync(out, x, n * sizeof(float), cudaMemcpyDeviceToDevice,
-                                   cuda_stream(device)),
-                   "a copy of K and V");
-        return;
-    }
-    if (type == KV_Q8_0)
-        round_bytes<<<blocks_for(n), THREADS, 0, cuda_stream(device)>>>((char *)out, x, n / 32);
+    if (type == KV_F32)
+        for (int i = 0; i < 2; i++)
+            cuda_check(device,
+                       cudaMemcpyAsync(rows.to[i], rows.from[i], n * sizeof(float),
+                                       cudaMemcpyDeviceToDevice, cuda_stream(device)),
+                       "a copy of K and V");
+    else if (type == KV_Q8_0)
+        chain_launch(device, "rounding K and V", round_bytes, grid, THREADS, 0, rows, n / 32);
     else
-        round_halves<<<blocks_for(n), THREADS, 0, cuda_stream(device)>>>((uint16_t *)out, x, n,
-                                                                         type == KV_BF16);
-    cuda_launched(device, "rounding K and V");
+        chain_launch(device, "rounding K and V", round_halves, grid, THREADS, 0, rows, n,
+                     type == KV_BF16);
 }
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
@@ -171,7 +189,8 @@ static __global__ void __launch_bounds__(THREADS)
 /* Attention comes next, and may begin at once: it waits before it reads what is written here. */
 static __global__ void __launch_bounds__(THREADS) write_listed(const struct write_list *list)
 {
-    grid_release();
+    chain_next();
+    chain_wait();
     if (blockIdx.x < list->n)
         move_tokens<true>(list->type, list->head_dim, list->stride_bytes, list->writes[blockIdx.x]);
 }
@@ -199,8 +218,7 @@ void cuda_tiles_write(struct device *device, enum kv_type type, uint32_t head_di
 
 void cuda_tiles_write_listed(struct device *device, const struct write_list *list, uint32_t n)
 {
-    write_listed<<<n, THREADS, 0, cuda_stream(device)>>>(list);
-    cuda_launched(device, "writing K and V");
+    chain_launch(device, "writing K and V", write_listed, n, THREADS, 0, list);
 }
 
 void cuda_tiles_read(struct device *device, enum kv_type type, uint32_t head_dim,

@@ -25,24 +25,28 @@ static float any_float(uint64_t *random)
 static void test_rounds_as_the_host_does(void **state)
 {
     (void)state;
-    enum { N = 1 << 16 };
+    enum { N = 1 << 16 }; /* of K, and of V: numbers of every kind, and usual ones */
     uint64_t random = 5;
-    float *x = malloc(N * sizeof(*x));
-    char *expected = malloc(N * sizeof(*x)), *got = malloc(N * sizeof(*x));
-    float *there = place_take(N * sizeof(*x));
-    void *out = place_take(N * sizeof(*x));
-    for (int round = 0; round < 2; round++)
-        for (enum kv_type type = 0; (int)type < KV_TYPES; type++) {
-            for (int i = 0; i < N; i++)
-                x[i] = round == 0 ? any_float(&random) : random_unit(&random);
-            const size_t bytes = kv_row_bytes(type, N);
-            place.kernels->upload(place.device, there, x, N * sizeof(*x));
-            place.kernels->attention_device->round(place.device, type, out, there, N);
-            place.kernels->download(place.device, got, out, bytes);
-            place_finish();
-            kv_round(type, expected, x, N);
-            assert_memory_equal(got, expected, bytes);
+    float *x = malloc(2 * N * sizeof(*x));
+    char *expected = malloc(N * sizeof(*x)), *got = malloc(2 * N * sizeof(*x));
+    float *there = place_take(2 * N * sizeof(*x));
+    char *out = place_take(2 * N * sizeof(*x));
+    for (int i = 0; i < N; i++) {
+        x[i] = any_float(&random);
+        x[N + i] = random_unit(&random);
+    }
+    place.kernels->upload(place.device, there, x, 2 * N * sizeof(*x));
+    for (enum kv_type type = 0; (int)type < KV_TYPES; type++) {
+        const size_t bytes = kv_row_bytes(type, N);
+        place.kernels->attention_device->round(place.device, type, out, there, out + bytes,
+                                               there + N, N);
+        place.kernels->download(place.device, got, out, 2 * bytes);
+        place_finish();
+        for (int is_v = 0; is_v < 2; is_v++) {
+            kv_round(type, expected, x + is_v * N, N);
+            assert_memory_equal(got + is_v * bytes, expected, bytes);
         }
+    }
     place.kernels->memory_give(place.device, there);
     place.kernels->memory_give(place.device, out);
     free(x);
