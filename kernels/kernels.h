@@ -95,6 +95,15 @@ struct rope {
     float magnitude;         /* multiplies cos and sin; 1 unless a scaling asks otherwise */
 };
 
+/* q, k or v of some rows: x[row][head][head_dim]. */
+struct heads {
+    float *x;
+    uint32_t n_heads;
+    const float *bias; /* device memory: [n_heads][head_dim]; NULL: none */
+    const float *norm; /* likewise: weights, [head_dim]; NULL: heads are not normed */
+    bool turn;
+};
+
 struct kernels {
     const char *device;    /* "cpu", "cuda": as written in cluster files */
     const char *name;      /* "scalar", "avx2", "avx512", "bf16"; part of the joining handshake */
@@ -184,10 +193,13 @@ struct kernels {
     void (*rms_norm)(struct device *device, float *y, const float *x, const float *weight,
                      uint32_t n_rows, uint32_t n_columns, float epsilon);
 
-    /* Turns x[row][head][head_dim] in place, row i by positions[i]. No libm: same bits everywhere.
-     */
-    void (*rotate)(struct device *device, float *x, const uint32_t *positions, uint32_t n_rows,
-                   uint32_t n_heads, uint32_t head_dim, const struct rope *rope);
+    /* What comes between products and attention, in place: biases are added to rows as add_bias
+     * does, heads normed as rms_norm does, and those of row i turned by positions[i]; rope NULL:
+     * none turn. The n arrays take less time in one call than in several. No libm: same bits
+     * everywhere. */
+    void (*turn)(struct device *device, const struct heads *heads, uint32_t n,
+                 const uint32_t *positions, uint32_t n_rows, uint32_t head_dim,
+                 const struct rope *rope, float epsilon);
 
     /* gate = silu(gate) * up, n values (SwiGLU, Shazeer 2020). */
     void (*swiglu)(struct device *device, float *gate, const float *up, size_t n);
@@ -243,7 +255,7 @@ struct kernels {
      * All four are NULL on a device that does a call in the time in which it is called.
      *
      * From record_begin to record_end calls are recorded instead of done: prepare, matmul,
-     * rms_norm, rotate by `positions`, swiglu, geglu, add, add_bias, scale, copy and clear; no
+     * rms_norm, turn by `positions`, swiglu, geglu, add, add_bias, scale, copy and clear; no
      * others may be made. record_end makes a recording of them, which the caller ends with
      * recording_destroy (NULL is fine). When either fails, nothing was done and nothing is
      * recorded: the caller makes the calls by themselves. */

@@ -53,18 +53,6 @@ static void norm(struct forward *f, float *x, const struct matrix *weights, size
                              f->epsilon);
 }
 
-/* What comes between a product of q or k, rows of n_heads, and attention. */
-static void turn(const struct forward_place *place, const struct rows *rows, float *x,
-                 const struct matrix *bias, const struct matrix *weights, uint32_t n_heads)
-{
-    struct forward *f = place->f;
-    add_bias(f, x, bias, rows->n);
-    norm(f, x, weights, (size_t)rows->n * n_heads);
-    const struct rope *rope = f->shard->layers[place->layer].rope;
-    if (rope != NULL)
-        f->kernels->rotate(f->device, x, rows->positions, rows->n, n_heads, f->head_dim, rope);
-}
-
 /* Norms rows of the stream and prepares them for products with those matrices. */
 static void prepare_rows(const struct forward_place *place, uint32_t n,
                          const struct matrix *const *used, size_t n_used)
@@ -86,22 +74,24 @@ static void project_rows(const struct forward_place *place, const struct rows *r
     const size_t kv_row = (size_t)f->n_kv_heads * f->head_dim;
     float *q = f->activations.query, *k = f->activations.key, *v = f->activations.value;
     struct product products[3];
+    struct heads heads[3];
     uint32_t n = 0;
-    if (query)
+    if (query) {
+        heads[n] = (struct heads){q, f->n_heads, weights->q_bias.data, weights->q_norm.data, true};
         products[n++] = (struct product){q, (size_t)f->n_heads * f->head_dim, &weights->q};
+    }
     if (key_value) {
+        heads[n] =
+            (struct heads){k, f->n_kv_heads, weights->k_bias.data, weights->k_norm.data, true};
         products[n++] = (struct product){k, kv_row, &weights->k};
+        heads[n] = (struct heads){v, f->n_kv_heads, weights->v_bias.data, NULL, false};
         products[n++] = (struct product){v, kv_row, &weights->v};
     }
     uint64_t at = trace_begin(f->config.trace);
     f->kernels->matmul(f->device, products, n);
     at = trace_span(f->config.trace, !key_value ? "q" : !query ? "k, v" : "q, k, v", at);
-    if (query)
-        turn(place, rows, q, &weights->q_bias, &weights->q_norm, f->n_heads);
-    if (key_value) {
-        add_bias(f, v, &weights->v_bias, rows->n);
-        turn(place, rows, k, &weights->k_bias, &weights->k_norm, f->n_kv_heads);
-    }
+    f->kernels->turn(f->device, heads, n, rows->positions, rows->n, f->head_dim, weights->rope,
+                     f->epsilon);
     trace_span(f->config.trace, "rope", at);
 }
 

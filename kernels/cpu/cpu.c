@@ -17,9 +17,6 @@ struct rows_work {
     const float *x, *weight;
     uint32_t n_rows, n_columns;
     float epsilon;
-    const uint32_t *positions;
-    uint32_t n_heads, head_dim;
-    const struct rope *rope;
 };
 
 static void rms_norm_lane(void *context, uint32_t lane, uint32_t n_lanes)
@@ -47,29 +44,50 @@ static void cpu_rms_norm(struct device *device, float *y, const float *x, const 
                &work);
 }
 
-static void rotate_lane(void *context, uint32_t lane, uint32_t n_lanes)
+struct turn_work {
+    const struct cpu_variant *variant;
+    const struct heads *heads;
+    uint32_t n;
+    const uint32_t *positions;
+    uint32_t n_rows, head_dim;
+    const struct rope *rope;
+    float epsilon;
+};
+
+/* All heads of one row. */
+static void turn_row(const struct turn_work *w, const struct heads *heads, size_t row)
 {
-    const struct rows_work *w = context;
+    const size_t n = (size_t)heads->n_heads * w->head_dim;
+    float *x = heads->x + row * n;
+    if (heads->bias != NULL)
+        w->variant->add(x, heads->bias, n);
+    for (size_t at = 0; at < n && heads->norm != NULL; at += w->head_dim)
+        w->variant->rms_norm(x + at, x + at, heads->norm, w->head_dim, w->epsilon);
+    if (heads->turn && w->rope != NULL)
+        w->variant->rotate(x, w->positions[row], heads->n_heads, w->head_dim, w->rope);
+}
+
+static void turn_lane(void *context, uint32_t lane, uint32_t n_lanes)
+{
+    const struct turn_work *w = context;
     size_t begin, end;
 
     thread_pool_share(w->n_rows, 1, lane, n_lanes, &begin, &end);
     for (size_t row = begin; row < end; row++)
-        w->variant->rotate(w->y + row * w->n_heads * w->head_dim, w->positions[row], w->n_heads,
-                           w->head_dim, w->rope);
+        for (uint32_t i = 0; i < w->n; i++)
+            turn_row(w, &w->heads[i], row);
 }
 
-static void cpu_rotate(struct device *device, float *x, const uint32_t *positions, uint32_t n_rows,
-                       uint32_t n_heads, uint32_t head_dim, const struct rope *rope)
+static void cpu_turn(struct device *device, const struct heads *heads, uint32_t n,
+                     const uint32_t *positions, uint32_t n_rows, uint32_t head_dim,
+                     const struct rope *rope, float epsilon)
 {
-    struct rows_work work = {.variant = device->variant,
-                             .y = x,
-                             .positions = positions,
-                             .n_rows = n_rows,
-                             .n_heads = n_heads,
-                             .head_dim = head_dim,
-                             .rope = rope};
-    device_run(device, n_rows > 1 ? (size_t)n_rows * n_heads * head_dim : 0, DEVICE_ALONE,
-               rotate_lane, &work);
+    struct turn_work work = {device->variant, heads, n, positions, n_rows, head_dim, rope, epsilon};
+    size_t n_heads = 0;
+    for (uint32_t i = 0; i < n; i++)
+        n_heads += heads[i].n_heads;
+    device_run(device, n_rows > 1 ? n_rows * n_heads * head_dim : 0, DEVICE_ALONE, turn_lane,
+               &work);
 }
 
 struct values_work {
@@ -260,7 +278,7 @@ static bool usable_scalar(void)
         .finish = cpu_finish, .read_rate = cpu_read_rate, .matrix_create = device_matrix_create,   \
         .matrix_destroy = device_matrix_destroy, .workspace_reserve = device_reserve,              \
         .embed = device_embed, .prepare = dense_prepare, .matmul = dense_matmul,                   \
-        .rms_norm = cpu_rms_norm, .rotate = cpu_rotate, .swiglu = cpu_swiglu, .geglu = cpu_geglu,  \
+        .rms_norm = cpu_rms_norm, .turn = cpu_turn, .swiglu = cpu_swiglu, .geglu = cpu_geglu,      \
         .add = cpu_add, .add_bias = cpu_add_bias, .scale = cpu_scale, .soft_cap = cpu_soft_cap,    \
         .gather = cpu_gather, .multiply_groups = dense_multiply_groups, .combine = cpu_combine,    \
         .most_candidates = UINT32_MAX, .candidates = cpu_candidates,                               \

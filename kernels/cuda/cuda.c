@@ -21,7 +21,7 @@ static bool blas_usable(void)
     .download = cuda_download, .copy = cuda_copy, .clear = cuda_clear, .finish = cuda_finish,      \
     .read_rate = cuda_read_rate, .matrix_create = cuda_matrix_create,                              \
     .matrix_destroy = cuda_matrix_destroy, .embed = cuda_embed, .rms_norm = cuda_rms_norm,         \
-    .rotate = cuda_rotate, .swiglu = cuda_swiglu, .geglu = cuda_geglu, .add = cuda_add,            \
+    .turn = cuda_turn, .swiglu = cuda_swiglu, .geglu = cuda_geglu, .add = cuda_add,                \
     .add_bias = cuda_add_bias, .scale = cuda_scale, .soft_cap = cuda_soft_cap,                     \
     .gather = cuda_gather, .multiply_groups = cuda_multiply_groups, .combine = cuda_combine,       \
     .most_candidates = CUDA_MOST_CANDIDATES, .candidates = cuda_candidates,                        \

@@ -1,6 +1,6 @@
-/* elementwise.cu - rotation, gates, caps and biases, in the steps of the CPU's tables; see also fused.cu.
+/* elementwise.cu - gates, caps and biases, in the steps of the CPU's tables; see also fused.cu and turn.cu.
  *
- * Sines and exponentials are those of kernels/numeric.h, so that all have the CPU's bits. */
+ * Exponentials are those of kernels/numeric.h, so that all have the CPU's bits. */
 #include "kernels/cuda/chain.cuh"
 #include "kernels/cuda/product.h"
 #include "kernels/numeric.h"
@@ -9,32 +9,6 @@ namespace
 {
 
 enum { THREADS = 256 };
-
-/* ---- rotation ---------------------------------------------------------------------------------- */
-
-/* A thread turns one pair of all heads of a row; its sine is made once. */
-__global__ void __launch_bounds__(THREADS)
-    rotate_rows(float *x, const uint32_t *positions, const double *frequency, uint32_t n_heads,
-                uint32_t head_dim, uint32_t n_pairs, bool neox, double magnitude)
-{
-    const uint32_t pair = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y;
-    double s, c;
-    chain_next();
-    chain_wait();
-    if (pair >= n_pairs)
-        return;
-    sincos_f64((double)positions[row] * frequency[pair], &s, &c);
-    const float cosine = (float)(c * magnitude), sine = (float)(s * magnitude);
-    const uint32_t first = neox ? pair : 2 * pair, second = neox ? pair + n_pairs : first + 1;
-    for (uint32_t head = threadIdx.y; head < n_heads; head += blockDim.y) {
-        float *values = x + ((size_t)row * n_heads + head) * head_dim;
-        const float a = values[first], b = values[second];
-        values[first] = __fmaf_rn(a, cosine, -(b * sine));
-        values[second] = __fmaf_rn(a, sine, b * cosine);
-    }
-}
-
-/* ---- values ------------------------------------------------------------------------------------ */
 
 __global__ void __launch_bounds__(THREADS) geglu_values(float *gate, const float *up, size_t n)
 {
@@ -79,27 +53,6 @@ unsigned blocks_for(size_t n)
 }
 
 } // namespace
-
-extern "C" void cuda_rotate(struct device *device, float *x, const uint32_t *positions,
-                            uint32_t n_rows, uint32_t n_heads, uint32_t head_dim,
-                            const struct rope *rope)
-{
-    const uint32_t PAIRS = 32, HEADS = 4, MOST_ROWS = 32768; /* of one launch */
-    const uint32_t n_pairs = rope->n_dims / 2;
-    if (n_rows == 0 || n_pairs == 0)
-        return;
-    const uint32_t *rows = (const uint32_t *)cuda_indices(device, CUDA_POSITIONS, positions,
-                                                          n_rows * sizeof(*positions));
-    if (rows == NULL)
-        return;
-    for (uint32_t row = 0; row < n_rows; row += MOST_ROWS) {
-        const uint32_t n = n_rows - row < MOST_ROWS ? n_rows - row : MOST_ROWS;
-        const dim3 grid((n_pairs + PAIRS - 1) / PAIRS, n), block(PAIRS, HEADS);
-        chain_launch(device, "rotate", rotate_rows, grid, block, 0,
-                     x + (size_t)row * n_heads * head_dim, rows + row, rope->frequency, n_heads,
-                     head_dim, n_pairs, rope->neox, (double)rope->magnitude);
-    }
-}
 
 extern "C" void cuda_geglu(struct device *device, float *gate, const float *up, size_t n)
 {

@@ -97,11 +97,14 @@ void cuda_embed(struct device *device, float *out, const struct matrix *table,
 /* A one-row matrix, which lies as in its file, as a panel in the device's scratch; NULL: failed. */
 const void *cuda_vector_panel(struct device *device, const struct matrix *matrix);
 
-/* elementwise.cu */
+/* turn.cu */
+void cuda_turn(struct device *device, const struct heads *heads, uint32_t n,
+               const uint32_t *positions, uint32_t n_rows, uint32_t head_dim,
+               const struct rope *rope, float epsilon);
+
+/* fused.cu, elementwise.cu */
 void cuda_rms_norm(struct device *device, float *y, const float *x, const float *weight,
                    uint32_t n_rows, uint32_t n_columns, float epsilon);
-void cuda_rotate(struct device *device, float *x, const uint32_t *positions, uint32_t n_rows,
-                 uint32_t n_heads, uint32_t head_dim, const struct rope *rope);
 void cuda_swiglu(struct device *device, float *gate, const float *up, size_t n);
 void cuda_geglu(struct device *device, float *gate, const float *up, size_t n);
 void cuda_add(struct device *device, float *x, const float *y, size_t n);

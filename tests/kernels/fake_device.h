@@ -61,8 +61,9 @@ static inline void fake_replay(struct device *device, const struct recording *re
             fake_product(device, &(struct product){c->to, c->n, &c->matrix});
         else if (c->what == FAKE_NORM)
             fake_rms_norm(device, c->to, c->from, c->weight, c->n_rows, c->n_columns, c->epsilon);
-        else if (c->what == FAKE_ROTATE)
-            fake_rotate(device, c->to, positions, c->n_rows, c->n_heads, c->n_columns, c->rope);
+        else if (c->what == FAKE_TURN)
+            fake_turn_one(device, &c->heads, positions, c->n_rows, c->n_columns, c->rope,
+                          c->epsilon);
         else if (c->what == FAKE_SWIGLU)
             fake_swiglu(device, c->to, c->from, c->n);
         else if (c->what == FAKE_GEGLU)
@@ -248,7 +249,7 @@ static const struct kernels kernels_fake = {.device = "fake",
                                             .prepare = fake_prepare,
                                             .matmul = fake_matmul,
                                             .rms_norm = fake_rms_norm,
-                                            .rotate = fake_rotate,
+                                            .turn = fake_turn,
                                             .swiglu = fake_swiglu,
                                             .geglu = fake_geglu,
                                             .add = fake_add,

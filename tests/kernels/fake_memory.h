@@ -41,7 +41,7 @@ struct fake_call {
         FAKE_PREPARE,
         FAKE_MATMUL,
         FAKE_NORM,
-        FAKE_ROTATE,
+        FAKE_TURN,
         FAKE_SWIGLU,
         FAKE_GEGLU,
         FAKE_ADD_BIAS,
@@ -56,8 +56,9 @@ struct fake_call {
     const void *from;
     const float *weight;
     struct matrix matrix;
+    struct heads heads;
     const struct rope *rope;
-    uint32_t n_rows, n_columns, n_heads, types;
+    uint32_t n_rows, n_columns, types;
     size_t n; /* of a launch: the slot, of the attention state `to` */
     float epsilon, factor;
     enum kv_type kv_type;

@@ -74,25 +74,39 @@ static inline void fake_rms_norm(struct device *device, float *y, const float *x
     fake_leave(f);
 }
 
-static inline void fake_rotate(struct device *device, float *x, const uint32_t *positions,
-                               uint32_t n_rows, uint32_t n_heads, uint32_t head_dim,
-                               const struct rope *rope)
+static inline void fake_turn_one(struct device *device, const struct heads *heads,
+                                 const uint32_t *positions, uint32_t n_rows, uint32_t head_dim,
+                                 const struct rope *rope, float epsilon)
 {
     const struct recording *recording = fake_device(device)->recording;
     fake_must(recording == NULL ||
                   (recording->positions == positions && recording->n_rows == n_rows),
               "a recorded rotation by other positions");
-    if (fake_records(device, (struct fake_call){.what = FAKE_ROTATE,
-                                                .to = x,
+    if (fake_records(device, (struct fake_call){.what = FAKE_TURN,
+                                                .heads = *heads,
                                                 .n_rows = n_rows,
-                                                .n_heads = n_heads,
                                                 .n_columns = head_dim,
-                                                .rope = rope}))
+                                                .rope = rope,
+                                                .epsilon = epsilon}))
         return;
     struct fake_device *f = fake_enter(device);
-    fake_inside(f, rope->frequency, rope->n_dims / 2 * sizeof(double), "frequencies");
-    f->cpu->rotate(f->inner, x, positions, n_rows, n_heads, head_dim, rope);
+    fake_inside(f, heads->x, (size_t)n_rows * heads->n_heads * head_dim * sizeof(float), "heads");
+    if (heads->bias != NULL)
+        fake_inside(f, heads->bias, heads->n_heads * head_dim * sizeof(float), "a bias");
+    if (heads->norm != NULL)
+        fake_inside(f, heads->norm, head_dim * sizeof(float), "the weights of a norm");
+    if (rope != NULL)
+        fake_inside(f, rope->frequency, rope->n_dims / 2 * sizeof(double), "frequencies");
+    f->cpu->turn(f->inner, heads, 1, positions, n_rows, head_dim, rope, epsilon);
     fake_leave(f);
+}
+
+static inline void fake_turn(struct device *device, const struct heads *heads, uint32_t n,
+                             const uint32_t *positions, uint32_t n_rows, uint32_t head_dim,
+                             const struct rope *rope, float epsilon)
+{
+    for (uint32_t i = 0; i < n; i++)
+        fake_turn_one(device, &heads[i], positions, n_rows, head_dim, rope, epsilon);
 }
 
 static inline void fake_swiglu(struct device *device, float *gate, const float *up, size_t n)

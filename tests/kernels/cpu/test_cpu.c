@@ -72,7 +72,8 @@ static void check_rotation(const struct lent_device *d, const struct rope *rope,
     struct rope there = *rope;
     void *frequency = device_bytes(d, rope->frequency, rope->n_dims / 2 * sizeof(double));
     there.frequency = frequency;
-    d->kernels->rotate(d->device, turned, positions, n_rows, n_heads, head_dim, &there);
+    const struct heads heads = {.x = turned, .n_heads = n_heads, .turn = true};
+    d->kernels->turn(d->device, &heads, 1, positions, n_rows, head_dim, &there, 0);
     device_floats_end(d, y, turned, n);
     device_give(d, frequency);
     for (size_t head = 0; head < (size_t)n_rows * n_heads; head++) {
@@ -88,8 +89,8 @@ static void check_rotation(const struct lent_device *d, const struct rope *rope,
             /* cos and sin rounded, one product rounded, and the final fma */
             const long double tolerance =
                 3.1L * UNIT * (long double)rope->magnitude * (fabsl(ia) + fabsl(ib));
-            check_near("rotate", out[a], ia * c - ib * s, tolerance);
-            check_near("rotate", out[b], ia * s + ib * c, tolerance);
+            check_near("rotation", out[a], ia * c - ib * s, tolerance);
+            check_near("rotation", out[b], ia * s + ib * c, tolerance);
         }
         assert_memory_equal(in + rope->n_dims, out + rope->n_dims,
                             (head_dim - rope->n_dims) * sizeof(*in)); /* the rest passes */
@@ -98,7 +99,7 @@ static void check_rotation(const struct lent_device *d, const struct rope *rope,
     free(y);
 }
 
-static void test_rotate(void **state)
+static void test_rotation(void **state)
 {
     const struct kernels *k = each_table_usable(state);
     enum { ROWS = 6 };
@@ -116,6 +117,70 @@ static void test_rotate(void **state)
             check_rotation(&d, &rope, dims[s][0], positions, ROWS, 3);
             check_rotation(&d, &rope, dims[s][0], positions + 3, 1, 40);
         }
+    device_return(&d);
+}
+
+/* q, k and v of three layers' kinds: biases, norms, both; of v only a bias is wanted. Many rows, so
+ * that on a GPU a warp has several heads. */
+enum { HEAD_ROWS = 70, HEAD_DIM = 80, HEAD_ARRAYS = 5, MOST_HEADS = 40 };
+static const struct {
+    uint32_t n_heads;
+    bool bias, norm, turn;
+} head_arrays[HEAD_ARRAYS] = {{40, true, true, true},
+                              {7, false, true, true},
+                              {7, true, false, false},
+                              {1, false, false, true},
+                              {3, false, false, false}};
+
+static void test_heads_have_the_bits_of_each_step_alone(void **state)
+{
+    const struct kernels *k = each_table_usable(state);
+    enum { MOST = HEAD_ROWS * MOST_HEADS * HEAD_DIM };
+    struct lent_device d = device_lend(k, 2, 1, 64);
+    uint32_t positions[HEAD_ROWS];
+    double frequency[HEAD_DIM / 4];
+    float *values = malloc(sizeof(float) * MOST), *want = malloc(sizeof(float) * MOST),
+          *got = malloc(sizeof(float) * MOST);
+    for (uint32_t i = 0; i < HEAD_ROWS; i++)
+        positions[i] = i * 977;
+    for (uint32_t i = 0; i < HEAD_DIM / 4; i++)
+        frequency[i] = pow(10000.0, -4.0 * i / HEAD_DIM);
+    const struct rope rope = {HEAD_DIM / 2, true, device_bytes(&d, frequency, sizeof(frequency)),
+                              1};
+    fill(values, MOST, 1.0f, 1);
+    float *bias = device_floats(&d, values, (size_t)MOST_HEADS * HEAD_DIM);
+    for (uint32_t n_rows = 1; n_rows <= HEAD_ROWS; n_rows += HEAD_ROWS - 1) {
+        struct heads heads[HEAD_ARRAYS];
+        float *alone[HEAD_ARRAYS];
+        for (int i = 0; i < HEAD_ARRAYS; i++) {
+            const uint32_t n_heads = head_arrays[i].n_heads;
+            const size_t n = (size_t)n_rows * n_heads * HEAD_DIM;
+            heads[i] = (struct heads){device_floats(&d, values, n), n_heads,
+                                      head_arrays[i].bias ? bias : NULL,
+                                      head_arrays[i].norm ? bias : NULL, head_arrays[i].turn};
+            alone[i] = device_floats(&d, values, n);
+            if (head_arrays[i].bias)
+                k->add_bias(d.device, alone[i], bias, n_rows, n_heads * HEAD_DIM);
+            if (head_arrays[i].norm)
+                k->rms_norm(d.device, alone[i], alone[i], bias, n_rows * n_heads, HEAD_DIM, 1e-6f);
+            const struct heads turned = {.x = alone[i], .n_heads = n_heads, .turn = true};
+            if (head_arrays[i].turn)
+                k->turn(d.device, &turned, 1, positions, n_rows, HEAD_DIM, &rope, 0);
+        }
+        k->turn(d.device, heads, HEAD_ARRAYS, positions, n_rows, HEAD_DIM, &rope, 1e-6f);
+        k->turn(d.device, heads, HEAD_ARRAYS, positions, 0, HEAD_DIM, &rope, 1e-6f);
+        for (int i = 0; i < HEAD_ARRAYS; i++) {
+            const size_t n = (size_t)n_rows * head_arrays[i].n_heads * HEAD_DIM;
+            device_floats_end(&d, want, alone[i], n);
+            device_floats_end(&d, got, heads[i].x, n);
+            assert_memory_equal(got, want, n * sizeof(*got));
+        }
+    }
+    device_give(&d, bias);
+    device_give(&d, (void *)rope.frequency);
+    free(values);
+    free(want);
+    free(got);
     device_return(&d);
 }
 
@@ -271,9 +336,11 @@ static float *chain(const struct kernels *k, uint32_t lanes)
     k->scale(d.device, to, 1.7f, VALUES);
     k->soft_cap(d.device, to, 30.0f, VALUES);
     k->rms_norm(d.device, to, to, scales, ROWS, COLUMNS, 1e-6f);
-    k->rotate(d.device, to, positions, ROWS, COLUMNS / 104, 104, &rope);
+    struct heads heads = {.x = to, .n_heads = COLUMNS / 104, .norm = scales, .turn = true};
+    k->turn(d.device, &heads, 1, positions, ROWS, 104, &rope, 1e-6f);
     rope.neox = true;
-    k->rotate(d.device, to, positions, ROWS, COLUMNS / 416, 416, &rope);
+    heads = (struct heads){.x = to, .n_heads = COLUMNS / 416, .bias = from, .turn = true};
+    k->turn(d.device, &heads, 1, positions, ROWS, 416, &rope, 0);
     device_floats_end(&d, x, to, VALUES);
     device_give(&d, from);
     device_give(&d, scales);
@@ -299,7 +366,9 @@ int main(void)
 {
     const struct each_table_test tests[] = {
         {"rms_norm", test_rms_norm, false},
-        {"rotate", test_rotate, false},
+        {"rotation", test_rotation, false},
+        {"heads_have_the_bits_of_each_step_alone", test_heads_have_the_bits_of_each_step_alone,
+         false},
         {"swiglu_and_add", test_swiglu_and_add, false},
         {"geglu", test_geglu, false},
         {"soft_cap_and_scale", test_soft_cap_and_scale, false},

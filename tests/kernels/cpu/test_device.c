@@ -235,8 +235,10 @@ static void play_calls(const struct played *p, const uint32_t *positions)
     const struct product products[] = {{p->product, PLAYED_COLUMNS, &p->matrix},
                                        {p->normed, PLAYED_COLUMNS, &p->matrix}};
     k->matmul(p->device, products, 2);
-    k->rotate(p->device, p->product, positions, PLAYED_ROWS, PLAYED_HEADS,
-              PLAYED_COLUMNS / PLAYED_HEADS, &p->rope);
+    const struct heads heads[] = {{p->product, PLAYED_HEADS, p->weight, p->weight, true},
+                                  {p->normed, PLAYED_HEADS, p->weight, NULL, false}};
+    k->turn(p->device, heads, 2, positions, PLAYED_ROWS, PLAYED_COLUMNS / PLAYED_HEADS, &p->rope,
+            1e-5f);
     k->add(p->device, p->x, p->product, PLAYED);
     k->swiglu(p->device, p->product, p->normed, PLAYED);
     k->geglu(p->device, p->product, p->normed, PLAYED);
