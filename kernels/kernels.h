@@ -22,6 +22,7 @@
 #define LONGSPAN_KERNELS_KERNELS_H
 
 #include "kernels/candidates.h"
+#include "kernels/quant/kv_type.h"
 #include "kernels/quant/types.h"
 #include "sys/status.h"
 #include "sys/thread_pool.h"
@@ -95,13 +96,23 @@ struct rope {
     float magnitude;         /* multiplies cos and sin; 1 unless a scaling asks otherwise */
 };
 
-/* q, k or v of some rows: x[row][head][head_dim]. */
+/* q, k or v of some rows, x[row][head][head_dim], and what is to be done to them. */
 struct heads {
     float *x;
     uint32_t n_heads;
-    const float *bias; /* device memory: [n_heads][head_dim]; NULL: none */
-    const float *norm; /* likewise: weights, [head_dim]; NULL: heads are not normed */
-    bool turn;
+    const float *bias; /* [n_heads][head_dim], added to each row; NULL: none */
+    const float *norm; /* [head_dim], weights of each head's norm; NULL: none */
+    bool turn;         /* by the row's position */
+    void *rounded;     /* device memory: where the rows go in the KV type, too; NULL: nowhere */
+    enum kv_type type;
+};
+
+/* Of all arrays of a call. */
+struct turn {
+    uint32_t n_rows, head_dim;
+    const uint32_t *positions; /* [n_rows] */
+    const struct rope *rope;   /* NULL: none turn */
+    float epsilon;             /* of norms */
 };
 
 struct kernels {
@@ -193,13 +204,11 @@ struct kernels {
     void (*rms_norm)(struct device *device, float *y, const float *x, const float *weight,
                      uint32_t n_rows, uint32_t n_columns, float epsilon);
 
-    /* What comes between products and attention, in place: biases are added to rows as add_bias
-     * does, heads normed as rms_norm does, and those of row i turned by positions[i]; rope NULL:
-     * none turn. The n arrays take less time in one call than in several. No libm: same bits
-     * everywhere. */
+    /* What comes between products and attention, in place and in this order: biases as add_bias
+     * adds them, norms as rms_norm makes them, rotation by positions, rounding as kv_round rounds.
+     * No libm: same bits everywhere. n arrays take less time in one call than in several. */
     void (*turn)(struct device *device, const struct heads *heads, uint32_t n,
-                 const uint32_t *positions, uint32_t n_rows, uint32_t head_dim,
-                 const struct rope *rope, float epsilon);
+                 const struct turn *turn);
 
     /* gate = silu(gate) * up, n values (SwiGLU, Shazeer 2020). */
     void (*swiglu)(struct device *device, float *gate, const float *up, size_t n);

@@ -4,9 +4,9 @@
  * A step's rows are segments: consecutive tokens of one sequence. For each layer the rank calls
  *     attention_query    q is sent to every remote holder of earlier tiles, first of all (Lamina's
  *                        early query), before k and v are even computed
- *     attention_round    k and v are rounded, once, to the KV type
- *     attention_append   they are put into the open tiles and the chunk's tiles, and sent to the
- *                        holders of these tokens, off the critical path
+ *     attention_append   k and v, rounded to the KV type, are put into the open tiles and the
+ *                        chunk's tiles, and sent to the holders of these tokens, off the critical
+ *                        path
  *     attention_finish   evaluates local tiles while the holders work, waits, merges (tree.h)
  * so prefill and decode, local and offloaded, one holder and many are one code path. Appends are
  * retained until a holder's mark covers them, and sent again when it says that some are missing.
@@ -128,21 +128,22 @@ void attention_begin_step(struct attention *attention, uint64_t step,
 bool attention_is_elsewhere(const struct attention *attention);
 
 /* Layers are counted in the whole model: first_layer, first_layer + 1 ... in turn, and for each one
- * query, append and finish in this order, and round before append. k and v have all rows of the
- * step. q and out have them too, but in the model's last layer (config.last): there they have the
- * needed rows of all segments, one after the other.
+ * query, append and finish in this order. k and v have all rows of the step. q and out have them
+ * too, but in the model's last layer (config.last): there they have the needed rows of all
+ * segments, one after the other.
  *
  * q: [rows][n_kv_heads][group][head_dim], with RoPE; must stay until attention_finish. q, k, v and
  * out are device memory. Nothing waits for the device unless a remote holder takes part. */
 void attention_query(struct attention *attention, uint32_t layer, const float *q);
 
-/* k (with RoPE), v: [rows][n_kv_heads][head_dim], to attention_kv_memory. It may be recorded, and for
- * as many rows is the same call where that is the same. NULL: the step could have no memory, and
- * nothing is done. */
-void attention_round(struct attention *attention, const float *k, const float *v);
-const void *attention_kv_memory(const struct attention *attention);
+/* Where k (with RoPE) and v, [rows][n_kv_heads][head_dim], are to be when append is called, rounded to
+ * the type (kernels.h, turn): device memory of this step. NULL: the step could have none. */
+struct attention_kv {
+    enum kv_type type;
+    void *k, *v;
+};
+struct attention_kv attention_kv(const struct attention *attention);
 
-/* What was rounded last. */
 void attention_append(struct attention *attention, uint32_t layer);
 
 /* out: [rows][n_kv_heads][group][head_dim]. */
@@ -150,7 +151,7 @@ void attention_finish(struct attention *attention, uint32_t layer, float *out);
 
 /* Steps in which the rest of attention may be recorded too (recordings.h): one local holder has
  * everything, and each segment is one token. Then two calls may stand for query, append and finish,
- * behind attention_round, of which the second one is the device's alone:
+ * of which the second one is the device's alone:
  *     attention_prepare   pages are taken, tiles planned, the device told; *kind: what was recorded of a layer's
  *                         launch serves as long as it is the same. False: something has failed, and
  *                         the launch must not be recorded

@@ -83,18 +83,6 @@ void attention_query(struct attention *attention, uint32_t layer, const float *q
     attention_client_query(a->client, layer, seen(a, q, &a->q_host));
 }
 
-static void round_rows(void *context, uint32_t lane, uint32_t n_lanes)
-{
-    struct attention *a = context;
-    const enum kv_type type = a->config.shape.type;
-    size_t begin, end;
-    /* All rows lie one after the other, so a share need only be whole blocks. */
-    thread_pool_share(a->n_rows * a->kv_row, 2 * KV_MAX_BLOCK, lane, n_lanes, &begin, &end);
-    unsigned char *k = (unsigned char *)a->kv.memory + kv_row_bytes(type, begin);
-    kv_round(type, k, a->k_in + begin, end - begin);
-    kv_round(type, k + a->v_offset, a->v_in + begin, end - begin);
-}
-
 /* k of a row and head in the KV type, on the device; v lies v_offset behind it. */
 static const unsigned char *kv_at(const struct attention *a, size_t row, size_t head)
 {
@@ -200,27 +188,12 @@ static void send_appends(struct attention *a, uint32_t layer)
     trace_span(a->config.trace, "append", at);
 }
 
-const void *attention_kv_memory(const struct attention *attention)
+struct attention_kv attention_kv(const struct attention *attention)
 {
     const struct attention *a = attention;
-    return a->n_parts > 0 && a->kv.bytes >= 2 * a->v_offset ? a->kv.memory : NULL;
-}
-
-void attention_round(struct attention *attention, const float *k, const float *v)
-{
-    struct attention *a = attention;
-    unsigned char *kv = a->kv.memory;
-    if (attention_kv_memory(a) == NULL)
-        return;
-    const uint64_t at = trace_begin(a->config.trace);
-    a->k_in = k;
-    a->v_in = v;
-    if (a->kernels->host_memory)
-        run_lanes(a, a->n_rows * a->kv_row, round_rows);
-    else
-        a->kernels->attention_device->round(a->device, a->config.shape.type, kv, k,
-                                            kv + a->v_offset, v, a->n_rows * a->kv_row);
-    trace_span(a->config.trace, "round k, v", at);
+    const bool there = a->n_parts > 0 && a->kv.bytes >= 2 * a->v_offset;
+    unsigned char *k = there ? a->kv.memory : NULL;
+    return (struct attention_kv){a->config.shape.type, k, k != NULL ? k + a->v_offset : NULL};
 }
 
 /* All of it is only asked for here; remote holders get theirs in attention_finish. */

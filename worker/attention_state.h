@@ -39,7 +39,6 @@ struct attention {
 
     /* Of one layer: on the device, and what the host sees of it where that is elsewhere. */
     const float *q;
-    const float *k_in, *v_in;
     struct device_buffer kv;  /* k, then v, of all rows in the KV type */
     struct device_buffer own; /* partials that are evaluated here */
     struct device_buffer q_host, kv_host, own_host, out_host;

@@ -171,7 +171,6 @@ static enum status between_attentions(void *context, struct error *error)
     if (status == STATUS_OK && place->layer < f->shard->n_layers) {
         trace_layer(f->config.trace, f->shard->first_layer + place->layer);
         forward_begin_layer(place);
-        attention_round(f->config.attention, f->activations.key, f->activations.value);
     }
     return status;
 }
@@ -277,7 +276,7 @@ static enum status run_layers(struct forward *f, const struct step *step, float 
                      attention_may_prepare(f->config.attention);
     const struct recordings_shape shape = {.n_rows = step->n_rows,
                                            .stream = x,
-                                           .kv = attention_kv_memory(f->config.attention),
+                                           .kv = attention_kv(f->config.attention).k,
                                            .launches = place.prepares};
     recordings_begin(f->recordings, alone, step->positions, &shape);
     enum status status = recordings_run(f->recordings, 0, 0, between_attentions, &place, error);
@@ -296,6 +295,17 @@ static enum status run_layers(struct forward *f, const struct step *step, float 
     attention_end_step(f->config.attention);
     trace_span(trace, "end", at);
     return status;
+}
+
+/* k and v of a step that fills, for attention. */
+static void round_filled(struct forward *f, uint32_t n_rows)
+{
+    const struct attention_kv to = attention_kv(f->config.attention);
+    const struct heads heads[] = {
+        {.x = f->activations.key, .n_heads = f->n_kv_heads, .rounded = to.k, .type = to.type},
+        {.x = f->activations.value, .n_heads = f->n_kv_heads, .rounded = to.v, .type = to.type}};
+    f->kernels->turn(f->device, heads, 2,
+                     &(struct turn){.n_rows = n_rows, .head_dim = f->head_dim});
 }
 
 /* In place of layers, and of what comes before and after them: no stage waits for another. */
@@ -318,7 +328,7 @@ static enum status fill_layers(struct forward *f, const struct step *step, struc
         fill_rows(f->config.pool, step, &shape, f->filled[0], f->filled[1]);
         f->kernels->upload(f->device, k, f->filled[0], bytes);
         f->kernels->upload(f->device, v, f->filled[1], bytes);
-        attention_round(attention, k, v);
+        round_filled(f, step->n_rows);
         attention_append(attention, shape.layer);
         attention_finish(attention, shape.layer, f->activations.attended);
         status = group_progress(f->config.group, error);

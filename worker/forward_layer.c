@@ -71,27 +71,45 @@ static void project_rows(const struct forward_place *place, const struct rows *r
 {
     struct forward *f = place->f;
     const struct shard_layer *weights = &f->shard->layers[place->layer];
+    const struct attention_kv kv = attention_kv(f->config.attention);
     const size_t kv_row = (size_t)f->n_kv_heads * f->head_dim;
     float *q = f->activations.query, *k = f->activations.key, *v = f->activations.value;
     struct product products[3];
     struct heads heads[3];
     uint32_t n = 0;
     if (query) {
-        heads[n] = (struct heads){q, f->n_heads, weights->q_bias.data, weights->q_norm.data, true};
+        heads[n] = (struct heads){.x = q,
+                                  .n_heads = f->n_heads,
+                                  .bias = weights->q_bias.data,
+                                  .norm = weights->q_norm.data,
+                                  .turn = true};
         products[n++] = (struct product){q, (size_t)f->n_heads * f->head_dim, &weights->q};
     }
     if (key_value) {
-        heads[n] =
-            (struct heads){k, f->n_kv_heads, weights->k_bias.data, weights->k_norm.data, true};
+        heads[n] = (struct heads){.x = k,
+                                  .n_heads = f->n_kv_heads,
+                                  .bias = weights->k_bias.data,
+                                  .norm = weights->k_norm.data,
+                                  .turn = true,
+                                  .rounded = kv.k,
+                                  .type = kv.type};
         products[n++] = (struct product){k, kv_row, &weights->k};
-        heads[n] = (struct heads){v, f->n_kv_heads, weights->v_bias.data, NULL, false};
+        heads[n] = (struct heads){.x = v,
+                                  .n_heads = f->n_kv_heads,
+                                  .bias = weights->v_bias.data,
+                                  .rounded = kv.v,
+                                  .type = kv.type};
         products[n++] = (struct product){v, kv_row, &weights->v};
     }
     uint64_t at = trace_begin(f->config.trace);
     f->kernels->matmul(f->device, products, n);
     at = trace_span(f->config.trace, !key_value ? "q" : !query ? "k, v" : "q, k, v", at);
-    f->kernels->turn(f->device, heads, n, rows->positions, rows->n, f->head_dim, weights->rope,
-                     f->epsilon);
+    const struct turn turn = {.n_rows = rows->n,
+                              .head_dim = f->head_dim,
+                              .positions = rows->positions,
+                              .rope = weights->rope,
+                              .epsilon = f->epsilon};
+    f->kernels->turn(f->device, heads, n, &turn);
     trace_span(f->config.trace, "rope", at);
 }
 

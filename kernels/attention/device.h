@@ -27,11 +27,6 @@ struct attention_device {
                            struct error *error);
     enum status (*launch)(void *state, uint32_t slot, struct error *error);
 
-    /* K and V, n values of each, whole blocks, to the KV type, with the bits of kv_round. All in
-     * device memory. May be recorded (kernels.h), as launch may. */
-    void (*round)(struct device *device, enum kv_type type, void *k_out, const float *k,
-                  void *v_out, const float *v, size_t n);
-
     /* Writes tokens into tiles, all in one launch; `writes` may be reused on return. A failure is
      * reported by the device's finish. */
     void (*write)(struct device *device, enum kv_type type, uint32_t head_dim, size_t stride_bytes,

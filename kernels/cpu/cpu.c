@@ -48,23 +48,23 @@ struct turn_work {
     const struct cpu_variant *variant;
     const struct heads *heads;
     uint32_t n;
-    const uint32_t *positions;
-    uint32_t n_rows, head_dim;
-    const struct rope *rope;
-    float epsilon;
+    const struct turn *turn;
 };
 
 /* All heads of one row. */
 static void turn_row(const struct turn_work *w, const struct heads *heads, size_t row)
 {
-    const size_t n = (size_t)heads->n_heads * w->head_dim;
+    const struct turn *t = w->turn;
+    const size_t n = (size_t)heads->n_heads * t->head_dim;
     float *x = heads->x + row * n;
     if (heads->bias != NULL)
         w->variant->add(x, heads->bias, n);
-    for (size_t at = 0; at < n && heads->norm != NULL; at += w->head_dim)
-        w->variant->rms_norm(x + at, x + at, heads->norm, w->head_dim, w->epsilon);
-    if (heads->turn && w->rope != NULL)
-        w->variant->rotate(x, w->positions[row], heads->n_heads, w->head_dim, w->rope);
+    for (size_t at = 0; at < n && heads->norm != NULL; at += t->head_dim)
+        w->variant->rms_norm(x + at, x + at, heads->norm, t->head_dim, t->epsilon);
+    if (heads->turn && t->rope != NULL)
+        w->variant->rotate(x, t->positions[row], heads->n_heads, t->head_dim, t->rope);
+    if (heads->rounded != NULL)
+        kv_round(heads->type, (uint8_t *)heads->rounded + row * kv_row_bytes(heads->type, n), x, n);
 }
 
 static void turn_lane(void *context, uint32_t lane, uint32_t n_lanes)
@@ -72,22 +72,21 @@ static void turn_lane(void *context, uint32_t lane, uint32_t n_lanes)
     const struct turn_work *w = context;
     size_t begin, end;
 
-    thread_pool_share(w->n_rows, 1, lane, n_lanes, &begin, &end);
+    thread_pool_share(w->turn->n_rows, 1, lane, n_lanes, &begin, &end);
     for (size_t row = begin; row < end; row++)
         for (uint32_t i = 0; i < w->n; i++)
             turn_row(w, &w->heads[i], row);
 }
 
 static void cpu_turn(struct device *device, const struct heads *heads, uint32_t n,
-                     const uint32_t *positions, uint32_t n_rows, uint32_t head_dim,
-                     const struct rope *rope, float epsilon)
+                     const struct turn *turn)
 {
-    struct turn_work work = {device->variant, heads, n, positions, n_rows, head_dim, rope, epsilon};
+    struct turn_work work = {device->variant, heads, n, turn};
     size_t n_heads = 0;
     for (uint32_t i = 0; i < n; i++)
         n_heads += heads[i].n_heads;
-    device_run(device, n_rows > 1 ? n_rows * n_heads * head_dim : 0, DEVICE_ALONE, turn_lane,
-               &work);
+    device_run(device, turn->n_rows > 1 ? turn->n_rows * n_heads * turn->head_dim : 0, DEVICE_ALONE,
+               turn_lane, &work);
 }
 
 struct values_work {

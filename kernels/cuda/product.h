@@ -99,8 +99,7 @@ const void *cuda_vector_panel(struct device *device, const struct matrix *matrix
 
 /* turn.cu */
 void cuda_turn(struct device *device, const struct heads *heads, uint32_t n,
-               const uint32_t *positions, uint32_t n_rows, uint32_t head_dim,
-               const struct rope *rope, float epsilon);
+               const struct turn *turn);
 
 /* fused.cu, elementwise.cu */
 void cuda_rms_norm(struct device *device, float *y, const float *x, const float *weight,

@@ -1,18 +1,23 @@
-/* turn.cu - q, k and v on their way from their products to attention: biases, norms of heads, rotation, in the steps of the
- * CPU's tables.
+/* turn.cu - q, k and v on their way from their products to attention: biases, norms of heads, rotation, rounding of k and v to
+ * the KV type, in the steps of the CPU's tables.
  *
  * A warp has some heads of a row, of any of the arrays: one where there are few rows, so that nothing is done one after the
- * other; more where there are many, since a pair's sine is made once for all of them. Sines are those of kernels/numeric.h, so
- * that rotations have the CPU's bits; of norms see fused.cu. */
+ * other; more where there are many, since a pair's sine is made once for all of them. No kernel writes positions, so that the
+ * first sines are made while the products still run. They are those of kernels/numeric.h, so that rotations have the CPU's
+ * bits; of norms see fused.cu. */
 #include "kernels/cuda/chain.cuh"
 #include "kernels/cuda/product.h"
 #include "kernels/numeric.h"
+
+#include <cuda_fp16.h>
 
 namespace
 {
 
 enum {
+    Q8_BLOCK = 34, /* bytes: an f16 scale, 32 integers */
     WARPS = 4,
+    PAIRS_AHEAD = 4,       /* of a lane */
     ARRAYS = 3,            /* of one launch */
     MOST_ROWS = 32768,     /* likewise */
     MOST_HEADS = 8,        /* of a warp */
@@ -24,7 +29,7 @@ struct turning {
     uint32_t first_head[ARRAYS]; /* of all; UINT32_MAX: there is no such array */
     uint32_t n_heads;            /* of a row in all arrays */
     uint32_t n_each;             /* of a warp */
-    uint32_t head_dim, n_pairs;
+    uint32_t first_row, head_dim, n_pairs;
     bool neox;
     const uint32_t *positions;
     const double *frequency;
@@ -61,13 +66,107 @@ __device__ __forceinline__ void norm_head(float *x, const float *bias, const flo
         x[i] = x[i] * scale * weight[i];
 }
 
+/* ---- rounding, with the bits of kernels/quant ---- */
+
+__device__ __forceinline__ uint16_t half_bits(float x)
+{
+    const uint32_t bits = __float_as_uint(x);
+    if ((bits & 0x7fffffff) > 0x7f800000) /* NaN keeps what fits of its payload */
+        return (uint16_t)((bits >> 16 & 0x8000) | 0x7e00 | (bits >> 13 & 0x1ff));
+    return __half_as_ushort(__float2half_rn(x));
+}
+
+__device__ __forceinline__ uint16_t bfloat16_bits(float x)
+{
+    const uint32_t bits = __float_as_uint(x);
+    if ((bits & 0x7fffffff) > 0x7f800000)
+        return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* A block of 32, a value in each lane. As fit_bytes in kernels/quant/block32_quantize.c. */
+__device__ __forceinline__ void round_block(char *block, float value, uint32_t lane)
+{
+    uint32_t bits = __float_as_uint(value) & 0x7fffffff;
+#pragma unroll
+    for (int other = CUDA_LANES / 2; other > 0; other /= 2)
+        bits = max(bits, __shfl_xor_sync(0xffffffffu, bits, other));
+    const bool finite = bits < 0x7f800000;
+    const float d = fminf(__uint_as_float(bits) / 127.0f, 65504.0f);
+    const float inverse = d >= 0x1p-126f ? 1.0f / d : 0.0f;
+    const float scaled = fminf(fmaxf(value * inverse, -127.0f), 127.0f);
+    const int whole = (int)scaled;
+    const float rest = scaled - (float)whole;
+    if (lane == 0)
+        *(uint16_t *)block = finite ? half_bits(d) : (uint16_t)0x7e00;
+    block[2 + lane] = finite ? (char)(whole + (rest >= 0.5f) - (rest <= -0.5f)) : (char)0;
+}
+
+/* Head number `head` of all rows of `of`. */
+__device__ __forceinline__ void round_head(const struct heads &of, size_t head, uint32_t n,
+                                           uint32_t lane)
+{
+    const float *x = of.x + head * n;
+    if (of.type == KV_Q8_0)
+        for (uint32_t i = lane; i < n; i += CUDA_LANES)
+            round_block((char *)of.rounded + (head * n + i) / CUDA_LANES * Q8_BLOCK, x[i], lane);
+    else if (of.type == KV_F32)
+        for (uint32_t i = lane; i < n; i += CUDA_LANES)
+            ((float *)of.rounded)[head * n + i] = x[i];
+    else
+        for (uint32_t i = lane; i < n; i += CUDA_LANES)
+            ((uint16_t *)of.rounded)[head * n + i] =
+                of.type == KV_BF16 ? bfloat16_bits(x[i]) : half_bits(x[i]);
+}
+
+/* ---- rotation ---- */
+
+struct angle {
+    float cosine, sine;
+};
+
+__device__ __forceinline__ struct angle angle_of(const struct turning &p, uint32_t row,
+                                                 uint32_t pair)
+{
+    double s, c;
+    struct angle angle;
+    sincos_f64((double)p.positions[row] * p.frequency[pair], &s, &c);
+    angle.cosine = (float)(c * p.magnitude);
+    angle.sine = (float)(s * p.magnitude);
+    return angle;
+}
+
+/* A pair of heads [first, end). */
+__device__ __forceinline__ void turn_pair(const struct turning &p, uint32_t row, uint32_t first,
+                                          uint32_t end, uint32_t pair, struct angle angle)
+{
+    const uint32_t at = p.neox ? pair : 2 * pair, other = p.neox ? pair + p.n_pairs : at + 1;
+    for (uint32_t head = first; head < end; head++) {
+        const uint32_t array = array_of(p, head);
+        const struct heads &of = p.of[array];
+        if (!of.turn)
+            continue;
+        float *x = of.x + ((size_t)row * of.n_heads + head - p.first_head[array]) * p.head_dim;
+        const float a = x[at], b = x[other];
+        x[at] = __fmaf_rn(a, angle.cosine, -(b * angle.sine));
+        x[other] = __fmaf_rn(a, angle.sine, b * angle.cosine);
+    }
+}
+
+/* ---- the kernel ---- */
+
 __global__ void __launch_bounds__(WARPS *CUDA_LANES)
     turn_heads(const __grid_constant__ struct turning p)
 {
-    const uint32_t lane = threadIdx.x, row = blockIdx.y;
+    const uint32_t lane = threadIdx.x, row = p.first_row + blockIdx.y;
     const uint32_t first = (blockIdx.x * WARPS + threadIdx.y) * p.n_each;
     const uint32_t end = min(first + p.n_each, p.n_heads);
+    struct angle ahead[PAIRS_AHEAD] = {};
     chain_next();
+#pragma unroll
+    for (uint32_t i = 0; i < PAIRS_AHEAD; i++)
+        if (lane + i * CUDA_LANES < p.n_pairs)
+            ahead[i] = angle_of(p, row, lane + i * CUDA_LANES);
     chain_wait();
     if (first >= end)
         return;
@@ -80,23 +179,22 @@ __global__ void __launch_bounds__(WARPS *CUDA_LANES)
                       p.head_dim, p.epsilon, lane);
     }
     __syncwarp(); /* what other lanes have written is there */
-    for (uint32_t pair = lane; pair < p.n_pairs; pair += CUDA_LANES) {
-        double s, c;
-        sincos_f64((double)p.positions[row] * p.frequency[pair], &s, &c);
-        const float cosine = (float)(c * p.magnitude), sine = (float)(s * p.magnitude);
-        const uint32_t at = p.neox ? pair : 2 * pair, other = p.neox ? pair + p.n_pairs : at + 1;
-        for (uint32_t head = first; head < end; head++) {
-            const uint32_t array = array_of(p, head);
-            const struct heads &of = p.of[array];
-            if (!of.turn)
-                continue;
-            float *x = of.x + ((size_t)row * of.n_heads + head - p.first_head[array]) * p.head_dim;
-            const float a = x[at], b = x[other];
-            x[at] = __fmaf_rn(a, cosine, -(b * sine));
-            x[other] = __fmaf_rn(a, sine, b * cosine);
-        }
+#pragma unroll
+    for (uint32_t i = 0; i < PAIRS_AHEAD; i++)
+        if (lane + i * CUDA_LANES < p.n_pairs)
+            turn_pair(p, row, first, end, lane + i * CUDA_LANES, ahead[i]);
+    for (uint32_t pair = lane + PAIRS_AHEAD * CUDA_LANES; pair < p.n_pairs; pair += CUDA_LANES)
+        turn_pair(p, row, first, end, pair, angle_of(p, row, pair));
+    __syncwarp();
+    for (uint32_t head = first; head < end; head++) {
+        const uint32_t array = array_of(p, head);
+        const struct heads &of = p.of[array];
+        if (of.rounded != NULL)
+            round_head(of, (size_t)row * of.n_heads + head - p.first_head[array], p.head_dim, lane);
     }
 }
+
+/* ---- launching ---- */
 
 /* Arrays [0, n) of heads, to which there is something to do. */
 void take_arrays(struct turning *p, const struct heads *heads, uint32_t n)
@@ -104,7 +202,8 @@ void take_arrays(struct turning *p, const struct heads *heads, uint32_t n)
     uint32_t taken = 0;
     for (uint32_t i = 0; i < n; i++) {
         if (heads[i].n_heads == 0 ||
-            (heads[i].bias == NULL && heads[i].norm == NULL && !(heads[i].turn && p->n_pairs > 0)))
+            (heads[i].bias == NULL && heads[i].norm == NULL && heads[i].rounded == NULL &&
+             !(heads[i].turn && p->n_pairs > 0)))
             continue;
         p->of[taken] = heads[i];
         p->first_head[taken++] = p->n_heads;
@@ -114,44 +213,43 @@ void take_arrays(struct turning *p, const struct heads *heads, uint32_t n)
         p->first_head[taken] = UINT32_MAX;
 }
 
+void launch_turning(struct device *device, struct turning *p, uint32_t n_rows)
+{
+    const size_t each =
+        (size_t)n_rows * p->n_heads / ((size_t)device->n_multiprocessors * WARPS_IN_PARALLEL);
+    p->n_each = each < 1 ? 1 : each < MOST_HEADS ? (uint32_t)each : (uint32_t)MOST_HEADS;
+    const uint32_t of_block = WARPS * p->n_each;
+    for (; p->first_row < n_rows; p->first_row += MOST_ROWS) {
+        const uint32_t left = n_rows - p->first_row;
+        const dim3 grid((p->n_heads + of_block - 1) / of_block,
+                        left < MOST_ROWS ? left : (uint32_t)MOST_ROWS),
+            block(CUDA_LANES, WARPS);
+        chain_launch(device, "biases, norms and rotation of heads", turn_heads, grid, block, 0, *p);
+    }
+}
+
 } // namespace
 
 extern "C" void cuda_turn(struct device *device, const struct heads *heads, uint32_t n,
-                          const uint32_t *positions, uint32_t n_rows, uint32_t head_dim,
-                          const struct rope *rope, float epsilon)
+                          const struct turn *turn)
 {
     for (uint32_t first = 0; first < n; first += ARRAYS) {
         struct turning p = {};
-        p.head_dim = head_dim;
-        p.epsilon = epsilon;
-        if (rope != NULL) {
-            p.n_pairs = rope->n_dims / 2;
-            p.neox = rope->neox;
-            p.frequency = rope->frequency;
-            p.magnitude = rope->magnitude;
+        p.head_dim = turn->head_dim;
+        p.epsilon = turn->epsilon;
+        if (turn->rope != NULL) {
+            p.n_pairs = turn->rope->n_dims / 2;
+            p.neox = turn->rope->neox;
+            p.frequency = turn->rope->frequency;
+            p.magnitude = turn->rope->magnitude;
         }
         take_arrays(&p, heads + first, n - first < ARRAYS ? n - first : (uint32_t)ARRAYS);
-        if (n_rows == 0 || p.n_heads == 0)
+        if (turn->n_rows == 0 || p.n_heads == 0)
             continue;
-        if (p.n_pairs > 0)
-            p.positions = (const uint32_t *)cuda_indices(device, CUDA_POSITIONS, positions,
-                                                         n_rows * sizeof(*positions));
-        if (p.n_pairs > 0 && p.positions == NULL)
+        if (p.n_pairs > 0 && (p.positions = (const uint32_t *)cuda_indices(
+                                  device, CUDA_POSITIONS, turn->positions,
+                                  turn->n_rows * sizeof(*turn->positions))) == NULL)
             return;
-        const size_t each =
-            (size_t)n_rows * p.n_heads / ((size_t)device->n_multiprocessors * WARPS_IN_PARALLEL);
-        p.n_each = each < 1 ? 1 : each < MOST_HEADS ? (uint32_t)each : (uint32_t)MOST_HEADS;
-        const uint32_t of_block = WARPS * p.n_each;
-        for (uint32_t row = 0; row < n_rows; row += MOST_ROWS) {
-            const uint32_t n_here = n_rows - row < MOST_ROWS ? n_rows - row : (uint32_t)MOST_ROWS;
-            const dim3 grid((p.n_heads + of_block - 1) / of_block, n_here),
-                block(CUDA_LANES, WARPS);
-            chain_launch(device, "biases, norms and rotation of heads", turn_heads, grid, block, 0,
-                         p);
-            for (uint32_t i = 0; i < ARRAYS; i++)
-                p.of[i].x += (size_t)n_here * p.of[i].n_heads * head_dim;
-            if (p.n_pairs > 0)
-                p.positions += n_here;
-        }
+        launch_turning(device, &p, turn->n_rows);
     }
 }

@@ -215,10 +215,15 @@ static void run_step(struct attention *attention, uint64_t step,
                      const struct attention_segment *segments, uint32_t n_segments)
 {
     enum { ROW = REPLY_GROUP * REPLY_HEAD_DIM };
-    static float q[MAX_ROWS * ROW], kv[MAX_ROWS * REPLY_HEAD_DIM], out[MAX_ROWS * ROW];
+    static float q[MAX_ROWS * ROW], out[MAX_ROWS * ROW];
     attention_begin_step(attention, step, segments, n_segments);
     attention_query(attention, 0, q);
-    attention_round(attention, kv, kv);
+    const struct attention_kv kv = attention_kv(attention); /* f32 */
+    for (uint32_t i = 0; kv.k != NULL && i < n_segments; i++) {
+        const size_t bytes = segments[i].n_tokens * REPLY_HEAD_DIM * sizeof(float);
+        memset(kv.k, 0, bytes);
+        memset(kv.v, 0, bytes);
+    }
     attention_append(attention, 0);
     attention_finish(attention, 0, out);
     attention_end_step(attention);

@@ -47,8 +47,6 @@ static inline void fake_recording_destroy(struct device *device, struct recordin
 }
 
 static inline enum status fake_attend_launch(void *state, uint32_t slot, struct error *error);
-static inline void fake_round_one(struct device *device, enum kv_type type, void *out,
-                                  const float *x, size_t n);
 
 static inline void fake_replay(struct device *device, const struct recording *recording,
                                const uint32_t *positions)
@@ -62,8 +60,9 @@ static inline void fake_replay(struct device *device, const struct recording *re
         else if (c->what == FAKE_NORM)
             fake_rms_norm(device, c->to, c->from, c->weight, c->n_rows, c->n_columns, c->epsilon);
         else if (c->what == FAKE_TURN)
-            fake_turn_one(device, &c->heads, positions, c->n_rows, c->n_columns, c->rope,
-                          c->epsilon);
+            fake_turn_one(device, &c->heads,
+                          &(struct turn){c->turn.n_rows, c->turn.head_dim, positions, c->turn.rope,
+                                         c->turn.epsilon});
         else if (c->what == FAKE_SWIGLU)
             fake_swiglu(device, c->to, c->from, c->n);
         else if (c->what == FAKE_GEGLU)
@@ -76,8 +75,6 @@ static inline void fake_replay(struct device *device, const struct recording *re
             fake_scale(device, c->to, c->factor, c->n);
         else if (c->what == FAKE_COPY)
             fake_copy_within(device, c->to, c->from, c->n);
-        else if (c->what == FAKE_ROUND)
-            fake_round_one(device, c->kv_type, c->to, c->from, c->n);
         else if (c->what == FAKE_LAUNCH)
             fake_must(fake_attend_launch(c->to, (uint32_t)c->n, NULL) == STATUS_OK, "a launch");
         else
@@ -169,27 +166,6 @@ static inline enum status fake_attend_launch(void *state, uint32_t slot, struct 
     return status;
 }
 
-static inline void fake_round_one(struct device *device, enum kv_type type, void *out,
-                                  const float *x, size_t n)
-{
-    if (fake_records(
-            device,
-            (struct fake_call){.what = FAKE_ROUND, .to = out, .from = x, .n = n, .kv_type = type}))
-        return;
-    struct fake_device *f = fake_enter(device);
-    fake_inside(f, x, n * sizeof(*x), "rows to round");
-    fake_inside(f, out, kv_row_bytes(type, n), "rounded rows");
-    kv_round(type, out, x, n);
-    fake_leave(f);
-}
-
-static inline void fake_round(struct device *device, enum kv_type type, void *k_out, const float *k,
-                              void *v_out, const float *v, size_t n)
-{
-    fake_round_one(device, type, k_out, k, n);
-    fake_round_one(device, type, v_out, v, n);
-}
-
 static inline void fake_write(struct device *device, enum kv_type type, uint32_t head_dim,
                               size_t stride_bytes, const struct tile_tokens *writes,
                               size_t n_writes)
@@ -219,7 +195,6 @@ static const struct attention_device attention_fake = {.create = fake_attend_cre
                                                        .run = fake_attend_run,
                                                        .prepare = fake_attend_prepare,
                                                        .launch = fake_attend_launch,
-                                                       .round = fake_round,
                                                        .write = fake_write,
                                                        .read = fake_read};
 

@@ -49,7 +49,6 @@ struct fake_call {
         FAKE_SCALE,
         FAKE_COPY,
         FAKE_CLEAR,
-        FAKE_ROUND,
         FAKE_LAUNCH
     } what;
     void *to;
@@ -57,11 +56,10 @@ struct fake_call {
     const float *weight;
     struct matrix matrix;
     struct heads heads;
-    const struct rope *rope;
+    struct turn turn;
     uint32_t n_rows, n_columns, types;
     size_t n; /* of a launch: the slot, of the attention state `to` */
     float epsilon, factor;
-    enum kv_type kv_type;
 };
 
 struct recording {

@@ -75,38 +75,35 @@ static inline void fake_rms_norm(struct device *device, float *y, const float *x
 }
 
 static inline void fake_turn_one(struct device *device, const struct heads *heads,
-                                 const uint32_t *positions, uint32_t n_rows, uint32_t head_dim,
-                                 const struct rope *rope, float epsilon)
+                                 const struct turn *turn)
 {
     const struct recording *recording = fake_device(device)->recording;
+    const size_t row = (size_t)heads->n_heads * turn->head_dim, n = turn->n_rows * row;
     fake_must(recording == NULL ||
-                  (recording->positions == positions && recording->n_rows == n_rows),
+                  (recording->positions == turn->positions && recording->n_rows == turn->n_rows),
               "a recorded rotation by other positions");
-    if (fake_records(device, (struct fake_call){.what = FAKE_TURN,
-                                                .heads = *heads,
-                                                .n_rows = n_rows,
-                                                .n_columns = head_dim,
-                                                .rope = rope,
-                                                .epsilon = epsilon}))
+    if (fake_records(device, (struct fake_call){.what = FAKE_TURN, .heads = *heads, .turn = *turn}))
         return;
     struct fake_device *f = fake_enter(device);
-    fake_inside(f, heads->x, (size_t)n_rows * heads->n_heads * head_dim * sizeof(float), "heads");
+    fake_inside(f, heads->x, n * sizeof(*heads->x), "heads");
     if (heads->bias != NULL)
-        fake_inside(f, heads->bias, heads->n_heads * head_dim * sizeof(float), "a bias");
+        fake_inside(f, heads->bias, row * sizeof(*heads->bias), "a bias");
     if (heads->norm != NULL)
-        fake_inside(f, heads->norm, head_dim * sizeof(float), "the weights of a norm");
-    if (rope != NULL)
-        fake_inside(f, rope->frequency, rope->n_dims / 2 * sizeof(double), "frequencies");
-    f->cpu->turn(f->inner, heads, 1, positions, n_rows, head_dim, rope, epsilon);
+        fake_inside(f, heads->norm, turn->head_dim * sizeof(*heads->norm), "weights of a norm");
+    if (heads->rounded != NULL)
+        fake_inside(f, heads->rounded, kv_row_bytes(heads->type, n), "rounded heads");
+    if (turn->rope != NULL)
+        fake_inside(f, turn->rope->frequency, turn->rope->n_dims / 2 * sizeof(double),
+                    "frequencies");
+    f->cpu->turn(f->inner, heads, 1, turn);
     fake_leave(f);
 }
 
 static inline void fake_turn(struct device *device, const struct heads *heads, uint32_t n,
-                             const uint32_t *positions, uint32_t n_rows, uint32_t head_dim,
-                             const struct rope *rope, float epsilon)
+                             const struct turn *turn)
 {
     for (uint32_t i = 0; i < n; i++)
-        fake_turn_one(device, &heads[i], positions, n_rows, head_dim, rope, epsilon);
+        fake_turn_one(device, &heads[i], turn);
 }
 
 static inline void fake_swiglu(struct device *device, float *gate, const float *up, size_t n)

@@ -484,7 +484,11 @@ static inline void cluster_step(struct cluster *cluster, struct attention *atten
         for (int i = 0; i < ROWS; i++)
             kernels->upload(device, there[i], host[i], bytes[i]);
         attention_query(attention, layer, there[Q]);
-        attention_round(attention, there[K], there[V]);
+        const struct attention_kv kv = attention_kv(attention);
+        const struct heads heads[] = {
+            {.x = there[K], .n_heads = N_HEADS, .rounded = kv.k, .type = kv.type},
+            {.x = there[V], .n_heads = N_HEADS, .rounded = kv.v, .type = kv.type}};
+        kernels->turn(device, heads, 2, &(struct turn){.n_rows = n_rows, .head_dim = HEAD_DIM});
         attention_append(attention, layer);
         attention_finish(attention, layer, there[OUT]);
         assert_int_equal(kernels->finish(device, NULL), STATUS_OK);

@@ -491,7 +491,6 @@ const struct attention_device attention_cuda = {
     .run = run,
     .prepare = prepare,
     .launch = launch,
-    .round = cuda_tiles_round,
     .write = cuda_tiles_write,
     .read = cuda_tiles_read,
 };

@@ -19,8 +19,6 @@ enum status cuda_attend_tune(void *state, uint32_t n_blocks, uint32_t n_stages, 
                              struct error *error);
 
 /* tiles.cu: the functions of the table that move K and V. */
-void cuda_tiles_round(struct device *device, enum kv_type type, void *k_out, const float *k,
-                      void *v_out, const float *v, size_t n);
 void cuda_tiles_write(struct device *device, enum kv_type type, uint32_t head_dim,
                       size_t stride_bytes, const struct tile_tokens *writes, size_t n_writes);
 /* What a prepared call's list has, n of them or less; on the device. */

@@ -1,111 +1,16 @@
-/* tiles.cu - K and V on their way into tiles: rounded to the KV type, put where attend_tile.h says.
+/* tiles.cu - K and V, rounded to the KV type, on their way into tiles: put where attend_tile.h says.
  *
- * What every step does, rounding and write_listed, are links of the chain (kernels/cuda/chain.cuh), between the rotation of K
- * and attention. */
+ * What every step does is a link of the chain (kernels/cuda/chain.cuh), between what makes K and V and attention. */
 #include "kernels/attention/cuda/attend_device.h"
 #include "kernels/attention/cuda/attend_launch.h"
 #include "kernels/attention/cuda/attend_tile.h"
 #include "kernels/cuda/chain.cuh"
 
-#include <cuda_fp16.h>
-
 enum {
     THREADS = 256,
-    WRITES = 512,      /* of one launch: their descriptions are its arguments */
-    Q8_BLOCK = 34,     /* bytes: an f16 scale, 32 integers */
-    MOST_BLOCKS = 1024 /* of a launch that strides */
+    WRITES = 512, /* of one launch: their descriptions are its arguments */
+    Q8_BLOCK = 34 /* bytes: an f16 scale, 32 integers */
 };
-
-/* ---- rounding, with the bits of kernels/quant ------------------------------------------------ */
-
-static __device__ __forceinline__ uint16_t half_bits(float x)
-{
-    const uint32_t bits = __float_as_uint(x);
-    if ((bits & 0x7fffffff) > 0x7f800000) /* NaN keeps what fits of its payload */
-        return (uint16_t)((bits >> 16 & 0x8000) | 0x7e00 | (bits >> 13 & 0x1ff));
-    return __half_as_ushort(__float2half_rn(x));
-}
-
-static __device__ __forceinline__ uint16_t bfloat16_bits(float x)
-{
-    const uint32_t bits = __float_as_uint(x);
-    if ((bits & 0x7fffffff) > 0x7f800000)
-        return (uint16_t)(bits >> 16 | 0x40);
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-/* K and V, n values of each: blockIdx.y. */
-struct rounding {
-    const float *from[2];
-    void *to[2];
-};
-
-static __global__ void round_halves(const __grid_constant__ struct rounding rows, size_t n,
-                                    bool bfloat16)
-{
-    const float *x = rows.from[blockIdx.y];
-    uint16_t *out = (uint16_t *)rows.to[blockIdx.y];
-    chain_next();
-    chain_wait();
-    for (size_t i = blockIdx.x * (size_t)THREADS + threadIdx.x; i < n;
-         i += (size_t)gridDim.x * THREADS)
-        out[i] = bfloat16 ? bfloat16_bits(x[i]) : half_bits(x[i]);
-}
-
-/* A warp has a block of 32. As fit_bytes in kernels/quant/block32_quantize.c. */
-static __global__ void round_bytes(const __grid_constant__ struct rounding rows, size_t n_blocks)
-{
-    const float *x = rows.from[blockIdx.y];
-    char *out = (char *)rows.to[blockIdx.y];
-    const uint32_t lane = threadIdx.x % 32;
-    chain_next();
-    chain_wait();
-    for (size_t i = (blockIdx.x * (size_t)THREADS + threadIdx.x) / 32; i < n_blocks;
-         i += (size_t)gridDim.x * THREADS / 32) {
-        const float value = x[i * 32 + lane];
-        uint32_t bits = __float_as_uint(value) & 0x7fffffff;
-        for (int other = 16; other > 0; other /= 2)
-            bits = max(bits, __shfl_xor_sync(0xffffffff, bits, other));
-        const bool finite = bits < 0x7f800000;
-        const float d = fminf(__uint_as_float(bits) / 127.0f, 65504.0f);
-        const float inverse = d >= 0x1p-126f ? 1.0f / d : 0.0f;
-        const float scaled = fminf(fmaxf(value * inverse, -127.0f), 127.0f);
-        const int whole = (int)scaled;
-        const float rest = scaled - (float)whole;
-        char *block = out + i * Q8_BLOCK;
-        if (lane == 0)
-            *(uint16_t *)block = finite ? half_bits(d) : (uint16_t)0x7e00;
-        block[2 + lane] = finite ? (char)(whole + (rest >= 0.5f) - (rest <= -0.5f)) : (char)0;
-    }
-}
-
-static uint32_t blocks_for(size_t n_threads)
-{
-    const size_t n = (n_threads + THREADS - 1) / THREADS;
-    return n < MOST_BLOCKS ? (uint32_t)n : (uint32_t)MOST_BLOCKS;
-}
-
-void cuda_tiles_round(struct device *device, enum kv_type type, void *k_out, const float *k,
-                      void *v_out, const float *v, size_t n)
-{
-    const struct rounding rows = {{k, v}, {k_out, v_out}};
-    const dim3 grid(blocks_for(n), 2);
-    if (n == 0)
-        return;
-    if (type == KV_F32)
-        for (int i = 0; i < 2; i++)
-            cuda_check(device,
-                       cudaMemcpyAsync(rows.to[i], rows.from[i], n * sizeof(float),
-                                       cudaMemcpyDeviceToDevice, cuda_stream(device)),
-                       "a copy of K and V");
-    else if (type == KV_Q8_0)
-        chain_launch(device, "rounding K and V", round_bytes, grid, THREADS, 0, rows, n / 32);
-    else
-        chain_launch(device, "rounding K and V", round_halves, grid, THREADS, 0, rows, n,
-                     type == KV_BF16);
-}
-
-/* ---- tiles ----------------------------------------------------------------------------------- */
 
 struct tile_writes {
     struct tile_tokens writes[WRITES];
@@ -183,6 +88,8 @@ static __global__ void __launch_bounds__(THREADS)
     write_tokens(const __grid_constant__ struct tile_writes writes, uint32_t type,
                  uint32_t head_dim, size_t stride_bytes)
 {
+    chain_next();
+    chain_wait();
     move_tokens<true>(type, head_dim, stride_bytes, writes.writes[blockIdx.x]);
 }
 
@@ -210,9 +117,8 @@ void cuda_tiles_write(struct device *device, enum kv_type type, uint32_t head_di
         const size_t left = n_writes - first, n = left < WRITES ? left : (size_t)WRITES;
         for (size_t i = 0; i < n; i++)
             some.writes[i] = writes[first + i];
-        write_tokens<<<(uint32_t)n, THREADS, 0, cuda_stream(device)>>>(some, type, head_dim,
-                                                                       stride_bytes);
-        cuda_launched(device, "writing K and V");
+        chain_launch(device, "writing K and V", write_tokens, (uint32_t)n, THREADS, 0, some, type,
+                     head_dim, stride_bytes);
     }
 }
 

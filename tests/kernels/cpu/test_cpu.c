@@ -73,7 +73,9 @@ static void check_rotation(const struct lent_device *d, const struct rope *rope,
     void *frequency = device_bytes(d, rope->frequency, rope->n_dims / 2 * sizeof(double));
     there.frequency = frequency;
     const struct heads heads = {.x = turned, .n_heads = n_heads, .turn = true};
-    d->kernels->turn(d->device, &heads, 1, positions, n_rows, head_dim, &there, 0);
+    const struct turn turn = {
+        .n_rows = n_rows, .head_dim = head_dim, .positions = positions, .rope = &there};
+    d->kernels->turn(d->device, &heads, 1, &turn);
     device_floats_end(d, y, turned, n);
     device_give(d, frequency);
     for (size_t head = 0; head < (size_t)n_rows * n_heads; head++) {
@@ -105,9 +107,9 @@ static void test_rotation(void **state)
     enum { ROWS = 6 };
     static const uint32_t positions[ROWS] = {0, 1, 4097, 131071, 1048575, 7};
     static const uint32_t dims[][2] = {{32, 32},   {64, 64},   {96, 96},
-                                       {128, 128}, {256, 256}, {80, 20}};
+                                       {128, 128}, {320, 320}, {80, 20}};
     struct lent_device d = device_lend(k, 2, ROWS, 64);
-    double frequency[128];
+    double frequency[160];
     for (size_t s = 0; s < sizeof(dims) / sizeof(dims[0]); s++)
         for (int neox = 0; neox < 2; neox++) {
             const uint32_t n_dims = dims[s][1];
@@ -150,14 +152,17 @@ static void test_heads_have_the_bits_of_each_step_alone(void **state)
     fill(values, MOST, 1.0f, 1);
     float *bias = device_floats(&d, values, (size_t)MOST_HEADS * HEAD_DIM);
     for (uint32_t n_rows = 1; n_rows <= HEAD_ROWS; n_rows += HEAD_ROWS - 1) {
+        const struct turn turn = {n_rows, HEAD_DIM, positions, &rope, 1e-6f};
         struct heads heads[HEAD_ARRAYS];
         float *alone[HEAD_ARRAYS];
         for (int i = 0; i < HEAD_ARRAYS; i++) {
             const uint32_t n_heads = head_arrays[i].n_heads;
             const size_t n = (size_t)n_rows * n_heads * HEAD_DIM;
-            heads[i] = (struct heads){device_floats(&d, values, n), n_heads,
-                                      head_arrays[i].bias ? bias : NULL,
-                                      head_arrays[i].norm ? bias : NULL, head_arrays[i].turn};
+            heads[i] = (struct heads){.x = device_floats(&d, values, n),
+                                      .n_heads = n_heads,
+                                      .bias = head_arrays[i].bias ? bias : NULL,
+                                      .norm = head_arrays[i].norm ? bias : NULL,
+                                      .turn = head_arrays[i].turn};
             alone[i] = device_floats(&d, values, n);
             if (head_arrays[i].bias)
                 k->add_bias(d.device, alone[i], bias, n_rows, n_heads * HEAD_DIM);
@@ -165,10 +170,10 @@ static void test_heads_have_the_bits_of_each_step_alone(void **state)
                 k->rms_norm(d.device, alone[i], alone[i], bias, n_rows * n_heads, HEAD_DIM, 1e-6f);
             const struct heads turned = {.x = alone[i], .n_heads = n_heads, .turn = true};
             if (head_arrays[i].turn)
-                k->turn(d.device, &turned, 1, positions, n_rows, HEAD_DIM, &rope, 0);
+                k->turn(d.device, &turned, 1, &turn);
         }
-        k->turn(d.device, heads, HEAD_ARRAYS, positions, n_rows, HEAD_DIM, &rope, 1e-6f);
-        k->turn(d.device, heads, HEAD_ARRAYS, positions, 0, HEAD_DIM, &rope, 1e-6f);
+        k->turn(d.device, heads, HEAD_ARRAYS, &turn);
+        k->turn(d.device, heads, HEAD_ARRAYS, &(struct turn){0, HEAD_DIM, positions, &rope, 1});
         for (int i = 0; i < HEAD_ARRAYS; i++) {
             const size_t n = (size_t)n_rows * head_arrays[i].n_heads * HEAD_DIM;
             device_floats_end(&d, want, alone[i], n);
@@ -179,6 +184,74 @@ static void test_heads_have_the_bits_of_each_step_alone(void **state)
     device_give(&d, bias);
     device_give(&d, (void *)rope.frequency);
     free(values);
+    free(want);
+    free(got);
+    device_return(&d);
+}
+
+/* Numbers of every exponent, and what is no number. */
+static float any_float(uint64_t *seed)
+{
+    uint32_t bits = random_u32(seed);
+    float x;
+    if (random_u32(seed) % 4 != 0) /* mostly near the range of f16 */
+        bits = (bits & 0x807fffff) | (127 - 30 + random_u32(seed) % 50) << 23;
+    memcpy(&x, &bits, sizeof(x));
+    return x;
+}
+
+/* K of any numbers, V of usual ones, each turned and then rounded. */
+static void test_heads_are_rounded_as_rows_of_the_cache(void **state)
+{
+    const struct kernels *k = each_table_usable(state);
+    enum {
+        ROUNDED_ROWS = 70,
+        N_HEADS = 3,
+        ROUNDED_DIM = 96,
+        N = ROUNDED_ROWS * N_HEADS * ROUNDED_DIM
+    };
+    struct lent_device d = device_lend(k, 2, 1, 64);
+    uint32_t positions[ROUNDED_ROWS];
+    double frequency[ROUNDED_DIM / 2];
+    float *x[2], *turned = malloc(sizeof(float) * N);
+    char *want = malloc(sizeof(float) * N), *got = calloc(2 * N, sizeof(float));
+    uint64_t seed = 5;
+    for (int i = 0; i < 2; i++)
+        x[i] = malloc(sizeof(float) * N);
+    for (uint32_t i = 0; i < N; i++) {
+        x[0][i] = any_float(&seed);
+        x[1][i] = random_float(&seed);
+    }
+    for (uint32_t i = 0; i < ROUNDED_ROWS; i++)
+        positions[i] = i * 31;
+    for (uint32_t i = 0; i < ROUNDED_DIM / 2; i++)
+        frequency[i] = 1.0 / (1 + i);
+    const struct rope rope = {ROUNDED_DIM, false, device_bytes(&d, frequency, sizeof(frequency)),
+                              1};
+    for (enum kv_type type = 0; (int)type < KV_TYPES; type++)
+        for (uint32_t n_rows = 1; n_rows <= ROUNDED_ROWS; n_rows += ROUNDED_ROWS - 1) {
+            const size_t n = (size_t)n_rows * N_HEADS * ROUNDED_DIM, bytes = kv_row_bytes(type, n);
+            char *to = device_bytes(&d, got, 2 * bytes);
+            const struct heads heads[] = {
+                {.x = device_floats(&d, x[0], n), .n_heads = N_HEADS, .rounded = to, .type = type},
+                {.x = device_floats(&d, x[1], n),
+                 .n_heads = N_HEADS,
+                 .turn = true,
+                 .rounded = to + bytes,
+                 .type = type}};
+            k->turn(d.device, heads, 2, &(struct turn){n_rows, ROUNDED_DIM, positions, &rope, 0});
+            for (int i = 0; i < 2; i++) {
+                device_floats_end(&d, turned, heads[i].x, n);
+                kv_round(type, want, turned, n);
+                device_read(&d, got, to + i * bytes, bytes);
+                assert_memory_equal(got, want, bytes);
+            }
+            device_give(&d, to);
+        }
+    device_give(&d, (void *)rope.frequency);
+    for (int i = 0; i < 2; i++)
+        free(x[i]);
+    free(turned);
     free(want);
     free(got);
     device_return(&d);
@@ -337,10 +410,10 @@ static float *chain(const struct kernels *k, uint32_t lanes)
     k->soft_cap(d.device, to, 30.0f, VALUES);
     k->rms_norm(d.device, to, to, scales, ROWS, COLUMNS, 1e-6f);
     struct heads heads = {.x = to, .n_heads = COLUMNS / 104, .norm = scales, .turn = true};
-    k->turn(d.device, &heads, 1, positions, ROWS, 104, &rope, 1e-6f);
+    k->turn(d.device, &heads, 1, &(struct turn){ROWS, 104, positions, &rope, 1e-6f});
     rope.neox = true;
     heads = (struct heads){.x = to, .n_heads = COLUMNS / 416, .bias = from, .turn = true};
-    k->turn(d.device, &heads, 1, positions, ROWS, 416, &rope, 0);
+    k->turn(d.device, &heads, 1, &(struct turn){ROWS, 416, positions, &rope, 0});
     device_floats_end(&d, x, to, VALUES);
     device_give(&d, from);
     device_give(&d, scales);
@@ -368,6 +441,8 @@ int main(void)
         {"rms_norm", test_rms_norm, false},
         {"rotation", test_rotation, false},
         {"heads_have_the_bits_of_each_step_alone", test_heads_have_the_bits_of_each_step_alone,
+         false},
+        {"heads_are_rounded_as_rows_of_the_cache", test_heads_are_rounded_as_rows_of_the_cache,
          false},
         {"swiglu_and_add", test_swiglu_and_add, false},
         {"geglu", test_geglu, false},

@@ -235,10 +235,16 @@ static void play_calls(const struct played *p, const uint32_t *positions)
     const struct product products[] = {{p->product, PLAYED_COLUMNS, &p->matrix},
                                        {p->normed, PLAYED_COLUMNS, &p->matrix}};
     k->matmul(p->device, products, 2);
-    const struct heads heads[] = {{p->product, PLAYED_HEADS, p->weight, p->weight, true},
-                                  {p->normed, PLAYED_HEADS, p->weight, NULL, false}};
-    k->turn(p->device, heads, 2, positions, PLAYED_ROWS, PLAYED_COLUMNS / PLAYED_HEADS, &p->rope,
-            1e-5f);
+    const struct heads heads[] = {
+        {.x = p->product,
+         .n_heads = PLAYED_HEADS,
+         .bias = p->weight,
+         .norm = p->weight,
+         .turn = true},
+        {.x = p->normed, .n_heads = PLAYED_HEADS, .rounded = p->kept, .type = KV_F16}};
+    const struct turn turn = {PLAYED_ROWS, PLAYED_COLUMNS / PLAYED_HEADS, positions, &p->rope,
+                              1e-5f};
+    k->turn(p->device, heads, 2, &turn);
     k->add(p->device, p->x, p->product, PLAYED);
     k->swiglu(p->device, p->product, p->normed, PLAYED);
     k->geglu(p->device, p->product, p->normed, PLAYED);

@@ -11,49 +11,6 @@
 #include "kernels/cuda/device.h"
 #include "tests/kernels/attention/attend_cases.h"
 
-/* Numbers of every exponent, and what is no number. */
-static float any_float(uint64_t *random)
-{
-    uint32_t bits = random_below(random, 1u << 31) << 1 | random_below(random, 2);
-    float x;
-    if (random_below(random, 4) != 0) /* mostly near the range of f16 */
-        bits = (bits & 0x807fffff) | (127 - 30 + random_below(random, 50)) << 23;
-    memcpy(&x, &bits, sizeof(x));
-    return x;
-}
-
-static void test_rounds_as_the_host_does(void **state)
-{
-    (void)state;
-    enum { N = 1 << 16 }; /* of K, and of V: numbers of every kind, and usual ones */
-    uint64_t random = 5;
-    float *x = malloc(2 * N * sizeof(*x));
-    char *expected = malloc(N * sizeof(*x)), *got = malloc(2 * N * sizeof(*x));
-    float *there = place_take(2 * N * sizeof(*x));
-    char *out = place_take(2 * N * sizeof(*x));
-    for (int i = 0; i < N; i++) {
-        x[i] = any_float(&random);
-        x[N + i] = random_unit(&random);
-    }
-    place.kernels->upload(place.device, there, x, 2 * N * sizeof(*x));
-    for (enum kv_type type = 0; (int)type < KV_TYPES; type++) {
-        const size_t bytes = kv_row_bytes(type, N);
-        place.kernels->attention_device->round(place.device, type, out, there, out + bytes,
-                                               there + N, N);
-        place.kernels->download(place.device, got, out, 2 * bytes);
-        place_finish();
-        for (int is_v = 0; is_v < 2; is_v++) {
-            kv_round(type, expected, x + is_v * N, N);
-            assert_memory_equal(got + is_v * bytes, expected, bytes);
-        }
-    }
-    place.kernels->memory_give(place.device, there);
-    place.kernels->memory_give(place.device, out);
-    free(x);
-    free(expected);
-    free(got);
-}
-
 static void test_tiles_give_back_what_was_written(void **state)
 {
     (void)state;
@@ -286,7 +243,6 @@ static void test_a_recorded_launch_serves_later_calls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rounds_as_the_host_does),
         cmocka_unit_test(test_tiles_give_back_what_was_written),
         ATTEND_CASES,
         cmocka_unit_test(test_large_and_tiny_scores),
