@@ -40,6 +40,7 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
     using place::stage;
     using place::sums;
     using place::wait_piece;
+    using place::wait_pieces;
     using place::warp;
     using place::weights;
     using segment =
@@ -168,6 +169,14 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
             maxima(b)[warp * 8 + g] = largest;
     }
 
+    /* Where row g's tokens 2 k and 2 k + 1 of 8 begin, of a block of 32: high parts of both, low parts of both. So that lanes
+     * find their fragments of 16 tokens side by side. */
+    __device__ __forceinline__ uint32_t two_parts_at(uint32_t block, uint32_t eight,
+                                                     uint32_t k) const
+    {
+        return ((block * 2 + k / 2) * 32 + g * 4 + eight) * 16 + k % 2 * 8;
+    }
+
     /* Turns the scores into weights, for all warps in shared memory, and leaves their sum. */
     __device__ __forceinline__ void write_weights(int b, float m, const float (&s)[4][4])
     {
@@ -179,21 +188,20 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
             const float p0 = weight(s[j][0], base), p1 = weight(s[j][1], base);
             sum = __fadd_rn(sum, __fadd_rn(p0, p1));
             /* block of 32 tokens; row; token */
-            const uint32_t at =
-                ((j / 2 * 2 + warp / 2) * 8 + g) * 32 + warp % 2 * 16 + j % 2 * 8 + 2 * c;
+            const uint32_t block = j / 2 * 2 + warp / 2, eight = warp % 2 * 2 + j % 2,
+                           at = (block * 8 + g) * 32 + eight * 8 + 2 * c;
+            uint2 *const two = (uint2 *)(to + two_parts_at(block, eight, c));
             if (TYPE == MMA_Q8) {
                 *(float2 *)(to + at * 4) = make_float2(__fmul_rn(p0, (float)(1 << WEIGHT_BITS)),
                                                        __fmul_rn(p1, (float)(1 << WEIGHT_BITS)));
             } else if (TYPE == MMA_F16) {
-                split_pair(__fmul_rn(p0, 16384.0f), __fmul_rn(p1, 16384.0f),
-                           (uint32_t *)(to + at * 2), (uint32_t *)(to + shape::P_PART + at * 2));
+                split_pair(__fmul_rn(p0, 16384.0f), __fmul_rn(p1, 16384.0f), &two->x, &two->y);
             } else {
                 uint16_t a[3], d[3];
                 split_bf16(p0, a);
                 split_bf16(p1, d);
-#pragma unroll
-                for (int i = 0; i < 3; i++)
-                    *(uint32_t *)(to + i * shape::P_PART + at * 2) = pair_of(a[i], d[i]);
+                *two = make_uint2(pair_of(a[0], d[0]), pair_of(a[1], d[1]));
+                *(uint32_t *)(to + 2 * shape::P_PART + at * 2) = pair_of(a[2], d[2]);
             }
         }
         sum = __fadd_rn(sum, __shfl_xor_sync(0xffffffff, sum, 1));
@@ -235,7 +243,6 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
                                               float (&o)[BLOCKS][TILES_N][4])
     {
         const uint4 *v = (const uint4 *)piece + (i * (D / 8) + warp * TILES_N + first) * 32 + lane;
-        const uint32_t at = (((2 * p + i) * 8 + g) * 32 + 8 * c) * 2;
         uint4 value[STEP_N];
 #pragma unroll
         for (int n = 0; n < STEP_N; n++)
@@ -248,19 +255,20 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
         for (int b = 0; b < BLOCKS; b++) {
             if (BLOCKS > 1 && b >= (int)n_blocks)
                 continue;
-            const char *w = weights(b) + at;
-            const uint4 high = *(const uint4 *)w, low = *(const uint4 *)(w + shape::P_PART);
+            const uint4 w0 = *(const uint4 *)(weights(b) + two_parts_at(2 * p + i, c, 0)),
+                        w1 = *(const uint4 *)(weights(b) + two_parts_at(2 * p + i, c, 2));
 #pragma unroll
             for (int n = 0; n < STEP_N; n++) {
                 float(&sum)[4] = o[b][first + n];
                 if (TYPE == MMA_F16) {
-                    mma_f16(sum, high.x, low.x, high.y, low.y, value[n].x, value[n].y);
-                    mma_f16(sum, high.z, low.z, high.w, low.w, value[n].z, value[n].w);
+                    mma_f16(sum, w0.x, w0.y, w0.z, w0.w, value[n].x, value[n].y);
+                    mma_f16(sum, w1.x, w1.y, w1.z, w1.w, value[n].z, value[n].w);
                 } else {
-                    const uint4 third = *(const uint4 *)(w + 2 * shape::P_PART);
-                    mma_bf16(sum, high.x, low.x, high.y, low.y, value[n].x, value[n].y);
+                    const uint4 third = *(const uint4 *)(weights(b) + 2 * shape::P_PART +
+                                                         (((2 * p + i) * 8 + g) * 32 + 8 * c) * 2);
+                    mma_bf16(sum, w0.x, w0.y, w0.z, w0.w, value[n].x, value[n].y);
                     mma_bf16(sum, third.x, 0, third.y, 0, value[n].x, value[n].y);
-                    mma_bf16(sum, high.z, low.z, high.w, low.w, value[n].z, value[n].w);
+                    mma_bf16(sum, w1.x, w1.y, w1.z, w1.w, value[n].z, value[n].w);
                     mma_bf16(sum, third.z, 0, third.w, 0, value[n].z, value[n].w);
                 }
             }
@@ -380,13 +388,14 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
                 for (int j = 0; j < 4; j++)
                     s[b][j][0] = s[b][j][1] = s[b][j][2] = s[b][j][3] = 0.0f;
             if (TYPE == MMA_Q8) {
-                const char *const piece[2] = {wait_piece(0), wait_piece(1)};
+                const char *piece[2];
+            wait_pieces(piece);
                 multiply_pieces_q8(piece, n_blocks, s);
                 leave_pieces();
             }
 #pragma unroll
             for (int p = 0; p < 2 && TYPE != MMA_Q8; p++) {
-                multiply_piece(wait_piece(0), p, n_blocks, s);
+                multiply_piece(wait_piece(), p, n_blocks, s);
                 leave_piece();
             }
 #pragma unroll
@@ -419,7 +428,8 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
 #pragma unroll
                 for (int j = 0; j < VALUES; j++)
                     x.o[b][j] = 0.0f;
-            const char *const piece[2] = {wait_piece(0), wait_piece(1)};
+            const char *piece[2];
+            wait_pieces(piece);
             add_pieces_q8(piece, n_blocks, output, tile, masked, x);
             leave_pieces();
             return;
@@ -433,7 +443,7 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
                 o[b][n][0] = o[b][n][1] = o[b][n][2] = o[b][n][3] = 0.0f;
 #pragma unroll
         for (int p = 0; p < 2; p++) {
-            add_piece(wait_piece(0), p, n_blocks, masked, any, o);
+            add_piece(wait_piece(), p, n_blocks, masked, any, o);
             leave_piece();
         }
 #pragma unroll

@@ -147,13 +147,17 @@ struct mma_place {
             parity ^= 1;
         }
     }
-    /* The next piece, or (1) the one behind it. */
-    __device__ __forceinline__ const char *wait_piece(uint32_t ahead)
+    __device__ __forceinline__ const char *wait_piece()
     {
-        const bool around = stage + ahead == n_stages;
-        const uint32_t at = around ? 0 : stage + ahead;
-        mbarrier_wait(&full()[at], around ? parity ^ 1 : parity);
-        return pieces() + (size_t)at * shape::PIECE;
+        mbarrier_wait(&full()[stage], parity);
+        return pieces() + (size_t)stage * shape::PIECE;
+    }
+    __device__ __forceinline__ void wait_pieces(const char *(&two)[2])
+    {
+        const uint32_t second = stage + 1 == n_stages ? 0 : stage + 1;
+        two[0] = wait_piece();
+        mbarrier_wait(&full()[second], second == 0 ? parity ^ 1 : parity);
+        two[1] = pieces() + (size_t)second * shape::PIECE;
     }
     __device__ __forceinline__ void leave_piece()
     {
