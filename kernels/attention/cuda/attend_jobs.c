@@ -28,12 +28,12 @@ struct walk {
     struct job_segment *segments;
     struct job_join *joins;
     uint32_t *pending, *merges;
+    uint32_t *part_of; /* of each segment: the node that it is a part of; JOBS_NONE: it is none */
     struct interval stack[TREE_MAX_DEPTH]; /* of the output's node */
     struct unit units[TREE_MAX_DEPTH * JOIN_PARTS];
     uint32_t top, n_units;
     uint32_t output; /* whose parts these are */
-    size_t node;     /* of that output; n_nodes: all of it */
-    uint32_t share;
+    uint32_t node;   /* of that output; n_nodes: all of it */
 };
 
 static size_t aligned(size_t bytes)
@@ -117,8 +117,12 @@ static void write_outputs(const struct jobs *jobs, const struct attend_plan *pla
     }
 }
 
-static void add_segment(struct walk *walk, uint32_t output, struct tile_range range, uint32_t node)
+/* node: where it goes as a whole; part_of: of which node it is a part; one of them is JOBS_NONE, or for all of an output
+ * both. */
+static void add_segment(struct walk *walk, uint32_t output, struct tile_range range, uint32_t node,
+                        uint32_t part_of)
 {
+    walk->part_of[walk->jobs->n_segments] = part_of;
     walk->segments[walk->jobs->n_segments++] =
         (struct job_segment){output, range.begin, range.end, node, JOBS_NONE, 0, 0};
 }
@@ -161,10 +165,13 @@ static void join_units(struct walk *walk, uint32_t first, uint32_t n)
             (walk->n_units - first - 1) * sizeof(*walk->units));
 }
 
-/* Merges the last two intervals; where that makes too many units, each with several becomes one. */
+/* Merges the last two intervals; where that makes too many units, each with several becomes one. A node of the tree with many
+ * becomes one at once, so that prefixes, which grow node by node, are not joins of joins of joins. */
 static void merge_intervals(struct walk *walk)
 {
     struct interval *left = &walk->stack[walk->top - 2], *right = left + 1;
+    const bool is_node =
+        left->range.end - left->range.begin == right->range.end - right->range.begin;
     if (left->n_units + right->n_units > JOIN_PARTS) {
         struct interval *large = left->n_units >= right->n_units ? left : right;
         struct interval *small = large == left ? right : left;
@@ -183,6 +190,10 @@ static void merge_intervals(struct walk *walk)
     left->n_units += right->n_units;
     walk->units[walk->n_units - 1].merges++;
     walk->top--;
+    if (is_node && left->n_units >= JOIN_EARLY) {
+        join_units(walk, walk->n_units - left->n_units, left->n_units);
+        left->n_units = 1;
+    }
 }
 
 /* The parts of the output's node, or of all of it, are complete. */
@@ -192,22 +203,26 @@ static void end_parts(struct walk *walk)
         return;
     assert(walk->top == 1 && walk->stack[0].n_units == walk->n_units);
     const struct plan_work *work = &walk->plan->works[walk->plan->outputs[walk->output].work];
-    struct job_join *join = &walk->joins[add_join(walk, 0, walk->n_units)];
-    join->node = walk->node < work->n_nodes ? (uint32_t)walk->node : JOBS_NONE;
+    const bool is_joined = walk->n_units == 1 && walk->units[0].join != JOBS_NONE;
+    struct job_join *join =
+        &walk->joins[is_joined ? walk->units[0].join : add_join(walk, 0, walk->n_units)];
+    join->node = walk->node < work->n_nodes ? walk->node : JOBS_NONE;
     walk->top = walk->n_units = 0;
 }
 
-/* One more part of the output's node; n_nodes: of all of the output, of which there are finished
+/* The segment is one more part of its output's node; n_nodes: of all of the output, of which there are finished
  * rows. An own tile of a work whose partials are wanted is never a part. */
-static void add_part(struct walk *walk, uint32_t output, size_t node, struct tile_range range)
+static void add_part(struct walk *walk, uint32_t number, uint32_t share)
 {
+    const struct job_segment *segment = &walk->segments[number];
+    const struct tile_range range = {segment->begin, segment->end};
+    const uint32_t output = segment->output, node = walk->part_of[number];
     const uint32_t n = walk->plan->works[walk->plan->outputs[output].work].n_tiles;
     if (walk->output != output || walk->node != node)
         end_parts(walk);
     walk->output = output;
     walk->node = node;
-    walk->units[walk->n_units++] = (struct unit){walk->jobs->n_segments, JOBS_NONE, walk->share, 0};
-    add_segment(walk, output, range, 0);
+    walk->units[walk->n_units++] = (struct unit){number, JOBS_NONE, share, 0};
     assert(walk->top < TREE_MAX_DEPTH);
     walk->stack[walk->top++] = (struct interval){range, 1};
     const bool own = range.begin == n;
@@ -225,7 +240,7 @@ static void walk_output(struct walk *walk, uint32_t output, uint32_t begin, uint
     uint32_t at = 0;
 
     if (final && work->work->own_tile && begin == 0 && end == plan->lines[output].n_tiles) {
-        add_segment(walk, output, (struct tile_range){0, work->n_tiles + 1}, JOBS_NONE);
+        add_segment(walk, output, (struct tile_range){0, work->n_tiles + 1}, JOBS_NONE, JOBS_NONE);
         return;
     }
     for (size_t i = 0; i < work->n_nodes && at < end; i++) {
@@ -240,23 +255,22 @@ static void walk_output(struct walk *walk, uint32_t output, uint32_t begin, uint
                 range.end = first + (end - at);
             const bool whole = range.begin == node.begin && range.end == node.end;
             if (whole && !final) {
-                add_segment(walk, output, range, (uint32_t)i);
+                add_segment(walk, output, range, (uint32_t)i, JOBS_NONE);
             } else {
                 struct tile_range parts[TREE_NODES_PER_RANGE];
                 const size_t n_parts =
                     tree_nodes(work->n_tiles, &range, 1, parts, TREE_NODES_PER_RANGE);
                 for (size_t part = 0; part < n_parts; part++)
-                    add_part(walk, output, final ? work->n_nodes : i, parts[part]);
+                    add_segment(walk, output, parts[part], JOBS_NONE,
+                                (uint32_t)(final ? work->n_nodes : i));
             }
         }
         at += n;
     }
     if (work->work->own_tile && at >= begin && at < end) {
         const struct tile_range own = {work->n_tiles, work->n_tiles + 1};
-        if (final)
-            add_part(walk, output, work->n_nodes, own);
-        else
-            add_segment(walk, output, own, (uint32_t)work->n_nodes);
+        const uint32_t node = (uint32_t)work->n_nodes;
+        add_segment(walk, output, own, final ? JOBS_NONE : node, final ? node : JOBS_NONE);
     }
 }
 
@@ -270,8 +284,57 @@ static void walk_unseen(struct walk *walk)
             const struct tile_range node = plan->nodes[work->first_node + i];
             uint32_t first;
             if (plan_visible(work, node, &first) == 0)
-                add_segment(walk, output, node, (uint32_t)i);
+                add_segment(walk, output, node, (uint32_t)i, JOBS_NONE);
         }
+    }
+}
+
+/* What segments [first, end) of a share cost. */
+static uint64_t cost_of(const struct walk *walk, uint32_t first, uint32_t end,
+                        const struct jobs_costs *costs)
+{
+    const struct attend_plan *plan = walk->plan;
+    uint64_t n_tiles = 0;
+    for (uint32_t i = first; i < end; i++) {
+        const struct job_segment *segment = &walk->segments[i];
+        const uint32_t seen = plan->works[plan->outputs[segment->output].work].visible_from;
+        if (segment->end > seen)
+            n_tiles += segment->end - (segment->begin > seen ? segment->begin : seen);
+    }
+    return n_tiles * costs->tile + (uint64_t)(end - first - 1) * costs->part;
+}
+
+/* While there are thread blocks without a share, the one that would end last is cut in two: between its segments, so that no
+ * more of them have to be joined. */
+static void split_shares(struct walk *walk, uint32_t *shares, const struct jobs_costs *costs)
+{
+    struct jobs *jobs = walk->jobs;
+    if (jobs->n_shares == 0)
+        return;
+    while (jobs->n_shares < costs->most_shares && jobs->n_shares < walk->plan->n_shares) {
+        uint64_t largest = 0, least;
+        uint32_t last = 0, where = 0;
+        for (uint32_t share = 0; share < jobs->n_shares; share++) {
+            const uint64_t cost = cost_of(walk, shares[share], shares[share + 1], costs);
+            if (cost > largest) {
+                largest = cost;
+                last = share;
+            }
+        }
+        least = largest;
+        for (uint32_t i = shares[last] + 1; i < shares[last + 1]; i++) {
+            const uint64_t left = cost_of(walk, shares[last], i, costs),
+                           right = cost_of(walk, i, shares[last + 1], costs);
+            if ((left > right ? left : right) < least) {
+                least = left > right ? left : right;
+                where = i;
+            }
+        }
+        if (least == largest)
+            return;
+        memmove(&shares[last + 2], &shares[last + 1], (jobs->n_shares - last) * sizeof(*shares));
+        shares[last + 1] = where;
+        jobs->n_shares++;
     }
 }
 
@@ -283,7 +346,7 @@ static bool make_room(struct walk *walk, uint32_t **shares)
     const size_t segments = aligned(n * sizeof(struct job_segment)),
                  joins = aligned(n * sizeof(struct job_join)),
                  numbers = aligned(n * sizeof(uint32_t));
-    const size_t bytes = segments + joins + 3 * numbers + n_shares * sizeof(uint32_t);
+    const size_t bytes = segments + joins + 4 * numbers + n_shares * sizeof(uint32_t);
     if (bytes > jobs->scratch_room) {
         void *scratch = malloc(bytes + bytes / 2);
         if (scratch == NULL)
@@ -297,7 +360,8 @@ static bool make_room(struct walk *walk, uint32_t **shares)
     walk->joins = (void *)(at += segments);
     walk->pending = (void *)(at += joins);
     walk->merges = (void *)(at += numbers); /* of segments and of joins */
-    *shares = (void *)(at + 2 * numbers);
+    walk->part_of = (void *)(at += 2 * numbers);
+    *shares = (void *)(at + numbers);
     return true;
 }
 
@@ -320,7 +384,8 @@ static void place_tables(struct jobs *jobs)
     jobs->pages_at = place(jobs, jobs->n_pages * sizeof(void *));
 }
 
-bool jobs_make(struct jobs *jobs, const struct attend_plan *plan, size_t n_works)
+bool jobs_make(struct jobs *jobs, const struct attend_plan *plan, size_t n_works,
+               const struct jobs_costs *costs)
 {
     struct walk walk = {.plan = plan, .jobs = jobs, .output = JOBS_NONE};
     uint32_t *shares;
@@ -338,7 +403,6 @@ bool jobs_make(struct jobs *jobs, const struct attend_plan *plan, size_t n_works
     for (uint32_t share = 0; share < plan->n_shares; share++) {
         const struct schedule_point from = plan->points[share], to = plan->points[share + 1];
         const uint32_t first_segment = jobs->n_segments;
-        walk.share = share;
         if (share == 0)
             walk_unseen(&walk);
         for (uint32_t i = from.output; i < plan->n_outputs && i <= to.output; i++) {
@@ -350,8 +414,13 @@ bool jobs_make(struct jobs *jobs, const struct attend_plan *plan, size_t n_works
         if (jobs->n_segments > first_segment)
             shares[jobs->n_shares++] = first_segment;
     }
-    end_parts(&walk);
     shares[jobs->n_shares] = jobs->n_segments;
+    split_shares(&walk, shares, costs);
+    for (uint32_t share = 0; share < jobs->n_shares; share++)
+        for (uint32_t i = shares[share]; i < shares[share + 1]; i++)
+            if (walk.part_of[i] != JOBS_NONE)
+                add_part(&walk, i, share);
+    end_parts(&walk);
     jobs->segments = walk.segments;
     jobs->joins = walk.joins;
     jobs->pending = walk.pending;

@@ -21,9 +21,9 @@ struct attend_plan;
 
 #define JOBS_NONE UINT32_MAX
 
-/* At most; all of them are on their way to who merges them at once. On an H200 three joins, one of the
- * other's results, cost some 4 us each; one join of all 37 parts in their place 4 us more than those. */
-enum { JOIN_PARTS = 8 };
+/* Parts of a join, at most; and so many that a node of the tree becomes one of its own. On an H200 three joins, one of
+ * the other's results, cost some 4 us each, and one of all 37 parts 4 us more than those. */
+enum { JOIN_PARTS = 16, JOIN_EARLY = 8 };
 
 /* A row block of a work. */
 struct job_output {
@@ -84,8 +84,16 @@ struct jobs {
      * [n_pages] */
 };
 
-/* All but the block itself, of a plan that was cut. false: no memory. */
-bool jobs_make(struct jobs *jobs, const struct attend_plan *plan, size_t n_works);
+/* What a share costs, in any unit of time: its tiles, and each of its segments but the first. */
+struct jobs_costs {
+    uint64_t tile, part;
+    uint32_t most_shares; /* so many thread blocks are there; 0: shares stay as the plan has them */
+};
+
+/* All but the block itself, of a plan that was cut. Thread blocks without a share take over segments of the shares that would
+ * end last. false: no memory. */
+bool jobs_make(struct jobs *jobs, const struct attend_plan *plan, size_t n_works,
+               const struct jobs_costs *costs);
 
 /* Writes the block, `bytes` large; plan->works[i].work is read once more: where the work's q, pages
  * and results are, which may be others than when the plan was made. settled: its settled_tiles

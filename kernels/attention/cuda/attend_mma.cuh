@@ -389,7 +389,7 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
                     s[b][j][0] = s[b][j][1] = s[b][j][2] = s[b][j][3] = 0.0f;
             if (TYPE == MMA_Q8) {
                 const char *piece[2];
-            wait_pieces(piece);
+                wait_pieces(piece);
                 multiply_pieces_q8(piece, n_blocks, s);
                 leave_pieces();
             }

@@ -91,12 +91,14 @@ static uint64_t tile_cost(const struct attend_shape *shape, uint64_t n_blocks)
     return (bytes > busy_bytes ? alone * bytes / busy_bytes : alone) + (n_blocks == 1);
 }
 
+enum { PART_COST = 35 }; /* of each of a share's parts but the first, which break the walk */
+
 /* What a cut at multiples of `unit` costs, likewise: a share's tiles; its parts, about 1 + log2(its units), of
- * which each but the first breaks the walk; and joins of JOIN_PARTS, and joins of those. */
+ * which each but the first breaks the walk; and joins of JOIN_EARLY, and joins of those. */
 static uint64_t unit_cost(const struct planner *planner, const struct line *line, uint32_t unit,
                           uint32_t n_blocks)
 {
-    enum { PART_COST = 35, JOIN_COST = 35 };
+    enum { JOIN_COST = 35 };
     const uint64_t n = planner->n_multiprocessors;
     const uint64_t units = (line->n_tiles + unit - 1) / unit;
     const uint64_t most = (units + n_blocks - 1) / n_blocks; /* units of a share */
@@ -107,7 +109,7 @@ static uint64_t unit_cost(const struct planner *planner, const struct line *line
     while (most >> n_parts > 0)
         n_parts++;
     const uint64_t parts = n_parts * n_shares / line->n_outputs; /* of an output */
-    for (uint64_t rest = parts; rest > 1; rest /= JOIN_PARTS)
+    for (uint64_t rest = parts; rest > 1; rest /= JOIN_EARLY)
         cost += JOIN_COST;
     return cost + parts + (n_parts - 1) * PART_COST +
            tiles * tile_cost(&planner->shape, (n_shares + n - 1) / n);
@@ -148,6 +150,25 @@ static struct line line_of(const struct planner *planner, const struct attend_wo
     return line;
 }
 
+/* Of the plan's shares; they become no more than leave the thread blocks their pipelines. A fixed split stays as it is. */
+static struct jobs_costs costs_of(const struct planner *planner, const struct variant *variant,
+                                  uint32_t n_blocks)
+{
+    const struct schedule_point *points = planner->plan.points;
+    const uint32_t n_multiprocessors = planner->n_multiprocessors;
+    uint32_t n_shares = 0;
+    for (uint32_t i = 0; i < planner->plan.n_shares; i++)
+        n_shares +=
+            points[i].output != points[i + 1].output || points[i].tile != points[i + 1].tile;
+    const uint32_t most = variant_config(variant, n_shares)->n_blocks;
+    const uint32_t on_one = (n_shares + n_multiprocessors - 1) / n_multiprocessors;
+    return (struct jobs_costs){.tile = tile_cost(&planner->shape, on_one > 0 ? on_one : 1),
+                               .part = PART_COST,
+                               .most_shares = planner->n_parts > 0 ? 0
+                                              : most < n_blocks    ? most
+                                                                   : n_blocks};
+}
+
 static enum status make_plan(struct planner *planner, const struct attend_work *works,
                              size_t n_works, struct error *error)
 {
@@ -170,7 +191,8 @@ static enum status make_plan(struct planner *planner, const struct attend_work *
         attend_plan_cut(&planner->plan, &planner->shape, works, n_works, cut, error);
     if (status != STATUS_OK)
         return status;
-    if (!jobs_make(&planner->jobs, &planner->plan, n_works))
+    const struct jobs_costs costs = costs_of(planner, variant, n_blocks);
+    if (!jobs_make(&planner->jobs, &planner->plan, n_works, &costs))
         return error_set(error, STATUS_NO_MEMORY, "attention: no memory to schedule %zu works",
                          n_works);
     planned->variant = variant;

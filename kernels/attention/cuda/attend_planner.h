@@ -1,7 +1,8 @@
 /* kernels/attention/cuda/attend_planner.h - the plan of a call: its variant, its cuts, its jobs.
  *
  * Layers of a step ask with the same rows of other pages: such a call keeps the plan of the one before. Shares are
- * cut at multiples of a power of two of tiles, the one that by unit_cost's estimate ends first. */
+ * cut at multiples of a power of two of tiles, the one that by unit_cost's estimate ends first; thread blocks that
+ * are left over take part of those shares that would end last. */
 #ifndef LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_PLANNER_H
 #define LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_PLANNER_H
 
