@@ -247,14 +247,9 @@ struct walker {
     };
     using values = struct rows<ROWS, VALUES>;
 
-    const struct attend_launch &launch;
+    struct attend_launch &launch; /* in shared memory */
     Evaluator &evaluator;
     uint32_t thread;
-
-    __device__ __forceinline__ float2 *far_level(uint32_t k)
-    {
-        return launch.levels + ((size_t)blockIdx.x * launch.n_levels + k) * PARTIAL;
-    }
 
     /* Near levels apart: so the compiler knows that they lie in shared memory. */
     __device__ __forceinline__ void store_level(uint32_t k, const values &x)
@@ -264,7 +259,7 @@ struct walker {
                 store(x, evaluator.near_levels() + k * PARTIAL, THREADS, thread);
                 return;
             }
-        store(x, far_level(k), THREADS, thread);
+        store(x, launch.levels + (size_t)k * PARTIAL, THREADS, thread);
     }
 
     /* x = merge(level k, x). */
@@ -278,7 +273,7 @@ struct walker {
                 near = true;
             }
         if (!near)
-            load<false>(left, far_level(k), THREADS, thread);
+            load<false>(left, launch.levels + (size_t)k * PARTIAL, THREADS, thread);
         merge_left(x, left);
     }
 
@@ -288,6 +283,7 @@ struct walker {
     __device__ __forceinline__ void evaluate(const struct job_output &output,
                                              const struct job_segment &segment, values &x)
     {
+        const bool any_order = launch.any_order;
         uint32_t base = segment.begin, size = segment.end - base, tile = base;
         if (base == 0 && output.n_tiles > 0 && power_below(output.n_tiles) < segment.end)
             size = power_below(output.n_tiles);
@@ -301,7 +297,7 @@ struct walker {
             } else {
                 evaluator.evaluate(launch, output, tile, x);
             }
-            if (launch.any_order) {
+            if (any_order) {
                 if (tile != segment.begin)
                     merge_level(0, x);
                 tile += step;
@@ -450,6 +446,8 @@ struct walker {
     __device__ __forceinline__ void run()
     {
         uint32_t loaded = JOBS_NONE; /* the output whose rows are there */
+        if (thread == 0)             /* this block's, from the barrier before its first rows on */
+            launch.levels += (size_t)blockIdx.x * launch.n_levels * PARTIAL;
         for (uint32_t share = blockIdx.x; share < launch.n_shares;
              share += Evaluator::LOOKS_AGAIN ? blocks_of_grid() : gridDim.x) {
             const uint32_t end = launch.shares[share + 1];

@@ -154,9 +154,10 @@ struct mma_place {
     }
     __device__ __forceinline__ void wait_pieces(const char *(&two)[2])
     {
-        const uint32_t second = stage + 1 == n_stages ? 0 : stage + 1;
+        const bool around = stage + 1 == n_stages;
+        const uint32_t second = around ? 0 : stage + 1;
         two[0] = wait_piece();
-        mbarrier_wait(&full()[second], second == 0 ? parity ^ 1 : parity);
+        mbarrier_wait(&full()[second], around ? parity ^ 1 : parity);
         two[1] = pieces() + (size_t)second * shape::PIECE;
     }
     __device__ __forceinline__ void leave_piece()
