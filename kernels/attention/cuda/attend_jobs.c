@@ -117,8 +117,8 @@ static void write_outputs(const struct jobs *jobs, const struct attend_plan *pla
     }
 }
 
-/* node: where it goes as a whole; part_of: of which node it is a part; one of them is JOBS_NONE, or for all of an output
- * both. */
+/* node: where it goes as a whole; part_of: of which node it is a part; one of them is JOBS_NONE,
+ * or for all of an output both. */
 static void add_segment(struct walk *walk, uint32_t output, struct tile_range range, uint32_t node,
                         uint32_t part_of)
 {
@@ -165,8 +165,9 @@ static void join_units(struct walk *walk, uint32_t first, uint32_t n)
             (walk->n_units - first - 1) * sizeof(*walk->units));
 }
 
-/* Merges the last two intervals; where that makes too many units, each with several becomes one. A node of the tree with many
- * becomes one at once, so that prefixes, which grow node by node, are not joins of joins of joins. */
+/* Merges the last two intervals; where that makes too many units, each with several becomes one.
+ * A node of the tree with many becomes one at once, so that prefixes, which grow node by node,
+ * are not joins of joins of joins. */
 static void merge_intervals(struct walk *walk)
 {
     struct interval *left = &walk->stack[walk->top - 2], *right = left + 1;
@@ -210,8 +211,8 @@ static void end_parts(struct walk *walk)
     walk->top = walk->n_units = 0;
 }
 
-/* The segment is one more part of its output's node; n_nodes: of all of the output, of which there are finished
- * rows. An own tile of a work whose partials are wanted is never a part. */
+/* The segment is one more part of its output's node; n_nodes: of all of the output, of which
+ * there are finished rows. An own tile of a work whose partials are wanted is never a part. */
 static void add_part(struct walk *walk, uint32_t number, uint32_t share)
 {
     const struct job_segment *segment = &walk->segments[number];
@@ -304,8 +305,8 @@ static uint64_t cost_of(const struct walk *walk, uint32_t first, uint32_t end,
     return n_tiles * costs->tile + (uint64_t)(end - first - 1) * costs->part;
 }
 
-/* While there are thread blocks without a share, the one that would end last is cut in two: between its segments, so that no
- * more of them have to be joined. */
+/* While there are thread blocks without a share, the one that would end last is cut in two:
+ * between its segments, so that no more of them have to be joined. */
 static void split_shares(struct walk *walk, uint32_t *shares, const struct jobs_costs *costs)
 {
     struct jobs *jobs = walk->jobs;

@@ -21,8 +21,9 @@ struct attend_plan;
 
 #define JOBS_NONE UINT32_MAX
 
-/* Parts of a join, at most; and so many that a node of the tree becomes one of its own. On an H200 three joins, one of
- * the other's results, cost some 4 us each, and one of all 37 parts 4 us more than those. */
+/* Parts of a join, at most; and so many that a node of the tree becomes one of its own. On an
+ * H200 three joins, one of the other's results, cost some 4 us each, and one of all 37 parts 4
+ * us more than those. */
 enum { JOIN_PARTS = 16, JOIN_EARLY = 8 };
 
 /* A row block of a work. */
@@ -90,8 +91,8 @@ struct jobs_costs {
     uint32_t most_shares; /* so many thread blocks are there; 0: shares stay as the plan has them */
 };
 
-/* All but the block itself, of a plan that was cut. Thread blocks without a share take over segments of the shares that would
- * end last. false: no memory. */
+/* All but the block itself, of a plan that was cut. Thread blocks without a share take over
+ * segments of the shares that would end last. false: no memory. */
 bool jobs_make(struct jobs *jobs, const struct attend_plan *plan, size_t n_works,
                const struct jobs_costs *costs);
 

@@ -169,8 +169,8 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
             maxima(b)[warp * 8 + g] = largest;
     }
 
-    /* Where row g's tokens 2 k and 2 k + 1 of 8 begin, of a block of 32: high parts of both, low parts of both. So that lanes
-     * find their fragments of 16 tokens side by side. */
+    /* Where row g's tokens 2 k and 2 k + 1 of 8 begin, of a block of 32: high parts of both, low
+     * parts of both. So that lanes find their fragments of 16 tokens side by side. */
     __device__ __forceinline__ uint32_t two_parts_at(uint32_t block, uint32_t eight,
                                                      uint32_t k) const
     {
@@ -275,8 +275,8 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
         }
     }
 
-    /* The scales of a block of 32 dimensions of V: of the lane's tokens 8 c to 8 c + 7 of each 32, brought below 4
-     * by the largest of the tile's that any row sees. */
+    /* The scales of a block of 32 dimensions of V: of the lane's tokens 8 c to 8 c + 7 of each
+     * 32, brought below 4 by the largest of the tile's that any row sees. */
     __device__ __forceinline__ void load_v_scales(const char *const (&piece)[2], uint32_t block,
                                                   const struct job_output &output, uint32_t tile,
                                                   bool masked, uint4 (&scale)[4], float *unit)
@@ -308,7 +308,8 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
                                   bits_of(__hmul2(halves(scale[i].w), halves(power))));
     }
 
-    /* Weights of four tokens, times V's scales, in fixed point: a digit of all four in each number. */
+    /* Weights of four tokens, times V's scales, in fixed point: a digit of all four in each
+     * number. */
     static __device__ __forceinline__ void fixed_weights(float4 p, uint32_t scale, uint32_t scale_2,
                                                          uint32_t (&digit)[4])
     {
@@ -318,8 +319,9 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
                   digit);
     }
 
-    /* Both pieces at once: the scales of a tile must be known before they are brought into range. The
-     * warp's dimensions lie in SETS blocks of 32 with a scale each, or in a part of one. Sums of digits are exact. */
+    /* Both pieces at once: the scales of a tile must be known before they are brought into
+     * range. The warp's dimensions lie in SETS blocks of 32 with a scale each, or in a part of
+     * one. Sums of digits are exact. */
     __device__ __forceinline__ void add_pieces_q8(const char *const (&piece)[2], uint32_t n_blocks,
                                                   const struct job_output &output, uint32_t tile,
                                                   bool masked, struct rows<BLOCKS, VALUES> &x)

@@ -19,7 +19,8 @@ struct mma_shape {
         ROW_BYTES = TYPE == MMA_Q8 ? D / 32 * 34 : 2 * D,
         PIECE = PIECE_TOKENS * ROW_BYTES,
         VALUE_BYTES = PIECE_TOKENS * D * (TYPE == MMA_Q8 ? 1 : 2),
-        /* of a row block: A fragments of q (q8_0: of two blocks; and of the third parts), weights */
+        /* of a row block: A fragments of q (q8_0: of two blocks; and of the third parts),
+         * weights */
         Q = TYPE == MMA_Q8 ? D / 32 * 512 : D / 16 * 512,
         Q_THIRD = TYPE == MMA_BF16 ? D / 16 * 256 : 0,
         P_PART = 8 * TOKENS * 2, /* one of 2 or 3 parts; for q8_0 two are one array of f32 */

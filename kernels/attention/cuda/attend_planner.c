@@ -150,7 +150,8 @@ static struct line line_of(const struct planner *planner, const struct attend_wo
     return line;
 }
 
-/* Of the plan's shares; they become no more than leave the thread blocks their pipelines. A fixed split stays as it is. */
+/* Of the plan's shares; they become no more than leave the thread blocks their pipelines. A
+ * fixed split stays as it is. */
 static struct jobs_costs costs_of(const struct planner *planner, const struct variant *variant,
                                   uint32_t n_blocks)
 {

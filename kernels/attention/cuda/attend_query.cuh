@@ -59,11 +59,13 @@ static __device__ __forceinline__ void power_for(uint32_t bits, float *power, fl
     *inverse = __int_as_float((int)((exponent - 14) << 23));
 }
 
-/* Fixed-point weights of q8_0: a weight, at most 1, times 2^WEIGHT_BITS, times V's scale brought below 4. */
+/* Fixed-point weights of q8_0: a weight, at most 1, times 2^WEIGHT_BITS, times V's scale brought
+ * below 4. */
 enum { WEIGHT_BITS = 30 };
 
-/* A power of two, as two f16, that brings f16 numbers of which the largest has these bits (no sign) below 4. unit: what
- * 1 in fixed point is of weights times scales; NaN where the largest is no number or infinite. */
+/* A power of two, as two f16, that brings f16 numbers of which the largest has these bits (no
+ * sign) below 4. unit: what 1 in fixed point is of weights times scales; NaN where the largest
+ * is no number or infinite. */
 static __device__ __forceinline__ void power_for_scales(uint32_t bits, uint32_t *power, float *unit)
 {
     const uint32_t exponent = max(bits >> 10, 1u);
@@ -190,8 +192,9 @@ struct mma_query : mma_place<TYPE, D, BLOCKS, GROUPS, NEAR> {
         }
     }
 
-    /* As tile_query_write (kernels/attention/tile.c). Two row blocks are rows 0 to 7 and 8 to 15 of one operand; where
-     * there is one, the others are zeros. Scores' scale is in those of the blocks of 32. */
+    /* As tile_query_write (kernels/attention/tile.c). Two row blocks are rows 0 to 7 and 8 to 15
+     * of one operand; where there is one, the others are zeros. Scores' scale is in those of the
+     * blocks of 32. */
     __device__ __forceinline__ void quantize_row(const struct attend_launch &launch, uint32_t b,
                                                  const float (&x)[D / 4])
     {

@@ -6,8 +6,10 @@
  * mma.m16n8k16 (m16n8k32 of int8), 8 numbers each in a row, so that a load of a warp is contiguous
  * and without bank conflicts. The 32 numbers of the summed dimension that four lanes hold between
  * them may be in any order as long as A has the same: here the natural one, so that
- *     K of token t, dimension d   [t / 8][d / 32][t % 8][d % 32]     scales [t / 16][t % 8 / 2][t / 8 % 2][d / 32][t % 2]
- *     V                           [t / 32][d / 8][d % 8][t % 32]     scales [t / 32][d / 32][t % 32]
+ *     K of token t, dimension d   [t / 8][d / 32][t % 8][d % 32]
+ *     its scales                  [t / 16][t % 8 / 2][t / 8 % 2][d / 32][t % 2]
+ *     V                           [t / 32][d / 8][d % 8][t % 32]
+ *     its scales                  [t / 32][d / 32][t % 32]
  * where a head_dim is no multiple of 32, both are [t][d]. (t counts within the piece.) K's scales: as a lane wants
  * them for what it gets of two products, tokens 2 c and 2 c + 1 of two blocks of 8.
  * PTX ISA, "Matrix fragments for mma.m16n8k16", "for mma.m16n8k32". Host and device. */

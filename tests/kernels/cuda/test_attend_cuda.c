@@ -78,8 +78,8 @@ static void test_large_and_tiny_scores(void **state)
     }
 }
 
-/* Values of a tile that differ by 2^12, near the smallest, ordinary, and large: against double, relative to the values that
- * have weight, and to 2^-28 of the largest. */
+/* Values of a tile that differ by 2^12, near the smallest, ordinary, and large: against double,
+ * relative to the values that have weight, and to 2^-28 of the largest. */
 static void check_values(enum kv_type type, uint32_t head_dim, int exponent)
 {
     enum { POSITION = 400, GROUP = 4 };

@@ -102,8 +102,8 @@ static void test_no_tiles_are_no_shares(void **state)
     attend_planner_clear(&planner);
 }
 
-/* 8 KV heads of 512 tiles are 256 shares of 16, of which the last one of each head would be 5 parts and end last: it is
- * what the other 8 thread blocks are for. */
+/* 8 KV heads of 512 tiles are 256 shares of 16, of which the last one of each head would be 5
+ * parts and end last: it is what the other 8 thread blocks are for. */
 static void test_newest_tiles_have_more_thread_blocks(void **state)
 {
     (void)state;
@@ -124,8 +124,8 @@ static void test_newest_tiles_have_more_thread_blocks(void **state)
     attend_planner_clear(&planner);
 }
 
-/* 8 KV heads of 128 tiles are 128 shares for the 132 thread blocks whose pipelines are deepest: more than those would leave all
- * of them less room. */
+/* 8 KV heads of 128 tiles are 128 shares for the 132 thread blocks whose pipelines are deepest:
+ * more than those would leave all of them less room. */
 static void test_pipelines_stay_deep(void **state)
 {
     (void)state;
