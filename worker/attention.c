@@ -79,9 +79,14 @@ static enum status open_parts(struct attention *a, struct wire_context *wire,
     if (status == STATUS_OK)
         status = attention_sequences_open(&a->sequences, config->max_sequences, error);
     if (status == STATUS_OK)
-        status = attention_tiles_open(&a->tiles, a->kernels, a->device, config->shape.type,
-                                      config->shape.head_dim, config->n_layers, config->n_kv_heads,
-                                      config->max_sequences, error);
+        status =
+            attention_tiles_open(&a->tiles, a->kernels, a->device,
+                                 &(struct attention_tiles_shape){.type = config->shape.type,
+                                                                 .head_dim = config->shape.head_dim,
+                                                                 .n_layers = config->n_layers,
+                                                                 .n_heads = config->n_kv_heads,
+                                                                 .n_slabs = config->max_sequences},
+                                 error);
     if (status == STATUS_OK)
         status = open_local(a, config, error);
     /* Host memory keeps to partials: its lanes fold them as fast as they are made. */
@@ -504,7 +509,7 @@ void attention_traffic(const struct attention *attention, uint32_t holder,
 
 uint64_t attention_tile_bytes(const struct attention *attention)
 {
-    return (uint64_t)attention->tiles.n_slabs * attention->tiles.slab_bytes;
+    return (uint64_t)attention->tiles.shape.n_slabs * attention->tiles.slab_bytes;
 }
 
 uint64_t attention_local_bytes(const struct attention *attention)

@@ -10,24 +10,21 @@
 /* Slabs that are taken at once: in host memory all, which costs nothing before they are touched. */
 static uint32_t slabs_at_once(const struct attention_tiles *tiles)
 {
-    return tiles->kernels->host_memory ? tiles->n_slabs : 1;
+    return tiles->kernels->host_memory ? tiles->shape.n_slabs : 1;
 }
 
 enum status attention_tiles_open(struct attention_tiles *tiles, const struct kernels *kernels,
-                                 struct device *device, enum kv_type type, uint32_t head_dim,
-                                 uint32_t n_layers, uint32_t n_heads, uint32_t n_slabs,
+                                 struct device *device, const struct attention_tiles_shape *shape,
                                  struct error *error)
 {
+    const uint32_t n_slabs = shape->n_slabs;
     struct attention_tiles t = {.kernels = kernels,
                                 .device = device,
-                                .type = type,
-                                .head_dim = head_dim,
-                                .n_layers = n_layers,
-                                .n_heads = n_heads,
-                                .n_slabs = n_slabs,
-                                .tile_bytes = tile_bytes(type, head_dim)};
+                                .shape = *shape,
+                                .tile_bytes = tile_bytes(shape->type, shape->head_dim)};
     size_t all;
-    if (__builtin_mul_overflow(t.tile_bytes, (size_t)n_layers * n_heads, &t.slab_bytes) ||
+    if (__builtin_mul_overflow(t.tile_bytes, (size_t)shape->n_layers * shape->n_heads,
+                               &t.slab_bytes) ||
         __builtin_mul_overflow(t.slab_bytes, (size_t)n_slabs, &all))
         return error_set(error, STATUS_NO_MEMORY,
                          "attention: the open tiles of %u sequences do not fit an address space; "
@@ -49,7 +46,7 @@ void attention_tiles_close(struct attention_tiles *tiles)
 {
     if (tiles->slabs == NULL)
         return;
-    for (uint32_t i = 0; i < tiles->n_slabs; i += slabs_at_once(tiles))
+    for (uint32_t i = 0; i < tiles->shape.n_slabs; i += slabs_at_once(tiles))
         tiles->kernels->memory_give(tiles->device, tiles->slabs[i]);
     tiles->kernels->memory_give(tiles->device, tiles->chunk);
     free(tiles->slabs);
@@ -58,7 +55,7 @@ void attention_tiles_close(struct attention_tiles *tiles)
 
 enum status attention_tiles_use(struct attention_tiles *tiles, uint32_t slab, struct error *error)
 {
-    assert(slab < tiles->n_slabs);
+    assert(slab < tiles->shape.n_slabs);
     if (tiles->slabs[slab] != NULL)
         return STATUS_OK;
     const uint32_t n = slabs_at_once(tiles), first = slab / n * n;
@@ -73,8 +70,9 @@ enum status attention_tiles_use(struct attention_tiles *tiles, uint32_t slab, st
 void *attention_tiles_slab(const struct attention_tiles *tiles, uint32_t slab, uint32_t layer,
                            uint32_t head)
 {
-    assert(layer < tiles->n_layers && head < tiles->n_heads && tiles->slabs[slab] != NULL);
-    return tiles->slabs[slab] + ((size_t)layer * tiles->n_heads + head) * tiles->tile_bytes;
+    assert(layer < tiles->shape.n_layers && head < tiles->shape.n_heads &&
+           tiles->slabs[slab] != NULL);
+    return tiles->slabs[slab] + ((size_t)layer * tiles->shape.n_heads + head) * tiles->tile_bytes;
 }
 
 enum status attention_tiles_reserve(struct attention_tiles *tiles, size_t n_tiles,
@@ -110,8 +108,8 @@ void attention_tiles_write(const struct attention_tiles *tiles, void *const *pag
     uint32_t first = position % TILE_TOKENS;
     for (size_t page = 0; n_tokens > 0; page++, first = 0) {
         const uint32_t room = TILE_TOKENS - first, n = n_tokens < room ? n_tokens : room;
-        tile_write(pages[page], tiles->type, tiles->head_dim, first, n, k_bytes, v_bytes,
-                   stride_bytes);
+        tile_write(pages[page], tiles->shape.type, tiles->shape.head_dim, first, n, k_bytes,
+                   v_bytes, stride_bytes);
         k_bytes += n * stride_bytes;
         v_bytes += n * stride_bytes;
         n_tokens -= n;

@@ -14,24 +14,27 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct attention_tiles_shape {
+    enum kv_type type;
+    uint32_t head_dim, n_layers, n_heads;
+    uint32_t n_slabs; /* sequences that have open tiles */
+};
+
 struct attention_tiles {
     const struct kernels *kernels;
     struct device *device;
-    enum kv_type type;
-    uint32_t head_dim, n_layers, n_heads;
+    struct attention_tiles_shape shape;
     size_t tile_bytes;
     size_t slab_bytes;     /* the open tiles of one sequence: [layer][head] */
     unsigned char **slabs; /* [n_slabs]; NULL: not used yet */
-    uint32_t n_slabs;
     unsigned char *chunk;
     size_t n_chunk; /* chunk tiles that there is memory for */
 };
 
-/* For the open tiles of n_slabs sequences; memory is taken as slabs are used. In host memory their
- * address space is one, and reserved now. STATUS_NO_MEMORY. */
+/* Memory is taken as slabs are used. In host memory their address space is one, and reserved now.
+ * STATUS_NO_MEMORY. */
 enum status attention_tiles_open(struct attention_tiles *tiles, const struct kernels *kernels,
-                                 struct device *device, enum kv_type type, uint32_t head_dim,
-                                 uint32_t n_layers, uint32_t n_heads, uint32_t n_slabs,
+                                 struct device *device, const struct attention_tiles_shape *shape,
                                  struct error *error);
 
 /* Zeroed memory is fine. */
