@@ -67,7 +67,7 @@ def ranks(tap, path, model):
 def kept_pages(tap, path, model):
     text = write_text(f"{path}/text", 5000, 1)
     expect(tap, "a KV store without room costs the store, not the answer",
-           with_disk("64k", f"{path}/disk", "run", "-m", model, "-f", text, "-n", 1, "--attention-nodes", 1, "--stripe", 1024, "--threads", 1,
+           with_disk("64k", f"{path}/disk", "run", "-m", model, "-f", text, "-n", 1, "-v", "--attention-nodes", 1, "--stripe", 1024, "--threads", 1,
                      "--kv-store", f"{path}/disk"), 0, ["node0"], "warning: --kv-store", "No space left")
 
 
