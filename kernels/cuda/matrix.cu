@@ -53,16 +53,9 @@ __device__ float panel_value(enum weight_type type, const uint4 *panels, size_t 
     const uint32_t lane = o * 4 + c % 16 / 4, r = output / 8 + c / 16 * 2, shift = c % 4 * 8;
     const uint4 *low = chunk + chunk_scale_vectors(f) + lane;
     uint32_t a[4];
-    if (f.low_bits == 8)
-        piece_unpack(a, f, (const uint32_t *)(low + piece * CUDA_LANES), 0, piece);
-    else {
-        const uint32_t *high = (const uint32_t *)(low + f.low_bits * CUDA_LANES);
-        const uint32_t word = f.high_bits == 0   ? 0
-                              : f.high_bits == 1 ? high[piece / 2]
-                                                 : high[piece / 4 * CUDA_LANES * 4 + piece % 4];
-        piece_unpack(a, f, (const uint32_t *)(low + piece / 2 * CUDA_LANES) + piece % 2 * 2, word,
-                     piece);
-    }
+    const uint4 *high = low + f.low_bits * CUDA_LANES + piece * f.high_bits / 8 * CUDA_LANES;
+    low += (f.low_bits == 8 ? piece : piece / 2) * CUDA_LANES;
+    piece_unpack(a, f, (const uint32_t *)low, (const uint32_t *)high, piece);
     const uint32_t byte = a[r] >> shift & 255u;
     const int q = f.is_signed ? (int)(int8_t)byte >> piece_shift(f) : (int)byte;
 

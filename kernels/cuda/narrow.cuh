@@ -11,14 +11,17 @@
  * Terms provides, for ROWS rows at most, in TILES tiles of ROW_TILE rows:
  *     static constexpr uint32_t SPAN;                             columns of a span
  *     static constexpr uint32_t STAGE_COLUMNS, STAGE_VECTORS;     of a panel, side by side
- *     static constexpr int LEAN_ROWS;     up to which a thread needs 80 registers or less
+ *     static constexpr bool WHOLE_STAGES; a panel has as many columns as its stages
+ *     static constexpr int LEAN_ROWS;     up to which a thread needs few registers:
+ *     static constexpr int LEAN_BOUND;    twice as many threads have those of a multiprocessor
  *     template <int ROWS>
- *     struct early;           activations of a stage that are read before its weights are there
+ *     struct early;           activations of a stage that are read before its weights are there, the span's
+ *                             first ones when it is made
  *     template <int TILES, int ROWS>
  *     static __device__ void add_stage(float acc[TILES][4], const struct cuda_product &p,
- *                                      const uint4 *stage, const early<ROWS> &x, uint32_t column,
+ *                                      const uint4 *stage, early<ROWS> &x, uint32_t column,
  *                                      uint32_t begin, uint32_t end, uint32_t lane);
- * which adds the stage's columns, from `column` on, that lie in [begin, end). */
+ * which adds the stage's columns, from `column` on, that lie in [begin, end), and reads x of the next stage. */
 #ifndef LONGSPAN_KERNELS_CUDA_NARROW_CUH
 #define LONGSPAN_KERNELS_CUDA_NARROW_CUH
 
@@ -28,35 +31,34 @@
 
 /* ---- the ring ---------------------------------------------------------------------------------- */
 
-/* Until at most `n` of this lane's groups of copies are on their way. */
-__device__ __forceinline__ void copies_wait(uint32_t n)
+/* Until the oldest of the `n` stages that are on their way is there. */
+__device__ __forceinline__ void oldest_wait(uint32_t n)
 {
-    if (n == 1) /* large matrices, for which all blocks of a multiprocessor are there */
+    if (n == 2) /* large matrices, for which all blocks of a multiprocessor are there */
         copies_wait<1>();
-    else if (n >= 5)
+    else if (n >= 6)
         copies_wait<5>();
-    else if (n == 4)
+    else if (n == 5)
         copies_wait<4>();
-    else if (n == 3)
+    else if (n == 4)
         copies_wait<3>();
-    else if (n == 2)
+    else if (n == 3)
         copies_wait<2>();
     else
         copies_wait<0>();
 }
 
-/* The stages of one warp, span after span, panel after panel. */
+/* The stages of one warp, span after span, panel after panel. Columns are counted in vectors of a panel. */
 template <class Terms>
 struct stages {
-    uint32_t panel, first, span, step, column, end;
-    const uint4 *weights; /* of the panel, this lane's */
+    const uint4 *middle; /* of the panel's first stage: copies reach 2 KiB to both sides */
+    uint32_t panel, span, at, end;
+    static constexpr uint32_t VECTORS = Terms::STAGE_VECTORS, MIDDLE = VECTORS / 2;
 
-    __device__ __forceinline__ void begin(const struct cuda_product &p, uint32_t first_span,
-                                          uint32_t n, uint32_t lane)
+    __device__ __forceinline__ void begin(const struct cuda_product &p, uint32_t lane)
     {
-        first = span = first_span;
-        step = n;
-        panel = first < p.spans.n_spans ? blockIdx.x : p.n_panels; /* this warp has none */
+        span = thread_again() / CUDA_LANES;
+        panel = span < p.spans.n_spans ? blockIdx.x : p.n_panels; /* this warp has none */
         enter_panel(p, lane);
         enter_span(p);
     }
@@ -64,40 +66,44 @@ struct stages {
     __device__ __forceinline__ void enter_panel(const struct cuda_product &p, uint32_t lane)
     {
         if (panel < p.n_panels)
-            weights = panel_at(p, outputs_of(p, panel), panel) + lane;
+            middle = panel_at(p, outputs_of(p, panel), panel) + lane + MIDDLE;
     }
 
     __device__ __forceinline__ void enter_span(const struct cuda_product &p)
     {
-        span_at<Terms::SPAN>(p.spans, span, &column, &end);
-        column = column / Terms::STAGE_COLUMNS * Terms::STAGE_COLUMNS;
+        span_at<Terms::SPAN>(p.spans, span, &at, &end);
+        at = at / Terms::STAGE_COLUMNS * VECTORS;
+        end = (end + Terms::STAGE_COLUMNS - 1) / Terms::STAGE_COLUMNS * VECTORS;
     }
 
-    /* One group of copies, which is empty after the last stage. */
+    /* One group of copies, which is empty after the last stage. Lanes that have no vector in the stage's last copy
+     * repeat one of another lane, which takes less than to leave them out. */
     __device__ __forceinline__ void fetch(const struct cuda_product &p, uint4 *to, uint32_t lane)
     {
-        constexpr uint32_t VECTORS = Terms::STAGE_VECTORS,
-                           WHOLE = VECTORS / CUDA_LANES * CUDA_LANES;
+        constexpr uint32_t WHOLE = VECTORS / CUDA_LANES * CUDA_LANES,
+                           LAST = WHOLE < VECTORS ? VECTORS - WHOLE : CUDA_LANES;
+        static_assert(LAST >= CUDA_LANES / 2, "lanes that repeat have a vector");
         if (panel < p.n_panels) {
-            const uint32_t at = column / Terms::STAGE_COLUMNS * VECTORS;
-            const uint4 *from = weights + at;
+            const uint4 *from = middle + at - MIDDLE;
             to += lane;
-            if (at + VECTORS <= p.panel_vectors) {
+            if (Terms::WHOLE_STAGES || at + VECTORS <= p.panel_vectors) {
 #pragma unroll
                 for (uint32_t v = 0; v < WHOLE; v += CUDA_LANES)
                     copy_vector(to + v, from + v);
-                if (WHOLE < VECTORS && lane < VECTORS - WHOLE)
-                    copy_vector(to + WHOLE, from + WHOLE);
+                if (WHOLE < VECTORS) {
+                    const uint32_t last = WHOLE - lane / LAST * (CUDA_LANES / 2);
+                    copy_vector(to + last, middle + (at + last) - MIDDLE);
+                }
             } else {
 #pragma unroll 1
                 for (uint32_t v = 0; at + v + lane < p.panel_vectors; v += CUDA_LANES)
                     copy_vector(to + v, from + v);
             }
-            column += Terms::STAGE_COLUMNS;
-            if (column >= end) {
-                span += step;
+            at += VECTORS;
+            if (at >= end) {
+                span += blockDim.x / CUDA_LANES;
                 if (span >= p.spans.n_spans) {
-                    span = first;
+                    span = thread_again() / CUDA_LANES;
                     panel += gridDim.x;
                     enter_panel(p, lane);
                 }
@@ -112,56 +118,59 @@ struct stages {
 
 /* Registers for so many threads of a multiprocessor that it has work while some of them wait. */
 template <class Terms, int ROWS>
-__global__ void __launch_bounds__(ROWS <= Terms::LEAN_ROWS ? NARROW_LEAN_THREADS : NARROW_THREADS,
+__global__ void __launch_bounds__(ROWS <= Terms::LEAN_ROWS ? Terms::LEAN_BOUND : NARROW_THREADS,
                                   ROWS <= 2 * ROW_TILE ? 2 : 1)
     product_narrow(const __grid_constant__ struct cuda_product p)
 {
     constexpr int TILES = (ROWS + ROW_TILE - 1) / ROW_TILE;
     extern __shared__ uint4
         shared[]; /* rings, then [span of this round][row][output], then trees */
-    const uint32_t lane = threadIdx.x % CUDA_LANES, warp = threadIdx.x / CUDA_LANES;
-    const uint32_t n_warps = blockDim.x / CUDA_LANES;
-    uint4 *ring = shared + warp * p.n_stages * Terms::STAGE_VECTORS;
-    float *sums = (float *)(shared + n_warps * p.n_stages * Terms::STAGE_VECTORS);
-    float *state = sums + p.round_spans * (TILES * TILE_SUMS) + threadIdx.x;
-    uint32_t slot = 0;
+    const uint32_t lane = threadIdx.x % CUDA_LANES, n_warps = blockDim.x / CUDA_LANES;
+    constexpr uint32_t STAGE_BYTES = Terms::STAGE_VECTORS * VECTOR_BYTES;
+    const uint32_t ring_bytes = p.n_stages * STAGE_BYTES;
+    char *ring = (char *)shared + threadIdx.x / CUDA_LANES * ring_bytes;
+    float *sums = (float *)((char *)shared + n_warps * ring_bytes);
+    float *states = sums + p.round_spans * (TILES * TILE_SUMS);
+    uint32_t at = 0; /* in the ring */
     stages<Terms> ahead;
 
     chain_next();
     if (p.weights_are_new)
         chain_wait();
-    ahead.begin(p, warp, n_warps, lane);
-    for (uint32_t i = 0; i < p.n_stages; i++)
-        ahead.fetch(p, ring + i * Terms::STAGE_VECTORS, lane);
+    ahead.begin(p, lane);
+    for (; at < ring_bytes; at += STAGE_BYTES)
+        ahead.fetch(p, (uint4 *)(ring + at), lane);
+    at = 0;
     chain_wait();
 
     for (uint32_t panel = blockIdx.x; panel < p.n_panels; panel += gridDim.x) {
         uint32_t segment = 0, in_segment = 0, of_segment = segment_spans<Terms::SPAN>(p.spans, 0);
         for (uint32_t round = 0; round < p.spans.n_spans; round += p.round_spans) {
             const uint32_t round_end = min(round + p.round_spans, p.spans.n_spans);
-            for (uint32_t span = round + warp; span < round_end; span += n_warps) {
+            for (uint32_t span = round + thread_again() / CUDA_LANES; span < round_end;
+                 span += n_warps) {
                 float acc[TILES][4] = {};
                 uint32_t begin, end;
                 span_at<Terms::SPAN>(p.spans, span, &begin, &end);
                 uint32_t column = begin / Terms::STAGE_COLUMNS * Terms::STAGE_COLUMNS;
-                typename Terms::template early<ROWS> x(p, column, begin, end, lane);
+                typename Terms::template early<ROWS> x(p, column, begin, end,
+                                                       thread_again() % CUDA_LANES);
+                uint32_t left = (end - column + Terms::STAGE_COLUMNS - 1) / Terms::STAGE_COLUMNS;
 #pragma unroll 1
-                while (column < end) {
-                    const uint32_t next = column + Terms::STAGE_COLUMNS;
-                    const typename Terms::template early<ROWS> next_x(p, next, begin, end, lane);
-                    uint4 *stage = ring + slot * Terms::STAGE_VECTORS;
-                    copies_wait(p.n_stages - 1);
+                for (; left > 0; left--) {
+                    uint4 *stage = (uint4 *)(ring + at);
+                    oldest_wait(p.n_stages);
                     __syncwarp(); /* the other lanes' copies are there too */
                     Terms::template add_stage<TILES, ROWS>(acc, p, stage, x, column, begin, end,
                                                            lane);
                     __syncwarp(); /* all have read what is overwritten */
                     ahead.fetch(p, stage, lane);
-                    slot = slot + 1 < p.n_stages ? slot + 1 : 0;
-                    column = next;
-                    x = next_x;
+                    at = at + STAGE_BYTES < ring_bytes ? at + STAGE_BYTES : 0;
+                    column += Terms::STAGE_COLUMNS;
                 }
+                const uint32_t same_lane = thread_again() % CUDA_LANES;
                 float *to = sums + (span - round) * (TILES * TILE_SUMS) +
-                            2 * (lane % 4) * PANEL_OUTPUTS + lane / 4;
+                            2 * (same_lane % 4) * PANEL_OUTPUTS + same_lane / 4;
 #pragma unroll
                 for (int tile = 0; tile < TILES; tile++)
 #pragma unroll
@@ -169,9 +178,11 @@ __global__ void __launch_bounds__(ROWS <= Terms::LEAN_ROWS ? NARROW_LEAN_THREADS
                         to[tile * TILE_SUMS + i % 2 * PANEL_OUTPUTS + i / 2 * 8] = acc[tile][i];
             }
             __syncthreads();
+            const uint32_t thread = thread_again();
+            float *state = states + thread;
             for (uint32_t span = round; span < round_end; span++) {
-                const float *from = sums + (span - round) * (TILES * TILE_SUMS) + threadIdx.x;
-                for (int tile = 0; tile < TILES && threadIdx.x < TILE_SUMS; tile++)
+                const float *from = sums + (span - round) * (TILES * TILE_SUMS) + thread;
+                for (int tile = 0; tile < TILES && thread < TILE_SUMS; tile++)
                     tree<TILES * TILE_SUMS>{state + tile * TILE_SUMS}.take(
                         from[tile * TILE_SUMS], in_segment == 0, in_segment + 1 == of_segment,
                         segment);
@@ -184,11 +195,12 @@ __global__ void __launch_bounds__(ROWS <= Terms::LEAN_ROWS ? NARROW_LEAN_THREADS
             __syncthreads();
         }
         const struct cuda_outputs &to = outputs_of(p, panel);
-        const uint32_t output =
-            (panel - to.first_panel) * PANEL_OUTPUTS + threadIdx.x % PANEL_OUTPUTS;
+        const uint32_t thread = thread_again();
+        const uint32_t output = (panel - to.first_panel) * PANEL_OUTPUTS + thread % PANEL_OUTPUTS;
+        float *state = states + thread;
         for (int tile = 0; tile < TILES; tile++) {
-            const uint32_t row = tile * ROW_TILE + threadIdx.x / PANEL_OUTPUTS;
-            if (threadIdx.x < TILE_SUMS && row < p.n_rows && output < to.n_outputs)
+            const uint32_t row = tile * ROW_TILE + thread / PANEL_OUTPUTS;
+            if (thread < TILE_SUMS && row < p.n_rows && output < to.n_outputs)
                 to.y[row * to.y_stride + output] =
                     tree<TILES * TILE_SUMS>{state + tile * TILE_SUMS}.total(p.spans.n_segments);
         }

@@ -15,12 +15,14 @@
  * register r: outputs lane / 4 + 8 * (r % 2), columns 16 * (r / 2) + 4 * (lane % 4) + 0, 1, 2, 3.
  * They are made of the format's integers, as many low and high bits as it has:
  *     low, 8 bits   vector = piece; word = register
- *     low, 4 bits   vector = piece / 2; word 2 * (piece % 2) + r / 2 has register r's four bits in
- *                   the lower half of its bytes for even r, in the upper one for odd r
- *     high, 1 bit   one vector; word = piece / 2; bit 4 * (piece % 2) + r of its bytes
- *     high, 2 bits  vector = piece / 4; word = piece % 4; bits 2 r and 2 r + 1 of its bytes
- * Signed integers are stored as two's complement of all their bits and multiplied from the top of
- * a byte, as 2^shift times their value, which is divided out of the sum, exactly.
+ *     low, 4 bits   vector = piece / 2; word = register; in the lower half of its bytes for an even piece, in
+ *                   the upper one for an odd one
+ *     high, 1 bit   one vector; word = register; in its bytes bits 0 to 7 are of the pieces 0, 2, 1, 3, 4,
+ *                   6, 5, 7: those of a pair are two apart
+ *     high, 2 bits  vector = piece / 4; word = register; bits 2 * (piece % 4) and one more of its bytes
+ * Q8_0 has two's complement. The other signed integers are stored as in the file, with half of their range
+ * added, and multiplied as two's complement from the top of a byte, as 2^shift times their value, which is
+ * divided out of the sum, exactly.
  *
  * Scale vectors:
  *     Q8_0 Q4_0 Q5_0   [output]: the halves d of the eight blocks
@@ -152,18 +154,18 @@ CUDA_BOTH uint16_t source_half(const uint8_t *bytes)
     return (uint16_t)(bytes[0] | bytes[1] << 8);
 }
 
-/* Integer i of a block, as much of it as the format stores: two's complement where it is signed. */
+/* Integer i of a block, as it is stored. */
 CUDA_BOTH uint32_t block_code(enum weight_type type, const uint8_t *block, uint32_t i)
 {
     const uint32_t at = i % 16, upper = i / 16 * 4;
     if (type == WEIGHT_Q8_0)
         return block[2 + i];
     if (type == WEIGHT_Q4_0)
-        return (block[2 + at] >> upper & 15u) ^ 8u;
+        return block[2 + at] >> upper & 15u;
     if (type == WEIGHT_Q4_1)
         return block[4 + at] >> upper & 15u;
     if (type == WEIGHT_Q5_0)
-        return ((block[6 + at] >> upper & 15u) | (block[2 + i / 8] >> i % 8 & 1u) << 4) ^ 16u;
+        return (block[6 + at] >> upper & 15u) | (block[2 + i / 8] >> i % 8 & 1u) << 4;
     if (type == WEIGHT_Q5_1)
         return (block[8 + at] >> upper & 15u) | (block[4 + i / 8] >> i % 8 & 1u) << 4;
     if (type == WEIGHT_Q4_K)
@@ -171,9 +173,8 @@ CUDA_BOTH uint32_t block_code(enum weight_type type, const uint8_t *block, uint3
     if (type == WEIGHT_Q5_K)
         return (block[48 + i / 64 * 32 + i % 32] >> i % 64 / 32 * 4 & 15u) |
                (block[16 + i % 32] >> i / 32 & 1u) << 4;
-    return ((block[i / 128 * 64 + i % 64] >> i % 128 / 64 * 4 & 15u) |
-            (block[128 + i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3u) << 4) ^
-           32u; /* Q6_K */
+    return (block[i / 128 * 64 + i % 64] >> i % 128 / 64 * 4 & 15u) |
+           (block[128 + i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3u) << 4; /* Q6_K */
 }
 
 /* The block that holds a column, and the column's place in it; NULL: what fills the last panel. */
@@ -235,11 +236,18 @@ CUDA_BOTH struct cuda_vector low_vector(const struct cuda_source *s, struct cuda
                 out.word[w] |= register_code(s, row, column + v * QUANT_PIECE, lane, w, b) << 8 * b;
                 continue;
             }
-            const uint32_t at = column + (2 * v + w / 2) * QUANT_PIECE, r = w % 2 * 2;
-            out.word[w] |= (register_code(s, row, at, lane, r, b) & 15u) << 8 * b;
-            out.word[w] |= (register_code(s, row, at, lane, r + 1, b) & 15u) << (8 * b + 4);
+            const uint32_t at = column + 2 * v * QUANT_PIECE;
+            out.word[w] |= (register_code(s, row, at, lane, w, b) & 15u) << 8 * b;
+            out.word[w] |= (register_code(s, row, at + QUANT_PIECE, lane, w, b) & 15u)
+                           << (8 * b + 4);
         }
     return out;
+}
+
+/* From which bit of a byte on a piece's high bits lie. */
+CUDA_CONSTANT uint32_t high_at(struct cuda_format f, uint32_t piece)
+{
+    return f.high_bits == 1 ? piece / 4 * 4 + piece / 2 % 2 + piece % 2 * 2 : piece % 4 * 2;
 }
 
 CUDA_BOTH struct cuda_vector high_vector(const struct cuda_source *s, struct cuda_format f,
@@ -248,11 +256,11 @@ CUDA_BOTH struct cuda_vector high_vector(const struct cuda_source *s, struct cud
     struct cuda_vector out = {{0, 0, 0, 0}};
     for (uint32_t w = 0; w < 4; w++)
         for (uint32_t b = 0; b < 4; b++)
-            for (uint32_t r = 0; r < (f.high_bits == 1 ? 8u : 4u); r++) {
-                const uint32_t piece = f.high_bits == 1 ? 2 * w + r / 4 : 4 * v + w;
+            for (uint32_t i = 0; i < 8u / (uint32_t)f.high_bits; i++) {
+                const uint32_t piece = v * 4 + i;
                 const uint32_t code =
-                    register_code(s, row, column + piece * QUANT_PIECE, lane, r % 4, b) >> 4;
-                out.word[w] |= code << (8 * b + (uint32_t)f.high_bits * r);
+                    register_code(s, row, column + piece * QUANT_PIECE, lane, w, b) >> 4;
+                out.word[w] |= code << (8 * b + high_at(f, piece));
             }
     return out;
 }
@@ -341,10 +349,26 @@ CUDA_BOTH int piece_shift(struct cuda_format f)
     return f.is_signed ? 8 - f.low_bits - f.high_bits : 0;
 }
 
-/* A piece's four registers, from its low words (all four, or the two of a 4-bit format) and its
- * high word. `piece` is its place in the chunk. */
-CUDA_BOTH void piece_unpack(uint32_t a[4], struct cuda_format f, const uint32_t *low, uint32_t high,
-                            uint32_t piece)
+CUDA_BOTH uint32_t shifted(uint32_t word, int left)
+{
+    return left >= 0 ? word << left : word >> -left;
+}
+
+/* (word & mask) ^ flip: compilers take two instructions for two constants. */
+CUDA_BOTH uint32_t masked_flipped(uint32_t word, uint32_t mask, uint32_t flip)
+{
+#ifdef __CUDA_ARCH__
+    asm("lop3.b32 %0, %1, %2, %3, 0x6a;" : "=r"(word) : "r"(word), "r"(mask), "r"(flip));
+    return word;
+#else
+    return (word & mask) ^ flip;
+#endif
+}
+
+/* A piece's four registers, from its four low words, which are those of two pieces of a 4-bit format, and its
+ * four high words. `piece` is its place in the chunk. */
+CUDA_BOTH void piece_unpack(uint32_t a[4], struct cuda_format f, const uint32_t *low,
+                            const uint32_t *high, uint32_t piece)
 {
     const int shift = piece_shift(f);
     for (int r = 0; r < 4; r++) {
@@ -352,15 +376,36 @@ CUDA_BOTH void piece_unpack(uint32_t a[4], struct cuda_format f, const uint32_t 
             a[r] = low[r];
             continue;
         }
-        const int low_shift = shift - (r % 2) * 4; /* four bits to where they are multiplied */
-        const uint32_t word = low[r / 2];
-        a[r] = (low_shift >= 0 ? word << low_shift : word >> -low_shift) & 0x0f0f0f0fu << shift;
-        if (f.high_bits == 0)
+        const uint32_t word = shifted(low[r], shift - (int)(piece % 2) * 4);
+        a[r] = f.is_signed ? masked_flipped(word, 0x0f0f0f0fu << shift, 0x80808080u) /* the sign */
+                           : word & 0x0f0f0f0fu << shift;
+        if (f.high_bits > 0)
+            a[r] ^= shifted(high[r], shift + 4 - (int)high_at(f, piece)) &
+                    (f.high_bits == 1 ? 0x01010101u : 0x03030303u) << (shift + 4);
+    }
+}
+
+/* The same where pieces of 4-bit formats are multiplied in pairs, unsigned, with half of the range of signed
+ * integers added: the first piece as it is, the second one 2^pair_shift times. With high bits it is taken out;
+ * without, the whole bytes are left, from whose product the first piece's is to be subtracted. */
+CUDA_CONSTANT int pair_shift(struct cuda_format f)
+{
+    return f.low_bits == 8 ? 0 : f.high_bits == 0 ? 4 : 2;
+}
+
+CUDA_BOTH void pair_unpack(uint32_t a[4], struct cuda_format f, const uint32_t *low,
+                           const uint32_t *high, uint32_t piece)
+{
+    const int shift = piece % 2 == 0 ? 0 : pair_shift(f);
+    for (int r = 0; r < 4; r++) {
+        if (f.low_bits == 8 || shift == 4) {
+            a[r] = low[r];
             continue;
-        const int bits = f.high_bits, from = bits == 1 ? (int)(piece % 2) * 4 + r : 2 * r;
-        const int high_shift = shift + 4 - from;
-        a[r] |= (high_shift >= 0 ? high << high_shift : high >> -high_shift) &
-                (bits == 1 ? 0x01010101u : 0x03030303u) << (shift + 4);
+        }
+        a[r] = low[r] >> shift & 0x0f0f0f0fu << shift;
+        if (f.high_bits > 0) /* both pieces' at once: from bit 4 and from bit 6 on */
+            a[r] |= shifted(high[r], 4 - (int)high_at(f, piece - piece % 2)) &
+                    (f.high_bits == 1 ? 0x01010101u : 0x03030303u) << (shift + 4);
     }
 }
 

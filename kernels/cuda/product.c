@@ -30,7 +30,7 @@ enum status cuda_reserve(struct device *device, uint32_t max_rows, uint32_t max_
         ((size_t)max_columns + CHUNK_COLUMNS - 1) / CHUNK_COLUMNS * CHUNK_COLUMNS;
     size_t values, scales, parts, halves, powers;
     if (columns > UINT32_MAX || !product_of(&values, rows, columns, 1) ||
-        !product_of(&scales, rows, columns / QUANT_PIECE, 2 * sizeof(float)) ||
+        !product_of(&scales, rows, columns / QUANT_PIECE + CHUNK_PIECES, 2 * sizeof(float)) ||
         !product_of(&parts, rows, columns, X_PARTS * sizeof(uint16_t)) ||
         !product_of(&halves, rows, columns, X_HALVES * sizeof(uint16_t)) ||
         !product_of(&powers, rows, columns / QUANT_PIECE, sizeof(float)))

@@ -156,12 +156,13 @@ struct terms {
         {
         }
     };
-    static constexpr int LEAN_ROWS = ROW_TILE, WEIGHT = TYPE;
+    static constexpr bool WHOLE_STAGES = false;
+    static constexpr int LEAN_ROWS = ROW_TILE, LEAN_BOUND = 448, WEIGHT = TYPE;
 
     template <int TILES, int ROWS>
     static __device__ __forceinline__ void add_stage(float acc[TILES][4],
                                                      const struct cuda_product &p,
-                                                     const uint4 *stage, const early<ROWS> &,
+                                                     const uint4 *stage, early<ROWS> &,
                                                      uint32_t column, uint32_t begin, uint32_t end,
                                                      uint32_t lane)
     {

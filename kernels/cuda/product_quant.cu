@@ -18,15 +18,67 @@ namespace
 #define MAGIC     12582912.0f
 #define MAGIC_BIT 0x4b400000
 
-/* One row. Of the eight columns of an instruction's activations only one would be of use; instead
- * they are the eight pieces of a chunk: piece i, multiplied with activations that are zero but for
- * column i, is added to the same sums, so that eight instructions leave the dot product of output o
- * and piece i in row o, column i. A lane then scales those of two pieces, and the fused multiply-adds,
- * which must be done in order, go round the four lanes that share an output. */
+/* One row. Of the eight columns of an instruction's activations only one would be of use; instead they are
+ * the eight pieces of a chunk. Two pieces of weights are multiplied with activations that are zero but for
+ * their columns, and those of all pairs are added up, first pieces and second ones by themselves: so the dot
+ * product of output o and piece i is in row o, column i of one of two sums. A lane scales those of two
+ * pieces, and the fused multiply-adds, which must be done in order, go round the four lanes that share an
+ * output. */
 template <int TYPE>
 struct single {
     static constexpr struct cuda_format F = format_of<TYPE>::get();
     static constexpr int HALVES = weights<TYPE, 2>::HALVES;
+    static constexpr uint32_t SCALE_BYTES =
+        2 * ROW_TILE * sizeof(float) / QUANT_PIECE; /* of a column */
+    static constexpr bool BYTES = F.low_bits == 8;  /* signed; others are multiplied unsigned */
+
+    static __device__ __forceinline__ void add_piece(int sum[HALVES][4], const uint32_t a[4],
+                                                     const uint32_t b[2])
+    {
+        if constexpr (HALVES == 2) {
+            mma_16_unsigned(sum[0], a, b[0]);
+            mma_16_unsigned(sum[1], a + 2, b[1]);
+        } else if constexpr (BYTES) {
+            mma_32(sum[0], a, b);
+        } else {
+            mma_32_unsigned(sum[0], a, b);
+        }
+    }
+
+    /* As 1.5 * 2^23 and the dot product of outputs lane / 4 and lane / 4 + 8 with pieces 2 (lane % 4) and one
+     * more, exactly: dot[..][2 * o + i]; of the second piece 2^pair_shift times. */
+    static __device__ __forceinline__ void multiply(int dot[HALVES][4], const uint4 *chunk, uint2 x,
+                                                    uint32_t lane)
+    {
+        int sum[2][HALVES][4] = {}, zero[HALVES][4] = {};
+#pragma unroll
+        for (int pair = 0; pair < CHUNK_PIECES / 2; pair++) {
+            const bool own = lane / 8 == pair;
+            const uint32_t b[2] = {own ? x.x : 0, own ? x.y : 0};
+            weights<TYPE, 2> w;
+            w.load_integers(chunk, 2 * pair, lane);
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                uint32_t a[4];
+                w.unpack_of_pair(a, 2 * pair, i);
+                add_piece(sum[i], a, b);
+            }
+        }
+        if constexpr (F.is_signed && !BYTES) { /* minus half of the range, of any output */
+            constexpr uint32_t minus = 0x01010101u * (256u - (8u << F.high_bits));
+            const uint32_t a[2] = {minus, minus};
+            mma_16(zero[0], a, x.x);
+            mma_16(zero[HALVES - 1], a, x.y);
+        }
+#pragma unroll
+        for (int j = 0; j < 4 * HALVES; j++) {
+            const int i = j % 2, half = j / 4;
+            dot[half][j % 4] =
+                sum[i][half][j % 4] + (MAGIC_BIT + (i ? 1 << pair_shift(F) : 1) * zero[half][i]);
+            if (i == 1 && pair_shift(F) == 4)
+                dot[half][j % 4] -= sum[0][half][j % 4];
+        }
+    }
 
     /* Scales and minima of outputs lane / 4 and lane / 4 + 8, pieces 2 (lane % 4) and one more. */
     static __device__ __forceinline__ void scales(float scale[2][2][HALVES], float min[2][2],
@@ -35,98 +87,105 @@ struct single {
         const uint32_t t = lane % 4;
 #pragma unroll
         for (int o = 0; o < 2; o++) {
-            const uint4 *record = chunk + o * 8 + lane / 4;
+            const uint32_t *words = (const uint32_t *)chunk + o * 32 + lane; /* t of the output's */
             if constexpr (F.high_bits == 2) {
-                const uint32_t codes = ((const uint32_t *)record)[t] ^ 0x80808080u;
+                const uint32_t codes = *words ^ 0x80808080u;
                 const float d =
                     __half2float(((const __half *)(chunk + PANEL_OUTPUTS))[o * 8 + lane / 4]);
 #pragma unroll
                 for (int i = 0; i < 4; i++)
-                    scale[o][i / 2][i % 2] = d * (byte_float(codes, i) - 128.0f);
+                    scale[o][i / 2][i % 2] = d * byte_float(codes, i, 128);
             } else if constexpr (F.super) {
-                uint32_t r[4];
-                put_words(r, *record);
-                weights<TYPE, 2>::unpack_parts(r, t < 2 ? 0 : 4);
+                const uint4 r = chunk[o * 8 + lane / 4];
+                const uint32_t own = t % 2 == 0 ? 0x5410u : 0x7632u; /* two bytes of each word */
+                const uint32_t upper = __byte_perm(r.y, r.z, own);
+                const uint32_t low = __byte_perm(r.w, r.w >> 4, own);
+                const uint32_t codes =
+                    t < 2 ? upper & 0x3f3f3f3fu : (low & 0x0f0f0f0fu) | (upper >> 2 & 0x30303030u);
+                const float d = half_of(&r.x, 0), dmin = -half_of(&r.x, 1);
 #pragma unroll
                 for (int i = 0; i < 2; i++) {
-                    scale[o][i][0] = half_of(r, 0) * byte_float(r[1] >> t % 2 * 16, i);
-                    min[o][i] = -half_of(r, 1) * byte_float(r[2] >> t % 2 * 16, i);
+                    scale[o][i][0] = d * byte_float(codes, i, 0);
+                    min[o][i] = dmin * byte_float(codes, 2 + i, 0);
                 }
             } else {
-                const uint32_t word = ((const uint32_t *)record)[t];
-                scale[o][0][0] = half_of(&word, 0);
-                scale[o][1][0] = half_of(&word, 1);
-                if constexpr (F.min) {
-                    const uint32_t m = ((const uint32_t *)(record + PANEL_OUTPUTS))[t];
-                    min[o][0] = half_of(&m, 0);
-                    min[o][1] = half_of(&m, 1);
+#pragma unroll
+                for (int i = 0; i < 2; i++) {
+                    scale[o][i][0] = half_of(words, i);
+                    if constexpr (F.min)
+                        min[o][i] = half_of(words + PANEL_OUTPUTS * 4, i);
                 }
             }
         }
     }
 
-    /* What a lane multiplies of a chunk's activations: piece lane / 4, and the scales of its two
-     * pieces. Those that do not lie in [begin, end) are zero. */
+    /* What a lane multiplies of a chunk's activations: integers of piece lane / 4, and the scales of its
+     * two pieces; of those that do not lie in the span, what there is. */
     struct activations {
+        uint32_t at; /* bytes of the row, of the lane's integers */
+        uint32_t scales_at;
+        uint32_t own, length; /* columns behind the span's begin: the first of the lane's pieces */
         uint2 x;
         float scale[2], sum[2];
-        bool valid[2];
 
         __device__ __forceinline__ activations(const struct cuda_product &p, uint32_t column,
                                                uint32_t begin, uint32_t end, uint32_t lane)
         {
             const uint32_t t = lane % 4, g = lane / 4;
-            const uint32_t at = column + g * QUANT_PIECE, mine = column + 2 * t * QUANT_PIECE;
-            x = make_uint2(0, 0);
-            if (at >= begin && at < end)
-                x = *(const uint2 *)((const char *)p.x + column + g / 2 * X_PAIR_BYTES +
-                                     t * VECTOR_BYTES + g % 2 * sizeof(uint2));
+            at = column + g / 2 * X_PAIR_BYTES + t * VECTOR_BYTES + g % 2 * sizeof(uint2);
+            scales_at = column * SCALE_BYTES + 2 * t * (QUANT_PIECE * SCALE_BYTES);
+            own = column + 2 * t * QUANT_PIECE - begin;
+            length = end - begin;
+            load_integers(p);
+            load_scales(p);
+        }
+
+        /* Behind the last chunk too, where the workspace goes on (cuda_reserve). */
+        __device__ __forceinline__ void load_integers(const struct cuda_product &p)
+        {
+            x = *(const uint2 *)((const char *)p.x + at);
+            at += CHUNK_COLUMNS;
+        }
+
+        __device__ __forceinline__ void load_scales(const struct cuda_product &p)
+        {
+            const float *from = (const float *)((const char *)p.x_scales + scales_at);
+            scales_at += CHUNK_COLUMNS * SCALE_BYTES;
 #pragma unroll
             for (int i = 0; i < 2; i++) {
-                const float *from =
-                    (const float *)p.x_scales + (mine / QUANT_PIECE + i) * (2 * ROW_TILE);
-                valid[i] = mine + i * QUANT_PIECE >= begin && mine + i * QUANT_PIECE < end;
-                scale[i] = valid[i] ? from[0] : 0.0f;
-                sum[i] = valid[i] && F.min ? from[2] : 0.0f;
+                scale[i] = from[i * (2 * ROW_TILE)];
+                sum[i] = F.min ? from[i * (2 * ROW_TILE) + 2] : 0.0f;
             }
+        }
+
+        __device__ __forceinline__ bool valid(uint32_t i) const
+        {
+            return own + i * QUANT_PIECE < length;
         }
     };
 
-    /* acc[0] and acc[2], of two outputs, are the same in four lanes. */
-    static __device__ __forceinline__ void add_chunk(float acc[4], const uint4 *chunk,
-                                                     const activations &x, uint32_t lane)
+    /* acc[0] and acc[2], of two outputs, are the same in four lanes. Leaves x of the next chunk. */
+    static __device__ __forceinline__ void add_chunk(float acc[4], const struct cuda_product &p,
+                                                     const uint4 *chunk, activations &x,
+                                                     uint32_t lane)
     {
-        constexpr float unshift = 1.0f / (1 << (F.is_signed ? 8 - F.low_bits - F.high_bits : 0));
-        const uint32_t g = lane / 4;
+        const bool valid[2] = {x.valid(0), x.valid(1)};
         int dot[HALVES][4];
-        float scale[2][2][HALVES], min[2][2];
+        float scale[2][2][HALVES], min[2][2], exact[2][2][HALVES];
 
-#pragma unroll
-        for (int i = 0; i < 4 * HALVES; i++)
-            dot[i / 4][i % 4] = MAGIC_BIT;
-#pragma unroll
-        for (int pair = 0; pair < CHUNK_PIECES; pair += 2) {
-            weights<TYPE, 2> w;
-            w.load_integers(chunk, pair, lane);
-#pragma unroll
-            for (int i = 0; i < 2; i++) {
-                const uint32_t b[2] = {g == pair + i ? x.x.x : 0, g == pair + i ? x.x.y : 0};
-                uint32_t a[4];
-                w.unpack(a, i);
-                if constexpr (HALVES == 2) {
-                    mma_16(dot[0], a, b[0]);
-                    mma_16(dot[1], a + 2, b[1]);
-                } else {
-                    mma_32(dot[0], a, b);
-                }
-            }
-        }
+        multiply(dot, chunk, x.x, lane);
+        x.own += CHUNK_COLUMNS;
+        x.load_integers(p);
         scales(scale, min, chunk, lane);
-        float exact[HALVES][4];
 #pragma unroll
-        for (int i = 0; i < 4 * HALVES; i++)
-            exact[i / 4][i % 4] =
-                __fmaf_rn(__int_as_float(dot[i / 4][i % 4]), unshift, -MAGIC * unshift);
+        for (int j = 0; j < 4 * HALVES; j++) {
+            const int o = j / 2 % 2, i = j % 2, half = j / 4;
+            const float unshift = 1.0f / (1 << (i ? pair_shift(F) : 0));
+            const float sum = __int_as_float(dot[half][2 * o + i]);
+            exact[o][i][half] =
+                unshift == 1 ? sum - MAGIC : __fmaf_rn(sum, unshift, -MAGIC * unshift);
+            scale[o][i][half] = __fmul_rn(scale[o][i][half], x.scale[i]);
+        }
 #pragma unroll
         for (int turn = 0; turn < 4; turn++)
 #pragma unroll
@@ -137,14 +196,14 @@ struct single {
                     float next = sum;
 #pragma unroll
                     for (int half = 0; half < HALVES; half++)
-                        next = __fmaf_rn(exact[half][2 * o + i],
-                                         __fmul_rn(scale[o][i][half], x.scale[i]), next);
+                        next = __fmaf_rn(exact[o][i][half], scale[o][i][half], next);
                     if constexpr (F.min)
                         next = __fmaf_rn(min[o][i], x.sum[i], next);
-                    sum = x.valid[i] ? next : sum;
+                    sum = valid[i] ? next : sum;
                 }
                 acc[2 * o] = __shfl_sync(0xffffffffu, sum, turn, 4);
             }
+        x.load_scales(p);
     }
 };
 
@@ -265,22 +324,25 @@ struct terms {
     };
     template <int ROWS>
     using early = std::conditional_t<ROWS == 1, typename single<TYPE>::activations, none<ROWS>>;
-    static constexpr int LEAN_ROWS = 1;
+    static constexpr bool WHOLE_STAGES = true;
+    static constexpr int LEAN_ROWS = 1, LEAN_BOUND = F.super && F.high_bits > 0 ? 512 : 576;
     static constexpr int WEIGHT = TYPE;
 
     template <int TILES, int ROWS>
     static __device__ __forceinline__ void add_stage(float acc[TILES][4],
                                                      const struct cuda_product &p,
-                                                     const uint4 *stage, const early<ROWS> &x,
+                                                     const uint4 *stage, early<ROWS> &x,
                                                      uint32_t column, uint32_t begin, uint32_t end,
                                                      uint32_t lane)
     {
         if constexpr (ROWS == 1) {
-            single<TYPE>::add_chunk(acc[0], stage, x, lane);
+            single<TYPE>::add_chunk(acc[0], p, stage, x, lane);
         } else {
             const bool whole = column >= begin && column + CHUNK_COLUMNS <= end;
-            constexpr int PIECES =
-                TILES > 2 || (F.super && (TILES > 1 || F.high_bits == 1)) ? 2 : 4;
+            constexpr int PIECES = TILES > 2 || (F.super && (TILES > 1 || F.high_bits == 1)) ||
+                                           (F.min && F.high_bits == 1 && TILES > 1)
+                                       ? 2
+                                       : 4;
             const rows_at<TILES> rows(p, column, 0, lane);
             if (whole)
 #pragma unroll 1

@@ -45,10 +45,11 @@ struct format_of;
 CUDA_QUANT_FORMATS(FORMAT)
 #undef FORMAT
 
-/* Byte i of a word, as an f32 without the slow conversion. */
-__device__ __forceinline__ float byte_float(uint32_t word, int i)
+/* Byte i of a word, less an offset, as an f32 without the slow conversion. */
+__device__ __forceinline__ float byte_float(uint32_t word, int i, int offset)
 {
-    return __uint_as_float(__byte_perm(word, 0x4b000000u, 0x7440u | (uint32_t)i)) - 8388608.0f;
+    return __uint_as_float(__byte_perm(word, 0x4b000000u, 0x7440u | (uint32_t)i)) -
+           (8388608.0f + (float)offset);
 }
 
 __device__ __forceinline__ float half_of(const uint32_t *words, int i)
@@ -64,7 +65,7 @@ struct weights {
     static constexpr int HALVES =
         F.high_bits == 2 ? 2 : 1; /* of a piece that have their own scale */
     static constexpr int RECORDS = F.min && !F.super ? 2 : 1;
-    static constexpr int LOW = PIECES * F.low_bits / 2, HIGH = PIECES * F.high_bits / 2;
+    static constexpr int LOW = PIECES * F.low_bits / 2, HIGH = F.high_bits > 0 ? 4 : 0;
     static constexpr int RECORD = PACKED ? 4 : PIECES / 2; /* words; packed: see unpack_parts */
 
     uint32_t low[LOW], high[HIGH > 0 ? HIGH : 1];
@@ -91,6 +92,9 @@ struct weights {
             d[1] = __half2float(halves[lane / 4 + 8]);
         }
         load_integers(chunk, first_piece, lane);
+#pragma unroll
+        for (int r = 0; r < HIGH; r++) /* as those of a chunk's first pieces */
+            high[r] >>= high_at(F, (uint32_t)first_piece);
     }
 
     __device__ __forceinline__ void load_integers(const uint4 *chunk, int first_piece,
@@ -102,16 +106,9 @@ struct weights {
             load_words<4>(low + 4 * v,
                           (const uint32_t *)(at + (first_piece * F.low_bits / 8 + v) * CUDA_LANES));
         at += F.low_bits * CUDA_LANES;
-        if constexpr (HIGH >= 4) {
-#pragma unroll
-            for (int v = 0; v < HIGH / 4; v++)
-                load_words<4>(
-                    high + 4 * v,
-                    (const uint32_t *)(at + (first_piece * F.high_bits / 8 + v) * CUDA_LANES));
-        } else if constexpr (HIGH > 0) {
-            const int word = first_piece * F.high_bits / 2;
-            load_words<HIGH>(high, (const uint32_t *)(at + word / 4 * CUDA_LANES) + word % 4);
-        }
+        if constexpr (HIGH > 0)
+            load_words<4>(high,
+                          (const uint32_t *)(at + first_piece * F.high_bits / 8 * CUDA_LANES));
     }
 
     /* Leaves d and dmin, and one byte for the scale and the minimum of each of the four pieces among
@@ -127,12 +124,21 @@ struct weights {
         }
     }
 
+    /* After `load`. */
     __device__ __forceinline__ void unpack(uint32_t a[4], int piece) const
     {
-        uint32_t upper = 0;
-        if constexpr (F.high_bits > 0)
-            upper = high[piece * F.high_bits / 2];
-        piece_unpack(a, F, low + piece * (F.low_bits / 2), upper, piece);
+        piece_unpack(a, F, words_of(piece), high, piece);
+    }
+
+    /* After load_integers of the same pieces. */
+    __device__ __forceinline__ void unpack_of_pair(uint32_t a[4], int first_piece, int piece) const
+    {
+        pair_unpack(a, F, words_of(piece), high, first_piece + piece);
+    }
+
+    __device__ __forceinline__ const uint32_t *words_of(int piece) const
+    {
+        return low + 4 * (F.low_bits == 8 ? piece : piece / 2);
     }
 
     /* Of output o (0 or 1). scale: of the piece, or of its two halves. */
@@ -144,12 +150,12 @@ struct weights {
 #pragma unroll
             for (int half = 0; half < HALVES; half++) {
                 const int i = 2 * piece + half;
-                scale[half] = d[o] * (byte_float(r[i / 4] ^ 0x80808080u, i % 4) - 128.0f);
+                scale[half] = d[o] * byte_float(r[i / 4] ^ 0x80808080u, i % 4, 128);
             }
         } else if constexpr (PACKED) {
             const int part = first_piece % 4 + piece;
-            scale[0] = half_of(r, 0) * byte_float(r[1], part);
-            *min = -half_of(r, 1) * byte_float(r[2], part);
+            scale[0] = half_of(r, 0) * byte_float(r[1], part, 0);
+            *min = -half_of(r, 1) * byte_float(r[2], part, 0);
         } else {
             scale[0] = half_of(r, piece);
             if constexpr (F.min)

@@ -320,10 +320,11 @@ void multiply_s8(int (&c)[4], const uint32_t (&a)[2 * HALVES], const uint32_t (&
     multiply<int, 4, HALVES, four_s8, four_s8>(c, a, b);
 }
 
-/* a of uint8, b of int8. */
-static inline void multiply_u8(int (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
+/* Bytes of a are from 0 to 255. */
+template <int HALVES>
+void multiply_u8(int (&c)[4], const uint32_t (&a)[2 * HALVES], const uint32_t (&b)[HALVES])
 {
-    multiply<int, 4, 2, four_u8, four_s8>(c, a, b);
+    multiply<int, 4, HALVES, four_u8, four_s8>(c, a, b);
 }
 
 } // namespace emulation

@@ -68,19 +68,48 @@ static void lane_registers(uint32_t a[4], const struct cuda_vector *chunk, struc
 {
     const struct cuda_vector *low = chunk + chunk_scale_vectors(f) + lane;
     const struct cuda_vector *high = low + f.low_bits * CUDA_LANES;
-    if (f.low_bits == 8) {
-        piece_unpack(a, f, low[piece * CUDA_LANES].word, 0, piece);
-        return;
-    }
-    const uint32_t word = f.high_bits == 0   ? 0
-                          : f.high_bits == 1 ? high[0].word[piece / 2]
-                                             : high[piece / 4 * CUDA_LANES].word[piece % 4];
-    piece_unpack(a, f, low[piece / 2 * CUDA_LANES].word + piece % 2 * 2, word, piece);
+    low += (f.low_bits == 8 ? piece : piece / 2) * CUDA_LANES;
+    high += piece * (uint32_t)f.high_bits / 8 * CUDA_LANES;
+    piece_unpack(a, f, low->word, high->word, piece);
 }
 
 static int signed_byte(uint32_t word, uint32_t b)
 {
     return (int8_t)(word >> 8 * b & 255);
+}
+
+/* What products of one row multiply: unsigned, second pieces 2^pair_shift times; with no high bits the first
+ * piece's integer is in what the second one's is in. */
+static void test_pairs_of_pieces_are_the_same_integers(void **state)
+{
+    (void)state;
+    for (size_t t = 0; t < WEIGHT_TYPES; t++) {
+        const struct cuda_format f = cuda_format(weight_types[t]);
+        if (f.low_bits != 4)
+            continue;
+        struct problem p = problem_make(weight_types[t], 256);
+        const int zero = f.is_signed ? 8 << f.high_bits : 0;
+        for (uint32_t lane = 0; lane < CUDA_LANES; lane++)
+            for (uint32_t piece = 0; piece < CHUNK_PIECES; piece++) {
+                const struct cuda_vector *low = p.panels + chunk_scale_vectors(f) + lane;
+                const struct cuda_vector *high =
+                    low + (4 + piece * (uint32_t)f.high_bits / 8) * CUDA_LANES;
+                uint32_t a[4], pair[4], first[4];
+                low += piece / 2 * CUDA_LANES;
+                lane_registers(a, p.panels, f, piece, lane);
+                pair_unpack(pair, f, low->word, high->word, piece);
+                pair_unpack(first, f, low->word, high->word, piece - piece % 2);
+                for (uint32_t i = 0; i < 16; i++) {
+                    int want = f.is_signed ? signed_byte(a[i / 4], i % 4) >> piece_shift(f)
+                                           : (int)(a[i / 4] >> 8 * (i % 4) & 255);
+                    want = (want + zero) << (piece % 2 ? pair_shift(f) : 0);
+                    if (piece % 2 && pair_shift(f) == 4)
+                        want += (int)(first[i / 4] >> 8 * (i % 4) & 255);
+                    assert_int_equal(pair[i / 4] >> 8 * (i % 4) & 255, want);
+                }
+            }
+        problem_free(&p);
+    }
 }
 
 /* mma.m16n8k32 (first 0, n 32), or m16n8k16 for half of the columns: A from all lanes' registers, B
@@ -341,6 +370,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_matrix_takes_the_bytes_of_its_file),
+        cmocka_unit_test(test_pairs_of_pieces_are_the_same_integers),
         cmocka_unit_test(test_products_of_blocks_have_the_bits_of_the_cpu),
         cmocka_unit_test(test_fragments_of_floats_are_the_matrix),
         cmocka_unit_test(test_parts_of_activations_are_where_lanes_read),

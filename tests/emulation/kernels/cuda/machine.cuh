@@ -18,6 +18,11 @@ static inline void chain_wait()
 {
 }
 
+static inline uint32_t thread_again()
+{
+    return threadIdx.x;
+}
+
 /* A thread's copies by groups, of which the last is still open. */
 struct emulated_copies {
     std::deque<std::vector<std::pair<uint4 *, const uint4 *>>> groups{1};
@@ -65,10 +70,21 @@ static inline void mma_32(int d[4], const uint32_t a[4], const uint32_t b[2])
     emulation::multiply_s8<2>(*(int(*)[4])d, *(const uint32_t(*)[4])a, *(const uint32_t(*)[2])b);
 }
 
+static inline void mma_32_unsigned(int d[4], const uint32_t a[4], const uint32_t b[2])
+{
+    emulation::multiply_u8<2>(*(int(*)[4])d, *(const uint32_t(*)[4])a, *(const uint32_t(*)[2])b);
+}
+
 static inline void mma_16(int d[4], const uint32_t a[2], uint32_t b)
 {
     const uint32_t column[1] = {b};
     emulation::multiply_s8<1>(*(int(*)[4])d, *(const uint32_t(*)[2])a, column);
+}
+
+static inline void mma_16_unsigned(int d[4], const uint32_t a[2], uint32_t b)
+{
+    const uint32_t column[1] = {b};
+    emulation::multiply_u8<1>(*(int(*)[4])d, *(const uint32_t(*)[2])a, column);
 }
 
 #endif

@@ -108,7 +108,7 @@ static inline void mma_u8(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, ui
                           uint32_t b0, uint32_t b1)
 {
     const uint32_t a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
-    emulation::multiply_u8(c, a, b);
+    emulation::multiply_u8<2>(c, a, b);
 }
 
 static inline float exp2_fast(float x)
