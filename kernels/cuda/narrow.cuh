@@ -13,7 +13,7 @@
  *     static constexpr uint32_t STAGE_COLUMNS, STAGE_VECTORS;     of a panel, side by side
  *     static constexpr bool WHOLE_STAGES; a panel has as many columns as its stages
  *     static constexpr int LEAN_ROWS;     up to which a thread needs few registers:
- *     static constexpr int LEAN_BOUND;    twice as many threads have those of a multiprocessor
+ *     static constexpr int LEAN_BOUND, LEAN_BLOCKS;   so many times as many threads have a multiprocessor's
  *     template <int ROWS>
  *     struct early;           activations of a stage that are read before its weights are there, the span's
  *                             first ones when it is made
@@ -119,7 +119,9 @@ struct stages {
 /* Registers for so many threads of a multiprocessor that it has work while some of them wait. */
 template <class Terms, int ROWS>
 __global__ void __launch_bounds__(ROWS <= Terms::LEAN_ROWS ? Terms::LEAN_BOUND : NARROW_THREADS,
-                                  ROWS <= 2 * ROW_TILE ? 2 : 1)
+                                  ROWS <= Terms::LEAN_ROWS ? Terms::LEAN_BLOCKS
+                                  : ROWS <= 2 * ROW_TILE   ? 2
+                                                           : 1)
     product_narrow(const __grid_constant__ struct cuda_product p)
 {
     constexpr int TILES = (ROWS + ROW_TILE - 1) / ROW_TILE;

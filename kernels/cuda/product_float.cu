@@ -157,7 +157,7 @@ struct terms {
         }
     };
     static constexpr bool WHOLE_STAGES = false;
-    static constexpr int LEAN_ROWS = ROW_TILE, LEAN_BOUND = 448, WEIGHT = TYPE;
+    static constexpr int LEAN_ROWS = ROW_TILE, LEAN_BOUND = 448, LEAN_BLOCKS = 2, WEIGHT = TYPE;
 
     template <int TILES, int ROWS>
     static __device__ __forceinline__ void add_stage(float acc[TILES][4],

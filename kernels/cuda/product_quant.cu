@@ -325,7 +325,14 @@ struct terms {
     template <int ROWS>
     using early = std::conditional_t<ROWS == 1, typename single<TYPE>::activations, none<ROWS>>;
     static constexpr bool WHOLE_STAGES = true;
-    static constexpr int LEAN_ROWS = 1, LEAN_BOUND = F.super && F.high_bits > 0 ? 512 : 576;
+    static constexpr int LEAN_ROWS = 1;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ != 900
+    static constexpr bool ROOMY = F.high_bits == 2; /* spills with fewer registers there */
+#else
+    static constexpr bool ROOMY = false;
+#endif
+    static constexpr int LEAN_BOUND = ROOMY ? 768 : F.super && F.high_bits > 0 ? 512 : 576;
+    static constexpr int LEAN_BLOCKS = ROOMY ? 1 : 2;
     static constexpr int WEIGHT = TYPE;
 
     template <int TILES, int ROWS>
