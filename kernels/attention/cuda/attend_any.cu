@@ -12,7 +12,6 @@ struct any_evaluator {
         ROWS = ANY_ROWS,
         VALUES = ANY_MAX_DIM / ANY_THREADS,
         THREADS = ANY_THREADS,
-        NEAR_LEVELS = 0,
         LOOKS_AGAIN = 0,
         PART_LOADS = 24
     };
@@ -23,6 +22,14 @@ struct any_evaluator {
     uint32_t thread;
     uint32_t *is_last;
 
+    __device__ __forceinline__ static uint32_t n_near(const struct attend_launch &)
+    {
+        return 0;
+    }
+    __device__ __forceinline__ static float2 *near_levels()
+    {
+        return nullptr;
+    }
     __device__ __forceinline__ uint32_t *last() const
     {
         return is_last;
@@ -222,7 +229,8 @@ extern "C" const struct attend_kernel *attend_kernels_any(size_t *n)
                                                 0,
                                                 0,
                                                 walker<any_evaluator>::PARTIAL *
-                                                    (uint32_t)sizeof(float2)};
+                                                    (uint32_t)sizeof(float2),
+                                                0};
     *n = 1;
     return &kernel;
 }

@@ -303,6 +303,7 @@ static enum status write_call(struct cuda_attend *attend, struct call *call, siz
         .parts = attend->parts,
         .levels = attend->levels,
         .n_levels = n_levels,
+        .n_near = variant_config(planner->planned.variant, jobs->n_shares)->n_near,
         .n_shares = jobs->n_shares,
         .group = shape->group,
         .group_inverse = (65535 + shape->group) / shape->group,

@@ -9,7 +9,7 @@
  * attend_any.cuh for every other shape. It has
  *     ROWS, VALUES            a thread's rows, and its values of each
  *     THREADS                 that compute; a further warp copies where COPIES
- *     NEAR_LEVELS             of the tree that lie in shared memory, at near_levels()
+ *     n_near(launch)          levels of the tree that lie in shared memory, at near_levels()
  *     last()                  there: is this block the last to arrive
  *     PART_LOADS              of 8 bytes, that registers suffice for when parts are merged
  *     segment                 a struct job_segment, held in registers or looked at again
@@ -70,6 +70,20 @@ static __device__ __forceinline__ struct seen tokens_any(const struct job_output
 {
     return {tokens_seen_from(output, output.first_position, tile).first,
             tokens_seen_from(output, output.last_position, tile).last};
+}
+
+/* In a pair of tokens t and t + 1 of V, ones for those in [first, last). */
+static __device__ __forceinline__ uint32_t pair_mask(int t, struct seen any)
+{
+    return (t >= any.first && t < any.last ? 0x0000ffffu : 0) |
+           (t + 1 >= any.first && t + 1 < any.last ? 0xffff0000u : 0);
+}
+
+/* Of 8 tokens from t on, those in `any`: memory that was never written may hold NaN. */
+static __device__ __forceinline__ uint4 mask_tokens(uint4 x, int t, struct seen any)
+{
+    return make_uint4(x.x & pair_mask(t, any), x.y & pair_mask(t + 2, any),
+                      x.z & pair_mask(t + 4, any), x.w & pair_mask(t + 6, any));
 }
 
 /* cap * tanh(score / cap), by (1 - e) / (1 + e), e = 2^(-|score| * factor): to 2^-21 of the cap. No division,
@@ -239,7 +253,6 @@ struct walker {
     enum { ROWS = Evaluator::ROWS, VALUES = Evaluator::VALUES, THREADS = Evaluator::THREADS };
     enum {
         PARTIAL = stored<ROWS, VALUES>::FLOAT2S * THREADS, /* float2s of all threads */
-        NEAR_LEVELS = Evaluator::NEAR_LEVELS,              /* in shared memory */
         FITTING = Evaluator::PART_LOADS / stored<ROWS, VALUES>::FLOAT2S,
         BATCH = FITTING < 1            ? 1 /* parts that are on their way at a time */
                 : FITTING > JOIN_PARTS ? (int)JOIN_PARTS
@@ -254,25 +267,19 @@ struct walker {
     /* Near levels apart: so the compiler knows that they lie in shared memory. */
     __device__ __forceinline__ void store_level(uint32_t k, const values &x)
     {
-        if constexpr (NEAR_LEVELS > 0)
-            if (k < NEAR_LEVELS) {
-                store(x, evaluator.near_levels() + k * PARTIAL, THREADS, thread);
-                return;
-            }
-        store(x, launch.levels + (size_t)k * PARTIAL, THREADS, thread);
+        if (k < evaluator.n_near(launch))
+            store(x, evaluator.near_levels() + k * PARTIAL, THREADS, thread);
+        else
+            store(x, launch.levels + (size_t)k * PARTIAL, THREADS, thread);
     }
 
     /* x = merge(level k, x). */
     __device__ __forceinline__ void merge_level(uint32_t k, values &x)
     {
         values left;
-        bool near = false;
-        if constexpr (NEAR_LEVELS > 0)
-            if (k < NEAR_LEVELS) {
-                load<false>(left, evaluator.near_levels() + k * PARTIAL, THREADS, thread);
-                near = true;
-            }
-        if (!near)
+        if (k < evaluator.n_near(launch))
+            load<false>(left, evaluator.near_levels() + k * PARTIAL, THREADS, thread);
+        else
             load<false>(left, launch.levels + (size_t)k * PARTIAL, THREADS, thread);
         merge_left(x, left);
     }
@@ -394,7 +401,9 @@ struct walker {
         uint32_t top = 0;
 #pragma unroll 1
         for (uint32_t first = 0; first < join.n_parts; first += BATCH) {
-            values part[BATCH];
+            values
+                parts[BATCH > 1 ? BATCH : 1]; /* one by one: in x itself, as registers are short */
+            values(&part)[BATCH] = *(values(*)[BATCH])(BATCH > 1 ? parts : &x);
             uint32_t n_merges[BATCH];
 #pragma unroll
             for (uint32_t i = 0; i < BATCH; i++) {

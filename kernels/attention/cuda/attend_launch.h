@@ -28,6 +28,7 @@ struct attend_launch {
     float2 *parts;  /* scratch memory of all parts */
     float2 *levels; /* of all thread blocks: n_levels each, the last of them for prefixes */
     uint32_t n_levels;
+    uint32_t n_near; /* of them in shared memory, behind the pipeline (attend_rows.cuh) */
     uint32_t n_shares;
     uint32_t group, head_dim, type;
     uint32_t group_inverse; /* 2^16 / group, rounded up */
@@ -58,6 +59,7 @@ struct attend_kernel {
     uint32_t fixed_bytes;   /* of shared memory; and for each stage of its pipeline: */
     uint32_t stage_bytes;   /* 0: it has none */
     uint32_t partial_bytes; /* of a part, and of a level of the tree */
+    uint32_t near_levels;   /* that shared memory may hold behind the pipeline, at most */
 };
 
 /* Of one type, fewest rows first. */

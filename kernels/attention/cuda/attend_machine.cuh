@@ -148,6 +148,18 @@ static __device__ __forceinline__ uint32_t count_down(uint32_t *counter)
     return before;
 }
 
+/* Counts up in shared memory, and from `last` to 0: what those before have read and written there is done for who
+ * comes after. Returns the number before. */
+static __device__ __forceinline__ uint32_t count_round(uint32_t *counter, uint32_t last)
+{
+    uint32_t before;
+    asm volatile("atom.acq_rel.cta.shared.inc.u32 %0, [%1], %2;"
+                 : "=r"(before)
+                 : "r"(shared_address(counter)), "r"(last)
+                 : "memory");
+    return before;
+}
+
 /* The n_threads threads (a multiple of 32) that use barrier `id` wait for each other. */
 static __device__ __forceinline__ void threads_wait(uint32_t id, uint32_t n_threads)
 {

@@ -1,4 +1,5 @@
-/* kernels/attention/cuda/attend_mma.cuh - a tile's partial by tensor cores.
+/* kernels/attention/cuda/attend_mma.cuh - a tile's partial by tensor cores, for few rows; of
+ * q8_0 for many too.
  *
  * An f32 number is the sum of two f16, or of three bf16, to 22 bits and more, and a product of two such is
  * exact in a tensor core. So q and p are split, and as a row block has 8 rows and a tensor core 16,
@@ -15,29 +16,25 @@
 #ifndef LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_MMA_CUH
 #define LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_MMA_CUH
 
+#include "kernels/attention/cuda/attend_place.cuh"
 #include "kernels/attention/cuda/attend_query.cuh"
 
 #include <type_traits>
 
 template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
-struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
+struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
     using place = mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>;
     using shape = typename place::shape;
     using place::block;
     using place::c;
-    using place::full;
     using place::g;
     using place::group_id;
     using place::lane;
     using place::leave_piece;
     using place::leave_pieces;
     using place::maxima;
-    using place::n_stages;
-    using place::parity;
-    using place::pieces;
     using place::row;
     using place::scales;
-    using place::stage;
     using place::sums;
     using place::wait_piece;
     using place::wait_pieces;
@@ -49,14 +46,12 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
         ROWS = BLOCKS,
         VALUES = D / 16,
         THREADS = shape::THREADS,
-        NEAR_LEVELS = NEAR,
         LOOKS_AGAIN = GROUPS > 1 && SPARING > 1,
         PART_LOADS = GROUPS > 1                                  ? 1
                      : least_blocks(TYPE, D, BLOCKS, GROUPS) > 2 ? 20 / SPARING
                      : BLOCKS > 1                                ? 30 / SPARING
                                                                  : 40 / SPARING,
-        TILES_N = D / 32, /* blocks of 8 dimensions that a warp has of V; of them at a time: */
-        STEP_N = GROUPS > 1 ? TILES_N / 2 : TILES_N
+        TILES_N = D / 32 /* blocks of 8 dimensions that a warp has of V */
     };
 
     /* ---- scores ---- */
@@ -212,44 +207,28 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
 
     /* ---- values ---- */
 
-    /* In a pair of tokens t and t + 1 of V, ones for those in [first, last). */
-    static __device__ __forceinline__ uint32_t pair_mask(int t, struct seen any)
-    {
-        return (t >= any.first && t < any.last ? 0x0000ffffu : 0) |
-               (t + 1 >= any.first && t + 1 < any.last ? 0xffff0000u : 0);
-    }
-
-    /* Of 8 tokens from t on, those in `any`: memory that was never written may hold NaN. */
-    static __device__ __forceinline__ uint4 mask_tokens(uint4 x, int t, struct seen any)
-    {
-        return make_uint4(x.x & pair_mask(t, any), x.y & pair_mask(t + 2, any),
-                          x.z & pair_mask(t + 4, any), x.w & pair_mask(t + 6, any));
-    }
-
     __device__ __forceinline__ void add_piece(const char *piece, int p, uint32_t n_blocks,
                                               bool masked, struct seen any,
                                               float (&o)[BLOCKS][TILES_N][4])
     {
 #pragma unroll
         for (int i = 0; i < 2; i++) /* blocks of 32 tokens */
-#pragma unroll
-            for (int n = 0; n < TILES_N; n += STEP_N)
-                add_block(piece, p, i, n, n_blocks, masked, any, o);
+            add_block(piece, p, i, n_blocks, masked, any, o);
     }
 
-    /* Block i of 32 tokens of a piece; the warp's blocks of dimensions from n on. */
-    __device__ __forceinline__ void add_block(const char *piece, int p, int i, int first,
-                                              uint32_t n_blocks, bool masked, struct seen any,
+    /* Block i of 32 tokens of a piece. */
+    __device__ __forceinline__ void add_block(const char *piece, int p, int i, uint32_t n_blocks,
+                                              bool masked, struct seen any,
                                               float (&o)[BLOCKS][TILES_N][4])
     {
-        const uint4 *v = (const uint4 *)piece + (i * (D / 8) + warp * TILES_N + first) * 32 + lane;
-        uint4 value[STEP_N];
+        const uint4 *v = (const uint4 *)piece + (i * (D / 8) + warp * TILES_N) * 32 + lane;
+        uint4 value[TILES_N];
 #pragma unroll
-        for (int n = 0; n < STEP_N; n++)
+        for (int n = 0; n < TILES_N; n++)
             value[n] = v[n * 32];
         if (masked)
 #pragma unroll
-            for (int n = 0; n < STEP_N; n++)
+            for (int n = 0; n < TILES_N; n++)
                 value[n] = mask_tokens(value[n], (2 * p + i) * 32 + 8 * (int)c, any);
 #pragma unroll
         for (int b = 0; b < BLOCKS; b++) {
@@ -258,8 +237,8 @@ struct mma_evaluator : mma_query<TYPE, D, BLOCKS, GROUPS, NEAR> {
             const uint4 w0 = *(const uint4 *)(weights(b) + two_parts_at(2 * p + i, c, 0)),
                         w1 = *(const uint4 *)(weights(b) + two_parts_at(2 * p + i, c, 2));
 #pragma unroll
-            for (int n = 0; n < STEP_N; n++) {
-                float(&sum)[4] = o[b][first + n];
+            for (int n = 0; n < TILES_N; n++) {
+                float(&sum)[4] = o[b][n];
                 if (TYPE == MMA_F16) {
                     mma_f16(sum, w0.x, w0.y, w0.z, w0.w, value[n].x, value[n].y);
                     mma_f16(sum, w1.x, w1.y, w1.z, w1.w, value[n].z, value[n].w);
@@ -464,67 +443,28 @@ template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
 __global__ void __launch_bounds__(128 * GROUPS + 32, least_blocks(TYPE, D, BLOCKS, GROUPS))
     attend_mma(const struct attend_launch *call, uint32_t n_stages)
 {
-    using evaluator = mma_evaluator<TYPE, D, BLOCKS, GROUPS, NEAR>;
-    using shape = typename evaluator::shape;
-    const uint32_t thread = threadIdx.x;
-    evaluator e;
-    struct attend_launch &launch = *(struct attend_launch *)(e.memory() + shape::AT_LAUNCH);
-    e.n_stages = n_stages;
-    e.stage = e.parity = 0;
-    e.lane = thread % 32;
-    e.warp = thread / 32 % 4;
-    e.group_id = GROUPS == 1 ? 0 : thread / 128;
-    e.g = e.lane / 4;
-    e.c = e.lane % 4;
-    if (thread == 0) {
-        for (uint32_t i = 0; i < n_stages; i++) {
-            mbarrier_init(&e.full()[i], COPY_ARRIVALS);
-            mbarrier_init(&e.empty()[i], 4 * GROUPS);
-        }
-        mbarrier_init_fence();
-    }
+    mma_evaluator<TYPE, D, BLOCKS, GROUPS, NEAR> e;
+    struct attend_launch &launch = e.launch_memory();
+    e.begin(n_stages);
     const struct job_start *start =
         (const struct job_start *)((const char *)call + LAUNCH_BYTES) + blockIdx.x;
     touch(start);
     fetch_launch(&launch, call);
     __syncthreads();
-    if (thread >= shape::THREADS) {
+    if (threadIdx.x >= e.THREADS) {
         e.copy(launch, *start);
         return;
     }
-    walker<evaluator> walk = {launch, e, thread};
+    walker<mma_evaluator<TYPE, D, BLOCKS, GROUPS, NEAR>> walk = {launch, e, threadIdx.x};
     walk.run();
 }
 
-/* What the host must know of it. */
+/* Near levels: as many as leave room for the pipeline. */
 template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
 static struct attend_kernel describe_mma(enum kv_type type)
 {
-    using shape = mma_shape<TYPE, D, BLOCKS, GROUPS, NEAR>;
-    struct attend_kernel kernel;
-    kernel.function = (const void *)attend_mma<TYPE, D, BLOCKS, GROUPS, NEAR>;
-    kernel.type = type;
-    kernel.head_dim = D;
-    kernel.rows = 8 * shape::ALL_BLOCKS;
-    kernel.threads = shape::THREADS + 32;
-    kernel.fixed_bytes = shape::FIXED;
-    kernel.stage_bytes = shape::PIECE;
-    kernel.partial_bytes = shape::PARTIAL;
-    return kernel;
+    return describe<mma_shape<TYPE, D, BLOCKS, GROUPS, NEAR>>(
+        (const void *)attend_mma<TYPE, D, BLOCKS, GROUPS, NEAR>, type);
 }
-
-/* All variants of a type. Near levels: as many as leave room for the pipeline. */
-#define DESCRIBE_MMA(name, mma_type, kv)                                                           \
-    extern "C" const struct attend_kernel *attend_kernels_##name(size_t *n)                        \
-    {                                                                                              \
-        static const struct attend_kernel kernels[] = {                                            \
-            describe_mma<mma_type, 64, 1, 1, 4>(kv),  describe_mma<mma_type, 64, 2, 1, 2>(kv),     \
-            describe_mma<mma_type, 64, 4, 2, 0>(kv),  describe_mma<mma_type, 128, 1, 1, 4>(kv),    \
-            describe_mma<mma_type, 128, 2, 1, 1>(kv), describe_mma<mma_type, 128, 4, 2, 0>(kv),    \
-            describe_mma<mma_type, 256, 1, 1, 2>(kv), describe_mma<mma_type, 256, 2, 1, 0>(kv),    \
-        };                                                                                         \
-        *n = sizeof(kernels) / sizeof(kernels[0]);                                                 \
-        return kernels;                                                                            \
-    }
 
 #endif

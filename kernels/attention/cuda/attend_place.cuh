@@ -1,41 +1,30 @@
-/* kernels/attention/cuda/attend_place.cuh - where attend_mma.cuh's numbers lie in shared memory, and the pieces
- * of tiles that come there.
- *
- * A ring of stages, each with room for a piece: `full` hears of a piece that has come, `empty` of one that all
- * warps are done with. A warp of its own copies, in the order K, K, V, V. */
+/* kernels/attention/cuda/attend_place.cuh - where attend_mma.cuh's numbers lie in shared memory, and the warp that brings
+ * pieces: `empty` hears of one that all others are done with. */
 #ifndef LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_PLACE_CUH
 #define LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_PLACE_CUH
 
-#include "kernels/attention/cuda/attend_kernel.cuh"
-
-enum mma_type { MMA_F16, MMA_BF16, MMA_Q8 };
+#include "kernels/attention/cuda/attend_ring.cuh"
 
 /* Sizes in bytes of what lies in shared memory, for the kernel and for whoever launches it. */
 template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
-struct mma_shape {
+struct mma_shape : mma_sizes<TYPE, D> {
+    using sizes = mma_sizes<TYPE, D>;
     enum {
+        ROW_BLOCKS = BLOCKS, /* of a warp */
         ALL_BLOCKS = BLOCKS * GROUPS,
         THREADS = 128 * GROUPS,
-        ROW_BYTES = TYPE == MMA_Q8 ? D / 32 * 34 : 2 * D,
-        PIECE = PIECE_TOKENS * ROW_BYTES,
-        VALUE_BYTES = PIECE_TOKENS * D * (TYPE == MMA_Q8 ? 1 : 2),
-        /* of a row block: A fragments of q (q8_0: of two blocks; and of the third parts),
-         * weights */
-        Q = TYPE == MMA_Q8 ? D / 32 * 512 : D / 16 * 512,
-        Q_THIRD = TYPE == MMA_BF16 ? D / 16 * 256 : 0,
+        COPY_THREADS = 32,
+        /* of a row block: q, weights */
         P_PART = 8 * TOKENS * 2, /* one of 2 or 3 parts; for q8_0 two are one array of f32 */
         P = P_PART * (TYPE == MMA_BF16 ? 3 : 2),
-        Q_SCALES = TYPE == MMA_Q8 ? D / 32 * 32 : 32, /* [block][8], or [8] */
         MAXIMA = 4 * 8 * 4,
-        BLOCK = Q + Q_THIRD + P + Q_SCALES + 2 * MAXIMA,
+        BLOCK = sizes::Q + sizes::Q_THIRD + P + sizes::Q_SCALES + 2 * MAXIMA,
         PARTIAL = stored<BLOCKS, D / 16>::FLOAT2S * THREADS * 8,
-        /* Where they lie: row blocks, near levels, walker::last, the launch, barriers, pieces. */
+        NEAR_BEHIND = 0,
+        /* Where they lie: row blocks, near levels, what mma_ring has. */
         AT_LEVELS = ALL_BLOCKS * BLOCK,
         AT_LAST = AT_LEVELS + NEAR * PARTIAL,
-        AT_LAUNCH = AT_LAST + 16, /* a struct loaded_rows is in there too */
-        AT_FULL = AT_LAUNCH + (sizeof(struct attend_launch) + 15) / 16 * 16,
-        AT_EMPTY = AT_FULL + MOST_STAGES * 8,
-        FIXED = (AT_EMPTY + MOST_STAGES * 8 + 127) / 128 * 128
+        FIXED = (AT_LAST + RING_BYTES + 127) / 128 * 128
     };
 };
 
@@ -57,50 +46,55 @@ enum { SPARING = 2 };
 enum { SPARING = 1 };
 #endif
 
-/* Of the output whose rows are there: how many, and the tiles of which all rows see all tokens. */
-struct loaded_rows {
-    uint32_t n_rows, first_whole, n_whole;
-};
-
 /* Of one thread. */
 template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
-struct mma_place {
+struct mma_place : mma_ring<mma_shape<TYPE, D, BLOCKS, GROUPS, NEAR>> {
     using shape = mma_shape<TYPE, D, BLOCKS, GROUPS, NEAR>;
+    using ring = mma_ring<shape>;
+    using ring::c;
+    using ring::full;
+    using ring::g;
+    using ring::lane;
+    using ring::memory;
+    using ring::n_stages;
+    using ring::next_stage;
+    using ring::parity;
+    using ring::pieces;
+    using ring::stage;
+    enum { BLOCK_STEP = 4 }; /* from one of the warp's row blocks of q to the next */
 
-    uint32_t n_stages, stage; /* the next piece's, and the parity of its phase */
-    uint32_t parity;
-    uint32_t lane, warp, group_id; /* warp: 0 to 3, of a group */
-    uint32_t g, c;                 /* lane / 4: a row; lane % 4 */
+    uint32_t warp, group_id; /* warp: 0 to 3, of a group */
 
-    /* All offsets are constants, and take no registers. */
-    __device__ __forceinline__ static char *memory()
+    __device__ __forceinline__ void begin(uint32_t stages)
     {
-        extern __shared__ __align__(128) char shared[];
-        return shared;
-    }
-    __device__ __forceinline__ static char *pieces()
-    {
-        return memory() + shape::FIXED;
-    }
-    __device__ __forceinline__ static uint64_t *full()
-    {
-        return (uint64_t *)(memory() + shape::AT_FULL);
+        warp = threadIdx.x / 32 % 4;
+        group_id = GROUPS == 1 ? 0 : threadIdx.x / 128;
+        ring::begin(stages);
+        if (threadIdx.x == 0) {
+            for (uint32_t i = 0; i < n_stages; i++)
+                mbarrier_init(&empty()[i], 4 * GROUPS);
+            mbarrier_init_fence();
+        }
     }
     __device__ __forceinline__ static uint64_t *empty()
     {
-        return (uint64_t *)(memory() + shape::AT_EMPTY);
+        return (uint64_t *)ring::more_barriers();
+    }
+    __device__ __forceinline__ static uint32_t n_near(const struct attend_launch &)
+    {
+        return NEAR;
     }
     __device__ __forceinline__ static float2 *near_levels()
     {
         return (float2 *)(memory() + shape::AT_LEVELS);
     }
-    __device__ __forceinline__ static uint32_t *last()
-    {
-        return (uint32_t *)(memory() + shape::AT_LAST);
-    }
     __device__ __forceinline__ uint32_t row(uint32_t, int i) const
     {
         return (group_id * BLOCKS + i) * 8 + g;
+    }
+    __device__ __forceinline__ uint32_t first_block() const
+    {
+        return warp;
     }
     __device__ __forceinline__ uint32_t dim(uint32_t, int j) const
     {
@@ -109,11 +103,6 @@ struct mma_place {
     __device__ __forceinline__ bool writes_row(uint32_t) const
     {
         return warp == 0 && c == 0;
-    }
-
-    __device__ __forceinline__ static struct loaded_rows *loaded()
-    {
-        return (struct loaded_rows *)(memory() + shape::AT_LAST + sizeof(uint32_t));
     }
 
     /* ---- a row block's shared memory ---- */
@@ -141,26 +130,6 @@ struct mma_place {
 
     /* ---- pieces ---- */
 
-    __device__ __forceinline__ void next_stage()
-    {
-        if (++stage == n_stages) {
-            stage = 0;
-            parity ^= 1;
-        }
-    }
-    __device__ __forceinline__ const char *wait_piece()
-    {
-        mbarrier_wait(&full()[stage], parity);
-        return pieces() + (size_t)stage * shape::PIECE;
-    }
-    __device__ __forceinline__ void wait_pieces(const char *(&two)[2])
-    {
-        const bool around = stage + 1 == n_stages;
-        const uint32_t second = around ? 0 : stage + 1;
-        two[0] = wait_piece();
-        mbarrier_wait(&full()[second], around ? parity ^ 1 : parity);
-        two[1] = pieces() + (size_t)second * shape::PIECE;
-    }
     __device__ __forceinline__ void leave_piece()
     {
         __syncwarp();

@@ -5,7 +5,7 @@
 #ifndef LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_QUERY_CUH
 #define LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_QUERY_CUH
 
-#include "kernels/attention/cuda/attend_place.cuh"
+#include "kernels/attention/cuda/attend_ring.cuh"
 
 /* ---- numbers in parts ---- */
 
@@ -95,9 +95,10 @@ static __device__ __forceinline__ uint32_t largest_of_row(uint32_t x)
 
 /* ---- rows ---- */
 
-template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
-struct mma_query : mma_place<TYPE, D, BLOCKS, GROUPS, NEAR> {
-    using place = mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>;
+/* Place: a kernel's, with a warp's row blocks at block(b) and their scales at scales(b). */
+template <class Place>
+struct mma_query : Place {
+    using place = Place;
     using shape = typename place::shape;
     using place::block;
     using place::c;
@@ -106,7 +107,7 @@ struct mma_query : mma_place<TYPE, D, BLOCKS, GROUPS, NEAR> {
     using place::loaded;
     using place::row;
     using place::scales;
-    using place::warp;
+    enum { TYPE = shape::KIND, D = shape::DIMS, BLOCKS = shape::ROW_BLOCKS };
 
     /* Row g's dimensions, 8 of each 32; 0 where there is no such row. */
     __device__ __forceinline__ void read_row(const struct attend_launch &launch,
@@ -136,7 +137,7 @@ struct mma_query : mma_place<TYPE, D, BLOCKS, GROUPS, NEAR> {
         if (threadIdx.x == 0)
             *loaded() = loaded_of(output);
 #pragma unroll 1
-        for (uint32_t b = warp; b < BLOCKS; b += 4) {
+        for (uint32_t b = place::first_block(); b < BLOCKS; b += place::BLOCK_STEP) {
             float x[D / 4];
             read_row(launch, output, row(0, (int)b), x);
             if (TYPE == MMA_Q8)

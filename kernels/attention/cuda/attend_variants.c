@@ -22,11 +22,18 @@ static bool fit_blocks(const struct device *device, const struct attend_kernel *
     if (kernel->stage_bytes > 0) {
         int bytes = per_multiprocessor / blocks - BLOCK_RESERVE;
         bytes = bytes < most_per_block ? bytes : most_per_block;
-        const int stages = (bytes - (int)kernel->fixed_bytes) / (int)kernel->stage_bytes;
-        if (stages < (blocks > 1 ? STAGES_WANTED : LEAST_STAGES))
+        const int least = blocks > 1 ? STAGES_WANTED : LEAST_STAGES;
+        int stages = 0;
+        for (int near = (int)kernel->near_levels; near >= 0 && stages < least; near--) {
+            const int levels = near * (int)kernel->partial_bytes;
+            stages = (bytes - (int)kernel->fixed_bytes - levels) / (int)kernel->stage_bytes;
+            config->n_near = (uint32_t)near;
+        }
+        if (stages < least)
             return false;
         config->n_stages = (uint32_t)stages < most_stages ? (uint32_t)stages : most_stages;
-        config->shared_bytes += config->n_stages * kernel->stage_bytes;
+        config->shared_bytes +=
+            config->n_stages * kernel->stage_bytes + config->n_near * kernel->partial_bytes;
     }
     *result = cudaFuncSetAttribute(kernel->function, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                    (int)config->shared_bytes);

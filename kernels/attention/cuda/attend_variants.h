@@ -15,7 +15,8 @@ enum {
 };
 
 struct config {
-    uint32_t n_stages, shared_bytes, n_blocks; /* n_blocks: that fit on the device at once */
+    uint32_t n_stages, n_near, shared_bytes; /* n_near: levels of the tree behind the stages */
+    uint32_t n_blocks;                       /* that fit on the device at once */
 };
 
 struct variant {

@@ -237,16 +237,16 @@ static void test_same_bits_for_any_lanes_and_variant(void **state)
     }
 }
 
-static void check_chunks(enum kv_type type)
+static void check_chunks(enum kv_type type, uint32_t head_dim, size_t n_windows)
 {
     static const uint32_t windows[] = {0, 1, 130, 700};
-    struct made_kv *kv = place_kv_create(type, 64, 1280, 2, 4.0f, 5);
+    struct made_kv *kv = place_kv_create(type, head_dim, 1280, 2, 4.0f, 5);
     const struct attend_shape shape = shape_of(kv, 4);
     const size_t row = (size_t)shape.group * shape.head_dim;
     struct thread_pool *pool = pool_of(3);
     struct attend *attend = attend_of(pool, "auto", &shape);
     float *q = made_floats(128 * row, 4.0f, 6);
-    for (size_t w = 0; w < sizeof(windows) / sizeof(windows[0]); w++) {
+    for (size_t w = 0; w < n_windows; w++) {
         float *chunk = made_floats(128 * row, 1.0f, 1), *one = made_floats(128 * row, 1.0f, 2);
         attend_all(attend, &shape, kv, q, 1152, 128, windows[w], chunk);
         for (uint32_t at = 0, n; at < 128; at += n) {
@@ -267,7 +267,9 @@ static void test_same_bits_token_by_token_and_in_chunks(void **state)
 {
     (void)state;
     for (enum kv_type type = 0; (int)type < KV_TYPES; type++)
-        check_chunks(type);
+        check_chunks(type, 64, 4);
+    check_chunks(KV_F16, 128, 1);
+    check_chunks(KV_BF16, 128, 1);
 }
 
 /* Every stripe to a random holder. */

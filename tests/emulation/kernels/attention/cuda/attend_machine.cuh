@@ -77,6 +77,14 @@ static inline uint32_t count_down(uint32_t *counter)
     return (*counter)--;
 }
 
+static inline uint32_t count_round(uint32_t *counter, uint32_t last)
+{
+    const uint32_t before = *counter;
+    *counter = before == last ? 0 : before + 1;
+    emulation::give_way(true);
+    return before;
+}
+
 static inline void threads_wait(uint32_t id, uint32_t n_threads)
 {
     emulation::meet_block(id, n_threads);
