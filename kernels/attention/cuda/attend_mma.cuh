@@ -254,28 +254,39 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
         }
     }
 
-    /* The scales of a block of 32 dimensions of V: of the lane's tokens 8 c to 8 c + 7 of each
-     * 32, brought below 4 by the largest of the tile's that any row sees. */
-    __device__ __forceinline__ void load_v_scales(const char *const (&piece)[2], uint32_t block,
-                                                  const struct job_output &output, uint32_t tile,
-                                                  bool masked, uint4 (&scale)[4], float *unit)
+    __device__ __forceinline__ uint4 v_scales(const char *const (&piece)[2], uint32_t block, int i)
     {
+        return *(const uint4 *)((i < 2 ? piece[0] : piece[1]) + shape::VALUE_BYTES +
+                                ((i % 2 * (D / 32) + block) * 32 + 8 * c) * 2);
+    }
+
+    static __device__ __forceinline__ __half2 largest_of(__half2 x, uint4 scale)
+    {
+        return __hmax2_nan(x, __hmax2_nan(__hmax2_nan(halves(scale.x), halves(scale.y)),
+                                          __hmax2_nan(halves(scale.z), halves(scale.w))));
+    }
+
+    /* The scales of a block of 32 dimensions of V: of the lane's tokens 8 c to 8 c + 7 of each
+     * 32, brought below 4 by the largest of those that the lane's row sees, and no other: a
+     * row's bits must not tell which tokens its neighbours see. Others come along as they are:
+     * the weight that they are multiplied by is 0. */
+    __device__ __forceinline__ void load_v_scales(const char *const (&piece)[2], uint32_t block,
+                                                  bool masked, struct seen seen, uint4 (&scale)[4],
+                                                  float *unit)
+    {
+        __half2 largest = halves(0);
 #pragma unroll
         for (int i = 0; i < 4; i++)
-            scale[i] = *(const uint4 *)(piece[i / 2] + shape::VALUE_BYTES +
-                                        ((i % 2 * (D / 32) + block) * 32 + 8 * c) * 2);
-        if (masked) {
-            const struct seen any = tokens_any(output, tile);
+            scale[i] = v_scales(piece, block, i);
+        if (masked)
+#pragma unroll(GROUPS > 1 ? 1 : 4)
+            for (int i = 0; i < 4; i++) /* one at a time where registers are short */
+                largest = largest_of(
+                    largest, mask_tokens(v_scales(piece, block, i), i * 32 + 8 * (int)c, seen));
+        else
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                scale[i] = mask_tokens(scale[i], i * 32 + 8 * (int)c, any);
-        }
-        __half2 largest = halves(scale[0].x);
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-            largest = __hmax2_nan(largest,
-                                  __hmax2_nan(__hmax2_nan(halves(scale[i].x), halves(scale[i].y)),
-                                              __hmax2_nan(halves(scale[i].z), halves(scale[i].w))));
+                largest = largest_of(largest, scale[i]);
         const uint32_t bits = bits_of(largest);
         uint32_t power;
         power_for_scales(largest_of_row(max(bits & 0xffff, bits >> 16)), &power, unit);
@@ -302,6 +313,7 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
      * range. The warp's dimensions lie in SETS blocks of 32 with a scale each, or in a part of
      * one. Sums of digits are exact. */
     __device__ __forceinline__ void add_pieces_q8(const char *const (&piece)[2], uint32_t n_blocks,
+                                                  const struct attend_launch &launch,
                                                   const struct job_output &output, uint32_t tile,
                                                   bool masked, struct rows<BLOCKS, VALUES> &x)
     {
@@ -311,11 +323,15 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
             const uint32_t first = warp * TILES_N + set * SET_N; /* block of 8 dimensions */
             uint4 scale[4];
             float unit;
-            load_v_scales(piece, first / 4, output, tile, masked, scale, &unit);
 #pragma unroll
             for (int b = 0; b < BLOCKS; b++) {
                 if (BLOCKS > 1 && b >= (int)n_blocks)
                     continue;
+                struct seen seen = {0, TOKENS};
+                if (masked)
+                    seen = tokens_seen(launch, output, tile, row(0, b));
+                if (b == 0 || masked)
+                    load_v_scales(piece, first / 4, masked, seen, scale, &unit);
                 int low[SET_N][4], high[SET_N][4]; /* sums of digits 0 and 1; 2 and 3 */
 #pragma unroll
                 for (int n = 0; n < SET_N; n++)
@@ -411,7 +427,7 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
                     x.o[b][j] = 0.0f;
             const char *piece[2];
             wait_pieces(piece);
-            add_pieces_q8(piece, n_blocks, output, tile, masked, x);
+            add_pieces_q8(piece, n_blocks, launch, output, tile, masked, x);
             leave_pieces();
             return;
         }

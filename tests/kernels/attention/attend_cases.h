@@ -270,6 +270,7 @@ static void test_same_bits_token_by_token_and_in_chunks(void **state)
         check_chunks(type, 64, 4);
     check_chunks(KV_F16, 128, 1);
     check_chunks(KV_BF16, 128, 1);
+    check_chunks(KV_Q8_0, 128, 2);
 }
 
 /* Every stripe to a random holder. */
