@@ -24,7 +24,7 @@ struct model_subcommand {
 #define MODEL_SUBCOMMAND_HELP(command)                                                             \
     {                                                                                              \
         .name = "help", .letter = 'h', .kind = OPTION_FLAG, .value = &(command)->help,             \
-        .help = "print this help"                                                                        \
+        .help = "print this help"                                                                  \
     }
 
 /* Reads options and words. False: done (help was printed, or an error, *exit_code says). */

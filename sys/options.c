@@ -273,8 +273,11 @@ void option_table_add(struct option_table *table, const struct option *entries)
 
 struct option options_help(bool *help)
 {
-    return (struct option){
-        .name = "help", .letter = 'h', .kind = OPTION_FLAG, .value = help, .help = "print this help"};
+    return (struct option){.name = "help",
+                           .letter = 'h',
+                           .kind = OPTION_FLAG,
+                           .value = help,
+                           .help = "print this help"};
 }
 
 enum status option_list_create(struct option_list *list, int argc, struct error *error)
