@@ -157,7 +157,13 @@ struct terms {
         }
     };
     static constexpr bool WHOLE_STAGES = false;
-    static constexpr int LEAN_ROWS = ROW_TILE, LEAN_BOUND = 448, LEAN_BLOCKS = 2, WEIGHT = TYPE;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+    static constexpr bool ROOMY = TYPE != WEIGHT_BF16; /* spills with fewer registers on 12.0 */
+#else
+    static constexpr bool ROOMY = false;
+#endif
+    static constexpr int LEAN_ROWS = ROW_TILE, LEAN_BOUND = ROOMY ? 768 : 448,
+                         LEAN_BLOCKS = ROOMY ? 1 : 2, WEIGHT = TYPE;
 
     template <int TILES, int ROWS>
     static __device__ __forceinline__ void add_stage(float acc[TILES][4],

@@ -279,7 +279,7 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
         for (int i = 0; i < 4; i++)
             scale[i] = v_scales(piece, block, i);
         if (masked)
-#pragma unroll(GROUPS > 1 ? 1 : 4)
+#pragma unroll(BLOCKS > 1 ? 1 : 4)
             for (int i = 0; i < 4; i++) /* one at a time where registers are short */
                 largest = largest_of(
                     largest, mask_tokens(v_scales(piece, block, i), i * 32 + 8 * (int)c, seen));
