@@ -215,9 +215,7 @@ static enum status make_workers(struct command *command, const struct maker *mak
             "mpirun is not on PATH: install Open MPI (Debian: openmpi-bin), or run one "
             "worker");
     snprintf(command->label, sizeof(command->label), "mpirun of the workers");
-    bool has_remote = false;
-    for (uint32_t i = 0; i < layout->n_workers; i++)
-        has_remote |= layout->workers[i].host != NULL;
+    const bool has_remote = !layout_ranks_are_here(layout);
     words_add_list(words, "mpirun", "--bind-to", "none", "--oversubscribe", (char *)NULL);
     words_add_flag(words, "--allow-run-as-root", geteuid() == 0);
     words_add_list(words, "--mca", "mpi_yield_when_idle", "1", (char *)NULL);

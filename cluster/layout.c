@@ -352,6 +352,14 @@ enum status layout_make(struct layout *layout, const struct place_options *optio
     return status;
 }
 
+bool layout_ranks_are_here(const struct layout *layout)
+{
+    for (uint32_t i = 0; i < layout->n_workers; i++)
+        if (layout->workers[i].host != NULL)
+            return false;
+    return true;
+}
+
 void layout_free(struct layout *layout)
 {
     for (uint32_t i = 0; i < layout->n_hosts; i++) {

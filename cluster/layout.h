@@ -81,6 +81,9 @@ enum status layout_make(struct layout *layout, const struct place_options *optio
 enum status layout_place(struct layout *layout, const struct place_options *options,
                          const struct cluster_file *file, struct error *error);
 
+/* Whether no worker is on another host. */
+bool layout_ranks_are_here(const struct layout *layout);
+
 void layout_free(struct layout *layout);
 
 #endif

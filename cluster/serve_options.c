@@ -10,13 +10,13 @@
 
 enum { MAX_BATCH = SERVER_OPTIONS, N_PASSED };
 
-/* Options of the coordinator, under the same names: what was said. */
+/* Options of the coordinator, under the same names: what was said, NULL: nothing. */
 struct passed {
     const char *text[N_PASSED];
-    bool given[N_PASSED];
 };
 
-/* The entry of what is passed on: its text, instead of the number that it means there. */
+/* The entry of what is passed on: its text, instead of the number that it means there. What it is
+ * otherwise is the coordinator's business. */
 static struct option passed_option(struct passed *passed, size_t i)
 {
     static const struct option max_batch = {.name = "max-batch",
@@ -26,7 +26,8 @@ static struct option passed_option(struct passed *passed, size_t i)
     struct option option = i == MAX_BATCH ? max_batch : server_options[i];
     option.kind = OPTION_TEXT;
     option.value = &passed->text[i];
-    option.given = &passed->given[i];
+    option.otherwise = option.fallback;
+    option.fallback = NULL;
     return option;
 }
 
@@ -107,7 +108,7 @@ enum status serve_options_read(struct serve_options *options, int argc, char **a
     options->words[n++] = options->address;
     _Static_assert((int)N_PASSED <= (int)SERVE_OPTIONS_MOST_PASSED, "the words fit");
     for (size_t i = 0; i < N_PASSED; i++)
-        if (passed.given[i]) {
+        if (passed.text[i] != NULL) {
             snprintf(options->names[i], sizeof(options->names[i]), "--%s",
                      passed_option(&passed, i).name);
             options->words[n++] = options->names[i];
@@ -116,8 +117,8 @@ enum status serve_options_read(struct serve_options *options, int argc, char **a
     options->place.coordinator_words = options->words;
     options->place.coordinator_shown = !options->place.quiet;
     struct address address;
-    return address_check_http(options->address, passed.given[SERVER_OPTION_API_KEY_FILE], &address,
-                              error);
+    return address_check_http(options->address, passed.text[SERVER_OPTION_API_KEY_FILE] != NULL,
+                              &address, error);
 }
 
 void serve_options_print_help(void)

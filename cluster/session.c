@@ -20,8 +20,8 @@
 
 enum {
     SIGNAL_EXIT = 128, /* the exit code is this and the signal's number */
-    /* Open MPI 4.1's ranks do not start with one MiB less, two of them as little as four; mpirun
-     * may not even end then. */
+    /* Enough for Open MPI 4.1's ranks on one machine (tests/integration/test_full_disks.py); with too
+     * little they do not start, and mpirun may not even end. */
     MPI_FILES_BYTES = 9 << 20,
     MPI_MEMORY_BYTES = 5 << 20,
 };
@@ -111,7 +111,7 @@ static enum status check_room(const char *directory, uint64_t needed, const char
                      remedy);
 }
 
-/* Of several ranks, as one needs no mpirun. */
+/* Of several ranks on this machine: one needs no mpirun, and those of others have their own rooms. */
 static enum status check_rooms(const struct session *session, struct error *error)
 {
     const enum status status = check_room(file_temporary_parent(), MPI_FILES_BYTES,
@@ -146,15 +146,13 @@ enum status session_open(struct session *session, const struct place_options *op
     const enum launch_show show = options->verbose > 0 ? LAUNCH_SHOW_ALL
                                   : options->quiet     ? LAUNCH_SHOW_NOTHING
                                                        : LAUNCH_SHOW_WARNINGS;
-    /* Files first: one may be a pipe that keeps its reader waiting, whom a signal shall end. */
-    if (options->coordinator != NULL) {
+    enum status status = launch_create(&session->launch, show, error);
+    if (status == STATUS_OK && options->coordinator != NULL) {
         snprintf(session->address, sizeof(session->address), "%s", options->coordinator);
-        const enum status status = read_key(session, options->cluster_key, error);
-        return status == STATUS_OK ? launch_create(&session->launch, show, error) : status;
+        return read_key(session, options->cluster_key, error);
     }
-    enum status status = plan_read(&plan, options, error);
     if (status == STATUS_OK)
-        status = launch_create(&session->launch, show, error);
+        status = plan_read(&plan, options, error);
     if (status == STATUS_OK)
         status = descriptors_check(error);
     if (status == STATUS_OK)
@@ -165,7 +163,7 @@ enum status session_open(struct session *session, const struct place_options *op
         status = plan_layout(&plan, options, session->files.path, error);
     plan.layout.mpi_files = session->files.path;
     plan.layout.mpi_memory = session->memory.path[0] != '\0' ? session->memory.path : NULL;
-    if (status == STATUS_OK && plan.layout.n_ranks > 1)
+    if (status == STATUS_OK && plan.layout.n_ranks > 1 && layout_ranks_are_here(&plan.layout))
         status = check_rooms(session, error);
     if (status == STATUS_OK)
         status = read_key(session, plan.layout.cluster_key, error);

@@ -7,6 +7,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +24,14 @@ enum {
     FIRST_READ_BYTES = 64 * 1024
 };
 
+/* A pipe may have no writer for ever: a signal ends whoever waits, also one that the caller blocked. */
+static void wait_readable(int fd)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    ppoll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, NULL, &none);
+}
+
 enum status file_read(const char *path, uint64_t max_bytes, char **data, size_t *size,
                       struct error *error)
 {
@@ -30,8 +40,9 @@ enum status file_read(const char *path, uint64_t max_bytes, char **data, size_t 
     size_t used = 0, capacity = 0, wanted;
     struct stat info;
     /* Not /dev/stdin: that would read a file from its beginning again, and fails on a socket. */
-    const int fd = path != NULL ? open(path, O_RDONLY | O_CLOEXEC)
-                                : fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    const bool named = path != NULL;
+    const int fd = named ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+                         : fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     if (path == NULL)
         path = "standard input";
     if (fd < 0)
@@ -54,8 +65,10 @@ enum status file_read(const char *path, uint64_t max_bytes, char **data, size_t 
                 error_set(error, STATUS_NO_MEMORY, "%s: no memory for %zu bytes", path, wanted);
             goto out;
         }
+        if (named && !S_ISREG(info.st_mode))
+            wait_readable(fd);
         const ssize_t n = read(fd, bytes + used, capacity - used - 1);
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
         if (n < 0) {
             status = error_set(error, STATUS_IO, "cannot read %s: %s", path, strerror(errno));
@@ -130,7 +143,7 @@ enum status file_room(const char *directory, uint64_t *free_bytes, struct error 
     struct statvfs disk;
     if (statvfs(directory, &disk) != 0)
         return error_set(error, STATUS_IO, "%s: %s", directory, strerror(errno));
-    *free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+    *free_bytes = disk.f_blocks == 0 ? UINT64_MAX : (uint64_t)disk.f_bavail * disk.f_frsize;
     return STATUS_OK;
 }
 

@@ -26,7 +26,8 @@ enum status file_read(const char *path, uint64_t max_bytes, char **data, size_t 
 enum status file_write(const char *path, const void *data, size_t size, unsigned mode,
                        struct error *error);
 
-/* What can still be written in a directory. STATUS_IO: it is not there. */
+/* What can still be written in a directory; UINT64_MAX where its disk does not tell (ramfs, tmpfs without
+ * a limit). STATUS_IO: it is not there. */
 enum status file_room(const char *directory, uint64_t *free_bytes, struct error *error);
 
 /* A new directory, mode 0700, named longspan-XXXXXX, in $TMPDIR or /tmp; `path` is absolute.

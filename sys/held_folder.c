@@ -31,6 +31,21 @@ static bool is_marked(int folder)
     return n > 0 && (size_t)n == strlen(boot) && memcmp(found, boot, (size_t)n) == 0;
 }
 
+static void put_mark(int folder)
+{
+    char boot[NEIGHBOUR_BOOT_BYTES];
+    neighbour_boot(boot);
+    if (boot[0] != '\0')
+        (void)!symlinkat(boot, folder, mark); /* without it, nobody else removes the directory */
+}
+
+/* Locked; what somebody still writes into may stay, and is marked again for the next one. */
+static void remove_locked(const char *path, int folder)
+{
+    if (file_remove_temporary(path, NULL) != STATUS_OK && folder >= 0)
+        put_mark(folder);
+}
+
 static void remove_if_left(const char *path)
 {
     struct stat info;
@@ -39,7 +54,7 @@ static void remove_if_left(const char *path)
         return;
     if (fstat(folder, &info) == 0 && info.st_uid == geteuid() &&
         flock(folder, LOCK_EX | LOCK_NB) == 0 && is_marked(folder))
-        file_remove_temporary(path, NULL);
+        remove_locked(path, folder);
     close(folder);
 }
 
@@ -58,17 +73,15 @@ static void remove_leftovers(const char *parent)
 
 enum status held_folder_make(struct held_folder *folder, const char *parent, struct error *error)
 {
-    char boot[NEIGHBOUR_BOOT_BYTES];
     remove_leftovers(parent);
     struct held_folder made = {.lock = -1};
     const enum status status = file_make_temporary_in(parent, made.path, error);
     if (status != STATUS_OK)
         return status;
-    neighbour_boot(boot);
     made.lock = open_folder(made.path);
     /* Who looks whether it is left has the lock for an instant. */
-    if (made.lock >= 0 && flock(made.lock, LOCK_EX) == 0 && boot[0] != '\0')
-        (void)!symlinkat(boot, made.lock, mark); /* without it, nobody else removes the directory */
+    if (made.lock >= 0 && flock(made.lock, LOCK_EX) == 0)
+        put_mark(made.lock);
     *folder = made;
     return STATUS_OK;
 }
@@ -77,7 +90,7 @@ void held_folder_remove(struct held_folder *folder)
 {
     if (folder->path[0] == '\0')
         return;
-    file_remove_temporary(folder->path, NULL);
+    remove_locked(folder->path, folder->lock);
     if (folder->lock >= 0)
         close(folder->lock);
     *folder = (struct held_folder){0};

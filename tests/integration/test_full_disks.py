@@ -61,6 +61,7 @@ def ranks(tap, path, model):
     expect(tap, "and in /dev/shm", run("4m", "/dev/shm", "--pipeline", 2), 2, [], "/dev/shm", "4.00 MiB", "--shm-size")
     expect(tap, "what is asked for is enough of TMPDIR", run("9m", f"{path}/disk", "--pipeline", 2), 0, claims)
     expect(tap, "and of /dev/shm", run("5m", "/dev/shm", "--pipeline", 2), 0, [])
+    expect(tap, "a disk that tells no size is not refused", run("0", f"{path}/disk", "--pipeline", 2), 0, claims)
     expect(tap, "one rank needs none", run("16k", f"{path}/disk"), 0, claims)
 
 

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -194,6 +196,52 @@ static void test_a_long_tmpdir_is_refused(void **state)
         unsetenv("TMPDIR");
 }
 
+/* As programs do that read signals from a descriptor. */
+static void test_a_signal_ends_who_waits_for_a_pipe(void **state)
+{
+    (void)state;
+    assert_int_equal(mkfifo(path, 0600), 0);
+    sigset_t term, before;
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    sigprocmask(SIG_BLOCK, &term, &before);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        char *data;
+        size_t size;
+        file_read(path, 100, &data, &size, NULL);
+        _exit(0);
+    }
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    int how;
+    kill(child, SIGTERM);
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_true(WIFSIGNALED(how) && WTERMSIG(how) == SIGTERM);
+}
+
+static void test_a_pipe_is_read_to_its_end(void **state)
+{
+    (void)state;
+    assert_int_equal(mkfifo(path, 0600), 0);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        const int fd = open(path, O_WRONLY);
+        _exit(write(fd, "one ", 4) == 4 && usleep(20000) == 0 && write(fd, "two", 3) == 3 ? 0 : 1);
+    }
+    char *data = NULL;
+    size_t size = 0;
+    struct error error;
+    assert_int_equal(file_read(path, 100, &data, &size, &error), STATUS_OK);
+    assert_int_equal(size, 7);
+    assert_string_equal(data, "one two");
+    free(data);
+    int how;
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_true(WIFEXITED(how) && WEXITSTATUS(how) == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +255,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_modes_are_those_asked_for, make_path,
                                         remove_directory),
         cmocka_unit_test_setup_teardown(test_what_cannot_be_read, make_path, remove_directory),
+        cmocka_unit_test_setup_teardown(test_a_signal_ends_who_waits_for_a_pipe, make_path,
+                                        remove_directory),
+        cmocka_unit_test_setup_teardown(test_a_pipe_is_read_to_its_end, make_path,
+                                        remove_directory),
         cmocka_unit_test_setup_teardown(test_only_our_directories_are_removed, make_path,
                                         remove_directory),
         cmocka_unit_test(test_a_long_tmpdir_is_refused),
