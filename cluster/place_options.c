@@ -3,8 +3,7 @@
 #include "cluster/place_options.h"
 
 #include "kernels/kernels.h"
-#include "kernels/quant/kv_type.h"
-#include "plan/defaults.h"
+#include "plan/run_options.h"
 #include "proto/address.h"
 #include "proto/shared_options.h"
 
@@ -12,7 +11,6 @@
 
 enum { DEFAULT_JOIN_S = 60, DEFAULT_REACH_S = 10 };
 
-static const char *const switches[] = {"on", "off", NULL};
 static const char *const weights_choices[] = {"local", "push", NULL};
 
 struct option place_options_model(struct place_options *o)
@@ -157,12 +155,7 @@ static void add_cache(struct option_table *table, struct place_options *o)
 {
     const struct option options[] = {
         {.kind = OPTION_SECTION, .help = "KV cache"},
-        {.name = "kv-type",
-         .kind = OPTION_CHOICE,
-         .value = &o->kv_type,
-         .choices = kv_type_choices,
-         .otherwise = DEFAULTS_KV_TYPE,
-         .help = "type of the numbers in it"},
+        option_passed_on(run_option(RUN_OPTION_KV_TYPE, &o->kv_type)),
         {.name = "kv-memory",
          .kind = OPTION_BYTES,
          .value = &o->kv_memory_bytes,
@@ -183,28 +176,9 @@ static void add_cache(struct option_table *table, struct place_options *o)
          .least = 1,
          .otherwise = "64 GiB",
          .help = "the most that the files of one node take"},
-        {.name = "prefix-cache",
-         .kind = OPTION_CHOICE,
-         .value = &o->prefix_cache,
-         .choices = switches,
-         .argument = "on|off",
-         .otherwise = "on",
-         .help = "keep what was computed until its memory is needed, for later prompts that begin "
-                 "alike"},
-        {.name = "stripe",
-         .kind = OPTION_U32,
-         .value = &o->stripe,
-         .argument = "N",
-         .least = 256,
-         .most = 1u << 24,
-         .otherwise = DEFAULTS_TEXT(DEFAULTS_STRIPE),
-         .help = "consecutive tokens that lie together on one KV holder: 256 times a power of two"},
-        {.name = "shares",
-         .kind = OPTION_TEXT,
-         .value = &o->shares,
-         .argument = "W,W...",
-         .otherwise = "by measured read bandwidth",
-         .help = "how the tokens are shared among the attention nodes, one number for each"},
+        option_passed_on(run_option(RUN_OPTION_PREFIX_CACHE, &o->prefix_cache)),
+        option_passed_on(run_option(RUN_OPTION_STRIPE, &o->stripe)),
+        option_passed_on(run_option(RUN_OPTION_SHARES, &o->shares)),
         {.kind = 0}};
     option_table_add(table, options);
 }
@@ -213,23 +187,9 @@ static void add_computing(struct option_table *table, struct place_options *o)
 {
     const struct option options[] = {
         {.kind = OPTION_SECTION, .help = "How it computes"},
-        {.name = "chunk",
-         .kind = OPTION_U32,
-         .value = &o->chunk,
-         .argument = "N",
-         .least = 1,
-         .most = 32768,
-         .otherwise = DEFAULTS_TEXT(DEFAULTS_CHUNK),
-         .help = "prompt tokens of one step"},
-        {.name = "step-target-ms",
-         .kind = OPTION_U32,
-         .value = &o->step_target_ms,
-         .argument = "MS",
-         .least = 1,
-         .most = 3600000,
-         .help = "time between two tokens of an answer while other prompts are read: each step "
-                 "takes as many prompt tokens as fit into it, at most --chunk"},
-        shared_options_pin(&o->pin, NULL),
+        option_passed_on(run_option(RUN_OPTION_CHUNK, &o->chunk)),
+        option_passed_on(run_option(RUN_OPTION_STEP_TARGET_MS, &o->step_target_ms)),
+        option_passed_on(shared_options_pin(&o->pin)),
         {.name = "device",
          .kind = OPTION_TEXT,
          .value = &o->device,
@@ -245,7 +205,7 @@ static void add_computing(struct option_table *table, struct place_options *o)
                  "bf16: F32, F16 and BF16 weights and their factors are rounded to bf16, which "
                  "reads prompts faster and changes results a little. cuda-blas: the same for "
                  "prompts on GPUs, by cuBLASLt"},
-        shared_options_exchange(&o->exchange, NULL),
+        option_passed_on(shared_options_exchange(&o->exchange)),
         {.name = "strict-bits",
          .kind = OPTION_FLAG,
          .value = &o->strict_bits,
@@ -268,14 +228,7 @@ static void add_waiting(struct option_table *table, struct place_options *o)
          .otherwise = "60; with --coordinator 10",
          .help = "seconds within which all processes must have joined; with --coordinator, within "
                  "which it must have answered"},
-        {.name = "timeout",
-         .kind = OPTION_U32,
-         .value = &o->timeout_s,
-         .argument = "S",
-         .least = 1,
-         .most = 86400,
-         .otherwise = "60",
-         .help = "seconds within which an attention node must have answered a query"},
+        option_passed_on(run_option(RUN_OPTION_TIMEOUT, &o->timeout_s)),
         options_help(&o->help),
         {.kind = 0}};
     option_table_add(table, options);

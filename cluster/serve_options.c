@@ -1,7 +1,7 @@
 /* serve_options.c - one table; what only the coordinator reads is passed on as it was written. */
 #include "cluster/serve_options.h"
 
-#include "plan/defaults.h"
+#include "plan/run_options.h"
 #include "proto/address.h"
 #include "proto/server_options.h"
 
@@ -15,19 +15,13 @@ struct passed {
     const char *text[N_PASSED];
 };
 
-/* The entry of what is passed on: its text, instead of the number that it means there. What it is
- * otherwise is the coordinator's business. */
+/* The entry of what is passed on: its text, instead of the number that it means there. */
 static struct option passed_option(struct passed *passed, size_t i)
 {
-    static const struct option max_batch = {.name = "max-batch",
-                                            .argument = "N",
-                                            .fallback = DEFAULTS_TEXT(DEFAULTS_MAX_BATCH),
-                                            .help = "sequences at once; others wait"};
-    struct option option = i == MAX_BATCH ? max_batch : server_options[i];
+    struct option option = option_passed_on(i == MAX_BATCH ? run_option(RUN_OPTION_MAX_BATCH, NULL)
+                                                           : server_options[i]);
     option.kind = OPTION_TEXT;
     option.value = &passed->text[i];
-    option.otherwise = option.fallback;
-    option.fallback = NULL;
     return option;
 }
 

@@ -3,7 +3,7 @@
 #include "coordinator/command_line.h"
 
 #include "kernels/kernels.h"
-#include "plan/defaults.h"
+#include "plan/run_options.h"
 #include "plan/shares.h"
 #include "proto/address.h"
 #include "proto/server_options.h"
@@ -40,8 +40,6 @@ static const char examples[] =
     "running.\n";
 
 /* ---- the table ------------------------------------------------------------------------------- */
-
-static const char *const switches[] = {"on", "off", NULL};
 
 static void add_cluster(struct option_table *table, struct command_line *line)
 {
@@ -141,34 +139,15 @@ static void add_cache(struct option_table *table, struct command_line *line)
          .most = 1u << 30,
          .otherwise = "what the model was made for, if the KV cache has room",
          .help = "most tokens of one sequence, prompt and answer together"},
-        {.name = "kv-type",
-         .kind = OPTION_CHOICE,
-         .value = &line->kv_type,
-         .argument = "f16|bf16|q8_0|f32",
-         .fallback = DEFAULTS_KV_TYPE,
-         .choices = kv_type_choices,
-         .help = "type of the numbers in the KV cache"},
+        run_option(RUN_OPTION_KV_TYPE, &line->kv_type),
         {.name = "kv-memory",
          .kind = OPTION_BYTES,
          .value = &o->kv_memory,
          .argument = "SIZE",
          .otherwise = "what memory allows",
          .help = "KV cache of each rank, when there are no attention nodes"},
-        {.name = "stripe",
-         .kind = OPTION_U32,
-         .value = &o->stripe,
-         .argument = "TOKENS",
-         .fallback = DEFAULTS_TEXT(DEFAULTS_STRIPE),
-         .least = 256,
-         .most = 1u << 24,
-         .help = "consecutive tokens that lie together on one KV holder: 256 times a power of two"},
-        {.name = "shares",
-         .kind = OPTION_TEXT,
-         .value = &line->shares,
-         .argument = "A,B,...",
-         .otherwise = "by measured read bandwidth",
-         .help = "how the tokens are shared among the attention nodes, in the order of their names "
-                 "(of joining, for those without a name)"},
+        run_option(RUN_OPTION_STRIPE, &o->stripe),
+        run_option(RUN_OPTION_SHARES, &line->shares),
         {.kind = 0}};
     option_table_add(table, options);
 }
@@ -176,42 +155,12 @@ static void add_cache(struct option_table *table, struct command_line *line)
 static void add_steps(struct option_table *table, struct command_line *line)
 {
     struct coordinator_options *o = &line->options;
-    const struct option options[] = {
-        {.kind = OPTION_SECTION, .help = "Steps"},
-        {.name = "chunk",
-         .kind = OPTION_U32,
-         .value = &o->chunk,
-         .argument = "N",
-         .fallback = DEFAULTS_TEXT(DEFAULTS_CHUNK),
-         .least = 1,
-         .most = 32768,
-         .help = "prompt tokens of one step, all sequences together"},
-        {.name = "max-batch",
-         .kind = OPTION_U32,
-         .value = &o->max_batch,
-         .argument = "N",
-         .fallback = DEFAULTS_TEXT(DEFAULTS_MAX_BATCH),
-         .least = 1,
-         .most = 4096,
-         .help = "sequences at once; others wait"},
-        {.name = "step-target-ms",
-         .kind = OPTION_U32,
-         .value = &o->step_target_ms,
-         .argument = "MS",
-         .least = 1,
-         .most = 3600000,
-         .help =
-             "milliseconds between two tokens of an answer while other prompts are read: each step "
-             "takes as many prompt tokens as fit into them, at most --chunk"},
-        {.name = "prefix-cache",
-         .kind = OPTION_CHOICE,
-         .value = &line->prefix_cache,
-         .argument = "on|off",
-         .fallback = "on",
-         .choices = switches,
-         .help = "keep what was computed until its memory is needed, for later prompts that begin "
-                 "alike"},
-        {.kind = 0}};
+    const struct option options[] = {{.kind = OPTION_SECTION, .help = "Steps"},
+                                     run_option(RUN_OPTION_CHUNK, &o->chunk),
+                                     run_option(RUN_OPTION_MAX_BATCH, &o->max_batch),
+                                     run_option(RUN_OPTION_STEP_TARGET_MS, &o->step_target_ms),
+                                     run_option(RUN_OPTION_PREFIX_CACHE, &line->prefix_cache),
+                                     {.kind = 0}};
     option_table_add(table, options);
 }
 
@@ -220,14 +169,7 @@ static void add_waiting(struct option_table *table, struct command_line *line)
     struct coordinator_options *o = &line->options;
     const struct option options[] = {
         {.kind = OPTION_SECTION, .help = "Waiting"},
-        {.name = "timeout",
-         .kind = OPTION_U32,
-         .value = &line->timeout_s,
-         .argument = "S",
-         .fallback = "60",
-         .least = 1,
-         .most = 86400,
-         .help = "seconds within which an attention node must have answered a query"},
+        run_option(RUN_OPTION_TIMEOUT, &line->timeout_s),
         {.name = "retry-ms",
          .kind = OPTION_U32,
          .value = &o->retry_ms,

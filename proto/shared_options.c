@@ -25,29 +25,27 @@ struct option shared_options_insecure_network(bool *insecure)
                                    "addresses can read and control everything"};
 }
 
-struct option shared_options_pin(const char **pin, const char *fallback)
+struct option shared_options_pin(const char **pin)
 {
     return (struct option){.name = "pin",
                            .kind = OPTION_CHOICE,
                            .value = pin,
                            .choices = pins,
                            .argument = "auto|none",
-                           .fallback = fallback,
-                           .otherwise = "auto",
+                           .fallback = "auto",
                            .help = "auto: keep each lane on a processor of its own, where this job "
                                    "and the others of the host leave it one; none: let the kernel "
                                    "move lanes"};
 }
 
-struct option shared_options_exchange(const char **exchange, const char *fallback)
+struct option shared_options_exchange(const char **exchange)
 {
     return (struct option){.name = "exchange",
                            .kind = OPTION_CHOICE,
                            .value = exchange,
                            .choices = exchanges,
                            .argument = "auto|zeromq",
-                           .fallback = fallback,
-                           .otherwise = "auto",
+                           .fallback = "auto",
                            .help = "how workers and attention nodes talk. auto: through shared "
                                    "memory where both are on one host and can open it; zeromq: "
                                    "through sockets only"};

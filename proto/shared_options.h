@@ -15,13 +15,12 @@ struct option shared_options_cluster_key(const char **file);
 /* --insecure-network: go without a key at addresses that other hosts reach (proto/address.h). */
 struct option shared_options_insecure_network(bool *insecure);
 
-/* --pin auto|none: whether lanes are pinned to processors (sys/seat.h). With `fallback` "auto" that
- * is what *pin is where nobody gave it; with NULL *pin is left as it is. */
-struct option shared_options_pin(const char **pin, const char *fallback);
+/* --pin auto|none: whether lanes are pinned to processors (sys/seat.h). */
+struct option shared_options_pin(const char **pin);
 
 /* --exchange auto|zeromq: whether workers and attention nodes of one host may talk through shared
- * memory (proto/wire_ring.h). `fallback` as above. */
-struct option shared_options_exchange(const char **exchange, const char *fallback);
+ * memory (proto/wire_ring.h). */
+struct option shared_options_exchange(const char **exchange);
 
 /* --version. */
 struct option shared_options_version(bool *version);

@@ -271,6 +271,14 @@ void option_table_add(struct option_table *table, const struct option *entries)
     table->entries[table->n] = (struct option){.kind = 0};
 }
 
+struct option option_passed_on(struct option option)
+{
+    if (option.fallback != NULL)
+        option.otherwise = option.fallback;
+    option.fallback = NULL;
+    return option;
+}
+
 struct option options_help(bool *help)
 {
     return (struct option){.name = "help",

@@ -53,6 +53,9 @@ struct option {
     const char *help;           /* wrapped when printed; NULL: the option is not listed */
 };
 
+/* The same for a program that passes the option on: its default is told, and left to who reads it. */
+struct option option_passed_on(struct option option);
+
 /* A table that is put together of parts: `entries` has room for `capacity`, its end included. */
 struct option_table {
     struct option *entries;
