@@ -344,7 +344,7 @@ CUDA_BOTH struct cuda_vector panel_vector(const struct cuda_source *s, uint32_t 
 /* ---- using them ------------------------------------------------------------------------------ */
 
 /* Scales by which a piece's integers are too large, as a power of two. */
-CUDA_BOTH int piece_shift(struct cuda_format f)
+CUDA_CONSTANT int piece_shift(struct cuda_format f)
 {
     return f.is_signed ? 8 - f.low_bits - f.high_bits : 0;
 }

@@ -218,7 +218,7 @@ struct terms {
     static __device__ __forceinline__ void add_dots(float acc[4], const int dot[4],
                                                     const float ws[2], float2 xs)
     {
-        constexpr float unshift = 1.0f / (1 << (F.is_signed ? 8 - F.low_bits - F.high_bits : 0));
+        constexpr float unshift = 1.0f / (1 << piece_shift(F));
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             const float exact = __fmaf_rn(__int_as_float(dot[i]), unshift, -MAGIC * unshift);

@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(THREADS)
 {
     constexpr struct cuda_format F = format_of<TYPE>::get();
     constexpr int HALVES = weights<TYPE, 2>::HALVES;
-    constexpr float unshift = 1.0f / (1 << (F.is_signed ? 8 - F.low_bits - F.high_bits : 0));
+    constexpr float unshift = 1.0f / (1 << piece_shift(F));
     const size_t chunk = (size_t)blockIdx.x * WARPS + threadIdx.x / CUDA_LANES;
     const uint32_t lane = threadIdx.x % CUDA_LANES;
     chain_next();

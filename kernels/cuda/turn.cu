@@ -153,6 +153,16 @@ __device__ __forceinline__ void turn_pair(const struct turning &p, uint32_t row,
     }
 }
 
+/* Whether any of these heads is rotated: v's are not, and no sines are made for them. */
+__device__ __forceinline__ bool turns(const struct turning &p, uint32_t first, uint32_t end)
+{
+    bool any = false;
+#pragma unroll
+    for (uint32_t i = 0; i < ARRAYS; i++)
+        any |= p.of[i].turn && p.first_head[i] < end && first < p.first_head[i] + p.of[i].n_heads;
+    return any;
+}
+
 /* ---- the kernel ---- */
 
 __global__ void __launch_bounds__(WARPS *CUDA_LANES)
@@ -162,10 +172,11 @@ __global__ void __launch_bounds__(WARPS *CUDA_LANES)
     const uint32_t first = (blockIdx.x * WARPS + threadIdx.y) * p.n_each;
     const uint32_t end = min(first + p.n_each, p.n_heads);
     struct angle ahead[PAIRS_AHEAD] = {};
+    const uint32_t n_pairs = turns(p, first, end) ? p.n_pairs : 0;
     chain_next();
 #pragma unroll
     for (uint32_t i = 0; i < PAIRS_AHEAD; i++)
-        if (lane + i * CUDA_LANES < p.n_pairs)
+        if (lane + i * CUDA_LANES < n_pairs)
             ahead[i] = angle_of(p, row, lane + i * CUDA_LANES);
     chain_wait();
     if (first >= end)
@@ -181,9 +192,9 @@ __global__ void __launch_bounds__(WARPS *CUDA_LANES)
     __syncwarp(); /* what other lanes have written is there */
 #pragma unroll
     for (uint32_t i = 0; i < PAIRS_AHEAD; i++)
-        if (lane + i * CUDA_LANES < p.n_pairs)
+        if (lane + i * CUDA_LANES < n_pairs)
             turn_pair(p, row, first, end, lane + i * CUDA_LANES, ahead[i]);
-    for (uint32_t pair = lane + PAIRS_AHEAD * CUDA_LANES; pair < p.n_pairs; pair += CUDA_LANES)
+    for (uint32_t pair = lane + PAIRS_AHEAD * CUDA_LANES; pair < n_pairs; pair += CUDA_LANES)
         turn_pair(p, row, first, end, pair, angle_of(p, row, pair));
     __syncwarp();
     for (uint32_t head = first; head < end; head++) {

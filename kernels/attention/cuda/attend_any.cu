@@ -7,7 +7,6 @@
 enum { ANY_ROWS = 8, ANY_THREADS = 128, ANY_MAX_DIM = 512 };
 
 struct any_evaluator {
-    using segment = const struct job_segment;
     enum {
         ROWS = ANY_ROWS,
         VALUES = ANY_MAX_DIM / ANY_THREADS,
@@ -211,7 +210,7 @@ __global__ void __launch_bounds__(ANY_THREADS)
     __shared__ float q[ANY_ROWS * ANY_MAX_DIM], scales[ANY_ROWS * ANY_MAX_DIM / SCALE_DIMS];
     __shared__ float weights[ANY_ROWS * TOKENS], maxima[4 * ANY_ROWS], sums[4 * ANY_ROWS];
     __shared__ uint32_t last;
-    grid_wait();
+    chain_wait();
     fetch_launch(&launch, call);
     __syncthreads();
     any_evaluator evaluator = {q, scales, weights, maxima, sums, threadIdx.x, &last};

@@ -323,13 +323,14 @@ static void split_shares(struct walk *walk, uint32_t *shares, const struct jobs_
             }
         }
         least = largest;
+        uint64_t left = cost_of(walk, shares[last], shares[last] + 1, costs);
         for (uint32_t i = shares[last] + 1; i < shares[last + 1]; i++) {
-            const uint64_t left = cost_of(walk, shares[last], i, costs),
-                           right = cost_of(walk, i, shares[last + 1], costs);
+            const uint64_t right = largest - left - costs->part;
             if ((left > right ? left : right) < least) {
                 least = left > right ? left : right;
                 where = i;
             }
+            left += cost_of(walk, i, i + 1, costs) + costs->part;
         }
         if (least == largest)
             return;

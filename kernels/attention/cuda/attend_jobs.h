@@ -21,9 +21,8 @@ struct attend_plan;
 
 #define JOBS_NONE UINT32_MAX
 
-/* Parts of a join, at most; and so many that a node of the tree becomes one of its own. On an
- * H200 three joins, one of the other's results, cost some 4 us each, and one of all 37 parts 4
- * us more than those. */
+/* Parts of a join, at most; and so many that a node of the tree becomes one of its own. A join
+ * of another one's results is waited for, and so is a long one. */
 enum { JOIN_PARTS = 16, JOIN_EARLY = 8 };
 
 /* A row block of a work. */

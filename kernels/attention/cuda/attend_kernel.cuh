@@ -5,17 +5,17 @@
  * rows, some dimensions) it holds of every partial of the walk: levels of the tree and parts lie in
  * memory thread by thread, and merging needs no other thread.
  *
- * How a tile becomes a partial is the Evaluator's business: attend_mma.cuh for tensor cores,
- * attend_any.cuh for every other shape. It has
+ * How a tile becomes a partial is the Evaluator's business: attend_mma.cuh and attend_rows.cuh for tensor
+ * cores, attend_any.cu for every other shape. It has
  *     ROWS, VALUES            a thread's rows, and its values of each
- *     THREADS                 that compute; a further warp copies where COPIES
+ *     THREADS                 that compute
  *     n_near(launch)          levels of the tree that lie in shared memory, at near_levels()
  *     last()                  there: is this block the last to arrive
  *     PART_LOADS              of 8 bytes, that registers suffice for when parts are merged
- *     segment                 a struct job_segment, held in registers or looked at again
- *     LOOKS_AGAIN             likewise where a share ends, and how many blocks there are
+ *     LOOKS_AGAIN             registers are short: a segment, where a share ends and how many blocks there are
+ *                             are looked up each time
  *     row(thread, i)          the block's row that is the thread's i-th; dim(thread, j) likewise
- *     copy, load_rows, evaluate
+ *     load_rows, evaluate
  * Every float operation of a row is written out (no contraction), so that a row has the same bits in
  * every variant of a kernel. LeanAttention (arXiv 2405.10480), section 4; Dao et al. 2022. */
 #ifndef LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_KERNEL_CUH
@@ -25,6 +25,8 @@
 #include "kernels/attention/cuda/attend_machine.cuh"
 #include "kernels/attention/cuda/attend_tile.h"
 #include "kernels/numeric.h"
+
+#include <type_traits>
 
 enum { TOKENS = 128 }; /* TILE_TOKENS */
 
@@ -55,7 +57,7 @@ static __device__ __forceinline__ struct seen tokens_seen_from(const struct job_
             min(max((int)position + 1 - begin, 0), (int)TOKENS)};
 }
 
-/* Row r of the block sees these. Its token: a division by the group, of numbers below 2^7. */
+/* Row r of the block sees these. Its token: a division by the group, of numbers below 2^8. */
 static __device__ __forceinline__ struct seen tokens_seen(const struct attend_launch &launch,
                                                           const struct job_output &output,
                                                           uint32_t tile, uint32_t r)
@@ -259,6 +261,8 @@ struct walker {
                                        : FITTING
     };
     using values = struct rows<ROWS, VALUES>;
+    using segment_held = std::conditional_t<Evaluator::LOOKS_AGAIN, const struct job_segment &,
+                                            const struct job_segment>;
 
     struct attend_launch &launch; /* in shared memory */
     Evaluator &evaluator;
@@ -462,12 +466,12 @@ struct walker {
             const uint32_t end = launch.shares[share + 1];
             for (uint32_t i = launch.shares[share];
                  i < (Evaluator::LOOKS_AGAIN ? launch.shares[share + 1] : end); i++) {
-                typename Evaluator::segment segment = launch.segments[i];
+                segment_held segment = launch.segments[i];
                 const struct job_output &output = launch.outputs[segment.output];
                 values x;
                 if (loaded == JOBS_NONE) {
                     touch(&output);
-                    grid_wait();
+                    chain_wait();
                 }
                 if (segment.output != loaded) {
                     threads_wait(1, THREADS); /* all are done with the rows before */

@@ -3,9 +3,11 @@
  *
  * Shared memory is named by its 32-bit address in that window. A barrier (mbarrier) is 8 bytes there;
  * one phase is over when its arrivals have come and, where bytes were announced, those too. PTX ISA,
- * "mbarrier", "cp.async.bulk", "mma". tests/kernels/cuda has the same functions for the host. */
+ * "mbarrier", "cp.async.bulk", "mma". tests/emulation has the same functions for the host. */
 #ifndef LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_MACHINE_CUH
 #define LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_MACHINE_CUH
+
+#include "kernels/cuda/machine.cuh"
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -70,23 +72,6 @@ static __device__ __forceinline__ void mbarrier_wait(uint64_t *barrier, uint32_t
 
 /* Threads whose arrivals a phase of copy_piece needs. */
 #define COPY_ARRIVALS (ATTEND_BULK ? 1 : 32)
-
-/* A kernel may have begun before the one ahead of it has ended; after this, all that was put on the
- * stream before it has been done. */
-static __device__ __forceinline__ void grid_wait()
-{
-#if ATTEND_BULK
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-
-/* The next kernel may begin where it finds room, if it was launched so. */
-static __device__ __forceinline__ void grid_release()
-{
-#if ATTEND_BULK
-    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
-}
 
 /* gridDim.x, looked up where it is called: the compiler cannot keep it in a register. */
 static __device__ __forceinline__ uint32_t blocks_of_grid()
@@ -193,16 +178,6 @@ static __device__ __forceinline__ void mma_s8(int (&c)[4], uint32_t a0, uint32_t
         "{%4, %5, %6, %7}, {%8, %9}, {%10, %10, %10, %10};"
         : "=r"(c[0]), "=r"(c[1]), "=r"(c[2]), "=r"(c[3])
         : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1), "r"(0));
-}
-
-/* c += a b: a of uint8, b of int8. */
-static __device__ __forceinline__ void mma_u8(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2,
-                                              uint32_t a3, uint32_t b0, uint32_t b1)
-{
-    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, "
-        "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
 /* 2^x, with a relative error of about 2^-22; 1 for 0, 0 for -inf. */

@@ -19,8 +19,6 @@
 #include "kernels/attention/cuda/attend_place.cuh"
 #include "kernels/attention/cuda/attend_query.cuh"
 
-#include <type_traits>
-
 template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
 struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
     using place = mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>;
@@ -40,17 +38,15 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
     using place::wait_pieces;
     using place::warp;
     using place::weights;
-    using segment =
-        std::conditional_t<(GROUPS > 1), const struct job_segment &, const struct job_segment>;
     enum {
         ROWS = BLOCKS,
         VALUES = D / 16,
         THREADS = shape::THREADS,
-        LOOKS_AGAIN = GROUPS > 1 && SPARING > 1,
+        LOOKS_AGAIN = GROUPS > 1,
         PART_LOADS = GROUPS > 1                                  ? 1
-                     : least_blocks(TYPE, D, BLOCKS, GROUPS) > 2 ? 20 / SPARING
-                     : BLOCKS > 1                                ? 30 / SPARING
-                                                                 : 40 / SPARING,
+                     : least_blocks(TYPE, D, BLOCKS, GROUPS) > 2 ? 20
+                     : BLOCKS > 1                                ? 30
+                                                                 : 40,
         TILES_N = D / 32 /* blocks of 8 dimensions that a warp has of V */
     };
 
@@ -190,7 +186,7 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
                 *(float2 *)(to + at * 4) = make_float2(__fmul_rn(p0, (float)(1 << WEIGHT_BITS)),
                                                        __fmul_rn(p1, (float)(1 << WEIGHT_BITS)));
             } else if (TYPE == MMA_F16) {
-                split_pair(__fmul_rn(p0, 16384.0f), __fmul_rn(p1, 16384.0f), &two->x, &two->y);
+                split_weights(p0, p1, &two->x, &two->y);
             } else {
                 uint16_t a[3], d[3];
                 split_bf16(p0, a);
@@ -344,13 +340,16 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
                     uint32_t d[4], e[4];
                     fixed_weights(p[0], scale[i].x, scale[i].y, d);
                     fixed_weights(p[1], scale[i].z, scale[i].w, e);
+                    const uint32_t first_digits[4] = {d[0], d[1], e[0], e[1]},
+                                   last_digits[4] = {d[2], d[3], e[2], e[3]};
                     const uint2 *v =
                         (const uint2 *)piece[i / 2] + (i % 2 * (D / 8) + first) * 32 + lane;
 #pragma unroll
                     for (int n = 0; n < SET_N; n++) {
                         const uint2 value = v[n * 32];
-                        mma_u8(low[n], d[0], d[1], e[0], e[1], value.x, value.y);
-                        mma_u8(high[n], d[2], d[3], e[2], e[3], value.x, value.y);
+                        const uint32_t bytes[2] = {value.x, value.y};
+                        mma_32_unsigned(low[n], first_digits, bytes);
+                        mma_32_unsigned(high[n], last_digits, bytes);
                     }
                 }
 #pragma unroll
@@ -450,7 +449,7 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
 #pragma unroll
                 for (int i = 0; i < 2; i++) {
                     const float sum = __fadd_rn(o[b][n][i], o[b][n][i + 2]);
-                    x.o[b][2 * n + i] = TYPE == MMA_F16 ? __fmul_rn(sum, 1.0f / 16384.0f) : sum;
+                    x.o[b][2 * n + i] = TYPE == MMA_F16 ? __fmul_rn(sum, 1.0f / WEIGHT_SCALE) : sum;
                 }
     }
 };

@@ -38,14 +38,6 @@ constexpr int least_blocks(int type, int d, int blocks, int groups)
     return 3;
 }
 
-/* The compiler of sm_100 and sm_120 brings as much into registers as there are, and spills a loop's counters:
- * there half as many parts are on their way at a time. */
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
-enum { SPARING = 2 };
-#else
-enum { SPARING = 1 };
-#endif
-
 /* Of one thread. */
 template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
 struct mma_place : mma_ring<mma_shape<TYPE, D, BLOCKS, GROUPS, NEAR>> {
@@ -69,12 +61,10 @@ struct mma_place : mma_ring<mma_shape<TYPE, D, BLOCKS, GROUPS, NEAR>> {
     {
         warp = threadIdx.x / 32 % 4;
         group_id = GROUPS == 1 ? 0 : threadIdx.x / 128;
-        ring::begin(stages);
-        if (threadIdx.x == 0) {
-            for (uint32_t i = 0; i < n_stages; i++)
+        if (threadIdx.x == 0)
+            for (uint32_t i = 0; i < stages; i++)
                 mbarrier_init(&empty()[i], 4 * GROUPS);
-            mbarrier_init_fence();
-        }
+        ring::begin(stages);
     }
     __device__ __forceinline__ static uint64_t *empty()
     {
@@ -163,18 +153,18 @@ struct mma_place : mma_ring<mma_shape<TYPE, D, BLOCKS, GROUPS, NEAR>> {
         const char *tile;
         bool waited = false;
         parity = 1; /* all stages are empty */
-        grid_release();
+        chain_next();
         for (uint32_t i = 0; i < start.n_tiles; i++)
             copy_tile(start.tile + (size_t)i * TILE);
         while (tiles.next(TILE, &tile)) {
             if (!waited && !tiles.is_settled()) {
-                grid_wait();
+                chain_wait();
                 waited = true;
             }
             copy_tile(tile);
         }
         if (!waited)
-            grid_wait(); /* so that the end of this kernel is that of all before it */
+            chain_wait(); /* so that the end of this kernel is that of all before it */
         /* Copies by the lanes themselves must have ended before the block does. */
         for (uint32_t i = 0; i < n_stages; i++) {
             mbarrier_wait(&empty()[stage], parity);

@@ -38,6 +38,15 @@ static __device__ __forceinline__ void split_pair(float x, float y, uint32_t *hi
     *low = pair_of(__half_as_ushort(__low2half(l)), __half_as_ushort(__high2half(l)));
 }
 
+/* Weights of f16, at most 1, are multiplied by this, and what they sum by its inverse. */
+#define WEIGHT_SCALE 16384.0f
+
+static __device__ __forceinline__ void split_weights(float p, float q, uint32_t *high,
+                                                     uint32_t *low)
+{
+    split_pair(__fmul_rn(p, WEIGHT_SCALE), __fmul_rn(q, WEIGHT_SCALE), high, low);
+}
+
 /* x = part 0 + part 1 + part 2, to 24 bits. */
 static __device__ __forceinline__ void split_bf16(float x, uint16_t part[3])
 {

@@ -129,7 +129,8 @@ struct rows_place : mma_ring<rows_shape<TYPE, D, BLOCKS>> {
     {
         return *(struct pieces_ahead *)(memory() + shape::AT_AHEAD);
     }
-    /* One warp: the next piece comes to the stage. */
+    /* One warp: the next piece comes to the stage. EARLY: the kernels ahead may not have ended. */
+    template <bool EARLY>
     __device__ __forceinline__ void bring_piece() const
     {
         if (lane == 0)
@@ -138,8 +139,8 @@ struct rows_place : mma_ring<rows_shape<TYPE, D, BLOCKS>> {
         const char *from = ahead().from;
         if (from == nullptr)
             return;
-        if (!ahead().tiles.is_settled())
-            grid_wait(); /* nothing, but for the first pieces */
+        if (EARLY && !ahead().tiles.is_settled())
+            chain_wait();
         copy_piece(pieces() + (size_t)stage * shape::PIECE, from, shape::PIECE, &full()[stage],
                    lane, false);
     }
@@ -147,16 +148,16 @@ struct rows_place : mma_ring<rows_shape<TYPE, D, BLOCKS>> {
      * ended. */
     __device__ __forceinline__ void bring_first(const struct attend_launch &launch)
     {
-        grid_release();
+        chain_next();
         if (lane == 0)
             new (&ahead()) pieces_ahead(launch);
         for (uint32_t i = 0; i < n_stages; i++) {
-            bring_piece();
+            bring_piece<true>();
             next_stage();
             __syncwarp();
         }
         parity = 0;
-        grid_wait(); /* so that the end of this kernel is that of all before it */
+        chain_wait(); /* so that the end of this kernel is that of all before it */
     }
     __device__ __forceinline__ void leave_piece()
     {
@@ -165,7 +166,7 @@ struct rows_place : mma_ring<rows_shape<TYPE, D, BLOCKS>> {
         if (lane == 0)
             before = count_round(&left()[stage], ROWS_WARPS - 1);
         if (__shfl_sync(0xffffffff, before, 0) == ROWS_WARPS - 1)
-            bring_piece();
+            bring_piece<false>();
         next_stage();
     }
     __device__ __forceinline__ void leave_pieces() /* two */
@@ -191,7 +192,6 @@ struct rows_evaluator : mma_query<rows_place<TYPE, D, BLOCKS>> {
     using place::wait_piece;
     using place::wait_pieces;
     using place::warp;
-    using segment = const struct job_segment &;
     enum {
         ROWS = BLOCKS,
         VALUES = D / 4,
@@ -337,7 +337,7 @@ struct rows_evaluator : mma_query<rows_place<TYPE, D, BLOCKS>> {
     __device__ __forceinline__ void split(const float (&s)[2], uint32_t (&p)[PARTS])
     {
         if (TYPE == MMA_F16) {
-            split_pair(__fmul_rn(s[0], 16384.0f), __fmul_rn(s[1], 16384.0f), &p[0], &p[1]);
+            split_weights(s[0], s[1], &p[0], &p[1]);
         } else {
             uint16_t a[3], d[3];
             split_bf16(s[0], a);
@@ -413,7 +413,7 @@ struct rows_evaluator : mma_query<rows_place<TYPE, D, BLOCKS>> {
                     for (int i = 0; i < 2; i++) {
                         const float sum = __fadd_rn(o[b][n][i], o[b][n][i + 2]);
                         x.o[b][2 * (first + n) + i] =
-                            TYPE == MMA_F16 ? __fmul_rn(sum, 1.0f / 16384.0f) : sum;
+                            TYPE == MMA_F16 ? __fmul_rn(sum, 1.0f / WEIGHT_SCALE) : sum;
                     }
         }
     }
@@ -461,7 +461,7 @@ struct rows_evaluator : mma_query<rows_place<TYPE, D, BLOCKS>> {
             return;
         }
         clear(x);
-        if (n > 0) {
+        if (BLOCKS > 1 && n > 0) {
             evaluate_blocks<1>(launch, output, tile, x);
             return;
         }

@@ -5,6 +5,7 @@
 #define LONGSPAN_TESTS_EMULATION_ATTEND_MACHINE_CUH
 
 #include "tests/emulation/device.h"
+#include "tests/emulation/kernels/cuda/machine.cuh"
 
 #include <assert.h>
 
@@ -47,12 +48,6 @@ static inline void mbarrier_wait(uint64_t *barrier, uint32_t parity)
 
 #define COPY_ARRIVALS 1
 
-static inline void grid_wait()
-{
-}
-static inline void grid_release()
-{
-}
 static inline uint32_t blocks_of_grid()
 {
     return gridDim.x;
@@ -110,13 +105,6 @@ static inline void mma_s8(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, ui
     const uint32_t a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
     memset(c, 0, sizeof(c));
     emulation::multiply_s8<2>(c, a, b);
-}
-
-static inline void mma_u8(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
-                          uint32_t b0, uint32_t b1)
-{
-    const uint32_t a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
-    emulation::multiply_u8<2>(c, a, b);
 }
 
 static inline float exp2_fast(float x)
