@@ -172,12 +172,12 @@ __global__ void __launch_bounds__(WARPS *CUDA_LANES)
     const uint32_t first = (blockIdx.x * WARPS + threadIdx.y) * p.n_each;
     const uint32_t end = min(first + p.n_each, p.n_heads);
     struct angle ahead[PAIRS_AHEAD] = {};
-    const uint32_t n_pairs = turns(p, first, end) ? p.n_pairs : 0;
     chain_next();
+    if (turns(p, first, end))
 #pragma unroll
-    for (uint32_t i = 0; i < PAIRS_AHEAD; i++)
-        if (lane + i * CUDA_LANES < n_pairs)
-            ahead[i] = angle_of(p, row, lane + i * CUDA_LANES);
+        for (uint32_t i = 0; i < PAIRS_AHEAD; i++)
+            if (lane + i * CUDA_LANES < p.n_pairs)
+                ahead[i] = angle_of(p, row, lane + i * CUDA_LANES);
     chain_wait();
     if (first >= end)
         return;
@@ -192,9 +192,9 @@ __global__ void __launch_bounds__(WARPS *CUDA_LANES)
     __syncwarp(); /* what other lanes have written is there */
 #pragma unroll
     for (uint32_t i = 0; i < PAIRS_AHEAD; i++)
-        if (lane + i * CUDA_LANES < n_pairs)
+        if (lane + i * CUDA_LANES < p.n_pairs)
             turn_pair(p, row, first, end, lane + i * CUDA_LANES, ahead[i]);
-    for (uint32_t pair = lane + PAIRS_AHEAD * CUDA_LANES; pair < n_pairs; pair += CUDA_LANES)
+    for (uint32_t pair = lane + PAIRS_AHEAD * CUDA_LANES; pair < p.n_pairs; pair += CUDA_LANES)
         turn_pair(p, row, first, end, pair, angle_of(p, row, pair));
     __syncwarp();
     for (uint32_t head = first; head < end; head++) {
