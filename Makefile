@@ -45,6 +45,8 @@ cuda_known  = $(foreach arch,$(filter 8% 9% 1%,$(1)),$(if $(filter sm_$(arch),$(
 ifeq ($(origin CUDA_ARCHS),undefined)
 CUDA_HERE  := $(sort $(subst .,,$(shell nvidia-smi --query-gpu=compute_cap --format=csv$(comma)noheader 2>/dev/null)))
 CUDA_ARCHS := $(or $(call cuda_known,$(CUDA_HERE)),$(call cuda_known,80 86 89 90 100 120))
+else
+CUDA_ARCHS_NAMED := 1
 endif
 CUDART     := $(firstword $(wildcard $(addsuffix /libcudart_static.a,$(CUDA_HOME)/lib64 $(CUDA_HOME)/lib $(CUDA_HOME)/targets/*/lib /usr/lib/*-linux-gnu)))
 CUDA_LIBS  := $(CUDART) -ldl -lrt
@@ -334,11 +336,13 @@ JOBS ?= $(shell nproc)
 deps: ## install what the build needs (Debian packages; asks for root through sudo)
 	@./deps.sh
 
-# The demo runs on CPUs: it does not wait for GPU code, but where that was built before, it stays. `make` adds it.
-CUDA_BUILT = $(filter 1,$(firstword $(shell cat $(BUILD)/cuda.stamp 2>/dev/null)))
+# The demo runs on CPUs: it does not wait for GPU code, but where that was built before, it stays,
+# for the generations of then, unless others are named now. `make` adds it.
+CUDA_STAMP = $(shell cat $(BUILD)/cuda.stamp 2>/dev/null)
+AS_BUILT   = $(if $(filter 1,$(firstword $(CUDA_STAMP))),$(if $(CUDA_ARCHS_NAMED),,CUDA_ARCHS='$(wordlist 2,99,$(CUDA_STAMP))'),CUDA=0)
 demo: ## install what is missing, build for CPUs, ask a cluster of five processes about a long text
 	@./deps.sh --if-missing
-	@$(MAKE) --no-print-directory -j$(JOBS) $(if $(CUDA_BUILT),,CUDA=0) all
+	@$(MAKE) --no-print-directory -j$(JOBS) $(AS_BUILT) all
 	@BIN=$(BIN) cluster/demo.sh --seed $(SEED)
 
 # The longest begin first: nothing waits for them in the end. Beside others, but for those that say how soon something ends.
