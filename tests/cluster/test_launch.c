@@ -19,7 +19,11 @@
 
 #include <cmocka.h>
 
-enum { PATIENCE_US = 20000000 };
+enum {
+    PATIENCE_US = 20000000,
+    GENTLE_US = 700000, /* what a gentle end waits: launch.h */
+    ATTEMPTS = 20,
+};
 
 static struct launch *create(void)
 {
@@ -147,52 +151,73 @@ static void test_the_end_takes_everybody_even_the_stubborn_and_their_children(vo
     launch_destroy(launch);
 }
 
+/* Whether the children had their whole time: on a busy machine a shell may take as long to hear a
+ * signal, and then the end is rightly not gentle. */
+static bool end_gently(struct launch *launch)
+{
+    const uint64_t began = clock_us();
+    launch_end(launch, true);
+    return clock_us() - began < GENTLE_US;
+}
+
 static void test_a_gentle_end_lets_a_follower_leave_by_itself(void **state)
 {
     (void)state;
-    struct launch *launch = create();
-    char pipe_name[] = "/tmp/test-launch-XXXXXX";
-    assert_non_null(mkdtemp(pipe_name));
-    char script[512];
-    /* The leader tells the follower, who would fail with 9 if it got SIGTERM. */
-    snprintf(script, sizeof(script),
-             "mkfifo %s/f; trap 'echo bye > %s/f; exit 0' TERM; echo ready; while :; do sleep "
-             "0.05; done",
-             pipe_name, pipe_name);
-    start(launch, "leader", script, 0);
-    wait_for_line(launch, 0, "ready");
-    snprintf(script, sizeof(script), "trap 'exit 9' TERM; read word < %s/f; exit 7", pipe_name);
-    start(launch, "follower", script, LAUNCH_LEAVES);
-    launch_end(launch, true);
-    launch_progress(launch);
-    struct launch_death death;
-    assert_true(launch_first_death(launch, &death));
-    assert_int_not_equal(death.code, 9);
-    assert_no_children();
-    launch_destroy(launch);
-    snprintf(script, sizeof(script), "%s/f", pipe_name);
-    unlink(script);
-    rmdir(pipe_name);
+    char folder[] = "/tmp/test-launch-XXXXXX", pipe_name[sizeof(folder) + 2], script[512];
+    assert_non_null(mkdtemp(folder));
+    snprintf(pipe_name, sizeof(pipe_name), "%s/f", folder);
+    int code = 0;
+    for (int i = 0; code != 7 && i < ATTEMPTS; i++) {
+        struct launch *launch = create();
+        /* The leader tells the follower, who would fail with 9 if it got SIGTERM. */
+        snprintf(script, sizeof(script),
+                 "mkfifo %s; trap 'echo bye > %s; exit 0' TERM; echo ready; while :; do sleep "
+                 "0.05; done",
+                 pipe_name, pipe_name);
+        start(launch, "leader", script, 0);
+        wait_for_line(launch, 0, "ready");
+        snprintf(script, sizeof(script), "trap 'exit 9' TERM; echo ready; read word < %s; exit 7",
+                 pipe_name);
+        start(launch, "follower", script, LAUNCH_LEAVES);
+        wait_for_line(launch, 1, "ready");
+        const bool whole = end_gently(launch);
+        struct launch_death death;
+        launch_told(launch, 1, &death);
+        code = death.code;
+        assert_no_children();
+        launch_destroy(launch);
+        unlink(pipe_name);
+        if (whole)
+            break;
+    }
+    assert_int_equal(code, 7);
+    rmdir(folder);
 }
 
 /* As a coordinator has something to tell its nodes at the end. */
 static void test_who_is_told_first_ends_before_the_others(void **state)
 {
     (void)state;
-    struct launch *launch = create();
-    start(launch, "second", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done", 0);
-    wait_for_line(launch, 0, "ready");
-    start(launch, "first",
-          "trap 'sleep 0.2; exit 4' TERM; echo ready; while :; do sleep 0.05; done", LAUNCH_FIRST);
-    wait_for_line(launch, 1, "ready");
-    launch_end(launch, true);
-    struct launch_death death;
-    assert_true(launch_first_death(launch, &death));
-    assert_string_equal(death.label, "first");
-    assert_int_equal(death.code, 4);
-    launch_told(launch, 0, &death);
-    assert_int_equal(death.code, 3);
-    launch_destroy(launch);
+    bool in_order = false;
+    for (int i = 0; !in_order && i < ATTEMPTS; i++) {
+        struct launch *launch = create();
+        start(launch, "second", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done", 0);
+        wait_for_line(launch, 0, "ready");
+        start(launch, "first",
+              "trap 'sleep 0.2; exit 4' TERM; echo ready; while :; do sleep 0.05; done",
+              LAUNCH_FIRST);
+        wait_for_line(launch, 1, "ready");
+        const bool whole = end_gently(launch);
+        struct launch_death death;
+        assert_true(launch_first_death(launch, &death));
+        in_order = strcmp(death.label, "first") == 0 && death.code == 4;
+        launch_told(launch, 0, &death);
+        in_order = in_order && death.code == 3;
+        launch_destroy(launch);
+        if (whole)
+            break;
+    }
+    assert_true(in_order);
 }
 
 static void test_input_stays_open_until_the_end(void **state)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+import threading
 import time
 import uuid
 
@@ -401,12 +402,16 @@ CLUSTER = ("-m", "retrieval.gguf", "-f", "long.txt", "-n", 5, "--pipeline", 2, "
 def start_and_wait(count=7):
     """A run that is busy: every process is there, and the request has begun."""
     process = place.start("run", *CLUSTER, "-v")
-    deadline = time.monotonic() + 60
+    deadline = threading.Timer(60, process.kill)  # ends the wait for a line, too
+    deadline.start()
+    said = b""
     for line in process.stderr:
-        check(time.monotonic() < deadline, "never started:", place.processes())
+        said += line
         if b"request 1: " in line:
             break
-    check(process.poll() is None and len(place.processes()) >= count, "ended early:", process.poll())
+    deadline.cancel()
+    check(process.poll() is None and len(place.processes()) >= count, "ended early, or never began:", process.poll(),
+          place.processes(), said.decode()[-2000:])
     return process
 
 
