@@ -4,6 +4,7 @@
 #include "sys/clock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -32,6 +34,13 @@ struct visitor {
     socklen_t address_bytes;
 };
 
+/* A socket, by what tells it from a later one with its number. */
+struct guest {
+    int descriptor;
+    dev_t device;
+    ino_t inode;
+};
+
 struct door {
     struct door_config config;
     pthread_t thread;
@@ -39,7 +48,8 @@ struct door {
     uint64_t again_us;     /* not before; 0: at once */
     int watched, bell;
     struct visitor *first, *last;
-    uint32_t n_visitors;
+    uint32_t n_visitors, n_guests;
+    struct guest *guests; /* whom the daemon was given: [most] */
     char line[DOOR_LINE_BYTES];
 };
 
@@ -90,15 +100,44 @@ static void refuse(struct door *d, struct visitor *v)
     turn_away(d, v);
 }
 
+/* Not fstat(2), which thread sanitizers take for a use of a descriptor that another thread closes:
+ * that it may be closed, and be another one by now, is what is asked. */
+static bool guest_of(struct guest *guest, int descriptor)
+{
+    struct stat info;
+    if (fstatat(descriptor, "", &info, AT_EMPTY_PATH) != 0)
+        return false;
+    *guest = (struct guest){descriptor, info.st_dev, info.st_ino};
+    return true;
+}
+
+static bool is_open(const struct guest *guest)
+{
+    struct guest now;
+    return guest_of(&now, guest->descriptor) && now.device == guest->device &&
+           now.inode == guest->inode;
+}
+
+static void forget_gone(struct door *d)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < d->n_guests; i++)
+        if (is_open(&d->guests[i]))
+            d->guests[n++] = d->guests[i];
+    d->n_guests = n;
+}
+
+/* Whom the daemon cannot take, it closes. There is a place: visitors count too. */
 static void admit(struct door *d, struct visitor *v)
 {
     epoll_ctl(d->watched, EPOLL_CTL_DEL, v->descriptor, NULL);
-    /* Before the daemon can know of it, or more would be let in than there are places. Where it
-     * cannot be taken it is closed. */
-    atomic_fetch_add(d->config.n_open, 1);
-    if (MHD_add_connection(d->config.daemon, v->descriptor, (struct sockaddr *)&v->address,
-                           v->address_bytes) != MHD_YES)
-        atomic_fetch_sub(d->config.n_open, 1);
+    if (!guest_of(&d->guests[d->n_guests], v->descriptor)) {
+        turn_away(d, v);
+        return;
+    }
+    d->n_guests++;
+    MHD_add_connection(d->config.daemon, v->descriptor, (struct sockaddr *)&v->address,
+                       v->address_bytes);
     forget(d, v);
 }
 
@@ -142,13 +181,22 @@ static void look_at(struct door *d, struct visitor *v)
 
 /* ---- accepting ------------------------------------------------------------------------------- */
 
+static bool is_full(const struct door *d)
+{
+    return d->n_visitors + d->n_guests >= d->config.most;
+}
+
 /* Watches the listening socket, or leaves it until there is a place. */
 static void watch_listening(struct door *d)
 {
-    const bool full = d->n_visitors + atomic_load(d->config.n_open) >= d->config.most;
-    if (full)
-        d->again_us = clock_us() + AGAIN_MS * 1000ull;
-    const bool accepts = !full && clock_us() >= d->again_us;
+    const uint64_t now = clock_us();
+    bool accepts = now >= d->again_us;
+    if (accepts && is_full(d)) {
+        forget_gone(d);
+        accepts = !is_full(d);
+        if (!accepts)
+            d->again_us = now + AGAIN_MS * 1000ull;
+    }
     if (accepts == d->accepts)
         return;
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = d};
@@ -233,17 +281,18 @@ enum status door_open(struct door **door, const struct door_config *config, stru
         return error_set(error, STATUS_NO_MEMORY, "no memory for the HTTP server");
     }
     d->config = *config;
+    d->guests = calloc(config->most, sizeof(*d->guests));
     d->watched = epoll_create1(EPOLL_CLOEXEC);
     d->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = &d->bell};
-    d->started = d->watched >= 0 && d->bell >= 0 &&
+    d->started = d->guests != NULL && d->watched >= 0 && d->bell >= 0 &&
                  epoll_ctl(d->watched, EPOLL_CTL_ADD, d->bell, &event) == 0 &&
                  pthread_create(&d->thread, NULL, run, d) == 0;
     if (!d->started) {
         door_close(d);
-        return error_set(
-            error, STATUS_NO_MEMORY,
-            "no thread or descriptor for the HTTP server: raise `ulimit -u`, `-v` or `-n`");
+        return error_set(error, STATUS_NO_MEMORY,
+                         "no thread, memory or descriptor for the HTTP server: raise `ulimit -u`, "
+                         "`-v` or `-n`");
     }
     *door = d;
     return STATUS_OK;
@@ -265,5 +314,6 @@ void door_close(struct door *door)
         close(door->watched);
     if (door->bell >= 0)
         close(door->bell);
+    free(door->guests);
     free(door);
 }

@@ -7,7 +7,9 @@
  * whose first line does not come in time is closed.
  *
  * The door alone says how many there may be: a thread of libmicrohttpd 0.9.75 (Debian 12) that
- * meets the daemon's own limit keeps a lock for ever, and all its connections with it.
+ * meets the daemon's own limit keeps a lock for ever, and all its connections with it. It counts
+ * the sockets that it gave away and that are open still: of a connection for which it has no memory,
+ * libmicrohttpd tells neither a beginning nor an end.
  *
  * A thread of its own. */
 #ifndef LONGSPAN_COORDINATOR_HTTP_DOOR_H
@@ -16,7 +18,6 @@
 #include "sys/status.h"
 
 #include <microhttpd.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,9 +27,8 @@ struct door_config {
     int listening;             /* not blocking; the door's, from door_open on */
     struct MHD_Daemon *daemon; /* without a socket to listen at or a limit that `most` could
                                   reach; borrowed, outlives the door */
-    atomic_uint *n_open;       /* connections that the daemon has or was given: the door adds, who
-                                  is notified of a closed one takes away; borrowed */
-    uint32_t most;             /* of them and of those at the door; more wait unaccepted */
+    uint32_t most;             /* connections, the daemon's and those at the door; more wait
+                                  unaccepted */
     uint32_t patience_s;       /* until the first line is there */
 };
 

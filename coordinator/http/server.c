@@ -189,12 +189,13 @@ static void note_connection(void *closure, struct MHD_Connection *connection, vo
     struct server *server = closure;
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    if (code == MHD_CONNECTION_NOTIFY_STARTED && info != NULL) {
-        *context = readers_add(server->readers, info->connect_fd);
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        *context = info != NULL ? readers_add(server->readers, info->connect_fd) : NULL;
+        atomic_fetch_add(&server->site.tally.connections, 1);
     } else if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
         readers_remove(server->readers, *context);
         *context = NULL;
-        atomic_fetch_sub(&server->site.tally.connections, 1); /* the door added it */
+        atomic_fetch_sub(&server->site.tally.connections, 1);
     }
 }
 
@@ -328,7 +329,6 @@ static enum status start_daemon(struct server *server, int listening, struct err
     }
     const struct door_config door = {.listening = listening,
                                      .daemon = server->daemon,
-                                     .n_open = &server->site.tally.connections,
                                      .most = connections,
                                      .patience_s = options->idle_s};
     return door_open(&server->door, &door, error);

@@ -2,11 +2,14 @@
 #include "coordinator/http/door.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -16,6 +19,18 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+
+/* Sanitizers let an allocation of any size fail, as the C library does. */
+const char *__asan_default_options(void);
+const char *__tsan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+const char *__tsan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
 
 static enum door_verdict judge(const char *line)
 {
@@ -48,8 +63,8 @@ static void test_a_first_line_is_judged_by_its_version(void **state)
 struct place {
     struct MHD_Daemon *daemon;
     struct door *door;
-    atomic_uint n_open, n_in, most_in; /* as the door counts them, and the daemon */
-    pthread_mutex_t answers;           /* who has it keeps the daemon from going on */
+    atomic_uint n_in, most_in; /* connections, as the daemon counts them */
+    pthread_mutex_t answers;   /* who has it keeps the daemon from going on */
     struct sockaddr_in address;
 };
 
@@ -89,11 +104,11 @@ static void count(void *closure, struct MHD_Connection *connection, void **conte
             atomic_store(&place->most_in, n); /* by the daemon's one thread */
     } else {
         atomic_fetch_sub(&place->n_in, 1);
-        atomic_fetch_sub(&place->n_open, 1);
     }
 }
 
-static void open_place(struct place *p, uint32_t most, uint32_t patience_s)
+/* `memory`: what the daemon takes for each connection. */
+static void open_place_with(struct place *p, uint32_t most, uint32_t patience_s, size_t memory)
 {
     socklen_t n = sizeof(p->address);
     memset(p, 0, sizeof(*p));
@@ -105,23 +120,26 @@ static void open_place(struct place *p, uint32_t most, uint32_t patience_s)
     assert_int_equal(bind(listening, (struct sockaddr *)&p->address, n), 0);
     assert_int_equal(listen(listening, 16), 0);
     assert_int_equal(getsockname(listening, (struct sockaddr *)&p->address, &n), 0);
-    p->daemon = MHD_start_daemon(
-        MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_USE_ITC | MHD_USE_NO_LISTEN_SOCKET, 0,
-        NULL, NULL, answer, p, MHD_OPTION_NOTIFY_CONNECTION, count, p, MHD_OPTION_END);
+    p->daemon = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_USE_ITC |
+                                     MHD_USE_NO_LISTEN_SOCKET,
+                                 0, NULL, NULL, answer, p, MHD_OPTION_NOTIFY_CONNECTION, count, p,
+                                 MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory, MHD_OPTION_END);
     assert_non_null(p->daemon);
-    const struct door_config config = {.listening = listening,
-                                       .daemon = p->daemon,
-                                       .n_open = &p->n_open,
-                                       .most = most,
-                                       .patience_s = patience_s};
+    const struct door_config config = {
+        .listening = listening, .daemon = p->daemon, .most = most, .patience_s = patience_s};
     assert_int_equal(door_open(&p->door, &config, NULL), STATUS_OK);
+}
+
+static void open_place(struct place *p, uint32_t most, uint32_t patience_s)
+{
+    open_place_with(p, most, patience_s, DOOR_LINE_BYTES);
 }
 
 static void close_place(struct place *p)
 {
     door_close(p->door);
     MHD_stop_daemon(p->daemon);
-    assert_int_equal(atomic_load(&p->n_open), 0);
+    assert_int_equal(atomic_load(&p->n_in), 0);
     pthread_mutex_destroy(&p->answers);
 }
 
@@ -194,6 +212,18 @@ static void test_who_says_nothing_has_to_go(void **state)
     close(unseen);
 }
 
+/* Of this process, the one that looks among them. */
+static unsigned count_descriptors(void)
+{
+    unsigned n = 0;
+    DIR *entries = opendir("/proc/self/fd");
+    assert_non_null(entries);
+    while (readdir(entries) != NULL)
+        n++;
+    closedir(entries);
+    return n;
+}
+
 /* A daemon that is busy has not seen yet whom it was given. */
 static void test_no_more_are_let_in_than_there_are_places(void **state)
 {
@@ -202,18 +232,37 @@ static void test_no_more_are_let_in_than_there_are_places(void **state)
     struct place p;
     int guests[GUESTS];
     open_place(&p, MOST, 60);
+    const unsigned n_before = count_descriptors();
     pthread_mutex_lock(&p.answers);
     for (size_t i = 0; i < GUESTS; i++)
         guests[i] = visit(&p, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    for (unsigned ms = 0; ms < 20000 && atomic_load(&p.n_open) < MOST; ms++)
+    const unsigned n_all = n_before + GUESTS + MOST; /* both ends of those that are in */
+    for (unsigned ms = 0; ms < 20000 && count_descriptors() < n_all; ms++)
         poll(NULL, 0, 1);
-    assert_int_equal(atomic_load(&p.n_open), MOST);
+    assert_int_equal(count_descriptors(), n_all);
     pthread_mutex_unlock(&p.answers);
     for (size_t i = 0; i < GUESTS; i++) {
         assert_int_equal(hear(guests[i]), 200);
         close(guests[i]);
     }
     assert_true(atomic_load(&p.most_in) <= MOST);
+    close_place(&p);
+}
+
+/* A daemon tells nothing of a connection for which it has no memory. */
+static void test_whom_the_daemon_drops_has_gone(void **state)
+{
+    (void)state;
+    enum { MOST = 2, GUESTS = 4 * MOST };
+    struct place p;
+    open_place_with(&p, MOST, 60, SIZE_MAX / 4);
+    for (size_t i = 0; i < GUESTS; i++) {
+        const int guest = visit(&p, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        char byte;
+        const ssize_t n = recv(guest, &byte, 1, 0);
+        assert_true(n == 0 || (n < 0 && errno == ECONNRESET)); /* cut, and not left waiting */
+        close(guest);
+    }
     close_place(&p);
 }
 
@@ -224,6 +273,7 @@ int main(void)
         cmocka_unit_test(test_who_speaks_http_1_is_let_in),
         cmocka_unit_test(test_who_says_nothing_has_to_go),
         cmocka_unit_test(test_no_more_are_let_in_than_there_are_places),
+        cmocka_unit_test(test_whom_the_daemon_drops_has_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
