@@ -15,7 +15,10 @@
  * that were recorded in a graph, of TURN_BYTES of K and V or one turn of all layers; run_us: of calls
  * that are planned between (attend_run). plan_us
  * and host_us: what the host needs for such a call when it must plan, and for the next layer's.
- * Shapes that do not fit are left out; after SECONDS (100) no new one begins. Built by bench/gpu.sh. */
+ * Rows that acceptance figures are made of come first (bench/gpu/verdicts.py). After SECONDS (100)
+ * no new one begins. A row that is left out is said, with the reason, "no time" or "no memory"; in
+ * the CSV file its kind is "decode: no time" ..., without numbers. Exit status 77: there is no GPU.
+ * Built by bench/gpu.sh. */
 #include "kernels/attention/cuda/attend_device.h"
 #include "kernels/attention/kv_holder.h"
 #include "kernels/cuda/device.h"
@@ -58,6 +61,8 @@ struct bench {
     double read_rate, started, seconds;
     char *pool; /* pages */
     size_t pool_bytes;
+    int filled_type; /* what the pool holds; -1: nothing yet */
+    uint32_t filled_dim;
     float *q, *out;
     cudaEvent_t begin, end;
 };
@@ -127,6 +132,8 @@ static void fill_pool(struct bench *b, enum kv_type type, uint32_t head_dim)
         check(cudaMemcpy(b->pool + done, b->pool, n, cudaMemcpyDeviceToDevice));
     }
     check(cudaDeviceSynchronize());
+    b->filled_type = (int)type;
+    b->filled_dim = head_dim;
 }
 
 static size_t plane_pages(const struct shape *shape)
@@ -188,16 +195,14 @@ static void add_works(const struct bench *b, const struct shape *shape, struct l
     }
 }
 
-/* false: it does not fit. */
-static bool make_load(const struct bench *b, const struct shape *shape, struct load *load)
+static size_t page_bytes(const struct shape *shape)
 {
-    const size_t page_bytes = PAGE_TILES * tile_bytes(shape->type, shape->head_dim);
-    const size_t layer_pages = plane_pages(shape) * shape->n_kv_heads;
-    const struct attend_shape attend = {.type = shape->type,
-                                        .head_dim = shape->head_dim,
-                                        .group = shape->n_heads / shape->n_kv_heads,
-                                        .scale = 0.08f};
-    struct error error = {0};
+    return PAGE_TILES * tile_bytes(shape->type, shape->head_dim);
+}
+
+/* What it takes; false: it does not fit. */
+static bool size_load(const struct bench *b, const struct shape *shape, struct load *load)
+{
     memset(load, 0, sizeof(*load));
     for (uint32_t s = 0; s < shape->n_sequences; s++) {
         const double n = shape->n_tokens, before = shape->contexts[s] - n;
@@ -209,16 +214,44 @@ static bool make_load(const struct bench *b, const struct shape *shape, struct l
             load->n_works += shape->n_kv_heads;
     }
     load->n_layers = (uint32_t)((LEAST_BYTES + load->bytes - 1) / load->bytes);
-    if (load->n_layers * layer_pages * page_bytes > b->pool_bytes)
-        return false;
-    place_pages(b, load, load->n_layers * layer_pages, page_bytes);
+    return load->n_layers * plane_pages(shape) * shape->n_kv_heads * page_bytes(shape) <=
+           b->pool_bytes;
+}
+
+static void make_load(const struct bench *b, const struct shape *shape, struct load *load)
+{
+    const size_t layer_pages = plane_pages(shape) * shape->n_kv_heads;
+    const struct attend_shape attend = {.type = shape->type,
+                                        .head_dim = shape->head_dim,
+                                        .group = shape->n_heads / shape->n_kv_heads,
+                                        .scale = 0.08f};
+    struct error error = {0};
+    place_pages(b, load, load->n_layers * layer_pages, page_bytes(shape));
     load->works = calloc(load->n_layers * load->n_works, sizeof(*load->works));
     load->ranges = calloc(load->n_layers * load->n_works, sizeof(*load->ranges));
     for (uint32_t layer = 0; layer < load->n_layers; layer++)
         add_works(b, shape, load, layer, load->pages + layer * layer_pages);
     check_status(attend_create(&load->attend, b->kernels, b->device, NULL, &attend, &error),
                  &error);
-    return true;
+}
+
+/* Whether the row can be measured, of what its load takes; if not, that is said. */
+static bool begin_row(const struct bench *b, const char *kind, const struct shape *shape,
+                      struct load *load)
+{
+    const uint32_t rows = shape->n_tokens > 1 ? shape->n_tokens : shape->n_sequences;
+    const char *why = !size_load(b, shape, load)        ? "no memory"
+                      : now() - b->started > b->seconds ? "no time"
+                                                        : NULL;
+    if (why == NULL)
+        return true;
+    printf("%-5s %4u %3u/%-2u %3u %-7s not measured: %s\n", kv_type_name(shape->type),
+           shape->head_dim, shape->n_heads, shape->n_kv_heads, rows, shape->name, why);
+    if (b->csv != NULL)
+        fprintf(b->csv, "%s: %s,%s,%u,%u,%u,%u,%s,%u,,,,,,,,,,,,,\n", kind, why,
+                kv_type_name(shape->type), shape->head_dim, shape->n_heads, shape->n_kv_heads, rows,
+                shape->name, shape->contexts[0]);
+    return false;
 }
 
 static void drop_load(struct load *load)
@@ -376,8 +409,9 @@ static void measure_decode(struct bench *b, const struct shape *shape)
     struct load load;
     struct error error = {0};
     const struct choice *choice = &b->choice;
-    if (now() - b->started > b->seconds || !make_load(b, shape, &load))
+    if (!begin_row(b, "decode", shape, &load))
         return;
+    make_load(b, shape, &load);
     for (uint32_t i = 0; i < choice->n_blocks * choice->n_stages * choice->n_units; i++) {
         const uint32_t rest = i / choice->n_units;
         const uint32_t tuned[3] = {choice->blocks[rest / choice->n_stages],
@@ -403,8 +437,9 @@ static void measure_decode(struct bench *b, const struct shape *shape)
 static void measure_prefill(struct bench *b, const struct shape *shape)
 {
     struct load load;
-    if (now() - b->started > b->seconds || !make_load(b, shape, &load))
+    if (!begin_row(b, "prefill", shape, &load))
         return;
+    make_load(b, shape, &load);
     load.n_layers = load.n_layers < 4 ? load.n_layers : 4;
     const double us = measure(b, &load, 3, true);
     printf("%-5s %4u %3u/%-2u %5u of %-8s %10.1f us %8.2f TFLOP/s\n", kv_type_name(shape->type),
@@ -462,30 +497,44 @@ static bool heads_listed(const char *list, const uint32_t heads[2])
     return listed(list, word);
 }
 
-static void measure_type(struct bench *b, enum kv_type type, uint32_t head_dim)
+/* All numbers of heads and batches with one context; 0: ragged. */
+static void measure_context(struct bench *b, enum kv_type type, uint32_t head_dim, uint32_t context)
 {
     static const uint32_t heads[][2] = {{32, 8}, {64, 8}, {32, 32}};
     static const uint32_t batches[] = {1, 8, 64};
-    static const uint32_t contexts[] = {65536, 262144, 1 << 20, 16384, 4096, 1024, 0};
     const struct choice *choice = &b->choice;
     char name[16];
-    if (!listed(choice->kinds, "decode") || !listed(choice->types, kv_type_name(type)) ||
-        !number_listed(choice->dims, head_dim))
+    if (!listed(choice->types, kv_type_name(type)) || !number_listed(choice->dims, head_dim))
         return;
-    fill_pool(b, type, head_dim);
-    for (size_t c = 0; c < sizeof(contexts) / sizeof(contexts[0]); c++)
-        for (size_t h = 0; h < 3; h++)
-            for (size_t n = 0; n < 3; n++) {
-                if (contexts[c] == 0 ? batches[n] == 1 || !listed(choice->contexts, "ragged")
-                                     : !number_listed(choice->contexts, contexts[c]))
-                    continue;
-                if (!heads_listed(choice->heads, heads[h]) ||
-                    !number_listed(choice->batches, batches[n]))
-                    continue;
-                const struct shape shape = shape_of(type, head_dim, heads[h][0], heads[h][1],
-                                                    batches[n], contexts[c], name);
-                measure_decode(b, &shape);
-            }
+    if (context == 0 ? !listed(choice->contexts, "ragged")
+                     : !number_listed(choice->contexts, context))
+        return;
+    if (b->filled_type != (int)type || b->filled_dim != head_dim)
+        fill_pool(b, type, head_dim);
+    for (size_t h = 0; h < 3; h++)
+        for (size_t n = 0; n < 3; n++) {
+            if ((context == 0 && batches[n] == 1) || !heads_listed(choice->heads, heads[h]) ||
+                !number_listed(choice->batches, batches[n]))
+                continue;
+            const struct shape shape =
+                shape_of(type, head_dim, heads[h][0], heads[h][1], batches[n], context, name);
+            measure_decode(b, &shape);
+        }
+}
+
+/* Context by context, each with all KV types: what comes late may have no time. */
+static void measure_contexts(struct bench *b, const uint32_t *contexts, size_t n)
+{
+    static const struct {
+        enum kv_type type;
+        uint32_t head_dim;
+    } kinds[] = {{KV_F16, 128}, {KV_Q8_0, 128}, {KV_BF16, 128},
+                 {KV_F16, 64},  {KV_Q8_0, 64},  {KV_BF16, 64}};
+    if (!listed(b->choice.kinds, "decode"))
+        return;
+    for (size_t c = 0; c < n; c++)
+        for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+            measure_context(b, kinds[i].type, kinds[i].head_dim, contexts[c]);
 }
 
 static void measure_prefills(struct bench *b)
@@ -530,6 +579,7 @@ static void read_arguments(struct bench *b, int argc, char **argv)
         case 'o':
             if ((b->csv = fopen(optarg, "w")) == NULL)
                 stop("cannot write the CSV file");
+            setvbuf(b->csv, NULL, _IOLBF, 0); /* rows outlive a time limit */
             break;
         case 's':
             b->seconds = atof(optarg);
@@ -577,8 +627,11 @@ static void read_arguments(struct bench *b, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct bench b = {
-        .kernels = &kernels_cuda, .started = now(), .seconds = 100, .pool_bytes = (size_t)60 << 30};
+    struct bench b = {.kernels = &kernels_cuda,
+                      .started = now(),
+                      .seconds = 100,
+                      .pool_bytes = (size_t)60 << 30,
+                      .filled_type = -1};
     struct error error = {0};
     read_arguments(&b, argc, argv);
     if (b.kernels->count(&error) == 0 || b.kernels->open(&b.device, NULL, 0, &error) != STATUS_OK) {
@@ -617,13 +670,9 @@ int main(int argc, char **argv)
     printf(
         "type   dim heads  seq context B  S   U        us    GB/s  share    run us   plan   host  "
         "no split     fixed  n   f/us  order\n");
-    measure_type(&b, KV_F16, 128);
-    measure_type(&b, KV_Q8_0, 128);
+    measure_contexts(&b, (const uint32_t[]){65536, 0, 262144, 1 << 20}, 4);
     measure_prefills(&b);
-    measure_type(&b, KV_BF16, 128);
-    measure_type(&b, KV_F16, 64);
-    measure_type(&b, KV_Q8_0, 64);
-    measure_type(&b, KV_BF16, 64);
+    measure_contexts(&b, (const uint32_t[]){16384, 4096, 1024}, 3);
     if (b.csv != NULL)
         fclose(b.csv);
     b.kernels->memory_give(b.device, b.q);

@@ -2,9 +2,10 @@
 """attention_torch.py CSV [SECONDS] - PyTorch's attention on the shapes that bench/gpu/attention measured.
 
 Decode of one token, f16 and bf16, K and V in one piece each (no pages): scaled_dot_product_attention by
-every backend that takes the shape, FlashInfer where it can be imported; the best of them beside ours.
-Medians by CUDA events; sets of K and V of 320 MB at least take turns. Uniform batches only. Writes
-CSV with .torch.csv for its end.
+every backend that takes the shape ("math" only where no other does), for one sequence FlashInfer too where it
+can be imported; the best of them beside ours. Medians by CUDA events; sets of K and V of 320 MB at least
+take turns. Uniform batches only. Writes CSV with .torch.csv for its end; a row that was not measured has no time
+there, and the reason in the place of the backend: "no time", "no memory", "no backend".
 """
 import csv
 import statistics
@@ -27,7 +28,6 @@ BACKENDS = {
     "flash": SDPBackend.FLASH_ATTENTION,
     "cudnn": SDPBackend.CUDNN_ATTENTION,
     "efficient": SDPBackend.EFFICIENT_ATTENTION,
-    "math": SDPBackend.MATH,
 }
 
 
@@ -64,47 +64,55 @@ def measure(function, n_sets, n_bytes, rounds=5):
 
 
 def candidates(q, k, v):
+    """The one that widens everything comes last: it is never the best."""
     group = q.shape[1] > k[0].shape[1]
-    for name, backend in BACKENDS.items():
 
-        def call(i, backend=backend):
+    def torch_by(backend):
+        def call(i):
             with sdpa_kernel(backend):
                 return torch.nn.functional.scaled_dot_product_attention(
                     q, k[i], v[i], enable_gqa=group
                 )
 
-        yield name, call
+        return call
+
+    for name, backend in BACKENDS.items():
+        yield name, torch_by(backend)
     if flashinfer is not None and q.shape[0] == 1:
         one = q[0, :, 0]
         yield "flashinfer", lambda i: flashinfer.single_decode_with_kv_cache(
             one, k[i][0], v[i][0], kv_layout="HND", use_tensor_cores=True
         )
+    yield "math", torch_by(SDPBackend.MATH)
 
 
 def best_of(row):
+    """(microseconds, by what), or (None, why not)"""
     dtype, dim = TYPES[row["type"]], int(row["head_dim"])
     heads, kv_heads = int(row["heads"]), int(row["kv_heads"])
     batch, context = int(row["batch"]), int(row["context"])
     n_bytes = 4 * batch * kv_heads * context * dim
     n_sets = -(-LEAST_BYTES // n_bytes)
     if n_sets * n_bytes > 60 << 30:
-        return None
+        return None, "no memory"
     shape = (batch, kv_heads, context, dim)
     q = torch.randn(batch, heads, 1, dim, dtype=dtype, device="cuda")
     k = [torch.empty(shape, dtype=dtype, device="cuda").uniform_(-1, 1) for _ in range(n_sets)]
     v = [torch.empty(shape, dtype=dtype, device="cuda").uniform_(-1, 1) for _ in range(n_sets)]
-    best = None
+    best = None, "no backend"
     for name, call in candidates(q, k, v):
         # Those that widen K and V to all heads first need room for that, and are never the best.
         if name in ("math", "efficient") and n_bytes * heads // kv_heads > 16 << 30:
+            continue
+        if name == "math" and best[0] is not None:
             continue
         try:
             us = measure(call, n_sets, n_bytes)
         except Exception:
             torch.cuda.synchronize()
             continue
-        if best is None or us < best[0]:
-            best = (us, name)
+        if best[0] is None or us < best[0]:
+            best = us, name
     return best
 
 
@@ -123,20 +131,20 @@ def main():
         out = csv.writer(file)
         out.writerow("type head_dim heads kv_heads batch context us torch_us backend".split())
         for row in rows:
-            if time.monotonic() > end:
-                print("# out of time")
-                break
-            best = best_of(row)
+            try:
+                best = (None, "no time") if time.monotonic() > end else best_of(row)
+            except torch.cuda.OutOfMemoryError:
+                best = None, "no memory"
             torch.cuda.empty_cache()
-            if best is None:
-                continue
             us = float(row["us"])
             names = ("type", "head_dim", "heads", "kv_heads", "batch", "context")
-            out.writerow([row[n] for n in names] + [us, f"{best[0]:.2f}", best[1]])
+            measured = "" if best[0] is None else f"{best[0]:.2f}"
+            out.writerow([row[n] for n in names] + [us, measured, best[1]])
+            file.flush()
             print(
                 f"{row['type']:<5} {row['head_dim']:>4} {row['heads']:>3}/{row['kv_heads']:<2} "
-                f"{row['batch']:>3} {row['name']:>8} {us:10.1f} {best[0]:9.1f}  {best[1]:<10} "
-                f"{best[0] / us:5.2f}",
+                f"{row['batch']:>3} {row['name']:>8} {us:10.1f} "
+                + (f"{best[0]:9.1f}  {best[1]:<10} {best[0] / us:5.2f}" if measured else best[1]),
                 flush=True,
             )
 

@@ -8,7 +8,8 @@
  * of a matrix take turns, 320 MiB together at least, so that weights come from memory. Products are
  * recorded in a CUDA graph, one after the other as in a decode step, and replayed: the time is that
  * of the whole chain divided by the number of products, so what lies between two of them counts,
- * and launches from the host do not. The median of seven replays. Built by bench/gpu.sh. */
+ * and launches from the host do not. The median of seven replays. Exit status 3: there is no GPU,
+ * or no cuBLASLt. Built by bench/gpu.sh. */
 #include "kernels/cuda/device.h"
 
 #include <stdio.h>
@@ -269,14 +270,16 @@ static void choose(struct bench *b, int argc, char **argv)
         else if (strcmp(argv[i], "--csv") != 0 || (b->csv = fopen(argv[i + 1], "w")) == NULL)
             usage();
     }
-    if (b->csv != NULL)
+    if (b->csv != NULL) {
+        setvbuf(b->csv, NULL, _IOLBF, 0); /* rows outlive a time limit */
         fprintf(b->csv, "type,outputs,columns,rows,us,gb_s,percent_of_read,tflops\n");
+    }
 }
 
 static const uint32_t all_rows[] = {1, 2, 4, 8, 16, 32, 64, 128, 512}, few_rows[] = {1, 8, 16, 512};
 static const enum weight_type main_types[] = {WEIGHT_Q4_0, WEIGHT_Q8_0, WEIGHT_Q4_K, WEIGHT_F16};
 static const uint32_t usual_shapes[][2] = {
-    {14336, 4096}, {4096, 14336}, {4096, 4096}, {1024, 4096}};
+    {14336, 4096}, {4096, 14336}, {4096, 4096}, {1024, 4096}}; /* the first: of all types */
 
 enum { N_MAIN_TYPES = sizeof(main_types) / sizeof(main_types[0]) };
 
@@ -288,20 +291,22 @@ static bool is_main(enum weight_type type)
     return is;
 }
 
-/* Main types in all shapes and numbers of rows, the others in some; or what was chosen. */
+/* Main types in all shapes and numbers of rows, the others in some; or what was chosen. The first
+ * shape comes first, of all types: acceptance figures are made of it (bench/gpu/verdicts.py). */
 static void measure_all(struct bench *b)
 {
     const uint32_t(*shapes)[2] = b->n_shapes > 0 ? (const uint32_t(*)[2])b->shapes : usual_shapes;
     const size_t n_shapes =
         b->n_shapes > 0 ? b->n_shapes : sizeof(usual_shapes) / sizeof(usual_shapes[0]);
-    for (size_t t = 0; t < N_MAIN_TYPES; t++)
-        for (size_t s = 0; s < n_shapes; s++)
+    for (size_t s = 0; s < n_shapes; s++) {
+        for (size_t t = 0; t < N_MAIN_TYPES; t++)
             measure_shape(b, main_types[t], shapes[s][0], shapes[s][1], all_rows,
                           sizeof(all_rows) / sizeof(all_rows[0]));
-    for (size_t t = 0; t < WEIGHT_TYPES; t++)
-        for (size_t s = 0; s < (b->n_shapes > 0 ? n_shapes : 1) && !is_main(weight_types[t]); s++)
-            measure_shape(b, weight_types[t], shapes[s][0], shapes[s][1], few_rows,
-                          sizeof(few_rows) / sizeof(few_rows[0]));
+        for (size_t t = 0; t < WEIGHT_TYPES && (s == 0 || b->n_shapes > 0); t++)
+            if (!is_main(weight_types[t]))
+                measure_shape(b, weight_types[t], shapes[s][0], shapes[s][1], few_rows,
+                              sizeof(few_rows) / sizeof(few_rows[0]));
+    }
 }
 
 int main(int argc, char **argv)

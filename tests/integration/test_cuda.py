@@ -3,16 +3,19 @@
 
 Workers and attention nodes on CPU and GPU in every mixture find the needle in a text of so many tokens (131009: five
 questions take some 131,072 of context), and logits of random models are those of the CPU up to rounding. Prints what
-each layout took. Skips where `worker --device cuda` says that there is no GPU.
+each layout took; --csv FILE has it too, a layout that --seconds left no time for among them. Skips where
+`worker --device cuda` says that there is no GPU.
 """
 import argparse
+import csv
 import math
 import os
+import time
 
 import retrieval
 from longspan_test import Tap, call, folder, longspan, make_random, make_retrieval, program, read_logits, write_text
 
-# (name, device of the worker, of the attention nodes)
+# (name, device of the worker, of the attention nodes). The first is what the logits of the others are compared with.
 LAYOUTS = [
     ("CPU worker", "cpu", []),
     ("GPU worker", "GPU", []),
@@ -59,25 +62,49 @@ def distance(path_a, path_b):
     return math.sqrt(difference / square) if difference == difference else math.inf
 
 
+COLUMNS = ("layout", "tokens", "result", "prefill_s", "prefill_tokens_per_s", "decode_tokens_per_s", "command_s")
+
+
+def find(tap, path, options, layout, answer, seconds):
+    """One layout's row."""
+    (name, worker, nodes), row = layout, {"layout": layout[0], "tokens": options.tokens}
+    if seconds <= 0:
+        tap.skip(f"{options.tokens} tokens: {name}", f"no time is left of --seconds {options.seconds}")
+        return {**row, "result": "no time"}
+    where = cluster_file(path, "layout", worker, nodes, options.device, "4GiB", options.tokens)
+    result = longspan("run", "-m", f"{path}/retrieval.gguf", "--cluster", where, "-f", f"{path}/prompt", "-n", 8,
+                      "--ignore-eos", "--json", "-q", "--ctx", options.tokens + 256, timeout=min(300, seconds))
+    row["command_s"] = f"{result.seconds:.1f}"
+    if result.code == "hang" and seconds < 300:
+        tap.skip(f"{options.tokens} tokens: {name}", f"cut off after {result.seconds:.0f} s, by --seconds {options.seconds}")
+        return {**row, "result": "no time"}
+    right = result.code == 0 and result.json()["text"] == answer
+    tap.check(right, f"{options.tokens} tokens, the needle is found: {name}", result)
+    timings = result.json()["timings"] if result.code == 0 else {}
+    return {**row, "result": "passed" if right else "failed",
+            **{key: round(timings[key], 2) for key in COLUMNS if key in timings}}
+
+
 def needles(tap, path, options):
-    model = make_retrieval(f"{path}/retrieval.gguf")
+    """Layouts with attention nodes first: they are the whole path."""
+    make_retrieval(f"{path}/retrieval.gguf")
     text, answers = retrieval.build(options.tokens, 3)
-    name = "cedar"
+    name, end = "cedar", time.monotonic() + options.seconds
     with open(f"{path}/prompt", "w", encoding="ascii") as file:
         file.write(f"{text} The code of {name} is ")
+    rows = []
     print(f"# {'layout':32} {'prefill s':>10} {'tokens/s':>10} {'decode/s':>10} {'command s':>10}")
-    for i, (layout, worker, nodes) in enumerate(LAYOUTS):
-        if options.gpu_workers_only and worker != "GPU":
+    for layout in sorted(LAYOUTS, key=lambda layout: not layout[2]):
+        if (options.gpu_workers_only and layout[1] != "GPU") or (options.mixed_only and not layout[2]):
             continue
-        where = cluster_file(path, f"layout{i}", worker, nodes, options.device, "4GiB", options.tokens)
-        result = longspan("run", "-m", model, "--cluster", where, "-f", f"{path}/prompt", "-n", 8, "--ignore-eos", "--json",
-                          "-q", "--ctx", options.tokens + 256, timeout=300)
-        right = result.code == 0 and result.json()["text"] == answers[name]
-        tap.check(right, f"{options.tokens} tokens, the needle is found: {layout}", result)
-        if result.code == 0:
-            timings = result.json()["timings"]
-            print(f"# {layout:32} {timings['prefill_s']:10.2f} {timings['prefill_tokens_per_s']:10.0f} "
-                  f"{timings.get('decode_tokens_per_s', 0):10.1f} {result.seconds:10.1f}", flush=True)
+        row = find(tap, path, options, layout, answers[name], end - time.monotonic())
+        print(f"# {row['layout']:32}" + "".join(f" {row.get(key, '-'):>10}" for key in COLUMNS[3:]), flush=True)
+        rows.append(row)
+        if options.csv:
+            with open(options.csv, "w", newline="", encoding="ascii") as file:
+                out = csv.DictWriter(file, COLUMNS)
+                out.writeheader()
+                out.writerows(rows)
 
 
 # 8-bit activations round apart where sums differ in their last bits, and tensor cores take bf16 or f16.
@@ -116,6 +143,9 @@ def main():
     parser.add_argument("--device", default="cuda", help="cuda or cuda:N")
     parser.add_argument("--needles-only", action="store_true", help="no logits")
     parser.add_argument("--gpu-workers-only", action="store_true", help="needles: leave out what a CPU takes minutes for")
+    parser.add_argument("--mixed-only", action="store_true", help="needles: only layouts with attention nodes")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="for the needles, all layouts together")
+    parser.add_argument("--csv", metavar="FILE", help="needles: a row for each layout")
     parser.add_argument("--force", action="store_true", help="go on without a GPU (with --device cpu: the test itself)")
     options = parser.parse_args()
     tap = Tap()
