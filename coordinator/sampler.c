@@ -1,9 +1,12 @@
 /* sampler.c - see sampler.h.
  *
- * The whole vocabulary is never sorted: top-p takes tokens from a heap until it has enough of them,
- * min-p is a threshold, and drawing needs no order but a fixed one. */
+ * The whole vocabulary is never sorted, and most of it is left out by a look at each logit: what
+ * min-p or top-p cannot keep, however the rest is distributed. Of what is left, top-p takes tokens
+ * from a heap until it has enough of them; top-k keeps a heap of k. Drawing needs no order but a
+ * fixed one. */
 #include "coordinator/sampler.h"
 
+#include "coordinator/sampler_row.h"
 #include "kernels/numeric.h"
 
 #include <math.h>
@@ -49,6 +52,24 @@ void sampler_start(struct sampler *sampler, const struct sampler_settings *setti
     random_seed(&sampler->random, settings->seed);
 }
 
+static enum status check_whole(const struct sampler_row *row, struct error *error)
+{
+    const float best = row->logits[0];
+    for (uint32_t i = 0; sampler_row_exceeds(row->row, row->vocab, best) && i < row->vocab; i++) {
+        if (isnan(row->row[i]) || row->row[i] == INFINITY)
+            return error_set(error, STATUS_FAILED, "logit of token %u is %g" REMEDY, i,
+                             (double)row->row[i]);
+        if (row->row[i] > best)
+            return error_set(error, STATUS_PROTOCOL,
+                             "token %u of the row has logit %g, the best candidate only %g", i,
+                             (double)row->row[i], (double)best);
+    }
+    if (row->row[row->ids[0]] != best)
+        return error_set(error, STATUS_PROTOCOL,
+                         "the best candidate's logit is not that of the row");
+    return STATUS_OK;
+}
+
 enum status sampler_row_check(const struct sampler_row *row, uint32_t least, struct error *error)
 {
     if (row->n < least || row->n == 0)
@@ -70,21 +91,7 @@ enum status sampler_row_check(const struct sampler_row *row, uint32_t least, str
             return error_set(error, STATUS_PROTOCOL, "candidates %u and %u are out of order", i - 1,
                              i);
     }
-    if (row->row != NULL) {
-        for (uint32_t i = 0; i < row->vocab; i++) {
-            if (isnan(row->row[i]) || row->row[i] == INFINITY)
-                return error_set(error, STATUS_FAILED, "logit of token %u is %g" REMEDY, i,
-                                 (double)row->row[i]);
-            if (row->row[i] > row->logits[0])
-                return error_set(error, STATUS_PROTOCOL,
-                                 "token %u of the row has logit %g, the best candidate only %g", i,
-                                 (double)row->row[i], (double)row->logits[0]);
-        }
-        if (row->row[row->ids[0]] != row->logits[0])
-            return error_set(error, STATUS_PROTOCOL,
-                             "the best candidate's logit is not that of the row");
-    }
-    return STATUS_OK;
+    return row->row != NULL ? check_whole(row, error) : STATUS_OK;
 }
 
 /* Tokens to choose from. With the whole row, `order` is a list of ids; without, of places among the
@@ -119,34 +126,42 @@ static bool before(const struct choice *c, uint32_t i, uint32_t j)
     return a > b || (a == b && i < j);
 }
 
-static void sift_down(const struct choice *c, uint32_t n, uint32_t root)
+/* Heaps have their best at the root, or their worst. */
+enum heap { BEST, WORST };
+
+static bool above(const struct choice *c, enum heap heap, uint32_t i, uint32_t j)
+{
+    return heap == BEST ? before(c, i, j) : before(c, j, i);
+}
+
+static void sift_down(const struct choice *c, enum heap heap, uint32_t n, uint32_t root)
 {
     const uint32_t item = c->order[root];
     for (uint32_t child; (child = 2 * root + 1) < n; root = child) {
-        if (child + 1 < n && before(c, c->order[child + 1], c->order[child]))
+        if (child + 1 < n && above(c, heap, c->order[child + 1], c->order[child]))
             child++;
-        if (!before(c, c->order[child], item))
+        if (!above(c, heap, c->order[child], item))
             break;
         c->order[root] = c->order[child];
     }
     c->order[root] = item;
 }
 
-static void make_heap(const struct choice *c)
+static void make_heap(const struct choice *c, enum heap heap)
 {
     for (uint32_t root = c->n / 2; root-- > 0;)
-        sift_down(c, c->n, root);
+        sift_down(c, heap, c->n, root);
 }
 
-/* Takes the best one of the `left` that are a heap. It shrinks from its end; what it gave is parked
- * behind it, best last. */
-static uint32_t pop(const struct choice *c, uint32_t left)
+/* Takes the root of the first `left`, which are a heap. It shrinks from its end; what it gave is
+ * parked behind it. */
+static uint32_t pop(const struct choice *c, enum heap heap, uint32_t left)
 {
-    const uint32_t best = c->order[0];
+    const uint32_t root = c->order[0];
     c->order[0] = c->order[left - 1];
-    c->order[left - 1] = best;
-    sift_down(c, left - 1, 0);
-    return best;
+    c->order[left - 1] = root;
+    sift_down(c, heap, left - 1, 0);
+    return root;
 }
 
 /* Keeps the `taken` that were popped, best first. */
@@ -163,35 +178,71 @@ static void keep_popped(struct choice *c, uint32_t taken)
     c->n = taken;
 }
 
-/* Candidates are cut already, and in the same order. */
-static void cut_top_k(struct choice *c, uint32_t k)
+static void take_all(struct choice *c)
 {
-    if (k >= c->n)
-        k = c->n;
-    make_heap(c);
-    for (uint32_t i = 0; i < k; i++)
-        pop(c, c->n - i);
-    keep_popped(c, k);
+    for (uint32_t i = 0; i < c->n; i++)
+        c->order[i] = i;
 }
 
-/* Keeps the most probable tokens, in descending order at the front of `order`. */
-static void cut_top_p(struct choice *c, double p)
+/* The k best of the whole row, best first. Candidates are cut already, and in the same order. */
+static void cut_top_k(struct choice *c, uint32_t k)
+{
+    const uint32_t n = c->n;
+    c->n = k < n ? k : n;
+    take_all(c);
+    make_heap(c, WORST);
+    for (uint32_t i = c->n; i < n; i++)
+        if (before(c, i, c->order[0])) {
+            c->order[0] = i;
+            sift_down(c, WORST, c->n, 0);
+        }
+    for (uint32_t left = c->n; left > 1; left--)
+        pop(c, WORST, left);
+}
+
+/* Of the whole row keeps all tokens that weigh this much at least, and few others: an exponential
+ * for each would take longer than to find, by halving, the logit that belongs to the weight. */
+static void leave_light_ones_out(struct choice *c, double weight)
+{
+    float lighter = EXP_F32_LOW, heavier = 0.0f;
+    for (int i = 0; i < 32; i++) {
+        const float middle = 0.5f * (lighter + heavier);
+        if ((double)exp_f32(middle) < weight)
+            lighter = middle;
+        else
+            heavier = middle;
+    }
+    c->n = sampler_row_filter(c->whole, c->n, c->max, lighter, c->order);
+}
+
+/* Keeps the most probable tokens, in descending order at the front of `order`. `uncut`: the choice
+ * is still the whole row. Then tokens that weigh less than (1 - p) / n of the total weigh less than
+ * (1 - p) of it together, and the others reach p without them; half of that leaves room for
+ * rounding. */
+static void cut_top_p(struct choice *c, double p, bool uncut)
 {
     double total = 0.0;
-    for (uint32_t i = 0; i < c->n; i++)
-        total += choice_weight(c, c->order[i]);
-    make_heap(c);
+    if (uncut) {
+        total = sampler_row_total(c->whole, c->n, c->max);
+        leave_light_ones_out(c, 0.5 * (1.0 - p) * total / c->n);
+    } else {
+        for (uint32_t i = 0; i < c->n; i++)
+            total += choice_weight(c, c->order[i]);
+    }
+    make_heap(c, BEST);
     const double goal = p * total;
     double sum = 0.0;
     uint32_t taken = 0;
     while (taken < c->n && (taken == 0 || sum < goal))
-        sum += choice_weight(c, pop(c, c->n - taken++));
+        sum += choice_weight(c, pop(c, BEST, c->n - taken++));
     keep_popped(c, taken);
 }
 
-static void cut_min_p(struct choice *c, double min_p)
+static void cut_min_p(struct choice *c, double min_p, bool uncut)
 {
     uint32_t n = 0;
+    if (uncut)
+        leave_light_ones_out(c, 0.5 * min_p);
     for (uint32_t i = 0; i < c->n; i++)
         if (choice_weight(c, c->order[i]) >= min_p)
             c->order[n++] = c->order[i];
@@ -218,28 +269,23 @@ static uint32_t draw(const struct choice *c, float temperature, double u)
     return last;
 }
 
-/* The best of the whole row, the lowest id among equals. */
-static uint32_t best_of(const float *logits, uint32_t n)
-{
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < n; i++)
-        if (logits[i] > logits[best])
-            best = i;
-    return best;
-}
-
 static uint32_t choose(struct sampler *sampler, struct choice *c)
 {
     const struct sampler_settings *settings = &sampler->settings;
-    for (uint32_t i = 0; i < c->n; i++)
-        c->order[i] = i;
-    if (c->whole != NULL && settings->top_k > 0)
+    const bool top_p = settings->top_p > 0.0f && settings->top_p < 1.0f;
+    const bool top_k = settings->top_k > 0, min_p = settings->min_p > 0.0f;
+    const double u = random_f64(&sampler->random);
+    if (c->whole != NULL && !top_k && !top_p && !min_p)
+        return sampler_row_draw(c->whole, c->n, c->max, settings->temperature, u);
+    if (c->whole == NULL)
+        take_all(c);
+    else if (top_k)
         cut_top_k(c, settings->top_k);
-    if (settings->top_p > 0.0f && settings->top_p < 1.0f)
-        cut_top_p(c, (double)settings->top_p);
-    if (settings->min_p > 0.0f)
-        cut_min_p(c, (double)settings->min_p);
-    return draw(c, settings->temperature, random_f64(&sampler->random));
+    if (top_p)
+        cut_top_p(c, (double)settings->top_p, c->whole != NULL && !top_k);
+    if (min_p)
+        cut_min_p(c, (double)settings->min_p, c->whole != NULL && !top_k && !top_p);
+    return draw(c, settings->temperature, u);
 }
 
 int32_t sampler_take(struct sampler *sampler, const struct sampler_row *row, uint32_t *scratch,
@@ -251,8 +297,10 @@ int32_t sampler_take(struct sampler *sampler, const struct sampler_row *row, uin
     uint32_t place = 0; /* greedy, of the candidates */
     if (sampler_needs_row(settings)) {
         c.whole = row->adjusted != NULL ? row->adjusted : row->row;
-        place = best_of(c.whole, row->vocab);
-        c.max = c.whole[place];
+        if (row->adjusted != NULL || settings->temperature == 0.0f) {
+            place = sampler_row_best(c.whole, row->vocab);
+            c.max = c.whole[place];
+        }
         c.order = scratch;
         c.n = row->vocab;
     } else {
