@@ -301,6 +301,14 @@ uint64_t placement_kept(const struct placement *p, uint32_t holder)
     return p->holders[holder].kept;
 }
 
+uint64_t placement_all_kept(const struct placement *p)
+{
+    uint64_t units = 0;
+    for (uint32_t i = 0; i < p->n_holders; i++)
+        units += p->holders[i].kept;
+    return units;
+}
+
 uint64_t placement_own(const struct placement *p, uint32_t sequence)
 {
     const struct placement_sequence *s = &p->sequences[sequence];

@@ -109,6 +109,9 @@ uint64_t placement_used(const struct placement *placement, uint32_t holder);
 /* Of them, those that only kept sequences have. */
 uint64_t placement_kept(const struct placement *placement, uint32_t holder);
 
+/* The same of all holders. */
+uint64_t placement_all_kept(const struct placement *placement);
+
 /* Units that nobody else uses: those that closing it would give back. O(its pages). */
 uint64_t placement_own(const struct placement *placement, uint32_t sequence);
 

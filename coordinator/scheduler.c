@@ -1,8 +1,9 @@
 /* scheduler.c - the lives of sequences: they come, are told to end, are closed, kept, or return.
  *
- * Sequences live in a table that is searched in full: a batch has tens of them and a step takes
- * milliseconds at least, so nothing faster is worth a data structure. Steps in flight are a ring of
- * `depth` entries whose arrays are allocated once. */
+ * Sequences live in a table. What a step looks at are the active ones, tens or hundreds that wait or
+ * run, in a list that is searched in full; kept ones are searched only when one of them has to go,
+ * or a sequence ends. Steps in flight are a ring of `depth` entries whose arrays are allocated
+ * once. */
 #include "coordinator/scheduler_state.h"
 
 #include "kernels/attention/kv_holder.h"
@@ -83,6 +84,7 @@ void scheduler_destroy(struct scheduler *scheduler)
     }
     prefix_index_destroy(scheduler->index);
     free(scheduler->sequences);
+    free(scheduler->active);
     free(scheduler->ring);
     free(scheduler->ready);
     free(scheduler->share);
@@ -144,13 +146,30 @@ bool scheduler_forks_can_wait(const struct scheduler *s, uint32_t index, uint32_
 {
     if (s->config.window == 0 || s->sequences[index].n_forks == 0)
         return true;
-    for (uint32_t i = 0; i < s->n_sequences; i++) {
-        const struct scheduler_sequence *q = &s->sequences[i];
+    for (uint32_t i = 0; i < s->n_active; i++) {
+        const struct scheduler_sequence *q = &s->sequences[s->active[i]];
         if (q->parent == index && !q->known_to_workers && q->state >= SCHEDULER_RESERVING &&
             q->state <= SCHEDULER_RUNNING && !window_is_whole(s, position, q->shared_tokens))
             return false;
     }
     return true;
+}
+
+/* ---- active ones ----------------------------------------------------------------------------- */
+
+static void activate(struct scheduler *s, uint32_t index)
+{
+    s->sequences[index].active_at = s->n_active;
+    s->active[s->n_active++] = index;
+}
+
+/* The last one takes its place. */
+static void deactivate(struct scheduler *s, uint32_t index)
+{
+    const uint32_t at = s->sequences[index].active_at, last = s->active[--s->n_active];
+    assert(s->active[at] == index);
+    s->active[at] = last;
+    s->sequences[last].active_at = at;
 }
 
 /* ---- coming ---------------------------------------------------------------------------------- */
@@ -163,12 +182,16 @@ static enum status find_slot(struct scheduler *s, uint32_t *slot, struct error *
             return STATUS_OK;
         }
     const uint32_t n = s->n_sequences == 0 ? 16 : s->n_sequences * 2;
+    uint32_t *active = realloc(s->active, n * sizeof(*active));
+    if (active != NULL)
+        s->active = active;
     struct scheduler_sequence *sequences = realloc(s->sequences, n * sizeof(*sequences));
-    if (sequences == NULL)
+    if (sequences != NULL)
+        s->sequences = sequences;
+    if (active == NULL || sequences == NULL)
         return error_set(error, STATUS_NO_MEMORY, "scheduler: no memory for %u sequences", n);
     memset(sequences + s->n_sequences, 0, (n - s->n_sequences) * sizeof(*sequences));
     *slot = s->n_sequences;
-    s->sequences = sequences;
     s->n_sequences = n;
     return STATUS_OK;
 }
@@ -229,6 +252,7 @@ enum status scheduler_add(struct scheduler *s, const struct scheduler_prompt *pr
     s->next_name++;
     s->next_order++;
     s->sequences[slot] = q;
+    activate(s, slot);
     *index = slot;
     return STATUS_OK;
 }
@@ -303,15 +327,16 @@ void scheduler_finish(struct scheduler *s, uint32_t index)
 void scheduler_evict(struct scheduler *s, uint32_t index)
 {
     assert(s->sequences[index].state == SCHEDULER_KEPT);
+    activate(s, index);
     scheduler_retire(s, index, 0);
     s->usage.n_evicted++;
 }
 
 uint32_t scheduler_closed(const struct scheduler *s)
 {
-    for (uint32_t i = 0; i < s->n_sequences; i++)
-        if (s->sequences[i].state == SCHEDULER_CLOSED)
-            return i;
+    for (uint32_t i = 0; i < s->n_active; i++)
+        if (s->sequences[s->active[i]].state == SCHEDULER_CLOSED)
+            return s->active[i];
     return SCHEDULER_NONE;
 }
 
@@ -328,8 +353,10 @@ static void evict_covered(struct scheduler *s, const struct scheduler_sequence *
     }
 }
 
-static void keep(struct scheduler *s, struct scheduler_sequence *q)
+static void keep(struct scheduler *s, uint32_t index)
 {
+    struct scheduler_sequence *q = &s->sequences[index];
+    deactivate(s, index);
     placement_trim(s->placement, q->place, q->kept_tokens);
     placement_keep(s->placement, q->place);
     free(q->tokens);
@@ -356,7 +383,7 @@ void scheduler_release(struct scheduler *s, uint32_t index)
     struct scheduler_sequence *q = &s->sequences[index];
     assert(q->state == SCHEDULER_CLOSED && (q->kept_tokens > 0 || q->n_forks == 0));
     if (q->kept_tokens > 0) {
-        keep(s, q);
+        keep(s, index);
         return;
     }
     if (q->has_place)
@@ -365,6 +392,7 @@ void scheduler_release(struct scheduler *s, uint32_t index)
         wait_again(q);
         return;
     }
+    deactivate(s, index);
     free(q->tokens);
     free(q->names);
     *q = (struct scheduler_sequence){0};
@@ -407,6 +435,7 @@ enum status scheduler_restore(struct scheduler *s, const struct prefix_name *nam
         .place = place,
         .micro_batch = MICRO_BATCHES_NONE,
     };
+    activate(s, slot);
     *index = slot;
     return STATUS_OK;
 }
@@ -425,7 +454,7 @@ void scheduler_restored(struct scheduler *s, uint32_t index, bool ok)
     q->n_acked = q->n_tokens;
     q->known_to_workers = true; /* they will be told when it goes */
     q->kept_tokens = q->n_tokens;
-    keep(s, q);
+    keep(s, index);
 }
 
 void scheduler_await(struct scheduler *s, uint32_t index, uint32_t restoring)

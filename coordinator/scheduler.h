@@ -131,6 +131,7 @@ struct scheduler_sequence {
     uint32_t n_passed; /* sequences that were admitted before it out of turn */
     bool known_to_workers;
     uint32_t micro_batch; /* while it decodes; MICRO_BATCHES_NONE: not dealt yet */
+    uint32_t active_at;   /* its place among the active ones (scheduler_state.h) */
 };
 
 struct scheduler_segment {

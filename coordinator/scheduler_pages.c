@@ -33,16 +33,18 @@ static bool going(const struct scheduler_sequence *q)
 static uint64_t coming_units(const struct scheduler *s)
 {
     uint64_t n = 0;
-    for (uint32_t i = 0; i < s->n_sequences; i++)
-        if (going(&s->sequences[i]) && s->sequences[i].kept_tokens == 0)
-            n += placement_own(s->placement, s->sequences[i].place);
+    for (uint32_t i = 0; i < s->n_active; i++) {
+        const struct scheduler_sequence *q = &s->sequences[s->active[i]];
+        if (going(q) && q->kept_tokens == 0)
+            n += placement_own(s->placement, q->place);
+    }
     return n;
 }
 
 static bool anything_goes(const struct scheduler *s)
 {
-    for (uint32_t i = 0; i < s->n_sequences; i++)
-        if (going(&s->sequences[i]))
+    for (uint32_t i = 0; i < s->n_active; i++)
+        if (going(&s->sequences[s->active[i]]))
             return true;
     return false;
 }
@@ -76,6 +78,8 @@ static void make_room(struct scheduler *s, uint64_t units, uint32_t spared)
 static bool room_can_be_made(const struct scheduler *s, uint64_t units)
 {
     uint64_t n = coming_units(s);
+    if (n < units && n + placement_all_kept(s->placement) < units)
+        return false; /* without looking at each of them */
     for (uint32_t i = 0; i < s->n_sequences && n < units; i++)
         if (s->sequences[i].state == SCHEDULER_KEPT)
             n += placement_own(s->placement, s->sequences[i].place);
@@ -86,9 +90,11 @@ static bool room_can_be_made(const struct scheduler *s, uint64_t units)
 static uint64_t growing_units(const struct scheduler *s)
 {
     uint64_t n = 0;
-    for (uint32_t i = 0; i < s->n_sequences; i++)
-        if (s->sequences[i].counts && s->sequences[i].has_place)
-            n += placement_growth(s->placement, s->sequences[i].place);
+    for (uint32_t i = 0; i < s->n_active; i++) {
+        const struct scheduler_sequence *q = &s->sequences[s->active[i]];
+        if (q->counts && q->has_place)
+            n += placement_growth(s->placement, q->place);
+    }
     return n;
 }
 
@@ -201,7 +207,8 @@ static enum status try_to_admit(struct scheduler *s, uint32_t index, bool first,
 static uint32_t first_waiting(const struct scheduler *s, uint32_t first[LOOKED_AT])
 {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < s->n_sequences; i++) {
+    for (uint32_t j = 0; j < s->n_active; j++) {
+        const uint32_t i = s->active[j];
         const struct scheduler_sequence *q = &s->sequences[i];
         if (q->state != SCHEDULER_WAITING || awaits(s, q))
             continue;
@@ -247,7 +254,8 @@ bool scheduler_admit(struct scheduler *s, uint32_t *index, struct error *error)
 static uint32_t first_in_need(const struct scheduler *s, bool now)
 {
     uint32_t first = SCHEDULER_NONE;
-    for (uint32_t i = 0; i < s->n_sequences; i++) {
+    for (uint32_t j = 0; j < s->n_active; j++) {
+        const uint32_t i = s->active[j];
         const struct scheduler_sequence *q = &s->sequences[i];
         if (q->state != SCHEDULER_RUNNING || q->n_asked != q->n_acked ||
             q->n_asked >= q->max_tokens ||
@@ -295,7 +303,8 @@ uint32_t scheduler_preempt(struct scheduler *s)
     if (needs == SCHEDULER_NONE || placement_can_grow(s->placement, s->sequences[needs].place) ||
         anything_goes(s))
         return SCHEDULER_NONE;
-    for (uint32_t i = 0; i < s->n_sequences; i++) {
+    for (uint32_t j = 0; j < s->n_active; j++) {
+        const uint32_t i = s->active[j];
         const struct scheduler_sequence *q = &s->sequences[i];
         if (q->state != SCHEDULER_RESERVING && q->state != SCHEDULER_RUNNING)
             continue;

@@ -11,7 +11,11 @@ struct scheduler {
     struct prefix_index *index;
     struct scheduler_sequence *sequences;
     uint32_t n_sequences; /* of the table */
-    uint32_t n_open;      /* that count: have a place in the batch, and at the workers */
+    /* Indices of the sequences that are neither UNUSED nor KEPT, in no order: all that a step has
+     * to look at. With --prefix-cache the table can have tens of thousands of kept ones. */
+    uint32_t *active; /* [n_sequences] */
+    uint32_t n_active;
+    uint32_t n_open; /* that count: have a place in the batch, and at the workers */
     uint64_t next_name, next_step, next_order, clock; /* clock: of uses */
     struct scheduler_step *ring;                      /* [depth] */
     uint32_t first, n_flying;

@@ -47,7 +47,8 @@ static uint32_t sendable(const struct scheduler *s, uint32_t index)
 static uint32_t collect_running(struct scheduler *s)
 {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < s->n_sequences; i++) {
+    for (uint32_t j = 0; j < s->n_active; j++) {
+        const uint32_t i = s->active[j];
         if (s->sequences[i].state != SCHEDULER_RUNNING)
             continue;
         uint32_t at = n++;
@@ -247,7 +248,8 @@ static void drop_unawaited(struct scheduler *s)
 
 static void add_closings(struct scheduler *s, struct scheduler_step *step)
 {
-    for (uint32_t i = 0; i < s->n_sequences; i++) {
+    for (uint32_t j = 0; j < s->n_active; j++) {
+        const uint32_t i = s->active[j];
         const struct scheduler_sequence *q = &s->sequences[i];
         if (q->state == SCHEDULER_FINISHED && step->n_closed < s->config.max_batch &&
             (q->n_forks == 0 || /* forks need not the workers, but the holders */
