@@ -325,8 +325,9 @@ static int send_part(void *zmq, zmq_msg_t *part, bool more)
 /* The part that decides whether the message can go: the peer's identity, or the first frame. */
 static int try_first(struct wire_socket *socket, struct frames *frames)
 {
-    const size_t queued = atomic_load(&socket->queue->bytes);
     const size_t own = counted_bytes(frames);
+    struct wire_queue *queue = own > 0 ? wire_queue_of(socket, frames) : socket->queue;
+    const size_t queued = atomic_load(&queue->bytes);
     if (queued > 0 && (own > socket->queue_bytes || queued > socket->queue_bytes - own))
         return EAGAIN;
     if (socket->kind == WIRE_ROUTER) {
@@ -334,13 +335,13 @@ static int try_first(struct wire_socket *socket, struct frames *frames)
                0)
             if (errno != EINTR)
                 return errno;
-        count_frames(frames, socket->queue);
+        count_frames(frames, queue);
         return 0;
     }
-    count_frames(frames, socket->queue); /* before: afterwards the memory may be gone */
+    count_frames(frames, queue); /* before: afterwards the memory may be gone */
     const int code = send_part(socket->zmq, &frames->parts[0], frames->n > 1);
     if (code != 0)
-        uncount_frames(frames, socket->queue);
+        uncount_frames(frames, queue);
     return code;
 }
 

@@ -3,6 +3,7 @@
 #define LONGSPAN_PROTO_WIRE_PARTS_H
 
 #include "proto/address.h"
+#include "proto/frames.h"
 #include "proto/wire_context.h"
 #include "proto/wire_socket.h"
 
@@ -33,18 +34,27 @@ struct wire_context {
     uint8_t admitted_key[32];
 };
 
-/* Bytes handed to a socket that ZeroMQ has not yet given back. Messages may outlive their socket,
- * so that the last one, or the socket, frees it. */
+/* Bytes handed to a socket that ZeroMQ has not yet given back: of a DEALER all, of a ROUTER those to
+ * one peer, so that one that does not read keeps nothing from the others. Messages may outlive
+ * their socket, so that the last one, or the socket, frees it. */
 struct wire_queue {
     atomic_size_t bytes;
     atomic_size_t n_users;
+};
+
+struct wire_peer_queue {
+    uint8_t peer[FRAMES_PEER_BYTES];
+    uint32_t peer_bytes;
+    struct wire_queue *queue;
 };
 
 struct wire_socket {
     void *zmq;
     void *monitor; /* the receiving end of its events */
     struct wire_context *context;
-    struct wire_queue *queue;
+    struct wire_queue *queue;      /* of a DEALER; of a ROUTER where there is no memory for more */
+    struct wire_peer_queue *peers; /* of a ROUTER: those with bytes on their way, and some more */
+    size_t n_peers, peers_capacity;
     enum wire_kind kind;
     bool listen;
     bool sent; /* since it was looked at last */
@@ -54,7 +64,12 @@ struct wire_socket {
     char name[ADDRESS_BYTES];
 };
 
+/* One user; NULL: no memory. */
+struct wire_queue *wire_queue_create(void);
 void wire_queue_release(struct wire_queue *queue);
+
+/* What counts large frames to the message's peer. */
+struct wire_queue *wire_queue_of(struct wire_socket *socket, const struct frames *frames);
 
 /* Before ZeroMQ's threads start. */
 void wire_threads_open(struct wire_threads *threads, void *zmq);

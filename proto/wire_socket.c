@@ -4,6 +4,7 @@
 
 #include "proto/address.h"
 #include "proto/wire_parts.h"
+#include "sys/array.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -209,7 +210,7 @@ enum status wire_socket_open(struct wire_socket **socket, struct wire_context *c
         return status;
 
     struct wire_socket *s = calloc(1, sizeof(*s));
-    if (s == NULL || (s->queue = calloc(1, sizeof(*s->queue))) == NULL) {
+    if (s == NULL || (s->queue = wire_queue_create()) == NULL) {
         free(s);
         return error_set(error, STATUS_NO_MEMORY, "no memory for a socket to %s",
                          options->endpoint);
@@ -220,7 +221,6 @@ enum status wire_socket_open(struct wire_socket **socket, struct wire_context *c
     s->max_message_bytes =
         options->max_message_bytes == 0 ? default_max_message_bytes : options->max_message_bytes;
     s->queue_bytes = options->queue_bytes == 0 ? default_queue_bytes : options->queue_bytes;
-    atomic_init(&s->queue->n_users, 1);
     snprintf(s->endpoint, sizeof(s->endpoint), "%s", options->endpoint);
     atomic_fetch_add(&context->n_sockets, 1);
 
@@ -264,6 +264,9 @@ void wire_socket_close(struct wire_socket *socket)
     if (socket->monitor != NULL)
         zmq_close(socket->monitor);
     wire_queue_release(socket->queue);
+    for (size_t i = 0; i < socket->n_peers; i++)
+        wire_queue_release(socket->peers[i].queue);
+    free(socket->peers);
     atomic_fetch_sub(&socket->context->n_sockets, 1);
     free(socket);
 }
@@ -283,8 +286,54 @@ const char *wire_socket_name(const struct wire_socket *socket)
     return socket->name;
 }
 
+/* ---- what is on its way ---- */
+
+struct wire_queue *wire_queue_create(void)
+{
+    struct wire_queue *queue = calloc(1, sizeof(*queue));
+    if (queue != NULL)
+        atomic_init(&queue->n_users, 1);
+    return queue;
+}
+
 void wire_queue_release(struct wire_queue *queue)
 {
-    if (atomic_fetch_sub(&queue->n_users, 1) == 1)
+    if (queue != NULL && atomic_fetch_sub(&queue->n_users, 1) == 1)
         free(queue);
+}
+
+/* Peers to whom nothing is on its way need no queue. */
+static void drop_idle_peers(struct wire_socket *socket)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < socket->n_peers; i++)
+        if (atomic_load(&socket->peers[i].queue->bytes) > 0)
+            socket->peers[kept++] = socket->peers[i];
+        else
+            wire_queue_release(socket->peers[i].queue);
+    socket->n_peers = kept;
+}
+
+/* Without memory all peers share one. */
+struct wire_queue *wire_queue_of(struct wire_socket *socket, const struct frames *frames)
+{
+    if (socket->kind != WIRE_ROUTER)
+        return socket->queue;
+    for (size_t i = 0; i < socket->n_peers; i++)
+        if (socket->peers[i].peer_bytes == frames->peer_bytes &&
+            memcmp(socket->peers[i].peer, frames->peer, frames->peer_bytes) == 0)
+            return socket->peers[i].queue;
+    if (socket->n_peers == socket->peers_capacity)
+        drop_idle_peers(socket);
+    struct wire_queue *queue = wire_queue_create();
+    if (queue == NULL || !array_grow(&socket->peers, &socket->peers_capacity, socket->n_peers + 1,
+                                     sizeof(*socket->peers))) {
+        wire_queue_release(queue);
+        return socket->queue;
+    }
+    struct wire_peer_queue *of = &socket->peers[socket->n_peers++];
+    memcpy(of->peer, frames->peer, frames->peer_bytes);
+    of->peer_bytes = frames->peer_bytes;
+    of->queue = queue;
+    return queue;
 }

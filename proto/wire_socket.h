@@ -4,9 +4,9 @@
  * message; a DEALER connects, reconnects by itself (after 10 ms, later 1 s), and keeps order.
  * Messages go through proto/frames.h. Nothing here waits without a deadline.
  *
- * Bounds. At most `queue_bytes` leave frames_send without having reached the kernel (the peer's
- * speed is the sender's); one message may always go. `queue_messages` bounds small ones, per peer
- * and direction. A received message beyond `max_message_bytes` is refused (proto/frames.h); a
+ * Bounds. To each peer at most `queue_bytes` leave frames_send without having reached the kernel (the
+ * peer's speed is the sender's); one message may always go. `queue_messages` bounds small ones, per
+ * peer and direction. A peer that does not read keeps nothing from the others. A received message beyond `max_message_bytes` is refused (proto/frames.h); a
  * frame beyond twice that cuts the connection before memory is taken. */
 #ifndef LONGSPAN_PROTO_WIRE_SOCKET_H
 #define LONGSPAN_PROTO_WIRE_SOCKET_H

@@ -268,6 +268,64 @@ static void test_the_queue_is_bounded_in_bytes(void **state)
     wire_socket_close(router);
 }
 
+/* Sends messages of LIMIT bytes to a peer until its queue is full. */
+static void fill_queue(struct wire_socket *router, const char *peer)
+{
+    struct frames frames = {0};
+    enum status status = STATUS_OK;
+    for (unsigned n = 0; status == STATUS_OK && n < 10000; n++) {
+        void *data = NULL;
+        frames_clear(&frames);
+        assert_int_equal(frames_add(&frames, LIMIT, &data, NULL), STATUS_OK);
+        memset(data, 0, LIMIT);
+        frames_set_peer(&frames, peer, strlen(peer));
+        status = frames_send(router, &frames, soon(SHORT_US), NULL);
+    }
+    assert_int_equal(status, STATUS_TIMEOUT);
+    frames_clear(&frames);
+}
+
+/* A client that stops reading must take neither other clients' answers nor the workers' steps along. */
+static void test_a_peer_that_does_not_read_keeps_nothing_from_others(void **state)
+{
+    const struct wire_fixture *f = *state;
+    static const char *const names[] = {"reads", "sleeps"};
+    struct wire_socket *dealers[2];
+    struct wire_socket *router =
+        open_socket(f->context, (struct wire_socket_options){.kind = WIRE_ROUTER,
+                                                             .listen = true,
+                                                             .endpoint = f->ipc,
+                                                             .max_message_bytes = 8 * LIMIT,
+                                                             .queue_bytes = 3 * LIMIT});
+    struct frames frames = {0};
+    struct error error;
+    for (int i = 0; i < 2; i++) {
+        dealers[i] =
+            open_socket(f->context, (struct wire_socket_options){.kind = WIRE_DEALER,
+                                                                 .endpoint = f->ipc,
+                                                                 .identity = names[i],
+                                                                 .max_message_bytes = 8 * LIMIT});
+        put_text(&frames, "hello");
+        assert_sent(dealers[i], &frames);
+        assert_received(router, &frames);
+    }
+    fill_queue(router, "sleeps");
+    for (uint8_t i = 0; i < 10; i++) {
+        void *data = NULL;
+        frames_clear(&frames);
+        assert_int_equal(frames_add(&frames, LIMIT, &data, NULL), STATUS_OK);
+        memset(data, i, LIMIT);
+        frames_set_peer(&frames, "reads", 5);
+        assert_int_equal(frames_send(router, &frames, 0, &error), STATUS_OK);
+        assert_received(dealers[0], &frames);
+        assert_int_equal(*(uint8_t *)frames_data(&frames, 0), i);
+    }
+    frames_clear(&frames);
+    for (int i = 0; i < 2; i++)
+        wire_socket_close(dealers[i]);
+    wire_socket_close(router);
+}
+
 static void count_release(void *data, void *hint)
 {
     (void)data;
@@ -352,6 +410,7 @@ int main(void)
         WIRE_TEST(test_too_many_frames_are_refused_and_gone),
         WIRE_TEST(test_an_unknown_peer_is_unreachable),
         WIRE_TEST(test_the_queue_is_bounded_in_bytes),
+        WIRE_TEST(test_a_peer_that_does_not_read_keeps_nothing_from_others),
         WIRE_TEST(test_borrowed_memory_comes_back),
         WIRE_TEST(test_a_stalled_peer_ends_at_the_deadline),
     };
