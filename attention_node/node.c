@@ -21,8 +21,9 @@ enum {
     CONNECTING_US = 20000,
     CONNECTING_SLOW_US = 250000,
     STILL_WAITING_US = 15000000,
-    STORE_IDLE_US = 50000, /* without a message for so long, kept pages are written */
-    PROBE_MS = 150         /* of reading, for the node's weight in the placement */
+    STORE_IDLE_US = 50000,  /* without a message for so long, kept pages are written */
+    KEEP_AFTER_US = 100000, /* ranks repeat what is not answered for a second or two (retry_ms) */
+    PROBE_MS = 150          /* of reading, for the node's weight in the placement */
 };
 static const uint64_t MOST_PROBE_BYTES = UINT64_C(256) << 20;
 
@@ -357,7 +358,8 @@ static enum status start(struct node *node, struct error *error)
                                                      .context = node,
                                                      .seat = &node->seat,
                                                      .trace = node->track,
-                                                     .store = node->store},
+                                                     .store = node->store,
+                                                     .keep_after_us = KEEP_AFTER_US},
                               error);
     if (status == STATUS_OK)
         status = open_sockets(node, error);

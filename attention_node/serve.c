@@ -181,6 +181,8 @@ void serve_drop(struct serve *serve)
 {
     for (size_t i = 0; i < serve->n_queries; i++)
         frames_clear(serve->frames[i]);
+    for (size_t i = 0; i < serve->n_peers; i++)
+        serve_forget_kept(serve, &serve->peers[i]);
     serve->n_queries = serve->n_entries = serve->n_ranges = 0;
     serve->n_peers = serve->last_peer = 0;
     if (serve->config.store != NULL)
@@ -276,7 +278,7 @@ enum status serve_restore(struct serve *serve, const Longspan__Restore *restore,
 
 /* ---- peers ---- */
 
-static struct serve_peer *find_peer(struct serve *serve, const struct frames *message)
+struct serve_peer *serve_find_peer(struct serve *serve, const struct frames *message)
 {
     for (size_t i = 0; i < serve->n_peers; i++) {
         const size_t at = (serve->last_peer + i) % serve->n_peers; /* often the same as before */
@@ -295,18 +297,20 @@ static struct serve_peer *find_peer(struct serve *serve, const struct frames *me
 static enum status add_peer(struct serve *serve, const struct frames *message, uint32_t rank,
                             struct error *error)
 {
-    struct serve_peer *peer = find_peer(serve, message);
+    struct serve_peer *peer = serve_find_peer(serve, message);
     if (peer == NULL && serve->n_peers == SERVE_PEERS) {
         peer = &serve->peers[0];
         for (size_t i = 1; i < serve->n_peers; i++)
             if (serve->peers[i].used < peer->used)
                 peer = &serve->peers[i];
+        serve_forget_kept(serve, peer);
     } else if (peer == NULL) {
         const enum status status = serve_grow(&serve->peers, &serve->peers_capacity,
                                               serve->n_peers + 1, sizeof(*serve->peers), error);
         if (status != STATUS_OK)
             return status;
         peer = &serve->peers[serve->n_peers++];
+        peer->kept = (struct serve_kept){0};
     }
     memcpy(peer->identity, message->peer, message->peer_bytes);
     peer->identity_bytes = message->peer_bytes;
@@ -397,7 +401,7 @@ static void handle_hello(struct serve *serve, const struct frames *request,
     Longspan__HelloReply reply = LONGSPAN__HELLO_REPLY__INIT;
     Longspan__Data answer = LONGSPAN__DATA__INIT;
     enum status status = check_hello(serve, data, &why);
-    const bool known = status == STATUS_OK && find_peer(serve, request) != NULL;
+    const bool known = status == STATUS_OK && serve_find_peer(serve, request) != NULL;
     if (status == STATUS_OK)
         status = add_peer(serve, request, data->hello->rank, &why);
     if (status != STATUS_OK) {
@@ -524,7 +528,7 @@ static enum status handle(struct serve *serve, struct frames *message, const Lon
         handle_hello(serve, message, data);
         return STATUS_OK;
     }
-    if (serve->job == 0 || data->job != serve->job || find_peer(serve, message) == NULL) {
+    if (serve->job == 0 || data->job != serve->job || serve_find_peer(serve, message) == NULL) {
         serve->counts.strangers++;
         error_set(error, STATUS_NOT_FOUND,
                   "%s: its sender has not said Hello, or is of another job", serve->config.name);

@@ -31,7 +31,8 @@ enum {
     SERVE_HEADER_BYTES = 4 << 20,  /* of a header, at most */
     SERVE_MESSAGE_BYTES = 1 << 30, /* of a message or an answer, at most */
     SERVE_QUERIES = 64,            /* that run together, at most */
-    SERVE_PEERS = 4096             /* ranks that may be greeted, at most */
+    SERVE_PEERS = 4096,            /* ranks that may be greeted, at most */
+    SERVE_KEPT_BYTES = 1 << 30     /* of answers that are kept, all together, at most */
 };
 
 struct serve; /* opaque */
@@ -58,6 +59,10 @@ struct serve_config {
     const struct seat *seat;   /* of the pool's lanes, when a job is set up; NULL: none */
     struct trace_track *trace; /* of the thread that owns the serve, or NULL */
     struct store *store;       /* where kept pages go; NULL: nowhere */
+    /* An answer that took longer than this, from its query's arrival on, is kept until the rank's
+     * next query: the rank may have repeated its query meanwhile, and gets the same answer again
+     * without another evaluation. 0: none is kept. */
+    uint32_t keep_after_us;
 };
 
 /* What was dropped or repeated, since creation. */

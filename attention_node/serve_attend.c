@@ -154,22 +154,10 @@ static enum status check_query(struct serve *serve, const Longspan__Data *data,
     return STATUS_OK;
 }
 
-/* The same query of the same peer, sent again: one answer is enough. */
-static bool is_waiting(const struct serve *serve, const struct frames *message,
-                       const Longspan__Data *data)
-{
-    for (size_t i = 0; i < serve->n_queries; i++)
-        if (serve->queries[i].query == data->attend->query &&
-            serve->frames[i]->peer_bytes == message->peer_bytes &&
-            memcmp(serve->frames[i]->peer, message->peer, message->peer_bytes) == 0)
-            return true;
-    return false;
-}
-
 enum status serve_query_add(struct serve *serve, const Longspan__Data *data, uint32_t *entry,
                             struct error *error)
 {
-    if (is_waiting(serve, serve_inbox(serve), data))
+    if (serve_is_repeated(serve, serve_inbox(serve), data->attend->query))
         return STATUS_OK;
     struct serve_query query = {.query = data->attend->query,
                                 .came_us = clock_us(),
@@ -193,8 +181,9 @@ enum status serve_query_add(struct serve *serve, const Longspan__Data *data, uin
 
 /* ---- answering ---- */
 
-static void answer(struct serve *serve, const struct frames *request, const Longspan__Data *place,
-                   Longspan__AttendReply *reply, struct frame_buffer *partials, size_t bytes)
+/* Into serve->answer. Without memory there is none, and the peer asks again. */
+static bool pack_answer(struct serve *serve, const Longspan__Data *place,
+                        Longspan__AttendReply *reply, struct frame_buffer *partials, size_t bytes)
 {
     Longspan__Data data = LONGSPAN__DATA__INIT;
     data.job = place->job;
@@ -213,13 +202,11 @@ static void answer(struct serve *serve, const struct frames *request, const Long
         longspan__data__pack(&data, header);
     if (status == STATUS_OK && bytes > 0)
         status = frame_buffer_add(partials, 0, bytes, &serve->answer, &error);
-    if (status != STATUS_OK) {
-        frames_clear(&serve->answer); /* the peer asks again */
-        log_error(serve->config.log, "cannot answer a query: %s", error.text);
-        return;
-    }
-    frames_reply_to(&serve->answer, request);
-    serve->config.send(serve->config.context, &serve->answer, SERVE_ANSWER);
+    if (status == STATUS_OK)
+        return true;
+    frames_clear(&serve->answer);
+    log_error(serve->config.log, "cannot answer a query: %s", error.text);
+    return false;
 }
 
 void serve_refuse(struct serve *serve, const struct frames *request, const Longspan__Data *place,
@@ -240,7 +227,8 @@ void serve_refuse(struct serve *serve, const struct frames *request, const Longs
     reply.n_marks = refusal->n_marks;
     log_debug(serve->config.log, "query %" PRIu64 " %s: %s", refusal->query,
               refusal->missing ? "lacks tokens" : "refused", why->text);
-    answer(serve, request, place, &reply, NULL, 0);
+    if (pack_answer(serve, place, &reply, NULL, 0))
+        serve_send_answer(serve, request);
 }
 
 static Longspan__Data query_place(const struct serve *serve, const struct serve_query *query)
@@ -339,11 +327,12 @@ static void query_works(struct serve *serve, size_t index, size_t *n_works)
 }
 
 /* Sizes of the run's memory on a device, and each query's part of it. */
-static enum status place_queries(struct serve *serve, size_t *reply_floats, struct error *error)
+static enum status place_queries(struct serve *serve, size_t first, size_t end,
+                                 size_t *reply_floats, struct error *error)
 {
     size_t q_bytes = 0;
     *reply_floats = 0;
-    for (size_t i = 0; i < serve->n_queries; i++) {
+    for (size_t i = first; i < end; i++) {
         struct serve_query *query = &serve->queries[i];
         query->q_at = q_bytes;
         query->reply_at = *reply_floats;
@@ -354,7 +343,8 @@ static enum status place_queries(struct serve *serve, size_t *reply_floats, stru
 }
 
 /* What was evaluated on a device comes into the answers. */
-static enum status bring_partials(struct serve *serve, size_t reply_floats, struct error *error)
+static enum status bring_partials(struct serve *serve, size_t first, size_t end,
+                                  size_t reply_floats, struct error *error)
 {
     struct serve_memory *memory = &serve->memory;
     if (serve->config.kernels->host_memory)
@@ -362,7 +352,7 @@ static enum status bring_partials(struct serve *serve, size_t reply_floats, stru
     serve->config.kernels->download(serve->config.device, memory->partials_host.memory,
                                     memory->partials.memory, reply_floats * sizeof(float));
     const enum status status = serve_memory_finish(memory, serve->holder, error);
-    for (size_t i = 0; i < serve->n_queries && status == STATUS_OK; i++) {
+    for (size_t i = first; i < end && status == STATUS_OK; i++) {
         const struct serve_query *query = &serve->queries[i];
         if (query->reply != NULL)
             memcpy(frame_buffer_data(query->reply),
@@ -372,66 +362,107 @@ static enum status bring_partials(struct serve *serve, size_t reply_floats, stru
     return status;
 }
 
-static void answer_query(struct serve *serve, size_t index, const struct error *failure)
+/* All that the query asks about fails, not one of its entries: asking with fewer would not help. */
+static void refuse_whole(struct serve *serve, size_t index, const struct error *why)
 {
-    struct serve_query *query = &serve->queries[index];
+    const struct serve_query *query = &serve->queries[index];
     const Longspan__Data place = query_place(serve, query);
-    if (query->reply == NULL)
-        return;
-    uint32_t *marks = query->n_entries > 0 ? serve->marks + query->first_mark : NULL;
-    if (failure->status != STATUS_OK) {
-        const struct serve_refusal refusal = {
-            .query = query->query, .why = failure, .marks = marks, .n_marks = query->n_entries};
-        serve_refuse(serve, serve->frames[index], &place, &refusal);
-    } else {
-        Longspan__AttendReply reply = LONGSPAN__ATTEND_REPLY__INIT;
-        reply.query = query->query;
-        reply.marks = marks;
-        reply.n_marks = query->n_entries;
-        reply.node_us = (uint32_t)(clock_us() - query->came_us);
-        answer(serve, serve->frames[index], &place, &reply, query->reply,
-               query->reply_floats * sizeof(float));
-    }
-    frame_buffer_give(query->reply);
-    query->reply = NULL;
+    struct error named = {0};
+    error_set(&named, why->status, "%s: %s", serve->config.name, why->text);
+    log_error(serve->config.log, "a query is refused: %s", why->text);
+    serve_refuse(serve, serve->frames[index], &place,
+                 &(struct serve_refusal){
+                     .query = query->query, .why = &named, .entry = (uint32_t)query->n_entries});
 }
 
-void serve_run(struct serve *serve)
+static void answer_query(struct serve *serve, size_t index)
 {
-    size_t most_works = 0, n_works = 0, n_marks = 0, reply_floats = 0;
-    struct error error = {0};
-    if (serve->n_queries == 0)
+    const struct serve_query *query = &serve->queries[index];
+    const struct frames *request = serve->frames[index];
+    const Longspan__Data place = query_place(serve, query);
+    const uint64_t took_us = clock_us() - query->came_us;
+    Longspan__AttendReply reply = LONGSPAN__ATTEND_REPLY__INIT;
+    reply.query = query->query;
+    reply.marks = query->n_entries > 0 ? serve->marks + query->first_mark : NULL;
+    reply.n_marks = query->n_entries;
+    reply.node_us = (uint32_t)took_us;
+    if (!pack_answer(serve, &place, &reply, query->reply, query->reply_floats * sizeof(float)))
         return;
-    const uint64_t began_us = clock_us();
-    for (size_t i = 0; i < serve->n_queries; i++) {
+    if (serve->config.keep_after_us > 0 && took_us >= serve->config.keep_after_us)
+        serve_keep_answer(serve, query, request);
+    serve_send_answer(serve, request);
+}
+
+/* Memory for queries [first, end) at once. */
+static enum status make_room(struct serve *serve, size_t first, size_t end, size_t *reply_floats,
+                             struct error *error)
+{
+    size_t most_works = 0, n_marks = 0;
+    for (size_t i = first; i < end; i++) {
         most_works += serve->queries[i].n_works;
         serve->queries[i].first_mark = n_marks;
         n_marks += serve->queries[i].n_entries;
     }
-    enum status status = serve_grow(&serve->works, &serve->works_capacity, most_works,
-                                    sizeof(*serve->works), &error);
+    enum status status =
+        serve_grow(&serve->works, &serve->works_capacity, most_works, sizeof(*serve->works), error);
     if (status == STATUS_OK)
         status = serve_grow(&serve->marks, &serve->marks_capacity, n_marks, sizeof(*serve->marks),
-                            &error);
-    if (status == STATUS_OK)
-        status = place_queries(serve, &reply_floats, &error);
+                            error);
+    return status == STATUS_OK ? place_queries(serve, first, end, reply_floats, error) : status;
+}
+
+/* Queries [first, end), for which there is memory: evaluated as one lean schedule, and answered. */
+static void run_together(struct serve *serve, size_t first, size_t end, size_t reply_floats)
+{
+    size_t n_works = 0;
+    struct error error = {0};
+    enum status status = STATUS_OK;
     uint64_t at = trace_begin(serve->config.trace);
-    if (status == STATUS_OK) {
-        for (size_t i = 0; i < serve->n_queries; i++)
-            query_works(serve, i, &n_works);
-        at = trace_span(serve->config.trace, "find pages", at);
-        kv_holder_flush(serve->holder);
-        if (n_works > 0)
-            status = attend_run(serve->attend, serve->works, n_works, &error);
+    for (size_t i = first; i < end; i++)
+        query_works(serve, i, &n_works);
+    at = trace_span(serve->config.trace, "find pages", at);
+    kv_holder_flush(serve->holder);
+    if (n_works > 0)
+        status = attend_run(serve->attend, serve->works, n_works, &error);
+    if (status == STATUS_OK)
+        status = bring_partials(serve, first, end, reply_floats, &error);
+    at = trace_span(serve->config.trace, "attend", at);
+    for (size_t i = first; i < end; i++) {
+        struct serve_query *query = &serve->queries[i];
+        if (query->reply == NULL)
+            continue; /* it was refused */
         if (status == STATUS_OK)
-            bring_partials(serve, reply_floats, &error);
-        at = trace_span(serve->config.trace, "attend", at);
-        for (size_t i = 0; i < serve->n_queries; i++)
-            answer_query(serve, i, &error);
-        trace_span(serve->config.trace, "answer", at);
-    } else {
-        log_error(serve->config.log, "cannot run %zu queries: %s", serve->n_queries, error.text);
+            answer_query(serve, i);
+        else
+            refuse_whole(serve, i, &error);
+        frame_buffer_give(query->reply);
+        query->reply = NULL;
     }
+    trace_span(serve->config.trace, "answer", at);
+}
+
+/* In halves where there is not memory for all at once; one that finds none alone is refused. */
+static void run_queries(struct serve *serve, size_t first, size_t end)
+{
+    size_t reply_floats;
+    struct error error = {0};
+    if (make_room(serve, first, end, &reply_floats, &error) == STATUS_OK) {
+        run_together(serve, first, end, reply_floats);
+    } else if (end - first == 1) {
+        refuse_whole(serve, first, &error);
+    } else {
+        const size_t middle = first + (end - first) / 2;
+        run_queries(serve, first, middle);
+        run_queries(serve, middle, end);
+    }
+}
+
+void serve_run(struct serve *serve)
+{
+    if (serve->n_queries == 0)
+        return;
+    const uint64_t began_us = clock_us();
+    run_queries(serve, 0, serve->n_queries);
     for (size_t i = 0; i < serve->n_queries; i++)
         frames_clear(serve->frames[i]);
     serve->counts.runs++;

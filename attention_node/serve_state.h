@@ -1,4 +1,5 @@
-/* attention_node/serve_state.h - what serve.c (messages) and serve_attend.c (queries) share. */
+/* attention_node/serve_state.h - what serve.c (messages), serve_attend.c (queries) and
+ * serve_repeated.c (queries that come again) share. */
 #ifndef LONGSPAN_ATTENTION_NODE_SERVE_STATE_H
 #define LONGSPAN_ATTENTION_NODE_SERVE_STATE_H
 
@@ -8,11 +9,19 @@
 #include "proto/arena.h"
 #include "proto/frame_pool.h"
 
+/* The answer to a peer's last query, as it was sent (serve.h, keep_after_us). */
+struct serve_kept {
+    uint64_t query;
+    struct frame_buffer *header, *partials; /* header NULL: none is kept */
+    size_t header_bytes, partials_bytes;
+};
+
 struct serve_peer {
     uint8_t identity[FRAMES_PEER_BYTES];
     uint32_t identity_bytes;
     uint32_t rank;
     uint64_t used; /* for finding the oldest */
+    struct serve_kept kept;
 };
 
 /* An entry of a query that has been checked. */
@@ -49,6 +58,7 @@ struct serve {
     struct serve_peer *peers;
     size_t n_peers, peers_capacity, last_peer;
     uint64_t peer_uses;
+    size_t kept_bytes; /* of all peers' answers that are kept */
 
     /* Queries that wait, and the message that is being read: frames[n_queries]. */
     struct frames *frames[SERVE_QUERIES + 1];
@@ -79,10 +89,30 @@ enum status serve_grow(void *items, size_t *capacity, size_t n, size_t bytes, st
 enum status serve_check_place(const struct serve *serve, const Longspan__Data *data,
                               struct error *error);
 
+/* Who sent the message; NULL: it has not said Hello. Until the next peer is added. */
+struct serve_peer *serve_find_peer(struct serve *serve, const struct frames *message);
+
 /* serve_attend.c: keeps the query that is in frames[n_queries], or says why not; *entry is then the
  * entry that was wrong. */
 enum status serve_query_add(struct serve *serve, const Longspan__Data *data, uint32_t *entry,
                             struct error *error);
+
+/* ---- serve_repeated.c ---- */
+
+/* Whether this query of the message's peer needs no evaluation: it waits already, or was the last
+ * one to be answered, and the answer, which was kept, has gone again. */
+bool serve_is_repeated(struct serve *serve, const struct frames *message, uint64_t query);
+
+/* Keeps what is packed in serve->answer, the answer to this query. Not without memory, or beyond
+ * SERVE_KEPT_BYTES: then the query is evaluated again when it comes again. */
+void serve_keep_answer(struct serve *serve, const struct serve_query *query,
+                       const struct frames *request);
+void serve_forget_kept(struct serve *serve, struct serve_peer *peer);
+
+/* Sends what is packed in serve->answer. */
+void serve_send_answer(struct serve *serve, const struct frames *request);
+
+/* ---- serve_attend.c ---- */
 
 /* Why a query is not answered by partials. */
 struct serve_refusal {

@@ -68,25 +68,41 @@ static inline void forget_answers(struct fixture *f)
     f->answer = NULL;
 }
 
-static inline int open_fixture(void **state)
+/* With memory for N_PAGES pages. */
+static inline void open_serve(struct fixture *f, const struct kernels *kernels,
+                              struct device *device, uint32_t keep_after_us)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
     const struct kv_holder_shape shape = {.type = KV_F32,
                                           .head_dim = HEAD_DIM,
                                           .first_layer = LAYER,
                                           .n_layers = N_LAYERS,
                                           .first_kv_head = HEAD,
                                           .n_kv_heads = N_HEADS};
-    assert_int_equal(thread_pool_create(&f->pool, 2, NULL), STATUS_OK);
     const struct serve_config config = {.name = "mem01",
                                         .node = NODE,
                                         .memory_bytes =
                                             kv_holder_bytes(&shape, PAGE_TOKENS) * N_PAGES,
                                         .pool = f->pool,
-                                        .kernels = &kernels_cpu_scalar,
+                                        .kernels = kernels,
+                                        .device = device,
                                         .send = keep_answer,
-                                        .context = f};
+                                        .context = f,
+                                        .keep_after_us = keep_after_us};
     assert_int_equal(serve_create(&f->serve, &config, NULL), STATUS_OK);
+}
+
+static inline struct fixture *open_pool(void)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    assert_non_null(f);
+    assert_int_equal(thread_pool_create(&f->pool, 2, NULL), STATUS_OK);
+    return f;
+}
+
+static inline int open_fixture(void **state)
+{
+    struct fixture *f = open_pool();
+    open_serve(f, &kernels_cpu_scalar, NULL, 0);
     *state = f;
     return 0;
 }
@@ -299,8 +315,8 @@ static inline void put_attend(struct fixture *f, const char *peer, uint64_t quer
     put_floats(f, q_floats, query);
 }
 
-static const Longspan__AttendReply *attend(struct fixture *f, const struct ask *asks, size_t n_asks,
-                                           size_t q_floats)
+static inline const Longspan__AttendReply *attend(struct fixture *f, const struct ask *asks,
+                                                  size_t n_asks, size_t q_floats)
 {
     const uint32_t n_before = f->n_answers;
     put_attend(f, "peer", 5, asks, n_asks, q_floats);

@@ -1,6 +1,8 @@
 /* test_serve_attend.c - a query is answered by all partials that it names, or by a failure. */
 #include "tests/attention_node/serve_fixture.h"
 
+#include "tests/kernels/fake_device.h"
+
 static void test_attend_checks_every_field(void **state)
 {
     struct fixture *f = *state;
@@ -163,6 +165,66 @@ static void test_more_queries_than_fit_run_in_turns(void **state)
         assert_int_equal(f->answers[i].n, 2);
 }
 
+/* ---- a device without room ---- */
+
+static size_t most_bytes; /* that the device gives at once */
+
+static enum status take_at_most(struct device *device, void **memory, size_t bytes,
+                                struct error *error)
+{
+    if (bytes <= most_bytes)
+        return fake_memory_take(device, memory, bytes, error);
+    return error_set(error, STATUS_NO_MEMORY, "the device has no %zu bytes left", bytes);
+}
+
+/* Who gets no answer waits for it in vain: until its timeout, which does not say why. */
+static void test_what_finds_no_memory_is_refused_and_the_rest_answered(void **state)
+{
+    (void)state;
+    struct fixture *f = open_pool();
+    struct kernels kernels = kernels_fake;
+    struct device *device;
+    kernels.memory_take = take_at_most;
+    most_bytes = SIZE_MAX;
+    assert_int_equal(kernels.open(&device, f->pool, 0, NULL), STATUS_OK);
+    open_serve(f, &kernels, device, 0);
+    set_up(f);
+    assert_int_equal(reserve(f, 1, 0, 512, 0), STATUS_OK);
+    append(f, 1, 0, 512);
+    forget_answers(f);
+    const struct ask large[] = {{1, 512, 1, 2, {0, 4}, 0}, {1, 512, 128, 2, {0, 4}, 0}};
+    const struct ask small = {1, 512, 1, 2, {0, 4}, 0};
+    most_bytes = 32 << 10;
+    put_attend(f, "peer", 20, &small, 1, Q_ROW);
+    serve_message(f->serve);
+    put_attend(f, "peer", 21, large, 2, 129 * Q_ROW);
+    serve_message(f->serve);
+    put_attend(f, "peer", 22, &small, 1, Q_ROW);
+    serve_message(f->serve);
+    serve_run(f->serve);
+    assert_int_equal(f->n_answers, 3);
+    for (uint32_t i = 0; i < 3; i++) {
+        Longspan__Data *data = longspan__data__unpack(NULL, frames_size(&f->answers[i], 0),
+                                                      frames_data(&f->answers[i], 0));
+        assert_non_null(data);
+        const Longspan__AttendReply *reply = data->attend_reply;
+        assert_int_equal(reply->query, 20 + i);
+        assert_int_equal(reply->failure != NULL, i == 1);
+        if (i == 1) {
+            assert_int_equal(reply->failure->status, STATUS_NO_MEMORY);
+            assert_non_null(strstr(reply->failure->text, "mem01: the device has no"));
+            assert_int_equal(reply->failed_entry, 2); /* not one of them: all */
+            assert_false(reply->missing);
+        }
+        longspan__data__free_unpacked(data, NULL);
+    }
+    forget_answers(f);
+    serve_destroy(f->serve);
+    kernels.close(device);
+    thread_pool_destroy(f->pool);
+    free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -170,6 +232,7 @@ int main(void)
         TEST(test_missing_tokens_are_told_with_marks),
         TEST(test_queries_together_equal_queries_alone),
         TEST(test_more_queries_than_fit_run_in_turns),
+        cmocka_unit_test(test_what_finds_no_memory_is_refused_and_the_rest_answered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
