@@ -26,9 +26,12 @@ enum status attention_plan_open(struct attention_plan *plan,
 {
     *plan = (struct attention_plan){.shape = *shape};
     plan->lists = calloc(shape->n_holders + 1, sizeof(*plan->lists));
-    if (plan->lists == NULL)
+    plan->held = calloc(shape->n_holders + 1, sizeof(*plan->held));
+    if (plan->lists == NULL || plan->held == NULL) {
+        attention_plan_close(plan);
         return error_set(error, STATUS_NO_MEMORY, "attention: no memory for %u holders",
                          shape->n_holders);
+    }
     attention_plan_reset(plan);
     return STATUS_OK;
 }
@@ -42,6 +45,7 @@ void attention_plan_close(struct attention_plan *plan)
     free(plan->ranges);
     free(plan->nodes);
     free(plan->lists);
+    free(plan->held);
     memset(plan, 0, sizeof(*plan));
 }
 
@@ -131,13 +135,7 @@ static enum status add_range(struct attention_plan *plan, struct tile_range rang
     return status;
 }
 
-/* The ranges of every holder are computed once for the part, and shared by its runs. */
-struct part_ranges {
-    size_t first_blank, n_blank; /* tiles no row of the part can see */
-    size_t first_holder;         /* ranges of holder 0; those of the next holders follow */
-};
-
-/* All before its own tile, which the holder has too. */
+/* The whole_holder's: all tiles before the run's own tile, which that holder has too. */
 static enum status plan_whole(struct attention_plan *plan, uint32_t run_index, struct error *error)
 {
     const uint32_t tile = plan->runs[run_index].tile;
@@ -156,8 +154,9 @@ static enum status plan_whole(struct attention_plan *plan, uint32_t run_index, s
     return STATUS_OK;
 }
 
+/* The pieces of a run, whose part's ranges are planned: `blank` and plan->held. */
 static enum status plan_run(struct attention_plan *plan, const struct attention_part *part,
-                            uint32_t run_index, const struct part_ranges *ranges,
+                            uint32_t run_index, const struct attention_plan_held *blank,
                             struct error *error)
 {
     struct attention_run *run = &plan->runs[run_index];
@@ -165,15 +164,13 @@ static enum status plan_run(struct attention_plan *plan, const struct attention_
     run->first_piece = plan->n_pieces;
     if (plan->shape.whole_holder)
         return plan_whole(plan, run_index, error);
-    if (ranges->n_blank > 0)
-        status = add_piece(plan, run_index, ATTENTION_BLANK, ranges->first_blank, ranges->n_blank,
-                           error);
-    size_t range = ranges->first_holder;
+    if (blank->n_ranges > 0)
+        status =
+            add_piece(plan, run_index, ATTENTION_BLANK, blank->first_range, blank->n_ranges, error);
     for (uint32_t holder = 0; status == STATUS_OK && holder < plan->shape.n_holders; holder++) {
-        const struct tile_range count = plan->ranges[range++]; /* see plan_ranges */
-        if (count.end > 0)
-            status = add_piece(plan, run_index, holder, range, count.end, error);
-        range += count.end;
+        const struct attention_plan_held *held = &plan->held[holder];
+        if (held->n_ranges > 0)
+            status = add_piece(plan, run_index, holder, held->first_range, held->n_ranges, error);
     }
     size_t n_own = 0;
     const size_t first_own = plan->n_ranges;
@@ -185,19 +182,19 @@ static enum status plan_run(struct attention_plan *plan, const struct attention_
                                : add_piece(plan, run_index, ATTENTION_OWN, first_own, n_own, error);
 }
 
-/* Writes the ranges of all holders: for each first its count (as the `end` of one range), then the
- * ranges themselves; and an entry for each remote holder that has some. */
+/* Who has which tiles before a part, once for all of its runs: plan->held, and an entry for each
+ * remote holder that has some. *blank: tiles that are outside the window of every row of the part.
+ * `first_position`: of its first row that asks. */
 static enum status plan_ranges(struct attention_plan *plan, const struct attention_part *part,
-                               uint32_t index, uint32_t first_position, struct part_ranges *out,
-                               struct error *error)
+                               uint32_t index, uint32_t first_position,
+                               struct attention_plan_held *blank, struct error *error)
 {
-    /* the first tile that the first row that asks sees */
+    /* the first tile inside that row's window */
     uint32_t visible = kv_window_begin(plan->shape.window, first_position) / TILE_TOKENS;
     if (visible > part->first_tile)
         visible = part->first_tile;
 
-    out->first_blank = plan->n_ranges;
-    out->n_blank = visible > 0;
+    *blank = (struct attention_plan_held){plan->n_ranges, visible > 0};
     enum status status = STATUS_OK;
     if (visible > 0)
         status = add_range(plan, (struct tile_range){0, visible}, error);
@@ -209,25 +206,22 @@ static enum status plan_ranges(struct attention_plan *plan, const struct attenti
                          "hold its tokens from %u on",
                          part->id, part->position, hole * TILE_TOKENS);
 
-    out->first_holder = plan->n_ranges;
     for (uint32_t holder = 0; status == STATUS_OK && holder < plan->shape.n_holders; holder++) {
-        const size_t count_at = plan->n_ranges;
-        status =
-            attention_grow(&plan->ranges, &plan->ranges_capacity,
-                           count_at + 1 + part->sequence->n_spans, sizeof(*plan->ranges), error);
+        const size_t first = plan->n_ranges;
+        status = attention_grow(&plan->ranges, &plan->ranges_capacity,
+                                first + part->sequence->n_spans + 1, sizeof(*plan->ranges), error);
         if (status != STATUS_OK)
             break;
         const size_t n = attention_sequence_ranges(part->sequence, holder, visible,
-                                                   part->first_tile, plan->ranges + count_at + 1);
-        plan->ranges[count_at] = (struct tile_range){0, (uint32_t)n};
-        plan->n_ranges += 1 + n;
+                                                   part->first_tile, plan->ranges + first);
+        plan->held[holder] = (struct attention_plan_held){first, n};
+        plan->n_ranges += n;
         if (n > 0 && plan->shape.remote[holder])
-            status = add_entry(plan, holder,
-                               (struct attention_entry){.sequence = part->sequence,
-                                                        .part = index,
-                                                        .first_range = count_at + 1,
-                                                        .n_ranges = n},
-                               error);
+            status = add_entry(
+                plan, holder,
+                (struct attention_entry){
+                    .sequence = part->sequence, .part = index, .first_range = first, .n_ranges = n},
+                error);
     }
     return status;
 }
@@ -258,9 +252,9 @@ enum status attention_plan_add(struct attention_plan *plan, struct attention_par
     if (part->fill || asking.n_tokens == 0)
         return STATUS_OK;
 
-    struct part_ranges ranges = {0};
+    struct attention_plan_held blank;
     const size_t n_runs = last / TILE_TOKENS - asking.position / TILE_TOKENS + 1;
-    enum status status = plan_ranges(plan, part, index, asking.position, &ranges, error);
+    enum status status = plan_ranges(plan, part, index, asking.position, &blank, error);
     if (status == STATUS_OK)
         status = attention_grow(&plan->runs, &plan->runs_capacity, plan->n_runs + n_runs,
                                 sizeof(*plan->runs), error);
@@ -274,7 +268,7 @@ enum status attention_plan_add(struct attention_plan *plan, struct attention_par
                                    .position = position,
                                    .tile = tile,
                                    .n_rows = (size_t)(end - position) * plan->shape.group};
-        status = plan_run(plan, part, (uint32_t)(plan->n_runs - 1), &ranges, error);
+        status = plan_run(plan, part, (uint32_t)(plan->n_runs - 1), &blank, error);
         position = end;
     }
     return status;

@@ -78,6 +78,11 @@ struct attention_plan_list {
     size_t first_append, n_appends; /* one after the other */
 };
 
+/* Which of the plan's ranges are a holder's, before the part that is planned. */
+struct attention_plan_held {
+    size_t first_range, n_ranges;
+};
+
 struct attention_plan_shape {
     uint32_t head_dim, group, n_heads, n_holders;
     uint32_t window;    /* tokens; 0: none */
@@ -94,6 +99,7 @@ struct attention_plan {
     struct attention_plan_append *appends;
     struct tile_range *ranges, *nodes;
     struct attention_plan_list *lists; /* [n_holders] */
+    struct attention_plan_held *held;  /* [n_holders], scratch: of the part that is planned */
     size_t n_runs, n_pieces, n_entries, n_appends, n_ranges, n_nodes;
     size_t runs_capacity, pieces_capacity, entries_capacity, appends_capacity;
     size_t ranges_capacity, nodes_capacity;
