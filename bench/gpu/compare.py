@@ -12,7 +12,7 @@ Each WHAT is measured by both in every round, as one word of the shell:
 
 Without WHAT: decode by f16 and q8_0 and prompts; five types of weights with 1, 8 and 64 rows; step 0,32768. A row's line has the
 median of its rounds, old and new, their spread (greatest less least, of the median), and new over old, round by round: the
-median, the least and the greatest; "faster" or "slower" where every round agrees and the median is 1% off, else "same".
+median, the least and the greatest; "faster" or "slower" where every round agrees, of three at least, and the median is 1% off.
 FOLDER/compare.csv has every value. Standard error tells how long each thing took.
 
 Exit status: 0, 2 wrong words, 4 a build, a test or a program failed. Standard library only.
@@ -38,6 +38,7 @@ CHECKS = ("tests/kernels/cpu/test_device", "tests/kernels/cpu/test_cpu")  # thos
 COLUMNS = [("row", 44, None), ("old", 10, 2), ("new", 10, 2), ("unit", 4, None), ("old_%", 5, 1), ("new_%", 5, 1),
            ("new/old", 7, 3), ("least", 6, 3), ("most", 6, 3), ("rounds", 6, 0), ("", 6, None)]
 SIDES = ("old", "new")
+LEAST_ROUNDS = 3  # that must agree before a row is called faster or slower
 
 
 def tell(*words):
@@ -105,13 +106,18 @@ def programs_of(folder):
     return None
 
 
+def make_model(folder, work):
+    """The one that both have."""
+    began = time.monotonic()
+    run([f"{programs_of(folder)}/longspan", "model", "make-random", "--shape", f"llama-8b,layers={os.environ.get('LAYERS', '8')}",
+         "--type", os.environ.get("TYPE", "Q4_0"), f"{work}/step.gguf"], folder, 200)
+    tell(f"a model for the step: {time.monotonic() - began:.0f} s")
+
+
 def step(folder, options, path):
     model = os.path.join(os.path.dirname(path), "step.gguf")
-    longspan = f"{programs_of(folder)}/longspan"
-    if not os.path.exists(model):
-        shape = f"llama-8b,layers={os.environ.get('LAYERS', '8')}"
-        run([longspan, "model", "make-random", "--shape", shape, "--type", os.environ.get("TYPE", "Q4_0"), model], folder, 200)
-    run([longspan, "bench", "-q", "-m", model, "--device", os.environ.get("DEVICE", "cuda"), "-d", *options, "-p", "0",
+    device = os.environ.get("DEVICE", "cuda")
+    run([f"{programs_of(folder)}/longspan", "bench", "-q", "-m", model, "--device", device, "-d", *options, "-p", "0",
          "-n", "32", "-r", "3", "--kv-memory", "4GiB", "--csv", path], folder, 300)
     for row in read_csv(path):
         yield f"step, depth {row['depth']}", "ms", float(row["ms"])
@@ -140,7 +146,7 @@ class Rounds:
         table = figures.Table("compare", COLUMNS)
         for (row, unit), values in self.of.items():
             old, new = (values[side] for side in SIDES)
-            line = {"row": row, "unit": unit, "rounds": min(len(old), len(new))}
+            line = {"row": row, "unit": unit, "rounds": min(len(old), len(new)), "": ""}
             for side, taken in zip(SIDES, (old, new)):
                 if taken:
                     line[side] = statistics.median(taken)
@@ -149,12 +155,10 @@ class Rounds:
                 ratios = [b / a for a, b in zip(old, new)]
                 ratio = line["new/old"] = statistics.median(ratios)
                 line["least"], line["most"] = min(ratios), max(ratios)
-                if max(ratios) < 1 and ratio <= 0.99:
+                if len(ratios) >= LEAST_ROUNDS and max(ratios) < 1 and ratio <= 0.99:
                     line[""] = "faster"
-                elif min(ratios) > 1 and ratio >= 1.01:
+                elif len(ratios) >= LEAST_ROUNDS and min(ratios) > 1 and ratio >= 1.01:
                     line[""] = "slower"
-                else:
-                    line[""] = "same"
             else:
                 line[""] = "not in every round of both"
             table.add(line)
@@ -181,7 +185,8 @@ def main():
     parser.add_argument("new", metavar="NEW")
     parser.add_argument("what", metavar="WHAT", nargs="*")
     parser.add_argument("-n", "--rounds", type=int, default=5)
-    parser.add_argument("-s", "--seconds", type=float, default=240, help="for all rounds: none begins that would end later (240)")
+    parser.add_argument("-s", "--seconds", type=float, default=240,
+                        help="for all rounds, builds and tests not counted: none begins that would end later (240)")
     parser.add_argument("-o", "--out", metavar="FOLDER", default="gpu-results")
     parser.add_argument("--no-build", action="store_true", help="as they were built by a call before")
     parser.add_argument("--no-check", action="store_true", help="without the small tests")
@@ -208,6 +213,8 @@ def main():
             if wants_step and lacking:
                 tell(f"no step is measured: {' and '.join(lacking)} has no programs (./deps.sh, make)")
                 wanted = [what for what in wanted if not what.startswith("step")]
+            elif wants_step:
+                make_model(folders[1], work)
             rounds = Rounds(os.path.join(options.out, "compare.csv"))
             try:
                 take_turns(folders, wanted, rounds, options, work)

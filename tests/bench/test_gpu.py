@@ -177,6 +177,15 @@ cp "$FAKE/$(basename "$PWD")/$name.csv" "$out" 2>/dev/null || { echo "$name: cud
 """
 
 
+LONGSPAN = """case $1 in model) for model; do :; done; [ ! -e "$model" ] && echo >"$model"; exit ;; esac
+while [ $# -gt 0 ]; do
+    case $1 in -m) model=$2 ;; --csv) out=$2 ;; esac
+    shift
+done
+[ -e "$model" ] && printf 'phase,depth,ms\\ndecode,0,$MS\\ndecode,4096,$MS\\n' >"$out"
+"""
+
+
 def script(path, text):
     with open(path, "w", encoding="ascii") as file:
         file.write(f"#!/bin/sh\n{text}\n")
@@ -249,7 +258,8 @@ def check_gpu_sh(tap, path):
                                             "products": "nothing to do: products: cuda: no GPU",
                                             "attention": "nothing to do: attention: cuda: no GPU"},
               "what there is no GPU for has nothing to do: 4", result)
-    tap.check("nvidia-smi names none" in result.out and "no Python here: no verdicts" in result.out, "no GPU, no Python: said", result)
+    tap.check("nvidia-smi names none" in result.out and "no Python here: no verdicts" in result.out,
+              "no GPU, no Python: said", result)
 
 
 def check_compare(tap, path):
@@ -271,20 +281,27 @@ def check_compare(tap, path):
         return call(sys.executable, f"{ROOT}/bench/gpu/compare.py", "-o", f"{path}/compared", *words,
                     env={**environment, **more})
 
-    result = compare("-n", 2, f"{path}/before", f"{path}/after")
+    result = compare("-n", 3, f"{path}/before", f"{path}/after")
     lines = {line[:44].strip(): line[44:].split() for line in result.out.splitlines()[1:]}
     tap.check(result.code == 0 and lines == {
-        "decode f16 128 32/8 1 x 64k": "100.00 80.00 us 0.0 0.0 0.800 0.800 0.800 2 faster".split(),
-        "decode q8_0 128 32/8 8 x ragged": "50.00 50.00 us 0.0 0.0 1.000 1.000 1.000 2 same".split(),
-        "Q4_0 14336x4096, 1 rows": "100.00 120.00 us 0.0 0.0 1.200 1.200 1.200 2 slower".split()},
+        "decode f16 128 32/8 1 x 64k": "100.00 80.00 us 0.0 0.0 0.800 0.800 0.800 3 faster".split(),
+        "decode q8_0 128 32/8 8 x ragged": "50.00 50.00 us 0.0 0.0 1.000 1.000 1.000 3".split(),
+        "Q4_0 14336x4096, 1 rows": "100.00 120.00 us 0.0 0.0 1.200 1.200 1.200 3 slower".split()},
               "compare.py: two checkouts in turn", result)
     tap.check("no step is measured" in result.err and "built in" in result.err, "what is not measured is said", result)
     with open(f"{path}/compared/compare.csv", encoding="ascii") as file:
         sides = [row["side"] for row in csv.DictReader(file) if row["row"].startswith("decode f16")]
-    tap.check(sides == ["old", "new"] * 2, "old, new, old, new", sides)
+    tap.check(sides == ["old", "new"] * 3, "old, new, old, new", sides)
     again = ("--no-build", "-n", 1, f"{path}/before", f"{path}/after")
     tap.check(compare(*again, TESTS="1").code == 4 and compare(*again, SAID="cuda: skipped: no driver").code == 4 and
               compare(*again, "products").code == 0, "a test that fails, no GPU: 4")
+    for name, ms in (("before", 4), ("after", 2)):
+        os.makedirs(f"{path}/{name}/build/release/bin")
+        script(f"{path}/{name}/build/release/bin/longspan", LONGSPAN.replace("$MS", str(ms)))
+    result = compare("--no-build", "-n", 2, f"{path}/before", f"{path}/after", "step 0,4096")
+    lines = [line.split()[2:] for line in result.out.splitlines()[1:]]
+    tap.check(result.code == 0 and lines == [f"{depth} 4.00 2.00 ms 0.0 0.0 0.500 0.500 0.500 2".split() for depth in (0, 4096)],
+              "a step, with the same model; two rounds are too few for a verdict", result)
     os.remove(f"{path}/fake/after/products.csv")
     result = compare(*again, "products --rows 1")
     tap.check(result.code == 4 and "no GPU" in result.err, "a program that fails: 4, and its words", result)
