@@ -416,7 +416,7 @@ bench: $(BENCHES) ## measure this machine: bandwidth, products, attention, excha
 	@for program in stream matmul attention attention_prefill attention_splits exchange; do $(BUILD)/bench/$$program || exit 1; echo; done
 
 BENCH_MODELS ?= build/models
-bench-gpu: ## test and measure this machine's GPU; needs gcc and nvcc; under 8 minutes
+bench-gpu: ## test and measure this machine's GPU, and say which figures are ok; needs gcc and nvcc; under 8 minutes
 	@bench/gpu.sh
 
 bench-check: all benches ## the acceptance figures that need no other engine: ok or short; under 4 minutes

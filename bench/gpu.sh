@@ -16,7 +16,7 @@
 #     memcheck    compute-sanitizer over the small tests, where it is installed
 # and, by name only:
 #     logits      test_cuda.py's short form: all layouts, and logits of every architecture
-# Without names, or for the name `all`: those of the first list. Together they take GPU_SECONDS at most (470: under 8 minutes),
+# Without names, or for the name `all`: those of the first list. Together they take GPU_SECONDS at most (460: under 8 minutes),
 # each no more than its limit, so that what comes last may be cut off or have no time. That is said: then `bench/gpu.sh path
 # step memcheck` in a call of its own (path: a CPU's worker may take minutes), or more GPU_SECONDS. The programs are LONGSPAN_BIN,
 # or what `build` made, or build/release/bin.
@@ -28,7 +28,7 @@ set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "${GPU_SOURCE:-$root}" || exit 4 # another checkout, for bench/gpu/compare.py
 started=$SECONDS
-seconds=${GPU_SECONDS:-470}
+seconds=${GPU_SECONDS:-460}
 out='gpu-results'
 if [ "${1:-}" = -o ]; then
     out=$2
@@ -233,7 +233,7 @@ part_step() {
     LONGSPAN_BIN=$bin bench/gpu/step.sh "$out/step.csv"
 }
 
-# Of GPU_SECONDS=470; in proportion where there is more. Few processors need a call for the build alone.
+# Of GPU_SECONDS=460; in proportion where there is more. Few processors need a call for the build alone.
 limit_of() {
     case $1 in
     build) echo "$seconds" ;;
@@ -267,7 +267,7 @@ for part in $parts; do
     begin=$SECONDS
     left=$((seconds - begin + started))
     limit=$(limit_of "$part")
-    [ "$seconds" -le 470 ] || limit=$((limit * seconds / 470))
+    [ "$seconds" -le 460 ] || limit=$((limit * seconds / 460))
     [ "$limit" -le $left ] || limit=$left
     if [ "$limit" -lt 15 ]; then
         failures=$((failures + 1))

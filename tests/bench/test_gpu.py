@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""bench/gpu.sh, bench/gpu/verdicts.py and compare.py without a GPU: what they make of the figures that programs write, and of
-programs that fail or are not there. Compilers and programs are scripts here; so is the GPU."""
+"""bench/gpu.sh, verdicts.py, compare.py and attention_torch.py without a GPU: what they make of the figures that programs write,
+and of programs that fail or are not there. Compilers and programs are scripts here; so is the GPU."""
 import csv
 import json
 import os
@@ -262,6 +262,66 @@ def check_gpu_sh(tap, path):
               "no GPU, no Python: said", result)
 
 
+# PyTorch for attention_torch.py: "flash" takes no shape, "math" is asked only where no other does, and there is no memory for K of
+# more than 8 M rows.
+TORCH_MODULE = """
+import contextlib, sys, types
+__version__ = "fake"
+float16 = bfloat16 = None
+chosen, spent = [], [0.0]
+class OutOfMemoryError(Exception): pass
+class Tensor:
+    def __init__(self, *shape, **_):
+        self.shape = shape[0] if isinstance(shape[0], tuple) else shape
+        if len(self.shape) == 4 and self.shape[0] * self.shape[1] * self.shape[2] > 8 << 20: raise OutOfMemoryError
+    def uniform_(self, *_): return self
+    def __getitem__(self, _): return self
+randn = empty = Tensor
+class Event:
+    def __init__(self, **_): pass
+    def record(self): self.at = spent[0]
+    def synchronize(self): pass
+    def elapsed_time(self, end): return end.at - self.at
+class CUDAGraph:
+    def __init__(self): raise RuntimeError("not captured")
+cuda = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError, Event=Event, CUDAGraph=CUDAGraph, synchronize=lambda: None,
+                             empty_cache=lambda: None)
+def attend(*_, **__):
+    if chosen[-1] == "flash": raise RuntimeError("no kernel")
+    spent[0] += {"cudnn": 1.0, "efficient": 2.0, "math": 0.5}[chosen[-1]]
+@contextlib.contextmanager
+def sdpa_kernel(backend):
+    chosen.append(backend)
+    yield
+    chosen.pop()
+nn = types.ModuleType("torch.nn")
+nn.functional = types.SimpleNamespace(scaled_dot_product_attention=attend)
+nn.attention = types.ModuleType("torch.nn.attention")
+nn.attention.SDPBackend = types.SimpleNamespace(FLASH_ATTENTION="flash", CUDNN_ATTENTION="cudnn", EFFICIENT_ATTENTION="efficient",
+                                                MATH="math")
+nn.attention.sdpa_kernel = sdpa_kernel
+sys.modules.update({"torch.nn": nn, "torch.nn.attention": nn.attention})
+"""
+
+
+def check_torch(tap, path):
+    keys = [("f16", "128", "32/8", "1", "64k"), ("bf16", "64", "32/8", "8", "256k"), ("f16", "128", "32/8", "8", "ragged"),
+            ("q8_0", "128", "32/8", "1", "64k")]
+    write(f"{path}/attention.csv", ATTENTION, [decode(key, us=500.0) for key in keys])
+    with open(f"{path}/torch.py", "w", encoding="ascii") as file:
+        file.write(TORCH_MODULE)
+    for seconds, wanted in ((60, [("64k", "1000.00", "cudnn"), ("256k", "", "no memory")]),
+                            (0, [("64k", "", "no time"), ("256k", "", "no time")])):
+        result = call(sys.executable, f"{ROOT}/bench/gpu/attention_torch.py", f"{path}/attention.csv", seconds,
+                      env={"PYTHONPATH": path})
+        rows = verdicts.rows_of(path, "attention.csv.torch.csv")
+        names = {str(tokens): name for name, tokens in verdicts.CONTEXTS.items()}
+        tap.check(result.code == 0 and [(names[row["context"]], row["torch_us"], row["backend"]) for row in rows] == wanted,
+                  f"attention_torch.py, {seconds} seconds: the best backend, or why there is none", result)
+    (line,) = starting(judged(path, "torch")[1], "PyTorch")
+    tap.check(line["measured"] is None and "2 rows: no time" in line["where"], "and verdicts say why", line)
+
+
 def check_compare(tap, path):
     environment = machine(path, ["before", "after"])
     tests = [f"tests/kernels/cpu/test_{name}.c" for name in ("cpu", "device", "dense", "dense_segments", "groups")]
@@ -310,7 +370,7 @@ def check_compare(tap, path):
 
 def main():
     tap = Tap()
-    for check in (check_ok_and_short, check_missing, check_known, check_gpu_sh, check_compare):
+    for check in (check_ok_and_short, check_missing, check_known, check_torch, check_gpu_sh, check_compare):
         with folder() as path:
             check(tap, path)
     tap.finish()
