@@ -57,7 +57,7 @@ class Verdicts:
     def add(self, name, measured, target, result, where=""):
         self.table.add({"name": name, "measured": measured, "target": target, "result": result, "where": where})
 
-    def figure(self, name, target, values, missing, value=min):
+    def figure(self, name, target, values, missing, value=min, note=""):
         """values: {row: what was measured of it}; missing: {row that is not there: why}; value: makes one of all."""
         why = collections.Counter(missing.values())
         below = sum(measured < target for measured in values.values()) if target else 0
@@ -70,7 +70,7 @@ class Verdicts:
             worst = min(values, key=values.get)
             where.insert(0, f"{label(worst)}; {below} of {len(values)} rows below")
         else:
-            where.insert(0, f"{min(values.values()):.2f} to {max(values.values()):.2f}, {len(values)} rows")
+            where.insert(0, f"{min(values.values()):.2f} to {max(values.values()):.2f}, {len(values)} rows{note}")
         if target is None:
             return self.add(name, measured, "-", "-" if whole else "not measured", "; ".join(where))
         result = "short" if measured < target else "ok" if whole else "not measured"
@@ -122,8 +122,10 @@ def attention(verdicts, folder):
     verdicts.figure("time of the canonical order, of a free one, median", None,
                     *grid.of(lambda _: True, ratio("us", "any_order_us")), statistics.median)
     verdicts.figure("best fixed split's time, of lean's", 0.98, *grid.of(lambda _: True, ratio("best_fixed_us", "us")))
-    verdicts.figure("  of ragged sets, mean", 1.5,
-                    *grid.of(lambda key: key[4] == "ragged", ratio("best_fixed_us", "us")), statistics.fmean)
+    ragged, missing = grid.of(lambda key: key[4] == "ragged", ratio("best_fixed_us", "us"))
+    most = [measured / float(grid.rows[key]["share"]) for key, measured in ragged.items()]
+    note = f"; a lean schedule at the read rate itself: {statistics.fmean(most):.2f}" if most else ""
+    verdicts.figure("  of ragged sets, mean", 1.5, ragged, missing, statistics.fmean, note)
 
 
 def torch(verdicts, folder):
