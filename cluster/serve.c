@@ -75,6 +75,9 @@ static enum status drain(const struct session *session, int *exit_code, struct e
         }
         wait_for_news(launch, -1);
     }
+    launch_told(launch, session->coordinator, &death);
+    if (death.code == SIGNAL_EXIT + SIGTERM) /* it had not begun: it waited for a pipe, say */
+        return STATUS_OK;
     return launch_first_death(launch, &death) && death.code != 0 ? explain(&death, exit_code, error)
                                                                  : STATUS_OK;
 }

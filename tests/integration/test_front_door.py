@@ -462,23 +462,25 @@ def test_what_the_coordinator_refuses_is_told():
 
 
 def test_a_pipe_that_says_nothing_can_be_left():
-    """As a cluster file that a program was to write."""
-    os.mkfifo(place.path("pipe.yaml"))
-    process = place.start("run", "-m", "retrieval.gguf", "-p", "x", "--cluster", "pipe.yaml")
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            writer = os.open(place.path("pipe.yaml"), os.O_WRONLY | os.O_NONBLOCK)
-            break
-        except OSError:  # it is not being read yet
-            check(time.monotonic() < deadline and process.poll() is None, "nobody reads", process.poll())
-            time.sleep(0.02)
-    began = time.monotonic()
-    process.terminate()
-    code, output, said = ended(process, began)
-    os.close(writer)
-    check(code == -signal.SIGTERM and output == b"", code, output, said)
-    nothing_is_left()
+    """As a cluster file, or keys, that a program was to write: longspan reads the one, its coordinator the other."""
+    os.mkfifo(place.path("pipe"))
+    for code, *words in ((-signal.SIGTERM, "run", "-p", "x", "--cluster", "pipe"),
+                         (0, "serve", "--port", 0, "--api-key-file", "pipe")):
+        process = place.start(*words, "-m", "retrieval.gguf")
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                writer = os.open(place.path("pipe"), os.O_WRONLY | os.O_NONBLOCK)
+                break
+            except OSError:  # it is not being read yet
+                check(time.monotonic() < deadline and process.poll() is None, "nobody reads", process.poll())
+                time.sleep(0.02)
+        began = time.monotonic()
+        process.terminate()
+        got, output, said = ended(process, began)
+        os.close(writer)
+        check(got == code and output == b"", got, output, said)
+        nothing_is_left()
 
 
 def test_a_reader_that_waits_keeps_nobody_alive():
