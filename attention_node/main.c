@@ -7,6 +7,7 @@
 #include "sys/descriptors.h"
 #include "sys/interfaces.h"
 #include "sys/options.h"
+#include "sys/stack.h"
 #include "sys/topology.h"
 
 #include <signal.h>
@@ -289,7 +290,9 @@ int main(int argc, char **argv)
     struct error error = {0};
     descriptors_raise(); /* some for each rank */
     fill_table(table, &line);
-    enum status status = options_parse(table, argc, argv, NULL, &error);
+    enum status status = stack_check(&error);
+    if (status == STATUS_OK)
+        status = options_parse(table, argc, argv, NULL, &error);
     if (status == STATUS_OK && line.help) {
         options_print_help(stdout, &usage, table);
         return 0;

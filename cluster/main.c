@@ -12,6 +12,7 @@
 #include "sys/bus_error.h"
 #include "sys/descriptors.h"
 #include "sys/log.h"
+#include "sys/stack.h"
 #include "sys/status.h"
 
 #include <fcntl.h>
@@ -102,11 +103,17 @@ int main(int argc, char **argv)
     descriptors_raise();      /* some for each process that is started */
     signal(SIGPIPE, SIG_IGN); /* writing to a closed pipe is an error of that write, */
     signal(SIGXFSZ, SIG_IGN); /* and so is a file that grows past `ulimit -f` */
+    struct log log;
+    struct error error;
+    log_open(&log, "longspan", 0);
+    const enum status status = stack_check(&error);
+    if (status != STATUS_OK) {
+        log_error(&log, "%s", error.text);
+        return status_exit_code(status);
+    }
     const int code = run_words(argc, argv);
     if (code != EXIT_SUCCESS || (fflush(stdout) == 0 && ferror(stdout) == 0))
         return code;
-    struct log log;
-    log_open(&log, "longspan", 0);
     log_error(&log, "standard output could not be written"); /* a help text, say */
     return status_exit_code(STATUS_IO);
 }

@@ -16,6 +16,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum {
@@ -111,11 +112,26 @@ static enum status check_room(const char *directory, uint64_t needed, const char
                      remedy);
 }
 
+/* A write past it is an error of that write, of which Open MPI makes a rank that hangs. */
+static enum status check_file_size(struct error *error)
+{
+    struct rlimit limit;
+    char needed[SIZE_TEXT_BYTES], allowed[SIZE_TEXT_BYTES];
+    if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= MPI_MEMORY_BYTES)
+        return STATUS_OK;
+    return error_set(error, STATUS_EXHAUSTED,
+                     "files may have %s (ulimit -f), Open MPI needs some of %s for several ranks: "
+                     "raise the limit",
+                     size_format(limit.rlim_cur, allowed), size_format(MPI_MEMORY_BYTES, needed));
+}
+
 /* Of several ranks on this machine: one needs no mpirun, and those of others have their own rooms. */
 static enum status check_rooms(const struct session *session, struct error *error)
 {
-    const enum status status = check_room(file_temporary_parent(), MPI_FILES_BYTES,
-                                          "set TMPDIR to another directory", error);
+    enum status status = check_file_size(error);
+    if (status == STATUS_OK)
+        status = check_room(file_temporary_parent(), MPI_FILES_BYTES,
+                            "set TMPDIR to another directory", error);
     return status == STATUS_OK && session->memory.path[0] != '\0'
                ? check_room(MEMORY_PARENT, MPI_MEMORY_BYTES,
                             "mount it larger (of a container: --shm-size)", error)

@@ -15,6 +15,7 @@
 #include "proto/wire_context.h"
 #include "proto/wire_socket.h"
 #include "sys/clock.h"
+#include "sys/descriptors.h"
 #include "sys/trace.h"
 
 #include <inttypes.h>
@@ -29,6 +30,9 @@ enum {
     GOODBYE_MS = 1000,        /* for Leave to reach the kernel */
     CLOSING_US = 500000,      /* for the last steps, when we are told to stop */
     UNPACKED_BYTES = 1 << 30, /* a request of 2^26 tokens unpacks to less */
+    /* Descriptors for clients of the socket, `longspan status` say, and for what is opened later. */
+    SPARE_DESCRIPTORS = 16,
+    FEW_DESCRIPTORS = 4, /* so many are left when it is time to say so */
 };
 
 struct coordinator {
@@ -50,6 +54,7 @@ struct coordinator {
     struct frames in;
     struct arena arena; /* of the message that is being handled */
     uint64_t next_tick_us;
+    bool descriptors_few; /* has been said */
     struct trace *trace;
     struct trace_track *track; /* of the one thread */
 };
@@ -104,6 +109,23 @@ static enum status open_socket(struct coordinator *c, struct error *error)
     return STATUS_OK;
 }
 
+/* One for each rank and node; who has too few waits for connections that cannot come. */
+static uint32_t reserved_descriptors(const struct coordinator *c)
+{
+    return c->options->workers + c->options->nodes + SPARE_DESCRIPTORS;
+}
+
+static enum status check_descriptors(const struct coordinator *c, struct error *error)
+{
+    const size_t left = descriptors_left();
+    if (left >= reserved_descriptors(c))
+        return STATUS_OK;
+    return error_set(error, STATUS_EXHAUSTED,
+                     "%zu more files can be open (ulimit -n): too few for %u workers, %u attention "
+                     "nodes and clients, at least %u: raise the limit",
+                     left, c->options->workers, c->options->nodes, reserved_descriptors(c));
+}
+
 static enum status open_http(struct coordinator *c, struct error *error)
 {
     const struct server_model model = {.file = c->file,
@@ -114,9 +136,9 @@ static enum status open_http(struct coordinator *c, struct error *error)
     if (c->options->http.address == NULL)
         return STATUS_OK;
     const enum status status = wire_socket_listen_inside(c->socket, SERVER_ENDPOINT, error);
-    return status == STATUS_OK
-               ? server_open(&c->http, &c->options->http, &model, c->wire, c->log, error)
-               : status;
+    return status == STATUS_OK ? server_open(&c->http, &c->options->http, &model,
+                                             reserved_descriptors(c), c->wire, c->log, error)
+                               : status;
 }
 
 static enum status open_all(struct coordinator *c, struct error *error)
@@ -137,6 +159,8 @@ static enum status open_all(struct coordinator *c, struct error *error)
                  wire_socket_endpoint(c->socket), c->options->workers,
                  c->options->workers > 1 ? "s" : "", c->options->nodes,
                  c->options->nodes == 1 ? "" : "s", c->hparams.name);
+    if (status == STATUS_OK)
+        status = check_descriptors(c, error);
     return status == STATUS_OK ? open_http(c, error) : status;
 }
 
@@ -296,12 +320,23 @@ static enum status begin_serving(struct coordinator *c, struct error *error)
     return status;
 }
 
+/* Clients of the socket take as many as there are of them. */
+static void look_at_descriptors(struct coordinator *c)
+{
+    const bool few = descriptors_are_few(FEW_DESCRIPTORS);
+    if (few && !c->descriptors_few)
+        log_warn(c->log, "nearly all files are open that may be (ulimit -n): who connects now may "
+                         "have to wait; raise the limit, or have fewer clients at once");
+    c->descriptors_few = few;
+}
+
 static enum status tick(struct coordinator *c, struct error *error)
 {
     const uint64_t now_us = clock_us();
     if (now_us < c->next_tick_us)
         return STATUS_OK;
     c->next_tick_us = now_us + TICK_US;
+    look_at_descriptors(c);
     if (now_us > SERVING_CLIENT_SILENCE_US)
         early_drop_silent(&c->early, now_us - SERVING_CLIENT_SILENCE_US);
     const bool stepping = c->serving != NULL && serving_stepping(c->serving);

@@ -3,6 +3,7 @@
 #include "proto/protocol.h"
 #include "sys/bus_error.h"
 #include "sys/descriptors.h"
+#include "sys/stack.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -36,12 +37,14 @@ static enum status run(const struct coordinator_options *options, const struct l
 
 int main(int argc, char **argv)
 {
-    struct command_line line;
+    struct command_line line = {0};
     struct log log;
     struct error error = {.status = STATUS_OK};
     bus_error_explain();
     descriptors_raise(); /* one for each process of the cluster, and for each client */
-    enum status status = command_line_read(&line, argc, argv, &error);
+    enum status status = stack_check(&error);
+    if (status == STATUS_OK)
+        status = command_line_read(&line, argc, argv, &error);
     log_open(&log, "coordinator", (int)line.verbose);
     if (status == STATUS_OK && line.help)
         command_line_print_help(stdout);

@@ -7,6 +7,7 @@
 
 #include "sys/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* More than any cluster of ours needs, and few enough for programs that close all of them one by
@@ -20,6 +21,13 @@ enum { DESCRIPTORS_LEAST = 64 };
  * less; it is never lowered. Returns what it is then; 0: the kernel does not say. `main` calls it,
  * before anything is opened. Children inherit it. */
 size_t descriptors_raise(void);
+
+/* How many more can be opened, by /proc; SIZE_MAX where that does not say. Takes as long as there are
+ * open ones. */
+size_t descriptors_left(void);
+
+/* Whether fewer than `few` more can be opened, as soon as that is certain: at once. */
+bool descriptors_are_few(size_t few);
 
 /* Before processes are started: who has too few waits for connections that cannot come.
  * STATUS_EXHAUSTED: fewer than DESCRIPTORS_LEAST; with what to do. */

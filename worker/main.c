@@ -4,6 +4,7 @@
 #include "sys/bus_error.h"
 #include "sys/descriptors.h"
 #include "sys/options.h"
+#include "sys/stack.h"
 #include "sys/status.h"
 #include "worker/rank.h"
 
@@ -166,7 +167,12 @@ int main(int argc, char **argv)
     descriptors_raise();      /* some for each attention node */
     struct command_line line = {.verbosity = 0};
     struct error error = {.status = STATUS_OK};
-    const enum status status = read_command_line(&line, argc, argv, &error);
+    enum status status = stack_check(&error);
+    if (status != STATUS_OK) {
+        fprintf(stderr, "worker: error: %s\n", error.text);
+        return status_exit_code(status);
+    }
+    status = read_command_line(&line, argc, argv, &error);
     if (status != STATUS_OK) {
         fprintf(stderr, "worker: error: %s\nTry: worker --help\n", error.text);
         return status_exit_code(status);

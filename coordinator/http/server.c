@@ -10,6 +10,7 @@
 #include "coordinator/http/status_source.h"
 #include "model/model_name.h"
 #include "sys/clock.h"
+#include "sys/descriptors.h"
 #include "sys/random.h"
 
 #include <arpa/inet.h>
@@ -26,6 +27,7 @@
 enum {
     THREADS = 4,             /* so that tokenizing a book keeps no stream waiting */
     SPARE_CONNECTIONS = 256, /* beside those of the requests that run or wait */
+    DOOR_DESCRIPTORS = 2,    /* that the door opens for itself */
     NO_LIMIT = INT_MAX,      /* of libmicrohttpd: door.h */
     HEADER_BYTES = 32768,    /* of a request, and what MHD needs beside them */
     LATE_CALLS_MS = 5000,    /* after SIGTERM, for requests that are still being sent */
@@ -308,11 +310,32 @@ static void name_model(struct site *site, const struct server_model *model)
         snprintf(site->model, sizeof(site->model), "%.*s", (int)name.n_bytes, name.data);
 }
 
+/* Connections at once: as many as are wanted, or as there may be beside `n_reserved` descriptors. */
+static enum status count_places(uint32_t *places, const struct site *site, uint32_t n_reserved,
+                                struct error *error)
+{
+    const uint32_t wanted = site->options->running + site->options->queued + SPARE_CONNECTIONS;
+    const size_t left = descriptors_left(), others = (size_t)n_reserved + DOOR_DESCRIPTORS;
+    if (left <= others)
+        return error_set(error, STATUS_EXHAUSTED,
+                         "%zu more files can be open (ulimit -n), the HTTP server needs %zu and "
+                         "one for each connection: raise the limit",
+                         left, others);
+    *places = left - others < wanted ? (uint32_t)(left - others) : wanted;
+    if (*places < wanted)
+        log_warn(site->log,
+                 "http: %u connections at once, not %u, which is all that the limit of open files "
+                 "leaves room for: raise `ulimit -n`",
+                 *places, wanted);
+    return STATUS_OK;
+}
+
 /* `listening` is the door's, or closed. */
-static enum status start_daemon(struct server *server, int listening, struct error *error)
+static enum status start_daemon(struct server *server, int listening, uint32_t n_reserved,
+                                struct error *error)
 {
     const struct http_options *options = server->site.options;
-    const unsigned connections = options->running + options->queued + SPARE_CONNECTIONS;
+    uint32_t places = 0;
     server->daemon = MHD_start_daemon(
         MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC |
             MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET,
@@ -327,9 +350,14 @@ static enum status start_daemon(struct server *server, int listening, struct err
         close(listening);
         return error_set(error, STATUS_NO_MEMORY, "the HTTP server cannot be started");
     }
+    const enum status status = count_places(&places, &server->site, n_reserved, error);
+    if (status != STATUS_OK) {
+        close(listening);
+        return status;
+    }
     const struct door_config door = {.listening = listening,
                                      .daemon = server->daemon,
-                                     .most = connections,
+                                     .most = places,
                                      .patience_s = options->idle_s};
     return door_open(&server->door, &door, error);
 }
@@ -346,8 +374,8 @@ static enum status open_templates(struct site *site, const struct server_model *
 }
 
 enum status server_open(struct server **server, const struct http_options *options,
-                        const struct server_model *model, struct wire_context *wire,
-                        const struct log *log, struct error *error)
+                        const struct server_model *model, uint32_t n_reserved,
+                        struct wire_context *wire, const struct log *log, struct error *error)
 {
     struct server *s = calloc(1, sizeof(*s));
     if (s == NULL)
@@ -377,7 +405,7 @@ enum status server_open(struct server **server, const struct http_options *optio
     if (status == STATUS_OK)
         status = listen_open(&listening, options->address, site->keys != NULL, shown, error);
     if (status == STATUS_OK)
-        status = start_daemon(s, listening, error);
+        status = start_daemon(s, listening, n_reserved, error);
     if (status != STATUS_OK) {
         server_close(s);
         return status;

@@ -33,12 +33,13 @@ struct server_model {
 };
 
 /* Listens and answers at once; what needs the model gets 503 until server_ready. All arguments are
- * borrowed until server_close. STATUS_INVALID, STATUS_NOT_FOUND, STATUS_UNSUPPORTED: an address, a
+ * borrowed until server_close. `n_reserved`: descriptors that others will need; connections take
+ * none of them. STATUS_EXHAUSTED: no more can be open. STATUS_INVALID, STATUS_NOT_FOUND, STATUS_UNSUPPORTED: an address, a
  * key file or a chat template that cannot be; an address that other hosts reach, without a key
  * file. STATUS_UNREACHABLE: the address is in use. STATUS_NO_MEMORY. */
 enum status server_open(struct server **server, const struct http_options *options,
-                        const struct server_model *model, struct wire_context *wire,
-                        const struct log *log, struct error *error);
+                        const struct server_model *model, uint32_t n_reserved,
+                        struct wire_context *wire, const struct log *log, struct error *error);
 
 /* The cluster is ready; a sequence may have max_tokens. */
 void server_ready(struct server *server, uint32_t max_tokens);

@@ -35,11 +35,11 @@ class Reply:
 
 
 class Server:
-    """A context manager; `options` are words of `longspan serve`."""
+    """A context manager; `options` are words of `longspan serve`, `before` those of a command that becomes it."""
 
-    def __init__(self, path, model, *options, name="serve", ready=True):
+    def __init__(self, path, model, *options, name="serve", ready=True, before=()):
         self.log_path = f"{path}/{name}.log"
-        command = [program("longspan"), "serve", "-m", model, "--port", "0", *options]
+        command = [*before, program("longspan"), "serve", "-m", model, "--port", "0", *options]
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             start_new_session=True)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -45,6 +46,32 @@ static void test_what_is_enough_stays(void **state)
     assert_int_equal(soft_limit(), before.rlim_max);
 }
 
+static void test_what_is_left_is_counted(void **state)
+{
+    (void)state;
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    closefrom(STDERR_FILENO + 1); /* inherited */
+    set_limits(64, before.rlim_max);
+    const size_t left = descriptors_left();
+    int opened[64];
+    assert_int_equal(left, 64 - (STDERR_FILENO + 1));
+    for (size_t i = 0; i < left; i++) {
+        assert_int_equal(descriptors_are_few(8), left - i < 8);
+        assert_int_equal(descriptors_left(), left - i);
+        opened[i] = dup(STDERR_FILENO);
+        assert_true(opened[i] >= 0);
+    }
+    assert_int_equal(dup(STDERR_FILENO), -1);
+    assert_true(descriptors_are_few(1));
+    assert_int_equal(descriptors_left(), 0);
+    for (size_t i = 0; i < left; i++)
+        close(opened[i]);
+    assert_false(descriptors_are_few(8));
+    assert_int_equal(descriptors_left(), left);
+    set_limits(before.rlim_cur, before.rlim_max);
+}
+
 /* Last: a hard limit that was lowered stays so. */
 static void test_a_hard_limit_is_kept(void **state)
 {
@@ -65,6 +92,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_low_limit_is_raised_to_the_hard_one),
         cmocka_unit_test(test_what_is_enough_stays),
+        cmocka_unit_test(test_what_is_left_is_counted),
         cmocka_unit_test(test_a_hard_limit_is_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
