@@ -1,7 +1,7 @@
-/* attention_node/serve_memory.h - what lies between messages and a device with memory of its own.
+/* attention_node/serve_memory.h - copies between messages and a device with memory of its own.
  *
- * Rows come in frames and partials leave in frames, which are host memory. Where the device's
- * memory is that, frames are used as they are and nothing here is. Otherwise
+ * Rows come in frames and partials leave in frames, which are host memory. A device that computes
+ * in host memory uses the frames themselves, and these functions do nothing. For others
  *     appended k, v   are copied to pinned memory, where they stay until the device has them, so that
  *                     the frame can go at once; appends wait for nobody
  *     q               is uploaded from its frame, which stays until the answer

@@ -128,8 +128,8 @@ enum status cluster_open(struct cluster *cluster, const struct coordinator_optio
                          const struct log *log, uint64_t now_us, struct error *error);
 void cluster_close(struct cluster *cluster);
 
-/* Handles what belongs to it: joins, readiness, pings, leaves. *known: the peer is one of ours
- * (rank or node). A failure is the end of the job. */
+/* Handles joins, readiness, pings, leaves and the usage of nodes; ignores other messages. A failure
+ * is the end of the job. */
 enum status cluster_message(struct cluster *cluster, const struct control_peer *peer,
                             const Longspan__Control *message, uint64_t now_us, struct error *error);
 

@@ -9,8 +9,8 @@
  *   - A known prompt is dealt in runs: a power-of-two number of stripes, aligned at its own size,
  *     about 1/8 of the smallest share. A run is one node of the merge tree, so few partials
  *     come back; eight runs and more per holder keep every prefix balanced too, which is prefill.
- *   - What is generated later is dealt stripe by stripe (in longer units once a sequence is long,
- * so that the number of nodes stays near 128).
+ *   - What is generated later is dealt stripe by stripe; in longer units once a sequence is long, so
+ *     that it has about 128 nodes of the merge tree at most.
  *   - Whose turn it is: the earliest deadline among those that are behind (Tijdeman 1980, "The
  *     chairman assignment problem"): after each unit, every holder is within one unit of its share.
  *     Ties: the least loaded holder, then the lower index.
@@ -18,11 +18,11 @@
  *   - Layers with a sliding window read the newest pages only. Where all layers have one, stripes are so
  *     short, and runs no longer, that a window is spread over all holders: WINDOW_UNITS of them on each.
  *     Where some see everything these do most of the work, and are dealt for.
- *   - A fork takes over the parent's pages below the fork point. Pages are counted by reference:
- * they are free again when the last sequence that uses them is closed; in layers with a window
- * every sequence has its own. A sequence has the pages that it was given, no promise of more:
- * growing can fail, and then somebody else has to go (scheduler.h). What pages cost is in
- * page_cost.h.
+ *   - A fork takes over the parent's pages below the fork point. Pages have reference counts: they are
+ *     free again when the last sequence that uses them is closed. In layers with a window every
+ *     sequence has its own.
+ *   - A sequence has the pages that it was given and no promise of more: growing can fail, and then
+ *     another sequence is preempted (scheduler.h). What pages cost is in page_cost.h.
  *
  * Deterministic, no I/O. Belongs to one thread. */
 #ifndef LONGSPAN_COORDINATOR_PLACEMENT_H

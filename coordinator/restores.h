@@ -1,9 +1,9 @@
 /* coordinator/restores.h - prefixes that attention nodes have on disk (--kv-store), brought back.
  *
- * Nodes tell which pages they have stored, by name. When a prompt comes of which clearly more pages
- * are stored than somebody has in memory, all of these are read where they are, as a sequence that
- * is then kept like others, and the prompt waits for it (scheduler_restore, scheduler_await). A
- * page that cannot be read, or a node that does not answer in time, ends that: the prompt is
+ * Nodes tell which pages they have stored, by name. When a longer prefix of a new prompt is stored
+ * than any sequence has in memory, by RESTORES_LEAST_PAGES at least, each node reads its pages of it
+ * into a new sequence, which is then kept like others; the prompt waits for it (scheduler_restore,
+ * scheduler_await). If a page cannot be read, or a node does not answer in time, the prompt is
  * computed.
  *
  * One thread. */

@@ -49,10 +49,11 @@
  * most: a *fork*. What it took over stays at the holders as long as one of both is open. A prompt
  * can be told to wait until an earlier one, whose beginning it has, is computed so far.
  *
- * Windows. In layers with a sliding window holders release what has left it (kv_window.h), so a
- * sequence can be forked from the page on that its last step began in, or, as long as nothing has
- * left the smallest window, anywhere; a kept one where it ends. What cannot be forked is computed.
- * A sequence that somebody is about to fork does not go on to where it could not be.
+ * Windows. In layers with a sliding window, holders release the tokens that no later row can see
+ * (kv_window.h). So a running sequence can be forked at pages from the one on in which its last
+ * step began, and at earlier ones only while nothing has left the smallest window; a kept sequence
+ * only at its end. Where no fork is possible the prefix is computed again. A running sequence that
+ * is about to be forked waits, rather than go on to positions that would make the fork impossible.
  *
  * Pure: no I/O, no clock. The caller sends steps, reserves and frees. One thread. */
 #ifndef LONGSPAN_COORDINATOR_SCHEDULER_H
@@ -115,8 +116,8 @@ struct scheduler_sequence {
     uint32_t awaited, awaited_tokens; /* not admitted before that one is so far; SCHEDULER_NONE */
     uint64_t awaited_name;
     uint32_t n_awaiting;           /* sequences that await this one */
-    uint32_t n_forks;              /* admitted ones that have not taken over its pages yet */
-    uint32_t released_from;        /* what rows from there on do not see has been released */
+    uint32_t n_forks;              /* admitted to fork it, and not in a step yet */
+    uint32_t released_from;        /* holders may lack what rows from this position on do not see */
     uint32_t kept_tokens;          /* that stay at the holders when it is closed */
     uint64_t used;                 /* when a kept one was last of use */
     struct prefix_name *names;     /* of its prefixes of whole pages: n_named are known, */

@@ -15,7 +15,7 @@ struct scheduler {
      * to look at. With --prefix-cache the table can have tens of thousands of kept ones. */
     uint32_t *active; /* [n_sequences] */
     uint32_t n_active;
-    uint32_t n_open; /* that count: have a place in the batch, and at the workers */
+    uint32_t n_open; /* with a place in the batch (max_batch), so with a slot at the workers */
     uint64_t next_name, next_step, next_order, clock; /* clock: of uses */
     struct scheduler_step *ring;                      /* [depth] */
     uint32_t first, n_flying;

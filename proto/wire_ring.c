@@ -27,7 +27,8 @@ static const uint64_t default_max_message_bytes = UINT64_C(256) << 20;
 static const uint64_t default_queue_bytes = UINT64_C(512) << 20;
 static const char gone_text[] = "the other process is gone";
 
-/* One direction. Each line has one writer but the last, which the woken side's partner clears. */
+/* One direction. Each cache line has one writer, but for the last: its flags are set by the side that
+ * goes to sleep, and cleared by the side that wakes it. */
 struct lane {
     _Alignas(LINE) _Atomic uint64_t produced;
     _Alignas(LINE) _Atomic uint64_t consumed;

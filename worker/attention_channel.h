@@ -86,9 +86,9 @@ bool attention_channel_settle(struct attention_channel *channel, const Longspan_
 /* From now on all goes by ZeroMQ, and the node is told by a Hello. */
 void attention_channel_leave_ring(struct attention_channel *channel, struct attention_wire *wire);
 
-/* Tells the holder which sequences share pages of a parent: stamp 0: those that fork in this step;
- * otherwise those of the query, with that stamp, of which the mark is below the fork. Returns their
- * number; -1: not sent, *error says why. */
+/* Tells the holder which sequences share pages of a parent. stamp 0: those whose first step this is.
+ * Otherwise again, as the message was lost: those of the query that the last reply named (this
+ * stamp) with a mark below the fork. Returns their number; -1: not sent, *error says why. */
 int attention_channel_fork(struct attention_channel *channel, struct attention_wire *wire,
                            uint32_t layer, uint64_t stamp, struct error *error);
 

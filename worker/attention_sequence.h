@@ -26,10 +26,11 @@ struct attention_sequence {
     uint32_t fork_tokens; /* the parent's pages below are shared; 0: no fork */
     uint64_t parent;
     uint32_t parent_incarnation;
-    uint64_t stamp; /* scratch: of the last list that named it, and its mark there */
-    uint32_t mark;
-    bool forking;                    /* its first step: holders still have to hear of the fork */
-    uint32_t part;                   /* its segment in this step, ATTENTION_NO_PART: it has none */
+    uint64_t
+        stamp;     /* scratch: number of the last reply, or list, that named it; each has another */
+    uint32_t mark; /* the holder's, in that reply */
+    bool forking;  /* its first step: holders still have to hear of the fork */
+    uint32_t part; /* its segment in this step, ATTENTION_NO_PART: it has none */
     struct error error;              /* not STATUS_OK: it failed, and can only be dropped */
     struct attention_sequence *next; /* of the bucket, or of the free list */
 };

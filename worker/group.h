@@ -75,7 +75,7 @@ enum status group_receive(struct group *group, const uint8_t **bytes, size_t *n_
 /* Whether something is still leaving. */
 bool group_is_sending(const struct group *group);
 
-/* Makes what is leaving leave, and ticks: to be called now and then by a rank that works. */
+/* Progresses the sends under way, and calls `tick`: for a rank that computes, between layers. */
 enum status group_progress(struct group *group, struct error *error);
 
 /* Waits until all that was started has left. */

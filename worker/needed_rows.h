@@ -1,10 +1,8 @@
-/* worker/needed_rows.h - the rows of a step that something is made of behind the model's last
- * layer.
+/* worker/needed_rows.h - the rows of a step whose logits somebody wants.
  *
- * A row's bits do not depend on the other rows. Once the last layer has made k and v of all of
- * them, what is left is done for rows alone whose logits somebody wants (struct step): the last row
- * of a segment that wants a result, the rows of one that is scored. They lie one after the other
- * then. */
+ * A row's bits do not depend on the other rows. So the model's last layer makes k and v of all rows,
+ * and does the rest for the needed ones alone (struct step): the last row of a segment that wants a
+ * result, the rows of one that is scored. From there on they lie one after the other. */
 #ifndef LONGSPAN_WORKER_NEEDED_ROWS_H
 #define LONGSPAN_WORKER_NEEDED_ROWS_H
 
