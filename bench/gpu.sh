@@ -112,21 +112,7 @@ lacking() {
     done
 }
 
-build_programs() {
-    local missing
-    [ "${GPU_PROGRAMS:-1}" = 1 ] || return
-    missing=$(lacking | tr '\n' ' ')
-    [ -z "$missing" ] || {
-        echo "the programs are not built here, for want of: $missing(./deps.sh installs it)"
-        return 1
-    }
-    make -j"$(nproc)" BUILD="$build" CUDA_ARCHS="$arch" all || return 1
-    make BUILD="$build" CUDA_ARCHS="$arch" "$build/tests/worker/test_recorded_steps" || echo "test_recorded_steps is not built"
-}
-
 build_kernels() {
-    [ "$(cat "$build/arch" 2>/dev/null)" = "$arch" ] || rm -rf "$build/kernels"
-    mkdir -p "$build" && echo "$arch" >"$build/arch"
     header=$(find kernels sys \( -name '*.h' -o -name '*.cuh' \) -printf '%T@ %p\n' | sort -n | tail -1 | cut -d' ' -f2)
     export header # the newest
     sources | xargs -P "$(nproc)" -I{} bash -c 'compile {} || exit 255' || return 1
@@ -135,12 +121,25 @@ build_kernels() {
 }
 
 part_build() {
+    local missing="GPU_PROGRAMS=0" failed=0 made=
+    [ "$(cat "$build/arch" 2>/dev/null)" = "$arch" ] || rm -rf "$build/kernels"
+    mkdir -p "$build" && echo "$arch" >"$build/arch"
+    [ "${GPU_PROGRAMS:-1}" = 0 ] || missing=$(lacking | tr '\n' ' ')
+    if [ -n "$missing" ]; then
+        echo "the programs are not built here: $missing (./deps.sh installs what is missing)"
+    elif make -j"$(nproc)" BUILD="$build" CUDA_ARCHS="$arch" all; then
+        made=yes
+        make BUILD="$build" CUDA_ARCHS="$arch" "$build/tests/worker/test_recorded_steps" || echo "test_recorded_steps is not built"
+    else
+        failed=1
+    fi
     export libs="$build/lib/libkernels.a $build/lib/libsys.a"
-    build_programs || {
+    [ -n "$made" ] || {
         libs=$build/kernels.a
         build_kernels || return 1
     }
-    { tests_of; ls bench/gpu/*.c; } | xargs -P "$(nproc)" -I{} bash -c 'link {}'
+    { tests_of; ls bench/gpu/*.c; } | xargs -P "$(nproc)" -I{} bash -c 'link {}' || failed=1
+    return $failed
 }
 
 # ---- tests ----------------------------------------------------------------------------------------
@@ -257,7 +256,7 @@ files_of() {
 
 say "# ${gpu:-no GPU: nvidia-smi names none}; sm_$arch; $("$NVCC" --version 2>/dev/null | grep release)"
 export LONGSPAN_TEST_TABLE=cuda
-export -f compile link sources tests_of lacking build_programs build_kernels programs whole_path
+export -f compile link sources tests_of lacking build_kernels programs whole_path
 export -f part_build part_tests part_products part_attention part_torch part_path part_step part_memcheck part_logits
 export out build root gpu NVCC arch home cudart cflags limit
 failures=0

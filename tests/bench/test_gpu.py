@@ -239,12 +239,17 @@ def check_gpu_sh(tap, path):
     result, said = gpu_sh(path, {**environment, "TESTS": "9"}, "tests", "attention")
     tap.check(result.code == 4 and said["tests"] == "failed (1)" and said["attention"] == "ok",
               "a test that fails stops nothing: 4", result)
+    for tool in ("make", "mpicc", "protoc-c", "pkg-config"):
+        script(f"{path}/fake/bin/{tool}", "exit 2" if tool == "make" else "exit 0")
+    result, said = gpu_sh(path, environment, "build", "attention")
+    tap.check(result.code == 4 and said == {"build": "failed (1)", "attention": "ok"},
+              "programs that cannot be built: said, but the kernels are", result)
     script(f"{path}/build/bench/gpu/attention", "echo 'attention: out of memory' >&2; exit 4")
     result, said = gpu_sh(path, environment, "attention")
     tap.check(result.code == 4 and said["attention"] == "failed (4)" and "not measured" in result.out,
               "a program that fails: 4, and no figure of an earlier call", result)
     script(f"{path}/fake/bin/nvcc", "echo 'no such architecture' >&2; exit 1")
-    os.remove(f"{path}/build/arch")
+    shutil.rmtree(f"{path}/build/kernels")
     result, said = gpu_sh(path, environment, "build")
     tap.check(result.code == 4 and said["build"] == "failed (1)" and "no such architecture" in result.out,
               "a build that fails: 4", result)
