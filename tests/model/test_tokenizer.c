@@ -273,7 +273,7 @@ static void test_time_grows_with_the_text(void **state)
     static const char *const units[] = {"a", " ",   "\n", "ab", "a ", " \n", "\xe6\x88\x91",
                                         "1", "\xff"};
     enum { SMALL = 50000, LARGE = 8 * SMALL };
-    char *text = malloc(LARGE);
+    static char text[LARGE]; /* where there is no vocabulary the test ends in its midst */
     (void)state;
     for (size_t i = 0; i < 2; i++) {
         struct tokenizer *t = real_vocabulary(real[i]);
@@ -293,7 +293,6 @@ static void test_time_grows_with_the_text(void **state)
         }
         tokenizer_close(t);
     }
-    free(text);
 }
 
 int main(void)
