@@ -82,8 +82,10 @@ static inline int standalone_run(const char *group, const struct CMUnitTest *tes
     }
 #define _cmocka_run_group_tests(group, tests, n, setup, teardown)                                  \
     standalone_run(group, tests, n, setup, teardown)
+#define cmocka_run_group_tests_name(name, tests, setup, teardown)                                  \
+    standalone_run(name, tests, sizeof(tests) / sizeof((tests)[0]), setup, teardown)
 #define cmocka_run_group_tests(tests, setup, teardown)                                             \
-    standalone_run(#tests, tests, sizeof(tests) / sizeof((tests)[0]), setup, teardown)
+    cmocka_run_group_tests_name(#tests, tests, setup, teardown)
 
 #define print_message(...) printf(__VA_ARGS__)
 #define skip()             standalone_skip()
