@@ -87,6 +87,12 @@ static enum status open_stream(struct device *d, struct error *error)
                          LEAST_CAPABILITY % 10);
     if ((result = cudaSetDevice(d->index)) != cudaSuccess)
         return cuda_error(error, result, "choosing the GPU");
+    int of_code = 0;
+    const enum status status = cuda_code_architecture(d, &of_code, error);
+    if (status != STATUS_OK)
+        return status;
+    if (of_code < d->compute_capability)
+        d->compute_capability = of_code;
     if ((result = cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking)) != cudaSuccess)
         return cuda_error(error, result, "a stream");
     for (int i = 0; i < 2; i++)

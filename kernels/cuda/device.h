@@ -68,7 +68,7 @@ struct device {
     struct cuda_waiting waiting;
     int n_multiprocessors;
     size_t shared_bytes;    /* of a multiprocessor */
-    int compute_capability; /* 90 for 9.0 */
+    int compute_capability; /* 90 for 9.0; of the code, where that is for an older GPU */
     enum status status;     /* the first error since the last finish */
     struct error error;
     struct cuda_activations x;
@@ -144,6 +144,11 @@ void cuda_download(struct device *device, void *to, const void *from, size_t byt
 void cuda_copy(struct device *device, void *to, const void *from, size_t bytes);
 void cuda_clear(struct device *device, void *memory, size_t bytes);
 enum status cuda_finish(struct device *device, struct error *error);
+
+/* code.cu: the architecture for which the code was made that this GPU runs: 80 for PTX of 8.0,
+ * whatever the GPU is. STATUS_UNSUPPORTED: there is none. */
+enum status cuda_code_architecture(const struct device *device, int *architecture,
+                                   struct error *error);
 
 /* record.c */
 enum status cuda_record_begin(struct device *device, const uint32_t *positions, uint32_t n_rows,

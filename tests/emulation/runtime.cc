@@ -194,6 +194,9 @@ DOES(cudaGetDeviceProperties, (struct cudaDeviceProp * properties, int), *proper
      properties->sharedMemPerMultiprocessor = SHARED_BYTES)
 DOES(cudaDeviceGetAttribute, (int *value, enum cudaDeviceAttr attribute, int),
      *value = attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin ? MOST_PER_BLOCK : SHARED_BYTES)
+DOES(cudaFuncGetAttributes, (struct cudaFuncAttributes * attributes, const void *),
+     *attributes = {};
+     attributes->ptxVersion = 80)
 DOES(cudaOccupancyMaxActiveBlocksPerMultiprocessor, (int *n, const void *, int, size_t bytes),
      *n = (int)(SHARED_BYTES / (bytes + RESERVED)))
 
