@@ -10,6 +10,7 @@
 
 enum status cuda_error(struct error *error, cudaError_t result, const char *what)
 {
+    (void)cudaGetLastError(); /* said here; not the next launch's */
     return error_set(error, result == cudaErrorMemoryAllocation ? STATUS_NO_MEMORY : STATUS_FAILED,
                      "cuda: %s: %s", what, cudaGetErrorString(result));
 }
@@ -28,10 +29,12 @@ void cuda_fail(struct device *device, enum status status, const char *format, ..
 
 bool cuda_check(struct device *device, cudaError_t result, const char *what)
 {
-    if (result != cudaSuccess)
-        cuda_fail(device, result == cudaErrorMemoryAllocation ? STATUS_NO_MEMORY : STATUS_FAILED,
-                  "%s: %s", what, cudaGetErrorString(result));
-    return result == cudaSuccess;
+    if (result == cudaSuccess)
+        return true;
+    (void)cudaGetLastError(); /* as in cuda_error */
+    cuda_fail(device, result == cudaErrorMemoryAllocation ? STATUS_NO_MEMORY : STATUS_FAILED,
+              "%s: %s", what, cudaGetErrorString(result));
+    return false;
 }
 
 bool cuda_launched(struct device *device, const char *kernel)

@@ -14,7 +14,6 @@ enum status cuda_memory_take(struct device *device, void **memory, size_t bytes,
     (void)device;
     const cudaError_t result = cudaMalloc(&taken, bytes > 0 ? bytes : 1); /* 256-byte aligned */
     if (result != cudaSuccess) {
-        (void)cudaGetLastError();
         char what[64];
         snprintf(what, sizeof(what), "no GPU memory of %zu bytes", bytes);
         return cuda_error(error, result, what);
@@ -37,7 +36,6 @@ enum status cuda_host_take(struct device *device, void **memory, size_t bytes, s
     (void)device;
     const cudaError_t result = cudaHostAlloc(&taken, bytes > 0 ? bytes : 1, cudaHostAllocDefault);
     if (result != cudaSuccess) {
-        (void)cudaGetLastError();
         char what[64];
         snprintf(what, sizeof(what), "no pinned memory of %zu bytes", bytes);
         return cuda_error(error, result, what);
@@ -175,22 +173,20 @@ const void *cuda_indices(struct device *device, enum cuda_index_kind kind, const
         cuda_fail(device, error.status, "%s", error.text);
         return NULL;
     }
-    const void *from = host; /* too large for the ring: the copy itself waits until it is read */
-    if (bytes <= RING_HALF) {
-        void *ring = ring_take(device, bytes);
+    indices->bytes = 0;
+    for (size_t at = 0, n; at < bytes; at += n) {
+        n = bytes - at < RING_HALF ? bytes - at : (size_t)RING_HALF;
+        void *ring = ring_take(device, n);
         if (ring == NULL)
             return NULL;
-        memcpy(ring, host, bytes);
-        from = ring;
+        memcpy(ring, (const char *)host + at, n);
+        if (!cuda_check(device,
+                        cudaMemcpyAsync((char *)indices->device + at, ring, n,
+                                        cudaMemcpyHostToDevice, cuda_stream(device)),
+                        "index upload"))
+            return NULL;
     }
     memcpy(indices->host, host, bytes);
     indices->bytes = bytes;
-    if (!cuda_check(device,
-                    cudaMemcpyAsync(indices->device, from, bytes, cudaMemcpyHostToDevice,
-                                    cuda_stream(device)),
-                    "index upload")) {
-        indices->bytes = 0;
-        return NULL;
-    }
     return indices->device;
 }

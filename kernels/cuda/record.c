@@ -18,6 +18,7 @@ struct recording {
 enum status cuda_record_begin(struct device *device, const uint32_t *positions, uint32_t n_rows,
                               struct error *error)
 {
+    cuda_flush(device); /* a failure of what waits is not the recording's */
     if (device->status != STATUS_OK)
         return error_set(error, STATUS_UNSUPPORTED, "cuda: nothing is recorded after a failure");
     struct recording *recording = calloc(1, sizeof(*recording));
@@ -61,7 +62,6 @@ enum status cuda_record_end(struct device *device, struct recording **recording,
     const enum status status = device->status != STATUS_OK
                                    ? error_set(error, device->status, "%s", device->error.text)
                                    : cuda_error(error, result, "recording");
-    (void)cudaGetLastError();
     device->status = STATUS_OK; /* what failed was the recording, which the caller does without */
     cuda_recording_destroy(device, made);
     return status;
