@@ -72,11 +72,11 @@ struct device {
     enum status status;     /* the first error since the last finish */
     struct error error;
     struct cuda_activations x;
-    uint32_t narrow_ready[5]; /* by row tiles, 1 << weight type; see narrow.cuh */
-    struct blas *blas;        /* blas.h; NULL but for the table cuda-blas */
-    void *pending;            /* sums of segments that wait for their sibling; see product.cuh */
-    void *panel;              /* a matrix of one row, as a product wants it */
-    void *candidates;         /* what candidates.cu finds, and its scratch */
+    uint8_t narrow_warps[5][32]; /* by row tiles, weight type; 0: not known yet; narrow.cuh */
+    struct blas *blas;           /* blas.h; NULL but for the table cuda-blas */
+    void *pending;               /* sums of segments that wait for their sibling; see product.cuh */
+    void *panel;                 /* a matrix of one row, as a product wants it */
+    void *candidates;            /* what candidates.cu finds, and its scratch */
     size_t pending_bytes, panel_bytes, candidates_bytes;
     void *upload_host, *upload_device; /* staging of matrix_create */
     struct cuda_indices indices[CUDA_INDEX_KINDS];

@@ -211,14 +211,17 @@ __global__ void __launch_bounds__(ROWS <= Terms::LEAN_ROWS ? Terms::LEAN_BOUND :
 
 /* ---- launching --------------------------------------------------------------------------------- */
 
-/* Once for each kernel and device: it may use half of a multiprocessor's shared memory, and wants as
- * much of it as there is, as all others do: kernels that want different shares do not run together. */
+/* Warps of the kernel that a multiprocessor has registers for; 0: failed, and kept. Once for each kernel and
+ * device, as it then may use half of a multiprocessor's shared memory, and wants as much of it as there is, as all
+ * others do: kernels that want different shares do not run together. */
 template <class Terms, int ROWS>
-bool prepare_narrow(struct device *device)
+uint32_t narrow_warps(struct device *device)
 {
-    uint32_t *ready = &device->narrow_ready[(ROWS + ROW_TILE - 1) / ROW_TILE - (ROWS == 1)];
+    uint8_t *warps =
+        &device->narrow_warps[(ROWS + ROW_TILE - 1) / ROW_TILE - (ROWS == 1)][Terms::WEIGHT];
     const void *kernel = (const void *)product_narrow<Terms, ROWS>;
-    if (!(*ready >> Terms::WEIGHT & 1) &&
+    int n_blocks = 0;
+    if (*warps == 0 &&
         cuda_check(device,
                    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                         (int)(device->shared_bytes / 2)),
@@ -226,9 +229,16 @@ bool prepare_narrow(struct device *device)
         cuda_check(device,
                    cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                                         cudaSharedmemCarveoutMaxShared),
-                   "shared memory of a product"))
-        *ready |= 1u << Terms::WEIGHT;
-    return *ready >> Terms::WEIGHT & 1;
+                   "shared memory of a product") &&
+        cuda_check(
+            device,
+            cudaOccupancyMaxActiveBlocksPerMultiprocessor(&n_blocks, kernel, NARROW_LEAST, 0),
+            "registers of a product")) {
+        *warps = (uint8_t)min(n_blocks * (NARROW_LEAST / CUDA_LANES), UINT8_MAX);
+        if (*warps == 0)
+            cuda_fail(device, STATUS_UNSUPPORTED, "a product's kernel needs too many registers");
+    }
+    return *warps;
 }
 
 template <class Terms, int ROWS>
@@ -241,14 +251,16 @@ void launch_narrow(struct device *device, const struct cuda_product *product)
     narrow.n_segments = p.spans.n_segments;
     narrow.n_tiles = (ROWS + ROW_TILE - 1) / ROW_TILE;
     narrow.lean = ROWS <= Terms::LEAN_ROWS;
+    narrow.n_warps = narrow_warps<Terms, ROWS>(device);
     narrow.stage_bytes = Terms::STAGE_VECTORS * VECTOR_BYTES;
+    if (narrow.n_warps == 0)
+        return;
     const struct narrow_spread spread =
         narrow_spread(&narrow, (uint32_t)device->n_multiprocessors, device->shared_bytes);
     p.round_spans = spread.round_spans;
     p.n_stages = spread.n_stages;
-    if (prepare_narrow<Terms, ROWS>(device))
-        chain_launch(device, "a product of few rows", product_narrow<Terms, ROWS>, spread.n_blocks,
-                     spread.n_warps * CUDA_LANES, spread.shared_bytes, p);
+    chain_launch(device, "a product of few rows", product_narrow<Terms, ROWS>, spread.n_blocks,
+                 spread.n_warps * CUDA_LANES, spread.shared_bytes, p);
 }
 
 #endif

@@ -2,7 +2,8 @@
  *
  * Small blocks where there are many panels, larger ones where there are few, so that there are as many warps as
  * are wanted; and as deep rings as leave room for what the next product can have on its way before it
- * begins (narrow.cuh). A block has half of a multiprocessor's shared memory at most.
+ * begins (narrow.cuh). A block has half of a multiprocessor's warps and of its shared memory at most, and as many
+ * blocks are planned as can be there together: with one more, most of the GPU would wait for its end.
  *
  * Plain C as well as CUDA: tests go through it on the host. */
 #ifndef LONGSPAN_KERNELS_CUDA_NARROW_H
@@ -11,13 +12,13 @@
 #include "kernels/cuda/panel.h"
 
 enum {
-    NARROW_THREADS = 256,      /* of a block at most, and at least NARROW_LEAST */
-    NARROW_LEAN_THREADS = 448, /* where a thread needs few registers */
-    NARROW_LEAST = 128,        /* one thread for each output of a panel and row of a tile */
-    NARROW_WARPS = 16,         /* of a product on a multiprocessor */
+    NARROW_LEAST = 128, /* threads of a block: one for each output of a panel and row of a tile */
+    NARROW_WARPS = 16,  /* of a product on a multiprocessor, at most */
     NARROW_WARPS_LEAN =
         28, /* where a thread needs few registers; and then in percent of its memory: */
     NARROW_SHARE_LEAN = 70,
+    NARROW_THREADS = NARROW_WARPS / 2 * CUDA_LANES, /* of a block at most */
+    NARROW_LEAN_THREADS = NARROW_WARPS_LEAN / 2 * CUDA_LANES,
     NARROW_STAGES = 6,      /* of a ring at most */
     NARROW_SUMS = 32,       /* spans times tiles whose sums are in shared memory at once */
     NARROW_RESERVED = 1024, /* of shared memory, by the system for each block */
@@ -28,6 +29,7 @@ struct narrow_product {
     uint32_t n_panels, n_spans, n_segments;
     uint32_t n_tiles; /* of rows */
     bool lean;        /* a thread needs few registers */
+    uint32_t n_warps; /* that a multiprocessor has registers for */
     size_t stage_bytes;
 };
 
@@ -53,8 +55,9 @@ static inline struct narrow_spread narrow_spread(const struct narrow_product *p,
                                                  uint32_t n_multiprocessors, size_t shared_bytes)
 {
     const uint32_t least = NARROW_LEAST / CUDA_LANES;
-    const uint32_t most = (p->lean ? NARROW_LEAN_THREADS : NARROW_THREADS) / CUDA_LANES;
-    const uint32_t of_sm = p->lean ? NARROW_WARPS_LEAN : NARROW_WARPS; /* warps */
+    const uint32_t aim = p->lean ? NARROW_WARPS_LEAN : NARROW_WARPS;
+    const uint32_t of_sm = p->n_warps < aim ? p->n_warps : aim; /* warps */
+    const uint32_t most = of_sm / 2 > least ? of_sm / 2 : least;
     const size_t room = shared_bytes * (p->lean ? NARROW_SHARE_LEAN : 100) / 100;
     const size_t of_block = shared_bytes / 2;
     struct narrow_spread s;
@@ -77,6 +80,8 @@ static inline struct narrow_spread narrow_spread(const struct narrow_product *p,
         s.round_spans = s.n_warps;
     }
     uint32_t per_sm = of_sm / s.n_warps > 0 ? of_sm / s.n_warps : 1; /* blocks */
+    while (per_sm > 1 && narrow_bytes(p, &s) * per_sm > shared_bytes)
+        per_sm--;
     if (p->n_panels < per_sm * n_multiprocessors)
         per_sm = (p->n_panels + n_multiprocessors - 1) / n_multiprocessors;
     s.n_stages = NARROW_STAGES;

@@ -1,4 +1,4 @@
-/* test_narrow.c - however products of few rows are spread, a GPU has room for it. */
+/* test_narrow.c - however products of few rows are spread, a GPU has room for it, all at once. */
 #include "kernels/cuda/narrow.h"
 
 #include "kernels/kernels.h"
@@ -31,6 +31,13 @@ static void check_spread(const struct narrow_product *p, uint32_t n_multiprocess
     assert_in_range(s.n_stages, 1, NARROW_STAGES);
     assert_int_equal(s.round_spans % s.n_warps, 0);
     assert_in_range(s.n_blocks, 1, p->n_panels);
+    const uint32_t per_sm = (s.n_blocks + n_multiprocessors - 1) / n_multiprocessors;
+    if (per_sm * s.n_warps > p->n_warps ||
+        per_sm * (s.shared_bytes + NARROW_RESERVED) > shared_bytes)
+        fail_msg("%u panels, %u spans, %u segments, %u tiles, stages of %zu bytes: %u blocks of %u "
+                 "warps and %zu bytes on a multiprocessor of %u and %zu",
+                 p->n_panels, p->n_spans, p->n_segments, p->n_tiles, p->stage_bytes, per_sm,
+                 s.n_warps, s.shared_bytes, p->n_warps, shared_bytes);
     const size_t sums = (size_t)s.round_spans * p->n_tiles * TILE_SUMS * sizeof(float);
     assert_true(s.shared_bytes > s.n_stages * s.n_warps * p->stage_bytes + sums);
 }
@@ -40,6 +47,7 @@ static void test_every_product_fits_every_gpu(void **state)
     (void)state;
     static const uint32_t panels[] = {1, 2, 16, 64, 128, 192, 256, 384, 512, 1792, 9504};
     static const uint32_t tiles[] = {1, 2, 4};
+    static const uint32_t warps[] = {8, 12, 16, 24, 36}; /* with 255, 168, 128, 80, 56 registers */
     for (size_t t = 0; t < WEIGHT_TYPES; t++) {
         const struct cuda_format format = cuda_format(weight_types[t]);
         const bool quantized = format.low_bits > 0;
@@ -55,6 +63,7 @@ static void test_every_product_fits_every_gpu(void **state)
                                                              .n_segments = n_segments,
                                                              .n_tiles = tiles[i % 3],
                                                              .lean = i < 3 && i % 3 == 0,
+                                                             .n_warps = warps[(n + n_spans) % 5],
                                                              .stage_bytes = stage};
                             check_spread(&p, GPUS[gpu].n_multiprocessors, GPUS[gpu].shared_bytes);
                         }
