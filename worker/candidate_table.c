@@ -24,9 +24,9 @@ void candidate_table_close(struct candidate_table *table)
     if (table == NULL || table->source == NULL)
         return;
     free(table->wishes.data);
-    free(table->mine.data);
     free(table->all.data);
     free(table->merged.data);
+    table->source->kernels->host_give(table->source->device, table->mine.data);
     table->source->kernels->host_give(table->source->device, table->picked.data);
     *table = (struct candidate_table){0};
 }
@@ -61,18 +61,18 @@ static void point_into(struct candidate_table *table, const struct block *block,
     table->named_logits = (const float *)(bytes + block->sums_bytes + block->best_bytes);
 }
 
-/* Where the named logits of one piece are downloaded to. */
-static enum status reserve_picked(struct candidate_table *table, struct error *error)
+/* Like growing_reserve, memory that is downloaded to: of any other a device may make the host wait
+ * for each download. Twice what is wanted, since it is slow to take. */
+static enum status reserve_there(const struct candidate_source *source, struct growing *memory,
+                                 size_t bytes, struct error *error)
 {
-    const struct candidate_source *source = table->source;
-    const size_t bytes = table->n_rows * sizeof(float);
-    if (source->kernels->host_memory || bytes <= table->picked.bytes)
+    if (bytes <= memory->bytes)
         return STATUS_OK;
-    source->kernels->host_give(source->device, table->picked.data);
-    table->picked = (struct growing){0};
+    source->kernels->host_give(source->device, memory->data);
+    *memory = (struct growing){0};
     const enum status status =
-        source->kernels->host_take(source->device, &table->picked.data, bytes, error);
-    table->picked.bytes = status == STATUS_OK ? bytes : 0;
+        source->kernels->host_take(source->device, &memory->data, 2 * bytes, error);
+    memory->bytes = status == STATUS_OK ? 2 * bytes : 0;
     return status;
 }
 
@@ -92,13 +92,13 @@ enum status candidate_table_begin(struct candidate_table *table, uint32_t n_rows
         status = growing_reserve(&table->wishes, n_rows, sizeof(*table->k) + sizeof(*table->named),
                                  error);
     if (status == STATUS_OK)
-        status = growing_reserve(&table->mine, block.bytes, 1, error);
+        status = reserve_there(source, &table->mine, block.bytes, error);
     if (status == STATUS_OK && merges)
         status = growing_reserve(&table->all, block.bytes, tensor, error);
     if (status == STATUS_OK && merges)
         status = growing_reserve(&table->merged, block.bytes, 1, error);
-    if (status == STATUS_OK)
-        status = reserve_picked(table, error);
+    if (status == STATUS_OK && !source->kernels->host_memory)
+        status = reserve_there(source, &table->picked, n_rows * sizeof(float), error);
     if (status != STATUS_OK) {
         table->n_rows = 0;
         return status;

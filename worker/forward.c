@@ -240,7 +240,7 @@ static enum status make_logits(struct forward *f, const struct step *step, const
     if (step->n_wanted == 0 && step->n_scored == 0)
         return STATUS_OK;
     uint64_t at = trace_begin(f->config.trace);
-    float *last = f->activations.product, *logits;
+    float *logits;
     enum status status = results_begin(results, step, error);
     if (status == STATUS_OK)
         status = score_rows(f, step, x, error);
@@ -249,7 +249,7 @@ static enum status make_logits(struct forward *f, const struct step *step, const
     if (status != STATUS_OK)
         return status;
     if (step->n_wanted > 0) {
-        needed_rows_wanted(&f->rows, step, last, x);
+        const float *last = needed_rows_wanted(&f->rows, step, f->activations.product, x);
         project_logits(f, last, step->n_wanted, logits);
     }
     at = trace_span(f->config.trace, "logits", at);

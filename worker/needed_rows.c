@@ -47,8 +47,8 @@ void needed_rows_gather(const struct needed_rows *rows, const struct step *step,
     flush(&pending);
 }
 
-void needed_rows_wanted(const struct needed_rows *rows, const struct step *step, float *to,
-                        const float *x)
+const float *needed_rows_wanted(const struct needed_rows *rows, const struct step *step, float *to,
+                                const float *x)
 {
     struct pending pending = {.rows = rows, .to_rows = to, .from_rows = x};
     uint32_t n = 0;
@@ -57,5 +57,8 @@ void needed_rows_wanted(const struct needed_rows *rows, const struct step *step,
         if (segment->error.status == STATUS_OK && segment->want != STEP_WANT_NOTHING)
             add(&pending, n++, segment->needed + segment->n_needed - 1, 1);
     }
+    if (pending.n == n)
+        return x + pending.from * rows->hidden;
     flush(&pending);
+    return to;
 }

@@ -21,9 +21,10 @@ struct needed_rows {
 /* Moves the needed rows of x, which has all rows of the step, to its beginning. */
 void needed_rows_gather(const struct needed_rows *rows, const struct step *step, float *x);
 
-/* Copies, of the needed rows x, the last one of each segment that wants a result: n_wanted rows, to
- * other memory. */
-void needed_rows_wanted(const struct needed_rows *rows, const struct step *step, float *to,
-                        const float *x);
+/* Of the needed rows x the last one of each segment that wants a result: n_wanted rows, one after
+ * the other. Returns where they lie: in x, as those of decodes do, or copied to `to`, other
+ * memory. */
+const float *needed_rows_wanted(const struct needed_rows *rows, const struct step *step, float *to,
+                                const float *x);
 
 #endif

@@ -72,7 +72,7 @@ static void test_needed_rows_move_to_the_beginning(void **state)
         count_rows(x, step.n_rows);
         needed_rows_gather(&moved, &step, x);
         memset(last, 0, sizeof(last));
-        needed_rows_wanted(&moved, &step, last, x);
+        const float *wanted = needed_rows_wanted(&moved, &step, last, x);
         for (uint32_t i = 0, n = 0; i < step.n_segments; i++) {
             const struct step_segment *segment = &segments[i];
             const uint32_t end = segment->row + segment->n_tokens;
@@ -81,7 +81,7 @@ static void test_needed_rows_move_to_the_beginning(void **state)
             for (uint32_t row = 0; row < segment->n_needed; row++)
                 check_row(x, segment->needed + row, end - segment->n_needed + row);
             if (segment->want != STEP_WANT_NOTHING)
-                check_row(last, n++, end - 1);
+                check_row(wanted, n++, end - 1);
         }
     }
 }
@@ -99,10 +99,13 @@ static void test_rows_that_stay_are_not_copied(void **state)
     count_rows(x, MOST_SEGMENTS);
     needed_rows_gather(&moved, &step, x);
     assert_int_equal(n_copies, 0);
-    needed_rows_wanted(&moved, &step, last, x); /* one behind the other: one copy */
-    assert_int_equal(n_copies, 1);
-    for (uint32_t i = 0; i < MOST_SEGMENTS; i++)
-        check_row(last, i, i);
+    assert_ptr_equal(needed_rows_wanted(&moved, &step, last, x), x);
+    assert_int_equal(n_copies, 0);
+    segments[2].want = STEP_WANT_NOTHING; /* two before it, three behind: two copies */
+    assert_ptr_equal(needed_rows_wanted(&moved, &step, last, x), last);
+    assert_int_equal(n_copies, 2);
+    for (uint32_t i = 0; i + 1 < MOST_SEGMENTS; i++)
+        check_row(last, i, i + (i >= 2));
     segments[0] = (struct step_segment){.n_tokens = MOST_TOKENS}; /* a chunk before them */
     for (uint32_t i = 1; i < MOST_SEGMENTS; i++) {
         segments[i].row += MOST_TOKENS - 1;
