@@ -426,6 +426,8 @@ static void run_together(struct serve *serve, size_t first, size_t end, size_t r
         status = attend_run(serve->attend, serve->works, n_works, &error);
     if (status == STATUS_OK)
         status = bring_partials(serve, first, end, reply_floats, &error);
+    else /* q may still be on its way out of the frames */
+        (void)serve_memory_finish(&serve->memory, serve->holder, NULL);
     at = trace_span(serve->config.trace, "attend", at);
     for (size_t i = first; i < end; i++) {
         struct serve_query *query = &serve->queries[i];
