@@ -182,6 +182,38 @@ static enum status plan_run(struct attention_plan *plan, const struct attention_
                                : add_piece(plan, run_index, ATTENTION_OWN, first_own, n_own, error);
 }
 
+/* Tiles [begin, end) of a sequence by holder: plan->held. Twice through its spans, however many
+ * holders there are: first they are counted, then put behind each other. */
+static enum status hold_ranges(struct attention_plan *plan,
+                               const struct attention_sequence *sequence, uint32_t begin,
+                               uint32_t end, struct error *error)
+{
+    enum status status =
+        attention_grow(&plan->ranges, &plan->ranges_capacity,
+                       plan->n_ranges + sequence->n_spans + 1, sizeof(*plan->ranges), error);
+    memset(plan->held, 0, plan->shape.n_holders * sizeof(*plan->held));
+    if (status != STATUS_OK || begin >= end)
+        return status;
+    const size_t first = attention_sequence_span_at(sequence, begin * TILE_TOKENS);
+    size_t last = first; /* behind those that have some of these tiles */
+    while (last < sequence->n_spans && sequence->spans[last].tokens.begin / TILE_TOKENS < end)
+        plan->held[sequence->spans[last++].holder].n_ranges++;
+    for (uint32_t holder = 0; holder < plan->shape.n_holders; holder++) {
+        struct attention_plan_held *held = &plan->held[holder];
+        held->first_range = plan->n_ranges;
+        plan->n_ranges += held->n_ranges;
+        held->n_ranges = 0;
+    }
+    for (size_t i = first; i < last; i++) {
+        const struct attention_span *span = &sequence->spans[i];
+        struct attention_plan_held *held = &plan->held[span->holder];
+        const uint32_t from = span->tokens.begin / TILE_TOKENS, to = span->tokens.end / TILE_TOKENS;
+        plan->ranges[held->first_range + held->n_ranges++] =
+            (struct tile_range){from > begin ? from : begin, to < end ? to : end};
+    }
+    return STATUS_OK;
+}
+
 /* Who has which tiles before a part, once for all of its runs: plan->held, and an entry for each
  * remote holder that has some. *blank: tiles that are outside the window of every row of the part.
  * `first_position`: of its first row that asks. */
@@ -206,22 +238,17 @@ static enum status plan_ranges(struct attention_plan *plan, const struct attenti
                          "hold its tokens from %u on",
                          part->id, part->position, hole * TILE_TOKENS);
 
+    if (status == STATUS_OK)
+        status = hold_ranges(plan, part->sequence, visible, part->first_tile, error);
     for (uint32_t holder = 0; status == STATUS_OK && holder < plan->shape.n_holders; holder++) {
-        const size_t first = plan->n_ranges;
-        status = attention_grow(&plan->ranges, &plan->ranges_capacity,
-                                first + part->sequence->n_spans + 1, sizeof(*plan->ranges), error);
-        if (status != STATUS_OK)
-            break;
-        const size_t n = attention_sequence_ranges(part->sequence, holder, visible,
-                                                   part->first_tile, plan->ranges + first);
-        plan->held[holder] = (struct attention_plan_held){first, n};
-        plan->n_ranges += n;
-        if (n > 0 && plan->shape.remote[holder])
-            status = add_entry(
-                plan, holder,
-                (struct attention_entry){
-                    .sequence = part->sequence, .part = index, .first_range = first, .n_ranges = n},
-                error);
+        const struct attention_plan_held *held = &plan->held[holder];
+        if (held->n_ranges > 0 && plan->shape.remote[holder])
+            status = add_entry(plan, holder,
+                               (struct attention_entry){.sequence = part->sequence,
+                                                        .part = index,
+                                                        .first_range = held->first_range,
+                                                        .n_ranges = held->n_ranges},
+                               error);
     }
     return status;
 }
@@ -274,47 +301,50 @@ enum status attention_plan_add(struct attention_plan *plan, struct attention_par
     return status;
 }
 
-static enum status plan_appends(struct attention_plan *plan, uint32_t holder,
-                                const struct attention_part *part, uint32_t index,
-                                struct error *error)
+/* The new tokens of a part by holder: counts them in the holders' lists, or, once there is room for
+ * all, adds them there. Returns how many pieces they are. */
+static size_t list_appends(struct attention_plan *plan, const struct attention_part *part,
+                           uint32_t index, bool add)
 {
     const struct attention_sequence *sequence = part->sequence;
     const uint32_t begin = part->position, end = part->position + part->n_tokens;
-    for (size_t i = 0; i < sequence->n_spans; i++) {
+    size_t n = 0;
+    if (part->error.status != STATUS_OK)
+        return 0;
+    for (size_t i = attention_sequence_span_at(sequence, begin);
+         i < sequence->n_spans && sequence->spans[i].tokens.begin < end; i++, n++) {
+        struct attention_plan_list *list = &plan->lists[sequence->spans[i].holder];
         struct span tokens = sequence->spans[i].tokens;
-        if (tokens.begin >= end)
-            break;
         tokens.begin = tokens.begin > begin ? tokens.begin : begin;
         tokens.end = tokens.end < end ? tokens.end : end;
-        if (sequence->spans[i].holder != holder || tokens.begin >= tokens.end)
-            continue;
-        const enum status status =
-            attention_grow(&plan->appends, &plan->appends_capacity, plan->n_appends + 1,
-                           sizeof(*plan->appends), error);
-        if (status != STATUS_OK)
-            return status;
-        plan->appends[plan->n_appends++] = (struct attention_plan_append){index, tokens};
-        plan->lists[holder].n_appends++;
+        if (add)
+            plan->appends[list->first_append + list->n_appends] =
+                (struct attention_plan_append){index, tokens};
+        list->n_appends++;
     }
-    return STATUS_OK;
+    return n;
 }
 
 enum status attention_plan_appends(struct attention_plan *plan, const struct attention_part *parts,
                                    uint32_t n_parts, struct error *error)
 {
     plan->n_appends = 0;
+    for (uint32_t holder = 0; holder < plan->shape.n_holders; holder++)
+        plan->lists[holder].first_append = plan->lists[holder].n_appends = 0;
+    for (uint32_t i = 0; i < n_parts; i++)
+        plan->n_appends += list_appends(plan, &parts[i], i, false);
+    const enum status status = attention_grow(&plan->appends, &plan->appends_capacity,
+                                              plan->n_appends, sizeof(*plan->appends), error);
+    size_t first = 0;
     for (uint32_t holder = 0; holder < plan->shape.n_holders; holder++) {
-        plan->lists[holder].first_append = plan->n_appends;
-        plan->lists[holder].n_appends = 0;
-        for (uint32_t i = 0; i < n_parts; i++) {
-            if (parts[i].error.status != STATUS_OK)
-                continue;
-            const enum status status = plan_appends(plan, holder, &parts[i], i, error);
-            if (status != STATUS_OK)
-                return status;
-        }
+        struct attention_plan_list *list = &plan->lists[holder];
+        list->first_append = first;
+        first += list->n_appends;
+        list->n_appends = 0;
     }
-    return STATUS_OK;
+    for (uint32_t i = 0; i < n_parts && status == STATUS_OK; i++)
+        list_appends(plan, &parts[i], i, true);
+    return status;
 }
 
 enum status attention_plan_confirm(struct attention_plan *plan, uint32_t holder,

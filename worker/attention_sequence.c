@@ -126,6 +126,19 @@ static enum status insert_span(struct attention_sequence *sequence, size_t at,
     return STATUS_OK;
 }
 
+size_t attention_sequence_span_at(const struct attention_sequence *sequence, uint32_t token)
+{
+    size_t at = 0, end = sequence->n_spans;
+    while (at < end) {
+        const size_t middle = (at + end) / 2;
+        if (sequence->spans[middle].tokens.end <= token)
+            at = middle + 1;
+        else
+            end = middle;
+    }
+    return at;
+}
+
 static enum status add_span(struct attention_sequence *sequence, struct attention_span span,
                             uint32_t n_holders, struct error *error)
 {
@@ -137,14 +150,7 @@ static enum status add_span(struct attention_sequence *sequence, struct attentio
                          "are whole pages of %u tokens at holders 0 to %u",
                          sequence->id, tokens.begin, tokens.end, span.holder, (unsigned)PAGE_TOKENS,
                          n_holders - 1);
-    size_t at = 0, end = sequence->n_spans; /* the first span that ends after our begin */
-    while (at < end) {
-        const size_t middle = (at + end) / 2;
-        if (sequence->spans[middle].tokens.end <= tokens.begin)
-            at = middle + 1;
-        else
-            end = middle;
-    }
+    const size_t at = attention_sequence_span_at(sequence, tokens.begin);
     if (at == sequence->n_spans || sequence->spans[at].tokens.begin >= tokens.end)
         return insert_span(sequence, at, span, error);
     const struct attention_span known = sequence->spans[at];
@@ -190,23 +196,6 @@ enum status attention_sequence_inherit(struct attention_sequence *child,
         }
     }
     return STATUS_OK;
-}
-
-size_t attention_sequence_ranges(const struct attention_sequence *sequence, uint32_t holder,
-                                 uint32_t begin, uint32_t end, struct tile_range *ranges)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < sequence->n_spans; i++) {
-        const struct attention_span *span = &sequence->spans[i];
-        uint32_t first = span->tokens.begin / TILE_TOKENS, last = span->tokens.end / TILE_TOKENS;
-        if (first >= end)
-            break;
-        first = first > begin ? first : begin;
-        last = last < end ? last : end;
-        if (span->holder == holder && first < last)
-            ranges[n++] = (struct tile_range){first, last};
-    }
-    return n;
 }
 
 bool attention_sequence_holds(const struct attention_sequence *sequence, uint32_t holder,

@@ -72,9 +72,9 @@ enum status attention_sequence_inherit(struct attention_sequence *child,
                                        const struct attention_sequence *parent, uint32_t n_tokens,
                                        uint32_t n_holders, struct error *error);
 
-/* The holder's tiles inside [begin, end), joined; at most n_spans of them. Returns their count. */
-size_t attention_sequence_ranges(const struct attention_sequence *sequence, uint32_t holder,
-                                 uint32_t begin, uint32_t end, struct tile_range *ranges);
+/* The first span that ends after `token`: the one that has it, if any has. n_spans: there is none.
+ * O(log n_spans). */
+size_t attention_sequence_span_at(const struct attention_sequence *sequence, uint32_t token);
 
 /* Whether the holder has any tile inside [begin, end). */
 bool attention_sequence_holds(const struct attention_sequence *sequence, uint32_t holder,
