@@ -8,7 +8,8 @@
  * kernel, such as fetching weights; and calls chain_wait before it reads or writes anything that
  * another kernel writes or reads. Every kernel launched here calls both, in all its threads: so that
  * one that has waited knows that all before it are done, not only the last one.
- * What was written before must be read with plain loads after chain_wait: not through __ldg. */
+ * What was written before must be read with plain loads after chain_wait: not through __ldg, nor through pointers that are
+ * __restrict__, of which compilers make the same load, and move it ahead of the wait. */
 #ifndef LONGSPAN_KERNELS_CUDA_CHAIN_CUH
 #define LONGSPAN_KERNELS_CUDA_CHAIN_CUH
 

@@ -5,6 +5,9 @@
  * but `finish` and what says so. A call that cannot return a status leaves its error with
  * cuda_check or cuda_fail; the first one stays until finish reports it.
  *
+ * Devices of one thread are of one GPU: what CUDA does without a stream, as with memory, it does on
+ * the GPU that the thread chose last, and open chooses.
+ *
  * Index arguments (tokens, positions, frequencies) come from the host: cuda_indices copies them
  * through a ring of pinned memory, so that the caller may reuse its array at once. */
 #ifndef LONGSPAN_KERNELS_CUDA_DEVICE_H
