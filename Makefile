@@ -374,11 +374,11 @@ test-tokenizers: all ## ids of every family of tokenizers beside Hugging Face's 
 # Sanitizers: unit tests and a small cluster, in builds of their own. MPI and ZeroMQ keep memory at exit
 # and synchronise in ways the tools cannot see: tests/suppressions names those libraries, nothing of ours.
 test-asan: ## unit tests and a small cluster under AddressSanitizer and LeakSanitizer
-	@$(MAKE) --no-print-directory VARIANT=asan SANITIZE="-fsanitize=address -fno-omit-frame-pointer" OPT="-O1 -g" sanitized
+	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=asan SANITIZE="-fsanitize=address -fno-omit-frame-pointer" OPT="-O1 -g" sanitized
 test-ubsan: ## the same under UndefinedBehaviorSanitizer
-	@$(MAKE) --no-print-directory VARIANT=ubsan SANITIZE="-fsanitize=undefined -fno-sanitize-recover=undefined" OPT="-O1 -g" sanitized
-test-tsan: ## thread pools, page pools, schedules, sockets and the HTTP side under ThreadSanitizer
-	@$(MAKE) --no-print-directory VARIANT=tsan SANITIZE="-fsanitize=thread" OPT="-O1 -g" sanitized-threads
+	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=ubsan SANITIZE="-fsanitize=undefined -fno-sanitize-recover=undefined" OPT="-O1 -g" sanitized
+test-tsan: ## lanes of the layers, sockets, attention nodes and the HTTP side under ThreadSanitizer; without GPU code
+	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=tsan CUDA=0 SANITIZE="-fsanitize=thread" OPT="-O1 -g" sanitized-threads
 
 test-emulated: ## the tests of the CUDA kernels without a GPU: their sources on this machine's processors; needs nvcc's headers
 	@$(MAKE) --no-print-directory $(EMULATED)
@@ -390,14 +390,16 @@ SANITIZER_ENV = ASAN_OPTIONS=detect_leaks=1 \
     UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=suppressions=$(SUPPRESS)/tsan.txt:halt_on_error=1:ignore_noninstrumented_modules=1 \
     LONGSPAN_TEST_TIMEOUT=900 LONGSPAN_SANITIZED=1
 sanitized: all tests
-	@$(SANITIZER_ENV) LONGSPAN_BIN=$(BIN) tests/run.sh $(TESTS) $(FUZZ) $(addprefix tests/integration/,test_small_cluster.py test_hostile_http.py test_bad_input.py)
-TSAN_TESTS = $(filter $(BUILD)/tests/sys/% $(BUILD)/tests/kernels/attention/% $(BUILD)/tests/proto/% \
-    $(BUILD)/tests/attention_node/% $(BUILD)/tests/kernels/cpu/% $(BUILD)/tests/worker/test_attention% \
+	@$(SANITIZER_ENV) LONGSPAN_BIN=$(BIN) tests/run.sh --jobs $(TEST_JOBS) $(TESTS) $(FUZZ) $(addprefix tests/integration/,test_small_cluster.py test_hostile_http.py test_bad_input.py)
+# Of what has threads: a program of one has nothing to tell.
+TSAN_TESTS = $(filter $(BUILD)/tests/sys/% $(addprefix $(BUILD)/tests/kernels/attention/test_,attend kv_holder) \
+    $(BUILD)/tests/proto/% $(BUILD)/tests/attention_node/% $(BUILD)/tests/kernels/cpu/% $(BUILD)/tests/kernels/test_candidates \
+    $(addprefix $(BUILD)/tests/worker/test_,attention exchange fill forward load load_progress needed_rows wire) \
     $(BUILD)/tests/coordinator/http/test_bridge $(BUILD)/tests/coordinator/http/test_status_source \
     $(BUILD)/tests/coordinator/http/test_door $(BUILD)/tests/coordinator/test_schemas \
-    $(BUILD)/tests/cluster/test_quantize $(BUILD)/tests/cluster/test_make_random $(BUILD)/tests/worker/test_load_progress,$(TESTS))
+    $(BUILD)/tests/cluster/test_quantize $(BUILD)/tests/cluster/test_make_random,$(TESTS))
 sanitized-threads: $(TSAN_TESTS)
-	@$(SANITIZER_ENV) tests/run.sh $(TSAN_TESTS)
+	@$(SANITIZER_ENV) tests/run.sh --jobs $(TEST_JOBS) $(TSAN_TESTS)
 
 # ---- measurements: bench/*.c, one program each, with what bench/measure/ shares ---------------------
 BENCH_LIB := $(LIB)/libmeasure.a

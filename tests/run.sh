@@ -6,8 +6,8 @@
 #
 # A program prints TAP: `ok N - name`, `not ok N - name`, `ok N - name # SKIP reason`. One that ends
 # with 77 skips as a whole; one that fails or times out without a `not ok` counts as one failure. A line says how long each
-# took, and how much processor time. The last line is `N passed, N failed, N skipped`. LONGSPAN_TEST_TIMEOUT: seconds for one
-# program (900).
+# took, and how much processor time; below it stands what was skipped, and what tests left out (`# left out ...`). The last
+# line is `N passed, N failed, N skipped`. LONGSPAN_TEST_TIMEOUT: seconds for one program (900).
 set -u
 jobs=1 beside=() alone=()
 while [ $# -gt 0 ]; do
@@ -43,7 +43,7 @@ run_one() {
     {
         awk -v what="$(printf '%-52s %3d passed %3d failed %3d skipped' "$name" "$pass" "$fail" "$skip")" \
             '{ printf "%s %7.1f s %7.1f s of CPU\n", what, $1, $2 + $3 }' "$work/$2.time"
-        grep -E '# SKIP' "$log" | sed 's/^/    /'
+        awk '/# SKIP/ || (/^# left out/ && !said[$0]++) { print "    " $0 }' "$log"
         if [ "$fail" != 0 ]; then
             [ "$code" = 124 ] && echo "    timed out"
             echo "    exit status $code; its output:"

@@ -6,6 +6,7 @@
 #include "model/tokenizer.h"
 #include "model/weights.h"
 #include "tests/directory.h"
+#include "tests/thread_sanitizer.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -164,6 +165,7 @@ static void test_every_architecture_is_a_model(void **state)
 static void test_every_shape_and_type_is_a_model(void **state)
 {
     (void)state;
+    thread_sanitizer_skips();
     for (const struct mixture *mixture = mixtures; mixture->name != NULL; mixture++)
         for (uint32_t preset = 0; preset < 3; preset++)
             for (int tied = 0; tied < 2; tied++) {
@@ -194,6 +196,7 @@ static void test_every_shape_and_type_is_a_model(void **state)
 static void test_weights_keep_values_near_one(void **state)
 {
     (void)state;
+    thread_sanitizer_skips();
     for (const struct mixture *mixture = mixtures; mixture->name != NULL; mixture++) {
         struct model_file *file = make("m", "tiny", mixture->name, 1, false, NULL);
         const struct model_tensor *tensor = weights_find(file, 2, WEIGHTS_ATTN_K);

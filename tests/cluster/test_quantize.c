@@ -5,6 +5,7 @@
 #include "cluster/make_random.h"
 #include "kernels/quant/types.h"
 #include "tests/directory.h"
+#include "tests/thread_sanitizer.h"
 
 #include <fcntl.h>
 #include <math.h>
@@ -119,13 +120,17 @@ static void test_every_tensor_is_the_sources_in_its_type(void **state)
 {
     (void)state;
     static const char *const sources[] = {"F32", "F16", "BF16", "mixed"};
-    for (size_t s = 0; s < sizeof(sources) / sizeof(sources[0]); s++) {
+    const size_t each = THREAD_SANITIZER ? 3 : 1;
+    thread_sanitizer_leaves_out("most types of sources and of what is made of them");
+    for (size_t s = 0; s < sizeof(sources) / sizeof(sources[0]); s += each) {
         make_source("source", sources[s]);
         struct model_file *from = open_file("source");
         struct hparams hparams;
         assert_int_equal(hparams_read(&hparams, from, NULL), STATUS_OK);
         for (const struct mixture *m = mixtures; m->name != NULL; m++) {
             struct error error = {0};
+            if (THREAD_SANITIZER && (m - mixtures) % 5 != 0)
+                continue;
             if (quantize("source", "out", m->name, 2, true, NULL, &error) != STATUS_OK)
                 fail_msg("%s to %s: %s", sources[s], m->name, error.text);
             struct model_file *to = open_file("out");

@@ -2,6 +2,7 @@
  */
 #include "tests/directory.h"
 #include "tests/kernels/fake_device.h"
+#include "tests/thread_sanitizer.h"
 #include "tests/worker/fixture.h"
 
 #include "plan/working_size.h"
@@ -140,6 +141,7 @@ static void test_f32_is_near_double_precision(void **state)
 static void test_every_architecture_is_near_double_precision(void **state)
 {
     (void)state;
+    thread_sanitizer_skips();
     for (int i = 0; i < N_ARCHITECTURES; i++)
         check_against_reference(&ARCHITECTURES[i], KV_F32, NULL, 2e-5);
 }
@@ -149,6 +151,7 @@ static void test_every_architecture_is_near_double_precision(void **state)
 static void test_what_has_left_the_window_is_not_missed(void **state)
 {
     (void)state;
+    thread_sanitizer_skips();
     static const struct reference_shape shapes[] = {
         {2, 64, 8, 2, 32, 96, 97, false, false, WEIGHT_F32, .seed = 11, .window = 100},
         {6, 64, 4, 1, 32, 96, 97, false, false, WEIGHT_F32, .seed = 12,
@@ -187,6 +190,7 @@ static void test_f16_kv_is_near_double_precision(void **state)
 static void test_bf16_and_q8_0_kv_are_near_double_precision(void **state)
 {
     (void)state;
+    thread_sanitizer_skips();
     for (int i = 0; i < N_SHAPES; i++) {
         check_against_reference(&SHAPES[i], KV_BF16, NULL, 4e-3);
         if (tile_check(KV_Q8_0, SHAPES[i].head_dim, NULL) == STATUS_OK)
@@ -197,6 +201,7 @@ static void test_bf16_and_q8_0_kv_are_near_double_precision(void **state)
 static void test_q8_0_is_near_double_precision(void **state)
 {
     (void)state;
+    thread_sanitizer_skips();
     for (int i = 0; i < N_SHAPES; i++) {
         struct reference_shape shape = SHAPES[i];
         shape.type = WEIGHT_Q8_0;
@@ -221,6 +226,7 @@ static struct reference_shape shape_with(enum weight_type type)
 static void test_quantized_experts_are_near_double_precision(void **state)
 {
     (void)state;
+    thread_sanitizer_skips();
     static const enum weight_type types[] = {WEIGHT_Q8_0, WEIGHT_Q4_0, WEIGHT_Q4_K, WEIGHT_Q6_K};
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
         struct reference_shape shape = shape_with(types[i]);
@@ -234,6 +240,7 @@ static void test_quantized_experts_are_near_double_precision(void **state)
 static void test_every_weight_type_is_near_double_precision(void **state)
 {
     (void)state;
+    thread_sanitizer_skips();
     for (size_t t = 0; t < WEIGHT_TYPES; t++) {
         const struct reference_shape shape = shape_with(weight_types[t]);
         const bool blocks = weight_traits(shape.type)->block_elements > 1;
@@ -244,6 +251,7 @@ static void test_every_weight_type_is_near_double_precision(void **state)
 static void test_every_variant_is_near_double_precision(void **state)
 {
     (void)state;
+    thread_sanitizer_skips();
     for (size_t i = 0; kernels_all[i] != NULL; i++)
         if (kernels_all[i]->usable())
             check_against_reference(&SHAPES[0], KV_F32, kernels_all[i]->name, 2e-5);
@@ -254,6 +262,7 @@ static void test_every_variant_is_near_double_precision(void **state)
 static void test_variants_leave_the_bits(void **state)
 {
     (void)state;
+    thread_sanitizer_skips();
     enum { N = 140 };
     for (size_t t = 0; t < WEIGHT_TYPES + N_ARCHITECTURES; t++) {
         const struct reference_shape shape =

@@ -9,6 +9,7 @@
 #define LONGSPAN_TESTS_KERNELS_CPU_EACH_TABLE_H
 
 #include "kernels/kernels.h"
+#include "tests/thread_sanitizer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -141,10 +141,12 @@ static void check_groups(const struct kernels *kernels, uint32_t lanes, const st
 static void test_a_row_of_a_group_has_the_bits_that_it_has_alone(void **state)
 {
     const struct kernels *kernels = each_table_usable(state);
-    for (size_t type = 0; type < WEIGHT_TYPES; type++)
+    const size_t each = THREAD_SANITIZER ? 6 : 1;
+    thread_sanitizer_leaves_out("most types of weights, and groups by one lane");
+    for (size_t type = 0; type < WEIGHT_TYPES; type += each)
         check_groups(kernels, 3, &shapes[RAGGED], type, false);
     for (size_t s = 0; s < N_SHAPES; s++)
-        for (uint32_t lanes = 1; lanes <= 3; lanes += 2)
+        for (uint32_t lanes = THREAD_SANITIZER ? 3 : 1; lanes <= 3; lanes += 2)
             check_groups(kernels, lanes, &shapes[s], s, true);
 }
 
