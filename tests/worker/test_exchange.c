@@ -111,13 +111,13 @@ static void test_a_ring_is_used_when_both_may(void **state)
 /* The offer of the rank, as the relay saw it; the memory is still open to this process. */
 static void scribble(struct bench *bench, size_t offset)
 {
-    const struct wire_ring_offer *offer = &bench->relay->offer;
+    const struct wire_ring_offer offer = relay_offer(bench->relay);
     char line[512];
     void *base = NULL;
     FILE *maps = fopen("/proc/self/maps", "r");
     char name[64] = "longspan-";
-    for (size_t i = 0; i < sizeof(offer->nonce); i++)
-        snprintf(name + strlen(name), 3, "%02x", offer->nonce[i]);
+    for (size_t i = 0; i < sizeof(offer.nonce); i++)
+        snprintf(name + strlen(name), 3, "%02x", offer.nonce[i]);
     assert_non_null(maps);
     while (base == NULL && fgets(line, sizeof(line), maps) != NULL)
         if (strstr(line, name) != NULL)

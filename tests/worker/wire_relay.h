@@ -55,12 +55,12 @@ struct relay {
     struct frames in, peer; /* peer: the rank, for replies */
     struct relay_held held[2][RELAY_HELD];
     struct arena arena;
-    struct wire_ring_offer offer; /* of the last Hello that has one; read it after relay_stop, or
-                                     when nothing passes */
+    struct wire_ring_offer offer; /* of the last Hello that has one; under the mutex */
 };
 
 static inline void relay_note_offer(struct relay *relay, const Longspan__Ring *ring)
 {
+    pthread_mutex_lock(&relay->mutex);
     relay->offer = (struct wire_ring_offer){.process = ring->process,
                                             .memory = ring->memory,
                                             .bell = ring->bell,
@@ -68,6 +68,15 @@ static inline void relay_note_offer(struct relay *relay, const Longspan__Ring *r
                                             .ring_bytes = ring->ring_bytes};
     if (ring->nonce.len == sizeof(relay->offer.nonce))
         memcpy(relay->offer.nonce, ring->nonce.data, sizeof(relay->offer.nonce));
+    pthread_mutex_unlock(&relay->mutex);
+}
+
+static inline struct wire_ring_offer relay_offer(struct relay *relay)
+{
+    pthread_mutex_lock(&relay->mutex);
+    const struct wire_ring_offer offer = relay->offer;
+    pthread_mutex_unlock(&relay->mutex);
+    return offer;
 }
 
 static inline void relay_connect(struct relay *relay)
