@@ -248,33 +248,46 @@ $(TESTS): $(BUILD)/tests/%: tests/%.c $$(TEST_LIBS_$$(call test_folder,$$@))
 
 # ---- the kernels of GPUs on the host: tests/emulation. The same tests, with fibers in the place of CUDA's runtime; not
 # those of cuBLASLt, which needs a GPU ----
-EMULATION := $(BUILD)/emulation
-EMULATED_OBJ := $(CUDA_SRC:%.cu=$(EMULATION)/%.o) $(EMULATION)/fibers.o $(EMULATION)/runtime.o
+# With RACES=1 every access of a kernel, and of the host's code around it, is told to tests/emulation/races.cc.
+EMULATION := $(BUILD)/$(if $(RACES),races,emulation)
+WATCHED   := $(if $(RACES),-fsanitize=thread --param tsan-instrument-func-entry-exit=0)
+WATCHED_C := $(if $(RACES),$(WATCHED) -Dmemcpy=watched_memcpy -Dmemmove=watched_memmove -Dmemset=watched_memset)
+WATCHED_SRC := $(if $(RACES),$(filter kernels/cuda/% kernels/attention/cuda/%,$(KERNEL_SRC)))
+EMULATION_OBJ := $(addprefix $(EMULATION)/,fibers.o runtime.o races.o)
+EMULATED_OBJ := $(CUDA_SRC:%.cu=$(EMULATION)/%.o) $(EMULATION_OBJ)
 EMULATED := $(patsubst tests/%.c,$(EMULATION)/%,$(filter-out %/test_blas.c,$(wildcard tests/kernels/cuda/test_*.c)) \
     $(addprefix tests/kernels/cpu/test_,cpu.c device.c dense.c dense_segments.c groups.c) tests/worker/test_recorded_steps.c)
-EMULATION_CXX = $(if $(word 2,$(CC)),$(firstword $(CC))) $(CXX) -std=c++17 -O3 -g $(NUMERIC) -pthread -MMD -MP -fno-extern-tls-init \
+EMULATION_CXX = $(if $(word 2,$(CC)),$(firstword $(CC))) $(CXX) -std=c++17 -g $(NUMERIC) -pthread -MMD -MP -fno-extern-tls-init \
     -march=native -iquote tests/emulation -iquote . -isystem $(CUDA_HOME)/include $(SANITIZE)
 $(EMULATION)/%.cc: %.cu
 	@mkdir -p $(@D)
 	$(Q)sed -E 's/(\w+)<<<(.*)>>>\(/emulation::configured(\1, \2)(/' $< >$@
 $(EMULATION)/%.o: $(EMULATION)/%.cc
 	$(call say,CXX,$<)
-	$(Q)$(EMULATION_CXX) -w -include tests/emulation/device.h -c -o $@ $<
-$(EMULATION)/fibers.o $(EMULATION)/runtime.o: $(EMULATION)/%.o: tests/emulation/%.cc
+	$(Q)$(EMULATION_CXX) $(if $(RACES),-O1 $(WATCHED),-O3) -w -include tests/emulation/device.h -c -o $@ $<
+$(EMULATION_OBJ): $(EMULATION)/%.o: tests/emulation/%.cc
 	@mkdir -p $(@D)
 	$(call say,CXX,$<)
-	$(Q)$(EMULATION_CXX) -Wall -Wextra -c -o $@ $<
+	$(Q)$(EMULATION_CXX) -O3 -Wall -Wextra -c -o $@ $<
+$(WATCHED_SRC:%.c=$(EMULATION)/%.o): $(EMULATION)/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS) $(WATCHED_C) -isystem $(CUDA_HOME)/include -c -o $@ $<
+EMULATION_TESTS := $(EMULATION)/tests/emulation/test_races
+$(EMULATION_TESTS): %: %.o $(EMULATION_OBJ)
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ $(call pkg_libs,cmocka)
 # Of a worker's the kernels come first, so that none is taken from the library, which has a GPU's.
 EMULATED_LIBS_kernels := $(SYS_LIB)
 EMULATED_LIBS_worker := $(WORKER_LIB) $(PROTO_LIB) $(PLAN_LIB) $(MODEL_LIB) $(SYS_LIB)
-$(EMULATED): $(EMULATION)/%: $(EMULATION)/tests/%.o $(EMULATED_OBJ) $(call objs,$(KERNEL_SRC)) $$(EMULATED_LIBS_$$(firstword $$(subst /, ,$$*)))
+$(EMULATED): $(EMULATION)/%: $(EMULATION)/tests/%.o $(EMULATED_OBJ) $(WATCHED_SRC:%.c=$(EMULATION)/%.o) $(call objs,$(filter-out $(WATCHED_SRC),$(KERNEL_SRC))) $$(EMULATED_LIBS_$$(firstword $$(subst /, ,$$*)))
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)OMPI_CC="$(CXX)" $(MPICC) $(LDFLAGS) -o $@ $^ $(call pkg_libs,cmocka $(TEST_PKGS_$(firstword $(subst /, ,$*)))) -ldl -lm
 $(EMULATION)/tests/%.o: tests/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(if $(findstring tests/worker/,$<),OMPI_CC="$(CC)" $(MPICC),$(CC)) $(CFLAGS) -UNDEBUG -isystem $(CUDA_HOME)/include \
+	$(Q)$(if $(findstring tests/worker/,$<),OMPI_CC="$(CC)" $(MPICC),$(CC)) $(CFLAGS) $(WATCHED_C) -UNDEBUG -isystem $(CUDA_HOME)/include \
 	    $(call pkg_cflags,cmocka $(TEST_PKGS_worker)) -c -o $@ $<
 
 # ---- fuzz targets: tests/fuzz/fuzz_*.c. Built like everything else they replay the inputs that are kept ----
@@ -383,6 +396,10 @@ test-tsan: ## lanes of the layers, sockets, attention nodes and the HTTP side un
 test-emulated: ## the tests of the CUDA kernels without a GPU: their sources on this machine's processors; needs nvcc's headers
 	@$(MAKE) --no-print-directory $(EMULATED)
 	@LONGSPAN_TEST_TABLE=cuda tests/run.sh --jobs $(JOBS) $(EMULATED)
+test-emulated-races: ## the same, and which accesses to the device's memory race: between threads, blocks, kernels, streams and the host
+	@$(MAKE) --no-print-directory RACES=1 emulated-races
+emulated-races: $(EMULATED) $(EMULATION_TESTS)
+	@LONGSPAN_TEST_TABLE=cuda tests/run.sh --jobs $(JOBS) $(EMULATION_TESTS) $(EMULATED)
 
 SUPPRESS := $(CURDIR)/tests/suppressions
 SANITIZER_ENV = ASAN_OPTIONS=detect_leaks=1 \
@@ -445,6 +462,6 @@ clean: ## remove build/
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
-.PHONY: always test-emulated cuda-report oracles all tests deps demo test test-tokenizers test-layouts test-retrieval test-serve test-asan test-ubsan test-tsan sanitized \
+.PHONY: always test-emulated test-emulated-races emulated-races cuda-report oracles all tests deps demo test test-tokenizers test-layouts test-retrieval test-serve test-asan test-ubsan test-tsan sanitized \
     sanitized-threads layers install benches bench bench-gpu bench-check fuzz fuzz-short fuzz-targets format clean help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -15,6 +15,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "tests/emulation/races.h"
+
 #include <functional>
 #include <type_traits>
 
@@ -25,6 +27,13 @@
 #define __launch_bounds__(...)
 #define __grid_constant__
 
+/* What runs for a whole warp, and touches no memory of the device: it need not be watched for races, and is long. */
+#ifdef __SANITIZE_THREAD__
+#define UNWATCHED __attribute__((no_sanitize_thread, optimize("O3")))
+#else
+#define UNWATCHED
+#endif
+
 extern uint3 threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
 
@@ -34,7 +43,7 @@ namespace emulation
 {
 
 /* Put behind what the stream has; recorded, while the stream is captured. */
-void enqueue(cudaStream_t stream, std::function<void()> call);
+void enqueue(cudaStream_t stream, races::job_kind kind, std::function<void()> call);
 
 /* Whether a GPU would not launch it; cudaGetLastError then says so. */
 bool refused(const void *kernel, dim3 grid, dim3 block, size_t shared_bytes);
@@ -45,6 +54,9 @@ void run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<vo
 /* The other fibers have their turn; the caller's comes again. `hopeful`: something has changed since. */
 void give_way(bool hopeful);
 
+/* As memcpy; of accesses that are not those of the thread that calls it. */
+void move(void *to, const void *from, size_t bytes);
+
 /* As bar.sync. */
 void meet_block(uint32_t barrier, uint32_t n_threads);
 
@@ -53,6 +65,9 @@ void meet_block(uint32_t barrier, uint32_t n_threads);
 enum { SLOT = 128 };
 char *warp_slot();
 const char *meet_warp(void (*together)(char *slots) = NULL);
+
+/* They meet, and see what each has written: __syncwarp. */
+void order_warp();
 
 template <class T>
 T of_lane(const T &mine, uint32_t lane)
@@ -74,13 +89,14 @@ struct launcher {
     dim3 grid, block;
     size_t shared_bytes;
     cudaStream_t stream;
+    races::job_kind kind;
 
     cudaError_t operator()(P... arguments) const
     {
         const launcher launch = *this;
         if (refused((const void *)kernel, grid, block, shared_bytes))
             return cudaErrorInvalidConfiguration;
-        enqueue(stream, [=] {
+        enqueue(stream, kind, [=] {
             run_grid(launch.grid, launch.block, launch.shared_bytes,
                      [&] { launch.kernel(arguments...); });
         });
@@ -93,7 +109,18 @@ template <class... P>
 launcher<P...> configured(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
                           cudaStream_t stream)
 {
-    return {kernel, grid, block, shared_bytes, stream};
+    return {kernel, grid, block, shared_bytes, stream, races::JOB_KERNEL};
+}
+
+template <class... P>
+launcher<P...> configured(void (*kernel)(P...), const cudaLaunchConfig_t &config)
+{
+    races::job_kind kind = races::JOB_KERNEL;
+    for (unsigned i = 0; i < config.numAttrs; i++)
+        if (config.attrs[i].id == cudaLaunchAttributeProgrammaticStreamSerialization &&
+            config.attrs[i].val.programmaticStreamSerializationAllowed)
+            kind = races::JOB_CHAINED;
+    return {kernel, config.gridDim, config.blockDim, config.dynamicSmemBytes, config.stream, kind};
 }
 
 } // namespace emulation
@@ -102,8 +129,7 @@ template <class... P, class... A>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(P...),
                                A... arguments)
 {
-    return emulation::configured(kernel, config->gridDim, config->blockDim,
-                                 config->dynamicSmemBytes, config->stream)(arguments...);
+    return emulation::configured(kernel, *config)(arguments...);
 }
 
 /* ---- functions of CUDA C ------------------------------------------------------------------------- */
@@ -114,7 +140,7 @@ static inline void __syncthreads()
 }
 static inline void __syncwarp()
 {
-    emulation::meet_warp();
+    emulation::order_warp();
 }
 template <class T>
 T __shfl_xor_sync(uint32_t, T x, int mask)
@@ -230,7 +256,7 @@ struct multiplication {
     uint32_t a[2 * HALVES], b[HALVES];
 
     template <void (*unpack_a)(uint32_t bits, Sum *to), void (*unpack)(uint32_t bits, Sum *to)>
-    static void together(char *slots)
+    UNWATCHED static void together(char *slots)
     {
         enum { ROWS = 16, COLUMNS = 8, K = 4 * EACH * HALVES };
         Sum a[ROWS][K], b[K][COLUMNS], c[ROWS][COLUMNS];
@@ -279,25 +305,25 @@ void multiply(C (&c)[4], const uint32_t (&a)[2 * HALVES], const uint32_t (&b)[HA
     memcpy(c, ((const mine *)(all + lane() * SLOT))->c, sizeof(c));
 }
 
-static inline void two_f16(uint32_t bits, double *to)
+UNWATCHED static inline void two_f16(uint32_t bits, double *to)
 {
     for (int i = 0; i < 2; i++)
         to[i] = __half2float(__ushort_as_half((uint16_t)(bits >> 16 * i)));
 }
 
-static inline void two_bf16(uint32_t bits, double *to)
+UNWATCHED static inline void two_bf16(uint32_t bits, double *to)
 {
     to[0] = __uint_as_float(bits << 16);
     to[1] = __uint_as_float(bits & 0xffff0000u);
 }
 
-static inline void four_s8(uint32_t bits, int *to)
+UNWATCHED static inline void four_s8(uint32_t bits, int *to)
 {
     for (int i = 0; i < 4; i++)
         to[i] = (int8_t)(bits >> 8 * i);
 }
 
-static inline void four_u8(uint32_t bits, int *to)
+UNWATCHED static inline void four_u8(uint32_t bits, int *to)
 {
     for (int i = 0; i < 4; i++)
         to[i] = (uint8_t)(bits >> 8 * i);

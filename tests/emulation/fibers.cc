@@ -6,6 +6,7 @@
  * ends the program. What a warp does together the last lane to arrive does for all (meet_warp). Blocks come in another
  * order at each launch. Shared memory behind what was asked for must stay as it was. */
 #include "tests/emulation/device.h"
+#include "tests/emulation/races.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,6 +43,7 @@ struct fiber {
 /* Threads that meet; they may meet again while some have not left yet, but not twice. */
 struct meeting {
     uint32_t n_here, round;
+    races::knowledge known[2]; /* to who came, where a meeting orders memory */
     alignas(16) char slots[2][WARP * SLOT];
 };
 
@@ -68,6 +70,7 @@ __attribute__((noinline)) static void enter(uint32_t i)
     static ucontext_t fresh, unused;
     current = i;
     threadIdx = fibers[i].index;
+    races::act(i);
     if (fibers[i].made)
         __builtin_longjmp(fibers[i].at, 1);
     fibers[i].made = true;
@@ -111,23 +114,26 @@ void give_way(bool hopeful)
     give_way_among(0, n_fibers, hopeful);
 }
 
-/* n fibers, of the n_there from `first` on. */
-static void meet(meeting &m, uint32_t n, uint32_t first, uint32_t n_there)
+/* n fibers, of the n_there from `first` on. orders: what each wrote before is seen by all behind. */
+static void meet(meeting &m, uint32_t n, uint32_t first, uint32_t n_there, bool orders)
 {
     const uint32_t round = m.round;
+    if (orders)
+        races::release(&m.known[round % 2], m.n_here == 0);
     if (++m.n_here == n) {
         m.n_here = 0;
         m.round++;
         hopeless = 0;
-        return;
     }
     while (m.round == round)
         give_way_among(first, n_there, false);
+    if (orders)
+        races::acquire(m.known[round % 2]);
 }
 
 void meet_block(uint32_t barrier, uint32_t n_threads)
 {
-    meet(blocks[barrier], n_threads, 0, n_fibers);
+    meet(blocks[barrier], n_threads, 0, n_fibers, true);
 }
 
 char *warp_slot()
@@ -136,17 +142,32 @@ char *warp_slot()
     return m.slots[m.round % 2] + current % WARP * SLOT;
 }
 
-const char *meet_warp(void (*together)(char *slots))
+static char *meet_lanes(void (*together)(char *slots), bool orders)
 {
     meeting &m = warps[current / WARP];
     char *slots = m.slots[m.round % 2];
     if (together != NULL && m.n_here + 1 == WARP)
         together(slots);
-    meet(m, WARP, current / WARP * WARP, WARP);
+    meet(m, WARP, current / WARP * WARP, WARP, orders);
     return slots;
 }
 
-static void run_block(size_t shared_bytes, const std::function<void()> &thread)
+const char *meet_warp(void (*together)(char *slots))
+{
+    return meet_lanes(together, false);
+}
+
+void order_warp()
+{
+    meet_lanes(NULL, true);
+}
+
+void move(void *to, const void *from, size_t bytes)
+{
+    memcpy(to, from, bytes);
+}
+
+static void run_block(uint32_t number, size_t shared_bytes, const std::function<void()> &thread)
 {
     n_fibers = n_running = blockDim.x * blockDim.y * blockDim.z;
     thread_body = &thread;
@@ -159,8 +180,10 @@ static void run_block(size_t shared_bytes, const std::function<void()> &thread)
         fibers[i].index = {i % blockDim.x, i / blockDim.x % blockDim.y,
                            i / blockDim.x / blockDim.y};
     }
+    races::begin_block(number, n_fibers);
     if (__builtin_setjmp(whole) == 0)
         enter(0);
+    races::end_block();
     for (meeting &m : warps)
         if (m.n_here != 0)
             abort(); /* lanes ended while others waited for them */
@@ -188,7 +211,7 @@ void run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<vo
     }
     for (uint32_t i : order) {
         blockIdx = {i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y};
-        run_block(shared_bytes, thread);
+        run_block(i, shared_bytes, thread);
     }
 }
 

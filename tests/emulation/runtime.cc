@@ -18,12 +18,20 @@
 #include <utility>
 #include <vector>
 
-using calls = std::vector<std::function<void()>>;
+using emulation::races::job_kind;
+namespace races = emulation::races;
+
+struct call {
+    job_kind kind;
+    std::function<void()> function;
+};
+using calls = std::vector<call>;
 
 /* False: not yet. */
 using job = std::function<bool()>;
 
 struct CUstream_st {
+    races::stream order;
     std::deque<job> waiting;
     bool captured, invalid; /* invalid: something was called that cannot be captured */
     calls recorded;
@@ -31,6 +39,7 @@ struct CUstream_st {
 struct CUevent_st {
     double ms;
     uint64_t asked, done; /* records so far */
+    races::history known; /* with the last one that is done */
 };
 struct CUgraph_st {
     calls recorded;
@@ -80,16 +89,25 @@ static void advance()
     abort();
 }
 
+/* The host waits. */
 static void drain(const CUstream_st *stream)
 {
     while (!stream->waiting.empty())
         advance();
+    races::host_hears(stream->order.all);
 }
 
 static void drain_all()
 {
     for (const CUstream_st *stream : streams)
         drain(stream);
+}
+
+static void run(CUstream_st *stream, const races::history &asked, const call &call)
+{
+    races::begin_job(&stream->order, asked, call.kind);
+    call.function();
+    races::end_job(&stream->order, call.kind);
 }
 
 /* What must not be called while a stream is captured. */
@@ -102,16 +120,21 @@ static bool captures()
     return any;
 }
 
-void emulation::enqueue(cudaStream_t stream, std::function<void()> call)
+void emulation::enqueue(cudaStream_t stream, job_kind kind, std::function<void()> function)
 {
+    static CUstream_st of_all; /* NULL: all others, and the host, wait */
     if (stream == NULL) {
+        if (of_all.order.number == 0)
+            races::open_stream(&of_all.order);
         drain_all();
-        call();
+        run(&of_all, races::asked(), {kind, function});
+        races::host_hears(of_all.order.all);
     } else if (stream->captured) {
-        stream->recorded.push_back(std::move(call));
+        stream->recorded.push_back({kind, std::move(function)});
     } else {
-        stream->waiting.push_back([call = std::move(call)] {
-            call();
+        const call one = {kind, std::move(function)};
+        stream->waiting.push_back([=, asked = races::asked()] {
+            run(stream, asked, one);
             return true;
         });
     }
@@ -159,7 +182,8 @@ static double now_ms()
     }
 
 DOES(cudaStreamCreateWithFlags, (cudaStream_t * stream, unsigned),
-     streams.insert(*stream = new CUstream_st()))
+     streams.insert(*stream = new CUstream_st());
+     races::open_stream(&(*stream)->order))
 WAITS(cudaStreamDestroy, (cudaStream_t stream), drain(stream); streams.erase(stream); delete stream)
 WAITS(cudaStreamSynchronize, (cudaStream_t stream), drain(stream))
 WAITS(cudaDeviceSynchronize, (void), drain_all())
@@ -168,35 +192,48 @@ DOES(cudaEventCreateWithFlags, (cudaEvent_t * event, unsigned), *event = new CUe
 DOES(cudaEventCreate, (cudaEvent_t * event), *event = new CUevent_st())
 WAITS(cudaEventDestroy, (cudaEvent_t event), drain_all(); delete event)
 WAITS(cudaEventRecord, (cudaEvent_t event, cudaStream_t stream), const uint64_t n = ++event->asked;
-      emulation::enqueue(stream, [=] {
+      stream->waiting.push_back([=] {
           event->ms = now_ms();
           event->done = n;
+          event->known = stream->order.all;
+          return true;
       }))
 WAITS(cudaStreamWaitEvent, (cudaStream_t stream, cudaEvent_t event, unsigned),
       const uint64_t n = event->asked;
-      stream->waiting.push_back([=] { return event->done >= n; }))
-WAITS(cudaEventSynchronize, (cudaEvent_t event), while (event->done < event->asked) advance())
+      stream->waiting.push_back([=] {
+          if (event->done < n)
+              return false;
+          races::stream_hears(&stream->order, event->known);
+          return true;
+      }))
+WAITS(cudaEventSynchronize, (cudaEvent_t event), while (event->done < event->asked) advance();
+      races::host_hears(event->known))
 DOES(cudaEventElapsedTime, (float *ms, cudaEvent_t begin, cudaEvent_t end),
      *ms = (float)(end->ms - begin->ms))
 
 /* ---- the device ------------------------------------------------------------------------------------ */
 
-/* A small GPU of compute capability 8.0. */
+/* A small GPU of compute capability 8.0; of 9.0, on which kernels are chained, where races are looked for. */
 enum { MULTIPROCESSORS = 6, SHARED_BYTES = 164 << 10, MOST_PER_BLOCK = 163 << 10, RESERVED = 1024 };
+
+static int capability()
+{
+    return races::watching ? 90 : 80;
+}
 
 DOES(cudaDriverGetVersion, (int *version), *version = CUDART_VERSION)
 DOES(cudaGetDeviceCount, (int *n), *n = 1)
 DOES(cudaSetDevice, (int))
 DOES(cudaMemGetInfo, (size_t * available, size_t *total), *available = *total = (size_t)1 << 32)
 DOES(cudaGetDeviceProperties, (struct cudaDeviceProp * properties, int), *properties = {};
-     strcpy(properties->name, "emulated"); properties->major = 8;
+     strcpy(properties->name, "emulated"); properties->major = capability() / 10;
      properties->multiProcessorCount = MULTIPROCESSORS;
      properties->sharedMemPerMultiprocessor = SHARED_BYTES)
 DOES(cudaDeviceGetAttribute, (int *value, enum cudaDeviceAttr attribute, int),
      *value = attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin ? MOST_PER_BLOCK : SHARED_BYTES)
 DOES(cudaFuncGetAttributes, (struct cudaFuncAttributes * attributes, const void *),
      *attributes = {};
-     attributes->ptxVersion = 80)
+     attributes->ptxVersion = capability())
 DOES(cudaOccupancyMaxActiveBlocksPerMultiprocessor, (int *n, const void *, int, size_t bytes),
      *n = (int)(SHARED_BYTES / (bytes + RESERVED)))
 
@@ -232,10 +269,22 @@ static cudaError_t take(void **memory, size_t bytes)
 {
     if (captures())
         return failed(cudaErrorStreamCaptureUnsupported);
-    if (posix_memalign(memory, 256, bytes) != 0)
+    if (races::watching)
+        *memory = races::take(bytes);
+    else if (posix_memalign(memory, 256, bytes) != 0)
+        *memory = NULL;
+    if (*memory == NULL)
         return failed(cudaErrorMemoryAllocation);
     memset(*memory, 0xff, bytes);
     return cudaSuccess;
+}
+
+static void give(void *memory)
+{
+    if (races::watching)
+        races::give(memory);
+    else
+        free(memory);
 }
 
 extern "C" cudaError_t cudaMalloc(void **memory, size_t bytes)
@@ -251,8 +300,8 @@ extern "C" cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned)
     return result;
 }
 
-WAITS(cudaFree, (void *memory), drain_all(); free(memory))
-WAITS(cudaFreeHost, (void *memory), drain_all(); pinned.erase((char *)memory); free(memory))
+WAITS(cudaFree, (void *memory), drain_all(); give(memory))
+WAITS(cudaFreeHost, (void *memory), drain_all(); pinned.erase((char *)memory); give(memory))
 
 static bool is_pinned(const void *memory)
 {
@@ -261,8 +310,15 @@ static bool is_pinned(const void *memory)
            (char *)memory < std::prev(after)->first + std::prev(after)->second;
 }
 
+static void copy(void *to, const void *from, size_t bytes)
+{
+    races::reads(from, bytes);
+    races::writes(to, bytes);
+    memcpy(to, from, bytes);
+}
+
 DOES(cudaMemcpy, (void *to, const void *from, size_t bytes, enum cudaMemcpyKind),
-     memcpy(to, from, bytes))
+     copy(to, from, bytes))
 
 extern "C" cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes,
                                        enum cudaMemcpyKind kind, cudaStream_t stream)
@@ -276,9 +332,9 @@ extern "C" cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes,
     if (up) {
         const char *bytes_there = (const char *)from;
         const std::vector<char> content(bytes_there, bytes_there + bytes);
-        emulation::enqueue(stream, [=] { memcpy(to, content.data(), bytes); });
+        emulation::enqueue(stream, races::JOB_COPY, [=] { copy(to, content.data(), bytes); });
     } else {
-        emulation::enqueue(stream, [=] { memcpy(to, from, bytes); });
+        emulation::enqueue(stream, races::JOB_COPY, [=] { copy(to, from, bytes); });
     }
     if (down)
         drain(stream);
@@ -286,7 +342,10 @@ extern "C" cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes,
 }
 
 DOES(cudaMemsetAsync, (void *to, int value, size_t bytes, cudaStream_t stream),
-     emulation::enqueue(stream, [=] { memset(to, value, bytes); }))
+     emulation::enqueue(stream, races::JOB_COPY, [=] {
+         races::writes(to, bytes);
+         memset(to, value, bytes);
+     }))
 
 /* ---- graphs ---------------------------------------------------------------------------------------- */
 
@@ -306,10 +365,13 @@ extern "C" cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *gr
 DOES(cudaGraphInstantiate, (cudaGraphExec_t * made, cudaGraph_t graph, unsigned long long),
      *made = new CUgraphExec_st{std::make_shared<const calls>(graph->recorded)})
 DOES(cudaGraphUpload, (cudaGraphExec_t, cudaStream_t))
+/* Its first kernel waits for all that was asked of the stream before. */
 DOES(cudaGraphLaunch, (cudaGraphExec_t graph, cudaStream_t stream),
-     emulation::enqueue(stream, [recorded = graph->recorded] {
-         for (const auto &call : *recorded)
-             call();
+     emulation::enqueue(stream, races::JOB_COPY, [] {});
+     stream->waiting.push_back([=, recorded = graph->recorded, asked = races::asked()] {
+         for (const call &one : *recorded)
+             run(stream, asked, one);
+         return true;
      }))
 DOES(cudaGraphDestroy, (cudaGraph_t graph), delete graph)
 DOES(cudaGraphExecDestroy, (cudaGraphExec_t graph), delete graph)
@@ -319,7 +381,6 @@ extern "C" cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *config, con
                                            void **arguments)
 {
     const auto function = (void (*)(const void *, uint32_t))kernel;
-    return emulation::configured(function, config->gridDim, config->blockDim,
-                                 config->dynamicSmemBytes, config->stream)(
-        *(const void **)arguments[0], *(uint32_t *)arguments[1]);
+    return emulation::configured(function, *config)(*(const void **)arguments[0],
+                                                    *(uint32_t *)arguments[1]);
 }

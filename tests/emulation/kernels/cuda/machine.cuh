@@ -16,6 +16,7 @@ static inline void chain_next()
 }
 static inline void chain_wait()
 {
+    emulation::races::waits_for_kernels_ahead();
 }
 
 static inline uint32_t thread_again()
@@ -37,13 +38,16 @@ static inline emulated_copies &copies_of_thread()
 static inline void copy_vector(uint4 *to_shared, const uint4 *from)
 {
     assert((uintptr_t)to_shared % 16 == 0 && (uintptr_t)from % 16 == 0);
-    memset(to_shared, 0xff, sizeof(*to_shared));
+    static const uint4 nothing = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX};
+    emulation::races::copies(to_shared, from, sizeof(*from));
+    emulation::move(to_shared, &nothing, sizeof(nothing));
     copies_of_thread().groups.back().push_back({to_shared, from});
 }
 
 static inline void copies_commit()
 {
     copies_of_thread().groups.emplace_back();
+    emulation::races::copies_group();
 }
 
 template <int N>
@@ -52,7 +56,8 @@ static inline void copies_wait()
     auto &groups = copies_of_thread().groups;
     for (; groups.size() > N + 1; groups.pop_front())
         for (const auto &copy : groups.front())
-            *copy.first = *copy.second;
+            emulation::move(copy.first, copy.second, sizeof(uint4));
+    emulation::races::copies_done(N);
 }
 
 static inline void mma_bf16(float acc[4], const uint32_t a[4], const uint32_t b[2])

@@ -15,14 +15,17 @@ struct emulated_barrier {
     uint32_t phase;
 };
 
-static inline struct emulated_barrier *barrier_of(uint64_t *barrier)
+static inline struct emulated_barrier barrier_of(const uint64_t *barrier)
 {
-    return (struct emulated_barrier *)barrier;
+    struct emulated_barrier b;
+    emulation::move(&b, barrier, sizeof(b));
+    return b;
 }
 
 static inline void mbarrier_init(uint64_t *barrier, uint32_t n_arrivals)
 {
-    *barrier_of(barrier) = {(uint16_t)n_arrivals, (uint16_t)n_arrivals, 0};
+    const struct emulated_barrier b = {(uint16_t)n_arrivals, (uint16_t)n_arrivals, 0};
+    memcpy(barrier, &b, sizeof(b));
 }
 
 static inline void mbarrier_init_fence()
@@ -31,19 +34,23 @@ static inline void mbarrier_init_fence()
 
 static inline void mbarrier_arrive(uint64_t *barrier)
 {
-    struct emulated_barrier *b = barrier_of(barrier);
-    assert(b->missing > 0);
-    if (--b->missing == 0) {
-        b->missing = b->arrivals;
-        b->phase++;
+    struct emulated_barrier b = barrier_of(barrier);
+    assert(b.missing > 0);
+    const bool ends = --b.missing == 0;
+    if (ends) {
+        b.missing = b.arrivals;
+        b.phase++;
     }
+    emulation::move(barrier, &b, sizeof(b));
+    emulation::races::mbarrier_arrives(barrier, ends);
     emulation::give_way(true);
 }
 
 static inline void mbarrier_wait(uint64_t *barrier, uint32_t parity)
 {
-    while ((barrier_of(barrier)->phase & 1) == parity)
+    while ((barrier_of(barrier).phase & 1) == parity)
         emulation::give_way(false);
+    emulation::races::mbarrier_waits(barrier);
 }
 
 #define COPY_ARRIVALS 1
@@ -62,20 +69,37 @@ static inline void copy_piece(void *to, const char *from, uint32_t bytes, uint64
 {
     assert(bytes % 16 == 0 && (uintptr_t)to % 16 == 0 && (uintptr_t)from % 16 == 0);
     if (lane == 0) {
-        memcpy(to, from, bytes);
+        emulation::races::copies_bulk(to, from, bytes, full);
+        emulation::move(to, from, bytes);
         mbarrier_arrive(full);
     }
 }
 
+/* Two halves of an atomic operation: no other thread has its turn between them. */
+static inline uint32_t counted(const uint32_t *counter)
+{
+    uint32_t n;
+    emulation::move(&n, counter, sizeof(n));
+    return n;
+}
+
+static inline void count(uint32_t *counter, uint32_t n, bool of_block)
+{
+    emulation::races::counts(counter, of_block);
+    emulation::move(counter, &n, sizeof(n));
+}
+
 static inline uint32_t count_down(uint32_t *counter)
 {
-    return (*counter)--;
+    const uint32_t before = counted(counter);
+    count(counter, before - 1, false);
+    return before;
 }
 
 static inline uint32_t count_round(uint32_t *counter, uint32_t last)
 {
-    const uint32_t before = *counter;
-    *counter = before == last ? 0 : before + 1;
+    const uint32_t before = counted(counter);
+    count(counter, before == last ? 0 : before + 1, true);
     emulation::give_way(true);
     return before;
 }
