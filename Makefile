@@ -399,7 +399,7 @@ test-emulated: ## the tests of the CUDA kernels without a GPU: their sources on 
 test-emulated-races: ## the same, and which accesses to the device's memory race: between threads, blocks, kernels, streams and the host
 	@$(MAKE) --no-print-directory RACES=1 emulated-races
 emulated-races: $(EMULATED) $(EMULATION_TESTS)
-	@LONGSPAN_TEST_TABLE=cuda tests/run.sh --jobs $(JOBS) $(EMULATION_TESTS) $(EMULATED)
+	@LONGSPAN_TEST_TABLE=cuda LONGSPAN_TEST_TIMEOUT=7200 tests/run.sh --jobs $(JOBS) $(EMULATION_TESTS) $(EMULATED)
 
 SUPPRESS := $(CURDIR)/tests/suppressions
 SANITIZER_ENV = ASAN_OPTIONS=detect_leaks=1 \
