@@ -396,6 +396,7 @@ test-tsan: ## lanes of the layers, sockets, attention nodes and the HTTP side un
 test-emulated: ## the tests of the CUDA kernels without a GPU: their sources on this machine's processors; needs nvcc's headers
 	@$(MAKE) --no-print-directory $(EMULATED)
 	@LONGSPAN_TEST_TABLE=cuda tests/run.sh --jobs $(JOBS) $(EMULATED)
+	@LONGSPAN_EMULATED_SHARED=100 tests/run.sh --jobs $(JOBS) $(filter %/test_variants,$(EMULATED))
 test-emulated-races: ## the same, and which accesses to the device's memory race: between threads, blocks, kernels, streams and the host
 	@$(MAKE) --no-print-directory RACES=1 emulated-races
 emulated-races: $(EMULATED) $(EMULATION_TESTS)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <memory>
@@ -214,7 +215,14 @@ DOES(cudaEventElapsedTime, (float *ms, cudaEvent_t begin, cudaEvent_t end),
 /* ---- the device ------------------------------------------------------------------------------------ */
 
 /* A small GPU of compute capability 8.0; of 9.0, on which kernels are chained, where races are looked for. */
-enum { MULTIPROCESSORS = 6, SHARED_BYTES = 164 << 10, MOST_PER_BLOCK = 163 << 10, RESERVED = 1024 };
+enum { MULTIPROCESSORS = 6, RESERVED = 1024, THREADS_WITH_REGISTERS = 512 };
+
+/* LONGSPAN_EMULATED_SHARED: KiB of a multiprocessor, if not 164 as 8.0 has; 100 as 8.6, 8.9 and 12.0. */
+static size_t shared_memory()
+{
+    const char *kib = getenv("LONGSPAN_EMULATED_SHARED");
+    return (kib != NULL ? strtoul(kib, NULL, 10) : 164) << 10;
+}
 
 static int capability()
 {
@@ -228,21 +236,24 @@ DOES(cudaMemGetInfo, (size_t * available, size_t *total), *available = *total = 
 DOES(cudaGetDeviceProperties, (struct cudaDeviceProp * properties, int), *properties = {};
      strcpy(properties->name, "emulated"); properties->major = capability() / 10;
      properties->multiProcessorCount = MULTIPROCESSORS;
-     properties->sharedMemPerMultiprocessor = SHARED_BYTES)
+     properties->sharedMemPerMultiprocessor = shared_memory())
 DOES(cudaDeviceGetAttribute, (int *value, enum cudaDeviceAttr attribute, int),
-     *value = attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin ? MOST_PER_BLOCK : SHARED_BYTES)
+     const size_t reserved = attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin ? RESERVED : 0;
+     *value = (int)(shared_memory() - reserved))
 DOES(cudaFuncGetAttributes, (struct cudaFuncAttributes * attributes, const void *),
      *attributes = {};
      attributes->ptxVersion = capability())
-DOES(cudaOccupancyMaxActiveBlocksPerMultiprocessor, (int *n, const void *, int, size_t bytes),
-     *n = (int)(SHARED_BYTES / (bytes + RESERVED)))
+DOES(cudaOccupancyMaxActiveBlocksPerMultiprocessor,
+     (int *n, const void *, int threads, size_t bytes),
+     const int room = THREADS_WITH_REGISTERS / threads;
+     *n = std::min(room, (int)(shared_memory() / (bytes + RESERVED))))
 
 extern "C" cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute attribute,
                                             int value)
 {
     if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize)
         return cudaSuccess;
-    if (value > MOST_PER_BLOCK)
+    if ((size_t)value + RESERVED > shared_memory())
         return failed(cudaErrorInvalidValue);
     shares[kernel] = (size_t)value;
     return cudaSuccess;

@@ -37,8 +37,8 @@ struct attend_launch {
     bool any_order;   /* for comparisons: tiles are merged as they come, whatever the tree says */
 };
 
-/* Stages of a pipeline. At least a tile's pieces: the two of K leave before those of V are wanted. */
-enum { LEAST_STAGES = 4, MOST_STAGES = 16 };
+/* Stages of a pipeline. At least the two pieces that are wanted at the same time. */
+enum { LEAST_STAGES = 2, MOST_STAGES = 16 };
 
 /* Tokens that are written to tiles before the call. */
 struct write_list {

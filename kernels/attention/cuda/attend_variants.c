@@ -1,6 +1,8 @@
 /* attend_variants.c - how often a kernel fits a multiprocessor, and with which pipeline. */
 #include "kernels/attention/cuda/attend_variants.h"
 
+#include "kernels/attention/cuda/attend_tile.h"
+
 enum {
     STAGES_WANTED = 5,   /* with more than one block on a multiprocessor */
     BLOCK_RESERVE = 1024 /* shared memory that the system takes of each block's */
@@ -22,9 +24,10 @@ static bool fit_blocks(const struct device *device, const struct attend_kernel *
     if (kernel->stage_bytes > 0) {
         int bytes = per_multiprocessor / blocks - BLOCK_RESERVE;
         bytes = bytes < most_per_block ? bytes : most_per_block;
+        const int wanted = blocks > 1 ? STAGES_WANTED : TILE_PIECES; /* rather than near levels */
         const int least = blocks > 1 ? STAGES_WANTED : LEAST_STAGES;
         int stages = 0;
-        for (int near = (int)kernel->near_levels; near >= 0 && stages < least; near--) {
+        for (int near = (int)kernel->near_levels; near >= 0 && stages < wanted; near--) {
             const int levels = near * (int)kernel->partial_bytes;
             stages = (bytes - (int)kernel->fixed_bytes - levels) / (int)kernel->stage_bytes;
             config->n_near = (uint32_t)near;
@@ -35,8 +38,9 @@ static bool fit_blocks(const struct device *device, const struct attend_kernel *
         config->shared_bytes +=
             config->n_stages * kernel->stage_bytes + config->n_near * kernel->partial_bytes;
     }
+    /* Not only as much as this one: others may be launched by other configurations. */
     *result = cudaFuncSetAttribute(kernel->function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                   (int)config->shared_bytes);
+                                   kernel->stage_bytes > 0 ? most_per_block : 0);
     if (*result == cudaSuccess)
         *result = cudaOccupancyMaxActiveBlocksPerMultiprocessor(
             &n_blocks, kernel->function, (int)kernel->threads, config->shared_bytes);
@@ -47,7 +51,6 @@ static bool fit_blocks(const struct device *device, const struct attend_kernel *
     return *result == cudaSuccess && n_blocks > 0;
 }
 
-/* Most blocks first, as the attribute of shared memory must end with the largest. */
 static bool fit(struct variant *variant, const struct device *device, uint32_t n_blocks,
                 uint32_t n_stages, struct error *error)
 {
@@ -58,10 +61,14 @@ static bool fit(struct variant *variant, const struct device *device, uint32_t n
                              cudaSharedmemCarveoutMaxShared);
     struct config found[BLOCKS_WANTED];
     uint32_t n = 0;
-    for (int blocks = most; blocks > 0 && result == cudaSuccess; blocks--)
-        if (fit_blocks(device, kernel, blocks, n_stages, &found[n], &result) &&
-            (n == 0 || found[n].n_blocks < found[n - 1].n_blocks))
-            n++;
+    for (int blocks = most; blocks > 0 && result == cudaSuccess; blocks--) {
+        struct config config;
+        if (!fit_blocks(device, kernel, blocks, n_stages, &config, &result))
+            continue;
+        if (n > 0 && config.n_blocks == found[n - 1].n_blocks)
+            n--; /* registers leave no more than these, which are deeper */
+        found[n++] = config;
+    }
     for (uint32_t i = 0; i < n; i++)
         variant->configs[i] = found[n - 1 - i];
     variant->n_configs = n;

@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include "kernels/attention/cuda/attend_device.h"
+#include "kernels/attention/cuda/attend_launch.h"
 #include "kernels/cuda/device.h"
 #include "tests/kernels/attention/attend_cases.h"
 
@@ -179,6 +181,38 @@ static void test_a_row_of_nan_stays_alone(void **state)
     }
 }
 
+/* Of one row and of as many as the largest kernel has, with pipelines as short as any GPU's shared memory makes them. */
+static void test_same_bits_for_any_pipeline(void **state)
+{
+    (void)state;
+    enum { D = 64, GROUP = 4, N = 600, MOST_TOKENS = 40 };
+    static const enum kv_type types[] = {KV_F16, KV_BF16, KV_Q8_0};
+    struct thread_pool *pool = pool_of(2);
+    float *q = made_floats(MOST_TOKENS * GROUP * D, 2.0f, 4);
+    float expected[MOST_TOKENS * GROUP * D], got[MOST_TOKENS * GROUP * D];
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        struct made_kv *kv = place_kv_create(types[i], D, N, 2, 1.0f, 3);
+        const struct attend_shape shape = shape_of(kv, GROUP);
+        struct attend *attend = attend_of(pool, "auto", &shape);
+        struct attend *tuned = attend_of(pool, "auto", &shape);
+        const struct part whole = {{{0, 4}}, 1};
+        for (uint32_t n = 1; n <= MOST_TOKENS; n += MOST_TOKENS - 1)
+            for (uint32_t n_stages = LEAST_STAGES; n_stages <= 5; n_stages++) {
+                const size_t bytes = (size_t)n * GROUP * D * sizeof(float);
+                assert_int_equal(cuda_attend_tune(attend_device_state(tuned), 1, n_stages, 0, NULL),
+                                 STATUS_OK);
+                attend_parts(tuned, &shape, kv, q, 520, n, 0, &whole, 1, true, got);
+                attend_parts(attend, &shape, kv, q, 520, n, 0, &whole, 1, true, expected);
+                assert_memory_equal(got, expected, bytes);
+            }
+        attend_destroy(tuned);
+        attend_destroy(attend);
+        place_kv_destroy(kv);
+    }
+    thread_pool_destroy(pool);
+    free(q);
+}
+
 /* One recorded launch serves whatever is prepared later and is of the same kind: here a sequence that grows over tiles. */
 static void test_a_recorded_launch_serves_later_calls(void **state)
 {
@@ -249,6 +283,7 @@ int main(void)
         cmocka_unit_test(test_values_of_any_size),
         cmocka_unit_test(test_equal_scores_give_the_mean),
         cmocka_unit_test(test_a_row_of_nan_stays_alone),
+        cmocka_unit_test(test_same_bits_for_any_pipeline),
         cmocka_unit_test(test_a_recorded_launch_serves_later_calls),
     };
     struct error error = {0};
