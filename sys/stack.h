@@ -7,9 +7,9 @@
 
 #include "sys/status.h"
 
-/* What every program can do with: a thread of the coordinator takes the most, 300 KiB for JSON that is
- * nested as deep as its reader allows (tests/integration/test_limits.py). What CUDA's libraries take has
- * not been measured. */
+/* What every program can do with: a thread of the coordinator takes the most, for JSON that is nested as
+ * deep as its reader allows (tests/integration/test_limits.py). What CUDA's libraries take has not been
+ * measured. */
 enum { STACK_LEAST = 512 << 10 };
 
 /* `main` calls it, before anything that may be deep. STATUS_EXHAUSTED: less than STACK_LEAST; with
