@@ -283,8 +283,7 @@ struct serve_peer *serve_find_peer(struct serve *serve, const struct frames *mes
     for (size_t i = 0; i < serve->n_peers; i++) {
         const size_t at = (serve->last_peer + i) % serve->n_peers; /* often the same as before */
         struct serve_peer *peer = &serve->peers[at];
-        if (peer->identity_bytes == message->peer_bytes &&
-            memcmp(peer->identity, message->peer, message->peer_bytes) == 0) {
+        if (frames_same_peer(&peer->identity, &message->peer)) {
             serve->last_peer = at;
             peer->used = ++serve->peer_uses;
             return peer;
@@ -312,8 +311,7 @@ static enum status add_peer(struct serve *serve, const struct frames *message, u
         peer = &serve->peers[serve->n_peers++];
         peer->kept = (struct serve_kept){0};
     }
-    memcpy(peer->identity, message->peer, message->peer_bytes);
-    peer->identity_bytes = message->peer_bytes;
+    peer->identity = message->peer;
     peer->rank = rank;
     peer->used = ++serve->peer_uses;
     return STATUS_OK;

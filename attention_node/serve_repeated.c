@@ -65,8 +65,7 @@ static bool is_waiting(const struct serve *serve, const struct frames *message, 
 {
     for (size_t i = 0; i < serve->n_queries; i++)
         if (serve->queries[i].query == query &&
-            serve->frames[i]->peer_bytes == message->peer_bytes &&
-            memcmp(serve->frames[i]->peer, message->peer, message->peer_bytes) == 0)
+            frames_same_peer(&serve->frames[i]->peer, &message->peer))
             return true;
     return false;
 }

@@ -17,8 +17,7 @@ struct serve_kept {
 };
 
 struct serve_peer {
-    uint8_t identity[FRAMES_PEER_BYTES];
-    uint32_t identity_bytes;
+    struct frames_peer identity;
     uint32_t rank;
     uint64_t used; /* for finding the oldest */
     struct serve_kept kept;

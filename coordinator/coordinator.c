@@ -289,10 +289,10 @@ static enum status receive(struct coordinator *c, bool *received, struct error *
         log_debug(c->log, "a message is dropped: %s", error->text);
         return STATUS_OK;
     }
-    if (status != STATUS_OK || c->in.n == 0 || c->in.peer_bytes == 0)
+    if (status != STATUS_OK || c->in.n == 0 || c->in.peer.n == 0)
         return status;
-    struct control_peer peer = {.n = c->in.peer_bytes};
-    memcpy(peer.bytes, c->in.peer, c->in.peer_bytes);
+    struct control_peer peer = {.n = c->in.peer.n};
+    memcpy(peer.bytes, c->in.peer.bytes, c->in.peer.n);
     const Longspan__Control *message = unpack(c, frames_data(&c->in, 0), frames_size(&c->in, 0));
     if (message == NULL) {
         log_debug(c->log, "a message of %zu bytes cannot be read", frames_size(&c->in, 0));
@@ -441,10 +441,10 @@ static void read_last_requests(struct coordinator *c)
 {
     struct error error;
     for (int n = 0; n < 1000 && frames_receive(c->socket, &c->in, 0, &error) == STATUS_OK; n++) {
-        if (c->in.n == 0 || c->in.peer_bytes == 0)
+        if (c->in.n == 0 || c->in.peer.n == 0)
             continue;
-        struct control_peer peer = {.n = c->in.peer_bytes};
-        memcpy(peer.bytes, c->in.peer, c->in.peer_bytes);
+        struct control_peer peer = {.n = c->in.peer.n};
+        memcpy(peer.bytes, c->in.peer.bytes, c->in.peer.n);
         const Longspan__Control *message =
             unpack(c, frames_data(&c->in, 0), frames_size(&c->in, 0));
         if (message != NULL && message->body_case == LONGSPAN__CONTROL__BODY_RUN_REQUEST)

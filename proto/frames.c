@@ -40,7 +40,7 @@ static void block_free(void *data, void *hint) /* called by ZeroMQ, from any thr
 void frames_init(struct frames *frames)
 {
     frames->n = 0;
-    frames->peer_bytes = 0;
+    frames->peer.n = 0;
 }
 
 static void clear_parts(struct frames *frames)
@@ -53,7 +53,7 @@ static void clear_parts(struct frames *frames)
 void frames_clear(struct frames *frames)
 {
     clear_parts(frames);
-    frames->peer_bytes = 0;
+    frames->peer.n = 0;
 }
 
 void frames_move(struct frames *to, struct frames *from)
@@ -156,14 +156,18 @@ enum status frames_add_borrowed(struct frames *frames, void *data, size_t size,
 void frames_set_peer(struct frames *frames, const void *identity, size_t size)
 {
     assert(size > 0 && size <= FRAMES_PEER_BYTES);
-    memcpy(frames->peer, identity, size);
-    frames->peer_bytes = (uint32_t)size;
+    memcpy(frames->peer.bytes, identity, size);
+    frames->peer.n = (uint32_t)size;
 }
 
 void frames_reply_to(struct frames *reply, const struct frames *request)
 {
-    memmove(reply->peer, request->peer, request->peer_bytes); /* they may be the same */
-    reply->peer_bytes = request->peer_bytes;
+    reply->peer = request->peer;
+}
+
+bool frames_same_peer(const struct frames_peer *a, const struct frames_peer *b)
+{
+    return a->n == b->n && memcmp(a->bytes, b->bytes, a->n) == 0;
 }
 
 static enum status socket_status(int code)
@@ -326,13 +330,13 @@ static int send_part(void *zmq, zmq_msg_t *part, bool more)
 static int try_first(struct wire_socket *socket, struct frames *frames)
 {
     const size_t own = counted_bytes(frames);
-    struct wire_queue *queue = own > 0 ? wire_queue_of(socket, frames) : socket->queue;
+    struct wire_queue *queue = own > 0 ? wire_queue_of(socket, &frames->peer) : socket->queue;
     const size_t queued = atomic_load(&queue->bytes);
     if (queued > 0 && (own > socket->queue_bytes || queued > socket->queue_bytes - own))
         return EAGAIN;
     if (socket->kind == WIRE_ROUTER) {
-        while (zmq_send(socket->zmq, frames->peer, frames->peer_bytes, ZMQ_DONTWAIT | ZMQ_SNDMORE) <
-               0)
+        while (zmq_send(socket->zmq, frames->peer.bytes, frames->peer.n,
+                        ZMQ_DONTWAIT | ZMQ_SNDMORE) < 0)
             if (errno != EINTR)
                 return errno;
         count_frames(frames, queue);
@@ -379,7 +383,7 @@ static enum status send_failed(const struct wire_socket *socket, struct frames *
 enum status frames_send(struct wire_socket *socket, struct frames *frames, uint64_t deadline_us,
                         struct error *error)
 {
-    assert(frames->n > 0 && (socket->kind != WIRE_ROUTER || frames->peer_bytes > 0));
+    assert(frames->n > 0 && (socket->kind != WIRE_ROUTER || frames->peer.n > 0));
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < frames->n; i++)
         bytes += zmq_msg_size(&frames->parts[i]);

@@ -21,11 +21,16 @@
 
 enum { FRAMES_MAX = 16, FRAMES_PEER_BYTES = 255 };
 
-/* Read n; leave the rest to frames.c. */
+/* How a ROUTER knows one of its connections. */
+struct frames_peer {
+    uint32_t n; /* bytes; 0: nobody */
+    uint8_t bytes[FRAMES_PEER_BYTES];
+};
+
+/* Read n and peer; leave the rest to frames.c. */
 struct frames {
     uint32_t n; /* frames, without the peer */
-    uint32_t peer_bytes;
-    uint8_t peer[FRAMES_PEER_BYTES];
+    struct frames_peer peer;
     struct frames_block *blocks[FRAMES_MAX]; /* memory to be counted when sent; or NULL */
     zmq_msg_t parts[FRAMES_MAX];
 };
@@ -58,6 +63,8 @@ enum status frames_add_borrowed(struct frames *frames, void *data, size_t size,
 /* Whom a ROUTER sends to: the peer of a received message, or an identity of 1 to 255 bytes. */
 void frames_reply_to(struct frames *reply, const struct frames *request);
 void frames_set_peer(struct frames *frames, const void *identity, size_t size);
+
+bool frames_same_peer(const struct frames_peer *a, const struct frames_peer *b);
 
 /* Clears `frames`, then receives. On failure they are empty.
  * STATUS_TIMEOUT: nothing came. STATUS_PROTOCOL: the message had too many frames or bytes, and is

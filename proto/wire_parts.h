@@ -43,8 +43,7 @@ struct wire_queue {
 };
 
 struct wire_peer_queue {
-    uint8_t peer[FRAMES_PEER_BYTES];
-    uint32_t peer_bytes;
+    struct frames_peer peer;
     struct wire_queue *queue;
 };
 
@@ -68,8 +67,8 @@ struct wire_socket {
 struct wire_queue *wire_queue_create(void);
 void wire_queue_release(struct wire_queue *queue);
 
-/* What counts large frames to the message's peer. */
-struct wire_queue *wire_queue_of(struct wire_socket *socket, const struct frames *frames);
+/* What counts large frames to the peer. */
+struct wire_queue *wire_queue_of(struct wire_socket *socket, const struct frames_peer *peer);
 
 /* Before ZeroMQ's threads start. */
 void wire_threads_open(struct wire_threads *threads, void *zmq);

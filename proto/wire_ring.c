@@ -80,8 +80,7 @@ struct wire_ring {
     struct cursor received;
     struct frames arriving;
 
-    uint8_t peer[FRAMES_PEER_BYTES];
-    uint32_t peer_bytes;
+    struct frames_peer peer;
     bool gone;        /* the other side has hung up */
     struct error end; /* not STATUS_OK: the ring has ended */
 };
@@ -235,14 +234,12 @@ bool wire_ring_is(const struct wire_ring *ring, const uint8_t nonce[NEIGHBOUR_NO
 
 void wire_ring_set_peer(struct wire_ring *ring, const struct frames *from)
 {
-    memcpy(ring->peer, from->peer, from->peer_bytes);
-    ring->peer_bytes = from->peer_bytes;
+    ring->peer = from->peer;
 }
 
 bool wire_ring_has_peer(const struct wire_ring *ring, const struct frames *frames)
 {
-    return ring->peer_bytes == frames->peer_bytes &&
-           memcmp(ring->peer, frames->peer, frames->peer_bytes) == 0;
+    return frames_same_peer(&ring->peer, &frames->peer);
 }
 
 static void end(struct wire_ring *ring, const char *why)
@@ -512,8 +509,7 @@ enum status wire_ring_receive(struct wire_ring *ring, struct frames *frames, str
             publish_consumed(ring);
         if (whole) {
             frames_move(frames, &ring->arriving);
-            if (ring->peer_bytes > 0)
-                frames_set_peer(frames, ring->peer, ring->peer_bytes);
+            frames->peer = ring->peer;
             return STATUS_OK;
         }
     }

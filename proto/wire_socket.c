@@ -315,13 +315,12 @@ static void drop_idle_peers(struct wire_socket *socket)
 }
 
 /* Without memory all peers share one. */
-struct wire_queue *wire_queue_of(struct wire_socket *socket, const struct frames *frames)
+struct wire_queue *wire_queue_of(struct wire_socket *socket, const struct frames_peer *peer)
 {
     if (socket->kind != WIRE_ROUTER)
         return socket->queue;
     for (size_t i = 0; i < socket->n_peers; i++)
-        if (socket->peers[i].peer_bytes == frames->peer_bytes &&
-            memcmp(socket->peers[i].peer, frames->peer, frames->peer_bytes) == 0)
+        if (frames_same_peer(&socket->peers[i].peer, peer))
             return socket->peers[i].queue;
     if (socket->n_peers == socket->peers_capacity)
         drop_idle_peers(socket);
@@ -331,9 +330,6 @@ struct wire_queue *wire_queue_of(struct wire_socket *socket, const struct frames
         wire_queue_release(queue);
         return socket->queue;
     }
-    struct wire_peer_queue *of = &socket->peers[socket->n_peers++];
-    memcpy(of->peer, frames->peer, frames->peer_bytes);
-    of->peer_bytes = frames->peer_bytes;
-    of->queue = queue;
+    socket->peers[socket->n_peers++] = (struct wire_peer_queue){.peer = *peer, .queue = queue};
     return queue;
 }

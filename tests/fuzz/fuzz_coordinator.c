@@ -46,8 +46,8 @@ static void open_peers(void)
         FUZZ_CHECK(frames_send(sockets[i], &frames, clock_us() + 1000000, &error) == STATUS_OK);
         FUZZ_CHECK(frames_receive(opened.socket, &frames, clock_us() + 1000000, &error) ==
                    STATUS_OK);
-        peers[i].n = frames.peer_bytes;
-        memcpy(peers[i].bytes, frames.peer, frames.peer_bytes);
+        peers[i].n = frames.peer.n;
+        memcpy(peers[i].bytes, frames.peer.bytes, frames.peer.n);
         frames_clear(&frames);
     }
     peers[N_PEERS] = (struct control_peer){.n = 5, .bytes = "\1who?"};

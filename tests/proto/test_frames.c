@@ -55,8 +55,8 @@ static void exchange(const struct wire_fixture *f, const char *endpoint)
             if (bytes[j] != i + 1)
                 fail_msg("byte %zu of %zu differs", j, sizes[i]);
         assert_text(&request, 2, "tail");
-        assert_int_equal(request.peer_bytes, 8);
-        assert_memory_equal(request.peer, "worker 1", 8);
+        assert_int_equal(request.peer.n, 8);
+        assert_memory_equal(request.peer.bytes, "worker 1", 8);
 
         put_text(&reply, "answer");
         frames_reply_to(&reply, &request);
@@ -145,7 +145,7 @@ static void test_an_oversized_message_is_refused_and_gone(void **state)
                              STATUS_PROTOCOL);
             assert_non_null(strstr(error.text, "1048577 bytes"));
             assert_int_equal(frames.n, 0);
-            assert_int_equal(frames.peer_bytes, 8); /* it can be told */
+            assert_int_equal(frames.peer.n, 8); /* it can be told */
             assert_received(pair.router, &frames);
             assert_text(&frames, 0, "next");
             frames_clear(&frames);
@@ -266,6 +266,22 @@ static void test_the_queue_is_bounded_in_bytes(void **state)
     assert_int_equal(frames.n, 0);
     wire_socket_close(dealer);
     wire_socket_close(router);
+}
+
+static void test_peers_are_told_apart_by_all_of_their_bytes(void **state)
+{
+    (void)state;
+    struct frames one = {0}, other = {0};
+    frames_set_peer(&one, "rank 1", 6);
+    frames_set_peer(&other, "rank 12", 7); /* its first bytes are the one's */
+    assert_false(frames_same_peer(&one.peer, &other.peer));
+    assert_false(frames_same_peer(&other.peer, &one.peer));
+    frames_reply_to(&other, &one);
+    assert_true(frames_same_peer(&one.peer, &other.peer)); /* whatever stood behind */
+    frames_set_peer(&other, "rank 2", 6);
+    assert_false(frames_same_peer(&one.peer, &other.peer));
+    frames_clear(&other);
+    assert_false(frames_same_peer(&one.peer, &other.peer));
 }
 
 /* Sends messages of LIMIT bytes to a peer until its queue is full. */
@@ -409,6 +425,7 @@ int main(void)
         WIRE_TEST(test_an_oversized_message_is_refused_and_gone),
         WIRE_TEST(test_too_many_frames_are_refused_and_gone),
         WIRE_TEST(test_an_unknown_peer_is_unreachable),
+        cmocka_unit_test(test_peers_are_told_apart_by_all_of_their_bytes),
         WIRE_TEST(test_the_queue_is_bounded_in_bytes),
         WIRE_TEST(test_a_peer_that_does_not_read_keeps_nothing_from_others),
         WIRE_TEST(test_borrowed_memory_comes_back),

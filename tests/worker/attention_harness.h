@@ -138,8 +138,7 @@ static inline struct harness_node *cluster_receive(struct cluster *cluster, int 
         if ((int)cluster->last->body_case != kind)
             continue;
         for (uint32_t i = 0; i < cluster->n_nodes; i++)
-            if (cluster->nodes[i].peer.peer_bytes == cluster->in.peer_bytes &&
-                memcmp(cluster->nodes[i].peer.peer, cluster->in.peer, cluster->in.peer_bytes) == 0)
+            if (frames_same_peer(&cluster->nodes[i].peer.peer, &cluster->in.peer))
                 return &cluster->nodes[i];
     }
     return NULL;

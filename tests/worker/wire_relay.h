@@ -102,7 +102,7 @@ static inline void relay_copy(struct frames *to, struct frames *from)
 static inline void relay_forward(struct relay *relay, int direction, struct frames *frames)
 {
     if (direction == 1) {
-        if (relay->peer.peer_bytes == 0)
+        if (relay->peer.peer.n == 0)
             return;
         frames_reply_to(frames, &relay->peer);
     }

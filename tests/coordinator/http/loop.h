@@ -45,8 +45,8 @@ static inline void loop_receive(struct loop *loop)
     loop->heard = longspan__control__unpack(NULL, frames_size(&loop->frames, 0),
                                             frames_data(&loop->frames, 0));
     assert_non_null(loop->heard);
-    loop->client.n = loop->frames.peer_bytes;
-    memcpy(loop->client.bytes, loop->frames.peer, loop->frames.peer_bytes);
+    loop->client.n = loop->frames.peer.n;
+    memcpy(loop->client.bytes, loop->frames.peer.bytes, loop->frames.peer.n);
 }
 
 /* Waits for the next message but pings, which is of this kind. */
