@@ -11,6 +11,12 @@ void device_buffer_release(struct device_buffer *buffer)
     buffer->bytes = 0;
 }
 
+static enum status take(struct device_buffer *buffer, size_t bytes, struct error *error)
+{
+    return (buffer->on_host ? buffer->kernels->host_take : buffer->kernels->memory_take)(
+        buffer->device, &buffer->memory, bytes, error);
+}
+
 enum status device_buffer_reserve(struct device_buffer *buffer, size_t bytes, struct error *error)
 {
     if (bytes <= buffer->bytes)
@@ -20,14 +26,14 @@ enum status device_buffer_reserve(struct device_buffer *buffer, size_t bytes, st
     if (__builtin_add_overflow(bytes, bytes / 4, &wanted))
         wanted = bytes;
     device_buffer_release(buffer);
-    const enum status status =
-        (buffer->on_host ? buffer->kernels->host_take : buffer->kernels->memory_take)(
-            buffer->device, &buffer->memory, wanted, &why);
+    enum status status = take(buffer, wanted, &why);
+    if (status != STATUS_OK && wanted > bytes)
+        status = take(buffer, wanted = bytes, &why);
     if (status != STATUS_OK)
         return error_set(error, status,
                          "%s; a step needs %zu bytes at once: use smaller chunks, or fewer "
                          "sequences",
-                         why.text, wanted);
+                         why.text, bytes);
     buffer->bytes = wanted;
     return STATUS_OK;
 }

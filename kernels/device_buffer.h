@@ -26,7 +26,7 @@ static inline struct device_buffer device_buffer(const struct kernels *kernels,
     return (struct device_buffer){.kernels = kernels, .device = device, .on_host = on_host};
 }
 
-/* At least `bytes`, and somewhat more where it has to grow: then nothing may be under way with what
+/* At least `bytes`, and somewhat more where it has to grow and the device has as much: then nothing may be under way with what
  * it was, which the caller has waited for where the device's memory is not the host's.
  * STATUS_NO_MEMORY: it is empty then. */
 enum status device_buffer_reserve(struct device_buffer *buffer, size_t bytes, struct error *error);
