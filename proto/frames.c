@@ -29,7 +29,7 @@ static void block_free(void *data, void *hint) /* called by ZeroMQ, from any thr
 {
     struct frames_block *block = hint;
     if (block->queue != NULL) {
-        atomic_fetch_sub(&block->queue->bytes, block->size);
+        wire_queue_take(block->queue, block->size);
         wire_queue_release(block->queue);
     }
     if (block->release != NULL)
@@ -294,7 +294,7 @@ static void count_frames(struct frames *frames, struct wire_queue *queue)
     for (uint32_t i = 0; i < frames->n; i++)
         if (frames->blocks[i] != NULL) {
             frames->blocks[i]->queue = queue;
-            atomic_fetch_add(&queue->bytes, frames->blocks[i]->size);
+            wire_queue_add(queue, frames->blocks[i]->size);
             atomic_fetch_add(&queue->n_users, 1);
         }
 }
@@ -304,7 +304,7 @@ static void uncount_frames(struct frames *frames, struct wire_queue *queue)
     for (uint32_t i = 0; i < frames->n; i++)
         if (frames->blocks[i] != NULL) {
             frames->blocks[i]->queue = NULL;
-            atomic_fetch_sub(&queue->bytes, frames->blocks[i]->size);
+            wire_queue_take(queue, frames->blocks[i]->size);
             wire_queue_release(queue);
         }
 }
@@ -330,9 +330,8 @@ static int send_part(void *zmq, zmq_msg_t *part, bool more)
 static int try_first(struct wire_socket *socket, struct frames *frames)
 {
     const size_t own = counted_bytes(frames);
-    struct wire_queue *queue = own > 0 ? wire_queue_of(socket, &frames->peer) : socket->queue;
-    const size_t queued = atomic_load(&queue->bytes);
-    if (queued > 0 && (own > socket->queue_bytes || queued > socket->queue_bytes - own))
+    struct wire_queue *queue = own > 0 ? wire_queue_of(socket, &frames->peer) : NULL;
+    if (queue != NULL && !wire_queue_has_room(socket, queue, own))
         return EAGAIN;
     if (socket->kind == WIRE_ROUTER) {
         while (zmq_send(socket->zmq, frames->peer.bytes, frames->peer.n,

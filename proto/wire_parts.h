@@ -35,11 +35,12 @@ struct wire_context {
 };
 
 /* Bytes handed to a socket that ZeroMQ has not yet given back: of a DEALER all, of a ROUTER those to
- * one peer, so that one that does not read keeps nothing from the others. Messages may outlive
- * their socket, so that the last one, or the socket, frees it. */
+ * one peer, so that one that does not read keeps nothing from the others, and in `all` those to all
+ * of them. Messages may outlive their socket, so that the last one, or the socket, frees it. */
 struct wire_queue {
     atomic_size_t bytes;
     atomic_size_t n_users;
+    struct wire_queue *all; /* of which this is a part; or NULL */
 };
 
 struct wire_peer_queue {
@@ -51,24 +52,31 @@ struct wire_socket {
     void *zmq;
     void *monitor; /* the receiving end of its events */
     struct wire_context *context;
-    struct wire_queue *queue;      /* of a DEALER; of a ROUTER where there is no memory for more */
+    struct wire_queue *queue;      /* of a ROUTER that of all peers, and of those that there is no
+                                      memory for more for */
     struct wire_peer_queue *peers; /* of a ROUTER: those with bytes on their way, and some more */
     size_t n_peers, peers_capacity;
     enum wire_kind kind;
     bool listen;
     bool sent; /* since it was looked at last */
-    uint64_t max_message_bytes, queue_bytes;
+    uint64_t max_message_bytes, queue_bytes, all_queues_bytes;
     uint32_t n_unready_ends; /* failed handshakes of which ZeroMQ will still report the end */
     char endpoint[ADDRESS_BYTES];
     char name[ADDRESS_BYTES];
 };
 
-/* One user; NULL: no memory. */
-struct wire_queue *wire_queue_create(void);
+/* One user; a part of `all`, if that is not NULL. NULL: no memory. */
+struct wire_queue *wire_queue_create(struct wire_queue *all);
 void wire_queue_release(struct wire_queue *queue);
 
 /* What counts large frames to the peer. */
 struct wire_queue *wire_queue_of(struct wire_socket *socket, const struct frames_peer *peer);
+
+/* Whether so many bytes may be added. They are added to what the queue is a part of, too. */
+bool wire_queue_has_room(const struct wire_socket *socket, const struct wire_queue *queue,
+                         size_t bytes);
+void wire_queue_add(struct wire_queue *queue, size_t bytes);
+void wire_queue_take(struct wire_queue *queue, size_t bytes);
 
 /* Before ZeroMQ's threads start. */
 void wire_threads_open(struct wire_threads *threads, void *zmq);

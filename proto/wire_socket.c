@@ -5,6 +5,7 @@
 #include "proto/address.h"
 #include "proto/wire_parts.h"
 #include "sys/array.h"
+#include "sys/memory.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -33,6 +34,8 @@ enum {
 #define INSIDE "inproc://"
 static const uint64_t default_max_message_bytes = UINT64_C(256) << 20;
 static const uint64_t default_queue_bytes = UINT64_C(512) << 20;
+static const uint64_t default_all_queues_bytes = UINT64_C(4) << 30; /* where memory is unknown */
+enum { SHARE_OF_QUEUES = 8 };                                       /* of memory: an eighth */
 
 /* Whether this host has IPv6 at all: then `*` means both versions. */
 static bool host_has_ipv6(void)
@@ -201,6 +204,12 @@ static enum status check_options(const struct wire_socket_options *options,
     return STATUS_OK;
 }
 
+static uint64_t share_of_memory(void)
+{
+    const uint64_t bytes = memory_total_bytes();
+    return bytes > 0 ? bytes / SHARE_OF_QUEUES : default_all_queues_bytes;
+}
+
 enum status wire_socket_open(struct wire_socket **socket, struct wire_context *context,
                              const struct wire_socket_options *options, struct error *error)
 {
@@ -210,7 +219,7 @@ enum status wire_socket_open(struct wire_socket **socket, struct wire_context *c
         return status;
 
     struct wire_socket *s = calloc(1, sizeof(*s));
-    if (s == NULL || (s->queue = wire_queue_create()) == NULL) {
+    if (s == NULL || (s->queue = wire_queue_create(NULL)) == NULL) {
         free(s);
         return error_set(error, STATUS_NO_MEMORY, "no memory for a socket to %s",
                          options->endpoint);
@@ -221,6 +230,9 @@ enum status wire_socket_open(struct wire_socket **socket, struct wire_context *c
     s->max_message_bytes =
         options->max_message_bytes == 0 ? default_max_message_bytes : options->max_message_bytes;
     s->queue_bytes = options->queue_bytes == 0 ? default_queue_bytes : options->queue_bytes;
+    s->all_queues_bytes = options->all_queues_bytes;
+    if (s->kind == WIRE_ROUTER && s->all_queues_bytes == 0)
+        s->all_queues_bytes = share_of_memory();
     snprintf(s->endpoint, sizeof(s->endpoint), "%s", options->endpoint);
     atomic_fetch_add(&context->n_sockets, 1);
 
@@ -288,18 +300,54 @@ const char *wire_socket_name(const struct wire_socket *socket)
 
 /* ---- what is on its way ---- */
 
-struct wire_queue *wire_queue_create(void)
+struct wire_queue *wire_queue_create(struct wire_queue *all)
 {
     struct wire_queue *queue = calloc(1, sizeof(*queue));
-    if (queue != NULL)
-        atomic_init(&queue->n_users, 1);
+    if (queue == NULL)
+        return NULL;
+    atomic_init(&queue->n_users, 1);
+    queue->all = all;
+    if (all != NULL)
+        atomic_fetch_add(&all->n_users, 1);
     return queue;
 }
 
 void wire_queue_release(struct wire_queue *queue)
 {
-    if (queue != NULL && atomic_fetch_sub(&queue->n_users, 1) == 1)
+    while (queue != NULL && atomic_fetch_sub(&queue->n_users, 1) == 1) {
+        struct wire_queue *const all = queue->all;
         free(queue);
+        queue = all;
+    }
+}
+
+/* One message may always go to who has none on its way. Beyond that a peer may have as much as is
+ * free of the whole (Choudhury and Hahne 1998, dynamic queue length thresholds): however many do not
+ * read, as much stays free for others as each of them has. */
+bool wire_queue_has_room(const struct wire_socket *socket, const struct wire_queue *queue,
+                         size_t bytes)
+{
+    const size_t queued = atomic_load(&queue->bytes);
+    uint64_t most = socket->queue_bytes;
+    if (socket->kind == WIRE_ROUTER) {
+        const size_t all = atomic_load(&socket->queue->bytes);
+        const uint64_t free_bytes =
+            all < socket->all_queues_bytes ? socket->all_queues_bytes - all : 0;
+        most = free_bytes < most ? free_bytes : most;
+    }
+    return queued == 0 || (bytes <= most && queued <= most - bytes);
+}
+
+void wire_queue_add(struct wire_queue *queue, size_t bytes)
+{
+    for (; queue != NULL; queue = queue->all)
+        atomic_fetch_add(&queue->bytes, bytes);
+}
+
+void wire_queue_take(struct wire_queue *queue, size_t bytes)
+{
+    for (; queue != NULL; queue = queue->all)
+        atomic_fetch_sub(&queue->bytes, bytes);
 }
 
 /* Peers to whom nothing is on its way need no queue. */
@@ -324,7 +372,7 @@ struct wire_queue *wire_queue_of(struct wire_socket *socket, const struct frames
             return socket->peers[i].queue;
     if (socket->n_peers == socket->peers_capacity)
         drop_idle_peers(socket);
-    struct wire_queue *queue = wire_queue_create();
+    struct wire_queue *queue = wire_queue_create(socket->queue);
     if (queue == NULL || !array_grow(&socket->peers, &socket->peers_capacity, socket->n_peers + 1,
                                      sizeof(*socket->peers))) {
         wire_queue_release(queue);

@@ -5,9 +5,11 @@
  * Messages go through proto/frames.h. Nothing here waits without a deadline.
  *
  * Bounds. To each peer at most `queue_bytes` leave frames_send without having reached the kernel (the
- * peer's speed is the sender's); one message may always go. `queue_messages` bounds small ones, per
- * peer and direction. A peer that does not read keeps nothing from the others. A received message beyond `max_message_bytes` is refused (proto/frames.h); a
- * frame beyond twice that cuts the connection before memory is taken. */
+ * peer's speed is the sender's), to all peers of a ROUTER together at most `all_queues_bytes`; to
+ * who has none on its way one message may always go, and a peer has never more on its way than is
+ * left of the whole. So peers that do not read keep nothing from the others. `queue_messages` bounds
+ * small ones, per peer and direction. A received message beyond `max_message_bytes` is refused
+ * (proto/frames.h); a frame beyond twice that cuts the connection before memory is taken. */
 #ifndef LONGSPAN_PROTO_WIRE_SOCKET_H
 #define LONGSPAN_PROTO_WIRE_SOCKET_H
 
@@ -39,6 +41,7 @@ struct wire_socket_options {
                              the process when the connection breaks then (its issue 3442) */
     uint64_t max_message_bytes; /* 0: 256 MiB */
     uint64_t queue_bytes;       /* 0: 512 MiB */
+    uint64_t all_queues_bytes;  /* ROUTER; 0: an eighth of the memory */
     uint32_t queue_messages;    /* 0: 1000 */
 };
 

@@ -284,6 +284,12 @@ static void test_peers_are_told_apart_by_all_of_their_bytes(void **state)
     assert_false(frames_same_peer(&one.peer, &other.peer));
 }
 
+static void count_release(void *data, void *hint)
+{
+    (void)data;
+    atomic_fetch_add((atomic_int *)hint, 1);
+}
+
 /* Sends messages of LIMIT bytes to a peer until its queue is full. */
 static void fill_queue(struct wire_socket *router, const char *peer)
 {
@@ -342,10 +348,68 @@ static void test_a_peer_that_does_not_read_keeps_nothing_from_others(void **stat
     wire_socket_close(router);
 }
 
-static void count_release(void *data, void *hint)
+/* A node whose workers all stop reading must not hold a queue for each; the one that reads is served. */
+static void test_all_queues_together_are_bounded(void **state)
 {
-    (void)data;
-    atomic_fetch_add((atomic_int *)hint, 1);
+    const struct wire_fixture *f = *state;
+    enum { ALL = 4, SLEEPERS = 3 };
+    static const char *const names[] = {"sleeps 1", "sleeps 2", "sleeps 3", "reads"};
+    static char memory[LIMIT];
+    atomic_int n_released = 0;
+    int n_sent = 0;
+    struct wire_socket *dealers[SLEEPERS + 1];
+    struct wire_socket *router =
+        open_socket(f->context, (struct wire_socket_options){.kind = WIRE_ROUTER,
+                                                             .listen = true,
+                                                             .endpoint = f->ipc,
+                                                             .queue_bytes = 3 * LIMIT,
+                                                             .all_queues_bytes = ALL * LIMIT});
+    struct frames frames = {0};
+    for (int i = 0; i <= SLEEPERS; i++) {
+        dealers[i] = open_socket(f->context, (struct wire_socket_options){.kind = WIRE_DEALER,
+                                                                          .endpoint = f->ipc,
+                                                                          .identity = names[i],
+                                                                          .queue_messages = 1});
+        put_text(&frames, "hello");
+        assert_sent(dealers[i], &frames);
+        assert_received(router, &frames);
+    }
+    for (int n_before = -1; n_before != n_sent && n_sent < 10000;) { /* until nobody takes more */
+        n_before = n_sent;
+        for (int i = 0; i < SLEEPERS; i++) {
+            frames_clear(&frames);
+            assert_int_equal(
+                frames_add_borrowed(&frames, memory, LIMIT, count_release, &n_released, NULL),
+                STATUS_OK);
+            frames_set_peer(&frames, names[i], strlen(names[i]));
+            const enum status status = frames_send(router, &frames, soon(SHORT_US), NULL);
+            if (status == STATUS_OK)
+                n_sent++;
+            else
+                assert_int_equal(status, STATUS_TIMEOUT);
+            frames_clear(&frames);
+            if (status != STATUS_OK)
+                atomic_fetch_sub(&n_released, 1); /* it was not sent */
+        }
+    }
+    assert_in_range(n_sent - atomic_load(&n_released), 1, ALL + SLEEPERS);
+    for (uint8_t i = 0; i < 10; i++) {
+        void *data = NULL;
+        frames_clear(&frames);
+        assert_int_equal(frames_add(&frames, LIMIT, &data, NULL), STATUS_OK);
+        memset(data, i, LIMIT);
+        frames_set_peer(&frames, "reads", 5);
+        assert_sent(router, &frames);
+        assert_received(dealers[SLEEPERS], &frames);
+        assert_int_equal(*(uint8_t *)frames_data(&frames, 0), i);
+    }
+    put_text(&frames, "small ones are not counted");
+    frames_set_peer(&frames, names[0], strlen(names[0]));
+    assert_sent(router, &frames);
+    frames_clear(&frames);
+    for (int i = 0; i <= SLEEPERS; i++)
+        wire_socket_close(dealers[i]);
+    wire_socket_close(router);
 }
 
 static void test_borrowed_memory_comes_back(void **state)
@@ -428,6 +492,7 @@ int main(void)
         cmocka_unit_test(test_peers_are_told_apart_by_all_of_their_bytes),
         WIRE_TEST(test_the_queue_is_bounded_in_bytes),
         WIRE_TEST(test_a_peer_that_does_not_read_keeps_nothing_from_others),
+        WIRE_TEST(test_all_queues_together_are_bounded),
         WIRE_TEST(test_borrowed_memory_comes_back),
         WIRE_TEST(test_a_stalled_peer_ends_at_the_deadline),
     };
