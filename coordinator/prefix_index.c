@@ -1,24 +1,34 @@
 /* prefix_index.c - a chained hash table with one entry for each page of each owner. A million
- * tokens are 4,096 entries. */
+ * tokens are 4,096 entries, and a hundred questions about one text a hundred times as many, those of
+ * a page all in one chain: chains are linked both ways, and so are the entries of an owner, so that
+ * the one that goes, most often the last of its chain, does so without a search. */
 #include "coordinator/prefix_index.h"
 
 #include "kernels/attention/kv_holder.h"
+#include "sys/array.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define NO_ENTRY UINT32_MAX
 
+struct links {
+    uint32_t before, next;
+};
+
 struct entry {
     struct prefix_name name;
     uint32_t owner;
-    uint32_t next; /* of the bucket, or of the free list */
+    struct links bucket; /* only `next`, where it is free */
+    struct links owners; /* others of the same owner */
 };
 
 struct prefix_index {
     struct entry *entries;
     uint32_t n_entries, capacity, free;
-    uint32_t *buckets; /* [capacity], a power of two */
+    uint32_t *buckets; /* [capacity], a power of two: the first of each */
+    uint32_t *owners;  /* [n_owners] likewise */
+    size_t n_owners, owners_capacity;
 };
 
 struct prefix_name prefix_name_next(const struct prefix_name *before, const int32_t *tokens)
@@ -53,6 +63,7 @@ void prefix_index_destroy(struct prefix_index *index)
         return;
     free(index->entries);
     free(index->buckets);
+    free(index->owners);
     free(index);
 }
 
@@ -62,6 +73,15 @@ static uint32_t *bucket_of(const struct prefix_index *x, const struct prefix_nam
     uint32_t hash;
     memcpy(&hash, name->bytes, sizeof(hash));
     return &x->buckets[hash & (x->capacity - 1)];
+}
+
+static void link_to_bucket(struct prefix_index *x, uint32_t at)
+{
+    uint32_t *first = bucket_of(x, &x->entries[at].name);
+    x->entries[at].bucket = (struct links){NO_ENTRY, *first};
+    if (*first != NO_ENTRY)
+        x->entries[*first].bucket.before = at;
+    *first = at;
 }
 
 static enum status grow(struct prefix_index *x, struct error *error)
@@ -80,11 +100,17 @@ static enum status grow(struct prefix_index *x, struct error *error)
     x->capacity = capacity;
     for (uint32_t i = 0; i < capacity; i++)
         buckets[i] = NO_ENTRY;
-    for (uint32_t i = 0; i < x->n_entries; i++) { /* none is free: that is why it grows */
-        uint32_t *bucket = bucket_of(x, &x->entries[i].name);
-        x->entries[i].next = *bucket;
-        *bucket = i;
-    }
+    for (uint32_t i = 0; i < x->n_entries; i++) /* none is free: that is why it grows */
+        link_to_bucket(x, i);
+    return STATUS_OK;
+}
+
+static enum status know_owner(struct prefix_index *x, uint32_t owner, struct error *error)
+{
+    if (!array_grow(&x->owners, &x->owners_capacity, (size_t)owner + 1, sizeof(*x->owners)))
+        return error_set(error, STATUS_NO_MEMORY, "no memory to index the pages of %u", owner);
+    while (x->n_owners <= owner)
+        x->owners[x->n_owners++] = NO_ENTRY;
     return STATUS_OK;
 }
 
@@ -92,34 +118,54 @@ enum status prefix_index_add(struct prefix_index *x, uint32_t owner, const struc
                              struct error *error)
 {
     uint32_t at = x->free;
-    if (at != NO_ENTRY) {
-        x->free = x->entries[at].next;
-    } else {
-        const enum status status = x->n_entries == x->capacity ? grow(x, error) : STATUS_OK;
-        if (status != STATUS_OK)
-            return status;
+    enum status status = know_owner(x, owner, error);
+    if (status == STATUS_OK && at == NO_ENTRY && x->n_entries == x->capacity)
+        status = grow(x, error);
+    if (status != STATUS_OK)
+        return status;
+    if (at != NO_ENTRY)
+        x->free = x->entries[at].bucket.next;
+    else
         at = x->n_entries++;
-    }
-    uint32_t *bucket = bucket_of(x, name);
-    x->entries[at] = (struct entry){.name = *name, .owner = owner, .next = *bucket};
-    *bucket = at;
+    struct entry *entry = &x->entries[at];
+    uint32_t *first = &x->owners[owner];
+    *entry = (struct entry){.name = *name, .owner = owner, .owners = {NO_ENTRY, *first}};
+    if (*first != NO_ENTRY)
+        x->entries[*first].owners.before = at;
+    *first = at;
+    link_to_bucket(x, at);
     return STATUS_OK;
 }
 
-void prefix_index_remove(struct prefix_index *x, uint32_t owner, const struct prefix_name *names,
-                         uint32_t n_pages)
+static void free_entry(struct prefix_index *x, uint32_t at)
 {
-    for (uint32_t i = 0; i < n_pages && x->capacity > 0; i++)
-        for (uint32_t *link = bucket_of(x, &names[i]); *link != NO_ENTRY;
-             link = &x->entries[*link].next) {
-            struct entry *entry = &x->entries[*link];
-            if (entry->owner != owner || !prefix_name_equal(&entry->name, &names[i]))
-                continue;
-            const uint32_t at = *link;
-            *link = entry->next;
-            entry->next = x->free;
-            x->free = at;
-            break;
+    struct entry *entry = &x->entries[at];
+    const struct links bucket = entry->bucket, owners = entry->owners;
+    *(bucket.before != NO_ENTRY ? &x->entries[bucket.before].bucket.next
+                                : bucket_of(x, &entry->name)) = bucket.next;
+    if (bucket.next != NO_ENTRY)
+        x->entries[bucket.next].bucket.before = bucket.before;
+    *(owners.before != NO_ENTRY ? &x->entries[owners.before].owners.next
+                                : &x->owners[entry->owner]) = owners.next;
+    if (owners.next != NO_ENTRY)
+        x->entries[owners.next].owners.before = owners.before;
+    entry->bucket.next = x->free;
+    x->free = at;
+}
+
+void prefix_index_remove(struct prefix_index *x, uint32_t owner)
+{
+    while (owner < x->n_owners && x->owners[owner] != NO_ENTRY)
+        free_entry(x, x->owners[owner]);
+}
+
+void prefix_index_remove_one(struct prefix_index *x, uint32_t owner, const struct prefix_name *name)
+{
+    uint32_t at = PREFIX_INDEX_NONE, found;
+    while (prefix_index_next(x, name, &at, &found))
+        if (found == owner) {
+            free_entry(x, at);
+            return;
         }
 }
 
@@ -127,7 +173,7 @@ static const struct entry *find(const struct prefix_index *x, const struct prefi
 {
     if (x->capacity == 0)
         return NULL;
-    for (uint32_t at = *bucket_of(x, name); at != NO_ENTRY; at = x->entries[at].next)
+    for (uint32_t at = *bucket_of(x, name); at != NO_ENTRY; at = x->entries[at].bucket.next)
         if (prefix_name_equal(&x->entries[at].name, name))
             return &x->entries[at];
     return NULL;
@@ -144,11 +190,11 @@ bool prefix_index_next(const struct prefix_index *x, const struct prefix_name *n
 {
     uint32_t next = NO_ENTRY;
     if (*at != PREFIX_INDEX_NONE)
-        next = x->entries[*at].next;
+        next = x->entries[*at].bucket.next;
     else if (x->capacity > 0)
         next = *bucket_of(x, name);
     while (next != NO_ENTRY && !prefix_name_equal(&x->entries[next].name, name))
-        next = x->entries[next].next;
+        next = x->entries[next].bucket.next;
     if (next == NO_ENTRY)
         return false;
     *at = next;

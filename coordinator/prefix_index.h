@@ -42,9 +42,12 @@ void prefix_index_destroy(struct prefix_index *index);
 enum status prefix_index_add(struct prefix_index *index, uint32_t owner,
                              const struct prefix_name *name, struct error *error);
 
-/* `owner` holds nothing any more. `names`: of its n_pages prefixes, as they were added. */
-void prefix_index_remove(struct prefix_index *index, uint32_t owner,
-                         const struct prefix_name *names, uint32_t n_pages);
+/* `owner` holds nothing any more. Time grows with its pages, not with those who hold the same. */
+void prefix_index_remove(struct prefix_index *index, uint32_t owner);
+
+/* `owner` does not hold the prefix of this name any more. Searches all that hold it. */
+void prefix_index_remove_one(struct prefix_index *index, uint32_t owner,
+                             const struct prefix_name *name);
 
 /* Who holds the prefix of this name, the one that was added last; PREFIX_INDEX_NONE: nobody. */
 uint32_t prefix_index_owner(const struct prefix_index *index, const struct prefix_name *name);

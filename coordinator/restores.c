@@ -70,11 +70,11 @@ void restores_changed(struct restores *r, uint32_t node, const Longspan__NodeSto
         return;
     for (size_t i = 0; i + sizeof(name) <= stored->gone.len; i += sizeof(name)) {
         memcpy(&name, stored->gone.data + i, sizeof(name));
-        prefix_index_remove(r->stored, node, &name, 1);
+        prefix_index_remove_one(r->stored, node, &name);
     }
     for (size_t i = 0; i + sizeof(name) <= stored->added.len; i += sizeof(name)) {
         memcpy(&name, stored->added.data + i, sizeof(name));
-        prefix_index_remove(r->stored, node, &name, 1);       /* told twice */
+        prefix_index_remove_one(r->stored, node, &name);      /* told twice */
         (void)prefix_index_add(r->stored, node, &name, NULL); /* without memory: not found */
     }
 }

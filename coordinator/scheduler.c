@@ -123,7 +123,7 @@ static void publish(struct scheduler *s, uint32_t index)
 static void unpublish(struct scheduler *s, uint32_t index)
 {
     struct scheduler_sequence *q = &s->sequences[index];
-    prefix_index_remove(s->index, index, q->names, q->n_published);
+    prefix_index_remove(s->index, index);
     q->n_published = 0;
 }
 
