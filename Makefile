@@ -20,7 +20,7 @@ pkg_libs   = $(shell pkg-config --libs $(filter-out libunistring,$(1)) 2>/dev/nu
 WIRE_PKGS  := libzmq libprotobuf-c
 MODEL_PKGS := libpcre2-8 libunistring jansson
 COORD_PKGS := $(WIRE_PKGS) jansson libmicrohttpd
-CLUSTER_PKGS := $(WIRE_PKGS) jansson libcyaml libcurl
+CLUSTER_PKGS := $(WIRE_PKGS) jansson libcyaml yaml-0.1 libcurl
 
 # ---- sources, by folder: a file belongs to the library of its folder, main.c is its program -------
 SYS_SRC    := $(wildcard sys/*.c)

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <yaml.h>
 
 enum {
     MOST_FILE_BYTES = 1 << 20,
@@ -206,22 +207,63 @@ static uint32_t line_of_key(const char *text, uint32_t from, const char *key)
     return from;
 }
 
+/* Where the text stops being YAML, which libcyaml does not tell: it names the line of the mapping
+ * around. 0: libyaml does not know it either. */
+static uint32_t line_of_syntax_error(const char *text)
+{
+    yaml_parser_t parser;
+    if (yaml_parser_initialize(&parser) == 0)
+        return 0;
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, strlen(text));
+    bool good = true, ended = false;
+    while (good && !ended) {
+        yaml_event_t event;
+        good = yaml_parser_parse(&parser, &event) != 0;
+        ended = good && event.type == YAML_STREAM_END_EVENT;
+        if (good)
+            yaml_event_delete(&event);
+    }
+    const bool known = parser.error == YAML_SCANNER_ERROR || parser.error == YAML_PARSER_ERROR;
+    const uint32_t line = known ? (uint32_t)parser.problem_mark.line + 1 : 0;
+    yaml_parser_delete(&parser);
+    return line;
+}
+
+/* Editors put tabs where YAML wants spaces, and libyaml says "character" of them. */
+static bool begins_with_tab(const char *text, uint32_t line)
+{
+    for (uint32_t i = 1; i < line; i++) {
+        text += strcspn(text, "\n");
+        text += *text == '\n';
+    }
+    return text[strspn(text, " ")] == '\t';
+}
+
 static enum status refuse(const char *path, const char *text, const struct complaint *complaint,
                           struct error *error)
 {
     char where[WHERE_BYTES] = "";
-    const char unexpected[] = "Unexpected key: ", *nearest = NULL;
+    const char unexpected[] = "Unexpected key: ", syntax[] = "libyaml: ", *nearest = NULL;
+    const char *what = complaint->what;
     uint32_t line = complaint->line;
-    if (strncmp(complaint->what, unexpected, sizeof(unexpected) - 1) == 0) {
-        const char *key = complaint->what + sizeof(unexpected) - 1;
+    bool tab = false;
+    if (strncmp(what, unexpected, sizeof(unexpected) - 1) == 0) {
+        const char *key = what + sizeof(unexpected) - 1;
         nearest = options_nearest(known_keys, key);
         line = line_of_key(text, line, key);
+    } else if (strncmp(what, syntax, sizeof(syntax) - 1) == 0) {
+        const uint32_t exact = line_of_syntax_error(text);
+        what += sizeof(syntax) - 1;
+        line = exact != 0 ? exact : line;
+        tab = begins_with_tab(text, line);
     }
     if (line != 0)
         snprintf(where, sizeof(where), ":%u", line);
-    return error_set(error, STATUS_INVALID, "%s%s: %s%s%s%s", path, where, complaint->what,
-                     nearest != NULL ? " (did you mean '" : "", nearest != NULL ? nearest : "",
-                     nearest != NULL ? "'?)" : "");
+    if (nearest != NULL)
+        return error_set(error, STATUS_INVALID, "%s%s: %s (did you mean '%s'?)", path, where, what,
+                         nearest);
+    return error_set(error, STATUS_INVALID, "%s%s: %s%s", path, where, what,
+                     tab ? " (a tab: YAML is indented by spaces)" : "");
 }
 
 enum status cluster_yaml_read(struct yaml_file **document, const char *path, char **text,
