@@ -4,6 +4,7 @@
 
 #include "attention_node/endpoint.h"
 #include "kernels/kernels.h"
+#include "proto/address.h"
 #include "proto/waiting.h"
 #include "sys/clock.h"
 #include "sys/random.h"
@@ -161,8 +162,13 @@ static uint64_t timers(struct node *node)
         now = clock_us();
     }
     if (!serving && now - node->waiting_us >= STILL_WAITING_US) {
-        log_info(node->config.log, "%s the coordinator at %s",
-                 node->connected ? "waits for a job of" : "cannot reach", node->config.coordinator);
+        char advice[ADDRESS_ADVICE_BYTES];
+        if (node->connected)
+            log_info(node->config.log, "waits for a job of the coordinator at %s",
+                     node->config.coordinator);
+        else
+            log_info(node->config.log, "cannot reach the coordinator at %s: %s",
+                     node->config.coordinator, address_advice(node->config.coordinator, advice));
         node->waiting_us = now;
     }
     if (now - node->said_us >= SECOND_US) {

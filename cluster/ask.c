@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LOST_CONNECTION "the connection to" /* how client.c begins that text */
-
 enum {
     LOOK_US = 100000,       /* deadlines and the progress line are looked at this often */
     LAST_WORDS_US = 300000, /* for the coordinator to explain the death of another process */
@@ -104,8 +102,7 @@ static enum status explain(struct ask *ask, struct error said, struct error *err
                 return STATUS_OK;
         }
         /* "Connection lost" explains nothing that a death does not. */
-        const bool lost = strncmp(said.text, LOST_CONNECTION, strlen(LOST_CONNECTION)) == 0;
-        if (died && lost)
+        if (died && client_is_lost(ask->client))
             said = (struct error){.status = STATUS_FAILED};
         if (said.status != STATUS_OK && said.status != STATUS_FAILED)
             break; /* a reason, such as an option's value: complete by itself */

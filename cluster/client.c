@@ -1,6 +1,7 @@
 /* client.c - one DEALER socket: a request out, pings out, events in. */
 #include "cluster/client.h"
 
+#include "proto/address.h"
 #include "proto/arena.h"
 #include "proto/frames.h"
 #include "sys/clock.h"
@@ -23,9 +24,9 @@ struct client {
     struct wire_socket *socket;
     char name[NAME_BYTES];
     uint64_t reach_deadline_us, reach_us, last_heard_us, next_ping_us;
-    bool connected, heard, finished;
+    bool connected, lost, heard, finished;
+    bool refused;                 /* a connection, so far: nobody listens there */
     unsigned n_handshakes_failed; /* in a row, without a reason */
-    char trouble[512];            /* the last reason why it could not be reached */
     uint64_t n_loaded, n_load_bytes;
     struct frames frames;
     struct arena arena;
@@ -163,6 +164,11 @@ void client_loading(const struct client *client, uint64_t *n_loaded, uint64_t *n
     *n_all = client->n_load_bytes;
 }
 
+bool client_is_lost(const struct client *client)
+{
+    return client->lost;
+}
+
 void client_finished(struct client *client)
 {
     client->finished = true;
@@ -181,11 +187,13 @@ static enum status take_events(struct client *client, struct error *error)
             client->last_heard_us = clock_us();
             break;
         case WIRE_LOST:
-            if (client->connected && !client->finished)
+            if (client->connected && !client->finished) {
+                client->lost = true;
                 return error_set(error, STATUS_FAILED, "the connection to %s ended", client->name);
+            }
             break;
         case WIRE_RETRY:
-            snprintf(client->trouble, sizeof(client->trouble), "nobody listens there");
+            client->refused = true;
             break;
         case WIRE_HANDSHAKE_FAILED:
             if (wire_handshake_refused(&event, &client->n_handshakes_failed))
@@ -198,14 +206,15 @@ static enum status take_events(struct client *client, struct error *error)
 static enum status check_deadlines(struct client *client, struct error *error)
 {
     const uint64_t now = clock_us();
+    char advice[ADDRESS_ADVICE_BYTES];
     if (!client->heard && now >= client->reach_deadline_us)
         return error_set(error, STATUS_UNREACHABLE,
-                         "%s did not answer within %" PRIu64 " s (%s): is it running, and is the "
-                         "address right?",
-                         client->name, client->reach_us / 1000000,
-                         client->connected            ? "something else listens there"
-                         : client->trouble[0] != '\0' ? client->trouble
-                                                      : "no connection");
+                         "%s did not answer within %" PRIu64 " s (%s): %s", client->name,
+                         client->reach_us / 1000000,
+                         client->connected ? "something else listens there"
+                         : client->refused ? "nobody listens there"
+                                           : "no connection",
+                         address_advice(wire_socket_endpoint(client->socket), advice));
     if (client->heard && now - client->last_heard_us >= (uint64_t)CLIENT_SILENCE_S * 1000000)
         return error_set(error, STATUS_TIMEOUT, "%s has been silent for %d s", client->name,
                          CLIENT_SILENCE_S);

@@ -69,6 +69,9 @@ enum status client_progress(struct client *client, const Longspan__RunEvent **ev
  * load. */
 void client_loading(const struct client *client, uint64_t *n_loaded, uint64_t *n_all);
 
+/* What client_progress failed of last: the connection ended, which explains nothing by itself. */
+bool client_is_lost(const struct client *client);
+
 /* The coordinator's answer to our request has come to its end: nothing to cancel any more. */
 void client_finished(struct client *client);
 

@@ -1,6 +1,7 @@
 /* status_ask.c - see status_ask.h: one question, one answer. */
 #include "cluster/status_ask.h"
 
+#include "proto/address.h"
 #include "proto/arena.h"
 #include "proto/frames.h"
 #include "proto/longspan.pb-c.h"
@@ -64,15 +65,14 @@ static enum status explain(struct wire_socket *socket, const char *coordinator, 
                            struct error *error)
 {
     struct wire_event event;
-    char text[512];
+    char text[512], advice[ADDRESS_ADVICE_BYTES];
     unsigned n_failed = 0;
     while (wire_socket_event(socket, &event))
         if (event.kind == WIRE_HANDSHAKE_FAILED && wire_handshake_refused(&event, &n_failed))
             return error_set(error, STATUS_UNREACHABLE, "%s", wire_event_text(&event, text));
     return error_set(error, STATUS_UNREACHABLE,
-                     "the coordinator at %s did not answer within %u s: is it running, and is the "
-                     "address right?",
-                     coordinator, timeout_s);
+                     "the coordinator at %s did not answer within %u s: %s", coordinator, timeout_s,
+                     address_advice(coordinator, advice));
 }
 
 enum status status_ask(const char *coordinator, const struct cluster_key *key,

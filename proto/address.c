@@ -5,6 +5,7 @@
 #include "sys/parse.h"
 
 #include <arpa/inet.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -145,6 +146,25 @@ enum status address_check_http(const char *text, bool has_keys, struct address *
                          text);
     *address = parsed;
     return STATUS_OK;
+}
+
+const char *address_advice(const char *endpoint, char advice[ADDRESS_ADVICE_BYTES])
+{
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    struct address address;
+    struct addrinfo *found = NULL;
+    const bool named = address_parse(endpoint, &address, NULL) == STATUS_OK &&
+                       address.kind == ADDRESS_TCP && !address.is_any;
+    const int failed = named ? getaddrinfo(address.host, NULL, &hints, &found) : 0;
+    if (found != NULL)
+        freeaddrinfo(found);
+    if (failed != 0)
+        snprintf(advice, ADDRESS_ADVICE_BYTES,
+                 "the name %s has no address here (%s): correct it, or add it to DNS or /etc/hosts",
+                 address.host, gai_strerror(failed));
+    else
+        snprintf(advice, ADDRESS_ADVICE_BYTES, "is it running, and is the address right?");
+    return advice;
 }
 
 enum status address_with_port(const struct address *address, uint16_t port,

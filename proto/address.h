@@ -5,7 +5,7 @@
  *     ipc://path         a socket in the file system, of at most 107 bytes
  *
  * Local is what no other host can reach: ipc, 127.0.0.0/8, [::1], and the name localhost. Other
- * names are not looked up, and count as not local. */
+ * names are not looked up for that, and count as not local. */
 #ifndef LONGSPAN_PROTO_ADDRESS_H
 #define LONGSPAN_PROTO_ADDRESS_H
 
@@ -14,7 +14,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { ADDRESS_HOST_BYTES = 256, ADDRESS_PATH_BYTES = 108, ADDRESS_BYTES = 288 };
+enum {
+    ADDRESS_HOST_BYTES = 256,
+    ADDRESS_PATH_BYTES = 108,
+    ADDRESS_BYTES = 288,
+    ADDRESS_ADVICE_BYTES = 512,
+};
 
 enum address_kind { ADDRESS_TCP, ADDRESS_IPC };
 
@@ -41,6 +46,10 @@ enum status address_check(const char *endpoint, bool have_key, bool insecure_net
  * of that form, or reachable from other hosts although has_keys is false. */
 enum status address_check_http(const char *text, bool has_keys, struct address *address,
                                struct error *error);
+
+/* For whoever found nobody at `endpoint`: that its host's name has no address on this machine, or
+ * else whether somebody runs there. Asks the resolver, which may take seconds. Returns `advice`. */
+const char *address_advice(const char *endpoint, char advice[ADDRESS_ADVICE_BYTES]);
 
 /* Writes the endpoint of `address` with another port, as others may connect to it: after listening
  * at `*` or for --advertise. STATUS_INVALID: not tcp, or too long for `endpoint`. */

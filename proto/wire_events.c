@@ -3,6 +3,7 @@
  * A listener that cannot decrypt a peer's first words only hangs up: the peer sees a connection
  * that ends within the handshake, and tries again, for ever. That, and a mechanism that differs
  * (a key on one side only), is what a wrong --cluster-key looks like from here. */
+#include "proto/address.h"
 #include "proto/wire_parts.h"
 #include "proto/wire_socket.h"
 
@@ -137,10 +138,12 @@ enum status wire_socket_await(struct wire_socket *socket, uint64_t deadline_us, 
                                  socket->name, socket->endpoint);
         }
         const uint64_t now = clock_us();
-        if (now >= deadline_us)
-            return error_set(error, STATUS_UNREACHABLE,
-                             "nobody answers at %s (%s): is it started, and the address right?",
-                             socket->endpoint, socket->name);
+        if (now >= deadline_us) {
+            char advice[ADDRESS_ADVICE_BYTES];
+            return error_set(error, STATUS_UNREACHABLE, "nobody answers at %s (%s): %s",
+                             socket->endpoint, socket->name,
+                             address_advice(socket->endpoint, advice));
+        }
         const uint64_t left_ms = (deadline_us - now + 999) / 1000;
         zmq_pollitem_t item = {.socket = socket->monitor, .events = ZMQ_POLLIN};
         if (zmq_poll(&item, 1, left_ms > 1000 ? 1000 : (long)left_ms) < 0 && errno != EINTR)

@@ -154,7 +154,9 @@ static enum status listen_at(struct wire_socket *s, const struct address *addres
         return error_set(
             error, STATUS_UNREACHABLE, "cannot listen at %s: %s%s", s->endpoint,
             zmq_strerror(reason),
-            reason == EADDRINUSE ? "; another program listens there, choose another port" : "");
+            reason == EADDRINUSE ? "; another program listens there, choose another port"
+            : reason == ENODEV   ? "; this machine has no interface, and no address, of that name"
+                                 : "");
     }
     if (zmq_getsockopt(s->zmq, ZMQ_LAST_ENDPOINT, s->endpoint, &size) != 0)
         return error_set(error, STATUS_IO, "ZeroMQ does not say where it listens: %s",

@@ -41,8 +41,10 @@ enum status link_open(struct link **link, struct wire_context *wire, const char 
     arena_init(&l->arena, 0);
     l->rank = rank;
     l->spin_us = spin_us;
-    const struct wire_socket_options options = {
-        .kind = WIRE_DEALER, .endpoint = endpoint, .linger_ms = LINGER_MS};
+    const struct wire_socket_options options = {.kind = WIRE_DEALER,
+                                                .endpoint = endpoint,
+                                                .name = "the coordinator",
+                                                .linger_ms = LINGER_MS};
     const enum status status = wire_socket_open(&l->socket, wire, &options, error);
     if (status != STATUS_OK) {
         link_close(l);

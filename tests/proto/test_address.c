@@ -69,6 +69,25 @@ static void test_ipc_paths_fit_a_socket(void **state)
     assert_non_null(strstr(error.text, "TMPDIR"));
 }
 
+static void test_who_finds_nobody_is_told_that_a_name_means_nothing(void **state)
+{
+    (void)state;
+    char advice[ADDRESS_ADVICE_BYTES];
+    static const char *const good[] = {"tcp://127.0.0.1:1", "tcp://[::1]:1", "ipc:///x",
+                                       "nonsense"};
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+        assert_string_equal(address_advice(good[i], advice),
+                            "is it running, and is the address right?");
+    /* A label has 63 letters at most: no resolver need be asked. */
+    static const char unknown[] =
+        "tcp://a234567890123456789012345678901234567890123456789012345678901234:5600";
+    assert_non_null(
+        strstr(address_advice(unknown, advice),
+               "the name a234567890123456789012345678901234567890123456789012345678901234 "
+               "has no address here ("));
+    assert_non_null(strstr(advice, "/etc/hosts"));
+}
+
 static void test_everything_else_is_refused(void **state)
 {
     (void)state;
@@ -173,6 +192,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_endpoints_are_classified),
         cmocka_unit_test(test_ipc_paths_fit_a_socket),
+        cmocka_unit_test(test_who_finds_nobody_is_told_that_a_name_means_nothing),
         cmocka_unit_test(test_everything_else_is_refused),
         cmocka_unit_test(test_other_hosts_need_a_key_or_the_users_word),
         cmocka_unit_test(test_another_port),

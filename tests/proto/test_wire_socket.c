@@ -198,6 +198,7 @@ static void test_nobody_there_is_said_differently(void **state)
     assert_true(clock_us() - begin >= 2 * SHORT_US);
     assert_non_null(strstr(error.text, "nobody answers"));
     assert_non_null(strstr(error.text, f->ipc));
+    assert_non_null(strstr(error.text, "(the coordinator): is it running"));
 
     /* Who comes later is found. */
     struct wire_socket *late = open_socket(
@@ -316,6 +317,12 @@ static void test_an_open_network_needs_the_users_word(void **state)
     assert_int_equal(wire_socket_await(peer, soon(PATIENCE_US), NULL), STATUS_OK);
     wire_socket_close(peer);
     wire_socket_close(everywhere);
+
+    struct wire_fixture open = {.context = context};
+    refuse_open(&open,
+                (struct wire_socket_options){
+                    .kind = WIRE_ROUTER, .listen = true, .endpoint = "tcp://no-such-host.:5600"},
+                STATUS_UNREACHABLE, "this machine has no interface, and no address, of that name");
     wire_context_destroy(context);
 }
 
