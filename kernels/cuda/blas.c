@@ -18,6 +18,8 @@ enum { /* values of its enums */
        LT_DESC_TRANSA = 3,
        LT_OP_TRANSPOSE = 1,
        LT_PREF_WORKSPACE_BYTES = 1,
+       LT_PREF_C_ALIGNMENT = 7,
+       LT_PREF_D_ALIGNMENT = 8,
 };
 
 struct lt_algorithm {
@@ -26,7 +28,7 @@ struct lt_algorithm {
 struct lt_choice {
     struct lt_algorithm algorithm;
     size_t workspace_bytes;
-    int status;
+    int status; /* 0: the rest is valid */
     float waves;
     int reserved[4];
 };
@@ -95,13 +97,19 @@ static void *load(struct lt *lt, struct error *error)
 
 /* ---- a device's part --------------------------------------------------------------------------- */
 
-/* Y_PANELS: what the library chooses for a shape may want y to begin at 256 bytes. */
-enum { PLANS = 32, WORKSPACE_BYTES = 32 << 20, Y_PANELS = 256 / sizeof(float) / PANEL_OUTPUTS };
+/* What the library chooses may want y to begin at up to Y_ALIGNMENT bytes; Y_PANELS keep it there. */
+enum {
+    PLANS = 32,
+    WORKSPACE_BYTES = 32 << 20,
+    Y_ALIGNMENT = 256,
+    Y_PANELS = Y_ALIGNMENT / sizeof(float) / PANEL_OUTPUTS
+};
 
 /* One shape of product: y[rows][outputs] = x[rows][width] times weights[outputs][width] transposed;
  * in the library's words, where columns lie side by side, a matrix of `outputs` rows. */
 struct plan {
     uint32_t n_outputs, n_rows, width; /* n_rows 0: none yet */
+    uint32_t y_alignment;              /* bytes */
     size_t y_stride;
     void *weights, *x, *y; /* layouts */
     struct lt_algorithm algorithm;
@@ -246,13 +254,16 @@ static bool lt_check(struct device *device, int code)
 
 /* NULL: failed, and kept. */
 static const struct plan *plan_for(struct device *device, uint32_t n_outputs, uint32_t n_rows,
-                                   uint32_t width, size_t y_stride)
+                                   uint32_t width, const float *y, size_t y_stride)
 {
     struct blas *blas = device->blas;
+    uint32_t y_alignment = Y_ALIGNMENT;
+    while ((uintptr_t)y % y_alignment != 0)
+        y_alignment /= 2;
     for (size_t i = 0; i < PLANS; i++) {
         const struct plan *p = &blas->plans[i];
         if (p->n_outputs == n_outputs && p->n_rows == n_rows && p->width == width &&
-            p->y_stride == y_stride)
+            p->y_alignment == y_alignment && p->y_stride == y_stride)
             return p;
     }
     struct plan *plan = &blas->plans[blas->next_plan];
@@ -267,18 +278,24 @@ static const struct plan *plan_for(struct device *device, uint32_t n_outputs, ui
                  blas->lt.layout_create(&plan->x, LT_REAL_16BF, width, n_rows, (int64_t)width)) &&
         lt_check(device, blas->lt.layout_create(&plan->y, LT_REAL_32F, n_outputs, n_rows,
                                                 (int64_t)y_stride)) &&
+        lt_check(device, blas->lt.preference_set(blas->preference, LT_PREF_C_ALIGNMENT,
+                                                 &y_alignment, sizeof(y_alignment))) &&
+        lt_check(device, blas->lt.preference_set(blas->preference, LT_PREF_D_ALIGNMENT,
+                                                 &y_alignment, sizeof(y_alignment))) &&
         lt_check(device, blas->lt.choose(blas->handle, blas->desc, plan->weights, plan->x, plan->y,
                                          plan->y, blas->preference, 1, &choice, &found));
-    if (made && found == 0)
+    const bool chosen = made && found > 0 && choice.status == 0;
+    if (made && !chosen)
         cuda_fail(device, STATUS_UNSUPPORTED, "cuBLASLt has no product of %u x %u, %u rows",
                   n_outputs, width, n_rows);
-    if (!made || found == 0) {
+    if (!chosen) {
         plan_destroy(blas, plan);
         return NULL;
     }
     plan->n_outputs = n_outputs;
     plan->n_rows = n_rows;
     plan->width = width;
+    plan->y_alignment = y_alignment;
     plan->y_stride = y_stride;
     plan->algorithm = choice.algorithm;
     return plan;
@@ -290,7 +307,7 @@ static bool multiply_outputs(struct device *device, float *y, size_t y_stride, u
 {
     static const float one = 1.0f, zero = 0.0f;
     const struct blas *blas = device->blas;
-    const struct plan *plan = plan_for(device, n, device->x.n_rows, width, y_stride);
+    const struct plan *plan = plan_for(device, n, device->x.n_rows, width, y, y_stride);
     return plan != NULL &&
            lt_check(device, blas->lt.matmul(blas->handle, blas->desc, &one, blas->weights,
                                             plan->weights, blas->x, plan->x, &zero, y, plan->y, y,

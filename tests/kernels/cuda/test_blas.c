@@ -97,6 +97,37 @@ static void test_products_are_as_near_as_bf16(void **state)
         }
 }
 
+static void test_results_may_begin_anywhere(void **state)
+{
+    static const size_t offsets[] = {0, 1, 2, 4, 16}; /* floats */
+    const struct kernels *blas, *plain;
+    (void)state;
+    choose(&blas, &plain);
+    struct problem p = problem_make(WEIGHT_F16, MOST_ROWS, MOST_COLUMNS);
+    struct lent_device d = device_lend(blas, 1, MOST_ROWS, MOST_COLUMNS);
+    struct matrix m;
+    assert_int_equal(blas->matrix_create(d.device, &m, p.type, p.weights, p.n_columns, 0, OUTPUTS,
+                                         0, p.n_columns, NULL),
+                     STATUS_OK);
+    for (size_t i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++) {
+        const size_t n = offsets[i] + (size_t)p.n_rows * OUTPUTS;
+        float *y = calloc(n, sizeof(*y));
+        assert_non_null(y);
+        float *in = device_floats(&d, p.x, (size_t)p.n_rows * p.n_columns);
+        float *out = device_floats(&d, y, n);
+        blas->prepare(d.device, in, p.n_rows, p.n_columns, 1u << p.type);
+        blas->matmul(d.device, &(struct product){out + offsets[i], OUTPUTS, &m}, 1);
+        device_floats_end(&d, y, out, n);
+        device_give(&d, in);
+        check_near(&p, y + offsets[i]);
+        free(y);
+    }
+    blas->matrix_destroy(d.device, &m);
+    device_return(&d);
+    free(p.weights);
+    free(p.x);
+}
+
 static void test_few_rows_have_the_bits_of_cuda(void **state)
 {
     const struct kernels *blas, *plain;
@@ -131,6 +162,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products_are_as_near_as_bf16),
+        cmocka_unit_test(test_results_may_begin_anywhere),
         cmocka_unit_test(test_few_rows_have_the_bits_of_cuda),
         cmocka_unit_test(test_it_is_never_chosen_unasked),
     };
