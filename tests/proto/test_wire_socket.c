@@ -5,7 +5,9 @@
 #include "sys/descriptors.h"
 
 #include <arpa/inet.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static struct cluster_key new_key(const struct wire_fixture *f, const char *name)
@@ -449,6 +451,56 @@ static void test_there_is_room_for_a_large_cluster(void **state)
         wire_socket_close(sockets[i]);
 }
 
+static void assert_exchange(struct wire_socket *from, struct wire_socket *to)
+{
+    struct frames frames = {0};
+    put_text(&frames, "hello");
+    assert_sent(from, &frames);
+    assert_received(to, &frames);
+    assert_text(&frames, 0, "hello");
+    frames_clear(&frames);
+}
+
+/* ZeroMQ would end the process. */
+static void test_who_comes_when_all_files_are_open_waits(void **state)
+{
+    enum { GUESTS = 16, LEFT = 4, LOOKS = 100 };
+    const struct wire_fixture *f = *state;
+    struct wire_socket *router = open_socket(
+        f->context,
+        (struct wire_socket_options){.kind = WIRE_ROUTER, .listen = true, .endpoint = f->ipc});
+    const struct wire_socket_options options = {.kind = WIRE_DEALER, .endpoint = f->ipc};
+    struct wire_socket *early = open_socket(f->context, options);
+    assert_exchange(early, router);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", f->ipc + strlen("ipc://"));
+    int guests[GUESTS];
+    for (int i = 0; i < GUESTS; i++)
+        assert_true((guests[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) >= 0);
+
+    struct rlimit before, few;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = (rlim_t)guests[GUESTS - 1] + 1 + LEFT;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    for (int i = 0; i < GUESTS; i++)
+        assert_int_equal(connect(guests[i], (struct sockaddr *)&address, sizeof(address)), 0);
+    const uint64_t deadline = soon(PATIENCE_US);
+    while (!descriptors_are_few(1))
+        assert_true(clock_us() < deadline);
+    for (int i = 0; i < LOOKS; i++) /* its thread looks at the listener, too */
+        assert_exchange(early, router);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+
+    struct wire_socket *late = open_socket(f->context, options);
+    assert_exchange(late, router);
+    for (int i = 0; i < GUESTS; i++)
+        close(guests[i]);
+    wire_socket_close(late);
+    wire_socket_close(early);
+    wire_socket_close(router);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -463,6 +515,7 @@ int main(void)
         WIRE_TEST(test_an_open_network_needs_the_users_word),
         WIRE_TEST(test_poll_sees_sockets_and_descriptors),
         WIRE_TEST(test_there_is_room_for_a_large_cluster),
+        WIRE_TEST(test_who_comes_when_all_files_are_open_waits),
         WIRE_TEST(test_noise_and_huge_frames_only_end_their_connection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
