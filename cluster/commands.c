@@ -2,9 +2,9 @@
  *
  * Workers: one mpirun with an application context per entry of the layout, so that hosts may have
  * different options; a single local worker needs no mpirun (MPI calls it a singleton). Ranks share
- * this host's memory where all are here: TCP and every other transport are then left out, which
- * keeps MPI from listening on the network. Over the network MPI itself is neither encrypted nor
- * authenticated (docs, cluster/README.md).
+ * this host's memory where all are here: TCP and every other transport are then left out, so that
+ * no rank listens on the network. mpirun itself does, for ranks elsewhere, and has no option
+ * against it. Over the network MPI is neither encrypted nor authenticated (cluster/README.md).
  *
  * Attention nodes elsewhere: ssh runs a small shell script that ends the node when its standard
  * input ends, that is, when the connection or this program does: sshd alone would leave it behind.

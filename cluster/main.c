@@ -16,6 +16,7 @@
 #include "sys/status.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -114,6 +115,9 @@ int main(int argc, char **argv)
     const int code = run_words(argc, argv);
     if (code != EXIT_SUCCESS || (fflush(stdout) == 0 && ferror(stdout) == 0))
         return code;
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    if (poll(&out, 1, 0) > 0 && (out.revents & POLLERR) != 0)
+        return 128 + SIGPIPE; /* whoever read it has seen enough: longspan help run | head */
     log_error(&log, "standard output could not be written"); /* a help text, say */
     return status_exit_code(STATUS_IO);
 }

@@ -6,7 +6,8 @@
  *      "fits": bool, "why_not": TEXT}
  *
  * Ranks, nodes and holders have the names and values that GET /cluster tells of the same cluster
- * when it runs (docs/operations.md lists all). What is not known is null. */
+ * when it runs (proto/status_json.h), but for `share` of a node; docs/operations.md tells the rest.
+ * What is not known is null. */
 #ifndef LONGSPAN_CLUSTER_PLAN_JSON_H
 #define LONGSPAN_CLUSTER_PLAN_JSON_H
 

@@ -197,7 +197,8 @@ void run_options_print_help(void)
         "longspan run", "-m MODEL (-p TEXT | -f FILE)... [OPTION...]",
         "Continues texts with a model. Starts what is needed on this machine, starts the cluster "
         "of a file, or uses one that runs; and ends what it started. The text goes to standard "
-        "output, everything else to standard error."};
+        "output, everything else to standard error. A prompt is continued as it is, without the "
+        "model's chat template: for chats see longspan serve."};
     fill_table(table, &options);
     options_print_help(stdout, &usage, table);
     fputs(

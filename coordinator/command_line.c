@@ -33,7 +33,7 @@ static const struct option_usage usage = {
 static const char examples[] =
     "\nA cluster by hand, one terminal each:\n"
     "  coordinator -m model.gguf --workers 2 --attention-nodes 1\n"
-    "  mpirun -n 2 worker --coordinator tcp://127.0.0.1:5600\n"
+    "  mpirun -n 2 --bind-to none --oversubscribe worker --coordinator tcp://127.0.0.1:5600\n"
     "  attention_node --coordinator tcp://127.0.0.1:5600 --memory 4GiB\n"
     "  longspan run --coordinator tcp://127.0.0.1:5600 -p \"Once upon a time\"\n"
     "\nExit codes: 0 stopped; 2 bad usage or input; 3 somebody did not join; 4 failed while "

@@ -77,6 +77,11 @@ def output(tap):
         with open("/dev/full", "wb") as full:
             done = subprocess.run([program("longspan"), *words], stdout=full, stderr=subprocess.PIPE)
         tap.check(done.returncode == 4 and b"standard output" in done.stderr, f"{' '.join(words)} on a full disk says so", done)
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([program("longspan"), "run", "--help"], stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    tap.check(done.returncode == 141 and done.stderr == b"", "a reader that has seen enough of a help text is no error", done)
 
 
 def main():
