@@ -53,23 +53,6 @@ static bool load_integer(struct integer *integer, enum gguf_value_type type, con
     }
 }
 
-static uint32_t integer_bytes(enum gguf_value_type type)
-{
-    switch (type) {
-    case GGUF_VALUE_U8:
-    case GGUF_VALUE_I8:
-        return 1;
-    case GGUF_VALUE_U16:
-    case GGUF_VALUE_I16:
-        return 2;
-    case GGUF_VALUE_U32:
-    case GGUF_VALUE_I32:
-        return 4;
-    default:
-        return 8;
-    }
-}
-
 static enum status find(const struct model_file *file, const char *name,
                         const struct model_key **key, struct error *error)
 {
@@ -253,7 +236,7 @@ enum status model_get_i32s(const struct model_file *file, const char *name, int3
     if (status != STATUS_OK)
         return status;
     int32_t *items = memory;
-    const uint32_t bytes = integer_bytes(key->element_type);
+    const uint64_t bytes = key->n > 0 ? key->n_bytes / key->n : 0; /* of one */
     for (uint64_t i = 0; i < key->n; i++) {
         struct integer integer;
         if (!load_integer(&integer, key->element_type, key->data + i * bytes)) {
