@@ -122,7 +122,7 @@ struct cluster_model {
 };
 
 /* Plans for this model and these options, before anybody has joined. All that is referenced
- * outlives the cluster. STATUS_INVALID: an impossible split, a list of weights of another length. */
+ * outlives the cluster. STATUS_INVALID: an impossible split, more workers than CLUSTER_MAX_RANKS. */
 enum status cluster_open(struct cluster *cluster, const struct coordinator_options *options,
                          const struct cluster_model *model, struct control *control,
                          const struct log *log, uint64_t now_us, struct error *error);

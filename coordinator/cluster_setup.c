@@ -55,7 +55,7 @@ static void name_nodes(struct cluster *cluster)
 static enum status weigh_nodes(struct cluster *cluster, struct error *error)
 {
     const struct capacity *capacity = &cluster->capacity;
-    const double *given = cluster->options->weights;
+    const double *given = cluster->options->shares;
     struct arena *arena = &cluster->control->arena;
     struct shares_node *nodes = arena_array(arena, cluster->n_nodes, sizeof(*nodes));
     double *weights = arena_array(arena, cluster->n_nodes, sizeof(*weights));

@@ -288,9 +288,9 @@ static enum status settle(struct command_line *line, struct error *error)
             return status;
     }
     if (line->shares != NULL) {
-        o->weights = line->weights = calloc(o->nodes + 1u, sizeof(*line->weights));
-        return line->weights != NULL
-                   ? shares_parse(line->weights, o->nodes, line->shares, error)
+        o->shares = line->node_shares = calloc(o->nodes + 1u, sizeof(*line->node_shares));
+        return line->node_shares != NULL
+                   ? shares_parse(line->node_shares, o->nodes, line->shares, error)
                    : error_set(error, STATUS_NO_MEMORY, "no memory for %u shares", o->nodes);
     }
     return STATUS_OK;
@@ -307,8 +307,8 @@ enum status command_line_read(struct command_line *line, int argc, char **argv, 
 
 void command_line_free(struct command_line *line)
 {
-    free(line->weights);
-    line->weights = NULL;
+    free(line->node_shares);
+    line->node_shares = NULL;
 }
 
 void command_line_print_help(FILE *out)

@@ -11,7 +11,7 @@
 
 struct command_line {
     struct coordinator_options options; /* borrow from argv, and from what follows */
-    double *weights;                    /* of --shares */
+    double *node_shares;                /* what --shares says */
     uint32_t verbose;
     bool help, version; /* then nothing else was checked */
 

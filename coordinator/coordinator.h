@@ -29,9 +29,9 @@ struct coordinator_options {
     uint32_t step_target_ms; /* a step shall take about so long; 0: it has `chunk` tokens */
     bool prefix_cache;       /* finished sequences are kept for others */
     enum kv_type kv_type;
-    uint64_t kv_memory;    /* bytes per rank for the local holder; 0: what memory allows */
-    uint32_t stripe;       /* tokens */
-    const double *weights; /* of the nodes; NULL: measured */
+    uint64_t kv_memory;   /* bytes per rank for the local holder; 0: what memory allows */
+    uint32_t stripe;      /* tokens */
+    const double *shares; /* [nodes] of the tokens, in proportion; NULL: as measured */
     bool strict_bits;
     const char *kernels;      /* for the workers: "auto" or a variant */
     uint32_t join_timeout_ms; /* until everybody declared has joined */
