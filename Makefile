@@ -414,7 +414,7 @@ TSAN_TESTS = $(filter $(BUILD)/tests/sys/% $(addprefix $(BUILD)/tests/kernels/at
     $(BUILD)/tests/proto/% $(BUILD)/tests/attention_node/% $(BUILD)/tests/kernels/cpu/% $(BUILD)/tests/kernels/test_candidates \
     $(addprefix $(BUILD)/tests/worker/test_,attention exchange fill forward load load_progress needed_rows wire) \
     $(BUILD)/tests/coordinator/http/test_bridge $(BUILD)/tests/coordinator/http/test_status_source \
-    $(BUILD)/tests/coordinator/http/test_door $(BUILD)/tests/coordinator/test_schemas \
+    $(BUILD)/tests/coordinator/http/test_door $(addprefix $(BUILD)/tests/coordinator/test_,schemas texts) \
     $(BUILD)/tests/cluster/test_quantize $(BUILD)/tests/cluster/test_make_random,$(TESTS))
 sanitized-threads: $(TSAN_TESTS)
 	@$(SANITIZER_ENV) tests/run.sh --jobs $(TEST_JOBS) $(TSAN_TESTS)

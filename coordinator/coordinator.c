@@ -368,10 +368,14 @@ static bool drained(const struct coordinator *c)
 static enum status loop(struct coordinator *c, int stop_descriptor, struct error *error)
 {
     while (!drained(c)) {
-        struct wire_poll_item items[3] = {{.socket = c->socket}, {.descriptor = stop_descriptor}};
-        const size_t n_items = c->serving != NULL ? 3 : 2;
-        if (c->serving != NULL) /* serving_pump looks at it */
-            items[2].descriptor = serving_descriptor(c->serving);
+        struct wire_poll_item items[2 + SERVING_DESCRIPTORS] = {{.socket = c->socket},
+                                                                {.descriptor = stop_descriptor}};
+        int descriptors[SERVING_DESCRIPTORS];
+        const size_t n_items = c->serving != NULL ? 2 + SERVING_DESCRIPTORS : 2;
+        if (c->serving != NULL) /* serving_pump looks at them */
+            serving_descriptors(c->serving, descriptors);
+        for (size_t i = 2; i < n_items; i++)
+            items[i].descriptor = descriptors[i - 2];
         if (c->serving == NULL || !serving_stepping(c->serving))
             trace_step(c->track, 0, TRACE_IDLE);
         uint64_t at = trace_begin(c->track);

@@ -80,6 +80,8 @@ static enum status create_parts(struct serving *s, struct error *error)
         status = restores_create(&s->restores, &s->reservations, s->scheduler, error);
     if (status == STATUS_OK)
         status = schemas_create(&s->schemas, s->tokenizer, error);
+    if (status == STATUS_OK)
+        status = texts_create(&s->texts, s->tokenizer, error);
     return status;
 }
 
@@ -137,6 +139,7 @@ void serving_destroy(struct serving *serving)
     free(serving->adjusted);
     free(serving->mask);
     schemas_destroy(serving->schemas);
+    texts_destroy(serving->texts);
     free(serving->failed);
     free(serving);
 }
@@ -241,8 +244,10 @@ enum status serving_tick(struct serving *s, uint64_t now_us, struct error *error
             serving_check_reservations(s, r, now_us);
         }
     }
-    if (now_us > SERVING_CLIENT_SILENCE_US)
+    if (now_us > SERVING_CLIENT_SILENCE_US) {
         early_drop_silent(&s->early, now_us - SERVING_CLIENT_SILENCE_US);
+        texts_drop_silent(s->texts, now_us - SERVING_CLIENT_SILENCE_US);
+    }
     restores_check(s->restores, now_us);
     return check_steps(s, now_us, error);
 }
@@ -257,9 +262,10 @@ bool serving_closed(const struct serving *s)
     return !stores || scheduler_usage(s->scheduler).n_open == 0;
 }
 
-int serving_descriptor(const struct serving *s)
+void serving_descriptors(const struct serving *s, int descriptors[SERVING_DESCRIPTORS])
 {
-    return schemas_descriptor(s->schemas);
+    descriptors[0] = schemas_descriptor(s->schemas);
+    descriptors[1] = texts_descriptor(s->texts);
 }
 
 bool serving_stepping(const struct serving *s)

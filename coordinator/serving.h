@@ -54,8 +54,9 @@ enum status serving_step_done(struct serving *serving, uint32_t rank,
                               const Longspan__StepDone *done, struct frames *frames,
                               uint64_t now_us, struct error *error);
 
-/* Can be read when serving_pump should be called. */
-int serving_descriptor(const struct serving *serving);
+/* One of them can be read when serving_pump should be called. */
+enum { SERVING_DESCRIPTORS = 2 };
+void serving_descriptors(const struct serving *serving, int descriptors[SERVING_DESCRIPTORS]);
 
 /* Sends what can be sent: call it after every message. */
 enum status serving_pump(struct serving *serving, uint64_t now_us, struct error *error);

@@ -70,6 +70,10 @@ void serving_fail_all(struct serving *s, enum status status, const char *text)
         control_send_event_failure(s->control, &early->client, early->number, status, text, NULL);
         free(early);
     }
+    struct control_peer client;
+    uint64_t number;
+    while (texts_drop_one(s->texts, &client, &number))
+        control_send_event_failure(s->control, &client, number, status, text, NULL);
 }
 
 static struct request *find_request(const struct serving *s, const struct control_peer *client,
@@ -84,6 +88,7 @@ static struct request *find_request(const struct serving *s, const struct contro
 void serving_cancel(struct serving *s, const struct control_peer *client, uint64_t number)
 {
     early_drop(&s->early, client, false, number);
+    texts_drop(s->texts, client, false, number);
     struct request *request = find_request(s, client, number);
     if (request != NULL)
         serving_fail(s, request, STATUS_CANCELLED, "cancelled");
@@ -92,6 +97,7 @@ void serving_cancel(struct serving *s, const struct control_peer *client, uint64
 void serving_client_left(struct serving *s, const struct control_peer *client)
 {
     early_drop(&s->early, client, true, 0);
+    texts_drop(s->texts, client, true, 0);
     struct request *next;
     for (struct request *r = s->requests; r != NULL; r = next) {
         next = r->next;
@@ -102,6 +108,8 @@ void serving_client_left(struct serving *s, const struct control_peer *client)
 
 void serving_client_heard(struct serving *s, const struct control_peer *client, uint64_t now_us)
 {
+    early_heard(&s->early, client, now_us);
+    texts_heard(s->texts, client, now_us);
     for (struct request *r = s->requests; r != NULL; r = r->next)
         if (control_same_peer(&r->client, client))
             r->heard_us = now_us;
@@ -166,6 +174,9 @@ static enum status admit_request(struct serving *s, const struct control_peer *c
     if (s->n_requests >= MAX_REQUESTS)
         return error_set(error, STATUS_EXHAUSTED, "%u requests are waiting already: try later",
                          s->n_requests);
+    *kept = texts_are_long(message);
+    if (*kept)
+        return texts_add(s->texts, client, message, now_us, error);
     if (!request_wants_json(message))
         return STATUS_OK;
     enum status status = schemas_find(s->schemas, message->json_schema, constraint, error);
@@ -173,6 +184,14 @@ static enum status admit_request(struct serving *s, const struct control_peer *c
     if (*kept)
         status = keep_early(s, client, message, now_us, error);
     return status;
+}
+
+static void refuse(struct serving *s, const struct control_peer *client, uint64_t number,
+                   const struct error *why)
+{
+    log_warn(s->log, "request %" PRIu64 " is refused: %s", number, why->text);
+    metrics_count(&s->metrics, METRICS_REQUESTS_REFUSED, 1);
+    control_send_event_failure(s->control, client, number, why->status, why->text, NULL);
 }
 
 void serving_request(struct serving *s, const struct control_peer *client,
@@ -192,9 +211,7 @@ void serving_request(struct serving *s, const struct control_peer *client,
     if (status == STATUS_OK)
         status = request_create(&request, message, client, &limits, now_us, &error);
     if (status != STATUS_OK) {
-        log_warn(s->log, "request %" PRIu64 " is refused: %s", message->request, error.text);
-        metrics_count(&s->metrics, METRICS_REQUESTS_REFUSED, 1);
-        control_send_event_failure(s->control, client, message->request, status, error.text, NULL);
+        refuse(s, client, message->request, &error);
         return;
     }
     for (uint32_t i = 0; i < s->n_holders; i++)
@@ -219,6 +236,14 @@ void serving_request(struct serving *s, const struct control_peer *client,
 
 void serving_early(struct serving *s, uint64_t now_us)
 {
+    struct texts_request worked;
+    while (texts_take(s->texts, &worked)) {
+        if (worked.message != NULL)
+            serving_request(s, &worked.client, worked.message->run_request, now_us);
+        else
+            refuse(s, &worked.client, worked.number, &worked.error);
+        longspan__control__free_unpacked(worked.message, NULL);
+    }
     if (!schemas_worked(s->schemas))
         return;
     for (uint32_t n = s->early.n; n > 0; n--) { /* those that still have to wait are kept again */

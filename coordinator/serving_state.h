@@ -12,6 +12,7 @@
 #include "coordinator/schemas.h"
 #include "coordinator/serving.h"
 #include "coordinator/steps.h"
+#include "coordinator/texts.h"
 
 struct serving {
     struct cluster *cluster;
@@ -35,12 +36,13 @@ struct serving {
     uint32_t *mask;          /* a bit for each token of the tokenizer: what a constraint allows */
     struct schemas *schemas; /* for constraints */
     struct early early;      /* requests whose schema is not worked out yet */
+    struct texts *texts;     /* requests whose long texts are not tokenized yet */
     struct metrics metrics;
 };
 
 /* ---- serving_requests.c ---- */
 
-/* Those whose schema has been worked out meanwhile. */
+/* Those whose texts have been tokenized, or whose schema has been worked out, meanwhile. */
 void serving_early(struct serving *serving, uint64_t now_us);
 
 /* Ends of a request, which is gone afterwards. It is done, and nothing of it runs. */

@@ -38,6 +38,7 @@
 #include "model/model_file.h"
 #include "sys/status.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -89,6 +90,12 @@ void tokenizer_close(struct tokenizer *tokenizer);
  * library gave up (its limits are far above what these expressions need). */
 enum status tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t n_bytes,
                              unsigned flags, int32_t **ids, size_t *n_ids, struct error *error);
+
+/* The same, until another thread sets *stop: STATUS_CANCELLED then, as soon as the word is encoded
+ * that it is at. NULL: nobody will. */
+enum status tokenizer_encode_until(const struct tokenizer *tokenizer, const char *text,
+                                   size_t n_bytes, unsigned flags, const atomic_bool *stop,
+                                   int32_t **ids, size_t *n_ids, struct error *error);
 
 uint32_t tokenizer_vocab(const struct tokenizer *tokenizer); /* ids are 0 .. vocab - 1 */
 int32_t tokenizer_bos(const struct tokenizer *tokenizer);    /* or TOKENIZER_NONE */

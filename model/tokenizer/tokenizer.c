@@ -111,6 +111,8 @@ static enum status no_memory(const struct encoding *e, size_t n_bytes)
 
 static enum status give_to_model(struct encoding *e, const char *word, size_t n_bytes)
 {
+    if (e->stop != NULL && atomic_load_explicit(e->stop, memory_order_relaxed))
+        return error_set(e->error, STATUS_CANCELLED, "nobody waits for this text any more");
     const bool ok = e->tokenizer->kind == TOKENIZER_SCORES ? scores_encode_word(e, word, n_bytes)
                                                            : merges_encode_word(e, word, n_bytes);
     return ok ? STATUS_OK : no_memory(e, n_bytes);
@@ -207,8 +209,17 @@ static enum status encode_text(struct encoding *e, const char *text, size_t n_by
 enum status tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t n_bytes,
                              unsigned flags, int32_t **ids, size_t *n_ids, struct error *error)
 {
-    struct encoding e = {
-        .tokenizer = tokenizer, .special = (flags & TOKENIZER_PARSE_SPECIAL) != 0, .error = error};
+    return tokenizer_encode_until(tokenizer, text, n_bytes, flags, NULL, ids, n_ids, error);
+}
+
+enum status tokenizer_encode_until(const struct tokenizer *tokenizer, const char *text,
+                                   size_t n_bytes, unsigned flags, const atomic_bool *stop,
+                                   int32_t **ids, size_t *n_ids, struct error *error)
+{
+    struct encoding e = {.tokenizer = tokenizer,
+                         .special = (flags & TOKENIZER_PARSE_SPECIAL) != 0,
+                         .stop = stop,
+                         .error = error};
     if (n_bytes > MAX_TEXT_BYTES)
         return error_set(error, STATUS_INVALID, "a text of %zu bytes; at most %zu can be encoded",
                          n_bytes, MAX_TEXT_BYTES);

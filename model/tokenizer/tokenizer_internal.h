@@ -95,6 +95,7 @@ struct encoding {
     struct added_token_fragments normalized; /* of one normalized text */
     struct text_buffer word;                 /* bytes of a word that shows them */
     bool special;                            /* TOKENIZER_PARSE_SPECIAL */
+    const atomic_bool *stop;                 /* of tokenizer_encode_until; or NULL */
     struct error *error;
 };
 

@@ -270,6 +270,41 @@ static void cancel(uint32_t workers)
     rig_end(rig);
 }
 
+/* What stands behind it on the same connection is answered while it is tokenized; then it is refused,
+ * since it is longer than the context. */
+static void test_a_long_text_keeps_nobody_waiting(void **state)
+{
+    (void)state;
+    enum { TEXT_BYTES = 8 << 20, WORD_BYTES = 8 };
+    struct rig *rig = rig_open(1, 0);
+    struct rig_actor *client = rig_ready(rig);
+    const uint32_t lengths[] = {10};
+    const struct rig_ask ask = {.lengths = lengths, .n = 1, .n_predict = 5};
+    Longspan__Prompt prompt = LONGSPAN__PROMPT__INIT, *list[] = {&prompt};
+    Longspan__RunRequest request = LONGSPAN__RUN_REQUEST__INIT;
+    Longspan__Control message = LONGSPAN__CONTROL__INIT;
+    prompt.text.len = TEXT_BYTES;
+    prompt.text.data = malloc(TEXT_BYTES);
+    assert_non_null(prompt.text.data);
+    for (size_t i = 0; i < TEXT_BYTES; i++)
+        prompt.text.data[i] = i % WORD_BYTES == 0 ? ' ' : 'a';
+    request.request = 1;
+    request.n_prompts = 1;
+    request.prompts = list;
+    message.body_case = LONGSPAN__CONTROL__BODY_RUN_REQUEST;
+    message.run_request = &request;
+    rig_send(rig, client, &message, NULL, 0);
+    free(prompt.text.data);
+    rig_request(rig, client, 2, &ask);
+    rig_until(rig, client->done);
+    rig_check_generated(client, &ask);
+    assert_false(client->failed);
+    rig_until(rig, client->failed);
+    assert_int_equal(client->failure_status, STATUS_INVALID);
+    assert_non_null(strstr(client->failure, "the context has"));
+    rig_end(rig);
+}
+
 static void test_a_cancelled_request_is_freed(void **state)
 {
     (void)state;
@@ -386,6 +421,7 @@ int main(void)
         cmocka_unit_test(test_bad_requests_are_answered),
         cmocka_unit_test(test_a_failed_segment_fails_its_request_only),
         cmocka_unit_test(test_a_refused_reservation_fails_its_request),
+        cmocka_unit_test(test_a_long_text_keeps_nobody_waiting),
         cmocka_unit_test(test_a_cancelled_request_is_freed),
         cmocka_unit_test(test_a_growing_sequence_reserves_ahead),
         cmocka_unit_test(test_an_answer_for_a_finished_prompt_means_nothing),

@@ -125,6 +125,27 @@ static void test_ids_that_end_generation(void **state)
     tokenizer_close(NULL);
 }
 
+static void test_who_is_told_to_stop_stops(void **state)
+{
+    static struct vocabulary v;
+    atomic_bool stop = false;
+    int32_t *ids = NULL;
+    size_t n_ids = 0;
+    struct error error = {0};
+    (void)state;
+    bpe_vocabulary(&v, NULL);
+    struct tokenizer *t = good_vocabulary(&v);
+    check_ok(tokenizer_encode_until(t, "ab", 2, 0, &stop, &ids, &n_ids, &error), &error);
+    assert_true(n_ids > 0);
+    free(ids);
+    ids = NULL;
+    atomic_store(&stop, true);
+    assert_int_equal(tokenizer_encode_until(t, "ab", 2, 0, &stop, &ids, &n_ids, &error),
+                     STATUS_CANCELLED);
+    assert_null(ids);
+    tokenizer_close(t);
+}
+
 /* ---- the real vocabularies ------------------------------------------------------------------ */
 
 static struct tokenizer *real_vocabulary(const char *name)
@@ -301,6 +322,7 @@ int main(void)
         cmocka_unit_test(test_unknown_kinds_are_refused_by_name),
         cmocka_unit_test(test_vocabularies_that_do_not_hold_together_are_refused),
         cmocka_unit_test(test_ids_that_end_generation),
+        cmocka_unit_test(test_who_is_told_to_stop_stops),
         cmocka_unit_test(test_all_cases_of_gpt_2),
         cmocka_unit_test(test_all_cases_of_llama_spm),
         cmocka_unit_test(test_whole_books_come_back),
