@@ -83,11 +83,6 @@ static inline VECI veci_load(const void *x)
     return _mm256_loadu_si256((const __m256i *)x);
 }
 
-static inline VECI veci_set1(int32_t x)
-{
-    return _mm256_set1_epi32(x);
-}
-
 /* The same 4 bytes everywhere. */
 static inline VECI veci_set1_bytes(const int8_t *x)
 {
@@ -96,16 +91,27 @@ static inline VECI veci_set1_bytes(const int8_t *x)
     return _mm256_set1_epi32(four);
 }
 
-/* sum + 4 products of an unsigned and a signed byte. In words of 16 bits, even and odd bytes apart:
- * the instruction for bytes would saturate. */
-static inline VECI veci_dot(VECI sum, VECI unsigned_bytes, VECI signed_bytes)
+/* What a block of q8_0 begins with, whose offset is -128 times the sum of its q: 0, since k gets its
+ * sign back. */
+static inline VECI veci_dot_start(int32_t offset)
 {
-    const __m256i even =
-        _mm256_madd_epi16(_mm256_and_si256(unsigned_bytes, _mm256_set1_epi16(0xff)),
-                          _mm256_srai_epi16(_mm256_slli_epi16(signed_bytes, 8), 8));
-    const __m256i odd =
-        _mm256_madd_epi16(_mm256_srli_epi16(unsigned_bytes, 8), _mm256_srai_epi16(signed_bytes, 8));
-    return _mm256_add_epi32(sum, _mm256_add_epi32(even, odd));
+    (void)offset;
+    return _mm256_setzero_si256();
+}
+
+/* K's bytes, which lie as k + 128, as veci_dot takes them: k. */
+static inline VECI veci_column(const void *x)
+{
+    return _mm256_xor_si256(veci_load(x), _mm256_set1_epi8(-128));
+}
+
+/* sum + 4 products of a column's bytes and q's. k's sign goes to q, so that no pair of products
+ * leaves 16 bits: |k| is at most 128 and |q| at most 127, and 2 * 128 * 127 = 32512. */
+static inline VECI veci_dot(VECI sum, VECI column, VECI q)
+{
+    const __m256i pairs =
+        _mm256_maddubs_epi16(_mm256_abs_epi8(column), _mm256_sign_epi8(q, column));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
 static inline VEC vec_from_int(VECI x)
@@ -181,7 +187,7 @@ static inline __attribute__((always_inline)) int scores_tokens(const int rows)
 
 static inline __attribute__((always_inline)) int q8_scores_tokens(const int rows)
 {
-    return rows <= 2 ? 2 : 1;
+    return rows == 1 ? 4 : rows <= 4 ? 2 : 1;
 }
 
 static inline __attribute__((always_inline)) int values_dims(const int rows)

@@ -79,9 +79,17 @@ static inline VECI veci_load(const void *x)
     return _mm512_loadu_si512(x);
 }
 
-static inline VECI veci_set1(int32_t x)
+/* What a block of q8_0 begins with, whose offset is -128 times the sum of its q: the offset, since
+ * K's bytes are multiplied as they lie, as k + 128. */
+static inline VECI veci_dot_start(int32_t offset)
 {
-    return _mm512_set1_epi32(x);
+    return _mm512_set1_epi32(offset);
+}
+
+/* K's bytes as veci_dot takes them. */
+static inline VECI veci_column(const void *x)
+{
+    return veci_load(x);
 }
 
 /* The same 4 bytes everywhere. */
@@ -92,10 +100,10 @@ static inline VECI veci_set1_bytes(const int8_t *x)
     return _mm512_set1_epi32(four);
 }
 
-/* sum + 4 products of an unsigned and a signed byte. */
-static inline VECI veci_dot(VECI sum, VECI unsigned_bytes, VECI signed_bytes)
+/* sum + 4 products of a column's bytes and q's. */
+static inline VECI veci_dot(VECI sum, VECI column, VECI q)
 {
-    return _mm512_dpbusd_epi32(sum, unsigned_bytes, signed_bytes);
+    return _mm512_dpbusd_epi32(sum, column, q);
 }
 
 static inline VEC vec_from_int(VECI x)

@@ -97,9 +97,8 @@ INLINE void scores_block(const int R, const int T, const enum kind kind, const f
                       vec_mul(sum[r][t], vec_set1(scale)));
 }
 
-/* q8_0: s[r][token] = scale * chain over blocks of float(dot) * (K * Q). The dot of a block starts
- * at -128 times the sum of its q, because K lies as k + 128: all integers, so exact in any
- * order. */
+/* q8_0: s[r][token] = scale * chain over blocks of float(dot) * (K * Q). K lies as k + 128, which
+ * veci_dot_start or veci_column makes good: all integers, so exact in any order. */
 INLINE void q8_scores_block(const int R, const int T, const struct tile_q8_query *q,
                             size_t head_dim, struct tile_q8 k, int vec, struct fetch *fetch,
                             float scale, float *s)
@@ -124,13 +123,13 @@ INLINE void q8_scores_block(const int R, const int T, const struct tile_q8_query
         for (int r = 0; r < R; r++)
 #pragma GCC unroll 16
             for (int t = 0; t < T; t++)
-                dot[r][t] = veci_set1(q[r].offset[b]);
+                dot[r][t] = veci_dot_start(q[r].offset[b]);
         for (size_t d = b * TILE_Q8_DIMS; d < (b + 1) * TILE_Q8_DIMS; d += 4) {
             VECI column[VECS];
             fetch_in_loop(fetch, T * LANES, d / 4);
 #pragma GCC unroll 16
             for (int t = 0; t < T; t++)
-                column[t] = veci_load(values[t] + d * TILE_Q8_TOKENS);
+                column[t] = veci_column(values[t] + d * TILE_Q8_TOKENS);
 #pragma GCC unroll 16
             for (int r = 0; r < R; r++) {
                 const VECI row = veci_set1_bytes(q[r].q + d);
