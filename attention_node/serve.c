@@ -518,11 +518,10 @@ static enum status handle_append(struct serve *serve, struct frames *message,
     return STATUS_OK;
 }
 
-/* Each body is checked to be there: a header can name it and leave it out. */
 static enum status handle(struct serve *serve, struct frames *message, const Longspan__Data *data,
                           struct error *error)
 {
-    if (data->body_case == LONGSPAN__DATA__BODY_HELLO && data->hello != NULL) {
+    if (data->body_case == LONGSPAN__DATA__BODY_HELLO) {
         handle_hello(serve, message, data);
         return STATUS_OK;
     }
@@ -531,17 +530,17 @@ static enum status handle(struct serve *serve, struct frames *message, const Lon
         error_set(error, STATUS_NOT_FOUND,
                   "%s: its sender has not said Hello, or is of another job", serve->config.name);
         /* A rank whose connection was made anew learns that it has to introduce itself. */
-        if (data->body_case == LONGSPAN__DATA__BODY_ATTEND && data->attend != NULL)
+        if (data->body_case == LONGSPAN__DATA__BODY_ATTEND)
             serve_refuse(serve, message, data,
                          &(struct serve_refusal){
                              .query = data->attend->query, .why = error, .missing = true});
         return STATUS_NOT_FOUND;
     }
-    if (data->body_case == LONGSPAN__DATA__BODY_APPEND && data->append != NULL)
+    if (data->body_case == LONGSPAN__DATA__BODY_APPEND)
         return handle_append(serve, message, data, error);
-    if (data->body_case == LONGSPAN__DATA__BODY_FORK && data->fork != NULL)
+    if (data->body_case == LONGSPAN__DATA__BODY_FORK)
         return handle_fork(serve, data, error);
-    if (data->body_case == LONGSPAN__DATA__BODY_ATTEND && data->attend != NULL) {
+    if (data->body_case == LONGSPAN__DATA__BODY_ATTEND) {
         uint32_t entry = 0;
         struct error why = {0};
         serve->counts.queries++;
@@ -558,11 +557,11 @@ static enum status handle(struct serve *serve, struct frames *message, const Lon
 static void trace_place(struct trace_track *track, const Longspan__Data *data)
 {
     enum trace_phase phase = TRACE_DECODE;
-    if (data->body_case == LONGSPAN__DATA__BODY_ATTEND && data->attend != NULL)
+    if (data->body_case == LONGSPAN__DATA__BODY_ATTEND)
         for (size_t i = 0; i < data->attend->n_entries; i++)
             if (data->attend->entries[i]->n_tokens > 1)
                 phase = TRACE_PREFILL;
-    if (data->body_case == LONGSPAN__DATA__BODY_APPEND && data->append != NULL)
+    if (data->body_case == LONGSPAN__DATA__BODY_APPEND)
         for (size_t i = 0; i < data->append->n_entries; i++)
             if (data->append->entries[i]->n_tokens > 1)
                 phase = TRACE_PREFILL;

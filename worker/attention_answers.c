@@ -167,9 +167,9 @@ static void handle(struct attention_client *client, struct attention_channel *ch
         return;
     channel->heard_us = clock_us();
     channel->silent = false;
-    if (data->body_case == LONGSPAN__DATA__BODY_HELLO_REPLY && data->hello_reply != NULL)
+    if (data->body_case == LONGSPAN__DATA__BODY_HELLO_REPLY)
         hello_reply(client, channel, data->hello_reply);
-    else if (data->body_case == LONGSPAN__DATA__BODY_ATTEND_REPLY && data->attend_reply != NULL)
+    else if (data->body_case == LONGSPAN__DATA__BODY_ATTEND_REPLY)
         attend_reply(client, channel, data);
 }
 
