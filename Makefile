@@ -1,9 +1,25 @@
 # Longspan: `make help` lists what there is. Objects go to build/VARIANT, never beside the sources.
 VARIANT ?= release
-BUILD   ?= build/$(VARIANT)
+# make CROSS=aarch64-linux-gnu- builds for another kind of machine, into a folder of its own: compiler, ar and, where there is
+# one, pkg-config are those of that name. Open MPI's wrapper knows this machine's folders only: its pkg-config file is asked.
+CROSS   ?=
+BUILD   ?= build/$(CROSS)$(VARIANT)
 PREFIX  ?= /usr/local
+ifeq ($(CROSS),)
 CC      ?= gcc
 MPICC   ?= mpicc
+PKG_CONFIG ?= pkg-config
+else
+ifeq ($(origin CC),default)
+CC      := $(CROSS)gcc
+endif
+ifeq ($(origin AR),default)
+AR      := $(CROSS)ar
+endif
+MPICC   ?= $(CC)
+MPI_PKGS := ompi-c
+PKG_CONFIG ?= $(or $(shell command -v $(CROSS)pkg-config),pkg-config)
+endif
 ARCH    := $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1)
 
 WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
@@ -15,8 +31,8 @@ CFLAGS  += -std=c11 -D_GNU_SOURCE -iquote . -iquote $(BUILD) $(WARN) $(NUMERIC) 
 LDFLAGS += $(SANITIZE) -pthread
 
 # libunistring has no file for pkg-config.
-pkg_cflags = $(shell pkg-config --cflags $(filter-out libunistring,$(1)) 2>/dev/null)
-pkg_libs   = $(shell pkg-config --libs $(filter-out libunistring,$(1)) 2>/dev/null) $(if $(filter libunistring,$(1)),-lunistring)
+pkg_cflags = $(shell $(PKG_CONFIG) --cflags $(filter-out libunistring,$(1)) 2>/dev/null)
+pkg_libs   = $(shell $(PKG_CONFIG) --libs $(filter-out libunistring,$(1)) 2>/dev/null) $(if $(filter libunistring,$(1)),-lunistring)
 WIRE_PKGS  := libzmq libprotobuf-c
 MODEL_PKGS := libpcre2-8 libunistring jansson
 COORD_PKGS := $(WIRE_PKGS) jansson libmicrohttpd
@@ -32,7 +48,7 @@ endif
 # CUDA is built where nvcc is found, in PATH or where NVIDIA installs it; make CUDA=0 leaves it out.
 # CUDA_ARCHS: of which GPUs there is machine code: of those in this machine, or of all where it has none.
 NVCC       := $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
-CUDA       ?= $(if $(NVCC),1,0)
+CUDA       ?= $(if $(CROSS),0,$(if $(NVCC),1,0))
 ifeq ($(CUDA),0)
 KERNEL_SRC := $(filter kernels/cuda/absent.c,$(KERNEL_SRC)) $(filter-out kernels/cuda/% kernels/attention/cuda/%,$(KERNEL_SRC))
 else
@@ -165,7 +181,7 @@ $(BUILD)/attention_node/%.o: attention_node/%.c $(PROTO_HDR)
 $(BUILD)/worker/%.o: worker/%.c $(PROTO_HDR)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)OMPI_CC="$(CC)" $(MPICC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS)) -c -o $@ $<
+	$(Q)OMPI_CC="$(CC)" $(MPICC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS) $(MPI_PKGS)) -c -o $@ $<
 $(BUILD)/cluster/%.o: cluster/%.c $(PROTO_HDR)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
@@ -184,7 +200,7 @@ $(LIB)/%.a:
 	@mkdir -p $(@D)
 	@rm -f $@
 	$(call say,AR,$@)
-	$(Q)ar rcs $@ $(filter %.o,$^)
+	$(Q)$(AR) rcs $@ $(filter %.o,$^)
 
 # ---- linking --------------------------------------------------------------------------------------
 SYS_LIBS   := $(SYS_LIB)
@@ -205,7 +221,7 @@ PLUGINS := $(if $(findstring address,$(SANITIZE)),$(call objs,tests/suppressions
 $(BIN)/worker: $(BUILD)/worker/main.o $(PLUGINS) $(WORKER_LIB) $(PROTO_LIB) $(PLAN_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)OMPI_CC="$(CC)" $(MPICC) $(LDFLAGS) -o $@ $(BUILD)/worker/main.o $(PLUGINS) $(WORKER_LIB) $(WIRE_LIBS) $(PLAN_LIB) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(SEAT_LIBS) $(LDLIBS)
+	$(Q)OMPI_CC="$(CC)" $(MPICC) $(LDFLAGS) -o $@ $(BUILD)/worker/main.o $(PLUGINS) $(WORKER_LIB) $(WIRE_LIBS) $(PLAN_LIB) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(SEAT_LIBS) $(call pkg_libs,$(MPI_PKGS)) $(LDLIBS)
 $(PLUGINS): $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
@@ -235,7 +251,7 @@ TEST_PKGS_proto := $(WIRE_PKGS) jansson
 TEST_PKGS_plan := $(MODEL_PKGS)
 TEST_PKGS_attention_node := $(WIRE_PKGS) hwloc
 TEST_PKGS_coordinator := $(COORD_PKGS) $(MODEL_PKGS)
-TEST_PKGS_worker := $(WIRE_PKGS) $(MODEL_PKGS) hwloc
+TEST_PKGS_worker := $(WIRE_PKGS) $(MODEL_PKGS) hwloc $(MPI_PKGS)
 TEST_PKGS_cluster := $(CLUSTER_PKGS) $(MODEL_PKGS)
 test_folder = $(word 1,$(subst /, ,$(patsubst $(BUILD)/tests/%,%,$(1))))
 .SECONDEXPANSION:
@@ -402,6 +418,20 @@ test-emulated-races: ## the same, and which accesses to the device's memory race
 emulated-races: $(EMULATED) $(EMULATION_TESTS)
 	@LONGSPAN_TEST_TABLE=cuda LONGSPAN_TEST_TIMEOUT=7200 tests/run.sh --jobs $(JOBS) $(EMULATION_TESTS) $(EMULATED)
 
+# 64-bit ARM without such a machine: the tests of kernels/ in an emulator. cmocka is tests/standalone's, nothing links hwloc: the
+# compiler and the emulator are all it needs.
+ARM_CROSS ?= aarch64-linux-gnu-
+ARM_CPUS  ?= max cortex-a72
+ARM_QEMU   = $(firstword $(shell command -v qemu-aarch64 qemu-aarch64-static))
+ARM_LACKS  = $(if $(shell command -v $(ARM_CROSS)gcc),,gcc-aarch64-linux-gnu libc6-dev-arm64-cross) $(if $(ARM_QEMU),,qemu-user)
+test-arm: ## the tests of kernels/ on emulated 64-bit ARM processors, ARM_CPUS; skips without compiler or emulator
+	@$(if $(strip $(ARM_LACKS)),echo "skipped: Debian's packages $(strip $(ARM_LACKS)) are not installed", \
+	    CFLAGS="-isystem tests/standalone" LDFLAGS=-static $(MAKE) --no-print-directory -j$(JOBS) CROSS=$(ARM_CROSS) CUDA=0 \
+	    PKG_CONFIG=false SYS_SRC="$(filter-out sys/binding.c,$(SYS_SRC))" test-kernels-under)
+test-kernels-under: $(filter $(BUILD)/tests/kernels/%,$(TESTS))
+	@for cpu in $(ARM_CPUS); do echo "$(ARM_QEMU) -cpu $$cpu"; \
+	    LONGSPAN_TEST_UNDER="$(ARM_QEMU) -cpu $$cpu" tests/run.sh --jobs $(JOBS) $^ || exit 1; done
+
 SUPPRESS := $(CURDIR)/tests/suppressions
 SANITIZER_ENV = ASAN_OPTIONS=detect_leaks=1 \
     LSAN_OPTIONS=suppressions=$(SUPPRESS)/lsan.txt:print_suppressions=0 \
@@ -463,6 +493,6 @@ clean: ## remove build/
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
-.PHONY: always test-emulated test-emulated-races emulated-races cuda-report oracles all tests deps demo test test-tokenizers test-layouts test-retrieval test-serve test-asan test-ubsan test-tsan sanitized \
+.PHONY: always test-arm test-kernels-under test-emulated test-emulated-races emulated-races cuda-report oracles all tests deps demo test test-tokenizers test-layouts test-retrieval test-serve test-asan test-ubsan test-tsan sanitized \
     sanitized-threads layers install benches bench bench-gpu bench-check fuzz fuzz-short fuzz-targets format clean help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

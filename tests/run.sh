@@ -7,7 +7,8 @@
 # A program prints TAP: `ok N - name`, `not ok N - name`, `ok N - name # SKIP reason`. One that ends
 # with 77 skips as a whole; one that fails or times out without a `not ok` counts as one failure. A line says how long each
 # took, and how much processor time; below it stands what was skipped, and what tests left out (`# left out ...`). The last
-# line is `N passed, N failed, N skipped`. LONGSPAN_TEST_TIMEOUT: seconds for one program (900).
+# line is `N passed, N failed, N skipped`. LONGSPAN_TEST_TIMEOUT: seconds for one program (900). LONGSPAN_TEST_UNDER: a command
+# that runs the programs: an emulator.
 set -u
 jobs=1 beside=() alone=()
 while [ $# -gt 0 ]; do
@@ -27,7 +28,7 @@ TIMEFORMAT='%R %U %S'
 run_one() {
     local name=${1#build/*/tests/} log=$work/$2.log code skip pass fail
     {
-        time CMOCKA_MESSAGE_OUTPUT=TAP timeout -k 10 "${LONGSPAN_TEST_TIMEOUT:-900}" "$1" >"$log" 2>&1
+        time CMOCKA_MESSAGE_OUTPUT=TAP timeout -k 10 "${LONGSPAN_TEST_TIMEOUT:-900}" ${LONGSPAN_TEST_UNDER:-} "$1" >"$log" 2>&1
         code=$?
     } 2>"$work/$2.time"
     skip=$(grep -cE '^(not )?ok .*# SKIP' "$log") # cmocka 1.1 says "not ok" to a skipped test
