@@ -297,8 +297,8 @@ static void check_accuracy(const struct lent_device *d, const struct problem *p,
             double want = 0.0, tolerance = 0.0;
             for (uint32_t block = 0; block < columns; block += 32) {
                 double largest = 0.0;
-                for (uint32_t i = block; i < block + 32; i++)
-                    largest = fmax(largest, fabs((double)x[i]));
+                for (uint32_t i = block; i < block + 32; i++) /* fmax breaks GCC 12 for ARM */
+                    largest = fabs((double)x[i]) > largest ? fabs((double)x[i]) : largest;
                 for (uint32_t i = block; i < block + 32; i++) {
                     want += (double)w[i] * (double)x[i];
                     tolerance += 1.01 * roundings * unit * fabs((double)w[i] * (double)x[i]);
