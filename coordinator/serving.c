@@ -198,7 +198,7 @@ enum status serving_pump(struct serving *s, uint64_t now_us, struct error *error
 {
     const struct scheduler_step *step;
     uint64_t at = trace_begin(s->trace);
-    serving_early(s, now_us);
+    serving_take_early(s, now_us);
     serving_free_closed(s);
     serving_admit(s, now_us);
     while ((step = scheduler_next(s->scheduler)) != NULL) {

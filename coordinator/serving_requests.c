@@ -234,7 +234,7 @@ void serving_request(struct serving *s, const struct control_peer *client,
         serving_lose_client(s, request, &error);
 }
 
-void serving_early(struct serving *s, uint64_t now_us)
+void serving_take_early(struct serving *s, uint64_t now_us)
 {
     struct texts_request worked;
     while (texts_take(s->texts, &worked)) {

@@ -43,7 +43,7 @@ struct serving {
 /* ---- serving_requests.c ---- */
 
 /* Those whose texts have been tokenized, or whose schema has been worked out, meanwhile. */
-void serving_early(struct serving *serving, uint64_t now_us);
+void serving_take_early(struct serving *serving, uint64_t now_us);
 
 /* Ends of a request, which is gone afterwards. It is done, and nothing of it runs. */
 void serving_forget(struct serving *serving, struct request *request);

@@ -356,7 +356,7 @@ static void look_at_remotes(struct attention *a)
     }
 }
 
-bool attention_is_elsewhere(const struct attention *attention)
+bool attention_has_remote(const struct attention *attention)
 {
     return attention->asks || attention->appends;
 }

@@ -123,9 +123,9 @@ void attention_drop(struct attention *attention, uint64_t sequence, uint32_t inc
 void attention_begin_step(struct attention *attention, uint64_t step,
                           const struct attention_segment *segments, uint32_t n_segments);
 
-/* Whether holders elsewhere take part in this step: then q, k and v leave while others are
+/* Whether remote holders take part in this step: then q, k and v leave while others are
  * computed. */
-bool attention_is_elsewhere(const struct attention *attention);
+bool attention_has_remote(const struct attention *attention);
 
 /* Layers are counted in the whole model: first_layer, first_layer + 1 ... in turn, and for each one
  * query, append and finish in this order. k and v have all rows of the step. q and out have them

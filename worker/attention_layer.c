@@ -108,7 +108,7 @@ static void write_tiles(void *context, uint32_t lane, uint32_t n_lanes)
 }
 
 /* The same, where the device writes: what goes into each tile, then all of it at once. */
-static void write_tiles_there(struct attention *a)
+static void write_tiles_on_device(struct attention *a)
 {
     const size_t stride = kv_row_bytes(a->config.shape.type, a->kv_row);
     size_t n = 0;
@@ -191,19 +191,19 @@ static void send_appends(struct attention *a, uint32_t layer)
 struct attention_kv attention_kv(const struct attention *attention)
 {
     const struct attention *a = attention;
-    const bool there = a->n_parts > 0 && a->kv.bytes >= 2 * a->v_offset;
-    unsigned char *k = there ? a->kv.memory : NULL;
+    const bool has_room = a->n_parts > 0 && a->kv.bytes >= 2 * a->v_offset;
+    unsigned char *k = has_room ? a->kv.memory : NULL;
     return (struct attention_kv){a->config.shape.type, k, k != NULL ? k + a->v_offset : NULL};
 }
 
 /* All of it is only asked for here; remote holders get theirs in attention_finish. */
-static void append_there(struct attention *a, uint32_t layer)
+static void append_on_device(struct attention *a, uint32_t layer)
 {
     if (a->appends)
         a->kernels->download(a->device, a->kv_host.memory, a->kv.memory, 2 * a->v_offset);
     if (!a->whole) {
         find_pages(a, layer - a->config.first_layer);
-        write_tiles_there(a);
+        write_tiles_on_device(a);
     }
     if (a->holder != NULL) {
         append_local(a, layer);
@@ -211,7 +211,7 @@ static void append_there(struct attention *a, uint32_t layer)
     }
 }
 
-static void append_here(struct attention *a, uint32_t layer)
+static void append_on_host(struct attention *a, uint32_t layer)
 {
     send_appends(a, layer);
     const uint64_t at = trace_begin(a->config.trace);
@@ -229,9 +229,9 @@ void attention_append(struct attention *attention, uint32_t layer)
     if (!some_work(attention))
         return;
     if (attention->kernels->host_memory)
-        append_here(attention, layer);
+        append_on_host(attention, layer);
     else
-        append_there(attention, layer);
+        append_on_device(attention, layer);
 }
 
 /* One piece's works, one for each head. False: the local holder lacks it. */
@@ -401,10 +401,10 @@ void attention_finish(struct attention *attention, uint32_t layer, float *out)
 {
     struct attention *a = attention;
     struct trace_track *trace = a->config.trace;
-    const bool there = !a->kernels->host_memory, folds = !a->whole;
+    const bool on_device = !a->kernels->host_memory, folds = !a->whole;
     uint64_t at = trace_begin(trace);
     evaluate_own(a, layer, out);
-    if (there && folds)
+    if (on_device && folds)
         bring_to_host(a, layer);
     at = trace_span(trace, "own tiles", at);
 
@@ -418,7 +418,7 @@ void attention_finish(struct attention *attention, uint32_t layer, float *out)
     a->out = seen(a, out, &a->out_host);
     if (folds)
         fold_all(a);
-    if (there && folds && some_work(a))
+    if (on_device && folds && some_work(a))
         a->kernels->upload(a->device, out, a->out, n_asking(a) * a->q_row * sizeof(*out));
     a->merge_ns += clock_ns() - came;
     attention_client_release(a->client);

@@ -141,7 +141,7 @@ static void run_block(struct experts *x, const struct block *block, const float 
         (const struct group_product[]){{weights[0], x->gate, c->ffn}, {weights[1], x->up, c->ffn}},
         2);
     at = trace_span(c->trace, "gate, up", at);
-    c->gate(c->device, x->gate, x->up, (size_t)block->n_rows * c->ffn);
+    c->activate(c->device, x->gate, x->up, (size_t)block->n_rows * c->ffn);
     at = trace_span(c->trace, "gate", at);
     kernels->multiply_groups(c->device, x->gate, &groups, c->ffn,
                              &(struct group_product){weights[2], pairs, c->hidden}, 1);

@@ -24,7 +24,8 @@ struct experts; /* opaque */
 struct experts_config {
     struct routing_shape routing;
     uint32_t hidden, ffn; /* columns of an expert */
-    void (*gate)(struct device *device, float *gate, const float *up, size_t n); /* swiglu, geglu */
+    /* swiglu or geglu */
+    void (*activate)(struct device *device, float *gate, const float *up, size_t n);
     const struct kernels *kernels;
     struct device *device; /* outlives it */
     struct trace_track *trace;

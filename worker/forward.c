@@ -57,7 +57,7 @@ static enum status take_experts(struct forward *f, uint32_t max_rows, struct err
                                                       .normalise = h->experts_normalised},
                                           .hidden = f->hidden,
                                           .ffn = h->ffn_expert,
-                                          .gate = f->gate,
+                                          .activate = f->activate,
                                           .kernels = f->kernels,
                                           .device = f->device,
                                           .trace = f->config.trace};
@@ -84,9 +84,9 @@ enum status forward_create(struct forward **forward, const struct forward_config
     f->vocab = shard->part.vocab_end - shard->part.vocab_begin;
     f->epsilon = h->rms_eps;
     f->rows = (struct needed_rows){f->kernels, f->device, f->hidden};
-    f->gate = architecture_traits(h->architecture)->activation == ACTIVATION_GELU
-                  ? f->kernels->geglu
-                  : f->kernels->swiglu;
+    f->activate = architecture_traits(h->architecture)->activation == ACTIVATION_GELU
+                      ? f->kernels->geglu
+                      : f->kernels->swiglu;
     enum status status = take_memory(f, config->max_rows, error);
     if (status == STATUS_OK)
         status = take_experts(f, config->max_rows, error);
@@ -269,7 +269,7 @@ static enum status run_layers(struct forward *f, const struct step *step, float 
                                   .step = step,
                                   .x = x,
                                   .narrows = f->shard->last && step->n_needed < step->n_rows,
-                                  .asks_early = attention_is_elsewhere(f->config.attention)};
+                                  .asks_early = attention_has_remote(f->config.attention)};
     const bool alone = !place.narrows && !place.asks_early && group_tensor(f->config.group) == 1 &&
                        f->experts == NULL && f->config.records != FORWARD_RECORDS_NOTHING;
     place.prepares = alone && f->config.records == FORWARD_RECORDS_ALL &&

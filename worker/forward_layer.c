@@ -215,7 +215,7 @@ static void feed_forward_rows(struct forward *f, const struct shard_layer *weigh
     const struct product gate_up[] = {{gate, f->ffn, &weights->gate}, {up, f->ffn, &weights->up}};
     kernels->matmul(device, gate_up, 2);
     at = trace_span(trace, "gate, up", at);
-    f->gate(device, gate, up, (size_t)n * f->ffn);
+    f->activate(device, gate, up, (size_t)n * f->ffn);
     forward_prepare(f, gate, n, f->ffn, (const struct matrix *[]){&weights->down}, 1);
     at = trace_span(trace, "gate", at);
     float *product = f->activations.product + first * f->hidden;

@@ -18,7 +18,7 @@ struct forward {
     uint32_t hidden, head_dim;
     uint32_t n_kv_heads, n_heads, ffn, vocab; /* of this rank */
     float epsilon;                            /* of norms */
-    void (*gate)(struct device *device, float *gate, const float *up, size_t n);
+    void (*activate)(struct device *device, float *gate, const float *up, size_t n); /* swiglu... */
 
     struct activations activations;
     struct needed_rows rows;
