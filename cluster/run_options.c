@@ -22,7 +22,8 @@ static void add_prompts(struct option_table *table, struct run_options *o)
          .kind = OPTION_LIST,
          .value = &o->prompts,
          .argument = "FILE",
-         .help = "a whole file as one prompt; - is standard input"},
+         .help = "a whole file as one prompt; - is standard input. Each -p and "
+                 "each -f is a prompt of its own"},
         {.name = "count",
          .letter = 'n',
          .kind = OPTION_U32,
