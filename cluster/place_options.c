@@ -130,7 +130,8 @@ static void add_other_machines(struct option_table *table, struct place_options 
          .kind = OPTION_TEXT,
          .value = &o->cluster,
          .argument = "FILE",
-         .help = "start the cluster that this YAML file describes (see cluster/example.yaml)"},
+         .help = "start the cluster that this YAML file describes; example.yaml explains one (in "
+                 "cluster/, installed in share/longspan/)"},
         {.name = "weights",
          .kind = OPTION_CHOICE,
          .value = &o->weights,

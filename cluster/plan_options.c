@@ -73,7 +73,7 @@ void plan_options_print_help(void)
         "\nExamples:\n"
         "  longspan plan -m model.gguf --probe                     is this machine enough?\n"
         "  longspan plan -m model.gguf --cluster lab.yaml --ctx 131072 --kv-type q8_0\n"
-        "\nIn lab.yaml, beside workers and attention_nodes (cluster/example.yaml explains all "
+        "\nIn lab.yaml, beside workers and attention_nodes (example.yaml, as above, has all "
         "keys):\n"
         "  hosts:\n"
         "    - {host: gpu01, device: cuda, memory: 80GiB, read_GB_s: 3000, link_Gbit_s: 100, "
