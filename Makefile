@@ -374,15 +374,19 @@ demo: ## install what is missing, build for CPUs, ask a cluster of five processe
 	@$(MAKE) --no-print-directory -j$(JOBS) $(AS_BUILT) all
 	@BIN=$(BIN) cluster/demo.sh --seed $(SEED)
 
-# The longest begin first: nothing waits for them in the end. Beside others, but for those that say how soon something ends.
+# The longest begin first: nothing waits for them in the end. Those that use a processor for less than half of their time have
+# a lane of their own. All beside others, but for those that say how soon something ends.
 INTEGRATION := $(wildcard tests/*/test_*.py)
-TEST_FIRST  := $(addprefix tests/integration/,test_layouts.py test_idle.py)
+TEST_FIRST  := $(addprefix tests/,integration/test_layouts.py oracles/test_logits.py integration/test_hosts.py)
+TEST_WAITING := $(addprefix tests/integration/,test_windows.py test_sharing.py test_idle.py test_bad_input.py test_hostile_http.py) \
+    $(addprefix $(BUILD)/tests/,attention_node/test_node coordinator/test_coordinator_joining coordinator/test_coordinator_faults worker/test_wire)
 TEST_ALONE  := $(addprefix tests/integration/,test_failures.py test_front_door.py)
 TEST_JOBS   ?= $(firstword $(filter 1 2 3,$(shell nproc)) 4)
 test: ## unit and integration tests, TEST_JOBS at once; needs no GPU and no network
 	@$(MAKE) --no-print-directory -j$(JOBS) all tests layers
-	@LONGSPAN_BIN=$(BIN) tests/run.sh --jobs $(TEST_JOBS) $(TEST_FIRST) $(TESTS) $(FUZZ) \
-	    $(filter-out $(TEST_FIRST) $(TEST_ALONE),$(INTEGRATION)) --alone $(TEST_ALONE)
+	@LONGSPAN_BIN=$(BIN) tests/run.sh --jobs $(TEST_JOBS) $(TEST_FIRST) \
+	    $(filter-out $(TEST_FIRST) $(TEST_WAITING) $(TEST_ALONE),$(TESTS) $(FUZZ) $(INTEGRATION)) \
+	    --waiting $(TEST_WAITING) --alone $(TEST_ALONE)
 
 test-layouts: all ## every parallel layout against one process, byte for byte, as one table
 	@LONGSPAN_BIN=$(BIN) python3 tests/integration/layouts.py --all

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# run.sh [--jobs N] PROGRAM... [--alone PROGRAM...] - runs test programs, N at once (1), and adds up what they report.
+# run.sh [--jobs N] PROGRAM... [--waiting PROGRAM...] [--alone PROGRAM...] - runs test programs, N at once (1), and adds up
+# what they report.
 #
-# Behind --alone come those that say how long something took, or how much of a processor it used: they run last, and one
-# after the other.
+# Behind --waiting come those that wait most of their time: they run one after the other, beside the N (where N is 1, in
+# their turn). Behind --alone come those that say how long something took: they run last, and one after the other.
 #
 # A program prints TAP: `ok N - name`, `not ok N - name`, `ok N - name # SKIP reason`. One that ends
 # with 77 skips as a whole; one that fails or times out without a `not ok` counts as one failure. A line says how long each
@@ -10,21 +11,29 @@
 # line is `N passed, N failed, N skipped`. LONGSPAN_TEST_TIMEOUT: seconds for one program (900). LONGSPAN_TEST_UNDER: a command
 # that runs the programs: an emulator.
 set -u
-jobs=1 beside=() alone=()
+jobs=1 beside=() waiting=() alone=() kind=beside
 while [ $# -gt 0 ]; do
     case $1 in
-    --jobs) jobs=$2; shift 2 ;;
-    --alone) shift; alone=("$@"); break ;;
-    *) beside+=("$1"); shift ;;
+    --jobs) jobs=$2; shift ;;
+    --waiting | --alone) kind=${1#--} ;;
+    *)
+        case $kind in
+        beside) beside+=("$1") ;;
+        waiting) waiting+=("$1") ;;
+        alone) alone+=("$1") ;;
+        esac
+        ;;
     esac
+    shift
 done
+[ "$jobs" -gt 1 ] || { beside+=(${waiting[@]+"${waiting[@]}"}); waiting=(); }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 TIMEFORMAT='%R %U %S'
 
-# run_one PROGRAM NUMBER: the report goes out in one piece, so that two that end together do not mix; the counts to a file.
+# run_one PROGRAM NAME: the report goes out in one piece, so that two that end together do not mix; the counts to a file.
 run_one() {
     local name=${1#build/*/tests/} log=$work/$2.log code skip pass fail
     {
@@ -55,21 +64,24 @@ run_one() {
     cat "$work/$2.report"
 }
 
-# run_all JOBS PROGRAM...
-number=0
-run_all() {
-    local most=$1 running=0 program
-    shift
+# run_all KIND JOBS PROGRAM...: in a shell of its own, which waits for none but these.
+run_all() (
+    kind=$1 most=$2 number=0 running=0
+    shift 2
     for program in "$@"; do
         [ "$running" -lt "$most" ] || { wait -n; running=$((running - 1)); }
         number=$((number + 1))
-        run_one "$program" "$number" &
+        run_one "$program" "$kind$number" &
         running=$((running + 1))
     done
     wait
-}
-run_all "$jobs" ${beside[@]+"${beside[@]}"}
-run_all 1 ${alone[@]+"${alone[@]}"}
+)
+run_all waiting 1 ${waiting[@]+"${waiting[@]}"} &
+run_all beside "$jobs" ${beside[@]+"${beside[@]}"} &
+wait
+run_all alone 1 ${alone[@]+"${alone[@]}"} &
+wait
+number=$((${#beside[@]} + ${#waiting[@]} + ${#alone[@]}))
 
 # A program without counts (its runner was killed) is a failure.
 read -r passed failed skipped < <(cat "$work"/*.count /dev/null |

@@ -16,6 +16,7 @@ import sys
 from longspan_test import Roles, Tap, folder, longspan, make_random, read_logits, write_text
 
 N_PREDICT = 6
+NODE_MEMORY = "64MiB"  # room for all prompts of every shape; a node reads a quarter of it to measure itself
 STRIPE = 256
 # Bytes of text; BOS adds one token. In the middle of a page's first tile; in the middle of its second;
 # on a tile's edge inside a page; on a stripe's (and page's) edge; short.
@@ -117,6 +118,8 @@ def ask(path, name, files, where):
     arguments = ["run", "-n", N_PREDICT, "--temp", 0, "--ignore-eos", "--json", "--dump-logits", dump]
     for file in files:
         arguments += ["-f", file]
+    if "--attention-nodes" in where:
+        where = [*where, "--memory", NODE_MEMORY]
     result = longspan(*arguments, *where, timeout=300)
     if result.code != 0:
         raise RuntimeError(str(result))

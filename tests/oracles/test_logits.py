@@ -21,7 +21,7 @@ from longspan_test import Tap, folder, longspan, read_logits
 
 TOLERANCE = 1e-5
 LAYOUTS = {"one process": [], "tensor 2": ["--tensor", 2],
-           "pipeline 2, an attention node": ["--pipeline", 2, "--attention-nodes", 1]}
+           "pipeline 2, an attention node": ["--pipeline", 2, "--attention-nodes", 1, "--memory", "64MiB"]}
 
 
 def expected(name):
