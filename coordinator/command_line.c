@@ -216,6 +216,7 @@ static void add_http(struct option_table *table, struct command_line *line)
         [SERVER_OPTION_CHAT_TEMPLATE] = &http->chat_template,
         [SERVER_OPTION_CORS] = &http->cors,
         [SERVER_OPTION_BODY] = &http->body_bytes,
+        [SERVER_OPTION_BODIES] = &http->bodies_bytes,
         [SERVER_OPTION_PROMPT] = &http->prompt_tokens,
         [SERVER_OPTION_REQUESTS] = &http->running,
         [SERVER_OPTION_QUEUE] = &http->queued,

@@ -5,6 +5,7 @@
  * without errands the thread sleeps for good, with errands it wakes once a second to ping. */
 #include "coordinator/http/bridge.h"
 
+#include "coordinator/http/desk.h"
 #include "proto/arena.h"
 #include "proto/frames.h"
 #include "proto/wire_socket.h"
@@ -37,16 +38,19 @@ struct bridge {
     pthread_t thread;
     bool started;
     uint64_t next_ping_us;
+    struct desk *desk;
     struct errand *running, *queue, **queue_end; /* the thread's */
+    struct errand *unread;                       /* likewise: at the desk, in no order */
     atomic_uint n_running, n_queued;
     atomic_ullong last_number;
 
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t idle;  /* n_errands has become 0 */
     struct errand *submitted, **submitted_end;
+    struct errand *read; /* that the desk is done with: by next_at_desk, the last one first */
     uint64_t *abandoned; /* numbers */
     size_t n_abandoned, abandoned_capacity;
-    uint32_t n_errands; /* submitted, queued and running */
+    uint32_t n_errands; /* submitted, unread, queued and running */
     bool closed, ending;
 };
 
@@ -202,9 +206,23 @@ static void lose(struct bridge *b, struct errand **link, enum status status, con
     forget(b, link);
 }
 
+/* One that is being read is lost when the desk is done with it. */
+static void lose_unread(struct bridge *b, struct errand **link, enum status status,
+                        const char *text)
+{
+    atomic_store(&(*link)->stop, true);
+    if (desk_take_back(b->desk, *link))
+        lose(b, link, status, text);
+}
+
 static void lose_number(struct bridge *b, uint64_t number, enum status status, const char *text)
 {
-    struct errand **link = find(&b->running, number);
+    struct errand **link = find(&b->unread, number);
+    if (*link != NULL) {
+        lose_unread(b, link, status, text);
+        return;
+    }
+    link = find(&b->running, number);
     if (*link == NULL)
         link = find(&b->queue, number);
     if (*link != NULL)
@@ -220,6 +238,13 @@ static void watch(struct bridge *b, const struct errand *errand)
         epoll_ctl(b->watched, EPOLL_CTL_MOD, errand->descriptor, &event);
 }
 
+static void queue(struct bridge *b, struct errand *errand)
+{
+    errand->next = NULL;
+    *b->queue_end = errand;
+    b->queue_end = &errand->next;
+}
+
 static void take_submitted(struct bridge *b)
 {
     pthread_mutex_lock(&b->lock);
@@ -229,11 +254,47 @@ static void take_submitted(struct bridge *b)
     pthread_mutex_unlock(&b->lock);
     while (errand != NULL) {
         struct errand *next = errand->next;
-        errand->next = NULL;
-        *b->queue_end = errand;
-        b->queue_end = &errand->next;
         atomic_fetch_add(&b->n_queued, 1);
         watch(b, errand);
+        if (errand->n_unread > 0) {
+            errand->next = b->unread;
+            b->unread = errand;
+            desk_give(b->desk, errand);
+        } else {
+            queue(b, errand);
+        }
+        errand = next;
+    }
+}
+
+/* In a thread of the desk. */
+static void note_read(void *context, struct errand *errand)
+{
+    struct bridge *b = context;
+    pthread_mutex_lock(&b->lock);
+    errand->next_at_desk = b->read;
+    b->read = errand;
+    pthread_mutex_unlock(&b->lock);
+    ring(b);
+}
+
+static void take_read(struct bridge *b)
+{
+    pthread_mutex_lock(&b->lock);
+    struct errand *errand = b->read;
+    const char *why = b->closed ? "the server is shutting down" : "the client has gone";
+    b->read = NULL;
+    pthread_mutex_unlock(&b->lock);
+    while (errand != NULL) {
+        struct errand *next = errand->next_at_desk, **link = find(&b->unread, errand->number);
+        if (errand->outcome == ERRAND_ANSWERED) {
+            forget(b, link);
+        } else if (atomic_load(&errand->stop)) {
+            lose(b, link, STATUS_CANCELLED, why);
+        } else {
+            *link = errand->next;
+            queue(b, errand);
+        }
         errand = next;
     }
 }
@@ -319,6 +380,10 @@ static bool receive(struct bridge *b)
 
 static void lose_all(struct bridge *b)
 {
+    for (struct errand *e = b->unread, *next; e != NULL; e = next) {
+        next = e->next;
+        lose_number(b, e->number, STATUS_CANCELLED, "the server is shutting down");
+    }
     while (b->running != NULL)
         lose(b, &b->running, STATUS_CANCELLED, "the server is shutting down");
     while (b->queue != NULL)
@@ -343,6 +408,7 @@ static void *run(void *closure)
         if (ending)
             return NULL;
         take_submitted(b);
+        take_read(b);
         take_abandoned(b);
         if (items[2].readable)
             take_gone(b);
@@ -382,6 +448,8 @@ enum status bridge_create(struct bridge **bridge, struct wire_context *wire, con
         status = error_set(error, STATUS_NO_MEMORY, "no more descriptors for the HTTP server");
     if (status == STATUS_OK)
         status = wire_socket_open(&b->socket, wire, &options, error);
+    if (status == STATUS_OK)
+        status = desk_create(&b->desk, note_read, b, error);
     if (status == STATUS_OK && pthread_create(&b->thread, NULL, run, b) != 0)
         status = error_set(error, STATUS_NO_MEMORY,
                            "no thread for the HTTP server: raise `ulimit -u` or `ulimit -v`");
@@ -421,8 +489,8 @@ void bridge_destroy(struct bridge *bridge)
         set_flag(bridge, &bridge->ending);
         pthread_join(bridge->thread, NULL);
     }
-    take_submitted(bridge);
     lose_all(bridge);
+    desk_destroy(bridge->desk);
     wire_socket_close(bridge->socket);
     frames_clear(&bridge->frames);
     arena_destroy(&bridge->arena);

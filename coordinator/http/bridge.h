@@ -6,7 +6,8 @@
  * events:
  *
  *     an MHD thread         the bridge's thread                      the coordinator's
- *     bridge_submit  ─────▶ queued, then sent: RunRequest ─────────▶ serving.c
+ *     bridge_submit  ─────▶ read by the desk, if it has to be
+ *                           queued, then sent: RunRequest ─────────▶ serving.c
  *     (suspended)           errand->kind->take(event) ◀──────────── RunEvent...
  *     answers        ◀───── wakes the connection
  *     bridge_abandon ─────▶ RunCancel ─────────────────────────────▶ pages are freed
@@ -28,7 +29,7 @@
 
 struct bridge; /* opaque */
 
-/* Errands that the coordinator has, and that wait for a place there, at most. */
+/* Errands that the coordinator has, and that are read or wait for a place there, at most. */
 struct bridge_limits {
     uint32_t running, queued;
 };
@@ -56,7 +57,7 @@ bool bridge_submit(struct bridge *bridge, struct errand *errand, struct api_erro
 /* Any thread: whoever waited for it has gone. Nothing happens to an errand that has ended. */
 void bridge_abandon(struct bridge *bridge, const struct errand *errand);
 
-/* Errands that the coordinator has, and that wait for a place there. Any thread. */
+/* Errands that the coordinator has, and that are read or wait for a place there. Any thread. */
 uint32_t bridge_running(const struct bridge *bridge);
 uint32_t bridge_queued(const struct bridge *bridge);
 

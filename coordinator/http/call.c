@@ -49,11 +49,7 @@ enum MHD_Result call_json(struct call *call, unsigned status, json_t *json)
     json_decref(json);
     if (text == NULL)
         return call_text(call, 500, "application/json", no_memory, strlen(no_memory));
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
-    if (response == NULL)
-        free(text);
-    return answer(call, status, "application/json", response);
+    return call_given_text(call, status, "application/json", text, strlen(text));
 }
 
 enum MHD_Result call_error(struct call *call, const struct api_error *error)
@@ -81,6 +77,15 @@ enum MHD_Result call_text(struct call *call, unsigned status, const char *conten
 {
     return answer(call, status, content_type,
                   MHD_create_response_from_buffer(n, (void *)text, MHD_RESPMEM_MUST_COPY));
+}
+
+enum MHD_Result call_given_text(struct call *call, unsigned status, const char *content_type,
+                                char *text, size_t n)
+{
+    struct MHD_Response *response = MHD_create_response_from_buffer(n, text, MHD_RESPMEM_MUST_FREE);
+    if (response == NULL)
+        free(text);
+    return answer(call, status, content_type, response);
 }
 
 /* Names of headers, with commas between them. */
@@ -123,29 +128,6 @@ enum MHD_Result call_stream(struct call *call, const char *content_type, struct 
         atomic_fetch_add(&call->site->tally.streams, 1);
     }
     return result;
-}
-
-json_t *call_object(struct call *call, struct api_error *error)
-{
-    json_error_t where;
-    if (call->body.n == 0) {
-        api_error_set(error, 400, NULL, NULL, "the body is empty: send a JSON object");
-        return NULL;
-    }
-    json_t *json = json_loadb(call->body.bytes, call->body.n, JSON_ALLOW_NUL, &where);
-    free(call->body.bytes); /* a long prompt would be held for as long as it is answered */
-    call->body = (struct text_buffer){0};
-    if (json == NULL) {
-        api_error_set(error, 400, NULL, NULL, "the body is no valid JSON: line %d, column %d: %s",
-                      where.line, where.column, where.text);
-        return NULL;
-    }
-    if (!json_is_object(json)) {
-        json_decref(json);
-        api_error_set(error, 400, NULL, NULL, "the body must be a JSON object");
-        return NULL;
-    }
-    return json;
 }
 
 const char *call_header(const struct call *call, const char *name)

@@ -8,7 +8,7 @@
  *         return call_json(call, 200, json_pack(...));
  *     }
  *
- * A handler that needs the coordinator's loop first starts an errand (bridge.h) and leaves it in
+ * A handler that needs the coordinator's loop, or long to read a body, starts an errand (bridge.h) and leaves it in
  * call->errand, and returns MHD_YES where stream_begun has put the connection to sleep. It is
  * called again when the errand has woken it; call->errand is then what it left there. The errand is
  * let go with the call. So is a question for the coordinator's status, in call->question
@@ -19,9 +19,9 @@
 #define LONGSPAN_COORDINATOR_HTTP_CALL_H
 
 #include "coordinator/http/api_error.h"
+#include "coordinator/http/body.h"
 #include "coordinator/http/site.h"
 #include "coordinator/http/stream.h"
-#include "sys/text_buffer.h"
 
 #include <jansson.h>
 #include <microhttpd.h>
@@ -44,7 +44,7 @@ struct call {
     char id[CALL_ID_BYTES];
     char method[16], path[CALL_PATH_BYTES]; /* as they came; cut */
     uint64_t began_us;
-    struct text_buffer body;
+    struct body body; /* a handler may take it */
     struct errand *errand;
     struct status_question *question;
     unsigned status; /* that was answered; 0: none */
@@ -76,9 +76,9 @@ enum MHD_Result call_preflight(struct call *call);
 /* 200 and whatever is written to the stream. It must live until the call's end. */
 enum MHD_Result call_stream(struct call *call, const char *content_type, struct stream *stream);
 
-/* The body as a JSON object, or a 400 in *error and NULL. The caller's reference; the body itself
- * is gone. */
-json_t *call_object(struct call *call, struct api_error *error);
+/* Bytes that malloc gave, and that are the answer's now. */
+enum MHD_Result call_given_text(struct call *call, unsigned status, const char *content_type,
+                                char *text, size_t n);
 
 /* A header of the request, or NULL. */
 const char *call_header(const struct call *call, const char *name);

@@ -53,7 +53,8 @@ static enum MHD_Result tell_metrics(struct call *call, const Longspan__StatusRep
     size_t n_bytes = 0;
     const struct metrics_http http = {.tally = &call->site->tally,
                                       .running = bridge_running(call->site->bridge),
-                                      .waiting = bridge_queued(call->site->bridge)};
+                                      .waiting = bridge_queued(call->site->bridge),
+                                      .body_bytes = atomic_load(&call->site->bodies.held)};
     if (metrics_text(reply, &http, &text, &n_bytes, &error) != STATUS_OK)
         return refuse(call, &error);
     const enum MHD_Result result = call_text(call, 200, METRICS_TEXT_TYPE, text, n_bytes);

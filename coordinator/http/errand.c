@@ -9,6 +9,7 @@ void errand_open(struct errand *errand, const struct errand_kind *kind, uint64_t
     errand->kind = kind;
     errand->number = number;
     errand->descriptor = descriptor;
+    atomic_init(&errand->stop, false);
     atomic_init(&errand->n_users, 1);
 }
 

@@ -1,6 +1,10 @@
 /* coordinator/http/errand.h - one RunRequest that the bridge carries to the coordinator, and what
  * becomes of its events.
  *
+ * It may come unread, as the body that the client sent: the desk (desk.h) makes the message of it,
+ * on its own threads, before the bridge sends it. Or there is nothing to be sent, since reading it
+ * gave the answer.
+ *
  * It has two users, the call that waits for it and the bridge; the last one frees it. */
 #ifndef LONGSPAN_COORDINATOR_HTTP_ERRAND_H
 #define LONGSPAN_COORDINATOR_HTTP_ERRAND_H
@@ -15,9 +19,18 @@
 
 struct errand;
 
+enum errand_outcome {
+    ERRAND_TO_SEND,  /* it has its message */
+    ERRAND_ANSWERED, /* there is nothing to send: its client has been told all */
+    ERRAND_STOPPED,  /* errand->stop was set: its client has been told nothing */
+};
+
 /* What an errand does with what happens to it, in the bridge's thread; `destroy` in that of the
  * last user. */
 struct errand_kind {
+    /* Reads what the client sent, in a thread of the desk; nothing else happens to the errand
+     * meanwhile. NULL: it comes with its message. */
+    enum errand_outcome (*read)(struct errand *errand);
     /* False: the client does not take it, and the errand is cancelled. */
     bool (*take)(struct errand *errand, const Longspan__RunEvent *event);
     /* It ends without an event: its client has gone, or the server ends. */
@@ -36,9 +49,12 @@ struct errand {
     int descriptor;   /* of the client's connection, to be watched */
     uint8_t *message; /* a packed Control with the RunRequest; the errand's, freed once sent */
     size_t n_bytes;
+    size_t n_unread;  /* of what has to be read first; 0: it comes with its message */
+    atomic_bool stop; /* nobody waits for it any more: reading it ends soon */
     atomic_uint n_users;
-    /* the bridge's */
-    struct errand *next;
+    /* the bridge's and the desk's */
+    struct errand *next, *next_at_desk;
+    enum errand_outcome outcome;
     bool sent;
 };
 

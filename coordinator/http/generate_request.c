@@ -29,6 +29,14 @@ void generate_request_free(struct generate_request *request)
     *request = (struct generate_request){0};
 }
 
+void generate_request_drop_ids(struct generate_request *request)
+{
+    for (uint32_t i = 0; i < request->n_prompts; i++) {
+        free(request->prompts[i].ids);
+        request->prompts[i].ids = NULL;
+    }
+}
+
 static bool no_memory(struct api_error *error)
 {
     return api_error_set(error, 503, NULL, "unavailable", "no memory for the request");
@@ -281,8 +289,8 @@ static bool read_chat(struct generate_request *r, const json_t *body,
     enum status status =
         r->prompts == NULL
             ? error_set(&why, STATUS_NO_MEMORY, "no memory for the request")
-            : tokenizer_encode(limits->tokenizer, text, n_bytes, TOKENIZER_PARSE_SPECIAL,
-                               &r->prompts[0].ids, &r->prompts[0].n_ids, &why);
+            : tokenizer_encode_until(limits->tokenizer, text, n_bytes, TOKENIZER_PARSE_SPECIAL,
+                                     limits->stop, &r->prompts[0].ids, &r->prompts[0].n_ids, &why);
     r->n_prompts = r->prompts != NULL;
     free(text);
     return status == STATUS_OK || api_error_from(error, status, why.text);

@@ -11,6 +11,7 @@
 #include "model/tokenizer.h"
 
 #include <jansson.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -78,14 +79,18 @@ struct generate_limits {
     bool (*render)(void *context, const json_t *body, const json_t *tools, char **text,
                    size_t *n_bytes, struct api_error *error);
     void *render_context;
+    const atomic_bool *stop; /* once it is set, the request is wanted no more; NULL: it is */
 };
 
 /* The caller ends *request with generate_request_free, also after a failure. False: *error is the
- * answer: 400 naming the field, or 404 for another model. */
+ * answer: 400 naming the field, or 404 for another model; 503 where it was told to stop. */
 bool generate_request_read(struct generate_request *request, enum generate_kind kind,
                            const json_t *body, const struct generate_limits *limits,
                            struct api_error *error);
 void generate_request_free(struct generate_request *request);
+
+/* Frees the ids of prompts, whose counts stay: a message has them, and nobody says them back. */
+void generate_request_drop_ids(struct generate_request *request);
 
 /* With echo and log-probabilities, prompts are scored. */
 bool generate_request_scores(const struct generate_request *request);

@@ -2,6 +2,7 @@
 #include "coordinator/http/generation.h"
 
 #include "coordinator/control.h"
+#include "coordinator/http/chat_prompt.h"
 #include "sys/clock.h"
 
 #include <stdio.h>
@@ -192,6 +193,7 @@ static void destroy(struct errand *errand)
     struct generation *g = of(errand);
     answer_close(&g->answer);
     generate_request_free(&g->request);
+    body_drop(&g->body);
     stream_close(&g->stream);
     free(g);
 }
@@ -206,45 +208,104 @@ static size_t most_waiting(const struct generate_request *request)
     return MOST_WAITING_BYTES + n * ECHO_TOKEN_BYTES;
 }
 
-static const struct errand_kind kind = {
-    .take = take, .lost = lost, .tick = tick, .detach = detach, .destroy = destroy};
+/* ---- reading: the desk's thread, or an MHD thread -------------------------------------------- */
 
-/* ---- the MHD threads ------------------------------------------------------------------------- */
-
-struct generation *generation_create(struct call *call, struct generate_request *request)
+static bool read_request(struct generation *g, struct api_error *error)
 {
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    struct generation *g = calloc(1, sizeof(*g));
-    if (g == NULL || info == NULL) {
-        generate_request_free(request);
-        free(g);
-        return NULL;
-    }
-    g->request = *request;
-    *request = (struct generate_request){0};
-    g->silence_us = call->site->options->silence_s * 1000000ull;
-    g->spoke_us = clock_us();
-    errand_open(&g->errand, &kind, bridge_number(call->site->bridge), info->connect_fd);
-    stream_open(&g->stream, call->connection, most_waiting(&g->request));
-    const bool good = answer_open(&g->answer, &g->request, call->site->tokenizer, call->site->model,
-                                  call->id, (uint64_t)time(NULL)) &&
-                      generate_request_pack(&g->request, g->errand.number, g->answer.id,
-                                            &g->errand.message, &g->errand.n_bytes);
-    if (!good) {
-        errand_release(&g->errand);
-        return NULL;
-    }
-    return g;
+    struct site *site = g->site;
+    const struct generate_limits limits = {.tokenizer = site->tokenizer,
+                                           .vocab = site->vocab,
+                                           .context = atomic_load(&site->max_tokens),
+                                           .prompt_tokens = site->options->prompt_tokens,
+                                           .names = site->names,
+                                           .render = chat_prompt_render,
+                                           .render_context = site,
+                                           .stop = &g->errand.stop};
+    json_t *body = body_object(&g->body, error);
+    const bool good =
+        body != NULL && generate_request_read(&g->request, g->kind, body, &limits, error);
+    json_decref(body);
+    body_drop(&g->body);
+    return good;
 }
 
-void generation_finish(struct generation *g)
+/* What is asked becomes a message, and an answer that waits for events. */
+static bool make_message(struct generation *g, struct api_error *error)
+{
+    stream_allow(&g->stream, most_waiting(&g->request));
+    if (!answer_open(&g->answer, &g->request, g->site->tokenizer, g->site->model, g->call_id,
+                     (uint64_t)time(NULL)) ||
+        !generate_request_pack(&g->request, g->errand.number, g->answer.id, &g->errand.message,
+                               &g->errand.n_bytes))
+        return api_error_set(error, 503, NULL, "unavailable", "no memory for the request");
+    if (!g->request.echo)
+        generate_request_drop_ids(&g->request);
+    return true;
+}
+
+/* Of one of which nothing has to be computed: an echo without scores. */
+static void finish(struct generation *g)
 {
     bool good = begin_stream(g);
     for (uint32_t i = 0; good && i < g->request.n_prompts; i++)
         good = finish_empty(g, i);
     if (!good || !take_done(g))
         fail(g, STATUS_NO_MEMORY, "no memory for the answer");
+}
+
+static enum errand_outcome read_body(struct errand *errand)
+{
+    struct generation *g = of(errand);
+    struct api_error error;
+    const bool good = read_request(g, &error) && make_message(g, &error);
+    if (!good && atomic_load(&errand->stop))
+        return ERRAND_STOPPED;
+    g->spoke_us = clock_us();
+    if (good && (g->request.max_tokens > 0 || generate_request_scores(&g->request)))
+        return ERRAND_TO_SEND;
+    if (good) {
+        finish(g);
+    } else {
+        g->failure = error;
+        stream_finish(&g->stream, STREAM_WHOLE);
+    }
+    return ERRAND_ANSWERED;
+}
+
+static const struct errand_kind kind = {.read = read_body,
+                                        .take = take,
+                                        .lost = lost,
+                                        .tick = tick,
+                                        .detach = detach,
+                                        .destroy = destroy};
+
+/* ---- the MHD threads ------------------------------------------------------------------------- */
+
+struct generation *generation_create(struct call *call, enum generate_kind wanted)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct generation *g = calloc(1, sizeof(*g));
+    if (g == NULL || info == NULL) {
+        free(g);
+        return NULL;
+    }
+    g->site = call->site;
+    g->kind = wanted;
+    snprintf(g->call_id, sizeof(g->call_id), "%s", call->id);
+    g->silence_us = call->site->options->silence_s * 1000000ull;
+    errand_open(&g->errand, &kind, bridge_number(call->site->bridge), info->connect_fd);
+    g->errand.n_unread = call->body.text.n;
+    stream_open(&g->stream, call->connection, MOST_WAITING_BYTES);
+    g->body = call->body;
+    call->body = (struct body){0};
+    return g;
+}
+
+bool generation_read(struct generation *g)
+{
+    g->errand.n_unread = 0;
+    return read_body(&g->errand) == ERRAND_TO_SEND;
 }
 
 enum MHD_Result generation_answer(struct call *call, struct generation *g)

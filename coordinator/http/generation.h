@@ -1,8 +1,8 @@
 /* coordinator/http/generation.h - one request for text on its way through the server: the errand
  * that the bridge carries, the answer that grows, the stream to the client.
  *
- * Made in an MHD thread, fed in the bridge's, read in the MHD thread again, once the stream has
- * begun: a stream of events begins with the plan, a whole answer with its end, and a failure before
+ * Made in an MHD thread, of a body that is read there, or by the desk if it is long; fed in the
+ * bridge's thread, read in the MHD thread again, once the stream has begun: a stream of events begins with the plan, a whole answer with its end, and a failure before
  * that is an error object instead. A failure later is the stream's last event.
  *
  * A stream in which nothing has happened for a while, since a long prompt is read or waits for its
@@ -18,6 +18,10 @@
 struct generation {
     struct errand errand; /* first */
     struct stream stream;
+    struct site *site;
+    char call_id[CALL_ID_BYTES];
+    enum generate_kind kind;
+    struct body body; /* until it is read */
     struct generate_request request;
     struct answer answer;
     struct api_error failure; /* http 0: none. Final once the stream has begun */
@@ -27,13 +31,13 @@ struct generation {
     uint32_t n_finished;
 };
 
-/* Takes over what `request` holds. The call has one reference to *generation (errand_release of its
- * errand). NULL: no memory; the request is freed then too. */
-struct generation *generation_create(struct call *call, struct generate_request *request);
+/* Takes over the call's body; the bridge lets the desk read it, unless generation_read has done so
+ * before. The call has one reference to *generation (errand_release of its errand). NULL: no
+ * memory. */
+struct generation *generation_create(struct call *call, enum generate_kind kind);
 
-/* In place of bridge_submit, for one of which nothing has to be computed: an echo without
- * scores. */
-void generation_finish(struct generation *generation);
+/* For a body that is soon read: at once. False: there is nothing to submit, its answer is known. */
+bool generation_read(struct generation *generation);
 
 /* What a call answers once generation->stream has begun. */
 enum MHD_Result generation_answer(struct call *call, struct generation *generation);

@@ -12,6 +12,7 @@ struct http_options {
     const char *model_name;    /* as clients call it; NULL: the file's name */
     const char *chat_template; /* a name or a file; NULL: the model's own */
     uint64_t body_bytes;       /* of one request, at most */
+    uint64_t bodies_bytes;     /* of all that are being sent and read, at most */
     uint32_t prompt_tokens;    /* of one prompt, at most; 0: as many as the context has */
     uint32_t running, queued;  /* requests with the scheduler, and waiting for that, at most */
     uint32_t idle_s;           /* a connection on which nothing moves is closed after this */

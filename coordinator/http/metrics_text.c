@@ -115,7 +115,10 @@ static void write_http(FILE *out, const struct metrics_http *http)
     single(out, "http_requests_running", "gauge", "HTTP requests that the coordinator has.",
            http->running);
     single(out, "http_requests_waiting", "gauge",
-           "HTTP requests that wait for a place at the coordinator.", http->waiting);
+           "HTTP requests that are read, or wait for a place at the coordinator.", http->waiting);
+    single(out, "http_body_bytes", "gauge",
+           "Bytes of long requests that are being sent and read; at most --http-bodies.",
+           (double)http->body_bytes);
     single(out, "http_streams", "gauge", "Answers that are being streamed.",
            atomic_load(&http->tally->streams));
     single(out, "http_connections", "gauge", "Open connections.",

@@ -19,6 +19,7 @@
 struct metrics_http {
     const struct tally *tally;
     uint32_t running, waiting; /* requests, as the bridge counts them */
+    uint64_t body_bytes;       /* as body.h counts them */
 };
 
 /* The caller frees *text. STATUS_NO_MEMORY. */

@@ -43,9 +43,10 @@ static bool read_text(struct generate_prompt *prompt, const json_t *text,
                       const struct generate_limits *limits, struct api_error *error)
 {
     struct error why;
-    const enum status status = tokenizer_encode(
-        limits->tokenizer, json_string_value(text), json_string_length(text),
-        TOKENIZER_ADD_SPECIAL | TOKENIZER_PARSE_SPECIAL, &prompt->ids, &prompt->n_ids, &why);
+    const enum status status =
+        tokenizer_encode_until(limits->tokenizer, json_string_value(text), json_string_length(text),
+                               TOKENIZER_ADD_SPECIAL | TOKENIZER_PARSE_SPECIAL, limits->stop,
+                               &prompt->ids, &prompt->n_ids, &why);
     return status == STATUS_OK || api_error_from(error, status, why.text);
 }
 

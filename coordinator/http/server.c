@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 enum {
-    THREADS = 4,             /* so that tokenizing a book keeps no stream waiting */
+    THREADS = 4,             /* each carries some connections; the desk reads what is long */
     SPARE_CONNECTIONS = 256, /* beside those of the requests that run or wait */
     DOOR_DESCRIPTORS = 2,    /* that the door opens for itself */
     NO_LIMIT = INT_MAX,      /* of libmicrohttpd: door.h */
@@ -143,13 +143,6 @@ static struct call *begin(struct server *server, struct MHD_Connection *connecti
 
 /* ---- its body -------------------------------------------------------------------------------- */
 
-static bool too_large(struct call *call)
-{
-    return api_error_set(&call->refusal, 413, NULL, "body_too_large",
-                         "the body has more than %" PRIu64 " bytes",
-                         call->site->options->body_bytes);
-}
-
 /* By what its headers say. False: it is refused, before any of it is read.
  *
  * A body must come with its length. libmicrohttpd could read one in chunks, but ends those whose
@@ -160,20 +153,16 @@ static bool check_announced(struct call *call)
         return api_error_set(&call->refusal, 411, NULL, "length_required",
                              "bodies are taken with Content-Length, not with Transfer-Encoding");
     const char *length = call_header(call, MHD_HTTP_HEADER_CONTENT_LENGTH);
-    if (length != NULL && strtoull(length, NULL, 10) > call->site->options->body_bytes)
-        return too_large(call);
+    if (length != NULL && strtoull(length, NULL, 10) > call->site->bodies.each)
+        return body_too_large(&call->site->bodies, &call->refusal);
     return true;
 }
 
 /* What is refused anyway is read, so that the client can read the answer, and dropped. */
 static void take_body(struct call *call, const char *data, size_t n)
 {
-    if (call->refusal.http != 0)
-        return;
-    if (call->body.n + n > call->site->options->body_bytes)
-        too_large(call);
-    else if (!text_buffer_add(&call->body, data, n))
-        api_error_set(&call->refusal, 503, NULL, "unavailable", "no memory for the body");
+    if (call->refusal.http == 0)
+        body_add(&call->body, &call->site->bodies, data, n, &call->refusal);
 }
 
 /* ---- MHD's callbacks ------------------------------------------------------------------------- */
@@ -272,7 +261,7 @@ static void end_call(void *closure, struct MHD_Connection *connection, void **co
     if (call->is_whole)
         atomic_fetch_sub(&call->site->n_whole, 1);
     atomic_fetch_sub(&call->site->n_calls, 1);
-    free(call->body.bytes);
+    body_drop(&call->body);
     free(call);
 }
 
@@ -382,6 +371,8 @@ enum status server_open(struct server **server, const struct http_options *optio
         return error_set(error, STATUS_NO_MEMORY, "no memory for the HTTP server");
     struct site *site = &s->site;
     site->options = options;
+    site->bodies.each = options->body_bytes;
+    site->bodies.all = options->bodies_bytes;
     site->log = log;
     site->tokenizer = model->tokenizer;
     site->vocab = model->vocab;

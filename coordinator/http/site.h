@@ -4,6 +4,7 @@
 #ifndef LONGSPAN_COORDINATOR_HTTP_SITE_H
 #define LONGSPAN_COORDINATOR_HTTP_SITE_H
 
+#include "coordinator/http/body.h"
 #include "coordinator/http/http_options.h"
 #include "coordinator/http/keys.h"
 #include "coordinator/http/model_names.h"
@@ -44,6 +45,7 @@ struct site {
     atomic_uint n_calls;    /* that are not answered yet */
     atomic_uint n_whole;    /* of them those that were received whole */
     atomic_ullong n_served; /* names calls */
+    struct body_limits bodies;
     struct tally tally;
 };
 

@@ -20,6 +20,13 @@ void stream_close(struct stream *stream)
     *stream = (struct stream){0};
 }
 
+void stream_allow(struct stream *stream, size_t most)
+{
+    pthread_mutex_lock(&stream->lock);
+    stream->most = most;
+    pthread_mutex_unlock(&stream->lock);
+}
+
 static void sleep_locked(struct stream *s)
 {
     s->suspended = true;

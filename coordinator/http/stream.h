@@ -33,6 +33,9 @@ struct stream {
 void stream_open(struct stream *stream, struct MHD_Connection *connection, size_t most);
 void stream_close(struct stream *stream);
 
+/* Before anything is written: another `most`. */
+void stream_allow(struct stream *stream, size_t most);
+
 /* ---- the connection's side: only inside MHD's callbacks */
 
 /* True: there is something to answer with. False: not yet, and the connection is suspended; its

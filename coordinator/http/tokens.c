@@ -1,4 +1,5 @@
 /* tokens.c - the handlers of /tokenize and /detokenize. */
+#include "coordinator/http/bridge.h"
 #include "coordinator/http/chat_prompt.h"
 #include "coordinator/http/fields.h"
 #include "coordinator/http/prompt_field.h"
@@ -7,15 +8,16 @@
 #include "model/detokenizer.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static bool tokenize_text(const struct site *site, const char *text, size_t n_bytes, unsigned flags,
-                          json_t **answer, struct api_error *error)
+                          const atomic_bool *stop, json_t **answer, struct api_error *error)
 {
     int32_t *ids = NULL;
     size_t n = 0;
     struct error why;
     const enum status status =
-        tokenizer_encode(site->tokenizer, text, n_bytes, flags, &ids, &n, &why);
+        tokenizer_encode_until(site->tokenizer, text, n_bytes, flags, stop, &ids, &n, &why);
     if (status != STATUS_OK)
         return api_error_from(error, status, why.text);
     json_t *list = json_array();
@@ -28,8 +30,8 @@ static bool tokenize_text(const struct site *site, const char *text, size_t n_by
 }
 
 /* The prompt that a chat of these messages would have. */
-static bool tokenize_chat(struct site *site, const json_t *body, json_t **answer,
-                          struct api_error *error)
+static bool tokenize_chat(struct site *site, const json_t *body, const atomic_bool *stop,
+                          json_t **answer, struct api_error *error)
 {
     struct tool_choice choice;
     char *text = NULL;
@@ -39,7 +41,7 @@ static bool tokenize_chat(struct site *site, const json_t *body, json_t **answer
     if (good) {
         const json_t *tools = choice.mode != TOOL_NONE ? fields_get(body, "tools") : NULL;
         good = chat_prompt_render(site, body, tools, &text, &n_bytes, error) &&
-               tokenize_text(site, text, n_bytes, TOKENIZER_PARSE_SPECIAL, answer, error);
+               tokenize_text(site, text, n_bytes, TOKENIZER_PARSE_SPECIAL, stop, answer, error);
     }
     tool_choice_free(&choice);
     json_decref(callable);
@@ -47,13 +49,13 @@ static bool tokenize_chat(struct site *site, const json_t *body, json_t **answer
     return good;
 }
 
-static bool tokenize(struct site *site, const json_t *body, json_t **answer,
-                     struct api_error *error)
+static bool tokenize(struct site *site, const json_t *body, const atomic_bool *stop,
+                     json_t **answer, struct api_error *error)
 {
     const json_t *text = NULL;
     bool add_special = true, parse_special = true;
     if (fields_get(body, "messages") != NULL)
-        return tokenize_chat(site, body, answer, error);
+        return tokenize_chat(site, body, stop, answer, error);
     if (!fields_text(body, "content", &text, error) ||
         (text == NULL && !fields_text(body, "prompt", &text, error)) ||
         !fields_bool(body, "add_special_tokens", &add_special, error) ||
@@ -63,13 +65,14 @@ static bool tokenize(struct site *site, const json_t *body, json_t **answer,
         return api_error_field(error, "prompt", "'prompt' is missing: the text to tokenize");
     const unsigned flags =
         (add_special ? TOKENIZER_ADD_SPECIAL : 0u) | (parse_special ? TOKENIZER_PARSE_SPECIAL : 0u);
-    return tokenize_text(site, json_string_value(text), json_string_length(text), flags, answer,
-                         error);
+    return tokenize_text(site, json_string_value(text), json_string_length(text), flags, stop,
+                         answer, error);
 }
 
-static bool detokenize(struct site *site, const json_t *body, json_t **answer,
-                       struct api_error *error)
+static bool detokenize(struct site *site, const json_t *body, const atomic_bool *stop,
+                       json_t **answer, struct api_error *error)
 {
+    (void)stop; /* it takes milliseconds for a million tokens */
     const json_t *list = fields_get(body, "tokens");
     bool special = true;
     if (!json_is_array(list))
@@ -93,14 +96,117 @@ static bool detokenize(struct site *site, const json_t *body, json_t **answer,
     return true;
 }
 
-static enum MHD_Result answer(struct call *call, bool (*work)(struct site *, const json_t *,
-                                                              json_t **, struct api_error *))
+/* ---- the errand: read by an MHD thread or, where the body is long, by the desk ---------------- */
+
+typedef bool work_function(struct site *site, const json_t *body, const atomic_bool *stop,
+                           json_t **answer, struct api_error *error);
+
+struct translation {
+    struct errand errand; /* first */
+    struct stream stream; /* of nothing: it begins when the answer is there */
+    struct site *site;
+    work_function *work;
+    struct body body;
+    char *text; /* of the answer; NULL: `failure` says why */
+    struct api_error failure;
+};
+
+static struct translation *of(struct errand *errand)
+{
+    return (struct translation *)errand;
+}
+
+static enum errand_outcome read_body(struct errand *errand)
+{
+    struct translation *t = of(errand);
+    json_t *result = NULL, *body = body_object(&t->body, &t->failure);
+    if (body != NULL && t->work(t->site, body, &errand->stop, &result, &t->failure)) {
+        t->text = json_dumps(result, JSON_COMPACT);
+        if (t->text == NULL)
+            api_error_set(&t->failure, 503, NULL, "unavailable", "no memory for the answer");
+    }
+    json_decref(result);
+    json_decref(body);
+    body_drop(&t->body);
+    if (t->text == NULL && atomic_load(&errand->stop))
+        return ERRAND_STOPPED;
+    stream_finish(&t->stream, STREAM_WHOLE);
+    return ERRAND_ANSWERED;
+}
+
+static bool take(struct errand *errand, const Longspan__RunEvent *event)
+{
+    (void)errand;
+    (void)event;
+    return false; /* nothing is ever sent */
+}
+
+static void lost(struct errand *errand, enum status status, const char *text)
+{
+    api_error_from(&of(errand)->failure, status, text);
+    stream_finish(&of(errand)->stream, STREAM_WHOLE);
+}
+
+static void detach(struct errand *errand)
+{
+    stream_detach(&of(errand)->stream);
+}
+
+static void destroy(struct errand *errand)
+{
+    struct translation *t = of(errand);
+    body_drop(&t->body);
+    stream_close(&t->stream);
+    free(t->text);
+    free(t);
+}
+
+static const struct errand_kind kind = {
+    .read = read_body, .take = take, .lost = lost, .detach = detach, .destroy = destroy};
+
+static struct translation *create(struct call *call, work_function *work)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct translation *t = calloc(1, sizeof(*t));
+    if (t == NULL || info == NULL) {
+        free(t);
+        return NULL;
+    }
+    t->site = call->site;
+    t->work = work;
+    errand_open(&t->errand, &kind, bridge_number(call->site->bridge), info->connect_fd);
+    t->errand.n_unread = call->body.text.n;
+    stream_open(&t->stream, call->connection, 0);
+    t->body = call->body;
+    call->body = (struct body){0};
+    return t;
+}
+
+static enum MHD_Result answer(struct call *call, work_function *work)
 {
     struct api_error error;
-    json_t *result = NULL, *body = call_object(call, &error);
-    const bool good = body != NULL && work(call->site, body, &result, &error);
-    json_decref(body);
-    return good ? call_json(call, 200, result) : call_error(call, &error);
+    struct translation *t = (struct translation *)call->errand;
+    if (t == NULL) {
+        const bool is_long = call->body.text.n > BODY_FREE_BYTES;
+        t = create(call, work);
+        if (t == NULL) {
+            api_error_set(&error, 503, NULL, "unavailable", "no memory for the request");
+            return call_error(call, &error);
+        }
+        call->errand = &t->errand;
+        if (!is_long)
+            read_body(&t->errand);
+        else if (!bridge_submit(call->site->bridge, &t->errand, &error))
+            return call_error(call, &error);
+    }
+    if (!stream_begun(&t->stream))
+        return MHD_YES;
+    if (t->text == NULL)
+        return call_error(call, &t->failure);
+    char *text = t->text;
+    t->text = NULL;
+    return call_given_text(call, 200, "application/json", text, strlen(text));
 }
 
 enum MHD_Result handle_tokenize(struct call *call)

@@ -1,11 +1,12 @@
 /* test_bridge.c - errands reach the loop and their events come back, in the bridge's thread; too
  * many are refused; who hangs up, leaves or does not read is cancelled; the end loses all that is
- * left. */
+ * left. What has to be read keeps nobody waiting meanwhile. */
 #include "coordinator/http/bridge.h"
 
 #include "tests/coordinator/http/loop.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -24,6 +25,8 @@ struct probe {
     pthread_cond_t changed;
     uint32_t n_taken, n_lost, n_ticks;
     bool destroyed;
+    uint32_t n_readings; /* begun */
+    bool may_go_on, answers;
 };
 
 static struct probe *of(struct errand *errand)
@@ -69,8 +72,25 @@ static void destroy(struct errand *errand)
     pthread_mutex_unlock(&probe->lock);
 }
 
+/* As long as the test wants, or until it is told to stop. */
+static enum errand_outcome read_slowly(struct errand *errand)
+{
+    struct probe *probe = of(errand);
+    note(probe, &probe->n_readings);
+    for (;;) {
+        pthread_mutex_lock(&probe->lock);
+        const bool goes_on = probe->may_go_on;
+        pthread_mutex_unlock(&probe->lock);
+        if (goes_on)
+            return probe->answers ? ERRAND_ANSWERED : ERRAND_TO_SEND;
+        if (atomic_load(&errand->stop))
+            return ERRAND_STOPPED;
+        sched_yield();
+    }
+}
+
 static const struct errand_kind kind = {
-    .take = take, .lost = lost, .tick = tick, .destroy = destroy};
+    .read = read_slowly, .take = take, .lost = lost, .tick = tick, .destroy = destroy};
 
 static void wait_until(struct probe *probe, const uint32_t *count, uint32_t n)
 {
@@ -145,6 +165,24 @@ static struct probe *submit(struct desk *desk)
     if (!bridge_submit(desk->bridge, &probe->errand, &error))
         fail_msg("%s", error.message);
     return probe;
+}
+
+/* One whose body has so many bytes, and is not read yet. */
+static struct probe *submit_unread(struct desk *desk, size_t n_bytes)
+{
+    struct probe *probe = probe_open(desk);
+    struct api_error error;
+    probe->errand.n_unread = n_bytes;
+    if (!bridge_submit(desk->bridge, &probe->errand, &error))
+        fail_msg("%s", error.message);
+    return probe;
+}
+
+static void go_on(struct probe *probe)
+{
+    pthread_mutex_lock(&probe->lock);
+    probe->may_go_on = true;
+    pthread_mutex_unlock(&probe->lock);
 }
 
 static void refuse(struct desk *desk, unsigned http)
@@ -273,6 +311,79 @@ static void test_the_end_loses_what_is_left_and_takes_nothing_more(void **state)
     desk_close(desk);
 }
 
+static void test_what_is_being_read_keeps_nobody_waiting(void **state)
+{
+    struct desk *desk = desk_open(state, 8, 1);
+    struct probe *running = submit(desk);
+    hear_request(desk, running);
+    struct probe *first = submit_unread(desk, 1000), *second = submit_unread(desk, 1000);
+    wait_until(first, &first->n_readings, 1);
+    wait_until(second, &second->n_readings, 1);
+    assert_int_equal(bridge_queued(desk->bridge), 2);
+    say(desk, running, LONGSPAN__RUN_EVENT__BODY_PROGRESS);
+    wait_until(running, &running->n_taken, 1);
+    struct probe *read = submit(desk); /* comes later, and has its message */
+    hear_request(desk, read);
+    go_on(second);
+    hear_request(desk, second);
+    first->answers = true;
+    go_on(first);
+    loop_hear_nothing(&desk->loop); /* there is nothing to be sent */
+    assert_int_equal(bridge_queued(desk->bridge), 0);
+    assert_int_equal(first->n_lost + second->n_lost + read->n_lost, 0);
+    bridge_close(desk->bridge);
+    assert_int_equal(first->n_lost, 0);
+    probe_close(first);
+    probe_close(second);
+    probe_close(read);
+    probe_close(running);
+    desk_close(desk);
+}
+
+static void test_the_first_and_the_shortest_are_read_next(void **state)
+{
+    struct desk *desk = desk_open(state, 8, 1);
+    struct probe *reading[2] = {submit_unread(desk, 1000), submit_unread(desk, 1000)};
+    for (int i = 0; i < 2; i++)
+        wait_until(reading[i], &reading[i]->n_readings, 1);
+    struct probe *came_first = submit_unread(desk, 3000), *between = submit_unread(desk, 2000),
+                 *shortest = submit_unread(desk, 10);
+    go_on(reading[0]);
+    go_on(reading[1]);
+    wait_until(came_first, &came_first->n_readings, 1);
+    wait_until(shortest, &shortest->n_readings, 1);
+    assert_int_equal(between->n_readings, 0); /* both threads are at work */
+    struct probe *all[] = {reading[0], reading[1], came_first, between, shortest};
+    bridge_close(desk->bridge); /* stops what is read */
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(all[i]->n_lost, 1);
+    assert_int_equal(between->n_readings, 0);
+    for (int i = 0; i < 5; i++)
+        probe_close(all[i]);
+    desk_close(desk);
+}
+
+static void test_nobody_reads_for_who_has_gone(void **state)
+{
+    struct desk *desk = desk_open(state, 8, 1);
+    struct probe *reading[2] = {submit_unread(desk, 1000), submit_unread(desk, 1000)};
+    for (int i = 0; i < 2; i++)
+        wait_until(reading[i], &reading[i]->n_readings, 1);
+    struct probe *waits = submit_unread(desk, 10);
+    shutdown(waits->client[1], SHUT_RDWR);
+    wait_until(waits, &waits->n_lost, 1);
+    shutdown(reading[0]->client[1], SHUT_RDWR); /* is told to stop */
+    wait_until(reading[0], &reading[0]->n_lost, 1);
+    bridge_abandon(desk->bridge, &reading[1]->errand);
+    wait_until(reading[1], &reading[1]->n_lost, 1);
+    assert_int_equal(waits->n_readings, 0);
+    loop_hear_nothing(&desk->loop);
+    probe_close(waits);
+    probe_close(reading[0]);
+    probe_close(reading[1]);
+    desk_close(desk);
+}
+
 int main(void)
 {
 #define WITH_WIRE(test)                                                                            \
@@ -283,6 +394,9 @@ int main(void)
         WITH_WIRE(test_who_hangs_up_is_cancelled),
         WITH_WIRE(test_who_leaves_or_does_not_read_is_cancelled),
         WITH_WIRE(test_the_end_loses_what_is_left_and_takes_nothing_more),
+        WITH_WIRE(test_what_is_being_read_keeps_nobody_waiting),
+        WITH_WIRE(test_the_first_and_the_shortest_are_read_next),
+        WITH_WIRE(test_nobody_reads_for_who_has_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

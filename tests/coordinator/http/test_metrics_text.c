@@ -113,7 +113,8 @@ static char *text_of(const Longspan__StatusReply *reply)
 {
     static struct tally tally;
     const char *allow;
-    const struct metrics_http http = {.tally = &tally, .running = 3, .waiting = 4};
+    const struct metrics_http http = {
+        .tally = &tally, .running = 3, .waiting = 4, .body_bytes = 70000};
     memset(&tally, 0, sizeof(tally));
     tally_answer(&tally, routes_find("POST", "/v1/completions", &allow), 429);
     tally_answer(&tally, routes_find("GET", "/health", &allow), 0);
@@ -252,6 +253,7 @@ static void test_the_server_tells_what_it_answered(void **state)
         "longspan_http_requests_total{path=\"other\",code=\"404\"} 2\n",
         "longspan_http_requests_running 3\n",
         "longspan_http_requests_waiting 4\n",
+        "longspan_http_body_bytes 70000\n",
         "longspan_http_streams 2\n",
         "longspan_http_connections 5\n"};
     Longspan__StatusReply reply = LONGSPAN__STATUS_REPLY__INIT;

@@ -1,0 +1,101 @@
+/* test_body.c - bodies have a size each and one together; short ones have a place whatever there is;
+ * what was given back is there again. */
+#include "coordinator/http/body.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static char part[BODY_FREE_BYTES];
+
+static struct body_limits limits_of(uint64_t each, uint64_t all)
+{
+    struct body_limits limits = {.each = each, .all = all};
+    memset(part, ' ', sizeof(part));
+    return limits;
+}
+
+static bool add(struct body *body, struct body_limits *limits, size_t n_parts,
+                struct api_error *error)
+{
+    for (size_t i = 0; i < n_parts; i++)
+        if (!body_add(body, limits, part, sizeof(part), error))
+            return false;
+    return true;
+}
+
+static void test_one_body_has_a_limit(void **state)
+{
+    (void)state;
+    struct body_limits limits = limits_of(2 * sizeof(part), 100 * sizeof(part));
+    struct body body = {0};
+    struct api_error error;
+    assert_true(add(&body, &limits, 2, &error));
+    assert_false(body_add(&body, &limits, part, 1, &error));
+    assert_int_equal(error.http, 413);
+    assert_int_equal(body.text.n, 0);
+    assert_int_equal(atomic_load(&limits.held), 0);
+}
+
+static void test_all_bodies_have_one_together(void **state)
+{
+    (void)state;
+    struct body_limits limits = limits_of(100 * sizeof(part), 4 * sizeof(part));
+    struct body first = {0}, second = {0}, little = {0};
+    struct api_error error;
+    assert_true(add(&first, &limits, 3, &error));  /* 2 parts count */
+    assert_true(add(&second, &limits, 3, &error)); /* all 4 are there */
+    assert_false(body_add(&second, &limits, part, 1, &error));
+    assert_int_equal(error.http, 503);
+    assert_non_null(strstr(error.message, "--http-bodies"));
+    assert_int_equal(second.text.n, 0); /* and has given its own back */
+    assert_int_equal(atomic_load(&limits.held), 2 * sizeof(part));
+    assert_true(add(&second, &limits, 3, &error));
+    assert_true(add(&little, &limits, 1, &error)); /* does not count */
+    assert_false(body_add(&little, &limits, part, 1, &error));
+    body_drop(&first);
+    assert_true(add(&little, &limits, 2, &error));
+    body_drop(&second);
+    body_drop(&little);
+    assert_int_equal(atomic_load(&limits.held), 0);
+}
+
+static void test_what_is_read_counts_until_it_is_dropped(void **state)
+{
+    (void)state;
+    static const char object[] = "{\"a\": 1}";
+    struct body_limits limits = limits_of(100 * sizeof(part), 4 * sizeof(part));
+    struct body body = {0};
+    struct api_error error;
+    assert_true(add(&body, &limits, 2, &error));
+    assert_true(body_add(&body, &limits, object, strlen(object), &error));
+    json_t *json = body_object(&body, &error);
+    assert_int_equal(json_integer_value(json_object_get(json, "a")), 1);
+    assert_null(body.text.bytes);
+    assert_int_equal(atomic_load(&limits.held), sizeof(part) + strlen(object));
+    json_decref(json);
+    body_drop(&body);
+    assert_int_equal(atomic_load(&limits.held), 0);
+
+    assert_null(body_object(&body, &error)); /* nothing came */
+    assert_int_equal(error.http, 400);
+    assert_true(body_add(&body, &limits, "[1]", 3, &error));
+    assert_null(body_object(&body, &error));
+    assert_int_equal(error.http, 400);
+    body_drop(&body);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_body_has_a_limit),
+        cmocka_unit_test(test_all_bodies_have_one_together),
+        cmocka_unit_test(test_what_is_read_counts_until_it_is_dropped),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
