@@ -1,20 +1,20 @@
 /* kernels/cpu/product_quant_simd.h - products with weights in blocks over vectors of any length;
  * the body of product_quant_avx2.c and product_quant_avx512.c, which include a vector_....h before
  * and define QUANT_ROWS(X): X(R, V) for every height R of a tile, with the number of vectors V that
- * go together.
+ * go together; and fetches_ahead(R, low_bits): whether such a tile asks for its weights itself.
  *
  * Register tiles of V vectors of outputs times R rows, as for floats, with an integer and a float
  * sum for each output. Weights stay packed in memory and are unpacked in registers: a mask and a
  * shift per vector, paid once for R rows, on ports that the multiplications do not use. Scales of
  * super-blocks are unpacked once per super-block to a few lines of the first-level cache.
  *
- * A tile reads its panel in one line. With few rows, and for bytes, the processor's own prefetcher
- * does best; with FETCH_ROWS or more of 4 to 6 bits, arithmetic can hide what that one loses at the
- * beginning of each page, where weights are fetched ahead (bench/matmul --rows 1,4,8,16), and where
- * the activations of one tile end, whose successors are fetched (--rows 512 --shapes 3). */
+ * A tile reads its panel in one line. With four rows or more of 4 to 6 bits, arithmetic can hide
+ * what the processor's own prefetcher loses at the beginning of each page, where weights are fetched
+ * ahead (bench/matmul --rows 1,4,8,16), and where the activations of one tile end, whose successors
+ * are fetched (--rows 512 --shapes 3). */
 #include "kernels/cpu/product_simd.h"
 
-enum { QUANT_MAX_SUMS = 16, QUANT_MAX_VECTORS = 4, PIECES_OF_SUPER = 8, FETCH_ROWS = 4 };
+enum { QUANT_MAX_SUMS = 16, QUANT_MAX_VECTORS = 4, PIECES_OF_SUPER = 8 };
 
 /* The scales of a super-block, ready to multiply with: [sub-block]. */
 struct super_scales {
@@ -185,7 +185,7 @@ INLINE void quant_tile(const struct cpu_product *p, uint32_t first, const enum w
                        const int V, const int R)
 {
     const struct panel_format f = panel_format(type);
-    const struct quant_tile t = {type, V, R, R >= FETCH_ROWS && f.low_bits < 8};
+    const struct quant_tile t = {type, V, R, fetches_ahead(R, f.low_bits)};
     const bool super = f.columns > PANEL_PIECE;
     const int halves = type == WEIGHT_Q6_K ? 2 : 1;
     const size_t words_bytes = (size_t)f.n_words * 4 * PANEL_ROWS;
