@@ -1,5 +1,5 @@
 /* kernels/attention/tile_simd.h - the tile kernel over vectors of any length; the body of
- * tile_avx2.c and tile_avx512.c, which define before:
+ * tile_avx2.c, tile_avx512.c and tile_neon.h, which define before:
  *     VEC, VECI, LANES, and the functions vec_... and veci_...
  *     scores_tokens(R)   vectors of tokens that R rows sweep together in q k
  *     q8_scores_tokens(R) likewise, where q and k are integers
@@ -326,7 +326,7 @@ static void attend_direct(struct pass *pass)
 static void fetch_share(struct fetch *fetch, size_t bytes)
 {
     for (size_t i = 0; i < bytes && fetch->at < fetch->end; i += LINE, fetch->at += LINE)
-        _mm_prefetch(fetch->at, _MM_HINT_T1);
+        __builtin_prefetch(fetch->at, 0, 2);
 }
 
 /* Many rows: piece by piece of the widened tile, all blocks over each; where the whole tile is one

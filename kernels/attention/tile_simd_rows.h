@@ -36,7 +36,7 @@ INLINE void fetch_in_loop(struct fetch *fetch, const int bytes, size_t turn)
     if (turn % (size_t)(n * LINE / bytes) == 0 && fetch->at < fetch->end) {
 #pragma GCC unroll 16
         for (int i = 0; i < n; i++)
-            _mm_prefetch(fetch->at + (ptrdiff_t)i * LINE, _MM_HINT_T1);
+            __builtin_prefetch(fetch->at + (ptrdiff_t)i * LINE, 0, 2);
         fetch->at += (ptrdiff_t)n * LINE;
     }
 }

@@ -1,7 +1,7 @@
 /* kernels/cpu/product_float_simd.h - products with F32, F16 and BF16 weights over vectors of any
- * length; the body of product_float_avx2.c and product_float_avx512.c, which include a vector_....h
- * before and define FLOAT_ROWS(X): X(R, V) for every height R of a tile, with the number of vectors
- * V that go together.
+ * length; the body of product_float_avx2.c and its siblings, which include a vector_....h before
+ * and define FLOAT_ROWS(X): X(R, V) for every height R of a tile, with the number of vectors V that
+ * go together.
  *
  * Products are register tiles of V vectors of outputs times R rows. Sums stay in registers for a
  * whole span; per column each weight vector is loaded once for R rows, each activation is broadcast
@@ -35,7 +35,7 @@ INLINE void float_tile(const struct cpu_product *p, uint32_t first, const enum w
         sum[i] = vec_zero();
     for (uint32_t k = 0; k < p->n; k++, w += step, x += R, next_x += R) {
         if (R >= PREFILL_ROWS)
-            _mm_prefetch((const char *)next_x, _MM_HINT_T1);
+            __builtin_prefetch(next_x, 0, 2); /* into the second level */
 #pragma GCC unroll 32
         for (int i = 0; i < V; i++) {
             const uint8_t *from = w + vector_offset(p, (uint32_t)i, part);

@@ -1,7 +1,7 @@
 /* kernels/cpu/product_quant_simd.h - products with weights in blocks over vectors of any length;
- * the body of product_quant_avx2.c and product_quant_avx512.c, which include a vector_....h before
- * and define QUANT_ROWS(X): X(R, V) for every height R of a tile, with the number of vectors V that
- * go together; and fetches_ahead(R, low_bits): whether such a tile asks for its weights itself.
+ * the body of product_quant_avx2.c and its siblings, which include a vector_....h before and define
+ * QUANT_ROWS(X): X(R, V) for every height R of a tile, with the number of vectors V that go
+ * together; and fetches_ahead(R, low_bits): whether such a tile asks for its weights itself.
  *
  * Register tiles of V vectors of outputs times R rows, as for floats, with an integer and a float
  * sum for each output. Weights stay packed in memory and are unpacked in registers: a mask and a
@@ -99,7 +99,7 @@ INLINE void fetch_next(const struct cpu_product *p, uint32_t b, uint32_t call, u
     const size_t bytes = (size_t)CPU_X_BLOCK_BYTES * (size_t)R;
     const char *next = (const char *)p->next_x + b * bytes;
     for (size_t at = (size_t)call * PANEL_LINE_BYTES; at < bytes; at += n_calls * PANEL_LINE_BYTES)
-        _mm_prefetch(next + at, _MM_HINT_T1);
+        __builtin_prefetch(next + at, 0, 2); /* into the second level */
 }
 
 /* What a tile is, known when it is compiled. */
@@ -119,7 +119,7 @@ INLINE void dot_half(VECI dot[QUANT_MAX_SUMS], const struct quant_tile t,
     const int halves = t.type == WEIGHT_Q6_K ? 2 : 1, groups = 8 / halves;
     const int part_groups = dot_groups(t.type) < groups ? dot_groups(t.type) : groups;
     const int piece_lines = (int)(panel_piece_bytes(t.type) / PANEL_LINE_BYTES);
-    VECI part[QUANT_MAX_SUMS];
+    PART part[QUANT_MAX_SUMS];
 #pragma GCC unroll 16
     for (int r = 0; r < t.R; r++)
 #pragma GCC unroll 4

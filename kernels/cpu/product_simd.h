@@ -14,7 +14,7 @@ enum { PANEL_VECTORS = PANEL_ROWS / LANES };
  * nothing. */
 INLINE void prefetch(const uint8_t *w, const int R)
 {
-    _mm_prefetch((const char *)((uintptr_t)w + (R < 4 ? 2048 : 4096)), _MM_HINT_T0);
+    __builtin_prefetch((const char *)((uintptr_t)w + (R < 4 ? 2048 : 4096)), 0, 3);
 }
 
 /* From the start of the call's panels to vector `vector` of outputs, for numbers of which a vector

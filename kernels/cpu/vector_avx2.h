@@ -19,6 +19,7 @@
 #define INLINE static inline __attribute__((always_inline))
 #define VEC    __m256
 #define VECI   __m256i
+#define PART   __m256i /* of a dot product: 16 sums of 16 bits */
 
 enum { LANES = 8, BYTE_ZERO = 0 }; /* BYTE_ZERO: what flip_bytes adds to Q8_0's weights */
 

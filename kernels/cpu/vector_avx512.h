@@ -16,6 +16,7 @@
 #define INLINE static inline __attribute__((always_inline))
 #define VEC    __m512
 #define VECI   __m512i
+#define PART   __m512i /* of a dot product: the sum so far */
 
 enum { LANES = 16, BYTE_ZERO = 128 }; /* BYTE_ZERO: what flip_bytes adds to Q8_0's weights */
 
