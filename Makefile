@@ -45,6 +45,9 @@ KERNEL_SRC := $(wildcard kernels/*.c kernels/*/*.c kernels/*/cuda/*.c)
 ifneq ($(ARCH),x86_64)
 KERNEL_SRC := $(filter-out %_avx2.c %_avx512.c,$(KERNEL_SRC))
 endif
+ifneq ($(ARCH),aarch64)
+KERNEL_SRC := $(filter-out %_neon.c %_dotprod.c,$(KERNEL_SRC))
+endif
 # CUDA is built where nvcc is found, in PATH or where NVIDIA installs it; make CUDA=0 leaves it out.
 # CUDA_ARCHS: of which GPUs there is machine code: of those in this machine, or of all where it has none.
 NVCC       := $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
@@ -122,6 +125,9 @@ ifeq ($(ARCH),x86_64)
 $(BUILD)/%_avx2.o:   CFLAGS += -mavx2 -mfma -mf16c
 $(BUILD)/%_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512cd -mfma -mf16c
 $(BUILD)/%_bf16_avx512.o: CFLAGS += -mavx512bf16
+endif
+ifeq ($(ARCH),aarch64)
+$(BUILD)/%_dotprod.o: CFLAGS += -march=armv8.2-a+dotprod
 endif
 
 $(BUILD)/proto/%.pb-c.o: $(BUILD)/proto/%.pb-c.c

@@ -133,8 +133,9 @@ static void add_resources(struct option_table *table, struct command_line *line)
          .value = &line->kernels,
          .argument = "VARIANT",
          .fallback = "auto",
-         .help = "scalar, avx2 or avx512, which differ in speed and not in bits; bf16 means avx512 "
-                 "here"},
+         .help =
+             "scalar, avx2 or avx512 (on ARM scalar, neon or dotprod), which differ in speed and "
+             "not in bits; bf16 means avx512 here"},
         {.kind = 0}};
     option_table_add(table, options);
 }

@@ -80,6 +80,7 @@ compile() {
     *_bf16_avx512.c) extra="-mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512cd -mavx512bf16 -mfma -mf16c" ;;
     *_avx512.c) extra="-mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512cd -mfma -mf16c" ;;
     *_avx2.c) extra="-mavx2 -mfma -mf16c" ;;
+    *_dotprod.c) extra="-march=armv8.2-a+dotprod" ;;
     esac
     # shellcheck disable=SC2086
     gcc $cflags $extra -isystem "$home/include" -c -o "$object" "$source"
@@ -92,9 +93,14 @@ link() { # link SOURCE: a test or a measuring program
 }
 
 sources() {
+    local others='_(avx2|avx512|neon|dotprod)' # what another kind of processor has
+    case $(uname -m) in
+    x86_64) others='_(neon|dotprod)' ;;
+    aarch64) others='_avx(2|512)' ;;
+    esac
     # shellcheck disable=SC2010 # no name here has a space
     ls kernels/*.c kernels/*/*.c kernels/*/cuda/*.c kernels/cuda/*.cu kernels/*/cuda/*.cu sys/*.c 2>/dev/null |
-        grep -vE '^kernels/cuda/absent.c$|^sys/binding.c$' | sort -u
+        grep -vE "^kernels/cuda/absent.c$|^sys/binding.c$|$others.c$" | sort -u
 }
 
 tests_of() { # those of make test-emulated, and cuBLASLt's

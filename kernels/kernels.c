@@ -12,6 +12,9 @@ const struct kernels *const kernels_all[] = {
 #if defined(__x86_64__)
     &kernels_cpu_avx2,
     &kernels_cpu_avx512,
+#elif defined(__aarch64__)
+    &kernels_cpu_neon,
+    &kernels_cpu_dotprod,
 #endif
     NULL,
 };
@@ -23,7 +26,8 @@ const struct kernels *const kernels_rounding[] = {
     NULL,
 };
 
-const char *const kernels_names[] = {"auto", "scalar", "avx2", "avx512", "bf16", "cuda-blas", NULL};
+const char *const kernels_names[] = {"auto",    "scalar", "avx2",      "avx512", "neon",
+                                     "dotprod", "bf16",   "cuda-blas", NULL};
 
 static bool is_auto(const char *name)
 {
@@ -44,7 +48,7 @@ static void list_usable(char *text, size_t size)
 /* Also of tables that this machine's build has not. */
 bool kernels_same_bits(const char *name)
 {
-    static const char *const names[] = {"scalar", "avx2", "avx512", "bf16"};
+    static const char *const names[] = {"scalar", "avx2", "avx512", "neon", "dotprod", "bf16"};
     for (size_t i = 0; name != NULL && i < sizeof(names) / sizeof(names[0]); i++)
         if (strcmp(name, names[i]) == 0)
             return true;

@@ -295,12 +295,15 @@ extern const struct kernels kernels_cpu_avx512;
 /* As avx512, but products with F32, F16 and BF16 weights round weights and activations to bf16: up
  * to twice as fast in prefill, and other results. Never chosen by "auto"; all workers or none. */
 extern const struct kernels kernels_cpu_bf16;
+#elif defined(__aarch64__)
+extern const struct kernels kernels_cpu_neon;
+extern const struct kernels kernels_cpu_dotprod; /* with sdot, for weights and KV of 8 bits */
 #endif
 
 /* The table for `name`: NULL, "" or "auto" takes the fastest usable CPU table; else "scalar",
- * "avx2", "avx512", "bf16". STATUS_NOT_FOUND: no such name. STATUS_UNSUPPORTED: this machine cannot
- * run it; the text lists those it can. LONGSPAN_KERNELS in the environment overrides "auto" (for
- * tests). */
+ * "avx2", "avx512", "bf16", on ARM "neon", "dotprod". STATUS_NOT_FOUND: no such name.
+ * STATUS_UNSUPPORTED: this machine cannot run it; the text lists those it can. LONGSPAN_KERNELS in
+ * the environment overrides "auto" (for tests). */
 enum status kernels_choose(const struct kernels **kernels, const char *name, struct error *error);
 
 /* The table of a device: "cpu", "" and NULL as kernels_choose; "cuda" and "cuda:N" (the N-th GPU)

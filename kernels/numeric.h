@@ -3,7 +3,7 @@
  *
  * The C library's functions differ between versions and processors in their last bits. These use
  * only IEEE operations that round once (multiply, add, fused multiply-add), in one written order;
- * the vector twins in kernels/cpu/numeric_avx2.h and numeric_avx512.h follow the same order and
+ * the vector twins in kernels/cpu (numeric_avx2.h and its siblings) follow the same order and
  * give the same bits for every input (tests/kernels/test_numeric.c). The fma functions are
  * correctly rounded in the C library too, so a build without the instruction is slower, not
  * different. Rounding to nearest and no flush to zero are assumed, as at the start of every thread.

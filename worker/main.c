@@ -80,8 +80,10 @@ static void fill_table(struct option table[N_OPTIONS], struct command_line *line
          .kind = OPTION_TEXT,
          .value = &line->rank.kernels,
          .argument = "VARIANT",
-         .help = "overrides the coordinator's: scalar, avx2, avx512 or bf16 on a CPU, cuda-blas "
-                 "on a GPU (prompts are rounded to bf16; all workers or none)"},
+         .help =
+             "overrides the coordinator's: scalar, avx2, avx512 or bf16 on a CPU (on ARM scalar, "
+             "neon or dotprod), cuda-blas on a GPU (prompts are rounded to bf16; all workers or "
+             "none)"},
         {.name = "trace",
          .kind = OPTION_TEXT,
          .value = &line->rank.trace,

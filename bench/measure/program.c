@@ -14,7 +14,8 @@ static enum status parse(struct program *program, const struct option_usage *usa
                          const struct option *own_options, int argc, char **argv,
                          struct error *error)
 {
-    static const char *const kernel_names[] = {"auto", "scalar", "avx2", "avx512", NULL};
+    static const char *const kernel_names[] = {"auto", "scalar",  "avx2", "avx512",
+                                               "neon", "dotprod", NULL};
     const struct option shared[] = {
         {.kind = OPTION_SECTION, .help = "Measuring"},
         {.name = "lanes",

@@ -201,6 +201,9 @@ const struct tile_kernels *tile_kernels_find(const char *name)
 #if defined(__x86_64__)
         &tile_kernels_avx2,
         &tile_kernels_avx512,
+#elif defined(__aarch64__)
+        &tile_kernels_neon,
+        &tile_kernels_dotprod,
 #endif
     };
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)

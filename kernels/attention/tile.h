@@ -65,6 +65,9 @@ extern const struct tile_kernels tile_kernels_scalar;
 #if defined(__x86_64__)
 extern const struct tile_kernels tile_kernels_avx2;
 extern const struct tile_kernels tile_kernels_avx512;
+#elif defined(__aarch64__)
+extern const struct tile_kernels tile_kernels_neon;
+extern const struct tile_kernels tile_kernels_dotprod;
 #endif
 
 /* The variant of that name; NULL: not compiled in. */

@@ -7,6 +7,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 enum { CACHE_LINE_VALUES = 16 };
@@ -340,4 +343,31 @@ static bool usable_bf16(void)
 
 const struct kernels kernels_cpu_avx512 = CPU_TABLE(avx512, avx512);
 const struct kernels kernels_cpu_bf16 = CPU_TABLE(bf16, avx512);
+#elif defined(__aarch64__)
+static enum status open_neon(struct device **device, struct thread_pool *pool, uint32_t index,
+                             struct error *error)
+{
+    (void)index;
+    return device_open(device, pool, &cpu_variant_neon, error);
+}
+
+static bool usable_neon(void)
+{
+    return true;
+}
+
+static enum status open_dotprod(struct device **device, struct thread_pool *pool, uint32_t index,
+                                struct error *error)
+{
+    (void)index;
+    return device_open(device, pool, &cpu_variant_dotprod, error);
+}
+
+static bool usable_dotprod(void)
+{
+    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+}
+
+const struct kernels kernels_cpu_neon = CPU_TABLE(neon, neon);
+const struct kernels kernels_cpu_dotprod = CPU_TABLE(dotprod, dotprod);
 #endif

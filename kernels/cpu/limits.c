@@ -48,6 +48,10 @@ static struct limits_loops best_loops(void)
         loops = limits_loops_avx2;
     if (!__builtin_cpu_supports("avx512bf16"))
         loops.bf16 = (struct limits_loop){NULL, 0};
+#elif defined(__aarch64__)
+    loops = limits_loops_neon;
+    if (kernels_cpu_dotprod.usable())
+        loops.int8 = limits_int8_dotprod;
 #endif
     return loops;
 }

@@ -23,5 +23,7 @@ struct limits_loops {
 
 extern const struct limits_loops limits_loops_avx2;
 extern const struct limits_loops limits_loops_avx512; /* bf16: only where usable, limits.c */
+extern const struct limits_loops limits_loops_neon;
+extern const struct limits_loop limits_int8_dotprod;
 
 #endif

@@ -14,6 +14,9 @@ enum {
     PRODUCT_FLOAT_ROWS_avx512 = 12,
     PRODUCT_QUANT_ROWS_avx512 = 12,
     PRODUCT_PAIRS_ROWS_bf16 = 24,
+    PRODUCT_FLOAT_ROWS_neon = 6,
+    PRODUCT_QUANT_ROWS_neon = 6,
+    PRODUCT_QUANT_ROWS_dotprod = 6,
 };
 
 #define PRODUCTS(isa)                                                                              \
@@ -22,7 +25,9 @@ enum {
 PRODUCTS(scalar)
 PRODUCTS(avx2)
 PRODUCTS(avx512)
+PRODUCTS(neon)
 #undef PRODUCTS
+void product_quant_dotprod(const struct cpu_product *product);
 void product_pairs_bf16(const struct cpu_product *product);
 void pack_pairs_bf16(void *tile, const float *x, size_t x_stride, uint32_t n_rows, size_t n);
 

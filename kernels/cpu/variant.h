@@ -110,6 +110,9 @@ extern const struct cpu_variant cpu_variant_scalar;
 extern const struct cpu_variant cpu_variant_avx2;
 extern const struct cpu_variant cpu_variant_avx512;
 extern const struct cpu_variant cpu_variant_bf16; /* avx512, but for CPU_PAIRS */
+#elif defined(__aarch64__)
+extern const struct cpu_variant cpu_variant_neon;
+extern const struct cpu_variant cpu_variant_dotprod; /* neon, but for CPU_QUANT */
 #endif
 
 #endif

@@ -30,6 +30,13 @@ static void exp_avx512(float *out, const float *x)
     _mm512_storeu_ps(out, exp_f32_avx512(_mm512_loadu_ps(x)));
 }
 #pragma GCC pop_options
+#elif defined(__aarch64__)
+#include "kernels/cpu/numeric_neon.h"
+static void exp_neon(float *out, const float *x)
+{
+    for (int i = 0; i < 16; i += 4)
+        vst1q_f32(out + i, exp_f32_neon(vld1q_f32(x + i)));
+}
 #endif
 
 /* Of sixteen values. */
@@ -47,6 +54,8 @@ static void list_twins(struct twin twins[3])
     twins[0] = (struct twin){
         "avx2", __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), exp_avx2};
     twins[1] = (struct twin){"avx512", __builtin_cpu_supports("avx512f"), exp_avx512};
+#elif defined(__aarch64__)
+    twins[0] = (struct twin){"neon", true, exp_neon};
 #endif
 }
 
