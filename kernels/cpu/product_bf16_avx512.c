@@ -68,8 +68,9 @@ INLINE void pairs_tiles(const struct cpu_product *p, const enum weight_type type
     uint32_t i = 0;
     for (; i + (uint32_t)V <= n_panels; i += (uint32_t)V)
         pairs_tile(p, i, type, V, R);
-    for (; i < n_panels; i++)
-        pairs_tile(p, i, type, 1, R);
+    if (V > 1) /* else there is none, and its code would be compiled for nothing */
+        for (; i < n_panels; i++)
+            pairs_tile(p, i, type, 1, R);
 }
 
 /* Few rows need several panels to hide the latency of a product. */

@@ -66,8 +66,9 @@ INLINE void float_tiles(const struct cpu_product *p, const enum weight_type type
     uint32_t i = 0;
     for (; i + (uint32_t)V <= n_vectors; i += (uint32_t)V)
         float_tile(p, i, type, V, R);
-    for (; i < n_vectors; i += PANEL_VECTORS)
-        float_tile(p, i, type, PANEL_VECTORS, R);
+    if (PANEL_VECTORS % V != 0) /* else there is none, and its code would be compiled for nothing */
+        for (; i < n_vectors; i += PANEL_VECTORS)
+            float_tile(p, i, type, PANEL_VECTORS, R);
 }
 
 #define FLOAT_CASE(R, V)                                                                           \

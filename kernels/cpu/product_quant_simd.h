@@ -253,8 +253,9 @@ INLINE void quant_tiles(const struct cpu_product *p, const enum weight_type type
     uint32_t i = 0;
     for (; i + (uint32_t)V <= n_vectors; i += (uint32_t)V)
         quant_tile(p, i, type, V, R);
-    for (; i < n_vectors; i++)
-        quant_tile(p, i, type, 1, R);
+    if (PANEL_VECTORS % V != 0) /* else there is none, and its code would be compiled for nothing */
+        for (; i < n_vectors; i++)
+            quant_tile(p, i, type, 1, R);
 }
 
 #define QUANT_CASE(R, V)                                                                           \
