@@ -155,7 +155,8 @@ NVCC_WARN  := -Werror all-warnings -Xcompiler -Wall,-Wextra,-Wpointer-arith,-Wfo
 # All generations' machine code comes from three PTX, of 8.0, 9.0 and 10.0, which also serve GPUs that there is none for: to make
 # PTX takes longer than to make code of it, and the kernels ask for no more (__CUDA_ARCH__).
 cuda_ptx    = $(sort $(if $(filter 8%,$(1)),80) $(if $(filter 9%,$(1)),90) $(if $(filter 1%,$(1)),100))
-NVCC_FLAGS := -std=c++17 -O3 -lineinfo -I. --threads 0 $(NVCC_WARN) -Xcompiler -fno-exceptions,-fno-rtti,-fno-threadsafe-statics -fmad=false \
+NVCC_OPT   ?= -O3 -lineinfo
+NVCC_FLAGS := -std=c++17 $(NVCC_OPT) -I. --threads 0 $(NVCC_WARN) -Xcompiler -fno-exceptions,-fno-rtti,-fno-threadsafe-statics -fmad=false \
     $(foreach arch,$(CUDA_ARCHS),-gencode arch=compute_$(call cuda_ptx,$(arch)),code=sm_$(arch)) \
     $(foreach arch,$(call cuda_ptx,$(CUDA_ARCHS)),-gencode arch=compute_$(arch),code=compute_$(arch))
 # Small programs: what --compress-mode=size makes needs a driver of CUDA 12.4; those of nvcc 13 need a newer one anyway.
