@@ -1,7 +1,7 @@
 /* kernels/cuda/machine.cuh - the instructions of these kernels that CUDA C has no words for, one function each.
  *
- * PTX ISA, "griddepcontrol", "cp.async", "mma". A fragment is a warp's: acc and d are 16 outputs times 8 rows, a
- * the weights, b the activations. tests/emulation has the same functions for the host. */
+ * PTX ISA, "griddepcontrol", "cp.async", "mma". A fragment is a warp's: acc and d are 16 rows times 8 columns, to which
+ * a b is added; in products a are weights and b activations, in attention a what belongs to q's rows and b K or V. tests/emulation has the same functions for the host. */
 #ifndef LONGSPAN_KERNELS_CUDA_MACHINE_CUH
 #define LONGSPAN_KERNELS_CUDA_MACHINE_CUH
 

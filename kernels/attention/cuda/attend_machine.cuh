@@ -3,7 +3,7 @@
  *
  * Shared memory is named by its 32-bit address in that window. A barrier (mbarrier) is 8 bytes there;
  * one phase is over when its arrivals have come and, where bytes were announced, those too. PTX ISA,
- * "mbarrier", "cp.async.bulk", "mma". tests/emulation has the same functions for the host. */
+ * "mbarrier", "cp.async.bulk". tests/emulation has the same functions for the host. */
 #ifndef LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_MACHINE_CUH
 #define LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_MACHINE_CUH
 
@@ -149,35 +149,6 @@ static __device__ __forceinline__ uint32_t count_round(uint32_t *counter, uint32
 static __device__ __forceinline__ void threads_wait(uint32_t id, uint32_t n_threads)
 {
     asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(n_threads) : "memory");
-}
-
-/* c += a b, one warp: a 16 x 16 rows by k, b 16 x 8. */
-static __device__ __forceinline__ void mma_f16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2,
-                                               uint32_t a3, uint32_t b0, uint32_t b1)
-{
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, "
-        "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
-
-static __device__ __forceinline__ void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1,
-                                                uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1)
-{
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
-        "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
-
-/* c = a b of int8: a 16 x 32, b 32 x 8. */
-static __device__ __forceinline__ void mma_s8(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2,
-                                              uint32_t a3, uint32_t b0, uint32_t b1)
-{
-    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, "
-        "{%4, %5, %6, %7}, {%8, %9}, {%10, %10, %10, %10};"
-        : "=r"(c[0]), "=r"(c[1]), "=r"(c[2]), "=r"(c[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1), "r"(0));
 }
 
 /* 2^x, with a relative error of about 2^-22; 1 for 0, 0 for -inf. */

@@ -1,5 +1,4 @@
-/* kernels/attention/cuda/attend_mma.cuh - a tile's partial by tensor cores, for few rows; of
- * q8_0 for many too.
+/* kernels/attention/cuda/attend_mma.cuh - a tile's partial by tensor cores, for few rows.
  *
  * An f32 number is the sum of two f16, or of three bf16, to 22 bits and more, and a product of two such is
  * exact in a tensor core. So q and p are split, and as a row block has 8 rows and a tensor core 16,
@@ -7,26 +6,26 @@
  * (bf16: one more instruction for the third). A thread has rows r and r + 8 of a result, and adds them.
  * For f16, which has a narrow range, a row of q is multiplied by a power of two first, and p, at
  * most 1, by 2^14. q8_0: q is made int8 as kernels/attention/tile.h says and dot products are exact
- * integers; p times V's scale is a fixed-point number, of which the largest scale of the tile decides the
- * unit: four digits of base 256, two of them in one instruction, and dot products are exact again.
+ * integers; p times V's scale is a fixed-point number (attend_fixed.cuh), two digits of it in one instruction, and
+ * dot products are exact again.
  *
  * 4 warps share a row block: for the scores each takes 32 tokens of the tile, for the values a quarter
- * of the dimensions. Weights go through shared memory between. GROUPS such sets of warps, each
- * with BLOCKS row blocks, share the pieces. A warp more brings those, in the order K, K, V, V. */
+ * of the dimensions. Weights go through shared memory between. A warp more brings pieces, in the order
+ * K, K, V, V. */
 #ifndef LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_MMA_CUH
 #define LONGSPAN_KERNELS_ATTENTION_CUDA_ATTEND_MMA_CUH
 
+#include "kernels/attention/cuda/attend_fixed.cuh"
 #include "kernels/attention/cuda/attend_place.cuh"
 #include "kernels/attention/cuda/attend_query.cuh"
 
-template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
-struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
-    using place = mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>;
+template <int TYPE, int D, int BLOCKS, int NEAR>
+struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, NEAR>> {
+    using place = mma_place<TYPE, D, BLOCKS, NEAR>;
     using shape = typename place::shape;
     using place::block;
     using place::c;
     using place::g;
-    using place::group_id;
     using place::lane;
     using place::leave_piece;
     using place::leave_pieces;
@@ -42,11 +41,10 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
         ROWS = BLOCKS,
         VALUES = D / 16,
         THREADS = shape::THREADS,
-        LOOKS_AGAIN = GROUPS > 1,
-        PART_LOADS = GROUPS > 1                                  ? 1
-                     : least_blocks(TYPE, D, BLOCKS, GROUPS) > 2 ? 20
-                     : BLOCKS > 1                                ? 30
-                                                                 : 40,
+        LOOKS_AGAIN = 0,
+        PART_LOADS = least_blocks(TYPE, D, BLOCKS) > 2 ? 20
+                     : BLOCKS > 1                      ? 30
+                                                       : 40,
         TILES_N = D / 32 /* blocks of 8 dimensions that a warp has of V */
     };
 
@@ -67,27 +65,24 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
                     continue;
                 const uint4 *q = (const uint4 *)block(b) + 2 * i * 32 + lane;
                 const uint4 q0 = q[0], q1 = q[32];
+                const uint2 *third = (const uint2 *)(block(b) + shape::Q) + 2 * i * 32 + lane;
+                const uint2 t0 = TYPE == MMA_BF16 ? third[0] : make_uint2(0, 0);
+                const uint2 t1 = TYPE == MMA_BF16 ? third[32] : make_uint2(0, 0);
 #pragma unroll
                 for (int j = 0; j < 2; j++) {
                     float(&sum)[4] = s[b][2 * p + j];
-                    if (TYPE == MMA_F16) {
-                        mma_f16(sum, q0.x, q0.y, q0.z, q0.w, key[j].x, key[j].y);
-                        mma_f16(sum, q1.x, q1.y, q1.z, q1.w, key[j].z, key[j].w);
-                    } else {
-                        const uint2 *third =
-                            (const uint2 *)(block(b) + shape::Q) + 2 * i * 32 + lane;
-                        const uint2 t0 = third[0], t1 = third[32];
-                        mma_bf16(sum, q0.x, q0.y, q0.z, q0.w, key[j].x, key[j].y);
-                        mma_bf16(sum, t0.x, 0, t0.y, 0, key[j].x, key[j].y);
-                        mma_bf16(sum, q1.x, q1.y, q1.z, q1.w, key[j].z, key[j].w);
-                        mma_bf16(sum, t1.x, 0, t1.y, 0, key[j].z, key[j].w);
-                    }
+                    add_product<TYPE>(sum, q0, key[j].x, key[j].y);
+                    if (TYPE == MMA_BF16)
+                        add_product<TYPE>(sum, third_rows(t0.x, t0.y), key[j].x, key[j].y);
+                    add_product<TYPE>(sum, q1, key[j].z, key[j].w);
+                    if (TYPE == MMA_BF16)
+                        add_product<TYPE>(sum, third_rows(t1.x, t1.y), key[j].z, key[j].w);
                 }
             }
         }
     }
 
-    /* Both pieces, two row blocks at a time. */
+    /* Both pieces. */
     __device__ __forceinline__ void multiply_pieces_q8(const char *const (&piece)[2],
                                                        uint32_t n_blocks, float (&s)[BLOCKS][4][4])
     {
@@ -111,20 +106,18 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
                                                            : at % 4 == 1 ? four.y
                                                            : at % 4 == 2 ? four.z
                                                                          : four.w));
-                int dot[4];
+                const uint4 q = ((const uint4 *)block(0))[i * 32 + lane];
+                const uint32_t rows[4] = {q.x, q.y, q.z, q.w}, columns[2] = {key.x, key.y};
+                int dot[4] = {0, 0, 0, 0};
+                mma_32(dot, rows, columns);
 #pragma unroll
                 for (int b = 0; b < BLOCKS; b++) {
                     if (BLOCKS > 1 && b >= (int)n_blocks)
                         continue;
-                    if (b % 2 == 0) {
-                        const uint4 q = ((const uint4 *)block(b))[i * 32 + lane];
-                        mma_s8(dot, q.x, q.y, q.z, q.w, key.x, key.y);
-                    }
                     const float q_scale = scales(b)[i * 8 + g];
                     float(&sum)[4] = s[b][j];
-                    sum[0] = __fmaf_rn((float)dot[b % 2 * 2], __fmul_rn(scale.x, q_scale), sum[0]);
-                    sum[1] =
-                        __fmaf_rn((float)dot[b % 2 * 2 + 1], __fmul_rn(scale.y, q_scale), sum[1]);
+                    sum[0] = __fmaf_rn((float)dot[2 * b], __fmul_rn(scale.x, q_scale), sum[0]);
+                    sum[1] = __fmaf_rn((float)dot[2 * b + 1], __fmul_rn(scale.y, q_scale), sum[1]);
                 }
             }
     }
@@ -232,34 +225,21 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
                 continue;
             const uint4 w0 = *(const uint4 *)(weights(b) + two_parts_at(2 * p + i, c, 0)),
                         w1 = *(const uint4 *)(weights(b) + two_parts_at(2 * p + i, c, 2));
+            const uint4 w2 = TYPE == MMA_BF16
+                                 ? *(const uint4 *)(weights(b) + 2 * shape::P_PART +
+                                                    (((2 * p + i) * 8 + g) * 32 + 8 * c) * 2)
+                                 : make_uint4(0, 0, 0, 0);
 #pragma unroll
             for (int n = 0; n < TILES_N; n++) {
                 float(&sum)[4] = o[b][n];
-                if (TYPE == MMA_F16) {
-                    mma_f16(sum, w0.x, w0.y, w0.z, w0.w, value[n].x, value[n].y);
-                    mma_f16(sum, w1.x, w1.y, w1.z, w1.w, value[n].z, value[n].w);
-                } else {
-                    const uint4 third = *(const uint4 *)(weights(b) + 2 * shape::P_PART +
-                                                         (((2 * p + i) * 8 + g) * 32 + 8 * c) * 2);
-                    mma_bf16(sum, w0.x, w0.y, w0.z, w0.w, value[n].x, value[n].y);
-                    mma_bf16(sum, third.x, 0, third.y, 0, value[n].x, value[n].y);
-                    mma_bf16(sum, w1.x, w1.y, w1.z, w1.w, value[n].z, value[n].w);
-                    mma_bf16(sum, third.z, 0, third.w, 0, value[n].z, value[n].w);
-                }
+                add_product<TYPE>(sum, w0, value[n].x, value[n].y);
+                if (TYPE == MMA_BF16)
+                    add_product<TYPE>(sum, third_rows(w2.x, w2.y), value[n].x, value[n].y);
+                add_product<TYPE>(sum, w1, value[n].z, value[n].w);
+                if (TYPE == MMA_BF16)
+                    add_product<TYPE>(sum, third_rows(w2.z, w2.w), value[n].z, value[n].w);
             }
         }
-    }
-
-    __device__ __forceinline__ uint4 v_scales(const char *const (&piece)[2], uint32_t block, int i)
-    {
-        return *(const uint4 *)((i < 2 ? piece[0] : piece[1]) + shape::VALUE_BYTES +
-                                ((i % 2 * (D / 32) + block) * 32 + 8 * c) * 2);
-    }
-
-    static __device__ __forceinline__ __half2 largest_of(__half2 x, uint4 scale)
-    {
-        return __hmax2_nan(x, __hmax2_nan(__hmax2_nan(halves(scale.x), halves(scale.y)),
-                                          __hmax2_nan(halves(scale.z), halves(scale.w))));
     }
 
     /* The scales of a block of 32 dimensions of V: of the lane's tokens 8 c to 8 c + 7 of each
@@ -273,36 +253,21 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
         __half2 largest = halves(0);
 #pragma unroll
         for (int i = 0; i < 4; i++)
-            scale[i] = v_scales(piece, block, i);
+            scale[i] = v_scales<shape>(piece, block, i, c);
         if (masked)
 #pragma unroll(BLOCKS > 1 ? 1 : 4)
             for (int i = 0; i < 4; i++) /* one at a time where registers are short */
-                largest = largest_of(
-                    largest, mask_tokens(v_scales(piece, block, i), i * 32 + 8 * (int)c, seen));
+                largest = largest_of(largest, mask_tokens(v_scales<shape>(piece, block, i, c),
+                                                          i * 32 + 8 * (int)c, seen));
         else
 #pragma unroll
             for (int i = 0; i < 4; i++)
                 largest = largest_of(largest, scale[i]);
-        const uint32_t bits = bits_of(largest);
         uint32_t power;
-        power_for_scales(largest_of_row(max(bits & 0xffff, bits >> 16)), &power, unit);
+        power_for_scales(largest, &power, unit);
 #pragma unroll
         for (int i = 0; i < 4; i++)
-            scale[i] = make_uint4(bits_of(__hmul2(halves(scale[i].x), halves(power))),
-                                  bits_of(__hmul2(halves(scale[i].y), halves(power))),
-                                  bits_of(__hmul2(halves(scale[i].z), halves(power))),
-                                  bits_of(__hmul2(halves(scale[i].w), halves(power))));
-    }
-
-    /* Weights of four tokens, times V's scales, in fixed point: a digit of all four in each
-     * number. */
-    static __device__ __forceinline__ void fixed_weights(float4 p, uint32_t scale, uint32_t scale_2,
-                                                         uint32_t (&digit)[4])
-    {
-        const float2 v = __half22float2(halves(scale)), v_2 = __half22float2(halves(scale_2));
-        digits_of(__float2uint_rn(__fmul_rn(p.x, v.x)), __float2uint_rn(__fmul_rn(p.y, v.y)),
-                  __float2uint_rn(__fmul_rn(p.z, v_2.x)), __float2uint_rn(__fmul_rn(p.w, v_2.y)),
-                  digit);
+            scale[i] = scaled_by(scale[i], power);
     }
 
     /* Both pieces at once: the scales of a tile must be known before they are brought into
@@ -337,11 +302,8 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
                     const float4 *p = (const float4 *)(weights(b) + ((i * 8 + g) * 32 + 8 * c) * 4);
-                    uint32_t d[4], e[4];
-                    fixed_weights(p[0], scale[i].x, scale[i].y, d);
-                    fixed_weights(p[1], scale[i].z, scale[i].w, e);
-                    const uint32_t first_digits[4] = {d[0], d[1], e[0], e[1]},
-                                   last_digits[4] = {d[2], d[3], e[2], e[3]};
+                    uint32_t first_digits[4], last_digits[4];
+                    fixed_weights(p[0], p[1], scale[i], first_digits, last_digits);
                     const uint2 *v =
                         (const uint2 *)piece[i / 2] + (i % 2 * (D / 8) + first) * 32 + lane;
 #pragma unroll
@@ -355,12 +317,8 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
 #pragma unroll
                 for (int n = 0; n < SET_N; n++)
 #pragma unroll
-                    for (int i = 0; i < 2; i++) {
-                        const float below = (float)(low[n][i] + low[n][i + 2] * 256),
-                                    above = (float)(high[n][i] + high[n][i + 2] * 256);
-                        x.o[b][(set * SET_N + n) * 2 + i] =
-                            __fmaf_rn(above, __fmul_rn(unit, 65536.0f), __fmul_rn(below, unit));
-                    }
+                    for (int i = 0; i < 2; i++)
+                        x.o[b][(set * SET_N + n) * 2 + i] = fixed_value(low[n], high[n], i, unit);
             }
         }
     }
@@ -373,9 +331,7 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
     {
         const struct loaded_rows loaded = *this->loaded();
         const bool masked = tile - loaded.first_whole >= loaded.n_whole;
-        /* this group's row blocks that have rows */
-        const uint32_t all = (loaded.n_rows + 7) / 8, before = group_id * BLOCKS;
-        const uint32_t n_blocks = all <= before ? 0 : all - before < BLOCKS ? all - before : BLOCKS;
+        const uint32_t n_blocks = (loaded.n_rows + 7) / 8; /* that have rows */
         {
             float s[BLOCKS][4][4];
 #pragma unroll
@@ -398,7 +354,7 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
             for (int b = 0; b < BLOCKS; b++)
                 if (BLOCKS == 1 || b < (int)n_blocks)
                     finish_scores(launch, output, tile, masked, b, s[b]);
-            threads_wait(2 + group_id, 128);
+            threads_wait(2, THREADS);
 #pragma unroll
             for (int b = 0; b < BLOCKS; b++) {
                 x.m[b] = NOTHING;
@@ -408,7 +364,7 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
                 x.m[b] = __fadd_rn(fmaxf(fmaxf(m[0], m[8]), fmaxf(m[16], m[24])), 0.0f);
                 write_weights(b, x.m[b], s[b]);
             }
-            threads_wait(2 + group_id, 128);
+            threads_wait(2, THREADS);
         }
 #pragma unroll
         for (int b = 0; b < BLOCKS; b++) {
@@ -454,11 +410,11 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, GROUPS, NEAR>> {
     }
 };
 
-template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
-__global__ void __launch_bounds__(128 * GROUPS + 32, least_blocks(TYPE, D, BLOCKS, GROUPS))
+template <int TYPE, int D, int BLOCKS, int NEAR>
+__global__ void __launch_bounds__(128 + 32, least_blocks(TYPE, D, BLOCKS))
     attend_mma(const struct attend_launch *call, uint32_t n_stages)
 {
-    mma_evaluator<TYPE, D, BLOCKS, GROUPS, NEAR> e;
+    mma_evaluator<TYPE, D, BLOCKS, NEAR> e;
     struct attend_launch &launch = e.launch_memory();
     e.begin(n_stages);
     const struct job_start *start =
@@ -470,16 +426,16 @@ __global__ void __launch_bounds__(128 * GROUPS + 32, least_blocks(TYPE, D, BLOCK
         e.copy(launch, *start);
         return;
     }
-    walker<mma_evaluator<TYPE, D, BLOCKS, GROUPS, NEAR>> walk = {launch, e, threadIdx.x};
+    walker<mma_evaluator<TYPE, D, BLOCKS, NEAR>> walk = {launch, e, threadIdx.x};
     walk.run();
 }
 
 /* Near levels: as many as leave room for the pipeline. */
-template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
+template <int TYPE, int D, int BLOCKS, int NEAR>
 static struct attend_kernel describe_mma(enum kv_type type)
 {
-    return describe<mma_shape<TYPE, D, BLOCKS, GROUPS, NEAR>>(
-        (const void *)attend_mma<TYPE, D, BLOCKS, GROUPS, NEAR>, type);
+    return describe<mma_shape<TYPE, D, BLOCKS, NEAR>>(
+        (const void *)attend_mma<TYPE, D, BLOCKS, NEAR>, type);
 }
 
 #endif

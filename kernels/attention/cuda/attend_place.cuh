@@ -6,13 +6,13 @@
 #include "kernels/attention/cuda/attend_ring.cuh"
 
 /* Sizes in bytes of what lies in shared memory, for the kernel and for whoever launches it. */
-template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
+template <int TYPE, int D, int BLOCKS, int NEAR>
 struct mma_shape : mma_sizes<TYPE, D> {
     using sizes = mma_sizes<TYPE, D>;
     enum {
         ROW_BLOCKS = BLOCKS, /* of a warp */
-        ALL_BLOCKS = BLOCKS * GROUPS,
-        THREADS = 128 * GROUPS,
+        ALL_BLOCKS = BLOCKS,
+        THREADS = 128,
         COPY_THREADS = 32,
         /* of a row block: q, weights */
         P_PART = 8 * TOKENS * 2, /* one of 2 or 3 parts; for q8_0 two are one array of f32 */
@@ -29,9 +29,9 @@ struct mma_shape : mma_sizes<TYPE, D> {
 };
 
 /* Thread blocks per multiprocessor that registers must suffice for: as many as shared memory has room for. */
-constexpr int least_blocks(int type, int d, int blocks, int groups)
+constexpr int least_blocks(int type, int d, int blocks)
 {
-    if (groups > 1 || d > 128)
+    if (d > 128)
         return 1;
     if (blocks > 1 || (d > 64 && type != MMA_Q8))
         return 2;
@@ -39,9 +39,9 @@ constexpr int least_blocks(int type, int d, int blocks, int groups)
 }
 
 /* Of one thread. */
-template <int TYPE, int D, int BLOCKS, int GROUPS, int NEAR>
-struct mma_place : mma_ring<mma_shape<TYPE, D, BLOCKS, GROUPS, NEAR>> {
-    using shape = mma_shape<TYPE, D, BLOCKS, GROUPS, NEAR>;
+template <int TYPE, int D, int BLOCKS, int NEAR>
+struct mma_place : mma_ring<mma_shape<TYPE, D, BLOCKS, NEAR>> {
+    using shape = mma_shape<TYPE, D, BLOCKS, NEAR>;
     using ring = mma_ring<shape>;
     using ring::c;
     using ring::full;
@@ -55,15 +55,14 @@ struct mma_place : mma_ring<mma_shape<TYPE, D, BLOCKS, GROUPS, NEAR>> {
     using ring::stage;
     enum { BLOCK_STEP = 4 }; /* from one of the warp's row blocks of q to the next */
 
-    uint32_t warp, group_id; /* warp: 0 to 3, of a group */
+    uint32_t warp; /* 0 to 3; 4 copies */
 
     __device__ __forceinline__ void begin(uint32_t stages)
     {
-        warp = threadIdx.x / 32 % 4;
-        group_id = GROUPS == 1 ? 0 : threadIdx.x / 128;
+        warp = threadIdx.x / 32;
         if (threadIdx.x == 0)
             for (uint32_t i = 0; i < stages; i++)
-                mbarrier_init(&empty()[i], 4 * GROUPS);
+                mbarrier_init(&empty()[i], shape::THREADS / 32);
         ring::begin(stages);
     }
     __device__ __forceinline__ static uint64_t *empty()
@@ -80,7 +79,7 @@ struct mma_place : mma_ring<mma_shape<TYPE, D, BLOCKS, GROUPS, NEAR>> {
     }
     __device__ __forceinline__ uint32_t row(uint32_t, int i) const
     {
-        return (group_id * BLOCKS + i) * 8 + g;
+        return (uint32_t)i * 8 + g;
     }
     __device__ __forceinline__ uint32_t first_block() const
     {
@@ -99,7 +98,7 @@ struct mma_place : mma_ring<mma_shape<TYPE, D, BLOCKS, GROUPS, NEAR>> {
 
     __device__ __forceinline__ char *block(int b) const
     {
-        return memory() + (group_id * BLOCKS + b) * shape::BLOCK;
+        return memory() + b * shape::BLOCK;
     }
     __device__ __forceinline__ char *weights(int b) const
     {
@@ -138,7 +137,7 @@ struct mma_place : mma_ring<mma_shape<TYPE, D, BLOCKS, GROUPS, NEAR>> {
         for (int piece = 0; piece < TILE_PIECES; piece++) {
             mbarrier_wait(&empty()[stage], parity);
             copy_piece(pieces() + (size_t)stage * shape::PIECE, tile + piece * shape::PIECE,
-                       shape::PIECE, &full()[stage], lane, GROUPS == 1);
+                       shape::PIECE, &full()[stage], lane, true);
             next_stage();
         }
     }

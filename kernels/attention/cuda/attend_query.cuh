@@ -68,31 +68,22 @@ static __device__ __forceinline__ void power_for(uint32_t bits, float *power, fl
     *inverse = __int_as_float((int)((exponent - 14) << 23));
 }
 
-/* Fixed-point weights of q8_0: a weight, at most 1, times 2^WEIGHT_BITS, times V's scale brought
- * below 4. */
-enum { WEIGHT_BITS = 30 };
-
-/* A power of two, as two f16, that brings f16 numbers of which the largest has these bits (no
- * sign) below 4. unit: what 1 in fixed point is of weights times scales; NaN where the largest
- * is no number or infinite. */
-static __device__ __forceinline__ void power_for_scales(uint32_t bits, uint32_t *power, float *unit)
+/* sum += a b, of f16 or bf16. */
+template <int TYPE>
+static __device__ __forceinline__ void add_product(float (&sum)[4], uint4 a, uint32_t b0,
+                                                   uint32_t b1)
 {
-    const uint32_t exponent = max(bits >> 10, 1u);
-    *power = ((31 - exponent) << 10) * 0x10001;
-    *unit = bits >= 0x7c00 ? __int_as_float(0x7fc00000)
-                           : __int_as_float((int)((127 - WEIGHT_BITS - 16 + exponent) << 23));
+    const uint32_t rows[4] = {a.x, a.y, a.z, a.w}, columns[2] = {b0, b1};
+    if (TYPE == MMA_F16)
+        mma_f16(sum, rows, columns);
+    else
+        mma_bf16(sum, rows, columns);
 }
 
-/* Of four numbers their lowest bytes, side by side, and so on: base 256, digit by digit. */
-static __device__ __forceinline__ void digits_of(uint32_t a, uint32_t b, uint32_t c, uint32_t d,
-                                                 uint32_t (&digit)[4])
+/* Third parts of bf16 as an operand: rows 0 to 7. */
+static __device__ __forceinline__ uint4 third_rows(uint32_t low, uint32_t high)
 {
-    const uint32_t ab = __byte_perm(a, b, 0x5140), cd = __byte_perm(c, d, 0x5140),
-                   above_ab = __byte_perm(a, b, 0x7362), above_cd = __byte_perm(c, d, 0x7362);
-    digit[0] = __byte_perm(ab, cd, 0x5410);
-    digit[1] = __byte_perm(ab, cd, 0x7632);
-    digit[2] = __byte_perm(above_ab, above_cd, 0x5410);
-    digit[3] = __byte_perm(above_ab, above_cd, 0x7632);
+    return make_uint4(low, 0, high, 0);
 }
 
 /* The largest of the four lanes that have a row together. */
@@ -202,13 +193,13 @@ struct mma_query : Place {
         }
     }
 
-    /* As tile_query_write (kernels/attention/tile.c). Two row blocks are rows 0 to 7 and 8 to 15
+    /* As tile_query_write (kernels/attention/tile.c). A warp's two row blocks are rows 0 to 7 and 8 to 15
      * of one operand; where there is one, the others are zeros. Scores' scale is in those of the
      * blocks of 32. */
     __device__ __forceinline__ void quantize_row(const struct attend_launch &launch, uint32_t b,
                                                  const float (&x)[D / 4])
     {
-        uint32_t *to = (uint32_t *)block((int)b & ~1) + b % 2;
+        uint32_t *to = (uint32_t *)block(0) + b;
 #pragma unroll
         for (int k = 0; k < D / 32; k++) {
             uint32_t bits = 0;

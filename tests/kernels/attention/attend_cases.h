@@ -173,6 +173,8 @@ static void test_agrees_with_double_precision(void **state)
         {KV_Q8_0, 96, 3, 700, 60, 0, 0},   {KV_Q8_0, 256, 2, 400, 100, 0, 0},
         {KV_Q8_0, 32, 2, 1500, 30, 1, 0},  {KV_Q8_0, 160, 2, 1530, 6, 128, 0},
         {KV_Q8_0, 64, 64, 129, 3, 0, 0},   {KV_Q8_0, 64, 4, 900, 20, 0, 5.0f},
+        {KV_F16, 128, 4, 700, 60, 99, 0},  {KV_BF16, 128, 4, 700, 60, 99, 0},
+        {KV_Q8_0, 128, 4, 700, 60, 99, 0}, {KV_Q8_0, 128, 9, 0, 20, 0, 5.0f},
     };
     struct thread_pool *pool = pool_of(2);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

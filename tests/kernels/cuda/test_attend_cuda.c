@@ -181,6 +181,39 @@ static void test_a_row_of_nan_stays_alone(void **state)
     }
 }
 
+/* A scale of V of q8_0 that is no number: the rows before that token have their bits, and it shows in all others. */
+static void check_nan_in_a_prompt(uint32_t head_dim)
+{
+    enum { GROUP = 4, POSITION = 200, N_TOKENS = 40, BAD = POSITION + 23 };
+    struct made_kv *kv = place_kv_create(KV_Q8_0, head_dim, POSITION + N_TOKENS, 2, 1.0f, 3);
+    const struct attend_shape shape = shape_of(kv, GROUP);
+    struct thread_pool *pool = pool_of(2);
+    struct attend *attend = attend_of(pool, "auto", &shape);
+    const size_t row = (size_t)GROUP * head_dim, n = N_TOKENS * row;
+    float *q = made_floats(n, 1.0f, 4), *clean = made_floats(n, 1, 5), *out = made_floats(n, 1, 6);
+    attend_all(attend, &shape, kv, q, POSITION, N_TOKENS, 0, clean);
+    for (uint32_t d = 0; d < head_dim; d++)
+        kv->v[BAD * (size_t)head_dim + d] = NAN;
+    place_kv_store(kv);
+    attend_all(attend, &shape, kv, q, POSITION, N_TOKENS, 0, out);
+    assert_memory_equal(out, clean, (BAD - POSITION) * row * sizeof(*out));
+    for (size_t i = (BAD - POSITION) * row; i < n; i++)
+        assert_true(isnan(out[i]));
+    free(q);
+    free(clean);
+    free(out);
+    attend_destroy(attend);
+    thread_pool_destroy(pool);
+    place_kv_destroy(kv);
+}
+
+static void test_rows_before_a_value_that_is_no_number_stay_as_they_are(void **state)
+{
+    (void)state;
+    check_nan_in_a_prompt(64);
+    check_nan_in_a_prompt(128);
+}
+
 /* Of one row and of as many as the largest kernel has, with pipelines as short as any GPU's shared memory makes them. */
 static void test_same_bits_for_any_pipeline(void **state)
 {
@@ -283,6 +316,7 @@ int main(void)
         cmocka_unit_test(test_values_of_any_size),
         cmocka_unit_test(test_equal_scores_give_the_mean),
         cmocka_unit_test(test_a_row_of_nan_stays_alone),
+        cmocka_unit_test(test_rows_before_a_value_that_is_no_number_stay_as_they_are),
         cmocka_unit_test(test_same_bits_for_any_pipeline),
         cmocka_unit_test(test_a_recorded_launch_serves_later_calls),
     };

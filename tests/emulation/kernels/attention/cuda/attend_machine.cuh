@@ -109,28 +109,6 @@ static inline void threads_wait(uint32_t id, uint32_t n_threads)
     emulation::meet_block(id, n_threads);
 }
 
-static inline void mma_f16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
-                           uint32_t b0, uint32_t b1)
-{
-    const uint32_t a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
-    emulation::multiply_f16(c, a, b);
-}
-
-static inline void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
-                            uint32_t b0, uint32_t b1)
-{
-    const uint32_t a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
-    emulation::multiply_bf16(c, a, b);
-}
-
-static inline void mma_s8(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
-                          uint32_t b0, uint32_t b1)
-{
-    const uint32_t a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
-    memset(c, 0, sizeof(c));
-    emulation::multiply_s8<2>(c, a, b);
-}
-
 static inline float exp2_fast(float x)
 {
     const float y = exp2f(fabsf(x) < 0x1p-126f ? 0.0f : x);
