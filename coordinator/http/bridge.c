@@ -254,7 +254,6 @@ static void take_submitted(struct bridge *b)
     pthread_mutex_unlock(&b->lock);
     while (errand != NULL) {
         struct errand *next = errand->next;
-        atomic_fetch_add(&b->n_queued, 1);
         watch(b, errand);
         if (errand->n_unread > 0) {
             errand->next = b->unread;
@@ -263,6 +262,7 @@ static void take_submitted(struct bridge *b)
         } else {
             queue(b, errand);
         }
+        atomic_fetch_add(&b->n_queued, 1);
         errand = next;
     }
 }
