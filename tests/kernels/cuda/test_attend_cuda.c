@@ -192,9 +192,8 @@ static void check_nan_in_a_prompt(uint32_t head_dim)
     const size_t row = (size_t)GROUP * head_dim, n = N_TOKENS * row;
     float *q = made_floats(n, 1.0f, 4), *clean = made_floats(n, 1, 5), *out = made_floats(n, 1, 6);
     attend_all(attend, &shape, kv, q, POSITION, N_TOKENS, 0, clean);
-    for (size_t i = 0; i < n; i++)
-        assert_false(
-            isnan(clean[i])); /* where no token was written, scales are no numbers either */
+    for (size_t i = 0; i < n; i++) /* where no token was written, scales are no numbers either */
+        assert_false(isnan(clean[i]));
     for (uint32_t d = 0; d < head_dim; d++)
         kv->v[BAD * (size_t)head_dim + d] = NAN;
     place_kv_store(kv);
