@@ -66,19 +66,33 @@ def tokens_come(stream, n):
     return True
 
 
+def arrive(server, long):
+    """Once all of it is there; or it has been answered, on a machine that is quicker than this test."""
+    wait_until(lambda: is_answered(long) or held(server) >= LONG - (1 << 16), 60 * SLOW)
+
+
+def beside_once(server, stream, path, body):
+    """(whether others were served before it was answered, what was wrong with any of the answers)"""
+    long = send(server, path, body)
+    arrive(server, long)
+    good = all(server.get("/health").status == 200 for _ in range(N_ASKED))
+    short = server.post("/v1/completions", {"prompt": "ab", "max_tokens": 2, "temperature": 0})
+    good = good and short.status == 200 and tokens_come(stream, 10)
+    early = is_answered(long)
+    said = answer(long)
+    right = '"count":' in said if path == "/tokenize" else "context_length_exceeded" in said
+    return not early, "" if good and right else f"{good} {said[:500]}\n{server.log()[-1000:]}"
+
+
 def beside(tap, server, stream, text):
+    """One time of ten suffices: where a thread reads it that has others too, or the loop, they never come first."""
     for path, body in (("/v1/completions", {"prompt": text}), ("/v1/chat/completions", {"messages": [{"role": "user", "content": text}]}),
                        ("/tokenize", {"prompt": text})):
-        long = send(server, path, body)
-        whole = wait_until(lambda: held(server) >= LONG - (1 << 16), 60 * SLOW)
-        good = all(server.get("/health").status == 200 for _ in range(N_ASKED))
-        short = server.post("/v1/completions", {"prompt": "ab", "max_tokens": 2, "temperature": 0})
-        good = good and short.status == 200 and tokens_come(stream, 10)
-        early = is_answered(long)
-        said = answer(long)
-        right = '"count":' in said if path == "/tokenize" else "context_length_exceeded" in said
-        tap.check(whole and good and not early and right, f"{path}: others are served before a long text is read",
-                  f"{whole} {good} {early} {said[:500]}\n{server.log()[-1000:]}")
+        for _ in range(10):
+            first, wrong = beside_once(server, stream, path, body)
+            if first or wrong:
+                break
+        tap.check(first and not wrong, f"{path}: others are served before a long text is read", f"{first} {wrong}")
     tap.check(wait_until(lambda: held(server) == 0, 20 * SLOW), "and nothing is held behind it", held(server))
 
 
@@ -86,7 +100,7 @@ def leaving(tap, server, text):
     for _ in range(4):
         send(server, "/v1/completions", {"prompt": text[:LONG // 8]}).close()
     long = send(server, "/v1/completions", {"prompt": text})
-    wait_until(lambda: held(server) >= LONG - (1 << 16), 60 * SLOW)
+    arrive(server, long)
     long.close()
     tap.check(wait_until(lambda: held(server) == 0, 30 * SLOW) and server.get("/health").status == 200, "who leaves is read no further", server.log()[-1000:])
 
@@ -117,7 +131,7 @@ def by_hand(tap, server, stream, path, text):
 
 def ending(tap, server, text):
     long = send(server, "/v1/completions", {"prompt": text})
-    wait_until(lambda: held(server) >= LONG - (1 << 16), 60 * SLOW)
+    arrive(server, long)
     code = server.stop()
     tap.check(code == 0, "a server that is told to stop reads what it has, and ends", f"{code}\n{server.log()[-2000:]}")
     tap.check("context_length_exceeded" in answer(long), "and answers it")
