@@ -336,7 +336,7 @@ FUZZ_SECONDS ?= 3600
 FUZZ_JOBS ?= $(shell nproc)
 ifeq ($(VARIANT),fuzz)
 $(BUILD)/%_avx2.o $(BUILD)/%_avx512.o: override SANITIZE :=
-$(BUILD)/%_avx2.o $(BUILD)/%_avx512.o: override OPT := -O0 -g# a fifth of the time; they are 1 % of what fuzz_worker does
+$(BUILD)/%_avx2.o $(BUILD)/%_avx512.o: override OPT := -O0 -g# compiled sooner; no input of a fuzzer reaches them but through fuzz_worker
 $(BUILD)/sys/sha256.o: override SANITIZE += -fno-sanitize-coverage=trace-cmp# of its own rounds: they say nothing of an input
 endif
 fuzz-targets: $(FUZZ) $(BUILD)/tests/fuzz/seeds

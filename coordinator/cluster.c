@@ -70,18 +70,18 @@ void cluster_close(struct cluster *cluster)
     cluster->nodes = NULL;
 }
 
-uint32_t cluster_find_rank(const struct cluster *cluster, const struct control_peer *peer)
+uint32_t cluster_find_rank(const struct cluster *cluster, const struct frames_peer *peer)
 {
     for (uint32_t i = 0; i < cluster->options->workers; i++)
-        if (cluster->ranks[i].peer.n > 0 && control_same_peer(&cluster->ranks[i].peer, peer))
+        if (cluster->ranks[i].peer.n > 0 && frames_same_peer(&cluster->ranks[i].peer, peer))
             return i;
     return CLUSTER_NOBODY;
 }
 
-uint32_t cluster_find_node(const struct cluster *cluster, const struct control_peer *peer)
+uint32_t cluster_find_node(const struct cluster *cluster, const struct frames_peer *peer)
 {
     for (uint32_t i = 0; i < cluster->n_nodes; i++)
-        if (control_same_peer(&cluster->nodes[i].peer, peer))
+        if (frames_same_peer(&cluster->nodes[i].peer, peer))
             return i;
     return CLUSTER_NOBODY;
 }
@@ -135,7 +135,7 @@ static struct cluster_node *find_lost_node(struct cluster *cluster, const char *
 /* A rank pings from its own socket: this is how the coordinator learns where it is. Ranks and nodes
  * may also come back after a reconnect, which gives them another name here. A node's ping has rank
  * 0 too, as every message that does not say one, and must not be taken for the lead's. */
-static void hear_ping(struct cluster *cluster, const struct control_peer *peer,
+static void hear_ping(struct cluster *cluster, const struct frames_peer *peer,
                       const Longspan__Ping *ping)
 {
     if (ping->job != cluster->job || cluster_find_node(cluster, peer) != CLUSTER_NOBODY)
@@ -156,7 +156,7 @@ static void hear_ping(struct cluster *cluster, const struct control_peer *peer,
     }
 }
 
-static void hear_sizes(struct cluster *cluster, const struct control_peer *peer,
+static void hear_sizes(struct cluster *cluster, const struct frames_peer *peer,
                        const Longspan__Ping *ping)
 {
     const uint32_t rank = cluster_find_rank(cluster, peer);
@@ -186,13 +186,13 @@ static struct control_loading loading_of(const struct cluster *cluster)
     return sum;
 }
 
-static enum status send_pong(struct cluster *cluster, const struct control_peer *peer)
+static enum status send_pong(struct cluster *cluster, const struct frames_peer *peer)
 {
     const struct control_loading loading = loading_of(cluster);
     return control_send_pong(cluster->control, peer, cluster->job, &loading, NULL);
 }
 
-static void hear(struct cluster *cluster, const struct control_peer *peer, uint64_t now_us)
+static void hear(struct cluster *cluster, const struct frames_peer *peer, uint64_t now_us)
 {
     const struct cluster_liveness alive = {.heard_us = now_us};
     const uint32_t rank = cluster_find_rank(cluster, peer);
@@ -203,7 +203,7 @@ static void hear(struct cluster *cluster, const struct control_peer *peer, uint6
         cluster->nodes[node].live = alive;
 }
 
-static enum status handle_leave(const struct cluster *cluster, const struct control_peer *peer,
+static enum status handle_leave(const struct cluster *cluster, const struct frames_peer *peer,
                                 const Longspan__Leave *leave, struct error *error)
 {
     const char *reason =
@@ -221,7 +221,7 @@ static enum status handle_leave(const struct cluster *cluster, const struct cont
     return STATUS_OK;
 }
 
-enum status cluster_message(struct cluster *cluster, const struct control_peer *peer,
+enum status cluster_message(struct cluster *cluster, const struct frames_peer *peer,
                             const Longspan__Control *message, uint64_t now_us, struct error *error)
 {
     hear(cluster, peer, now_us);
@@ -258,7 +258,7 @@ enum status cluster_message(struct cluster *cluster, const struct control_peer *
 }
 
 /* A pong that nobody asked for finds out whether there still is a connection. */
-static void probe(struct cluster *cluster, const struct control_peer *peer,
+static void probe(struct cluster *cluster, const struct frames_peer *peer,
                   struct cluster_liveness *live, uint64_t now_us)
 {
     if (peer->n == 0)

@@ -49,7 +49,7 @@ struct cluster_liveness {
 };
 
 struct cluster_rank {
-    struct control_peer peer; /* n 0: has not spoken on its own socket yet */
+    struct frames_peer peer; /* n 0: has not spoken on its own socket yet */
     struct cluster_liveness live;
     char host[CLUSTER_NAME_BYTES], kernels[CLUSTER_NAME_BYTES];
     char processors[CLUSTER_NAME_BYTES]; /* that it may use; a list that is cut is still its own */
@@ -66,7 +66,7 @@ struct cluster_rank {
 };
 
 struct cluster_node {
-    struct control_peer peer;
+    struct frames_peer peer;
     struct cluster_liveness live;
     char name[CLUSTER_NAME_BYTES]; /* of the holder: unique, "node0" */
     char said[CLUSTER_NAME_BYTES]; /* the name it joined under, and pings with */
@@ -130,7 +130,7 @@ void cluster_close(struct cluster *cluster);
 
 /* Handles joins, readiness, pings, leaves and the usage of nodes; ignores other messages. A failure
  * is the end of the job. */
-enum status cluster_message(struct cluster *cluster, const struct control_peer *peer,
+enum status cluster_message(struct cluster *cluster, const struct frames_peer *peer,
                             const Longspan__Control *message, uint64_t now_us, struct error *error);
 
 /* Deadlines and probes; call at least twice a second. `stepping`: a step is in flight, ranks may be
@@ -139,8 +139,8 @@ enum status cluster_tick(struct cluster *cluster, uint64_t now_us, bool stepping
                          struct error *error);
 
 /* Index of who speaks there; CLUSTER_NOBODY. */
-uint32_t cluster_find_rank(const struct cluster *cluster, const struct control_peer *peer);
-uint32_t cluster_find_node(const struct cluster *cluster, const struct control_peer *peer);
+uint32_t cluster_find_rank(const struct cluster *cluster, const struct frames_peer *peer);
+uint32_t cluster_find_node(const struct cluster *cluster, const struct frames_peer *peer);
 
 /* What is said of a rank that could not be sent to: the error, in the words of who notices it by
  * waiting. */

@@ -11,10 +11,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static void refuse(struct cluster *cluster, const struct control_peer *peer, enum status status,
+static void refuse(struct cluster *cluster, const struct frames_peer *peer, enum status status,
                    const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-static void refuse(struct cluster *cluster, const struct control_peer *peer, enum status status,
+static void refuse(struct cluster *cluster, const struct frames_peer *peer, enum status status,
                    const char *format, ...)
 {
     va_list arguments;
@@ -26,7 +26,7 @@ static void refuse(struct cluster *cluster, const struct control_peer *peer, enu
 }
 
 /* Do we speak of the same things? Says no by a refusal. */
-static bool same_constants(struct cluster *cluster, const struct control_peer *peer,
+static bool same_constants(struct cluster *cluster, const struct frames_peer *peer,
                            const Longspan__Constants *constants, const char *who)
 {
     char version[CLUSTER_NAME_BYTES];
@@ -101,14 +101,14 @@ static enum status same_routes(const struct cluster *cluster, const char *label,
 
 /* Whether the job `who` becomes this coordinator's workers. If not, it has been told why, or is so
  * already and has said it twice. */
-static bool may_join(struct cluster *cluster, const struct control_peer *peer,
+static bool may_join(struct cluster *cluster, const struct frames_peer *peer,
                      const Longspan__WorkersJoin *join, const char *who)
 {
     const uint32_t workers = cluster->options->workers;
     if (!same_constants(cluster, peer, join->constants, who))
         return false;
     if (cluster->workers_joined) {
-        if (!control_same_peer(&cluster->ranks[0].peer, peer))
+        if (!frames_same_peer(&cluster->ranks[0].peer, peer))
             refuse(cluster, peer, STATUS_UNREACHABLE,
                    "%s cannot join: this coordinator already has its %u workers, the first on %s",
                    who, workers, cluster->ranks[0].host);
@@ -167,7 +167,7 @@ static enum status take_rank(struct cluster *cluster, uint32_t index,
     return status;
 }
 
-enum status cluster_join_workers(struct cluster *cluster, const struct control_peer *peer,
+enum status cluster_join_workers(struct cluster *cluster, const struct frames_peer *peer,
                                  const Longspan__WorkersJoin *join, uint64_t now_us,
                                  struct error *error)
 {
@@ -202,7 +202,7 @@ static struct cluster_node *find_process(struct cluster *cluster, uint64_t node)
 }
 
 /* What a node says of itself. */
-static struct cluster_node node_of(const struct control_peer *peer, const Longspan__NodeJoin *join,
+static struct cluster_node node_of(const struct frames_peer *peer, const Longspan__NodeJoin *join,
                                    uint64_t now_us)
 {
     struct cluster_node node = {.peer = *peer,
@@ -226,7 +226,7 @@ static struct cluster_node node_of(const struct control_peer *peer, const Longsp
     return node;
 }
 
-enum status cluster_join_node(struct cluster *cluster, const struct control_peer *peer,
+enum status cluster_join_node(struct cluster *cluster, const struct frames_peer *peer,
                               const Longspan__NodeJoin *join, uint64_t now_us, struct error *error)
 {
     struct cluster_node node = node_of(peer, join, now_us);

@@ -385,7 +385,7 @@ enum status cluster_setup_node_ready(struct cluster *cluster, uint32_t index,
     return cluster_setup_advance(cluster, now_us, error);
 }
 
-enum status cluster_setup_worker_ready(struct cluster *cluster, const struct control_peer *peer,
+enum status cluster_setup_worker_ready(struct cluster *cluster, const struct frames_peer *peer,
                                        const Longspan__WorkerReady *ready, uint64_t now_us,
                                        struct error *error)
 {

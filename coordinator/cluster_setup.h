@@ -16,7 +16,7 @@ enum status cluster_setup_repeat(struct cluster *cluster, struct cluster_node *n
 enum status cluster_setup_node_ready(struct cluster *cluster, uint32_t node,
                                      const Longspan__NodeReady *ready, uint64_t now_us,
                                      struct error *error);
-enum status cluster_setup_worker_ready(struct cluster *cluster, const struct control_peer *peer,
+enum status cluster_setup_worker_ready(struct cluster *cluster, const struct frames_peer *peer,
                                        const Longspan__WorkerReady *ready, uint64_t now_us,
                                        struct error *error);
 

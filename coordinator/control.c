@@ -19,12 +19,7 @@ void control_close(struct control *control)
     arena_destroy(&control->arena);
 }
 
-bool control_same_peer(const struct control_peer *a, const struct control_peer *b)
-{
-    return a->n == b->n && memcmp(a->bytes, b->bytes, a->n) == 0;
-}
-
-enum status control_send(struct control *control, const struct control_peer *peer,
+enum status control_send(struct control *control, const struct frames_peer *peer,
                          const Longspan__Control *message, const void *tensor, size_t tensor_bytes,
                          struct error *error)
 {
@@ -48,9 +43,8 @@ enum status control_send(struct control *control, const struct control_peer *pee
     return status;
 }
 
-enum status control_send_pong(struct control *control, const struct control_peer *peer,
-                              uint64_t job, const struct control_loading *loading,
-                              struct error *error)
+enum status control_send_pong(struct control *control, const struct frames_peer *peer, uint64_t job,
+                              const struct control_loading *loading, struct error *error)
 {
     Longspan__Pong pong = LONGSPAN__PONG__INIT;
     pong.job = job;
@@ -63,7 +57,7 @@ enum status control_send_pong(struct control *control, const struct control_peer
     return control_send(control, peer, &message, NULL, 0, error);
 }
 
-void control_send_refusal(struct control *control, const struct control_peer *peer,
+void control_send_refusal(struct control *control, const struct frames_peer *peer,
                           enum status status, const char *text)
 {
     Longspan__Refusal refusal = LONGSPAN__REFUSAL__INIT;
@@ -75,8 +69,7 @@ void control_send_refusal(struct control *control, const struct control_peer *pe
     control_send(control, peer, &message, NULL, 0, NULL); /* who is gone needs no refusal */
 }
 
-void control_send_leave(struct control *control, const struct control_peer *peer,
-                        const char *reason)
+void control_send_leave(struct control *control, const struct frames_peer *peer, const char *reason)
 {
     Longspan__Leave leave = LONGSPAN__LEAVE__INIT;
     leave.reason = (char *)reason;
@@ -86,7 +79,7 @@ void control_send_leave(struct control *control, const struct control_peer *peer
     control_send(control, peer, &message, NULL, 0, NULL);
 }
 
-enum status control_send_event_failure(struct control *control, const struct control_peer *peer,
+enum status control_send_event_failure(struct control *control, const struct frames_peer *peer,
                                        uint64_t request, enum status status, const char *text,
                                        struct error *error)
 {

@@ -15,12 +15,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A ROUTER's name for a connection; n 0: nobody. */
-struct control_peer {
-    uint32_t n;
-    uint8_t bytes[FRAMES_PEER_BYTES];
-};
-
 struct control {
     struct wire_socket *socket;
     struct frames out;
@@ -31,12 +25,10 @@ struct control {
 void control_open(struct control *control, struct wire_socket *socket);
 void control_close(struct control *control);
 
-bool control_same_peer(const struct control_peer *a, const struct control_peer *b);
-
 /* Sends to `peer`; with `tensor` not NULL, its bytes follow as a frame (copied). The arena is
  * reset. STATUS_UNREACHABLE: no such connection (any more). STATUS_EXHAUSTED: its queue is full.
  * STATUS_NO_MEMORY, STATUS_CANCELLED, STATUS_IO. */
-enum status control_send(struct control *control, const struct control_peer *peer,
+enum status control_send(struct control *control, const struct frames_peer *peer,
                          const Longspan__Control *message, const void *tensor, size_t tensor_bytes,
                          struct error *error);
 
@@ -46,14 +38,13 @@ struct control_loading {
 };
 
 /* Short ones. */
-enum status control_send_pong(struct control *control, const struct control_peer *peer,
-                              uint64_t job, const struct control_loading *loading,
-                              struct error *error);
-void control_send_refusal(struct control *control, const struct control_peer *peer,
+enum status control_send_pong(struct control *control, const struct frames_peer *peer, uint64_t job,
+                              const struct control_loading *loading, struct error *error);
+void control_send_refusal(struct control *control, const struct frames_peer *peer,
                           enum status status, const char *text);
-void control_send_leave(struct control *control, const struct control_peer *peer,
+void control_send_leave(struct control *control, const struct frames_peer *peer,
                         const char *reason);
-enum status control_send_event_failure(struct control *control, const struct control_peer *peer,
+enum status control_send_event_failure(struct control *control, const struct frames_peer *peer,
                                        uint64_t request, enum status status, const char *text,
                                        struct error *error);
 

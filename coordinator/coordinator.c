@@ -190,7 +190,7 @@ static void close_all(struct coordinator *c)
 
 /* ---- messages -------------------------------------------------------------------------------- */
 
-static void take_request(struct coordinator *c, const struct control_peer *peer,
+static void take_request(struct coordinator *c, const struct frames_peer *peer,
                          const Longspan__RunRequest *request, uint64_t now_us)
 {
     struct error error;
@@ -205,7 +205,7 @@ static void take_request(struct coordinator *c, const struct control_peer *peer,
         control_send_event_failure(&c->control, peer, request->request, status, error.text, NULL);
 }
 
-static void send_status(struct coordinator *c, const struct control_peer *peer,
+static void send_status(struct coordinator *c, const struct frames_peer *peer,
                         const Longspan__StatusRequest *request, uint64_t now_us)
 {
     struct serving_view view;
@@ -217,7 +217,7 @@ static void send_status(struct coordinator *c, const struct control_peer *peer,
         log_debug(c->log, "status is not told: %s", error.text);
 }
 
-static enum status handle_step_done(struct coordinator *c, const struct control_peer *peer,
+static enum status handle_step_done(struct coordinator *c, const struct frames_peer *peer,
                                     const Longspan__StepDone *done, uint64_t now_us,
                                     struct error *error)
 {
@@ -229,7 +229,7 @@ static enum status handle_step_done(struct coordinator *c, const struct control_
     return serving_step_done(c->serving, rank, done, &c->in, now_us, error);
 }
 
-static enum status handle(struct coordinator *c, const struct control_peer *peer,
+static enum status handle(struct coordinator *c, const struct frames_peer *peer,
                           const Longspan__Control *message, uint64_t now_us, struct error *error)
 {
     const uint32_t node = cluster_find_node(&c->cluster, peer);
@@ -291,8 +291,7 @@ static enum status receive(struct coordinator *c, bool *received, struct error *
     }
     if (status != STATUS_OK || c->in.n == 0 || c->in.peer.n == 0)
         return status;
-    struct control_peer peer = {.n = c->in.peer.n};
-    memcpy(peer.bytes, c->in.peer.bytes, c->in.peer.n);
+    const struct frames_peer peer = c->in.peer;
     const Longspan__Control *message = unpack(c, frames_data(&c->in, 0), frames_size(&c->in, 0));
     if (message == NULL) {
         log_debug(c->log, "a message of %zu bytes cannot be read", frames_size(&c->in, 0));
@@ -447,8 +446,7 @@ static void read_last_requests(struct coordinator *c)
     for (int n = 0; n < 1000 && frames_receive(c->socket, &c->in, 0, &error) == STATUS_OK; n++) {
         if (c->in.n == 0 || c->in.peer.n == 0)
             continue;
-        struct control_peer peer = {.n = c->in.peer.n};
-        memcpy(peer.bytes, c->in.peer.bytes, c->in.peer.n);
+        const struct frames_peer peer = c->in.peer;
         const Longspan__Control *message =
             unpack(c, frames_data(&c->in, 0), frames_size(&c->in, 0));
         if (message != NULL && message->body_case == LONGSPAN__CONTROL__BODY_RUN_REQUEST)

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum status early_add(struct early *early, const struct control_peer *client, uint64_t number,
+enum status early_add(struct early *early, const struct frames_peer *client, uint64_t number,
                       const void *bytes, size_t n_bytes, uint64_t now_us, const char *what,
                       struct error *error)
 {
@@ -38,10 +38,10 @@ struct early_request *early_take(struct early *early)
     return request;
 }
 
-void early_heard(struct early *early, const struct control_peer *client, uint64_t now_us)
+void early_heard(struct early *early, const struct frames_peer *client, uint64_t now_us)
 {
     for (struct early_request *r = early->first; r != NULL; r = r->next)
-        if (control_same_peer(&r->client, client))
+        if (frames_same_peer(&r->client, client))
             r->heard_us = now_us;
 }
 
@@ -53,10 +53,10 @@ static void drop(struct early *early, struct early_request **link)
     free(request);
 }
 
-void early_drop(struct early *early, const struct control_peer *client, bool all, uint64_t number)
+void early_drop(struct early *early, const struct frames_peer *client, bool all, uint64_t number)
 {
     for (struct early_request **link = &early->first; *link != NULL;)
-        if (control_same_peer(&(*link)->client, client) && (all || (*link)->number == number))
+        if (frames_same_peer(&(*link)->client, client) && (all || (*link)->number == number))
             drop(early, link);
         else
             link = &(*link)->next;

@@ -12,7 +12,7 @@ enum { EARLY_MAX_REQUESTS = 64 };
 
 struct early_request {
     struct early_request *next;
-    struct control_peer client;
+    struct frames_peer client;
     uint64_t number, heard_us;
     size_t n_bytes;
     uint8_t bytes[]; /* a packed Control */
@@ -26,17 +26,17 @@ struct early {
 
 /* Copies the message. `what`: they wait for. STATUS_EXHAUSTED: EARLY_MAX_REQUESTS are waiting.
  * STATUS_NO_MEMORY. */
-enum status early_add(struct early *early, const struct control_peer *client, uint64_t number,
+enum status early_add(struct early *early, const struct frames_peer *client, uint64_t number,
                       const void *bytes, size_t n_bytes, uint64_t now_us, const char *what,
                       struct error *error);
 
 /* The oldest, which is the caller's (free); NULL: none. */
 struct early_request *early_take(struct early *early);
 
-void early_heard(struct early *early, const struct control_peer *client, uint64_t now_us);
+void early_heard(struct early *early, const struct frames_peer *client, uint64_t now_us);
 
 /* Drops the request `number` of a client; or all of its requests. */
-void early_drop(struct early *early, const struct control_peer *client, bool all, uint64_t number);
+void early_drop(struct early *early, const struct frames_peer *client, bool all, uint64_t number);
 
 /* Drops those whose client was not heard of since `since_us`. */
 void early_drop_silent(struct early *early, uint64_t since_us);

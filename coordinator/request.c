@@ -305,7 +305,7 @@ static enum status read_request(struct request *r, const Longspan__RunRequest *m
 }
 
 enum status request_create(struct request **request, const Longspan__RunRequest *message,
-                           const struct control_peer *client, const struct request_limits *limits,
+                           const struct frames_peer *client, const struct request_limits *limits,
                            uint64_t now_us, struct error *error)
 {
     struct request *r = calloc(1, sizeof(*r));

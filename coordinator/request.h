@@ -51,7 +51,7 @@ struct request_prompt {
 
 struct request {
     struct request *next;
-    struct control_peer client;
+    struct frames_peer client;
     uint64_t number;                   /* the client's own */
     char id[REQUEST_ID_BYTES];         /* likewise, cut */
     char label[REQUEST_ID_BYTES + 40]; /* for the log: "request 3 (cmpl-req-1)" */
@@ -97,7 +97,7 @@ uint32_t request_scored_top(const struct request *request, uint32_t vocab);
  * stop texts that are none, a JSON schema that does not fit into the answer;
  * the text names the prompt and both numbers. STATUS_NO_MEMORY, STATUS_FAILED (the tokenizer). */
 enum status request_create(struct request **request, const Longspan__RunRequest *message,
-                           const struct control_peer *client, const struct request_limits *limits,
+                           const struct frames_peer *client, const struct request_limits *limits,
                            uint64_t now_us, struct error *error);
 void request_destroy(struct request *request);
 

@@ -38,12 +38,12 @@ enum status serving_create(struct serving **serving, struct cluster *cluster,
 void serving_destroy(struct serving *serving);
 
 /* A bad request is answered with its failure, which is none of ours. */
-void serving_request(struct serving *serving, const struct control_peer *client,
+void serving_request(struct serving *serving, const struct frames_peer *client,
                      const Longspan__RunRequest *message, uint64_t now_us);
-void serving_cancel(struct serving *serving, const struct control_peer *client, uint64_t number);
+void serving_cancel(struct serving *serving, const struct frames_peer *client, uint64_t number);
 /* All of its requests. */
-void serving_client_left(struct serving *serving, const struct control_peer *client);
-void serving_client_heard(struct serving *serving, const struct control_peer *client,
+void serving_client_left(struct serving *serving, const struct frames_peer *client);
+void serving_client_heard(struct serving *serving, const struct frames_peer *client,
                           uint64_t now_us);
 
 void serving_node_stored(struct serving *serving, uint32_t node,

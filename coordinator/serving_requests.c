@@ -70,22 +70,22 @@ void serving_fail_all(struct serving *s, enum status status, const char *text)
         control_send_event_failure(s->control, &early->client, early->number, status, text, NULL);
         free(early);
     }
-    struct control_peer client;
+    struct frames_peer client;
     uint64_t number;
     while (texts_drop_one(s->texts, &client, &number))
         control_send_event_failure(s->control, &client, number, status, text, NULL);
 }
 
-static struct request *find_request(const struct serving *s, const struct control_peer *client,
+static struct request *find_request(const struct serving *s, const struct frames_peer *client,
                                     uint64_t number)
 {
     for (struct request *r = s->requests; r != NULL; r = r->next)
-        if (r->number == number && control_same_peer(&r->client, client))
+        if (r->number == number && frames_same_peer(&r->client, client))
             return r;
     return NULL;
 }
 
-void serving_cancel(struct serving *s, const struct control_peer *client, uint64_t number)
+void serving_cancel(struct serving *s, const struct frames_peer *client, uint64_t number)
 {
     early_drop(&s->early, client, false, number);
     texts_drop(s->texts, client, false, number);
@@ -94,31 +94,31 @@ void serving_cancel(struct serving *s, const struct control_peer *client, uint64
         serving_fail(s, request, STATUS_CANCELLED, "cancelled");
 }
 
-void serving_client_left(struct serving *s, const struct control_peer *client)
+void serving_client_left(struct serving *s, const struct frames_peer *client)
 {
     early_drop(&s->early, client, true, 0);
     texts_drop(s->texts, client, true, 0);
     struct request *next;
     for (struct request *r = s->requests; r != NULL; r = next) {
         next = r->next;
-        if (control_same_peer(&r->client, client))
+        if (frames_same_peer(&r->client, client))
             serving_give_up(s, r);
     }
 }
 
-void serving_client_heard(struct serving *s, const struct control_peer *client, uint64_t now_us)
+void serving_client_heard(struct serving *s, const struct frames_peer *client, uint64_t now_us)
 {
     early_heard(&s->early, client, now_us);
     texts_heard(s->texts, client, now_us);
     for (struct request *r = s->requests; r != NULL; r = r->next)
-        if (control_same_peer(&r->client, client))
+        if (frames_same_peer(&r->client, client))
             r->heard_us = now_us;
 }
 
 /* ---- they come ------------------------------------------------------------------------------- */
 
 /* Keeps a request until its schema has been worked out. */
-static enum status keep_early(struct serving *s, const struct control_peer *client,
+static enum status keep_early(struct serving *s, const struct frames_peer *client,
                               const Longspan__RunRequest *message, uint64_t now_us,
                               struct error *error)
 {
@@ -163,7 +163,7 @@ static enum status add_sequences(struct serving *s, struct request *r, uint64_t 
 }
 
 /* Whether it may come, and with which constraint. *kept: it comes again later. */
-static enum status admit_request(struct serving *s, const struct control_peer *client,
+static enum status admit_request(struct serving *s, const struct frames_peer *client,
                                  const Longspan__RunRequest *message, uint64_t now_us,
                                  const struct constraint **constraint, bool *kept,
                                  struct error *error)
@@ -186,7 +186,7 @@ static enum status admit_request(struct serving *s, const struct control_peer *c
     return status;
 }
 
-static void refuse(struct serving *s, const struct control_peer *client, uint64_t number,
+static void refuse(struct serving *s, const struct frames_peer *client, uint64_t number,
                    const struct error *why)
 {
     log_warn(s->log, "request %" PRIu64 " is refused: %s", number, why->text);
@@ -194,7 +194,7 @@ static void refuse(struct serving *s, const struct control_peer *client, uint64_
     control_send_event_failure(s->control, client, number, why->status, why->text, NULL);
 }
 
-void serving_request(struct serving *s, const struct control_peer *client,
+void serving_request(struct serving *s, const struct frames_peer *client,
                      const Longspan__RunRequest *message, uint64_t now_us)
 {
     struct request *request = NULL;

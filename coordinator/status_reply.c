@@ -377,7 +377,7 @@ static Longspan__StatusReply *build(struct arena *arena, const struct cluster *c
     return b.complete ? b.reply : NULL;
 }
 
-enum status status_reply_send(struct control *control, const struct control_peer *peer,
+enum status status_reply_send(struct control *control, const struct frames_peer *peer,
                               uint64_t request, const struct cluster *cluster,
                               const struct serving_view *view, uint64_t now_us, struct error *error)
 {

@@ -13,7 +13,7 @@
 enum { STATUS_REPLY_PROMPTS = 256 };
 
 /* Answers StatusRequest number `request`. Fails like control_send. */
-enum status status_reply_send(struct control *control, const struct control_peer *peer,
+enum status status_reply_send(struct control *control, const struct frames_peer *peer,
                               uint64_t request, const struct cluster *cluster,
                               const struct serving_view *view, uint64_t now_us,
                               struct error *error);

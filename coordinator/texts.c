@@ -27,7 +27,8 @@ struct texts {
     bool started, ending;
     int bell;
     struct text *first;
-    uint32_t n;
+    uint32_t n;       /* in the list */
+    uint64_t n_bytes; /* of those */
 };
 
 static void free_text(struct text *text)
@@ -135,12 +136,19 @@ enum status texts_create(struct texts **texts, const struct tokenizer *tokenizer
     return STATUS_OK;
 }
 
-/* Out of the list. Its memory goes now, or, where the thread is at it, soon. */
-static void drop_locked(struct texts *t, struct text **link)
+static struct text *unlink_locked(struct texts *t, struct text **link)
 {
     struct text *text = *link;
     *link = text->next;
     t->n--;
+    t->n_bytes -= text->n_bytes;
+    return text;
+}
+
+/* Out of the list. Its memory goes now, or, where the thread is at it, soon. */
+static void drop_locked(struct texts *t, struct text **link)
+{
+    struct text *text = unlink_locked(t, link);
     if (text->state == TEXT_UNDER_WAY)
         atomic_store(&text->stop, true);
     else
@@ -176,28 +184,30 @@ bool texts_are_long(const Longspan__RunRequest *message)
     return n > TEXTS_LEAST_BYTES;
 }
 
-static enum status check_room(struct texts *t, struct error *error)
+static enum status check_room(struct texts *t, size_t n_bytes, struct error *error)
 {
     pthread_mutex_lock(&t->lock);
     const uint32_t n = t->n;
+    const uint64_t all = t->n_bytes + n_bytes;
     pthread_mutex_unlock(&t->lock);
-    return n < TEXTS_MOST_REQUESTS
+    return n == 0 || (n < TEXTS_MOST_REQUESTS && all <= TEXTS_MOST_BYTES)
                ? STATUS_OK
                : error_set(error, STATUS_EXHAUSTED,
-                           "%u requests wait for their texts to be tokenized already: try later",
-                           n);
+                           "%u requests wait for their texts to be tokenized already, and there is "
+                           "no room for %zu bytes more: try later",
+                           n, n_bytes);
 }
 
-enum status texts_add(struct texts *t, const struct control_peer *client,
+enum status texts_add(struct texts *t, const struct frames_peer *client,
                       const Longspan__RunRequest *message, uint64_t now_us, struct error *error)
 {
-    const enum status status = check_room(t, error);
-    if (status != STATUS_OK)
-        return status;
     Longspan__Control control = LONGSPAN__CONTROL__INIT;
     control.body_case = LONGSPAN__CONTROL__BODY_RUN_REQUEST;
     control.run_request = (Longspan__RunRequest *)message;
     const size_t n_bytes = longspan__control__get_packed_size(&control);
+    const enum status status = check_room(t, n_bytes, error);
+    if (status != STATUS_OK)
+        return status;
     struct text *text = malloc(sizeof(*text) + n_bytes);
     if (text == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for a request of %zu bytes", n_bytes);
@@ -213,6 +223,7 @@ enum status texts_add(struct texts *t, const struct control_peer *client,
         end = &(*end)->next;
     *end = text;
     t->n++;
+    t->n_bytes += n_bytes;
     pthread_cond_signal(&t->added);
     pthread_mutex_unlock(&t->lock);
     return STATUS_OK;
@@ -225,10 +236,8 @@ bool texts_take(struct texts *t, struct texts_request *request)
     struct text **link = &t->first;
     while (*link != NULL && (*link)->state != TEXT_WORKED)
         link = &(*link)->next;
-    struct text *text = *link;
+    struct text *text = *link != NULL ? unlink_locked(t, link) : NULL;
     if (text != NULL) {
-        *link = text->next;
-        t->n--;
         *request = text->request;
         free(text);
     } else {
@@ -243,20 +252,20 @@ int texts_descriptor(const struct texts *texts)
     return texts->bell;
 }
 
-void texts_heard(struct texts *t, const struct control_peer *client, uint64_t now_us)
+void texts_heard(struct texts *t, const struct frames_peer *client, uint64_t now_us)
 {
     pthread_mutex_lock(&t->lock);
     for (struct text *text = t->first; text != NULL; text = text->next)
-        if (control_same_peer(&text->request.client, client))
+        if (frames_same_peer(&text->request.client, client))
             text->heard_us = now_us;
     pthread_mutex_unlock(&t->lock);
 }
 
-void texts_drop(struct texts *t, const struct control_peer *client, bool all, uint64_t number)
+void texts_drop(struct texts *t, const struct frames_peer *client, bool all, uint64_t number)
 {
     pthread_mutex_lock(&t->lock);
     for (struct text **link = &t->first; *link != NULL;)
-        if (control_same_peer(&(*link)->request.client, client) &&
+        if (frames_same_peer(&(*link)->request.client, client) &&
             (all || (*link)->request.number == number))
             drop_locked(t, link);
         else
@@ -275,7 +284,7 @@ void texts_drop_silent(struct texts *t, uint64_t since_us)
     pthread_mutex_unlock(&t->lock);
 }
 
-bool texts_drop_one(struct texts *t, struct control_peer *client, uint64_t *number)
+bool texts_drop_one(struct texts *t, struct frames_peer *client, uint64_t *number)
 {
     pthread_mutex_lock(&t->lock);
     const bool any = t->first != NULL;

@@ -14,14 +14,15 @@
 #include <stdint.h>
 
 enum {
-    TEXTS_LEAST_BYTES = 16384, /* of a request; shorter ones take a few milliseconds */
+    TEXTS_LEAST_BYTES = 16384, /* of a request; shorter ones are tokenized at once */
     TEXTS_MOST_REQUESTS = 64,
+    TEXTS_MOST_BYTES = 256 << 20, /* of all requests; one is kept whatever it has */
 };
 
 struct texts; /* opaque */
 
 struct texts_request {
-    struct control_peer client;
+    struct frames_peer client;
     uint64_t number;
     Longspan__Control
         *message; /* a RunRequest of ids, the taker's to free; NULL: `error` says why */
@@ -37,8 +38,9 @@ void texts_destroy(struct texts *texts);
 /* Should it be kept? */
 bool texts_are_long(const Longspan__RunRequest *message);
 
-/* Copies the message. STATUS_EXHAUSTED: TEXTS_MOST_REQUESTS are kept. STATUS_NO_MEMORY. */
-enum status texts_add(struct texts *texts, const struct control_peer *client,
+/* Copies the message. STATUS_EXHAUSTED: TEXTS_MOST_REQUESTS are kept, or it would be
+ * more than TEXTS_MOST_BYTES with them. STATUS_NO_MEMORY. */
+enum status texts_add(struct texts *texts, const struct frames_peer *client,
                       const Longspan__RunRequest *message, uint64_t now_us, struct error *error);
 
 /* The oldest that is tokenized, or could not be. False: none. */
@@ -47,15 +49,15 @@ bool texts_take(struct texts *texts, struct texts_request *request);
 /* Can be read when one may be taken; texts_take settles it. */
 int texts_descriptor(const struct texts *texts);
 
-void texts_heard(struct texts *texts, const struct control_peer *client, uint64_t now_us);
+void texts_heard(struct texts *texts, const struct frames_peer *client, uint64_t now_us);
 
 /* Drops the request `number` of a client; or all of its requests. */
-void texts_drop(struct texts *texts, const struct control_peer *client, bool all, uint64_t number);
+void texts_drop(struct texts *texts, const struct frames_peer *client, bool all, uint64_t number);
 
 /* Drops those whose client was not heard of since `since_us`. */
 void texts_drop_silent(struct texts *texts, uint64_t since_us);
 
 /* Drops any one, and says whose it was. False: there is none. */
-bool texts_drop_one(struct texts *texts, struct control_peer *client, uint64_t *number);
+bool texts_drop_one(struct texts *texts, struct frames_peer *client, uint64_t *number);
 
 #endif

@@ -8,9 +8,9 @@
  *         return call_json(call, 200, json_pack(...));
  *     }
  *
- * A handler that needs the coordinator's loop, or long to read a body, starts an errand (bridge.h) and leaves it in
- * call->errand, and returns MHD_YES where stream_begun has put the connection to sleep. It is
- * called again when the errand has woken it; call->errand is then what it left there. The errand is
+ * A handler that needs the coordinator's loop, or whose body takes long to read, starts an errand
+ * (bridge.h) and leaves it in call->errand, and returns MHD_YES where stream_begun has put the
+ * connection to sleep. It is called again when the errand has woken it; call->errand is then what it left there. The errand is
  * let go with the call. So is a question for the coordinator's status, in call->question
  * (status_source.h).
  *

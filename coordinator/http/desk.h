@@ -1,7 +1,7 @@
 /* coordinator/http/desk.h - threads that read what takes long to be read: parse, fill in a chat's
  * template, tokenize.
  *
- * A text of a million tokens takes seconds of that. MHD's threads, of which each carries a part of
+ * A text of megabytes takes half a second of that and more (bench/long_texts.py). MHD's threads, of which each carries a part of
  * all streams, do not do it, nor does the coordinator's loop. One thread of the desk takes what
  * came first, the other what is shortest: a short one does not wait for all long ones before it,
  * nor a long one for ever. */

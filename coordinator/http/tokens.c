@@ -72,7 +72,7 @@ static bool tokenize(struct site *site, const json_t *body, const atomic_bool *s
 static bool detokenize(struct site *site, const json_t *body, const atomic_bool *stop,
                        json_t **answer, struct api_error *error)
 {
-    (void)stop; /* it takes milliseconds for a million tokens */
+    (void)stop; /* nothing here is a text to be tokenized */
     const json_t *list = fields_get(body, "tokens");
     bool special = true;
     if (!json_is_array(list))

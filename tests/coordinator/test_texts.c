@@ -15,7 +15,7 @@
 
 #include "tests/coordinator/http/byte_tokenizer.h"
 
-static const struct control_peer ours = {.n = 2, .bytes = "us"}, theirs = {.n = 4, .bytes = "them"};
+static const struct frames_peer ours = {.n = 2, .bytes = "us"}, theirs = {.n = 4, .bytes = "them"};
 
 static struct texts *open_texts(const struct tokenizer *tokenizer)
 {
@@ -25,7 +25,7 @@ static struct texts *open_texts(const struct tokenizer *tokenizer)
 }
 
 /* A request of a text of n_bytes behind one of two bytes. */
-static enum status add(struct texts *texts, const struct control_peer *client, uint64_t number,
+static enum status add(struct texts *texts, const struct frames_peer *client, uint64_t number,
                        size_t n_bytes, struct error *error)
 {
     Longspan__RunRequest run = LONGSPAN__RUN_REQUEST__INIT;
@@ -65,7 +65,7 @@ static void test_a_long_text_becomes_its_ids(void **state)
         take(texts, &request);
         assert_non_null(request.message);
         const Longspan__RunRequest *run = request.message->run_request;
-        assert_true(control_same_peer(&request.client, &ours));
+        assert_true(frames_same_peer(&request.client, &ours));
         assert_true(request.number == number && run->request == number && run->n_predict == 7);
         assert_int_equal(run->prompts[0]->n_ids, 3); /* BOS */
         assert_int_equal(run->prompts[1]->n_ids, 50001);
@@ -84,7 +84,7 @@ static void test_what_is_dropped_does_not_come_back(void **state)
 {
     struct texts *texts = open_texts(*state);
     struct texts_request request;
-    struct control_peer client;
+    struct frames_peer client;
     uint64_t number;
     assert_int_equal(add(texts, &ours, 1, 4 << 20, NULL), STATUS_OK);
     assert_int_equal(add(texts, &ours, 2, 20000, NULL), STATUS_OK);
@@ -104,7 +104,7 @@ static void test_what_is_dropped_does_not_come_back(void **state)
     texts_drop_silent(texts, 5000);
     assert_int_equal(add(texts, &theirs, 9, 20000, NULL), STATUS_OK);
     assert_true(texts_drop_one(texts, &client, &number));
-    assert_true(number == 9 && control_same_peer(&client, &theirs));
+    assert_true(number == 9 && frames_same_peer(&client, &theirs));
     assert_false(texts_drop_one(texts, &client, &number));
     assert_false(texts_take(texts, &request));
     assert_int_equal(add(texts, &ours, 4, 4 << 20, NULL), STATUS_OK);
@@ -124,12 +124,48 @@ static void test_too_many_are_refused(void **state)
     texts_destroy(texts);
 }
 
+/* Bytes that come with ids: they count, and are not tokenized. */
+static enum status add_bytes(struct texts *texts, uint8_t *bytes, size_t n_bytes,
+                             struct error *error)
+{
+    Longspan__RunRequest run = LONGSPAN__RUN_REQUEST__INIT;
+    Longspan__Prompt prompt = LONGSPAN__PROMPT__INIT, *list[] = {&prompt};
+    int32_t id = 5;
+    prompt.n_ids = 1;
+    prompt.ids = &id;
+    prompt.text = (ProtobufCBinaryData){.len = n_bytes, .data = bytes};
+    run.n_prompts = 1;
+    run.prompts = list;
+    return texts_add(texts, &ours, &run, 1000, error);
+}
+
+static void test_too_many_bytes_are_refused(void **state)
+{
+    struct texts *texts = open_texts(*state);
+    struct texts_request request;
+    struct error error;
+    uint8_t *bytes = calloc(3, TEXTS_MOST_BYTES / 4);
+    assert_non_null(bytes);
+    assert_int_equal(add_bytes(texts, bytes, TEXTS_MOST_BYTES / 4 * 3, &error), STATUS_OK);
+    assert_int_equal(add_bytes(texts, bytes, TEXTS_MOST_BYTES / 4, &error), STATUS_EXHAUSTED);
+    assert_non_null(strstr(error.text, "no room"));
+    assert_int_equal(add_bytes(texts, bytes, TEXTS_MOST_BYTES / 8, &error), STATUS_OK);
+    for (int i = 0; i < 2; i++) {
+        take(texts, &request);
+        longspan__control__free_unpacked(request.message, NULL);
+    }
+    assert_int_equal(add_bytes(texts, bytes, TEXTS_MOST_BYTES / 4, &error), STATUS_OK);
+    free(bytes);
+    texts_destroy(texts);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_long_text_becomes_its_ids),
         cmocka_unit_test(test_what_is_dropped_does_not_come_back),
         cmocka_unit_test(test_too_many_are_refused),
+        cmocka_unit_test(test_too_many_bytes_are_refused),
     };
     return cmocka_run_group_tests(tests, byte_tokenizer_open, byte_tokenizer_close);
 }

@@ -30,7 +30,7 @@ static struct coordinator_options options = {.listen = "tcp://127.0.0.1:*",
                                              .retry_ms = 1000};
 static struct coordinator opened; /* the model and the socket; each input begins with a copy */
 static struct wire_socket *sockets[N_PEERS];
-static struct control_peer peers[PEER_KINDS];
+static struct frames_peer peers[PEER_KINDS];
 
 static void open_peers(void)
 {
@@ -50,7 +50,7 @@ static void open_peers(void)
         memcpy(peers[i].bytes, frames.peer.bytes, frames.peer.n);
         frames_clear(&frames);
     }
-    peers[N_PEERS] = (struct control_peer){.n = 5, .bytes = "\1who?"};
+    peers[N_PEERS] = (struct frames_peer){.n = 5, .bytes = "\1who?"};
 }
 
 static void close_peers(void)

@@ -13,8 +13,8 @@ struct loop {
     struct wire_socket *socket;
     struct frames frames;
     struct control control;
-    struct control_peer client; /* who spoke last */
-    Longspan__Control *heard;   /* what it said; NULL: nothing yet */
+    struct frames_peer client; /* who spoke last */
+    Longspan__Control *heard;  /* what it said; NULL: nothing yet */
 };
 
 static inline void loop_open(struct loop *loop, struct wire_fixture *f)
