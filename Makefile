@@ -33,10 +33,36 @@ LDFLAGS += $(SANITIZE) -pthread
 # libunistring has no file for pkg-config.
 pkg_cflags = $(shell $(PKG_CONFIG) --cflags $(filter-out libunistring,$(1)) 2>/dev/null)
 pkg_libs   = $(shell $(PKG_CONFIG) --libs $(filter-out libunistring,$(1)) 2>/dev/null) $(if $(filter libunistring,$(1)),-lunistring)
+
+# ---- folders: what a folder's programs and tests are linked with, and whose headers its sources see -------------------
 WIRE_PKGS  := libzmq libprotobuf-c
 MODEL_PKGS := libpcre2-8 libunistring jansson
-COORD_PKGS := $(WIRE_PKGS) jansson libmicrohttpd
-CLUSTER_PKGS := $(WIRE_PKGS) jansson libcyaml yaml-0.1 libcurl
+PKGS_sys            := hwloc
+PKGS_model          := $(MODEL_PKGS)
+PKGS_proto          := $(WIRE_PKGS) jansson
+PKGS_plan           := $(MODEL_PKGS)
+PKGS_attention_node := $(WIRE_PKGS) hwloc
+PKGS_coordinator    := $(WIRE_PKGS) $(MODEL_PKGS) libmicrohttpd
+PKGS_worker         := $(WIRE_PKGS) $(MODEL_PKGS) hwloc $(MPI_PKGS)
+PKGS_cluster        := $(WIRE_PKGS) $(MODEL_PKGS) libcyaml yaml-0.1 libcurl
+PKGS_bench          := $(WIRE_PKGS) $(MODEL_PKGS) hwloc
+
+LIB  := $(BUILD)/lib
+libs  = $(patsubst %,$(LIB)/lib%.a,$(1))
+LIBS_sys            := $(call libs,sys)
+LIBS_model          := $(call libs,model sys)
+LIBS_kernels        := $(call libs,kernels sys)
+LIBS_proto          := $(call libs,proto sys)
+LIBS_plan           := $(call libs,plan model kernels sys)
+LIBS_attention_node := $(call libs,attention_node proto kernels sys)
+LIBS_coordinator    := $(call libs,coordinator proto plan model kernels sys)
+LIBS_worker         := $(call libs,worker proto plan model kernels sys)
+LIBS_cluster        := $(call libs,cluster proto plan model kernels sys)
+LIBS_bench          := $(call libs,measure coordinator proto plan model kernels sys)
+
+# Of a source, its object and its test: worker, of worker/rank.c and tests/worker/test_rank.c. A worker's compiler knows MPI.
+folder = $(firstword $(subst /, ,$(patsubst tests/%,%,$(patsubst $(BUILD)/%,%,$(1)))))
+cc_of  = $(if $(filter worker,$(call folder,$(1))),OMPI_CC="$(CC)" $(MPICC),$(CC))
 
 # ---- sources, by folder: a file belongs to the library of its folder, main.c is its program -------
 SYS_SRC    := $(wildcard sys/*.c)
@@ -83,29 +109,17 @@ CUDA_OBJ   := $(patsubst %.cu,$(BUILD)/%.cu.o,$(CUDA_SRC))
 LDLIBS     := $(CUDA_LIBS) -lm
 PROTO_GEN  := $(patsubst %.proto,$(BUILD)/%.pb-c.c,$(PROTO_DEF))
 PROTO_HDR  := $(PROTO_GEN:.c=.h)
-PROTO_OBJ  := $(call objs,$(PROTO_SRC)) $(PROTO_GEN:.c=.o)
-
-LIB := $(BUILD)/lib
-SYS_LIB := $(LIB)/libsys.a
-MODEL_LIB := $(LIB)/libmodel.a
-KERNEL_LIB := $(LIB)/libkernels.a
-PROTO_LIB := $(LIB)/libproto.a
-PLAN_LIB := $(LIB)/libplan.a
-COORD_LIB := $(LIB)/libcoordinator.a
-WORKER_LIB := $(LIB)/libworker.a
-NODE_LIB := $(LIB)/libattention_node.a
-CLUSTER_LIB := $(LIB)/libcluster.a
 
 BIN := $(BUILD)/bin
 PROGRAMS := $(BIN)/longspan $(BIN)/coordinator $(BIN)/worker $(BIN)/attention_node
 
-# make V=1 shows whole command lines.
+# A recipe begins with `say`: it makes the folder of what is made, and names the step; make V=1 shows whole command lines.
 ifeq ($(V),1)
 Q :=
-say = @:
+say = @mkdir -p $(@D)
 else
 Q := @
-say = @printf '  %-6s %s\n' $(1) $(2)
+say = @mkdir -p $(@D); printf '  %-6s %s\n' $(1) $(2)
 endif
 
 .DEFAULT_GOAL := all
@@ -116,7 +130,6 @@ all: $(PROGRAMS) ## build every program into build/release/bin
 
 # ---- compiling ------------------------------------------------------------------------------------
 $(BUILD)/%.pb-c.c $(BUILD)/%.pb-c.h: %.proto
-	@mkdir -p $(@D)
 	$(call say,PROTO,$<)
 	$(Q)protoc-c --c_out=$(BUILD) $<
 
@@ -133,22 +146,11 @@ endif
 $(BUILD)/proto/%.pb-c.o: $(BUILD)/proto/%.pb-c.c
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS) -w $(call pkg_cflags,libprotobuf-c) -c -o $@ $<
-$(BUILD)/sys/%.o: sys/%.c
-	@mkdir -p $(@D)
+$(BUILD)/%.o: %.c
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,hwloc) -c -o $@ $<
-$(BUILD)/model/%.o: model/%.c
-	@mkdir -p $(@D)
-	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(MODEL_PKGS)) -c -o $@ $<
-$(BUILD)/kernels/%.o: kernels/%.c
-	@mkdir -p $(@D)
-	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
-$(BUILD)/plan/%.o: plan/%.c
-	@mkdir -p $(@D)
-	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
+	$(Q)$(call cc_of,$<) $(CFLAGS) $(call pkg_cflags,$(PKGS_$(call folder,$<))) -c -o $@ $<
+$(call objs,$(PROTO_SRC) $(COORD_SRC) $(WORKER_SRC) $(NODE_SRC) $(CLUSTER_SRC) $(wildcard */main.c bench/*.c bench/measure/*.c)): $(PROTO_HDR)
+$(BUILD)/coordinator/http/page.o: $(wildcard coordinator/http/page/*)
 # A launcher before the compiler (CC="ccache gcc") goes before nvcc too. nvcc's own code is not as
 # pedantic as ours, so that some warnings are for C only. Programs are linked without the C++ library.
 NVCC_WARN  := -Werror all-warnings -Xcompiler -Wall,-Wextra,-Wpointer-arith,-Wformat=2
@@ -164,7 +166,6 @@ CUDA_MAJOR := $(if $(NVCC),$(shell $(NVCC) --version 2>/dev/null | sed -n 's/.*r
 NVCC_FLAGS += $(if $(filter-out 9 10 11 12,$(CUDA_MAJOR)),--compress-mode=size)
 NVCC_RUN   = $(if $(word 2,$(CC)),$(firstword $(CC))) $(NVCC)
 $(BUILD)/%.cu.o: %.cu $(BUILD)/cuda.stamp
-	@mkdir -p $(@D)
 	$(call say,NVCC,$<)
 	$(Q)$(NVCC_RUN) $(NVCC_FLAGS) -Xptxas -v -MD -MP -MF $(@:.o=.d) -c -o $@ $< 2>$(@:.o=.report) || { cat $(@:.o=.report); exit 1; }
 $(BUILD)/kernels/cuda/%.o $(BUILD)/kernels/attention/cuda/%.o: CFLAGS += $(if $(CUDA_HOME),-isystem $(CUDA_HOME)/include)
@@ -172,102 +173,46 @@ $(BUILD)/kernels/cuda/%.o $(BUILD)/kernels/attention/cuda/%.o: CFLAGS += $(if $(
 $(BUILD)/cuda.stamp: always
 	@mkdir -p $(@D)
 	@echo "$(CUDA) $(CUDA_ARCHS)" | cmp -s - $@ || echo "$(CUDA) $(CUDA_ARCHS)" >$@
-$(BUILD)/proto/%.o: proto/%.c $(PROTO_HDR)
-	@mkdir -p $(@D)
-	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS) jansson) -c -o $@ $<
-$(BUILD)/coordinator/%.o: coordinator/%.c $(PROTO_HDR)
-	@mkdir -p $(@D)
-	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(COORD_PKGS)) -c -o $@ $<
-$(BUILD)/coordinator/http/page.o: $(wildcard coordinator/http/page/*)
-$(BUILD)/attention_node/%.o: attention_node/%.c $(PROTO_HDR)
-	@mkdir -p $(@D)
-	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS)) -c -o $@ $<
-$(BUILD)/worker/%.o: worker/%.c $(PROTO_HDR)
-	@mkdir -p $(@D)
-	$(call say,CC,$<)
-	$(Q)OMPI_CC="$(CC)" $(MPICC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS) $(MPI_PKGS)) -c -o $@ $<
-$(BUILD)/cluster/%.o: cluster/%.c $(PROTO_HDR)
-	@mkdir -p $(@D)
-	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(CLUSTER_PKGS)) -c -o $@ $<
 
-$(SYS_LIB): $(call objs,$(SYS_SRC))
-$(MODEL_LIB): $(call objs,$(MODEL_SRC))
-$(KERNEL_LIB): $(call objs,$(KERNEL_SRC)) $(CUDA_OBJ) $(BUILD)/cuda.stamp
-$(PROTO_LIB): $(PROTO_OBJ)
-$(PLAN_LIB): $(call objs,$(PLAN_SRC))
-$(COORD_LIB): $(call objs,$(COORD_SRC))
-$(WORKER_LIB): $(call objs,$(WORKER_SRC))
-$(NODE_LIB): $(call objs,$(NODE_SRC))
-$(CLUSTER_LIB): $(call objs,$(CLUSTER_SRC))
+$(LIB)/libsys.a: $(call objs,$(SYS_SRC))
+$(LIB)/libmodel.a: $(call objs,$(MODEL_SRC))
+$(LIB)/libkernels.a: $(call objs,$(KERNEL_SRC)) $(CUDA_OBJ) $(BUILD)/cuda.stamp
+$(LIB)/libproto.a: $(call objs,$(PROTO_SRC)) $(PROTO_GEN:.c=.o)
+$(LIB)/libplan.a: $(call objs,$(PLAN_SRC))
+$(LIB)/libcoordinator.a: $(call objs,$(COORD_SRC))
+$(LIB)/libworker.a: $(call objs,$(WORKER_SRC))
+$(LIB)/libattention_node.a: $(call objs,$(NODE_SRC))
+$(LIB)/libcluster.a: $(call objs,$(CLUSTER_SRC))
+$(LIB)/libmeasure.a: $(call objs,$(wildcard bench/measure/*.c))
 $(LIB)/%.a:
-	@mkdir -p $(@D)
-	@rm -f $@
 	$(call say,AR,$@)
+	@rm -f $@
 	$(Q)$(AR) rcs $@ $(filter %.o,$^)
 
 # ---- linking --------------------------------------------------------------------------------------
-SYS_LIBS   := $(SYS_LIB)
-SEAT_LIBS  := $(call pkg_libs,hwloc)
-MODEL_LIBS := $(MODEL_LIB) $(call pkg_libs,$(MODEL_PKGS))
-WIRE_LIBS  := $(PROTO_LIB) $(call pkg_libs,$(WIRE_PKGS))
-
-$(BIN)/longspan: $(BUILD)/cluster/main.o $(CLUSTER_LIB) $(PROTO_LIB) $(PLAN_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
-	@mkdir -p $(@D)
+define link
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/cluster/main.o $(CLUSTER_LIB) $(WIRE_LIBS) $(PLAN_LIB) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson libcyaml libcurl) $(LDLIBS)
-$(BIN)/coordinator: $(BUILD)/coordinator/main.o $(COORD_LIB) $(PROTO_LIB) $(PLAN_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
-	@mkdir -p $(@D)
-	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/coordinator/main.o $(COORD_LIB) $(WIRE_LIBS) $(PLAN_LIB) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,jansson libmicrohttpd) $(LDLIBS)
+	$(Q)$(call cc_of,$<) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(call pkg_libs,$(PKGS_$(call folder,$<))) $(LDLIBS)
+endef
+$(BIN)/longspan: $(BUILD)/cluster/main.o $(LIBS_cluster)
+$(BIN)/coordinator: $(BUILD)/coordinator/main.o $(LIBS_coordinator)
 # Under AddressSanitizer it keeps its plugins, so that their leaks can be told from ours.
-PLUGINS := $(if $(findstring address,$(SANITIZE)),$(call objs,tests/suppressions/plugins.c))
-$(BIN)/worker: $(BUILD)/worker/main.o $(PLUGINS) $(WORKER_LIB) $(PROTO_LIB) $(PLAN_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
-	@mkdir -p $(@D)
-	$(call say,LINK,$@)
-	$(Q)OMPI_CC="$(CC)" $(MPICC) $(LDFLAGS) -o $@ $(BUILD)/worker/main.o $(PLUGINS) $(WORKER_LIB) $(WIRE_LIBS) $(PLAN_LIB) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(SEAT_LIBS) $(call pkg_libs,$(MPI_PKGS)) $(LDLIBS)
-$(PLUGINS): $(BUILD)/%.o: %.c
-	@mkdir -p $(@D)
-	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
-$(BIN)/attention_node: $(BUILD)/attention_node/main.o $(NODE_LIB) $(PROTO_LIB) $(KERNEL_LIB) $(SYS_LIB)
-	@mkdir -p $(@D)
-	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/attention_node/main.o $(NODE_LIB) $(WIRE_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(SEAT_LIBS) $(LDLIBS)
+$(BIN)/worker: $(BUILD)/worker/main.o $(if $(findstring address,$(SANITIZE)),$(call objs,tests/suppressions/plugins.c)) $(LIBS_worker)
+$(BIN)/attention_node: $(BUILD)/attention_node/main.o $(LIBS_attention_node)
+$(PROGRAMS):
+	$(link)
 
 # ---- unit tests: tests/FOLDER/test_*.c, one program each, linked with what FOLDER may include -----
 # Those of a GPU's code need its headers: without CUDA they are left out.
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(filter-out $(if $(filter 0,$(CUDA)),tests/kernels/cuda/%),\
     $(wildcard tests/*/test_*.c tests/*/*/test_*.c)))
 $(BUILD)/tests/kernels/cuda/%: CFLAGS += $(if $(CUDA_HOME),-isystem $(CUDA_HOME)/include)
-TEST_LIBS_sys := $(SYS_LIB)
-TEST_LIBS_model := $(MODEL_LIB) $(SYS_LIB)
-TEST_LIBS_kernels := $(KERNEL_LIB) $(SYS_LIB)
-TEST_LIBS_proto := $(PROTO_LIB) $(SYS_LIB)
-TEST_LIBS_plan := $(PLAN_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
-TEST_LIBS_attention_node := $(NODE_LIB) $(PROTO_LIB) $(KERNEL_LIB) $(SYS_LIB)
-TEST_LIBS_coordinator := $(COORD_LIB) $(PROTO_LIB) $(PLAN_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
-TEST_LIBS_worker := $(WORKER_LIB) $(NODE_LIB) $(PROTO_LIB) $(PLAN_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
-TEST_LIBS_cluster := $(CLUSTER_LIB) $(PROTO_LIB) $(PLAN_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
-TEST_PKGS_sys := hwloc
-TEST_PKGS_model := $(MODEL_PKGS)
-TEST_PKGS_proto := $(WIRE_PKGS) jansson
-TEST_PKGS_plan := $(MODEL_PKGS)
-TEST_PKGS_attention_node := $(WIRE_PKGS) hwloc
-TEST_PKGS_coordinator := $(COORD_PKGS) $(MODEL_PKGS)
-TEST_PKGS_worker := $(WIRE_PKGS) $(MODEL_PKGS) hwloc $(MPI_PKGS)
-TEST_PKGS_cluster := $(CLUSTER_PKGS) $(MODEL_PKGS)
-test_folder = $(word 1,$(subst /, ,$(patsubst $(BUILD)/tests/%,%,$(1))))
+TEST_LIBS_worker := $(call libs,attention_node)# its nodes are real
 .SECONDEXPANSION:
-$(TESTS): $(BUILD)/tests/%: tests/%.c $$(TEST_LIBS_$$(call test_folder,$$@))
-	@mkdir -p $(@D)
+$(TESTS): $(BUILD)/tests/%: tests/%.c $$(TEST_LIBS_$$(call folder,$$*)) $$(LIBS_$$(call folder,$$*))
 	$(call say,LINK,$@)
-	$(Q)$(if $(filter worker,$(call test_folder,$@)),OMPI_CC="$(CC)" $(MPICC),$(CC)) $(CFLAGS) -UNDEBUG \
-	    $(call pkg_cflags,cmocka $(TEST_PKGS_$(call test_folder,$@))) $(LDFLAGS) -o $@ $< \
-	    $(TEST_LIBS_$(call test_folder,$@)) $(call pkg_libs,cmocka $(TEST_PKGS_$(call test_folder,$@))) $(LDLIBS)
+	$(Q)$(call cc_of,$<) $(CFLAGS) -UNDEBUG $(call pkg_cflags,cmocka $(PKGS_$(call folder,$<))) $(LDFLAGS) -o $@ $< \
+	    $(filter %.a,$^) $(call pkg_libs,cmocka $(PKGS_$(call folder,$<))) $(LDLIBS)
 
 # ---- the kernels of GPUs on the host: tests/emulation. The same tests, with fibers in the place of CUDA's runtime; not
 # those of cuBLASLt, which needs a GPU ----
@@ -289,11 +234,9 @@ $(EMULATION)/%.o: $(EMULATION)/%.cc
 	$(call say,CXX,$<)
 	$(Q)$(EMULATION_CXX) $(if $(RACES),-O1 $(WATCHED),-O3) -w -include tests/emulation/device.h -c -o $@ $<
 $(EMULATION_OBJ): $(EMULATION)/%.o: tests/emulation/%.cc
-	@mkdir -p $(@D)
 	$(call say,CXX,$<)
 	$(Q)$(EMULATION_CXX) -O3 -Wall -Wextra -c -o $@ $<
 $(WATCHED_SRC:%.c=$(EMULATION)/%.o): $(EMULATION)/%.o: %.c
-	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS) $(WATCHED_C) -isystem $(CUDA_HOME)/include -c -o $@ $<
 EMULATION_TESTS := $(EMULATION)/tests/emulation/test_races
@@ -301,30 +244,24 @@ $(EMULATION_TESTS): %: %.o $(EMULATION_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ $(call pkg_libs,cmocka)
 # Of a worker's the kernels come first, so that none is taken from the library, which has a GPU's.
-EMULATED_LIBS_kernels := $(SYS_LIB)
-EMULATED_LIBS_worker := $(WORKER_LIB) $(PROTO_LIB) $(PLAN_LIB) $(MODEL_LIB) $(SYS_LIB)
-$(EMULATED): $(EMULATION)/%: $(EMULATION)/tests/%.o $(EMULATED_OBJ) $(WATCHED_SRC:%.c=$(EMULATION)/%.o) $(call objs,$(filter-out $(WATCHED_SRC),$(KERNEL_SRC))) $$(EMULATED_LIBS_$$(firstword $$(subst /, ,$$*)))
-	@mkdir -p $(@D)
+$(EMULATED): $(EMULATION)/%: $(EMULATION)/tests/%.o $(EMULATED_OBJ) $(WATCHED_SRC:%.c=$(EMULATION)/%.o) $(call objs,$(filter-out $(WATCHED_SRC),$(KERNEL_SRC))) $$(filter-out $(LIB)/libkernels.a,$$(LIBS_$$(call folder,$$*)))
 	$(call say,LINK,$@)
-	$(Q)OMPI_CC="$(CXX)" $(MPICC) $(LDFLAGS) -o $@ $^ $(call pkg_libs,cmocka $(TEST_PKGS_$(firstword $(subst /, ,$*)))) -ldl -lm
+	$(Q)OMPI_CC="$(CXX)" $(MPICC) $(LDFLAGS) -o $@ $^ $(call pkg_libs,cmocka $(PKGS_$(call folder,$*))) -ldl -lm
 $(EMULATION)/tests/%.o: tests/%.c
-	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(if $(findstring tests/worker/,$<),OMPI_CC="$(CC)" $(MPICC),$(CC)) $(CFLAGS) $(WATCHED_C) -UNDEBUG -isystem $(CUDA_HOME)/include \
-	    $(call pkg_cflags,cmocka $(TEST_PKGS_worker)) -c -o $@ $<
+	$(Q)$(call cc_of,$<) $(CFLAGS) $(WATCHED_C) -UNDEBUG -isystem $(CUDA_HOME)/include \
+	    $(call pkg_cflags,cmocka $(PKGS_worker)) -c -o $@ $<
 
 # ---- fuzz targets: tests/fuzz/fuzz_*.c. Built like everything else they replay the inputs that are kept ----
 FUZZ := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_LIBS := $(CLUSTER_LIB) $(COORD_LIB) $(WORKER_LIB) $(NODE_LIB) $(PROTO_LIB) $(PLAN_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
-FUZZ_PKGS := cmocka $(CLUSTER_PKGS) libmicrohttpd $(MODEL_PKGS) hwloc
+FUZZ_LIBS := $(call libs,cluster coordinator worker attention_node proto plan model kernels sys)
+FUZZ_PKGS := cmocka $(PKGS_cluster) libmicrohttpd hwloc
 FUZZ_MAIN ?= tests/fuzz/replay.c
 $(FUZZ): $(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(FUZZ_MAIN) $(FUZZ_LIBS)
-	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) -UNDEBUG -DFUZZ_KEPT='"tests/fuzz/kept/$*"' $(call pkg_cflags,$(FUZZ_PKGS)) $(LDFLAGS) -o $@ $< $(FUZZ_MAIN) $(FUZZ_LINK) \
 	    $(FUZZ_LIBS) $(call pkg_libs,$(FUZZ_PKGS)) $(LDLIBS)
 $(BUILD)/tests/fuzz/seeds: tests/fuzz/seeds.c $(FUZZ_LIBS)
-	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) -UNDEBUG $(call pkg_cflags,$(FUZZ_PKGS)) $(LDFLAGS) -o $@ $< $(FUZZ_LIBS) $(call pkg_libs,$(FUZZ_PKGS)) $(LDLIBS)
 
@@ -348,15 +285,13 @@ fuzz-short: ## the same for 15 seconds, all at once
 
 # What the integration tests need beside the programs.
 RELAY := $(BUILD)/tests/integration/relay
-$(RELAY): tests/integration/relay.c $(PROTO_LIB)
-	@mkdir -p $(@D)
+$(RELAY): tests/integration/relay.c $(LIB)/libproto.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS)) $(LDFLAGS) -o $@ $< $(WIRE_LIBS)
+	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(WIRE_PKGS)) $(LDFLAGS) -o $@ $^ $(call pkg_libs,$(WIRE_PKGS))
 
 # Links of the network-namespace test bed (cluster/testbed/).
 DELAY := $(BUILD)/testbed/delay
 $(DELAY): cluster/testbed/delay.c
-	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $<
 
@@ -462,17 +397,9 @@ sanitized-threads: $(TSAN_TESTS)
 	@$(SANITIZER_ENV) tests/run.sh --jobs $(TEST_JOBS) $(TSAN_TESTS)
 
 # ---- measurements: bench/*.c, one program each, with what bench/measure/ shares ---------------------
-BENCH_LIB := $(LIB)/libmeasure.a
-BENCH_PKGS := $(WIRE_PKGS) $(MODEL_PKGS) hwloc
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
-$(BUILD)/bench/%.o: bench/%.c $(PROTO_HDR)
-	@mkdir -p $(@D)
-	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS) $(call pkg_cflags,$(BENCH_PKGS)) -c -o $@ $<
-$(BENCH_LIB): $(call objs,$(wildcard bench/measure/*.c))
-$(BENCHES): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BENCH_LIB) $(COORD_LIB) $(PROTO_LIB) $(PLAN_LIB) $(MODEL_LIB) $(KERNEL_LIB) $(SYS_LIB)
-	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(BENCH_LIB) $(COORD_LIB) $(WIRE_LIBS) $(PLAN_LIB) $(MODEL_LIBS) $(KERNEL_LIB) $(SYS_LIBS) $(call pkg_libs,$(BENCH_PKGS)) $(LDLIBS)
+$(BENCHES): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(LIBS_bench)
+	$(link)
 benches: $(BENCHES) $(DELAY) ## build what measures
 bench: $(BENCHES) ## measure this machine: bandwidth, products, attention, exchange
 	@for program in stream matmul attention attention_prefill attention_splits exchange; do $(BUILD)/bench/$$program || exit 1; echo; done
