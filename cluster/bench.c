@@ -15,6 +15,7 @@
 #include "cluster/load.h"
 #include "cluster/progress.h"
 #include "cluster/session.h"
+#include "cluster/standard_output.h"
 #include "sys/clock.h"
 #include "sys/file.h"
 #include "sys/log.h"
@@ -279,6 +280,8 @@ static enum status run_cases(struct bench *bench, struct error *error)
         status =
             c->prefill ? run_prefill(bench, c, values, error) : run_decode(bench, c, values, error);
         note_kv(bench, c);
+        if (status == STATUS_OK)
+            status = standard_output_flush(error);
     }
     free(values);
     return status;
@@ -337,9 +340,9 @@ static enum status save_json(const struct bench *bench, const char *path, struct
 
 static enum status save(const struct bench *bench, struct error *error)
 {
-    if (fflush(stdout) != 0 || ferror(stdout))
-        return error_set(error, STATUS_IO, "standard output could not be written");
-    enum status status = table_save(bench->memory, NULL, NULL, error);
+    enum status status = standard_output_flush(error);
+    if (status == STATUS_OK)
+        status = table_save(bench->memory, NULL, NULL, error);
     if (status == STATUS_OK)
         status = table_save(bench->speed, bench->options.csv, NULL, error);
     if (status == STATUS_OK && bench->options.json != NULL)
@@ -419,7 +422,7 @@ int bench_main(int argc, char **argv)
         status = work(&bench, &error);
     session_close(&bench.session, false);
     if (status != STATUS_OK)
-        log_error(&bench.log, "%s", error.text);
+        standard_output_log_failure(&bench.log, &error);
     bench_probe_close(&bench.probe);
     table_destroy(bench.speed);
     table_destroy(bench.memory);

@@ -10,6 +10,7 @@
 #include "cluster/load_client.h"
 #include "cluster/load_options.h"
 #include "cluster/load_result.h"
+#include "cluster/standard_output.h"
 #include "sys/clock.h"
 #include "sys/file.h"
 #include "sys/log.h"
@@ -242,14 +243,14 @@ static enum status run_rate(struct load *load, double rate, bool *answered, stru
     load->rate = rate;
     random_seed(&load->lengths, load->options.seed);
     random_seed(&load->arrivals, random_mix(load->options.seed));
-    const enum status status = load_client_run(&client, load->options.n_requests, &result, error);
+    enum status status = load_client_run(&client, load->options.n_requests, &result, error);
     if (load->show_progress)
         fputs("\r\033[K", stderr);
     if (status == STATUS_OK) {
         load_result_print(&result, stdout);
         load_result_row(&result, load->table);
-        fflush(stdout);
         *answered |= result.n_good > 0;
+        status = standard_output_flush(error);
     }
     load_result_free(&result);
     return status;
@@ -296,7 +297,7 @@ int load_main(int argc, char **argv)
     if (status == STATUS_OK)
         status = work(&load, &error);
     if (status != STATUS_OK)
-        log_error(&load.log, "%s", error.text);
+        standard_output_log_failure(&load.log, &error);
     table_destroy(load.table);
     free(load.pool);
     free(load.lines);

@@ -7,6 +7,7 @@
 #include "cluster/plan.h"
 #include "cluster/run.h"
 #include "cluster/serve.h"
+#include "cluster/standard_output.h"
 #include "cluster/status.h"
 #include "proto/protocol.h"
 #include "sys/bus_error.h"
@@ -16,7 +17,6 @@
 #include "sys/status.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -113,11 +113,11 @@ int main(int argc, char **argv)
         return status_exit_code(status);
     }
     const int code = run_words(argc, argv);
-    if (code != EXIT_SUCCESS || (fflush(stdout) == 0 && ferror(stdout) == 0))
+    const enum status written = standard_output_flush(&error); /* a help text, say */
+    if (standard_output_is_unread())
+        return 128 + SIGPIPE;
+    if (code != EXIT_SUCCESS || written == STATUS_OK)
         return code;
-    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
-    if (poll(&out, 1, 0) > 0 && (out.revents & POLLERR) != 0)
-        return 128 + SIGPIPE; /* whoever read it has seen enough: longspan help run | head */
-    log_error(&log, "standard output could not be written"); /* a help text, say */
-    return status_exit_code(STATUS_IO);
+    log_error(&log, "%s", error.text);
+    return status_exit_code(written);
 }

@@ -3,6 +3,7 @@
 
 #include "cluster/command_table.h"
 #include "cluster/model_subcommand.h"
+#include "cluster/standard_output.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,10 +38,10 @@ bool model_subcommand_begin(struct model_subcommand *command, const struct optio
 
 int model_subcommand_end(struct model_subcommand *command, enum status status)
 {
-    if (status == STATUS_OK && fflush(stdout) != 0)
-        status = error_set(&command->error, STATUS_IO, "standard output could not be written");
+    if (status == STATUS_OK)
+        status = standard_output_flush(&command->error);
     if (status != STATUS_OK)
-        log_error(&command->log, "%s", command->error.text);
+        standard_output_log_failure(&command->log, &command->error);
     return status_exit_code(status);
 }
 

@@ -8,6 +8,7 @@
 #include "cluster/plan_options.h"
 #include "cluster/plan_probe.h"
 #include "cluster/plan_report.h"
+#include "cluster/standard_output.h"
 #include "kernels/quant/kv_type.h"
 #include "model/weights.h"
 #include "plan/defaults.h"
@@ -69,9 +70,7 @@ static enum status print(const json_t *json, bool as_json, struct error *error)
         plan_report_print(stdout, json);
     else if (json_dumpf(json, stdout, JSON_INDENT(2)) == 0)
         fputc('\n', stdout);
-    if (fflush(stdout) != 0 || ferror(stdout))
-        return error_set(error, STATUS_IO, "standard output could not be written");
-    return STATUS_OK;
+    return standard_output_flush(error);
 }
 
 /* A plan that does not fit is printed, and is a failure. */
@@ -136,6 +135,6 @@ int plan_main(int argc, char **argv)
     cluster_file_free(&plan.cluster);
     if (status == STATUS_OK)
         return EXIT_SUCCESS;
-    log_error(&log, "%s", error.text);
+    standard_output_log_failure(&log, &error);
     return status_exit_code(status);
 }

@@ -15,6 +15,7 @@
 #include "cluster/result.h"
 #include "cluster/run_options.h"
 #include "cluster/session.h"
+#include "cluster/standard_output.h"
 #include "cluster/trace_files.h"
 #include "sys/log.h"
 
@@ -64,9 +65,8 @@ static enum status show_text(struct run *run, const char *text, size_t n_bytes, 
     progress_clear(&run->progress);
     run->text_shown = true;
     run->ends_in_newline = text[n_bytes - 1] == '\n';
-    if (fwrite(text, 1, n_bytes, stdout) != n_bytes || fflush(stdout) != 0)
-        return error_set(error, STATUS_IO, "standard output could not be written");
-    return STATUS_OK;
+    fwrite(text, 1, n_bytes, stdout);
+    return standard_output_flush(error);
 }
 
 static enum status take(void *context, const struct ask_event *event, struct error *error)
@@ -121,8 +121,10 @@ static enum status print_result(struct run *run, struct error *error)
         status = output_json(stdout, &run->result, run->options.logprobs_given, error);
     else if (!run->streaming)
         status = output_texts(stdout, &run->result, &run->prompts, error);
-    else if (!run->ends_in_newline && (putchar('\n') == EOF || fflush(stdout) != 0))
-        status = error_set(error, STATUS_IO, "standard output could not be written");
+    else if (!run->ends_in_newline) {
+        putchar('\n');
+        status = standard_output_flush(error);
+    }
     if (run->logits != NULL) {
         struct logits_file *logits = run->logits;
         run->logits = NULL;
@@ -139,7 +141,7 @@ static enum status work(struct run *run, struct error *error)
     struct run_options *options = &run->options;
     enum status status = prompts_read(&run->prompts, &options->prompts, error);
     if (status == STATUS_OK && options->place.dry_run)
-        return session_print(stdout, &options->place, options, error);
+        return session_print(&options->place, options, error);
     if (status == STATUS_OK)
         status = result_open(&run->result, run->prompts.n, error);
     if (status == STATUS_OK && options->dump_logits != NULL)
@@ -186,7 +188,7 @@ int run_main(int argc, char **argv)
     const int exit_code = session_exit_code(&run.session, status);
     session_close(&run.session, false);
     if (status != STATUS_OK)
-        log_error(&run.log, "%s", error.text);
+        standard_output_log_failure(&run.log, &error);
     logits_file_destroy(run.logits);
     result_close(&run.result);
     prompts_free(&run.prompts);

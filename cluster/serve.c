@@ -7,6 +7,7 @@
 #include "cluster/launch.h"
 #include "cluster/serve_options.h"
 #include "cluster/session.h"
+#include "cluster/standard_output.h"
 #include "sys/clock.h"
 #include "sys/log.h"
 
@@ -86,7 +87,7 @@ static enum status work(struct session *session, const struct serve_options *opt
                         int *exit_code, struct error *error)
 {
     if (options->place.dry_run)
-        return session_print(stdout, &options->place, NULL, error);
+        return session_print(&options->place, NULL, error);
     enum status status = session_open(session, &options->place, error);
     if (status == STATUS_OK)
         status = watch(session, exit_code, error);
@@ -120,6 +121,6 @@ int serve_main(int argc, char **argv)
     trace_files_free(&traces);
     if (status == STATUS_OK)
         return EXIT_SUCCESS;
-    log_error(&log, "%s", error.text);
+    standard_output_log_failure(&log, &error);
     return exit_code != 0 ? exit_code : status_exit_code(status); /* of joining traces */
 }

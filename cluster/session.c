@@ -5,6 +5,7 @@
 #include "cluster/commands.h"
 #include "cluster/hosts.h"
 #include "cluster/layout.h"
+#include "cluster/standard_output.h"
 #include "kernels/quant/kv_type.h"
 #include "model/hparams.h"
 #include "model/model_file.h"
@@ -219,8 +220,8 @@ void session_close(struct session *session, bool gently)
     *session = (struct session){0};
 }
 
-enum status session_print(FILE *out, const struct place_options *place,
-                          const struct run_options *client, struct error *error)
+enum status session_print(const struct place_options *place, const struct run_options *client,
+                          struct error *error)
 {
     struct plan plan = {0};
     enum status status = plan_read(&plan, place, error);
@@ -229,11 +230,11 @@ enum status session_print(FILE *out, const struct place_options *place,
     if (status == STATUS_OK)
         status = commands_make(&plan.commands, &plan.layout, place, error);
     for (uint32_t i = 0; status == STATUS_OK && i < plan.commands.n; i++)
-        words_print(out, plan.commands.commands[i].line.argv);
+        words_print(stdout, plan.commands.commands[i].line.argv);
     if (status == STATUS_OK && client != NULL)
-        status = commands_print_client(out, &plan.layout, client, error);
-    if (status == STATUS_OK && fflush(out) != 0)
-        status = error_set(error, STATUS_IO, "standard output could not be written");
+        status = commands_print_client(stdout, &plan.layout, client, error);
+    if (status == STATUS_OK)
+        status = standard_output_flush(error);
     plan_free(&plan);
     return status;
 }

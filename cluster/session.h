@@ -11,7 +11,6 @@
 #include "sys/status.h"
 
 #include <stdbool.h>
-#include <stdio.h>
 
 enum { SESSION_KV_TYPE_BYTES = 16 };
 
@@ -45,8 +44,8 @@ int session_exit_code(const struct session *session, enum status status);
 void session_close(struct session *session, bool gently);
 
 /* --dry-run: the same checks, then the command lines, and that of the client (NULL: none), instead
- * of starting anything. Also STATUS_IO: `out` failed. */
-enum status session_print(FILE *out, const struct place_options *place,
-                          const struct run_options *client, struct error *error);
+ * of starting anything. Also STATUS_IO: standard output. */
+enum status session_print(const struct place_options *place, const struct run_options *client,
+                          struct error *error);
 
 #endif

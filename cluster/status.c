@@ -2,6 +2,7 @@
 #include "cluster/status.h"
 
 #include "cluster/http_ask.h"
+#include "cluster/standard_output.h"
 #include "cluster/status_ask.h"
 #include "cluster/status_report.h"
 #include "proto/address.h"
@@ -59,8 +60,7 @@ static enum status print_once(const struct asked *asked, struct error *error)
             status_report_print(stdout, json);
         else if (json_dumpf(json, stdout, JSON_INDENT(2)) == 0)
             fputc('\n', stdout);
-        if (fflush(stdout) != 0 || ferror(stdout))
-            status = error_set(error, STATUS_IO, "standard output could not be written");
+        status = standard_output_flush(error);
     }
     json_decref(json);
     return status;
@@ -162,6 +162,6 @@ int status_main(int argc, char **argv)
         status = work(&asked, &error);
     if (status == STATUS_OK)
         return EXIT_SUCCESS;
-    log_error(&log, "%s", error.text);
+    standard_output_log_failure(&log, &error);
     return status_exit_code(status);
 }

@@ -24,6 +24,7 @@ BIN = os.path.abspath(os.environ.get("LONGSPAN_BIN", os.path.join(ROOT, "build/r
 LONGSPAN = os.path.join(BIN, "longspan")
 ENDED_WITHIN_S = 3.0  # the promise; a loaded machine gets some more below
 SLACK_S = 2.0
+UNREAD = 128 + signal.SIGPIPE
 
 
 class Failure(Exception):
@@ -444,9 +445,33 @@ def test_a_closed_output_ends_it():
     began = time.monotonic()
     process.stdout.close()
     said = process.stderr.read().decode()
-    check(process.wait(timeout=30) == 4 and "standard output" in said, process.returncode, said)
+    check(process.wait(timeout=30) == UNREAD and "error" not in said, process.returncode, said)
     check(time.monotonic() - began < ENDED_WITHIN_S + SLACK_S, "too late")
     nothing_is_left()
+
+
+def test_a_reader_who_has_seen_enough_is_no_failure():
+    """As `| head`: no word about it, and the exit code that SIGPIPE gives."""
+    for words in (("help",), ("model", "inspect", "random.gguf"), ("model", "inspect", "--json", "random.gguf"),
+                  ("plan", "-m", "random.gguf"), ("plan", "-m", "random.gguf", "--json"),
+                  ("serve", "-m", "random.gguf", "--dry-run"), ("run", "-m", "random.gguf", "-p", "x", "-q", "--json"),
+                  ("run", "-m", "random.gguf", "-p", "x", "-p", "y", "-q"),
+                  ("bench", "-m", "random.gguf", "-d", "0", "-p", 9, "-n", 2, "-r", 1)):
+        reader, writer = os.pipe()
+        os.close(reader)
+        process = subprocess.Popen([LONGSPAN, *map(str, words)], stdin=subprocess.DEVNULL, stdout=writer,
+                                   stderr=subprocess.PIPE, env=place.environment, cwd=place.folder)
+        os.close(writer)
+        said = process.communicate(timeout=60)[1].decode()
+        check(process.returncode == UNREAD and said == "", words, process.returncode, said)
+    nothing_is_left()
+
+
+def test_an_output_that_is_full_is_a_failure():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([LONGSPAN, "model", "inspect", "random.gguf"], stdout=full, stderr=subprocess.PIPE,
+                              env=place.environment, cwd=place.folder, timeout=60)
+    check(done.returncode == 4 and b"No space left" in done.stderr, done)
 
 
 def test_what_the_coordinator_refuses_is_told():

@@ -1,0 +1,25 @@
+/* standard_output.c - see standard_output.h: stdio remembers that a write failed, poll knows why. */
+#include "cluster/standard_output.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum status standard_output_flush(struct error *error)
+{
+    return fflush(stdout) == 0 && ferror(stdout) == 0
+               ? STATUS_OK
+               : error_set(error, STATUS_IO, "standard output could not be written");
+}
+
+bool standard_output_is_unread(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    return ferror(stdout) != 0 && poll(&out, 1, 0) > 0 && (out.revents & POLLERR) != 0;
+}
+
+void standard_output_log_failure(const struct log *log, const struct error *error)
+{
+    if (!standard_output_is_unread())
+        log_error(log, "%s", error->text);
+}
