@@ -174,6 +174,9 @@ static void add_nodes(struct builder *b)
     if (b->reply->nodes == NULL)
         return;
     b->reply->n_nodes = n;
+    double weights = 0;
+    for (uint32_t i = 0; i < cluster->n_nodes; i++)
+        weights += cluster->nodes[i].weight;
     for (uint32_t i = 0; i < n; i++) {
         const struct cluster_node *node = &cluster->nodes[i];
         Longspan__NodeStatus *to = b->reply->nodes[i];
@@ -190,7 +193,7 @@ static void add_nodes(struct builder *b)
         to->memory_bytes = node->memory_bytes;
         to->peak_bytes = node->peak_bytes;
         to->read_bytes_per_s = node->read_bytes_per_s;
-        to->weight = node->weight;
+        to->share = weights > 0 ? node->weight / weights : 0;
         to->n_layers = cluster->hparams->n_layers; /* every node can hold any of them */
         to->kv_head_end = cluster->hparams->n_kv_heads;
         to->usage = (Longspan__NodeUsage *)&node->usage;

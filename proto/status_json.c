@@ -195,7 +195,7 @@ static json_t *node_json(const void *item)
     put(&to, "memory_bytes", whole(from->memory_bytes));
     put(&to, "peak_bytes", whole(from->peak_bytes));
     put(&to, "read_bytes_per_s", number(from->read_bytes_per_s));
-    put(&to, "weight", number(from->weight));
+    put(&to, "share", number(from->share));
     put(&to, "first_layer", whole(from->first_layer));
     put(&to, "n_layers", whole(from->n_layers));
     put(&to, "kv_heads", wholes(kv_heads, 2));

@@ -10,7 +10,7 @@
  *                 kv_heads: [begin, end], weight_bytes, working_bytes, peak_bytes, local_kv_bytes, steps,
  *                 compute_s, layer_wait_s: [...], reconnects, started}...],
  *      "nodes": [{name, state, host, pid, lanes, device, kernels, endpoint, memory_bytes, peak_bytes,
- *                 read_bytes_per_s, weight, first_layer, n_layers, kv_heads, pages_taken,
+ *                 read_bytes_per_s, share, first_layer, n_layers, kv_heads, pages_taken,
  *                 pages_reserved, pages_total, page_bytes, queries, appends, dropped, attend_s,
  *                 reconnects, started}...],
  *      "holders": [{name, pages_used, pages_kept, pages_total}...],

@@ -67,6 +67,8 @@ static void test_processes_prompts_and_counts_are_told(void **state)
         assert_true(status->holders[i]->pages_total > 0);
         assert_string_equal(status->holders[i]->name, status->nodes[i]->name);
     }
+    assert_true(status->nodes[0]->share > 0 && status->nodes[1]->share > 0);
+    assert_float_equal(status->nodes[0]->share + status->nodes[1]->share, 1, 1e-12);
     assert_int_equal(status->n_links, 4);
     assert_int_equal(status->n_prompts, 2);
     assert_int_equal(status->prompts[0]->request, 7);

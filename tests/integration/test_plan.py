@@ -160,6 +160,9 @@ def check_runs(tap, where):
         tap.check(all(a <= b <= most * a for a, b in pairs), f"{name}: weights as planned", pairs)
         tap.check(plan["context"] == runs["model"]["context"], f"{name}: the context as planned",
                   f"{plan['context']} {runs['model']['context']}")
+        if text.count("weight:") == len(plan["nodes"]):  # otherwise by rates, which the plan does not know
+            shares = [(a["share"], b["share"]) for a, b in zip(plan["nodes"], runs["nodes"])]
+            tap.check(all(abs(a - b) < 1e-9 for a, b in shares), f"{name}: shares of nodes as planned", shares)
         working = [[rank["working_bytes"] for rank in told["ranks"]] for told in (plan, runs)]
         tap.check(working[0] == working[1], f"{name}: what the workers compute in as planned", working)
         local = [rank["local_kv_bytes"] for rank in plan["ranks"]]
