@@ -16,9 +16,10 @@
  * that are planned between (attend_run). plan_us
  * and host_us: what the host needs for such a call when it must plan, and for the next layer's.
  * Rows that acceptance figures are made of come first (bench/gpu/verdicts.py). After SECONDS (100)
- * no new one begins. A row that is left out is said, with the reason, "no time" or "no memory"; in
- * the CSV file its kind is "decode: no time" ..., without numbers. Exit status 77: there is no GPU.
- * Built by bench/gpu.sh. */
+ * no new one begins. A row that is left out is said, with the reason, "no time", "no memory" or "failed" (rows.h:
+ * the others are measured); in the CSV file its kind is "decode: no time" ..., without numbers. Exit status 77: there
+ * is no GPU; 4: a row has failed. Built by bench/gpu.sh. */
+#include "bench/gpu/rows.h"
 #include "kernels/attention/cuda/attend_device.h"
 #include "kernels/attention/kv_holder.h"
 #include "kernels/cuda/device.h"
@@ -26,8 +27,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 enum {
     MOST_SEQUENCES = 64,
@@ -55,6 +54,7 @@ struct choice {
 
 struct bench {
     struct choice choice;
+    struct rows *rows;
     const struct kernels *kernels;
     struct device *device;
     FILE *csv;
@@ -79,17 +79,10 @@ struct load {
     uint32_t first_slot; /* of prepared calls: those of another schedule have others */
 };
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 static void stop(const char *what)
 {
     fprintf(stderr, "attention: %s\n", what);
-    exit(4);
+    exit(ROWS_FAILED);
 }
 
 static void check(cudaError_t result)
@@ -240,11 +233,17 @@ static bool begin_row(const struct bench *b, const char *kind, const struct shap
                       struct load *load)
 {
     const uint32_t rows = shape->n_tokens > 1 ? shape->n_tokens : shape->n_sequences;
-    const char *why = !size_load(b, shape, load)        ? "no memory"
-                      : now() - b->started > b->seconds ? "no time"
-                                                        : NULL;
+    const uint32_t of_kind = ((uint32_t)shape->type * 2 + (shape->head_dim == 64)) * 2;
+    const enum row row = rows_begin(b->rows, of_kind + (shape->n_tokens > 1));
+    if (row == ROW_SETTLED)
+        return false;
+    const char *why = row == ROW_FAILED                      ? "failed"
+                      : !size_load(b, shape, load)           ? "no memory"
+                      : rows_now() - b->started > b->seconds ? "no time"
+                                                             : NULL;
     if (why == NULL)
         return true;
+    rows_end(b->rows);
     printf("%-5s %4u %3u/%-2u %3u %-7s not measured: %s\n", kv_type_name(shape->type),
            shape->head_dim, shape->n_heads, shape->n_kv_heads, rows, shape->name, why);
     if (b->csv != NULL)
@@ -254,8 +253,9 @@ static bool begin_row(const struct bench *b, const char *kind, const struct shap
     return false;
 }
 
-static void drop_load(struct load *load)
+static void end_row(const struct bench *b, struct load *load)
 {
+    rows_end(b->rows);
     attend_destroy(load->attend);
     free(load->works);
     free(load->ranges);
@@ -343,9 +343,9 @@ static void measure_host(struct bench *b, const struct load *load, double *plan_
         attend_set_parts(load->attend, 0);
         check_status(b->kernels->finish(b->device, &error), &error);
         for (int i = 0; i < 2; i++) {
-            const double from = now();
+            const double from = rows_now();
             check_status(attend_run(load->attend, load->works, load->n_works, &error), &error);
-            const double time = now() - from;
+            const double time = rows_now() - from;
             times[i] = time < times[i] ? time : times[i];
         }
         check_status(b->kernels->finish(b->device, &error), &error);
@@ -414,6 +414,7 @@ static void measure_decode(struct bench *b, const struct shape *shape)
     make_load(b, shape, &load);
     for (uint32_t i = 0; i < choice->n_blocks * choice->n_stages * choice->n_units; i++) {
         const uint32_t rest = i / choice->n_units;
+        rows_again(b->rows);
         const uint32_t tuned[3] = {choice->blocks[rest / choice->n_stages],
                                    choice->stages[rest % choice->n_stages],
                                    choice->units[i % choice->n_units]};
@@ -431,7 +432,7 @@ static void measure_decode(struct bench *b, const struct shape *shape)
         }
         print_decode(b, shape, &load, tuned, &t);
     }
-    drop_load(&load);
+    end_row(b, &load);
 }
 
 static void measure_prefill(struct bench *b, const struct shape *shape)
@@ -450,7 +451,7 @@ static void measure_prefill(struct bench *b, const struct shape *shape)
         fprintf(b->csv, "prefill,%s,%u,%u,%u,%u,%s,%u,,,,%.2f,%.2f,,,,,,,,\n",
                 kv_type_name(shape->type), shape->head_dim, shape->n_heads, shape->n_kv_heads,
                 shape->n_tokens, shape->name, shape->contexts[0], us, load.flops / us * 1e-6);
-    drop_load(&load);
+    end_row(b, &load);
 }
 
 /* Contexts: one for all, or 0: ragged, each twice the one before in a turn of 8. */
@@ -625,20 +626,17 @@ static void read_arguments(struct bench *b, int argc, char **argv)
     choice->n_units = numbers(units, choice->units);
 }
 
-int main(int argc, char **argv)
+/* All of it, as a child of rows.h. */
+static int measure_all(void *bench, struct rows *rows)
 {
-    struct bench b = {.kernels = &kernels_cuda,
-                      .started = now(),
-                      .seconds = 100,
-                      .pool_bytes = (size_t)60 << 30,
-                      .filled_type = -1};
+    struct bench b = *(const struct bench *)bench;
     struct error error = {0};
-    read_arguments(&b, argc, argv);
+    b.rows = rows;
     if (b.kernels->count(&error) == 0 || b.kernels->open(&b.device, NULL, 0, &error) != STATUS_OK) {
         fprintf(stderr, "attention: %s\n", error.text);
         return 77;
     }
-    if (b.csv != NULL)
+    if (b.csv != NULL && rows->n_settled == 0)
         fprintf(
             b.csv,
             "kind,type,head_dim,heads,kv_heads,batch,name,context,blocks,stages,unit,us,GB_s,share,"
@@ -673,11 +671,25 @@ int main(int argc, char **argv)
     measure_contexts(&b, (const uint32_t[]){65536, 0, 262144, 1 << 20}, 4);
     measure_prefills(&b);
     measure_contexts(&b, (const uint32_t[]){16384, 4096, 1024}, 3);
-    if (b.csv != NULL)
-        fclose(b.csv);
+    rows_end(rows);
     b.kernels->memory_give(b.device, b.q);
     b.kernels->memory_give(b.device, b.out);
     b.kernels->memory_give(b.device, b.pool);
     b.kernels->close(b.device);
     return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct bench b = {.kernels = &kernels_cuda,
+                      .started = rows_now(),
+                      .seconds = 100,
+                      .pool_bytes = (size_t)60 << 30,
+                      .filled_type = -1};
+    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* lines outlive who prints them */
+    read_arguments(&b, argc, argv);
+    const int status = rows_run(measure_all, &b, ROW_SECONDS);
+    if (b.csv != NULL)
+        fclose(b.csv);
+    return status;
 }

@@ -9,7 +9,9 @@
  * recorded in a CUDA graph, one after the other as in a decode step, and replayed: the time is that
  * of the whole chain divided by the number of products, so what lies between two of them counts,
  * and launches from the host do not. The median of seven replays. Exit status 3: there is no GPU,
- * or no cuBLASLt. Built by bench/gpu.sh. */
+ * or no cuBLASLt; 4: a row has failed (rows.h: it has no line in the CSV file, and the others are measured).
+ * Built by bench/gpu.sh. */
+#include "bench/gpu/rows.h"
 #include "kernels/cuda/device.h"
 
 #include <stdio.h>
@@ -27,6 +29,7 @@ enum {
 static const size_t LEAST_BYTES = (size_t)320 << 20; /* of all copies */
 
 struct bench {
+    struct rows *rows;
     const struct kernels *kernels;
     struct device *device;
     FILE *csv;
@@ -36,7 +39,7 @@ struct bench {
     uint32_t n_copies;
     /* chosen on the command line; none: the usual ones */
     const char *name;
-    uint32_t chosen_types, rows[MOST_CHOSEN], n_rows, shapes[MOST_CHOSEN][2], n_shapes;
+    uint32_t chosen_types, rows_chosen[MOST_CHOSEN], n_rows, shapes[MOST_CHOSEN][2], n_shapes;
 };
 
 static int by_value(const void *a, const void *b)
@@ -51,7 +54,7 @@ static void check(struct bench *b, cudaError_t result, const char *what)
         return;
     fprintf(stderr, "products: %s: %s\n", what, cudaGetErrorString(result));
     b->kernels->close(b->device);
-    exit(4);
+    exit(ROWS_FAILED);
 }
 
 static void check_status(struct bench *b, enum status status, const struct error *error)
@@ -60,7 +63,7 @@ static void check_status(struct bench *b, enum status status, const struct error
         return;
     fprintf(stderr, "products: %s\n", error->text);
     b->kernels->close(b->device);
-    exit(4);
+    exit(ROWS_FAILED);
 }
 
 static uint32_t random_u32(uint64_t *state)
@@ -112,7 +115,7 @@ static void create_copies(struct bench *b, enum weight_type type, uint32_t n_out
     struct error error;
     if (source == NULL) {
         fprintf(stderr, "products: no memory\n");
-        exit(4);
+        exit(ROWS_FAILED);
     }
     /* Random bytes; scales, at the block's begin or end, are small numbers. */
     for (size_t i = 0; i + 4 <= bytes; i += 4) {
@@ -183,27 +186,42 @@ static double measure(struct bench *b, uint32_t n_rows)
     return ms[REPLAYS / 2] * 1e-3 / n;
 }
 
+/* What one row took. */
+static void print_row(struct bench *b, uint32_t n_rows, double s)
+{
+    const struct matrix *m = &b->copies[0];
+    const char *type = weight_traits(m->type)->name;
+    const double bytes = (double)m->bytes, flops = 2.0 * n_rows * m->n_rows * m->n_columns;
+    printf("%-5s %6u x %-6u %4u rows %9.2f us %7.0f GB/s %5.1f%% of read %8.2f TFLOP/s\n", type,
+           m->n_rows, m->n_columns, n_rows, s * 1e6, bytes / s / 1e9,
+           100 * bytes / s / b->read_rate, flops / s / 1e12);
+    if (b->csv != NULL)
+        fprintf(b->csv, "%s,%u,%u,%u,%.3f,%.1f,%.2f,%.3f\n", type, m->n_rows, m->n_columns, n_rows,
+                s * 1e6, bytes / s / 1e9, 100 * bytes / s / b->read_rate, flops / s / 1e12);
+}
+
 static void measure_shape(struct bench *b, enum weight_type type, uint32_t n_outputs,
                           uint32_t n_columns, const uint32_t *rows, size_t n)
 {
-    if (!b->chosen_types || b->chosen_types >> type & 1)
-        create_copies(b, type, n_outputs, n_columns);
-    else
+    if (b->chosen_types && !(b->chosen_types >> type & 1))
         return;
     if (b->n_rows > 0) {
-        rows = b->rows;
+        rows = b->rows_chosen;
         n = b->n_rows;
     }
+    b->n_copies = 0;
     for (size_t i = 0; i < n; i++) {
-        const double s = measure(b, rows[i]), bytes = (double)b->copies[0].bytes;
-        const double flops = 2.0 * rows[i] * n_outputs * n_columns;
-        printf("%-5s %6u x %-6u %4u rows %9.2f us %7.0f GB/s %5.1f%% of read %8.2f TFLOP/s\n",
-               weight_traits(type)->name, n_outputs, n_columns, rows[i], s * 1e6, bytes / s / 1e9,
-               100 * bytes / s / b->read_rate, flops / s / 1e12);
-        if (b->csv != NULL)
-            fprintf(b->csv, "%s,%u,%u,%u,%.3f,%.1f,%.2f,%.3f\n", weight_traits(type)->name,
-                    n_outputs, n_columns, rows[i], s * 1e6, bytes / s / 1e9,
-                    100 * bytes / s / b->read_rate, flops / s / 1e12);
+        const bool wide = rows[i] > 32; /* other kernels */
+        const enum row row = rows_begin(b->rows, (uint32_t)type + wide * (ROW_KINDS / 2));
+        if (row == ROW_FAILED)
+            printf("%-5s %6u x %-6u %4u rows not measured: failed\n", weight_traits(type)->name,
+                   n_outputs, n_columns, rows[i]);
+        if (row != ROW_NEW)
+            continue;
+        if (b->n_copies == 0)
+            create_copies(b, type, n_outputs, n_columns);
+        print_row(b, rows[i], measure(b, rows[i]));
+        rows_end(b->rows);
     }
     for (uint32_t i = 0; i < b->n_copies; i++)
         b->kernels->matrix_destroy(b->device, &b->copies[i]);
@@ -250,7 +268,7 @@ static void choose_rows(struct bench *b, char *text)
         const long n = strtol(s, NULL, 10);
         if (b->n_rows == MOST_CHOSEN || n < 1 || n > MOST_ROWS)
             usage();
-        b->rows[b->n_rows++] = (uint32_t)n;
+        b->rows_chosen[b->n_rows++] = (uint32_t)n;
     }
 }
 
@@ -309,19 +327,19 @@ static void measure_all(struct bench *b)
     }
 }
 
-int main(int argc, char **argv)
+/* All of it, as a child of rows.h. */
+static int measure_rows(void *bench, struct rows *rows)
 {
-    static struct bench b;
+    struct bench *b = bench;
     struct error error;
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    choose(&b, argc, argv);
-    if (kernels_choose_device(&b.kernels, "cuda", b.name, &error) != STATUS_OK ||
-        b.kernels->open(&b.device, NULL, 0, &error) != STATUS_OK ||
-        b.kernels->workspace_reserve(b.device, MOST_ROWS, MOST_COLUMNS, &error) != STATUS_OK) {
+    b->rows = rows;
+    if (kernels_choose_device(&b->kernels, "cuda", b->name, &error) != STATUS_OK ||
+        b->kernels->open(&b->device, NULL, 0, &error) != STATUS_OK ||
+        b->kernels->workspace_reserve(b->device, MOST_ROWS, MOST_COLUMNS, &error) != STATUS_OK) {
         fprintf(stderr, "products: %s\n", error.text);
         return 3;
     }
-    measure_memory(&b);
+    measure_memory(b);
 
     const size_t n = (size_t)MOST_ROWS * MOST_COLUMNS;
     float *x = malloc(sizeof(float) * n);
@@ -330,21 +348,31 @@ int main(int argc, char **argv)
         x[i] = (float)(int32_t)random_u32(&seed) * 0x1p-31f;
     const size_t y_floats = (size_t)MOST_ROWS * MOST_OUTPUTS;
     void *memory[2] = {NULL, NULL};
-    check_status(&b, b.kernels->memory_take(b.device, &memory[0], sizeof(float) * n, &error),
+    check_status(b, b->kernels->memory_take(b->device, &memory[0], sizeof(float) * n, &error),
                  &error);
-    check_status(&b, b.kernels->memory_take(b.device, &memory[1], sizeof(float) * y_floats, &error),
+    check_status(b,
+                 b->kernels->memory_take(b->device, &memory[1], sizeof(float) * y_floats, &error),
                  &error);
-    b.x = memory[0];
-    b.y = memory[1];
-    b.kernels->upload(b.device, b.x, x, sizeof(float) * n);
-    check_status(&b, b.kernels->finish(b.device, &error), &error);
+    b->x = memory[0];
+    b->y = memory[1];
+    b->kernels->upload(b->device, b->x, x, sizeof(float) * n);
+    check_status(b, b->kernels->finish(b->device, &error), &error);
     free(x);
 
-    measure_all(&b);
+    measure_all(b);
     for (int i = 0; i < 2; i++)
-        b.kernels->memory_give(b.device, memory[i]);
-    b.kernels->close(b.device);
+        b->kernels->memory_give(b->device, memory[i]);
+    b->kernels->close(b->device);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    static struct bench b;
+    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* lines outlive who prints them */
+    choose(&b, argc, argv);
+    const int status = rows_run(measure_rows, &b, ROW_SECONDS);
     if (b.csv != NULL)
         fclose(b.csv);
-    return 0;
+    return status;
 }
