@@ -192,7 +192,7 @@ static enum status take_addresses(struct layout *layout, const struct cluster_fi
     if (named && !file->coordinator.here)
         return error_set(error, STATUS_INVALID,
                          "%s: coordinator: %s is not this machine: type this command there, or "
-                         "start the coordinator there by hand (--dry-run shows how) and say "
+                         "start the coordinator there by hand (--dry-run there shows how) and say "
                          "--coordinator ADDRESS here",
                          file->path, host);
     if (file->listen == NULL && !has_remote) {

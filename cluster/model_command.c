@@ -19,10 +19,10 @@ bool model_subcommand_begin(struct model_subcommand *command, const struct optio
         status = options_parse(table, argc, argv, &words, &command->error);
     const uint32_t n_words = command->n_words > 0 ? command->n_words : 1;
     if (status == STATUS_OK && !command->help && words.n != n_words)
-        status = error_set(&command->error, STATUS_INVALID, "%s: %s %s",
+        status = error_set(&command->error, STATUS_INVALID, "%s %s %s",
                            n_words > 1    ? command->question
                            : words.n == 0 ? "which file?"
-                                          : "one file at a time",
+                                          : "one file at a time:",
                            usage->command, usage->words);
     for (uint32_t i = 0; status == STATUS_OK && i < words.n && i < n_words; i++)
         command->words[i] = words.items[i].text;

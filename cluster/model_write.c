@@ -176,15 +176,16 @@ int model_write_make_random(int argc, char **argv)
          .value = &shape_text,
          .argument = "SHAPE",
          .fallback = "tiny",
-         .help = "a name (tiny: grouped queries; tiny-mha: multi-head; tiny-96: 5 layers, "
-                 "head_dim 96; bench-1b; bench-moe: experts; llama-8b), or keys, or both, as in "
-                 "tiny,layers=7,arch=qwen2. Keys: layers, hidden, heads, kv-heads, head-dim, ffn "
-                 "(of one expert where there are some), experts, experts-used, "
-                 "experts-softmax-of-all (1: their weights need not add up to 1), vocab, ctx, "
-                 "rope-base, arch (llama, qwen2, qwen3, qwen3moe, gemma2, gemma3), biases (1: "
-                 "where they are optional), window, window-period (every so many-th layer has "
-                 "none), rope-scaling (linear, llama3, yarn), rope-factor, rope-context (the one "
-                 "before scaling)"},
+         .help =
+             "a name (tiny: grouped queries; tiny-mha: multi-head; tiny-96: 5 layers, "
+             "head_dim 96; bench-1b; bench-moe: experts; llama-8b), or keys, or both, as in "
+             "tiny,layers=7,arch=qwen2. Keys: layers, hidden, heads, kv-heads, head-dim, ffn "
+             "(of one expert where there are some), experts, experts-used, "
+             "experts-softmax-of-all (1: their weights need not add up to 1), vocab, ctx, "
+             "rope-base, arch (llama, qwen2, qwen3, qwen3moe, gemma2, gemma3, granite, phi3, "
+             "glm4, smollm3), biases (1: where they are optional), window, window-period (every "
+             "so many-th layer has none), rope-scaling (linear, llama3, yarn), rope-factor, "
+             "rope-context (the one before scaling)"},
         {.name = "type",
          .kind = OPTION_TEXT,
          .value = &type,

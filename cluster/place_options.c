@@ -21,13 +21,15 @@ struct option place_options_model(struct place_options *o)
         .kind = OPTION_TEXT,
         .value = &o->model,
         .argument = "MODEL",
-        .help =
-            "the model: a GGUF file, any part of one that is split, or a Hugging Face directory"};
+        .help = "the model: a GGUF file, any part of one that is split, or a Hugging Face "
+                "directory",
+        .is_main = true};
 }
 
 struct option place_options_ctx(struct place_options *o)
 {
     return (struct option){.name = "ctx",
+                           .letter = 'c',
                            .kind = OPTION_U32,
                            .value = &o->ctx,
                            .argument = "N",

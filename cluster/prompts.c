@@ -52,9 +52,9 @@ enum status prompts_read(struct prompts *prompts, const struct option_list *list
                 status = error_set(error, STATUS_NO_MEMORY, "no memory for prompts");
         }
         total += item->n_bytes;
-        if (status == STATUS_OK && is_file && item->n_bytes == 0)
+        if (status == STATUS_OK && item->n_bytes == 0)
             status = error_set(error, STATUS_INVALID, "%s is empty: there is nothing to continue",
-                               item->name);
+                               is_file ? item->name : "-p");
         if (status == STATUS_OK && total > MOST_BYTES)
             status = error_set(error, STATUS_INVALID, "the prompts are more than %d MiB together",
                                MOST_BYTES >> 20);

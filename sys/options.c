@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LONGEST_NAME = 40 };
+enum { LONGEST_NAME = 40, LEAST_BEGINNING = 3, FAR = LONGEST_NAME + 1 };
 
 static bool takes_value(const struct option *option)
 {
@@ -50,7 +50,7 @@ static size_t edits_between(const char *a, const char *b)
     const size_t n = strlen(a), m = strlen(b);
     size_t rows[3][LONGEST_NAME + 1];
     if (n > LONGEST_NAME || m > LONGEST_NAME)
-        return LONGEST_NAME;
+        return FAR;
     for (size_t j = 0; j <= m; j++)
         rows[0][j] = j;
     for (size_t i = 1; i <= n; i++) {
@@ -69,20 +69,25 @@ static size_t edits_between(const char *a, const char *b)
     return rows[n % 3][m];
 }
 
-/* A third of the letters may be wrong; a beginning that was cut is as good as one wrong letter. */
+/* A third of the letters may be wrong; a beginning that was cut is as good as one wrong letter. Of
+ * names that were made longer (--ctx-size), which is the last guess, the longest counts. */
 static size_t distance(const char *name, const char *text)
 {
-    const size_t length = strlen(text);
-    if (length >= 3 && strncmp(name, text, length) == 0)
+    const size_t length = strlen(text), name_length = strlen(name);
+    if (length >= LEAST_BEGINNING && strncmp(name, text, length) == 0)
         return 1;
     const size_t edits = edits_between(name, text);
-    return edits <= (length > 3 ? (length + 2) / 3 : 1) ? edits : LONGEST_NAME;
+    if (edits <= (length > 3 ? (length + 2) / 3 : 1))
+        return edits;
+    return name_length >= LEAST_BEGINNING && strncmp(name, text, name_length) == 0
+               ? LONGEST_NAME + 1 - name_length
+               : FAR;
 }
 
 const char *options_nearest(const char *const *names, const char *text)
 {
     const char *nearest = NULL;
-    for (size_t best = LONGEST_NAME; *names != NULL; names++) {
+    for (size_t best = FAR; *names != NULL; names++) {
         const size_t d = distance(*names, text);
         if (d < best) {
             best = d;
@@ -100,7 +105,7 @@ static enum status unknown_option(const struct option *table, const char *word, 
         const size_t length = strcspn(word + 2, "=");
         if (length <= LONGEST_NAME)
             memcpy(name, word + 2, length);
-        for (size_t best = LONGEST_NAME; table->kind != 0; table++) {
+        for (size_t best = FAR; table->kind != 0; table++) {
             const size_t d = table->kind == OPTION_SECTION ? best : distance(table->name, name);
             if (d < best) {
                 best = d;
@@ -304,6 +309,17 @@ void option_list_destroy(struct option_list *list)
     *list = (struct option_list){0};
 }
 
+static enum status refuse_word(const struct option *table, const char *word, struct error *error)
+{
+    for (; table->kind != 0; table++)
+        if (table->is_main && *(const char **)table->value == NULL)
+            return error_set(
+                error, STATUS_INVALID,
+                "\"%.100s\" is no option; did you mean --%s %.100s? (--help lists all)", word,
+                table->name, word);
+    return error_set(error, STATUS_INVALID, "\"%.100s\" is no option (--help lists all)", word);
+}
+
 enum status options_parse(const struct option *table, int argc, char *const *argv,
                           struct option_list *words, struct error *error)
 {
@@ -317,11 +333,8 @@ enum status options_parse(const struct option *table, int argc, char *const *arg
     for (; reader.at < argc && status == STATUS_OK; reader.at++) {
         const char *word = argv[reader.at];
         if (only_words || word[0] != '-' || word[1] == '\0') {
-            if (words == NULL)
-                status = error_set(error, STATUS_INVALID,
-                                   "\"%.100s\" is no option; --help lists them", word);
-            else
-                status = add_to_list(word, words, "", word, error);
+            status = words == NULL ? refuse_word(table, word, error)
+                                   : add_to_list(word, words, "", word, error);
         } else if (strcmp(word, "--") == 0) {
             only_words = true;
         } else if (word[1] == '-') {

@@ -51,6 +51,8 @@ struct option {
     uint64_t least, most;       /* most 0: as much as the type holds */
     float least_f32, most_f32;  /* both 0: any */
     const char *help;           /* wrapped when printed; NULL: the option is not listed */
+    bool is_main;               /* of OPTION_TEXT: who refuses a word that is no option asks whether
+                                 * this one was meant, if it was not given */
 };
 
 /* The same for a program that passes the option on: its default is told, and left to who reads it. */

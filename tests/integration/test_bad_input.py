@@ -87,7 +87,7 @@ def options(tap, path, good):
     expect(tap, "a prompt longer than --ctx", run("--ctx", 1024, prompt=("-f", text)), 2, "3001", "1024")
     expect(tap, "a missing prompt file", run(prompt=("-f", f"{path}/nothing")), 2, f"{path}/nothing")
     expect(tap, "no prompt", run(prompt=()), 2, "-p")
-    expect(tap, "an empty prompt", run(prompt=("-p", "")), 2, "prompt")
+    expect(tap, "an empty prompt", run(prompt=("-p", "")), 2, "-p is empty: there is nothing to continue")
     expect(tap, "an unknown option", run("--pipelin", 2), 2, "--pipelin", "--pipeline")
     expect(tap, "a number that is none", run("--chunk", "many"), 2, "--chunk", "many")
     expect(tap, "a negative number", run("--top-k", "-3"), 2, "--top-k", "-3")

@@ -204,6 +204,8 @@ static void test_mistakes_are_named(void **state)
     } cases[] = {
         {"--modle", "x", "there is no option --modle; did you mean --model? (--help lists all)"},
         {"--mem=1G", NULL, "there is no option --mem=1G; did you mean --memory?"},
+        {"--threads-batch", "2", "there is no option --threads-batch; did you mean --threads?"},
+        {"--temperature", "1", "there is no option --temperature; did you mean --temp?"},
         {"--frobnicate", NULL, "there is no option --frobnicate (--help lists all)"},
         {"-x", NULL, "there is no option -x (--help lists all)"},
         {"-jx", NULL, "there is no option -jx (--help lists all)"},
@@ -240,7 +242,14 @@ static void test_words_may_be_refused(void **state)
     char *argv[] = {program, word, NULL};
     describe(&s, table);
     assert_int_equal(options_parse(table, 2, argv, NULL, &error), STATUS_INVALID);
-    assert_non_null(strstr(error.text, "word"));
+    assert_string_equal(error.text, "\"word\" is no option (--help lists all)");
+    table[1].is_main = true;
+    assert_int_equal(options_parse(table, 2, argv, NULL, &error), STATUS_INVALID);
+    assert_string_equal(error.text,
+                        "\"word\" is no option; did you mean --model word? (--help lists all)");
+    s.model = "given";
+    assert_int_equal(options_parse(table, 2, argv, NULL, &error), STATUS_INVALID);
+    assert_string_equal(error.text, "\"word\" is no option (--help lists all)");
 }
 
 static void test_help_lists_everything_in_100_columns(void **state)
@@ -315,6 +324,9 @@ static void test_nearest_name(void **state)
     assert_string_equal(options_nearest(names, "sevre"), "serve");
     assert_string_equal(options_nearest(names, "key"), "keygen");
     assert_string_equal(options_nearest(names, "rum"), "run");
+    static const char *const longer[] = {"a", "kv", "kv-store", "kv-type", NULL};
+    assert_string_equal(options_nearest(longer, "kv-store-of-this-host"), "kv-store");
+    assert_null(options_nearest(longer, "another"));
     assert_null(options_nearest(names, "dance"));
     assert_null(options_nearest(names, ""));
 }
