@@ -9,6 +9,7 @@
 #include "cluster/serve.h"
 #include "cluster/standard_output.h"
 #include "cluster/status.h"
+#include "kernels/kernels.h"
 #include "proto/protocol.h"
 #include "sys/bus_error.h"
 #include "sys/descriptors.h"
@@ -46,12 +47,33 @@ static void print_help(FILE *out)
           "usage: longspan COMMAND [OPTION...]\n\nCommands:\n",
           out);
     command_table_print(out, commands, 10);
-    fputs("  help      print this help\n\n"
+    fputs("  help      print this help\n"
+          "  --version print the version, and what this build computes with here\n\n"
           "Begin with:\n"
           "  longspan run -m model.gguf -p \"Once upon a time\" -n 64\n"
           "  longspan plan -m model.gguf --probe        will it fit, and how fast will it be?\n"
           "  longspan help COMMAND                      all options of one, with examples\n",
           out);
+}
+
+/* The version, and what this build can compute with here. */
+static void print_version(void)
+{
+    const struct kernels *chosen = NULL;
+    struct error error = {0};
+    printf("longspan %s, protocol %d\n", LONGSPAN_VERSION, PROTOCOL_VERSION);
+    fputs("CPU kernels:", stdout);
+    for (const struct kernels *const *table = kernels_all; *table != NULL; table++)
+        printf(" %s%s", (*table)->name, (*table)->usable() ? "" : " (not on this processor)");
+    if (kernels_choose(&chosen, NULL, &error) == STATUS_OK)
+        printf("; in use: %s\n", chosen->name);
+    else
+        printf("; %s\n", error.text);
+    const uint32_t n_gpus = kernels_cuda.count(&error);
+    if (n_gpus > 0)
+        printf("GPUs: %u\n", n_gpus);
+    else
+        printf("GPUs: none: %s\n", error.text);
 }
 
 /* A file opened while 0, 1 or 2 is free would take its place, and be read or written by accident.
@@ -91,7 +113,7 @@ static int run_words(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     if (strcmp(name, "--version") == 0) {
-        puts("longspan " LONGSPAN_VERSION);
+        print_version();
         return EXIT_SUCCESS;
     }
     return run_command(name, argc - 1, argv + 1);

@@ -49,7 +49,7 @@ int main(int argc, char **argv)
     if (status == STATUS_OK && line.help)
         command_line_print_help(stdout);
     else if (status == STATUS_OK && line.version)
-        printf("longspan %s, protocol %d\n", LONGSPAN_VERSION, PROTOCOL_VERSION);
+        printf("coordinator (Longspan) %s, protocol %d\n", LONGSPAN_VERSION, PROTOCOL_VERSION);
     else if (status == STATUS_OK)
         status = run(&line.options, &log, &error);
     command_line_free(&line);

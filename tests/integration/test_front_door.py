@@ -110,9 +110,24 @@ def test_help_lists_what_exists():
         check(done.returncode == 0 and b"usage: longspan" in done.stdout, words, done)
 
 
+def test_the_version_says_what_computes():
+    done = place.run("--version")
+    first, cpu, gpus = done.stdout.decode().splitlines()
+    version = re.fullmatch(r"longspan (\S+, protocol \d+)", first)
+    check(done.returncode == 0 and version is not None, done)
+    check(re.fullmatch(r"CPU kernels: scalar.*; in use: \w+", cpu) and gpus.startswith("GPUs: "), done)
+    for name in ("coordinator", "worker", "attention_node"):
+        said = subprocess.run([os.path.join(BIN, name), "--version"], capture_output=True, timeout=60).stdout.decode()
+        check(said == f"{name} (Longspan) {version[1]}\n", said)
+
+
 def test_wrong_words_are_told_apart():
     for words, said in ((("rum",), b"did you mean 'run'?"), (("model", "inspekt"), b"'inspect'"),
                         (("run", "--promt", "x"), b"--prompt"), ((), b"usage:"),
+                        (("run", "-m", "m", "--ctx-size", "9"), b"did you mean --ctx?"),
+                        (("serve", "model.gguf"), b"did you mean --model model.gguf?"),
+                        (("serve", "-m", "m", "word"), b'"word" is no option ('),
+                        (("model", "inspect"), b"which file? longspan model inspect"),
                         (("run", "-m", "retrieval.gguf"), b"no prompt"),
                         (("run", "-p", "x"), b"which model?"),
                         (("run", "-m", "m", "-p", "x", "--top-p", "2"), b"--top-p"),
