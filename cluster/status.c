@@ -17,6 +17,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#define DEFAULT_URL         "http://127.0.0.1:8080"
+#define DEFAULT_COORDINATOR "tcp://127.0.0.1:5600"
+
 struct asked {
     const char *coordinator, *url, *api_key_file, *key_file;
     bool insecure_network, json, help;
@@ -36,23 +39,44 @@ static enum status check(const struct asked *asked, struct error *error)
                          error);
 }
 
-static enum status ask_url(const struct asked *asked, json_t **json, struct error *error)
+static enum status ask_url(const struct asked *asked, const char *url, json_t **json,
+                           struct error *error)
 {
-    const struct http_question question = {.url = asked->url,
-                                           .path = "/cluster",
-                                           .api_key = asked->api_key,
-                                           .timeout_s = asked->timeout_s};
+    const struct http_question question = {
+        .url = url, .path = "/cluster", .api_key = asked->api_key, .timeout_s = asked->timeout_s};
     return http_ask(json, &question, error);
+}
+
+static enum status ask_coordinator(const struct asked *asked, const char *coordinator,
+                                   json_t **json, struct error *error)
+{
+    return status_ask(coordinator, asked->key_file != NULL ? &asked->key : NULL,
+                      asked->insecure_network, asked->timeout_s, json, error);
+}
+
+/* Where longspan serve listens on this machine, and where a coordinator does that was started by
+ * hand, when nobody says otherwise. */
+static enum status ask_here(const struct asked *asked, json_t **json, struct error *error)
+{
+    struct error ignored;
+    const enum status served = ask_url(asked, DEFAULT_URL, json, error);
+    if (served == STATUS_OK ||
+        ask_coordinator(asked, DEFAULT_COORDINATOR, json, &ignored) == STATUS_OK)
+        return STATUS_OK;
+    return served != STATUS_UNREACHABLE
+               ? served
+               : error_set(error, served,
+                           "no cluster answers at " DEFAULT_URL " or " DEFAULT_COORDINATOR
+                           ": is one running? --url or --coordinator says where");
 }
 
 static enum status print_once(const struct asked *asked, struct error *error)
 {
     json_t *json = NULL;
-    enum status status =
-        asked->url != NULL
-            ? ask_url(asked, &json, error)
-            : status_ask(asked->coordinator, asked->key_file != NULL ? &asked->key : NULL,
-                         asked->insecure_network, asked->timeout_s, &json, error);
+    enum status status = asked->url != NULL ? ask_url(asked, asked->url, &json, error)
+                         : asked->coordinator != NULL
+                             ? ask_coordinator(asked, asked->coordinator, &json, error)
+                             : ask_here(asked, &json, error);
     if (status == STATUS_OK) {
         if (asked->watch_s > 0 && !asked->json && isatty(1))
             fputs("\033[H\033[J", stdout); /* home, and clear to the end */
@@ -99,20 +123,20 @@ static void fill_table(struct option table[N_OPTIONS], struct asked *asked)
          .kind = OPTION_TEXT,
          .value = &asked->coordinator,
          .argument = "ADDRESS",
-         .otherwise = "tcp://127.0.0.1:5600, unless --url is given",
-         .help = "the coordinator's own socket"},
+         .help = "the coordinator's own socket, such as tcp://head:5600; without this and --url: "
+                 "whichever answers of " DEFAULT_URL " and " DEFAULT_COORDINATOR},
         {.name = "url",
          .kind = OPTION_TEXT,
          .value = &asked->url,
          .argument = "URL",
-         .help = "its HTTP server, such as http://127.0.0.1:8080"},
+         .help = "its HTTP server, such as http://head:8080"},
         shared_options_cluster_key(&asked->key_file),
         shared_options_insecure_network(&asked->insecure_network),
         {.name = "api-key-file",
          .kind = OPTION_TEXT,
          .value = &asked->api_key_file,
          .argument = "FILE",
-         .help = "with --url: the key is its first line"},
+         .help = "for the HTTP server: the key is its first line"},
         {.kind = OPTION_SECTION, .help = "Output"},
         {.name = "json",
          .kind = OPTION_FLAG,
@@ -156,8 +180,6 @@ int status_main(int argc, char **argv)
     }
     if (status == STATUS_OK)
         status = check(&asked, &error);
-    if (asked.coordinator == NULL && asked.url == NULL)
-        asked.coordinator = "tcp://127.0.0.1:5600";
     if (status == STATUS_OK)
         status = work(&asked, &error);
     if (status == STATUS_OK)

@@ -10,8 +10,8 @@
 #include <stdint.h>
 
 /* *status: a new reference, as proto/status_json.h. `key` NULL: none. STATUS_INVALID: an address
- * that is not trusted without a key. STATUS_UNREACHABLE: nobody answers in time, or it refuses.
- * STATUS_PROTOCOL, STATUS_NO_MEMORY. */
+ * that is not trusted without a key. STATUS_UNREACHABLE: nobody listens there, which is told at
+ * once, nobody answers in time, or it refuses. STATUS_PROTOCOL, STATUS_NO_MEMORY. */
 enum status status_ask(const char *coordinator, const struct cluster_key *key,
                        bool insecure_network, uint32_t timeout_s, json_t **status,
                        struct error *error);

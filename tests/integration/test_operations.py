@@ -5,9 +5,10 @@ import json
 import os
 import re
 import shutil
+import socket
 import sys
 
-from longspan_test import ROOT, SLOW, Tap, call, folder, longspan, make_retrieval, wait_until
+from longspan_test import ROOT, SLOW, Tap, call, folder, longspan, make_retrieval, program, wait_until
 from serving import Server
 
 SAMPLE = re.compile(r'^(longspan_[a-z0-9_]+)(\{(?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)+\})? (\S+)$')
@@ -79,7 +80,7 @@ def check_dashboard(tap, types):
     tap.check(len(ids) == len(set(ids)), "its panels have ids of their own")
 
 
-def check_status(tap, server):
+def check_status(tap, server, model):
     text = longspan("status", "--url", server.url())
     tap.check(text.code == 0 and all(word in text.out for word in ("worker 0", "worker 1", "node0", "node1", "ready")),
               "longspan status shows every process", text)
@@ -92,8 +93,23 @@ def check_status(tap, server):
     tap.check(alone.code == 3 and "running" in alone.err, "nobody there: exit code 3", alone)
     wrong = longspan("status", "--url", server.url(), "--coordinator", "tcp://127.0.0.1:1")
     tap.check(wrong.code == 2, "two addresses: exit code 2", wrong)
-    silent = longspan("status", "--coordinator", "tcp://127.0.0.1:1", "--timeout", "1")
-    tap.check(silent.code == 3, "no coordinator there: exit code 3", silent)
+    absent = longspan("status", "--coordinator", "tcp://127.0.0.1:1", "--timeout", "600")
+    tap.check(absent.code == 3 and "listens" in absent.err, "no coordinator there: exit code 3, at once", absent)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        silent = longspan("status", "--coordinator", f"tcp://127.0.0.1:{other.getsockname()[1]}", "--timeout", "1")
+    tap.check(silent.code == 3 and "did not answer" in silent.err, "somebody else there: exit code 3", silent)
+    own_network = ["unshare", "--map-root-user", "--net", "sh", "-c"]  # where nobody has the usual ports
+    if call(*own_network, "ip link set lo up").code != 0:
+        tap.skip("longspan status without an address", "no network of its own here")
+        return
+    usual = call(*own_network, 'ip link set lo up && "$0" status', program("longspan"))
+    tap.check(usual.code == 3 and "127.0.0.1:8080" in usual.err and "127.0.0.1:5600" in usual.err,
+              "without an address, the usual ones are tried", usual)
+    server_there = f"""ip link set lo up
+        "$0" serve -q -m {model} --threads 1 --kv-memory 16MiB & for i in $(seq 300); do "$0" status && break; sleep 0.1; done
+        kill $!; wait $!"""
+    usual = call(*own_network, server_there, program("longspan"))
+    tap.check(usual.code == 0 and "worker 0" in usual.out, "and that of longspan serve is found", usual)
 
 
 def check_bench(tap, server, path):
@@ -133,7 +149,7 @@ def main():
                     raise RuntimeError(str(reply))
             types = check_metrics(tap, server)
             check_dashboard(tap, types)
-            check_status(tap, server)
+            check_status(tap, server, model)
             check_bench(tap, server, path)
             tap.check(server.stop() == 0, "and the server stops in peace", server.log())
     tap.finish()
