@@ -417,11 +417,18 @@ cuda-report: $(CUDA_OBJ) ## registers, stack frames and spills of every CUDA ker
 layers: ## check who includes whom, and that every README names its folder's sources
 	@tests/layers.sh && tests/readmes.sh
 
+TO     := $(DESTDIR)$(PREFIX)
+ROLES  := coordinator worker attention_node
+SHARED := $(wildcard cluster/*.yaml cluster/deploy/*) cluster/grafana.json
 install: all ## install under PREFIX (/usr/local)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/longspan $(DESTDIR)$(PREFIX)/share/longspan
-	install $(BIN)/longspan $(DESTDIR)$(PREFIX)/bin/
-	install $(BIN)/coordinator $(BIN)/worker $(BIN)/attention_node $(DESTDIR)$(PREFIX)/libexec/longspan/
-	install -m 644 $(wildcard cluster/*.yaml cluster/deploy/*) cluster/grafana.json $(DESTDIR)$(PREFIX)/share/longspan/
+	install -d $(TO)/bin $(TO)/libexec/longspan $(TO)/share/longspan
+	install $(BIN)/longspan $(TO)/bin/
+	install $(addprefix $(BIN)/,$(ROLES)) $(TO)/libexec/longspan/
+	install -m 644 $(SHARED) $(TO)/share/longspan/
+
+uninstall: ## remove what install puts under PREFIX, and nothing else
+	rm -f $(TO)/bin/longspan $(addprefix $(TO)/libexec/longspan/,$(ROLES)) $(addprefix $(TO)/share/longspan/,$(notdir $(SHARED)))
+	for folder in $(TO)/libexec/longspan $(TO)/share/longspan; do [ ! -d $$folder ] || rmdir --ignore-fail-on-non-empty $$folder; done
 
 format: ## clang-format every source in place
 	clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h' '*.cc' '*.cu' '*.cuh')
@@ -433,5 +440,5 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 .PHONY: always test-arm test-kernels-under test-emulated test-emulated-races emulated-races cuda-report oracles all tests deps demo test test-tokenizers test-layouts test-retrieval test-serve test-asan test-ubsan test-tsan sanitized \
-    sanitized-threads layers install benches bench bench-gpu bench-check fuzz fuzz-short fuzz-targets format clean help
+    sanitized-threads layers install uninstall benches bench bench-gpu bench-check fuzz fuzz-short fuzz-targets format clean help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
