@@ -30,15 +30,9 @@ static const uint64_t MOST_PROBE_BYTES = UINT64_C(256) << 20;
 
 /* ---- data: sockets and rings ---- */
 
-/* Whether the next query still fits into the run that is gathered. */
-static bool has_room(const struct node *node)
-{
-    return serve_pending(node->serve) < SERVE_QUERIES;
-}
-
 static enum status receive_socket(struct node *node, struct error *error)
 {
-    for (int i = 0; i < NODE_DRAIN_MESSAGES && has_room(node); i++) {
+    for (int i = 0; i < NODE_DRAIN_MESSAGES && serve_has_room(node->serve); i++) {
         struct error why = {0};
         const enum status status = frames_receive(node->data, serve_inbox(node->serve), 0, &why);
         if (status == STATUS_OK) {
@@ -55,7 +49,7 @@ static enum status receive_socket(struct node *node, struct error *error)
 
 static void receive_ring(struct node *node, struct rings_entry *entry)
 {
-    for (int i = 0; i < NODE_DRAIN_MESSAGES && has_room(node) && !entry->ended; i++) {
+    for (int i = 0; i < NODE_DRAIN_MESSAGES && serve_has_room(node->serve) && !entry->ended; i++) {
         struct error why = {0};
         const enum status status = wire_ring_receive(entry->ring, serve_inbox(node->serve), &why);
         if (status == STATUS_TIMEOUT)

@@ -41,6 +41,8 @@ enum status serve_create(struct serve **serve, const struct serve_config *config
         return error_set(error, STATUS_NO_MEMORY, "no memory to serve");
     }
     s->config = *config;
+    if (s->config.run_bytes == 0)
+        s->config.run_bytes = SERVE_RUN_BYTES;
     frames_init(&s->answer);
     arena_init(&s->arena, 0);
     *serve = s;
@@ -184,6 +186,7 @@ void serve_drop(struct serve *serve)
     for (size_t i = 0; i < serve->n_peers; i++)
         serve_forget_kept(serve, &serve->peers[i]);
     serve->n_queries = serve->n_entries = serve->n_ranges = 0;
+    serve->waiting_bytes = 0;
     serve->n_peers = serve->last_peer = 0;
     if (serve->config.store != NULL)
         store_end(serve->config.store, STORE_END_MS);
@@ -327,6 +330,11 @@ struct frames *serve_inbox(struct serve *serve)
 size_t serve_pending(const struct serve *serve)
 {
     return serve->n_queries;
+}
+
+bool serve_has_room(const struct serve *serve)
+{
+    return serve->n_queries < SERVE_QUERIES && serve->waiting_bytes < serve->config.run_bytes;
 }
 
 struct serve_counts serve_counts(const struct serve *serve)
@@ -571,10 +579,11 @@ static void trace_place(struct trace_track *track, const Longspan__Data *data)
 
 void serve_message(struct serve *serve)
 {
-    if (serve->n_queries == SERVE_QUERIES) {
-        struct frames *message = serve->frames[SERVE_QUERIES];
+    if (!serve_has_room(serve)) {
+        const size_t at = serve->n_queries;
+        struct frames *message = serve->frames[at];
         serve_run(serve); /* all others are empty now */
-        serve->frames[SERVE_QUERIES] = serve->frames[0];
+        serve->frames[at] = serve->frames[0];
         serve->frames[0] = message;
     }
     struct frames *message = serve_inbox(serve);

@@ -31,6 +31,7 @@ enum {
     SERVE_HEADER_BYTES = 4 << 20,  /* of a header, at most */
     SERVE_MESSAGE_BYTES = 1 << 30, /* of a message or an answer, at most */
     SERVE_QUERIES = 64,            /* that run together, at most */
+    SERVE_RUN_BYTES = 1 << 30,     /* of those and their answers; a larger one runs alone */
     SERVE_PEERS = 4096,            /* ranks that may be greeted, at most */
     SERVE_KEPT_BYTES = 1 << 30     /* of answers that are kept, all together, at most */
 };
@@ -63,6 +64,7 @@ struct serve_config {
      * next query: the rank may have repeated its query meanwhile, and gets the same answer again
      * without another evaluation. 0: none is kept. */
     uint32_t keep_after_us;
+    uint64_t run_bytes; /* 0: SERVE_RUN_BYTES */
 };
 
 /* What was dropped or repeated, since creation. */
@@ -115,12 +117,14 @@ struct kv_holder_usage serve_usage(const struct serve *serve);
 /* Where the next message is received into. */
 struct frames *serve_inbox(struct serve *serve);
 
-/* Takes the message in the inbox. There is always room while serve_pending is below SERVE_QUERIES;
- * with more, the queries run first. */
+/* Takes the message in the inbox. Where there is no room for another query, those that wait run
+ * first. */
 void serve_message(struct serve *serve);
 
 /* Queries that wait for serve_run. */
 size_t serve_pending(const struct serve *serve);
+/* Whether another may wait beside them: by number, and by bytes, its own not counted. */
+bool serve_has_room(const struct serve *serve);
 
 /* Evaluates and answers them all. */
 void serve_run(struct serve *serve);

@@ -154,6 +154,18 @@ static enum status check_query(struct serve *serve, const Longspan__Data *data,
     return STATUS_OK;
 }
 
+/* The last one that was checked: its message, what is kept of it until it has run, its answer. */
+static uint64_t query_bytes(const struct serve *serve, const struct serve_query *query)
+{
+    const struct frames *message = serve->frames[serve->n_queries - 1];
+    uint64_t n_ranges = 0;
+    for (size_t i = 0; i < query->n_entries; i++)
+        n_ranges += serve->entries[query->first_entry + i].n_ranges;
+    return frames_size(message, 0) + frames_size(message, 1) +
+           query->n_entries * sizeof(*serve->entries) + n_ranges * sizeof(*serve->ranges) +
+           query->n_works * sizeof(*serve->works) + query->reply_floats * sizeof(float);
+}
+
 enum status serve_query_add(struct serve *serve, const Longspan__Data *data, uint32_t *entry,
                             struct error *error)
 {
@@ -176,6 +188,7 @@ enum status serve_query_add(struct serve *serve, const Longspan__Data *data, uin
         return status;
     }
     serve->queries[serve->n_queries++] = query;
+    serve->waiting_bytes += query_bytes(serve, &query);
     return STATUS_OK;
 }
 
@@ -470,4 +483,5 @@ void serve_run(struct serve *serve)
     serve->counts.runs++;
     serve->counts.attend_us += clock_us() - began_us;
     serve->n_queries = serve->n_entries = serve->n_ranges = 0;
+    serve->waiting_bytes = 0;
 }

@@ -63,6 +63,7 @@ struct serve {
     struct frames *frames[SERVE_QUERIES + 1];
     struct serve_query queries[SERVE_QUERIES];
     size_t n_queries;
+    uint64_t waiting_bytes; /* of the queries, of what is kept of them, and of their answers */
     struct serve_entry *entries;
     size_t n_entries, entries_capacity;
     struct tile_range *ranges;

@@ -42,6 +42,7 @@ struct fixture {
     struct frames answers[MOST_ANSWERS];
     uint32_t n_answers;
     Longspan__Data *answer; /* the last one, unpacked */
+    uint64_t run_bytes;     /* serve_config's */
 };
 
 static inline void keep_answer(void *context, struct frames *answer, enum serve_answer kind)
@@ -87,7 +88,8 @@ static inline void open_serve(struct fixture *f, const struct kernels *kernels,
                                         .device = device,
                                         .send = keep_answer,
                                         .context = f,
-                                        .keep_after_us = keep_after_us};
+                                        .keep_after_us = keep_after_us,
+                                        .run_bytes = f->run_bytes};
     assert_int_equal(serve_create(&f->serve, &config, NULL), STATUS_OK);
 }
 

@@ -165,6 +165,35 @@ static void test_more_queries_than_fit_run_in_turns(void **state)
         assert_int_equal(f->answers[i].n, 2);
 }
 
+/* Memory is bounded by what the answers take, not by how many there are. */
+static void test_queries_of_many_bytes_run_in_turns(void **state)
+{
+    (void)state;
+    enum { N = 9, ROWS = 128 };
+    struct fixture *f = open_pool();
+    /* Each has a third of that in q, and more in its answer. */
+    f->run_bytes = 3 * ROWS * Q_ROW * sizeof(float);
+    open_serve(f, &kernels_cpu_scalar, NULL, 0);
+    set_up(f);
+    assert_int_equal(reserve(f, 1, 0, 256, 0), STATUS_OK);
+    append(f, 1, 0, 256);
+    forget_answers(f);
+    const struct ask ask = {1, 256, ROWS, 2, {0, 2}, 0};
+    for (uint32_t i = 0; i < N; i++) {
+        put_attend(f, "peer", i, &ask, 1, ROWS * Q_ROW);
+        serve_message(f->serve);
+        assert_true(serve_pending(f->serve) <= 2);
+        assert_int_equal(serve_has_room(f->serve), serve_pending(f->serve) < 2);
+    }
+    serve_run(f->serve);
+    assert_true(serve_has_room(f->serve));
+    assert_int_equal(serve_counts(f->serve).runs, (N + 1) / 2);
+    assert_int_equal(f->n_answers, N);
+    for (uint32_t i = 0; i < N; i++)
+        assert_int_equal(f->answers[i].n, 2);
+    close_fixture((void **)&f);
+}
+
 /* ---- a device without room ---- */
 
 static size_t most_bytes; /* that the device gives at once */
@@ -232,6 +261,7 @@ int main(void)
         TEST(test_missing_tokens_are_told_with_marks),
         TEST(test_queries_together_equal_queries_alone),
         TEST(test_more_queries_than_fit_run_in_turns),
+        cmocka_unit_test(test_queries_of_many_bytes_run_in_turns),
         cmocka_unit_test(test_what_finds_no_memory_is_refused_and_the_rest_answered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

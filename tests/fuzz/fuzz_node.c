@@ -69,7 +69,7 @@ static void take_control(const struct fuzz_piece *piece)
 
 static void take_message(void)
 {
-    if (serve_pending(serve) >= SERVE_QUERIES)
+    if (!serve_has_room(serve))
         serve_run(serve);
     if (serve_inbox(serve)->n > 0)
         serve_message(serve);
