@@ -17,7 +17,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { BODY_FREE_BYTES = 16384 };
+enum {
+    BODY_FREE_BYTES = 16384,
+    BODY_MOST_CONTAINERS = 1 << 20, /* objects and arrays, "{}" takes 80 times its length */
+};
 
 struct body_limits {
     uint64_t each, all; /* bytes of one, and of what counts of all, at most */
@@ -39,9 +42,10 @@ bool body_add(struct body *body, struct body_limits *limits, const char *data, s
 /* Writes the 413. Returns false. */
 bool body_too_large(const struct body_limits *limits, struct api_error *error);
 
-/* What it has, as a JSON object, or a 400 in *error and NULL. The caller's reference; the text is
- * gone, and counts until body_drop, since what it says is there still. */
-json_t *body_object(struct body *body, struct api_error *error);
+/* What it has, as a JSON object, or a 400 in *error and NULL; a 503 soon after *stop is set (NULL: it
+ * never is). The caller's reference; the text is gone, and counts until body_drop, since what it
+ * says is there still. */
+json_t *body_object(struct body *body, const atomic_bool *stop, struct api_error *error);
 
 /* Empty again, and not counted. */
 void body_drop(struct body *body);

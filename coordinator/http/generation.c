@@ -221,7 +221,7 @@ static bool read_request(struct generation *g, struct api_error *error)
                                            .render = chat_prompt_render,
                                            .render_context = site,
                                            .stop = &g->errand.stop};
-    json_t *body = body_object(&g->body, error);
+    json_t *body = body_object(&g->body, &g->errand.stop, error);
     const bool good =
         body != NULL && generate_request_read(&g->request, g->kind, body, &limits, error);
     json_decref(body);

@@ -119,7 +119,7 @@ static struct translation *of(struct errand *errand)
 static enum errand_outcome read_body(struct errand *errand)
 {
     struct translation *t = of(errand);
-    json_t *result = NULL, *body = body_object(&t->body, &t->failure);
+    json_t *result = NULL, *body = body_object(&t->body, &errand->stop, &t->failure);
     if (body != NULL && t->work(t->site, body, &errand->stop, &result, &t->failure)) {
         t->text = json_dumps(result, JSON_COMPACT);
         if (t->text == NULL)

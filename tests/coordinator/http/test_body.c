@@ -74,7 +74,7 @@ static void test_what_is_read_counts_until_it_is_dropped(void **state)
     struct api_error error;
     assert_true(add(&body, &limits, 2, &error));
     assert_true(body_add(&body, &limits, object, strlen(object), &error));
-    json_t *json = body_object(&body, &error);
+    json_t *json = body_object(&body, NULL, &error);
     assert_int_equal(json_integer_value(json_object_get(json, "a")), 1);
     assert_null(body.text.bytes);
     assert_int_equal(atomic_load(&limits.held), sizeof(part) + strlen(object));
@@ -82,11 +82,53 @@ static void test_what_is_read_counts_until_it_is_dropped(void **state)
     body_drop(&body);
     assert_int_equal(atomic_load(&limits.held), 0);
 
-    assert_null(body_object(&body, &error)); /* nothing came */
+    assert_null(body_object(&body, NULL, &error)); /* nothing came */
     assert_int_equal(error.http, 400);
     assert_true(body_add(&body, &limits, "[1]", 3, &error));
-    assert_null(body_object(&body, &error));
+    assert_null(body_object(&body, NULL, &error));
     assert_int_equal(error.http, 400);
+    body_drop(&body);
+}
+
+/* Memory for each of these is many times its two bytes. */
+static bool has_objects(size_t n, struct api_error *error)
+{
+    struct body_limits limits = limits_of(UINT64_MAX, UINT64_MAX);
+    static const char first[] = "{\"[[[\\\"[\":[{}"; /* a name is no array */
+    struct body body = {0};
+    bool good = body_add(&body, &limits, first, strlen(first), error);
+    for (size_t i = 1; good && i < n; i++)
+        good = body_add(&body, &limits, ",{}", 3, error);
+    assert_true(good && body_add(&body, &limits, "]}", 2, error));
+    json_t *json = body_object(&body, NULL, error);
+    good = json != NULL;
+    json_decref(json);
+    body_drop(&body);
+    return good;
+}
+
+static void test_a_body_has_only_so_many_objects(void **state)
+{
+    (void)state;
+    struct api_error error;
+    assert_true(has_objects(BODY_MOST_CONTAINERS - 2, &error)); /* beside its own two */
+    assert_false(has_objects(BODY_MOST_CONTAINERS - 1, &error));
+    assert_int_equal(error.http, 400);
+    assert_non_null(strstr(error.message, "objects and arrays"));
+}
+
+/* Somebody who goes while his megabytes are parsed is parsed no further. */
+static void test_nobody_waits_for_it(void **state)
+{
+    (void)state;
+    struct body_limits limits = limits_of(100 * sizeof(part), 100 * sizeof(part));
+    struct body body = {0};
+    struct api_error error;
+    atomic_bool stop = true;
+    assert_true(body_add(&body, &limits, "{\"a\": 1}", 8, &error));
+    assert_null(body_object(&body, &stop, &error));
+    assert_int_equal(error.http, 503);
+    assert_null(body.text.bytes);
     body_drop(&body);
 }
 
@@ -96,6 +138,8 @@ int main(void)
         cmocka_unit_test(test_one_body_has_a_limit),
         cmocka_unit_test(test_all_bodies_have_one_together),
         cmocka_unit_test(test_what_is_read_counts_until_it_is_dropped),
+        cmocka_unit_test(test_a_body_has_only_so_many_objects),
+        cmocka_unit_test(test_nobody_waits_for_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
