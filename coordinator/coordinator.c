@@ -298,6 +298,7 @@ static enum status receive(struct coordinator *c, bool *received, struct error *
         return STATUS_OK;
     }
     status = handle(c, &peer, message, clock_us(), error);
+    arena_reset(&c->arena); /* now: the next one may be long in coming */
     frames_clear(&c->in);
     return status;
 }

@@ -2,12 +2,16 @@
  * is dropped meanwhile is told to stop, and freed by the thread. */
 #include "coordinator/texts.h"
 
+#include "sys/memory.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+enum { MUCH_BYTES = 1 << 20 };
 
 struct text {
     struct text *next;
@@ -101,6 +105,8 @@ static void *run(void *closure)
         text->state = TEXT_UNDER_WAY;
         pthread_mutex_unlock(&t->lock);
         work(t->tokenizer, text);
+        if (text->n_bytes >= MUCH_BYTES)
+            memory_give_back();
         pthread_mutex_lock(&t->lock);
         if (atomic_load(&text->stop)) {
             free_text(text);

@@ -49,10 +49,13 @@ void arena_destroy(struct arena *arena)
 void arena_reset(struct arena *arena)
 {
     if (arena->extra != NULL) {
+        const size_t wanted = arena->total < ARENA_KEPT_BYTES ? arena->total : ARENA_KEPT_BYTES;
         free_extra(arena);
-        free(arena->block);
-        arena->block = malloc(arena->total);
-        arena->block_bytes = arena->block != NULL ? arena->total : 0;
+        if (wanted > arena->block_bytes) {
+            free(arena->block);
+            arena->block = malloc(wanted);
+            arena->block_bytes = arena->block != NULL ? wanted : 0;
+        }
     }
     arena->used = arena->total = 0;
 }

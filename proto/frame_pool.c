@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SMALLEST_BYTES = 4096, MOST_IDLE = 48 };
+enum { SMALLEST_BYTES = 4096 };
 
 struct frame_buffer {
     atomic_uint references;
@@ -38,16 +38,27 @@ void frame_pool_destroy(struct frame_pool *pool)
     memset(pool, 0, sizeof(*pool));
 }
 
-/* Sizes change over time (prefill, then decode): what nobody uses must not pile up. */
+/* Sizes change over time (prefill, then decode): what nobody uses must not pile up. The newest stay,
+ * as far as the bounds go. */
 static void drop_idle(struct frame_pool *pool)
 {
-    size_t n_idle = 0, kept = 0;
-    for (size_t i = 0; i < pool->n; i++) {
-        if (buffer_idle(pool->buffers[i]) && ++n_idle > MOST_IDLE)
-            buffer_unref(pool->buffers[i]);
-        else
-            pool->buffers[kept++] = pool->buffers[i];
+    size_t n_idle = 0, idle_bytes = 0, kept = 0;
+    for (size_t i = pool->n; i-- > 0;) {
+        struct frame_buffer *buffer = pool->buffers[i];
+        if (!buffer_idle(buffer))
+            continue;
+        if (n_idle < FRAME_POOL_MOST_IDLE &&
+            buffer->capacity <= FRAME_POOL_MOST_IDLE_BYTES - idle_bytes) {
+            n_idle++;
+            idle_bytes += buffer->capacity;
+        } else {
+            buffer_unref(buffer);
+            pool->buffers[i] = NULL;
+        }
     }
+    for (size_t i = 0; i < pool->n; i++)
+        if (pool->buffers[i] != NULL)
+            pool->buffers[kept++] = pool->buffers[i];
     pool->n = kept;
 }
 
@@ -80,7 +91,7 @@ enum status frame_pool_take(struct frame_pool *pool, size_t bytes, struct frame_
             best = candidate;
     }
     if (best == NULL) {
-        drop_idle(pool);
+        drop_idle(pool); /* before more is asked for */
         if (!array_grow(&pool->buffers, &pool->capacity, pool->n + 1, sizeof(*pool->buffers)))
             return error_set(error, STATUS_NO_MEMORY, "wire: no memory for a message");
         best = buffer_create(bytes);
@@ -90,6 +101,7 @@ enum status frame_pool_take(struct frame_pool *pool, size_t bytes, struct frame_
         pool->buffers[pool->n++] = best;
     }
     atomic_fetch_add_explicit(&best->references, 1, memory_order_relaxed);
+    drop_idle(pool); /* what was under way, and larger than is asked for now */
     *buffer = best;
     return STATUS_OK;
 }

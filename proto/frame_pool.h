@@ -16,6 +16,11 @@
 
 struct frame_buffer; /* opaque */
 
+enum {
+    FRAME_POOL_MOST_IDLE = 64,             /* buffers, and of all of them together */
+    FRAME_POOL_MOST_IDLE_BYTES = 256 << 20 /* that a pool keeps for later */
+};
+
 /* Zeroed memory is an empty pool. */
 struct frame_pool {
     struct frame_buffer **buffers;

@@ -2,6 +2,7 @@
 #include "sys/memory.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -164,6 +165,13 @@ static struct group_memory control_groups_memory(void)
     }
     fclose(file);
     return least;
+}
+
+void memory_give_back(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 uint64_t memory_available_bytes(void)

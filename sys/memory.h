@@ -18,6 +18,11 @@ enum status memory_reserve(void **base, size_t bytes, struct error *error);
 /* `bytes` as reserved. NULL is fine. */
 void memory_release(void *base, size_t bytes);
 
+/* Gives the system back what malloc keeps of freed memory, after work in many small pieces: it would
+ * be kept for good. Milliseconds for each 100 MB; who allocates in the same thread waits for that.
+ * Does nothing where the C library cannot. */
+void memory_give_back(void);
+
 /* What this process could still take without swapping: MemAvailable, or less where a control
  * group (container, Slurm job) has a limit. 0: the kernel does not say. */
 uint64_t memory_available_bytes(void);

@@ -364,7 +364,6 @@ static bool receive(struct bridge *b)
     struct error error;
     if (frames_receive(b->socket, &b->frames, 0, &error) != STATUS_OK)
         return false;
-    arena_reset(&b->arena);
     const Longspan__Control *control =
         b->frames.n == 0
             ? NULL
@@ -372,6 +371,7 @@ static bool receive(struct bridge *b)
                                         frames_data(&b->frames, 0));
     if (control != NULL && control->body_case == LONGSPAN__CONTROL__BODY_RUN_EVENT)
         take_event(b, control->run_event);
+    arena_reset(&b->arena); /* now: the next one may be long in coming */
     frames_clear(&b->frames);
     return true;
 }

@@ -1,9 +1,13 @@
 /* desk.c - see desk.h: a list in the order of coming, searched by whoever is free. */
 #include "coordinator/http/desk.h"
 
+#include "sys/memory.h"
+
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
+
+enum { MUCH_BYTES = 1 << 20 }; /* of JSON: its values take tens of times that */
 
 struct desk {
     void (*done)(void *context, struct errand *errand);
@@ -49,6 +53,8 @@ static void *run(void *closure)
         *link = errand->next_at_desk;
         pthread_mutex_unlock(&d->lock);
         errand->outcome = errand->kind->read(errand);
+        if (errand->n_unread >= MUCH_BYTES)
+            memory_give_back();
         d->done(d->context, errand);
         pthread_mutex_lock(&d->lock);
     }

@@ -91,6 +91,47 @@ static void test_arena_grows_to_what_is_needed_and_stops_at_its_limit(void **sta
     arena_destroy(&arena);
 }
 
+/* What huge messages took is not kept for the small ones behind them. */
+static void test_idle_buffers_have_a_bound_in_bytes(void **state)
+{
+    (void)state;
+    enum { N = 8, PART = FRAME_POOL_MOST_IDLE_BYTES / (N / 2) };
+    struct frame_pool pool = {0};
+    struct frame_buffer *large[N], *small;
+    for (size_t i = 0; i < N; i++)
+        assert_int_equal(frame_pool_take(&pool, PART, &large[i], NULL), STATUS_OK);
+    assert_int_equal(pool.n, N); /* taken: they stay */
+    for (size_t i = 0; i < N; i++)
+        frame_buffer_give(large[i]);
+    assert_int_equal(frame_pool_take(&pool, 10, &small, NULL), STATUS_OK); /* is one of them */
+    assert_int_equal(pool.n, 1 + N / 2);
+    frame_buffer_give(small);
+    assert_int_equal(frame_pool_take(&pool, N * (size_t)PART, &large[0], NULL), STATUS_OK);
+    frame_buffer_give(large[0]);
+    assert_int_equal(frame_pool_take(&pool, 10, &small, NULL), STATUS_OK);
+    assert_int_equal(pool.n, N / 2); /* without the one that is beyond the bound alone */
+    frame_buffer_give(small);
+    frame_pool_destroy(&pool);
+}
+
+static void test_an_arena_keeps_no_more_than_its_part_of_a_huge_message(void **state)
+{
+    (void)state;
+    struct arena arena;
+    arena_init(&arena, SIZE_MAX / 2);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 3; i++)
+            assert_non_null(memset(arena_take(&arena, ARENA_KEPT_BYTES / 2), 1, 100));
+        assert_non_null(arena_take(&arena, 10 * (size_t)ARENA_KEPT_BYTES));
+        arena_reset(&arena);
+        assert_null(arena.extra);
+        assert_int_equal(arena.block_bytes, ARENA_KEPT_BYTES);
+    }
+    assert_non_null(memset(arena_take(&arena, ARENA_KEPT_BYTES), 1, ARENA_KEPT_BYTES));
+    assert_null(arena.extra); /* such a message takes nothing new */
+    arena_destroy(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -98,6 +139,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_buffers_stay_until_they_are_sent, wire_fixture_make,
                                         wire_fixture_remove),
         cmocka_unit_test(test_arena_grows_to_what_is_needed_and_stops_at_its_limit),
+        cmocka_unit_test(test_idle_buffers_have_a_bound_in_bytes),
+        cmocka_unit_test(test_an_arena_keeps_no_more_than_its_part_of_a_huge_message),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -67,6 +68,29 @@ static void test_the_peak_stays_when_memory_is_given_back(void **state)
     assert_true(memory_peak_bytes() >= memory_resident_bytes());
 }
 
+/* The last piece is still there, so that malloc's heap cannot end before it. */
+static void test_small_pieces_are_given_back(void **state)
+{
+    (void)state;
+    enum { N = 1 << 20 };
+    void **pieces = malloc(N * sizeof(*pieces));
+    assert_non_null(pieces);
+    for (size_t i = 0; i < N; i++)
+        assert_non_null(pieces[i] = memset(malloc(100), 1, 100));
+    for (size_t i = 0; i + 1 < N; i++)
+        free(pieces[i]);
+    const uint64_t before = memory_own_bytes();
+    memory_give_back();
+    const uint64_t after = memory_own_bytes();
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    assert_true(after + 64 * mib < before); /* of 100 */
+#else
+    assert_true(after > 0 && before > 0);
+#endif
+    free(pieces[N - 1]);
+    free(pieces);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -74,6 +98,7 @@ int main(void)
         cmocka_unit_test(test_what_cannot_be_reserved),
         cmocka_unit_test(test_available_memory_is_known),
         cmocka_unit_test(test_the_peak_stays_when_memory_is_given_back),
+        cmocka_unit_test(test_small_pieces_are_given_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
