@@ -41,3 +41,11 @@ int death_explain(const struct launch_death *death, char words[DEATH_WORDS_BYTES
                                 ? STATUS_UNREACHABLE
                                 : STATUS_FAILED);
 }
+
+enum status death_report(const struct launch_death *death, int *exit_code, struct error *error)
+{
+    char how[DEATH_WORDS_BYTES];
+    *exit_code = death_explain(death, how);
+    fputs(death->tail, stderr);
+    return error_set(error, STATUS_FAILED, "%s: %s", death->label, how);
+}

@@ -3,6 +3,7 @@
 #define LONGSPAN_CLUSTER_DEATH_H
 
 #include "cluster/launch.h"
+#include "sys/status.h"
 
 enum { DEATH_WORDS_BYTES = 512 };
 
@@ -10,5 +11,9 @@ enum { DEATH_WORDS_BYTES = 512 };
  * (trouble.h). Returns the exit code that it makes ours: its own where
  * it is one of our programs', 3 where it could not be started or reached, 4 otherwise. */
 int death_explain(const struct launch_death *death, char words[DEATH_WORDS_BYTES]);
+
+/* The same as a failure: prints its last lines on standard error, and says who and how.
+ * STATUS_FAILED. */
+enum status death_report(const struct launch_death *death, int *exit_code, struct error *error);
 
 #endif

@@ -324,6 +324,12 @@ uint32_t launch_n_signals(const struct launch *launch)
     return launch->n_signals;
 }
 
+void launch_forget_signals(struct launch *launch)
+{
+    launch->signal = 0;
+    launch->n_signals = 0;
+}
+
 void launch_tell(struct launch *launch, uint32_t index, int number)
 {
     if (!launch->children[index].dead)

@@ -71,6 +71,9 @@ void launch_progress(struct launch *launch);
 int launch_signal(const struct launch *launch);
 uint32_t launch_n_signals(const struct launch *launch);
 
+/* As if none had come: the caller took it for another wish than to end. */
+void launch_forget_signals(struct launch *launch);
+
 /* Sends a signal to the index-th child that was started, unless it has died; and says whether it
  * has. */
 void launch_tell(struct launch *launch, uint32_t index, int number);

@@ -1,6 +1,7 @@
 /* main.c - `longspan`, the front door: finds the command and hands the words over. */
 #include "cluster/agent.h"
 #include "cluster/bench.h"
+#include "cluster/chat.h"
 #include "cluster/command_table.h"
 #include "cluster/keygen.h"
 #include "cluster/model_command.h"
@@ -27,6 +28,7 @@
 
 static const struct command_entry commands[] = {
     {"run", "continue texts with a model, on this machine or on a cluster", run_main},
+    {"chat", "talk with a model in a terminal, on this machine or on a cluster", chat_main},
     {"serve", "answer OpenAI's API over HTTP with a model, on this machine or on a cluster",
      serve_main},
     {"status", "who belongs to a running cluster, what each holds, what runs", status_main},
@@ -51,6 +53,7 @@ static void print_help(FILE *out)
           "  --version print the version, and what this build computes with here\n\n"
           "Begin with:\n"
           "  longspan run -m model.gguf -p \"Once upon a time\" -n 64\n"
+          "  longspan chat -m model.gguf\n"
           "  longspan plan -m model.gguf --probe        will it fit, and how fast will it be?\n"
           "  longspan help COMMAND                      all options of one, with examples\n",
           out);

@@ -41,26 +41,11 @@ struct run {
 
 /* ---- events ---------------------------------------------------------------------------------- */
 
-/* Waits until standard output takes some more, as a pager that nobody turns does not. Signals are
- * blocked: a write that waits would keep them from being seen. False: one came. */
-static bool wait_for_reader(struct run *run)
-{
-    struct pollfd items[] = {{.fd = 1, .events = POLLOUT},
-                             {.fd = launch_descriptor(run->session.launch), .events = POLLIN}};
-    for (;;) {
-        launch_progress(run->session.launch);
-        if (launch_signal(run->session.launch) != 0)
-            return false;
-        if (poll(items, 2, -1) > 0 && items[0].revents != 0)
-            return true;
-    }
-}
-
 static enum status show_text(struct run *run, const char *text, size_t n_bytes, struct error *error)
 {
     if (!run->streaming || n_bytes == 0)
         return STATUS_OK;
-    if (!wait_for_reader(run))
+    if (!standard_output_await(run->session.launch))
         return ask_ended_by_signal(&run->ask, error);
     progress_clear(&run->progress);
     run->text_shown = true;

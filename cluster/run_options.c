@@ -52,7 +52,8 @@ static void add_prompts(struct option_table *table, struct run_options *o)
     option_table_add(table, options);
 }
 
-static void add_sampling(struct option_table *table, struct run_options *o)
+void run_options_add_sampling(struct option_table *table, struct run_options *o,
+                              const char *temperature)
 {
     const struct option options[] = {
         {.kind = OPTION_SECTION, .help = "Sampling"},
@@ -60,7 +61,7 @@ static void add_sampling(struct option_table *table, struct run_options *o)
          .kind = OPTION_F32,
          .value = &o->temperature,
          .argument = "T",
-         .fallback = "0",
+         .fallback = temperature,
          .least_f32 = 0,
          .most_f32 = 100,
          .help = "0 always takes the most likely token; 0.7 varies; higher is wilder"},
@@ -134,7 +135,7 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct run_opti
     struct option own[PLACE_OPTIONS_TABLE];
     struct option_table own_table = {.entries = own, .capacity = PLACE_OPTIONS_TABLE};
     add_prompts(&own_table, o);
-    add_sampling(&own_table, o);
+    run_options_add_sampling(&own_table, o, "0");
     add_output(&own_table, o);
     place_options_table(table, own, &o->place, &texts);
 }
@@ -199,7 +200,7 @@ void run_options_print_help(void)
         "Continues texts with a model. Starts what is needed on this machine, starts the cluster "
         "of a file, or uses one that runs; and ends what it started. The text goes to standard "
         "output, everything else to standard error. A prompt is continued as it is, without the "
-        "model's chat template: for chats see longspan serve."};
+        "model's chat template: for chats see longspan chat and longspan serve."};
     fill_table(table, &options);
     options_print_help(stdout, &usage, table);
     fputs(

@@ -36,4 +36,8 @@ void run_options_free(struct run_options *options);
 
 void run_options_print_help(void);
 
+/* The section about sampling, for a command that has it too, with its own --temp. */
+void run_options_add_sampling(struct option_table *table, struct run_options *options,
+                              const char *temperature);
+
 #endif

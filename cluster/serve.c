@@ -22,15 +22,6 @@ enum {
     LAST_WORDS_MS = 2500 /* for the coordinator to miss who died and to tell its clients */
 };
 
-/* The first process that died, while nobody asked it to. */
-static enum status explain(const struct launch_death *death, int *exit_code, struct error *error)
-{
-    char how[DEATH_WORDS_BYTES];
-    *exit_code = death_explain(death, how);
-    fputs(death->tail, stderr);
-    return error_set(error, STATUS_FAILED, "%s: %s", death->label, how);
-}
-
 /* -1 ms: for ever. */
 static void wait_for_news(struct launch *launch, int ms)
 {
@@ -60,7 +51,7 @@ static enum status watch(const struct session *session, int *exit_code, struct e
     if (launch_n_signals(launch) > 0)
         return STATUS_OK;
     wait_for_last_words(session);
-    return explain(&death, exit_code, error);
+    return death_report(&death, exit_code, error);
 }
 
 /* The coordinator ends when its requests have: workers that it sent away may be gone before. */
@@ -79,8 +70,9 @@ static enum status drain(const struct session *session, int *exit_code, struct e
     launch_told(launch, session->coordinator, &death);
     if (death.code == SIGNAL_EXIT + SIGTERM) /* it had not begun: it waited for a pipe, say */
         return STATUS_OK;
-    return launch_first_death(launch, &death) && death.code != 0 ? explain(&death, exit_code, error)
-                                                                 : STATUS_OK;
+    return launch_first_death(launch, &death) && death.code != 0
+               ? death_report(&death, exit_code, error)
+               : STATUS_OK;
 }
 
 static enum status work(struct session *session, const struct serve_options *options,

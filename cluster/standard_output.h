@@ -5,6 +5,7 @@
 #ifndef LONGSPAN_CLUSTER_STANDARD_OUTPUT_H
 #define LONGSPAN_CLUSTER_STANDARD_OUTPUT_H
 
+#include "cluster/launch.h"
 #include "sys/log.h"
 #include "sys/status.h"
 
@@ -12,6 +13,10 @@
 
 /* Has everything been written? STATUS_IO: no. */
 enum status standard_output_flush(struct error *error);
+
+/* Waits until it takes some more, as a pager that nobody turns does not. Signals are blocked: a
+ * write that waits would keep them from being seen. False: one came. */
+bool standard_output_await(struct launch *launch);
 
 /* Something could not be written since nobody reads any more. */
 bool standard_output_is_unread(void);

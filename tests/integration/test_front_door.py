@@ -101,7 +101,7 @@ def prepare():
 def test_help_lists_what_exists():
     done = place.run("help")
     check(done.returncode == 0 and done.stderr == b"", done)
-    for word in (b"run", b"serve", b"status", b"plan", b"bench", b"model", b"keygen"):
+    for word in (b"run", b"chat", b"serve", b"status", b"plan", b"bench", b"model", b"keygen"):
         check(b"\n  " + word + b" " in done.stdout, "help lacks", word)
     check(b"\n  worker" not in done.stdout, "help lists what mpirun starts")
     for words in (("run", "--help"), ("plan", "--help"), ("bench", "--help"), ("keygen", "--help"), ("model", "make-random", "--help"),
