@@ -1,7 +1,8 @@
 /* kernels/cpu/product_quant_simd.h - products with weights in blocks over vectors of any length;
  * the body of product_quant_avx2.c and its siblings, which include a vector_....h before and define
  * QUANT_ROWS(X): X(R, V) for every height R of a tile, with the number of vectors V that go
- * together; and fetches_ahead(R, low_bits): whether such a tile asks for its weights itself.
+ * together; and fetches_ahead(R, low_bits): whether such a tile asks for its weights itself. It may
+ * define ADDED_HERE(sum, R): the sum, which the compiler then does not move.
  *
  * Register tiles of V vectors of outputs times R rows, as for floats, with an integer and a float
  * sum for each output. Weights stay packed in memory and are unpacked in registers: a mask and a
@@ -13,6 +14,10 @@
  * ahead (bench/matmul --rows 1,4,8,16), and where the activations of one tile end, whose successors
  * are fetched (--rows 512 --shapes 3). */
 #include "kernels/cpu/product_simd.h"
+
+#ifndef ADDED_HERE
+#define ADDED_HERE(sum, R) (sum)
+#endif
 
 enum { QUANT_MAX_SUMS = 16, QUANT_MAX_VECTORS = 4, PIECES_OF_SUPER = 8 };
 
@@ -145,9 +150,9 @@ INLINE void dot_half(VECI dot[QUANT_MAX_SUMS], const struct quant_tile t,
                 const int at = i * t.R + r;
                 if (step % part_groups == 0)
                     part[at] = dot_begin(dot[at]);
-                part[at] = dot_add(part[at], weight[i], value, t.type);
+                part[at] = ADDED_HERE(dot_add(part[at], weight[i], value, t.type), t.R);
                 if ((step + 1) % part_groups == 0)
-                    dot[at] = dot_end(dot[at], part[at]);
+                    dot[at] = ADDED_HERE(dot_end(dot[at], part[at]), t.R);
             }
         }
     }
