@@ -239,6 +239,35 @@ static bool begins_with_tab(const char *text, uint32_t line)
     return text[strspn(text, " ")] == '\t';
 }
 
+/* What libcyaml says in the words of its own code, as the writer of the file would say it. */
+static void say_plainly(char what[MESSAGE_BYTES])
+{
+    static const struct {
+        const char *theirs, *ours; /* %.*s: what is behind theirs, without quotes */
+    } phrases[] = {
+        {"Expecting MAPPING", "keys with values belong here, such as host: NAME"},
+        {"Expecting SEQUENCE", "a list belongs here: [A, B], or lines that begin with -"},
+        {"Expecting ", "one value belongs here"},
+        {"Insufficient entries", "the list needs one entry at least"},
+        {"Missing required mapping field: ", "the key '%.*s' is missing"},
+        {"Mapping field already seen: ", "the key '%.*s' is there twice"},
+        {"Invalid FLOAT value: ", "'%.*s' is no number"},
+        {"Invalid uint64_t value: ", "'%.*s' is no whole number"},
+        {"Invalid UINT value: ", "'%.*s' is no whole number from 0 on"},
+    };
+    for (size_t i = 0; i < sizeof(phrases) / sizeof(phrases[0]); i++) {
+        const size_t length = strlen(phrases[i].theirs);
+        if (strncmp(what, phrases[i].theirs, length) != 0)
+            continue;
+        char rest[MESSAGE_BYTES];
+        snprintf(rest, sizeof(rest), "%s", what + length + (what[length] == '\''));
+        const size_t n = strlen(rest);
+        snprintf(what, MESSAGE_BYTES, phrases[i].ours, (int)(n - (n > 0 && rest[n - 1] == '\'')),
+                 rest);
+        return;
+    }
+}
+
 static enum status refuse(const char *path, const char *text, const struct complaint *complaint,
                           struct error *error)
 {
@@ -257,12 +286,15 @@ static enum status refuse(const char *path, const char *text, const struct compl
         line = exact != 0 ? exact : line;
         tab = begins_with_tab(text, line);
     }
+    char plain[MESSAGE_BYTES];
+    snprintf(plain, sizeof(plain), "%s", what);
+    say_plainly(plain);
     if (line != 0)
         snprintf(where, sizeof(where), ":%u", line);
     if (nearest != NULL)
         return error_set(error, STATUS_INVALID, "%s%s: %s (did you mean '%s'?)", path, where, what,
                          nearest);
-    return error_set(error, STATUS_INVALID, "%s%s: %s%s", path, where, what,
+    return error_set(error, STATUS_INVALID, "%s%s: %s%s", path, where, plain,
                      tab ? " (a tab: YAML is indented by spaces)" : "");
 }
 
