@@ -8,6 +8,7 @@
 #include "model/row_cut.h"
 #include "model/string_table.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,9 +148,23 @@ static bool ends_with(const char *text, const char *end)
     return n >= n_end && strcmp(text + n - n_end, end) == 0;
 }
 
+/* https://..., or OWNER/NAME as on Hugging Face, where other programs go and fetch it. */
+static bool is_name_elsewhere(const char *path)
+{
+    const char *slash = strchr(path, '/');
+    return strstr(path, "://") != NULL ||
+           (slash != NULL && slash == strrchr(path, '/') && slash[1] != '\0' &&
+            strchr("/.~", path[0]) == NULL && !ends_with(path, ".gguf"));
+}
+
 static enum status open_any(struct model_file *file, struct error *error)
 {
     struct stat info;
+    if (stat(file->path, &info) != 0 && errno == ENOENT && is_name_elsewhere(file->path))
+        return error_set(error, STATUS_NOT_FOUND,
+                         "%s: no such file or directory; models are not fetched: name one that is "
+                         "here",
+                         file->path);
     if (ends_with(file->path, ".safetensors") || ends_with(file->path, ".json"))
         return error_set(error, STATUS_INVALID,
                          "%s is a part of a model; give the directory that it is in", file->path);

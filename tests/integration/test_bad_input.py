@@ -25,7 +25,9 @@ def files(tap, path, good):
     def run(file, *more):
         return longspan("run", "-m", file, "-p", "hello", "-n", 1, *more, timeout=30)
 
-    expect(tap, "missing model", run(f"{path}/absent.gguf"), 2, "absent.gguf")
+    expect(tap, "missing model", run(f"{path}/absent.gguf"), 2, "absent.gguf: cannot open: No such file")
+    for name in ("Qwen/Qwen3-8B", "https://example.com/model.gguf"):
+        expect(tap, f"a model elsewhere: {name}", run(name), 2, f"{name}: no such file", "not fetched")
     expect(tap, "empty model", run(made("empty.gguf", b"")), 2, "empty.gguf")
     expect(tap, "a model that is a text", run(made("text.gguf", b"Once upon a time\n" * 99)), 2, "text.gguf", "GGUF")
     expect(tap, "a model that is a directory", run(path), 2, path)
