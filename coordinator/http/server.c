@@ -40,6 +40,7 @@ struct server {
     struct readers *readers;
     struct MHD_Daemon *daemon;
     struct door *door;
+    char shown[LISTEN_SHOWN_BYTES]; /* where it listens */
     uint64_t
         late_until_us; /* who drains waits for calls that are not whole; 0: it does not drain */
 };
@@ -379,7 +380,6 @@ enum status server_open(struct server **server, const struct http_options *optio
     site->created_s = (uint64_t)time(NULL);
     name_model(site, model);
     const struct bridge_limits limits = {.running = options->running, .queued = options->queued};
-    char shown[LISTEN_SHOWN_BYTES];
     int listening = -1;
     enum status status = STATUS_OK;
     if (options->api_key_file != NULL)
@@ -394,14 +394,14 @@ enum status server_open(struct server **server, const struct http_options *optio
     if (status == STATUS_OK)
         status = readers_create(&s->readers, options->read_s, error);
     if (status == STATUS_OK)
-        status = listen_open(&listening, options->address, site->keys != NULL, shown, error);
+        status = listen_open(&listening, options->address, site->keys != NULL, s->shown, error);
     if (status == STATUS_OK)
         status = start_daemon(s, listening, n_reserved, error);
     if (status != STATUS_OK) {
         server_close(s);
         return status;
     }
-    log_info(log, "http: listening at http://%s, model %s%s", shown, site->model,
+    log_info(log, "http: listening at http://%s, model %s%s", s->shown, site->model,
              site->keys != NULL ? ", with API keys" : "");
     *server = s;
     return STATUS_OK;
@@ -411,7 +411,9 @@ void server_ready(struct server *server, uint32_t max_tokens)
 {
     enum site_state loading = SITE_LOADING;
     atomic_store(&server->site.max_tokens, max_tokens);
-    atomic_compare_exchange_strong(&server->site.state, &loading, SITE_READY);
+    if (atomic_compare_exchange_strong(&server->site.state, &loading, SITE_READY))
+        log_info(server->site.log, "http: ready: http://%s has the page, http://%s/v1 the API",
+                 server->shown, server->shown);
 }
 
 void server_drain(struct server *server)

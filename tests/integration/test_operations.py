@@ -147,6 +147,8 @@ def main():
                 reply = server.post("/v1/completions", {"prompt": f"{i} " + "abc " * 600, "max_tokens": 8, "ignore_eos": True})
                 if reply.status != 200:
                     raise RuntimeError(str(reply))
+            tap.check(f"http: ready: {server.url()} has the page, {server.url('/v1')} the API" in server.log(),
+                      "when it is ready, the log says where", server.log())
             types = check_metrics(tap, server)
             check_dashboard(tap, types)
             check_status(tap, server, model)
