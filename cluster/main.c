@@ -107,9 +107,11 @@ static int run_words(int argc, char **argv)
         return status_exit_code(STATUS_INVALID);
     }
     if (asks_help && argc > 2 && strcmp(argv[2], "help") != 0) {
-        char help[] = "--help";
-        char *words[] = {argv[2], help, NULL};
-        return run_command(argv[2], 2, words);
+        static char help[] = "--help"; /* of a subcommand too: help model inspect */
+        memmove(argv, argv + 2, (size_t)(argc - 2) * sizeof(*argv));
+        argv[argc - 2] = help;
+        argv[argc - 1] = NULL;
+        return run_command(argv[0], argc - 1, argv);
     }
     if (asks_help || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
         print_help(stdout);

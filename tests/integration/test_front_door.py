@@ -104,6 +104,9 @@ def test_help_lists_what_exists():
     for word in (b"run", b"chat", b"serve", b"status", b"plan", b"bench", b"model", b"keygen"):
         check(b"\n  " + word + b" " in done.stdout, "help lacks", word)
     check(b"\n  worker" not in done.stdout, "help lists what mpirun starts")
+    for words in (("help", "model", "inspect"), ("help", "bench", "serve"), ("help", "chat")):
+        done = place.run(*words)
+        check(done.returncode == 0 and done.stdout.startswith(f"usage: longspan {' '.join(words[1:])} ".encode()), words, done)
     for words in (("run", "--help"), ("plan", "--help"), ("bench", "--help"), ("keygen", "--help"), ("model", "make-random", "--help"),
                   ("help", "run")):
         done = place.run(*words)
