@@ -203,6 +203,8 @@ $(PROGRAMS):
 	$(link)
 
 # ---- unit tests: tests/FOLDER/test_*.c, one program each, linked with what FOLDER may include -----
+# A test that needs no state of cmocka, and a stand-in that needs not all it is told, do not mention it.
+TEST_FLAGS := -UNDEBUG -Wno-unused-parameter
 # Those of a GPU's code need its headers: without CUDA they are left out.
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(filter-out $(if $(filter 0,$(CUDA)),tests/kernels/cuda/%),\
     $(wildcard tests/*/test_*.c tests/*/*/test_*.c)))
@@ -211,7 +213,7 @@ TEST_LIBS_worker := $(call libs,attention_node)# its nodes are real
 .SECONDEXPANSION:
 $(TESTS): $(BUILD)/tests/%: tests/%.c $$(TEST_LIBS_$$(call folder,$$*)) $$(LIBS_$$(call folder,$$*))
 	$(call say,LINK,$@)
-	$(Q)$(call cc_of,$<) $(CFLAGS) -UNDEBUG $(call pkg_cflags,cmocka $(PKGS_$(call folder,$<))) $(LDFLAGS) -o $@ $< \
+	$(Q)$(call cc_of,$<) $(CFLAGS) $(TEST_FLAGS) $(call pkg_cflags,cmocka $(PKGS_$(call folder,$<))) $(LDFLAGS) -o $@ $< \
 	    $(filter %.a,$^) $(call pkg_libs,cmocka $(PKGS_$(call folder,$<))) $(LDLIBS)
 
 # ---- the kernels of GPUs on the host: tests/emulation. The same tests, with fibers in the place of CUDA's runtime; not
@@ -249,7 +251,7 @@ $(EMULATED): $(EMULATION)/%: $(EMULATION)/tests/%.o $(EMULATED_OBJ) $(WATCHED_SR
 	$(Q)OMPI_CC="$(CXX)" $(MPICC) $(LDFLAGS) -o $@ $^ $(call pkg_libs,cmocka $(PKGS_$(call folder,$*))) -ldl -lm
 $(EMULATION)/tests/%.o: tests/%.c
 	$(call say,CC,$<)
-	$(Q)$(call cc_of,$<) $(CFLAGS) $(WATCHED_C) -UNDEBUG -isystem $(CUDA_HOME)/include \
+	$(Q)$(call cc_of,$<) $(CFLAGS) $(WATCHED_C) $(TEST_FLAGS) -isystem $(CUDA_HOME)/include \
 	    $(call pkg_cflags,cmocka $(PKGS_worker)) -c -o $@ $<
 
 # ---- fuzz targets: tests/fuzz/fuzz_*.c. Built like everything else they replay the inputs that are kept ----
@@ -259,11 +261,11 @@ FUZZ_PKGS := cmocka $(PKGS_cluster) libmicrohttpd hwloc
 FUZZ_MAIN ?= tests/fuzz/replay.c
 $(FUZZ): $(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(FUZZ_MAIN) $(FUZZ_LIBS)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS) -UNDEBUG -DFUZZ_KEPT='"tests/fuzz/kept/$*"' $(call pkg_cflags,$(FUZZ_PKGS)) $(LDFLAGS) -o $@ $< $(FUZZ_MAIN) $(FUZZ_LINK) \
+	$(Q)$(CC) $(CFLAGS) $(TEST_FLAGS) -DFUZZ_KEPT='"tests/fuzz/kept/$*"' $(call pkg_cflags,$(FUZZ_PKGS)) $(LDFLAGS) -o $@ $< $(FUZZ_MAIN) $(FUZZ_LINK) \
 	    $(FUZZ_LIBS) $(call pkg_libs,$(FUZZ_PKGS)) $(LDLIBS)
 $(BUILD)/tests/fuzz/seeds: tests/fuzz/seeds.c $(FUZZ_LIBS)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS) -UNDEBUG $(call pkg_cflags,$(FUZZ_PKGS)) $(LDFLAGS) -o $@ $< $(FUZZ_LIBS) $(call pkg_libs,$(FUZZ_PKGS)) $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(TEST_FLAGS) $(call pkg_cflags,$(FUZZ_PKGS)) $(LDFLAGS) -o $@ $< $(FUZZ_LIBS) $(call pkg_libs,$(FUZZ_PKGS)) $(LDLIBS)
 
 # With clang they fuzz. Code for one instruction set sees only what was checked before, and takes clang minutes.
 CLANG ?= clang

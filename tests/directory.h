@@ -9,13 +9,11 @@ static char directory[FILE_PATH_BYTES];
 
 static inline int make_directory(void **state)
 {
-    (void)state;
     return file_make_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
 }
 
 static inline int remove_directory(void **state)
 {
-    (void)state;
     return file_remove_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
 }
 

@@ -6,13 +6,9 @@
 #ifndef LONGSPAN_TESTS_THREAD_SANITIZER_H
 #define LONGSPAN_TESTS_THREAD_SANITIZER_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
+#include "tests/cmocka.h"
 
-#include <cmocka.h>
+#include <stdio.h>
 
 #ifndef __has_feature /* clang's; gcc has the other macro */
 #define __has_feature(x) 0

@@ -3,18 +3,13 @@
 #ifndef LONGSPAN_TESTS_ATTENTION_NODE_SERVE_FIXTURE_H
 #define LONGSPAN_TESTS_ATTENTION_NODE_SERVE_FIXTURE_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-/* cmocka wants those before */
-#include <cmocka.h>
-
 #include "attention_node/serve.h"
 #include "kernels/attention/partial.h"
 #include "proto/protocol.h"
 #include "sys/random.h"
+#include "tests/cmocka.h"
+
+#include <stdbool.h>
 
 #include <math.h>
 #include <stdio.h>
@@ -47,7 +42,6 @@ struct fixture {
 
 static inline void keep_answer(void *context, struct frames *answer, enum serve_answer kind)
 {
-    (void)kind;
     struct fixture *f = context;
     assert_true(f->n_answers < MOST_ANSWERS);
     struct frames *to = &f->answers[f->n_answers++];

@@ -1,13 +1,5 @@
 /* test_node.c - a node joins, serves, leaves and joins again; only a refusal or its user ends it.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-/* cmocka wants those before */
-#include <cmocka.h>
-
 #include "attention_node/endpoint.h"
 #include "attention_node/node.h"
 #include "kernels/quant/kv_type.h"
@@ -17,6 +9,9 @@
 #include "sys/binding.h"
 #include "sys/clock.h"
 #include "sys/topology.h"
+#include "tests/cmocka.h"
+
+#include <stdbool.h>
 
 #include <pthread.h>
 #include <stdio.h>
@@ -355,7 +350,6 @@ static void test_idle_costs_nothing(void **state)
 
 static void test_endpoints_follow_from_the_coordinators(void **state)
 {
-    (void)state;
     char text[ADDRESS_BYTES];
     assert_int_equal(endpoint_bind(NULL, "tcp://127.0.0.1:5600", 1, text, NULL), STATUS_OK);
     assert_string_equal(text, "tcp://127.0.0.1:*");

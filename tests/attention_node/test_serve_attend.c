@@ -168,7 +168,6 @@ static void test_more_queries_than_fit_run_in_turns(void **state)
 /* Memory is bounded by what the answers take, not by how many there are. */
 static void test_queries_of_many_bytes_run_in_turns(void **state)
 {
-    (void)state;
     enum { N = 9, ROWS = 128 };
     struct fixture *f = open_pool();
     /* Each has a third of that in q, and more in its answer. */
@@ -209,7 +208,6 @@ static enum status take_at_most(struct device *device, void **memory, size_t byt
 /* Who gets no answer waits for it in vain: until its timeout, which does not say why. */
 static void test_what_finds_no_memory_is_refused_and_the_rest_answered(void **state)
 {
-    (void)state;
     struct fixture *f = open_pool();
     struct kernels kernels = kernels_fake;
     struct device *device;

@@ -1,17 +1,12 @@
 /* test_store.c - what is stored is found again, byte for byte, and nothing else is taken for it. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-/* cmocka wants those before */
-#include <cmocka.h>
-
 #include "attention_node/store.h"
 #include "attention_node/store_files.h"
 #include "sys/file.h"
 #include "sys/random.h"
+#include "tests/cmocka.h"
 #include "tests/kernels/attention/kv_holder_tokens.h"
+
+#include <stdbool.h>
 
 #include <fcntl.h>
 #include <stdio.h>

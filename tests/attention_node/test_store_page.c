@@ -1,15 +1,10 @@
 /* test_store_page.c - a page is whole under its name, or not there. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-/* cmocka wants those before */
-#include <cmocka.h>
-
 #include "attention_node/store_files.h"
 #include "attention_node/store_page.h"
 #include "sys/file.h"
+#include "tests/cmocka.h"
+
+#include <stdbool.h>
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,13 +1,9 @@
 /* test_rows.c - a row that ends its process, or never ends, costs no other row. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
+#include "bench/gpu/rows.h"
+#include "tests/cmocka.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-#include "bench/gpu/rows.h"
 
 enum { N_ROWS = 8, GIVES_UP = 5 /* exit status, outside of rows */ };
 
@@ -62,7 +58,6 @@ static int run(struct table *table)
 
 static void test_rows_that_end_well_take_one_child(void **state)
 {
-    (void)state;
     struct table *table = new_table();
     assert_int_equal(run(table), 0);
     assert_int_equal(table->children, 1);
@@ -72,7 +67,6 @@ static void test_rows_that_end_well_take_one_child(void **state)
 
 static void test_a_row_that_fails_costs_no_other(void **state)
 {
-    (void)state;
     static const enum deed deeds[N_ROWS] = {FAILS, WELL, HANGS, CRASHES, WELL, WELL, WELL, HANGS};
     struct table *table = new_table();
     memcpy(table->deeds, deeds, sizeof(deeds));
@@ -86,7 +80,6 @@ static void test_a_row_that_fails_costs_no_other(void **state)
 
 static void test_a_kind_that_fails_twice_is_not_tried_again(void **state)
 {
-    (void)state;
     struct table *table = new_table();
     for (int i = 0; i < N_ROWS; i += 2) {
         table->deeds[i] = FAILS;
@@ -102,7 +95,6 @@ static void test_a_kind_that_fails_twice_is_not_tried_again(void **state)
 
 static void test_a_failure_outside_of_rows_ends_all(void **state)
 {
-    (void)state;
     struct table *table = new_table();
     table->gives_up_behind = 3;
     assert_int_equal(run(table), GIVES_UP);

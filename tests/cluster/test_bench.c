@@ -2,16 +2,12 @@
 #include "cluster/bench_cases.h"
 #include "cluster/bench_limit.h"
 #include "cluster/bench_steps.h"
+#include "tests/cmocka.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static enum status cases_of(struct bench_cases *cases, struct bench_options *options, int argc,
                             const char *const *words, struct error *error)
@@ -38,7 +34,6 @@ static void test_cases_are_every_depth_then_ragged(void **state)
     struct bench_options options;
     struct bench_cases cases;
     struct error error = {0};
-    (void)state;
     assert_int_equal(cases_of(&cases, &options, 13, words, &error), STATUS_OK);
     assert_int_equal(cases.n, 8);
     assert_true(cases.cases[0].prefill);
@@ -62,7 +57,6 @@ static void test_lists_that_are_none_are_refused(void **state)
     const char *const bad[][2] = {{"-d", "1,,2"},       {"-d", "1;2"},     {"-d", "-1"},
                                   {"-d", "9999999999"}, {"-b", "0"},       {"-b", ""},
                                   {"--ragged", "1+"},   {"--ragged", "x"}, {"-d", ""}};
-    (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         const char *words[] = {"bench", "-m", "x", bad[i][0], bad[i][1]};
         struct bench_options options = {0};
@@ -80,7 +74,6 @@ static void test_a_step_ends_with_the_last_of_its_tokens(void **state)
 {
     struct bench_steps steps;
     double values[2];
-    (void)state;
     assert_int_equal(bench_steps_open(&steps, 2, 6, NULL), STATUS_OK);
     for (uint32_t k = 0; k < 7; k++) { /* one more than asked for */
         bench_steps_token(&steps, 0, 1000 * k);
@@ -108,7 +101,6 @@ static void test_the_limit_counts_bytes_and_operations(void **state)
     struct step_limit_machine machine = {10, 20, 40, 20};
     uint32_t depths[2] = {4, 10};
     struct bench_case c = {.n_sequences = 2, .n_tokens = 9, .depths = depths};
-    (void)state;
     struct bench_limit limit = bench_limit_of(&model, &machine, &c);
     assert_true(fabs(limit.bytes - 170) < 1e-9);
     assert_true(fabs(limit.operations - (2 * 120 + 2 * 20 + 16 * 2)) < 1e-9);
@@ -133,7 +125,6 @@ static void test_the_limit_counts_the_experts_that_are_met(void **state)
     const struct step_limit_machine machine = {10, 20, 40, 20};
     uint32_t depths[2] = {0, 0};
     struct bench_case c = {.n_sequences = 1, .n_tokens = 200, .depths = depths};
-    (void)state;
     assert_true(fabs(bench_limit_of(&model, &machine, &c).bytes - (100 + 200)) < 1e-9);
     c.n_sequences = 2;
     assert_true(fabs(bench_limit_of(&model, &machine, &c).bytes - (100 + 350)) < 1e-9);

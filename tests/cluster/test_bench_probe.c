@@ -1,17 +1,12 @@
 /* test_bench_probe.c - processors have limits; a device that is not there is told. */
 #include "cluster/bench_probe.h"
 
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/cmocka.h"
 
-#include <cmocka.h>
+#include <math.h>
 
 static void test_processors_read_and_count(void **state)
 {
-    (void)state;
     struct bench_probe probe = {0};
     const struct place_options place = {.device = "cpu"};
     assert_int_equal(bench_probe_open(&probe, &place, 1, NULL), STATUS_OK);
@@ -27,7 +22,6 @@ static void test_processors_read_and_count(void **state)
 
 static void test_a_device_that_is_not_there_is_told(void **state)
 {
-    (void)state;
     struct bench_probe probe = {0};
     struct error error = {.status = STATUS_OK};
     const struct place_options place = {.device = "cuda:4096"};
@@ -39,7 +33,6 @@ static void test_a_device_that_is_not_there_is_told(void **state)
 /* Only memory counts where arithmetic is not probed. */
 static void test_a_gpus_limit_is_its_memory(void **state)
 {
-    (void)state;
     uint32_t depth = 1000;
     const struct bench_limit_model model = {.weights = {.read_bytes = 1000000,
                                                         .rows = {.f32 = 1e9, .int8 = 1e9},

@@ -1,15 +1,11 @@
 /* test_chat_input.c - lines arrive whole, however they were cut on the way. */
 #include "cluster/chat_input.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/cmocka.h"
+
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 static const char *const lines[] = {"first", "", "goes\non\n", "back\\slash", "\\\nx", "no end"};
 static const char text[] = "first\n\ngoes\\\non\\\n\nback\\slash\n\\\\\nx\nno end";
@@ -41,14 +37,12 @@ static void check_pieces(size_t piece)
 
 static void test_lines_do_not_depend_on_the_pieces(void **state)
 {
-    (void)state;
     for (size_t piece = 1; piece <= sizeof(text); piece++)
         check_pieces(piece);
 }
 
 static void test_nothing_gives_nothing(void **state)
 {
-    (void)state;
     struct chat_input input = {0};
     struct error error;
     int ends[2];

@@ -1,18 +1,13 @@
 /* test_cluster_file.c - what a cluster file may say, and what is said about the others. */
 #include "cluster/cluster_file.h"
 
+#include "tests/cmocka.h"
 #include "tests/directory.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static char path[FILE_PATH_BYTES + 16];
 
@@ -32,7 +27,6 @@ static enum status read_text(struct cluster_file *file, const char *text, struct
 
 static void test_everything_that_can_be_said_arrives(void **state)
 {
-    (void)state;
     const char text[] =
         "name: lab\n"
         "coordinator: {host: head, listen: \"tcp://0.0.0.0:5600\"}\n"
@@ -110,7 +104,6 @@ static void test_everything_that_can_be_said_arrives(void **state)
 
 static void test_only_workers_are_required(void **state)
 {
-    (void)state;
     static const char *const texts[] = {
         "workers: [{host: localhost}]\n",
         "workers: [{host: localhost}]\nparallel: auto\n",
@@ -132,7 +125,6 @@ static void test_only_workers_are_required(void **state)
 
 static void test_mistakes_are_named_with_their_line(void **state)
 {
-    (void)state;
 #define W "workers: [{host: localhost}]\n"
     const struct {
         const char *text, *said;
@@ -216,7 +208,6 @@ static void test_mistakes_are_named_with_their_line(void **state)
 
 static void test_auto_with_another_mistake_names_the_mistake(void **state)
 {
-    (void)state;
     struct cluster_file file;
     struct error error;
     assert_int_equal(
@@ -230,7 +221,6 @@ static void test_auto_with_another_mistake_names_the_mistake(void **state)
 
 static void test_two_names_of_this_machine_are_one(void **state)
 {
-    (void)state;
     const struct cluster_file_host a = {"localhost", true}, b = {"127.0.0.1", true};
     const struct cluster_file_host c = {"mem01", false}, d = {"mem02", false};
     assert_true(cluster_file_same_host(&a, &b) && cluster_file_same_host(&c, &c));

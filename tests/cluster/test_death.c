@@ -2,20 +2,15 @@
  * promises. */
 #include "cluster/death.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/cmocka.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 static void test_exit_statuses_become_ours(void **state)
 {
-    (void)state;
     static const struct {
         int status, ours;
         const char *words;

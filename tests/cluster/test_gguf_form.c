@@ -2,18 +2,12 @@
  * seen by tests/oracles/test_logits.py. */
 #include "cluster/gguf_form.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "tests/cmocka.h"
 
 static void test_pairs_come_together_within_the_dimensions_that_turn(void **state)
 {
     static const uint64_t expected[] = {0, 2, 1, 3, 4, 5}; /* 6 dimensions, 4 turn */
     const struct gguf_form form = {.head_dim = 6, .rope_dims = 4, .pairs = true};
-    (void)state;
     for (uint64_t head = 0; head < 3; head++)
         for (uint64_t i = 0; i < 6; i++)
             assert_int_equal(gguf_form_row(&form, head * 6 + i), head * 6 + expected[i]);
@@ -24,7 +18,6 @@ static void test_only_llamas_queries_and_keys_move(void **state)
     struct error error = {0};
     struct gguf_form form;
     struct hparams hparams = {.architecture = ARCHITECTURE_LLAMA, .head_dim = 4, .rope_dims = 4};
-    (void)state;
     for (int id = 0; id < WEIGHTS_COUNT; id++)
         for (int neox = 0; neox < 2; neox++) {
             hparams.rope_neox = neox;
@@ -49,7 +42,6 @@ static void test_keys_of_directories_go(void **state)
         .head_dim = 4,
         .rope_dims = 4,
         .rope = {.base = 10000, .factor = 8, .original_context = 64, .slow = 1, .fast = 4}};
-    (void)state;
     assert_int_equal(gguf_form_make(&form, NULL, &hparams, &error), STATUS_OK);
     assert_false(gguf_form_keeps(&form, "longspan.rope.neox"));
     assert_false(gguf_form_keeps(&form, "longspan.norm.offset"));

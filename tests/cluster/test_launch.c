@@ -2,22 +2,17 @@
 #include "cluster/launch.h"
 
 #include "sys/clock.h"
+#include "tests/cmocka.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 enum {
     PATIENCE_US = 20000000,
@@ -70,7 +65,6 @@ static void wait_for_line(struct launch *launch, uint32_t child, const char *lin
 
 static void test_a_death_comes_with_label_code_and_last_words(void **state)
 {
-    (void)state;
     struct launch *launch = create();
     start(launch, "patient", "exec sleep 100", 0);
     start(launch, "brief", "echo hello; echo -----; echo brief: error: no file >&2; exit 3", 0);
@@ -90,7 +84,6 @@ static void test_a_death_comes_with_label_code_and_last_words(void **state)
 
 static void test_a_flood_of_words_keeps_its_end(void **state)
 {
-    (void)state;
     struct launch *launch = create();
     start(launch, "flood",
           "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i + 1)); done; echo end; exit 1", 0);
@@ -104,7 +97,6 @@ static void test_a_flood_of_words_keeps_its_end(void **state)
 /* As many bytes as are kept, and no newline: the one that is added must have a place. */
 static void test_one_long_line_without_an_end(void **state)
 {
-    (void)state;
     struct launch *launch = create();
     start(launch, "long", "head -c 10000 /dev/zero | tr '\\0' x; exit 1", 0);
     const struct launch_death death = wait_for_death(launch);
@@ -115,7 +107,6 @@ static void test_one_long_line_without_an_end(void **state)
 
 static void test_what_cannot_be_started_is_said_at_once(void **state)
 {
-    (void)state;
     struct launch *launch = create();
     char program[] = "/nowhere/program";
     char *const words[] = {program, NULL};
@@ -136,7 +127,6 @@ static void assert_no_children(void)
 
 static void test_the_end_takes_everybody_even_the_stubborn_and_their_children(void **state)
 {
-    (void)state;
     struct launch *launch = create();
     /* Ignores SIGTERM, and has a child in a session of its own, which ignores it too. */
     start(launch, "stubborn",
@@ -162,7 +152,6 @@ static bool end_gently(struct launch *launch)
 
 static void test_a_gentle_end_lets_a_follower_leave_by_itself(void **state)
 {
-    (void)state;
     char folder[] = "/tmp/test-launch-XXXXXX", pipe_name[sizeof(folder) + 2], script[512];
     assert_non_null(mkdtemp(folder));
     snprintf(pipe_name, sizeof(pipe_name), "%s/f", folder);
@@ -197,7 +186,6 @@ static void test_a_gentle_end_lets_a_follower_leave_by_itself(void **state)
 /* As a coordinator has something to tell its nodes at the end. */
 static void test_who_is_told_first_ends_before_the_others(void **state)
 {
-    (void)state;
     bool in_order = false;
     for (int i = 0; !in_order && i < ATTEMPTS; i++) {
         struct launch *launch = create();
@@ -222,7 +210,6 @@ static void test_who_is_told_first_ends_before_the_others(void **state)
 
 static void test_input_stays_open_until_the_end(void **state)
 {
-    (void)state;
     struct launch *launch = create();
     start(launch, "reader", "cat; echo closed; exit 5", LAUNCH_NEEDS_INPUT);
     struct launch_death death;
@@ -239,7 +226,6 @@ static void test_input_stays_open_until_the_end(void **state)
 
 static void test_one_that_talks_is_heard_by_the_caller(void **state)
 {
-    (void)state;
     struct launch *launch = create();
     start(launch, "first", "exec sleep 100", 0);
     const uint32_t index = launch_count(launch);
@@ -268,7 +254,6 @@ static void test_one_that_talks_is_heard_by_the_caller(void **state)
 
 static void test_signals_are_read_and_not_passed_on(void **state)
 {
-    (void)state;
     struct launch *launch = create();
     assert_int_equal(launch_signal(launch), 0);
     start(launch, "child", "trap 'exit 4' USR1; kill -INT $PPID; while :; do sleep 1; done", 0);
@@ -288,7 +273,6 @@ static void test_signals_are_read_and_not_passed_on(void **state)
 
 static void test_children_die_with_a_killed_parent(void **state)
 {
-    (void)state;
     int ends[2];
     char pid_text[32] = "";
     assert_int_equal(pipe(ends), 0);

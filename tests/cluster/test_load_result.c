@@ -2,20 +2,15 @@
  * words. */
 #include "cluster/load_result.h"
 
+#include "tests/cmocka.h"
+
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 static void test_quantiles_by_the_nearest_rank(void **state)
 {
-    (void)state;
     struct load_result result = {0};
     for (uint32_t i = 100; i > 0; i--) { /* gaps of 1 to 100, backwards */
         double gap = i;
@@ -37,7 +32,6 @@ static void test_quantiles_by_the_nearest_rank(void **state)
 
 static void test_failures_are_counted_by_their_words(void **state)
 {
-    (void)state;
     struct load_result result = {.n_requests = 110, .seconds = 2.0};
     char why[32];
     for (int i = 0; i < 100; i++) {
@@ -59,7 +53,6 @@ static void test_failures_are_counted_by_their_words(void **state)
 
 static void test_a_run_without_an_answer_can_be_told(void **state)
 {
-    (void)state;
     struct load_result result = {.rate = 3.0, .n_requests = 1, .seconds = 0.5};
     struct table *table = NULL;
     char *text = NULL;

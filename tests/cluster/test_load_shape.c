@@ -1,21 +1,16 @@
 /* test_load_shape.c - means, spreads and arrivals are what was asked for; same seed, same load. */
 #include "cluster/load_shape.h"
 
+#include "tests/cmocka.h"
+
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 enum { MANY = 200000 };
 
 static void test_presets_and_pairs_are_read(void **state)
 {
-    (void)state;
     struct load_shape shape = {.spread = LOAD_UNIFORM};
     assert_int_equal(load_shape_read(&shape, "kimi-conv", NULL), STATUS_OK);
     assert_true(shape.prompt == 12035.1 && shape.output == 342.6);
@@ -44,7 +39,6 @@ static void test_presets_and_pairs_are_read(void **state)
 
 static void test_lengths_have_their_mean_and_their_bounds(void **state)
 {
-    (void)state;
     const double mean = 100.0;
     for (int spread = LOAD_EXPONENTIAL; spread <= LOAD_FIXED; spread++) {
         struct random_state random;
@@ -72,7 +66,6 @@ static void test_lengths_have_their_mean_and_their_bounds(void **state)
 
 static void test_arrivals_are_a_poisson_process(void **state)
 {
-    (void)state;
     struct random_state random;
     double sum = 0.0;
     uint32_t n_long = 0;
@@ -90,7 +83,6 @@ static void test_arrivals_are_a_poisson_process(void **state)
 
 static void test_prompts_share_what_is_common_and_nothing_else(void **state)
 {
-    (void)state;
     enum { N = 400, COMMON = 100, POOL = 50 };
     int32_t pool[POOL], a[N], b[N], again[N];
     for (int i = 0; i < POOL; i++)

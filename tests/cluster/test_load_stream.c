@@ -1,14 +1,10 @@
 /* test_load_stream.c - an event stream in pieces of any size; what is wrong in it is said. */
 #include "cluster/load_stream.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/cmocka.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static const char good[] =
     ": a comment\n"
@@ -35,7 +31,6 @@ static void check_good(const struct load_stream *stream)
 
 static void test_pieces_of_any_size(void **state)
 {
-    (void)state;
     for (size_t size = 1; size <= strlen(good); size++) {
         struct load_stream stream = {0};
         uint64_t now = 1000;
@@ -53,7 +48,6 @@ static void test_pieces_of_any_size(void **state)
 
 static void test_what_is_wrong_is_said(void **state)
 {
-    (void)state;
     static const struct {
         const char *text, *error;
     } cases[] = {
@@ -78,7 +72,6 @@ static void test_what_is_wrong_is_said(void **state)
 
 static void test_a_line_without_end_is_given_up(void **state)
 {
-    (void)state;
     const size_t n = (size_t)1 << 20;
     char *bytes = malloc(n);
     struct load_stream stream = {0};
@@ -94,7 +87,6 @@ static void test_a_line_without_end_is_given_up(void **state)
 
 static void test_a_refusal_is_explained(void **state)
 {
-    (void)state;
     char text[LOAD_STREAM_ERROR_BYTES];
     static const char refusal[] = "{\"error\": {\"message\": \"full\", \"code\": \"queue_full\"}}";
     static const char other[] = "<html>Bad gateway</html>";

@@ -1,17 +1,12 @@
 /* test_make_haystack.c - the text has the asked length, one answer, and the same bytes each time.
  */
 #include "cluster/make_haystack.h"
+#include "tests/cmocka.h"
 #include "tests/directory.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static char *write_and_read(const struct make_haystack_options *options,
                             struct make_haystack_answer *answer, size_t *size)
@@ -34,7 +29,6 @@ static uint32_t count(const char *text, const char *part)
 
 static void test_each_question_has_one_answer_where_it_was_asked_for(void **state)
 {
-    (void)state;
     const uint32_t depths[] = {0, 25, 50, 75, 99};
     for (uint32_t n_tokens = 1000; n_tokens <= 131009; n_tokens = n_tokens * 3 + 7)
         for (uint32_t question = 0; question < 5; question++) {
@@ -60,7 +54,6 @@ static void test_each_question_has_one_answer_where_it_was_asked_for(void **stat
 
 static void test_the_text_before_does_not_depend_on_the_question(void **state)
 {
-    (void)state;
     struct make_haystack_options options = {
         .n_tokens = 5000, .seed = 3, .n_needles = 3, .depths = {10, 50, 90}};
     struct make_haystack_answer answer;
@@ -78,7 +71,6 @@ static void test_the_text_before_does_not_depend_on_the_question(void **state)
 
 static void test_a_seed_means_one_text_and_another_seed_other_words(void **state)
 {
-    (void)state;
     struct make_haystack_options options = {.n_tokens = 5000, .n_needles = 1, .depths = {37}};
     struct make_haystack_answer answer, again, longer;
     size_t size;
@@ -100,7 +92,6 @@ static void test_a_seed_means_one_text_and_another_seed_other_words(void **state
 
 static void test_what_cannot_be_is_refused(void **state)
 {
-    (void)state;
     struct make_haystack_answer answer;
     struct error error;
     struct make_haystack_options options = {.n_tokens = 100, .n_needles = 1};

@@ -5,20 +5,15 @@
 #include "kernels/quant/types.h"
 #include "model/tokenizer.h"
 #include "model/weights.h"
+#include "tests/cmocka.h"
 #include "tests/directory.h"
 #include "tests/thread_sanitizer.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static const char *path_of(const char *name, char path[FILE_PATH_BYTES + 32])
 {
@@ -36,7 +31,6 @@ static struct make_random_shape shape_of(const char *text)
 
 static void test_shapes_are_presets_with_changes(void **state)
 {
-    (void)state;
     struct make_random_shape shape = shape_of("tiny-96,layers=3,ctx=512");
     assert_int_equal(shape.hparams.n_layers, 3);
     assert_int_equal(shape.hparams.head_dim, 96);
@@ -63,7 +57,6 @@ static void test_shapes_are_presets_with_changes(void **state)
 
 static void test_impossible_shapes_are_refused_with_their_reason(void **state)
 {
-    (void)state;
     const struct {
         const char *text, *reason;
     } cases[] = {
@@ -120,7 +113,6 @@ static struct model_file *make(const char *name, const char *shape_text, const c
 /* What is read is what was asked for: hparams_read judges the keys that were written. */
 static void test_every_architecture_is_a_model(void **state)
 {
-    (void)state;
     static const char *const texts[] = {
         "biases=1,rope-scaling=linear,rope-factor=4,window=64",
         "rope-scaling=llama3,rope-factor=8,rope-context=128",
@@ -164,7 +156,6 @@ static void test_every_architecture_is_a_model(void **state)
 
 static void test_every_shape_and_type_is_a_model(void **state)
 {
-    (void)state;
     thread_sanitizer_skips();
     for (const struct mixture *mixture = mixtures; mixture->name != NULL; mixture++)
         for (uint32_t preset = 0; preset < 3; preset++)
@@ -195,7 +186,6 @@ static void test_every_shape_and_type_is_a_model(void **state)
  * bits. */
 static void test_weights_keep_values_near_one(void **state)
 {
-    (void)state;
     thread_sanitizer_skips();
     for (const struct mixture *mixture = mixtures; mixture->name != NULL; mixture++) {
         struct model_file *file = make("m", "tiny", mixture->name, 1, false, NULL);
@@ -219,7 +209,6 @@ static void test_weights_keep_values_near_one(void **state)
 
 static void test_a_seed_means_one_file(void **state)
 {
-    (void)state;
     uint8_t prints[3][MODEL_FINGERPRINT_BYTES];
     const uint64_t seeds[] = {7, 7, 8};
     for (int type = 0; type < 2; type++) {
@@ -236,7 +225,6 @@ static void test_a_seed_means_one_file(void **state)
 
 static void test_the_vocabulary_of_another_file_is_taken(void **state)
 {
-    (void)state;
     struct model_file *source = make("source", "tiny,layers=1,vocab=300", "F32", 1, false, NULL);
     struct model_file *file = make("m", "tiny,layers=1", "F32", 1, false, source);
     struct hparams hparams;
@@ -260,7 +248,6 @@ static void test_the_vocabulary_of_another_file_is_taken(void **state)
 
 static void test_what_cannot_be_made_leaves_no_file(void **state)
 {
-    (void)state;
     char path[FILE_PATH_BYTES + 32], *data;
     size_t size;
     struct error error;
@@ -273,7 +260,6 @@ static void test_what_cannot_be_made_leaves_no_file(void **state)
 
 static void test_rows_that_are_no_whole_blocks_get_a_type_that_fits(void **state)
 {
-    (void)state;
     struct model_file *file = make("m", "tiny,ffn=96", "Q4_K_M", 1, false, NULL);
     assert_int_equal(weights_find(file, 0, WEIGHTS_FFN_UP)->type, GGUF_TYPE_Q4_K);
     assert_int_equal(weights_find(file, 0, WEIGHTS_FFN_DOWN)->type, GGUF_TYPE_Q5_0);

@@ -4,25 +4,19 @@
  * heads, softmax by the C library, K and V rounded to f16 as the product's cache does. */
 #include "cluster/make_haystack.h"
 #include "cluster/make_retrieval.h"
-
 #include "kernels/quant/types.h"
 #include "model/model_file.h"
 #include "model/tokenizer.h"
 #include "model/weights.h"
 #include "sys/sha256.h"
+#include "tests/cmocka.h"
 #include "tests/directory.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 enum { HIDDEN = 128, HEAD_DIM = 32, N_KV_HEADS = 2, N_LAYERS = 4, FFN = 256, VOCAB = 257 };
 enum { N_TOKENS = 2000, MOST_HEADS = 4 };
@@ -242,19 +236,16 @@ static void check_needle(uint32_t group, uint32_t depth)
 
 static void test_one_needle_among_decoys_is_found(void **state)
 {
-    (void)state;
     check_needle(1, 50);
 }
 
 static void test_heads_that_share_a_kv_head_find_it_too(void **state)
 {
-    (void)state;
     check_needle(2, 0);
 }
 
 static void test_every_run_and_machine_writes_the_same_bytes(void **state)
 {
-    (void)state;
     /* When the construction or its keys change on purpose, so does this. */
     const char expected[] = "cbb5eb741a86fcc92c8237745bbb57899a7e1d31206a4bd67bc43bed5347b910";
     char path[FILE_PATH_BYTES + 32], *data, text[2 * SHA256_BYTES + 1];
@@ -275,7 +266,6 @@ static void test_every_run_and_machine_writes_the_same_bytes(void **state)
 
 static void test_other_groups_are_refused(void **state)
 {
-    (void)state;
     char path[FILE_PATH_BYTES + 32];
     struct error error;
     assert_int_equal(make_retrieval(path_of("model", path), 3, &error), STATUS_INVALID);

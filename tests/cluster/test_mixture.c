@@ -1,14 +1,10 @@
 /* test_mixture.c - names, and which tensors get which type. */
 #include "cluster/mixture.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/cmocka.h"
+
 #include <stdio.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static const struct hparams shape = {.n_layers = 16,
                                      .hidden = 2048,
@@ -28,7 +24,6 @@ static const struct mixture *mixture_of(const char *name)
 
 static void test_names(void **state)
 {
-    (void)state;
     const struct mixture *mixture = NULL;
     struct error error;
     for (const struct mixture *m = mixtures; m->name != NULL; m++)
@@ -58,7 +53,6 @@ static const char *layers_of(const char *name, enum weights_id id, enum gguf_typ
 /* As in files of these names elsewhere. */
 static void test_which_layers_have_more_bits(void **state)
 {
-    (void)state;
     char text[128];
     const char *half = "0 1 4 7 10 13 14 15";
     assert_string_equal(layers_of("Q4_K_M", WEIGHTS_ATTN_V, GGUF_TYPE_Q6_K, text), half);
@@ -73,7 +67,6 @@ static void test_which_layers_have_more_bits(void **state)
 
 static void test_output_embedding_and_vectors(void **state)
 {
-    (void)state;
     static const char *const names[] = {"Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M"};
     struct hparams tied = shape;
     tied.tied = true;
@@ -99,7 +92,6 @@ static void test_output_embedding_and_vectors(void **state)
 
 static void test_mixed_has_every_type(void **state)
 {
-    (void)state;
     uint32_t seen[GGUF_TYPE_COUNT] = {0};
     for (uint32_t layer = 0; layer < 4; layer++)
         for (int id = 0; id < WEIGHTS_COUNT; id++) {
@@ -113,7 +105,6 @@ static void test_mixed_has_every_type(void **state)
 
 static void test_types_that_fit(void **state)
 {
-    (void)state;
     static const struct {
         enum gguf_type type;
         uint64_t n_columns;

@@ -4,21 +4,16 @@
 
 #include "cluster/make_random.h"
 #include "kernels/quant/types.h"
+#include "tests/cmocka.h"
 #include "tests/directory.h"
 #include "tests/thread_sanitizer.h"
 
 #include <fcntl.h>
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 enum { PATH_BYTES = FILE_PATH_BYTES + 32 };
 
@@ -118,7 +113,6 @@ static void check_keys(const struct model_file *from, const struct model_file *t
 
 static void test_every_tensor_is_the_sources_in_its_type(void **state)
 {
-    (void)state;
     static const char *const sources[] = {"F32", "F16", "BF16", "mixed"};
     const size_t each = THREAD_SANITIZER ? 3 : 1;
     thread_sanitizer_leaves_out("most types of sources and of what is made of them");
@@ -178,7 +172,6 @@ static void test_experts_too(void **state)
 
 static void test_lanes_do_not_change_a_byte(void **state)
 {
-    (void)state;
     char path[PATH_BYTES], *first = NULL, *other = NULL;
     size_t first_bytes = 0, other_bytes = 0;
     make_source("source", "F32");
@@ -199,7 +192,6 @@ static void test_lanes_do_not_change_a_byte(void **state)
 
 static void test_rounding_twice_must_be_asked_for(void **state)
 {
-    (void)state;
     struct error error = {0};
     char path[PATH_BYTES];
     make_source("source", "Q8_0");
@@ -230,7 +222,6 @@ static void damage(const char *name, const char *tensor_name, float value)
 
 static void test_weights_that_are_no_weights(void **state)
 {
-    (void)state;
     static const struct {
         float value;
         const char *type, *words;
@@ -261,7 +252,6 @@ static void test_weights_that_are_no_weights(void **state)
 
 static void test_the_source_is_never_overwritten(void **state)
 {
-    (void)state;
     char from[PATH_BYTES], link_path[PATH_BYTES], *before = NULL, *after = NULL;
     size_t n_before = 0, n_after = 0;
     make_source("source", "F32");
@@ -284,7 +274,6 @@ static void test_the_source_is_never_overwritten(void **state)
 
 static void test_another_type_than_asked_for_is_said(void **state)
 {
-    (void)state;
     char path[PATH_BYTES], *text = NULL;
     size_t n_bytes = 0;
     struct log log;
@@ -303,7 +292,6 @@ static void test_another_type_than_asked_for_is_said(void **state)
 
 static void test_what_is_no_model_is_refused(void **state)
 {
-    (void)state;
     char path[PATH_BYTES];
     struct error error = {0};
     struct gguf_writer *writer = NULL;

@@ -1,21 +1,16 @@
 /* test_reach.c - who can be reached, and what is said of who cannot. */
 #include "cluster/reach.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/cmocka.h"
+
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 static void test_a_listener_is_reached_until_it_is_closed(void **state)
 {
-    (void)state;
     int listener = -1;
     uint16_t port = 0;
     struct error error;
@@ -37,7 +32,6 @@ static void test_a_listener_is_reached_until_it_is_closed(void **state)
 
 static void test_what_cannot_be_looked_up_is_said(void **state)
 {
-    (void)state;
     int listener = -1;
     uint16_t port = 0;
     struct error error;

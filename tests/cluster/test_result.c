@@ -1,19 +1,14 @@
 /* test_result.c - events become a result and its JSON; events that cannot be are refused. */
 #include "cluster/output.h"
 #include "cluster/result.h"
+#include "tests/cmocka.h"
 
 #include <jansson.h>
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static enum status give(struct result *result, Longspan__RunEvent *event, struct error *error)
 {
@@ -143,7 +138,6 @@ static json_t *json_of(const struct result *result, bool logprobs)
 
 static void test_a_whole_answer_as_json(void **state)
 {
-    (void)state;
     struct result result;
     assert_int_equal(result_open(&result, 1, NULL), STATUS_OK);
     assert_int_equal(give_plan(&result, 1, 10), STATUS_OK);
@@ -188,7 +182,6 @@ static void test_a_whole_answer_as_json(void **state)
 
 static void test_several_prompts_are_a_list(void **state)
 {
-    (void)state;
     struct result result;
     assert_int_equal(result_open(&result, 2, NULL), STATUS_OK);
     assert_int_equal(give_plan(&result, 2, 3), STATUS_OK);
@@ -217,7 +210,6 @@ static void test_several_prompts_are_a_list(void **state)
 
 static void test_text_that_is_not_utf8_does_not_break_the_json(void **state)
 {
-    (void)state;
     struct result result;
     assert_int_equal(result_open(&result, 1, NULL), STATUS_OK);
     assert_int_equal(give_plan(&result, 1, 1), STATUS_OK);
@@ -235,7 +227,6 @@ static void test_text_that_is_not_utf8_does_not_break_the_json(void **state)
 
 static void test_what_cannot_be_is_refused(void **state)
 {
-    (void)state;
     struct result result;
     struct error error;
     assert_int_equal(result_open(&result, 2, NULL), STATUS_OK);

@@ -4,18 +4,13 @@
 
 #include "cluster/make_random.h"
 #include "model/model_file.h"
+#include "tests/cmocka.h"
 #include "tests/directory.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 enum { PATH_BYTES = FILE_PATH_BYTES + 64 };
 
@@ -23,7 +18,6 @@ static char source[PATH_BYTES], prefix[PATH_BYTES];
 
 static int make_source(void **state)
 {
-    (void)state;
     struct make_random_shape shape;
     struct make_random_options options = {.shape = &shape, .seed = 1};
     if (file_make_temporary(directory, NULL) != STATUS_OK)
@@ -72,7 +66,6 @@ static void test_the_parts_are_the_model(void **state)
 {
     static const uint64_t sizes[] = {1, 100000, 400000, UINT64_MAX}; /* 1: each tensor alone */
     char path[PATH_BYTES + 64];
-    (void)state;
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         const struct split_model_options options = {.max_bytes = sizes[i]};
         struct error error = {0};
@@ -100,7 +93,6 @@ static void test_a_failure_leaves_no_part(void **state)
     struct error error = {0};
     char path[PATH_BYTES + 64];
     size_t n = 0;
-    (void)state;
     assert_int_equal(model_open(&file, source, NULL), STATUS_OK);
     const size_t n_tensors = model_tensor_count(file);
     model_close(file);

@@ -1,15 +1,10 @@
 /* test_status_report.c - tables from a status, also from one that makes no sense. */
 #include "cluster/columns.h"
 #include "cluster/status_report.h"
+#include "tests/cmocka.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static char *report_of(const char *json_text)
 {
@@ -34,7 +29,6 @@ static void expect(const char *text, const char *part)
 
 static void test_what_a_cluster_says_is_shown(void **state)
 {
-    (void)state;
     char *text = report_of(
         "{\"coordinator\": {\"phase\": \"ready\", \"listen\": \"tcp://h:1\", \"host\": \"h\","
         "  \"version\": \"1\", \"uptime_s\": 3723.5},"
@@ -75,7 +69,6 @@ static void test_what_a_cluster_says_is_shown(void **state)
 /* 50 workers and two nodes: a row for each node, not for each link. */
 static void test_many_links_are_one_row_for_each_node(void **state)
 {
-    (void)state;
     json_t *links = json_array();
     for (int i = 0; i < 100; i++)
         json_array_append_new(links,
@@ -96,7 +89,6 @@ static void test_many_links_are_one_row_for_each_node(void **state)
 
 static void test_nonsense_is_survived(void **state)
 {
-    (void)state;
     static const char *const texts[] = {
         "null",
         "[]",
@@ -119,7 +111,6 @@ static void test_nonsense_is_survived(void **state)
 
 static void test_columns_line_up(void **state)
 {
-    (void)state;
     char *text = NULL;
     size_t n_bytes = 0;
     FILE *out = open_memstream(&text, &n_bytes);

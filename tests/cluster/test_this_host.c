@@ -1,14 +1,10 @@
 /* test_this_host.c - names and addresses of this machine, and those that only look like them. */
 #include "cluster/this_host.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/cmocka.h"
+
 #include <stdio.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static void test_this_machine_is_known_by_its_names_and_addresses(void **state)
 {
@@ -17,7 +13,6 @@ static void test_this_machine_is_known_by_its_names_and_addresses(void **state)
     static const char *const always[] = {"localhost", "127.0.0.1", "127.1.2.3", "::1"};
     struct this_host host;
     char other[300];
-    (void)state;
     this_host_read(&host);
     for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++)
         assert_true(this_host_is(&host, always[i]));
@@ -37,7 +32,6 @@ static void test_this_machine_is_known_by_its_names_and_addresses(void **state)
 static void test_long_and_short_names(void **state)
 {
     struct this_host host = {.name = "head.lab.example"};
-    (void)state;
     assert_true(this_host_is(&host, "head"));
     assert_true(this_host_is(&host, "head.lab.example"));
     assert_false(this_host_is(&host, "head.other.example"));

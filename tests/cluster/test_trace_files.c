@@ -3,18 +3,13 @@
 
 #include "cluster/trace_table.h"
 #include "sys/trace.h"
+#include "tests/cmocka.h"
 #include "tests/directory.h"
 
 #include <jansson.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 static void part(const char *name, const char *process, uint32_t n_spans)
 {
@@ -44,7 +39,6 @@ static struct trace_files expected(void)
 
 static void test_parts_become_one_array(void **state)
 {
-    (void)state;
     struct trace_files files = expected();
     part("all.coordinator", "coordinator", 2);
     part("all.worker.0", "worker 0", 3);
@@ -72,7 +66,6 @@ static void test_parts_become_one_array(void **state)
 
 static void test_a_part_on_another_machine_is_left_out(void **state)
 {
-    (void)state;
     struct trace_files files = expected();
     struct error error;
     assert_int_equal(trace_files_join(&files, NULL, NULL, &error), STATUS_NOT_FOUND);
@@ -83,7 +76,6 @@ static void test_a_part_on_another_machine_is_left_out(void **state)
 
 static void test_what_is_no_part_is_refused(void **state)
 {
-    (void)state;
     static const char *const texts[] = {
         "", "[\n", "[\nnothing\n]\n", "[\n{\"pid\":1,\"tid\":0,\"ph\":\"X\",\"name\":\"q\"}\n]\n"};
     struct trace_files files = expected();
@@ -100,7 +92,6 @@ static void test_what_is_no_part_is_refused(void **state)
 
 static void test_no_trace_no_parts(void **state)
 {
-    (void)state;
     const struct layout layout = {.n_ranks = 2};
     struct trace_files files = {0};
     assert_int_equal(trace_files_expect(&files, &layout, NULL), STATUS_OK);
@@ -112,7 +103,6 @@ static void test_no_trace_no_parts(void **state)
  * nothing that was recorded. Lanes and prompts do not count. */
 static void test_own_times_add_up(void **state)
 {
-    (void)state;
     static const char *const lines[] = {
         "{\"pid\":9,\"tid\":0,\"ph\":\"M\",\"name\":\"process_name\",\"args\":{\"name\":\"worker "
         "0\"}}",

@@ -1,20 +1,15 @@
 /* test_trouble.c - what ssh and mpirun said, as they said it, finds its remedy. */
 #include "cluster/trouble.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/cmocka.h"
+
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 static void test_known_troubles_have_a_remedy(void **state)
 {
-    (void)state;
     static const struct {
         const char *said, *remedy;
     } cases[] = {
@@ -64,7 +59,6 @@ static void test_known_troubles_have_a_remedy(void **state)
 
 static void test_the_last_line_is_no_frame(void **state)
 {
-    (void)state;
     char line[32];
     trouble_last_line(line, sizeof(line), "one\ntwo\r\n-----\n@@@@\n\n");
     assert_string_equal(line, "two");

@@ -3,14 +3,11 @@
 
 #include "cluster/content_hash.h"
 #include "sys/sha256.h"
+#include "tests/cmocka.h"
 #include "tests/directory.h"
 
 #include <dirent.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +15,6 @@
 #include <time.h>
 #include <unistd.h>
 #include <utime.h>
-
-#include <cmocka.h>
 
 /* What a push would send: all bytes of all files, in a row. */
 struct stream {
@@ -108,7 +103,6 @@ static void remove_set(const struct weights_set *set)
 
 static void test_what_was_taken_is_found(void **state)
 {
-    (void)state;
     struct weights_set set;
     char path[FILE_PATH_BYTES], expected[2 * FILE_PATH_BYTES], *text = NULL;
     size_t size;
@@ -129,7 +123,6 @@ static void test_what_was_taken_is_found(void **state)
 
 static void test_what_has_changed_is_not_found_and_goes(void **state)
 {
-    (void)state;
     struct weights_set set;
     char path[FILE_PATH_BYTES];
     make_set(&set);
@@ -153,7 +146,6 @@ static void test_what_has_changed_is_not_found_and_goes(void **state)
 
 static void test_nothing_stays_of_what_did_not_come_right(void **state)
 {
-    (void)state;
     struct weights_set set;
     struct error error;
     char path[FILE_PATH_BYTES];
@@ -175,7 +167,6 @@ static void test_nothing_stays_of_what_did_not_come_right(void **state)
 
 static void test_leftovers_of_others_go_with_the_next_push(void **state)
 {
-    (void)state;
     struct weights_set set;
     char path[FILE_PATH_BYTES], old[FILE_PATH_BYTES + 16], young[FILE_PATH_BYTES + 16];
     snprintf(old, sizeof(old), "%s/.new-aaaaaa", directory);
@@ -195,7 +186,6 @@ static void test_leftovers_of_others_go_with_the_next_push(void **state)
 
 static void test_sets_are_not_believed(void **state)
 {
-    (void)state;
     struct weights_set good, read;
     make_set(&good);
     json_t *json = weights_set_json(&good);
@@ -243,7 +233,6 @@ static void test_sets_are_not_believed(void **state)
 
 static void test_hashes_need_no_memory(void **state)
 {
-    (void)state;
     char path[FILE_PATH_BYTES + 16], hash[CONTENT_HASH_TEXT_BYTES],
         expected[CONTENT_HASH_TEXT_BYTES];
     snprintf(path, sizeof(path), "%s/a", directory);

@@ -1,20 +1,15 @@
 /* test_words.c - command lines arrive as they were meant. */
 #include "cluster/words.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/cmocka.h"
+
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 static void test_a_shell_reads_the_same_words_again(void **state)
 {
-    (void)state;
     static const char *const hard[] = {"plain", "",   "two words", "it's", "$HOME", "a\nb",
                                        "*",     "-x", "\\",        "'",    "~",     "é;&|"};
     const size_t n = sizeof(hard) / sizeof(hard[0]);
@@ -37,7 +32,6 @@ static void test_a_shell_reads_the_same_words_again(void **state)
 
 static void test_plain_words_need_no_quotes(void **state)
 {
-    (void)state;
     static const char *const quoted[] = {"", "a b", "a;b", "$x", "a\tb", "~", "`x`", "a(b", "a\\b"};
     assert_true(words_is_plain("/opt/open-mpi_4.1+é/a=b,c:d@e%f"));
     for (size_t i = 0; i < sizeof(quoted) / sizeof(quoted[0]); i++)
@@ -46,7 +40,6 @@ static void test_plain_words_need_no_quotes(void **state)
 
 static void test_absent_values_add_nothing(void **state)
 {
-    (void)state;
     struct words words = {0};
     words_add(&words, "x");
     words_add_text(&words, "--a", NULL);
@@ -67,7 +60,6 @@ static void test_absent_values_add_nothing(void **state)
 
 static void test_programs_are_found_as_exec_does(void **state)
 {
-    (void)state;
     assert_true(words_on_path("sh"));
     assert_false(words_on_path("no-such-program"));
 }

@@ -8,20 +8,15 @@
 #ifndef LONGSPAN_TESTS_COORDINATOR_RIG_H
 #define LONGSPAN_TESTS_COORDINATOR_RIG_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 #include "coordinator/coordinator.h"
 #include "proto/frames.h"
 #include "proto/longspan.pb-c.h"
 #include "sys/file.h"
+#include "tests/cmocka.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum {
     RIG_ACTORS = 16,

@@ -52,19 +52,16 @@ static void serve(uint32_t workers, uint32_t nodes)
 
 static void test_one_worker_serves(void **state)
 {
-    (void)state;
     serve(1, 0);
 }
 
 static void test_stages_and_nodes_serve(void **state)
 {
-    (void)state;
     serve(3, 2);
 }
 
 static void test_seeded_sampling_repeats(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 0);
     struct rig_actor *a = rig_ready(rig), *b = rig_add(rig, RIG_CLIENT);
     const uint32_t lengths[] = {10};
@@ -93,7 +90,6 @@ static void check_scores(const struct rig_prompt *prompt, uint32_t length, uint3
 
 static void test_a_prompt_is_scored_before_its_answers(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(2, 0);
     struct rig_actor *client = rig_ready(rig);
     const uint32_t lengths[] = {1300, 1300, 1300};
@@ -132,7 +128,6 @@ static void test_a_prompt_is_scored_before_its_answers(void **state)
  * that were left: no token is scored twice, none is left out. */
 static void test_a_preempted_prompt_goes_on_being_scored(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 0);
     rig->options.prefix_cache = false;
     rig->options.ctx = 12800;
@@ -158,7 +153,6 @@ static void test_a_preempted_prompt_goes_on_being_scored(void **state)
 
 static void test_bad_requests_are_answered(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 0);
     rig->options.ctx = 1000;
     struct rig_actor *client = rig_ready(rig);
@@ -194,7 +188,6 @@ static void test_bad_requests_are_answered(void **state)
 
 static void test_a_failed_segment_fails_its_request_only(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(2, 1);
     struct rig_actor *client = rig_ready(rig);
     rig_until(rig, rig->actors[1]->set_up);
@@ -215,7 +208,6 @@ static void test_a_failed_segment_fails_its_request_only(void **state)
 
 static void test_a_refused_reservation_fails_its_request(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 1);
     struct rig_actor *client = rig_ready(rig);
     rig->actors[1]->refuses_reserve = true;
@@ -274,7 +266,6 @@ static void cancel(uint32_t workers)
  * since it is longer than the context. */
 static void test_a_long_text_keeps_nobody_waiting(void **state)
 {
-    (void)state;
     enum { TEXT_BYTES = 8 << 20, WORD_BYTES = 8 };
     struct rig *rig = rig_open(1, 0);
     struct rig_actor *client = rig_ready(rig);
@@ -307,7 +298,6 @@ static void test_a_long_text_keeps_nobody_waiting(void **state)
 
 static void test_a_cancelled_request_is_freed(void **state)
 {
-    (void)state;
     cancel(1);
     cancel(2); /* with two steps in flight */
 }
@@ -315,7 +305,6 @@ static void test_a_cancelled_request_is_freed(void **state)
 /* Long enough for several stripes at both nodes, page by page, beyond what the prompt reserved. */
 static void test_a_growing_sequence_reserves_ahead(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(2, 2);
     struct rig_actor *client = rig_ready(rig);
     const uint32_t lengths[] = {700, 200};
@@ -335,7 +324,6 @@ static void test_a_growing_sequence_reserves_ahead(void **state)
 /* A prompt ends while a node still thinks about its next page: the late answer is for nobody. */
 static void test_an_answer_for_a_finished_prompt_means_nothing(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 1);
     rig->ends_at = 255;
     struct rig_actor *client = rig_ready(rig), *node = rig->actors[1];
@@ -357,7 +345,6 @@ static void test_an_answer_for_a_finished_prompt_means_nothing(void **state)
 
 static void test_generation_ends_where_the_model_says(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 0);
     rig->ends_at = 105;
     struct rig_actor *client = rig_ready(rig);
@@ -376,7 +363,6 @@ static void test_generation_ends_where_the_model_says(void **state)
 
 static void test_numbers_that_are_none_fail_the_request(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 0);
     rig->bad_numbers = true;
     struct rig_actor *client = rig_ready(rig);
@@ -394,7 +380,6 @@ static void test_numbers_that_are_none_fail_the_request(void **state)
 
 static void test_more_requests_than_pages_wait_their_turn(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 1);
     struct rig_actor *clients[5] = {rig_ready(rig)};
     const uint32_t lengths[] = {2500};

@@ -5,7 +5,6 @@
 
 static void test_a_worker_that_leaves_ends_the_job(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(2, 1);
     struct rig_actor *client = rig_ready(rig);
     const uint32_t lengths[] = {10};
@@ -23,7 +22,6 @@ static void test_a_worker_that_leaves_ends_the_job(void **state)
 
 static void test_a_step_that_is_not_reported_names_who(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(3, 0);
     rig->options.step_timeout_ms = 2000;
     struct rig_actor *client = rig_ready(rig);
@@ -40,7 +38,6 @@ static void test_a_step_that_is_not_reported_names_who(void **state)
 
 static void test_a_worker_that_dies_is_noticed(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(2, 0);
     struct rig_actor *client = rig_ready(rig);
     const uint32_t lengths[] = {10};
@@ -65,7 +62,6 @@ static void send_ping(struct rig *rig, struct rig_actor *actor, uint64_t job, ch
 /* Connections end and come back: who pings as a node is that node, and not a worker. */
 static void test_a_node_that_reconnects_is_not_the_lead(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 1);
     struct rig_actor *client = rig_ready(rig);
     const uint32_t lengths[] = {10};
@@ -93,7 +89,6 @@ static void test_a_node_that_reconnects_is_not_the_lead(void **state)
 
 static void test_a_node_that_falls_silent_is_noticed(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 1);
     rig->options.silence_ms = 1500;
     struct rig_actor *client = rig_ready(rig);
@@ -108,7 +103,6 @@ static void test_a_node_that_falls_silent_is_noticed(void **state)
 
 static void test_a_lying_worker_ends_the_job(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 0);
     struct rig_actor *client = rig_ready(rig);
     const uint32_t lengths[] = {10};
@@ -128,7 +122,6 @@ static void test_a_lying_worker_ends_the_job(void **state)
 /* Bytes that are no message, messages that make no sense here, from anybody: it goes on serving. */
 static void test_hostile_messages_are_survived(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 1);
     struct rig_actor *client = rig_ready(rig), *enemy = rig_add(rig, RIG_CLIENT);
     struct random_state random;

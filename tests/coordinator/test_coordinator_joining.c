@@ -8,7 +8,6 @@ enum { JOIN_MS = 2000 };
 
 static void test_another_protocol_is_refused_by_name(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 1);
     rig->options.join_timeout_ms = JOIN_MS;
     rig_start(rig);
@@ -30,7 +29,6 @@ static void test_another_protocol_is_refused_by_name(void **state)
 
 static void test_missing_peers_are_named_in_time(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 2);
     rig->options.join_timeout_ms = JOIN_MS;
     rig_start(rig);
@@ -49,7 +47,6 @@ static void test_missing_peers_are_named_in_time(void **state)
 
 static void test_one_job_at_a_time(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 1);
     struct rig_actor *client = rig_ready(rig);
     rig_until(rig, rig->actors[0]->set_up);
@@ -72,7 +69,6 @@ static void test_one_job_at_a_time(void **state)
 
 static void test_a_node_of_another_job_is_refused(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 1);
     rig_start(rig);
     struct rig_actor *node = rig_join_node(rig, "busy", 1 << 20, 0xabc, 0, "avx2");
@@ -87,7 +83,6 @@ static void test_a_node_of_another_job_is_refused(void **state)
 
 static void test_a_wrong_number_of_ranks_is_refused(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(2, 0);
     rig_start(rig);
     struct rig_actor *worker = rig_join_workers(rig, 3, 0);
@@ -102,7 +97,6 @@ static void test_a_wrong_number_of_ranks_is_refused(void **state)
 
 static void test_strict_bits_refuses_another_variant(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 1);
     rig->options.strict_bits = true;
     rig_start(rig);
@@ -116,7 +110,6 @@ static void test_strict_bits_refuses_another_variant(void **state)
  * batch. */
 static void test_ranks_of_which_one_rounds_products_are_refused(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(2, 0);
     rig_start(rig);
     rig_join_workers_of(rig, 2, 0, "bf16");
@@ -136,7 +129,6 @@ static struct rig *join_unlike_ranks(uint32_t tensor, uint32_t n_experts)
 
 static void test_ranks_that_would_choose_other_experts_are_refused(void **state)
 {
-    (void)state;
     rig_expect_end(join_unlike_ranks(2, 4), STATUS_INVALID, "would choose other experts");
     for (uint32_t tensor = 1; tensor <= 2;
          tensor++) { /* stages route alone; without experts nobody does */
@@ -148,7 +140,6 @@ static void test_ranks_that_would_choose_other_experts_are_refused(void **state)
 
 static void test_failures_to_start_are_passed_on(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(2, 0);
     rig_start(rig);
     struct rig_actor *first = rig_join_workers(rig, 2, 0);
@@ -165,7 +156,6 @@ static void test_failures_to_start_are_passed_on(void **state)
 
 static void test_kv_that_does_not_fit_is_said_before_starting(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 2);
     rig->options.ctx = 8192;
     rig_start(rig);
@@ -184,7 +174,6 @@ static void test_kv_that_does_not_fit_is_said_before_starting(void **state)
 
 static void test_bad_input_is_found_before_anybody_joins(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(3, 0);
     rig->options.tensor = 3;
     rig_start(rig);
@@ -203,7 +192,6 @@ static void test_bad_input_is_found_before_anybody_joins(void **state)
 
 static void test_who_does_not_get_ready_is_named(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 2);
     rig->options.join_timeout_ms = JOIN_MS;
     rig_start(rig);
@@ -224,7 +212,6 @@ static void test_who_does_not_get_ready_is_named(void **state)
 /* Once all ranks have said how much it is; the one behind the lead is known by its pings only. */
 static void test_who_waits_is_told_how_far_loading_is(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(2, 0);
     rig_start(rig);
     rig_join_workers(rig, 2, 0);

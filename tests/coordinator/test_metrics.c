@@ -1,19 +1,14 @@
 /* test_metrics.c - counts and buckets, and names as Prometheus wants them. */
 #include "coordinator/metrics.h"
 
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
+#include "tests/cmocka.h"
 
-#include <cmocka.h>
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
 
 static void test_a_value_falls_into_the_first_bucket_that_holds_it(void **state)
 {
-    (void)state;
     struct metrics metrics = {0};
     size_t n;
     const double *bounds = metrics_histogram_bounds(METRICS_STEP, &n);
@@ -33,7 +28,6 @@ static void test_a_value_falls_into_the_first_bucket_that_holds_it(void **state)
 
 static void test_what_is_no_time_is_not_counted(void **state)
 {
-    (void)state;
     struct metrics metrics = {0};
     metrics_observe(&metrics, METRICS_STEP, -1e-9);
     metrics_observe(&metrics, METRICS_STEP, NAN);
@@ -43,7 +37,6 @@ static void test_what_is_no_time_is_not_counted(void **state)
 
 static void test_counters_add_up(void **state)
 {
-    (void)state;
     struct metrics metrics = {0};
     metrics_count(&metrics, METRICS_DECODE_TOKENS, 3);
     metrics_count(&metrics, METRICS_DECODE_TOKENS, 4);
@@ -60,7 +53,6 @@ static void check_name(const char *name, const char *help)
 
 static void test_every_one_has_a_name_a_meaning_and_rising_bounds(void **state)
 {
-    (void)state;
     for (int i = 0; i < METRICS_N_COUNTERS; i++) {
         const char *name = metrics_counter_name((enum metrics_counter)i);
         check_name(name, metrics_counter_help((enum metrics_counter)i));

@@ -1,14 +1,8 @@
 /* test_micro_batches.c - even loads, few moves, nobody left out. */
 #include "coordinator/micro_batches.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "sys/random.h"
+#include "tests/cmocka.h"
 
 enum { MOST = 40, MOST_BATCHES = 6 };
 
@@ -27,7 +21,6 @@ static uint64_t cost(const struct micro_batches_member *member)
 
 static void test_one_stage_has_one_batch(void **state)
 {
-    (void)state;
     struct micro_batches_member members[] = {{MICRO_BATCHES_NONE, 5}, {MICRO_BATCHES_NONE, 100000}};
     uint64_t load[1];
     micro_batches_deal(members, 2, load, 1);
@@ -39,7 +32,6 @@ static void test_one_stage_has_one_batch(void **state)
 
 static void test_two_sequences_of_two_stages_part(void **state)
 {
-    (void)state;
     struct micro_batches_member members[] = {{MICRO_BATCHES_NONE, 5}, {MICRO_BATCHES_NONE, 100000}};
     uint64_t load[2];
     micro_batches_deal(members, 2, load, 2);
@@ -52,7 +44,6 @@ static void test_two_sequences_of_two_stages_part(void **state)
 
 static void test_long_contexts_count(void **state)
 {
-    (void)state;
     struct micro_batches_member members[] = {{MICRO_BATCHES_NONE, 100000},
                                              {MICRO_BATCHES_NONE, 1000},
                                              {MICRO_BATCHES_NONE, 1000},
@@ -65,7 +56,6 @@ static void test_long_contexts_count(void **state)
 /* Sequences come, grow and go at random. */
 static void test_loads_stay_even_with_few_moves(void **state)
 {
-    (void)state;
     for (uint64_t seed = 0; seed < 200; seed++) {
         struct random_state random;
         struct micro_batches_member members[MOST];

@@ -2,16 +2,12 @@
  * should. */
 #include "coordinator/penalties.h"
 
+#include "tests/cmocka.h"
+
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 enum { VOCAB = 8 };
 static const float row[VOCAB] = {1, -1, 2, -2, 3, -INFINITY, 0.5f, 0};
@@ -40,7 +36,6 @@ static void check(const float *out, const float *expected)
 /* OpenAI: mu - c * frequency - (c > 0) * presence, of the answer alone. */
 static void test_presence_and_frequency_are_of_the_answer(void **state)
 {
-    (void)state;
     const int32_t prompt[] = {0, 0, 4}, answer[] = {2, 3, 2};
     const struct penalties_settings settings = {.presence = 0.5f, .frequency = 0.25f};
     float out[VOCAB];
@@ -52,7 +47,6 @@ static void test_presence_and_frequency_are_of_the_answer(void **state)
 /* Divides what is above zero and multiplies what is below: both become less likely. */
 static void test_repetition_is_of_prompt_and_answer(void **state)
 {
-    (void)state;
     const int32_t prompt[] = {0, 1, 5}, answer[] = {2, 1};
     const struct penalties_settings settings = {.repetition = 2.0f};
     float out[VOCAB];
@@ -63,7 +57,6 @@ static void test_repetition_is_of_prompt_and_answer(void **state)
 
 static void test_biases_come_last(void **state)
 {
-    (void)state;
     const struct penalties_bias biases[] = {{2, -100}, {6, 10}, {7, -3}};
     const struct penalties_settings settings = {
         .repetition = 0.5f, .presence = -1, .biases = biases, .n_biases = 3};
@@ -76,7 +69,6 @@ static void test_biases_come_last(void **state)
 
 static void test_nothing_to_change_is_known(void **state)
 {
-    (void)state;
     const struct penalties_bias bias = {0, 0};
     const struct penalties_settings none = {0}, one = {.repetition = 1.0f},
                                     presence = {.presence = -0.1f},
@@ -89,7 +81,6 @@ static void test_nothing_to_change_is_known(void **state)
 
 static void test_bad_settings_are_refused(void **state)
 {
-    (void)state;
     const struct penalties_bias outside = {VOCAB, 0}, negative = {-1, 0}, nan_bias = {0, NAN};
     const struct penalties_settings bad[] = {
         {.presence = NAN},

@@ -2,19 +2,14 @@
  */
 #include "coordinator/placement.h"
 
+#include "kernels/attention/kv_holder.h"
+#include "sys/random.h"
+#include "tests/cmocka.h"
+
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-#include "kernels/attention/kv_holder.h"
-#include "sys/random.h"
 
 enum { MAX_SPANS = 4096, MAX_OPEN = 12 };
 
@@ -55,7 +50,6 @@ static size_t check_spans(const struct placement *p, uint32_t sequence, uint32_t
 
 static void test_ten_thousand_random_cases(void **state)
 {
-    (void)state;
     struct random_state random;
     random_seed(&random, 7);
     static struct placement_span spans[MAX_SPANS];
@@ -153,7 +147,6 @@ static void test_ten_thousand_random_cases(void **state)
  */
 static void test_shares_follow_weights_within_one_run(void **state)
 {
-    (void)state;
     struct random_state random;
     random_seed(&random, 11);
     static struct placement_span spans[MAX_SPANS];
@@ -195,7 +188,6 @@ static void test_shares_follow_weights_within_one_run(void **state)
 
 static void test_runs_are_aligned(void **state)
 {
-    (void)state;
     const struct placement_holder holders[2] = {{1.0, 1 << 20}, {1.0, 1 << 20}};
     struct placement *p = make(holders, 2, 4096);
     uint32_t sequence = 0;
@@ -212,7 +204,6 @@ static void test_runs_are_aligned(void **state)
 
 static void test_a_short_sequence_stays_on_the_least_loaded_holder(void **state)
 {
-    (void)state;
     const struct placement_holder holders[3] = {{1.0, 1000}, {2.0, 1000}, {1.0, 1000}};
     struct placement *p = make(holders, 3, 4096);
     struct placement_span spans[8];
@@ -231,7 +222,6 @@ static void test_a_short_sequence_stays_on_the_least_loaded_holder(void **state)
 
 static void test_a_sequence_grows_by_stripes_in_proportion(void **state)
 {
-    (void)state;
     const struct placement_holder holders[2] = {{3.0, 1 << 16}, {1.0, 1 << 16}};
     struct placement *p = make(holders, 2, 1024);
     static struct placement_span spans[MAX_SPANS];
@@ -252,7 +242,6 @@ static void test_a_sequence_grows_by_stripes_in_proportion(void **state)
 
 static void test_a_fork_lies_where_its_parent_lies(void **state)
 {
-    (void)state;
     const struct placement_holder holders[2] = {{1.0, 100}, {1.0, 100}};
     struct placement *p = make(holders, 2, 512);
     uint32_t parent = 0, child = 0;
@@ -275,7 +264,6 @@ static void test_a_fork_lies_where_its_parent_lies(void **state)
 
 static void test_pages_are_kept_as_long_as_nobody_computes_with_them(void **state)
 {
-    (void)state;
     const struct placement_holder holder = {1.0, 100};
     struct placement *p = make(&holder, 1, 512);
     const uint32_t alone = PLACEMENT_NO_PARENT;
@@ -302,7 +290,6 @@ static void test_pages_are_kept_as_long_as_nobody_computes_with_them(void **stat
 
 static void test_bad_shapes_are_refused(void **state)
 {
-    (void)state;
     struct placement *p = NULL;
     struct placement_holder holder = {1.0, 10};
     static const uint32_t stripes[] = {0, 1, 255, 300, 768, 4097};

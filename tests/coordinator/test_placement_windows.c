@@ -2,19 +2,14 @@
  * what real holders reserve; and what it gives, they always have. */
 #include "coordinator/placement.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 #include "kernels/attention/kv_holder.h"
 #include "kernels/attention/kv_window.h"
 #include "kernels/kernels.h"
 #include "sys/random.h"
+#include "tests/cmocka.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 enum {
     N_HOLDERS = 3,
@@ -251,7 +246,6 @@ static void agree(const uint32_t *windows, uint64_t units)
 
 static void test_holders_reserve_what_is_counted(void **state)
 {
-    (void)state;
     agree((const uint32_t[N_LAYERS]){0, 300, 1000, 300}, 120);
     agree((const uint32_t[N_LAYERS]){700, 700, 700, 700}, 60);
     agree((const uint32_t[N_LAYERS]){0, 0, 0, 256}, 150);
@@ -261,7 +255,6 @@ static void test_holders_reserve_what_is_counted(void **state)
  * eight. */
 static void test_what_long_sequences_cost(void **state)
 {
-    (void)state;
     enum { N_TOKENS = 32768, PAGES = N_TOKENS / PAGE_TOKENS };
     uint32_t mistral[32], gemma[48];
     for (uint32_t i = 0; i < 32; i++)
@@ -303,7 +296,6 @@ static void test_what_long_sequences_cost(void **state)
 /* Where all layers have a window every holder has a part of each window. */
 static void test_windows_are_spread_over_the_holders(void **state)
 {
-    (void)state;
     enum { N_TOKENS = 32768, WINDOW_PAGES = 16 };
     const uint32_t windows[1] = {4096};
     struct placement_holder holders[4];
@@ -336,7 +328,6 @@ static void test_windows_are_spread_over_the_holders(void **state)
 /* What fits is never more, and nearly never less, than what a holder has room for. */
 static void test_room_is_what_a_sequence_costs(void **state)
 {
-    (void)state;
     const uint32_t windows[3] = {0, 512, 0}, all[2] = {512, 512};
     struct page_cost cost;
     assert_int_equal(page_cost_create(&cost, windows, 3, CHUNK, NULL), STATUS_OK);

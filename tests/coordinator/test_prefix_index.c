@@ -1,24 +1,18 @@
 /* test_prefix_index.c - the longest prefix is found, as long as somebody has it. */
 #include "coordinator/prefix_index.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "kernels/attention/kv_holder.h"
+#include "sys/random.h"
+#include "tests/cmocka.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#include <cmocka.h>
-
-#include "kernels/attention/kv_holder.h"
-#include "sys/random.h"
 
 enum { OWNERS = 40, MAX_PAGES = 30 };
 
 static void test_names_tell_prefixes_apart(void **state)
 {
-    (void)state;
     int32_t tokens[PAGE_TOKENS] = {0};
     struct prefix_name root = {{0}}, other_root = {{1}};
     const struct prefix_name one = prefix_name_next(&root, tokens);
@@ -55,7 +49,6 @@ static void check_owners(const struct prefix_index *index,
 /* Owners come and go; what is found is compared with looking at all of them. */
 static void test_random_owners_agree_with_a_search(void **state)
 {
-    (void)state;
     static struct prefix_name names[OWNERS][MAX_PAGES];
     static int32_t pages[OWNERS][MAX_PAGES];
     uint32_t n_pages[OWNERS] = {0};
@@ -103,7 +96,6 @@ static void test_random_owners_agree_with_a_search(void **state)
  * all others for each page would be a thousand times the work of adding it. */
 static void test_who_shares_a_long_prefix_goes_without_a_search(void **state)
 {
-    (void)state;
     enum { MANY = 2000, PAGES = 200 };
     struct prefix_index *index = NULL;
     struct prefix_name names[PAGES] = {{{0}}};

@@ -2,14 +2,10 @@
  * was asked are kept. */
 #include "coordinator/reports.h"
 
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
+#include "tests/cmocka.h"
 
-#include <cmocka.h>
+#include <math.h>
+#include <string.h>
 
 enum { RANKS = 2, LAST = 1, VOCAB = 8, SEGMENTS = 3, LAYERS = 2 };
 
@@ -92,7 +88,6 @@ static struct reports *open_reports(void)
 
 static void test_a_step_counts_when_all_have_reported(void **state)
 {
-    (void)state;
     struct reports *reports = open_reports();
     struct report r;
     reports_expect(reports, 2, wants, 1, 2000);
@@ -145,7 +140,6 @@ static void expect_refused(uint32_t rank, struct report *r)
 
 static void test_figures_are_kept_by_rank_and_layer(void **state)
 {
-    (void)state;
     struct reports *reports = open_reports();
     struct report r;
     uint32_t waits[LAYERS + 1] = {30, 40, 50}; /* one layer more than there is */
@@ -179,7 +173,6 @@ static void test_figures_are_kept_by_rank_and_layer(void **state)
 
 static void test_reports_that_do_not_fit_are_refused(void **state)
 {
-    (void)state;
     struct report r;
     fill(&r, 2); /* a step to come */
     expect_refused(0, &r);
@@ -230,7 +223,6 @@ static void test_reports_that_do_not_fit_are_refused(void **state)
 /* Two segments with tokens to be scored, of which the first one failed. */
 static void test_scores_are_kept_by_segment(void **state)
 {
-    (void)state;
     static const struct reports_want scored[] = {{.n_scored = 2, .n_top = 2},
                                                  {.candidates = true, .n_candidates = 1},
                                                  {.n_scored = 3, .n_top = 1}};

@@ -2,16 +2,12 @@
  * every host. */
 #include "coordinator/sampler.h"
 
+#include "tests/cmocka.h"
+
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 enum { VOCAB = 1000, DRAWS = 20000 };
 
@@ -67,7 +63,6 @@ static struct sampler_row view(const struct row *row, uint32_t n, bool whole)
 
 static void test_greedy_takes_the_lowest_id_of_the_best(void **state)
 {
-    (void)state;
     static struct row row;
     fill(&row, 100, 1);
     row.logits[70] = row.logits[30] = row.logits[90] = 20.0f;
@@ -138,7 +133,6 @@ static void check_distribution(const struct row *row, const struct sampler_setti
 
 static void test_draws_follow_the_distribution(void **state)
 {
-    (void)state;
     static struct row row;
     static const struct sampler_settings cases[] = {
         {.temperature = 1.0f, .top_p = 1.0f, .seed = 1},
@@ -160,7 +154,6 @@ static void test_draws_follow_the_distribution(void **state)
 /* Exactly these, on every host and compiler: found once, they may never change by accident. */
 static void test_golden_ids_of_seeds(void **state)
 {
-    (void)state;
     static struct row row;
     struct random_state random; /* no libm in the logits either: multiples of 1/16 */
     random_seed(&random, 42);
@@ -193,7 +186,6 @@ static void test_golden_ids_of_seeds(void **state)
 /* Where the cuts leave fewer than the candidates, candidates and the whole row give the same. */
 static void test_candidates_suffice(void **state)
 {
-    (void)state;
     static struct row row;
     fill(&row, VOCAB, 3);
     const struct sampler_settings settings = {
@@ -211,7 +203,6 @@ static void test_candidates_suffice(void **state)
 
 static void test_settings_out_of_range_are_refused(void **state)
 {
-    (void)state;
     static const struct sampler_settings bad[] = {
         {.temperature = -1.0f}, {.temperature = NAN}, {.temperature = INFINITY},
         {.top_p = 1.5f},        {.top_p = -0.1f},     {.top_p = NAN},
@@ -225,7 +216,6 @@ static void test_settings_out_of_range_are_refused(void **state)
 
 static void test_rows_of_a_peer_are_checked(void **state)
 {
-    (void)state;
     static struct row row;
     struct sampler_row r;
     fill(&row, 20, 5);
@@ -259,7 +249,6 @@ static void test_rows_of_a_peer_are_checked(void **state)
 /* -inf for most of the vocabulary, and one token only: no NaN, no walk past the end. */
 static void test_a_row_of_one_possible_token(void **state)
 {
-    (void)state;
     static struct row row;
     for (int i = 0; i < 10; i++)
         row.logits[i] = -INFINITY;
@@ -281,7 +270,6 @@ static void test_a_row_of_one_possible_token(void **state)
  * reported is still the model's. */
 static void test_an_adjusted_row_is_what_is_sampled(void **state)
 {
-    (void)state;
     static struct row row, changed;
     for (uint64_t seed = 0; seed < 50; seed++) {
         fill(&row, 300, seed);

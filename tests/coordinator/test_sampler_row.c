@@ -3,14 +3,9 @@
 
 #include "kernels/numeric.h"
 #include "sys/random.h"
+#include "tests/cmocka.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 
 enum { MOST = 20011 };
 /* Around lanes, blocks, and the number of blocks. */
@@ -47,7 +42,6 @@ static double plain_total(uint32_t n, float max)
 
 static void test_sums_have_the_bits_of_one_written_order(void **state)
 {
-    (void)state;
     for (int i = 0; i < N_SIZES; i++) {
         fill(sizes[i], 1000 + (uint64_t)i);
         const float max = row[sampler_row_best(row, sizes[i])];
@@ -61,7 +55,6 @@ static void test_sums_have_the_bits_of_one_written_order(void **state)
 /* u lies within the drawn token's share, but for the rounding of sums. */
 static void test_a_draw_is_the_token_that_u_falls_on(void **state)
 {
-    (void)state;
     struct random_state random;
     random_seed(&random, 5);
     for (int i = 0; i < N_SIZES; i++) {
@@ -89,7 +82,6 @@ static void test_a_draw_is_the_token_that_u_falls_on(void **state)
 
 static void test_only_what_is_possible_is_drawn(void **state)
 {
-    (void)state;
     for (int i = 0; i < N_SIZES; i++)
         for (int at = 0; at < 5; at++) { /* both ends, and in between */
             const uint32_t n = sizes[i], only = (uint32_t)((uint64_t)(n - 1) * (uint32_t)at / 4);
@@ -104,7 +96,6 @@ static void test_only_what_is_possible_is_drawn(void **state)
 
 static void test_comparisons_look_at_every_logit(void **state)
 {
-    (void)state;
     for (int i = 0; i < N_SIZES; i++) {
         const uint32_t n = sizes[i];
         for (uint32_t j = 0; j < n; j++)

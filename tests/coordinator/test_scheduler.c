@@ -2,24 +2,18 @@
  * once. */
 #include "coordinator/scheduler.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "kernels/attention/kv_holder.h"
+#include "sys/random.h"
+#include "tests/cmocka.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-#include "kernels/attention/kv_holder.h"
-#include "sys/random.h"
 
 enum { MAX_FLYING = 3 };
 
 static void test_prompt_chunks_fill_the_pipeline(void **state)
 {
-    (void)state;
     const struct placement_holder holder = {1.0, 100};
     struct placement *p = NULL;
     struct scheduler *s = NULL;
@@ -66,7 +60,6 @@ static void test_prompt_chunks_fill_the_pipeline(void **state)
 /* Filling goes first and alone, so that both begin to decode in one step. */
 static void test_fills_go_first_and_alone(void **state)
 {
-    (void)state;
     const struct placement_holder holder = {1.0, 100};
     struct placement *p = NULL;
     struct scheduler *s = NULL;
@@ -168,7 +161,6 @@ static uint32_t run_pipeline(uint32_t depth, uint32_t n, uint32_t n_prompt, uint
 
 static void test_decodes_fill_the_pipeline_and_share_it(void **state)
 {
-    (void)state;
     enum { TIME = 600 };
     for (uint32_t depth = 1; depth <= MAX_FLYING; depth++)
         for (uint32_t n = 1; n <= 9; n++) {
@@ -188,7 +180,6 @@ static void test_decodes_fill_the_pipeline_and_share_it(void **state)
 
 static void test_common_prefix_leaves_a_token_to_compute(void **state)
 {
-    (void)state;
     int32_t a[1024] = {0}, b[1024] = {0};
     const int32_t *earlier[2] = {a, a};
     uint32_t which = 9;
@@ -285,7 +276,6 @@ static uint32_t tokens_of(const struct bench *b, const struct scheduler_step *st
 /* The first gets half, the shortest its all, the next what is left; the first gets what is over. */
 static void test_prompts_share_a_step(void **state)
 {
-    (void)state;
     struct bench b;
     const struct scheduler_config config = {.chunk = 512, .max_batch = 8, .depth = 1};
     open_bench(&b, 1000, &config);
@@ -308,7 +298,6 @@ static void test_prompts_share_a_step(void **state)
 /* A time instead of a number of tokens: the further the prompt, the fewer tokens fit. */
 static void test_a_budget_of_time(void **state)
 {
-    (void)state;
     struct bench b;
     const struct scheduler_config config = {.chunk = 512, .max_batch = 8, .depth = 1};
     const struct step_prices prices = {.per_step = 1000.0, .per_token = 50.0, .per_attended = 0.01};
@@ -338,7 +327,6 @@ static void test_a_budget_of_time(void **state)
 /* Pages for three of four answers: the last one by rank goes, and comes back. */
 static void test_the_last_by_rank_is_preempted(void **state)
 {
-    (void)state;
     struct bench b;
     const struct scheduler_config config = {.chunk = 512, .max_batch = 8, .depth = 1};
     open_bench(&b, 8, &config);
@@ -376,7 +364,6 @@ static void test_the_last_by_rank_is_preempted(void **state)
  * used longest ago goes first. */
 static void test_prefixes_are_kept_and_evicted(void **state)
 {
-    (void)state;
     struct bench b;
     const struct scheduler_config config = {
         .chunk = 512, .max_batch = 8, .depth = 1, .keeps = true};
@@ -421,7 +408,6 @@ static void test_prefixes_are_kept_and_evicted(void **state)
  * again. */
 static void test_what_cannot_be_taken_over_is_computed(void **state)
 {
-    (void)state;
     struct bench b;
     const struct scheduler_config config = {
         .chunk = 1024, .max_batch = 8, .depth = 1, .keeps = true};
@@ -480,7 +466,6 @@ static const struct scheduler_sequence *sequence(const struct bench *b, uint32_t
 /* With a window of 300: pages leave it two behind the one in which a step begins. */
 static void test_forks_only_where_windows_are_whole(void **state)
 {
-    (void)state;
     struct bench b;
     uint32_t index;
     const struct scheduler_config config = {

@@ -7,18 +7,13 @@
  * changes an answer. The bounds are those that scheduler.h states. */
 #include "coordinator/scheduler.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "kernels/attention/kv_holder.h"
+#include "sys/random.h"
+#include "tests/cmocka.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-#include "kernels/attention/kv_holder.h"
-#include "sys/random.h"
 
 enum {
     WORKLOADS = 10000,
@@ -511,7 +506,6 @@ static void simulate(uint64_t seed, struct world *w)
 
 static void test_ten_thousand_workloads(void **state)
 {
-    (void)state;
     uint64_t n_preempted = 0, n_forks = 0, n_evicted = 0, n_steps = 0;
     struct world *w = malloc(sizeof(*w));
     assert_non_null(w);

@@ -1,18 +1,13 @@
 /* test_schemas.c - a schema is worked out once, beside whoever asks, and found again. */
 #include "coordinator/schemas.h"
 
+#include "tests/cmocka.h"
+#include "tests/coordinator/http/byte_tokenizer.h"
+
 #include <poll.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-#include "tests/coordinator/http/byte_tokenizer.h"
 
 static struct schemas *open_schemas(const struct tokenizer *tokenizer)
 {

@@ -25,7 +25,6 @@ static const Longspan__HistogramStatus *histogram(const Longspan__StatusReply *s
 
 static void test_who_has_not_joined_is_shown_as_absent(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(2, 2);
     rig_start(rig);
     rig_join_node(rig, "big", 4096ull * RIG_KV_BYTES, 0, 0, "avx2");
@@ -47,7 +46,6 @@ static void test_who_has_not_joined_is_shown_as_absent(void **state)
 
 static void test_processes_prompts_and_counts_are_told(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(2, 2);
     struct rig_actor *client = rig_ready(rig);
     const uint32_t lengths[] = {1000, 900};
@@ -85,7 +83,6 @@ static void test_processes_prompts_and_counts_are_told(void **state)
 
 static void test_counts_after_the_work(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 1);
     struct rig_actor *client = rig_ready(rig);
     const uint32_t lengths[] = {1000, 900};
@@ -115,7 +112,6 @@ static void test_counts_after_the_work(void **state)
 
 static void test_pages_that_are_kept_are_told_apart(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 1);
     rig->options.prefix_cache = true;
     struct rig_actor *client = rig_ready(rig);

@@ -1,15 +1,10 @@
 /* test_step_cost.c - prices are learnt, follow what changes, and are not led astray. */
 #include "coordinator/step_cost.h"
 
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "sys/random.h"
+#include "tests/cmocka.h"
+
+#include <math.h>
 
 static const struct step_prices machine = {
     .per_step = 3000.0, .per_token = 40.0, .per_attended = 0.003};
@@ -38,7 +33,6 @@ static void near(double value, double expected, double part)
 
 static void test_tokens_fit_the_time(void **state)
 {
-    (void)state;
     for (uint32_t position = 0; position < 200000; position += 7777) {
         const uint32_t n = step_prices_tokens(&machine, position, 30000.0, 100000);
         struct step_work work = {0}, more = {0};
@@ -57,7 +51,6 @@ static void test_tokens_fit_the_time(void **state)
 /* Steps as a scheduler makes them, with noise, and some that somebody else made slow. */
 static void test_learns_from_noisy_steps(void **state)
 {
-    (void)state;
     struct random_state random;
     struct step_cost cost = {0};
     random_seed(&random, 1);
@@ -80,7 +73,6 @@ static void test_learns_from_noisy_steps(void **state)
  * was learnt of prompts is still there. */
 static void test_does_not_forget_what_does_not_vary(void **state)
 {
-    (void)state;
     struct step_cost cost = {0};
     for (uint32_t i = 0; i < 200; i++) {
         const struct step_work work = prompt_step(512 * i, 512);
@@ -100,7 +92,6 @@ static void test_does_not_forget_what_does_not_vary(void **state)
 
 static void test_follows_a_change(void **state)
 {
-    (void)state;
     struct step_cost cost = {0};
     for (uint32_t i = 0; i < 300; i++) {
         const struct step_work work = prompt_step(100 * i, 16 + 16 * (i % 8));
@@ -112,7 +103,6 @@ static void test_follows_a_change(void **state)
 
 static void test_begins_carefully(void **state)
 {
-    (void)state;
     struct step_cost cost = {0};
     assert_int_equal(step_cost_most_tokens(&cost), 16);
     const struct step_work decode = decode_step(60, 100), prompt = prompt_step(0, 16);

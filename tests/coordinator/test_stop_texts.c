@@ -2,17 +2,12 @@
 #include "coordinator/stop_texts.h"
 
 #include "sys/random.h"
+#include "tests/cmocka.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 struct outcome {
     char text[512];
@@ -86,7 +81,6 @@ static void check(const char *const *stops, size_t n_stops, const char *answer, 
 
 static void test_a_stop_text_is_found_across_every_cut(void **state)
 {
-    (void)state;
     static const char *const stops[] = {"\n\n", "END", "\xe2\x82\xac!"};
     static const char *const answers[] = {
         "abc\n\ndef", "abc\nEND", "costs 5 \xe2\x82\xac! more", "EEND", "EN\nEN\nD",
@@ -102,7 +96,6 @@ static void test_a_stop_text_is_found_across_every_cut(void **state)
 /* Few letters, so that beginnings overlap in every way. */
 static void test_random_texts_agree_with_a_plain_search(void **state)
 {
-    (void)state;
     struct random_state random;
     random_seed(&random, 5);
     for (int round = 0; round < 20000; round++) {
@@ -129,7 +122,6 @@ static void test_random_texts_agree_with_a_plain_search(void **state)
 /* Nothing is held that cannot become a stop text any more. */
 static void test_text_is_let_out_as_soon_as_it_is_certain(void **state)
 {
-    (void)state;
     const struct stop_text text = {"stop", 4};
     struct stop_texts *s = NULL;
     const char *out;
@@ -156,7 +148,6 @@ static void test_text_is_let_out_as_soon_as_it_is_certain(void **state)
 
 static void test_no_stop_texts_change_nothing(void **state)
 {
-    (void)state;
     struct stop_texts *s = (struct stop_texts *)&s;
     const char *out;
     size_t n_out;
@@ -173,7 +164,6 @@ static void test_no_stop_texts_change_nothing(void **state)
 
 static void test_bad_stop_texts_are_refused(void **state)
 {
-    (void)state;
     static char long_one[STOP_TEXTS_MOST_BYTES + 1];
     static struct stop_text many[STOP_TEXTS_MOST + 1];
     struct stop_texts *s = NULL;

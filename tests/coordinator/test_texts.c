@@ -2,18 +2,13 @@
  * dropped does not. */
 #include "coordinator/texts.h"
 
+#include "tests/cmocka.h"
+#include "tests/coordinator/http/byte_tokenizer.h"
+
 #include <poll.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-#include "tests/coordinator/http/byte_tokenizer.h"
 
 static const struct frames_peer ours = {.n = 2, .bytes = "us"}, theirs = {.n = 4, .bytes = "them"};
 

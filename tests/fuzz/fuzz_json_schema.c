@@ -1,13 +1,7 @@
 /* fuzz_json_schema.c - a client's JSON schema (piece 0), and an answer token by token: the bytes of
  * piece 1 choose among the tokens that may come. What comes out is JSON when it is complete. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-/* cmocka wants those before */
-#include <cmocka.h>
-
 #include "coordinator/constraint/constraint.h"
+#include "tests/cmocka.h"
 #include "tests/coordinator/http/byte_tokenizer.h"
 #include "tests/fuzz/pieces.h"
 

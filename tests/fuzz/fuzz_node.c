@@ -15,8 +15,6 @@ static struct arena arena;
 /* Whatever is answered can be read, and a failure has no tensor. */
 static void check_answer(void *context, struct frames *answer, enum serve_answer kind)
 {
-    (void)context;
-    (void)kind;
     Longspan__Data *data =
         longspan__data__unpack(NULL, frames_size(answer, 0), frames_data(answer, 0));
     FUZZ_CHECK(data != NULL);

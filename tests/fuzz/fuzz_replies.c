@@ -64,10 +64,6 @@ void clock_sleep_us(uint64_t duration_us)
 enum status wire_poll(struct wire_poll_item *items, size_t n, uint32_t spin_us, uint64_t until_us,
                       struct error *error)
 {
-    (void)items;
-    (void)n;
-    (void)spin_us;
-    (void)error;
     if (until_us > now_ns / 1000)
         now_ns = until_us * 1000;
     return STATUS_TIMEOUT;
@@ -118,7 +114,6 @@ static void answer_query(uint64_t query)
 /* Whatever the rank has sent so far. */
 static void node_turn(void *unused)
 {
-    (void)unused;
     while (frames_receive(node, &request, 0, NULL) == STATUS_OK) {
         Longspan__Data *data =
             longspan__data__unpack(NULL, frames_size(&request, 0), frames_data(&request, 0));

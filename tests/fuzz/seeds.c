@@ -1,12 +1,6 @@
 /* seeds.c FOLDER - writes first inputs for the fuzz targets, FOLDER/TARGET/NAME: valid ones, so
  * that fuzzing begins behind the first check. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-/* cmocka wants those before */
-#include <cmocka.h>
-
+#include "tests/cmocka.h"
 #include "tests/fuzz/seeds_huggingface.h"
 #include "tests/fuzz/seeds_messages.h"
 #include "tests/model/small_model.h"

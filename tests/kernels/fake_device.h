@@ -18,7 +18,6 @@
 static inline enum status fake_record_begin(struct device *device, const uint32_t *positions,
                                             uint32_t n_rows, struct error *error)
 {
-    (void)error;
     struct fake_device *f = fake_enter(device);
     f->recording = calloc(1, sizeof(*f->recording));
     fake_must(f->recording != NULL, "memory for a recording");
@@ -31,7 +30,6 @@ static inline enum status fake_record_begin(struct device *device, const uint32_
 static inline enum status fake_record_end(struct device *device, struct recording **recording,
                                           struct error *error)
 {
-    (void)error;
     struct fake_device *f = fake_device(device);
     *recording = f->recording;
     f->recording = NULL;
@@ -40,7 +38,6 @@ static inline enum status fake_record_end(struct device *device, struct recordin
 
 static inline void fake_recording_destroy(struct device *device, struct recording *recording)
 {
-    (void)device;
     if (recording != NULL)
         free(recording->calls);
     free(recording);

@@ -142,14 +142,12 @@ static inline bool fake_usable(void)
 
 static inline uint32_t fake_count(struct error *error)
 {
-    (void)error;
     return 2;
 }
 
 static inline enum status fake_open(struct device **device, struct thread_pool *pool,
                                     uint32_t index, struct error *error)
 {
-    (void)index;
     struct fake_device *f = calloc(1, sizeof(*f));
     fake_must(f != NULL && kernels_choose(&f->cpu, NULL, error) == STATUS_OK, "open");
     f->last_copy = &f->copies;
@@ -220,7 +218,6 @@ static inline void fake_host_give(struct device *device, void *memory)
 
 static inline uint64_t fake_memory_available(struct device *device)
 {
-    (void)device;
     return (uint64_t)1 << 28;
 }
 
@@ -285,7 +282,6 @@ static inline void fake_clear(struct device *device, void *memory, size_t bytes)
 
 static inline enum status fake_finish(struct device *device, struct error *error)
 {
-    (void)error;
     struct fake_device *f = fake_device(device);
     fake_must(f->recording == NULL, "finish while calls are recorded");
     f->n_finishes++;
@@ -306,9 +302,6 @@ static inline enum status fake_finish(struct device *device, struct error *error
 
 static inline double fake_read_rate(struct device *device, size_t bytes, uint32_t budget_ms)
 {
-    (void)device;
-    (void)bytes;
-    (void)budget_ms;
     return 1e9;
 }
 

@@ -2,16 +2,11 @@
 #include "kernels/candidates.h"
 
 #include "sys/random.h"
+#include "tests/cmocka.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static int better_first(const void *a, const void *b)
 {
@@ -162,7 +157,6 @@ static void test_a_row_that_is_no_distribution_is_told(void **state)
 
 static void test_log_is_the_logarithm(void **state)
 {
-    (void)state;
     struct random_state random;
     random_seed(&random, 6);
     assert_true(candidates_log(1.0) == 0.0);

@@ -1,13 +1,10 @@
 /* Memory that grows, on a device with an exact number of bytes. */
 #include "kernels/device_buffer.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
+#include "tests/cmocka.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 enum { DEVICE_BYTES = 1000 };
 
@@ -39,7 +36,6 @@ static const struct kernels limited = {
 
 static void test_what_grows_grows_by_more(void **state)
 {
-    (void)state;
     struct device device = {0};
     struct device_buffer buffer = device_buffer(&limited, &device, false);
     assert_int_equal(device_buffer_reserve(&buffer, 400, NULL), STATUS_OK);
@@ -52,7 +48,6 @@ static void test_what_grows_grows_by_more(void **state)
 
 static void test_the_last_bytes_are_taken_too(void **state)
 {
-    (void)state;
     for (int on_host = 0; on_host <= 1; on_host++) {
         struct device device = {0};
         struct device_buffer buffer = device_buffer(&limited, &device, on_host);
@@ -67,7 +62,6 @@ static void test_the_last_bytes_are_taken_too(void **state)
 
 static void test_a_failure_tells_what_is_needed_and_leaves_nothing(void **state)
 {
-    (void)state;
     struct device device = {0};
     struct device_buffer buffer = device_buffer(&limited, &device, false);
     struct error error;

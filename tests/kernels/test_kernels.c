@@ -1,18 +1,13 @@
 /* test_kernels.c - the choice of a table by name, by machine and by environment. */
 #include "kernels/kernels.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/cmocka.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 static void test_auto_takes_the_fastest_usable(void **state)
 {
-    (void)state;
     const struct kernels *last = NULL, *chosen = NULL;
     for (size_t i = 0; kernels_all[i] != NULL; i++)
         if (kernels_all[i]->usable())
@@ -27,7 +22,6 @@ static void test_auto_takes_the_fastest_usable(void **state)
 
 static void test_every_table_is_found_or_refused_by_name(void **state)
 {
-    (void)state;
     for (size_t i = 0; kernels_all[i] != NULL; i++) {
         const struct kernels *chosen = NULL;
         struct error error;
@@ -45,7 +39,6 @@ static void test_every_table_is_found_or_refused_by_name(void **state)
 
 static void test_unknown_names_list_the_known(void **state)
 {
-    (void)state;
     const struct kernels *chosen = NULL;
     struct error error;
     assert_int_equal(kernels_choose(&chosen, "cuda", &error), STATUS_NOT_FOUND);
@@ -56,7 +49,6 @@ static void test_unknown_names_list_the_known(void **state)
 
 static void test_the_environment_decides_for_auto_only(void **state)
 {
-    (void)state;
     const struct kernels *chosen = NULL;
     struct error error;
     setenv("LONGSPAN_KERNELS", "scalar", 1);
@@ -75,7 +67,6 @@ static void test_the_environment_decides_for_auto_only(void **state)
 
 static void test_a_device_has_its_own_table(void **state)
 {
-    (void)state;
     const struct kernels *chosen = NULL;
     struct error error;
     static const char *const cpu[] = {NULL, "", "cpu"};
@@ -98,7 +89,6 @@ static void test_a_device_has_its_own_table(void **state)
 
 static void test_a_variant_suits_the_devices_that_have_it(void **state)
 {
-    (void)state;
     for (const char *const *name = kernels_names; *name != NULL; name++) {
         const bool any = strcmp(*name, "auto") == 0, gpu = strcmp(*name, "cuda-blas") == 0;
         assert_int_equal(kernels_suit_device(*name, NULL), any || !gpu);
@@ -110,7 +100,6 @@ static void test_a_variant_suits_the_devices_that_have_it(void **state)
 /* With a GPU it is chosen, without one the text says what is missing: build, driver or GPU. */
 static void test_cuda_is_chosen_or_says_why_not(void **state)
 {
-    (void)state;
     const struct kernels *chosen = NULL;
     struct error error, why;
     setenv("LONGSPAN_KERNELS", "scalar", 1); /* is for CPUs */
@@ -131,13 +120,11 @@ static void test_cuda_is_chosen_or_says_why_not(void **state)
 
 static uint32_t three(struct error *error)
 {
-    (void)error;
     return 3;
 }
 
 static void test_devices_go_round_unless_one_is_named(void **state)
 {
-    (void)state;
     const struct kernels several = {.device = "cuda", .count = three};
     uint32_t index;
     struct error error;

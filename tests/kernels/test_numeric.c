@@ -1,15 +1,11 @@
 /* test_numeric.c - exp, sin and cos against long double libm, and the vector twins bit for bit. */
 #include "kernels/numeric.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/cmocka.h"
+
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #if defined(__x86_64__)
 #include <immintrin.h> /* first, or its functions take the targets below */
@@ -82,7 +78,6 @@ static const uint32_t edges[] = {0x00000000, 0x80000000, 0x00000001, 0x80000001,
 
 static void test_exp_special_values(void **state)
 {
-    (void)state;
     assert_true(exp_f32(0.0f) == 1.0f);
     assert_true(exp_f32(-0.0f) == 1.0f);
     assert_true(exp_f32(-INFINITY) == 0.0f);
@@ -95,7 +90,6 @@ static void test_exp_special_values(void **state)
 
 static void test_exp_is_accurate(void **state)
 {
-    (void)state;
     double worst = 0.0;
     float previous = 0.0f;
     for (float x = -104.5f; x < 88.72f; x += 0.0002137f) {
@@ -115,7 +109,6 @@ static void test_exp_is_accurate(void **state)
 
 static void test_exp_vectors_have_the_same_bits(void **state)
 {
-    (void)state;
     const size_t n_edges = sizeof(edges) / sizeof(edges[0]);
     struct twin twins[3];
     float x[16], want[16], got[16];
@@ -170,7 +163,6 @@ static void check_sincos(double x, double tolerance)
 
 static void test_sincos_up_to_a_million_tokens(void **state)
 {
-    (void)state;
     /* A position times 1 radian is the hardest angle of RoPE: exact, and largest. */
     for (uint32_t position = 0; position < 1u << 21; position += 7)
         check_sincos(position, 2.5e-16);
@@ -181,7 +173,6 @@ static void test_sincos_up_to_a_million_tokens(void **state)
 
 static void test_sincos_beyond_and_near_quadrants(void **state)
 {
-    (void)state;
     double s, c;
     for (double x = 0x1p21; x < 0x1p30; x *= 1.0001371)
         check_sincos(x, 2.5e-16);

@@ -1,11 +1,12 @@
 /* tests/model/fixtures.h - what the tests of model/ share: a folder of their own, small
- * vocabularies, a small model, byte-exact files. Include it after cmocka.h. */
+ * vocabularies, a small model, byte-exact files. */
 #ifndef LONGSPAN_TESTS_MODEL_FIXTURES_H
 #define LONGSPAN_TESTS_MODEL_FIXTURES_H
 
 #include "model/gguf_writer.h"
 #include "model/model_file.h"
 #include "model/tokenizer.h"
+#include "tests/cmocka.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -19,14 +20,12 @@ static char fixture_folder[64];
 
 static int fixture_setup(void **state)
 {
-    (void)state;
     snprintf(fixture_folder, sizeof(fixture_folder), "/tmp/longspan-model-XXXXXX");
     return mkdtemp(fixture_folder) == NULL;
 }
 
 static int fixture_teardown(void **state)
 {
-    (void)state;
     DIR *folder = opendir(fixture_folder);
     if (folder == NULL)
         return 1;

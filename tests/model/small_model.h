@@ -1,10 +1,10 @@
-/* tests/model/small_model.h - writes a model of two layers, with whatever is to be wrong in it.
- * Include it after fixtures.h. */
+/* tests/model/small_model.h - writes a model of two layers, with whatever is to be wrong in it. */
 #ifndef LONGSPAN_TESTS_MODEL_SMALL_MODEL_H
 #define LONGSPAN_TESTS_MODEL_SMALL_MODEL_H
 
 #include "model/hparams.h"
 #include "model/weights.h"
+#include "tests/model/fixtures.h"
 
 struct small_model {
     struct hparams h;

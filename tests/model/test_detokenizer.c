@@ -1,13 +1,7 @@
 /* A stream never shows half a character, wherever the tokens cut it, and loses nothing. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "model/detokenizer.h"
 #include "model/utf8.h"
+#include "tests/cmocka.h"
 #include "tests/model/fixtures.h"
 
 #define FFFD  "\xef\xbf\xbd"
@@ -61,7 +55,6 @@ static const char *const characters[] = {
 static void test_characters_come_out_whole_at_their_last_byte(void **state)
 {
     struct tokenizer *t = bytes_vocabulary();
-    (void)state;
     for (size_t i = 0; i < sizeof(characters) / sizeof(characters[0]); i++) {
         const size_t n = strlen(characters[i]);
         struct detokenizer *d = NULL;
@@ -85,7 +78,6 @@ static void test_characters_come_out_whole_at_their_last_byte(void **state)
 static void test_every_split_of_a_character(void **state)
 {
     static struct vocabulary v;
-    (void)state;
     for (size_t i = 0; i < sizeof(characters) / sizeof(characters[0]); i++) {
         char text[8], names[3][32];
         snprintf(text, sizeof(text), "a%sz", characters[i]);
@@ -127,7 +119,6 @@ static void expect_bytes(const struct tokenizer *t, const char *bytes, const cha
 static void test_broken_bytes_are_replaced(void **state)
 {
     struct tokenizer *t = bytes_vocabulary();
-    (void)state;
     expect_bytes(t, "\xc0\xaf\xe0\x80\xbf\xf0\x81\x82\x41",
                  FFFD FFFD FFFD FFFD FFFD FFFD FFFD FFFD "A");
     expect_bytes(t, "\xed\xa0\x80\xed\xbf\xbf\xed\xaf\x41",
@@ -148,7 +139,6 @@ static void test_flush_begins_anew(void **state)
     struct error error = {0};
     const char *piece;
     size_t n;
-    (void)state;
     check_ok(detokenizer_create(&d, t, 0, &error), &error);
     check_ok(detokenizer_push(d, 0xc3, &piece, &n, &error), &error);
     assert_int_equal(n, 0);
@@ -171,7 +161,6 @@ static void test_flush_begins_anew(void **state)
 static void test_leading_space_of_a_llama_text(void **state)
 {
     static struct vocabulary v;
-    (void)state;
     spm_vocabulary(&v);
     const int32_t hi = add_token(&v, SPACE "hi", -1, 1), space = add_token(&v, SPACE, -2, 1);
     const int32_t user = add_token(&v, "<u>", 0, TOKENIZER_TYPE_USER_DEFINED);
@@ -199,7 +188,6 @@ static void test_special_tokens_come_back_in_their_places(void **state)
     size_t n_ids, n_back;
     char *back;
     struct error error = {0};
-    (void)state;
     spm_vocabulary(&v);
     add_token(&v, SPACE "hi", -1, 1);
     add_token(&v, SPACE, -2, 1);

@@ -1,12 +1,6 @@
 /* test_expert_stack.c - experts that lie apart are one tensor, whatever their order in the file;
  * what does not make a whole is refused. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "tests/cmocka.h"
 #include "tests/model/fixtures.h"
 
 enum { ROW = 8, ROWS = 2, MOST = 12 };
@@ -42,7 +36,6 @@ static const char *write_file(const struct entry *entries, size_t n)
 
 static void test_experts_become_one_tensor(void **state)
 {
-    (void)state;
     static const struct entry entries[] = {
         {"first", GGUF_TYPE_F32, 0},
         {"blk.0.ffn_up.2.weight", GGUF_TYPE_F32, ROWS},
@@ -104,7 +97,6 @@ static void refused(const struct entry *entries, size_t n, const char *text)
 
 static void test_what_is_no_whole_is_refused(void **state)
 {
-    (void)state;
     const struct entry gap[] = {{"blk.0.ffn_up.0.weight", GGUF_TYPE_F32, ROWS},
                                 {"blk.0.ffn_up.2.weight", GGUF_TYPE_F32, ROWS}};
     refused(gap, 2, "blk.0.ffn_up.2.weight");

@@ -1,13 +1,7 @@
 /* The reader takes what the format allows and refuses everything else without touching a byte
  * outside the file. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "model/gguf.h"
+#include "tests/cmocka.h"
 #include "tests/model/fixtures.h"
 
 static enum status open_bytes(const struct bytes *b, struct error *error)
@@ -66,7 +60,6 @@ static void small_file(struct bytes *b, uint32_t version)
 static void test_versions_2_and_3_are_read(void **state)
 {
     struct bytes b;
-    (void)state;
     for (uint32_t version = 2; version <= 3; version++) {
         small_file(&b, version);
         fixture_write(fixture_path("good.gguf"), b.data, b.n);
@@ -95,7 +88,6 @@ static void test_every_truncation_is_refused(void **state)
 {
     struct bytes b;
     struct error error = {0};
-    (void)state;
     small_file(&b, 3);
     const size_t whole = b.n;
     for (b.n = 0; b.n < whole; b.n++) {
@@ -110,7 +102,6 @@ static void test_no_changed_byte_crashes_the_reader(void **state)
 {
     struct bytes b;
     struct error error = {0};
-    (void)state;
     small_file(&b, 3);
     for (size_t i = 0; i < b.n; i++) {
         const uint8_t old = b.data[i];
@@ -128,7 +119,6 @@ static void test_other_files_are_named_for_what_they_are(void **state)
     struct bytes b = {.n = 0};
     struct error error = {0};
     struct model_file *g = NULL;
-    (void)state;
     refused(&b, STATUS_INVALID, "empty");
     put_bytes(&b, "PK\3\4 a zip file of some length", 30);
     refused(&b, STATUS_INVALID, "not a GGUF file");
@@ -152,7 +142,6 @@ static void test_absurd_counts_are_refused(void **state)
 {
     static const uint64_t absurd[] = {1, 1000, UINT32_MAX, (uint64_t)1 << 60, UINT64_MAX};
     struct bytes b;
-    (void)state;
     for (size_t i = 0; i < sizeof(absurd) / sizeof(absurd[0]); i++) {
         put_header(&b, 3, 0, absurd[i]);
         refused(&b, STATUS_INVALID, "keys");
@@ -196,7 +185,6 @@ static void test_bad_keys_are_refused(void **state)
 {
     static const uint32_t nested[3] = {GGUF_VALUE_ARRAY, 0, 0};
     struct bytes b;
-    (void)state;
     put_header(&b, 3, 0, 2);
     for (int i = 0; i < 2; i++) {
         put_text(&b, "twice");
@@ -238,7 +226,6 @@ static void test_bad_alignment_is_refused(void **state)
     static const uint32_t bad[] = {0, 1, 4, 24, 33, 1u << 21, 1u << 31, UINT32_MAX};
     struct bytes b;
     struct error error = {0};
-    (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         alignment_file(&b, bad[i]);
         refused(&b, STATUS_INVALID, "general.alignment");
@@ -260,7 +247,6 @@ static void test_bad_tensors_are_refused(void **state)
     static const uint64_t row[] = {32, 1, 1, 1, 1};
     struct bytes b;
     struct error error = {0};
-    (void)state;
     one_tensor(&b, 1, row, GGUF_TYPE_F32, 0, 128);
     assert_int_equal(open_bytes(&b, &error), STATUS_OK);
     one_tensor(&b, 1, row, GGUF_TYPE_F32, 0, 127);
@@ -310,7 +296,6 @@ static void test_tensors_have_their_own_names_and_bytes(void **state)
     struct bytes b;
     struct error error = {0};
     char name[GGUF_MAX_NAME_BYTES + 2];
-    (void)state;
     two_tensors(&b, "a", "b", 64); /* out of order is fine */
     assert_int_equal(open_bytes(&b, &error), STATUS_OK);
     two_tensors(&b, "a", "b", 32);
@@ -329,7 +314,6 @@ static void test_fingerprint_sees_what_it_promises(void **state)
 {
     struct bytes b;
     uint8_t first[MODEL_FINGERPRINT_BYTES], other[MODEL_FINGERPRINT_BYTES];
-    (void)state;
     small_file(&b, 3);
     for (int change = 0; change < 5; change++) {
         struct bytes changed = b;
@@ -356,7 +340,6 @@ static void test_fingerprint_sees_what_it_promises(void **state)
 
 static void test_every_known_type_has_a_size(void **state)
 {
-    (void)state;
     for (int type = -1; type <= GGUF_TYPE_COUNT; type++) {
         const struct gguf_type_traits *t = gguf_type_traits((enum gguf_type)type);
         const bool known = type >= 0 && type < GGUF_TYPE_COUNT && type != 4 && type != 5;

@@ -1,14 +1,8 @@
 /* Any part of a split model names the whole; what does not fit together is refused, and the text
  * names the part. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "model/gguf_split.h"
 #include "model/model_file.h"
+#include "tests/cmocka.h"
 #include "tests/model/fixtures.h"
 
 enum { N_PARTS = 3, ROW = 8 };
@@ -95,7 +89,6 @@ static void refused(enum status expected, const char *words, unsigned skip)
 static void test_any_part_names_the_model(void **state)
 {
     uint8_t prints[N_PARTS][MODEL_FINGERPRINT_BYTES];
-    (void)state;
     write_all();
     for (size_t i = 0; i < N_PARTS; i++) {
         struct model_file *file = fixture_open(part_path(i));
@@ -126,7 +119,6 @@ static void test_any_part_names_the_model(void **state)
 
 static void test_a_missing_part_is_named(void **state)
 {
-    (void)state;
     for (size_t i = 0; i < N_PARTS; i++) {
         char words[64];
         write_all();
@@ -138,7 +130,6 @@ static void test_a_missing_part_is_named(void **state)
 
 static void test_parts_that_do_not_fit_together(void **state)
 {
-    (void)state;
     write_all();
     struct part p = good_part(1);
     p.number = 2; /* a copy of part 3 under the name of part 2 */
@@ -181,7 +172,6 @@ static void test_impossible_counts(void **state)
     static const struct {
         uint32_t number, count;
     } cases[] = {{3, 3}, {70000, 70001}, {0, UINT32_MAX}, {UINT32_MAX, 3}};
-    (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct part p = good_part(0);
         struct model_file *file = NULL;
@@ -199,7 +189,6 @@ static void test_a_part_under_another_name(void **state)
 {
     static const char *const names[] = {"m.gguf", "m-00002-of-00003.gguf", "m-1-of-3.gguf",
                                         "00001-of-00003.gguf"};
-    (void)state;
     const struct part p = good_part(0);
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         struct model_file *file = NULL;
@@ -212,7 +201,6 @@ static void test_a_part_under_another_name(void **state)
 
 static void test_one_part_is_a_model(void **state)
 {
-    (void)state;
     for (uint32_t count = 0; count <= 1; count++) { /* 0: parts that were put together again */
         struct part p = good_part(0);
         p.count = count;

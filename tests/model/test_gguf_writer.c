@@ -1,17 +1,12 @@
 /* What the writer wrote the reader gives back, and a failure leaves no file. */
+#include "tests/cmocka.h"
+#include "tests/model/fixtures.h"
+
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
-
-#include "tests/model/fixtures.h"
 
 static unsigned files_in_folder(void)
 {
@@ -112,7 +107,6 @@ static void check_everything(const struct model_file *g)
 static void test_every_key_comes_back(void **state)
 {
     struct error error = {0};
-    (void)state;
     struct gguf_writer *w = create(fixture_path("keys.gguf"));
     add_everything(w);
     check_ok(gguf_writer_finish(w, &error), &error);
@@ -147,7 +141,6 @@ static void test_getters_tell_absent_from_wrong(void **state)
     int32_t *i32s = NULL;
     float *f32s = NULL;
     size_t n = 0;
-    (void)state;
     struct gguf_writer *w = create(fixture_path("keys.gguf"));
     add_everything(w);
     check_ok(gguf_writer_finish(w, &error), &error);
@@ -178,7 +171,6 @@ static void test_tensors_come_back_from_any_pieces(void **state)
     struct error error = {0};
     uint8_t data[34 * 6];
     const uint64_t a[] = {32, 3, 2}, b[] = {5};
-    (void)state;
     for (size_t i = 0; i < sizeof(data); i++)
         data[i] = (uint8_t)i;
     for (size_t piece = 1; piece <= sizeof(data); piece += 7) {
@@ -208,7 +200,6 @@ static void test_failures_stick_and_leave_no_file(void **state)
 {
     struct error error = {0}, again = {0};
     const uint64_t dims[] = {4}, bad[] = {33};
-    (void)state;
     const unsigned before = files_in_folder();
 
     struct gguf_writer *w = create(fixture_path("bad.gguf"));
@@ -253,7 +244,6 @@ static void test_failures_stick_and_leave_no_file(void **state)
 
 static void test_a_device_is_not_replaced(void **state)
 {
-    (void)state;
     struct gguf_writer *w = NULL;
     struct error error;
     const char *path = fixture_path("null.gguf"); /* a link: a mistake costs no device */
@@ -267,7 +257,6 @@ static void test_a_device_is_not_replaced(void **state)
 /* Ctrl-C, or worse, in the middle of gigabytes. */
 static void test_a_killed_process_leaves_no_file(void **state)
 {
-    (void)state;
     const int probe = open(fixture_path("."), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (probe < 0)
         skip(); /* the file system has no files without names */

@@ -1,13 +1,6 @@
 /* Hyper-parameters come out as they stand in the file; whatever we would compute wrongly is refused
  * by name; rope frequencies are exact where they can be. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "tests/model/fixtures.h"
+#include "tests/cmocka.h"
 #include "tests/model/small_model.h"
 
 #include <math.h>
@@ -17,7 +10,6 @@ static void test_a_model_is_read(void **state)
     struct small_model m = small_model;
     struct hparams h;
     struct error error = {0};
-    (void)state;
     struct model_file *g = small_model_open(&m);
     check_ok(hparams_read(&h, g, &error), &error);
     assert_string_equal(h.name, "small? model"); /* no escape sequence reaches a terminal */
@@ -46,7 +38,6 @@ static void test_absent_keys_have_defaults(void **state)
 {
     static const char *const optional[] = {"llama.attention.head_count_kv",
                                            "llama.rope.dimension_count", "llama.context_length"};
-    (void)state;
     for (size_t i = 0; i < 3; i++) {
         struct small_model m = small_model;
         struct hparams h;
@@ -79,7 +70,6 @@ static void refused(const struct small_model *m, enum status expected, const cha
 static void test_what_we_would_compute_wrongly_is_refused(void **state)
 {
     struct small_model m = small_model;
-    (void)state;
     m.architecture = "gptneox";
     refused(&m, STATUS_UNSUPPORTED, "'gptneox'");
     refused(&m, STATUS_UNSUPPORTED, "supported: llama (Llama 2 and 3, Mistral, Mixtral), qwen2");
@@ -139,7 +129,6 @@ static void test_every_architecture_is_read(void **state)
         [ARCHITECTURE_SMOLLM3] = {.embedding_scale = 1},
         [ARCHITECTURE_PHI3] = {.neox = true, .embedding_scale = 1},
         [ARCHITECTURE_GLM4] = {.post_norms = true, .embedding_scale = 1}};
-    (void)state;
     for (int i = 0; i < ARCHITECTURE_COUNT; i++) {
         const struct small_model m = small_model_of((enum architecture)i);
         const struct hparams h = read_model(&m);
@@ -160,7 +149,6 @@ static void test_every_architecture_is_read(void **state)
 static void test_experts_are_read(void **state)
 {
     struct small_model m = small_model_experts(small_model);
-    (void)state;
     struct hparams h = read_model(&m);
     assert_int_equal(h.n_experts, 6);
     assert_int_equal(h.n_experts_used, 2);
@@ -197,7 +185,6 @@ static void test_experts_that_are_none_of_ours_are_refused(void **state)
         {NULL, "llama.leading_dense_block_count", 1, STATUS_UNSUPPORTED},
         {NULL, "llama.interleave_moe_layer_step", 2, STATUS_UNSUPPORTED},
     };
-    (void)state;
     for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
         struct small_model m = small_model_experts(small_model);
         m.without_key = odd[i].without;
@@ -217,7 +204,6 @@ static void test_experts_that_are_none_of_ours_are_refused(void **state)
 static void test_parts_that_are_optional_are_found(void **state)
 {
     struct small_model m = small_model;
-    (void)state;
     m.h.qkv_bias = m.h.output_bias = true;
     const struct hparams h = read_model(&m);
     assert_true(h.qkv_bias && h.output_bias);
@@ -227,7 +213,6 @@ static void test_parts_that_are_optional_are_found(void **state)
 static void test_scales_and_caps_are_the_files(void **state)
 {
     struct small_model m = small_model_of(ARCHITECTURE_GEMMA2);
-    (void)state;
     m.extra_f32 = "gemma2.attn_logit_softcapping";
     m.f32 = 20;
     assert_true(read_model(&m).attention_cap == 20);
@@ -257,7 +242,6 @@ static void test_scales_and_caps_are_the_files(void **state)
 static void test_granites_scales_are_read(void **state)
 {
     struct small_model m = small_model_of(ARCHITECTURE_GRANITE);
-    (void)state;
     m.f32 = 12;
     m.extra_f32 = "granite.embedding_scale";
     assert_true(read_model(&m).embedding_scale == 12);
@@ -277,7 +261,6 @@ static void test_granites_scales_are_read(void **state)
 static void test_some_layers_do_not_turn(void **state)
 {
     struct small_model m = small_model_of(ARCHITECTURE_SMOLLM3);
-    (void)state;
     m.h.n_layers = 8;
     struct hparams h = read_model(&m);
     for (uint32_t layer = 0; layer < 8; layer++)
@@ -290,7 +273,6 @@ static void test_some_layers_do_not_turn(void **state)
 
 static void test_windows_and_local_ropes_are_by_layer(void **state)
 {
-    (void)state;
     struct small_model m = small_model;
     m.extra_u32 = "llama.attention.sliding_window";
     m.u32 = 64;
@@ -335,7 +317,6 @@ static void test_numbers_out_of_range_are_refused(void **state)
                                          "llama.feed_forward_length", "llama.attention.head_count",
                                          "llama.attention.layer_norm_rms_epsilon"};
     struct small_model m;
-    (void)state;
     for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
         m = small_model;
         m.without_key = needed[i];
@@ -393,7 +374,6 @@ static void test_frequencies_agree_with_pow(void **state)
     static const double bases[] = {1, 2, 500, 10000, 500000, 1000000, 4294967296.0};
     static const uint32_t dims[] = {2, 16, 64, 96, 128, 256};
     double out[128];
-    (void)state;
     for (size_t b = 0; b < sizeof(bases) / sizeof(bases[0]); b++)
         for (size_t d = 0; d < sizeof(dims) / sizeof(dims[0]); d++) {
             const struct hparams h = {.rope_dims = dims[d],
@@ -413,7 +393,6 @@ static void test_powers_of_two_are_exact(void **state)
 {
     const struct hparams h = {.rope_dims = 32, .rope = {.base = 281474976710656.0, .factor = 1}};
     double out[16], expected = 1;
-    (void)state;
     assert_int_equal(hparams_rope_frequencies(&h, &h.rope, NULL, out, NULL), STATUS_OK);
     for (int i = 0; i < 16; i++, expected /= 8)
         assert_true(out[i] == expected);
@@ -426,7 +405,6 @@ static void test_scaling_and_factors_divide(void **state)
     struct hparams h, plain;
     struct error error = {0};
     double out[8], reference[8];
-    (void)state;
     m.factors = factors;
     m.extra_text = "llama.rope.scaling.type";
     m.text = "linear";
@@ -484,7 +462,6 @@ static void test_unequal_scalings_are_those_of_the_papers(void **state)
     static const double bases[] = {500, 10000, 500000, 1000000};
     static const double contexts[] = {64, 4096, 8192, 32768};
     double out[128];
-    (void)state;
     for (size_t b = 0; b < sizeof(bases) / sizeof(bases[0]); b++)
         for (size_t c = 0; c < sizeof(contexts) / sizeof(contexts[0]); c++)
             for (uint32_t n_dims = 16; n_dims <= 256; n_dims *= 2)
@@ -514,7 +491,6 @@ static void test_unequal_scalings_are_those_of_the_papers(void **state)
 static void test_scalings_are_read(void **state)
 {
     struct small_model m = small_model;
-    (void)state;
     m.extra_text = "llama.rope.scaling.type";
     m.text = "yarn";
     m.extra_f32 = "llama.rope.scaling.factor";

@@ -1,14 +1,7 @@
 /* Whatever model_open takes is shown, without passing on what a terminal or a JSON reader would
  * stumble over. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "model/inspect.h"
-#include "tests/model/fixtures.h"
+#include "tests/cmocka.h"
 #include "tests/model/small_model.h"
 
 static char *show(const struct model_file *g, bool json)
@@ -60,7 +53,6 @@ static void test_a_supported_model(void **state)
                                        "per_weight\":8.6124,", /* 66,560 of 8.5 bits, 320 of 32 */
                                        NULL};
     struct small_model m = small_model;
-    (void)state;
     m.type = GGUF_TYPE_Q8_0;
     struct model_file *g = small_model_open(&m);
     expect_all(show(g, false), text);
@@ -81,7 +73,6 @@ static void test_experts(void **state)
         "\"ffn\":0,\"experts\":6,\"experts_used\":2,\"ffn_expert\":96",
         "\"parameters\":251968,\"active_parameters\":104512", "\"shape\":[64,96,6]", NULL};
     const struct small_model m = small_model_experts(small_model);
-    (void)state;
     struct model_file *g = small_model_open(&m);
     expect_all(show(g, false), text);
     expect_all(show(g, true), json);
@@ -95,7 +86,6 @@ static void test_what_is_not_supported_is_shown_too(void **state)
                                         "\"I32\"",           NULL};
     static const char *const shown[] = {"no: ", "odd\"arch\\", "parameters", NULL};
     struct small_model m = small_model;
-    (void)state;
     m.architecture = "odd\"arch\\";
     m.odd_tensor = "blk.0.attn_q.weight";
     m.odd_type = GGUF_TYPE_I32;
@@ -116,7 +106,6 @@ static void test_a_vocabulary_alone(void **state)
                                         NULL};
     static struct vocabulary v;
     struct tokenizer *tokenizer = NULL;
-    (void)state;
     bpe_vocabulary(&v, "qwen\xff"
                        "2");
     assert_int_equal(open_vocabulary(&tokenizer, &v, NULL), STATUS_UNSUPPORTED);
@@ -129,7 +118,6 @@ static void test_a_full_disk_is_reported(void **state)
 {
     struct small_model m = small_model;
     struct error error = {0};
-    (void)state;
     FILE *full = fopen("/dev/full", "w");
     if (full == NULL)
         skip();

@@ -1,12 +1,6 @@
 /* A model has the same name as a file, as files and as a directory. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "model/model_name.h"
+#include "tests/cmocka.h"
 
 static void test_names(void **state)
 {
@@ -24,7 +18,6 @@ static void test_names(void **state)
         {"", ""},
         {".", "."},
     };
-    (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         if (!model_string_equals(model_name(cases[i][0]), cases[i][1]))
             fail_msg("%s is not called '%s'", cases[i][0], cases[i][1]);

@@ -1,11 +1,5 @@
 /* test_row_cut.c - q, k and v of one tensor, gate and up of another, each where its rows are. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "tests/cmocka.h"
 #include "tests/model/fixtures.h"
 
 enum { ROW = 4, MOST_ROWS = 16, N_HEADS = 4, N_KV_HEADS = 2, FFN = 3 };
@@ -41,7 +35,6 @@ static struct model_file *open_file(const struct entry *entries, size_t n)
 
 static void test_each_part_is_where_its_rows_are(void **state)
 {
-    (void)state;
     static const struct entry entries[] = {{"blk.0.attn_qkv.weight", 16},
                                            {"token_embd.weight", 2},
                                            {"blk.0.ffn_up.weight", 2 * FFN},
@@ -82,7 +75,6 @@ static void test_each_part_is_where_its_rows_are(void **state)
 
 static void test_what_does_not_divide_stays(void **state)
 {
-    (void)state;
     static const struct entry entries[] = {{"blk.0.attn_qkv.weight", 15},
                                            {"blk.0.ffn_up.weight", FFN},
                                            {"blk.01.attn_qkv.weight", 16},
@@ -98,7 +90,6 @@ static void test_what_does_not_divide_stays(void **state)
 
 static void test_a_part_that_is_there_twice_is_refused(void **state)
 {
-    (void)state;
     static const struct entry entries[] = {{"blk.0.attn_qkv.weight", 16},
                                            {"blk.0.attn_k.weight", 4}};
     struct model_file *file = NULL;

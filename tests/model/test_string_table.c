@@ -1,12 +1,6 @@
 /* A table keeps the first value of each string, through growth, and knows what it never saw. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "model/string_table.h"
+#include "tests/cmocka.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +10,6 @@ static void test_first_value_stays(void **state)
     enum { N = 20000 };
     static char names[N][8];
     struct string_table table = {0};
-    (void)state;
     assert_int_equal(string_table_find(&table, "a", 1), STRING_TABLE_NONE);
     for (uint32_t i = 0; i < N; i++) {
         snprintf(names[i], sizeof(names[i]), "%u", i);

@@ -1,13 +1,7 @@
 /* The vocabulary is checked, the real ones pass all their cases, any text comes back, and long
  * texts take no more than their length's share of time. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "model/detokenizer.h"
+#include "tests/cmocka.h"
 #include "tests/model/fixtures.h"
 
 #include <time.h>
@@ -26,7 +20,6 @@ static void refused(const struct vocabulary *v, enum status expected, const char
 static void test_unknown_kinds_are_refused_by_name(void **state)
 {
     static struct vocabulary v;
-    (void)state;
     bpe_vocabulary(&v, "gpt-2");
     v.model = "bert";
     refused(&v, STATUS_UNSUPPORTED, "'bert'");
@@ -49,7 +42,6 @@ static void test_vocabularies_that_do_not_hold_together_are_refused(void **state
 {
     static struct vocabulary v;
     static char long_name[65537];
-    (void)state;
     spm_vocabulary(&v);
     v.n_scores = v.n - 1;
     refused(&v, STATUS_INVALID, "scores");
@@ -99,7 +91,6 @@ static void test_vocabularies_that_do_not_hold_together_are_refused(void **state
 static void test_ids_that_end_generation(void **state)
 {
     static struct vocabulary v;
-    (void)state;
     bpe_vocabulary(&v, NULL);
     const int32_t eot = add_token(&v, "<|eot_id|>", 0, TOKENIZER_TYPE_CONTROL);
     const int32_t plain = add_token(&v, "</s>", 0, TOKENIZER_TYPE_NORMAL);
@@ -132,7 +123,6 @@ static void test_who_is_told_to_stop_stops(void **state)
     int32_t *ids = NULL;
     size_t n_ids = 0;
     struct error error = {0};
-    (void)state;
     bpe_vocabulary(&v, NULL);
     struct tokenizer *t = good_vocabulary(&v);
     check_ok(tokenizer_encode_until(t, "ab", 2, 0, &stop, &ids, &n_ids, &error), &error);
@@ -204,13 +194,11 @@ static void run_cases(const char *name)
 
 static void test_all_cases_of_gpt_2(void **state)
 {
-    (void)state;
     run_cases("gpt-2");
 }
 
 static void test_all_cases_of_llama_spm(void **state)
 {
-    (void)state;
     run_cases("llama-spm");
 }
 
@@ -236,7 +224,6 @@ static void test_whole_books_come_back(void **state)
 {
     static const char *const books[] = {SHARED_DATA "/texts/war-and-peace.txt",
                                         SHARED_DATA "/texts/shakespeare.txt"};
-    (void)state;
     for (size_t i = 0; i < 2; i++) {
         struct tokenizer *t = real_vocabulary(real[i]);
         for (size_t k = 0; k < 2; k++) {
@@ -259,7 +246,6 @@ static void test_any_bytes_come_back(void **state)
 {
     static char text[20000];
     uint32_t x = 1;
-    (void)state;
     for (size_t i = 0; i < sizeof(text); i++) {
         x = x * 1664525 + 1013904223;
         text[i] = (char)(x >> 24);
@@ -295,7 +281,6 @@ static void test_time_grows_with_the_text(void **state)
                                         "1", "\xff"};
     enum { SMALL = 50000, LARGE = 8 * SMALL };
     static char text[LARGE]; /* where there is no vocabulary the test ends in its midst */
-    (void)state;
     for (size_t i = 0; i < 2; i++) {
         struct tokenizer *t = real_vocabulary(real[i]);
         for (size_t k = 0; k < sizeof(units) / sizeof(units[0]); k++) {

@@ -1,17 +1,10 @@
 /* Exactly the characters of Unicode are well-formed: all of them are tried, and all short sequences
  * that are none. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "model/utf8.h"
+#include "tests/cmocka.h"
 
 static void test_every_code_point(void **state)
 {
-    (void)state;
     for (uint32_t c = 0; c < 0x110000; c++) {
         char text[4];
         bool cut_off;
@@ -35,7 +28,6 @@ static void test_every_code_point(void **state)
 static void test_nothing_else(void **state)
 {
     size_t n[4] = {0};
-    (void)state;
     for (uint32_t i = 0; i < 1u << 24; i++) {
         const char text[3] = {(char)(i >> 16), (char)(i >> 8), (char)i};
         n[utf8_char_bytes(text, 3)]++;

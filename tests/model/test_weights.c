@@ -1,13 +1,6 @@
 /* A model is taken only with every tensor in its exact shape and a type that we compute with, and
  * with nothing that we would leave out. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "tests/model/fixtures.h"
+#include "tests/cmocka.h"
 #include "tests/model/small_model.h"
 
 static enum status check(const struct small_model *m, struct error *error)
@@ -50,7 +43,6 @@ enum { N_TYPES = sizeof(types) / sizeof(types[0]) };
 static void test_supported_types_pass(void **state)
 {
     static const float factors[] = {1, 1, 1, 1, 1, 1, 1, 1};
-    (void)state;
     for (size_t i = 0; i < N_TYPES; i++) {
         struct small_model m = wide_model();
         struct error error = {0};
@@ -66,7 +58,6 @@ static void test_types_may_be_mixed(void **state)
 {
     static const char *const names[] = {"token_embd.weight", "output.weight", "blk.1.attn_v.weight",
                                         "blk.0.ffn_down.weight", "blk.1.attn_output.weight"};
-    (void)state;
     for (size_t i = 0; i < N_TYPES; i++) {
         struct small_model m = wide_model();
         struct error error = {0};
@@ -79,7 +70,6 @@ static void test_types_may_be_mixed(void **state)
 
 static void test_every_tensor_must_be_there(void **state)
 {
-    (void)state;
     for (uint32_t layer = 0; layer < 2; layer++)
         for (int id = 0; id < WEIGHTS_COUNT; id++) {
             char name[WEIGHTS_NAME_BYTES];
@@ -96,7 +86,6 @@ static void test_every_tensor_must_be_there(void **state)
 /* Also of those that only some architectures have; and those of others are none of theirs. */
 static void test_every_architecture_has_its_tensors(void **state)
 {
-    (void)state;
     for (int a = 0; a < ARCHITECTURE_COUNT; a++)
         for (int id = WEIGHTS_FIRST_OF_LAYER; id < WEIGHTS_COUNT; id++) {
             char name[WEIGHTS_NAME_BYTES];
@@ -119,7 +108,6 @@ static void test_vectors_may_be_half(void **state)
 {
     static const enum gguf_type halves[] = {GGUF_TYPE_F16, GGUF_TYPE_BF16};
     static const char *const names[] = {"output_norm.weight", "blk.1.attn_q.bias"};
-    (void)state;
     for (size_t i = 0; i < 2; i++)
         for (size_t k = 0; k < 2; k++) {
             struct small_model m = small_model_of(ARCHITECTURE_QWEN2);
@@ -139,7 +127,6 @@ static void test_vectors_may_be_half(void **state)
 static void test_shapes_must_be_exact(void **state)
 {
     struct small_model m = small_model;
-    (void)state;
     m.odd_tensor = "blk.1.attn_k.weight";
     m.n_odd_dims = 2;
     m.odd_dims[0] = 64;
@@ -163,7 +150,6 @@ static void test_types_that_we_do_not_compute_with(void **state)
                                             GGUF_TYPE_Q8_K, GGUF_TYPE_IQ4_NL, GGUF_TYPE_IQ4_XS,
                                             GGUF_TYPE_F64,  GGUF_TYPE_MXFP4};
     struct small_model m = wide_model();
-    (void)state;
     m.odd_tensor = "blk.1.ffn_up.weight";
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
         m.odd_type = others[i];
@@ -189,7 +175,6 @@ static void test_names_are_identified(void **state)
                                          "output.bias",
                                          "",
                                          "blk.0."};
-    (void)state;
     for (uint32_t layer = 0; layer < 2; layer++)
         for (int id = 0; id < WEIGHTS_COUNT; id++) {
             char name[WEIGHTS_NAME_BYTES];
@@ -216,7 +201,6 @@ static void test_tensors_that_we_would_leave_out(void **state)
                                         "blk.0.ffn_gate_inp.weight", "blk.0.output_norm.weight"};
     struct small_model m = small_model;
     struct error error = {0};
-    (void)state;
     for (size_t i = 0; i < sizeof(extra) / sizeof(extra[0]); i++) {
         m.extra_tensor = extra[i];
         refused(&m, STATUS_UNSUPPORTED, extra[i], "not part of this llama model");
@@ -228,7 +212,6 @@ static void test_tensors_that_we_would_leave_out(void **state)
 static void test_weights_are_found(void **state)
 {
     struct small_model m = small_model;
-    (void)state;
     struct model_file *g = small_model_open(&m);
     assert_string_equal(weights_find(g, 1, WEIGHTS_FFN_UP)->name, "blk.1.ffn_up.weight");
     assert_string_equal(weights_find(g, 9, WEIGHTS_OUTPUT)->name, "output.weight");

@@ -1,13 +1,6 @@
 /* test_weights_segments.c - where columns are cut does not depend on the number of ranks, and keeps
  * KV heads and blocks whole. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "tests/model/fixtures.h"
+#include "tests/cmocka.h"
 #include "tests/model/small_model.h"
 
 static struct small_model model_of(uint32_t n_kv_heads, uint32_t ffn, enum gguf_type type)
@@ -56,7 +49,6 @@ static void test_as_many_as_divide_the_kv_heads(void **state)
     static const uint32_t expected[][2] = {{1, 1}, {2, 2},  {3, 1},  {4, 4}, {6, 2},
                                            {8, 8}, {12, 4}, {16, 8}, {32, 8}};
     static const enum gguf_type types[] = {GGUF_TYPE_F32, GGUF_TYPE_F16, GGUF_TYPE_Q8_0};
-    (void)state;
     for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++)
         for (size_t t = 0; t < 3; t++) {
             const struct small_model m = model_of(expected[i][0], 352, types[t]);
@@ -69,7 +61,6 @@ static void test_as_many_as_divide_the_kv_heads(void **state)
 static void test_ffn_columns_need_not_divide(void **state)
 {
     static const uint32_t eight[] = {0, 32, 64, 128, 160, 192, 256, 288, 352};
-    (void)state;
     struct small_model m = model_of(8, 352, GGUF_TYPE_Q8_0);
     struct weights_segments s = segments_of(&m, 32, 32);
     assert_int_equal(s.n, 8);
@@ -86,7 +77,6 @@ static void test_no_segment_is_empty(void **state)
 {
     static const uint32_t expected[][2] = {{31, 1},  {32, 1},  {63, 1},  {64, 2}, {100, 2},
                                            {128, 4}, {255, 4}, {256, 8}, {257, 8}};
-    (void)state;
     for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
         const struct small_model m = model_of(8, expected[i][0], GGUF_TYPE_F16);
         assert_int_equal(segments_of(&m, 1, 1).n, expected[i][1]);
@@ -96,7 +86,6 @@ static void test_no_segment_is_empty(void **state)
 /* 8 KV heads of 8 columns: a block of attn_output spans four. One layer with blocks decides. */
 static void test_blocks_of_attn_output_stay_whole(void **state)
 {
-    (void)state;
     struct small_model m = model_of(8, 256, GGUF_TYPE_F32);
     m.h.n_heads = 8;
     m.h.head_dim = m.h.rope_dims = 8;
@@ -127,7 +116,6 @@ static void test_blocks_of_attn_output_stay_whole(void **state)
 /* Experts are whole wherever ranks are cut, so only attn_output's columns count. */
 static void test_experts_leave_the_segments_to_heads(void **state)
 {
-    (void)state;
     struct small_model m = small_model_experts(model_of(8, 32, GGUF_TYPE_F32));
     m.h.n_heads = 8;
     struct model_file *file = small_model_open(&m);

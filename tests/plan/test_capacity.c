@@ -2,18 +2,12 @@
  * number that would. */
 #include "plan/capacity.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "kernels/attention/kv_holder.h"
+#include "tests/cmocka.h"
+#include "tests/model/small_model.h"
+
 #include <stdio.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-#include "kernels/attention/kv_holder.h"
-#include "tests/model/fixtures.h"
-#include "tests/model/small_model.h"
 
 enum { KV_BYTES = 2 * 2 * 2 * 16 * 2 }; /* of a token: K and V, layers, KV heads, head_dim, f16 */
 
@@ -42,7 +36,6 @@ static void test_nodes_add_up(void **state)
 {
     struct capacity c;
     uint32_t max_tokens = 0;
-    (void)state;
     open_small(&c, &small_model,
                &(struct capacity_options){
                    .workers = 1, .nodes = 2, .tensor = 1, .chunk = 512, .kv_type = KV_F16});
@@ -72,7 +65,6 @@ static void test_ranks_hold_the_same_tokens(void **state)
 {
     struct capacity c;
     uint32_t max_tokens = 0;
-    (void)state;
     open_small(&c, &small_model,
                &(struct capacity_options){
                    .workers = 2, .pipeline = 2, .tensor = 1, .chunk = 512, .kv_type = KV_F16});
@@ -104,7 +96,6 @@ static void test_windows_make_sequences_cheaper(void **state)
 {
     struct small_model m = small_model_of(ARCHITECTURE_GEMMA2);
     struct capacity c;
-    (void)state;
     m.h.context_train = 1 << 20;
     m.h.window = 256;
     m.h.window_period = 2;
@@ -129,7 +120,6 @@ static void test_impossible_plans_are_refused(void **state)
     struct model_file *file = small_model_open(&small_model);
     struct capacity c;
     struct error error = {0};
-    (void)state;
     assert_int_equal(
         capacity_open(&c, &(struct capacity_options){.workers = 3, .tensor = 3, .chunk = 1},
                       &small_model.h, file, &error),

@@ -2,18 +2,12 @@
  * so. */
 #include "plan/estimate.h"
 
+#include "tests/cmocka.h"
+#include "tests/model/small_model.h"
+
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-#include "tests/model/fixtures.h"
-#include "tests/model/small_model.h"
 
 enum { STRIPE = 4096, TOKEN_BYTES = 2 * 2 * 2 * 16 * 2 }; /* K and V, layers, KV heads, dims, f16 */
 
@@ -66,7 +60,6 @@ static void near_to(double value, double expected)
 static void test_one_rank_reads_weights_and_cache(void **state)
 {
     struct small_cluster c;
-    (void)state;
     open_cluster(&c, &small_model, 1, 1, 0);
     c.ranks[0].host = 0; /* the coordinator's */
     const double weights = (double)c.capacity.ranks[0].cost.read_bytes / 1e6;
@@ -90,7 +83,6 @@ static void test_one_rank_reads_weights_and_cache(void **state)
 static void test_the_slowest_node_counts(void **state)
 {
     struct small_cluster c;
-    (void)state;
     open_cluster(&c, &small_model, 1, 1, 2);
     c.shares[0] = 0.75;
     c.shares[1] = 0.25;
@@ -114,7 +106,6 @@ static void test_the_slowest_node_counts(void **state)
 static void test_messages_cross_links(void **state)
 {
     struct small_cluster c;
-    (void)state;
     /* Two layers, each a round trip of a query and a partial, beside the step and its result. */
     open_cluster(&c, &small_model, 1, 1, 1);
     const struct estimate_exchange x = estimate_exchange(&c.estimate, 0, 1000);
@@ -150,7 +141,6 @@ static void test_the_slowest_stage_limits_many(void **state)
 {
     struct small_cluster c;
     struct estimate_time slowest;
-    (void)state;
     open_cluster(&c, &small_model, 2, 1, 0);
     c.ranks[1].machine.read_bytes_per_s = 1e5;
     for (uint32_t i = 0; i < 2; i++)
@@ -167,7 +157,6 @@ static void test_layers_with_a_window_read_that_much(void **state)
 {
     struct small_cluster c;
     struct small_model m = small_model_of(ARCHITECTURE_GEMMA2);
-    (void)state;
     m.h.window = 256;
     m.h.window_period = 2;
     open_cluster(&c, &m, 1, 1, 0);
@@ -180,7 +169,6 @@ static void test_layers_with_a_window_read_that_much(void **state)
 static void test_prompts_are_arithmetic(void **state)
 {
     struct small_cluster c;
-    (void)state;
     open_cluster(&c, &small_model, 1, 1, 0);
     c.ranks[0].host = 0;
     assert_true(isnan(estimate_prefill(&c.estimate, 512)));
@@ -203,7 +191,6 @@ static void test_a_gpu_reaches_less(void **state)
 {
     const struct estimate_reach reach = estimate_reached(true, false);
     struct small_cluster c;
-    (void)state;
     open_cluster(&c, &small_model, 1, 1, 0);
     c.ranks[0].host = 0;
     c.ranks[0].gpu = true;
@@ -219,7 +206,6 @@ static void test_a_gpu_reaches_less(void **state)
 static void test_what_is_not_known_stays_so(void **state)
 {
     struct small_cluster c;
-    (void)state;
     open_cluster(&c, &small_model, 2, 1, 1);
     struct estimate_time time = estimate_decode(&c.estimate, ESTIMATE_AT_BEST, 1, 1000, NULL);
     assert_false(isnan(estimate_sum(&time)));
@@ -240,7 +226,6 @@ static void test_what_is_not_known_stays_so(void **state)
 static void test_break_even(void **state)
 {
     struct small_cluster c;
-    (void)state;
     open_cluster(&c, &small_model, 1, 1, 2);
     const double even = estimate_break_even(&c.estimate);
     assert_true(even > 1000 && even < 1e7);

@@ -2,18 +2,12 @@
  * split is refused with what can. */
 #include "plan/planner.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "sys/random.h"
+#include "tests/cmocka.h"
+#include "tests/model/small_model.h"
+
 #include <stdio.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-#include "sys/random.h"
-#include "tests/model/fixtures.h"
-#include "tests/model/small_model.h"
 
 static struct planner_model tiny(void)
 {
@@ -70,7 +64,6 @@ static void check_plan(const struct planner_model *m, const struct planner_plan 
 
 static void test_odd_layers_go_to_the_first_stages(void **state)
 {
-    (void)state;
     const struct planner_model m = tiny();
     struct planner_plan plan;
     assert_int_equal(planner_plan(&plan, &m, 3, 0, 1, NULL), STATUS_OK);
@@ -85,7 +78,6 @@ static void test_odd_layers_go_to_the_first_stages(void **state)
 /* An output matrix of 4.3 layers, as that of a small model with a large vocabulary. */
 static void test_a_large_output_matrix_takes_the_place_of_layers(void **state)
 {
-    (void)state;
     struct planner_model m = tiny();
     m.n_layers = 16;
     m.output_bytes = (m.heads_bytes + m.ffn_bytes + m.whole_bytes) * 43 / 10;
@@ -109,7 +101,6 @@ static void test_a_large_output_matrix_takes_the_place_of_layers(void **state)
 
 static void test_random_models_are_covered_exactly(void **state)
 {
-    (void)state;
     struct random_state random;
     random_seed(&random, 1);
     for (int i = 0; i < 5000; i++) {
@@ -149,7 +140,6 @@ static void test_random_models_are_covered_exactly(void **state)
 /* 11 units of FFN columns: dealt to two ranks alone, the cut would be at 6 units, not at 5. */
 static void test_ranks_are_cut_at_segments(void **state)
 {
-    (void)state;
     for (int from_file = 0; from_file < 2; from_file++) {
         struct planner_model m = tiny();
         m.n_heads = m.n_kv_heads = 8;
@@ -194,7 +184,6 @@ static void expect_refusal(const struct planner_model *m, uint32_t workers, uint
 
 static void test_refusals_list_what_is_possible(void **state)
 {
-    (void)state;
     struct planner_model m = tiny();
     expect_refusal(&m, 3, 0, 3, "tensor 3: the model has 2 KV heads; possible: 1, 2");
     expect_refusal(&m, 6, 0, 1, "pipeline 6: the model has 5 layers; possible: 1 to 5");
@@ -224,7 +213,6 @@ static void test_refusals_list_what_is_possible(void **state)
 /* Of every architecture: the tensors of its layers, each counted once and as it is cut. */
 static void test_every_tensor_of_a_layer_is_counted(void **state)
 {
-    (void)state;
     for (int a = 0; a < ARCHITECTURE_COUNT; a++) {
         const struct small_model file = small_model_of((enum architecture)a);
         struct model_file *model = small_model_open(&file);

@@ -1,19 +1,13 @@
 /* test_shard_cost.c - every tensor is counted once over all ranks, and read as steps read it. */
 #include "plan/shard_cost.h"
 
+#include "plan/planner.h"
+#include "tests/cmocka.h"
+#include "tests/model/small_model.h"
+
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-#include "plan/planner.h"
-#include "tests/model/fixtures.h"
-#include "tests/model/small_model.h"
 
 static uint64_t bytes_of(const struct model_file *file, const char *name)
 {
@@ -54,7 +48,6 @@ static void sum_of(struct shard_cost *sum, const struct small_model *m,
 
 static void test_a_whole_model_is_its_file(void **state)
 {
-    (void)state;
     for (int a = 0; a < ARCHITECTURE_COUNT; a++) {
         const struct small_model m = small_model_of((enum architecture)a);
         struct model_file *file = small_model_open(&m);
@@ -72,7 +65,6 @@ static void test_a_whole_model_is_its_file(void **state)
 
 static void test_stages_add_up(void **state)
 {
-    (void)state;
     for (int a = 0; a < ARCHITECTURE_COUNT; a++) {
         const struct small_model m = small_model_of((enum architecture)a);
         struct model_file *file = small_model_open(&m);
@@ -91,7 +83,6 @@ static void test_stages_add_up(void **state)
 /* Of two ranks that share all layers each has the vectors: of a llama norms only. */
 static void test_shards_add_up(void **state)
 {
-    (void)state;
     const struct small_model m = small_model;
     struct model_file *file = small_model_open(&m);
     struct shard_cost whole, sum;
@@ -108,7 +99,6 @@ static void test_shards_add_up(void **state)
 /* Each of two ranks has half of the experts, and half of what a row does with them. */
 static void test_experts_are_counted_with_their_ranks(void **state)
 {
-    (void)state;
     const struct small_model m = small_model_experts(small_model);
     struct model_file *file = small_model_open(&m);
     struct shard_cost whole, sum;
@@ -130,7 +120,6 @@ static void test_experts_are_counted_with_their_ranks(void **state)
 /* Blocks are multiplied with 8-bit integers. Of the last layer all rows need k and v. */
 static void test_operations_are_of_the_tensors_type(void **state)
 {
-    (void)state;
     struct small_model m = small_model;
     m.type = GGUF_TYPE_Q8_0;
     m.h.n_heads = 4;

@@ -1,15 +1,9 @@
 /* test_working_size.c - bytes by hand: activations, experts, open tiles; and what has no size. */
 #include "plan/working_size.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "kernels/attention/attend.h"
 #include "plan/expert_size.h"
+#include "tests/cmocka.h"
 
 enum { FLOAT = sizeof(float), ROWS = 384, SEQUENCES = 3, LAYERS = 5 };
 
@@ -33,7 +27,6 @@ static void test_a_dense_rank(void **state)
 {
     const struct shard_part part = {.kv_head_begin = 2, .kv_head_end = 4, .ffn_end = 80};
     const uint64_t stream = ROWS * 64, between = ROWS * 128, within = ROWS * (128 + 2 * 64);
-    (void)state;
     assert_int_equal(working_size_of(&dense, &part, LAYERS, true, &limits),
                      (stream + between + within) * FLOAT + TILES);
     assert_int_equal(working_size_of(&dense, &part, LAYERS, false, &limits),
@@ -45,7 +38,6 @@ static void test_a_rank_with_experts(void **state)
 {
     struct shard_part part = {.kv_head_begin = 2, .kv_head_end = 4, .expert_end = 8};
     const uint64_t rows = ROWS * (64 + 128 + 128 + 2 * 64), logits = ROWS * 16, block = 256 * 48;
-    (void)state;
     assert_int_equal(working_size_of(&with_experts, &part, LAYERS, true, &limits),
                      (rows + logits + ROWS * 4 * 64 + 2 * block) * FLOAT + TILES);
     part.expert_end = 3;
@@ -57,7 +49,6 @@ static void test_few_pairs_are_one_block(void **state)
 {
     const struct expert_shape shape = {5, 16, 2, 8, 64, 48};
     struct expert_size size;
-    (void)state;
     assert_true(expert_size_of(&size, &shape));
     assert_int_equal(size.most_pairs, 10);
     assert_int_equal(size.block_rows, 10);
@@ -71,7 +62,6 @@ static void test_what_has_no_size(void **state)
     const struct shard_part part = {.kv_head_end = 4, .expert_end = 16};
     struct hparams wide = with_experts;
     struct expert_size size;
-    (void)state;
     assert_false(expert_size_of(&size, &shape));
     wide.hidden = UINT32_MAX;
     assert_int_equal(working_size_of(&wide, &part, LAYERS, true, &many), UINT64_MAX);

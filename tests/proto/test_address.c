@@ -1,18 +1,13 @@
 /* test_address.c - what an endpoint is, and which one needs a key. */
 #include "proto/address.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/cmocka.h"
+
 #include <stdio.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 static void test_endpoints_are_classified(void **state)
 {
-    (void)state;
     static const struct {
         const char *endpoint, *host;
         uint16_t port;
@@ -50,7 +45,6 @@ static void test_endpoints_are_classified(void **state)
 
 static void test_ipc_paths_fit_a_socket(void **state)
 {
-    (void)state;
     struct address address;
     struct error error;
     assert_int_equal(address_parse("ipc:///tmp/x.sock", &address, NULL), STATUS_OK);
@@ -71,7 +65,6 @@ static void test_ipc_paths_fit_a_socket(void **state)
 
 static void test_who_finds_nobody_is_told_that_a_name_means_nothing(void **state)
 {
-    (void)state;
     char advice[ADDRESS_ADVICE_BYTES];
     static const char *const good[] = {"tcp://127.0.0.1:1", "tcp://[::1]:1", "ipc:///x",
                                        "nonsense"};
@@ -90,7 +83,6 @@ static void test_who_finds_nobody_is_told_that_a_name_means_nothing(void **state
 
 static void test_everything_else_is_refused(void **state)
 {
-    (void)state;
     static const char *const invalid[] = {
         "",
         "head:5600",
@@ -136,7 +128,6 @@ static void test_everything_else_is_refused(void **state)
 
 static void test_other_hosts_need_a_key_or_the_users_word(void **state)
 {
-    (void)state;
     static const char *const open[] = {"tcp://10.0.0.5:5600", "tcp://*:5600", "tcp://head:5600",
                                        "tcp://[2001:db8::1]:5600"};
     static const char *const local[] = {"tcp://127.0.0.1:5600", "tcp://[::1]:1", "ipc:///tmp/x",
@@ -155,7 +146,6 @@ static void test_other_hosts_need_a_key_or_the_users_word(void **state)
 
 static void test_another_port(void **state)
 {
-    (void)state;
     struct address address;
     char endpoint[ADDRESS_BYTES];
     assert_int_equal(address_parse("tcp://mem01:*", &address, NULL), STATUS_OK);
@@ -170,7 +160,6 @@ static void test_another_port(void **state)
 
 static void test_http_that_others_reach_needs_keys(void **state)
 {
-    (void)state;
     static const char *const local[] = {"127.0.0.1:8080", "localhost:0", "[::1]:80"};
     static const char *const open[] = {"*:8080", "0.0.0.0:80", "[::]:0", "head:8080", "10.0.0.5:1"};
     static const char *const none[] = {"", "8080", "*", ":80", "[::1]", "head:many", "a b:80"};

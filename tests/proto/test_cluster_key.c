@@ -1,19 +1,14 @@
 /* test_cluster_key.c - a key file is private, whole, and a pair; everything else is refused. */
 #include "proto/cluster_key.h"
 
+#include "tests/cmocka.h"
 #include "tests/directory.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 static char path[FILE_PATH_BYTES + 16];
 
@@ -26,7 +21,6 @@ static int make_path(void **state)
 
 static void test_a_new_key_is_private_and_can_be_read(void **state)
 {
-    (void)state;
     struct cluster_key key, again;
     struct stat info;
     umask(0);
@@ -49,7 +43,6 @@ static void test_a_new_key_is_private_and_can_be_read(void **state)
 
 static void test_a_key_that_others_may_read_is_refused(void **state)
 {
-    (void)state;
     struct cluster_key key;
     assert_int_equal(cluster_key_generate(path, NULL), STATUS_OK);
     static const mode_t open_modes[] = {0644, 0640, 0604, 0620, 0601, 0660};
@@ -82,7 +75,6 @@ static void refuse(const char *text, size_t size, const char *reason)
 
 static void test_a_known_pair_is_accepted(void **state)
 {
-    (void)state;
     struct cluster_key key;
     static const char text[] =
         "# a comment\r\n\n  public = \"" PUBLIC "\"  \nsecret = \"" SECRET "\"";
@@ -94,7 +86,6 @@ static void test_a_known_pair_is_accepted(void **state)
 
 static void test_other_files_are_refused(void **state)
 {
-    (void)state;
     static const char *const wrong[] = {
         "",
         "GGUF and so on",
@@ -124,7 +115,6 @@ static void test_other_files_are_refused(void **state)
 
 static void test_what_cannot_be_opened(void **state)
 {
-    (void)state;
     struct cluster_key key;
     struct error error;
     assert_int_equal(cluster_key_read(path, &key, &error), STATUS_NOT_FOUND);

@@ -7,7 +7,6 @@
 
 static void test_idle_buffers_are_taken_again(void **state)
 {
-    (void)state;
     struct frame_pool pool = {0};
     struct frame_buffer *a, *b, *c;
     assert_int_equal(frame_pool_take(&pool, 5000, &a, NULL), STATUS_OK);
@@ -69,7 +68,6 @@ static void test_buffers_stay_until_they_are_sent(void **state)
 
 static void test_arena_grows_to_what_is_needed_and_stops_at_its_limit(void **state)
 {
-    (void)state;
     struct arena arena;
     arena_init(&arena, 10000);
     for (int round = 0; round < 3; round++) {
@@ -94,7 +92,6 @@ static void test_arena_grows_to_what_is_needed_and_stops_at_its_limit(void **sta
 /* What huge messages took is not kept for the small ones behind them. */
 static void test_idle_buffers_have_a_bound_in_bytes(void **state)
 {
-    (void)state;
     enum { N = 8, PART = FRAME_POOL_MOST_IDLE_BYTES / (N / 2) };
     struct frame_pool pool = {0};
     struct frame_buffer *large[N], *small;
@@ -116,7 +113,6 @@ static void test_idle_buffers_have_a_bound_in_bytes(void **state)
 
 static void test_an_arena_keeps_no_more_than_its_part_of_a_huge_message(void **state)
 {
-    (void)state;
     struct arena arena;
     arena_init(&arena, SIZE_MAX / 2);
     for (int round = 0; round < 3; round++) {

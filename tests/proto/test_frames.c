@@ -270,7 +270,6 @@ static void test_the_queue_is_bounded_in_bytes(void **state)
 
 static void test_peers_are_told_apart_by_all_of_their_bytes(void **state)
 {
-    (void)state;
     struct frames one = {0}, other = {0};
     frames_set_peer(&one, "rank 1", 6);
     frames_set_peer(&other, "rank 12", 7); /* its first bytes are the one's */
@@ -286,7 +285,6 @@ static void test_peers_are_told_apart_by_all_of_their_bytes(void **state)
 
 static void count_release(void *data, void *hint)
 {
-    (void)data;
     atomic_fetch_add((atomic_int *)hint, 1);
 }
 

@@ -1,14 +1,10 @@
 /* test_protocol.c - what all readers of a message rely on, whoever wrote it. */
 #include "proto/longspan.pb-c.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
+#include "tests/cmocka.h"
 
-#include <cmocka.h>
+#include <stdbool.h>
+#include <string.h>
 
 enum { FIELDS = 3, FORMS = 3 }; /* of a message; ways to write a field */
 
@@ -58,7 +54,6 @@ static void test_a_body_that_is_named_is_there(void **state)
     static const ProtobufCMessageDescriptor *const types[] = {&longspan__control__descriptor,
                                                               &longspan__data__descriptor,
                                                               &longspan__run_event__descriptor};
-    (void)state;
     for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++) {
         const unsigned ways = types[t]->n_fields * FORMS;
         unsigned n_named = 0;

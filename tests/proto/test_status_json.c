@@ -1,14 +1,10 @@
 /* test_status_json.c - a reply becomes JSON that says the same, also when it has holes. */
 #include "proto/status_json.h"
 
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
+#include "tests/cmocka.h"
 
-#include <cmocka.h>
+#include <math.h>
+#include <string.h>
 
 static const char *string_at(json_t *list, size_t i, const char *name)
 {
@@ -17,7 +13,6 @@ static const char *string_at(json_t *list, size_t i, const char *name)
 
 static void test_an_empty_reply_has_every_field(void **state)
 {
-    (void)state;
     Longspan__StatusReply reply = LONGSPAN__STATUS_REPLY__INIT;
     json_t *json = status_json(&reply);
     assert_non_null(json);
@@ -33,7 +28,6 @@ static void test_an_empty_reply_has_every_field(void **state)
 
 static void test_fields_arrive_under_their_names(void **state)
 {
-    (void)state;
     Longspan__StatusReply reply = LONGSPAN__STATUS_REPLY__INIT;
     Longspan__RankStatus rank = LONGSPAN__RANK_STATUS__INIT, *ranks[] = {&rank};
     Longspan__NodeStatus node = LONGSPAN__NODE_STATUS__INIT, *nodes[] = {&node};

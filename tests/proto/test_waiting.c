@@ -2,15 +2,10 @@
 #include "proto/waiting.h"
 
 #include "sys/clock.h"
+#include "tests/cmocka.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <time.h>
-
-#include <cmocka.h>
 
 static uint64_t processor_time_us(void)
 {
@@ -21,7 +16,6 @@ static uint64_t processor_time_us(void)
 
 static void test_a_passed_deadline_waits_for_nothing(void **state)
 {
-    (void)state;
     struct waiting waiting;
     waiting_begin(&waiting, 0, 50);
     assert_int_equal(waiting_pause(&waiting), STATUS_TIMEOUT);
@@ -31,7 +25,6 @@ static void test_a_passed_deadline_waits_for_nothing(void **state)
 
 static void test_the_deadline_ends_the_wait_and_idle_waits_sleep(void **state)
 {
-    (void)state;
     static const uint32_t spins[] = {0, 50};
     for (size_t i = 0; i < 2; i++) {
         struct waiting waiting;
@@ -48,7 +41,6 @@ static void test_the_deadline_ends_the_wait_and_idle_waits_sleep(void **state)
 
 static void test_progress_starts_the_ladder_again(void **state)
 {
-    (void)state;
     enum { N_ROUNDS = 100, IDLE_SLEEP_US = 10000, LONG_AGO_US = 5000000 };
     struct waiting waiting;
     waiting_begin(&waiting, UINT64_MAX, 1000000);
@@ -64,7 +56,6 @@ static void test_progress_starts_the_ladder_again(void **state)
 
 static void test_spinning_depends_on_the_processors(void **state)
 {
-    (void)state;
     unsetenv("LONGSPAN_SPIN_US");
     assert_int_equal(waiting_spin_us(1), 50);
     assert_int_equal(waiting_spin_us(100000), 0);

@@ -85,7 +85,6 @@ static bool same_frames(struct frames *a, struct frames *b)
 
 static void test_messages_of_all_sizes_arrive_in_order(void **state)
 {
-    (void)state;
     struct pair pair = make_pair(&small_options);
     struct random_state made, expected;
     struct frames out = {0}, in = {0}, wanted = {0};
@@ -130,7 +129,6 @@ static void test_messages_of_all_sizes_arrive_in_order(void **state)
 
 static void test_a_full_queue_leaves_the_message_to_the_caller(void **state)
 {
-    (void)state;
     struct pair pair = make_pair(&small_options);
     struct frames out = {0}, in = {0};
     void *data;
@@ -166,7 +164,6 @@ static void test_a_full_queue_leaves_the_message_to_the_caller(void **state)
 
 static void test_one_message_may_be_longer_than_the_queue(void **state)
 {
-    (void)state;
     struct pair pair = make_pair(&small_options);
     struct frames out = {0}, in = {0};
     void *data;
@@ -225,7 +222,6 @@ static enum status hear_words(uint64_t produced, const uint64_t *words, size_t n
 
 static void test_impossible_positions_end_the_ring(void **state)
 {
-    (void)state;
     static const uint64_t positions[] = {
         1, 63, SMALL_RING + 64, SMALL_RING + 1, UINT64_MAX, UINT64_MAX - 63, UINT64_C(1) << 63};
     for (size_t i = 0; i < sizeof(positions) / sizeof(positions[0]); i++)
@@ -251,7 +247,6 @@ static void test_impossible_positions_end_the_ring(void **state)
 
 static void test_impossible_lengths_end_the_ring(void **state)
 {
-    (void)state;
     const uint64_t none[] = {0}, many[] = {FRAMES_MAX + 1}, very_many[] = {UINT64_MAX};
     const uint64_t long_one[] = {1, MAX_BYTES + 1}, longest[] = {1, UINT64_MAX};
     const uint64_t overflow[] = {2, UINT64_MAX - 8, 16}, sum[] = {2, MAX_BYTES, 1};
@@ -273,7 +268,6 @@ static void test_impossible_lengths_end_the_ring(void **state)
  * it allows. */
 static void test_any_memory_is_survived(void **state)
 {
-    (void)state;
     struct random_state random;
     random_seed(&random, 5);
     struct frames in = {0}, out = {0};
@@ -309,7 +303,6 @@ static void test_any_memory_is_survived(void **state)
 
 static void test_what_cannot_be_opened_is_said(void **state)
 {
-    (void)state;
     struct pair pair = make_pair(&small_options);
     struct wire_ring *ring = NULL;
     struct wire_ring_offer offer = pair.offer;
@@ -372,7 +365,6 @@ static void *echo_main(void *argument)
 /* With and without spinning on either side; messages also longer than the ring. */
 static void test_sleepers_are_woken(void **state)
 {
-    (void)state;
     for (uint32_t spins = 0; spins < 4; spins++) {
         struct pair pair = make_pair(&small_options);
         struct echo echo = {.ring = pair.b, .spin_us = spins % 2 * 100};
@@ -400,7 +392,6 @@ static void test_sleepers_are_woken(void **state)
 
 static void test_nothing_comes_until_the_deadline(void **state)
 {
-    (void)state;
     struct pair pair = make_pair(&small_options);
     struct wire_poll_item item = {.ring = pair.a};
     const uint64_t begin = clock_us();
@@ -412,7 +403,6 @@ static void test_nothing_comes_until_the_deadline(void **state)
 
 static void test_a_neighbour_that_leaves_is_noticed_after_what_it_said(void **state)
 {
-    (void)state;
     struct pair pair = make_pair(&small_options);
     struct frames frames = {0};
     wire_ring_begin(pair.a);
@@ -432,7 +422,6 @@ static void test_a_neighbour_that_leaves_is_noticed_after_what_it_said(void **st
  * of the ring is left. */
 static void test_a_neighbour_that_is_killed_within_a_message(void **state)
 {
-    (void)state;
     int told[2];
     struct wire_ring_offer offer;
     assert_int_equal(pipe(told), 0);
@@ -474,7 +463,6 @@ static void test_a_neighbour_that_is_killed_within_a_message(void **state)
 /* Both write more than the ring holds before either reads. */
 static void test_two_full_rings_do_not_lock(void **state)
 {
-    (void)state;
     struct pair pair = make_pair(&small_options);
     struct frames frames = {0};
     void *data;

@@ -304,7 +304,6 @@ static void test_what_cannot_be_opened(void **state)
 
 static void test_an_open_network_needs_the_users_word(void **state)
 {
-    (void)state;
     struct wire_context *context = NULL;
     const struct wire_context_options options = {.insecure_network = true};
     assert_int_equal(wire_context_create(&context, &options, NULL), STATUS_OK);

@@ -7,16 +7,11 @@
 #include "proto/wire_socket.h"
 #include "sys/clock.h"
 #include "sys/file.h"
+#include "tests/cmocka.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 /* Long enough for a loaded machine: tests wait for events, and this only ends a failure. */
 enum { PATIENCE_US = 20000000, SHORT_US = 50000 };

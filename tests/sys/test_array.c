@@ -1,17 +1,11 @@
 /* test_array.c - what grows keeps its content, or stays as it was. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-/* cmocka wants those before */
-#include <cmocka.h>
-
 #include "sys/array.h"
+#include "tests/cmocka.h"
+
+#include <stdlib.h>
 
 static void test_content_stays_and_moves_are_few(void **state)
 {
-    (void)state;
     uint32_t *items = NULL;
     size_t capacity = 0, n_moves = 0;
     for (uint32_t i = 0; i < 100000; i++) {
@@ -29,7 +23,6 @@ static void test_content_stays_and_moves_are_few(void **state)
 
 static void test_room_that_is_there_costs_nothing(void **state)
 {
-    (void)state;
     double *items = NULL;
     size_t capacity = 0;
     assert_true(array_grow(&items, &capacity, 0, sizeof(*items)));
@@ -45,7 +38,6 @@ static void test_room_that_is_there_costs_nothing(void **state)
 
 static void test_what_cannot_be_changes_nothing(void **state)
 {
-    (void)state;
     uint64_t *items = NULL;
     size_t capacity = 0;
     assert_true(array_grow(&items, &capacity, 20, sizeof(*items)));
@@ -61,7 +53,6 @@ static void test_what_cannot_be_changes_nothing(void **state)
 
 static void test_a_pair_has_one_capacity(void **state)
 {
-    (void)state;
     uint64_t *items = NULL;
     uint8_t *others = NULL;
     size_t capacity = 0;

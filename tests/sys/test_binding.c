@@ -3,18 +3,13 @@
 
 #include "sys/seat.h"
 #include "sys/topology.h"
+#include "tests/cmocka.h"
 #include "tests/directory.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 /* The claims that are held so far, of processes as it were: locks are of open files. */
 static struct binding *take(uint32_t n_lanes, const char *expected)
@@ -38,7 +33,6 @@ static void refuse(uint32_t n_lanes)
 
 static void test_cores_before_hardware_threads(void **state)
 {
-    (void)state;
     setenv("HWLOC_SYNTHETIC", "node:1 core:4 pu:2", 1); /* core i: processors 2i and 2i + 1 */
     struct binding *two = take(2, "0,2");
     assert_int_equal(binding_processor(two, 0), 0);
@@ -58,7 +52,6 @@ static void test_cores_before_hardware_threads(void **state)
 
 static void test_lanes_of_a_process_share_a_numa_node(void **state)
 {
-    (void)state;
     setenv("HWLOC_SYNTHETIC", "node:2 core:4 pu:1", 1);
     struct binding *one = take(1, "0");
     struct binding *three = take(3, "1-3"); /* the node that is left with the least */
@@ -72,7 +65,6 @@ static void test_lanes_of_a_process_share_a_numa_node(void **state)
 
 static void test_pages_of_lanes_on_several_nodes(void **state)
 {
-    (void)state;
     void *memory = aligned_alloc(4096, 1 << 16);
     assert_non_null(memory);
     setenv("HWLOC_SYNTHETIC", "node:2 core:1 pu:1", 1);
@@ -85,13 +77,11 @@ static void test_pages_of_lanes_on_several_nodes(void **state)
 
 static void where(void *context, uint32_t lane, uint32_t n_lanes)
 {
-    (void)n_lanes;
     topology_allowed(&((struct topology_mask *)context)[lane]);
 }
 
 static void test_lanes_are_pinned_apart_and_let_go(void **state)
 {
-    (void)state;
     unsetenv("HWLOC_SYNTHETIC");
     struct topology_mask before, of[2], sum = {{0}};
     topology_allowed(&before);
@@ -130,7 +120,6 @@ static void test_lanes_are_pinned_apart_and_let_go(void **state)
  * ones, also when a third job has claimed them. With fewer lanes they are the kernel's to move. */
 static void test_lanes_of_a_crowded_host(void **state)
 {
-    (void)state;
     unsetenv("HWLOC_SYNTHETIC");
     struct topology_mask before, *of;
     topology_allowed(&before);
@@ -173,7 +162,6 @@ static void test_lanes_of_a_crowded_host(void **state)
 
 static void test_somebody_elses_file_is_refused(void **state)
 {
-    (void)state;
     char path[FILE_PATH_BYTES + 64];
     struct binding *binding = NULL;
     struct error error;

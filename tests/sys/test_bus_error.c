@@ -2,20 +2,15 @@
  * code. */
 #include "sys/bus_error.h"
 #include "sys/thread_pool.h"
+#include "tests/cmocka.h"
 
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 enum { FILE_BYTES = 1 << 16 };
 
@@ -37,7 +32,6 @@ static void read_what_was_cut(void)
 
 static void read_in_lane_1(void *data, uint32_t lane, uint32_t n_lanes)
 {
-    (void)n_lanes;
     if (lane == 1)
         _exit(*(const volatile char *)data);
 }
@@ -93,19 +87,16 @@ static void check_is_said(void (*run)(void))
 
 static void test_a_file_that_is_cut_short_is_said(void **state)
 {
-    (void)state;
     check_is_said(read_what_was_cut);
 }
 
 static void test_by_lanes_too(void **state)
 {
-    (void)state;
     check_is_said(read_what_was_cut_in_a_lane);
 }
 
 static void test_other_causes_end_as_before(void **state)
 {
-    (void)state;
     char text[512];
     const int status = status_of(raise_it, text, sizeof(text));
     assert_true(WIFSIGNALED(status));

@@ -1,15 +1,11 @@
 /* test_descriptors.c - a low limit is raised, to the hard one or to enough, and never lowered. */
 #include "sys/descriptors.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/cmocka.h"
+
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 /* RLIM_INFINITY is larger than every number, as the kernel compares it. */
 static rlim_t soft_limit(void)
@@ -26,7 +22,6 @@ static void set_limits(rlim_t soft, rlim_t hard)
 
 static void test_a_low_limit_is_raised_to_the_hard_one(void **state)
 {
-    (void)state;
     struct rlimit before;
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
     const rlim_t most = before.rlim_max < DESCRIPTORS_ENOUGH ? before.rlim_max : DESCRIPTORS_ENOUGH;
@@ -38,7 +33,6 @@ static void test_a_low_limit_is_raised_to_the_hard_one(void **state)
 
 static void test_what_is_enough_stays(void **state)
 {
-    (void)state;
     struct rlimit before;
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
     set_limits(before.rlim_max, before.rlim_max);
@@ -48,7 +42,6 @@ static void test_what_is_enough_stays(void **state)
 
 static void test_what_is_left_is_counted(void **state)
 {
-    (void)state;
     struct rlimit before;
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
     closefrom(STDERR_FILENO + 1); /* inherited */
@@ -75,7 +68,6 @@ static void test_what_is_left_is_counted(void **state)
 /* Last: a hard limit that was lowered stays so. */
 static void test_a_hard_limit_is_kept(void **state)
 {
-    (void)state;
     set_limits(64, 128);
     assert_int_equal(descriptors_raise(), 128);
     assert_int_equal(soft_limit(), 128);

@@ -1,14 +1,11 @@
 /* test_file.c - whole files in, whole files out, and temporary directories that go away. */
 #include "sys/file.h"
+#include "tests/cmocka.h"
 #include "tests/directory.h"
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +13,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 static char path[FILE_PATH_BYTES + 16];
 
@@ -42,7 +37,6 @@ static unsigned count_entries(const char *folder)
 /* Standard input goes on where it is, and may be a socket: neither is true of /dev/stdin. */
 static void test_standard_input_is_read_from_where_it_is(void **state)
 {
-    (void)state;
     char first, *text = NULL;
     size_t size = 0;
     const int kept = dup(STDIN_FILENO);
@@ -70,7 +64,6 @@ static void test_standard_input_is_read_from_where_it_is(void **state)
 
 static void test_written_files_are_read_back(void **state)
 {
-    (void)state;
     static const size_t sizes[] = {0, 1, 4095, 65535, 65536, 300000};
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         char *out = malloc(sizes[i] + 1), *in = NULL;
@@ -89,7 +82,6 @@ static void test_written_files_are_read_back(void **state)
 
 static void test_a_failed_write_leaves_the_old_file(void **state)
 {
-    (void)state;
     struct error error;
     char inside[FILE_PATH_BYTES + 32];
     assert_int_equal(file_write(path, "old", 3, 0600, NULL), STATUS_OK);
@@ -109,7 +101,6 @@ static void test_a_failed_write_leaves_the_old_file(void **state)
 
 static void test_a_device_is_not_replaced(void **state)
 {
-    (void)state;
     struct error error;
     struct stat info;
     assert_int_equal(symlink("/dev/null", path), 0); /* a link: a mistake costs no device */
@@ -122,7 +113,6 @@ static void test_a_device_is_not_replaced(void **state)
 
 static void test_modes_are_those_asked_for(void **state)
 {
-    (void)state;
     struct stat info;
     assert_int_equal(file_write(path, "x", 1, 0600, NULL), STATUS_OK);
     assert_int_equal(stat(path, &info), 0);
@@ -133,7 +123,6 @@ static void test_modes_are_those_asked_for(void **state)
 
 static void test_what_cannot_be_read(void **state)
 {
-    (void)state;
     struct error error;
     char *data = NULL;
     size_t size = 42;
@@ -154,7 +143,6 @@ static void test_what_cannot_be_read(void **state)
 
 static void test_only_our_directories_are_removed(void **state)
 {
-    (void)state;
     char other[FILE_PATH_BYTES + 32], link[FILE_PATH_BYTES + 32];
     snprintf(other, sizeof(other), "%s/other", directory);
     assert_int_equal(mkdir(other, 0700), 0);
@@ -179,7 +167,6 @@ static void test_only_our_directories_are_removed(void **state)
 
 static void test_a_long_tmpdir_is_refused(void **state)
 {
-    (void)state;
     char made[FILE_PATH_BYTES] = "untouched", before[FILE_PATH_BYTES] = "";
     const char *old = getenv("TMPDIR");
     if (old != NULL)
@@ -199,7 +186,6 @@ static void test_a_long_tmpdir_is_refused(void **state)
 /* As programs do that read signals from a descriptor. */
 static void test_a_signal_ends_who_waits_for_a_pipe(void **state)
 {
-    (void)state;
     assert_int_equal(mkfifo(path, 0600), 0);
     sigset_t term, before;
     sigemptyset(&term);
@@ -222,7 +208,6 @@ static void test_a_signal_ends_who_waits_for_a_pipe(void **state)
 
 static void test_a_pipe_is_read_to_its_end(void **state)
 {
-    (void)state;
     assert_int_equal(mkfifo(path, 0600), 0);
     const pid_t child = fork();
     assert_true(child >= 0);

@@ -1,22 +1,17 @@
 /* test_held_folder.c - what a killed owner leaves goes with the next start, and nothing else does. */
 #include "sys/held_folder.h"
 #include "sys/neighbour.h"
+#include "tests/cmocka.h"
 #include "tests/directory.h"
 
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 static char place[FILE_PATH_BYTES + 32]; /* of the last name asked for */
 
@@ -73,7 +68,6 @@ static pid_t start_owner(struct held_folder *folder)
 
 static void test_a_killed_owner_leaves_nothing_for_long(void **state)
 {
-    (void)state;
     struct held_folder first, second;
     const pid_t owners[] = {start_owner(&first), start_owner(&second)};
     start_another();
@@ -102,7 +96,6 @@ static void leave_folder(const char *name, const char *held_in)
 
 static void test_what_was_not_left_by_us_stays(void **state)
 {
-    (void)state;
     char boot[NEIGHBOUR_BOOT_BYTES], longer[NEIGHBOUR_BOOT_BYTES + 1];
     neighbour_boot(boot);
     snprintf(longer, sizeof(longer), "%sx", boot);
@@ -131,7 +124,6 @@ static void test_what_was_not_left_by_us_stays(void **state)
 
 static void test_a_parent_that_is_not_there_is_told(void **state)
 {
-    (void)state;
     struct error error;
     struct held_folder folder = {0};
     assert_int_equal(held_folder_make(&folder, "/not/there", &error), STATUS_IO);

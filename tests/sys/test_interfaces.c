@@ -1,20 +1,15 @@
 /* test_interfaces.c - lists of networks, and this host's addresses in them. */
 #include "sys/interfaces.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/cmocka.h"
+
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 static void test_lists_are_checked(void **state)
 {
-    (void)state;
     static const char *const good[] = {"eth0",           "eth0,ib0", "10.0.0.0/24",
                                        "fd00::/64,eth0", "br-1.2",   "0.0.0.0/0"};
     static const char *const bad[] = {"",
@@ -44,7 +39,6 @@ static void test_lists_are_checked(void **state)
 
 static void test_the_first_network_that_is_here_counts(void **state)
 {
-    (void)state;
     char address[INTERFACES_ADDRESS_BYTES];
     static const char *const lists[] = {"lo", "127.0.0.0/8", "127.0.0.1/32", "nowhere0,lo",
                                         "203.0.113.0/24,127.0.0.0/9"};
@@ -62,7 +56,6 @@ static void test_the_first_network_that_is_here_counts(void **state)
 
 static void test_own_addresses_are_of_networks(void **state)
 {
-    (void)state;
     char(*list)[INTERFACES_ADDRESS_BYTES] = NULL;
     uint32_t n = 0;
     assert_int_equal(interfaces_own(&list, &n, NULL), STATUS_OK);

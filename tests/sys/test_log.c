@@ -1,16 +1,12 @@
 /* test_log.c - one line per call, by verbosity, whatever the text holds. */
 #include "sys/log.h"
 
+#include "tests/cmocka.h"
+
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 /* What the calls of `say` write. */
 static size_t captured(char *text, size_t size, int verbosity, void (*say)(struct log *log))
@@ -40,7 +36,6 @@ static void say_all(struct log *log)
 
 static void test_verbosity_chooses_lines(void **state)
 {
-    (void)state;
     char text[1000];
     captured(text, sizeof(text), 0, say_all);
     assert_string_equal(text, "worker 3: ready\nworker 3: warning: slow\n"
@@ -67,7 +62,6 @@ static void say_much(struct log *log)
 
 static void test_long_lines_are_cut(void **state)
 {
-    (void)state;
     static char text[8 * LOG_LINE_BYTES];
     captured(text, sizeof(text), 0, say_much);
     assert_true(strchr(text, '\n') - text < LOG_LINE_BYTES);
@@ -94,7 +88,6 @@ static void say_together(struct log *log)
 
 static void test_lines_of_threads_stay_whole(void **state)
 {
-    (void)state;
     static char text[65536];
     static const char line[] = "worker 3: 0123456789 0123456789 0123456789\n";
     const size_t used = captured(text, sizeof(text), 0, say_together);

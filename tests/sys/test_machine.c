@@ -1,17 +1,13 @@
 /* test_machine.c - what the system says is cut to what there is room for. */
 #include "sys/machine.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <string.h>
+#include "tests/cmocka.h"
 
-#include <cmocka.h>
+#include <string.h>
 
 static void test_the_description_is_cut_to_its_room(void **state)
 {
     char whole[512], cut[24];
-    (void)state;
     machine_describe(whole, sizeof(whole));
     machine_describe(cut, sizeof(cut));
     assert_non_null(strstr(whole, " processors"));
@@ -22,7 +18,6 @@ static void test_the_description_is_cut_to_its_room(void **state)
 static void test_the_last_cache_is_none_or_as_large_as_caches_are(void **state)
 {
     const uint64_t bytes = machine_last_cache_bytes();
-    (void)state;
     assert_true(bytes == 0 || (bytes >= 1u << 12 && bytes < UINT64_C(1) << 40));
 }
 

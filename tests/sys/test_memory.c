@@ -1,20 +1,15 @@
 /* test_memory.c - address space costs nothing until it is written. */
 #include "sys/memory.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/cmocka.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static const size_t mib = (size_t)1 << 20;
 
 static void test_a_reservation_costs_nothing_until_written(void **state)
 {
-    (void)state;
 #ifdef __SANITIZE_THREAD__
     skip(); /* its shadow of the reservation counts as ours */
 #endif
@@ -38,7 +33,6 @@ static void test_a_reservation_costs_nothing_until_written(void **state)
 
 static void test_what_cannot_be_reserved(void **state)
 {
-    (void)state;
     void *base = NULL;
     struct error error;
     assert_int_equal(memory_reserve(&base, 0, &error), STATUS_INVALID);
@@ -49,7 +43,6 @@ static void test_what_cannot_be_reserved(void **state)
 
 static void test_available_memory_is_known(void **state)
 {
-    (void)state;
     assert_true(memory_available_bytes() > 16 * mib);
     assert_true(memory_available_bytes() < UINT64_C(1) << 50);
     assert_true(memory_total_bytes() > memory_own_bytes());
@@ -58,7 +51,6 @@ static void test_available_memory_is_known(void **state)
 
 static void test_the_peak_stays_when_memory_is_given_back(void **state)
 {
-    (void)state;
     void *base = NULL;
     const uint64_t before = memory_resident_bytes();
     assert_int_equal(memory_reserve(&base, 64 * mib, NULL), STATUS_OK);
@@ -71,7 +63,6 @@ static void test_the_peak_stays_when_memory_is_given_back(void **state)
 /* The last piece is still there, so that malloc's heap cannot end before it. */
 static void test_small_pieces_are_given_back(void **state)
 {
-    (void)state;
     enum { N = 1 << 20 };
     void **pieces = malloc(N * sizeof(*pieces));
     assert_non_null(pieces);

@@ -1,26 +1,21 @@
 /* test_neighbour.c - what can be opened is what was offered, and it cannot be taken away. */
 #include "sys/neighbour.h"
 
+#include "tests/cmocka.h"
+
 #include <fcntl.h>
 #include <poll.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 enum { BYTES = 1 << 16, PATIENCE_MS = 20000 };
 
 static void test_memory_is_shared_with_another_process(void **state)
 {
-    (void)state;
     struct neighbour_memory memory;
     assert_int_equal(neighbour_memory_create(&memory, BYTES, NULL), STATUS_OK);
     const pid_t child = fork();
@@ -43,7 +38,6 @@ static void test_memory_is_shared_with_another_process(void **state)
 
 static void test_nobody_can_shrink_it(void **state)
 {
-    (void)state;
     struct neighbour_memory memory;
     assert_int_equal(neighbour_memory_create(&memory, BYTES, NULL), STATUS_OK);
     assert_int_not_equal(ftruncate(memory.descriptor, 0), 0);
@@ -53,7 +47,6 @@ static void test_nobody_can_shrink_it(void **state)
 
 static void test_what_is_not_the_offer_is_not_opened(void **state)
 {
-    (void)state;
     struct neighbour_memory memory, opened = {.bytes = 7};
     const uint32_t own = (uint32_t)getpid();
     assert_int_equal(neighbour_memory_create(&memory, BYTES, NULL), STATUS_OK);
@@ -95,7 +88,6 @@ static int heard(const struct neighbour_bell *bell, int timeout_ms)
 
 static void test_a_bell_rings_and_hangs_up(void **state)
 {
-    (void)state;
     struct neighbour_bell bell, theirs;
     const uint32_t own = (uint32_t)getpid();
     assert_int_equal(neighbour_bell_create(&bell, NULL), STATUS_OK);
@@ -116,7 +108,6 @@ static void test_a_bell_rings_and_hangs_up(void **state)
 
 static void test_a_bell_is_a_pipe(void **state)
 {
-    (void)state;
     struct neighbour_bell bell;
     const int file = open("/dev/null", O_RDWR | O_CLOEXEC);
     assert_true(file >= 0);
@@ -129,7 +120,6 @@ static void test_a_bell_is_a_pipe(void **state)
 
 static void test_a_kernel_has_one_name(void **state)
 {
-    (void)state;
     char boot[NEIGHBOUR_BOOT_BYTES], again[NEIGHBOUR_BOOT_BYTES];
     neighbour_boot(boot);
     neighbour_boot(again);

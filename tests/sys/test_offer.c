@@ -1,17 +1,12 @@
 /* test_offer.c - beside a thread that only computes, offers end. */
 #include "sys/clock.h"
 #include "sys/offer.h"
+#include "tests/cmocka.h"
 
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 
 enum { OFFERS = 2000, LOOKS = 20, LONG_US = 3000 };
 
@@ -50,7 +45,6 @@ static bool turns_are_long(void)
 
 static void test_who_only_computes_ends_the_offers(void **state)
 {
-    (void)state;
     pthread_t thread;
     atomic_bool stop = false;
     cpu_set_t before;

@@ -1,15 +1,11 @@
 /* test_options.c - every way of writing an option, every way of getting it wrong. */
 #include "sys/options.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/cmocka.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 struct settings {
     const char *model, *kv_type;
@@ -114,7 +110,6 @@ static enum status parse(struct settings *s, struct error *error, int n_words,
 
 static void test_every_way_of_writing(void **state)
 {
-    (void)state;
     struct settings s;
     assert_int_equal(PARSE(&s, NULL, "--model", "a.gguf", "--seed=7", "-t4", "-vvj", "--memory",
                            "64GiB", "--temp", "0", "--kv-type=f32", "word"),
@@ -136,7 +131,6 @@ static void test_every_way_of_writing(void **state)
 
 static void test_fallbacks(void **state)
 {
-    (void)state;
     struct settings s;
     assert_int_equal(PARSE(&s, NULL, "-v"), STATUS_OK);
     assert_null(s.model);
@@ -146,7 +140,6 @@ static void test_fallbacks(void **state)
 
 static void test_lists_keep_the_order_of_the_command_line(void **state)
 {
-    (void)state;
     struct settings s;
     struct error error;
     assert_int_equal(PARSE(&s, NULL, "-p", "one", "--file", "two", "--prompt=three", "-p", ""),
@@ -164,7 +157,6 @@ static void test_lists_keep_the_order_of_the_command_line(void **state)
 
 static void test_a_list_has_room_for_a_whole_command_line(void **state)
 {
-    (void)state;
     char *argv[] = {"run", "-pone", "-ptwo", "-pthree"};
     enum { ARGC = sizeof(argv) / sizeof(argv[0]) };
     struct option_list prompts;
@@ -180,7 +172,6 @@ static void test_a_list_has_room_for_a_whole_command_line(void **state)
 
 static void test_values_may_begin_with_a_dash(void **state)
 {
-    (void)state;
     struct settings s;
     struct error error;
     assert_int_equal(PARSE(&s, NULL, "-p", "--- a title", "-p", "-", "-p", "-5", "-p", "--nothing"),
@@ -197,7 +188,6 @@ static void test_values_may_begin_with_a_dash(void **state)
 
 static void test_mistakes_are_named(void **state)
 {
-    (void)state;
     struct settings s;
     static const struct {
         const char *word, *next, *text;
@@ -234,7 +224,6 @@ static void test_mistakes_are_named(void **state)
 
 static void test_words_may_be_refused(void **state)
 {
-    (void)state;
     struct settings s = {0};
     struct option table[13];
     struct error error;
@@ -254,7 +243,6 @@ static void test_words_may_be_refused(void **state)
 
 static void test_help_lists_everything_in_100_columns(void **state)
 {
-    (void)state;
     struct settings s = {0};
     struct option table[13];
     char *text = NULL;
@@ -283,7 +271,6 @@ static void test_help_lists_everything_in_100_columns(void **state)
 
 static void test_a_table_of_parts_leaves_what_is_otherwise_alone(void **state)
 {
-    (void)state;
     uint32_t chunk = 7;
     bool json = false;
     const struct option first[] = {{.name = "chunk",
@@ -319,7 +306,6 @@ static void test_a_table_of_parts_leaves_what_is_otherwise_alone(void **state)
 
 static void test_nearest_name(void **state)
 {
-    (void)state;
     static const char *const names[] = {"run", "serve", "keygen", "model", NULL};
     assert_string_equal(options_nearest(names, "sevre"), "serve");
     assert_string_equal(options_nearest(names, "key"), "keygen");

@@ -1,17 +1,12 @@
 /* test_parse.c - numbers are read whole or refused, and the message says by which name. */
 #include "sys/parse.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
+#include "tests/cmocka.h"
 
-#include <cmocka.h>
+#include <string.h>
 
 static void test_whole_numbers(void **state)
 {
-    (void)state;
     uint32_t small = 0;
     uint64_t large = 0;
     assert_int_equal(parse_u32("--n", "0", 0, 10, &small, NULL), STATUS_OK);
@@ -27,7 +22,6 @@ static void test_whole_numbers(void **state)
 
 static void test_everything_else_is_refused(void **state)
 {
-    (void)state;
     static const char *const bad[] = {"",
                                       "-1",
                                       "+1",
@@ -60,7 +54,6 @@ static void test_everything_else_is_refused(void **state)
 
 static void test_fractions(void **state)
 {
-    (void)state;
     static const struct {
         const char *text;
         float value;

@@ -1,18 +1,13 @@
 /* test_random.c - the sequences are the published ones, and stay in their ranges. */
 #include "sys/random.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
+#include "tests/cmocka.h"
 
-#include <cmocka.h>
+#include <string.h>
 
 /* rand_xoshiro's and the authors' test values. */
 static void test_xoshiro_known_values(void **state)
 {
-    (void)state;
     struct random_state random = {{1, 2, 3, 4}};
     static const uint64_t expected[] = {11520, 0, 1509978240, UINT64_C(1215971899390074240)};
     for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++)
@@ -21,7 +16,6 @@ static void test_xoshiro_known_values(void **state)
 
 static void test_seed_is_splitmix(void **state)
 {
-    (void)state;
     struct random_state random;
     random_seed(&random, 0);
     assert_true(random.words[0] == UINT64_C(0xe220a8397b1dcdaf));
@@ -31,7 +25,6 @@ static void test_seed_is_splitmix(void **state)
 
 static void test_same_seed_same_numbers(void **state)
 {
-    (void)state;
     struct random_state a, b, other;
     random_seed(&a, 7);
     random_seed(&b, 7);
@@ -47,7 +40,6 @@ static void test_same_seed_same_numbers(void **state)
 
 static void test_uniform_numbers_fill_their_range(void **state)
 {
-    (void)state;
     struct random_state random;
     random_seed(&random, 1);
     double sum32 = 0, sum64 = 0;
@@ -72,7 +64,6 @@ static void test_uniform_numbers_fill_their_range(void **state)
 
 static void test_normal_numbers_have_their_moments(void **state)
 {
-    (void)state;
     struct random_state random;
     random_seed(&random, 2);
     enum { N = 100000 };
@@ -89,7 +80,6 @@ static void test_normal_numbers_have_their_moments(void **state)
 
 static void test_unique_bytes_differ(void **state)
 {
-    (void)state;
     uint64_t a[4], b[4];
     assert_int_equal(random_unique(a, sizeof(a), NULL), 0);
     assert_int_equal(random_unique(b, sizeof(b), NULL), 0);

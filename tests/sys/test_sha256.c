@@ -1,13 +1,7 @@
 /* The hash is SHA-256: the examples of FIPS 180-4 (NIST's SHA256.pdf) and the secure hash
  * validation system's, and any cut of the input. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "sys/sha256.h"
+#include "tests/cmocka.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -27,7 +21,6 @@ static void expect(const char *hex, const char *text, size_t n_bytes)
 
 static void test_standard_examples(void **state)
 {
-    (void)state;
     expect("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "", 0);
     expect("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "abc", 3);
     expect("248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1",
@@ -48,7 +41,6 @@ static void test_a_million_letters_in_pieces(void **state)
     char letters[977]; /* prime: every offset in a block is met */
     uint8_t digest[SHA256_BYTES];
     struct sha256 hash;
-    (void)state;
     memset(letters, 'a', sizeof(letters));
     sha256_init(&hash);
     for (size_t left = 1000000; left > 0;) {
@@ -64,7 +56,6 @@ static void test_every_cut_gives_the_same_hash(void **state)
 {
     uint8_t text[200], whole[SHA256_BYTES], cut[SHA256_BYTES];
     struct sha256 hash;
-    (void)state;
     for (size_t i = 0; i < sizeof(text); i++)
         text[i] = (uint8_t)(i * 7);
     for (size_t n = 0; n <= sizeof(text); n++) {

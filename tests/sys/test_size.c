@@ -1,17 +1,12 @@
 /* test_size.c - sizes as people write them, and as we print them. */
 #include "sys/size.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
+#include "tests/cmocka.h"
 
-#include <cmocka.h>
+#include <string.h>
 
 static void test_units(void **state)
 {
-    (void)state;
     static const struct {
         const char *text;
         uint64_t bytes;
@@ -38,7 +33,6 @@ static void test_units(void **state)
 
 static void test_garbage_and_overflow_are_refused(void **state)
 {
-    (void)state;
     static const char *const bad[] = {"",       "-1",
                                       "GiB",    "1.5GiB",
                                       "1GiBs",  "1 ",
@@ -59,7 +53,6 @@ static void test_garbage_and_overflow_are_refused(void **state)
 
 static void test_printed_sizes(void **state)
 {
-    (void)state;
     static const struct {
         uint64_t bytes;
         const char *text;
@@ -82,7 +75,6 @@ static void test_progress_has_speed_once_there_is_one(void **state)
 {
     char text[SIZE_PROGRESS_BYTES];
     const uint64_t gib = UINT64_C(1) << 30;
-    (void)state;
     assert_string_equal(size_progress(gib, 4 * gib, gib, 500000, text),
                         "1.00 GiB of 4.00 GiB, 2.00 GiB/s, 2 s left");
     assert_string_equal(size_progress(0, 4 * gib, 0, 0, text), "0 B of 4.00 GiB");

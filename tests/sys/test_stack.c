@@ -1,18 +1,13 @@
 /* test_stack.c - a stack that is too small is refused with its size and the remedy. */
 #include "sys/stack.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/cmocka.h"
+
 #include <string.h>
 #include <sys/resource.h>
 
-#include <cmocka.h>
-
 static void test_less_than_the_least_is_refused(void **state)
 {
-    (void)state;
     struct rlimit before;
     struct error error;
     assert_int_equal(getrlimit(RLIMIT_STACK, &before), 0);

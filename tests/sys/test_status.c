@@ -1,18 +1,11 @@
 /* test_status.c - a failure keeps its words, whoever passes it on. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-/* cmocka wants those before */
-#include <cmocka.h>
-
 #include "sys/status.h"
+#include "tests/cmocka.h"
 
 #include <string.h>
 
 static void test_a_text_may_quote_the_one_before(void **state)
 {
-    (void)state;
     struct error error;
     error_set(&error, STATUS_NOT_FOUND, "there is no %s, only %s", "eth7", "lo");
     assert_int_equal(error_set(&error, STATUS_INVALID, "--interface: %s (%s)", error.text, "0"),
@@ -23,7 +16,6 @@ static void test_a_text_may_quote_the_one_before(void **state)
 
 static void test_a_long_text_is_cut_and_ends(void **state)
 {
-    (void)state;
     struct error error;
     char text[2 * sizeof(error.text)];
     memset(text, 'x', sizeof(text) - 1);
@@ -36,7 +28,6 @@ static void test_a_long_text_is_cut_and_ends(void **state)
 /* Another version of the other side may know more ways to fail; success is none of them. */
 static void test_what_a_peer_reports_is_a_failure(void **state)
 {
-    (void)state;
     assert_int_equal(status_received(STATUS_EXHAUSTED), STATUS_EXHAUSTED);
     assert_int_equal(status_received(STATUS_OK), STATUS_FAILED);
     assert_int_equal(status_received(STATUS_COUNT), STATUS_FAILED);
@@ -46,7 +37,6 @@ static void test_what_a_peer_reports_is_a_failure(void **state)
 /* README and --help promise these numbers to scripts. */
 static void test_exit_codes(void **state)
 {
-    (void)state;
     assert_int_equal(status_exit_code(STATUS_OK), 0);
     assert_int_equal(status_exit_code(STATUS_INVALID), 2);
     assert_int_equal(status_exit_code(STATUS_UNREACHABLE), 3);

@@ -2,14 +2,11 @@
 #include "sys/table.h"
 
 #include "sys/file.h"
+#include "tests/cmocka.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static const struct table_column columns[] = {
     {.name = "type", .width = 6},
@@ -47,7 +44,6 @@ static void test_text_is_aligned_and_goes_out_row_by_row(void **state)
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
-    (void)state;
     struct table *table = make(out);
     fflush(out);
     assert_string_equal(text, "# machine two\nlines\n"
@@ -63,7 +59,6 @@ static void test_text_is_aligned_and_goes_out_row_by_row(void **state)
 static void test_files_keep_numbers_in_full_and_quote_texts(void **state)
 {
     char folder[FILE_PATH_BYTES], csv[FILE_PATH_BYTES + 16], json[FILE_PATH_BYTES + 16];
-    (void)state;
     assert_int_equal(file_make_temporary(folder, NULL), STATUS_OK);
     snprintf(csv, sizeof(csv), "%s/csv", folder);
     snprintf(json, sizeof(json), "%s/json", folder);
@@ -84,7 +79,6 @@ static void test_files_keep_numbers_in_full_and_quote_texts(void **state)
 static void test_a_file_that_cannot_be_written_is_named(void **state)
 {
     struct error error = {0};
-    (void)state;
     struct table *table = make(NULL);
     assert_int_equal(table_save(table, "/nowhere/x.csv", NULL, &error), STATUS_IO);
     assert_non_null(strstr(error.text, "/nowhere/x.csv"));

@@ -1,18 +1,12 @@
 /* test_text_buffer.c - text that grows: what it holds, and what does not fit. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "sys/text_buffer.h"
+#include "tests/cmocka.h"
+
 #include <stdlib.h>
 #include <string.h>
-/* cmocka wants those before */
-#include <cmocka.h>
-
-#include "sys/text_buffer.h"
 
 static void test_pieces_stand_one_behind_the_other_with_a_nul(void **state)
 {
-    (void)state;
     struct text_buffer text = {0};
     char expected[4001] = "";
     for (size_t i = 0; i < 1000; i++) {
@@ -26,7 +20,6 @@ static void test_pieces_stand_one_behind_the_other_with_a_nul(void **state)
 
 static void test_an_empty_text_is_a_string(void **state)
 {
-    (void)state;
     struct text_buffer text = {0};
     assert_true(text_buffer_add(&text, NULL, 0));
     assert_string_equal(text.bytes, "");
@@ -36,7 +29,6 @@ static void test_an_empty_text_is_a_string(void **state)
 
 static void test_reserved_bytes_can_be_written_and_counted(void **state)
 {
-    (void)state;
     struct text_buffer text = {0};
     assert_true(text_buffer_add(&text, "page ", 5));
     assert_true(text_buffer_reserve(&text, 1000));
@@ -50,7 +42,6 @@ static void test_reserved_bytes_can_be_written_and_counted(void **state)
 
 static void test_what_there_can_be_no_memory_for_changes_nothing(void **state)
 {
-    (void)state;
     struct text_buffer text = {0};
     assert_true(text_buffer_add(&text, "kept", 4));
     assert_false(text_buffer_reserve(&text, SIZE_MAX));     /* the sum overflows */

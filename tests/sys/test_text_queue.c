@@ -1,19 +1,13 @@
 /* test_text_queue.c - text behind, text in front: all of it comes out once and in order. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-/* cmocka wants those before */
-#include <cmocka.h>
-
 #include "sys/random.h"
 #include "sys/text_queue.h"
+#include "tests/cmocka.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 static void test_bytes_come_out_in_order_whatever_the_pieces(void **state)
 {
-    (void)state;
     struct text_queue queue = {0};
     struct random_state random;
     random_seed(&random, 7);
@@ -39,7 +33,6 @@ static void test_bytes_come_out_in_order_whatever_the_pieces(void **state)
 
 static void test_an_empty_queue_has_a_front(void **state)
 {
-    (void)state;
     struct text_queue queue = {0};
     assert_string_equal(text_queue_front(&queue), "");
     assert_true(text_queue_add(&queue, NULL, 0));
@@ -50,7 +43,6 @@ static void test_an_empty_queue_has_a_front(void **state)
 
 static void test_what_there_can_be_no_memory_for_changes_nothing(void **state)
 {
-    (void)state;
     struct text_queue queue = {0};
     assert_true(text_queue_add(&queue, "kept", 4));
     assert_false(text_queue_add(&queue, "x", SIZE_MAX));

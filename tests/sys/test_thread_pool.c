@@ -2,17 +2,12 @@
 #include "sys/clock.h"
 #include "sys/thread_pool.h"
 #include "sys/topology.h"
+#include "tests/cmocka.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#include <cmocka.h>
 
 enum { MAX_TESTED_LANES = 32 };
 
@@ -40,7 +35,6 @@ static struct thread_pool *pool_of(uint32_t n_lanes)
 
 static void test_every_lane_runs_once_per_run(void **state)
 {
-    (void)state;
     static const uint32_t lanes[] = {1, 2, 3, 8, MAX_TESTED_LANES};
     for (size_t i = 0; i < sizeof(lanes) / sizeof(lanes[0]); i++) {
         struct thread_pool *pool = pool_of(lanes[i]);
@@ -61,7 +55,6 @@ static void test_every_lane_runs_once_per_run(void **state)
 
 static void test_zero_lanes_means_the_processors_of_the_process(void **state)
 {
-    (void)state;
     struct thread_pool *pool = pool_of(0);
     assert_int_equal(thread_pool_lanes(pool), topology_processors());
     thread_pool_destroy(pool);
@@ -69,7 +62,6 @@ static void test_zero_lanes_means_the_processors_of_the_process(void **state)
 
 static void test_ten_thousand_short_runs(void **state)
 {
-    (void)state;
     struct thread_pool *pool = pool_of(2);
     struct tally tally = {.input = 1};
     for (uint32_t run = 0; run < 10000; run++)
@@ -89,7 +81,6 @@ static uint64_t processor_time_us(void)
 /* Lanes that slept must wake up again, and must have slept: the time is the event here. */
 static void test_idle_lanes_sleep_and_wake(void **state)
 {
-    (void)state;
     struct thread_pool *pool = pool_of(4);
     struct tally tally = {.input = 1};
     for (uint32_t round = 0; round < 3; round++) {
@@ -106,7 +97,6 @@ static void test_idle_lanes_sleep_and_wake(void **state)
 
 static void test_spin_time_from_the_environment(void **state)
 {
-    (void)state;
     struct thread_pool *pool = NULL;
     struct error error;
     static const char *const bad[] = {"soon", "-1", "5us", "99999999999999999999", "1000001"};
@@ -132,7 +122,6 @@ static void test_spin_time_from_the_environment(void **state)
 
 static void test_too_many_lanes_are_refused(void **state)
 {
-    (void)state;
     struct thread_pool *pool = NULL;
     struct error error;
     assert_int_equal(thread_pool_create(&pool, 1025, &error), STATUS_INVALID);
@@ -142,7 +131,6 @@ static void test_too_many_lanes_are_refused(void **state)
 
 static void test_shares_cover_everything_once_and_evenly(void **state)
 {
-    (void)state;
     static const size_t sizes[] = {0, 1, 2, 7, 64, 100, 1000, SIZE_MAX - 1, SIZE_MAX};
     static const size_t grains[] = {1, 3, 16, 1024};
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
@@ -175,8 +163,6 @@ static void take_all(void *context, uint32_t lane, uint32_t n_lanes)
 {
     struct taking *taking = context;
     size_t begin, stop;
-    (void)lane;
-    (void)n_lanes;
     while (thread_pool_take(&taking->next, taking->end, taking->n, taking->grain, &begin, &stop))
         for (size_t i = begin; i < stop; i++)
             atomic_fetch_add(&taking->taken[i], 1);
@@ -184,7 +170,6 @@ static void take_all(void *context, uint32_t lane, uint32_t n_lanes)
 
 static void test_lanes_take_everything_once(void **state)
 {
-    (void)state;
     enum { MOST = 1000 };
     static const size_t begins[] = {0, 1, 999, 1000}, parts[] = {1, 2, 8}, grains[] = {1, 7, 5000};
     static atomic_uint taken[MOST];
@@ -206,7 +191,6 @@ static void test_lanes_take_everything_once(void **state)
 
 static void test_pieces_that_are_taken_become_smaller(void **state)
 {
-    (void)state;
     static const size_t expected[] = {48, 24, 12, 8, 4, 4}; /* half of what is left, by fours */
     atomic_size_t next;
     size_t begin, stop, at = 0;

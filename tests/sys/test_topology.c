@@ -1,17 +1,12 @@
 /* test_topology.c - what the process may use is what its affinity mask says. */
 #include "sys/topology.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
+#include "tests/cmocka.h"
 
-#include <cmocka.h>
+#include <string.h>
 
 static void test_confining_narrows_the_processors(void **state)
 {
-    (void)state;
     struct topology_mask allowed, one = {{0}};
     topology_allowed(&allowed);
     assert_int_equal(topology_count(&allowed), topology_processors());
@@ -27,7 +22,6 @@ static void test_confining_narrows_the_processors(void **state)
 
 static void test_masks_as_text(void **state)
 {
-    (void)state;
     char text[32], tiny[4];
     struct topology_mask mask = {{0}};
     topology_text(&mask, text, sizeof(text));
@@ -43,7 +37,6 @@ static void test_masks_as_text(void **state)
 
 static void test_host_has_a_name(void **state)
 {
-    (void)state;
     char name[256] = "", tiny[2] = "x";
     topology_host_name(name, sizeof(name));
     assert_true(strlen(name) > 0);

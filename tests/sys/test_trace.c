@@ -2,18 +2,13 @@
 #include "sys/trace.h"
 
 #include "sys/thread_pool.h"
+#include "tests/cmocka.h"
 #include "tests/directory.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 static char path[FILE_PATH_BYTES + 16];
 
@@ -48,7 +43,6 @@ static uint32_t count(const char *text, const char *what)
 
 static void test_spans_follow_each_other(void **state)
 {
-    (void)state;
     struct trace *trace = create("worker 3");
     struct trace_track *track = trace_track(trace, "main");
     trace_step(track, 7, TRACE_DECODE);
@@ -74,7 +68,6 @@ static void test_spans_follow_each_other(void **state)
 
 static void test_without_a_file_nothing_is_recorded(void **state)
 {
-    (void)state;
     struct trace *trace = NULL;
     struct error error;
     assert_int_equal(trace_create(&trace, NULL, "worker", &error), STATUS_OK);
@@ -91,7 +84,6 @@ static void test_without_a_file_nothing_is_recorded(void **state)
 
 static void test_a_path_that_cannot_be_written_is_told_at_once(void **state)
 {
-    (void)state;
     struct trace *trace = NULL;
     struct error error;
     assert_int_equal(trace_create(&trace, "/nowhere/trace", "worker", &error), STATUS_IO);
@@ -101,7 +93,6 @@ static void test_a_path_that_cannot_be_written_is_told_at_once(void **state)
 
 static void test_a_full_track_keeps_the_first_spans(void **state)
 {
-    (void)state;
     struct trace *trace = create("worker");
     struct trace_track *track = trace_track(trace, "main");
     const size_t capacity = track->capacity;
@@ -116,7 +107,6 @@ static void test_a_full_track_keeps_the_first_spans(void **state)
 
 static void test_names_cannot_break_the_file(void **state)
 {
-    (void)state;
     struct trace *trace = create("a \"node\"\n\\");
     char *text = written(trace);
     assert_non_null(strstr(text, "{\"name\":\"a ?node???\"}"));
@@ -136,7 +126,6 @@ static double begin_us(struct trace *trace)
 
 static void test_the_quickest_answer_sets_the_clock(void **state)
 {
-    (void)state;
     const uint64_t far = UINT64_C(3600) * 1000000000;
     struct trace *trace = create("worker");
     trace_heard(trace, clock_ns(), clock_ns() + far);
@@ -152,14 +141,10 @@ static void test_the_quickest_answer_sets_the_clock(void **state)
 
 static void nothing(void *context, uint32_t lane, uint32_t n_lanes)
 {
-    (void)context;
-    (void)lane;
-    (void)n_lanes;
 }
 
 static void test_lanes_are_where_their_caller_is(void **state)
 {
-    (void)state;
     struct thread_pool *pool = NULL;
     struct trace *trace = create("worker");
     struct trace_track *track = trace_track(trace, "main");

@@ -8,14 +8,6 @@
 #ifndef LONGSPAN_TESTS_ATTENTION_HARNESS_H
 #define LONGSPAN_TESTS_ATTENTION_HARNESS_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-/* cmocka wants those before */
-#include <cmocka.h>
-
 #include "attention_node/node.h"
 #include "kernels/attention/tile.h"
 #include "kernels/quant/kv_type.h"
@@ -25,7 +17,10 @@
 #include "proto/longspan.pb-c.h"
 #include "sys/clock.h"
 #include "sys/random.h"
+#include "tests/cmocka.h"
 #include "worker/attention.h"
+
+#include <stdbool.h>
 
 #include <math.h>
 #include <pthread.h>

@@ -8,21 +8,16 @@
 
 #include "model/weights.h"
 #include "sys/file.h"
+#include "tests/cmocka.h"
 #include "tests/worker/reference.h"
 #include "tests/worker/setup_message.h"
 #include "worker/engine.h"
 #include "worker/group.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 struct fixture_layout {
     uint32_t n_stages, tensor, lanes;

@@ -3,16 +3,12 @@
 
 #include "model/gguf_writer.h"
 #include "sys/random.h"
+#include "tests/cmocka.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 struct reference_entry {
     float *values;

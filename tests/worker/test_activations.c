@@ -1,12 +1,7 @@
 /* test_activations.c - what is alive together lies apart, and blocks of rows are even. */
 #include "worker/activations.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "tests/cmocka.h"
 
 static const struct activation_shape SHAPES[] = {
     {1, 64, 64, 16, 96, 1},      /* decode only */
@@ -36,7 +31,6 @@ static void check_apart(const struct activations *a, const struct range *ranges,
 
 static void test_what_is_alive_together_lies_apart(void **state)
 {
-    (void)state;
     for (int i = 0; i < N_SHAPES; i++) {
         const struct activation_shape *s = &SHAPES[i];
         const size_t rows = s->max_rows;
@@ -74,7 +68,6 @@ static void test_what_is_alive_together_lies_apart(void **state)
  * buffer for each would be 62. */
 static void test_a_chunk_is_small(void **state)
 {
-    (void)state;
     const struct activation_shape shape = {512, 2048, 2048, 512, 8192, 1};
     struct activations a;
     assert_int_equal(activations_open(&a, &shape, &kernels_cpu_scalar, NULL, NULL), STATUS_OK);
@@ -85,7 +78,6 @@ static void test_a_chunk_is_small(void **state)
 
 static void test_what_has_no_memory_is_told(void **state)
 {
-    (void)state;
     const struct activation_shape shape = {UINT32_MAX, UINT32_MAX, 1, 1, 1, 2};
     struct activations a = {.block_rows = 7};
     struct error error = {0};

@@ -120,27 +120,23 @@ static void same_bits(enum kv_type type, uint32_t window, size_t each)
 
 static void test_same_bits_for_all_layouts_f16(void **state)
 {
-    (void)state;
     same_bits(KV_F16, 0, 1);
 }
 
 static void test_same_bits_for_all_layouts_f32(void **state)
 {
-    (void)state;
     thread_sanitizer_skips();
     same_bits(KV_F32, 0, 2);
 }
 
 static void test_same_bits_for_all_layouts_bf16(void **state)
 {
-    (void)state;
     thread_sanitizer_skips();
     same_bits(KV_BF16, 0, 2);
 }
 
 static void test_same_bits_for_all_layouts_q8_0(void **state)
 {
-    (void)state;
     thread_sanitizer_skips();
     same_bits(KV_Q8_0, 0, 2);
 }
@@ -149,14 +145,12 @@ static void test_same_bits_for_all_layouts_q8_0(void **state)
  * rank, at the nodes, at both, and at one node beside others. */
 static void test_a_rank_with_memory_of_its_own(void **state)
 {
-    (void)state;
     same_bits_on(KV_F16, 0, 1, (struct harness_devices){.rank = &kernels_fake});
     same_bits_on(KV_Q8_0, 300, 4, (struct harness_devices){.rank = &kernels_fake});
 }
 
 static void test_nodes_with_memory_of_their_own(void **state)
 {
-    (void)state;
     same_bits_on(KV_F16, 0, 1,
                  (struct harness_devices){.nodes = {&kernels_fake, &kernels_fake, &kernels_fake}});
     same_bits_on(KV_BF16, 300, 2, (struct harness_devices){.nodes = {NULL, &kernels_fake, NULL}});
@@ -164,7 +158,6 @@ static void test_nodes_with_memory_of_their_own(void **state)
 
 static void test_all_with_memory_of_their_own(void **state)
 {
-    (void)state;
     same_bits_on(KV_F16, 300, 1,
                  (struct harness_devices){.rank = &kernels_fake,
                                           .nodes = {&kernels_fake, NULL, &kernels_fake}});
@@ -172,14 +165,12 @@ static void test_all_with_memory_of_their_own(void **state)
 
 static void test_sliding_window_leaves_holders_out(void **state)
 {
-    (void)state;
     same_bits(KV_F16, 300, 2);
 }
 
 /* Sequences of different lengths in one step, decode beside prefill, as each alone. */
 static void test_batch_mates_change_nothing(void **state)
 {
-    (void)state;
     enum { N = 4 };
     static const uint32_t lengths[N] = {3, 300, 513, 900};
     struct cluster cluster;
@@ -305,7 +296,6 @@ static void needed_rows_keep_their_bits(uint32_t window, size_t each,
 
 static void test_rows_that_are_not_needed_change_nothing(void **state)
 {
-    (void)state;
     needed_rows_keep_their_bits(0, 1, (struct harness_devices){0});
     needed_rows_keep_their_bits(300, 2, (struct harness_devices){0});
     needed_rows_keep_their_bits(0, 1, (struct harness_devices){.rank = &kernels_fake});
@@ -344,7 +334,6 @@ static struct attention_traffic traffic_of(struct cluster *cluster, uint64_t seq
 
 static void test_holders_are_not_asked_about_rows_that_nobody_needs(void **state)
 {
-    (void)state;
     enum { N = 1024, ASKED = N - 256 }; /* the first chunk has no tiles at the node before it */
     struct cluster cluster;
     cluster_start(&cluster, 1, KV_F16);
@@ -422,14 +411,12 @@ static void forks_equal_fresh_prefill(uint32_t window, struct harness_devices de
 
 static void test_forks_equal_fresh_prefill(void **state)
 {
-    (void)state;
     forks_equal_fresh_prefill(0, (struct harness_devices){0});
 }
 
 /* What lies in the window is copied, in host memory and on devices. */
 static void test_forks_of_windowed_layers(void **state)
 {
-    (void)state;
     forks_equal_fresh_prefill(300, (struct harness_devices){0});
     forks_equal_fresh_prefill(
         300, (struct harness_devices){.rank = &kernels_fake, .nodes = {&kernels_fake, NULL}});
@@ -438,7 +425,6 @@ static void test_forks_of_windowed_layers(void **state)
 /* Wrong segments fail alone; the others of the step are right, and their own rows become zeros. */
 static void test_bad_segments_fail_alone(void **state)
 {
-    (void)state;
     struct cluster cluster;
     struct attention *attention;
     float *result = new_result(), *other = new_result();
@@ -506,7 +492,6 @@ static void test_bad_segments_fail_alone(void **state)
 /* Nothing grows with the tokens: what a holder has confirmed is let go. */
 static void test_traffic_counts_kv_once(void **state)
 {
-    (void)state;
     struct cluster cluster;
     struct attention *attention;
     float *result = new_result();

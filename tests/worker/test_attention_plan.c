@@ -2,14 +2,9 @@
 #include "worker/attention_plan.h"
 
 #include "sys/random.h"
+#include "tests/cmocka.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 enum { N_HOLDERS = 7, N_PARTS = 9, N_ROUNDS = 200, MOST_PAGES = 60, MOST_TILES = MOST_PAGES * 2 };
 
@@ -87,7 +82,6 @@ static uint32_t holder_of(const struct attention_sequence *sequence, uint32_t to
 
 static void test_every_tile_before_a_row_has_one_source(void **state)
 {
-    (void)state;
     for (uint64_t round = 0; round < N_ROUNDS; round++) {
         struct step s = {0};
         struct random_state random;
@@ -119,7 +113,6 @@ static void test_every_tile_before_a_row_has_one_source(void **state)
 
 static void test_every_new_token_goes_to_its_holder_once(void **state)
 {
-    (void)state;
     for (uint64_t round = 0; round < N_ROUNDS; round++) {
         struct step s = {0};
         struct random_state random;
@@ -151,7 +144,6 @@ static void test_every_new_token_goes_to_its_holder_once(void **state)
 
 static void test_what_nobody_holds_is_named(void **state)
 {
-    (void)state;
     struct step s = {0};
     struct error error;
     struct attention_sequence *sequence;

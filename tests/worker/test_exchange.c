@@ -95,7 +95,6 @@ static uint32_t stop_bench(struct bench *bench)
 
 static void test_a_ring_is_used_when_both_may(void **state)
 {
-    (void)state;
     for (int i = 0; i < 4; i++) {
         struct bench bench;
         start_bench(&bench, i & 1, i & 2);
@@ -141,13 +140,11 @@ static void break_at(size_t offset)
 
 static void test_what_the_node_refuses_goes_by_the_socket(void **state)
 {
-    (void)state;
     break_at(RANK_CONSUMED);
 }
 
 static void test_what_the_rank_refuses_goes_by_the_socket(void **state)
 {
-    (void)state;
     break_at(NODE_PRODUCED);
 }
 

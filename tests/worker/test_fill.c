@@ -1,14 +1,11 @@
 /* test_fill.c - seeded keys and values: the same wherever they are made, and of a natural scale. */
 #include "worker/fill.h"
 
+#include "tests/cmocka.h"
+
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 enum { HEADS = 4, DIM = 64, ROWS = 300, VALUES = ROWS * HEADS * DIM };
 
@@ -33,7 +30,6 @@ static void test_values_do_not_depend_on_cuts(void **state)
     static float k[VALUES], v[VALUES], part_k[VALUES], part_v[VALUES];
     const struct fill_shape whole = {.layer = 5, .n_kv_heads = HEADS, .head_dim = DIM};
     struct fill_shape shard = {.layer = 5, .first_kv_head = 2, .n_kv_heads = 1, .head_dim = DIM};
-    (void)state;
     fill(9, 1000, ROWS, &whole, 1, k, v);
     fill(9, 1100, 50, &shard, 3, part_k, part_v); /* one head, later tokens, other lanes */
     for (size_t row = 0; row < 50; row++) {
@@ -54,7 +50,6 @@ static void test_values_have_mean_0_and_variance_1(void **state)
 {
     static float k[VALUES], v[VALUES];
     const struct fill_shape shape = {.n_kv_heads = HEADS, .head_dim = DIM};
-    (void)state;
     fill(1, 0, ROWS, &shape, 1, k, v);
     const float *both[] = {k, v};
     for (int i = 0; i < 2; i++) {
@@ -80,7 +75,6 @@ static void test_a_failed_segment_is_left_alone(void **state)
     const struct step step = {
         .fill = true, .n_segments = 2, .segments = segments, .n_rows = 2, .positions = positions};
     const struct fill_shape shape = {.n_kv_heads = 1, .head_dim = DIM};
-    (void)state;
     assert_int_equal(thread_pool_create(&pool, 1, NULL), STATUS_OK);
     fill_rows(pool, &step, &shape, k, v);
     thread_pool_destroy(pool);

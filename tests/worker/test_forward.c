@@ -133,14 +133,12 @@ static void check_against_reference(const struct reference_shape *shape, enum kv
 
 static void test_f32_is_near_double_precision(void **state)
 {
-    (void)state;
     for (int i = 0; i < N_SHAPES; i++)
         check_against_reference(&SHAPES[i], KV_F32, NULL, 2e-5);
 }
 
 static void test_every_architecture_is_near_double_precision(void **state)
 {
-    (void)state;
     thread_sanitizer_skips();
     for (int i = 0; i < N_ARCHITECTURES; i++)
         check_against_reference(&ARCHITECTURES[i], KV_F32, NULL, 2e-5);
@@ -150,7 +148,6 @@ static void test_every_architecture_is_near_double_precision(void **state)
  * sees what the definition says, after chunks of any size. */
 static void test_what_has_left_the_window_is_not_missed(void **state)
 {
-    (void)state;
     thread_sanitizer_skips();
     static const struct reference_shape shapes[] = {
         {2, 64, 8, 2, 32, 96, 97, false, false, WEIGHT_F32, .seed = 11, .window = 100},
@@ -180,7 +177,6 @@ static void test_what_has_left_the_window_is_not_missed(void **state)
  * half a unit, 5e-4 relative, now and then. */
 static void test_f16_kv_is_near_double_precision(void **state)
 {
-    (void)state;
     for (int i = 0; i < N_SHAPES; i++)
         check_against_reference(&SHAPES[i], KV_F16, NULL, 5e-4);
 }
@@ -189,7 +185,6 @@ static void test_f16_kv_is_near_double_precision(void **state)
  * 32, and queries are rounded so too, which the reference does not do. */
 static void test_bf16_and_q8_0_kv_are_near_double_precision(void **state)
 {
-    (void)state;
     thread_sanitizer_skips();
     for (int i = 0; i < N_SHAPES; i++) {
         check_against_reference(&SHAPES[i], KV_BF16, NULL, 4e-3);
@@ -200,7 +195,6 @@ static void test_bf16_and_q8_0_kv_are_near_double_precision(void **state)
 
 static void test_q8_0_is_near_double_precision(void **state)
 {
-    (void)state;
     thread_sanitizer_skips();
     for (int i = 0; i < N_SHAPES; i++) {
         struct reference_shape shape = SHAPES[i];
@@ -225,7 +219,6 @@ static struct reference_shape shape_with(enum weight_type type)
  * nearly as good. */
 static void test_quantized_experts_are_near_double_precision(void **state)
 {
-    (void)state;
     thread_sanitizer_skips();
     static const enum weight_type types[] = {WEIGHT_Q8_0, WEIGHT_Q4_0, WEIGHT_Q4_K, WEIGHT_Q6_K};
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
@@ -239,7 +232,6 @@ static void test_quantized_experts_are_near_double_precision(void **state)
  * 32. */
 static void test_every_weight_type_is_near_double_precision(void **state)
 {
-    (void)state;
     thread_sanitizer_skips();
     for (size_t t = 0; t < WEIGHT_TYPES; t++) {
         const struct reference_shape shape = shape_with(weight_types[t]);
@@ -250,7 +242,6 @@ static void test_every_weight_type_is_near_double_precision(void **state)
 
 static void test_every_variant_is_near_double_precision(void **state)
 {
-    (void)state;
     thread_sanitizer_skips();
     for (size_t i = 0; kernels_all[i] != NULL; i++)
         if (kernels_all[i]->usable())
@@ -261,7 +252,6 @@ static void test_every_variant_is_near_double_precision(void **state)
  * what the other architectures have. */
 static void test_variants_leave_the_bits(void **state)
 {
-    (void)state;
     thread_sanitizer_skips();
     enum { N = 140 };
     for (size_t t = 0; t < WEIGHT_TYPES + N_ARCHITECTURES; t++) {
@@ -302,7 +292,6 @@ static void test_variants_leave_the_bits(void **state)
 /* Same bits: chunks of any size, lanes, and neighbours in the batch. */
 static void test_chunks_lanes_and_neighbours_leave_the_bits(void **state)
 {
-    (void)state;
     enum { N = 300 };
     const uint32_t chunks[] = {1, 7, 64, 256};
     for (int s = 0; s < 3; s++) {
@@ -371,7 +360,6 @@ static void test_chunks_lanes_and_neighbours_leave_the_bits(void **state)
 /* A segment that attention refuses (a gap) has zeros there; its neighbour's bits stay. */
 static void test_a_failed_segment_leaves_its_neighbours(void **state)
 {
-    (void)state;
     enum { N = 20 };
     const struct reference_shape *shape = &SHAPES[0];
     char path[FILE_PATH_BYTES + 32];
@@ -456,7 +444,6 @@ static float *rows_of_table(const struct reference_shape *shape, const char *pat
 
 static void test_a_device_with_memory_of_its_own_has_the_same_bits(void **state)
 {
-    (void)state;
     static const enum weight_type types[] = {WEIGHT_F16, WEIGHT_Q8_0};
     enum { N_TYPES = sizeof(types) / sizeof(types[0]) };
     for (size_t i = 0; i < N_TYPES + N_ARCHITECTURES; i++) {
@@ -529,7 +516,6 @@ static void check_scores(const struct reference_shape *shape, const char *path, 
 
 static void test_scores_are_those_of_the_rows(void **state)
 {
-    (void)state;
     enum { N = 150 };
     const struct reference_shape *shape = &SHAPES[0];
     char path[FILE_PATH_BYTES + 32];
@@ -557,7 +543,6 @@ static void test_takes_the_memory_that_was_planned(void **state)
 {
     const struct reference_shape *const shapes[] = {&SHAPES[0], &ARCHITECTURES[3],
                                                     &ARCHITECTURES[4]};
-    (void)state;
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
         char path[FILE_PATH_BYTES + 32];
         struct fixture f;

@@ -212,7 +212,6 @@ static void check_layout(const struct reference_shape *shape, uint32_t n_stages,
 
 static void test_shards_put_together_are_the_model(void **state)
 {
-    (void)state;
     const struct reference_shape shape = {3,  64,    8,    4,          32,       160,
                                           97, false, true, WEIGHT_F32, .seed = 7};
     for (uint32_t n_stages = 1; n_stages <= 3; n_stages++)
@@ -222,7 +221,6 @@ static void test_shards_put_together_are_the_model(void **state)
 
 static void test_quantized_and_tied_shards_too(void **state)
 {
-    (void)state;
     struct reference_shape shape = {2, 64, 4, 2, 32, 96, 70, true, false, WEIGHT_Q8_0, .seed = 8};
     check_layout(&shape, 1, 1);
     check_layout(&shape, 1, 2);
@@ -235,7 +233,6 @@ static void test_quantized_and_tied_shards_too(void **state)
  * from. */
 static void test_parts_of_every_architecture_are_cut(void **state)
 {
-    (void)state;
     static const enum weight_type vectors[] = {WEIGHT_F32, WEIGHT_F16, WEIGHT_BF16};
     for (int i = 0; i < ARCHITECTURE_COUNT; i++) {
         const enum architecture architecture = (enum architecture)i;
@@ -265,7 +262,6 @@ static void test_parts_of_every_architecture_are_cut(void **state)
 
 static void test_experts_too(void **state)
 {
-    (void)state;
     struct reference_shape shape = {
         3, 64, 8, 4, 32, 64, 97, false, false, WEIGHT_Q8_0, .seed = 9, .n_experts = 7, .n_used = 2};
     for (uint32_t n_stages = 1; n_stages <= 2; n_stages++)
@@ -299,7 +295,6 @@ static void check_refused(const struct setup_message *message, uint32_t n_ranks,
 
 static void test_a_wrong_file_or_split_is_refused_by_name(void **state)
 {
-    (void)state;
     const struct reference_shape shape = {2,  64,    4,     2,           32,       96,
                                           70, false, false, WEIGHT_Q8_0, .seed = 9};
     struct reference_shape other = shape;

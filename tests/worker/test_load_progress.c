@@ -1,16 +1,11 @@
 /* Bytes are counted as listed, and the thread that reads ahead ends whenever it is told to. */
 #include "model/mapping.h"
 #include "sys/file.h"
+#include "tests/cmocka.h"
 #include "worker/load_progress.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#include <cmocka.h>
 
 enum { FILE_BYTES = 20 << 20, N_PIECES = 5 };
 
@@ -21,7 +16,6 @@ static int make_file(void **state)
 {
     char path[FILE_PATH_BYTES + 16];
     uint8_t *data = calloc(1, FILE_BYTES);
-    (void)state;
     if (data == NULL || file_make_temporary(directory, NULL) != STATUS_OK)
         return -1;
     snprintf(path, sizeof(path), "%s/weights", directory);
@@ -32,7 +26,6 @@ static int make_file(void **state)
 
 static int remove_file(void **state)
 {
-    (void)state;
     mapping_close(&mapping);
     return file_remove_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
 }
@@ -58,7 +51,6 @@ static void test_bytes_are_counted(void **state)
 {
     struct told told = {0};
     struct load_progress progress = {.tick = tick, .context = &told};
-    (void)state;
     for (uint32_t i = 0; i < N_PIECES; i++)
         assert_int_equal(load_progress_add(&progress, piece_at(i), NULL), STATUS_OK);
     assert_int_equal(told.n_times, 0);
@@ -76,7 +68,6 @@ static void test_bytes_are_counted(void **state)
 
 static void test_it_ends_anywhere(void **state)
 {
-    (void)state;
     for (uint32_t n = 0; n <= N_PIECES; n++) {
         struct load_progress progress = {0};
         load_progress_end(&progress); /* before it began */
@@ -94,7 +85,6 @@ static void test_it_waits_for_the_reader(void **state)
 {
     struct load_progress progress = {0};
     const uint32_t n = READ_AHEAD_BYTES / (FILE_BYTES / N_PIECES) + 10;
-    (void)state;
     for (uint32_t i = 0; i < n; i++)
         assert_int_equal(load_progress_add(&progress, piece_at(i % N_PIECES), NULL), STATUS_OK);
     assert_int_equal(load_progress_begin(&progress, NULL), STATUS_OK);
@@ -105,7 +95,6 @@ static void test_it_waits_for_the_reader(void **state)
 static void test_nothing_to_load(void **state)
 {
     struct load_progress progress = {0};
-    (void)state;
     assert_int_equal(load_progress_begin(&progress, NULL), STATUS_OK);
     load_progress_end(&progress);
 }

@@ -20,7 +20,6 @@ static uint32_t n_copies;
 /* Like a device's, whose areas must not overlap. */
 static void copy_apart(struct device *device, void *to, const void *from, size_t bytes)
 {
-    (void)device;
     assert_true((char *)to + bytes <= (const char *)from ||
                 (const char *)from + bytes <= (char *)to);
     memcpy(to, from, bytes);
@@ -45,7 +44,6 @@ static void check_row(const float *x, uint32_t at, uint32_t row)
 
 static void test_needed_rows_move_to_the_beginning(void **state)
 {
-    (void)state;
     struct random_state random;
     random_seed(&random, 5);
     for (int c = 0; c < 500; c++) {
@@ -88,7 +86,6 @@ static void test_needed_rows_move_to_the_beginning(void **state)
 
 static void test_rows_that_stay_are_not_copied(void **state)
 {
-    (void)state;
     struct step_segment segments[MOST_SEGMENTS] = {0};
     struct step step = {.n_segments = MOST_SEGMENTS, .segments = segments};
     float x[(MOST_SEGMENTS + MOST_TOKENS) * HIDDEN], last[MOST_SEGMENTS * HIDDEN];
@@ -336,7 +333,6 @@ static void check_steps(const struct reference_shape *shape, const char *path,
 
 static void test_the_last_layer_leaves_rows_out(void **state)
 {
-    (void)state;
     for (int i = 0; i < N_SHAPES; i++) {
         char path[FILE_PATH_BYTES + 32];
         struct text text;

@@ -226,7 +226,6 @@ static void skip_without_mpirun(void)
 
 static void test_sums_are_one_tree_on_all_ranks(void **state)
 {
-    (void)state;
     skip_without_mpirun();
     assert_int_equal(mpirun(2, "group"), 0);
     assert_int_equal(mpirun(3, "group"), 0);
@@ -288,7 +287,6 @@ static void make_model(uint32_t shape, char path[])
 
 static void test_stages_leave_the_bits(void **state)
 {
-    (void)state;
     skip_without_mpirun();
     static const uint32_t stages[][2] = {{0, 2}, {1, 3}, {5, 2}}; /* shape, stages */
     for (size_t i = 0; i < sizeof(stages) / sizeof(stages[0]); i++) {
@@ -306,7 +304,6 @@ static void test_stages_leave_the_bits(void **state)
 
 static void test_stages_and_shards_with_memory_of_their_own(void **state)
 {
-    (void)state;
     skip_without_mpirun();
     for (uint32_t shape = 1; shape <= 6; shape += 5) { /* dense, and with experts */
         char path[FILE_PATH_BYTES + 32];
@@ -336,7 +333,6 @@ static double distance(const float *a, const float *b, size_t n)
 /* Shards as a plan cuts them, in every weight type and up to as many as there are segments. */
 static void test_shards_cut_at_segments_leave_the_bits(void **state)
 {
-    (void)state;
     skip_without_mpirun();
     static const struct {
         uint32_t shape, n_stages, tensor;
@@ -362,7 +358,6 @@ static void test_shards_cut_at_segments_leave_the_bits(void **state)
  * f16 KV that happens in every prompt, so Q8_0 is tried with f32 here. */
 static void test_other_shards_are_equal_up_to_rounding(void **state)
 {
-    (void)state;
     skip_without_mpirun();
     const struct {
         uint32_t shape, n_stages, tensor;
@@ -393,7 +388,6 @@ static void test_other_shards_are_equal_up_to_rounding(void **state)
  * either. */
 static void test_chunks_leave_the_bits_of_shards(void **state)
 {
-    (void)state;
     skip_without_mpirun();
     char path[FILE_PATH_BYTES + 32];
     make_model(0, path);

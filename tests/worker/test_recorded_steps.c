@@ -111,13 +111,11 @@ static void check_table(const struct kernels *table)
 
 static void test_recorded_steps_have_the_bits_of_calls(void **state)
 {
-    (void)state;
     check_table(&kernels_fake);
 }
 
 static void test_recorded_steps_on_a_gpu_have_the_bits_of_calls(void **state)
 {
-    (void)state;
     struct error error = {0};
     if (kernels_cuda.count(&error) == 0) {
         fprintf(stderr, "skipped: %s\n", error.text);

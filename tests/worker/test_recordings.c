@@ -2,14 +2,8 @@
  * order. */
 #include "worker/recordings.h"
 
+#include "tests/cmocka.h"
 #include "tests/kernels/fake_device.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 
 enum { MOST = 64, PIECES = 2 };
 
@@ -88,7 +82,6 @@ static void run_steps(struct steps *s, const uint32_t *n_rows, size_t n, bool ma
 
 static void test_a_shape_is_called_then_recorded_then_replayed(void **state)
 {
-    (void)state;
     static const uint32_t n_rows[] = {1, 1, 1, 1, 1};
     struct steps s;
     float expected[MOST] = {0};
@@ -105,7 +98,6 @@ static void test_a_shape_is_called_then_recorded_then_replayed(void **state)
 /* More shapes than are kept: in turn none comes back in time; two of them at once do. */
 static void test_many_shapes(void **state)
 {
-    (void)state;
     uint32_t n_rows[3 * 20];
     struct steps s;
     float expected[MOST] = {0};
@@ -124,9 +116,6 @@ static void test_many_shapes(void **state)
 static enum status refuse_begin(struct device *device, const uint32_t *positions, uint32_t n_rows,
                                 struct error *error)
 {
-    (void)device;
-    (void)positions;
-    (void)n_rows;
     return error_set(error, STATUS_UNSUPPORTED, "not today");
 }
 
@@ -136,13 +125,11 @@ static enum status refuse_end(struct device *device, struct recording **recordin
     struct recording *made;
     fake_record_end(device, &made, error);
     fake_recording_destroy(device, made);
-    (void)recording;
     return error_set(error, STATUS_UNSUPPORTED, "not today");
 }
 
 static void test_what_cannot_be_recorded_is_called(void **state)
 {
-    (void)state;
     static const uint32_t n_rows[] = {3, 3, 3, 3};
     struct kernels refusing[] = {kernels_fake, kernels_fake};
     refusing[0].record_begin = refuse_begin;
@@ -159,7 +146,6 @@ static void test_what_cannot_be_recorded_is_called(void **state)
 
 static void test_a_failure_of_a_piece_is_its_own(void **state)
 {
-    (void)state;
     static const uint32_t n_rows[] = {2, 2};
     struct steps s;
     float expected[MOST] = {0};

@@ -4,16 +4,12 @@
 
 #include "model/weights.h"
 #include "sys/random.h"
+#include "tests/cmocka.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 enum { MOST_ROWS = 70, MOST_EXPERTS = 160 };
 
@@ -93,7 +89,6 @@ static void check(const struct routing *r, const float *logits, uint32_t n_rows)
 
 static void test_rows_go_to_their_largest(void **state)
 {
-    (void)state;
     static const struct {
         uint32_t n_experts, n_used, first, end, n_ranges;
     } cases[] = {
@@ -122,7 +117,6 @@ static void test_rows_go_to_their_largest(void **state)
 /* A rank's choices and weights are those of the whole, to the last bit. */
 static void test_ranks_route_alike(void **state)
 {
-    (void)state;
     enum { ROWS = 20, EXPERTS = 32, USED = 4, RANKS = 4 };
     float logits[ROWS * EXPERTS];
     struct routing whole, part[RANKS];
@@ -155,7 +149,6 @@ static void test_ranks_route_alike(void **state)
 /* A failed segment's rows may hold anything: as many valid, different experts as otherwise. */
 static void test_numbers_that_are_none_choose_valid_experts(void **state)
 {
-    (void)state;
     enum { ROWS = 40, EXPERTS = 9, USED = 4 };
     static const float odd[] = {NAN, INFINITY, -INFINITY, 0.0f, -0.0f, 1.0f};
     const struct routing_shape shape = {ROWS, EXPERTS, USED, 0, EXPERTS, true};
@@ -176,7 +169,6 @@ static void test_numbers_that_are_none_choose_valid_experts(void **state)
 
 static void test_ranges_are_a_power_of_two_that_divides(void **state)
 {
-    (void)state;
     static const uint32_t wanted[][2] = {{8, 8}, {16, 8},  {60, 4}, {6, 2},
                                          {7, 1}, {128, 8}, {1, 1}};
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)

@@ -10,7 +10,6 @@ static const struct reference_shape SHAPE = {4,  64,    4,     2,          32,  
 
 static void test_a_good_setup_is_taken(void **state)
 {
-    (void)state;
     struct setup_message message;
     const struct fixture_layout layout = {2, 2, 1, KV_F16, NULL, false, NULL};
     fixture_fill_setup(&message, &SHAPE, path, &layout);
@@ -37,7 +36,6 @@ static void test_a_good_setup_is_taken(void **state)
 
 static void test_experts_in_place_of_columns(void **state)
 {
-    (void)state;
     struct setup_message m;
     const struct fixture_layout layout = {2, 2, 1, KV_F16, NULL, false, NULL};
     fixture_fill_setup(&m, &SHAPE, path, &layout);
@@ -63,7 +61,6 @@ static void test_experts_in_place_of_columns(void **state)
 
 static void test_a_bad_setup_is_refused(void **state)
 {
-    (void)state;
     enum { CASES = 26 };
     uint32_t host_lanes[4] = {1, 1, 1, 1};
     for (int c = 0; c < CASES; c++) {
@@ -167,7 +164,6 @@ static void test_a_bad_setup_is_refused(void **state)
 
 static int make_model(void **state)
 {
-    (void)state;
     if (file_make_temporary(directory, NULL) != STATUS_OK)
         return -1;
     snprintf(path, sizeof(path), "%s/model.gguf", directory);

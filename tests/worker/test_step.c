@@ -3,15 +3,10 @@
 #include "worker/step.h"
 
 #include "sys/random.h"
+#include "tests/cmocka.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 enum { JOB = 77, ROWS = 64, SEQUENCES = 4, TOKENS = 4096, VOCAB = 100, HOLDERS = 2 };
 
@@ -81,7 +76,6 @@ static void decode(struct step *step, const struct draft *d)
 
 static void test_a_good_step_becomes_rows(void **state)
 {
-    (void)state;
     struct draft d;
     draft(&d, 3, 5);
     d.segments[0].want = LONGSPAN__WANT__WANT_CANDIDATES;
@@ -134,7 +128,6 @@ static void test_a_good_step_becomes_rows(void **state)
 /* The last row where something is wanted, all where some are scored. */
 static void test_needed_rows_are_counted(void **state)
 {
-    (void)state;
     struct draft d;
     draft(&d, 4, 5);
     d.segments[0].want = LONGSPAN__WANT__WANT_CANDIDATES;
@@ -163,7 +156,6 @@ static void test_needed_rows_are_counted(void **state)
 
 static void test_tokens_to_be_scored_lie_together(void **state)
 {
-    (void)state;
     struct draft d;
     draft(&d, 3, 5);
     d.segments[0].next = d.tokens[0] + 1;
@@ -188,7 +180,6 @@ static void test_tokens_to_be_scored_lie_together(void **state)
 /* What breaks one segment takes that one out, and the others keep their places. */
 static void test_a_bad_segment_fails_alone(void **state)
 {
-    (void)state;
     enum { CASES = 17 };
     for (int c = 0; c < CASES; c++) {
         struct draft d;
@@ -279,7 +270,6 @@ static void test_a_bad_segment_fails_alone(void **state)
 
 static void test_a_bad_step_fails_whole(void **state)
 {
-    (void)state;
     enum { CASES = 6 };
     for (int c = 0; c < CASES; c++) {
         struct draft d;
@@ -330,7 +320,6 @@ static void test_a_bad_step_fails_whole(void **state)
 
 static void test_an_old_number_is_refused_and_changes_nothing(void **state)
 {
-    (void)state;
     struct draft d;
     draft(&d, 1, 5);
     struct step *step = new_step();
@@ -350,7 +339,6 @@ static void test_an_old_number_is_refused_and_changes_nothing(void **state)
 
 static void test_a_step_of_closings_only(void **state)
 {
-    (void)state;
     struct draft d;
     draft(&d, 0, 0);
     d.step.n_closed = 2;
@@ -364,7 +352,6 @@ static void test_a_step_of_closings_only(void **state)
 
 static void test_a_step_fills_positions(void **state)
 {
-    (void)state;
     struct draft d;
     draft(&d, 4, 0);
     for (uint32_t i = 0; i < 4; i++) {
@@ -400,7 +387,6 @@ static void test_a_step_fills_positions(void **state)
 /* Damaged bytes either do not unpack, or decode to something inside the limits. */
 static void test_damaged_bytes_stay_inside_the_limits(void **state)
 {
-    (void)state;
     struct draft d;
     draft(&d, 3, 7);
     for (int i = 0; i < 3; i++) {
@@ -439,7 +425,6 @@ static void test_damaged_bytes_stay_inside_the_limits(void **state)
 
 static void test_limits_of_zero_are_refused(void **state)
 {
-    (void)state;
     struct step_limits limits = LIMITS;
     struct step *step = NULL;
     struct error error;

@@ -137,7 +137,6 @@ static void expect_repaired(struct bench *bench, const char *what,
 
 static void test_appends_lost_repeated_reordered_delayed(void **state)
 {
-    (void)state;
     struct bench bench;
     start_bench(&bench, 2, true, REPAIR_MS);
     expect_repaired(&bench, "a third of the appends lost",
@@ -153,7 +152,6 @@ static void test_appends_lost_repeated_reordered_delayed(void **state)
 
 static void test_queries_and_replies_lost_repeated_late(void **state)
 {
-    (void)state;
     struct bench bench;
     start_bench(&bench, 2, true, REPAIR_MS);
     expect_repaired(&bench, "a third of the queries lost",
@@ -174,7 +172,6 @@ static void test_queries_and_replies_lost_repeated_late(void **state)
 
 static void test_connection_made_anew_between_append_and_query(void **state)
 {
-    (void)state;
     struct bench bench;
     start_bench(&bench, 2, true, REPAIR_MS);
     expect_repaired(&bench, "a new connection before a fourth of the queries",
@@ -186,7 +183,6 @@ static void test_connection_made_anew_between_append_and_query(void **state)
 
 static void test_forks_lost(void **state)
 {
-    (void)state;
     struct bench bench;
     float *fresh = new_result();
     start_bench(&bench, 2, true, REPAIR_MS);
@@ -215,7 +211,6 @@ static void test_forks_lost(void **state)
 /* All kinds of faults at once, often: an error is allowed, if it names the holder. */
 static void test_chaos_is_right_or_names_the_holder(void **state)
 {
-    (void)state;
     struct bench bench;
     uint32_t n_right = 0;
     start_bench(&bench, 2, true, CHAOS_MS);
@@ -237,7 +232,6 @@ static void test_chaos_is_right_or_names_the_holder(void **state)
 
 static void test_replies_of_wrong_size_fail_naming_the_holder(void **state)
 {
-    (void)state;
     struct bench bench;
     start_bench(&bench, 2, true, REPAIR_MS);
     for (int longer = 0; longer < 2; longer++) {
@@ -255,7 +249,6 @@ static void test_replies_of_wrong_size_fail_naming_the_holder(void **state)
 
 static void test_silent_holder_is_named_in_time_and_forgiven(void **state)
 {
-    (void)state;
     struct bench bench;
     start_bench(&bench, 2, true, GIVE_UP_MS);
     relay_set(bench.relays[1], &(struct relay_faults){.drop = {1, 1, 1, 1, 1, 1}});
@@ -286,7 +279,6 @@ static void test_silent_holder_is_named_in_time_and_forgiven(void **state)
 /* A batch: what lies on the node that lives goes on. */
 static void test_dead_node_fails_its_segments_only(void **state)
 {
-    (void)state;
     struct bench bench;
     struct attention_span both[8], one[] = {{0, {0, 768}}};
     const uint32_t n_both = deal(both, 2);
@@ -326,7 +318,6 @@ static void test_dead_node_fails_its_segments_only(void **state)
 /* A node that was started again at the same address knows nothing: that is told from a slow one. */
 static void test_restarted_node_is_another_one(void **state)
 {
-    (void)state;
     struct bench bench;
     start_bench(&bench, 1, false, REPAIR_MS);
     assert_null(run(&bench, bench.attention, 1, 0, bench.result));
@@ -354,7 +345,6 @@ static void test_restarted_node_is_another_one(void **state)
 
 static void test_open_names_who_is_absent(void **state)
 {
-    (void)state;
     struct cluster cluster;
     struct attention *attention = NULL;
     struct error error = {0};

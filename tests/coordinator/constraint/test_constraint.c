@@ -1,16 +1,10 @@
 /* Masks over a vocabulary: what they allow is what may follow, they end in time, and kept masks are
  * those that would be made anew. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "coordinator/constraint/constraint.h"
 #include "model/gguf_writer.h"
 #include "sys/file.h"
 #include "sys/random.h"
+#include "tests/cmocka.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,7 +70,6 @@ static void make_vocabulary(const struct model_string *names, const int32_t *typ
 
 static int open_vocabulary(void **state)
 {
-    (void)state;
     static char texts[N_TOKENS][64];
     struct model_string names[N_TOKENS];
     int32_t types[N_TOKENS];
@@ -101,7 +94,6 @@ static int open_vocabulary(void **state)
 
 static int close_vocabulary(void **state)
 {
-    (void)state;
     vocabulary_destroy(vocabulary);
     tokenizer_close(tokenizer);
     return 0;
@@ -155,7 +147,6 @@ static const char *const schemas[] = {
 
 static void test_masks_are_what_may_follow(void **state)
 {
-    (void)state;
     struct random_state random;
     random_seed(&random, 9);
     for (size_t i = 0; i < sizeof(schemas) / sizeof(schemas[0]); i++) {
@@ -210,7 +201,6 @@ static void answer(struct constraint *c, struct random_state *random, uint32_t m
 
 static void test_answers_end_in_time_and_are_json(void **state)
 {
-    (void)state;
     static char text[100000];
     struct random_state random;
     random_seed(&random, 10);
@@ -234,7 +224,6 @@ static void test_answers_end_in_time_and_are_json(void **state)
 
 static void test_nesting_is_closed(void **state)
 {
-    (void)state;
     struct constraint *c = open_schema("{}");
     uint32_t bits[N_WORDS], depth = 0;
     for (; depth < 1000; depth++) {
@@ -256,7 +245,6 @@ static void test_nesting_is_closed(void **state)
 
 static void test_only_an_end_follows_a_whole_value(void **state)
 {
-    (void)state;
     struct constraint *c = open_schema("{\"enum\": [\"abc\"]}");
     static const char *const parts[] = {"\"", "abc", "\""};
     uint32_t bits[N_WORDS], n = 0;
@@ -279,7 +267,6 @@ static void test_only_an_end_follows_a_whole_value(void **state)
  * to seven of four letters: the mask would take seconds, for which nobody else could go on. */
 static void test_ambiguous_patterns_are_given_up(void **state)
 {
-    (void)state;
     enum {
         LONGEST = 7,
         N_WORDS_OF_4 = 4 + 16 + 64 + 256 + 1024 + 4096 + 16384,

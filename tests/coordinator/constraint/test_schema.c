@@ -1,16 +1,10 @@
 /* A schema's grammar takes values that validate and no others, and what it does not take for want
  * of a keyword is refused by name. Every text that a random walk through a grammar writes is
  * JSON. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "coordinator/constraint/automaton.h"
 #include "coordinator/constraint/schema.h"
 #include "sys/random.h"
+#include "tests/cmocka.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -180,7 +174,6 @@ static const struct schema_case schema_cases[] = {
 
 static void test_values_that_validate_and_no_others(void **state)
 {
-    (void)state;
     for (size_t i = 0; i < sizeof(schema_cases) / sizeof(schema_cases[0]); i++) {
         const struct schema_case *c = &schema_cases[i];
         struct grammar grammar;
@@ -201,7 +194,6 @@ static void test_values_that_validate_and_no_others(void **state)
 
 static void test_no_schema_means_any_object(void **state)
 {
-    (void)state;
     struct grammar grammar;
     open_schema(&grammar, NULL);
     struct automaton *m = automaton_create(&grammar, 16);
@@ -215,7 +207,6 @@ static void test_no_schema_means_any_object(void **state)
 
 static void test_what_cannot_be_kept_is_refused_by_name(void **state)
 {
-    (void)state;
     static const struct {
         const char *schema, *expected;
     } refused[] = {
@@ -273,7 +264,6 @@ static void test_what_cannot_be_kept_is_refused_by_name(void **state)
 
 static void test_deep_and_large_schemas_are_refused_or_taken(void **state)
 {
-    (void)state;
     char *text = malloc(4000000), *at = text;
     assert_non_null(text);
     for (int i = 0; i < 1500; i++)
@@ -335,7 +325,6 @@ static void write_costly(FILE *to, int which, int n)
 
 static void test_costly_schemas_are_refused_soon(void **state)
 {
-    (void)state;
     static const int sizes[] = {100, 10000, 200, 300000, 20000};
     for (int which = 0; which < 5; which++) {
         char *text = NULL;
@@ -389,7 +378,6 @@ static void walk(struct automaton *m, struct random_state *random, char *text, s
 
 static void test_random_walks_are_json(void **state)
 {
-    (void)state;
     static char text[10000];
     struct random_state random;
     random_seed(&random, 4);
@@ -412,7 +400,6 @@ static void test_random_walks_are_json(void **state)
 
 static void test_states_are_forgotten_without_harm(void **state)
 {
-    (void)state;
     struct grammar grammar;
     open_schema(&grammar, "{\"type\": \"string\", \"maxLength\": 100000}");
     struct automaton *m = automaton_create(&grammar, 8);
@@ -431,7 +418,6 @@ static void test_states_are_forgotten_without_harm(void **state)
 
 static void test_far_limits_share_a_state(void **state)
 {
-    (void)state;
     struct grammar grammar;
     open_schema(&grammar, "{\"type\": \"string\", \"minLength\": 50, \"maxLength\": 100}");
     struct automaton *m = automaton_create(&grammar, 8);

@@ -5,8 +5,10 @@
 
 #include "model/gguf_writer.h"
 #include "model/tokenizer.h"
+#include "tests/cmocka.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 

@@ -1,18 +1,13 @@
 /* test_answer.c - tokens leave with their text, never before it, and never behind a stop text. */
 #include "coordinator/http/answer.h"
 
+#include "tests/cmocka.h"
+#include "tests/coordinator/http/byte_tokenizer.h"
+
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-#include "tests/coordinator/http/byte_tokenizer.h"
 
 static struct generate_request request_of(enum generate_kind kind, bool stream)
 {

@@ -2,14 +2,10 @@
  * what was given back is there again. */
 #include "coordinator/http/body.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/cmocka.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static char part[BODY_FREE_BYTES];
 
@@ -31,7 +27,6 @@ static bool add(struct body *body, struct body_limits *limits, size_t n_parts,
 
 static void test_one_body_has_a_limit(void **state)
 {
-    (void)state;
     struct body_limits limits = limits_of(2 * sizeof(part), 100 * sizeof(part));
     struct body body = {0};
     struct api_error error;
@@ -44,7 +39,6 @@ static void test_one_body_has_a_limit(void **state)
 
 static void test_all_bodies_have_one_together(void **state)
 {
-    (void)state;
     struct body_limits limits = limits_of(100 * sizeof(part), 4 * sizeof(part));
     struct body first = {0}, second = {0}, little = {0};
     struct api_error error;
@@ -67,7 +61,6 @@ static void test_all_bodies_have_one_together(void **state)
 
 static void test_what_is_read_counts_until_it_is_dropped(void **state)
 {
-    (void)state;
     static const char object[] = "{\"a\": 1}";
     struct body_limits limits = limits_of(100 * sizeof(part), 4 * sizeof(part));
     struct body body = {0};
@@ -109,7 +102,6 @@ static bool has_objects(size_t n, struct api_error *error)
 
 static void test_a_body_has_only_so_many_objects(void **state)
 {
-    (void)state;
     struct api_error error;
     assert_true(has_objects(BODY_MOST_CONTAINERS - 2, &error)); /* beside its own two */
     assert_false(has_objects(BODY_MOST_CONTAINERS - 1, &error));
@@ -120,7 +112,6 @@ static void test_a_body_has_only_so_many_objects(void **state)
 /* Somebody who goes while his megabytes are parsed is parsed no further. */
 static void test_nobody_waits_for_it(void **state)
 {
-    (void)state;
     struct body_limits limits = limits_of(100 * sizeof(part), 100 * sizeof(part));
     struct body body = {0};
     struct api_error error;

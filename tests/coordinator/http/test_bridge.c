@@ -44,21 +44,18 @@ static void note(struct probe *probe, uint32_t *count)
 
 static bool take(struct errand *errand, const Longspan__RunEvent *event)
 {
-    (void)event;
     note(of(errand), &of(errand)->n_taken);
     return !of(errand)->refuses;
 }
 
 static void lost(struct errand *errand, enum status status, const char *text)
 {
-    (void)text;
     assert_int_equal(status, STATUS_CANCELLED);
     note(of(errand), &of(errand)->n_lost);
 }
 
 static void tick(struct errand *errand, uint64_t now_us)
 {
-    (void)now_us;
     note(of(errand), &of(errand)->n_ticks);
 }
 

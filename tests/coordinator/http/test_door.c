@@ -1,24 +1,20 @@
 /* test_door.c - who begins with HTTP/1 is let in, whoever comes beside, and however slowly. */
 #include "coordinator/http/door.h"
 
+#include "tests/cmocka.h"
+
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 /* Sanitizers let an allocation of any size fail, as the C library does. */
 const char *__asan_default_options(void);
@@ -39,7 +35,6 @@ static enum door_verdict judge(const char *line)
 
 static void test_a_first_line_is_judged_by_its_version(void **state)
 {
-    (void)state;
     assert_int_equal(judge(""), DOOR_WAITS);
     assert_int_equal(judge("GET / HTTP/9.9"), DOOR_WAITS);
     assert_int_equal(judge("GET / HTTP/1.1\r\n"), DOOR_ADMITS);
@@ -73,11 +68,6 @@ static enum MHD_Result answer(void *closure, struct MHD_Connection *connection, 
                               const char *method, const char *version, const char *data,
                               size_t *n_bytes, void **context)
 {
-    (void)url;
-    (void)method;
-    (void)version;
-    (void)data;
-    (void)n_bytes;
     struct place *place = closure;
     pthread_mutex_lock(&place->answers);
     pthread_mutex_unlock(&place->answers);
@@ -95,8 +85,6 @@ static enum MHD_Result answer(void *closure, struct MHD_Connection *connection, 
 static void count(void *closure, struct MHD_Connection *connection, void **context,
                   enum MHD_ConnectionNotificationCode code)
 {
-    (void)connection;
-    (void)context;
     struct place *place = closure;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const unsigned n = atomic_fetch_add(&place->n_in, 1) + 1;
@@ -172,7 +160,6 @@ static int hear(int fd)
 
 static void test_who_speaks_http_1_is_let_in(void **state)
 {
-    (void)state;
     struct place p;
     open_place(&p, 20, 60);
     const int silent = visit(&p, "GE"); /* keeps nobody waiting */
@@ -196,7 +183,6 @@ static void test_who_speaks_http_1_is_let_in(void **state)
 
 static void test_who_says_nothing_has_to_go(void **state)
 {
-    (void)state;
     struct place p;
     open_place(&p, 2, 1);
     const int silent = visit(&p, ""), half = visit(&p, "GET / HT");
@@ -227,7 +213,6 @@ static unsigned count_descriptors(void)
 /* A daemon that is busy has not seen yet whom it was given. */
 static void test_no_more_are_let_in_than_there_are_places(void **state)
 {
-    (void)state;
     enum { MOST = 4, GUESTS = 5 * MOST };
     struct place p;
     int guests[GUESTS];
@@ -252,7 +237,6 @@ static void test_no_more_are_let_in_than_there_are_places(void **state)
 /* A daemon tells nothing of a connection for which it has no memory. */
 static void test_whom_the_daemon_drops_has_gone(void **state)
 {
-    (void)state;
     enum { MOST = 2, GUESTS = 4 * MOST };
     struct place p;
     open_place_with(&p, MOST, 60, SIZE_MAX / 4);

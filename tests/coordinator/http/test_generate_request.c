@@ -2,18 +2,13 @@
  * refused by name. */
 #include "coordinator/http/generate_request.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "proto/longspan.pb-c.h"
+#include "tests/cmocka.h"
+#include "tests/coordinator/http/byte_tokenizer.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-#include "proto/longspan.pb-c.h"
-#include "tests/coordinator/http/byte_tokenizer.h"
 
 enum { CONTEXT = 100 };
 
@@ -22,9 +17,6 @@ static bool render(void *context, const json_t *body, const json_t *tools, char 
                    size_t *n_bytes, struct api_error *error)
 {
     const json_t *messages = json_object_get(body, "messages");
-    (void)context;
-    (void)tools;
-    (void)error;
     *text = calloc(1, 1024);
     for (size_t i = 0; i < json_array_size(messages); i++)
         strcat(*text, json_string_value(json_object_get(json_array_get(messages, i), "content")));

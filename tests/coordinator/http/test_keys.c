@@ -1,16 +1,12 @@
 /* test_keys.c - who has one of the keys is admitted, and nobody else. */
 #include "coordinator/http/keys.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/cmocka.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 static enum status read_text(struct keys **keys, const char *text, struct error *error)
 {
@@ -26,7 +22,6 @@ static enum status read_text(struct keys **keys, const char *text, struct error 
 
 static void test_only_whole_keys_are_admitted(void **state)
 {
-    (void)state;
     struct keys *keys = NULL;
     assert_int_equal(read_text(&keys, "# first\nsk-one\r\n\n  \nsk-two", NULL), STATUS_OK);
     static const char *const good[] = {"Bearer sk-one", "bearer sk-two", "BEARER sk-two"};
@@ -50,7 +45,6 @@ static void test_only_whole_keys_are_admitted(void **state)
 
 static void test_without_keys_anybody_is(void **state)
 {
-    (void)state;
     assert_true(keys_admit(NULL, NULL));
     assert_true(keys_admit(NULL, "Bearer anything"));
     keys_destroy(NULL);
@@ -58,7 +52,6 @@ static void test_without_keys_anybody_is(void **state)
 
 static void test_files_without_keys_are_refused(void **state)
 {
-    (void)state;
     struct keys *keys = NULL;
     struct error error;
     static const char *const bad[] = {"",          "\n\n",           "# none\n", "two words\n",

@@ -2,20 +2,14 @@
  * every family is in docs/operations.md. */
 #include "coordinator/http/metrics_text.h"
 #include "coordinator/http/routes.h"
-
 #include "coordinator/metrics.h"
+#include "tests/cmocka.h"
 
 #include <ctype.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 enum { RANKS = 2, NODES = 2, LAYERS = 3 };
 
@@ -210,7 +204,6 @@ static void see_once(const char *family, void *context)
 
 static void test_every_line_is_of_the_format_and_every_family_comes_once(void **state)
 {
-    (void)state;
     struct full f;
     struct seen seen = {.n = 0};
     fill(&f);
@@ -222,7 +215,6 @@ static void test_every_line_is_of_the_format_and_every_family_comes_once(void **
 
 static void test_values_labels_and_buckets(void **state)
 {
-    (void)state;
     struct full f;
     fill(&f);
     char *text = text_of(&f.reply);
@@ -245,7 +237,6 @@ static void test_values_labels_and_buckets(void **state)
 
 static void test_the_server_tells_what_it_answered(void **state)
 {
-    (void)state;
     static const char *const lines[] = {
         "longspan_http_requests_total{path=\"/v1/completions\",code=\"429\"} 1\n",
         "longspan_http_requests_total{path=\"/v1/completions\",code=\"200\"} 0\n",
@@ -267,7 +258,6 @@ static void test_the_server_tells_what_it_answered(void **state)
 
 static void test_a_cluster_that_is_not_ready_has_metrics_too(void **state)
 {
-    (void)state;
     Longspan__StatusReply reply = LONGSPAN__STATUS_REPLY__INIT;
     struct seen seen = {.n = 0};
     char *text = text_of(&reply);
@@ -299,7 +289,6 @@ static void see_documented(const char *family, void *context)
 
 static void test_the_manual_lists_every_metric_and_no_other(void **state)
 {
-    (void)state;
     struct full f;
     struct seen seen = {.n = 0};
     fill(&f);

@@ -170,7 +170,6 @@ static void test_the_end_wakes_everybody(void **state)
 
 static void test_without_memory_there_is_an_error(void **state)
 {
-    (void)state;
     struct error error;
     assert_true(status_question_answered(NULL));
     assert_null(status_question_reply(NULL, &error));

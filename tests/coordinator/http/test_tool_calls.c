@@ -2,14 +2,10 @@
  * stays text, byte for byte. */
 #include "coordinator/http/tool_calls.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/cmocka.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 /* Of two functions, or of what `more` has; *schema, if it is wanted, is the caller's. */
 static struct tool_choice choose(const char *more, char **schema)
@@ -79,7 +75,6 @@ static struct heard listen(const struct tool_choice *choice, const char *text, s
 
 static void test_calls_are_found_however_the_text_is_cut(void **state)
 {
-    (void)state;
     static const struct {
         const char *answer, *text, *calls;
     } cases[] = {
@@ -133,7 +128,6 @@ static void test_calls_are_found_however_the_text_is_cut(void **state)
 
 static void test_text_is_not_held_back_longer_than_it_must(void **state)
 {
-    (void)state;
     struct tool_choice choice = choice_of("{}");
     struct tool_calls calls;
     struct tool_news news;
@@ -150,7 +144,6 @@ static void test_text_is_not_held_back_longer_than_it_must(void **state)
 
 static void test_one_call_is_one_where_only_one_may_be(void **state)
 {
-    (void)state;
     struct tool_choice choice = choice_of("{\"parallel_tool_calls\": false}");
     const struct heard heard = listen(&choice, "[{\"name\": \"add\"}, {\"name\": \"look\"}]", 5);
     assert_string_equal(heard.calls, "add({})\n");
@@ -160,7 +153,6 @@ static void test_one_call_is_one_where_only_one_may_be(void **state)
 
 static void test_a_named_functions_arguments_flow(void **state)
 {
-    (void)state;
     struct tool_choice choice =
         choice_of("{\"tool_choice\": {\"type\": \"function\", \"function\": {\"name\": \"add\"}}}");
     assert_int_equal(choice.mode, TOOL_NAMED);
@@ -196,7 +188,6 @@ static void test_a_named_functions_arguments_flow(void **state)
 
 static void test_a_call_that_is_required_has_a_schema(void **state)
 {
-    (void)state;
     char *text;
     struct tool_choice choice = choose(
         "{\"tool_choice\": \"required\", \"parallel_tool_calls\": false, \"tools\": [{\"type\": "
@@ -227,7 +218,6 @@ static void test_a_call_that_is_required_has_a_schema(void **state)
 
 static void test_only_allowed_tools_may_be_called(void **state)
 {
-    (void)state;
     struct tool_choice choice = choice_of(
         "{\"tool_choice\": {\"type\": \"allowed_tools\", \"allowed_tools\": {\"mode\": \"auto\", "
         "\"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"look\"}}]}}}");
@@ -249,7 +239,6 @@ static void test_only_allowed_tools_may_be_called(void **state)
 
 static void test_bad_tools_are_named(void **state)
 {
-    (void)state;
     static const struct {
         const char *body, *field;
     } bad[] = {
@@ -298,7 +287,6 @@ static void test_bad_tools_are_named(void **state)
 
 static void test_more_tools_than_anybody_has_are_refused(void **state)
 {
-    (void)state;
     json_t *body = json_pack("{s:[]}", "tools"), *tools = json_object_get(body, "tools");
     for (int i = 0; i < 257; i++)
         json_array_append_new(

@@ -1,8 +1,6 @@
 /* tests/kernels/attention/attend_cases.h - what the executor of every device must do: be right
  * against double precision, and give the same bits whatever the lanes, the variant, the rows of a
- * call, the holders of the tiles and the works beside it.
- *
- * Include after cmocka.h. */
+ * call, the holders of the tiles and the works beside it. */
 #ifndef LONGSPAN_TESTS_KERNELS_ATTENTION_ATTEND_CASES_H
 #define LONGSPAN_TESTS_KERNELS_ATTENTION_ATTEND_CASES_H
 
@@ -150,7 +148,6 @@ static void check_against_double(const struct attend_shape *shape, const struct 
 
 static void test_agrees_with_double_precision(void **state)
 {
-    (void)state;
     thread_sanitizer_skips();
     static const struct {
         enum kv_type type;
@@ -200,7 +197,6 @@ static void test_agrees_with_double_precision(void **state)
 
 static void test_same_bits_for_any_lanes_and_variant(void **state)
 {
-    (void)state;
     static const uint32_t lanes[] = {1, 2, 3, 7};
     static const struct {
         enum kv_type type;
@@ -271,7 +267,6 @@ static void check_chunks(enum kv_type type, uint32_t head_dim, size_t n_windows)
 
 static void test_same_bits_token_by_token_and_in_chunks(void **state)
 {
-    (void)state;
     thread_sanitizer_leaves_out("windows and heads of 128, token by token and in chunks");
     for (enum kv_type type = 0; (int)type < KV_TYPES; type++)
         check_chunks(type, 64, THREAD_SANITIZER ? 1 : 4);
@@ -304,7 +299,6 @@ static size_t deal(uint32_t n_tiles, uint64_t *random, struct part *parts)
 
 static void test_same_bits_for_any_holders(void **state)
 {
-    (void)state;
     static const uint32_t positions[] = {300 * 128 + 5, 255 * 128 + 100, 37 * 128, 11 * 128 + 127};
     const uint32_t n_rounds = THREAD_SANITIZER ? 4 : 12;
     uint64_t random = 9;
@@ -401,7 +395,6 @@ static void check_beside_others(enum kv_type type, const struct cut_case *cuts, 
 
 static void test_same_bits_beside_other_works(void **state)
 {
-    (void)state;
     static const struct cut_case cuts[] = {{1, 0}, {3, 0}, {5, 0}, {7, 0}};
     check_beside_others(KV_F32, cuts, 4);
     check_beside_others(KV_Q8_0, cuts, 4);
@@ -410,7 +403,6 @@ static void test_same_bits_beside_other_works(void **state)
 /* A schedule is who does what, not what is done. */
 static void test_same_bits_for_a_fixed_split(void **state)
 {
-    (void)state;
     static const struct cut_case cuts[] = {{7, 1},  {1, 4}, {3, 16}, {5, 64},
                                            {7, 32}, {5, 8}, {1, 2},  {3, 2}};
     check_beside_others(KV_F16, cuts, 5);
@@ -449,7 +441,6 @@ static void check_unseen_tokens(enum kv_type type, uint32_t n_tokens, uint32_t w
 
 static void test_tokens_that_no_row_sees_may_hold_anything(void **state)
 {
-    (void)state;
     for (enum kv_type type = 0; (int)type < KV_TYPES; type++)
         for (uint32_t n_tokens = 1; n_tokens <= 20; n_tokens += 19) {
             check_unseen_tokens(type, n_tokens, 0);
@@ -459,7 +450,6 @@ static void test_tokens_that_no_row_sees_may_hold_anything(void **state)
 
 static void test_nothing_to_do_is_fine(void **state)
 {
-    (void)state;
     struct made_kv *kv = place_kv_create(KV_F16, 32, 200, 2, 1.0f, 1);
     const struct attend_shape shape = shape_of(kv, 1);
     struct thread_pool *pool = pool_of(2);

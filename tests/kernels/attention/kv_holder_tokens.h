@@ -1,12 +1,11 @@
 /* tests/kernels/attention/kv_holder_tokens.h - a small holder, and tokens whose values say what
- * they are.
- *
- * Include after cmocka.h. */
+ * they are. */
 #ifndef LONGSPAN_TESTS_KERNELS_ATTENTION_KV_HOLDER_TOKENS_H
 #define LONGSPAN_TESTS_KERNELS_ATTENTION_KV_HOLDER_TOKENS_H
 
 #include "kernels/attention/kv_holder.h"
 #include "kernels/kernels.h"
+#include "tests/cmocka.h"
 
 #include <stdlib.h>
 

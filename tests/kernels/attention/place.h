@@ -1,12 +1,11 @@
 /* tests/kernels/attention/place.h - the cases of attention on any device: K, V, q and results are
- * made in host memory, and brought to the device and back around each call.
- *
- * Include after cmocka.h. */
+ * made in host memory, and brought to the device and back around each call. */
 #ifndef LONGSPAN_TESTS_KERNELS_ATTENTION_PLACE_H
 #define LONGSPAN_TESTS_KERNELS_ATTENTION_PLACE_H
 
 #include "kernels/attention/device.h"
 #include "kernels/kernels.h"
+#include "tests/cmocka.h"
 #include "tests/kernels/attention/reference.h"
 
 enum { PLACE_KVS = 16 };

@@ -1,17 +1,11 @@
 /* test_attend.c - attend_cases.h in host memory. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-
-#include <cmocka.h>
-
+#include "tests/cmocka.h"
 #include "tests/kernels/attention/attend_cases.h"
+
+#include <stdio.h>
 
 static void test_impossible_shapes_are_refused(void **state)
 {
-    (void)state;
     struct thread_pool *pool = pool_of(1);
     struct attend *attend = NULL;
     const struct attend_shape good = {KV_F16, 64, 4, 1.0f, 0.0f};

@@ -1,12 +1,6 @@
 /* test_kv_holder.c - what was appended is what attention reads, pages are counted exactly, and
  * nothing that a peer may send does harm. test_kv_holder_model.c is its other half. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "tests/cmocka.h"
 #include "tests/kernels/attention/kv_holder_tokens.h"
 
 #include <string.h>
@@ -61,7 +55,6 @@ static enum status reserve(struct kv_holder *holder, uint64_t sequence, uint32_t
 
 static void test_appended_tokens_are_found_again(void **state)
 {
-    (void)state;
     struct kv_holder *holder = holder_of(100);
     struct tile_source source = {0};
     const struct span spans[] = {{256, 1024}, {1536, 2048}}; /* two spans of a longer sequence */
@@ -94,7 +87,6 @@ static void test_appended_tokens_are_found_again(void **state)
 
 static void test_gaps_duplicates_and_overlaps(void **state)
 {
-    (void)state;
     struct kv_holder *holder = holder_of(100);
     struct tile_source source = {0};
     struct error error;
@@ -125,7 +117,6 @@ static void test_gaps_duplicates_and_overlaps(void **state)
 
 static void test_reservations_are_kept_and_exhausted(void **state)
 {
-    (void)state;
     struct kv_holder *holder = holder_of(4 * N_PLANES);
     assert_int_equal(reserve(holder, 1, 0, 512, 0), STATUS_OK);
     assert_int_equal(reserve(holder, 2, 0, 768, 0), STATUS_EXHAUSTED);
@@ -154,7 +145,6 @@ static void test_reservations_are_kept_and_exhausted(void **state)
 
 static void test_growing_in_both_directions_keeps_tokens(void **state)
 {
-    (void)state;
     struct kv_holder *holder = holder_of(100);
     struct tile_source source = {0};
     assert_int_equal(reserve(holder, 1, 1024, 1280, 0), STATUS_OK);
@@ -176,7 +166,6 @@ static void test_growing_in_both_directions_keeps_tokens(void **state)
 
 static void test_fork_shares_pages_and_outlives_the_parent(void **state)
 {
-    (void)state;
     struct kv_holder *holder = holder_of(9 * N_PLANES);
     struct tile_source source = {0};
     assert_int_equal(reserve(holder, 1, 0, 1280, 0), STATUS_OK);
@@ -211,7 +200,6 @@ static void test_fork_shares_pages_and_outlives_the_parent(void **state)
 
 static void test_fork_that_cannot_be_exact_is_refused(void **state)
 {
-    (void)state;
     struct kv_holder *holder = holder_of(100);
     assert_int_equal(reserve(holder, 1, 0, 1024, 0), STATUS_OK);
     assert_int_equal(append_all(holder, 1, 0, 511, 1), STATUS_OK);
@@ -254,7 +242,6 @@ static void test_fork_that_cannot_be_exact_is_refused(void **state)
 
 static void test_incarnations(void **state)
 {
-    (void)state;
     struct kv_holder *holder = holder_of(100);
     const struct span span = {0, 512};
     struct tile_source source = {0};
@@ -283,7 +270,6 @@ static void test_incarnations(void **state)
 
 static void test_hostile_numbers_do_no_harm(void **state)
 {
-    (void)state;
     struct kv_holder *holder = holder_of(64);
     struct tile_source source = {0};
     static const struct span bad[] = {
@@ -336,7 +322,6 @@ static void test_hostile_numbers_do_no_harm(void **state)
 
 static void test_many_sequences_are_found(void **state)
 {
-    (void)state;
     struct kv_holder *holder = holder_of(3000 * N_PLANES);
     for (uint64_t id = 0; id < 3000; id++)
         assert_int_equal(reserve(holder, id << 32 | id * 64, 0, 256, 0), STATUS_OK);
@@ -352,7 +337,6 @@ static void test_many_sequences_are_found(void **state)
 /* A forked sequence attends as one that was written afresh. */
 static void test_attention_over_a_fork_has_the_same_bits(void **state)
 {
-    (void)state;
     struct kv_holder *holder = holder_of(20 * N_PLANES);
     struct thread_pool *pool = NULL;
     struct attend *attend = NULL;
@@ -398,7 +382,6 @@ static void test_attention_over_a_fork_has_the_same_bits(void **state)
  * to come see; the reservation is of that from the beginning. */
 static void test_what_no_row_to_come_sees_is_released(void **state)
 {
-    (void)state;
     enum { WINDOW = 700, N_PAGES = 40, MOST = 3 + 1 + (254 + CHUNK) / 256 };
     struct kv_holder *holder = holder_with_window((N_PAGES + MOST) * N_HEADS, WINDOW);
     struct tile_source source = {0};
@@ -444,7 +427,6 @@ static void test_what_no_row_to_come_sees_is_released(void **state)
  * cannot be any more. What comes in larger steps than were counted for is refused. */
 static void test_forks_of_a_windowed_layer(void **state)
 {
-    (void)state;
     enum { WINDOW = 300 };
     struct kv_holder *holder = holder_with_window(400, WINDOW);
     struct tile_source source = {0};

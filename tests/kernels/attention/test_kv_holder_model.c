@@ -1,14 +1,8 @@
 /* test_kv_holder_model.c - 10,000 random operations on a KV holder, whose last layer has a window,
  * and on a plain model of it: the same answers, the same tokens, the same pages in use after each
  * of them. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "kernels/attention/kv_window.h"
+#include "tests/cmocka.h"
 #include "tests/kernels/attention/kv_holder_tokens.h"
 #include "tests/kernels/attention/reference.h"
 
@@ -371,7 +365,6 @@ static void random_query(const struct model *m, const struct kv_holder *holder, 
 
 static void test_random_operations_agree_with_a_model(void **state)
 {
-    (void)state;
     struct kv_holder *holder = holder_with_window(MODEL_TOTAL, WINDOW);
     struct model *m = calloc(1, sizeof(*m));
     uint64_t random = 20;

@@ -1,14 +1,8 @@
 /* test_kv_pool.c - every page is had by one user at a time and none is lost; long planes lie in
  * runs, short ones close together. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "kernels/attention/kv_pool.h"
 #include "sys/random.h"
+#include "tests/cmocka.h"
 
 #include <string.h>
 
@@ -46,7 +40,6 @@ static uint32_t breaks(const struct plane *plane, uint32_t from)
 
 static void test_planes_that_grow_in_turns_lie_in_runs(void **state)
 {
-    (void)state;
     enum { PLANES = 8, PAGES = 10 * KV_POOL_RUN };
     struct kv_pool *pool = pool_of(PLANES * PAGES);
     struct plane planes[PLANES] = {0};
@@ -61,7 +54,6 @@ static void test_planes_that_grow_in_turns_lie_in_runs(void **state)
 
 static void test_short_planes_touch_no_more_than_they_need(void **state)
 {
-    (void)state;
     enum { PLANES = 6 * KV_POOL_RUN };
     struct kv_pool *pool = pool_of(100 * PLANES);
     void *base = NULL;
@@ -77,7 +69,6 @@ static void test_short_planes_touch_no_more_than_they_need(void **state)
 
 static void test_runs_are_broken_when_pages_are_scarce(void **state)
 {
-    (void)state;
     for (uint32_t n_pages = 1; n_pages <= 5 * KV_POOL_RUN + 3; n_pages++) {
         struct kv_pool *pool = pool_of(n_pages);
         struct plane plane[2] = {0};
@@ -91,7 +82,6 @@ static void test_runs_are_broken_when_pages_are_scarce(void **state)
 
 static void test_a_run_given_back_is_a_run_again(void **state)
 {
-    (void)state;
     enum { PAGES = 3 * KV_POOL_RUN };
     struct kv_pool *pool = pool_of(PAGES);
     for (uint32_t round = 0; round < 3; round++) {
@@ -109,7 +99,6 @@ static void test_a_run_given_back_is_a_run_again(void **state)
 /* Each page carries its owner's mark: nobody else may have written there. */
 static void test_random_planes_share_no_page(void **state)
 {
-    (void)state;
     enum { PLANES = 12, PAGES = 131, ROUNDS = 20000 };
     struct kv_pool *pool = pool_of(PAGES);
     struct plane planes[PLANES] = {0};

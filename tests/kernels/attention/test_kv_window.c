@@ -2,19 +2,12 @@
  * time than were counted. */
 #include "kernels/attention/kv_window.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "kernels/attention/kv_holder.h"
 #include "sys/random.h"
+#include "tests/cmocka.h"
 
 static void test_rows_to_come_find_what_they_see(void **state)
 {
-    (void)state;
     static const uint32_t windows[] = {0, 1, 2, 128, 255, 256, 257, 258, 512, 513, 1000, 4096};
     for (size_t i = 0; i < sizeof(windows) / sizeof(windows[0]); i++) {
         const uint32_t window = windows[i];
@@ -40,7 +33,6 @@ static void test_rows_to_come_find_what_they_see(void **state)
  * that is written, at most so many; and so many it can be. */
 static void test_pages_at_a_time(void **state)
 {
-    (void)state;
     static const uint32_t chunks[] = {1, 2, 3, 255, 256, 257, 512, 513, 2048};
     struct random_state random;
     random_seed(&random, 5);

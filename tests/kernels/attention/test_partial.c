@@ -3,14 +3,8 @@
 #include "kernels/attention/partial.h"
 #include "kernels/attention/tile.h"
 #include "kernels/kernels.h"
+#include "tests/cmocka.h"
 #include "tests/kernels/attention/reference.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 
 enum { N_KEYS = 400, D = 24, N_ROWS = 37, MAX_TILES = 64 };
 
@@ -77,7 +71,6 @@ static void check_near(const float *got, const float *expected)
 
 static void test_random_splits_agree_with_double_precision(void **state)
 {
-    (void)state;
     static const float scales[] = {1.0f, 30.0f, 1e4f};
     static float whole[N_ROWS * (D + 2)], sum[N_ROWS * (D + 2)], part[N_ROWS * (D + 2)];
     uint64_t random = 5;
@@ -103,7 +96,6 @@ static void test_random_splits_agree_with_double_precision(void **state)
 
 static void test_empty_partial_is_the_identity(void **state)
 {
-    (void)state;
     float empty[N_ROWS * (D + 2)], a[N_ROWS * (D + 2)], before[N_ROWS * (D + 2)];
     struct keys *keys = made_keys(1e4f, 3);
     attend_keys(keys, 0, N_KEYS, before);
@@ -131,7 +123,6 @@ static void test_empty_partial_is_the_identity(void **state)
 
 static void test_all_variants_merge_to_the_same_bits(void **state)
 {
-    (void)state;
     for (uint64_t seed = 0; seed < 12; seed++) {
         struct keys *keys = made_keys(seed % 3 ? 8.0f : 1e4f, seed);
         float expected[N_ROWS * (D + 2)], a[N_ROWS * (D + 2)], b[N_ROWS * (D + 2)];
@@ -154,7 +145,6 @@ static void test_all_variants_merge_to_the_same_bits(void **state)
 /* Four at once, in every variant: any of them may be empty, all rows or one. */
 static void test_four_merged_at_once_are_three_merges(void **state)
 {
-    (void)state;
     enum { FLOATS = N_ROWS * (D + 2) };
     static float parts[4][FLOATS], four[4][FLOATS], pairs[4][FLOATS];
     struct keys *keys = made_keys(8.0f, 5);
@@ -214,7 +204,6 @@ static void value_of(const struct keys *keys, uint32_t n_tiles, struct tile_rang
 
 static void test_fold_gives_the_same_bits_for_any_nodes(void **state)
 {
-    (void)state;
     struct keys *keys = made_keys(5.0f, 8);
     struct partial_fold *fold = malloc(sizeof(*fold));
     float(*parts)[N_ROWS * (D + 2)] = malloc(MAX_TILES * sizeof(*parts));
@@ -258,7 +247,6 @@ static void test_fold_gives_the_same_bits_for_any_nodes(void **state)
 
 static void test_fold_writes_rows_where_they_belong(void **state)
 {
-    (void)state;
     struct partial_fold fold;
     float own[6 * (2 + 2)], out[100];
     for (int i = 0; i < 100; i++)
@@ -280,7 +268,6 @@ static void test_fold_writes_rows_where_they_belong(void **state)
 
 static void test_fold_refuses_what_is_not_the_sequence(void **state)
 {
-    (void)state;
     static const struct {
         uint32_t n, n_nodes;
         struct tile_range nodes[4];

@@ -2,15 +2,11 @@
  * within a turn. */
 #include "kernels/attention/schedule.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/cmocka.h"
+
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 enum { MAX_OUTPUTS = 64, MAX_LANES = 96 };
 
@@ -97,7 +93,6 @@ static void check_cut(const struct schedule_output *outputs, size_t n_outputs, u
 
 static void test_ragged_batches_are_covered_in_equal_shares(void **state)
 {
-    (void)state;
     for (int round = 0; round < 10000; round++) {
         struct schedule_output outputs[MAX_OUTPUTS];
         const size_t n_outputs = below(MAX_OUTPUTS + 1);
@@ -111,7 +106,6 @@ static void test_ragged_batches_are_covered_in_equal_shares(void **state)
 
 static void test_large_lines_do_not_overflow(void **state)
 {
-    (void)state;
     struct schedule_output outputs[MAX_OUTPUTS];
     for (size_t i = 0; i < MAX_OUTPUTS; i++)
         outputs[i] = (struct schedule_output){.n_tiles = 1 << 24, .cost = 1000};
@@ -121,7 +115,6 @@ static void test_large_lines_do_not_overflow(void **state)
 /* LeanAttention's worked example: two outputs of five tiles on five lanes. */
 static void test_worked_example_of_the_paper(void **state)
 {
-    (void)state;
     const struct schedule_output outputs[] = {{5, 1}, {5, 1}};
     const struct schedule_point expected[] = {{0, 0}, {0, 2}, {0, 4}, {1, 1}, {1, 3}, {2, 0}};
     struct schedule_point points[6];
@@ -134,7 +127,6 @@ static void test_worked_example_of_the_paper(void **state)
 
 static void test_empty_line_gives_empty_shares(void **state)
 {
-    (void)state;
     const struct schedule_output outputs[] = {{0, 1}, {0, 5}};
     check_cut(outputs, 2, 4, 3);
     check_cut(outputs, 0, 4, 3);
@@ -143,7 +135,6 @@ static void test_empty_line_gives_empty_shares(void **state)
 /* Every tile once, in order; as many parts as asked for, or as there are tiles. */
 static void test_fixed_parts_are_equal(void **state)
 {
-    (void)state;
     const struct schedule_output outputs[] = {{10, 1}, {0, 1}, {3, 7}, {1, 1}, {64, 2}};
     struct schedule_point points[5 * 8 + 1];
     for (uint32_t n_parts = 1; n_parts <= 8; n_parts++) {

@@ -2,15 +2,10 @@
  * shape and whatever the memory holds that a row must not see. */
 #include "kernels/attention/tile.h"
 #include "kernels/kernels.h"
+#include "tests/cmocka.h"
 #include "tests/kernels/attention/reference.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
-
-#include <cmocka.h>
 
 enum { MAX_VARIANTS = 8 };
 
@@ -106,7 +101,6 @@ static struct attend_shape shape_of(enum kv_type type, uint32_t head_dim)
 
 static void test_every_shape_and_number_of_rows(void **state)
 {
-    (void)state;
     static const uint32_t dims[] = {8, 32, 40, 64, 72, 80, 96, 112, 128, 160, 200, 256, 512};
     static const uint32_t rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 11, 16, 17, 29, 64, TILE_BLOCK_ROWS};
     for (size_t i = 0; i < sizeof(dims) / sizeof(dims[0]); i++)
@@ -127,7 +121,6 @@ static void test_every_shape_and_number_of_rows(void **state)
 /* Rows see any part of the tile: causal, window, one token, none. */
 static void test_rows_see_only_their_tokens(void **state)
 {
-    (void)state;
     uint64_t random = 3;
     static const uint32_t dims[] = {32, 40, 64, 128};
     for (size_t i = 0; i < sizeof(dims) / sizeof(dims[0]); i++)
@@ -159,7 +152,6 @@ static void test_rows_see_only_their_tokens(void **state)
 /* A masked token adds nothing, not even the sign of a zero: sums that are -0 stay -0. */
 static void test_masked_tokens_leave_negative_zeros(void **state)
 {
-    (void)state;
     struct made_kv *kv = made_kv_create(KV_F32, 32, TILE_TOKENS, 1, 1.0f, 1);
     const struct attend_shape shape = shape_of(KV_F32, 32);
     for (size_t i = 0; i < 128 * 32; i++) {
@@ -236,7 +228,6 @@ static void check_extreme_scores(enum kv_type type, uint32_t head_dim)
 
 static void test_extreme_scores(void **state)
 {
-    (void)state;
     static const uint32_t dims[] = {32, 64, 96, 128, 160, 256};
     for (enum kv_type type = 0; (int)type < KV_TYPES; type++)
         for (size_t i = 0; i < sizeof(dims) / sizeof(dims[0]); i++)
@@ -247,7 +238,6 @@ static void test_extreme_scores(void **state)
  * A peer may send them. */
 static void test_any_blocks_of_q8_0(void **state)
 {
-    (void)state;
     enum { D = 96, ROW = D / 32 * 34 };
     uint64_t random = 8;
     const struct attend_shape shape = shape_of(KV_Q8_0, D);
@@ -279,7 +269,6 @@ static void test_any_blocks_of_q8_0(void **state)
  * is no number stays visible. */
 static void test_queries_of_q8_0(void **state)
 {
-    (void)state;
     enum { D = 128 };
     float q[D], made[D];
     for (int d = 0; d < D; d++)
@@ -317,7 +306,6 @@ static void test_queries_of_q8_0(void **state)
 
 static void test_soft_cap(void **state)
 {
-    (void)state;
     static const float caps[] = {1.0f, 30.0f, 1e4f};
     for (size_t i = 0; i < 3; i++)
         for (uint32_t n_rows = 2; n_rows <= 32; n_rows += 30) {
@@ -341,7 +329,6 @@ static void test_soft_cap(void **state)
 
 static void test_read_gives_back_what_was_written(void **state)
 {
-    (void)state;
     for (enum kv_type type = 0; (int)type < KV_TYPES; type++) {
         enum { D = 160 };
         const size_t row = kv_row_bytes(type, D), stride = row + 24;

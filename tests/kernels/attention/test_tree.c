@@ -1,14 +1,10 @@
 /* test_tree.c - nodes cover their ranges exactly, are nodes of the one tree, and are few. */
 #include "kernels/attention/tree.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/cmocka.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static uint64_t state_of_random = 1;
 
@@ -71,7 +67,6 @@ static void check_nodes(uint32_t n, const struct tile_range *ranges, size_t n_ra
 
 static void test_nodes_cover_ranges_exactly(void **state)
 {
-    (void)state;
     for (uint32_t n = 1; n <= 40; n++)
         for (uint32_t begin = 0; begin < n; begin++)
             for (uint32_t end = begin + 1; end <= n; end++)
@@ -91,7 +86,6 @@ static void test_nodes_cover_ranges_exactly(void **state)
 
 static void test_one_holder_returns_one_node(void **state)
 {
-    (void)state;
     for (uint32_t n = 1; n <= TREE_MAX_TILES; n = n * 3 + 1) {
         struct tile_range node;
         assert_int_equal(tree_nodes(n, &(struct tile_range){0, n}, 1, &node, 1), 1);
@@ -102,7 +96,6 @@ static void test_one_holder_returns_one_node(void **state)
 
 static void test_nodes_of_the_example_in_the_header(void **state)
 {
-    (void)state;
     struct tile_range nodes[8];
     const struct tile_range holder[] = {{0, 9}, {10, 11}};
     assert_int_equal(tree_nodes(11, holder, 2, nodes, 8), 3);
@@ -117,7 +110,6 @@ static void test_nodes_of_the_example_in_the_header(void **state)
  * depth, and a wrong neighbour never joins. */
 static void test_left_to_right_melts_into_the_whole(void **state)
 {
-    (void)state;
     for (int round = 0; round < 3000; round++) {
         const uint32_t n = 1 + below(round % 2 ? 5000 : 40);
         struct tile_range stack[TREE_MAX_DEPTH];
@@ -150,7 +142,6 @@ static void test_left_to_right_melts_into_the_whole(void **state)
 
 static void test_deepest_tree_stays_within_the_depth(void **state)
 {
-    (void)state;
     for (uint32_t n = TREE_MAX_TILES - 1; n <= TREE_MAX_TILES; n++) {
         struct tile_range stack[TREE_MAX_DEPTH];
         uint32_t top = 0;

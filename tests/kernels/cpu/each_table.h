@@ -9,17 +9,12 @@
 #define LONGSPAN_TESTS_KERNELS_CPU_EACH_TABLE_H
 
 #include "kernels/kernels.h"
+#include "tests/cmocka.h"
 #include "tests/thread_sanitizer.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 struct each_table_test {
     const char *name;

@@ -1,13 +1,7 @@
 /* test_bf16.c - the table that rounds products: what it computes, that rows, lanes and tiles do not
  * change it, and that nobody gets it without asking. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "kernels/quant/half.h"
+#include "tests/cmocka.h"
 #include "tests/kernels/cpu/each_table.h"
 
 #include <math.h>
@@ -105,7 +99,6 @@ static void check(const struct problem *p, const float *y, uint32_t n_rows, bool
 
 static void test_products_are_of_rounded_numbers(void **state)
 {
-    (void)state;
     if (!kernels_cpu_bf16.usable())
         skip();
     static const uint32_t columns[] = {2, 34, 512, 1030, 2048};
@@ -121,7 +114,6 @@ static void test_products_are_of_rounded_numbers(void **state)
 
 static void test_odd_columns_are_multiplied_exactly(void **state)
 {
-    (void)state;
     if (!kernels_cpu_bf16.usable())
         skip();
     for (size_t t = 0; t < 3; t++) {
@@ -135,7 +127,6 @@ static void test_odd_columns_are_multiplied_exactly(void **state)
 
 static void test_a_rows_bits_do_not_depend_on_company_or_lanes(void **state)
 {
-    (void)state;
     if (!kernels_cpu_bf16.usable())
         skip();
     for (size_t t = 0; t < 3; t++) {
@@ -155,7 +146,6 @@ static void test_a_rows_bits_do_not_depend_on_company_or_lanes(void **state)
 
 static void test_what_is_not_finite_stays_so(void **state)
 {
-    (void)state;
     if (!kernels_cpu_bf16.usable())
         skip();
     struct problem p = make(WEIGHT_F16, 64);
@@ -174,7 +164,6 @@ static void test_what_is_not_finite_stays_so(void **state)
 
 static void test_only_who_asks_by_name_gets_it(void **state)
 {
-    (void)state;
     const struct kernels *chosen = NULL;
     struct error error;
     assert_int_equal(kernels_choose(&chosen, NULL, NULL), STATUS_OK);
@@ -209,7 +198,6 @@ int main(void)
 
 static void test_there_is_no_such_table(void **state)
 {
-    (void)state;
     const struct kernels *chosen = NULL;
     assert_int_equal(kernels_choose(&chosen, "bf16", NULL), STATUS_NOT_FOUND);
 }

@@ -1,18 +1,13 @@
 /* test_panel.c - what goes into a panel comes out again, from any alignment, and nothing else. */
 #include "kernels/cpu/panel.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/cmocka.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 static void test_rows_come_out_as_they_went_in(void **state)
 {
-    (void)state;
     enum { COLUMNS = 512 };
     float want[COLUMNS], got[COLUMNS];
     for (size_t t = 0; t < WEIGHT_TYPES; t++)
@@ -41,7 +36,6 @@ static void test_rows_come_out_as_they_went_in(void **state)
 
 static void test_sizes(void **state)
 {
-    (void)state;
     assert_int_equal(panel_count(1), 1);
     assert_int_equal(panel_count(16), 1);
     assert_int_equal(panel_count(17), 2);

@@ -1,13 +1,9 @@
 /* test_weight_memory.c - matrices lie side by side, and blocks go back with their last one. */
 #include "kernels/cpu/weight_memory.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
+#include "tests/cmocka.h"
 
-#include <cmocka.h>
+#include <string.h>
 
 static char *take(struct weight_memory *memory, size_t bytes)
 {
@@ -19,7 +15,6 @@ static char *take(struct weight_memory *memory, size_t bytes)
 
 static void test_matrices_lie_side_by_side(void **state)
 {
-    (void)state;
     struct weight_memory memory = {0};
     char *first = take(&memory, 100), *second = take(&memory, (size_t)3 << 20);
     char *third = take(&memory, 1);
@@ -40,7 +35,6 @@ static void test_matrices_lie_side_by_side(void **state)
 
 static void test_what_does_not_fit_has_a_block_of_its_own(void **state)
 {
-    (void)state;
     struct weight_memory memory = {0};
     char *small = take(&memory, 64), *large = take(&memory, (size_t)1 << 30);
     char *next = take(&memory, 64);
@@ -56,7 +50,6 @@ static void test_what_does_not_fit_has_a_block_of_its_own(void **state)
 
 static void test_too_much_is_refused(void **state)
 {
-    (void)state;
     struct weight_memory memory = {0};
     void *start = &memory;
     struct error error = {STATUS_OK, ""};

@@ -1,21 +1,15 @@
 /* test_attend_cuda.c - attention on a GPU: attend_cases.h, hostile numbers, and K and V on their way into
  * tiles. Without a GPU it says so and skips. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-
-#include <cmocka.h>
-
 #include "kernels/attention/cuda/attend_device.h"
 #include "kernels/attention/cuda/attend_launch.h"
 #include "kernels/cuda/device.h"
+#include "tests/cmocka.h"
 #include "tests/kernels/attention/attend_cases.h"
+
+#include <stdio.h>
 
 static void test_tiles_give_back_what_was_written(void **state)
 {
-    (void)state;
     static const uint32_t dims[] = {8, 32, 64, 72, 96, 128, 256, 512};
     for (enum kv_type type = 0; (int)type < KV_TYPES; type++)
         for (size_t i = 0; i < sizeof(dims) / sizeof(dims[0]); i++) {
@@ -70,7 +64,6 @@ static void check_scaled(enum kv_type type, uint32_t head_dim, float factor, dou
 
 static void test_large_and_tiny_scores(void **state)
 {
-    (void)state;
     for (enum kv_type type = 0; (int)type < KV_TYPES; type++) {
         check_scaled(type, 64, 1e-30f, 2e-6);
         check_scaled(type, 128, 1e-42f, 2e-6); /* subnormal q */
@@ -125,7 +118,6 @@ static void check_values(enum kv_type type, uint32_t head_dim, int exponent)
 
 static void test_values_of_any_size(void **state)
 {
-    (void)state;
     for (enum kv_type type = 0; (int)type < KV_TYPES; type++)
         for (int exponent = -6; exponent <= 12; exponent += 9) {
             check_values(type, 64, exponent);
@@ -136,7 +128,6 @@ static void test_values_of_any_size(void **state)
 
 static void test_equal_scores_give_the_mean(void **state)
 {
-    (void)state;
     enum { N = 1000, D = 128 };
     struct made_kv *kv = place_kv_create(KV_F16, D, N, 2, 1.0f, 3);
     const struct attend_shape shape = shape_of(kv, 1);
@@ -158,7 +149,6 @@ static void test_equal_scores_give_the_mean(void **state)
 /* What is no number stays visible in its row, and in no other. */
 static void test_a_row_of_nan_stays_alone(void **state)
 {
-    (void)state;
     enum { D = 64, GROUP = 4 };
     for (enum kv_type type = 0; (int)type < KV_TYPES; type++) {
         struct made_kv *kv = place_kv_create(type, D, 300, 2, 1.0f, 3);
@@ -211,7 +201,6 @@ static void check_nan_in_a_prompt(uint32_t head_dim)
 
 static void test_rows_before_a_value_that_is_no_number_stay_as_they_are(void **state)
 {
-    (void)state;
     check_nan_in_a_prompt(64);
     check_nan_in_a_prompt(128);
 }
@@ -219,7 +208,6 @@ static void test_rows_before_a_value_that_is_no_number_stay_as_they_are(void **s
 /* Of one row and of as many as the largest kernel has, with pipelines as short as any GPU's shared memory makes them. */
 static void test_same_bits_for_any_pipeline(void **state)
 {
-    (void)state;
     enum { D = 64, GROUP = 4, N = 600, MOST_TOKENS = 40 };
     static const enum kv_type types[] = {KV_F16, KV_BF16, KV_Q8_0};
     struct thread_pool *pool = pool_of(2);
@@ -251,7 +239,6 @@ static void test_same_bits_for_any_pipeline(void **state)
 /* One recorded launch serves whatever is prepared later and is of the same kind: here a sequence that grows over tiles. */
 static void test_a_recorded_launch_serves_later_calls(void **state)
 {
-    (void)state;
     enum { D = 64, GROUP = 4, N = 2000 };
     struct made_kv *kv = place_kv_create(KV_F16, D, N, 2, 1.0f, 3);
     const struct attend_shape shape = shape_of(kv, GROUP);

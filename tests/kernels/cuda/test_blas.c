@@ -82,7 +82,6 @@ static void test_products_are_as_near_as_bf16(void **state)
 {
     static const uint32_t rows[] = {64, 65, MOST_ROWS};
     const struct kernels *blas, *plain;
-    (void)state;
     choose(&blas, &plain);
     for (size_t t = 0; t < WEIGHT_TYPES; t++)
         for (size_t r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
@@ -101,7 +100,6 @@ static void test_results_may_begin_anywhere(void **state)
 {
     static const size_t offsets[] = {0, 1, 2, 4, 16}; /* floats */
     const struct kernels *blas, *plain;
-    (void)state;
     choose(&blas, &plain);
     struct problem p = problem_make(WEIGHT_F16, MOST_ROWS, MOST_COLUMNS);
     struct lent_device d = device_lend(blas, 1, MOST_ROWS, MOST_COLUMNS);
@@ -131,7 +129,6 @@ static void test_results_may_begin_anywhere(void **state)
 static void test_few_rows_have_the_bits_of_cuda(void **state)
 {
     const struct kernels *blas, *plain;
-    (void)state;
     choose(&blas, &plain);
     for (size_t t = 0; t < WEIGHT_TYPES; t++) {
         struct problem p = problem_make(weight_types[t], 63, MOST_COLUMNS);
@@ -148,7 +145,6 @@ static void test_few_rows_have_the_bits_of_cuda(void **state)
 static void test_it_is_never_chosen_unasked(void **state)
 {
     const struct kernels *chosen;
-    (void)state;
     assert_true(kernels_round_products("cuda-blas") && !kernels_round_products("cuda"));
     assert_string_equal(kernels_without_rounding("cuda-blas"), "cuda");
     assert_string_equal(kernels_without_rounding("bf16"), "avx512");

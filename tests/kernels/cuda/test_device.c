@@ -1,15 +1,10 @@
 /* test_device.c - what waits until finish, and indices. Skips without a GPU. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "kernels/cuda/device.h"
+#include "tests/cmocka.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-#include "kernels/cuda/device.h"
 
 static struct device *device;
 
@@ -23,7 +18,6 @@ static void finish(void)
 /* CUDA keeps an error for whoever asks next: that is not the launch after it, of another kind. */
 static void test_a_failure_is_told_once(void **state)
 {
-    (void)state;
     enum { N = 100 };
     struct error error = {0};
     struct candidates_sum sum;
@@ -48,7 +42,6 @@ static void test_a_failure_is_told_once(void **state)
 /* Of any size; the host's array is free at once. */
 static void test_indices_come_whole(void **state)
 {
-    (void)state;
     enum { RING_HALF = CUDA_RING_BYTES / 2 };
     static const size_t sizes[] = {4,         RING_HALF - 4,     RING_HALF,
                                    12,        RING_HALF + 4,     2 * RING_HALF,

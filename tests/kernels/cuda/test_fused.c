@@ -1,16 +1,11 @@
 /* test_fused.c - calls that become one kernel give the bits of each on its own. Skips without a
  * GPU. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "kernels/cuda/product.h"
+#include "tests/cmocka.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-#include "kernels/cuda/product.h"
 
 enum { ROWS = 3, OUTPUTS = 48, MOST = 9216 };
 
@@ -63,7 +58,6 @@ static void run(const struct matrix *matrix, uint32_t n, bool norm, bool apart, 
 
 static void test_same_bits_fused_and_apart(void **state)
 {
-    (void)state;
     static const uint32_t sizes[] = {32, 64, 288, 4096, 4128, MOST};
     static const enum weight_type types[] = {WEIGHT_Q8_0, WEIGHT_F32};
     const size_t room = 2 * ROWS * MOST + ROWS * OUTPUTS;
@@ -94,7 +88,6 @@ static void test_same_bits_fused_and_apart(void **state)
 /* A norm of something else than the sum before it, and a download of what waits. */
 static void test_what_does_not_belong_together_is_apart(void **state)
 {
-    (void)state;
     float out[64], sum[64];
     fill(x, 64, 1);
     fill(y, 64, 2);

@@ -2,13 +2,7 @@
 #include "kernels/cuda/narrow.h"
 
 #include "kernels/kernels.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "tests/cmocka.h"
 
 /* A100, A10 (8.6), L4 and RTX 4090 (8.9), H200, B200, RTX 5090 (12.0). */
 static const struct {
@@ -44,7 +38,6 @@ static void check_spread(const struct narrow_product *p, uint32_t n_multiprocess
 
 static void test_every_product_fits_every_gpu(void **state)
 {
-    (void)state;
     static const uint32_t panels[] = {1, 2, 16, 64, 128, 192, 256, 384, 512, 1792, 9504};
     static const uint32_t tiles[] = {1, 2, 4};
     static const uint32_t warps[] = {8, 12, 16, 24, 36}; /* with 255, 168, 128, 80, 56 registers */

@@ -54,7 +54,6 @@ static void problem_free(struct problem *p)
 
 static void test_a_matrix_takes_the_bytes_of_its_file(void **state)
 {
-    (void)state;
     for (size_t t = 0; t < WEIGHT_TYPES; t++)
         assert_int_equal(panel_vectors(weight_types[t], 4096) * VECTOR_BYTES,
                          PANEL_OUTPUTS * weight_row_bytes(weight_types[t], 4096));
@@ -82,7 +81,6 @@ static int signed_byte(uint32_t word, uint32_t b)
  * piece's integer is in what the second one's is in. */
 static void test_pairs_of_pieces_are_the_same_integers(void **state)
 {
-    (void)state;
     for (size_t t = 0; t < WEIGHT_TYPES; t++) {
         const struct cuda_format f = cuda_format(weight_types[t]);
         if (f.low_bits != 4)
@@ -246,7 +244,6 @@ static float *multiply_scalar(const struct problem *p)
 
 static void test_products_of_blocks_have_the_bits_of_the_cpu(void **state)
 {
-    (void)state;
     static const uint32_t columns[] = {32, 96, 1056, 2592}, super_columns[] = {256, 1280, 2816};
     for (size_t t = 0; t < WEIGHT_TYPES; t++) {
         const struct cuda_format f = cuda_format(weight_types[t]);
@@ -307,7 +304,6 @@ static float piece_value(const struct problem *p, uint32_t o, uint32_t column)
 
 static void test_fragments_of_floats_are_the_matrix(void **state)
 {
-    (void)state;
     static const enum weight_type types[] = {WEIGHT_F32, WEIGHT_F16, WEIGHT_BF16};
     static const uint32_t columns[] = {1, 7, 33, 128, 530};
     for (size_t t = 0; t < 3; t++)
@@ -343,14 +339,12 @@ static void check_parts(uint32_t n_parts)
 
 static void test_parts_of_activations_are_where_lanes_read(void **state)
 {
-    (void)state;
     check_parts(X_PARTS);
     check_parts(X_HALVES);
 }
 
 static void test_three_parts_are_an_f32(void **state)
 {
-    (void)state;
     uint64_t seed = 5;
     for (int i = 0; i < 100000; i++) {
         const float x = ldexpf(random_float(&seed), (int)(random_u32(&seed) % 200) - 90);

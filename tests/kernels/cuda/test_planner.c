@@ -1,14 +1,9 @@
 /* test_planner.c - attention's plans for a GPU, which are made on the host: who has which tiles. Needs no GPU. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "kernels/attention/cuda/attend_planner.h"
+#include "tests/cmocka.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-#include "kernels/attention/cuda/attend_planner.h"
 
 enum { MULTIPROCESSORS = 132, MOST_TILES = 700 };
 
@@ -55,7 +50,6 @@ static void plan(struct planner *planner, const struct attend_work *works, size_
 
 static void test_every_tile_has_one_thread_block(void **state)
 {
-    (void)state;
     enum { N_WORKS = 40 };
     uint64_t random = 3;
     for (uint32_t round = 0; round < 50; round++) {
@@ -88,7 +82,6 @@ static void test_every_tile_has_one_thread_block(void **state)
 
 static void test_no_tiles_are_no_shares(void **state)
 {
-    (void)state;
     struct planner planner = planner_of(4);
     const struct tile_range range = {0, 0};
     struct attend_work work = work_of(&range, 0);
@@ -106,7 +99,6 @@ static void test_no_tiles_are_no_shares(void **state)
  * parts and end last: it is what the other 8 thread blocks are for. */
 static void test_newest_tiles_have_more_thread_blocks(void **state)
 {
-    (void)state;
     enum { HEADS = 8 };
     struct planner planner = planner_of(4);
     const struct tile_range range = {0, 511};
@@ -128,7 +120,6 @@ static void test_newest_tiles_have_more_thread_blocks(void **state)
  * more than those would leave all of them less room. */
 static void test_pipelines_stay_deep(void **state)
 {
-    (void)state;
     enum { HEADS = 8 };
     struct planner planner = planner_of(4);
     struct variant *variant = &planner.variants.all[0];
@@ -147,7 +138,6 @@ static void test_pipelines_stay_deep(void **state)
 /* A fixed split is what lean schedules are compared with: it stays as it was asked for. */
 static void test_a_fixed_split_is_left_alone(void **state)
 {
-    (void)state;
     struct planner planner = planner_of(4);
     const struct tile_range range = {0, 511};
     const struct attend_work work = work_of(&range, 0);

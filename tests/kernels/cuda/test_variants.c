@@ -1,14 +1,9 @@
 /* test_variants.c - which attention kernel a GPU has, and how much of its shared memory it gets. Without a GPU it
  * says so and skips. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-
-#include <cmocka.h>
-
 #include "kernels/attention/cuda/attend_variants.h"
+#include "tests/cmocka.h"
+
+#include <stdio.h>
 
 static struct device *device;
 
@@ -59,7 +54,6 @@ static void check_pipelines(const struct variant *variant, const char *name)
 
 static void test_pipelines_are_as_deep_as_their_blocks_leave_room_for(void **state)
 {
-    (void)state;
     for (int type = 0; type < KV_TYPES; type++)
         for (uint32_t head_dim = 64; head_dim <= 256; head_dim *= 2) {
             const struct variants variants = variants_of((enum kv_type)type, head_dim);
@@ -71,7 +65,6 @@ static void test_pipelines_are_as_deep_as_their_blocks_leave_room_for(void **sta
 /* A GPU with 100 KiB of shared memory has these too. */
 static void test_prompts_have_their_kernel_on_every_gpu(void **state)
 {
-    (void)state;
     static const enum kv_type types[] = {KV_F16, KV_BF16, KV_Q8_0};
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
         for (uint32_t head_dim = 64; head_dim <= 128; head_dim *= 2) {

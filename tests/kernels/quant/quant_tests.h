@@ -4,14 +4,10 @@
 
 #include "kernels/quant/types.h"
 
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
+#include "tests/cmocka.h"
 
-#include <cmocka.h>
+#include <math.h>
+#include <string.h>
 
 static inline uint32_t random_u32(uint64_t *state)
 {

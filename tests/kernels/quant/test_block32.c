@@ -20,7 +20,6 @@ static bool has_fifth(enum weight_type type)
 
 static void test_golden_blocks(void **state)
 {
-    (void)state;
     int n_found = 0;
     for (size_t g = 0; g < sizeof(golden_blocks) / sizeof(golden_blocks[0]); g++) {
         const struct golden *golden = &golden_blocks[g];
@@ -53,7 +52,6 @@ static void place_of(enum weight_type type, int byte, int bit, int *weight, int 
 
 static void test_every_bit_is_in_its_place(void **state)
 {
-    (void)state;
     for (int t = 0; t < N_TYPES; t++) {
         const int n_bytes = (int)weight_traits(types[t])->block_bytes;
         const int halves = has_minimum(types[t]) ? 4 : 2;
@@ -76,7 +74,6 @@ static void test_every_bit_is_in_its_place(void **state)
 /* What the integers 0 and all ones are, by hand. */
 static void test_extreme_scales(void **state)
 {
-    (void)state;
     static const struct {
         enum weight_type type;
         uint16_t d, m;
@@ -122,7 +119,6 @@ static void test_extreme_scales(void **state)
 
 static void test_blocks_are_written_as_they_were_read(void **state)
 {
-    (void)state;
     uint64_t seed = 3;
     for (int round = 0; round < 2000; round++)
         for (int t = 0; t < N_TYPES; t++) {

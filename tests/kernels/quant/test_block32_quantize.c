@@ -26,7 +26,6 @@ static void fill(float x[BLOCK32_ELEMENTS], uint64_t *seed)
  * 0.19.0. */
 static void test_the_reference_quantizers_bytes(void **state)
 {
-    (void)state;
     static const uint64_t expected[N_TYPES] = {0x7641dc2cc9197893, 0x22de1fd56f8e9b21,
                                                0xf51c6e8d57765d01, 0x3311a87646c0ab38,
                                                0xa49ac0ac2bf87e5a};
@@ -57,7 +56,6 @@ static void bounds_of(enum weight_type type, float *steps, float *most)
 
 static void test_errors_are_within_a_step(void **state)
 {
-    (void)state;
     uint64_t seed = 6;
     for (int round = 0; round < 4000; round++) {
         float x[BLOCK32_ELEMENTS], back[BLOCK32_ELEMENTS];
@@ -88,7 +86,6 @@ static void test_errors_are_within_a_step(void **state)
 
 static void test_known_blocks(void **state)
 {
-    (void)state;
     float x[BLOCK32_ELEMENTS] = {0};
     uint8_t block[34];
     struct block32 read;
@@ -118,7 +115,6 @@ static void test_known_blocks(void **state)
 
 static void test_zeros_constants_and_huge_values(void **state)
 {
-    (void)state;
     for (int t = 0; t < N_TYPES; t++) {
         float x[BLOCK32_ELEMENTS] = {0}, back[BLOCK32_ELEMENTS];
         uint8_t block[34];
@@ -154,7 +150,6 @@ static void test_zeros_constants_and_huge_values(void **state)
 /* One is enough: it has no scale, and no place among 32 integers. */
 static void test_what_is_no_number_is_not_hidden(void **state)
 {
-    (void)state;
     const float hostile[] = {NAN, -NAN, INFINITY, -INFINITY};
     for (int t = 0; t < N_TYPES; t++)
         for (int h = 0; h < 4; h++)

@@ -1,15 +1,11 @@
 /* test_half.c - every half, every bfloat16, and rounding. */
 #include "kernels/quant/half.h"
 
+#include "tests/cmocka.h"
+
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static uint32_t random_u32(uint64_t *state)
 {
@@ -35,7 +31,6 @@ static double half_value(uint16_t half)
 
 static void test_every_half_goes_to_float_and_back(void **state)
 {
-    (void)state;
     for (uint32_t half = 0; half < 65536; half++) {
         const float value = half_to_float((uint16_t)half);
         if ((half & 0x7c00) == 0x7c00) {
@@ -74,7 +69,6 @@ static uint16_t nearest_half(float value)
 
 static void test_float_to_half_rounds_to_nearest_even(void **state)
 {
-    (void)state;
     uint64_t seed = 1;
     for (int i = 0; i < 300000; i++) {
         uint32_t bits = random_u32(&seed);
@@ -106,7 +100,6 @@ static void test_float_to_half_rounds_to_nearest_even(void **state)
 /* Of the two bfloat16 around `value`; by arithmetic in double, not on bits. */
 static void test_float_to_bfloat16_rounds_to_nearest_even(void **state)
 {
-    (void)state;
     for (uint32_t upper = 0; upper < 65536; upper++) {
         const float value = float_of(upper << 16);
         const uint16_t back = bfloat16_from_float(bfloat16_to_float((uint16_t)upper));

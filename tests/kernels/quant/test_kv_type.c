@@ -1,17 +1,12 @@
 /* test_kv_type.c - names, sizes and rounding of the KV types. */
 #include "kernels/quant/kv_type.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
+#include "tests/cmocka.h"
 
-#include <cmocka.h>
+#include <string.h>
 
 static void test_names_go_both_ways(void **state)
 {
-    (void)state;
     enum kv_type type;
     size_t n = 0;
     for (; kv_type_choices[n] != NULL; n++) {
@@ -27,7 +22,6 @@ static void test_names_go_both_ways(void **state)
 
 static void test_numbers_on_the_wire_stay(void **state)
 {
-    (void)state;
     assert_int_equal(KV_F32, 0);
     assert_int_equal(KV_F16, 1);
     assert_int_equal(KV_BF16, 2);
@@ -36,7 +30,6 @@ static void test_numbers_on_the_wire_stay(void **state)
 
 static void test_rows_have_the_bytes_of_their_blocks(void **state)
 {
-    (void)state;
     static const size_t bytes[KV_TYPES] = {
         [KV_F32] = 384, [KV_F16] = 192, [KV_BF16] = 192, [KV_Q8_0] = 102};
     for (enum kv_type type = 0; (int)type < KV_TYPES; type++) {
@@ -48,7 +41,6 @@ static void test_rows_have_the_bytes_of_their_blocks(void **state)
 /* What was rounded once is not changed by rounding it again: a worker and its holders agree. */
 static void test_rounding_twice_is_rounding_once(void **state)
 {
-    (void)state;
     float x[96], once[96], twice[96];
     unsigned char row[384], again[384];
     for (int i = 0; i < 96; i++)

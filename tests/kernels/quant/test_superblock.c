@@ -9,7 +9,6 @@ enum { N_TYPES = sizeof(types) / sizeof(types[0]), MOST_BYTES = 210 };
 
 static void test_golden_blocks(void **state)
 {
-    (void)state;
     int n_found = 0;
     for (size_t g = 0; g < sizeof(golden_blocks) / sizeof(golden_blocks[0]); g++) {
         const struct golden *golden = &golden_blocks[g];
@@ -44,7 +43,6 @@ static void packed_place(int s, int bit, bool minimum, int *byte, int *at)
 /* All integers 1: Q4_K 0x11, Q5_K also, with no fifth bit. */
 static void test_every_bit_of_packed_scales(void **state)
 {
-    (void)state;
     for (int t = 0; t < 2; t++)
         for (int which = 0; which < 8 * 6 * 2; which++) {
             const int s = which % 8, bit = which / 8 % 6;
@@ -105,7 +103,6 @@ static void unit_block(uint8_t bytes[MOST_BYTES], enum weight_type type)
 
 static void test_every_bit_of_the_integers(void **state)
 {
-    (void)state;
     for (int t = 0; t < N_TYPES; t++) {
         int n_bits = 0;
         for (int byte = 0; byte < (int)weight_traits(types[t])->block_bytes; byte++)
@@ -129,7 +126,6 @@ static void test_every_bit_of_the_integers(void **state)
 
 static void test_q6_k_scales_belong_to_sixteen_weights(void **state)
 {
-    (void)state;
     for (int s = 0; s < 16; s++) {
         uint8_t bytes[MOST_BYTES] = {0};
         float values[SUPERBLOCK_ELEMENTS];
@@ -146,7 +142,6 @@ static void test_q6_k_scales_belong_to_sixteen_weights(void **state)
 /* `scale`: of all packed bytes, or Q6_K's scales; `fill`: of all bytes of integers. By hand. */
 static void test_extreme_scales(void **state)
 {
-    (void)state;
     static const struct {
         enum weight_type type;
         uint16_t d, dmin;
@@ -198,7 +193,6 @@ static void test_extreme_scales(void **state)
 /* The sign of a zero is that of (d scale) q, not of d (scale q). */
 static void test_the_sign_of_a_zero(void **state)
 {
-    (void)state;
     uint8_t bytes[MOST_BYTES];
     float values[SUPERBLOCK_ELEMENTS];
     memset(bytes, 0, 128);
@@ -212,7 +206,6 @@ static void test_the_sign_of_a_zero(void **state)
 
 static void test_blocks_are_written_as_they_were_read(void **state)
 {
-    (void)state;
     uint64_t seed = 4;
     for (int round = 0; round < 2000; round++)
         for (int t = 0; t < N_TYPES; t++) {

@@ -39,7 +39,6 @@ static void add_error(enum weight_type type, const float x[SUPERBLOCK_ELEMENTS],
  * on the same weights. */
 static void test_as_near_as_the_reference_quantizer(void **state)
 {
-    (void)state;
     static const double reference[N_TYPES][3] = {
         {0.06981, 0.07110, 0.08531}, {0.03707, 0.03953, 0.04943}, {0.01721, 0.01722, 0.02271}};
     for (int t = 0; t < N_TYPES; t++)
@@ -60,7 +59,6 @@ static void test_as_near_as_the_reference_quantizer(void **state)
 /* Compilers, optimisation and vector widths must not matter. */
 static void test_the_same_bytes_everywhere(void **state)
 {
-    (void)state;
     static const uint64_t expected[N_TYPES] = {0x468a8e18c2aee48f, 0xe851c6d9ad464aa0,
                                                0x4e6a4817a160d871};
     for (int t = 0; t < N_TYPES; t++) {
@@ -80,7 +78,6 @@ static void test_the_same_bytes_everywhere(void **state)
  * is left is far below what other weights lose (0.07, 0.035, 0.017), unless d has two bits only. */
 static void test_values_of_the_format_come_back(void **state)
 {
-    (void)state;
     static const struct {
         uint16_t d;
         double most;
@@ -108,7 +105,6 @@ static void test_values_of_the_format_come_back(void **state)
 
 static void test_zeros_constants_and_huge_values(void **state)
 {
-    (void)state;
     for (int t = 0; t < N_TYPES; t++) {
         float x[SUPERBLOCK_ELEMENTS] = {0}, back[SUPERBLOCK_ELEMENTS];
         uint8_t bytes[MOST_BYTES];
@@ -147,7 +143,6 @@ static void test_zeros_constants_and_huge_values(void **state)
 /* A sub-block that is all zeros beside others stays all zeros; a negative scale of Q6_K is fine. */
 static void test_a_sub_block_of_zeros(void **state)
 {
-    (void)state;
     uint64_t seed = 10;
     for (int t = 0; t < N_TYPES; t++) {
         float x[SUPERBLOCK_ELEMENTS], back[SUPERBLOCK_ELEMENTS];
@@ -163,7 +158,6 @@ static void test_a_sub_block_of_zeros(void **state)
 
 static void test_what_is_no_number_is_not_hidden(void **state)
 {
-    (void)state;
     const float hostile[] = {NAN, -NAN, INFINITY, -INFINITY};
     for (int t = 0; t < N_TYPES; t++)
         for (int h = 0; h < 4; h++)

@@ -5,7 +5,6 @@
 
 static void test_plain_types_and_names(void **state)
 {
-    (void)state;
     const float x[4] = {1.0f, -2.0f, 65504.0f, 0x1p-24f};
     float back[4];
     uint16_t halves[4];
@@ -30,7 +29,6 @@ static void test_plain_types_and_names(void **state)
 /* The numbers and sizes are GGUF's. */
 static void test_traits_of_every_type(void **state)
 {
-    (void)state;
     static const struct {
         int number;
         const char *name;
@@ -57,7 +55,6 @@ static void test_traits_of_every_type(void **state)
 /* A row of several blocks is its blocks, one after the other, and nothing beyond is touched. */
 static void test_rows_are_their_blocks(void **state)
 {
-    (void)state;
     uint64_t seed = 1;
     enum { N = 3 * WEIGHT_MAX_BLOCK_ELEMENTS };
     float x[N], row_values[N + 1], block_values[WEIGHT_MAX_BLOCK_ELEMENTS];

@@ -1,17 +1,11 @@
 /* Templates give the text that jinja2 gives, set up as Hugging Face does, and nothing that a
  * template or a message says can crash the renderer or keep it busy. tests/oracles/
  * chat_templates.py compares the two on models' own templates and on random ones. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "model/chat/chat_messages.h"
 #include "model/chat/chat_template.h"
 #include "model/chat/chat_templates.h"
 #include "sys/clock.h"
+#include "tests/cmocka.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -161,7 +155,6 @@ static const struct {
 
 static void test_templates_give_what_jinja2_gives(void **state)
 {
-    (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         char *text;
         if (render(cases[i].source, messages_text, &text) != STATUS_OK ||
@@ -173,7 +166,6 @@ static void test_templates_give_what_jinja2_gives(void **state)
 
 static void test_what_we_do_not_have_is_refused_with_its_line(void **state)
 {
-    (void)state;
     static const struct {
         const char *source, *expected;
     } refused[] = {
@@ -202,7 +194,6 @@ static void test_what_we_do_not_have_is_refused_with_its_line(void **state)
 
 static void test_failures_name_their_line(void **state)
 {
-    (void)state;
     static const struct {
         const char *source, *expected;
     } failing[] = {
@@ -254,7 +245,6 @@ static void expect_refusal(char *source)
 static void test_large_messages_are_compared_in_time(void **state)
 {
     enum { N = 100000, ENTRY = 16 };
-    (void)state;
     char *json = malloc(3 * (N + 2) * ENTRY), *at = json;
     assert_non_null(json);
     for (int m = 0; m < 3; m++) {
@@ -279,7 +269,6 @@ static void test_large_messages_are_compared_in_time(void **state)
 
 static void test_hostile_templates_end(void **state)
 {
-    (void)state;
     /* Loops in loops; text that doubles; lists that hold themselves; recursion. */
     expect_refusal(strdup("{% for a in range(100000) %}{% for b in range(100000) %}"
                           "{% for c in range(100000) %}{% endfor %}{% endfor %}{% endfor %}"));
@@ -311,7 +300,6 @@ static void test_hostile_templates_end(void **state)
 
 static void test_many_elifs_are_no_depth(void **state)
 {
-    (void)state;
     char *text,
         *source = repeat("{% if false %}", "{% elif false %}x", 20000, "{% else %}yes{% endif %}");
     assert_int_equal(render(source, messages_text, &text), STATUS_OK);
@@ -322,7 +310,6 @@ static void test_many_elifs_are_no_depth(void **state)
 
 static void test_hostile_messages_are_refused(void **state)
 {
-    (void)state;
     char *text, *messages = repeat("[", "[", 1000, "");
     char *closed = repeat(messages, "]", 1001, "");
     assert_int_equal(render("{{ messages }}", closed, &text), STATUS_INVALID);
@@ -334,7 +321,6 @@ static void test_hostile_messages_are_refused(void **state)
 /* chat_template_kwargs of a million variables: each is looked for among those before it. */
 static void test_too_many_variables_are_refused(void **state)
 {
-    (void)state;
     enum { N = 1000000 };
     struct chat_template *t = NULL;
     json_t *messages = json_of("[]"), *extra = json_object();
@@ -356,7 +342,6 @@ static void test_too_many_variables_are_refused(void **state)
 /* Any cut of a template is a template or is refused. */
 static void test_every_prefix_is_handled(void **state)
 {
-    (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         for (size_t n = 0; n < strlen(cases[i].source); n++) {
             char *text, *source = strndup(cases[i].source, n);
@@ -370,7 +355,6 @@ static void test_every_prefix_is_handled(void **state)
 
 static void test_the_date_is_todays(void **state)
 {
-    (void)state;
     char *text, today[64];
     const time_t now = time(NULL);
     struct tm parts;
@@ -383,7 +367,6 @@ static void test_the_date_is_todays(void **state)
 
 static void test_extra_variables_win(void **state)
 {
-    (void)state;
     static const char source[] = "{{ enable_thinking }}{{ bos_token }}{{ add_generation_prompt }}";
     struct chat_template *t = NULL;
     json_t *messages = json_of("[]"), *extra = json_of("{\"enable_thinking\": false,"
@@ -403,7 +386,6 @@ static void test_extra_variables_win(void **state)
 
 static void test_built_in_templates_render(void **state)
 {
-    (void)state;
     static const char chat[] = "[{\"role\": \"system\", \"content\": \"S\"},"
                                " {\"role\": \"user\", \"content\": \"U\"},"
                                " {\"role\": \"assistant\", \"content\": \"A\"},"
@@ -442,7 +424,6 @@ static void test_built_in_templates_render(void **state)
 
 static void test_messages_are_prepared(void **state)
 {
-    (void)state;
     json_t *prepared = NULL;
     json_t *messages = json_of(
         "[{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"a\"},"
@@ -465,7 +446,6 @@ static void test_messages_are_prepared(void **state)
 
 static void test_a_developer_is_the_system_where_templates_know_no_other(void **state)
 {
-    (void)state;
     static const char *const sources[] = {"{{ messages[0].role }}",
                                           "{{ messages[0].role == 'developer' }}"};
     json_t *messages = json_of("[{\"role\": \"developer\", \"content\": \"x\"}]");
@@ -487,7 +467,6 @@ static void test_a_developer_is_the_system_where_templates_know_no_other(void **
 
 static void test_bad_messages_are_named(void **state)
 {
-    (void)state;
     static const struct {
         const char *messages, *expected;
     } bad[] = {

@@ -1,13 +1,7 @@
 /* Each model_type gives the keys that a GGUF file of the model has, in both spellings of
  * config.json; what would change the results and is not done is refused by name. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "model/huggingface/hf_config.h"
+#include "tests/cmocka.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -79,7 +73,6 @@ static void refused(const char *text, enum status expected, const char *words)
 
 static void test_sizes(void **state)
 {
-    (void)state;
     expect(CONFIG("llama", ""),
            "general.architecture=llama llama.block_count=4 llama.embedding_length=64 "
            "llama.feed_forward_length=96 llama.vocab_size=100 llama.context_length=4096 "
@@ -106,7 +99,6 @@ static void test_sizes(void **state)
 
 static void test_both_spellings_of_rope(void **state)
 {
-    (void)state;
     expect(CONFIG("llama", ",\"rope_theta\":500000.0,\"rope_scaling\":{\"rope_type\":\"llama3\","
                            "\"factor\":8.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,"
                            "\"original_max_position_embeddings\":1024}"),
@@ -133,7 +125,6 @@ static void test_both_spellings_of_rope(void **state)
 
 static void test_windows(void **state)
 {
-    (void)state;
     expect(CONFIG("mistral", ""), "llama.attention.sliding_window=4096"); /* as the class has it */
     expect(CONFIG("mistral", ",\"sliding_window\":null"), "!llama.attention.sliding_window");
     expect(CONFIG("mistral", ",\"sliding_window\":32"), "llama.attention.sliding_window=32");
@@ -163,7 +154,6 @@ static void test_windows(void **state)
 
 static void test_gemma(void **state)
 {
-    (void)state;
     expect(CONFIG("gemma2", ",\"query_pre_attn_scalar\":64"),
            "general.architecture=gemma2 gemma2.attention.scale=0.125 longspan.norm.offset=1 "
            "gemma2.attn_logit_softcapping=50 gemma2.final_logit_softcapping=30 "
@@ -187,7 +177,6 @@ static void test_gemma(void **state)
 
 static void test_granite(void **state)
 {
-    (void)state;
     expect(CONFIG("granite", ",\"attention_multiplier\":0.015625,\"embedding_multiplier\":12.0,"
                              "\"residual_multiplier\":0.25,\"logits_scaling\":8"),
            "general.architecture=granite granite.attention.scale=0.015625 "
@@ -200,7 +189,6 @@ static void test_granite(void **state)
 
 static void test_layers_without_rope(void **state)
 {
-    (void)state;
     expect(CONFIG("smollm3", ",\"no_rope_layers\":[1,1,1,0]"),
            "general.architecture=smollm3 smollm3.rope.unturned_period=4 "
            "smollm3.rope.freq_base=2e+06 !smollm3.attention.sliding_window");
@@ -215,7 +203,6 @@ static void test_layers_without_rope(void **state)
 
 static void test_phi_and_glm(void **state)
 {
-    (void)state;
     expect(CONFIG("phi3", ",\"embd_pdrop\":0.1,\"original_max_position_embeddings\":4096,"
                           "\"sliding_window\":2047,\"rope_scaling\":null"),
            "general.architecture=phi3 phi3.attention.sliding_window=2047 longspan.rope.neox=1 "
@@ -237,7 +224,6 @@ static void test_ties(void **state)
                  {CONFIG("llama", ",\"tie_word_embeddings\":true"), true},
                  {CONFIG("gemma2", ""), true},
                  {CONFIG("gemma2", ",\"tie_word_embeddings\":false"), false}};
-    (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct hf_config config;
         struct hf_keys keys;
@@ -250,7 +236,6 @@ static void test_ties(void **state)
 
 static void test_what_is_not_supported_is_named(void **state)
 {
-    (void)state;
     refused(CONFIG("bert", ""), STATUS_UNSUPPORTED, "model_type 'bert'");
     refused("{" SIZES "}", STATUS_UNSUPPORTED, "model_type ''");
     refused(CONFIG("llama", ",\"architectures\":[\"LlamaForSequenceClassification\"]"),
@@ -285,7 +270,6 @@ static void test_what_is_not_supported_is_named(void **state)
 
 static void test_entries_of_the_wrong_kind(void **state)
 {
-    (void)state;
     refused("{\"model_type\":\"llama\",\"hidden_size\":64}", STATUS_INVALID, "is missing");
     refused("{\"model_type\":7}", STATUS_INVALID, "model_type is not a text");
     refused(CONFIG("llama", ",\"head_dim\":-1"), STATUS_INVALID, "head_dim is not a count");

@@ -1,15 +1,9 @@
 /* A directory gives the keys and tensors of a GGUF file; what is missing, doubled, foreign or in
  * the wrong place is refused by name. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "model/hparams.h"
 #include "model/model_file.h"
 #include "model/weights.h"
+#include "tests/cmocka.h"
 #include "tests/model/fixtures.h"
 
 /* The tests' folder is the directory. A model of one layer; half-width vectors where a test
@@ -129,7 +123,6 @@ static void refused(enum status expected, const char *words)
 
 static void test_it_is_a_model(void **state)
 {
-    (void)state;
     for (int type = 0; type < 3; type++) {
         struct hparams hparams;
         struct error error = {0};
@@ -181,7 +174,6 @@ static void write_two_files(void)
 static void test_several_files(void **state)
 {
     uint8_t print[MODEL_FINGERPRINT_BYTES], other[MODEL_FINGERPRINT_BYTES];
-    (void)state;
     write_two_files();
     struct model_file *file = fixture_open(fixture_folder);
     assert_int_equal(model_part_count(file), 4);
@@ -216,7 +208,6 @@ static void test_several_files(void **state)
 
 static void test_what_is_missing_is_named(void **state)
 {
-    (void)state;
     write_llama();
     unlink(fixture_path("config.json"));
     refused(STATUS_NOT_FOUND, "config.json is missing");
@@ -242,7 +233,6 @@ static void test_foreign_tensors_are_refused(void **state)
         "model.layers.99999999999999999999.input_layernorm.weight",
         "transformer.h.0.weight",
     };
-    (void)state;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         struct tensor tensors[N_LLAMA + 1];
         memcpy(tensors, llama_tensors, sizeof(llama_tensors));
@@ -256,7 +246,6 @@ static void test_foreign_tensors_are_refused(void **state)
 static void test_a_tied_model_has_one_matrix(void **state)
 {
     char config[512];
-    (void)state;
     write_llama();
     snprintf(config, sizeof(config), "%.*s,\"tie_word_embeddings\":true}",
              (int)strlen(llama_config) - 1, llama_config);
@@ -280,7 +269,6 @@ static void test_experts_become_one_tensor(void **state)
         {LAYER "block_sparse_moe.experts.2.w2.weight", HIDDEN, FFN},
     };
     const size_t n = sizeof(tensors) / sizeof(tensors[0]);
-    (void)state;
     remove_all();
     write_text("config.json", mixtral_config);
     write_weights("model.safetensors", tensors, n, 0);
@@ -320,7 +308,6 @@ static void expect_template(const char *key, const char *wanted)
 static void test_chat_templates(void **state)
 {
     static const char key[] = "tokenizer.chat_template";
-    (void)state;
     write_llama();
     expect_template(key, NULL);
     write_text("tokenizer_config.json", "{\"chat_template\":\"one\"}");
@@ -341,7 +328,6 @@ static void test_chat_templates(void **state)
 static void test_a_file_of_a_directory_is_no_model(void **state)
 {
     static const char *const names[] = {"config.json", "model.safetensors"};
-    (void)state;
     write_llama();
     for (size_t i = 0; i < 2; i++) {
         struct model_file *file = NULL;

@@ -1,13 +1,7 @@
 /* What the format allows is read, and everything else is refused without touching a byte outside
  * the file. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "model/huggingface/safetensors.h"
+#include "tests/cmocka.h"
 #include "tests/model/fixtures.h"
 
 /* A header of `n_json` bytes by the length in front of it, then `n_data` bytes that count up. */
@@ -53,7 +47,6 @@ static void refused(const char *json, size_t n_data, enum status expected, const
 
 static void test_tensors_come_in_the_order_of_their_data(void **state)
 {
-    (void)state;
     const char *path =
         write_file("{\"b\":{\"dtype\":\"BF16\",\"shape\":[2,3],\"data_offsets\":[8,20]},"
                    "\"__metadata__\":{\"format\":\"pt\"},"
@@ -88,7 +81,6 @@ static void test_every_truncation_is_refused(void **state)
         "{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}   ";
     struct error error = {0};
     size_t n = 0;
-    (void)state;
     char *whole = fixture_read(write_file(json, 16), &n);
     for (size_t k = 0; k < n; k++) {
         struct safetensors *file = NULL;
@@ -102,7 +94,6 @@ static void test_every_truncation_is_refused(void **state)
 static void test_lengths_that_cannot_be(void **state)
 {
     static const uint64_t lengths[] = {3, 100, 100000001, INT64_MAX, UINT64_MAX, UINT64_MAX - 7};
-    (void)state;
     for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
         write_raw(fixture_path("model.safetensors"), lengths[i], "{}", 2, 0);
         refused_file(fixture_path("model.safetensors"), STATUS_INVALID, "header of");
@@ -112,7 +103,6 @@ static void test_lengths_that_cannot_be(void **state)
 static void test_json_that_is_none(void **state)
 {
     static char deep[4000];
-    (void)state;
     refused("[]", 0, STATUS_INVALID, "no object");
     refused("{\"a\":1,}", 0, STATUS_INVALID, "JSON, byte");
     refused("{\"a\xff\":{}}", 0, STATUS_INVALID, "JSON, byte");
@@ -129,7 +119,6 @@ static void test_entries_that_do_not_hold_together(void **state)
 #define ENTRY(rest) "{\"a\":{" rest "}}"
 #define PLACED(type, shape, offsets)                                                               \
     ENTRY("\"dtype\":\"" type "\",\"shape\":" shape ",\"data_offsets\":" offsets)
-    (void)state;
     refused("{\"a\":1}", 0, STATUS_INVALID, "a has no dtype");
     refused(ENTRY("\"dtype\":7,\"shape\":[1],\"data_offsets\":[0,4]"), 4, STATUS_INVALID,
             "no dtype");
@@ -163,7 +152,6 @@ static void test_entries_that_do_not_hold_together(void **state)
 static void test_data_at_odd_places(void **state)
 {
     static const char json[] = "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}";
-    (void)state;
     const char *path = fixture_path("model.safetensors");
     struct safetensors *file;
     struct error error;

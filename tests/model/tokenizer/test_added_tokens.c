@@ -1,13 +1,7 @@
 /* Of names that begin leftmost the longest is taken, whatever their flags leave of it; compared
  * with a search that tries every name at every place. Time grows with the text. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "model/tokenizer/added_tokens.h"
+#include "tests/cmocka.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,7 +44,6 @@ static void expect(const struct added_tokens *t, const char *text, const char *e
 
 static void test_leftmost_then_longest(void **state)
 {
-    (void)state;
     struct added_tokens *t = new_tokens();
     add(t, "ab", (struct added_token){.id = 1});
     add(t, "bcd", (struct added_token){.id = 2});
@@ -72,7 +65,6 @@ static void test_leftmost_then_longest(void **state)
 
 static void test_flags(void **state)
 {
-    (void)state;
     struct added_tokens *t = new_tokens();
     add(t, "<l>", (struct added_token){.id = 1, .lstrip = true});
     add(t, "<r>", (struct added_token){.id = 2, .rstrip = true});
@@ -93,7 +85,6 @@ static void test_any_bytes(void **state)
 {
     static const char text[] = {'\0', (char)0xff, 'a', '\0', (char)0xff};
     struct added_token_fragments list = {0};
-    (void)state;
     struct added_tokens *t = new_tokens();
     assert_int_equal(added_tokens_add(t, text, 2, (struct added_token){.id = 5}, NULL), STATUS_OK);
     assert_int_equal(added_tokens_finish(t, NULL), STATUS_OK);
@@ -112,7 +103,6 @@ enum { N_NAMES = 12, TEXT_BYTES = 60 };
 static void test_random_names_as_a_plain_search(void **state)
 {
     uint32_t x = 1;
-    (void)state;
     for (int turn = 0; turn < 3000; turn++) {
         char names[N_NAMES][8], text[TEXT_BYTES + 1], expected[512] = "";
         struct added_tokens *t = new_tokens();
@@ -163,7 +153,6 @@ static void test_time_grows_with_the_text(void **state)
 {
     enum { LONG = 40000, SMALL = 100000, LARGE = 8 * SMALL };
     char *text = malloc(LARGE), *name = malloc(LONG + 1);
-    (void)state;
     memset(text, 'a', LARGE);
     memset(name, 'a', LONG);
     name[LONG - 1] = 'b';

@@ -1,12 +1,6 @@
 /* Bytes and the characters that show them are one to one. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "model/tokenizer/byte_alphabet.h"
+#include "tests/cmocka.h"
 
 #include <string.h>
 
@@ -15,7 +9,6 @@ static void test_the_alphabet(void **state)
 {
     uint32_t next = 0x100;
     int shown = 0;
-    (void)state;
     for (unsigned i = 0; i < 256; i++) {
         const int itself = (i >= '!' && i <= '~') || (i >= 0xa1 && i <= 0xac) || i >= 0xae;
         assert_int_equal(byte_alphabet_shown((uint8_t)i), itself ? i : next++);
@@ -30,7 +23,6 @@ static void test_the_alphabet(void **state)
 static void test_texts_there_and_back(void **state)
 {
     char bytes[256], out[512], back[512];
-    (void)state;
     for (unsigned i = 0; i < 256; i++)
         bytes[i] = (char)i;
     const size_t n = byte_alphabet_show(out, bytes, 256);

@@ -1,13 +1,7 @@
 /* Expressions mean what they mean in tokenizer.json, what has no equal is refused by name, and no
  * search runs for long. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "model/tokenizer/expression.h"
+#include "tests/cmocka.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,7 +46,6 @@ static void refused(const char *pattern, enum status expected, const char *word)
 
 static void test_classes_are_unicodes(void **state)
 {
-    (void)state;
     expect_matches("\\s", "a\xc2\x85\xe1\xa0\x8e\xe3\x80\x80", "[\xc2\x85][\xe3\x80\x80]");
     expect_matches("[^\\S]", "a \xe1\xa0\x8e", "[ ]"); /* U+180E is no space */
     expect_matches("\\d+", "1\xd9\xa3\xc2\xbd", "[1\xd9\xa3]");
@@ -69,7 +62,6 @@ static void test_classes_are_unicodes(void **state)
 
 static void test_syntax_is_oniguruma_s(void **state)
 {
-    (void)state;
     expect_matches("[a[bc]d]+", "abcd[e]", "[abcd]");
     expect_matches("[\\]-a[x-z]]+", "^]y-b", "[^]y]");
     expect_matches(" ?[^(\\s|[.,]x)]+", "ab, (c", "[ab][c]");
@@ -89,7 +81,6 @@ static void test_syntax_is_oniguruma_s(void **state)
 static void test_what_has_no_equal_is_refused_by_name(void **state)
 {
     char *long_one = malloc((size_t)70 << 10);
-    (void)state;
     refused("[a&&b]", STATUS_UNSUPPORTED, "intersection");
     refused("[a[^b]]", STATUS_UNSUPPORTED, "negated class in a class");
     refused("[a-[b]]", STATUS_UNSUPPORTED, "hyphen");
@@ -129,7 +120,6 @@ static void test_literals_are_taken_as_they_are(void **state)
     struct expression *e = NULL;
     struct expression_scratch *scratch = NULL;
     size_t begin, end;
-    (void)state;
     assert_int_equal(expression_create_literal(&e, text, NULL), STATUS_OK);
     assert_int_equal(expression_scratch_create(&scratch, NULL), STATUS_OK);
     assert_int_equal(expression_find(e, scratch, text, sizeof(text) - 1, 0, &begin, &end, NULL),
@@ -155,7 +145,6 @@ static void test_a_search_gives_up(void **state)
     struct error error = {0};
     size_t begin, end;
     const clock_t start = clock();
-    (void)state;
     memset(text, 'a', sizeof(text));
     text[sizeof(text) - 1] = 'c';
     assert_int_equal(expression_create(&e, pattern, NULL), STATUS_OK);
@@ -177,7 +166,6 @@ static void test_long_matches_of_groups(void **state)
     struct expression_scratch *scratch = NULL;
     struct error error = {0};
     size_t begin = 1, end = 0;
-    (void)state;
     memset(text, 'a', n);
     assert_int_equal(expression_create(&e, "(?:\\p{L}\\p{M}*(?: \\p{L}\\p{M}*)*)+", NULL),
                      STATUS_OK);

@@ -1,11 +1,5 @@
 /* Merges follow their ranks inside words; a vocabulary of bytes alone works; any bytes are kept. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "tests/cmocka.h"
 #include "tests/model/fixtures.h"
 
 #define SP "\xc4\xa0" /* U+0120: a space in GPT-2's alphabet */
@@ -32,7 +26,6 @@ static void small(struct vocabulary *v, const char *pre)
 static void test_merges_by_rank(void **state)
 {
     static struct vocabulary v;
-    (void)state;
     small(&v, "gpt-2");
     struct tokenizer *t = good_vocabulary(&v);
     EXPECT_IDS(t, "hello", 0, HELLO);
@@ -50,7 +43,6 @@ static void test_merges_by_rank(void **state)
 static void test_invalid_utf8_keeps_its_bytes(void **state)
 {
     static struct vocabulary v;
-    (void)state;
     small(&v, "gpt-2");
     struct tokenizer *t = good_vocabulary(&v);
     EXPECT_IDS(t, "he\xffhe", 0, HE, 0xff, HE);
@@ -67,7 +59,6 @@ static void test_a_vocabulary_of_bytes(void **state)
     static struct vocabulary v;
     char text[256];
     int32_t expected[257] = {256};
-    (void)state;
     for (int i = 0; i < 256; i++) {
         text[i] = (char)i;
         expected[i + 1] = i;
@@ -88,7 +79,6 @@ static void test_a_vocabulary_of_bytes(void **state)
 static void test_llama_3_takes_whole_words(void **state)
 {
     static struct vocabulary v;
-    (void)state;
     small(&v, "llama-bpe");
     const int32_t word = add_token(&v, "leo", 0, 1); /* no merge leads to it */
     v.bos = add_token(&v, "<|begin_of_text|>", 0, TOKENIZER_TYPE_CONTROL);
@@ -108,7 +98,6 @@ static void test_llama_3_takes_whole_words(void **state)
 static void test_special_tokens_in_text(void **state)
 {
     static struct vocabulary v;
-    (void)state;
     small(&v, "gpt-2");
     const int32_t end = add_token(&v, "<|end|>", 0, TOKENIZER_TYPE_CONTROL);
     const int32_t shorter = add_token(&v, "<|end", 0, TOKENIZER_TYPE_CONTROL);

@@ -1,13 +1,7 @@
 /* Steps change a text as Hugging Face's `tokenizers` and SentencePiece change it, in order; marks
  * in a row take no quadratic time. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "model/tokenizer/normalizer.h"
+#include "tests/cmocka.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +37,6 @@ static void expect(const struct normalizer *n, const char *text, const char *exp
 
 static void test_forms(void **state)
 {
-    (void)state;
     struct normalizer *n = new_normalizer();
     expect(n, "e\xcc\x81", "e\xcc\x81"); /* no steps */
     assert_int_equal(normalizer_add_form(n, NORMALIZER_NFC, NULL), STATUS_OK);
@@ -75,7 +68,6 @@ static void test_forms(void **state)
 
 static void test_lower_case_and_stripping(void **state)
 {
-    (void)state;
     struct normalizer *n = new_normalizer();
     assert_int_equal(normalizer_add_lowercase(n, NULL), STATUS_OK);
     expect(n, "ABC \xc3\x89 \xce\xa3", "abc \xc3\xa9 \xcf\x83");
@@ -97,7 +89,6 @@ static void test_lower_case_and_stripping(void **state)
 static void test_spaces_of_sentencepiece(void **state)
 {
     struct expression *space = NULL;
-    (void)state;
     struct normalizer *n = new_normalizer();
     assert_int_equal(normalizer_add_single_spaces(n, NULL), STATUS_OK);
     expect(n, "  a  b c   ", "a b c");
@@ -118,7 +109,6 @@ static void test_spaces_of_sentencepiece(void **state)
 static void test_replacing(void **state)
 {
     struct expression *runs = NULL, *nothing = NULL, *more = NULL;
-    (void)state;
     struct normalizer *n = new_normalizer();
     assert_int_equal(expression_create(&runs, " {2,}", NULL), STATUS_OK);
     assert_int_equal(normalizer_add_replace(n, runs, "-", NULL), STATUS_OK);
@@ -154,7 +144,6 @@ static void test_marks_in_the_wrong_order(void **state)
 {
     enum { SMALL = 100000, LARGE = 8 * SMALL };
     char *text = malloc(LARGE);
-    (void)state;
     for (size_t i = 0; i < LARGE; i += 2)
         memcpy(text + i, i % 4 == 0 ? "\xcc\x81" : "\xcc\xa3", 2);
     struct normalizer *n = new_normalizer();

@@ -1,13 +1,7 @@
 /* The heap gives what the definition gives: again and again the lowest pair, leftmost among equals.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "model/tokenizer/pair_merge.h"
+#include "tests/cmocka.h"
 
 #include <string.h>
 
@@ -25,7 +19,6 @@ static bool joins(uint32_t left_begin, uint32_t left_n, uint32_t right_n, const 
 static bool rule(const void *rules, const char *text, const struct pair_merge_symbol *left,
                  const struct pair_merge_symbol *right, uint32_t *order, int32_t *id)
 {
-    (void)rules;
     *id = 0;
     return joins(left->begin, left->n_bytes, right->n_bytes, text, order);
 }
@@ -58,7 +51,6 @@ static void test_same_as_the_definition(void **state)
 {
     struct pair_merge merge = {0};
     uint32_t x = 7;
-    (void)state;
     for (size_t turn = 0; turn < 3000; turn++) {
         char text[40];
         uint32_t ends[40];

@@ -1,13 +1,7 @@
 /* Behaviours of separators, spaces in front, and steps that follow each other, as Hugging Face's
  * `tokenizers` has them (its documentation's example, and tests/oracles). */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "model/tokenizer/pretokenizer.h"
+#include "tests/cmocka.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +27,6 @@ static void add_split(struct pretokenizer *p, const char *pattern,
 static enum status join_word(void *context, const char *word, size_t n_bytes, struct error *error)
 {
     char *joined = context;
-    (void)error;
     assert_true(n_bytes > 0);
     strcat(joined, joined[0] == '\0' ? "" : "|");
     strncat(joined, word, n_bytes);
@@ -71,7 +64,6 @@ static void test_behaviors(void **state)
         {PRETOKENIZER_MERGED_WITH_NEXT, "the|-final|-|-countdown"},
         {PRETOKENIZER_CONTIGUOUS, "the|-|final|--|countdown"},
     };
-    (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct pretokenizer *p = new_pretokenizer();
         add_split(p, "-", cases[i].behavior, false);
@@ -96,7 +88,6 @@ static void test_behaviors(void **state)
 
 static void test_empty_matches_cut(void **state)
 {
-    (void)state;
     struct pretokenizer *p = new_pretokenizer();
     add_split(p, "(?=\xc3\xa9)", PRETOKENIZER_ISOLATED, false);
     expect(p,
@@ -110,7 +101,6 @@ static void test_empty_matches_cut(void **state)
 /* Each step sees only its piece: what stands behind the piece is not behind it. */
 static void test_steps_follow_each_other(void **state)
 {
-    (void)state;
     struct pretokenizer *p = new_pretokenizer();
     expect(p, "a b", "a b"); /* no steps: one word */
     add_split(p, "[0-9]", PRETOKENIZER_ISOLATED, false);
@@ -129,7 +119,6 @@ static void test_steps_follow_each_other(void **state)
 
 static void test_spaces_in_front(void **state)
 {
-    (void)state;
     struct pretokenizer *p = new_pretokenizer();
     add_split(p, "-", PRETOKENIZER_REMOVED, false);
     assert_int_equal(pretokenizer_add_prefix_space(p, NULL), STATUS_OK);
@@ -153,7 +142,6 @@ static void test_metaspace(void **state)
         {PRETOKENIZER_FIRST, SPACE "a" SPACE "b", "a", SPACE "a"},
         {PRETOKENIZER_ALWAYS, SPACE "a" SPACE "b", SPACE "a", SPACE "a"},
     };
-    (void)state;
     for (size_t i = 0; i < 3; i++) {
         struct pretokenizer *p = new_pretokenizer();
         assert_int_equal(pretokenizer_add_metaspace(p, SPACE, cases[i].prepend, NULL), STATUS_OK);
@@ -172,7 +160,6 @@ static void test_metaspace(void **state)
 
 static void test_pieces_end_before_spaces(void **state)
 {
-    (void)state;
     struct pretokenizer *p = new_pretokenizer();
     assert_int_equal(pretokenizer_add_before_spaces(p, NULL), STATUS_OK);
     expect(p, "a", "a");
@@ -184,8 +171,6 @@ static void test_pieces_end_before_spaces(void **state)
 static enum status refuse_word(void *context, const char *word, size_t n_bytes, struct error *error)
 {
     int *calls = context;
-    (void)word;
-    (void)n_bytes;
     return ++*calls == 2 ? error_set(error, STATUS_EXHAUSTED, "enough") : STATUS_OK;
 }
 
@@ -194,7 +179,6 @@ static void test_a_word_that_fails_ends_the_cutting(void **state)
     struct pretokenizer_scratch *scratch = NULL;
     struct error error = {0};
     int calls = 0;
-    (void)state;
     struct pretokenizer *p = new_pretokenizer();
     add_split(p, "-", PRETOKENIZER_REMOVED, false);
     assert_int_equal(pretokenizer_scratch_create(&scratch, NULL), STATUS_OK);

@@ -1,13 +1,7 @@
 /* Names of GGUF files cut words as the published expressions say. The expected words were worked
  * out from these; tests/oracles compares with Hugging Face's `tokenizers`. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "model/tokenizer/pretokenizer_rules.h"
+#include "tests/cmocka.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +13,6 @@ static const char *const llama3_names[] = {"llama-bpe", "llama3", "llama-v3", NU
 static enum status join_word(void *context, const char *word, size_t n_bytes, struct error *error)
 {
     char *joined = context;
-    (void)error;
     assert_true(n_bytes > 0);
     strcat(joined, joined[0] == '\0' ? "" : "|");
     strncat(joined, word, n_bytes);
@@ -51,7 +44,6 @@ static void expect_words(const char *const *names, const char *text, const char 
 
 static void test_gpt_2(void **state)
 {
-    (void)state;
     expect_words(gpt2_names, "Hello, world!", "Hello|,| world|!");
     expect_words(gpt2_names, "I'll I'LL we've", "I|'ll| I|'|LL| we|'ve");
     expect_words(gpt2_names, "1234567 89", "1234567| 89");
@@ -66,7 +58,6 @@ static void test_gpt_2(void **state)
 
 static void test_llama_3(void **state)
 {
-    (void)state;
     expect_words(llama3_names, "Hello, world!", "Hello|,| world|!");
     expect_words(llama3_names, "I'll I'LL we've", "I|'ll| I|'LL| we|'ve");
     expect_words(llama3_names, "1234567 89", "123|456|7| |89");
@@ -82,7 +73,6 @@ static void test_llama_3(void **state)
 /* U+0085 and U+3000 are white space in Unicode, U+180E is not (since 6.3). */
 static void test_white_space_is_unicodes(void **state)
 {
-    (void)state;
     expect_words(gpt2_names,
                  "\xc2\x85\xc2\x85"
                  "b",
@@ -109,7 +99,6 @@ static void test_white_space_is_unicodes(void **state)
 
 static void test_rules_of_several_steps(void **state)
 {
-    (void)state;
     EXPECT_WORDS("starcoder", "a1 23  b", "a|1| |2|3| | b");
     EXPECT_WORDS("deepseek-coder", "x y\nz12,\xe6\x88\x91", "x| y|\n|z|1|2|,|\xe6\x88\x91");
     EXPECT_WORDS("deepseek-llm", "it  is  ", "it| | is|  ");
@@ -122,7 +111,6 @@ static void test_rules_of_several_steps(void **state)
  * a digit. */
 static void test_falcon_cuts_bytes(void **state)
 {
-    (void)state;
     EXPECT_WORDS("falcon", "12345 a",
                  "123|45|\xc4\xa0"
                  "a");
@@ -132,7 +120,6 @@ static void test_falcon_cuts_bytes(void **state)
 
 static void test_words_that_end_where_case_changes(void **state)
 {
-    (void)state;
     EXPECT_WORDS("gpt-4o", "camelCase HTTPServer isn't", "camel|Case| HTTPServer| isn't");
     EXPECT_WORDS("tekken", "isn't 12", "isn|'t| |1|2");
 }
@@ -141,7 +128,6 @@ static void test_every_name_is_a_rule_that_compiles(void **state)
 {
     char names[1024], *rest = names;
     size_t n = 0;
-    (void)state;
     pretokenizer_rule_names(names, sizeof(names));
     assert_true(strlen(names) < sizeof(names) - 20); /* none was left out */
     for (char *name; (name = strtok_r(rest, ", ", &rest)) != NULL; n++) {
@@ -160,8 +146,6 @@ static void test_every_name_is_a_rule_that_compiles(void **state)
 
 static enum status count_word(void *context, const char *word, size_t n_bytes, struct error *error)
 {
-    (void)word;
-    (void)error;
     *(size_t *)context += n_bytes;
     return STATUS_OK;
 }
@@ -209,7 +193,6 @@ static void test_time_grows_with_the_text(void **state)
     enum { SMALL = 12000, LARGE = 8 * SMALL };
     const struct pretokenizer_rule *last = NULL;
     char *text = malloc(LARGE), names[1024], *rest = names;
-    (void)state;
     pretokenizer_rule_names(names, sizeof(names));
     for (char *name; (name = strtok_r(rest, ", ", &rest)) != NULL;) {
         struct pretokenizer *p = NULL;

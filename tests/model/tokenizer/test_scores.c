@@ -1,13 +1,7 @@
 /* Joins follow the scores, leftmost first; what is no token becomes bytes; control tokens never
  * come from plain text. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "model/detokenizer.h"
+#include "tests/cmocka.h"
 #include "tests/model/fixtures.h"
 
 #define SPACE   "\xe2\x96\x81"
@@ -34,7 +28,6 @@ static void small(struct vocabulary *v)
 static void test_joins_by_score(void **state)
 {
     static struct vocabulary v;
-    (void)state;
     small(&v);
     struct tokenizer *t = good_vocabulary(&v);
     EXPECT_IDS(t, "hello", 0, SP_HELLO);
@@ -54,7 +47,6 @@ static void test_joins_by_score(void **state)
 static void test_invalid_utf8_becomes_its_bytes(void **state)
 {
     static struct vocabulary v;
-    (void)state;
     small(&v);
     struct tokenizer *t = good_vocabulary(&v);
     EXPECT_IDS(t, "\xff", 0, SP, BYTE(0xff));
@@ -68,7 +60,6 @@ static void test_invalid_utf8_becomes_its_bytes(void **state)
 static void test_switches_of_the_file(void **state)
 {
     static struct vocabulary v;
-    (void)state;
     small(&v);
     v.add_space_prefix = 0;
     v.add_bos = 0;
@@ -83,7 +74,6 @@ static void test_switches_of_the_file(void **state)
 static void test_tokens_may_cross_a_space(void **state)
 {
     static struct vocabulary v;
-    (void)state;
     small(&v);
     const int32_t crossing = add_token(&v, "o" SPACE, -0.5f, 1);
     struct tokenizer *t = good_vocabulary(&v);
@@ -94,7 +84,6 @@ static void test_tokens_may_cross_a_space(void **state)
 static void test_control_tokens_only_where_asked(void **state)
 {
     static struct vocabulary v;
-    (void)state;
     small(&v);
     /* two parts that would join to the control token, which has the best score */
     const int32_t left = add_token(&v, "</", -1, 1), right = add_token(&v, "s>", -1, 1);
@@ -114,7 +103,6 @@ static void test_unknown_stands_for_what_has_no_bytes(void **state)
     static struct vocabulary v;
     struct error error = {0};
     struct tokenizer *t = NULL;
-    (void)state;
     spm_vocabulary(&v);
     v.n = 3; /* no byte tokens */
     const int32_t sp = add_token(&v, SPACE, -1, 1), a = add_token(&v, "a", -2, 1);
@@ -133,7 +121,6 @@ static void test_unknown_stands_for_what_has_no_bytes(void **state)
 static void test_equal_names_encode_to_the_lower_id(void **state)
 {
     static struct vocabulary v;
-    (void)state;
     small(&v);
     const int32_t again = add_token(&v, "hello", 0, 1);
     struct tokenizer *t = good_vocabulary(&v);
@@ -146,7 +133,6 @@ static void test_equal_names_encode_to_the_lower_id(void **state)
 static void test_without_types_byte_tokens_are_known_by_name(void **state)
 {
     static struct vocabulary v;
-    (void)state;
     small(&v);
     v.no_types = true;
     struct tokenizer *t = good_vocabulary(&v);

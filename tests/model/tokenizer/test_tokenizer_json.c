@@ -1,13 +1,7 @@
 /* tokenizer.json: parts that are read, parts that are refused by their names, what the files beside
  * it say, and files that do not hold together. Ids are compared in tests/oracles. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "model/detokenizer.h"
+#include "tests/cmocka.h"
 #include "tests/model/fixtures.h"
 
 #define SPACE "\xe2\x96\x81" /* U+2581 */
@@ -71,7 +65,6 @@ static void refused(const struct parts *p, enum status expected, const char *wor
 static void test_merges_bytes_and_the_unknown(void **state)
 {
     struct parts p = usual;
-    (void)state;
     struct tokenizer *t = good(&p);
     EXPECT_IDS(t, "abab", 0, AB, AB);
     EXPECT_IDS(t, "axb", 0, A, BYTE_X, B);
@@ -109,7 +102,6 @@ static void test_sentencepiece_s_spaces(void **state)
     struct parts p = usual;
     char *text;
     size_t n;
-    (void)state;
     p.normalizer =
         "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":\"" SPACE
         "\"},{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"" SPACE "\"}]}";
@@ -132,7 +124,6 @@ static void test_sentencepiece_s_spaces(void **state)
 static void test_templates(void **state)
 {
     struct parts p = usual;
-    (void)state;
     p.processor =
         "{\"type\":\"Sequence\",\"processors\":[{\"type\":\"ByteLevel\"},"
         "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\",\"type_"
@@ -170,7 +161,6 @@ static void test_what_is_not_known_is_refused_by_name(void **state)
         {"\"type\":\"BPE\",\"unk_token\":\"none\"", "'none'"},
     };
     struct parts p = usual;
-    (void)state;
     for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++) {
         p.model = models[i][0];
         refused(&p, STATUS_UNSUPPORTED, models[i][1]);
@@ -205,7 +195,6 @@ static void test_nesting_is_bounded(void **state)
     static char deep[1 << 15];
     struct parts p = usual;
     size_t n = 0;
-    (void)state;
     for (int i = 0; i < 400; i++)
         n += (size_t)sprintf(deep + n, "{\"type\":\"Sequence\",\"normalizers\":[");
     n += (size_t)sprintf(deep + n, "{\"type\":\"NFC\"}");
@@ -229,7 +218,6 @@ static void test_vocabularies_that_do_not_hold_together(void **state)
         {"{\"a\":8,\"b\":1,\"ab\":2}", "the added '<s>'"},
     };
     struct parts p = usual;
-    (void)state;
     p.model = "\"type\":\"BPE\"";
     p.merges = "[]";
     for (size_t i = 0; i < sizeof(vocabs) / sizeof(vocabs[0]); i++) {
@@ -260,7 +248,6 @@ static void test_vocabularies_that_do_not_hold_together(void **state)
 static void test_holes(void **state)
 {
     struct parts p = usual;
-    (void)state;
     p.added = "[{\"id\":20,\"content\":\"<s>\",\"special\":true}]";
     struct tokenizer *t = good(&p);
     assert_int_equal(tokenizer_vocab(t), 21);
@@ -281,7 +268,6 @@ static void test_files_beside_it(void **state)
 {
     const struct parts p = usual;
     struct tokenizer *t = NULL;
-    (void)state;
     write_file(
         "tokenizer_config.json",
         "{\"bos_token\":{\"content\":\"<s>\"},\"eos_token\":\"</s>\",\"add_bos_token\":true}");
@@ -313,7 +299,6 @@ static void test_files_beside_it(void **state)
 static void test_bos_over_the_template(void **state)
 {
     struct parts p = usual;
-    (void)state;
     p.processor =
         "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},"
         "{\"Sequence\":{\"id\":\"A\"}}],\"special_tokens\":{\"<s>\":{\"ids\":[8]}}}";
@@ -334,7 +319,6 @@ static void test_a_directory_without_one(void **state)
 {
     struct tokenizer *t = NULL;
     struct error error = {0};
-    (void)state;
     unlink(fixture_path("tokenizer.json"));
     assert_int_equal(tokenizer_open_directory(&t, fixture_folder, &error), STATUS_NOT_FOUND);
     assert_non_null(strstr(error.text, "tokenizer.json"));
