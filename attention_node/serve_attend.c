@@ -8,7 +8,6 @@
 #include "kernels/attention/partial.h"
 #include "sys/clock.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 

@@ -10,7 +10,6 @@
 
 #include <math.h>
 #include <stddef.h>
-#include <stdio.h>
 
 static const struct table_column columns[] = {
     {.name = "batch", .width = 32},

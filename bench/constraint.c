@@ -9,7 +9,6 @@
 #include "sys/clock.h"
 #include "sys/random.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -6,7 +6,6 @@
 #include "coordinator/sampler.h"
 #include "sys/clock.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 static const struct table_column columns[] = {

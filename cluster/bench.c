@@ -22,7 +22,6 @@
 #include "sys/machine.h"
 #include "sys/random.h"
 #include "sys/table.h"
-#include "sys/topology.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -6,7 +6,6 @@
 #include "sys/options.h"
 #include "sys/status.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 
 enum {

@@ -7,7 +7,6 @@
 
 #include "sys/status.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 

@@ -10,7 +10,6 @@
 #include "sys/clock.h"
 #include "sys/file.h"
 #include "sys/interfaces.h"
-#include "sys/size.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -17,7 +17,6 @@
 #include "sys/status.h"
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 enum { LAUNCH_TAIL_BYTES = 4096, LAUNCH_MOST = 6200 };

@@ -4,7 +4,6 @@
 #include "sys/parse.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { MOST_TOKENS = 1 << 24 };

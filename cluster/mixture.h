@@ -8,7 +8,6 @@
 
 #include "model/gguf_writer.h"
 #include "model/hparams.h"
-#include "model/model_file.h"
 #include "model/weights.h"
 #include "sys/status.h"
 

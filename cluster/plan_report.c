@@ -7,7 +7,6 @@
 #include "sys/size.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
 enum { CELL_BYTES = 96, DIGITS_BYTES = 32, MOST_LINKS = 24 };

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
 
 enum { INTERVAL_US = 200000, LINE_BYTES = 512, BAR = 20, DEFAULT_COLUMNS = 80 };
 

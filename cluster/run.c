@@ -20,7 +20,6 @@
 #include "sys/log.h"
 
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

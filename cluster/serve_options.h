@@ -5,7 +5,6 @@
 #include "cluster/place_options.h"
 #include "sys/status.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 
 enum {

@@ -15,7 +15,6 @@
 #include "sys/size.h"
 #include "sys/topology.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>

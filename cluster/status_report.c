@@ -6,7 +6,6 @@
 #include "sys/size.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
 enum { TIME_BYTES = 32, RANGE_BYTES = 64 };

@@ -8,7 +8,6 @@
 
 #include "sys/status.h"
 
-#include <stdint.h>
 #include <stdio.h>
 
 struct trace_table; /* opaque */

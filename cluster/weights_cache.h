@@ -15,7 +15,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 /* The folder for `kind` ("weights", "hashes"): `wanted`, or the default one; made where it is
  * missing. STATUS_IO: with the kernel's reason. */

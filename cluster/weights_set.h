@@ -7,7 +7,6 @@
 #define LONGSPAN_CLUSTER_WEIGHTS_SET_H
 
 #include "cluster/content_hash.h"
-#include "cluster/write_progress.h"
 #include "sys/status.h"
 
 #include <jansson.h>

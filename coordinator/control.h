@@ -9,10 +9,8 @@
 #include "proto/arena.h"
 #include "proto/frames.h"
 #include "proto/longspan.pb-c.h"
-#include "sys/log.h"
 #include "sys/status.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 
 struct control {

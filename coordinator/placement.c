@@ -6,7 +6,6 @@
 #include "kernels/attention/kv_window.h"
 
 #include <assert.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

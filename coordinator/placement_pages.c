@@ -10,8 +10,6 @@
 #include "kernels/attention/kv_window.h"
 #include "sys/array.h"
 
-#include <stdlib.h>
-
 struct placement_window_count *placement_in_window(const struct placement *p,
                                                    const struct placement_sequence *s,
                                                    uint32_t window, uint32_t holder)

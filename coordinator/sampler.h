@@ -26,7 +26,6 @@
 #include "sys/status.h"
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 enum { SAMPLER_MAX_TOP_K = 1024, SAMPLER_MAX_LOGPROBS = 64 };

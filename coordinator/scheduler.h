@@ -66,7 +66,6 @@
 #include "sys/status.h"
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #define SCHEDULER_NONE UINT32_MAX

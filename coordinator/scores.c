@@ -3,7 +3,6 @@
 
 #include "sys/array.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

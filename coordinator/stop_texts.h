@@ -14,7 +14,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 enum { STOP_TEXTS_MOST = 64, STOP_TEXTS_MOST_BYTES = 4096 }; /* texts; bytes of each */
 

@@ -9,7 +9,6 @@
 #include "model/weights.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 struct report {

@@ -8,7 +8,6 @@
 
 #include "sys/status.h"
 
-#include <stddef.h>
 #include <stdint.h>
 
 struct mapping {

@@ -12,7 +12,6 @@
 #include "sys/status.h"
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 enum weights_id {

@@ -26,7 +26,6 @@
 #include "sys/status.h"
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 struct wire_ring; /* opaque */

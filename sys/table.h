@@ -20,7 +20,6 @@
 
 #include "sys/status.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 

@@ -3,10 +3,8 @@
 #include "worker/attention.h"
 
 #include "kernels/kernels.h"
-#include "sys/clock.h"
 #include "worker/attention_state.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

@@ -24,7 +24,6 @@
 #include "worker/results.h"
 #include "worker/step.h"
 
-#include <stddef.h>
 #include <stdint.h>
 
 struct forward; /* opaque */

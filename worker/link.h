@@ -11,7 +11,6 @@
 #include "sys/status.h"
 #include "sys/trace.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 
 enum { LINK_PING_US = 1000000, LINK_SILENCE_US = 30000000 };

@@ -9,7 +9,6 @@
 #include "kernels/kernels.h"
 #include "proto/address.h"
 #include "proto/cluster_key.h"
-#include "proto/protocol.h"
 #include "proto/waiting.h"
 #include "sys/clock.h"
 #include "sys/file.h"
@@ -28,7 +27,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 

@@ -14,7 +14,6 @@
 #include "worker/candidate_table.h"
 #include "worker/step.h"
 
-#include <stddef.h>
 #include <stdint.h>
 
 enum { RESULTS_SCORED_ROWS = 64 }; /* whose logits are there at the same time, at most */

@@ -2,7 +2,6 @@
 #include "coordinator/http/fields.h"
 
 #include <inttypes.h>
-#include <math.h>
 
 const json_t *fields_get(const json_t *object, const char *name)
 {

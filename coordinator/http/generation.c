@@ -1,7 +1,6 @@
 /* generation.c - see generation.h. */
 #include "coordinator/http/generation.h"
 
-#include "coordinator/control.h"
 #include "coordinator/http/chat_prompt.h"
 #include "sys/clock.h"
 

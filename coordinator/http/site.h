@@ -14,7 +14,6 @@
 #include "sys/log.h"
 
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdint.h>
 
 struct bridge;        /* bridge.h */

@@ -2,7 +2,6 @@
 #include "model/chat/jinja_builtin.h"
 #include "model/chat/jinja_print.h"
 #include "model/chat/jinja_text.h"
-#include "model/utf8.h"
 
 #include <errno.h>
 #include <math.h>

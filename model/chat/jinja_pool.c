@@ -2,7 +2,6 @@
 #include "model/chat/jinja_pool.h"
 
 #include <stdalign.h>
-#include <stdint.h>
 #include <stdlib.h>
 
 enum { BLOCK_BYTES = 1 << 16, LARGE_BYTES = 1 << 13 };

@@ -2,7 +2,6 @@
  * that say nothing about the results, and those that must be off. */
 #include "model/huggingface/hf_config_internal.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* Read by hf_config.c and hf_config_rope.c. */

@@ -5,8 +5,6 @@
 
 #include "model/huggingface/hf_config.h"
 
-#include <stdint.h>
-
 enum { HF_NAME_BYTES = 64 };
 
 enum hf_name_kind {

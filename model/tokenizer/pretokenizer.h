@@ -23,7 +23,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 struct pretokenizer;         /* opaque; immutable once it is filled: any number of threads */
 struct pretokenizer_scratch; /* opaque; what one thread needs while it cuts */

@@ -1,7 +1,6 @@
 /* tokenizer_json_steps.c - how a text is normalized and cut: lists of steps there and here. */
 #include "model/tokenizer/tokenizer_json.h"
 
-#include <stdio.h>
 #include <string.h>
 
 enum { MOST_NESTED = 4 }; /* sequences in sequences */

@@ -5,8 +5,6 @@
 #include "tests/cmocka.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static enum status cases_of(struct bench_cases *cases, struct bench_options *options, int argc,

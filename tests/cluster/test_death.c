@@ -4,10 +4,7 @@
 
 #include "tests/cmocka.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static void test_exit_statuses_become_ours(void **state)
 {

@@ -13,7 +13,6 @@
 #include "tests/directory.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

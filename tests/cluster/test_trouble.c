@@ -3,9 +3,6 @@
 
 #include "tests/cmocka.h"
 
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static void test_known_troubles_have_a_remedy(void **state)

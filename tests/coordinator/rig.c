@@ -1,9 +1,7 @@
 /* rig.c - see rig.h. Included by its test, because a test program is one file. */
 #include "tests/coordinator/rig.h"
 
-#include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>

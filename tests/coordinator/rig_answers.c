@@ -5,7 +5,6 @@
 #include <math.h>
 
 #include "kernels/attention/kv_holder.h"
-#include "sys/clock.h"
 
 /* ---- the fake model -------------------------------------------------------------------------- */
 

@@ -4,7 +4,6 @@
 #include "tests/cmocka.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <string.h>
 
 static void test_a_value_falls_into_the_first_bucket_that_holds_it(void **state)

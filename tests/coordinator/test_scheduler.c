@@ -3,11 +3,8 @@
 #include "coordinator/scheduler.h"
 
 #include "kernels/attention/kv_holder.h"
-#include "sys/random.h"
 #include "tests/cmocka.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_FLYING = 3 };

@@ -3,7 +3,6 @@
  * greeted before. */
 #include "attention_node/serve.h"
 #include "proto/arena.h"
-#include "proto/protocol.h"
 #include "tests/fuzz/node_job.h"
 #include "tests/fuzz/pieces.h"
 

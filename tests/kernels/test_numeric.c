@@ -4,7 +4,6 @@
 #include "tests/cmocka.h"
 
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 
 #if defined(__x86_64__)

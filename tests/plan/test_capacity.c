@@ -6,7 +6,6 @@
 #include "tests/cmocka.h"
 #include "tests/model/small_model.h"
 
-#include <stdio.h>
 #include <string.h>
 
 enum { KV_BYTES = 2 * 2 * 2 * 16 * 2 }; /* of a token: K and V, layers, KV heads, head_dim, f16 */

@@ -6,7 +6,6 @@
 #include "tests/model/small_model.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { STRIPE = 4096, TOKEN_BYTES = 2 * 2 * 2 * 16 * 2 }; /* K and V, layers, KV heads, dims, f16 */

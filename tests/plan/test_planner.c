@@ -6,7 +6,6 @@
 #include "tests/cmocka.h"
 #include "tests/model/small_model.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static struct planner_model tiny(void)

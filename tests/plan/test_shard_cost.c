@@ -6,7 +6,6 @@
 #include "tests/model/small_model.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 static uint64_t bytes_of(const struct model_file *file, const char *name)

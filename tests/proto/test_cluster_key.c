@@ -5,10 +5,8 @@
 #include "tests/directory.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 static char path[FILE_PATH_BYTES + 16];
 

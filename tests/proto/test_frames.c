@@ -2,7 +2,6 @@
 #include "tests/proto/wire_fixture.h"
 
 #include <stdatomic.h>
-#include <unistd.h>
 
 enum { LIMIT = 1 << 20 };
 

@@ -3,8 +3,6 @@
 
 #include "tests/cmocka.h"
 
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -4,7 +4,6 @@
 #include "tests/cmocka.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { HEADS = 4, DIM = 64, ROWS = 300, VALUES = ROWS * HEADS * DIM };

@@ -4,7 +4,6 @@
 
 #include "tests/cmocka.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static char part[BODY_FREE_BYTES];

@@ -6,7 +6,6 @@
 #include "tests/cmocka.h"
 #include "tests/coordinator/http/byte_tokenizer.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

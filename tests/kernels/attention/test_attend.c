@@ -2,8 +2,6 @@
 #include "tests/cmocka.h"
 #include "tests/kernels/attention/attend_cases.h"
 
-#include <stdio.h>
-
 static void test_impossible_shapes_are_refused(void **state)
 {
     struct thread_pool *pool = pool_of(1);

@@ -5,7 +5,6 @@
 #include "tests/cmocka.h"
 
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_OUTPUTS = 64, MAX_LANES = 96 };

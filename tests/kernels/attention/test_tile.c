@@ -5,8 +5,6 @@
 #include "tests/cmocka.h"
 #include "tests/kernels/attention/reference.h"
 
-#include <stdio.h>
-
 enum { MAX_VARIANTS = 8 };
 
 static size_t usable_variants(const struct tile_kernels **variants)

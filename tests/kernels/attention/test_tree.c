@@ -3,7 +3,6 @@
 
 #include "tests/cmocka.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static uint64_t state_of_random = 1;

@@ -1,8 +1,6 @@
 /* test_device.c - weights come in whole or are refused, embeddings come out as they went in. */
 #include "tests/kernels/cpu/each_table.h"
 
-#include <math.h>
-
 static void test_bad_cuts_are_refused(void **state)
 {
     const struct kernels *k = each_table_usable(state);

@@ -5,8 +5,6 @@
 #include "kernels/kernels.h"
 #include "tests/cmocka.h"
 
-#include <stdlib.h>
-
 static struct thread_pool *pool;
 
 static int open_pool(void **state)

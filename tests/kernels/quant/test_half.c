@@ -4,7 +4,6 @@
 #include "tests/cmocka.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 static uint32_t random_u32(uint64_t *state)

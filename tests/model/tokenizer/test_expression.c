@@ -3,7 +3,6 @@
 #include "model/tokenizer/expression.h"
 #include "tests/cmocka.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>

@@ -3,7 +3,6 @@
 #include "model/tokenizer/pretokenizer.h"
 #include "tests/cmocka.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define SPACE "\xe2\x96\x81" /* U+2581 */
