@@ -397,7 +397,6 @@ static void answer_query(struct serve *serve, size_t index)
     reply.query = query->query;
     reply.marks = query->n_entries > 0 ? serve->marks + query->first_mark : NULL;
     reply.n_marks = query->n_entries;
-    reply.node_us = (uint32_t)took_us;
     if (!pack_answer(serve, &place, &reply, query->reply, query->reply_floats * sizeof(float)))
         return;
     if (serve->config.keep_after_us > 0 && took_us >= serve->config.keep_after_us)

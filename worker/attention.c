@@ -491,12 +491,6 @@ uint32_t *attention_layer_wait_us(const struct attention *attention, uint32_t *n
     return attention->layer_wait_us;
 }
 
-void attention_times(const struct attention *attention, struct attention_times *times)
-{
-    *times = attention_client_times(attention->client);
-    times->merge_ns = attention->merge_ns;
-}
-
 void attention_traffic(const struct attention *attention, uint32_t holder,
                        struct attention_traffic *traffic)
 {

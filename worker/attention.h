@@ -89,20 +89,6 @@ struct attention_traffic {
     bool ring;         /* it goes through shared memory */
 };
 
-/* Where the time of exchanges with all holders goes, since opening, in nanoseconds. Of the queries
- * that were answered the slowest one of each layer counts:
- *     away = node + wire      from its sending to its answer
- *     away = hidden + wait    hidden: while this rank computed */
-struct attention_times {
-    uint64_t n_exchanges; /* layers with an answer */
-    uint64_t ask_ns;      /* building and sending queries */
-    uint64_t append_ns;   /* building and sending appends */
-    uint64_t away_ns;
-    uint64_t node_ns;  /* of it, between the query's arrival there and the answer's leaving */
-    uint64_t wait_ns;  /* of it, when this rank had nothing else to do */
-    uint64_t merge_ns; /* folding partials, of holders and own ones */
-};
-
 /* Connects to all remote holders and waits, at most timeout_ms, until each has answered Hello.
  * STATUS_UNREACHABLE or STATUS_PROTOCOL names the holder. `pool` and `wire` outlive it. */
 enum status attention_open(struct attention **attention, struct thread_pool *pool,
@@ -174,7 +160,6 @@ uint64_t attention_wait_us(const struct attention *attention);
 uint32_t *attention_layer_wait_us(const struct attention *attention, uint32_t *n_layers);
 void attention_traffic(const struct attention *attention, uint32_t holder,
                        struct attention_traffic *traffic);
-void attention_times(const struct attention *attention, struct attention_times *times);
 
 /* Device memory for the open tiles of all sequences; a GPU's is taken as they come. */
 uint64_t attention_tile_bytes(const struct attention *attention);

@@ -144,10 +144,8 @@ static void attend_reply(struct attention_client *client, struct attention_chann
     }
     const uint64_t stamp = note_marks(client, channel, reply->marks);
     channel->waiting = false;
-    channel->answered_ns = clock_ns();
     channel->traffic.round_trips++;
-    channel->traffic.round_trip_ns += channel->answered_ns - channel->sent_ns;
-    channel->node_ns = (uint64_t)reply->node_us * 1000;
+    channel->traffic.round_trip_ns += clock_ns() - channel->sent_ns;
     channel->data = bytes > 0 ? frames_data(in, 1) : NULL;
     client->in = channel->reply;
     channel->reply = in;

@@ -58,11 +58,11 @@ struct attention_channel {
     size_t n_included, included_capacity;
     size_t reply_floats;
     uint64_t began_us, retry_us, retry_after_us, resend_us;
-    uint64_t sent_ns, answered_ns, node_ns; /* of the last query that was answered */
-    uint64_t lacking_marks;                 /* their sum in the last `missing` */
-    bool resent;                            /* `missing` was answered once */
-    struct frames *reply;                   /* swapped with the one that was received into */
-    float *data; /* in `reply`, until the layer is finished; NULL: none */
+    uint64_t sent_ns;
+    uint64_t lacking_marks; /* their sum in the last `missing` */
+    bool resent;            /* `missing` was answered once */
+    struct frames *reply;   /* swapped with the one that was received into */
+    float *data;            /* in `reply`, until the layer is finished; NULL: none */
 
     struct attention_retention retention;
     struct attention_traffic traffic;

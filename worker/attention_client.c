@@ -62,7 +62,6 @@ static void use_plan(struct attention_client *client, uint32_t layer)
 
 void attention_client_query(struct attention_client *client, uint32_t layer, const float *q)
 {
-    const uint64_t began = clock_ns();
     use_plan(client, layer - client->wire.config.first_layer);
     frame_buffer_give(client->rows);
     client->rows = NULL;
@@ -89,13 +88,11 @@ void attention_client_query(struct attention_client *client, uint32_t layer, con
             continue;
         attention_ask(client, channel, layer, q);
     }
-    client->times.ask_ns += clock_ns() - began;
 }
 
 void attention_client_append(struct attention_client *client, uint32_t layer, const void *k,
                              const void *v)
 {
-    const uint64_t began = clock_ns();
     for (uint32_t i = 0; i < client->n_channels; i++) {
         struct attention_channel *channel = &client->channels[i];
         const struct attention_plan_list *list = &client->wire.plan->lists[i];
@@ -111,7 +108,6 @@ void attention_client_append(struct attention_client *client, uint32_t layer, co
                 attention_client_fail(client, client->wire.parts[part].sequence, &error);
         }
     }
-    client->times.append_ns += clock_ns() - began;
 }
 
 /* ---- waiting ---- */
@@ -138,22 +134,6 @@ static void timers(struct attention_client *client, struct attention_channel *ch
         attention_channel_hello(channel, &client->wire);
         attention_ask_again(client, channel);
     }
-}
-
-/* A layer is as slow as its slowest answer. */
-static void count_slowest(struct attention_client *client)
-{
-    uint64_t away_ns = 0, node_ns = 0;
-    for (uint32_t i = 0; i < client->n_channels; i++) {
-        const struct attention_channel *channel = &client->channels[i];
-        if (channel->data == NULL || channel->answered_ns - channel->sent_ns <= away_ns)
-            continue;
-        away_ns = channel->answered_ns - channel->sent_ns;
-        node_ns = channel->node_ns < away_ns ? channel->node_ns : away_ns;
-    }
-    client->times.n_exchanges += away_ns > 0;
-    client->times.away_ns += away_ns;
-    client->times.node_ns += node_ns;
 }
 
 static bool anyone_waiting(const struct attention_client *client)
@@ -202,7 +182,6 @@ static void rest(struct attention_client *client, const struct waiting *waiting)
 
 void attention_client_wait(struct attention_client *client)
 {
-    const uint64_t began = clock_ns();
     struct waiting waiting;
     waiting_begin(&waiting, UINT64_MAX, client->wire.spin_us); /* the timers end it */
     while (anyone_waiting(client)) {
@@ -222,8 +201,6 @@ void attention_client_wait(struct attention_client *client)
         else if (anyone_waiting(client))
             rest(client, &waiting);
     }
-    client->times.wait_ns += clock_ns() - began;
-    count_slowest(client);
 }
 
 float *attention_client_reply(const struct attention_client *client, uint32_t holder)
@@ -313,11 +290,6 @@ void attention_client_forget(struct attention_client *client,
     for (uint32_t i = 0; i < client->n_channels; i++)
         if (client->channels[i].socket != NULL)
             attention_retention_forget(&client->channels[i].retention, sequence);
-}
-
-struct attention_times attention_client_times(const struct attention_client *client)
-{
-    return client->times;
 }
 
 void attention_client_traffic(const struct attention_client *client, uint32_t holder,

@@ -55,9 +55,6 @@ void attention_client_release(struct attention_client *client);
 void attention_client_forget(struct attention_client *client,
                              const struct attention_sequence *sequence);
 
-/* All but merge_ns. */
-struct attention_times attention_client_times(const struct attention_client *client);
-
 void attention_client_traffic(const struct attention_client *client, uint32_t holder,
                               struct attention_traffic *traffic);
 

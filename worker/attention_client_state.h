@@ -14,7 +14,6 @@ struct attention_client {
     struct attention_piece *pieces; /* the layer's plan's, to be placed */
     struct frames *in;
     uint64_t n_queries, n_stamps;
-    struct attention_times times; /* but merge_ns */
     /* Holders that are asked about the same parts share one copy of the rows. */
     struct frame_buffer *rows;
     size_t rows_bytes, n_shared, shared_capacity;

@@ -410,9 +410,9 @@ void attention_finish(struct attention *attention, uint32_t layer, float *out)
 
     const uint64_t began = clock_us();
     attention_client_wait(a->client);
-    const uint64_t came = clock_ns();
-    a->wait_us += came / 1000 - began;
-    a->layer_wait_us[layer - a->config.first_layer] = (uint32_t)(came / 1000 - began);
+    const uint64_t waited = clock_us() - began;
+    a->wait_us += waited;
+    a->layer_wait_us[layer - a->config.first_layer] = (uint32_t)waited;
     at = trace_span(trace, "wait for holders", at);
 
     a->out = seen(a, out, &a->out_host);
@@ -420,7 +420,6 @@ void attention_finish(struct attention *attention, uint32_t layer, float *out)
         fold_all(a);
     if (on_device && folds && some_work(a))
         a->kernels->upload(a->device, out, a->out, n_asking(a) * a->q_row * sizeof(*out));
-    a->merge_ns += clock_ns() - came;
     attention_client_release(a->client);
     if (folds)
         keep_open_tiles(a, layer - a->config.first_layer);

@@ -55,7 +55,6 @@ struct attention {
     bool launches; /* what was prepared for the layer can be launched */
     uint64_t wait_us;
     uint32_t *layer_wait_us; /* [n_layers], of the step */
-    uint64_t merge_ns;       /* since opening */
 };
 
 /* The part has failed, and its sequence with it; the first reason stays. */

@@ -100,9 +100,6 @@ static void test_a_ring_is_used_when_both_may(void **state)
         start_bench(&bench, i & 1, i & 2);
         assert_int_equal(uses_ring(&bench), i == 0);
         run_steps(&bench, 0, TOKENS);
-        struct attention_times times;
-        attention_times(bench.attention, &times);
-        assert_true(times.n_exchanges > 0 && times.node_ns <= times.away_ns);
         assert_int_equal(stop_bench(&bench) > 0, i != 0);
     }
 }
