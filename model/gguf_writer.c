@@ -243,28 +243,10 @@ static enum status add_value(struct gguf_writer *writer, const char *name,
     return end_key(writer, error);
 }
 
-enum status gguf_writer_add_u8(struct gguf_writer *writer, const char *name, uint8_t value,
-                               struct error *error)
-{
-    return add_value(writer, name, GGUF_VALUE_U8, &value, sizeof(value), error);
-}
-
-enum status gguf_writer_add_i8(struct gguf_writer *writer, const char *name, int8_t value,
-                               struct error *error)
-{
-    return add_value(writer, name, GGUF_VALUE_I8, &value, sizeof(value), error);
-}
-
 enum status gguf_writer_add_u16(struct gguf_writer *writer, const char *name, uint16_t value,
                                 struct error *error)
 {
     return add_value(writer, name, GGUF_VALUE_U16, &value, sizeof(value), error);
-}
-
-enum status gguf_writer_add_i16(struct gguf_writer *writer, const char *name, int16_t value,
-                                struct error *error)
-{
-    return add_value(writer, name, GGUF_VALUE_I16, &value, sizeof(value), error);
 }
 
 enum status gguf_writer_add_u32(struct gguf_writer *writer, const char *name, uint32_t value,
@@ -279,28 +261,10 @@ enum status gguf_writer_add_i32(struct gguf_writer *writer, const char *name, in
     return add_value(writer, name, GGUF_VALUE_I32, &value, sizeof(value), error);
 }
 
-enum status gguf_writer_add_u64(struct gguf_writer *writer, const char *name, uint64_t value,
-                                struct error *error)
-{
-    return add_value(writer, name, GGUF_VALUE_U64, &value, sizeof(value), error);
-}
-
-enum status gguf_writer_add_i64(struct gguf_writer *writer, const char *name, int64_t value,
-                                struct error *error)
-{
-    return add_value(writer, name, GGUF_VALUE_I64, &value, sizeof(value), error);
-}
-
 enum status gguf_writer_add_f32(struct gguf_writer *writer, const char *name, float value,
                                 struct error *error)
 {
     return add_value(writer, name, GGUF_VALUE_F32, &value, sizeof(value), error);
-}
-
-enum status gguf_writer_add_f64(struct gguf_writer *writer, const char *name, double value,
-                                struct error *error)
-{
-    return add_value(writer, name, GGUF_VALUE_F64, &value, sizeof(value), error);
 }
 
 enum status gguf_writer_add_bool(struct gguf_writer *writer, const char *name, bool value,

@@ -34,25 +34,13 @@ void gguf_writer_destroy(struct gguf_writer *writer);
 
 /* Keys. STATUS_INVALID: a name that is empty, too long or already there, or after the first data;
  * `general.alignment` (the writer uses 32 always). STATUS_NO_MEMORY. */
-enum status gguf_writer_add_u8(struct gguf_writer *writer, const char *name, uint8_t value,
-                               struct error *error);
-enum status gguf_writer_add_i8(struct gguf_writer *writer, const char *name, int8_t value,
-                               struct error *error);
 enum status gguf_writer_add_u16(struct gguf_writer *writer, const char *name, uint16_t value,
-                                struct error *error);
-enum status gguf_writer_add_i16(struct gguf_writer *writer, const char *name, int16_t value,
                                 struct error *error);
 enum status gguf_writer_add_u32(struct gguf_writer *writer, const char *name, uint32_t value,
                                 struct error *error);
 enum status gguf_writer_add_i32(struct gguf_writer *writer, const char *name, int32_t value,
                                 struct error *error);
-enum status gguf_writer_add_u64(struct gguf_writer *writer, const char *name, uint64_t value,
-                                struct error *error);
-enum status gguf_writer_add_i64(struct gguf_writer *writer, const char *name, int64_t value,
-                                struct error *error);
 enum status gguf_writer_add_f32(struct gguf_writer *writer, const char *name, float value,
-                                struct error *error);
-enum status gguf_writer_add_f64(struct gguf_writer *writer, const char *name, double value,
                                 struct error *error);
 enum status gguf_writer_add_bool(struct gguf_writer *writer, const char *name, bool value,
                                  struct error *error);

@@ -30,20 +30,30 @@ static struct gguf_writer *create(const char *path)
 static const struct model_string strings[] = {{"one", 3}, {"", 0}, {"t\0wo", 4}, {"\xff", 1}};
 static const int16_t numbers[] = {-1, 0, 32767};
 
+/* Of a type that nothing here makes: as from a file that was read. */
+#define COPY_NUMBER(w, key_name, value_type, c_type, value)                                        \
+    gguf_writer_copy_key(w,                                                                        \
+                         &(struct model_key){.name = key_name,                                     \
+                                             .type = value_type,                                   \
+                                             .n = 1,                                               \
+                                             .data = (const uint8_t *)&(c_type){value},            \
+                                             .n_bytes = sizeof(c_type)},                           \
+                         &e)
+
 static void add_everything(struct gguf_writer *w)
 {
     struct error e = {0};
     const float floats[] = {1.5f, -2};
-    gguf_writer_add_u8(w, "u8", 200, &e);
-    gguf_writer_add_i8(w, "i8", -100, &e);
+    COPY_NUMBER(w, "u8", GGUF_VALUE_U8, uint8_t, 200);
+    COPY_NUMBER(w, "i8", GGUF_VALUE_I8, int8_t, -100);
     gguf_writer_add_u16(w, "u16", 65535, &e);
-    gguf_writer_add_i16(w, "i16", -32768, &e);
+    COPY_NUMBER(w, "i16", GGUF_VALUE_I16, int16_t, -32768);
     gguf_writer_add_u32(w, "u32", 4000000000u, &e);
     gguf_writer_add_i32(w, "i32", -2000000000, &e);
-    gguf_writer_add_u64(w, "u64", UINT64_MAX, &e);
-    gguf_writer_add_i64(w, "i64", INT64_MIN, &e);
+    COPY_NUMBER(w, "u64", GGUF_VALUE_U64, uint64_t, UINT64_MAX);
+    COPY_NUMBER(w, "i64", GGUF_VALUE_I64, int64_t, INT64_MIN);
     gguf_writer_add_f32(w, "f32", 0.25f, &e);
-    gguf_writer_add_f64(w, "f64", 0.5, &e);
+    COPY_NUMBER(w, "f64", GGUF_VALUE_F64, double, 0.5);
     gguf_writer_add_bool(w, "yes", true, &e);
     gguf_writer_add_bool(w, "no", false, &e);
     gguf_writer_add_string(w, "string", "h\xc3\xa9", &e);
