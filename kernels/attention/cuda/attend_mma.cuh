@@ -68,16 +68,10 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, NEAR>> {
                 const uint2 *third = (const uint2 *)(block(b) + shape::Q) + 2 * i * 32 + lane;
                 const uint2 t0 = TYPE == MMA_BF16 ? third[0] : make_uint2(0, 0);
                 const uint2 t1 = TYPE == MMA_BF16 ? third[32] : make_uint2(0, 0);
+                const uint4 thirds = make_uint4(t0.x, t0.y, t1.x, t1.y);
 #pragma unroll
-                for (int j = 0; j < 2; j++) {
-                    float(&sum)[4] = s[b][2 * p + j];
-                    add_product<TYPE>(sum, q0, key[j].x, key[j].y);
-                    if (TYPE == MMA_BF16)
-                        add_product<TYPE>(sum, third_rows(t0.x, t0.y), key[j].x, key[j].y);
-                    add_product<TYPE>(sum, q1, key[j].z, key[j].w);
-                    if (TYPE == MMA_BF16)
-                        add_product<TYPE>(sum, third_rows(t1.x, t1.y), key[j].z, key[j].w);
-                }
+                for (int j = 0; j < 2; j++)
+                    add_products<TYPE>(s[b][2 * p + j], q0, q1, thirds, key[j]);
             }
         }
     }
@@ -230,15 +224,8 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, NEAR>> {
                                                     (((2 * p + i) * 8 + g) * 32 + 8 * c) * 2)
                                  : make_uint4(0, 0, 0, 0);
 #pragma unroll
-            for (int n = 0; n < TILES_N; n++) {
-                float(&sum)[4] = o[b][n];
-                add_product<TYPE>(sum, w0, value[n].x, value[n].y);
-                if (TYPE == MMA_BF16)
-                    add_product<TYPE>(sum, third_rows(w2.x, w2.y), value[n].x, value[n].y);
-                add_product<TYPE>(sum, w1, value[n].z, value[n].w);
-                if (TYPE == MMA_BF16)
-                    add_product<TYPE>(sum, third_rows(w2.z, w2.w), value[n].z, value[n].w);
-            }
+            for (int n = 0; n < TILES_N; n++)
+                add_products<TYPE>(o[b][n], w0, w1, w2, value[n]);
         }
     }
 

@@ -86,6 +86,19 @@ static __device__ __forceinline__ uint4 third_rows(uint32_t low, uint32_t high)
     return make_uint4(low, 0, high, 0);
 }
 
+/* sum += what a lane has of 32 numbers: of rows in parts, 16 and 16, and of bf16 their third parts. */
+template <int TYPE>
+static __device__ __forceinline__ void add_products(float (&sum)[4], uint4 a0, uint4 a1,
+                                                    uint4 thirds, uint4 b)
+{
+    add_product<TYPE>(sum, a0, b.x, b.y);
+    if (TYPE == MMA_BF16)
+        add_product<TYPE>(sum, third_rows(thirds.x, thirds.y), b.x, b.y);
+    add_product<TYPE>(sum, a1, b.z, b.w);
+    if (TYPE == MMA_BF16)
+        add_product<TYPE>(sum, third_rows(thirds.z, thirds.w), b.z, b.w);
+}
+
 /* The largest of the four lanes that have a row together. */
 static __device__ __forceinline__ uint32_t largest_of_row(uint32_t x)
 {
