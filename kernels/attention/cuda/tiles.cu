@@ -8,13 +8,17 @@
 
 enum {
     THREADS = 256,
-    WRITES = 512, /* of one launch: their descriptions are its arguments */
+    WRITES = 127, /* of one launch: their descriptions are its arguments */
+    ARGUMENTS =
+        4096, /* bytes: what every compiler and driver takes, and all of them travel with a launch */
     Q8_BLOCK = 34 /* bytes: an f16 scale, 32 integers */
 };
 
 struct tile_writes {
     struct tile_tokens writes[WRITES];
 };
+static_assert(sizeof(struct tile_writes) + 2 * sizeof(uint32_t) + sizeof(size_t) <= ARGUMENTS,
+              "write_tokens");
 
 /* Where piece `piece` of K (0, 1) or V (2, 3) begins. */
 static __device__ __forceinline__ char *piece_at(void *tile, uint32_t piece, size_t row_bytes)

@@ -61,19 +61,22 @@ static inline void place_add(const struct made_kv *kv)
     memset(nan, 0xff, kv->n_tiles * bytes); /* where no token is written */
     place.kernels->upload(place.device, to->memory, nan, kv->n_tiles * bytes);
     char *k = place_rows(kv, kv->k), *v = place_rows(kv, kv->v);
+    struct tile_tokens *writes = malloc((kv->n_tokens + 1) * sizeof(*writes));
+    size_t n_writes = 0;
     for (uint32_t first = 0, n; first < kv->n_tokens; first += n) { /* in uneven pieces */
         const uint32_t left = TILE_TOKENS - first % TILE_TOKENS, step = 1 + first % 97;
         n = step < left ? step : left;
         n = n < kv->n_tokens - first ? n : kv->n_tokens - first;
-        const struct tile_tokens tokens = {.tile = to->memory + first / TILE_TOKENS * bytes,
-                                           .k = k + first * row_bytes,
-                                           .v = v + first * row_bytes,
-                                           .first = first % TILE_TOKENS,
-                                           .n_tokens = n};
-        place.kernels->attention_device->write(place.device, kv->type, kv->head_dim, row_bytes,
-                                               &tokens, 1);
+        writes[n_writes++] = (struct tile_tokens){.tile = to->memory + first / TILE_TOKENS * bytes,
+                                                  .k = k + first * row_bytes,
+                                                  .v = v + first * row_bytes,
+                                                  .first = first % TILE_TOKENS,
+                                                  .n_tokens = n};
     }
+    place.kernels->attention_device->write(place.device, kv->type, kv->head_dim, row_bytes, writes,
+                                           n_writes);
     place_finish();
+    free(writes);
     free(nan);
     place.kernels->memory_give(place.device, k);
     place.kernels->memory_give(place.device, v);
