@@ -241,7 +241,7 @@ $(EMULATION_OBJ): $(EMULATION)/%.o: tests/emulation/%.cc
 $(WATCHED_SRC:%.c=$(EMULATION)/%.o): $(EMULATION)/%.o: %.c
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS) $(WATCHED_C) -isystem $(CUDA_HOME)/include -c -o $@ $<
-EMULATION_TESTS := $(EMULATION)/tests/emulation/test_races
+EMULATION_TESTS := $(EMULATION)/tests/emulation/test_$(if $(RACES),races,ends)
 $(EMULATION_TESTS): %: %.o $(EMULATION_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ $(call pkg_libs,cmocka)
@@ -359,8 +359,8 @@ test-tsan: ## lanes of the layers, sockets, attention nodes and the HTTP side un
 	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=tsan CUDA=0 SANITIZE="-fsanitize=thread" OPT="-O1 -g" sanitized-threads
 
 test-emulated: ## the tests of the CUDA kernels without a GPU: their sources on this machine's processors; needs nvcc's headers
-	@$(MAKE) --no-print-directory $(EMULATED)
-	@LONGSPAN_TEST_TABLE=cuda tests/run.sh --jobs $(JOBS) $(EMULATED)
+	@$(MAKE) --no-print-directory $(EMULATED) $(EMULATION_TESTS)
+	@LONGSPAN_TEST_TABLE=cuda tests/run.sh --jobs $(JOBS) $(EMULATION_TESTS) $(EMULATED)
 	@LONGSPAN_EMULATED_SHARED=100 tests/run.sh --jobs $(JOBS) $(filter %/test_variants,$(EMULATED))
 test-emulated-races: ## the same, and which accesses to the device's memory race: between threads, blocks, kernels, streams and the host
 	@$(MAKE) --no-print-directory RACES=1 emulated-races

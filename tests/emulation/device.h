@@ -60,21 +60,32 @@ void move(void *to, const void *from, size_t bytes);
 /* As bar.sync. */
 void meet_block(uint32_t barrier, uint32_t n_threads);
 
+/* Where an instruction stands that a warp executes together: all lanes in the same place, or the program ends, as a GPU
+ * says nothing of what comes out. */
+struct place_of {
+    const char *file;
+    int line;
+};
+#define HERE const char *file = __builtin_FILE(), int line = __builtin_LINE() /* of the caller */
+
 /* The 32 lanes of a warp meet, each with what it has left in its slot: those of all lanes, SLOT bytes
  * apart, which stay until the lanes meet again. together: what the last one to arrive does with the slots before. */
 enum { SLOT = 128 };
 char *warp_slot();
-const char *meet_warp(void (*together)(char *slots) = NULL);
+[[noreturn]] void whole_warps_only(place_of where, uint32_t mask);
+const char *meet_warp(place_of where, void (*together)(char *slots) = NULL);
 
-/* They meet, and see what each has written: __syncwarp. */
+/* They meet, and see what each has written: __syncwarp, which may stand in several places. */
 void order_warp();
 
 template <class T>
-T of_lane(const T &mine, uint32_t lane)
+T of_lane(place_of where, uint32_t mask, const T &mine, uint32_t lane)
 {
     T other;
+    if (mask != UINT32_MAX)
+        whole_warps_only(where, mask);
     memcpy(warp_slot(), &mine, sizeof(mine));
-    memcpy(&other, meet_warp() + lane * SLOT, sizeof(other));
+    memcpy(&other, meet_warp(where) + lane * SLOT, sizeof(other));
     return other;
 }
 
@@ -90,6 +101,9 @@ struct launcher {
     size_t shared_bytes;
     cudaStream_t stream;
     races::job_kind kind;
+
+    static_assert((sizeof(P) + ... + 0) <= 4096,
+                  "every driver and compiler takes parameters of 4 KiB");
 
     cudaError_t operator()(P... arguments) const
     {
@@ -138,19 +152,22 @@ static inline void __syncthreads()
 {
     emulation::meet_block(0, blockDim.x * blockDim.y * blockDim.z);
 }
-static inline void __syncwarp()
+static inline void __syncwarp(uint32_t lanes = UINT32_MAX, HERE)
 {
+    if (lanes != UINT32_MAX)
+        emulation::whole_warps_only({file, line}, lanes);
     emulation::order_warp();
 }
 template <class T>
-T __shfl_xor_sync(uint32_t, T x, int mask)
+T __shfl_xor_sync(uint32_t lanes, T x, int mask, HERE)
 {
-    return emulation::of_lane(x, emulation::lane() ^ (uint32_t)mask);
+    return emulation::of_lane({file, line}, lanes, x, emulation::lane() ^ (uint32_t)mask);
 }
 template <class T>
-T __shfl_sync(uint32_t, T x, uint32_t from, uint32_t width = 32)
+T __shfl_sync(uint32_t lanes, T x, uint32_t from, uint32_t width = 32, HERE)
 {
-    return emulation::of_lane(x, emulation::lane() / width * width + from % width);
+    return emulation::of_lane({file, line}, lanes, x,
+                              emulation::lane() / width * width + from % width);
 }
 
 static inline float __fadd_rn(float x, float y)
@@ -292,7 +309,8 @@ struct multiplication {
 
 template <class Sum, int EACH, int HALVES, void (*unpack_a)(uint32_t bits, Sum *to),
           void (*unpack)(uint32_t bits, Sum *to), class C>
-void multiply(C (&c)[4], const uint32_t (&a)[2 * HALVES], const uint32_t (&b)[HALVES])
+void multiply(place_of where, C (&c)[4], const uint32_t (&a)[2 * HALVES],
+              const uint32_t (&b)[HALVES])
 {
     using mine = multiplication<Sum, EACH, HALVES, C>;
     static_assert(sizeof(mine) <= SLOT, "a lane's numbers");
@@ -301,7 +319,7 @@ void multiply(C (&c)[4], const uint32_t (&a)[2 * HALVES], const uint32_t (&b)[HA
     memcpy(part.b, b, sizeof(b));
     memcpy(part.c, c, sizeof(c));
     memcpy(warp_slot(), &part, sizeof(part));
-    const char *all = meet_warp(mine::template together<unpack_a, unpack>);
+    const char *all = meet_warp(where, mine::template together<unpack_a, unpack>);
     memcpy(c, ((const mine *)(all + lane() * SLOT))->c, sizeof(c));
 }
 
@@ -329,28 +347,12 @@ UNWATCHED static inline void four_u8(uint32_t bits, int *to)
         to[i] = (uint8_t)(bits >> 8 * i);
 }
 
-static inline void multiply_f16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
+/* K 16 (HALVES 1) or 32; bytes of a from 0 to 255 where UNSIGNED. */
+template <int HALVES, bool UNSIGNED>
+void multiply_bytes(place_of where, int (&c)[4], const uint32_t (&a)[2 * HALVES],
+                    const uint32_t (&b)[HALVES])
 {
-    multiply<double, 2, 2, two_f16, two_f16>(c, a, b);
-}
-
-static inline void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
-{
-    multiply<double, 2, 2, two_bf16, two_bf16>(c, a, b);
-}
-
-/* K 16 (HALVES 1) or 32. */
-template <int HALVES>
-void multiply_s8(int (&c)[4], const uint32_t (&a)[2 * HALVES], const uint32_t (&b)[HALVES])
-{
-    multiply<int, 4, HALVES, four_s8, four_s8>(c, a, b);
-}
-
-/* Bytes of a are from 0 to 255. */
-template <int HALVES>
-void multiply_u8(int (&c)[4], const uint32_t (&a)[2 * HALVES], const uint32_t (&b)[HALVES])
-{
-    multiply<int, 4, HALVES, four_u8, four_s8>(c, a, b);
+    multiply<int, 4, HALVES, UNSIGNED ? four_u8 : four_s8, four_s8>(where, c, a, b);
 }
 
 } // namespace emulation

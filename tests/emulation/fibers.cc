@@ -8,10 +8,12 @@
 #include "tests/emulation/device.h"
 #include "tests/emulation/races.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <vector>
@@ -43,6 +45,7 @@ struct fiber {
 /* Threads that meet; they may meet again while some have not left yet, but not twice. */
 struct meeting {
     uint32_t n_here, round;
+    place_of where;            /* of a warp: for what those have come who are here */
     races::knowledge known[2]; /* to who came, where a meeting orders memory */
     alignas(16) char slots[2][WARP * SLOT];
 };
@@ -142,24 +145,39 @@ char *warp_slot()
     return m.slots[m.round % 2] + current % WARP * SLOT;
 }
 
-static char *meet_lanes(void (*together)(char *slots), bool orders)
+void whole_warps_only(place_of where, uint32_t mask)
+{
+    fprintf(stderr, "emulation: %s:%d: lanes %08x: warps are emulated whole\n", where.file,
+            where.line, mask);
+    abort();
+}
+
+static char *meet_lanes(place_of where, void (*together)(char *slots), bool orders)
 {
     meeting &m = warps[current / WARP];
     char *slots = m.slots[m.round % 2];
+    if (m.n_here == 0)
+        m.where = where;
+    if (m.where.line != where.line ||
+        (m.where.file != where.file && strcmp(m.where.file, where.file) != 0)) {
+        fprintf(stderr, "emulation: lanes of a warp meet at %s:%d and at %s:%d\n", m.where.file,
+                m.where.line, where.file, where.line);
+        abort();
+    }
     if (together != NULL && m.n_here + 1 == WARP)
         together(slots);
     meet(m, WARP, current / WARP * WARP, WARP, orders);
     return slots;
 }
 
-const char *meet_warp(void (*together)(char *slots))
+const char *meet_warp(place_of where, void (*together)(char *slots))
 {
-    return meet_lanes(together, false);
+    return meet_lanes(where, together, false);
 }
 
 void order_warp()
 {
-    meet_lanes(NULL, true);
+    meet_lanes({"__syncwarp", 0}, NULL, true);
 }
 
 void move(void *to, const void *from, size_t bytes)
@@ -196,11 +214,20 @@ static void run_block(uint32_t number, size_t shared_bytes, const std::function<
     }
 }
 
+/* Not a failed test, as cmocka would have it: a GPU's kernel does not come back from there. */
+static void outside(int)
+{
+    static const char text[] = "emulation: a kernel touches memory that was not taken\n";
+    (void)!write(STDERR_FILENO, text, sizeof(text) - 1);
+    (void)signal(SIGSEGV, SIG_DFL);
+}
+
 void run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()> &thread)
 {
     static uint64_t random = 1;
     const uint32_t n = grid.x * grid.y * grid.z;
     std::vector<uint32_t> order(n);
+    const auto usual = signal(SIGSEGV, outside);
     gridDim = grid;
     blockDim = block;
     for (uint32_t i = 0; i < n; i++) {
@@ -213,6 +240,7 @@ void run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<vo
         blockIdx = {i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y};
         run_block(i, shared_bytes, thread);
     }
+    (void)signal(SIGSEGV, usual);
 }
 
 } // namespace emulation

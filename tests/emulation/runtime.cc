@@ -3,12 +3,14 @@
  * A stream does what was put on it as late as it may: when somebody waits for it, and then in one of the orders
  * that its events allow, another one each time. So what is changed too early, as pinned memory of which
  * a copy is still under way, or is not waited for, makes a test fail. Pageable memory is read at once. Memory of
- * the device is host memory with 0xff in it: no number. What a GPU refuses is refused: too much shared
+ * the device is host memory with 0xff in it: no number; who touches what lies behind it, or it when it was given back, ends the
+ * program. What a GPU refuses is refused: too much shared
  * memory, too large grids, allocating and waiting while calls are captured. */
 #include "tests/emulation/device.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include <algorithm>
@@ -50,7 +52,8 @@ struct CUgraphExec_st {
 };
 
 static std::set<CUstream_st *> streams;
-static std::map<char *, size_t> pinned;       /* and their sizes */
+static std::map<char *, size_t> pinned;                  /* and their sizes */
+static std::map<char *, std::pair<char *, size_t>> lent; /* and what was mapped for it */
 static std::map<const void *, size_t> shares; /* of shared memory that kernels may ask for */
 static cudaError_t last_error = cudaSuccess;
 static uint64_t random_state = 1;
@@ -276,14 +279,28 @@ extern "C" const char *cudaGetErrorString(cudaError_t error)
 
 /* ---- memory ---------------------------------------------------------------------------------------- */
 
+/* 256-byte aligned, and its last bytes right before a page that nobody may touch. NULL: there is no more. */
+static void *guarded(size_t bytes)
+{
+    if (bytes > SIZE_MAX / 2)
+        return NULL;
+    const size_t page = 4096, taken = (bytes + 255) / 256 * 256,
+                 room = (taken + page - 1) / page * page;
+    char *whole = (char *)mmap(NULL, room + page, PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (whole == MAP_FAILED)
+        return NULL;
+    if (mprotect(whole + room, page, PROT_NONE) != 0)
+        abort();
+    lent[whole + room - taken] = {whole, room + page};
+    return whole + room - taken;
+}
+
 static cudaError_t take(void **memory, size_t bytes)
 {
     if (captures())
         return failed(cudaErrorStreamCaptureUnsupported);
-    if (races::watching)
-        *memory = races::take(bytes);
-    else if (posix_memalign(memory, 256, bytes) != 0)
-        *memory = NULL;
+    *memory = races::watching ? races::take(bytes) : guarded(bytes);
     if (*memory == NULL)
         return failed(cudaErrorMemoryAllocation);
     memset(*memory, 0xff, bytes);
@@ -292,10 +309,13 @@ static cudaError_t take(void **memory, size_t bytes)
 
 static void give(void *memory)
 {
-    if (races::watching)
+    const auto of = lent.find((char *)memory);
+    if (races::watching) {
         races::give(memory);
-    else
-        free(memory);
+    } else if (of != lent.end()) { /* NULL is not */
+        munmap(of->second.first, of->second.second);
+        lent.erase(of);
+    }
 }
 
 extern "C" cudaError_t cudaMalloc(void **memory, size_t bytes)
@@ -328,8 +348,8 @@ static void copy(void *to, const void *from, size_t bytes)
     memcpy(to, from, bytes);
 }
 
-DOES(cudaMemcpy, (void *to, const void *from, size_t bytes, enum cudaMemcpyKind),
-     copy(to, from, bytes))
+WAITS(cudaMemcpy, (void *to, const void *from, size_t bytes, enum cudaMemcpyKind),
+      copy(to, from, bytes))
 
 extern "C" cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes,
                                        enum cudaMemcpyKind kind, cudaStream_t stream)

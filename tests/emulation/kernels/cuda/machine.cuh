@@ -60,36 +60,42 @@ static inline void copies_wait()
     emulation::races::copies_done(N);
 }
 
-static inline void mma_bf16(float acc[4], const uint32_t a[4], const uint32_t b[2])
+static inline void mma_bf16(float acc[4], const uint32_t a[4], const uint32_t b[2], HERE)
 {
-    emulation::multiply_bf16(*(float(*)[4])acc, *(const uint32_t(*)[4])a, *(const uint32_t(*)[2])b);
+    emulation::multiply<double, 2, 2, emulation::two_bf16, emulation::two_bf16>(
+        {file, line}, *(float(*)[4])acc, *(const uint32_t(*)[4])a, *(const uint32_t(*)[2])b);
 }
 
-static inline void mma_f16(float acc[4], const uint32_t a[4], const uint32_t b[2])
+static inline void mma_f16(float acc[4], const uint32_t a[4], const uint32_t b[2], HERE)
 {
-    emulation::multiply_f16(*(float(*)[4])acc, *(const uint32_t(*)[4])a, *(const uint32_t(*)[2])b);
+    emulation::multiply<double, 2, 2, emulation::two_f16, emulation::two_f16>(
+        {file, line}, *(float(*)[4])acc, *(const uint32_t(*)[4])a, *(const uint32_t(*)[2])b);
 }
 
-static inline void mma_32(int d[4], const uint32_t a[4], const uint32_t b[2])
+static inline void mma_32(int d[4], const uint32_t a[4], const uint32_t b[2], HERE)
 {
-    emulation::multiply_s8<2>(*(int(*)[4])d, *(const uint32_t(*)[4])a, *(const uint32_t(*)[2])b);
+    emulation::multiply_bytes<2, false>({file, line}, *(int(*)[4])d, *(const uint32_t(*)[4])a,
+                                        *(const uint32_t(*)[2])b);
 }
 
-static inline void mma_32_unsigned(int d[4], const uint32_t a[4], const uint32_t b[2])
+static inline void mma_32_unsigned(int d[4], const uint32_t a[4], const uint32_t b[2], HERE)
 {
-    emulation::multiply_u8<2>(*(int(*)[4])d, *(const uint32_t(*)[4])a, *(const uint32_t(*)[2])b);
+    emulation::multiply_bytes<2, true>({file, line}, *(int(*)[4])d, *(const uint32_t(*)[4])a,
+                                       *(const uint32_t(*)[2])b);
 }
 
-static inline void mma_16(int d[4], const uint32_t a[2], uint32_t b)
+static inline void mma_16(int d[4], const uint32_t a[2], uint32_t b, HERE)
 {
     const uint32_t column[1] = {b};
-    emulation::multiply_s8<1>(*(int(*)[4])d, *(const uint32_t(*)[2])a, column);
+    emulation::multiply_bytes<1, false>({file, line}, *(int(*)[4])d, *(const uint32_t(*)[2])a,
+                                        column);
 }
 
-static inline void mma_16_unsigned(int d[4], const uint32_t a[2], uint32_t b)
+static inline void mma_16_unsigned(int d[4], const uint32_t a[2], uint32_t b, HERE)
 {
     const uint32_t column[1] = {b};
-    emulation::multiply_u8<1>(*(int(*)[4])d, *(const uint32_t(*)[2])a, column);
+    emulation::multiply_bytes<1, true>({file, line}, *(int(*)[4])d, *(const uint32_t(*)[2])a,
+                                       column);
 }
 
 #endif
