@@ -137,18 +137,21 @@ static void quantized_activations(float *out, float *half_step, const float *x, 
 static void weight_sizes(float *out, enum weight_type type, const uint8_t *row, uint32_t n)
 {
     const struct weight_traits *traits = weight_traits(type);
+    struct block32 block = {0};
+    struct superblock super = {0};
     weight_dequantize(type, out, row, n);
     for (uint32_t i = 0; i < n; i++) {
         const uint8_t *bytes = row + (size_t)(i / traits->block_elements) * traits->block_bytes;
+        const bool first = i % traits->block_elements == 0;
         float min = 0.0f;
         if (block32_holds(type)) {
-            struct block32 block;
-            block32_read(&block, type, bytes);
+            if (first)
+                block32_read(&block, type, bytes);
             min = half_to_float(block.m);
         } else if (superblock_holds(type)) {
-            struct superblock block;
-            superblock_read(&block, type, bytes);
-            min = -half_to_float(block.dmin) * block.min[i % 256 / 32];
+            if (first)
+                superblock_read(&super, type, bytes);
+            min = -half_to_float(super.dmin) * super.min[i % 256 / 32];
         }
         out[i] = fabsf(out[i] - min) * 1.001f + fabsf(min);
     }
@@ -169,24 +172,22 @@ static void check_problem(const struct lent_device *d, enum weight_type type, en
     struct problem p = problem_make(type, kind, n_rows, n_outputs, n_columns);
     float *y = multiply(d, &p, stride);
     float *w = malloc(sizeof(float) * n_columns), *size = malloc(sizeof(float) * n_columns),
-          *quantized = malloc(sizeof(float) * n_columns),
-          *half_step = malloc(sizeof(float) * n_columns);
+          *quantized = malloc(sizeof(float) * n_rows * n_columns),
+          *half_steps = malloc(sizeof(float) * n_rows * n_columns);
     const double steps =
         d->kernels->host_memory ? fmin(n_columns, 512) : 18 * fmin(n_columns / 16 + 1, 32);
     const double roundings =
         blocks ? 3 * fmin(n_columns / 32, 32) + n_columns / 1024 + 7 : steps + n_columns / 512 + 1;
 
+    for (size_t at = 0; blocks && at < (size_t)n_rows * n_columns; at += n_columns)
+        quantized_activations(quantized + at, half_steps + at, p.x + at, n_columns);
     for (uint32_t o = 0; o < n_outputs; o++) {
         const uint8_t *weights = p.weights + o * weight_row_bytes(type, n_columns);
         weight_dequantize(type, w, weights, n_columns);
         weight_sizes(size, type, weights, n_columns);
         for (uint32_t row = 0; row < n_rows; row++) {
-            const float *x = p.x + (size_t)row * n_columns;
-            const float *used = x;
-            if (blocks) {
-                quantized_activations(quantized, half_step, x, n_columns);
-                used = quantized;
-            }
+            const size_t at = (size_t)row * n_columns;
+            const float *x = p.x + at, *used = blocks ? quantized + at : x;
             double want = 0.0, magnitude = 0.0, exact = 0.0, quantization = 0.0;
             for (uint32_t i = 0; i < n_columns; i++) {
                 want += (double)w[i] * (double)used[i];
@@ -200,7 +201,7 @@ static void check_problem(const struct lent_device *d, enum weight_type type, en
                          (int)kind, row, o, got, want, tolerance);
             for (uint32_t i = 0; blocks && i < n_columns; i++) { /* and what was not quantized */
                 exact += (double)w[i] * (double)x[i];
-                quantization += fabs((double)w[i]) * 1.0001 * (double)half_step[i];
+                quantization += fabs((double)w[i]) * 1.0001 * (double)half_steps[at + i];
             }
             assert_true(!blocks || fabs(got - exact) <= tolerance + quantization);
         }
@@ -211,7 +212,7 @@ static void check_problem(const struct lent_device *d, enum weight_type type, en
     free(w);
     free(size);
     free(quantized);
-    free(half_step);
+    free(half_steps);
     free(y);
     problem_free(&p);
 }
