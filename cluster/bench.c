@@ -371,6 +371,10 @@ static enum status work(struct bench *bench, struct error *error)
 {
     struct bench_options *options = &bench->options;
     enum status status = bench_cases_make(&bench->cases, options, error);
+    if (status == STATUS_OK && options->csv != NULL)
+        status = file_try_write(options->csv, error);
+    if (status == STATUS_OK && options->json != NULL)
+        status = file_try_write(options->json, error);
     if (status == STATUS_OK)
         status = choose_context(bench, error);
     if (status == STATUS_OK)

@@ -264,6 +264,10 @@ static enum status work(struct load *load, struct error *error)
     enum status status = options->api_key_file != NULL
                              ? http_ask_key(options->api_key_file, &load->api_key, error)
                              : STATUS_OK;
+    if (status == STATUS_OK && options->csv != NULL)
+        status = file_try_write(options->csv, error);
+    if (status == STATUS_OK && options->json != NULL)
+        status = file_try_write(options->json, error);
     if (status == STATUS_OK)
         status = find_model(load, error);
     if (status == STATUS_OK)

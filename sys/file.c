@@ -102,10 +102,10 @@ static bool write_all(int fd, const char *data, size_t size)
     return true;
 }
 
-enum status file_write(const char *path, const void *data, size_t size, unsigned mode,
-                       struct error *error)
+/* A new file beside `path`, open for writing, whose name is `temporary`. */
+static enum status open_beside(int *fd, char temporary[FILE_PATH_BYTES], const char *path,
+                               unsigned mode, struct error *error)
 {
-    char temporary[FILE_PATH_BYTES];
     uint64_t unique;
     struct stat old;
     if (stat(path, &old) == 0 && !S_ISREG(old.st_mode) && !S_ISDIR(old.st_mode))
@@ -114,13 +114,38 @@ enum status file_write(const char *path, const void *data, size_t size, unsigned
     const enum status status = random_unique(&unique, sizeof(unique), error);
     if (status != STATUS_OK)
         return status;
-    if (snprintf(temporary, sizeof(temporary), "%s.%016llx", path, (unsigned long long)unique) >=
-        (int)sizeof(temporary))
+    if (snprintf(temporary, FILE_PATH_BYTES, "%s.%016llx", path, (unsigned long long)unique) >=
+        FILE_PATH_BYTES)
         return error_set(error, STATUS_INVALID, "cannot write a file with a name of %zu bytes",
                          strlen(path));
-    const int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)mode);
-    if (fd < 0)
-        return error_set(error, STATUS_IO, "cannot write %s: %s", path, strerror(errno));
+    *fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)mode);
+    return *fd >= 0 ? STATUS_OK
+                    : error_set(error, STATUS_IO, "cannot write %s: %s", path, strerror(errno));
+}
+
+enum status file_try_write(const char *path, struct error *error)
+{
+    char temporary[FILE_PATH_BYTES];
+    struct stat old;
+    int fd = -1;
+    if (stat(path, &old) == 0 && S_ISDIR(old.st_mode))
+        return error_set(error, STATUS_INVALID, "cannot write %s: it is a directory", path);
+    const enum status status = open_beside(&fd, temporary, path, 0600, error);
+    if (status != STATUS_OK)
+        return status;
+    close(fd);
+    unlink(temporary);
+    return STATUS_OK;
+}
+
+enum status file_write(const char *path, const void *data, size_t size, unsigned mode,
+                       struct error *error)
+{
+    char temporary[FILE_PATH_BYTES];
+    int fd = -1;
+    const enum status status = open_beside(&fd, temporary, path, mode, error);
+    if (status != STATUS_OK)
+        return status;
 
     bool good = write_all(fd, data, size) && fsync(fd) == 0;
     int reason = errno;

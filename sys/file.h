@@ -26,6 +26,10 @@ enum status file_read(const char *path, uint64_t max_bytes, char **data, size_t 
 enum status file_write(const char *path, const void *data, size_t size, unsigned mode,
                        struct error *error);
 
+/* Could file_write write it, as things are? For who has much to lose at the end. Nothing is left.
+ * STATUS_INVALID: also a directory. STATUS_IO. */
+enum status file_try_write(const char *path, struct error *error);
+
 /* What can still be written in a directory; UINT64_MAX where its disk does not tell (ramfs, tmpfs without
  * a limit). STATUS_IO: it is not there. */
 enum status file_room(const char *directory, uint64_t *free_bytes, struct error *error);

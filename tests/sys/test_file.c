@@ -111,6 +111,23 @@ static void test_a_device_is_not_replaced(void **state)
     assert_int_equal(count_entries(directory), 1);
 }
 
+static void test_what_could_be_written_is_told_before(void **state)
+{
+    (void)state;
+    struct error error;
+    char inside[FILE_PATH_BYTES + 32];
+    snprintf(inside, sizeof(inside), "%s/x", path);
+    assert_int_equal(file_try_write(path, &error), STATUS_OK);
+    assert_int_equal(count_entries(directory), 0);
+    assert_int_equal(file_try_write(inside, &error), STATUS_IO);
+    assert_non_null(strstr(error.text, inside));
+    assert_int_equal(file_try_write(directory, &error), STATUS_INVALID);
+    assert_int_equal(file_try_write("/dev/null", &error), STATUS_INVALID);
+    assert_int_equal(file_write(path, "old", 3, 0600, NULL), STATUS_OK);
+    assert_int_equal(file_try_write(path, &error), STATUS_OK);
+    assert_int_equal(count_entries(directory), 1);
+}
+
 static void test_modes_are_those_asked_for(void **state)
 {
     struct stat info;
@@ -237,6 +254,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_failed_write_leaves_the_old_file, make_path,
                                         remove_directory),
         cmocka_unit_test_setup_teardown(test_a_device_is_not_replaced, make_path, remove_directory),
+        cmocka_unit_test_setup_teardown(test_what_could_be_written_is_told_before, make_path,
+                                        remove_directory),
         cmocka_unit_test_setup_teardown(test_modes_are_those_asked_for, make_path,
                                         remove_directory),
         cmocka_unit_test_setup_teardown(test_what_cannot_be_read, make_path, remove_directory),
