@@ -363,6 +363,19 @@ static enum status open_templates(struct site *site, const struct server_model *
     return status;
 }
 
+/* A page's origin is compared as browsers write it. */
+static enum status check_cors(const char *origin, struct error *error)
+{
+    const char *host = origin != NULL ? strstr(origin, "://") : NULL;
+    if (origin == NULL || strcmp(origin, "*") == 0 ||
+        (host != NULL && host[3] != '\0' && strchr(host + 3, '/') == NULL))
+        return STATUS_OK;
+    return error_set(error, STATUS_INVALID,
+                     "--cors %.200s: give * or an origin, which has no path: https://host, "
+                     "http://host:3000",
+                     origin);
+}
+
 enum status server_open(struct server **server, const struct http_options *options,
                         const struct server_model *model, uint32_t n_reserved,
                         struct wire_context *wire, const struct log *log, struct error *error)
@@ -381,8 +394,8 @@ enum status server_open(struct server **server, const struct http_options *optio
     name_model(site, model);
     const struct bridge_limits limits = {.running = options->running, .queued = options->queued};
     int listening = -1;
-    enum status status = STATUS_OK;
-    if (options->api_key_file != NULL)
+    enum status status = check_cors(options->cors, error);
+    if (status == STATUS_OK && options->api_key_file != NULL)
         status = keys_read(&site->keys, options->api_key_file, error);
     if (status == STATUS_OK)
         status = open_templates(site, model, error);
