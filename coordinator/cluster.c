@@ -295,11 +295,11 @@ static enum status check_live(const struct cluster *cluster, const struct cluste
     if (live->lost_since_us != 0 &&
         now_us - live->lost_since_us >= cluster->options->lost_ms * 1000ull)
         return is_lost(cluster, label, error);
-    const uint64_t silent_us = now_us - live->heard_us;
-    if (!may_be_silent && silent_us >= cluster->options->silence_ms * 1000ull)
+    const uint64_t since_us = live->excused_us > live->heard_us ? live->excused_us : live->heard_us;
+    if (!may_be_silent && now_us - since_us >= cluster->options->silence_ms * 1000ull)
         return error_set(error, lost_status(cluster),
                          "%s is lost: nothing was heard of it for %" PRIu64 " s", label,
-                         silent_us / 1000000);
+                         (now_us - live->heard_us) / 1000000);
     return STATUS_OK;
 }
 
@@ -340,8 +340,9 @@ enum status cluster_tick(struct cluster *cluster, uint64_t now_us, bool stepping
         struct cluster_node *node = &cluster->nodes[i];
         probe(cluster, &node->peer, &node->live, now_us);
         /* Attending for a long prompt is work too; workers have a deadline for each answer. */
+        const uint64_t most_us = node->live.heard_us + cluster->options->timeout_ms * 1000ull;
         if (stepping && node->live.lost_since_us == 0)
-            node->live.heard_us = now_us;
+            node->live.excused_us = now_us < most_us ? now_us : most_us;
         snprintf(label, sizeof(label), "attention node %s (%s)", node->name, node->host);
         status = check_live(cluster, &node->live, label, now_us, false, error);
     }

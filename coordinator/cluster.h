@@ -13,7 +13,8 @@
  *
  * A peer that stopped is noticed in two ways: its connection is gone (a pong to it finds nobody,
  * for two seconds), or nothing was heard of it for the silence limit. During a step ranks and nodes
- * compute and may be silent; then the step's deadline counts (reports.h).
+ * compute and may be silent: ranks until the step's deadline (reports.h), nodes for as long as ranks
+ * wait for an answer. Others' steps may go on for ever, and what needs the node would fail each time.
  *
  * A node's share is its host's read bandwidth as measured at joining (the mean of the host's nodes,
  * which share it), or the user's --shares. */
@@ -46,6 +47,7 @@ enum cluster_phase { CLUSTER_JOINING, CLUSTER_NODES, CLUSTER_WORKERS, CLUSTER_RE
 
 struct cluster_liveness {
     uint64_t heard_us, lost_since_us; /* lost_since_us 0: the connection stands */
+    uint64_t excused_us;              /* silence before that is that of one who computes */
 };
 
 struct cluster_rank {

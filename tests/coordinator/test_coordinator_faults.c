@@ -101,6 +101,25 @@ static void test_a_node_that_falls_silent_is_noticed(void **state)
                    "attention node node0 (mem01) is lost: nothing was heard of it");
 }
 
+/* Steps of others may go on for ever: what has tokens there fails, and who comes next too. */
+static void test_a_node_that_falls_silent_is_noticed_while_others_compute(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 1);
+    rig->options.silence_ms = 1500;
+    rig->options.timeout_ms = 1000;
+    struct rig_actor *client = rig_ready(rig);
+    rig->actors[0]->silent_steps = true;
+    const uint32_t lengths[] = {10};
+    const struct rig_ask ask = {.lengths = lengths, .n = 1, .n_predict = 5};
+    rig_request(rig, client, 1, &ask);
+    while (rig->actors[0]->n_steps == 0 && rig_running(rig))
+        rig_turn(rig, 50);
+    rig->actors[1]->mute = true;
+    rig_expect_end(rig, STATUS_FAILED,
+                   "attention node node0 (mem01) is lost: nothing was heard of it");
+}
+
 static void test_a_lying_worker_ends_the_job(void **state)
 {
     struct rig *rig = rig_open(1, 0);
@@ -201,6 +220,7 @@ int main(void)
         cmocka_unit_test(test_a_worker_that_dies_is_noticed),
         cmocka_unit_test(test_a_node_that_reconnects_is_not_the_lead),
         cmocka_unit_test(test_a_node_that_falls_silent_is_noticed),
+        cmocka_unit_test(test_a_node_that_falls_silent_is_noticed_while_others_compute),
         cmocka_unit_test(test_a_lying_worker_ends_the_job),
         cmocka_unit_test(test_hostile_messages_are_survived),
     };
