@@ -106,7 +106,11 @@ static enum status join_part(struct whole *whole, const char *path, bool *here, 
     const enum status status = copy_part(whole, in, &why);
     fclose(in);
     whole->n_parts++;
-    return status == STATUS_OK ? status : error_set(error, status, "%s: %s", path, why.text);
+    return status == STATUS_OK
+               ? status
+               : error_set(error, status,
+                           "%s: %.600s: is the disk full, or was its process killed?", path,
+                           why.text);
 }
 
 static enum status join_all(struct whole *whole, const struct trace_files *files,

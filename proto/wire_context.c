@@ -12,6 +12,8 @@
 #include <unistd.h>
 #include <zmq.h>
 
+enum { REAPERS = 1 }; /* threads of ZeroMQ beside those that move bytes: it ends sockets */
+
 /* libzmq 4.3 ends the process when a listener at an ipc address is told EMFILE; ENFILE, which asks
  * for the same patience, it knows. It finds this accept4 before the C library's. */
 int wire_accept4(int listening, struct sockaddr *address, socklen_t *bytes,
@@ -28,20 +30,22 @@ int wire_accept4(int listening, struct sockaddr *address, socklen_t *bytes, int 
 enum status wire_context_create(struct wire_context **context,
                                 const struct wire_context_options *options, struct error *error)
 {
+    const uint32_t n_io_threads = options->n_io_threads > 0 ? options->n_io_threads : 1;
+    enum status status = wire_threads_check(n_io_threads + REAPERS, error);
+    if (status != STATUS_OK)
+        return status;
     struct wire_context *c = calloc(1, sizeof(*c));
     if (c == NULL || (c->zmq = zmq_ctx_new()) == NULL) {
         free(c);
         return error_set(error, STATUS_NO_MEMORY, "cannot start ZeroMQ: %s", zmq_strerror(errno));
     }
     c->insecure_network = options->insecure_network;
-    const uint32_t n_io_threads = options->n_io_threads;
-    zmq_ctx_set(c->zmq, ZMQ_IO_THREADS, n_io_threads == 0 ? 1 : (int)n_io_threads);
+    zmq_ctx_set(c->zmq, ZMQ_IO_THREADS, (int)n_io_threads);
     wire_threads_open(&c->threads, c->zmq); /* before they start, with the first socket */
     /* Room for two sockets (its own, and its events) of every attention node there may be. */
     zmq_ctx_set(c->zmq, ZMQ_MAX_SOCKETS, zmq_ctx_get(c->zmq, ZMQ_SOCKET_LIMIT));
     zmq_ctx_set(c->zmq, ZMQ_BLOCKY, 0); /* sockets drop what is unsent unless told to linger */
 
-    enum status status = STATUS_OK;
     if (options->key != NULL) {
         c->key = *options->key;
         c->have_key = true;

@@ -21,6 +21,9 @@ struct wire_threads {
     _Atomic uint64_t crowded_us; /* when somebody was found last */
 };
 
+/* libzmq ends the process when it cannot have its threads, which are `n`. STATUS_NO_MEMORY. */
+enum status wire_threads_check(uint32_t n, struct error *error);
+
 struct wire_context {
     void *zmq;
     struct wire_threads threads;

@@ -48,6 +48,36 @@ static bool may_be_batch(void)
            sched_setscheduler(0, SCHED_OTHER, &none) == 0;
 }
 
+/* Ends once the lock is free. */
+static void *wait_for(void *lock)
+{
+    pthread_mutex_lock(lock);
+    pthread_mutex_unlock(lock);
+    return NULL;
+}
+
+/* So many at once, by trying. */
+enum status wire_threads_check(uint32_t n, struct error *error)
+{
+    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_t *threads = calloc(n, sizeof(*threads));
+    uint32_t n_started = 0;
+    if (threads == NULL)
+        return error_set(error, STATUS_NO_MEMORY, "no memory for %u threads", n);
+    pthread_mutex_lock(&lock);
+    while (n_started < n && pthread_create(&threads[n_started], NULL, wait_for, &lock) == 0)
+        n_started++;
+    pthread_mutex_unlock(&lock);
+    for (uint32_t i = 0; i < n_started; i++)
+        pthread_join(threads[i], NULL);
+    pthread_mutex_destroy(&lock);
+    free(threads);
+    return n_started == n
+               ? STATUS_OK
+               : error_set(error, STATUS_NO_MEMORY,
+                           "no %u threads for ZeroMQ: raise `ulimit -u` or `ulimit -v`", n);
+}
+
 void wire_threads_open(struct wire_threads *threads, void *zmq)
 {
     threads->ours = may_be_batch();

@@ -85,6 +85,7 @@ static void test_what_is_no_part_is_refused(void **state)
                          STATUS_OK);
         assert_int_equal(trace_files_join(&files, NULL, NULL, &error), STATUS_INVALID);
         assert_non_null(strstr(error.text, "all.coordinator"));
+        assert_non_null(strstr(error.text, "is the disk full"));
     }
     unlink(files.parts[0]);
     trace_files_free(&files);

@@ -7,6 +7,9 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum {
     LOOK_US = 300,
@@ -168,9 +171,37 @@ static void test_zeromqs_threads_wait_again_when_nobody_computes(void **state)
     assert_true(wait_again);
 }
 
+/* Without a right that goes beyond the limit. */
+static void test_too_few_threads_are_told(void **state)
+{
+    (void)state;
+    enum { NOBODY = 65534, IS_TOLD = 0, IS_NOT, CANNOT };
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        const struct rlimit one = {1, 1};
+        const struct wire_context_options options = {0};
+        struct wire_context *context = NULL;
+        struct error error;
+        if ((geteuid() == 0 && setresuid(NOBODY, NOBODY, NOBODY) != 0) ||
+            setrlimit(RLIMIT_NPROC, &one) != 0)
+            _exit(CANNOT);
+        const enum status status = wire_context_create(&context, &options, &error);
+        _exit(status == STATUS_NO_MEMORY && strstr(error.text, "ulimit -u") != NULL ? IS_TOLD
+                                                                                    : IS_NOT);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == CANNOT)
+        skip();
+    assert_int_equal(WEXITSTATUS(status), IS_TOLD);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_too_few_threads_are_told),
         cmocka_unit_test_setup_teardown(test_zeromqs_threads_wait_their_turn, wire_fixture_make,
                                         wire_fixture_remove),
         cmocka_unit_test_setup_teardown(test_a_look_beside_who_only_computes_lets_them_interrupt,
