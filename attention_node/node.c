@@ -23,6 +23,7 @@ enum {
     CONNECTING_SLOW_US = 250000,
     STILL_WAITING_US = 15000000,
     STORE_IDLE_US = 50000,  /* without a message for so long, kept pages are written */
+    AWAY_US = 2000000,      /* no turn takes so long but for computing */
     KEEP_AFTER_US = 100000, /* ranks repeat what is not answered for a second or two (retry_ms) */
     PROBE_MS = 150          /* of reading, for the node's weight in the placement */
 };
@@ -209,10 +210,15 @@ static enum status loop(struct node *node, struct error *error)
     _Static_assert(N_FIXED + RINGS_MAX <= WIRE_POLL_ITEMS, "one poll waits for all");
     const size_t n_fixed = node->config.stop >= 0 ? N_FIXED : STOP;
     node->began_us = node->heard_us = node->waiting_us = clock_us();
+    uint64_t turned_us = clock_us();
     while (!node->ended) {
         enum status status = watch_connection(node, error);
         if (status != STATUS_OK)
             return status;
+        const uint64_t now_us = clock_us();
+        if (now_us - turned_us > AWAY_US) /* who was stopped cannot listen */
+            node->heard_us = now_us;
+        turned_us = now_us;
         const uint64_t deadline_us = timers(node);
         status = await(node, items, n_fixed, turn_store(node) ? 0 : deadline_us, error);
         if (status == STATUS_TIMEOUT)

@@ -26,6 +26,7 @@
 
 enum {
     TICK_US = 250000,         /* deadlines are looked at this often */
+    AWAY_US = 1000000,        /* what takes longer counts as that: the process was stopped */
     GOODBYE_MS = 1000,        /* for Leave to reach the kernel */
     CLOSING_US = 500000,      /* for the last steps, when we are told to stop */
     UNPACKED_BYTES = 1 << 30, /* a request of 2^26 tokens unpacks to less */
@@ -53,10 +54,22 @@ struct coordinator {
     struct frames in;
     struct arena arena; /* of the message that is being handled */
     uint64_t next_tick_us;
-    bool descriptors_few; /* has been said */
+    uint64_t seen_us, away_us; /* now(): by clock_us when it was last told; what does not count */
+    bool descriptors_few;      /* has been said */
     struct trace *trace;
     struct trace_track *track; /* of the one thread */
 };
+
+/* A clock that hardly moves while this process does not: on a machine that is suspended or moved, in
+ * a container that is paused. Others are silent then, and whether they were cannot be told. */
+static uint64_t now(struct coordinator *c)
+{
+    const uint64_t us = clock_us();
+    if (c->seen_us != 0 && us - c->seen_us > AWAY_US)
+        c->away_us += us - c->seen_us - AWAY_US;
+    c->seen_us = us;
+    return us - c->away_us;
+}
 
 /* Everything about the model that can be wrong is found before anybody is waited for. */
 static enum status open_model(struct coordinator *c, struct error *error)
@@ -151,7 +164,7 @@ static enum status open_all(struct coordinator *c, struct error *error)
     if (status != STATUS_OK)
         return status;
     const struct cluster_model model = {c->model_path, c->file, &c->hparams};
-    status = cluster_open(&c->cluster, c->options, &model, &c->control, c->log, clock_us(), error);
+    status = cluster_open(&c->cluster, c->options, &model, &c->control, c->log, now(c), error);
     c->cluster_open = true;
     if (status == STATUS_OK)
         log_info(c->log, "listening at %s for %u worker%s and %u attention node%s; model %s",
@@ -296,7 +309,7 @@ static enum status receive(struct coordinator *c, bool *received, struct error *
         log_debug(c->log, "a message of %zu bytes cannot be read", frames_size(&c->in, 0));
         return STATUS_OK;
     }
-    status = handle(c, &peer, message, clock_us(), error);
+    status = handle(c, &peer, message, now(c), error);
     arena_reset(&c->arena); /* now: the next one may be long in coming */
     frames_clear(&c->in);
     return status;
@@ -311,7 +324,7 @@ static enum status begin_serving(struct coordinator *c, struct error *error)
     while (status == STATUS_OK && (request = early_take(&c->early)) != NULL) {
         const Longspan__Control *message = unpack(c, request->bytes, request->n_bytes);
         if (message != NULL && message->body_case == LONGSPAN__CONTROL__BODY_RUN_REQUEST)
-            serving_request(c->serving, &request->client, message->run_request, clock_us());
+            serving_request(c->serving, &request->client, message->run_request, now(c));
         free(request);
     }
     if (status == STATUS_OK && c->http != NULL)
@@ -331,7 +344,7 @@ static void look_at_descriptors(struct coordinator *c)
 
 static enum status tick(struct coordinator *c, struct error *error)
 {
-    const uint64_t now_us = clock_us();
+    const uint64_t now_us = now(c);
     if (now_us < c->next_tick_us)
         return STATUS_OK;
     c->next_tick_us = now_us + TICK_US;
@@ -353,15 +366,15 @@ static bool told_to_stop(struct coordinator *c, int stop_descriptor)
         return true;
     (void)!read(stop_descriptor, &info, sizeof(info));
     server_drain(c->http);
-    c->drain_end_us = clock_us() + c->options->http.drain_s * 1000000ull + 1;
+    c->drain_end_us = now(c) + c->options->http.drain_s * 1000000ull + 1;
     log_info(c->log, "told to stop: no new requests, those that run have %u s",
              c->options->http.drain_s);
     return false;
 }
 
-static bool drained(const struct coordinator *c)
+static bool drained(struct coordinator *c)
 {
-    return c->drain_end_us != 0 && (server_drained(c->http) || clock_us() >= c->drain_end_us);
+    return c->drain_end_us != 0 && (server_drained(c->http) || now(c) >= c->drain_end_us);
 }
 
 static enum status loop(struct coordinator *c, int stop_descriptor, struct error *error)
@@ -378,7 +391,7 @@ static enum status loop(struct coordinator *c, int stop_descriptor, struct error
         if (c->serving == NULL || !serving_stepping(c->serving))
             trace_step(c->track, 0, TRACE_IDLE);
         uint64_t at = trace_begin(c->track);
-        enum status status = wire_poll(items, n_items, 0, c->next_tick_us, error);
+        enum status status = wire_poll(items, n_items, 0, c->next_tick_us + c->away_us, error);
         trace_span(c->track, "wait", at);
         if (status != STATUS_OK && status != STATUS_TIMEOUT)
             return status;
@@ -393,13 +406,13 @@ static enum status loop(struct coordinator *c, int stop_descriptor, struct error
             if (status == STATUS_OK && c->serving == NULL && c->cluster.phase == CLUSTER_READY)
                 status = begin_serving(c, error);
             if (status == STATUS_OK && c->serving != NULL)
-                status = serving_pump(c->serving, clock_us(), error);
+                status = serving_pump(c->serving, now(c), error);
             if (status != STATUS_OK)
                 return status;
         }
         status = tick(c, error);
         if (status == STATUS_OK && c->serving != NULL)
-            status = serving_pump(c->serving, clock_us(), error);
+            status = serving_pump(c->serving, now(c), error);
         if (status != STATUS_OK)
             return status;
     }
@@ -409,14 +422,14 @@ static enum status loop(struct coordinator *c, int stop_descriptor, struct error
 /* Sequences that have just ended are closed, so that nodes learn what they can store. */
 static void close_sequences(struct coordinator *c)
 {
-    const uint64_t end_us = clock_us() + CLOSING_US;
+    const uint64_t end_us = now(c) + CLOSING_US;
     struct error error;
-    while (!serving_closed(c->serving) && clock_us() < end_us) {
+    while (!serving_closed(c->serving) && now(c) < end_us) {
         struct wire_poll_item item = {.socket = c->socket};
         bool received = true;
-        if (serving_pump(c->serving, clock_us(), &error) != STATUS_OK)
+        if (serving_pump(c->serving, now(c), &error) != STATUS_OK)
             return;
-        if (wire_poll(&item, 1, 0, end_us, &error) != STATUS_OK ||
+        if (wire_poll(&item, 1, 0, end_us + c->away_us, &error) != STATUS_OK ||
             receive(c, &received, &error) != STATUS_OK)
             return;
     }
@@ -450,7 +463,7 @@ static void read_last_requests(struct coordinator *c)
         const Longspan__Control *message =
             unpack(c, frames_data(&c->in, 0), frames_size(&c->in, 0));
         if (message != NULL && message->body_case == LONGSPAN__CONTROL__BODY_RUN_REQUEST)
-            take_request(c, &peer, message->run_request, clock_us());
+            take_request(c, &peer, message->run_request, now(c));
     }
 }
 

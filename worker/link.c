@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 enum {
-    LINGER_MS = 2000, /* for a failure's text to reach the coordinator */
-    LEAVING_MS = 10,  /* for a message that is half sent: proto/wire_socket.h, linger_ms */
+    AWAY_US = 2000000, /* between two looks: this process was busy, or stopped */
+    LINGER_MS = 2000,  /* for a failure's text to reach the coordinator */
+    LEAVING_MS = 10,   /* for a message that is half sent: proto/wire_socket.h, linger_ms */
 };
 
 struct link {
@@ -27,6 +28,7 @@ struct link {
     uint64_t asked_ns; /* clock_ns of the last ping */
     uint64_t n_loaded, n_load_bytes;
     uint64_t unanswered_us; /* first ping since the last message; 0: none */
+    uint64_t looked_us;     /* for messages; 0: never */
     bool left;
 };
 
@@ -165,6 +167,14 @@ enum status link_unpack(struct link *link, struct link_message *message, const v
     return STATUS_OK;
 }
 
+/* Who was stopped, as all of a machine may be, has answers still to be brought: it asks again. */
+static void note_absence(struct link *link, uint64_t now)
+{
+    if (link->looked_us != 0 && now - link->looked_us > AWAY_US)
+        link->unanswered_us = 0;
+    link->looked_us = now;
+}
+
 static enum status check_silence(const struct link *link, uint64_t now, struct error *error)
 {
     const uint64_t patience = LINK_SILENCE_US + (link->rank > 0 ? LINK_PATIENCE_US : 0);
@@ -189,6 +199,7 @@ enum status link_receive(struct link *link, struct link_message *message, uint64
         if (status != STATUS_TIMEOUT)
             return error_set(error, status, "%s", why.text);
         const uint64_t now = clock_us();
+        note_absence(link, now);
         if ((status = check_silence(link, now, error)) != STATUS_OK || now >= deadline_us)
             return status;
         link_ping(link);

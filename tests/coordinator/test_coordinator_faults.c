@@ -101,6 +101,30 @@ static void test_a_node_that_falls_silent_is_noticed(void **state)
                    "attention node node0 (mem01) is lost: nothing was heard of it");
 }
 
+/* A machine that stands still for longer than others may be silent, and goes on. */
+static void test_who_was_stopped_takes_nobody_for_silent(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_open(1, 1);
+    rig->options.silence_ms = 3000;
+    struct rig_actor *client = rig_ready(rig);
+    const uint32_t lengths[] = {10};
+    const struct rig_ask ask = {.lengths = lengths, .n = 1, .n_predict = 5};
+    rig_request(rig, client, 1, &ask);
+    rig_until(rig, client->done);
+    clock_sleep_us(300000); /* it has heard all that was said */
+    assert_int_equal(kill(rig->coordinator, SIGSTOP), 0);
+    clock_sleep_us(3500000);
+    assert_int_equal(kill(rig->coordinator, SIGCONT), 0);
+    clock_sleep_us(600000); /* it looks at its deadlines, and nobody has said anything yet */
+    struct rig_actor *other = rig_add(rig, RIG_CLIENT);
+    rig_request(rig, other, 1, &ask);
+    rig_until(rig, other->done);
+    rig_stop(rig);
+    assert_int_equal(rig_wait(rig, 15), STATUS_OK);
+    rig_close(rig);
+}
+
 /* Steps of others may go on for ever: what has tokens there fails, and who comes next too. */
 static void test_a_node_that_falls_silent_is_noticed_while_others_compute(void **state)
 {
@@ -221,6 +245,7 @@ int main(void)
         cmocka_unit_test(test_a_node_that_reconnects_is_not_the_lead),
         cmocka_unit_test(test_a_node_that_falls_silent_is_noticed),
         cmocka_unit_test(test_a_node_that_falls_silent_is_noticed_while_others_compute),
+        cmocka_unit_test(test_who_was_stopped_takes_nobody_for_silent),
         cmocka_unit_test(test_a_lying_worker_ends_the_job),
         cmocka_unit_test(test_hostile_messages_are_survived),
     };
