@@ -54,13 +54,17 @@ class Server:
         raise RuntimeError(f"{why}:\n{self.log()}")
 
     def find_port(self):
-        found = re.search(r"http: listening at http://\S+:(\d+)", self.log())
+        found = re.search(r"http: listening at http://\S+:(\d+),", self.log())
         self.port = int(found.group(1)) if found else None
         return found
 
     def log(self):
         with open(self.log_path, encoding="utf-8", errors="replace") as file:
             return file.read()
+
+    def state(self):
+        """For the message of a test whose server is gone."""
+        return f"exit status {self.process.poll()}:\n{self.log()[-3000:]}"
 
     def url(self, path=""):
         return f"http://127.0.0.1:{self.port}{path}"
@@ -72,6 +76,8 @@ class Server:
             connection.request(method, path, data, headers or {})
             reply = connection.getresponse()
             return Reply(reply.status, reply.getheaders(), reply.read())
+        except ConnectionRefusedError as error:
+            raise ConnectionRefusedError(f"nobody listens any more; {self.state()}") from error
         finally:
             connection.close()
 
