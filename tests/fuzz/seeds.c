@@ -150,6 +150,31 @@ static void text_seeds(void)
     save_input("fuzz_json_schema", "pattern");
 }
 
+static void body_seeds(void)
+{
+    static const char completion[] =
+        "0{\"model\": \"ours\", \"prompt\": [\"ab\", \"cd\"], \"max_tokens\": 5, \"n\": 2, "
+        "\"temperature\": 0.5, \"top_p\": 0.9, \"top_k\": 40, \"min_p\": 0.1, \"seed\": -3, "
+        "\"stop\": [\"x\", \"yz\"], \"presence_penalty\": 1, \"frequency_penalty\": -1, "
+        "\"repetition_penalty\": 1.1, \"logit_bias\": {\"7\": -100}, \"stream\": true, "
+        "\"stream_options\": {\"include_usage\": true}, \"logprobs\": 3, \"echo\": true, "
+        "\"ignore_eos\": false, \"priority\": 1, \"response_format\": {\"type\": \"text\"}}";
+    static const char ids[] =
+        "0{\"prompt\": [[1, 70, 71], [72]], \"max_tokens\": 0, \"echo\": true}";
+    static const char chat[] =
+        "1{\"messages\": [{\"role\": \"system\", \"content\": [{\"type\": \"text\", \"text\": "
+        "\"a\"}]}, {\"role\": \"user\", \"content\": \"b\"}, {\"role\": \"assistant\", "
+        "\"content\": null, \"tool_calls\": [{\"id\": \"c\", \"type\": \"function\", "
+        "\"function\": {\"name\": \"f\", \"arguments\": \"{\\\"x\\\": 1}\"}}]}, {\"role\": "
+        "\"tool\", \"tool_call_id\": \"c\", \"content\": \"2\"}], \"tools\": [{\"type\": "
+        "\"function\", \"function\": {\"name\": \"f\", \"parameters\": {\"type\": \"object\", "
+        "\"properties\": {\"x\": {\"type\": \"integer\"}}}}}], \"tool_choice\": \"required\", "
+        "\"parallel_tool_calls\": false, \"logprobs\": true, \"top_logprobs\": 2}";
+    save("fuzz_http_body", "completion", completion, sizeof(completion) - 1);
+    save("fuzz_http_body", "ids", ids, sizeof(ids) - 1);
+    save("fuzz_http_body", "chat", chat, sizeof(chat) - 1);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -163,6 +188,7 @@ int main(int argc, char **argv)
     tokenizer_seeds();
     tokenizer_json_seeds();
     text_seeds();
+    body_seeds();
     node_seed();
     worker_seeds();
     reply_seeds();
