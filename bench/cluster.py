@@ -24,7 +24,6 @@ process:
 import argparse
 import json
 import os
-import sys
 import tempfile
 
 import figures
@@ -134,24 +133,19 @@ def main():
     parser.add_argument("--json", metavar="FILE", help="write both tables here")
     options = parser.parse_args()
     table, split = figures.Table("cluster", COLUMNS), figures.Table("exchange", EXCHANGE)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            model, ways = figures.model(options.models, options.kind), layouts(folder, options.port)
-            for row in compare(model, ways, [int(word) for word in options.depths.split(",")], [1, 2], options.rounds,
-                               options.runs, options.tokens):
-                table.add(row)
-            print()
-            for name in ways:
-                if "node" in name or "each" in name:
-                    split.add(exchange(model, ways[name], name, int(options.depths.split(",")[-1])))
-        if options.json:
-            with open(options.json, "w", encoding="utf-8") as file:
-                json.dump({"cluster": {"rows": table.rows}, "exchange": {"rows": split.rows}}, file, indent=1)
-    except figures.Failed as failure:
-        print(f"cluster.py: {failure}", file=sys.stderr)
-        return 4
-    return 0
+    with tempfile.TemporaryDirectory() as folder:
+        model, ways = figures.model(options.models, options.kind), layouts(folder, options.port)
+        for row in compare(model, ways, [int(word) for word in options.depths.split(",")], [1, 2], options.rounds,
+                           options.runs, options.tokens):
+            table.add(row)
+        print()
+        for name in ways:
+            if "node" in name or "each" in name:
+                split.add(exchange(model, ways[name], name, int(options.depths.split(",")[-1])))
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump({"cluster": {"rows": table.rows}, "exchange": {"rows": split.rows}}, file, indent=1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    figures.end(main)

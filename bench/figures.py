@@ -22,6 +22,15 @@ class Failed(Exception):
     """A program that measures ended with an error."""
 
 
+def end(main):
+    """Ends this program with what main() returns; where a program that measures failed, with 4 and its words."""
+    try:
+        sys.exit(main())
+    except Failed as failure:
+        print(f"{os.path.basename(sys.argv[0])}: {failure}", file=sys.stderr)
+        sys.exit(4)
+
+
 def run(command, timeout=3600):
     """Standard output of a program; Failed with its last words."""
     command = [str(word) for word in command]

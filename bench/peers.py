@@ -178,15 +178,11 @@ def main():
     if not any(getattr(options, f"{name}_{kind}") for name in NAMES for kind in ("bench", "depth")):
         parser.error("no peer: name at least one program of one")
     table = figures.Table("peers", COLUMNS, options.json, ("row",))
-    try:
-        for name in ROWS:
-            if not options.only or name in options.only:
-                table.add(measure(options, name, table))
-    except figures.Failed as failure:
-        print(f"peers.py: {failure}", file=sys.stderr)
-        return 4
+    for name in ROWS:
+        if not options.only or name in options.only:
+            table.add(measure(options, name, table))
     return 1 if any(told["result"] == "short" for told in table.shown) else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    figures.end(main)

@@ -11,7 +11,6 @@ written after every round; --add puts the rounds of this call behind those that 
 import argparse
 import json
 import os
-import sys
 
 import figures
 
@@ -57,17 +56,12 @@ def main():
     table = figures.Table("plan", COLUMNS, options.json, ("round", "what", "depth"))
     table.rows = [row for row in table.rows if options.add and row["round"] != "median"]
     before = len({row["round"] for row in table.rows})
-    try:
-        for number in range(before + 1, before + options.rounds + 1):
-            for row in take(figures.model(options.models, options.kind), options.depth):
-                table.add({"round": str(number), **row})
-    except figures.Failed as failure:
-        print(f"plan.py: {failure}", file=sys.stderr)
-        return 4
+    for number in range(before + 1, before + options.rounds + 1):
+        for row in take(figures.model(options.models, options.kind), options.depth):
+            table.add({"round": str(number), **row})
     for row in list(medians(table.rows)):
         table.add(row)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    figures.end(main)

@@ -56,16 +56,11 @@ def main():
     parser.add_argument("--json", metavar="FILE", help="write the table here, keeping rows that it has already")
     options = parser.parse_args()
     table = figures.Table("step", COLUMNS, options.json, KEY)
-    try:
-        for kind in options.kinds.split(","):
-            for kv in options.kvs.split(","):
-                for case in options.only or cases(options):
-                    bench(options, table, kind, kv, case)
-    except figures.Failed as failure:
-        print(f"step.py: {failure}", file=sys.stderr)
-        return 4
-    return 0
+    for kind in options.kinds.split(","):
+        for kv in options.kvs.split(","):
+            for case in options.only or cases(options):
+                bench(options, table, kind, kv, case)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    figures.end(main)

@@ -207,30 +207,25 @@ def main():
     if options.rounds < 1 or folders[0] == folders[1]:
         parser.error("there are two checkouts, and a round at least")
     os.makedirs(options.out, exist_ok=True)
-    try:
-        with tempfile.TemporaryDirectory(prefix="compare-") as work:
-            wants_step = any(what.startswith("step") for what in wanted)
-            for side, folder in zip(SIDES, folders):
-                if not options.no_build:
-                    build(side, folder, work, wants_step)
-                if not options.no_check:
-                    check(side, folder)
-            lacking = [folder for folder in folders if programs_of(folder) is None]
-            if wants_step and lacking:
-                tell(f"no step is measured: {' and '.join(lacking)} has no programs (./deps.sh, make)")
-                wanted = [what for what in wanted if not what.startswith("step")]
-            elif wants_step:
-                make_model(folders[1], work)
-            rounds = Rounds(os.path.join(options.out, "compare.csv"))
-            try:
-                take_turns(folders, wanted, rounds, options, work)
-            finally:
-                rounds.print()
-    except figures.Failed as failure:
-        print(f"compare.py: {failure}", file=sys.stderr)
-        return 4
-    return 0
+    with tempfile.TemporaryDirectory(prefix="compare-") as work:
+        wants_step = any(what.startswith("step") for what in wanted)
+        for side, folder in zip(SIDES, folders):
+            if not options.no_build:
+                build(side, folder, work, wants_step)
+            if not options.no_check:
+                check(side, folder)
+        lacking = [folder for folder in folders if programs_of(folder) is None]
+        if wants_step and lacking:
+            tell(f"no step is measured: {' and '.join(lacking)} has no programs (./deps.sh, make)")
+            wanted = [what for what in wanted if not what.startswith("step")]
+        elif wants_step:
+            make_model(folders[1], work)
+        rounds = Rounds(os.path.join(options.out, "compare.csv"))
+        try:
+            take_turns(folders, wanted, rounds, options, work)
+        finally:
+            rounds.print()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    figures.end(main)
