@@ -8,6 +8,7 @@
 #include "model/model_file.h"
 #include "sys/clock.h"
 #include "sys/random.h"
+#include "sys/samples.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -47,12 +48,6 @@ static const struct {
 };
 
 enum { MOST_TOKENS = 400, N_ANSWERS = 20 };
-
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 /* One answer; writes the time of each mask and returns their number. */
 static size_t write_answer(struct constraint *c, const struct tokenizer *tokenizer,
@@ -104,17 +99,17 @@ static enum status measure(struct program *program, const struct tokenizer *toke
     }
     if (status == STATUS_OK) {
         double sum = 0;
-        qsort(times, n, sizeof(*times), by_value);
+        const struct samples sorted = samples_of(times, (uint32_t)n);
         for (size_t i = 0; i < n; i++)
             sum += times[i];
         table_text(program->table, schemas[which].name);
         table_number(program->table, n_tokens);
         table_number(program->table, (double)n);
         table_number(program->table, 1e-3 * (double)compile_ns / N_ANSWERS);
-        table_number(program->table, times[n / 2]);
+        table_number(program->table, sorted.median);
         table_number(program->table, sum / (double)n);
         table_number(program->table, times[n - 1 - n / 100]);
-        table_number(program->table, times[n - 1]);
+        table_number(program->table, sorted.max);
     }
     json_decref(schema);
     free(times);

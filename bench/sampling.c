@@ -5,6 +5,7 @@
 #include "bench/measure/program.h"
 #include "coordinator/sampler.h"
 #include "sys/clock.h"
+#include "sys/samples.h"
 
 #include <stdlib.h>
 
@@ -33,18 +34,6 @@ static const struct {
 
 enum { LIKELY = 40, N_TOKENS = 20 };
 
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *times, size_t n)
-{
-    qsort(times, n, sizeof(*times), by_value);
-    return times[n / 2];
-}
-
 static void fill(float *row, uint32_t vocab, struct random_state *random)
 {
     for (uint32_t i = 0; i < vocab; i++)
@@ -58,10 +47,8 @@ static enum status measure(struct program *program, float *row, uint32_t *scratc
 {
     struct random_state random;
     struct sampler sampler;
-    double *check = calloc(N_TOKENS, sizeof(*check)), *take = calloc(N_TOKENS, sizeof(*take));
-    enum status status = check != NULL && take != NULL
-                             ? STATUS_OK
-                             : error_set(error, STATUS_NO_MEMORY, "no memory for times");
+    double check[N_TOKENS], take[N_TOKENS];
+    enum status status = STATUS_OK;
     random_seed(&random, 1);
     sampler_start(&sampler, &cases[which].settings);
     for (int i = 0; i < N_TOKENS && status == STATUS_OK; i++) {
@@ -86,11 +73,9 @@ static enum status measure(struct program *program, float *row, uint32_t *scratc
     if (status == STATUS_OK) {
         table_text(program->table, cases[which].name);
         table_number(program->table, vocab);
-        table_number(program->table, median(check, N_TOKENS));
-        table_number(program->table, median(take, N_TOKENS));
+        table_number(program->table, samples_of(check, N_TOKENS).median);
+        table_number(program->table, samples_of(take, N_TOKENS).median);
     }
-    free(check);
-    free(take);
     return status;
 }
 
