@@ -123,7 +123,7 @@ struct rig {
 static void take_processor(const struct binding *processors, uint32_t who)
 {
     if (processors != NULL)
-        (void)binding_pin(processors, who, NULL);
+        (void)binding_pin(processors, who);
 }
 
 /* In the new process: what it does until it is told to end, or killed with its parent. */
@@ -377,7 +377,7 @@ static void rig_close(struct rig *rig)
         stop_echo(&rig->ways[i]);
     binding_destroy(rig->processors);
     if (rig->directory[0] != '\0')
-        file_remove_temporary(rig->directory, NULL);
+        file_remove_temporary(rig->directory);
 }
 
 int main(int argc, char **argv)

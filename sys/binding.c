@@ -272,18 +272,15 @@ uint32_t binding_processor(const struct binding *binding, uint32_t lane)
     return binding->processors[lane];
 }
 
-enum status binding_pin(const struct binding *binding, uint32_t lane, struct error *error)
+bool binding_pin(const struct binding *binding, uint32_t lane)
 {
     hwloc_bitmap_t set = hwloc_bitmap_alloc();
     if (set == NULL)
-        return error_set(error, STATUS_NO_MEMORY, "binding: no memory");
+        return false;
     hwloc_bitmap_only(set, binding->processors[lane]);
     const int code = hwloc_set_cpubind(binding->topology, set, HWLOC_CPUBIND_THREAD);
     hwloc_bitmap_free(set);
-    return code == 0
-               ? STATUS_OK
-               : error_set(error, STATUS_IO, "binding: cannot pin lane %u to processor %u: %s",
-                           lane, binding->processors[lane], strerror(errno));
+    return code == 0;
 }
 
 /* NULL: no memory. The caller frees it. */

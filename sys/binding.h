@@ -13,6 +13,7 @@
 
 #include "sys/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,8 +35,8 @@ void binding_destroy(struct binding *binding);
 /* The processor of a lane, as the kernel counts. */
 uint32_t binding_processor(const struct binding *binding, uint32_t lane);
 
-/* Keeps the calling thread on the lane's processor. STATUS_IO: the kernel refused. */
-enum status binding_pin(const struct binding *binding, uint32_t lane, struct error *error);
+/* Keeps the calling thread on the lane's processor. False: no memory, or the kernel refused. */
+bool binding_pin(const struct binding *binding, uint32_t lane);
 
 /* "0-3,8": all lanes' processors; cut to `size` bytes with the final zero. */
 void binding_text(const struct binding *binding, char *text, size_t size);

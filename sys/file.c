@@ -227,17 +227,14 @@ static bool remove_content(int fd, int depth)
     return reason == 0;
 }
 
-enum status file_remove_temporary(const char *path, struct error *error)
+enum status file_remove_temporary(const char *path)
 {
     const char *name = strrchr(path, '/');
     if (name == NULL ||
         strncmp(name + 1, FILE_TEMPORARY_PREFIX, strlen(FILE_TEMPORARY_PREFIX)) != 0)
-        return error_set(error, STATUS_INVALID, "%s is not a temporary directory of ours, it stays",
-                         path);
+        return STATUS_INVALID;
     const int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT)
         return STATUS_OK;
-    if (fd < 0 || !remove_content(fd, 0) || rmdir(path) != 0)
-        return error_set(error, STATUS_IO, "cannot remove %s: %s", path, strerror(errno));
-    return STATUS_OK;
+    return fd >= 0 && remove_content(fd, 0) && rmdir(path) == 0 ? STATUS_OK : STATUS_IO;
 }

@@ -50,6 +50,6 @@ enum status file_make_temporary_in(const char *parent, char path[FILE_PATH_BYTES
 /* Removes such a directory and what is in it. Links are removed, not followed; a path whose last
  * part does not begin with longspan- is refused. Already gone is fine.
  * STATUS_INVALID: not our kind of directory. STATUS_IO: something is left. */
-enum status file_remove_temporary(const char *path, struct error *error);
+enum status file_remove_temporary(const char *path);
 
 #endif

@@ -42,7 +42,7 @@ static void put_mark(int folder)
 /* Locked; what somebody still writes into may stay, and is marked again for the next one. */
 static void remove_locked(const char *path, int folder)
 {
-    if (file_remove_temporary(path, NULL) != STATUS_OK && folder >= 0)
+    if (file_remove_temporary(path) != STATUS_OK && folder >= 0)
         put_mark(folder);
 }
 

@@ -198,15 +198,6 @@ uint64_t memory_resident_bytes(void)
     return read_number("/proc/self/status", "VmRSS", &kib) ? kib * 1024 : 0;
 }
 
-uint64_t memory_own_bytes(void)
-{
-    uint64_t anonymous_kib, shared_kib = 0;
-    if (!read_number("/proc/self/status", "RssAnon", &anonymous_kib))
-        return 0;
-    read_number("/proc/self/status", "RssShmem", &shared_kib);
-    return (anonymous_kib + shared_kib) * 1024;
-}
-
 uint64_t memory_peak_bytes(void)
 {
     struct rusage usage;

@@ -31,10 +31,9 @@ uint64_t memory_available_bytes(void);
  * kernel does not say. */
 uint64_t memory_total_bytes(void);
 
-/* What this process holds in physical memory now, the pages of mapped files included; and without
- * them (own memory). 0: the kernel does not say. */
+/* What this process holds in physical memory now, the pages of mapped files included. 0: the kernel
+ * does not say. */
 uint64_t memory_resident_bytes(void);
-uint64_t memory_own_bytes(void);
 
 /* The most that memory_resident_bytes has ever been. */
 uint64_t memory_peak_bytes(void);

@@ -15,7 +15,7 @@ static void pin_lane(void *context, uint32_t lane, uint32_t n_lanes)
 {
     struct pin_work *work = context;
     (void)n_lanes;
-    if (binding_pin(work->binding, lane, NULL) != STATUS_OK)
+    if (!binding_pin(work->binding, lane))
         __atomic_store_n(&work->failed, true, __ATOMIC_RELAXED);
 }
 

@@ -234,7 +234,7 @@ static void unpin_lane(void *context, uint32_t lane, uint32_t n_lanes)
     struct thread_pool *pool = context;
     (void)lane;
     (void)n_lanes;
-    (void)topology_confine(&pool->allowed, NULL); /* could do that before: may still */
+    (void)topology_confine(&pool->allowed); /* could do that before: may still */
 }
 
 void thread_pool_unpin(struct thread_pool *pool)

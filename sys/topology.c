@@ -39,12 +39,10 @@ uint32_t topology_processors(void)
     return count > 0 ? count : 1;
 }
 
-enum status topology_confine(const struct topology_mask *mask, struct error *error)
+enum status topology_confine(const struct topology_mask *mask)
 {
-    if (sched_setaffinity(0, sizeof(*mask), (const cpu_set_t *)(const void *)mask) != 0)
-        return error_set(error, STATUS_IO, "topology: cannot confine a thread: %s",
-                         strerror(errno));
-    return STATUS_OK;
+    const cpu_set_t *set = (const void *)mask;
+    return sched_setaffinity(0, sizeof(*mask), set) == 0 ? STATUS_OK : STATUS_IO;
 }
 
 static bool has(const struct topology_mask *mask, uint32_t i)

@@ -20,7 +20,7 @@ struct topology_mask {
 };
 void topology_allowed(struct topology_mask *allowed);
 uint32_t topology_count(const struct topology_mask *mask);
-enum status topology_confine(const struct topology_mask *mask, struct error *error);
+enum status topology_confine(const struct topology_mask *mask);
 
 /* "0-3,8", cut to `size` bytes with its final zero. */
 void topology_text(const struct topology_mask *mask, char *text, size_t size);

@@ -14,7 +14,7 @@ static inline int make_directory(void **state)
 
 static inline int remove_directory(void **state)
 {
-    return file_remove_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
+    return file_remove_temporary(directory) == STATUS_OK ? 0 : -1;
 }
 
 #endif

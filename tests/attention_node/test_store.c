@@ -62,7 +62,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
-    assert_int_equal(file_remove_temporary(f->directory, NULL), STATUS_OK);
+    assert_int_equal(file_remove_temporary(f->directory), STATUS_OK);
     free(f);
     return 0;
 }

@@ -44,7 +44,7 @@ static int tear_down(void **state)
 {
     struct fixture *f = *state;
     close(f->directory);
-    assert_int_equal(file_remove_temporary(f->path, NULL), STATUS_OK);
+    assert_int_equal(file_remove_temporary(f->path), STATUS_OK);
     free(f);
     return 0;
 }

@@ -129,7 +129,7 @@ void rig_close(struct rig *rig)
     wire_context_destroy(rig->wire);
     if (rig->result != NULL)
         munmap(rig->result, sizeof(*rig->result));
-    assert_int_equal(file_remove_temporary(rig->directory, NULL), STATUS_OK);
+    assert_int_equal(file_remove_temporary(rig->directory), STATUS_OK);
     free(rig->sequences);
     free(rig);
 }

@@ -38,7 +38,7 @@ static inline int wire_fixture_remove(void **state)
 {
     struct wire_fixture *f = *state;
     wire_context_destroy(f->context);
-    const enum status status = file_remove_temporary(f->directory, NULL);
+    const enum status status = file_remove_temporary(f->directory);
     free(f);
     return status == STATUS_OK ? 0 : -1;
 }

@@ -163,11 +163,11 @@ static void test_only_our_directories_are_removed(void **state)
     char other[FILE_PATH_BYTES + 32], link[FILE_PATH_BYTES + 32];
     snprintf(other, sizeof(other), "%s/other", directory);
     assert_int_equal(mkdir(other, 0700), 0);
-    assert_int_equal(file_remove_temporary(other, NULL), STATUS_INVALID);
-    assert_int_equal(file_remove_temporary("longspan-x", NULL), STATUS_INVALID);
-    assert_int_equal(file_remove_temporary("/", NULL), STATUS_INVALID);
+    assert_int_equal(file_remove_temporary(other), STATUS_INVALID);
+    assert_int_equal(file_remove_temporary("longspan-x"), STATUS_INVALID);
+    assert_int_equal(file_remove_temporary("/"), STATUS_INVALID);
     assert_int_equal(access(other, F_OK), 0);
-    assert_int_equal(file_remove_temporary("/tmp/longspan-not-there", NULL), STATUS_OK);
+    assert_int_equal(file_remove_temporary("/tmp/longspan-not-there"), STATUS_OK);
 
     /* A link inside is removed, what it points to stays. */
     char inner[FILE_PATH_BYTES] = "";
@@ -177,7 +177,7 @@ static void test_only_our_directories_are_removed(void **state)
     char file[FILE_PATH_BYTES + 40];
     snprintf(file, sizeof(file), "%s/kept", other);
     assert_int_equal(file_write(file, "", 0, 0600, NULL), STATUS_OK);
-    assert_int_equal(file_remove_temporary(inner, NULL), STATUS_OK);
+    assert_int_equal(file_remove_temporary(inner), STATUS_OK);
     assert_int_equal(access(inner, F_OK), -1);
     assert_int_equal(access(file, F_OK), 0);
 }

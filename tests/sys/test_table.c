@@ -73,7 +73,7 @@ static void test_files_keep_numbers_in_full_and_quote_texts(void **state)
                "  {\"type\": \"Q8_0\", \"ms\": 0.333333333333, \"limit\": 99},\n"
                "  {\"type\": \"a,\\\"b\\\"\", \"ms\": null, \"limit\": -1}\n"
                " ]}\n");
-    assert_int_equal(file_remove_temporary(folder, NULL), STATUS_OK);
+    assert_int_equal(file_remove_temporary(folder), STATUS_OK);
 }
 
 static void test_a_file_that_cannot_be_written_is_named(void **state)

@@ -27,7 +27,7 @@ static int make_file(void **state)
 static int remove_file(void **state)
 {
     mapping_close(&mapping);
-    return file_remove_temporary(directory, NULL) == STATUS_OK ? 0 : -1;
+    return file_remove_temporary(directory) == STATUS_OK ? 0 : -1;
 }
 
 static struct read_ahead_piece piece_at(uint32_t i)

@@ -108,7 +108,7 @@ static int close_play(void **state)
         wire_socket_close(p->socket);
     }
     wire_context_destroy(p->wire);
-    file_remove_temporary(p->directory, NULL);
+    file_remove_temporary(p->directory);
     free(p);
     return 0;
 }

@@ -63,7 +63,7 @@ static void make_vocabulary(const struct model_string *names, const int32_t *typ
     if (tokenizer_open(to, file, &error) != STATUS_OK)
         fail_msg("%s", error.text);
     model_close(file);
-    file_remove_temporary(folder, NULL);
+    file_remove_temporary(folder);
     if (vocabulary_create(of, *to, &error) != STATUS_OK)
         fail_msg("%s", error.text);
 }
