@@ -79,9 +79,8 @@ void control_send_leave(struct control *control, const struct frames_peer *peer,
     control_send(control, peer, &message, NULL, 0, NULL);
 }
 
-enum status control_send_event_failure(struct control *control, const struct frames_peer *peer,
-                                       uint64_t request, enum status status, const char *text,
-                                       struct error *error)
+void control_send_event_failure(struct control *control, const struct frames_peer *peer,
+                                uint64_t request, enum status status, const char *text)
 {
     Longspan__Failure failure = LONGSPAN__FAILURE__INIT;
     failure.status = status;
@@ -93,7 +92,7 @@ enum status control_send_event_failure(struct control *control, const struct fra
     Longspan__Control message = LONGSPAN__CONTROL__INIT;
     message.body_case = LONGSPAN__CONTROL__BODY_RUN_EVENT;
     message.run_event = &event;
-    return control_send(control, peer, &message, NULL, 0, error);
+    control_send(control, peer, &message, NULL, 0, NULL);
 }
 
 void control_copy_text(char *text, size_t size, const char *from)

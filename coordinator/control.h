@@ -42,9 +42,8 @@ void control_send_refusal(struct control *control, const struct frames_peer *pee
                           enum status status, const char *text);
 void control_send_leave(struct control *control, const struct frames_peer *peer,
                         const char *reason);
-enum status control_send_event_failure(struct control *control, const struct frames_peer *peer,
-                                       uint64_t request, enum status status, const char *text,
-                                       struct error *error);
+void control_send_event_failure(struct control *control, const struct frames_peer *peer,
+                                uint64_t request, enum status status, const char *text);
 
 /* A text of a peer for our own messages and logs: NULL becomes "", and it is cut. */
 void control_copy_text(char *text, size_t size, const char *from);

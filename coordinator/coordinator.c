@@ -214,7 +214,7 @@ static void take_request(struct coordinator *c, const struct frames_peer *peer,
         early_add(&c->early, peer, request->request, frames_data(&c->in, 0), frames_size(&c->in, 0),
                   now_us, "the cluster to be ready", &error);
     if (status != STATUS_OK)
-        control_send_event_failure(&c->control, peer, request->request, status, error.text, NULL);
+        control_send_event_failure(&c->control, peer, request->request, status, error.text);
 }
 
 static void send_status(struct coordinator *c, const struct frames_peer *peer,
@@ -440,8 +440,7 @@ static void say_goodbye(struct coordinator *c, enum status status, const char *r
 {
     struct early_request *request;
     while ((request = early_take(&c->early)) != NULL) {
-        control_send_event_failure(&c->control, &request->client, request->number, status, reason,
-                                   NULL);
+        control_send_event_failure(&c->control, &request->client, request->number, status, reason);
         free(request);
     }
     if (c->serving != NULL)

@@ -73,9 +73,9 @@ struct scores_row scores_row(const struct scores *s, const struct scores_place *
                                .logit = s->logits[place->first + i]};
 }
 
-enum status scores_check(const struct scores_row *scored, uint32_t least, struct error *error)
+enum status scores_check(const struct scores_row *scored, struct error *error)
 {
-    const enum status status = sampler_row_check(&scored->row, least, error);
+    const enum status status = sampler_row_check(&scored->row, 1, error);
     if (status == STATUS_OK && !(scored->logit <= scored->row.logits[0])) /* NaN fails */
         return error_set(error, STATUS_PROTOCOL,
                          "a token has logit %g, the best of its row only %g", (double)scored->logit,

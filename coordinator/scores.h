@@ -50,8 +50,8 @@ enum status scores_take(struct scores *scores, const Longspan__Scores *message, 
 struct scores_row scores_row(const struct scores *scores, const struct scores_place *place,
                              uint32_t i, uint32_t vocab);
 
-/* Checks the row as sampler_row_check does, and that the token is no better than the row's best; it
- * may be impossible (-inf). */
-enum status scores_check(const struct scores_row *scored, uint32_t least, struct error *error);
+/* Checks the row as sampler_row_check does, of one candidate at least, and that the token is no
+ * better than the row's best; it may be impossible (-inf). */
+enum status scores_check(const struct scores_row *scored, struct error *error);
 
 #endif

@@ -45,7 +45,7 @@ void serving_fail(struct serving *s, struct request *request, enum status status
     metrics_count(&s->metrics,
                   status == STATUS_CANCELLED ? METRICS_REQUESTS_CANCELLED : METRICS_REQUESTS_FAILED,
                   1);
-    control_send_event_failure(s->control, &request->client, request->number, status, text, NULL);
+    control_send_event_failure(s->control, &request->client, request->number, status, text);
     end_request(s, request);
 }
 
@@ -57,7 +57,7 @@ void serving_lose_client(struct serving *s, struct request *request, const struc
              why->text);
     if (why->status != STATUS_UNREACHABLE)
         control_send_event_failure(s->control, &request->client, request->number, why->status,
-                                   why->text, NULL);
+                                   why->text);
     serving_give_up(s, request);
 }
 
@@ -67,13 +67,13 @@ void serving_fail_all(struct serving *s, enum status status, const char *text)
     while (s->requests != NULL)
         serving_fail(s, s->requests, status, text);
     while ((early = early_take(&s->early)) != NULL) {
-        control_send_event_failure(s->control, &early->client, early->number, status, text, NULL);
+        control_send_event_failure(s->control, &early->client, early->number, status, text);
         free(early);
     }
     struct frames_peer client;
     uint64_t number;
     while (texts_drop_one(s->texts, &client, &number))
-        control_send_event_failure(s->control, &client, number, status, text, NULL);
+        control_send_event_failure(s->control, &client, number, status, text);
 }
 
 static struct request *find_request(const struct serving *s, const struct frames_peer *client,
@@ -191,7 +191,7 @@ static void refuse(struct serving *s, const struct frames_peer *client, uint64_t
 {
     log_warn(s->log, "request %" PRIu64 " is refused: %s", number, why->text);
     metrics_count(&s->metrics, METRICS_REQUESTS_REFUSED, 1);
-    control_send_event_failure(s->control, client, number, why->status, why->text, NULL);
+    control_send_event_failure(s->control, client, number, why->status, why->text);
 }
 
 void serving_request(struct serving *s, const struct frames_peer *client,

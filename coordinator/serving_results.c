@@ -163,7 +163,7 @@ static enum status score(struct serving *s, struct request *r, uint32_t index,
     *sending = false;
     for (uint32_t i = 0; i < n; i++) {
         const struct scores_row scored = reports_scores(s->reports, at, i);
-        const enum status status = scores_check(&scored, 1, error);
+        const enum status status = scores_check(&scored, error);
         if (status != STATUS_OK)
             return status;
     }

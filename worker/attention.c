@@ -230,7 +230,7 @@ static enum status reserve_local(struct attention *a, const struct attention_seq
     status = kv_holder_reserve(a->holder, sequence->id, sequence->incarnation, a->spans, n,
                                sequence->fork_tokens, error);
     if (!sequence->forking ||
-        !attention_sequence_holds(sequence, a->local, 0, sequence->fork_tokens / TILE_TOKENS))
+        !attention_sequence_holds(sequence, a->local, sequence->fork_tokens / TILE_TOKENS))
         return status;
     const struct kv_fork fork = {.parent = sequence->parent,
                                  .parent_incarnation = sequence->parent_incarnation,
@@ -274,7 +274,7 @@ static enum status place_segment(struct attention *a, const struct attention_seg
         status = reserve_local(a, sequence, error);
     const uint32_t end = (segment->position + segment->n_tokens - 1) / TILE_TOKENS + 1;
     for (uint32_t i = 0; status == STATUS_OK && i < a->config.n_holders; i++)
-        if (a->remote[i] && attention_sequence_holds(sequence, i, 0, end))
+        if (a->remote[i] && attention_sequence_holds(sequence, i, end))
             status = attention_client_check(a->client, i, error);
     return status;
 }

@@ -243,8 +243,7 @@ static bool forks_here(const struct attention_channel *channel,
                        const struct attention_sequence *sequence)
 {
     return sequence->fork_tokens > 0 &&
-           attention_sequence_holds(sequence, channel->holder, 0,
-                                    sequence->fork_tokens / TILE_TOKENS);
+           attention_sequence_holds(sequence, channel->holder, sequence->fork_tokens / TILE_TOKENS);
 }
 
 static bool fork_entry(struct attention_wire *wire, Longspan__ForkEntry **entry,

@@ -199,12 +199,12 @@ enum status attention_sequence_inherit(struct attention_sequence *child,
 }
 
 bool attention_sequence_holds(const struct attention_sequence *sequence, uint32_t holder,
-                              uint32_t begin, uint32_t end)
+                              uint32_t end)
 {
     for (size_t i = 0; i < sequence->n_spans; i++) {
         const struct attention_span *span = &sequence->spans[i];
         if (span->holder == holder && span->tokens.begin / TILE_TOKENS < end &&
-            span->tokens.end / TILE_TOKENS > begin)
+            span->tokens.end / TILE_TOKENS > 0)
             return true;
     }
     return false;

@@ -76,9 +76,9 @@ enum status attention_sequence_inherit(struct attention_sequence *child,
  * O(log n_spans). */
 size_t attention_sequence_span_at(const struct attention_sequence *sequence, uint32_t token);
 
-/* Whether the holder has any tile inside [begin, end). */
+/* Whether the holder has any tile below `end`. */
 bool attention_sequence_holds(const struct attention_sequence *sequence, uint32_t holder,
-                              uint32_t begin, uint32_t end);
+                              uint32_t end);
 
 /* The first tile of [begin, end) that nobody holds; `end` when all are held. */
 uint32_t attention_sequence_uncovered(const struct attention_sequence *sequence, uint32_t begin,

@@ -49,7 +49,7 @@ enum MHD_Result call_json(struct call *call, unsigned status, json_t *json)
     json_decref(json);
     if (text == NULL)
         return call_text(call, 500, "application/json", no_memory, strlen(no_memory));
-    return call_given_text(call, status, "application/json", text, strlen(text));
+    return call_given_json(call, status, text);
 }
 
 enum MHD_Result call_error(struct call *call, const struct api_error *error)
@@ -79,13 +79,13 @@ enum MHD_Result call_text(struct call *call, unsigned status, const char *conten
                   MHD_create_response_from_buffer(n, (void *)text, MHD_RESPMEM_MUST_COPY));
 }
 
-enum MHD_Result call_given_text(struct call *call, unsigned status, const char *content_type,
-                                char *text, size_t n)
+enum MHD_Result call_given_json(struct call *call, unsigned status, char *text)
 {
-    struct MHD_Response *response = MHD_create_response_from_buffer(n, text, MHD_RESPMEM_MUST_FREE);
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
     if (response == NULL)
         free(text);
-    return answer(call, status, content_type, response);
+    return answer(call, status, "application/json", response);
 }
 
 /* Names of headers, with commas between them. */

@@ -76,9 +76,8 @@ enum MHD_Result call_preflight(struct call *call);
 /* 200 and whatever is written to the stream. It must live until the call's end. */
 enum MHD_Result call_stream(struct call *call, const char *content_type, struct stream *stream);
 
-/* Bytes that malloc gave, and that are the answer's now. */
-enum MHD_Result call_given_text(struct call *call, unsigned status, const char *content_type,
-                                char *text, size_t n);
+/* JSON in memory that malloc gave, and that is the answer's now. */
+enum MHD_Result call_given_json(struct call *call, unsigned status, char *text);
 
 /* A header of the request, or NULL. */
 const char *call_header(const struct call *call, const char *name);

@@ -40,9 +40,9 @@ static void sample(FILE *out, const char *name, const char *label, const char *v
     fprintf(out, " %.17g\n", number);
 }
 
-static void single(FILE *out, const char *name, const char *type, const char *help, double number)
+static void gauge(FILE *out, const char *name, const char *help, double number)
 {
-    family(out, name, type, help);
+    family(out, name, "gauge", help);
     sample(out, name, NULL, NULL, number);
 }
 
@@ -63,10 +63,10 @@ static void write_coordinator(FILE *out, const Longspan__StatusReply *reply)
     fputc(',', out);
     value_of(out, "kv_type", reply->model != NULL ? reply->model->kv_type : "");
     fputs("} 1\n", out);
-    single(out, "ready", "gauge", "1: the cluster serves requests.", is_ready(reply));
-    single(out, "prompts_waiting", "gauge", "Prompts in the queue.", reply->prompts_waiting);
-    single(out, "prompts_running", "gauge", "Prompts that are being read or answered.",
-           reply->prompts_running);
+    gauge(out, "ready", "1: the cluster serves requests.", is_ready(reply));
+    gauge(out, "prompts_waiting", "Prompts in the queue.", reply->prompts_waiting);
+    gauge(out, "prompts_running", "Prompts that are being read or answered.",
+          reply->prompts_running);
 }
 
 static void write_counters(FILE *out, const Longspan__StatusReply *reply)
@@ -112,24 +112,22 @@ static void write_http(FILE *out, const struct metrics_http *http)
     family(out, "http_requests_total", "counter",
            "HTTP requests that ended, by path and status code.");
     tally_walk(http->tally, write_answers, out);
-    single(out, "http_requests_running", "gauge", "HTTP requests that the coordinator has.",
-           http->running);
-    single(out, "http_requests_waiting", "gauge",
-           "HTTP requests that are read, or wait for a place at the coordinator.", http->waiting);
-    single(out, "http_body_bytes", "gauge",
-           "Bytes of long requests that are being sent and read; at most --http-bodies.",
-           (double)http->body_bytes);
-    single(out, "http_streams", "gauge", "Answers that are being streamed.",
-           atomic_load(&http->tally->streams));
-    single(out, "http_connections", "gauge", "Open connections.",
-           atomic_load(&http->tally->connections));
+    gauge(out, "http_requests_running", "HTTP requests that the coordinator has.", http->running);
+    gauge(out, "http_requests_waiting",
+          "HTTP requests that are read, or wait for a place at the coordinator.", http->waiting);
+    gauge(out, "http_body_bytes",
+          "Bytes of long requests that are being sent and read; at most --http-bodies.",
+          (double)http->body_bytes);
+    gauge(out, "http_streams", "Answers that are being streamed.",
+          atomic_load(&http->tally->streams));
+    gauge(out, "http_connections", "Open connections.", atomic_load(&http->tally->connections));
 }
 
 static void write_holders(FILE *out, const Longspan__StatusReply *reply)
 {
-    single(out, "kv_page_bytes", "gauge",
-           "Bytes of a page of all layers, or, where some have a sliding window, of one.",
-           (double)reply->page_bytes);
+    gauge(out, "kv_page_bytes",
+          "Bytes of a page of all layers, or, where some have a sliding window, of one.",
+          (double)reply->page_bytes);
     if (reply->n_holders == 0)
         return;
     family(out, "kv_pages_used", "gauge", "Pages in use, by KV holder.");

@@ -206,7 +206,7 @@ static enum MHD_Result answer(struct call *call, work_function *work)
         return call_error(call, &t->failure);
     char *text = t->text;
     t->text = NULL;
-    return call_given_text(call, 200, "application/json", text, strlen(text));
+    return call_given_json(call, 200, text);
 }
 
 enum MHD_Result handle_tokenize(struct call *call)

@@ -36,10 +36,10 @@ extern const struct jinja_function jinja_filters_of_text[], jinja_filters_of_lis
 struct jinja_value jinja_in_case(struct jinja_run *run, struct jinja_value value,
                                  enum jinja_case how);
 
-/* An argument that says yes or no. */
-static inline bool jinja_flag(const struct jinja_value *argument, bool otherwise)
+/* An argument that says yes or no; NULL: no. */
+static inline bool jinja_flag(const struct jinja_value *argument)
 {
-    return argument != NULL ? jinja_truth(*argument) : otherwise;
+    return argument != NULL && jinja_truth(*argument);
 }
 
 #endif

@@ -116,7 +116,7 @@ JINJA_FUNCTION(filter_sort)
     for (size_t i = 0; i < items->n && !run->failed; i++)
         entries[i] = (struct jinja_entry){
             by_name ? path(run, items->items[i], *at[2]) : items->items[i], items->items[i]};
-    sort_either_way(run, entries, items->n, !jinja_flag(at[1], false), jinja_flag(at[0], false));
+    sort_either_way(run, entries, items->n, !jinja_flag(at[1]), jinja_flag(at[0]));
     for (size_t i = 0; i < items->n; i++)
         sorted[i] = entries[i].value;
     return run->failed ? subject : jinja_new_list(run, sorted, items->n);
@@ -163,7 +163,7 @@ JINJA_FUNCTION(filter_dictsort)
         const struct jinja_entry e = subject.dict->entries[i];
         entries[i] = by_value ? (struct jinja_entry){e.value, e.key} : e;
     }
-    sort_either_way(run, entries, n, !jinja_flag(at[0], false), jinja_flag(at[2], false));
+    sort_either_way(run, entries, n, !jinja_flag(at[0]), jinja_flag(at[2]));
     for (size_t i = 0; by_value && i < n; i++)
         entries[i] = (struct jinja_entry){entries[i].value, entries[i].key};
     return run->failed ? subject : pair_list(run, entries, n, false);
@@ -267,7 +267,7 @@ JINJA_FUNCTION(filter_unique)
     for (size_t i = 0; kept != NULL && keys != NULL && i < items->n && !run->failed; i++) {
         const struct jinja_value value =
             at[1] != NULL ? path(run, items->items[i], *at[1]) : items->items[i];
-        const struct jinja_value key = sort_key(run, value, !jinja_flag(at[0], false));
+        const struct jinja_value key = sort_key(run, value, !jinja_flag(at[0]));
         bool seen = false;
         for (size_t j = 0; j < n && !seen && jinja_step(run, 0); j++)
             seen = jinja_equal(keys[j], key);
@@ -293,7 +293,7 @@ static struct jinja_value extreme(struct jinja_run *run, struct jinja_value subj
     for (size_t i = 0; i < items->n && jinja_step(run, 0); i++) {
         const struct jinja_value key =
             sort_key(run, at[1] != NULL ? path(run, items->items[i], *at[1]) : items->items[i],
-                     !jinja_flag(at[0], false));
+                     !jinja_flag(at[0]));
         int order = 0;
         if (i > 0 && !jinja_compare(key, best_key, &order))
             return jinja_fail(run, "'%s' and '%s' have no order", jinja_type_name(key),

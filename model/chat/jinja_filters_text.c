@@ -52,7 +52,7 @@ JINJA_FUNCTION(filter_trim)
 
 JINJA_FUNCTION(filter_default)
 {
-    if (subject.kind == JINJA_UNDEFINED || (jinja_flag(at[1], false) && !jinja_truth(subject)))
+    if (subject.kind == JINJA_UNDEFINED || (jinja_flag(at[1]) && !jinja_truth(subject)))
         return at[0] != NULL ? *at[0] : jinja_text("", 0);
     return subject;
 }
@@ -130,7 +130,7 @@ JINJA_FUNCTION(filter_indent)
         indent.n_bytes = at[0]->integer > 0 ? (size_t)at[0]->integer : 0;
     }
     memset(spaces, ' ', sizeof(spaces));
-    const bool first = jinja_flag(at[1], false), blank = jinja_flag(at[2], false);
+    const bool first = jinja_flag(at[1]), blank = jinja_flag(at[2]);
     const struct jinja_string s = text.string;
     struct jinja_output out = {0};
     for (size_t begin = 0, n_lines = 0; !run->failed && begin <= s.n_bytes; n_lines++) {
@@ -235,8 +235,8 @@ JINJA_FUNCTION(filter_round)
 JINJA_FUNCTION(filter_tojson)
 {
     char spaces[64];
-    struct jinja_json_style style = {.ascii = jinja_flag(at[0], false),
-                                     .sort_keys = jinja_flag(at[3], false),
+    struct jinja_json_style style = {.ascii = jinja_flag(at[0]),
+                                     .sort_keys = jinja_flag(at[3]),
                                      .item_separator = {", ", 2},
                                      .key_separator = {": ", 2}};
     memset(spaces, ' ', sizeof(spaces));

@@ -259,15 +259,14 @@ static void test_scores_are_kept_by_segment(void **state)
         struct error error;
         if (c == 0) {
             struct scores_row row = reports_scores(reports, 2, 1);
-            assert_int_equal(scores_check(&row, 1, &error),
-                             STATUS_OK); /* impossible, but a logit */
+            assert_int_equal(scores_check(&row, &error), STATUS_OK); /* impossible, but a logit */
             assert_true(row.row.log_sum_exp == 6.0 && row.row.ids[0] == 7 && row.row.n == 1);
             row.logit = 4.5f; /* better than the best */
-            assert_int_equal(scores_check(&row, 1, &error), STATUS_PROTOCOL);
+            assert_int_equal(scores_check(&row, &error), STATUS_PROTOCOL);
             row.logit = NAN;
-            assert_int_equal(scores_check(&row, 1, &error), STATUS_PROTOCOL);
+            assert_int_equal(scores_check(&row, &error), STATUS_PROTOCOL);
             row = reports_scores(reports, 0, 0); /* it did not come */
-            assert_int_equal(scores_check(&row, 1, &error), STATUS_PROTOCOL);
+            assert_int_equal(scores_check(&row, &error), STATUS_PROTOCOL);
         }
         reports_destroy(reports);
     }
