@@ -113,7 +113,6 @@ static void test_a_device_is_not_replaced(void **state)
 
 static void test_what_could_be_written_is_told_before(void **state)
 {
-    (void)state;
     struct error error;
     char inside[FILE_PATH_BYTES + 32];
     snprintf(inside, sizeof(inside), "%s/x", path);
