@@ -1,6 +1,7 @@
 /* test_dense_segments.c - a matrix whose columns are cut in segments gives the bits of its
  * segments' separate products, added as a binary tree; so ranks that hold aligned segments each can
  * add up theirs and then each other's. */
+#include "tests/emulator.h"
 #include "tests/kernels/cpu/each_table.h"
 
 #include <math.h>
@@ -153,8 +154,9 @@ static float *add_segments(const struct lent_device *d, const struct problem *p,
 static void test_segments_are_added_as_a_tree(void **state)
 {
     const struct kernels *kernels = each_table_usable(state);
+    const bool few = emulator_leaves_out("40 and 300 rows by one to three lanes");
     thread_sanitizer_leaves_out("40 and 300 rows by one to three lanes");
-    for (size_t s = 0; s < (THREAD_SANITIZER ? 2 : N_SHAPES); s++) {
+    for (size_t s = 0; s < (THREAD_SANITIZER || few ? 2 : N_SHAPES); s++) {
         struct lent_device lent[3];
         for (uint32_t lanes = 1; lanes <= 3; lanes++)
             lent[lanes - 1] = device_lend(kernels, lanes, shapes[s].n_rows, MAX_COLUMNS);
@@ -257,9 +259,10 @@ static void test_ranks_that_hold_aligned_segments_have_the_bits_of_one(void **st
 {
     const struct kernels *kernels = each_table_usable(state);
     thread_sanitizer_skips();
+    const size_t n_shapes = emulator_leaves_out("40 rows by several ranks") ? 2 : 3;
     struct lent_device d = device_lend(kernels, 2, 40, MAX_COLUMNS);
     for (size_t t = 0; t < WEIGHT_TYPES; t++)
-        for (size_t s = 0; s < 3; s++)
+        for (size_t s = 0; s < n_shapes; s++)
             for (size_t c = 0; c < N_CUTS; c++)
                 for (uint32_t ranks = 2; cut_of(weight_types[t], c)->n % ranks == 0; ranks *= 2) {
                     struct problem p = problem_make(weight_types[t], shapes[s]);
