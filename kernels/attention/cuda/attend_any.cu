@@ -111,7 +111,8 @@ struct any_evaluator {
             for (int r = 0; r < ANY_ROWS; r++)
                 dot[r] = 0.0f;
             for (uint32_t d = first; d < first + block; d++) {
-                const float k = element(type, piece, piece_k_at(head_dim, t, d));
+                const float k = element(
+                    type, piece, q8 ? piece_k_byte_at(head_dim, t, d) : piece_k_at(head_dim, t, d));
 #pragma unroll
                 for (int r = 0; r < ANY_ROWS; r++)
                     dot[r] = __fmaf_rn(q[r * head_dim + d], k, dot[r]);

@@ -94,7 +94,8 @@ struct mma_evaluator : mma_query<mma_place<TYPE, D, BLOCKS, NEAR>> {
             for (int j = 0; j < 4; j++) { /* blocks of 8 tokens, two of a piece */
                 const int at = j % 2 * (D / 32) + i;
                 const uint2 key =
-                    ((const uint2 *)piece[j / 2])[(warp * 2 * (D / 32) + at) * 32 + lane];
+                    ((const uint2 *)piece[j / 2])[(warp * 2 * (D / 32) + at) * 32 +
+                                                  (lane ^ j % 2 * 8)]; /* as piece_k_byte_at */
                 const uint4 four = k_scale[j / 2][at / 4];
                 const float2 scale = __half22float2(halves(at % 4 == 0   ? four.x
                                                            : at % 4 == 1 ? four.y

@@ -38,12 +38,14 @@ struct rows_q8 : mma_query<rows_place<MMA_Q8, D, 2>> {
         uint32_t pair[SCALES];
     };
 
-    /* Of a piece, which is a half of the tile. Lanes of tokens that are 8 apart read from the same banks. */
+    /* Of a piece, which is a half of the tile. */
     template <int N>
     __device__ __forceinline__ void multiply(const char *piece, int half, const q_rows<N> &q,
                                              float (&s)[N][EIGHTS][2])
     {
+        const uint32_t swap = g / 2 % 2 * 64; /* as piece_k_byte_at */
         const char *k = piece + g / 2 * SCALES * 256 + g % 2 * 32 + c * 8;
+        const char *const rows_of[2] = {k + swap, k - swap};
         const k_scales *scales_at =
             (const k_scales *)(piece + shape::VALUE_BYTES) + c / 2 * 8 + c % 2;
 #pragma unroll
@@ -55,7 +57,8 @@ struct rows_q8 : mma_query<rows_place<MMA_Q8, D, 2>> {
                 sum[b][0] = sum[b][1] = 0.0f;
 #pragma unroll
             for (int i = 0; i < SCALES; i++) {
-                const uint2 key = *(const uint2 *)(k + (t / 4 * 4 * SCALES + i) * 256 + t % 4 * 64);
+                const uint2 key =
+                    *(const uint2 *)(rows_of[t % 2] + (t / 4 * 4 * SCALES + i) * 256 + t % 4 * 64);
                 const uint32_t rows[4] = {q.operand[i].x, q.operand[i].y, q.operand[i].z,
                                           q.operand[i].w};
                 const uint32_t columns[2] = {key.x, key.y};

@@ -6,7 +6,7 @@
  * mma.m16n8k16 (m16n8k32 of int8), 8 numbers each in a row, so that a load of a warp is contiguous
  * and without bank conflicts. The 32 numbers of the summed dimension that four lanes hold between
  * them may be in any order as long as A has the same: here the natural one, so that
- *     K of token t, dimension d   [t / 8][d / 32][t % 8][d % 32]
+ *     K of token t, dimension d   [t / 8][d / 32][t % 8][d % 32]; of q8_0 [t / 8][d / 32][t % 8 ^ t / 8 % 2 * 2][d % 32]
  *     its scales                  [t / 16][t % 8 / 2][t / 8 % 2][d / 32][t % 2]
  *     V                           [t / 32][d / 8][d % 8][t % 32]
  *     its scales                  [t / 32][d / 32][t % 32]
@@ -31,6 +31,12 @@ ATTEND_BOTH uint32_t piece_k_at(uint32_t head_dim, uint32_t t, uint32_t d)
 {
     return head_dim % 32 != 0 ? t * head_dim + d
                               : ((t / 8) * (head_dim / 32) + d / 32) * 256 + t % 8 * 32 + d % 32;
+}
+
+/* Of q8_0: rows of tokens that are 8 apart are 64 bytes apart in their blocks, in other banks of shared memory. */
+ATTEND_BOTH uint32_t piece_k_byte_at(uint32_t head_dim, uint32_t t, uint32_t d)
+{
+    return piece_k_at(head_dim, t ^ t / 8 % 2 * 2, d);
 }
 
 ATTEND_BOTH uint32_t piece_v_at(uint32_t head_dim, uint32_t t, uint32_t d)

@@ -49,7 +49,7 @@ static __device__ __forceinline__ void move_byte(void *tile, char *row, uint32_t
     const uint32_t t = token % PIECE_TOKENS, block = d / SCALE_DIMS;
     char *piece = piece_at(tile, 2 * is_v + token / PIECE_TOKENS, head_dim / 32 * Q8_BLOCK);
     uint8_t *at =
-        (uint8_t *)piece + (is_v ? piece_v_at(head_dim, t, d) : piece_k_at(head_dim, t, d));
+        (uint8_t *)piece + (is_v ? piece_v_at(head_dim, t, d) : piece_k_byte_at(head_dim, t, d));
     uint8_t *from = (uint8_t *)row + block * Q8_BLOCK + 2 + d % SCALE_DIMS;
     if (to_tile)
         *at = *from;
