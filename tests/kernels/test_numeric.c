@@ -2,6 +2,7 @@
 #include "kernels/numeric.h"
 
 #include "tests/cmocka.h"
+#include "tests/kernels/numbers.h"
 
 #include <stdbool.h>
 #include <string.h>
@@ -52,20 +53,6 @@ static void list_twins(struct twin twins[3])
 #elif defined(__aarch64__)
     twins[0] = (struct twin){"neon", true, exp_neon};
 #endif
-}
-
-static float float_of(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof(value));
-    return value;
-}
-
-static uint32_t bits_of(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof(bits));
-    return bits;
 }
 
 /* All signs and exponents, with mantissas spread by an odd stride: about 1.4 million values. */

@@ -4,18 +4,13 @@
 
 #include "kernels/attention/attend.h"
 #include "kernels/attention/tile.h"
+#include "tests/kernels/numbers.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- random numbers, the same in every run --------------------------------------------------- */
-
-static inline uint32_t random_below(uint64_t *state, uint32_t n)
-{
-    *state = *state * UINT64_C(6364136223846793005) + 1442695040888963407;
-    return (uint32_t)((*state >> 33) % n);
-}
 
 /* In [-1, 1). */
 static inline float random_unit(uint64_t *state)

@@ -3,19 +3,14 @@
 #include "kernels/attention/schedule.h"
 
 #include "tests/cmocka.h"
+#include "tests/kernels/numbers.h"
 
 #include <stdbool.h>
 #include <string.h>
 
 enum { MAX_OUTPUTS = 64, MAX_LANES = 96 };
 
-static uint64_t state_of_random = 7;
-
-static uint32_t below(uint32_t n)
-{
-    state_of_random = state_of_random * UINT64_C(6364136223846793005) + 1442695040888963407;
-    return (uint32_t)((state_of_random >> 33) % n);
-}
+static uint64_t seed = 7;
 
 /* What a turn's shares are together, of `total`. */
 static double turn_cost(uint64_t total, uint32_t turn, uint32_t n_turns)
@@ -94,12 +89,15 @@ static void test_ragged_batches_are_covered_in_equal_shares(void **state)
 {
     for (int round = 0; round < 10000; round++) {
         struct schedule_output outputs[MAX_OUTPUTS];
-        const size_t n_outputs = below(MAX_OUTPUTS + 1);
+        const size_t n_outputs = random_below(&seed, MAX_OUTPUTS + 1);
         for (size_t i = 0; i < n_outputs; i++) {
-            outputs[i].n_tiles = below(4) == 0 ? below(3) : below(1u << (1 + below(13)));
-            outputs[i].cost = below(2) ? 1 : 1 + below(200);
+            outputs[i].n_tiles = random_below(&seed, 4) == 0
+                                     ? random_below(&seed, 3)
+                                     : random_below(&seed, 1u << (1 + random_below(&seed, 13)));
+            outputs[i].cost = random_below(&seed, 2) ? 1 : 1 + random_below(&seed, 200);
         }
-        check_cut(outputs, n_outputs, UINT32_C(1) << below(5), 1 + below(MAX_LANES));
+        check_cut(outputs, n_outputs, UINT32_C(1) << random_below(&seed, 5),
+                  1 + random_below(&seed, MAX_LANES));
     }
 }
 

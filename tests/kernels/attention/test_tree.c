@@ -2,16 +2,11 @@
 #include "kernels/attention/tree.h"
 
 #include "tests/cmocka.h"
+#include "tests/kernels/numbers.h"
 
 #include <string.h>
 
-static uint64_t state_of_random = 1;
-
-static uint32_t below(uint32_t n)
-{
-    state_of_random = state_of_random * UINT64_C(6364136223846793005) + 1442695040888963407;
-    return (uint32_t)((state_of_random >> 33) % n);
-}
+static uint64_t seed = 1;
 
 /* By the definition: is [begin, end) a whole prefix D1..Di of n? */
 static bool is_left_fold(uint32_t n, struct tile_range range)
@@ -71,13 +66,14 @@ static void test_nodes_cover_ranges_exactly(void **state)
             for (uint32_t end = begin + 1; end <= n; end++)
                 check_nodes(n, &(struct tile_range){begin, end}, 1);
     for (int round = 0; round < 20000; round++) {
-        const uint32_t n = 1 + below(1u << (1 + below(24)));
+        const uint32_t n = 1 + random_below(&seed, 1u << (1 + random_below(&seed, 24)));
         struct tile_range ranges[8];
         size_t n_ranges = 0;
-        for (uint32_t at = below(3) ? below(n) : 0; n_ranges < 8 && at < n;) {
-            const uint32_t end = at + 1 + below(n - at);
+        for (uint32_t at = random_below(&seed, 3) ? random_below(&seed, n) : 0;
+             n_ranges < 8 && at < n;) {
+            const uint32_t end = at + 1 + random_below(&seed, n - at);
             ranges[n_ranges++] = (struct tile_range){at, end};
-            at = end + 1 + below(n);
+            at = end + 1 + random_below(&seed, n);
         }
         check_nodes(n, ranges, n_ranges);
     }
@@ -110,11 +106,11 @@ static void test_nodes_of_the_example_in_the_header(void **state)
 static void test_left_to_right_melts_into_the_whole(void **state)
 {
     for (int round = 0; round < 3000; round++) {
-        const uint32_t n = 1 + below(round % 2 ? 5000 : 40);
+        const uint32_t n = 1 + random_below(&seed, round % 2 ? 5000 : 40);
         struct tile_range stack[TREE_MAX_DEPTH];
         uint32_t top = 0;
         for (uint32_t at = 0; at < n;) {
-            const struct tile_range piece = {at, at + 1 + below(n - at)};
+            const struct tile_range piece = {at, at + 1 + random_below(&seed, n - at)};
             struct tile_range nodes[TREE_NODES_PER_RANGE];
             const size_t n_nodes = tree_nodes(n, &piece, 1, nodes, TREE_NODES_PER_RANGE);
             for (size_t i = 0; i < n_nodes; i++) {

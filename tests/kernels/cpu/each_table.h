@@ -10,6 +10,7 @@
 
 #include "kernels/kernels.h"
 #include "tests/cmocka.h"
+#include "tests/kernels/numbers.h"
 #include "tests/thread_sanitizer.h"
 
 #include <stdio.h>
@@ -156,12 +157,6 @@ static inline void device_add(const struct lent_device *d, float *x, const float
     d->kernels->add(d->device, to, from, n);
     device_floats_end(d, x, to, n);
     device_give(d, from);
-}
-
-static inline uint32_t random_u32(uint64_t *state)
-{
-    *state = *state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(*state >> 32);
 }
 
 /* Uniform in [-1, 1). */

@@ -3,17 +3,10 @@
 #define LONGSPAN_TESTS_KERNELS_QUANT_QUANT_TESTS_H
 
 #include "kernels/quant/types.h"
-
 #include "tests/cmocka.h"
+#include "tests/kernels/numbers.h"
 
 #include <math.h>
-#include <string.h>
-
-static inline uint32_t random_u32(uint64_t *state)
-{
-    *state = *state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(*state >> 32);
-}
 
 /* Near to a normal distribution, deviation 1: the sum of four uniform numbers. */
 static inline float random_weight(uint64_t *state)
@@ -22,13 +15,6 @@ static inline float random_weight(uint64_t *state)
     for (int i = 0; i < 4; i++)
         sum += (float)(random_u32(state) >> 8) * 0x1p-24f;
     return (sum - 2.0f) * 1.7320508f;
-}
-
-static inline uint32_t bits_of(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof(bits));
-    return bits;
 }
 
 /* The same number with the same sign, zeros and infinities too; any NaN for a NaN. */

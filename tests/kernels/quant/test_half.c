@@ -2,22 +2,10 @@
 #include "kernels/quant/half.h"
 
 #include "tests/cmocka.h"
+#include "tests/kernels/numbers.h"
 
 #include <math.h>
 #include <string.h>
-
-static uint32_t random_u32(uint64_t *state)
-{
-    *state = *state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(*state >> 32);
-}
-
-static float float_of(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof(value));
-    return value;
-}
 
 /* By its definition (IEEE 754-2008, 3.4), in double. */
 static double half_value(uint16_t half)
