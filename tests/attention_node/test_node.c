@@ -10,6 +10,7 @@
 #include "sys/clock.h"
 #include "sys/topology.h"
 #include "tests/cmocka.h"
+#include "tests/empty_directory.h"
 
 #include <stdbool.h>
 
@@ -114,8 +115,7 @@ static int stop(void **state)
     wire_socket_close(f->control);
     wire_context_destroy(f->context);
     unlink(f->address + strlen("ipc://"));
-    if (rmdir(f->directory) != 0)
-        fail_msg("%s is not empty", f->directory);
+    remove_empty_directory(f->directory);
     free(f);
     return 0;
 }

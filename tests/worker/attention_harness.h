@@ -18,6 +18,7 @@
 #include "sys/clock.h"
 #include "sys/random.h"
 #include "tests/cmocka.h"
+#include "tests/empty_directory.h"
 #include "worker/attention.h"
 
 #include <stdbool.h>
@@ -357,8 +358,7 @@ static inline void cluster_stop(struct cluster *cluster)
     char path[128];
     snprintf(path, sizeof(path), "%s/head.sock", cluster->directory);
     unlink(path);
-    if (rmdir(cluster->directory) != 0)
-        fail_msg("%s is not empty", cluster->directory);
+    remove_empty_directory(cluster->directory);
 }
 
 /* ---- the rank ---- */
