@@ -42,6 +42,8 @@ void frame_pool_destroy(struct frame_pool *pool)
  * as far as the bounds go. */
 static void drop_idle(struct frame_pool *pool)
 {
+    if (pool->n <= FRAME_POOL_MOST_IDLE && pool->bytes <= FRAME_POOL_MOST_IDLE_BYTES)
+        return; /* nearly always: they could all be idle */
     size_t n_idle = 0, idle_bytes = 0, kept = 0;
     for (size_t i = pool->n; i-- > 0;) {
         struct frame_buffer *buffer = pool->buffers[i];
@@ -52,6 +54,7 @@ static void drop_idle(struct frame_pool *pool)
             n_idle++;
             idle_bytes += buffer->capacity;
         } else {
+            pool->bytes -= buffer->capacity;
             buffer_unref(buffer);
             pool->buffers[i] = NULL;
         }
@@ -99,6 +102,7 @@ enum status frame_pool_take(struct frame_pool *pool, size_t bytes, struct frame_
             return error_set(error, STATUS_NO_MEMORY, "wire: no memory for a message of %zu bytes",
                              bytes);
         pool->buffers[pool->n++] = best;
+        pool->bytes += best->capacity;
     }
     atomic_fetch_add_explicit(&best->references, 1, memory_order_relaxed);
     drop_idle(pool); /* what was under way, and larger than is asked for now */

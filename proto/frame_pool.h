@@ -25,6 +25,7 @@ enum {
 struct frame_pool {
     struct frame_buffer **buffers;
     size_t n, capacity;
+    size_t bytes; /* of all its buffers, idle or not */
 };
 
 /* Idle buffers are freed, those under way when they have been sent; those still taken must have

@@ -102,10 +102,12 @@ static void test_idle_buffers_have_a_bound_in_bytes(void **state)
         frame_buffer_give(large[i]);
     assert_int_equal(frame_pool_take(&pool, 10, &small, NULL), STATUS_OK); /* is one of them */
     assert_int_equal(pool.n, 1 + N / 2);
+    assert_int_equal(pool.bytes, pool.n * PART);
     frame_buffer_give(small);
     assert_int_equal(frame_pool_take(&pool, N * (size_t)PART, &large[0], NULL), STATUS_OK);
     frame_buffer_give(large[0]);
     assert_int_equal(frame_pool_take(&pool, 10, &small, NULL), STATUS_OK);
+    assert_int_equal(pool.bytes, FRAME_POOL_MOST_IDLE_BYTES);
     assert_int_equal(pool.n, N / 2); /* without the one that is beyond the bound alone */
     frame_buffer_give(small);
     frame_pool_destroy(&pool);
