@@ -31,7 +31,7 @@ enum {
     SERVE_HEADER_BYTES = 4 << 20,  /* of a header, at most */
     SERVE_MESSAGE_BYTES = 1 << 30, /* of a message or an answer, at most */
     SERVE_QUERIES = 64,            /* that run together, at most */
-    SERVE_RUN_BYTES = 1 << 30,     /* of those and their answers; a larger one runs alone */
+    SERVE_RUN_BYTES = 1 << 30,     /* of those and their answers: from then on no other joins */
     SERVE_PEERS = 4096,            /* ranks that may be greeted, at most */
     SERVE_KEPT_BYTES = 1 << 30     /* of answers that are kept, all together, at most */
 };
