@@ -15,6 +15,7 @@
 #include "model/chat/chat_templates.h"
 #include "model/model_file.h"
 #include "model/tokenizer.h"
+#include "model/utf8.h"
 #include "sys/log.h"
 
 #include <inttypes.h>
@@ -52,12 +53,35 @@ static enum status no_memory(struct error *error)
     return error_set(error, STATUS_NO_MEMORY, "no memory for the conversation");
 }
 
+static enum status check_utf8(const char *what, const char *text, size_t n_bytes,
+                              struct error *error)
+{
+    size_t length;
+    for (size_t i = 0; i < n_bytes; i += length)
+        if ((length = utf8_char_bytes(text + i, n_bytes - i)) == 0)
+            return error_set(error, STATUS_INVALID,
+                             "%s is not UTF-8 at byte %zu (0x%02x): convert it (iconv -t UTF-8)",
+                             what, i, (unsigned char)text[i]);
+    return STATUS_OK;
+}
+
+static enum status check_texts(const struct chat *chat, struct error *error)
+{
+    const char *system = chat->options.system;
+    enum status status =
+        system != NULL ? check_utf8("--system", system, strlen(system), error) : STATUS_OK;
+    for (uint32_t i = 0; status == STATUS_OK && i < chat->files.n; i++) {
+        const struct prompts_item *file = &chat->files.items[i];
+        status = check_utf8(file->name, file->text, file->n_bytes, error);
+    }
+    return status;
+}
+
+/* The text is UTF-8. */
 static enum status add_message(struct chat *chat, const char *role, const char *text,
                                size_t n_bytes, struct error *error)
 {
     json_t *content = json_stringn(text, n_bytes);
-    if (content == NULL)
-        return error_set(error, STATUS_INVALID, "a text of the role %s is not UTF-8", role);
     json_t *message = json_pack("{s:s, s:o}", "role", role, "content", content);
     return message != NULL && json_array_append_new(chat->messages, message) == 0
                ? STATUS_OK
@@ -75,7 +99,8 @@ static enum status start_over(struct chat *chat, struct error *error)
 }
 
 /* The first one has the files before it. */
-static enum status add_question(struct chat *chat, const char *line, struct error *error)
+static enum status add_question(struct chat *chat, const char *line, size_t n_bytes,
+                                struct error *error)
 {
     struct text_buffer text = {0};
     const bool first = json_array_size(chat->messages) == (chat->options.system != NULL);
@@ -85,7 +110,7 @@ static enum status add_question(struct chat *chat, const char *line, struct erro
         complete = complete && text_buffer_add(&text, file->text, file->n_bytes) &&
                    text_buffer_add(&text, "\n\n", 2);
     }
-    complete = complete && text_buffer_add(&text, line, strlen(line));
+    complete = complete && text_buffer_add(&text, line, n_bytes);
     const enum status status =
         complete ? add_message(chat, "user", text.bytes, text.n, error) : no_memory(error);
     free(text.bytes);
@@ -172,13 +197,15 @@ static enum status ask(struct chat *chat, const int32_t *ids, uint32_t n_ids, st
 }
 
 /* A message, and what comes of it: an answer, which is kept as far as it came. */
-static enum status answer(struct chat *chat, const char *line, struct error *error)
+static enum status answer(struct chat *chat, const char *line, size_t n_bytes, struct error *error)
 {
     int32_t *ids = NULL;
     size_t n_ids = 0;
     const size_t n_before = json_array_size(chat->messages);
     chat->text_shown = false;
-    enum status status = add_question(chat, line, error);
+    enum status status = check_utf8("the message", line, n_bytes, error);
+    if (status == STATUS_OK)
+        status = add_question(chat, line, n_bytes, error);
     if (status == STATUS_OK)
         status = prompt_ids(chat, &ids, &n_ids, error);
     if (status == STATUS_OK) {
@@ -230,12 +257,12 @@ static enum status wait_for_input(struct chat *chat, struct error *error)
     }
 }
 
-static enum status next_line(struct chat *chat, char **line, struct error *error)
+static enum status next_line(struct chat *chat, char **line, size_t *n_bytes, struct error *error)
 {
     enum status status = STATUS_OK;
     if (chat->typed && !chat->options.run.place.quiet)
         fputs("> ", stderr);
-    while (status == STATUS_OK && (*line = chat_input_line(&chat->input)) == NULL &&
+    while (status == STATUS_OK && (*line = chat_input_line(&chat->input, n_bytes)) == NULL &&
            !chat->input.ended) {
         status = wait_for_input(chat, error);
         if (status == STATUS_OK)
@@ -254,13 +281,14 @@ static enum status converse(struct chat *chat, struct error *error)
                 CLEAR);
     while (status == STATUS_OK) {
         char *line = NULL;
-        status = next_line(chat, &line, error);
+        size_t n_bytes;
+        status = next_line(chat, &line, &n_bytes, error);
         if (status != STATUS_OK || line == NULL)
             break;
-        if (strcmp(line, CLEAR) == 0)
+        if (n_bytes == strlen(CLEAR) && strcmp(line, CLEAR) == 0)
             status = start_over(chat, error);
-        else if (line[strspn(line, " \t\r\n")] != '\0')
-            status = answer(chat, line, error);
+        else if (strspn(line, " \t\r\n") < n_bytes)
+            status = answer(chat, line, n_bytes, error);
     }
     if (chat->typed && !chat->options.run.place.quiet)
         fputc('\n', stderr);
@@ -287,6 +315,8 @@ static enum status work(struct chat *chat, struct error *error)
     const struct run_options *options = &chat->options.run;
     chat->typed = isatty(STDIN_FILENO);
     enum status status = prompts_read(&chat->files, &options->prompts, error);
+    if (status == STATUS_OK)
+        status = check_texts(chat, error);
     if (status == STATUS_OK)
         status = open_model(chat, error);
     if (status == STATUS_OK)

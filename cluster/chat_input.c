@@ -8,7 +8,7 @@
 
 enum { AT_ONCE = 65536, MOST_BYTES = 256 << 20 };
 
-char *chat_input_line(struct chat_input *input)
+char *chat_input_line(struct chat_input *input, size_t *n_bytes)
 {
     struct text_buffer *text = &input->text;
     if (text->n == 0)
@@ -19,19 +19,24 @@ char *chat_input_line(struct chat_input *input)
         if (end == NULL)
             break;
         const size_t at = (size_t)(end - text->bytes);
-        if (at > input->used && end[-1] == '\\') { /* the newline takes its place */
-            memmove(end - 1, end, text->n - at + 1);
-            text->n--;
-            input->looked = at;
+        size_t line_end = at; /* a line of Windows has a CR in front of the newline */
+        if (line_end > input->used && text->bytes[line_end - 1] == '\r')
+            line_end--;
+        if (line_end > input->used && text->bytes[line_end - 1] == '\\') {
+            memmove(text->bytes + line_end - 1, end, text->n - at + 1); /* the newline instead */
+            text->n -= at - (line_end - 1);
+            input->looked = line_end;
             continue;
         }
-        *end = '\0';
+        text->bytes[line_end] = '\0';
+        *n_bytes = line_end - input->used;
         input->used = input->looked = at + 1;
         return line;
     }
     input->looked = text->n;
     if (!input->ended || input->used == text->n)
         return NULL;
+    *n_bytes = text->n - input->used;
     input->used = text->n;
     return line;
 }

@@ -1,6 +1,7 @@
 /* cluster/chat_input.h - messages, line by line, from standard input: a terminal, a pipe, a file.
  *
- * A line that ends with a backslash goes on in the next one, with a newline in between. */
+ * A line that ends with a backslash goes on in the next one, with a newline in between.
+ * Lines end with LF or CR LF; any other byte is a line's, also a NUL. */
 #ifndef LONGSPAN_CLUSTER_CHAT_INPUT_H
 #define LONGSPAN_CLUSTER_CHAT_INPUT_H
 
@@ -18,9 +19,10 @@ struct chat_input {
     bool ended;
 };
 
-/* The next line of what was read, without its end, NUL-terminated, until the next call; after the
- * end of the input also one that has no newline. NULL: it is not complete, or there is none. */
-char *chat_input_line(struct chat_input *input);
+/* The next line of what was read, without its end, with a NUL behind its n_bytes, until the next
+ * call; after the end of the input also one that has no newline. NULL: it is not complete, or there
+ * is none. */
+char *chat_input_line(struct chat_input *input, size_t *n_bytes);
 
 /* Reads what there is, and waits for it where there is nothing: poll first. STATUS_INVALID: a line
  * of more than 256 MiB. STATUS_IO, STATUS_NO_MEMORY. */

@@ -78,18 +78,26 @@ def check_answers(tap, path, model):
     tap.check(told.code == 0 and told.out == "".join(shown), "the API's answers to the same messages", f"{told}\n{shown}")
     found = [int(n) for n in re.findall(r"(\d+) of them found in the KV cache", told.err)]
     tap.check(len(found) == 3 and found[0] == 0 and min(found[1:]) >= 2560, "what was read is not read again", told)
-    again = longspan("chat", *words, "-q", stdin="Once upon a time there was a\n/clear\nOnce upon a time there was a\n")
-    tap.check(again.code == 0 and again.out == 2 * shown[0], "/clear begins a new conversation, with the same files", again)
+    again = longspan("chat", *words, "-q", stdin="Once upon a time there was a\r\n/clear\r\nOnce upon a time there was a\n")
+    tap.check(again.code == 0 and again.out == 2 * shown[0], "/clear begins a new conversation, with the same files, also with CR LF", again)
     tap.check(again.err == "", "-q says nothing else", again)
+    read = [int(re.search(r"read (\d+) tokens", longspan("chat", "-m", model, *SMALL, "-n", 1, stdin=typed).err)[1])
+            for typed in ("there was", "there\0was a time", "there was a time")]
+    tap.check(read[0] < read[1] == read[2], "what is behind a NUL is read too", read)
 
 
 def check_refusals(tap, path, model):
     bare = f"{path}/bare.gguf"
+    latin = f"{path}/latin"
+    with open(latin, "wb") as out:
+        out.write(b"a caf\xe9")
     with open(model, "rb") as file, open(bare, "wb") as out:
         out.write(file.read().replace(b"tokenizer.chat_template", b"tokenizer.chat_templatX"))
     for name, words, typed, said in (
             ("a model without a template", ("-m", bare), "x\n", "chat template"),
-            ("a message that is not UTF-8", ("-m", model, *SMALL), b"caf\xe9\n", "not UTF-8"),
+            ("a message that is not UTF-8", ("-m", model, *SMALL), b"caf\xe9\n", "the message is not UTF-8 at byte 3 (0xe9)"),
+            ("a file that is not UTF-8, before anything starts", ("-m", "nowhere.gguf", "-f", latin), "", "latin is not UTF-8 at byte 5"),
+            ("--system that is not UTF-8, likewise", ("-m", "nowhere.gguf", "--system", os.fsdecode(b"\xff")), "", "--system is not UTF-8"),
             ("a conversation that is too long", ("-m", model, *SMALL, "--ctx", 300), "word " * 90, "300"),
             ("a cluster that runs", ("--coordinator", "tcp://127.0.0.1:9"), "", "its page"),
             ("messages and a file from one input", ("-m", model, "-f", "-"), "x\n", "-f -"),
