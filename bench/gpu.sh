@@ -152,7 +152,7 @@ part_build() {
 
 # One that never ends leaves the others their time, and none outlives the part: --foreground, so that it stays in its group.
 part_tests() {
-    local failed=0 code most=$((limit * 3 / 10))
+    local failed=0 code most=$((limit * 6 / 10))
     for test in $(tests_of); do
         echo "== $test"
         timeout --foreground -k 5 $most "$build/${test%.c}" 2>&1

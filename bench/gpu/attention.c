@@ -255,11 +255,11 @@ static bool begin_row(const struct bench *b, const char *kind, const struct shap
 
 static void end_row(const struct bench *b, struct load *load)
 {
-    rows_end(b->rows);
     attend_destroy(load->attend);
     free(load->works);
     free(load->ranges);
     free(load->pages);
+    rows_end(b->rows);
 }
 
 static int by_value(const void *a, const void *b)

@@ -74,14 +74,17 @@ __attribute__((unused)) static void rows_again(struct rows *rows)
     rows->began = rows_now();
 }
 
-/* How the child ended: its exit status, or 128 and the signal. One that does not even die is left behind. */
-static int rows_watch(const struct rows *rows, pid_t child, double row_seconds)
+/* How the child ended: its exit status, or 128 and the signal. One that does not even die is left behind. *late: a row took too
+ * long; it may have ended since. */
+static int rows_watch(const struct rows *rows, pid_t child, double row_seconds, bool *late)
 {
     int status = 0;
     double killed = 0;
+    *late = false;
     while (waitpid(child, &status, WNOHANG) == 0) {
         if (killed == 0 && rows->within && rows_now() - rows->began > row_seconds) {
             killed = rows_now();
+            *late = true;
             (void)kill(child, SIGKILL);
         }
         if (killed > 0 && rows_now() - killed > row_seconds)
@@ -92,10 +95,10 @@ static int rows_watch(const struct rows *rows, pid_t child, double row_seconds)
 }
 
 /* Calls measure(what, rows) in children until one has gone through all rows. Its exit status, or ROWS_FAILED where a
- * row has failed; what fails outside of rows ends it. */
+ * row has failed, however those after it ended; what fails outside of rows ends it. */
 static int rows_run(int (*measure)(void *what, struct rows *rows), void *what, double row_seconds)
 {
-    bool failed = false;
+    bool failed = false, late;
     struct rows *rows =
         mmap(NULL, sizeof(*rows), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (rows == MAP_FAILED) {
@@ -117,10 +120,10 @@ static int rows_run(int (*measure)(void *what, struct rows *rows), void *what, d
             (void)fflush(NULL);
             _exit(status);
         }
-        const int status = rows_watch(rows, child, row_seconds);
-        if (status == 0 || !rows->within) {
+        const int status = rows_watch(rows, child, row_seconds, &late);
+        if (status == 0 || (!rows->within && !late)) {
             (void)munmap(rows, sizeof(*rows));
-            return status == 0 && failed ? ROWS_FAILED : status;
+            return failed ? ROWS_FAILED : status;
         }
         failed = true;
         rows->n_failed[rows->kind]++;
