@@ -249,7 +249,7 @@ $(EMULATION_TESTS): %: %.o $(EMULATION_OBJ)
 $(EMULATED): $(EMULATION)/%: $(EMULATION)/tests/%.o $(EMULATED_OBJ) $(WATCHED_SRC:%.c=$(EMULATION)/%.o) $(call objs,$(filter-out $(WATCHED_SRC),$(KERNEL_SRC))) $$(filter-out $(LIB)/libkernels.a,$$(LIBS_$$(call folder,$$*)))
 	$(call say,LINK,$@)
 	$(Q)OMPI_CC="$(CXX)" $(MPICC) $(LDFLAGS) -o $@ $^ $(call pkg_libs,cmocka $(PKGS_$(call folder,$*))) -ldl -lm
-$(EMULATION)/tests/%.o: tests/%.c
+$(EMULATION)/tests/%.o: tests/%.c | $(PROTO_HDR)
 	$(call say,CC,$<)
 	$(Q)$(call cc_of,$<) $(CFLAGS) $(WATCHED_C) $(TEST_FLAGS) -isystem $(CUDA_HOME)/include \
 	    $(call pkg_cflags,cmocka $(PKGS_worker)) -c -o $@ $<
@@ -261,7 +261,7 @@ FUZZ_PKGS := cmocka $(PKGS_cluster) libmicrohttpd hwloc
 FUZZ_MAIN ?= tests/fuzz/replay.c
 $(FUZZ): $(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(FUZZ_MAIN) $(FUZZ_LIBS)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS) $(TEST_FLAGS) -DFUZZ_KEPT='"tests/fuzz/kept/$*"' $(call pkg_cflags,$(FUZZ_PKGS)) $(LDFLAGS) -o $@ $< $(FUZZ_MAIN) $(FUZZ_LINK) \
+	$(Q)$(CC) $(CFLAGS) $(TEST_FLAGS) -DFUZZ_KEPT='"tests/fuzz/kept/$*"' $(call pkg_cflags,$(FUZZ_PKGS)) $(LDFLAGS) -o $@ $(FUZZ_MAIN) $< $(FUZZ_LINK) \
 	    $(FUZZ_LIBS) $(call pkg_libs,$(FUZZ_PKGS)) $(LDLIBS)
 $(BUILD)/tests/fuzz/seeds: tests/fuzz/seeds.c $(FUZZ_LIBS)
 	$(call say,LINK,$@)
