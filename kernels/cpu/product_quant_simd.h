@@ -9,10 +9,10 @@
  * shift per vector, paid once for R rows, on ports that the multiplications do not use. Scales of
  * super-blocks are unpacked once per super-block to a few lines of the first-level cache.
  *
- * A tile reads its panel in one line. With four rows or more of 4 to 6 bits, arithmetic can hide
- * what the processor's own prefetcher loses at the beginning of each page, where weights are fetched
- * ahead (bench/matmul --rows 1,4,8,16), and where the activations of one tile end, whose successors
- * are fetched (--rows 512 --shapes 3). */
+ * A tile reads its panel in one line. Where fetches_ahead says so it asks for weights that are
+ * still to come: the processor's own prefetcher loses time at the beginning of each page
+ * (bench/matmul --rows 1,4,8,16), and where the activations of one tile end, whose successors are
+ * fetched, too (--rows 512 --shapes 3). */
 #include "kernels/cpu/product_simd.h"
 
 #ifndef ADDED_HERE

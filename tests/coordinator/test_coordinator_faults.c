@@ -104,7 +104,6 @@ static void test_a_node_that_falls_silent_is_noticed(void **state)
 /* A machine that stands still for longer than others may be silent, and goes on. */
 static void test_who_was_stopped_takes_nobody_for_silent(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 1);
     rig->options.silence_ms = 3000;
     struct rig_actor *client = rig_ready(rig);
@@ -128,7 +127,6 @@ static void test_who_was_stopped_takes_nobody_for_silent(void **state)
 /* Steps of others may go on for ever: what has tokens there fails, and who comes next too. */
 static void test_a_node_that_falls_silent_is_noticed_while_others_compute(void **state)
 {
-    (void)state;
     struct rig *rig = rig_open(1, 1);
     rig->options.silence_ms = 1500;
     rig->options.timeout_ms = 1000;

@@ -279,7 +279,7 @@ extern "C" const char *cudaGetErrorString(cudaError_t error)
 
 /* ---- memory ---------------------------------------------------------------------------------------- */
 
-/* 256-byte aligned, and its last bytes right before a page that nobody may touch. NULL: there is no more. */
+/* 256-byte aligned, as is its end, right before a page that nobody may touch. NULL: there is no more. */
 static void *guarded(size_t bytes)
 {
     if (bytes > SIZE_MAX / 2)
@@ -313,7 +313,10 @@ static void give(void *memory)
     if (races::watching) {
         races::give(memory);
     } else if (of != lent.end()) { /* NULL is not */
-        munmap(of->second.first, of->second.second);
+        /* nobody gets the place again: to touch it stays a mistake */
+        if (mmap(of->second.first, of->second.second, PROT_NONE,
+                 MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+            abort();
         lent.erase(of);
     }
 }

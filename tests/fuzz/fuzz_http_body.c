@@ -1,19 +1,13 @@
 /* fuzz_http_body.c - the body of a request for an answer: JSON, its fields, a chat's messages and
  * tools. The first byte says which kind it is. What is accepted has its bounds, and the coordinator
  * takes it. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-/* cmocka wants those before */
-#include <cmocka.h>
-
 #include "coordinator/http/body.h"
 #include "coordinator/http/generate_request.h"
 #include "coordinator/request.h"
 #include "model/chat/chat_messages.h"
 #include "model/chat/chat_template.h"
 #include "model/chat/chat_templates.h"
+#include "tests/cmocka.h"
 #include "tests/coordinator/http/byte_tokenizer.h"
 #include "tests/fuzz/fuzz.h"
 

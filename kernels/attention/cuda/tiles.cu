@@ -8,7 +8,7 @@
 
 enum {
     THREADS = 256,
-    WRITES = 127, /* of one launch: their descriptions are its arguments */
+    WRITES = 127, /* of one launch, more take several: their descriptions are its arguments */
     ARGUMENTS =
         4096, /* bytes: what every compiler and driver takes, and all of them travel with a launch */
     Q8_BLOCK = 34 /* bytes: an f16 scale, 32 integers */
