@@ -107,7 +107,7 @@ static int run_words(int argc, char **argv)
         return status_exit_code(STATUS_INVALID);
     }
     if (asks_help && argc > 2 && strcmp(argv[2], "help") != 0) {
-        static char help[] = "--help"; /* of a subcommand too: help model inspect */
+        char help[] = "--help"; /* of a subcommand too: help model inspect */
         memmove(argv, argv + 2, (size_t)(argc - 2) * sizeof(*argv));
         argv[argc - 2] = help;
         argv[argc - 1] = NULL;
