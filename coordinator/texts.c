@@ -11,8 +11,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { MUCH_BYTES = 1 << 20 };
-
 struct text {
     struct text *next;
     struct texts_request request;
@@ -95,18 +93,25 @@ static struct text *next_locked(const struct texts *t)
 static void *run(void *closure)
 {
     struct texts *t = closure;
+    bool much = false; /* was worked on since memory was given back */
     pthread_mutex_lock(&t->lock);
     while (!t->ending) {
         struct text *text = next_locked(t);
+        if (text == NULL && much) {
+            much = false;
+            pthread_mutex_unlock(&t->lock);
+            memory_give_back();
+            pthread_mutex_lock(&t->lock);
+            continue;
+        }
         if (text == NULL) {
             pthread_cond_wait(&t->added, &t->lock);
             continue;
         }
         text->state = TEXT_UNDER_WAY;
         pthread_mutex_unlock(&t->lock);
+        much = much || text->n_bytes >= MEMORY_MUCH_TEXT_BYTES;
         work(t->tokenizer, text);
-        if (text->n_bytes >= MUCH_BYTES)
-            memory_give_back();
         pthread_mutex_lock(&t->lock);
         if (atomic_load(&text->stop)) {
             free_text(text);

@@ -19,9 +19,13 @@ enum status memory_reserve(void **base, size_t bytes, struct error *error);
 void memory_release(void *base, size_t bytes);
 
 /* Gives the system back what malloc keeps of freed memory, after work in many small pieces: it would
- * be kept for good. Milliseconds for each 100 MB; who allocates in the same thread waits for that.
- * Does nothing where the C library cannot. */
+ * be kept for good. glibc walks all of its arenas and holds each one's lock meanwhile, so that any
+ * thread that allocates may wait: for when nothing waits for the caller. Does nothing where the C
+ * library cannot. */
 void memory_give_back(void);
+
+/* Text or JSON of so many bytes takes tens of times that while it is read: worth giving back. */
+enum { MEMORY_MUCH_TEXT_BYTES = 1 << 20 };
 
 /* What this process could still take without swapping: MemAvailable, or less where a control
  * group (container, Slurm job) has a limit. 0: the kernel does not say. */

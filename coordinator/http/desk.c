@@ -7,8 +7,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-enum { MUCH_BYTES = 1 << 20 }; /* of JSON: its values take tens of times that */
-
 struct desk {
     void (*done)(void *context, struct errand *errand);
     void *context;
@@ -43,7 +41,14 @@ static void *run(void *closure)
     pthread_mutex_lock(&d->lock);
     const bool takes_first = !d->has_first;
     d->has_first = true;
+    bool much = false; /* was read since memory was given back */
     for (;;) {
+        if (d->first == NULL && much) {
+            much = false;
+            pthread_mutex_unlock(&d->lock);
+            memory_give_back();
+            pthread_mutex_lock(&d->lock);
+        }
         while (d->first == NULL && !d->ending)
             pthread_cond_wait(&d->changed, &d->lock);
         if (d->first == NULL)
@@ -52,10 +57,9 @@ static void *run(void *closure)
         struct errand **link = link_of_locked(d, errand);
         *link = errand->next_at_desk;
         pthread_mutex_unlock(&d->lock);
+        much = much || errand->n_unread >= MEMORY_MUCH_TEXT_BYTES;
         errand->outcome = errand->kind->read(errand);
-        if (errand->n_unread >= MUCH_BYTES)
-            memory_give_back();
-        d->done(d->context, errand);
+        d->done(d->context, errand); /* it may be gone now */
         pthread_mutex_lock(&d->lock);
     }
     pthread_mutex_unlock(&d->lock);

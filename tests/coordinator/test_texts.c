@@ -3,6 +3,7 @@
 #include "coordinator/texts.h"
 
 #include "tests/cmocka.h"
+#include "tests/coordinator/give_back_gate.h"
 #include "tests/coordinator/http/byte_tokenizer.h"
 
 #include <poll.h>
@@ -71,6 +72,21 @@ static void test_a_long_text_becomes_its_ids(void **state)
         longspan__control__free_unpacked(request.message, NULL);
     }
     assert_false(texts_take(texts, &request));
+    texts_destroy(texts);
+}
+
+static void test_memory_is_given_back_after_a_text_is_handed_on(void **state)
+{
+    struct texts *texts = open_texts(*state);
+    struct texts_request request;
+    sem_init(&given_back, 0, 0);
+    pthread_mutex_lock(&give_back_gate);
+    assert_int_equal(add(texts, &ours, 1, 2 << 20, NULL), STATUS_OK);
+    take(texts, &request);
+    pthread_mutex_unlock(&give_back_gate);
+    assert_non_null(request.message);
+    longspan__control__free_unpacked(request.message, NULL);
+    assert_true(given_back_once());
     texts_destroy(texts);
 }
 
@@ -158,6 +174,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_long_text_becomes_its_ids),
+        cmocka_unit_test(test_memory_is_given_back_after_a_text_is_handed_on),
         cmocka_unit_test(test_what_is_dropped_does_not_come_back),
         cmocka_unit_test(test_too_many_are_refused),
         cmocka_unit_test(test_too_many_bytes_are_refused),
