@@ -48,34 +48,40 @@ static enum status ask_url(const struct asked *asked, const char *url, json_t **
 }
 
 static enum status ask_coordinator(const struct asked *asked, const char *coordinator,
-                                   json_t **json, struct error *error)
+                                   json_t **json, bool *nobody, struct error *error)
 {
     return status_ask(coordinator, asked->key_file != NULL ? &asked->key : NULL,
-                      asked->insecure_network, asked->timeout_s, json, error);
+                      asked->insecure_network, asked->timeout_s, json, nobody, error);
 }
 
 /* Where longspan serve listens on this machine, and where a coordinator does that was started by
  * hand, when nobody says otherwise. */
 static enum status ask_here(const struct asked *asked, json_t **json, struct error *error)
 {
-    struct error ignored;
+    bool nobody = false;
+    struct error other = {0};
     const enum status served = ask_url(asked, DEFAULT_URL, json, error);
     if (served == STATUS_OK ||
-        ask_coordinator(asked, DEFAULT_COORDINATOR, json, &ignored) == STATUS_OK)
+        ask_coordinator(asked, DEFAULT_COORDINATOR, json, &nobody, &other) == STATUS_OK)
         return STATUS_OK;
-    return served != STATUS_UNREACHABLE
-               ? served
-               : error_set(error, served,
-                           "no cluster answers at " DEFAULT_URL " or " DEFAULT_COORDINATOR
-                           ": is one running? --url or --coordinator says where");
+    if (served == STATUS_UNREACHABLE && nobody)
+        return error_set(error, served,
+                         "no cluster answers at " DEFAULT_URL " or " DEFAULT_COORDINATOR
+                         ": is one running? --url or --coordinator says where");
+    if (nobody)
+        return served;
+    return served == STATUS_UNREACHABLE
+               ? error_set(error, other.status, "%s", other.text)
+               : error_set(error, served, "%.400s; %.600s", error->text, other.text);
 }
 
 static enum status print_once(const struct asked *asked, struct error *error)
 {
     json_t *json = NULL;
+    bool nobody;
     enum status status = asked->url != NULL ? ask_url(asked, asked->url, &json, error)
                          : asked->coordinator != NULL
-                             ? ask_coordinator(asked, asked->coordinator, &json, error)
+                             ? ask_coordinator(asked, asked->coordinator, &json, &nobody, error)
                              : ask_here(asked, &json, error);
     if (status == STATUS_OK) {
         if (asked->watch_s > 0 && !asked->json && isatty(1))

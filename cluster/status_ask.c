@@ -19,6 +19,7 @@ struct asking {
     uint64_t deadline_us;
     unsigned n_failed; /* handshakes, in a row */
     bool somebody;     /* was there */
+    bool nobody;       /* listens there */
 };
 
 static enum status send_question(struct wire_socket *socket, uint64_t deadline_us,
@@ -51,7 +52,8 @@ static enum status look_at_connection(struct asking *a, struct error *error)
     while (wire_socket_event(a->socket, &event)) {
         if (event.kind == WIRE_HANDSHAKE_FAILED && wire_handshake_refused(&event, &a->n_failed))
             return error_set(error, STATUS_UNREACHABLE, "%s", wire_event_text(&event, text));
-        if (event.kind == WIRE_RETRY && !a->somebody)
+        a->nobody = event.kind == WIRE_RETRY && !a->somebody;
+        if (a->nobody)
             return error_set(error, STATUS_UNREACHABLE, "no coordinator listens at %s: %s",
                              a->coordinator, address_advice(a->coordinator, advice));
         a->somebody = true;
@@ -94,10 +96,11 @@ static enum status read_answer(struct asking *a, struct arena *arena, json_t **j
         const Longspan__Control *control = longspan__control__unpack(
             &arena->allocator, frames_size(&frames, 0), frames_data(&frames, 0));
         if (control == NULL)
-            status = error_set(error, STATUS_PROTOCOL, "the answer cannot be read");
+            status = error_set(error, STATUS_PROTOCOL, "the answer of %s cannot be read",
+                               a->coordinator);
         else if (control->body_case == LONGSPAN__CONTROL__BODY_REFUSAL)
-            status =
-                error_set(error, STATUS_UNREACHABLE, "it refuses: %.800s", control->refusal->text);
+            status = error_set(error, STATUS_UNREACHABLE, "%s refuses: %.800s", a->coordinator,
+                               control->refusal->text);
         else if (control->body_case == LONGSPAN__CONTROL__BODY_STATUS_REPLY &&
                  (*json = status_json(control->status_reply)) == NULL)
             status = error_set(error, STATUS_NO_MEMORY, "no memory for the answer");
@@ -107,7 +110,7 @@ static enum status read_answer(struct asking *a, struct arena *arena, json_t **j
 }
 
 enum status status_ask(const char *coordinator, const struct cluster_key *key,
-                       bool insecure_network, uint32_t timeout_s, json_t **json,
+                       bool insecure_network, uint32_t timeout_s, json_t **json, bool *nobody,
                        struct error *error)
 {
     const struct wire_context_options context_options = {.key = key,
@@ -130,6 +133,7 @@ enum status status_ask(const char *coordinator, const struct cluster_key *key,
         status = read_answer(&asking, &arena, &answer, error);
     if (status == STATUS_OK)
         *json = answer;
+    *nobody = asking.nobody;
     arena_destroy(&arena);
     wire_socket_close(asking.socket);
     wire_context_destroy(context);

@@ -11,9 +11,9 @@
 
 /* *status: a new reference, as proto/status_json.h. `key` NULL: none. STATUS_INVALID: an address
  * that is not trusted without a key. STATUS_UNREACHABLE: nobody listens there, which is told at
- * once, nobody answers in time, or it refuses. STATUS_PROTOCOL, STATUS_NO_MEMORY. */
+ * once, and by *nobody; nobody answers in time, or it refuses. STATUS_PROTOCOL, STATUS_NO_MEMORY. */
 enum status status_ask(const char *coordinator, const struct cluster_key *key,
-                       bool insecure_network, uint32_t timeout_s, json_t **status,
+                       bool insecure_network, uint32_t timeout_s, json_t **status, bool *nobody,
                        struct error *error);
 
 #endif

@@ -105,6 +105,18 @@ def check_status(tap, server, model):
     usual = call(*own_network, 'ip link set lo up && "$0" status', program("longspan"))
     tap.check(usual.code == 3 and "127.0.0.1:8080" in usual.err and "127.0.0.1:5600" in usual.err,
               "without an address, the usual ones are tried", usual)
+    code = """import http.server, socket, subprocess, sys, threading
+if sys.argv[2] == "http":  # with no /cluster
+    server = http.server.HTTPServer(("127.0.0.1", 8080), http.server.BaseHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+with socket.create_server(("127.0.0.1", 5600)):
+    sys.exit(subprocess.run([sys.argv[1], "status", "--timeout", "1"]).returncode)"""
+    own_python = [*own_network, 'ip link set lo up && exec "$0" -c "$@"', sys.executable, code, program("longspan")]
+    silent = call(*own_python, "alone")
+    tap.check(silent.code == 3 and "127.0.0.1:5600 did not answer" in silent.err, "why a coordinator there does not answer is told", silent)
+    both = call(*own_python, "http")
+    tap.check(both.code == 4 and "8080/cluster answers 501" in both.err and "127.0.0.1:5600 did not answer" in both.err,
+              "beside what an HTTP server answers", both)
     server_there = f"""ip link set lo up
         "$0" serve -q -m {model} --threads 1 --kv-memory 16MiB & for i in $(seq 300); do "$0" status && break; sleep 0.1; done
         kill $!; wait $!"""
