@@ -16,6 +16,7 @@
 #include "model/model_file.h"
 #include "model/tokenizer.h"
 #include "model/utf8.h"
+#include "sys/clock.h"
 #include "sys/log.h"
 
 #include <inttypes.h>
@@ -29,6 +30,8 @@
 
 static const char CLEAR[] = "/clear";
 
+enum { LAST_WORDS_US = 300000 }; /* from a refusal to the end of a process that it comes from */
+
 struct chat {
     struct chat_options options;
     struct log log;
@@ -37,12 +40,14 @@ struct chat {
     struct chat_templates *templates;
     struct session session;
     struct chat_input input;
-    bool typed; /* by a person, in a terminal */
+    bool typed;    /* by a person, in a terminal */
+    bool prompted; /* "> " is the end of what was printed */
     json_t *messages;
     struct progress progress;
     struct result result;
     struct ask ask;
     bool text_shown, ends_in_newline;
+    bool answered; /* a message, since the cluster was started */
     int exit_code; /* where it is not the status's */
 };
 
@@ -98,12 +103,18 @@ static enum status start_over(struct chat *chat, struct error *error)
     return system != NULL ? add_message(chat, "system", system, strlen(system), error) : STATUS_OK;
 }
 
+/* The messages of a conversation that has not begun. */
+static size_t n_to_begin(const struct chat *chat)
+{
+    return chat->options.system != NULL ? 1 : 0;
+}
+
 /* The first one has the files before it. */
 static enum status add_question(struct chat *chat, const char *line, size_t n_bytes,
                                 struct error *error)
 {
     struct text_buffer text = {0};
-    const bool first = json_array_size(chat->messages) == (chat->options.system != NULL);
+    const bool first = json_array_size(chat->messages) == n_to_begin(chat);
     bool complete = true;
     for (uint32_t i = 0; first && i < chat->files.n; i++) {
         const struct prompts_item *file = &chat->files.items[i];
@@ -196,6 +207,35 @@ static enum status ask(struct chat *chat, const int32_t *ids, uint32_t n_ids, st
     return status;
 }
 
+/* A cluster that cannot start refuses the first message, and only then its processes end. */
+static bool somebody_died(struct chat *chat, uint64_t patience_us)
+{
+    struct launch *launch = chat->session.launch;
+    const uint64_t deadline = clock_us() + patience_us;
+    for (;;) {
+        struct launch_death death;
+        launch_progress(launch);
+        if (launch_first_death(launch, &death))
+            return true;
+        const uint64_t now = clock_us();
+        if (now >= deadline)
+            return false;
+        struct pollfd item = {.fd = launch_descriptor(launch), .events = POLLIN};
+        poll(&item, 1, (int)((deadline - now) / 1000) + 1);
+    }
+}
+
+/* Whether one Ctrl-C was typed: it is meant for an answer, and not for the conversation. */
+static bool forget_interrupt(struct chat *chat)
+{
+    struct launch *launch = chat->session.launch;
+    launch_progress(launch);
+    if (!chat->typed || launch_signal(launch) != SIGINT || launch_n_signals(launch) != 1)
+        return false;
+    launch_forget_signals(launch);
+    return true;
+}
+
 /* A message, and what comes of it: an answer, which is kept as far as it came. */
 static enum status answer(struct chat *chat, const char *line, size_t n_bytes, struct error *error)
 {
@@ -212,18 +252,20 @@ static enum status answer(struct chat *chat, const char *line, size_t n_bytes, s
         status = ask(chat, ids, (uint32_t)n_ids, error);
         free(ids);
     }
-    const bool stopped = status == STATUS_CANCELLED && chat->typed &&
-                         launch_signal(chat->session.launch) == SIGINT &&
-                         launch_n_signals(chat->session.launch) == 1;
+    chat->answered = chat->answered || status == STATUS_OK || chat->text_shown;
+    const bool stopped = status == STATUS_CANCELLED && forget_interrupt(chat);
+    const bool added = json_array_size(chat->messages) > n_before;
     /* As what is too long for the context: whoever types may say something else. */
-    const bool refused =
-        chat->typed && status_exit_code(status) == status_exit_code(STATUS_INVALID);
-    if (stopped) {
-        launch_forget_signals(chat->session.launch);
+    const bool refused = chat->typed &&
+                         status_exit_code(status) == status_exit_code(STATUS_INVALID) &&
+                         !somebody_died(chat, added && !chat->answered ? LAST_WORDS_US : 0);
+    if (stopped)
         chat->exit_code = 0;
+    if (refused) {
+        const bool shorter = added && status == STATUS_INVALID && n_before > n_to_begin(chat);
+        log_error(&chat->log, shorter ? "%s (%s begins a new conversation)" : "%s", error->text,
+                  CLEAR);
     }
-    if (refused)
-        log_error(&chat->log, "%s (%s begins a new conversation)", error->text, CLEAR);
     if (refused || (stopped && !chat->text_shown)) {
         while (json_array_size(chat->messages) > n_before)
             json_array_remove(chat->messages, n_before);
@@ -239,6 +281,20 @@ static enum status answer(struct chat *chat, const char *line, size_t n_bytes, s
 
 /* ---- the conversation ------------------------------------------------------------------------ */
 
+static void print_prompt(struct chat *chat)
+{
+    chat->prompted = chat->typed && !chat->options.run.place.quiet;
+    if (chat->prompted)
+        fputs("> ", stderr);
+}
+
+static void leave_prompt(struct chat *chat)
+{
+    if (chat->prompted)
+        fputc('\n', stderr);
+    chat->prompted = false;
+}
+
 /* Waits for something to read, while somebody may die or a signal come. */
 static enum status wait_for_input(struct chat *chat, struct error *error)
 {
@@ -250,8 +306,10 @@ static enum status wait_for_input(struct chat *chat, struct error *error)
         launch_progress(launch);
         if (launch_signal(launch) != 0)
             return ask_ended_by_signal(&chat->ask, error);
-        if (launch_first_death(launch, &death))
+        if (launch_first_death(launch, &death)) {
+            leave_prompt(chat);
             return death_report(&death, &chat->exit_code, error);
+        }
         if (poll(items, 2, -1) > 0 && items[0].revents != 0)
             return STATUS_OK;
     }
@@ -260,8 +318,7 @@ static enum status wait_for_input(struct chat *chat, struct error *error)
 static enum status next_line(struct chat *chat, char **line, size_t *n_bytes, struct error *error)
 {
     enum status status = STATUS_OK;
-    if (chat->typed && !chat->options.run.place.quiet)
-        fputs("> ", stderr);
+    print_prompt(chat);
     while (status == STATUS_OK && (*line = chat_input_line(&chat->input, n_bytes)) == NULL &&
            !chat->input.ended) {
         status = wait_for_input(chat, error);
@@ -285,13 +342,15 @@ static enum status converse(struct chat *chat, struct error *error)
         status = next_line(chat, &line, &n_bytes, error);
         if (status != STATUS_OK || line == NULL)
             break;
+        chat->prompted = false; /* the terminal showed the newline that was typed */
         if (n_bytes == strlen(CLEAR) && strcmp(line, CLEAR) == 0)
             status = start_over(chat, error);
         else if (strspn(line, " \t\r\n") < n_bytes)
             status = answer(chat, line, n_bytes, error);
+        if (status == STATUS_OK)
+            (void)forget_interrupt(chat); /* it came when the answer had just ended */
     }
-    if (chat->typed && !chat->options.run.place.quiet)
-        fputc('\n', stderr);
+    leave_prompt(chat);
     return status;
 }
 

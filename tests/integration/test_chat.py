@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from longspan_test import SLOW, Tap, folder, longspan, make_retrieval, program, write_text
+from longspan_test import SLOW, Tap, descendants, folder, longspan, make_retrieval, program, write_text
 from serving import Server
 
 SMALL = ("--threads", 1, "--kv-memory", "64MiB", "--temp", 0)
@@ -19,12 +19,12 @@ SMALL = ("--threads", 1, "--kv-memory", "64MiB", "--temp", 0)
 class Terminal:
     """A context manager: `longspan chat` at a terminal, as a person has it."""
 
-    def __init__(self, *words):
+    def __init__(self, *words, err=None):
         self.end, inner = pty.openpty()
         self.said = ""
         # setsid --ctty: so that Ctrl-C is the terminal's, and goes to who is in front.
         self.process = subprocess.Popen([str(w) for w in ("setsid", "--ctty", "--wait", program("longspan"), "chat", *words)],
-                                        stdin=inner, stdout=inner, stderr=inner)
+                                        stdin=inner, stdout=inner, stderr=inner if err is None else err)
         os.close(inner)
 
     def type(self, text):
@@ -128,6 +128,64 @@ def check_terminal(tap, path, model):
         terminal.sees("> $")
         terminal.type("\x03")
         tap.check(terminal.ended() == 128 + signal.SIGINT, "Ctrl-C ends it where nothing is answered", terminal.said)
+    check_late_interrupt(tap, model)
+
+
+def read_to_prompt(pipe):
+    said = b""
+    while not said.endswith(b"> "):
+        piece = os.read(pipe, 65536)
+        said += piece
+        if not piece:
+            break
+    return said.strip(b"\0").decode()
+
+
+def check_late_interrupt(tap, model):
+    """What is said after an answer waits in a full pipe while Ctrl-C comes."""
+    reads, writes = os.pipe()
+    with Terminal("-m", model, *SMALL, "-n", 8, err=writes) as terminal:
+        os.close(writes)
+        read_to_prompt(reads)
+        with open(f"/proc/self/fd/{reads}", "wb", 0) as filler:
+            os.set_blocking(filler.fileno(), False)
+            for piece in (65536, 1):
+                while filler.write(bytes(piece)):
+                    pass
+            terminal.type("there was a time that was a\n")
+            tap.check(terminal.sees("time that was a\r\n[^\n]+\n$"), "an answer has ended", terminal.said)
+            terminal.type("\x03")
+            terminal.sees(r"\^C")
+        said = read_to_prompt(reads)
+        terminal.type("\x04")
+        tap.check(terminal.ended() == 0, "Ctrl-C between an answer and the next message ends nothing", said)
+    os.close(reads)
+
+
+def check_ends(tap, model):
+    with Terminal("-m", model, *SMALL, "--ctx", 300) as terminal:
+        terminal.sees("> $")
+        terminal.type("word " * 90 + "\n")
+        tap.check(terminal.sees("300.*> $") and "/clear" not in terminal.said, "where no message is before it, /clear is no remedy",
+                  terminal.said)
+        terminal.type("\x04")
+        tap.check(terminal.ended() == 0, "and the conversation goes on to its end", terminal.said)
+    with Terminal("-m", model, "--threads", 1, "--kv-memory", "1KiB") as terminal:
+        terminal.sees("> $")
+        terminal.type("word\n")
+        tap.check(terminal.ended() == 2 and terminal.said.count("--kv-memory") == 1 and "> " not in terminal.said,
+                  "a cluster that cannot start ends it", terminal.said)
+    with Terminal("-m", model, *SMALL, "-n", 8) as terminal:
+        terminal.sees("> $")
+        terminal.type("word\n")
+        terminal.sees("> $")
+        terminal.type("half a li")
+        terminal.sees("half a li$")
+        for pid, name in descendants(terminal.process.pid).items():
+            if name == "worker":
+                os.kill(pid, signal.SIGKILL)
+        tap.check(terminal.ended() == 4 and re.search(r"half a li\r\n.*error: .*\)\r\n$", terminal.said, re.DOTALL),
+                  "a process that dies ends it, on a line of its own", terminal.said)
 
 
 def main():
@@ -137,6 +195,7 @@ def main():
         check_answers(tap, path, model)
         check_refusals(tap, path, model)
         check_terminal(tap, path, model)
+        check_ends(tap, model)
     tap.finish()
 
 
