@@ -363,15 +363,15 @@ static enum status open_templates(struct site *site, const struct server_model *
     return status;
 }
 
-/* A page's origin is compared as browsers write it. */
+/* A page's origin is compared as browsers write it: null of a file, or of a sandboxed frame. */
 static enum status check_cors(const char *origin, struct error *error)
 {
     const char *host = origin != NULL ? strstr(origin, "://") : NULL;
-    if (origin == NULL || strcmp(origin, "*") == 0 ||
+    if (origin == NULL || strcmp(origin, "*") == 0 || strcmp(origin, "null") == 0 ||
         (host != NULL && host[3] != '\0' && strchr(host + 3, '/') == NULL))
         return STATUS_OK;
     return error_set(error, STATUS_INVALID,
-                     "--cors %.200s: give * or an origin, which has no path: https://host, "
+                     "--cors %.200s: give *, null or an origin, which has no path: https://host, "
                      "http://host:3000",
                      origin);
 }

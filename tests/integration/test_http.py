@@ -245,7 +245,7 @@ def check_keys(tap, path, model):
     tap.check(result.code == 2 and "--api-key-file" in result.err, "an address for everybody needs keys, before anything else", result)
     with open(keys, "w", encoding="ascii") as file:
         file.write("# none\n")
-    result = longspan("serve", "-m", model, "--port", 0, "--api-key-file", keys)
+    result = longspan("serve", "-m", model, "--port", 0, "--api-key-file", keys, "--cors", "null")
     tap.check(result.code == 2 and "no key" in result.err, "a file without a key is refused", result)
 
 
