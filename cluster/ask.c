@@ -3,6 +3,7 @@
 
 #include "cluster/death.h"
 #include "cluster/launch.h"
+#include "cluster/standard_output.h"
 #include "sys/clock.h"
 
 #include <signal.h>
@@ -23,6 +24,14 @@ enum status ask_ended_by_signal(struct ask *ask, struct error *error)
     const int number = launch_signal(ask->session->launch);
     ask->exit_code = SIGNAL_EXIT + number;
     return error_set(error, STATUS_CANCELLED, "ended by signal %d (%s)", number, strsignal(number));
+}
+
+enum status ask_await_output(struct ask *ask, struct error *error)
+{
+    enum status status;
+    while ((status = standard_output_await(ask->session->launch, LOOK_US / 1000)) == STATUS_TIMEOUT)
+        client_ping(ask->client);
+    return status == STATUS_CANCELLED ? ask_ended_by_signal(ask, error) : status;
 }
 
 /* Reads what has come. */

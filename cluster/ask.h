@@ -49,4 +49,8 @@ enum status ask_run(struct ask *ask, const struct client_request *request,
 /* Says which signal came, and sets the exit code: for who waits inside `take`. */
 enum status ask_ended_by_signal(struct ask *ask, struct error *error);
 
+/* Waits, inside `take`, until standard output takes some more, however long its reader pauses: the
+ * coordinator hears of us meanwhile. STATUS_CANCELLED: a signal came. */
+enum status ask_await_output(struct ask *ask, struct error *error);
+
 #endif

@@ -153,8 +153,9 @@ static enum status show_text(void *context, const struct ask_event *event, struc
     struct chat *chat = context;
     if (event->n_bytes == 0)
         return STATUS_OK;
-    if (!standard_output_await(chat->session.launch))
-        return ask_ended_by_signal(&chat->ask, error);
+    const enum status status = ask_await_output(&chat->ask, error);
+    if (status != STATUS_OK)
+        return status;
     progress_clear(&chat->progress);
     chat->text_shown = true;
     chat->ends_in_newline = event->text[event->n_bytes - 1] == '\n';

@@ -14,6 +14,7 @@
 enum {
     REQUEST = 1,           /* our number of the one request of this connection */
     PING_US = 1000000,     /* the coordinator drops clients after 10 s of silence */
+    AWAY_US = 1000000,     /* what is longer between two looks counts as that: we were stopped */
     GOODBYE_MS = 300,      /* for the cancel to reach the kernel */
     MOST_EVENT_MIB = 1024, /* a plan repeats the prompt's ids */
     NAME_BYTES = 320,
@@ -23,7 +24,7 @@ struct client {
     struct wire_context *context;
     struct wire_socket *socket;
     char name[NAME_BYTES];
-    uint64_t reach_deadline_us, reach_us, last_heard_us, next_ping_us;
+    uint64_t reach_deadline_us, reach_us, last_heard_us, next_ping_us, looked_us;
     bool connected, lost, heard, finished;
     bool refused;                 /* a connection, so far: nobody listens there */
     unsigned n_handshakes_failed; /* in a row, without a reason */
@@ -203,10 +204,33 @@ static enum status take_events(struct client *client, struct error *error)
     return STATUS_OK;
 }
 
+void client_ping(struct client *client)
+{
+    const uint64_t now = clock_us();
+    if (now < client->next_ping_us)
+        return;
+    Longspan__Ping ping = LONGSPAN__PING__INIT;
+    Longspan__Control control = LONGSPAN__CONTROL__INIT;
+    char name[] = "longspan";
+    ping.name = name;
+    control.body_case = LONGSPAN__CONTROL__BODY_PING;
+    control.ping = &ping;
+    client->next_ping_us = now + PING_US;
+    struct error ignored; /* a full queue shows in the silence */
+    send_control(client, &control, &ignored);
+}
+
 static enum status check_deadlines(struct client *client, struct error *error)
 {
     const uint64_t now = clock_us();
+    const uint64_t away = client->looked_us != 0 ? now - client->looked_us : 0;
     char advice[ADDRESS_ADVICE_BYTES];
+    client->looked_us = now;
+    if (away > AWAY_US) { /* whether it was silent then cannot be told */
+        client->last_heard_us += away - AWAY_US;
+        if (client->last_heard_us > now) /* it was heard meanwhile */
+            client->last_heard_us = now;
+    }
     if (!client->heard && now >= client->reach_deadline_us)
         return error_set(error, STATUS_UNREACHABLE,
                          "%s did not answer within %" PRIu64 " s (%s): %s", client->name,
@@ -218,17 +242,7 @@ static enum status check_deadlines(struct client *client, struct error *error)
     if (client->heard && now - client->last_heard_us >= (uint64_t)CLIENT_SILENCE_S * 1000000)
         return error_set(error, STATUS_TIMEOUT, "%s has been silent for %d s", client->name,
                          CLIENT_SILENCE_S);
-    if (now < client->next_ping_us)
-        return STATUS_OK;
-    Longspan__Ping ping = LONGSPAN__PING__INIT;
-    Longspan__Control control = LONGSPAN__CONTROL__INIT;
-    char name[] = "longspan";
-    ping.name = name;
-    control.body_case = LONGSPAN__CONTROL__BODY_PING;
-    control.ping = &ping;
-    client->next_ping_us = now + PING_US;
-    struct error ignored; /* a full queue shows in the silence */
-    send_control(client, &control, &ignored);
+    client_ping(client);
     return STATUS_OK;
 }
 

@@ -65,6 +65,9 @@ struct wire_socket *client_socket(struct client *client);
 enum status client_progress(struct client *client, const Longspan__RunEvent **event,
                             const void **row, size_t *row_bytes, struct error *error);
 
+/* Sends the ping that is due: for who waits for something else, and reads nothing meanwhile. */
+void client_ping(struct client *client);
+
 /* Bytes of weights that the cluster has read, of *n_all, as it last said; *n_all 0: it does not
  * load. */
 void client_loading(const struct client *client, uint64_t *n_loaded, uint64_t *n_all);

@@ -44,8 +44,9 @@ static enum status show_text(struct run *run, const char *text, size_t n_bytes, 
 {
     if (!run->streaming || n_bytes == 0)
         return STATUS_OK;
-    if (!standard_output_await(run->session.launch))
-        return ask_ended_by_signal(&run->ask, error);
+    const enum status status = ask_await_output(&run->ask, error);
+    if (status != STATUS_OK)
+        return status;
     progress_clear(&run->progress);
     run->text_shown = true;
     run->ends_in_newline = text[n_bytes - 1] == '\n';

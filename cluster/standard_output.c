@@ -12,16 +12,19 @@ enum status standard_output_flush(struct error *error)
                : error_set(error, STATUS_IO, "standard output could not be written");
 }
 
-bool standard_output_await(struct launch *launch)
+enum status standard_output_await(struct launch *launch, int timeout_ms)
 {
     struct pollfd items[] = {{.fd = STDOUT_FILENO, .events = POLLOUT},
                              {.fd = launch_descriptor(launch), .events = POLLIN}};
     for (;;) {
         launch_progress(launch);
         if (launch_signal(launch) != 0)
-            return false;
-        if (poll(items, 2, -1) > 0 && items[0].revents != 0)
-            return true;
+            return STATUS_CANCELLED;
+        const int n = poll(items, 2, timeout_ms);
+        if (n > 0 && items[0].revents != 0)
+            return STATUS_OK;
+        if (n == 0)
+            return STATUS_TIMEOUT;
     }
 }
 

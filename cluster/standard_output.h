@@ -15,8 +15,9 @@
 enum status standard_output_flush(struct error *error);
 
 /* Waits until it takes some more, as a pager that nobody turns does not. Signals are blocked: a
- * write that waits would keep them from being seen. False: one came. */
-bool standard_output_await(struct launch *launch);
+ * write that waits would keep them from being seen. STATUS_CANCELLED: one came. STATUS_TIMEOUT: it
+ * still takes nothing after `timeout_ms`. */
+enum status standard_output_await(struct launch *launch, int timeout_ms);
 
 /* Something could not be written since nobody reads any more. */
 bool standard_output_is_unread(void);

@@ -60,8 +60,9 @@ struct coordinator {
     struct trace_track *track; /* of the one thread */
 };
 
-/* A clock that hardly moves while this process does not: on a machine that is suspended or moved, in
- * a container that is paused. Others are silent then, and whether they were cannot be told. */
+/* A clock that hardly moves while this process does not, in a container or a virtual machine that is
+ * paused. Others are silent then, and whether they were cannot be told. On a machine that is suspended
+ * clock_us stands still by itself. */
 static uint64_t now(struct coordinator *c)
 {
     const uint64_t us = clock_us();
@@ -349,8 +350,7 @@ static enum status tick(struct coordinator *c, struct error *error)
         return STATUS_OK;
     c->next_tick_us = now_us + TICK_US;
     look_at_descriptors(c);
-    if (now_us > SERVING_CLIENT_SILENCE_US)
-        early_drop_silent(&c->early, now_us - SERVING_CLIENT_SILENCE_US);
+    serving_drop_silent(&c->early, &c->control, now_us);
     const bool stepping = c->serving != NULL && serving_stepping(c->serving);
     enum status status = cluster_tick(&c->cluster, now_us, stepping, error);
     if (status == STATUS_OK && c->serving != NULL)

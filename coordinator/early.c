@@ -62,11 +62,16 @@ void early_drop(struct early *early, const struct frames_peer *client, bool all,
             link = &(*link)->next;
 }
 
-void early_drop_silent(struct early *early, uint64_t since_us)
+bool early_drop_silent(struct early *early, uint64_t since_us, struct frames_peer *client,
+                       uint64_t *number)
 {
-    for (struct early_request **link = &early->first; *link != NULL;)
-        if ((*link)->heard_us < since_us)
-            drop(early, link);
-        else
-            link = &(*link)->next;
+    struct early_request **link = &early->first;
+    while (*link != NULL && (*link)->heard_us >= since_us)
+        link = &(*link)->next;
+    if (*link == NULL)
+        return false;
+    *client = (*link)->client;
+    *number = (*link)->number;
+    drop(early, link);
+    return true;
 }

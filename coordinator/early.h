@@ -38,7 +38,9 @@ void early_heard(struct early *early, const struct frames_peer *client, uint64_t
 /* Drops the request `number` of a client; or all of its requests. */
 void early_drop(struct early *early, const struct frames_peer *client, bool all, uint64_t number);
 
-/* Drops those whose client was not heard of since `since_us`. */
-void early_drop_silent(struct early *early, uint64_t since_us);
+/* Drops one whose client was not heard of since `since_us`, and says whose it was. False: there is
+ * none. */
+bool early_drop_silent(struct early *early, uint64_t since_us, struct frames_peer *client,
+                       uint64_t *number);
 
 #endif

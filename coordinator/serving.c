@@ -236,18 +236,17 @@ enum status serving_tick(struct serving *s, uint64_t now_us, struct error *error
     struct request *next;
     for (struct request *r = s->requests; r != NULL; r = next) {
         next = r->next;
-        if (now_us - r->heard_us >= SERVING_CLIENT_SILENCE_US) {
-            log_info(s->log, "%s is cancelled: its client is silent for %d s", r->label,
-                     SERVING_CLIENT_SILENCE_US / 1000000);
-            serving_give_up(s, r);
-        } else {
+        if (now_us - r->heard_us >= SERVING_CLIENT_SILENCE_US)
+            serving_give_up_silent(s, r);
+        else
             serving_check_reservations(s, r, now_us);
-        }
     }
-    if (now_us > SERVING_CLIENT_SILENCE_US) {
-        early_drop_silent(&s->early, now_us - SERVING_CLIENT_SILENCE_US);
-        texts_drop_silent(s->texts, now_us - SERVING_CLIENT_SILENCE_US);
-    }
+    serving_drop_silent(&s->early, s->control, now_us);
+    struct frames_peer client;
+    uint64_t number;
+    while (now_us > SERVING_CLIENT_SILENCE_US &&
+           texts_drop_silent(s->texts, now_us - SERVING_CLIENT_SILENCE_US, &client, &number))
+        serving_tell_silent(s->control, &client, number);
     restores_check(s->restores, now_us);
     return check_steps(s, now_us, error);
 }

@@ -12,6 +12,7 @@
 
 #include "coordinator/cluster.h"
 #include "coordinator/control.h"
+#include "coordinator/early.h"
 #include "coordinator/metrics.h"
 #include "coordinator/placement.h"
 #include "coordinator/reports.h"
@@ -27,8 +28,11 @@
 
 struct serving; /* opaque */
 
-/* A client that does not ping for so long is gone, and its requests are cancelled. */
+/* A client that does not ping for so long counts as gone, and its requests are cancelled. */
 enum { SERVING_CLIENT_SILENCE_US = 10000000 };
+
+/* Drops requests that came early, whose client was silent for so long. */
+void serving_drop_silent(struct early *early, struct control *control, uint64_t now_us);
 
 /* All arguments are borrowed; `cluster` is READY; `trace`: of this thread, or NULL.
  * STATUS_NO_MEMORY. */

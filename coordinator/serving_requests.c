@@ -7,6 +7,7 @@
 #include "coordinator/events.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { MAX_REQUESTS = 256 };
@@ -37,6 +38,33 @@ void serving_give_up(struct serving *s, struct request *request)
 {
     metrics_count(&s->metrics, METRICS_REQUESTS_CANCELLED, 1);
     end_request(s, request);
+}
+
+void serving_tell_silent(struct control *control, const struct frames_peer *client, uint64_t number)
+{
+    char text[160];
+    snprintf(text, sizeof(text),
+             "the request was cancelled: nothing was heard of its client for %d s; was it stopped, "
+             "or its machine out of reach? ask again",
+             SERVING_CLIENT_SILENCE_US / 1000000);
+    control_send_event_failure(control, client, number, STATUS_TIMEOUT, text);
+}
+
+void serving_give_up_silent(struct serving *s, struct request *request)
+{
+    log_info(s->log, "%s is cancelled: its client is silent for %d s", request->label,
+             SERVING_CLIENT_SILENCE_US / 1000000);
+    serving_tell_silent(s->control, &request->client, request->number);
+    serving_give_up(s, request);
+}
+
+void serving_drop_silent(struct early *early, struct control *control, uint64_t now_us)
+{
+    struct frames_peer client;
+    uint64_t number;
+    while (now_us > SERVING_CLIENT_SILENCE_US &&
+           early_drop_silent(early, now_us - SERVING_CLIENT_SILENCE_US, &client, &number))
+        serving_tell_silent(control, &client, number);
 }
 
 void serving_fail(struct serving *s, struct request *request, enum status status, const char *text)

@@ -49,6 +49,10 @@ void serving_take_early(struct serving *serving, uint64_t now_us);
 void serving_forget(struct serving *serving, struct request *request);
 /* Its client is gone. */
 void serving_give_up(struct serving *serving, struct request *request);
+/* Its client is silent, and told so: one that was stopped goes on, and would wait for ever. */
+void serving_give_up_silent(struct serving *serving, struct request *request);
+void serving_tell_silent(struct control *control, const struct frames_peer *client,
+                         uint64_t number);
 /* Its client is told why. */
 void serving_fail(struct serving *serving, struct request *request, enum status status,
                   const char *text);

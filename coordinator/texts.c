@@ -284,26 +284,24 @@ void texts_drop(struct texts *t, const struct frames_peer *client, bool all, uin
     pthread_mutex_unlock(&t->lock);
 }
 
-void texts_drop_silent(struct texts *t, uint64_t since_us)
+bool texts_drop_silent(struct texts *t, uint64_t since_us, struct frames_peer *client,
+                       uint64_t *number)
 {
     pthread_mutex_lock(&t->lock);
-    for (struct text **link = &t->first; *link != NULL;)
-        if ((*link)->heard_us < since_us)
-            drop_locked(t, link);
-        else
-            link = &(*link)->next;
+    struct text **link = &t->first;
+    while (*link != NULL && (*link)->heard_us >= since_us)
+        link = &(*link)->next;
+    const bool any = *link != NULL;
+    if (any) {
+        *client = (*link)->request.client;
+        *number = (*link)->request.number;
+        drop_locked(t, link);
+    }
     pthread_mutex_unlock(&t->lock);
+    return any;
 }
 
 bool texts_drop_one(struct texts *t, struct frames_peer *client, uint64_t *number)
 {
-    pthread_mutex_lock(&t->lock);
-    const bool any = t->first != NULL;
-    if (any) {
-        *client = t->first->request.client;
-        *number = t->first->request.number;
-        drop_locked(t, &t->first);
-    }
-    pthread_mutex_unlock(&t->lock);
-    return any;
+    return texts_drop_silent(t, UINT64_MAX, client, number);
 }

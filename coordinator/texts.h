@@ -54,8 +54,10 @@ void texts_heard(struct texts *texts, const struct frames_peer *client, uint64_t
 /* Drops the request `number` of a client; or all of its requests. */
 void texts_drop(struct texts *texts, const struct frames_peer *client, bool all, uint64_t number);
 
-/* Drops those whose client was not heard of since `since_us`. */
-void texts_drop_silent(struct texts *texts, uint64_t since_us);
+/* Drops one whose client was not heard of since `since_us`, and says whose it was. False: there is
+ * none. */
+bool texts_drop_silent(struct texts *texts, uint64_t since_us, struct frames_peer *client,
+                       uint64_t *number);
 
 /* Drops any one, and says whose it was. False: there is none. */
 bool texts_drop_one(struct texts *texts, struct frames_peer *client, uint64_t *number);

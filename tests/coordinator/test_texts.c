@@ -106,13 +106,15 @@ static void test_what_is_dropped_does_not_come_back(void **state)
     texts_drop(texts, &ours, false, 2);
     texts_drop(texts, &theirs, true, 0);
     texts_heard(texts, &ours, 5000);
-    texts_drop_silent(texts, 5000);
+    assert_false(texts_drop_silent(texts, 5000, &client, &number));
     take(texts, &request);
     assert_true(request.number == 3 && request.message != NULL);
     longspan__control__free_unpacked(request.message, NULL);
 
     assert_int_equal(add(texts, &theirs, 8, 20000, NULL), STATUS_OK);
-    texts_drop_silent(texts, 5000);
+    assert_true(texts_drop_silent(texts, 5000, &client, &number));
+    assert_true(number == 8 && frames_same_peer(&client, &theirs));
+    assert_false(texts_drop_silent(texts, 5000, &client, &number));
     assert_int_equal(add(texts, &theirs, 9, 20000, NULL), STATUS_OK);
     assert_true(texts_drop_one(texts, &client, &number));
     assert_true(number == 9 && frames_same_peer(&client, &theirs));

@@ -555,6 +555,43 @@ def test_a_reader_that_waits_keeps_nobody_alive():
         nothing_is_left()
 
 
+def signal_workers(number):
+    for pid, name in place.processes().items():
+        if name == "worker":
+            os.kill(pid, number)
+
+
+def test_a_pause_ends_in_an_answer_or_a_failure():
+    """For longer than the coordinator lets a client be silent: a reader that waits loses nothing, and who was stopped is told.
+    Workers are stopped too, so that nobody is done meanwhile."""
+    words = ("run", "-m", "random.gguf", "-p", "x", "-n", 2000, "--ignore-eos", "--threads", 1)
+    whole = place.run(*words)
+    check(whole.returncode == 0, whole)
+    running = []
+    for name in "waits", "stopped":
+        process = place.start(*words)
+        running.append(process)
+        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+        deadline = time.monotonic() + 30
+        while struct.unpack("i", fcntl.ioctl(process.stdout, termios.FIONREAD, bytes(4)))[0] == 0:
+            check(time.monotonic() < deadline and process.poll() is None, "no text", process.poll())
+            time.sleep(0.01)
+        if name == "stopped":
+            process.send_signal(signal.SIGSTOP)
+        signal_workers(signal.SIGSTOP)
+    time.sleep(11)
+    signal_workers(signal.SIGCONT)
+    waits, stopped = running
+    output, said = waits.communicate(timeout=30)
+    check(waits.returncode == 0 and output == whole.stdout, waits.returncode, len(output), len(whole.stdout), said.decode())
+    began = time.monotonic()
+    stopped.send_signal(signal.SIGCONT)
+    code, output, said = ended(stopped, began)
+    check(code == 4 and "nothing was heard of its client for 10 s" in said, code, said)
+    check(whole.stdout.startswith(output.rstrip()), len(output))
+    nothing_is_left()
+
+
 def test_a_host_without_ssh_is_unreachable():
     """What ssh and the shell behind it say of a login and of a program that cannot be."""
     host = socket.gethostname()
