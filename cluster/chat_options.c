@@ -93,13 +93,16 @@ void chat_options_print_help(void)
         "longspan chat", "-m MODEL [OPTION...]",
         "Talks with a model: each line of standard input is a message, and its answer goes to "
         "standard output. Starts what is needed on this machine, or the cluster of a file, and "
-        "ends it. What was read and answered before stays in the KV cache, so that an answer "
-        "costs little more than what is new."};
+        "ends it. What was read before stays in the KV cache and is not read again; nor is an "
+        "earlier answer, where the chat template repeats it as it was generated (some leave out "
+        "what a model thought)."};
     fill_table(table, &options);
     options_print_help(stdout, &usage, table);
     fputs("\nWhat to type: a message. A line that ends with \\ goes on in the next one. /clear "
           "begins a new\nconversation. In a terminal Ctrl-C stops an answer, and otherwise ends "
-          "the program, as Ctrl-D does.\n"
+          "the program, as Ctrl-D does.\nA terminal keeps 4095 bytes of a line and drops the rest, "
+          "and each line of a text that is pasted\nis a message: for more use -f, a pipe, or \\ at "
+          "the end of lines.\n"
           "\nExamples:\n"
           "  longspan chat -m model.gguf\n"
           "  longspan chat -m model.gguf --system \"Answer in one sentence.\" -f report.txt\n"
