@@ -564,7 +564,7 @@ def signal_workers(number):
 def test_a_pause_ends_in_an_answer_or_a_failure():
     """For longer than the coordinator lets a client be silent: a reader that waits loses nothing, and who was stopped is told.
     Workers are stopped too, so that nobody is done meanwhile."""
-    words = ("run", "-m", "random.gguf", "-p", "x", "-n", 2000, "--ignore-eos", "--threads", 1)
+    words = ("run", "-m", "random.gguf", "-p", "x", "-n", 1000, "--ignore-eos", "--threads", 1)
     whole = place.run(*words)
     check(whole.returncode == 0, whole)
     running = []
