@@ -2,6 +2,7 @@
  * what of it is in the KV cache is found there. */
 #include "cluster/chat.h"
 
+#include "cluster/answer_text.h"
 #include "cluster/ask.h"
 #include "cluster/chat_input.h"
 #include "cluster/chat_options.h"
@@ -46,7 +47,7 @@ struct chat {
     struct progress progress;
     struct result result;
     struct ask ask;
-    bool text_shown, ends_in_newline;
+    struct answer_text text;
     bool answered; /* a message, since the cluster was started */
     int exit_code; /* where it is not the status's */
 };
@@ -148,19 +149,10 @@ static enum status prompt_ids(const struct chat *chat, int32_t **ids, size_t *n_
 
 /* ---- an answer ------------------------------------------------------------------------------- */
 
-static enum status show_text(void *context, const struct ask_event *event, struct error *error)
+static enum status take(void *context, const struct ask_event *event, struct error *error)
 {
     struct chat *chat = context;
-    if (event->n_bytes == 0)
-        return STATUS_OK;
-    const enum status status = ask_await_output(&chat->ask, error);
-    if (status != STATUS_OK)
-        return status;
-    progress_clear(&chat->progress);
-    chat->text_shown = true;
-    chat->ends_in_newline = event->text[event->n_bytes - 1] == '\n';
-    fwrite(event->text, 1, event->n_bytes, stdout);
-    return standard_output_flush(error);
+    return answer_text_show(&chat->text, &chat->ask, event->text, event->n_bytes, error);
 }
 
 static void report(const struct result *result)
@@ -189,22 +181,18 @@ static enum status ask(struct chat *chat, const int32_t *ids, uint32_t n_ids, st
     enum status status = result_open(&chat->result, 1, error);
     if (status != STATUS_OK)
         return status;
-    chat->ends_in_newline = false;
     progress_begin(&chat->progress,
                    isatty(2) && !options->place.quiet && options->place.verbose == 0);
     chat->ask = (struct ask){.session = &chat->session,
                              .result = &chat->result,
                              .progress = &chat->progress,
-                             .take = show_text,
+                             .take = take,
                              .context = chat};
     status = ask_run(&chat->ask, &request, &options->place, error);
     chat->exit_code = chat->ask.exit_code;
-    if (status == STATUS_OK || chat->text_shown) {
-        if (!chat->ends_in_newline)
-            putchar('\n');
-        const enum status written = standard_output_flush(status == STATUS_OK ? error : NULL);
-        status = status == STATUS_OK ? written : status;
-    }
+    if (status == STATUS_OK)
+        return answer_text_end(&chat->text, error);
+    answer_text_break_off(&chat->text);
     return status;
 }
 
@@ -243,7 +231,7 @@ static enum status answer(struct chat *chat, const char *line, size_t n_bytes, s
     int32_t *ids = NULL;
     size_t n_ids = 0;
     const size_t n_before = json_array_size(chat->messages);
-    chat->text_shown = false;
+    chat->text = (struct answer_text){0};
     enum status status = check_utf8("the message", line, n_bytes, error);
     if (status == STATUS_OK)
         status = add_question(chat, line, n_bytes, error);
@@ -253,7 +241,7 @@ static enum status answer(struct chat *chat, const char *line, size_t n_bytes, s
         status = ask(chat, ids, (uint32_t)n_ids, error);
         free(ids);
     }
-    chat->answered = chat->answered || status == STATUS_OK || chat->text_shown;
+    chat->answered = chat->answered || status == STATUS_OK || chat->text.shown;
     const bool stopped = status == STATUS_CANCELLED && forget_interrupt(chat);
     const bool added = json_array_size(chat->messages) > n_before;
     /* As what is too long for the context: whoever types may say something else. */
@@ -267,7 +255,7 @@ static enum status answer(struct chat *chat, const char *line, size_t n_bytes, s
         log_error(&chat->log, shorter ? "%s (%s begins a new conversation)" : "%s", error->text,
                   CLEAR);
     }
-    if (refused || (stopped && !chat->text_shown)) {
+    if (refused || (stopped && !chat->text.shown)) {
         while (json_array_size(chat->messages) > n_before)
             json_array_remove(chat->messages, n_before);
         return STATUS_OK;

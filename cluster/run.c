@@ -4,6 +4,7 @@
  * ended after they are gone. */
 #include "cluster/run.h"
 
+#include "cluster/answer_text.h"
 #include "cluster/ask.h"
 #include "cluster/client.h"
 #include "cluster/launch.h"
@@ -19,7 +20,6 @@
 #include "cluster/trace_files.h"
 #include "sys/log.h"
 
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,24 +35,10 @@ struct run {
     struct progress progress;
     struct ask ask;
     bool streaming; /* text goes out as it comes */
-    bool text_shown, ends_in_newline;
+    struct answer_text text;
 };
 
 /* ---- events ---------------------------------------------------------------------------------- */
-
-static enum status show_text(struct run *run, const char *text, size_t n_bytes, struct error *error)
-{
-    if (!run->streaming || n_bytes == 0)
-        return STATUS_OK;
-    const enum status status = ask_await_output(&run->ask, error);
-    if (status != STATUS_OK)
-        return status;
-    progress_clear(&run->progress);
-    run->text_shown = true;
-    run->ends_in_newline = text[n_bytes - 1] == '\n';
-    fwrite(text, 1, n_bytes, stdout);
-    return standard_output_flush(error);
-}
 
 static enum status take(void *context, const struct ask_event *event, struct error *error)
 {
@@ -61,7 +47,9 @@ static enum status take(void *context, const struct ask_event *event, struct err
     if (event->row != NULL && run->logits != NULL &&
         event->event->body_case == LONGSPAN__RUN_EVENT__BODY_TOKEN)
         status = logits_file_add(run->logits, event->prompt, event->row, event->row_bytes, error);
-    return status == STATUS_OK ? show_text(run, event->text, event->n_bytes, error) : status;
+    return status == STATUS_OK && run->streaming
+               ? answer_text_show(&run->text, &run->ask, event->text, event->n_bytes, error)
+               : status;
 }
 
 static enum status ask(struct run *run, struct error *error)
@@ -106,10 +94,8 @@ static enum status print_result(struct run *run, struct error *error)
         status = output_json(stdout, &run->result, run->options.logprobs_given, error);
     else if (!run->streaming)
         status = output_texts(stdout, &run->result, &run->prompts, error);
-    else if (!run->ends_in_newline) {
-        putchar('\n');
-        status = standard_output_flush(error);
-    }
+    else
+        status = answer_text_end(&run->text, error);
     if (run->logits != NULL) {
         struct logits_file *logits = run->logits;
         run->logits = NULL;
@@ -149,10 +135,8 @@ static enum status work(struct run *run, struct error *error)
             status =
                 trace_files_join(&traces, options->place.quiet ? NULL : stderr, &run->log, error);
         trace_files_free(&traces);
-    } else if (run->text_shown && !run->ends_in_newline) {
-        struct pollfd out = {.fd = 1, .events = POLLOUT};
-        if (poll(&out, 1, 0) > 0)
-            (void)!write(1, "\n", 1);
+    } else {
+        answer_text_break_off(&run->text);
     }
     return status;
 }

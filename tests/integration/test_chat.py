@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """`longspan chat`: it says what the API's chats say of the same messages, keeps what was read, and at a terminal Ctrl-C stops an
 answer and not the conversation."""
+import fcntl
 import os
 import pty
 import re
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from longspan_test import SLOW, Tap, descendants, folder, longspan, make_retrieval, program, write_text
+from longspan_test import SLOW, Tap, descendants, folder, longspan, make_retrieval, program, wait_until, write_text
 from serving import Server
 
 SMALL = ("--threads", 1, "--kv-memory", "64MiB", "--temp", 0)
@@ -162,6 +163,26 @@ def check_late_interrupt(tap, model):
     os.close(reads)
 
 
+def check_unread(tap, model):
+    """As in front of a pager that nobody turns."""
+    process = subprocess.Popen([program("longspan"), "chat", "-m", model, *(str(word) for word in SMALL)],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+    process.stdin.write(b"Once upon a time there was a\n")
+    process.stdin.flush()
+    with open(f"/proc/self/fd/{process.stdout.fileno()}", "wb", 0) as full:
+        filled = wait_until(lambda: not select.select([], [full], [], 0)[1], 60)
+        os.set_blocking(full.fileno(), False)
+        while full.write(b" "):  # what little a page of a full pipe still takes
+            pass
+        process.send_signal(signal.SIGINT)
+        ended = wait_until(lambda: process.poll() is not None, 30)
+    if not ended:
+        process.kill()
+    _, said = process.communicate()
+    tap.check(filled and process.returncode == 128 + signal.SIGINT, "a signal ends an answer that nobody reads", said)
+
+
 def check_ends(tap, model):
     with Terminal("-m", model, *SMALL, "--ctx", 300) as terminal:
         terminal.sees("> $")
@@ -196,6 +217,7 @@ def main():
         check_refusals(tap, path, model)
         check_terminal(tap, path, model)
         check_ends(tap, model)
+        check_unread(tap, model)
     tap.finish()
 
 
