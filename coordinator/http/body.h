@@ -19,7 +19,7 @@
 
 enum {
     BODY_FREE_BYTES = 16384,
-    BODY_MOST_CONTAINERS = 1 << 20, /* objects and arrays, "{}" takes 80 times its length */
+    BODY_MOST_CONTAINERS = 1 << 20, /* objects and arrays: "{}" takes many times its length */
 };
 
 struct body_limits {
