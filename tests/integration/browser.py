@@ -17,6 +17,8 @@ import subprocess
 import time
 import urllib.request
 
+from longspan_test import OWN_GROUP
+
 
 def find():
     """The program, or None."""
@@ -100,7 +102,7 @@ class Browser:
                  "--hide-scrollbars", "--no-first-run", "--disable-extensions", "--disable-background-networking",
                  "--disable-component-update", "--remote-debugging-port=0", "--remote-allow-origins=*",
                  f"--user-data-dir={self.folder}", "about:blank"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, **OWN_GROUP)
         try:
             self.connect()
         except BaseException:

@@ -19,6 +19,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BIN = os.path.abspath(os.environ.get("LONGSPAN_BIN", os.path.join(ROOT, "build/release/bin")))
 SLOW = 6 if os.environ.get("LONGSPAN_SANITIZED") else 1  # sanitizers: deadlines stretch
 SHARED = os.path.join(os.path.dirname(ROOT), "shared")
+# For Popen: a signal reaches a program with all that it starts. Not a session for each: where sched_autogroup is on (sched(7)), each
+# is scheduled as a whole, and Linux 6.18 was seen to let one wait for seconds, ready to run, while another was busy.
+OWN_GROUP = {"process_group": 0} if sys.version_info >= (3, 11) else {"start_new_session": True}
 
 
 def program(name):
@@ -78,7 +81,7 @@ def call(*arguments, stdin=None, timeout=120, env=None, text=True):
     command = [str(a) for a in arguments]
     start = time.monotonic()
     process = subprocess.Popen(command, stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, **OWN_GROUP,
                                env={**os.environ, **(env or {})})
     try:
         data = stdin.encode() if isinstance(stdin, str) else stdin
@@ -215,7 +218,7 @@ class Roles:
     def start(self, name, *command):
         with open(f"{self.path}/{name}.log", "ab") as log:
             self.children[name] = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=log,
-                                                   stderr=log, start_new_session=True)
+                                                   stderr=log, **OWN_GROUP)
 
     def log(self, name):
         with open(f"{self.path}/{name}.log", encoding="utf-8", errors="replace") as file:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 
-from longspan_test import SLOW, program, wait_until
+from longspan_test import OWN_GROUP, SLOW, program, wait_until
 
 
 class Reply:
@@ -42,7 +42,7 @@ class Server:
         command = [*before, program("longspan"), "serve", "-m", model, "--port", "0", *options]
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            start_new_session=True)
+                                            **OWN_GROUP)
         self.port = None
         if not wait_until(self.find_port, 30 * SLOW):
             self.fail(f"{' '.join(map(str, command))} does not listen")

@@ -3,7 +3,7 @@
 import shlex
 import subprocess
 
-from longspan_test import Tap, folder, longspan, make_retrieval
+from longspan_test import OWN_GROUP, Tap, folder, longspan, make_retrieval
 
 import retrieval
 
@@ -23,7 +23,7 @@ def main():
         tap.check(dry.code == 0 and sorted(f for f in found if f) == sorted(wanted), "dry-run prints every command line", dry)
         if [f for f in found if f]:
             children = [subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                         stderr=subprocess.DEVNULL, start_new_session=True)
+                                         stderr=subprocess.DEVNULL, **OWN_GROUP)
                         for line, name in zip(lines, found) if name]
             coordinator = next(line for line, name in zip(lines, found) if name == "coordinator")
             address = coordinator[coordinator.index("--listen") + 1]

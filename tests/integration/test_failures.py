@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from longspan_test import Tap, alive, descendants, folder, make_retrieval, program, wait_until, write_text
+from longspan_test import OWN_GROUP, Tap, alive, descendants, folder, make_retrieval, program, wait_until, write_text
 
 LAYOUT = ["--pipeline", "2", "--attention-nodes", "2", "--stripe", "256", "--chunk", "64"]
 
@@ -16,7 +16,7 @@ def start(path, model):
     log = open(f"{path}/stderr", "wb")
     process = subprocess.Popen([program("longspan"), "run", "-m", model, "-f", f"{path}/long", "-n", "4", "-v",
                                 *LAYOUT], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log,
-                               start_new_session=True, env={**os.environ, "TMPDIR": path})
+                               **OWN_GROUP, env={**os.environ, "TMPDIR": path})
     log.close()
 
     def busy():
