@@ -422,14 +422,31 @@ layers: ## check who includes whom, and that every README names its folder's sou
 TO     := $(DESTDIR)$(PREFIX)
 ROLES  := coordinator worker attention_node
 SHARED := $(wildcard cluster/*.yaml cluster/deploy/*) cluster/grafana.json
+# Where shells look for what completes command lines. The programs print it: a cross-built one where it runs.
+SHELLS := bash zsh fish
+COMPLETION_bash := share/bash-completion/completions/longspan
+COMPLETION_zsh  := share/zsh/site-functions/_longspan
+COMPLETION_fish := share/fish/vendor_completions.d/longspan.fish
+define completion
+	install -d $(dir $(TO)/$(COMPLETION_$(1)))
+	$(BIN)/longspan completion $(1) >$(TO)/$(COMPLETION_$(1))
+	chmod 644 $(TO)/$(COMPLETION_$(1))
+
+endef
 install: all ## install under PREFIX (/usr/local)
 	install -d $(TO)/bin $(TO)/libexec/longspan $(TO)/share/longspan
 	install $(BIN)/longspan $(TO)/bin/
 	install $(addprefix $(BIN)/,$(ROLES)) $(TO)/libexec/longspan/
 	install -m 644 $(SHARED) $(TO)/share/longspan/
+ifeq ($(CROSS),)
+	$(foreach name,$(SHELLS),$(call completion,$(name)))
+else
+	@echo "left out: what longspan completion prints for shells, on the machine where it runs"
+endif
 
 uninstall: ## remove what install puts under PREFIX, and nothing else
 	rm -f $(TO)/bin/longspan $(addprefix $(TO)/libexec/longspan/,$(ROLES)) $(addprefix $(TO)/share/longspan/,$(notdir $(SHARED)))
+	rm -f $(foreach name,$(SHELLS),$(TO)/$(COMPLETION_$(name)))
 	for folder in $(TO)/libexec/longspan $(TO)/share/longspan; do [ ! -d $$folder ] || rmdir --ignore-fail-on-non-empty $$folder; done
 
 format: ## clang-format every source in place

@@ -24,7 +24,8 @@ struct command_line {
     uint64_t memory_bytes, kv_store_bytes;
     uint32_t n_threads, silence_s, verbosity;
     float weight;
-    bool insecure_network, help, version;
+    bool insecure_network, version;
+    enum options_form help;
     char bind_text[ADDRESS_BYTES]; /* what --interface became */
 };
 
@@ -34,7 +35,8 @@ static const struct option_usage usage = {
     .about = "Keeps KV cache pages and computes attention over them, for the workers of a Longspan "
              "cluster. Start as many as there are machines with memory to spare; each joins the "
              "coordinator, serves its job, and waits for the next one when that ends. SIGTERM or "
-             "Ctrl-C ends it."};
+             "Ctrl-C ends it.",
+    .environment = shared_options_environment};
 
 enum { MOST_OPTIONS = 32 };
 
@@ -295,7 +297,7 @@ int main(int argc, char **argv)
     if (status == STATUS_OK)
         status = options_parse(table, argc, argv, NULL, &error);
     if (status == STATUS_OK && line.help) {
-        options_print_help(stdout, &usage, table);
+        options_print_help(stdout, line.help, &usage, table);
         return 0;
     }
     if (status == STATUS_OK && line.version) {

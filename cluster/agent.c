@@ -292,13 +292,16 @@ static void stop(int number)
 
 int agent_main(int argc, char **argv)
 {
-    bool help = false;
+    enum options_form help = OPTIONS_NO_HELP;
     struct error error = {0};
     const struct option_usage usage = {
-        "longspan agent", "",
-        "What `longspan run --cluster` and `serve` start through ssh on the other machines of a "
-        "cluster: it checks what is there, takes the cluster key and weights that are pushed, and "
-        "ends with its standard input. Nothing to be typed by hand."};
+        .command = "longspan agent",
+        .words = "",
+        .about = "What `longspan run --cluster` and `serve` start through ssh on the other "
+                 "machines of a "
+                 "cluster: it checks what is there, takes the cluster key and weights that are "
+                 "pushed, and "
+                 "ends with its standard input. Nothing to be typed by hand."};
     const struct option table[] = {
         {.kind = OPTION_SECTION, .help = "Options"}, options_help(&help), {.kind = 0}};
     if (options_parse(table, argc, argv, NULL, &error) != STATUS_OK) {
@@ -306,7 +309,7 @@ int agent_main(int argc, char **argv)
         return status_exit_code(STATUS_INVALID);
     }
     if (help) {
-        options_print_help(stdout, &usage, table);
+        options_print_help(stdout, help, &usage, table);
         return EXIT_SUCCESS;
     }
     const struct sigaction action = {.sa_handler = stop};

@@ -408,16 +408,23 @@ static enum status work(struct bench *bench, struct error *error)
     return status;
 }
 
+const struct command_entry bench_commands[] = {
+    {"serve", "ask a running server as many clients would", load_main, NULL},
+    {NULL, NULL, NULL, NULL},
+};
+
 int bench_main(int argc, char **argv)
 {
-    if (argc > 1 && strcmp(argv[1], "serve") == 0)
-        return load_main(argc - 1, argv + 1);
+    const struct command_entry *command =
+        argc > 1 ? command_table_find(bench_commands, argv[1]) : NULL;
+    if (command != NULL)
+        return command->main(argc - 1, argv + 1);
     struct bench bench = {0};
     struct error error = {0};
     log_open(&bench.log, "longspan bench", 0);
     enum status status = bench_options_read(&bench.options, argc, argv, &error);
     if (status == STATUS_OK && bench.options.place.help) {
-        bench_options_print_help();
+        bench_options_print_help(bench.options.place.help);
         bench_options_free(&bench.options);
         return EXIT_SUCCESS;
     }

@@ -3,6 +3,11 @@
 #ifndef LONGSPAN_CLUSTER_BENCH_H
 #define LONGSPAN_CLUSTER_BENCH_H
 
+#include "cluster/command_table.h"
+
+/* serve. */
+extern const struct command_entry bench_commands[];
+
 /* argv[0] is "bench". Returns the exit code. */
 int bench_main(int argc, char **argv);
 

@@ -1,6 +1,9 @@
 /* bench_options.c - see bench_options.h. */
 #include "cluster/bench_options.h"
 
+#include "cluster/bench.h"
+#include "proto/shared_options.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -9,6 +12,8 @@ enum { MOST_PROMPT = 1 << 20, MOST_TOKENS = 100000 };
 static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct bench_options *o)
 {
     const struct option options[] = {
+        {.kind = OPTION_SECTION, .help = "Commands"},
+        command_table_option(&bench_commands[0]),
         {.kind = OPTION_SECTION, .help = "What is measured"},
         place_options_model(&o->place),
         {.name = "depths",
@@ -104,27 +109,27 @@ void bench_options_free(struct bench_options *options)
     *options = (struct bench_options){0};
 }
 
-void bench_options_print_help(void)
+void bench_options_print_help(enum options_form form)
 {
     struct bench_options options = {0};
     struct option table[PLACE_OPTIONS_TABLE];
     const struct option_usage usage = {
-        "longspan bench", "-m MODEL [OPTION...]",
+        "longspan bench",
+        "-m MODEL [OPTION...]",
         "Measures prefill and decode behind contexts of several lengths, beside the limit of this "
         "hardware, which is probed before each row: the bytes of weights and KV cache that a step "
         "reads over the read bandwidth, or its arithmetic over what the processors can do, "
         "whichever takes longer; with --device cuda only the former, of the GPU's memory. Then the "
         "memory of every process. Starts and ends what is needed, "
-        "like longspan run. Run nothing else meanwhile."};
+        "like longspan run. Run nothing else meanwhile.",
+        .examples =
+            "  longspan bench -m model.gguf\n"
+            "  longspan bench -m model.gguf -d 131072 --kv-type f16 --prompt 0\n"
+            "  longspan bench -m model.gguf -d 2048 -b 1,4,16 --ragged 256+512+1024+32768\n"
+            "  longspan bench -m model.gguf --attention-nodes 1 --threads 1 --json figures.json\n"
+            "  longspan bench --cluster lab.yaml -m model.gguf\n",
+        .exit_codes = place_options_exit_codes,
+        .environment = shared_options_environment};
     fill_table(table, &options);
-    options_print_help(stdout, &usage, table);
-    fputs("\nExamples:\n"
-          "  longspan bench -m model.gguf\n"
-          "  longspan bench -m model.gguf -d 131072 --kv-type f16 --prompt 0\n"
-          "  longspan bench -m model.gguf -d 2048 -b 1,4,16 --ragged 256+512+1024+32768\n"
-          "  longspan bench -m model.gguf --attention-nodes 1 --threads 1 --json figures.json\n"
-          "  longspan bench --cluster lab.yaml -m model.gguf\n"
-          "\nA server under load: longspan bench serve --help\n"
-          "\nExit codes: as longspan run.\n",
-          stdout);
+    options_print_help(stdout, form, &usage, table);
 }

@@ -27,6 +27,6 @@ struct bench_options {
 enum status bench_options_read(struct bench_options *options, int argc, char **argv,
                                struct error *error);
 void bench_options_free(struct bench_options *options);
-void bench_options_print_help(void);
+void bench_options_print_help(enum options_form form);
 
 #endif

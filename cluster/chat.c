@@ -384,7 +384,7 @@ int chat_main(int argc, char **argv)
     log_open(&chat.log, "longspan chat", 0);
     enum status status = chat_options_read(&chat.options, argc, argv, &error);
     if (status == STATUS_OK && chat.options.run.place.help) {
-        chat_options_print_help();
+        chat_options_print_help(chat.options.run.place.help);
         chat_options_free(&chat.options);
         return EXIT_SUCCESS;
     }

@@ -1,6 +1,8 @@
 /* chat_options.c - one table; sampling is that of `longspan run`. */
 #include "cluster/chat_options.h"
 
+#include "proto/shared_options.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -85,28 +87,30 @@ void chat_options_free(struct chat_options *options)
     *options = (struct chat_options){0};
 }
 
-void chat_options_print_help(void)
+void chat_options_print_help(enum options_form form)
 {
     struct chat_options options = {0};
     struct option table[PLACE_OPTIONS_TABLE];
     const struct option_usage usage = {
-        "longspan chat", "-m MODEL [OPTION...]",
+        "longspan chat",
+        "-m MODEL [OPTION...]",
         "Talks with a model: each line of standard input is a message, and its answer goes to "
         "standard output. Starts what is needed on this machine, or the cluster of a file, and "
         "ends it. What was read before stays in the KV cache and is not read again; nor is an "
         "earlier answer, where the chat template repeats it as it was generated (some leave out "
-        "what a model thought)."};
+        "what a model thought).",
+        .notes =
+            "What to type: a message. A line that ends with \\ goes on in the next one. /clear "
+            "begins a new conversation. In a terminal Ctrl-C stops an answer, and otherwise ends "
+            "the program, as Ctrl-D does. A terminal keeps 4095 bytes of a line and drops the "
+            "rest, and each line of a text that is pasted is a message: for more use -f, a pipe, "
+            "or \\ at the end of lines.\n",
+        .examples =
+            "  longspan chat -m model.gguf\n"
+            "  longspan chat -m model.gguf --system \"Answer in one sentence.\" -f report.txt\n"
+            "  echo \"Who was Ada Lovelace?\" | longspan chat -q -m Qwen3-8B/ --temp 0\n",
+        .exit_codes = place_options_exit_codes,
+        .environment = shared_options_environment};
     fill_table(table, &options);
-    options_print_help(stdout, &usage, table);
-    fputs("\nWhat to type: a message. A line that ends with \\ goes on in the next one. /clear "
-          "begins a new\nconversation. In a terminal Ctrl-C stops an answer, and otherwise ends "
-          "the program, as Ctrl-D does.\nA terminal keeps 4095 bytes of a line and drops the rest, "
-          "and each line of a text that is pasted\nis a message: for more use -f, a pipe, or \\ at "
-          "the end of lines.\n"
-          "\nExamples:\n"
-          "  longspan chat -m model.gguf\n"
-          "  longspan chat -m model.gguf --system \"Answer in one sentence.\" -f report.txt\n"
-          "  echo \"Who was Ada Lovelace?\" | longspan chat -q -m Qwen3-8B/ --temp 0\n"
-          "\nExit codes: as longspan run.\n",
-          stdout);
+    options_print_help(stdout, form, &usage, table);
 }

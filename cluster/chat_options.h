@@ -18,6 +18,6 @@ enum status chat_options_read(struct chat_options *options, int argc, char **arg
 
 void chat_options_free(struct chat_options *options);
 
-void chat_options_print_help(void);
+void chat_options_print_help(enum options_form form);
 
 #endif

@@ -2,7 +2,6 @@
 #include "cluster/command_table.h"
 
 #include "sys/log.h"
-#include "sys/options.h"
 
 #include <string.h>
 
@@ -14,10 +13,27 @@ const struct command_entry *command_table_find(const struct command_entry *table
     return NULL;
 }
 
-void command_table_print(FILE *out, const struct command_entry *table, int columns)
+struct option command_table_option(const struct command_entry *command)
 {
-    for (; table->name != NULL; table++)
-        fprintf(out, "  %-*s%s\n", columns, table->name, table->about);
+    return (struct option){.kind = OPTION_COMMAND, .name = command->name, .help = command->about};
+}
+
+void command_table_options(struct option_table *options, const struct command_entry *table)
+{
+    for (; table->name != NULL; table++) {
+        const struct option one[] = {command_table_option(table), {.kind = 0}};
+        option_table_add(options, one);
+    }
+}
+
+enum options_form command_table_asks_help(const char *word)
+{
+    static const char with_form[] = "--help=";
+    if (strcmp(word, "help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0)
+        return OPTIONS_TEXT;
+    return strncmp(word, with_form, sizeof(with_form) - 1) == 0
+               ? options_form_find(word + sizeof(with_form) - 1)
+               : OPTIONS_NO_HELP;
 }
 
 int command_table_refuse(const struct command_entry *table, const char *name, const char *program,

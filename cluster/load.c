@@ -295,7 +295,7 @@ int load_main(int argc, char **argv)
     log_open(&load.log, "longspan bench serve", 0);
     enum status status = load_options_read(&load.options, argc, argv, &error);
     if (status == STATUS_OK && load.options.help) {
-        load_options_print_help();
+        load_options_print_help(load.options.help);
         return EXIT_SUCCESS;
     }
     if (status == STATUS_OK)

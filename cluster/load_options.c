@@ -1,10 +1,10 @@
 /* load_options.c - see load_options.h. */
 #include "cluster/load_options.h"
 
-#include "sys/options.h"
 #include "sys/parse.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { MOST_OPTIONS = 24, MOST_TOKENS = 1 << 24 };
@@ -186,26 +186,30 @@ enum status load_options_read(struct load_options *options, int argc, char **arg
     return status;
 }
 
-void load_options_print_help(void)
+void load_options_print_help(enum options_form form)
 {
     struct load_options options = {0};
     struct words words = {0};
     struct option table[MOST_OPTIONS];
+    char *traces = NULL;
+    if (asprintf(&traces, "Traces, by their means:\n%s", load_shape_presets()) < 0)
+        traces = NULL;
     const struct option_usage usage = {
-        "longspan bench serve", "[OPTION...]",
+        "longspan bench serve",
+        "[OPTION...]",
         "Asks a running server as many clients would, and tells what they saw: time to first "
         "token, time between tokens, throughput, errors. Requests come at random times whether or "
         "not earlier ones have ended: a server that is too slow for the rate shows it by times "
-        "that grow with the number of requests."};
+        "that grow with the number of requests.",
+        .notes = traces,
+        .examples =
+            "  longspan bench serve --rate 2 --prompts azure-conv --requests 200\n"
+            "  longspan bench serve --url http://head:8080 --rate 0.5,1,2 --prompts 12000:340\n"
+            "  longspan bench serve --rate 0 --prompts questions.txt --output 64 --json "
+            "result.json\n",
+        .exit_codes = "0, also when requests failed; 2 bad usage; 3 nobody answers there; 4 no "
+                      "request was answered."};
     fill_table(table, &options, &words);
-    options_print_help(stdout, &usage, table);
-    printf(
-        "\nTraces, by their means:\n%s"
-        "\nExamples:\n"
-        "  longspan bench serve --rate 2 --prompts azure-conv --requests 200\n"
-        "  longspan bench serve --url http://head:8080 --rate 0.5,1,2 --prompts 12000:340\n"
-        "  longspan bench serve --rate 0 --prompts questions.txt --output 64 --json result.json\n"
-        "\nExit codes: 0, also when requests failed; 2 bad usage; 3 nobody answers there; 4 no "
-        "request was answered.\n",
-        load_shape_presets());
+    options_print_help(stdout, form, &usage, table);
+    free(traces);
 }

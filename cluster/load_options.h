@@ -3,6 +3,7 @@
 #define LONGSPAN_CLUSTER_LOAD_OPTIONS_H
 
 #include "cluster/load_shape.h"
+#include "sys/options.h"
 #include "sys/status.h"
 
 #include <stdbool.h>
@@ -22,12 +23,13 @@ struct load_options {
     uint64_t seed;
     bool until_eos; /* answers may end earlier */
     const char *csv, *json;
-    bool quiet, help;
+    bool quiet;
+    enum options_form help;
 };
 
 /* STATUS_INVALID: with the option and the remedy. */
 enum status load_options_read(struct load_options *options, int argc, char **argv,
                               struct error *error);
-void load_options_print_help(void);
+void load_options_print_help(enum options_form form);
 
 #endif

@@ -1,7 +1,6 @@
 /* model_command.c - which subcommand, and what all of them do first and last. */
 #include "cluster/model_command.h"
 
-#include "cluster/command_table.h"
 #include "cluster/model_subcommand.h"
 #include "cluster/standard_output.h"
 
@@ -32,7 +31,7 @@ bool model_subcommand_begin(struct model_subcommand *command, const struct optio
     if (status != STATUS_OK)
         log_error(&command->log, "%s", command->error.text);
     else if (command->help)
-        options_print_help(stdout, usage, table);
+        options_print_help(stdout, command->help, usage, table);
     return status == STATUS_OK && !command->help;
 }
 
@@ -47,37 +46,52 @@ int model_subcommand_end(struct model_subcommand *command, enum status status)
 
 /* ---- which one ------------------------------------------------------------------------------- */
 
-static const struct command_entry subcommands[] = {
-    {"inspect", "show what is in a model", model_show_inspect},
-    {"tokenize", "print the token ids of a text", model_show_tokenize},
-    {"detokenize", "print the text of token ids", model_show_detokenize},
+const struct command_entry model_commands[] = {
+    {"inspect", "show what is in a model", model_show_inspect, NULL},
+    {"tokenize", "print the token ids of a text", model_show_tokenize, NULL},
+    {"detokenize", "print the text of token ids", model_show_detokenize, NULL},
     {"chat-template", "show a model's chat template, or what it makes of messages",
-     model_show_chat_template},
-    {"quantize", "write a model in another weight type", model_write_quantize},
-    {"split", "write a model to several smaller files", model_write_split},
-    {"make-retrieval", "write a model that answers by look-up", model_write_make_retrieval},
-    {"make-random", "write a model with random weights", model_write_make_random},
+     model_show_chat_template, NULL},
+    {"quantize", "write a model in another weight type", model_write_quantize, NULL},
+    {"split", "write a model to several smaller files", model_write_split, NULL},
+    {"make-retrieval", "write a model that answers by look-up", model_write_make_retrieval, NULL},
+    {"make-random", "write a model with random weights", model_write_make_random, NULL},
     {"make-haystack", "write a long text with a question for make-retrieval's model",
-     model_write_make_haystack},
-    {NULL, NULL, NULL},
+     model_write_make_haystack, NULL},
+    {NULL, NULL, NULL, NULL},
 };
 
-static void print_help(FILE *out)
+static void print_help(FILE *out, enum options_form form)
 {
-    fputs("usage: longspan model COMMAND [OPTION...] FILE\n\nCommands:\n", out);
-    command_table_print(out, subcommands, 16);
-    fputs("\nlongspan model COMMAND --help says more.\n", out);
+    enum { N_COMMANDS = sizeof(model_commands) / sizeof(model_commands[0]) };
+    struct option entries[N_COMMANDS + 3];
+    struct option_table table = {.entries = entries, .capacity = N_COMMANDS + 3};
+    const struct option_usage usage = {
+        .command = "longspan model",
+        .words = "COMMAND [OPTION...] FILE",
+        .about =
+            "Looks into models, and writes them. longspan model COMMAND --help says more of each "
+            "command."};
+    enum options_form help;
+    const struct option heading[] = {{.kind = OPTION_SECTION, .help = "Commands"}, {.kind = 0}};
+    const struct option options[] = {
+        {.kind = OPTION_SECTION, .help = "Options"}, options_help(&help), {.kind = 0}};
+    option_table_add(&table, heading);
+    command_table_options(&table, model_commands);
+    option_table_add(&table, options);
+    options_print_help(out, form, &usage, entries);
 }
 
 int model_command_main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "--help";
-    const struct command_entry *command = command_table_find(subcommands, name);
+    const struct command_entry *command = command_table_find(model_commands, name);
     if (command != NULL)
         return command->main(argc - 1, argv + 1);
-    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
-        print_help(argc > 1 ? stdout : stderr);
+    const enum options_form form = command_table_asks_help(name);
+    if (form != OPTIONS_NO_HELP) {
+        print_help(argc > 1 ? stdout : stderr, form);
         return argc > 1 ? EXIT_SUCCESS : status_exit_code(STATUS_INVALID);
     }
-    return command_table_refuse(subcommands, name, "longspan model", "longspan model --help");
+    return command_table_refuse(model_commands, name, "longspan model", "longspan model --help");
 }

@@ -28,7 +28,8 @@ int model_show_inspect(int argc, char **argv)
         "longspan model inspect", "[--json] MODEL",
         "Shows what is in a GGUF file, in all parts of one that is split, or in a Hugging Face "
         "directory: whether it can be run, hyper-parameters, KV bytes per token, tokenizer, "
-        "tensors and their sizes."};
+        "tensors and their sizes.",
+        .takes_files = true};
     const struct option table[] = {{.kind = OPTION_SECTION, .help = "Options"},
                                    {.name = "json",
                                     .kind = OPTION_FLAG,
@@ -79,7 +80,8 @@ int model_show_tokenize(int argc, char **argv)
     const struct option_usage usage = {
         "longspan model tokenize", "[OPTION...] MODEL < TEXT",
         "Reads text from standard input and prints its token ids by the vocabulary of a model: a "
-        "GGUF file, which may hold a vocabulary alone, or a directory with a tokenizer.json."};
+        "GGUF file, which may hold a vocabulary alone, or a directory with a tokenizer.json.",
+        .takes_files = true};
     const struct option table[] = {
         {.kind = OPTION_SECTION, .help = "Options"},
         {.name = "json",
@@ -115,7 +117,8 @@ int model_show_detokenize(int argc, char **argv)
     int exit_code;
     const struct option_usage usage = {
         "longspan model detokenize", "[OPTION...] MODEL < IDS",
-        "Reads token ids from standard input and prints the text that they stand for."};
+        "Reads token ids from standard input and prints the text that they stand for.",
+        .takes_files = true};
     const struct option table[] = {
         {.kind = OPTION_SECTION, .help = "Options"},
         {.name = "lines",
@@ -193,21 +196,38 @@ static enum status show_chat_template(const char *path, const char *choice,
     return status;
 }
 
+/* The caller frees it; NULL: no memory. */
+static char *list_templates(void)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (out == NULL)
+        return NULL;
+    fputs("Templates of our own:\n", out);
+    for (const struct chat_template_name *n = chat_template_names; n->name != NULL; n++)
+        fprintf(out, "  %-8s %s\n", n->name, n->about);
+    fclose(out);
+    return text;
+}
+
 int model_show_chat_template(int argc, char **argv)
 {
     struct model_subcommand command = {0};
     const char *choice = NULL, *messages_file = NULL;
     int exit_code;
+    char *templates = list_templates();
     const struct option_usage usage = {
         "longspan model chat-template", "[OPTION...] FILE",
         "Shows the chat template of a model, or with --messages the text that it makes of a "
-        "chat. Exit code 2: the model has none, or one with constructs that we do not have."};
+        "chat. Exit code 2: the model has none, or one with constructs that we do not have.",
+        .notes = templates, .takes_files = true};
     const struct option table[] = {
         {.kind = OPTION_SECTION, .help = "Options"},
         {.name = "messages",
          .kind = OPTION_TEXT,
          .value = &messages_file,
-         .argument = "JSON",
+         .argument = "FILE",
          .help = "a file with the messages, or with an object that has messages, tools, "
                  "chat_template_kwargs, add_generation_prompt (true when absent); - is standard "
                  "input"},
@@ -218,13 +238,10 @@ int model_show_chat_template(int argc, char **argv)
          .help = "this template instead of the model's: one of those below, or a file"},
         MODEL_SUBCOMMAND_HELP(&command),
         {.kind = 0}};
-    if (model_subcommand_begin(&command, &usage, table, argc, argv, &exit_code))
-        return model_subcommand_end(
-            &command, show_chat_template(command.file, choice, messages_file, &command.error));
-    if (command.help && exit_code == EXIT_SUCCESS) {
-        fputs("\nTemplates of our own:\n", stdout);
-        for (const struct chat_template_name *n = chat_template_names; n->name != NULL; n++)
-            printf("  %-8s %s\n", n->name, n->about);
-    }
-    return exit_code;
+    const bool begun = model_subcommand_begin(&command, &usage, table, argc, argv, &exit_code);
+    free(templates);
+    if (!begun)
+        return exit_code;
+    return model_subcommand_end(
+        &command, show_chat_template(command.file, choice, messages_file, &command.error));
 }

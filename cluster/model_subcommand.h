@@ -18,12 +18,12 @@ struct model_subcommand {
     const char *question; /* asked when there are others than n_words */
     const char *words[3];
     const char *file; /* the first word */
-    bool help;
+    enum options_form help;
 };
 
 #define MODEL_SUBCOMMAND_HELP(command)                                                             \
     {                                                                                              \
-        .name = "help", .letter = 'h', .kind = OPTION_FLAG, .value = &(command)->help,             \
+        .name = "help", .letter = 'h', .kind = OPTION_HELP, .value = &(command)->help,             \
         .help = "print this help"                                                                  \
     }
 

@@ -19,9 +19,15 @@
 
 /* ---- quantize -------------------------------------------------------------------------------- */
 
-static void print_types(FILE *out)
+/* The caller frees it; NULL: no memory. */
+static char *list_types(void)
 {
-    fputs("\nTypes, with bits per weight of most matrices:\n", out);
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (out == NULL)
+        return NULL;
+    fputs("Types, with bits per weight of most matrices:\n", out);
     for (const struct mixture *m = mixtures; m->name != NULL; m++) {
         const struct gguf_type_traits *traits = gguf_type_traits(m->type);
         char bits[16] = "-"; /* "mixed": there is no most */
@@ -30,6 +36,8 @@ static void print_types(FILE *out)
                      8.0 * traits->block_bytes / traits->block_elements);
         fprintf(out, "  %-8s %5s   %s\n", m->name, bits, m->about);
     }
+    fclose(out);
+    return text;
 }
 
 int model_write_quantize(int argc, char **argv)
@@ -39,12 +47,14 @@ int model_write_quantize(int argc, char **argv)
     bool allow_requantize = false, quiet = false;
     uint32_t n_threads = 0;
     int exit_code;
+    char *types = list_types();
     const struct option_usage usage = {
         "longspan model quantize", "[OPTION...] IN OUT TYPE",
         "Writes the model IN, a GGUF file or a Hugging Face directory, to the GGUF file OUT with "
         "its matrices in TYPE. Norms are F32; tensors whose rows are no whole blocks of TYPE get "
         "a larger type that fits, and standard error says which. All keys are copied. OUT appears "
-        "when it is complete."};
+        "when it is complete.",
+        .notes = types, .takes_files = true};
     const struct option table[] = {
         {.kind = OPTION_SECTION, .help = "Options"},
         {.name = "allow-requantize",
@@ -67,11 +77,10 @@ int model_write_quantize(int argc, char **argv)
          .help = "warnings and errors only"},
         MODEL_SUBCOMMAND_HELP(&command),
         {.kind = 0}};
-    if (!model_subcommand_begin(&command, &usage, table, argc, argv, &exit_code)) {
-        if (command.help && exit_code == EXIT_SUCCESS)
-            print_types(stdout);
+    const bool begun = model_subcommand_begin(&command, &usage, table, argc, argv, &exit_code);
+    free(types);
+    if (!begun)
         return exit_code;
-    }
     log_open(&command.log, usage.command, quiet ? -1 : 0);
     struct quantize_options options = {.allow_requantize = allow_requantize,
                                        .log = &command.log,
@@ -109,7 +118,8 @@ int model_write_split(int argc, char **argv)
         "longspan model split", "[--max-bytes SIZE] IN PREFIX",
         "Writes the model IN to several GGUF files, PREFIX-00001-of-00003.gguf and so on, each "
         "with some of its tensors. Any of them names the model, wherever a model is asked for; "
-        "they have to lie in one folder."};
+        "they have to lie in one folder.",
+        .takes_files = true};
     const struct option table[] = {{.kind = OPTION_SECTION, .help = "Options"},
                                    {.name = "max-bytes",
                                     .kind = OPTION_BYTES,
@@ -141,7 +151,8 @@ int model_write_make_retrieval(int argc, char **argv)
         "longspan model make-retrieval", "[--group 1|2] FILE",
         "Writes a small model with constructed weights, always the same, that continues a text by "
         "exact look-up: it finds the place that agrees with the last 18 bytes and repeats what "
-        "followed there. Its context is a million tokens (bytes). See docs/retrieval-model.md."};
+        "followed there. Its context is a million tokens (bytes). See docs/retrieval-model.md.",
+        .takes_files = true};
     const struct option table[] = {{.kind = OPTION_SECTION, .help = "Options"},
                                    {.name = "group",
                                     .kind = OPTION_U32,
@@ -168,7 +179,8 @@ int model_write_make_random(int argc, char **argv)
     const struct option_usage usage = {
         "longspan model make-random", "[--shape SHAPE] [--type TYPE] [OPTION...] FILE",
         "Writes a model with seeded random weights, for tests and benchmarks. The same options "
-        "give the same bytes."};
+        "give the same bytes.",
+        .takes_files = true};
     const struct option table[] = {
         {.kind = OPTION_SECTION, .help = "Options"},
         {.name = "shape",
@@ -260,7 +272,8 @@ int model_write_make_haystack(int argc, char **argv)
         "longspan model make-haystack", "[OPTION...] FILE",
         "Writes a long text in which some sentences say a password, and which ends with the "
         "beginning of one of them. Prints the words that a model should continue with. Made for "
-        "the model of make-retrieval, whose tokens are bytes."};
+        "the model of make-retrieval, whose tokens are bytes.",
+        .takes_files = true};
     const struct option table[] = {
         {.kind = OPTION_SECTION, .help = "Options"},
         {.name = "tokens",

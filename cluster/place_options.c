@@ -11,6 +11,10 @@
 
 enum { DEFAULT_JOIN_S = 60, DEFAULT_REACH_S = 10 };
 
+const char place_options_exit_codes[] =
+    "0 done; 2 bad usage or input; 3 something could not be started or reached; 4 failed while "
+    "running; 128 + N ended by signal N (130 is Ctrl-C).";
+
 static const char *const weights_choices[] = {"local", "push", NULL};
 
 struct option place_options_model(struct place_options *o)

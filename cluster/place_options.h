@@ -32,7 +32,8 @@ struct place_options {
     bool strict_bits;
     const char *weights; /* "local", "push" or NULL: as the cluster file says */
     const char *trace;   /* as the next two, if the command has it: place_options_texts */
-    bool dry_run, help;
+    bool dry_run;
+    enum options_form help;
     const char *cluster_key;
     bool insecure_network;
     bool quiet;
@@ -56,6 +57,9 @@ struct place_options_texts {
     bool only_starts; /* the command has no use for a cluster that runs: --coordinator, which it
                        * refuses with what helps, is not listed */
 };
+
+/* For option_usage: of a command that starts a cluster and asks it. */
+extern const char place_options_exit_codes[];
 
 /* A whole table: a command's own entries, ended by one of which `kind` is 0, the last section of
  * which is about its output and goes on with `texts`; then where it runs, how it computes, and

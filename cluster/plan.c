@@ -123,7 +123,7 @@ int plan_main(int argc, char **argv)
     log_open(&log, "longspan plan", 0);
     enum status status = plan_options_read(&plan.options, argc, argv, &error);
     if (status == STATUS_OK && plan.options.place.help) {
-        plan_options_print_help();
+        plan_options_print_help(plan.options.place.help);
         return EXIT_SUCCESS;
     }
     if (status == STATUS_OK)

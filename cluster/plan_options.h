@@ -19,6 +19,6 @@ struct plan_options {
 enum status plan_options_read(struct plan_options *options, int argc, char **argv,
                               struct error *error);
 
-void plan_options_print_help(void);
+void plan_options_print_help(enum options_form form);
 
 #endif

@@ -148,7 +148,7 @@ int run_main(int argc, char **argv)
     log_open(&run.log, "longspan run", 0);
     enum status status = run_options_read(&run.options, argc, argv, &error);
     if (status == STATUS_OK && run.options.place.help) {
-        run_options_print_help();
+        run_options_print_help(run.options.place.help);
         run_options_free(&run.options);
         return EXIT_SUCCESS;
     }

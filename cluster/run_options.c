@@ -1,6 +1,8 @@
 /* run_options.c - one table, then the rules about options that do not go together. */
 #include "cluster/run_options.h"
 
+#include "proto/shared_options.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -191,26 +193,26 @@ void run_options_free(struct run_options *options)
     *options = (struct run_options){0};
 }
 
-void run_options_print_help(void)
+void run_options_print_help(enum options_form form)
 {
     struct run_options options = {0};
     struct option table[PLACE_OPTIONS_TABLE];
     const struct option_usage usage = {
-        "longspan run", "-m MODEL (-p TEXT | -f FILE)... [OPTION...]",
+        "longspan run",
+        "-m MODEL (-p TEXT | -f FILE)... [OPTION...]",
         "Continues texts with a model. Starts what is needed on this machine, starts the cluster "
         "of a file, or uses one that runs; and ends what it started. The text goes to standard "
         "output, everything else to standard error. A prompt is continued as it is, without the "
-        "model's chat template: for chats see longspan chat and longspan serve."};
+        "model's chat template: for chats see longspan chat and longspan serve.",
+        .examples =
+            "  longspan run -m model.gguf -p \"Once upon a time\" -n 64\n"
+            "  longspan run -m model.gguf -f book.txt --ctx 131072 --pipeline 2 --attention-nodes "
+            "2\n"
+            "  longspan run -m model.gguf -p One -p Two --json --logprobs 5 --temp 0.7 --seed 1\n"
+            "  longspan run -m model.gguf --cluster lab.yaml -f book.txt\n"
+            "  longspan run --coordinator tcp://head:5600 --cluster-key lab.key -p Hello\n",
+        .exit_codes = place_options_exit_codes,
+        .environment = shared_options_environment};
     fill_table(table, &options);
-    options_print_help(stdout, &usage, table);
-    fputs(
-        "\nExamples:\n"
-        "  longspan run -m model.gguf -p \"Once upon a time\" -n 64\n"
-        "  longspan run -m model.gguf -f book.txt --ctx 131072 --pipeline 2 --attention-nodes 2\n"
-        "  longspan run -m model.gguf -p One -p Two --json --logprobs 5 --temp 0.7 --seed 1\n"
-        "  longspan run -m model.gguf --cluster lab.yaml -f book.txt\n"
-        "  longspan run --coordinator tcp://head:5600 --cluster-key lab.key -p Hello\n"
-        "\nExit codes: 0 done; 2 bad usage or input; 3 something could not be started or reached; "
-        "4 failed\nwhile running; 128 + N ended by signal N (130 is Ctrl-C).\n",
-        stdout);
+    options_print_help(stdout, form, &usage, table);
 }

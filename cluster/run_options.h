@@ -34,7 +34,7 @@ enum status run_options_read(struct run_options *options, int argc, char **argv,
 
 void run_options_free(struct run_options *options);
 
-void run_options_print_help(void);
+void run_options_print_help(enum options_form form);
 
 /* The section about sampling, for a command that has it too, with its own --temp. */
 void run_options_add_sampling(struct option_table *table, struct run_options *options,

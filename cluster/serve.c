@@ -98,7 +98,7 @@ int serve_main(int argc, char **argv)
     log_open(&log, "longspan serve", 0);
     enum status status = serve_options_read(&options, argc, argv, &error);
     if (status == STATUS_OK && options.place.help) {
-        serve_options_print_help();
+        serve_options_print_help(options.place.help);
         return EXIT_SUCCESS;
     }
     if (status == STATUS_OK)

@@ -4,6 +4,7 @@
 #include "plan/run_options.h"
 #include "proto/address.h"
 #include "proto/server_options.h"
+#include "proto/shared_options.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -115,24 +116,25 @@ enum status serve_options_read(struct serve_options *options, int argc, char **a
                               &address, error);
 }
 
-void serve_options_print_help(void)
+void serve_options_print_help(enum options_form form)
 {
     struct serve_options options = {0};
     struct passed passed = {0};
     struct option table[PLACE_OPTIONS_TABLE];
     const struct option_usage usage = {
-        "longspan serve", "-m MODEL [OPTION...]",
+        "longspan serve",
+        "-m MODEL [OPTION...]",
         "Answers OpenAI's HTTP API with a model until it is told to stop by SIGINT or SIGTERM. "
         "Running requests are then answered to their end; a second signal ends them too. Starts "
-        "what is needed on this machine, or the cluster of a file."};
+        "what is needed on this machine, or the cluster of a file.",
+        .examples =
+            "  longspan serve -m model.gguf\n"
+            "  longspan serve -m model.gguf --host '*' --port 80 --api-key-file keys.txt\n"
+            "  longspan serve -m model.gguf --cluster lab.yaml --ctx 131072\n"
+            "  curl http://127.0.0.1:8080/v1/completions -d '{\"prompt\": \"Once upon a time\"}'\n",
+        .exit_codes = "0 stopped; 2 bad usage or input; 3 something could not be started or "
+                      "reached; 4 failed while running; 128 + N ended by a second signal N.",
+        .environment = shared_options_environment};
     fill_table(table, &options, &passed);
-    options_print_help(stdout, &usage, table);
-    fputs("\nExamples:\n"
-          "  longspan serve -m model.gguf\n"
-          "  longspan serve -m model.gguf --host '*' --port 80 --api-key-file keys.txt\n"
-          "  longspan serve -m model.gguf --cluster lab.yaml --ctx 131072\n"
-          "  curl http://127.0.0.1:8080/v1/completions -d '{\"prompt\": \"Once upon a time\"}'\n"
-          "\nExit codes: 0 stopped; 2 bad usage or input; 3 something could not be started or "
-          "reached;\n4 failed while running; 128 + N ended by a second signal N.\n",
-          stdout);
+    options_print_help(stdout, form, &usage, table);
 }

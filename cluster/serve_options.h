@@ -29,6 +29,6 @@ struct serve_options {
 enum status serve_options_read(struct serve_options *options, int argc, char **argv,
                                struct error *error);
 
-void serve_options_print_help(void);
+void serve_options_print_help(enum options_form form);
 
 #endif

@@ -22,7 +22,8 @@
 
 struct asked {
     const char *coordinator, *url, *api_key_file, *key_file;
-    bool insecure_network, json, help;
+    bool insecure_network, json;
+    enum options_form help;
     uint32_t watch_s, timeout_s;
     /* read from files */
     char *api_key;
@@ -117,7 +118,8 @@ static enum status work(struct asked *asked, struct error *error)
 static const struct option_usage usage = {
     "longspan status", "[OPTION...]",
     "Shows which processes a running cluster has, what each holds, how full the KV holders are, "
-    "what moved between workers and attention nodes, and which prompts wait or run."};
+    "what moved between workers and attention nodes, and which prompts wait or run.",
+    .exit_codes = "0; 2 bad usage; 3 nobody answers there; 4 the answer is a failure."};
 
 enum { N_OPTIONS = 12 };
 
@@ -179,9 +181,7 @@ int status_main(int argc, char **argv)
     fill_table(table, &asked);
     enum status status = options_parse(table, argc, argv, NULL, &error);
     if (status == STATUS_OK && asked.help) {
-        options_print_help(stdout, &usage, table);
-        fputs("\nExit codes: 0; 2 bad usage; 3 nobody answers there; 4 the answer is a failure.\n",
-              stdout);
+        options_print_help(stdout, asked.help, &usage, table);
         return EXIT_SUCCESS;
     }
     if (status == STATUS_OK)

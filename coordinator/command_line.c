@@ -28,16 +28,16 @@ static const struct option_usage usage = {
     .about =
         "The control process of a Longspan cluster: it waits for the workers and attention nodes "
         "that it was told to expect, plans who holds what, and serves HTTP clients and `longspan "
-        "run --coordinator`. It runs until SIGINT or SIGTERM; the workers then end too."};
-
-static const char examples[] =
-    "\nA cluster by hand, one terminal each:\n"
-    "  coordinator -m model.gguf --workers 2 --attention-nodes 1\n"
-    "  mpirun -n 2 --bind-to none --oversubscribe worker --coordinator tcp://127.0.0.1:5600\n"
-    "  attention_node --coordinator tcp://127.0.0.1:5600 --memory 4GiB\n"
-    "  longspan run --coordinator tcp://127.0.0.1:5600 -p \"Once upon a time\"\n"
-    "\nExit codes: 0 stopped; 2 bad usage or input; 3 somebody did not join; 4 failed while "
-    "running.\n";
+        "run --coordinator`. It runs until SIGINT or SIGTERM; the workers then end too.",
+    .examples =
+        "A cluster by hand, one terminal each:\n"
+        "  coordinator -m model.gguf --workers 2 --attention-nodes 1\n"
+        "  mpirun -n 2 --bind-to none --oversubscribe worker --coordinator tcp://127.0.0.1:5600\n"
+        "  attention_node --coordinator tcp://127.0.0.1:5600 --memory 4GiB\n"
+        "  longspan run --coordinator tcp://127.0.0.1:5600 -p \"Once upon a time\"\n",
+    .exit_codes = "0 stopped; 2 bad usage or input; 3 somebody did not join; 4 failed while "
+                  "running.",
+    .environment = shared_options_environment};
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
@@ -312,11 +312,10 @@ void command_line_free(struct command_line *line)
     line->node_shares = NULL;
 }
 
-void command_line_print_help(FILE *out)
+void command_line_print_help(FILE *out, enum options_form form)
 {
     struct command_line line;
     struct option table[MOST_OPTIONS];
     fill(table, &line);
-    options_print_help(out, &usage, table);
-    fprintf(out, "%s", examples);
+    options_print_help(out, form, &usage, table);
 }

@@ -3,6 +3,7 @@
 #define LONGSPAN_COORDINATOR_COMMAND_LINE_H
 
 #include "coordinator/coordinator.h"
+#include "sys/options.h"
 #include "sys/status.h"
 
 #include <stdbool.h>
@@ -13,7 +14,8 @@ struct command_line {
     struct coordinator_options options; /* borrow from argv, and from what follows */
     double *node_shares;                /* what --shares says */
     uint32_t verbose;
-    bool help, version; /* then nothing else was checked */
+    enum options_form help; /* or */
+    bool version;           /* then nothing else was checked */
 
     /* As they were written. */
     const char *kv_type, *shares, *prefix_cache;
@@ -27,6 +29,6 @@ enum status command_line_read(struct command_line *line, int argc, char **argv,
 void command_line_free(struct command_line *line);
 
 /* What --help says. */
-void command_line_print_help(FILE *out);
+void command_line_print_help(FILE *out, enum options_form form);
 
 #endif

@@ -47,7 +47,7 @@ int main(int argc, char **argv)
         status = command_line_read(&line, argc, argv, &error);
     log_open(&log, "coordinator", (int)line.verbose);
     if (status == STATUS_OK && line.help)
-        command_line_print_help(stdout);
+        command_line_print_help(stdout, line.help);
     else if (status == STATUS_OK && line.version)
         printf("coordinator (Longspan) %s, protocol %d\n", LONGSPAN_VERSION, PROTOCOL_VERSION);
     else if (status == STATUS_OK)

@@ -6,6 +6,20 @@
 static const char *const pins[] = {"auto", "none", NULL};
 static const char *const exchanges[] = {"auto", "zeromq", NULL};
 
+const char *const shared_options_environment[] = {
+    "TMPDIR",
+    "where sockets, and files that do not outlive a program, go; without it /tmp",
+    "XDG_CACHE_HOME",
+    "where hosts keep weights and hashes; without it ~/.cache",
+    "LONGSPAN_KERNELS",
+    "the variant of the kernels where options and cluster say auto: scalar, avx2, avx512, bf16; on "
+    "64-bit ARM scalar, neon, dotprod",
+    "LONGSPAN_SPIN_US",
+    "how long a waiting lane spins before it yields, in microseconds",
+    "LONGSPAN_RECORD",
+    "what a worker on a GPU records of decode steps",
+    NULL};
+
 struct option shared_options_cluster_key(const char **file)
 {
     return (struct option){.name = "cluster-key",

@@ -22,6 +22,9 @@ struct option shared_options_pin(const char **pin);
  * memory (proto/wire_ring.h). */
 struct option shared_options_exchange(const char **exchange);
 
+/* Variables that count for every program of a cluster: for option_usage. */
+extern const char *const shared_options_environment[];
+
 /* --version. */
 struct option shared_options_version(bool *version);
 

@@ -1,6 +1,7 @@
 /* options.c - reading a command line by its table; options_help.c prints the table. */
 #include "sys/options.h"
 
+#include "sys/options_forms.h"
 #include "sys/parse.h"
 #include "sys/size.h"
 
@@ -11,16 +12,22 @@
 
 enum { LONGEST_NAME = 40, LEAST_BEGINNING = 3, FAR = LONGEST_NAME + 1 };
 
-static bool takes_value(const struct option *option)
+bool options_form_is_option(const struct option *entry)
 {
-    return option->kind != OPTION_FLAG && option->kind != OPTION_COUNT;
+    return entry->kind != OPTION_SECTION && entry->kind != OPTION_COMMAND;
+}
+
+bool options_form_has_value(const struct option *option)
+{
+    return option->kind != OPTION_FLAG && option->kind != OPTION_COUNT &&
+           option->kind != OPTION_HELP;
 }
 
 /* The option called `name`, of which only the first `length` bytes count. */
 static const struct option *find_name(const struct option *table, const char *name, size_t length)
 {
     for (const struct option *option = table; option->kind != 0; option++)
-        if (option->kind != OPTION_SECTION && strlen(option->name) == length &&
+        if (options_form_is_option(option) && strlen(option->name) == length &&
             memcmp(option->name, name, length) == 0)
             return option;
     return NULL;
@@ -29,7 +36,7 @@ static const struct option *find_name(const struct option *table, const char *na
 static const struct option *find_letter(const struct option *table, char letter)
 {
     for (const struct option *option = table; option->kind != 0; option++)
-        if (option->kind != OPTION_SECTION && option->letter == letter && letter != '\0')
+        if (options_form_is_option(option) && option->letter == letter && letter != '\0')
             return option;
     return NULL;
 }
@@ -106,7 +113,7 @@ static enum status unknown_option(const struct option *table, const char *word, 
         if (length <= LONGEST_NAME)
             memcpy(name, word + 2, length);
         for (size_t best = FAR; table->kind != 0; table++) {
-            const size_t d = table->kind == OPTION_SECTION ? best : distance(table->name, name);
+            const size_t d = options_form_is_option(table) ? distance(table->name, name) : best;
             if (d < best) {
                 best = d;
                 nearest = table->name;
@@ -187,6 +194,8 @@ static enum status set_value(const struct option *option, const char *text, stru
     case OPTION_LIST:
         return add_to_list(shown, option->value, option->name, text, error);
     case OPTION_SECTION:
+    case OPTION_COMMAND:
+    case OPTION_HELP:
     case OPTION_FLAG:
     case OPTION_COUNT:
         break;
@@ -198,8 +207,19 @@ static void set_flag(const struct option *option)
 {
     if (option->kind == OPTION_FLAG)
         *(bool *)option->value = true;
+    else if (option->kind == OPTION_HELP)
+        *(enum options_form *)option->value = OPTIONS_TEXT;
     else
         ++*(uint32_t *)option->value;
+}
+
+enum options_form options_form_find(const char *name)
+{
+    static const char *const names[] = {"text", "man", "commands", "bash", "zsh", "fish"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(names[i], name) == 0)
+            return OPTIONS_TEXT + i;
+    return OPTIONS_NO_HELP;
 }
 
 static void mark_given(const struct option *option)
@@ -242,13 +262,18 @@ static enum status read_long(struct reader *reader, const char *word, struct err
     const struct option *option = find_name(reader->table, word + 2, length);
     if (option == NULL)
         return unknown_option(reader->table, word, error);
-    if (takes_value(option))
+    if (options_form_has_value(option))
         return read_value(reader, option, attached, error);
-    if (attached != NULL)
+    const enum options_form form = attached != NULL && option->kind == OPTION_HELP
+                                       ? options_form_find(attached)
+                                       : OPTIONS_NO_HELP;
+    if (attached != NULL && form == OPTIONS_NO_HELP)
         return error_set(error, STATUS_INVALID, "--%s takes no value, \"%.100s\" is given",
                          option->name, attached);
     mark_given(option);
     set_flag(option);
+    if (form != OPTIONS_NO_HELP)
+        *(enum options_form *)option->value = form;
     return STATUS_OK;
 }
 
@@ -259,7 +284,7 @@ static enum status read_short(struct reader *reader, const char *word, struct er
         const struct option *option = find_letter(reader->table, *letter);
         if (option == NULL)
             return unknown_option(reader->table, word, error);
-        if (takes_value(option))
+        if (options_form_has_value(option))
             return read_value(reader, option, letter[1] != '\0' ? letter + 1 : NULL, error);
         mark_given(option);
         set_flag(option);
@@ -284,11 +309,11 @@ struct option option_passed_on(struct option option)
     return option;
 }
 
-struct option options_help(bool *help)
+struct option options_help(enum options_form *help)
 {
     return (struct option){.name = "help",
                            .letter = 'h',
-                           .kind = OPTION_FLAG,
+                           .kind = OPTION_HELP,
                            .value = help,
                            .help = "print this help"};
 }

@@ -1,6 +1,7 @@
-/* sys/options.h - command lines, read by a table that also prints the help.
+/* sys/options.h - command lines, read by a table that also prints the help, the manual page and
+ * what shells complete.
  *
- *     struct { const char *model; uint32_t n_tokens; bool help; } run = {0};
+ *     struct { const char *model; uint32_t n_tokens; enum options_form help; } run = {0};
  *     const struct option table[] = {
  *         {.kind = OPTION_SECTION, .help = "Model"},
  *         {.name = "model", .letter = 'm', .kind = OPTION_TEXT, .value = &run.model,
@@ -26,6 +27,9 @@
 
 enum option_kind {
     OPTION_SECTION = 1, /* no option: `help` is a heading of the help text */
+    OPTION_COMMAND,     /* no option: `name` is a word that may come first; options_parse does not
+                         * look for it */
+    OPTION_HELP,        /* enum options_form: options_help makes it */
     OPTION_FLAG,        /* bool: true when given; takes no value */
     OPTION_COUNT,       /* uint32_t: how often it was given; takes no value */
     OPTION_TEXT,        /* const char *: points into argv, or to the fallback */
@@ -36,6 +40,20 @@ enum option_kind {
     OPTION_BYTES,       /* uint64_t in [least, most], written as in sys/size.h */
     OPTION_LIST         /* struct option_list: one more item each time */
 };
+
+/* What the help of a program is printed as. Programs print any; people ask for the first. */
+enum options_form {
+    OPTIONS_NO_HELP = 0,
+    OPTIONS_TEXT,     /* --help */
+    OPTIONS_MAN,      /* --help=man: a manual page, by man(7) */
+    OPTIONS_COMMANDS, /* --help=commands: their names, one a line */
+    OPTIONS_BASH,     /* --help=bash, zsh, fish: this table's part of a completion script, whose */
+    OPTIONS_ZSH,      /* other parts are in cluster/completion.c */
+    OPTIONS_FISH
+};
+
+/* By the word behind --help=. OPTIONS_NO_HELP: there is no such form. */
+enum options_form options_form_find(const char *name);
 
 /* A table ends with an entry of which `kind` is 0. */
 struct option {
@@ -84,15 +102,24 @@ struct option_list {
 enum status option_list_create(struct option_list *list, int argc, struct error *error);
 void option_list_destroy(struct option_list *list);
 
-/* What a program says about itself before the table. */
+/* What a program says about itself beside the table. */
 struct option_usage {
     const char *command; /* "longspan run" */
     const char *words;   /* "[OPTION...] FILE" */
-    const char *about;   /* a line or a paragraph, wrapped when printed */
+    const char *about;   /* a line or a paragraph, wrapped when printed; its beginning, up to the
+                          * first colon or full stop, is the title of the manual page */
+    /* Below the table. NULL: there are none. Lines that begin with a space are left as they are,
+     * others are paragraphs, wrapped when printed; each ends with a newline. */
+    const char *notes;
+    const char *examples;
+    const char *exit_codes;         /* "0 done; 2 bad usage"; NULL: as status.h says, told by the
+                                     * manual page only */
+    const char *const *environment; /* name, meaning, name, meaning, ..., NULL: the same */
+    bool takes_files;               /* words that are no options are names of files */
 };
 
-/* The entry of -h, --help. */
-struct option options_help(bool *help);
+/* The entry of -h, --help, and of the other forms. */
+struct option options_help(enum options_form *help);
 
 /* Sets fallbacks, then reads argv[1] to argv[argc - 1]. Words that are no options go to `words`
  * (NULL: they are refused). Values point into argv and into the table.
@@ -101,8 +128,9 @@ struct option options_help(bool *help);
 enum status options_parse(const struct option *table, int argc, char *const *argv,
                           struct option_list *words, struct error *error);
 
-/* Usage, about, and the options by section, with their fallbacks, in 100 columns. */
-void options_print_help(FILE *out, const struct option_usage *usage, const struct option *table);
+/* OPTIONS_TEXT: usage, about, and the options by section, with their fallbacks, in 100 columns. */
+void options_print_help(FILE *out, enum options_form form, const struct option_usage *usage,
+                        const struct option *table);
 
 /* The entry of `names` (ended by NULL) that `text` is most likely meant to be; NULL: none is near.
  * For subcommands and keys of files, as for options. */

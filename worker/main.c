@@ -21,7 +21,8 @@ struct command_line {
     const char *pin;
     uint32_t verbosity;
     const char *exchange;
-    bool help, version;
+    enum options_form help;
+    bool version;
 };
 
 static const struct option_usage usage = {
@@ -29,7 +30,8 @@ static const struct option_usage usage = {
     .words = "--coordinator ADDR [OPTION...]",
     .about = "Runs the layers of one pipeline stage, or a shard of them. Started by "
              "mpirun -n RANKS, or alone as the only rank; it waits for the coordinator's "
-             "plan, loads its part of the model, and runs steps until it is told to leave."};
+             "plan, loads its part of the model, and runs steps until it is told to leave.",
+    .environment = shared_options_environment};
 
 enum { N_OPTIONS = 17 };
 
@@ -113,7 +115,7 @@ static enum status read_command_line(struct command_line *line, int argc, char *
     line->rank.verbosity = line->verbosity > 0 ? 1 : 0;
     line->rank.zeromq_only = strcmp(line->exchange, "zeromq") == 0;
     if (line->help)
-        options_print_help(stdout, &usage, table);
+        options_print_help(stdout, line->help, &usage, table);
     else if (!line->version && line->rank.coordinator == NULL)
         return error_set(error, STATUS_INVALID,
                          "--coordinator is missing: the address at which the coordinator listens");

@@ -61,7 +61,7 @@ static enum status parse(struct program *program, const struct option_usage *usa
     memcpy(table + n, shared, sizeof(shared));
     const enum status status = options_parse(table, argc, argv, NULL, error);
     if (status == STATUS_OK && program->help)
-        options_print_help(stdout, usage, table);
+        options_print_help(stdout, program->help, usage, table);
     return status;
 }
 

@@ -32,7 +32,7 @@ struct program {
     const char *kernels;                    /* "auto" or a variant that this machine can run */
     const struct kernels *table_of_kernels; /* that variant */
     const char *csv, *json;
-    bool help;
+    enum options_form help;
     struct thread_pool *pool; /* of `lanes` lanes */
     struct table *table;
 };

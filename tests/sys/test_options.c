@@ -249,8 +249,9 @@ static void test_help_lists_everything_in_100_columns(void **state)
     size_t size = 0;
     describe(&s, table);
     FILE *out = open_memstream(&text, &size);
-    const struct option_usage usage = {"longspan run", "[OPTION...]", "Runs a model."};
-    options_print_help(out, &usage, table);
+    const struct option_usage usage = {
+        .command = "longspan run", .words = "[OPTION...]", .about = "Runs a model."};
+    options_print_help(out, OPTIONS_TEXT, &usage, table);
     fclose(out);
     static const char *const parts[] = {
         "usage: longspan run [OPTION...]\nRuns a model.\n",
@@ -267,6 +268,136 @@ static void test_help_lists_everything_in_100_columns(void **state)
     for (const char *line = text; *line != '\0'; line += strcspn(line, "\n") + 1)
         assert_true(strcspn(line, "\n") <= 100);
     free(text);
+}
+
+static char *printed(enum options_form form)
+{
+    static const char *const environment[] = {"TMPDIR", "where files go", NULL};
+    enum options_form help;
+    struct settings s = {0};
+    const struct option commands[] = {
+        {.kind = OPTION_COMMAND, .name = "probe", .help = "it's [one] more"}, {.kind = 0}};
+    const struct option last[] = {options_help(&help),
+                                  {.name = "store",
+                                   .kind = OPTION_TEXT,
+                                   .argument = "DIR",
+                                   .help = "a \\ and 'quotes' [in brackets]"},
+                                  {.name = "device",
+                                   .kind = OPTION_TEXT,
+                                   .argument = "cpu|cuda[:N]",
+                                   .help = ".begins with a dot"},
+                                  {.name = "hidden", .kind = OPTION_FLAG},
+                                  {.kind = 0}};
+    struct option filled[13], entries[20];
+    struct option_table table = {.entries = entries, .capacity = 20};
+    const struct option_usage usage = {.command = "longspan run",
+                                       .words = "[OPTION...]",
+                                       .about = "Runs a model: really. More.",
+                                       .notes = "A note.\n  left-as it is\n",
+                                       .examples = "  longspan run --json\n",
+                                       .environment = environment,
+                                       .takes_files = true};
+    char *text = NULL;
+    size_t size = 0;
+    describe(&s, filled);
+    option_table_add(&table, commands);
+    option_table_add(&table, filled);
+    option_table_add(&table, last);
+    FILE *out = open_memstream(&text, &size);
+    options_print_help(out, form, &usage, entries);
+    fclose(out);
+    return text;
+}
+
+static void check_parts(enum options_form form, const char *const *parts)
+{
+    char *text = printed(form);
+    for (; *parts != NULL; parts++)
+        if (strstr(text, *parts) == NULL)
+            fail_msg("not there: %s\n%s", *parts, text);
+    assert_null(strstr(text, "hidden"));
+    free(text);
+}
+
+static void test_a_manual_page_says_what_the_help_says(void **state)
+{
+    static const char *const parts[] = {
+        ".TH LONGSPAN\\-RUN 1 20",
+        ".SH NAME\nlongspan\\-run \\- Runs a model\n",
+        ".SH SYNOPSIS\n.B longspan run\n[OPTION...]\n",
+        ".SH DESCRIPTION\nRuns a model: really. More.\n",
+        ".TP\n\\fBprobe\\fR\n",
+        ".SS Machine\n",
+        ".TP\n\\fB\\-p\\fR, \\fB\\-\\-prompt\\fR \\fITEXT\\fR\na prompt (may be repeated)\n",
+        "\\fB\\-\\-kv\\-type\\fR \\fIf16|f32\\fR\nhow keys and values are kept (default: f16)\n",
+        "a \\e and 'quotes'",
+        "\n\\&.begins",
+        ".SH NOTES\nA note.\n.nf\n  left\\-as it is\n.fi\n",
+        ".SH EXIT STATUS\n0 success; 2 ",
+        ".SH ENVIRONMENT\n.TP\n.B TMPDIR\nwhere files go\n",
+        ".SH EXAMPLES\n.nf\n  longspan run \\-\\-json\n.fi\n",
+        ".SH SEE ALSO\n.BR longspan (1) ,\n.BR longspan\\-run\\-probe (1)\n",
+        NULL};
+    check_parts(OPTIONS_MAN, parts);
+}
+
+static void test_shells_are_told_what_options_take(void **state)
+{
+    static const char *const bash[] = {"    'longspan run')\n        files='FILE'\n",
+                                       "commands='probe'\n        options='--model --kv-type ",
+                                       "\n        -m | --model) value=FILE ;;\n",
+                                       "\n        --kv-type) value='f16 f32' ;;\n",
+                                       "\n        -p | --prompt) value=ANY ;;\n",
+                                       "\n        --store) value=DIR ;;\n",
+                                       "\n        --device) value='cpu cuda' ;;\n",
+                                       NULL};
+    static const char *const zsh[] = {
+        "\n_longspan_run() {\n",
+        "'(-m --model)'{-m+,--model=}'[the GGUF file to run]:FILE:_files'",
+        "'*'{-p+,--prompt=}'[a prompt]:TEXT: '",
+        "--kv-type='[how keys and values are kept]:kv-type:(f16 f32)'",
+        "[a \\\\ and '\\''quotes'\\'' \\[in brackets\\]]:DIR:_files -/'",
+        "--device='[.begins with a dot]:cpu|cuda[\\:N]:(cpu cuda)'",
+        "'*'{-v,--verbose}'[say more]'",
+        "'probe:it'\\''s [one] more'",
+        NULL};
+    static const char *const fish[] = {
+        "set -ga __longspan_commands 'longspan run'\n",
+        "complete -c longspan -n '__longspan_at longspan run' -a probe -d 'it\\'s [one] more'\n",
+        " -s m -l model -r -F -d 'the GGUF file to run'\n",
+        " -l kv-type -x -a 'f16 f32' -d ",
+        " -s p -l prompt -x -d 'a prompt'\n",
+        " -l store -x -a '(__fish_complete_directories)' -d 'a \\\\ and \\'quotes\\'",
+        " -s v -l verbose -d 'say more'\n",
+        "'__longspan_at longspan run' -F\n",
+        NULL};
+    check_parts(OPTIONS_BASH, bash);
+    check_parts(OPTIONS_ZSH, zsh);
+    check_parts(OPTIONS_FISH, fish);
+    char *commands = printed(OPTIONS_COMMANDS);
+    assert_string_equal(commands, "probe\n");
+    free(commands);
+}
+
+static void test_forms_of_the_help_have_names(void **state)
+{
+    static const struct {
+        const char *word;
+        enum options_form form; /* OPTIONS_NO_HELP: refused */
+    } cases[] = {{"-h", OPTIONS_TEXT},         {"--help", OPTIONS_TEXT},
+                 {"--help=man", OPTIONS_MAN},  {"--help=fish", OPTIONS_FISH},
+                 {"--help=", OPTIONS_NO_HELP}, {"--help=html", OPTIONS_NO_HELP}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        enum options_form help = OPTIONS_NO_HELP;
+        struct error error = {0};
+        char program[] = "program", word[32];
+        char *argv[] = {program, word, NULL};
+        const struct option table[] = {options_help(&help), {.kind = 0}};
+        snprintf(word, sizeof(word), "%s", cases[i].word);
+        const enum status status = options_parse(table, 2, argv, NULL, &error);
+        assert_int_equal(status, cases[i].form == OPTIONS_NO_HELP ? STATUS_INVALID : STATUS_OK);
+        assert_int_equal(help, cases[i].form);
+    }
 }
 
 static void test_a_table_of_parts_leaves_what_is_otherwise_alone(void **state)
@@ -297,8 +428,8 @@ static void test_a_table_of_parts_leaves_what_is_otherwise_alone(void **state)
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
-    const struct option_usage usage = {"program", "", NULL};
-    options_print_help(out, &usage, entries);
+    const struct option_usage usage = {.command = "program", .words = ""};
+    options_print_help(out, OPTIONS_TEXT, &usage, entries);
     fclose(out);
     assert_non_null(strstr(text, "--chunk N               tokens (default: as it was)\n"));
     free(text);
@@ -328,6 +459,9 @@ int main(void)
         cmocka_unit_test(test_mistakes_are_named),
         cmocka_unit_test(test_words_may_be_refused),
         cmocka_unit_test(test_help_lists_everything_in_100_columns),
+        cmocka_unit_test(test_a_manual_page_says_what_the_help_says),
+        cmocka_unit_test(test_shells_are_told_what_options_take),
+        cmocka_unit_test(test_forms_of_the_help_have_names),
         cmocka_unit_test(test_a_table_of_parts_leaves_what_is_otherwise_alone),
         cmocka_unit_test(test_nearest_name),
     };

@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""What shells and `man` know of the programs: completion scripts and manual pages say what --help says, and
+`make install` puts them where they are looked for."""
+import os
+import re
+import shutil
+import subprocess
+
+from longspan_test import BIN, ROOT, Tap, call, folder, longspan
+
+SHELLS = {"bash": "share/bash-completion/completions/longspan", "zsh": "share/zsh/site-functions/_longspan",
+          "fish": "share/fish/vendor_completions.d/longspan.fish"}
+
+
+def commands(*words):
+    """All command lines that have a --help, each without `longspan`."""
+    found = [words]
+    for name in longspan(*words, "--help=commands").out.split():
+        if (words, name) != ((), "help") and words != ("completion",):
+            found += commands(*words, name)
+    return found
+
+
+def options_of(text):
+    return re.findall(r"^(?:  -., |      )--([a-z0-9-]+)", text, re.MULTILINE)
+
+
+def complete(script, path, *words):
+    """What bash proposes for the last of these words; it takes = out of them."""
+    code = 'source "$0"; COMP_WORDS=(longspan "$@") COMP_CWORD=$#; _longspan; printf "%s\\n" "${COMPREPLY[@]}"'
+    done = subprocess.run(["bash", "--norc", "-c", code, script, *words], cwd=path, capture_output=True, timeout=60, text=True)
+    return done.stdout.split() if done.returncode == 0 and not done.stderr else [done.stderr]
+
+
+def test_bash(tap, script, path):
+    for name in ("model.gguf", "with space", "notes.txt"):
+        open(f"{path}/{name}", "w").close()
+    os.mkdir(f"{path}/models")
+    for words, wanted in ((("ru",), ["run"]),
+                          (("model", "in"), ["inspect"]),
+                          (("model", "make-"), ["make-retrieval", "make-random", "make-haystack"]),
+                          (("bench", "s"), ["serve"]),
+                          (("bench", "serve", "--lengths", ""), ["exponential", "uniform", "fixed"]),
+                          (("help", "model", "insp"), ["inspect"]),
+                          (("completion", ""), ["bash", "zsh", "fish"]),
+                          (("run", "--kv-"), ["--kv-type", "--kv-memory", "--kv-store", "--kv-store-bytes"]),
+                          (("run", "-m", "model", "--kv-type", ""), ["f16", "bf16", "q8_0", "f32"]),
+                          (("run", "--kv-type", "=", "q"), ["q8_0"]),
+                          (("run", "--prefix-cache", "="), ["on", "off"]),
+                          (("run", "--kernels", "bf"), ["bf16"]),
+                          (("run", "--device", "cu"), ["cuda"]),
+                          (("run", "--pin", "--kv-t"), []),  # a value of --pin
+                          (("run", "-p", "model", "in"), []),  # `model` is no command here
+                          (("run", "-n", ""), []),
+                          (("run", "-m", "mod"), ["model.gguf", "models"]),
+                          (("run", "--kv-store", "mod"), ["models"]),
+                          (("model", "inspect", "not"), ["notes.txt"]),
+                          (("model", "inspect", "--js"), ["--json"]),
+                          (("status", "--coord"), ["--coordinator"])):
+        found = complete(script, path, *words)
+        tap.check(sorted(found) == sorted(wanted), f"bash: longspan {' '.join(words)}", f"{found}, not {wanted}")
+    for words in commands():
+        listed = options_of(longspan(*words, "--help").out)
+        found = complete(script, path, *words, "--")
+        tap.check(listed and found == [f"--{name}" for name in listed], f"bash: all options of longspan {' '.join(words)}",
+                  f"{found}, not {listed}")
+
+
+def test_scripts(tap, path):
+    for shell in SHELLS:
+        script = f"{path}/script.{shell}"
+        printed = longspan("completion", shell)
+        with open(script, "w", encoding="utf-8") as file:
+            file.write(printed.out)
+        tap.check(printed.code == 0 and printed.out and not printed.err, f"a script for {shell} is printed", printed)
+        if shutil.which(shell) is None:
+            tap.skip(f"{shell} understands its script", f"{shell} is not installed")
+            continue
+        checked = call(shell, "-n", script, timeout=60)
+        if tap.check(checked.code == 0 and not checked.err, f"{shell} understands its script", checked) and shell == "bash":
+            test_bash(tap, script, path)
+    if shutil.which("fish") is None:
+        tap.skip("fish: commands, sub-commands, words of an option", "fish is not installed")
+    else:
+        for line, wanted in (("longspan keyg", ["keygen"]), ("longspan model in", ["inspect"]),
+                             ("longspan run --kv-type q", ["q8_0"]), ("longspan help bench ser", ["serve"])):
+            done = call("fish", "--no-config", "-c", f"source {path}/script.fish; complete -C '{line}'", timeout=60)
+            found = [reply.split("\t")[0] for reply in done.out.splitlines()]
+            tap.check(found == wanted, f"fish: {line}", done)
+    wrong = longspan("completion", "tcsh")
+    tap.check(wrong.code == 2 and "bash|zsh|fish" in wrong.err, "another shell is refused", wrong)
+
+
+def installed(root):
+    return sorted(os.path.relpath(os.path.join(folder, name), root) for folder, _, names in os.walk(root) for name in names)
+
+
+def make(target, path):
+    """By the programs that are there: `all` counts as made."""
+    return call("make", "-C", ROOT, "--no-print-directory", "-o", "all", "CUDA=0", f"BUILD={os.path.dirname(BIN)}",
+                f"DESTDIR={path}", "PREFIX=/usr", target, timeout=120,
+                env={"MAKEFLAGS": "", "MAKELEVEL": "0", "MFLAGS": ""})
+
+
+def main():
+    tap = Tap()
+    with folder() as path:
+        test_scripts(tap, path)
+        root = f"{path}/root"
+        done = make("install", root)
+        files = installed(f"{root}/usr") if done.code == 0 else []
+        tap.check(set(SHELLS.values()) < set(files), "make install puts a script where each shell looks", f"{done}\n{files}")
+        done = make("uninstall", root)
+        tap.check(done.code == 0 and installed(root) == [], "make uninstall leaves nothing", f"{done}\n{installed(root)}")
+    tap.finish()
+
+
+if __name__ == "__main__":
+    main()
