@@ -390,13 +390,11 @@ enum status node_run(const struct node_config *config, struct error *error)
     struct node node = {.config = *config};
     arena_init(&node.arena, 0);
     frames_init(&node.in);
-    frames_init(&node.out);
     enum status status = start(&node, error);
     if (status == STATUS_OK)
         status = loop(&node, error);
 
     frames_clear(&node.in);
-    frames_clear(&node.out);
     wire_socket_close(node.control);
     char bound[ADDRESS_BYTES] = "";
     if (node.data != NULL)

@@ -18,16 +18,8 @@
 /* False: not sent; the queue is full, or the connection not ready yet. */
 static bool say(struct node *node, const Longspan__Control *control)
 {
-    void *header;
     struct error error = {0};
-    frames_clear(&node->out);
-    enum status status =
-        frames_add(&node->out, longspan__control__get_packed_size(control), &header, &error);
-    if (status == STATUS_OK) {
-        longspan__control__pack(control, header);
-        status = frames_send(node->control, &node->out, 0, &error);
-    }
-    frames_clear(&node->out);
+    const enum status status = frames_send_message(node->control, &control->base, 0, &error);
     if (status != STATUS_OK && status != STATUS_TIMEOUT) /* full or not connected: said again */
         log_warn(node->config.log, "cannot write to the coordinator: %s", error.text);
     return status == STATUS_OK;

@@ -37,7 +37,7 @@ struct node {
     struct serve *serve;
     struct store *store; /* NULL: none */
     struct arena arena;
-    struct frames in, out;
+    struct frames in;
     uint32_t spin_us;
 
     bool ended; /* refused; `end` says why */

@@ -432,12 +432,9 @@ static void handle_hello(struct serve *serve, const struct frames *request,
     answer.step = data->step;
     answer.body_case = LONGSPAN__DATA__BODY_HELLO_REPLY;
     answer.hello_reply = &reply;
-    void *header;
     frames_clear(&serve->answer);
-    if (frames_add(&serve->answer, longspan__data__get_packed_size(&answer), &header, &why) !=
-        STATUS_OK)
+    if (frames_add_message(&serve->answer, &answer.base, &why) != STATUS_OK)
         return; /* it will be repeated */
-    longspan__data__pack(&answer, header);
     frames_reply_to(&serve->answer, request);
     serve->config.send(serve->config.context, &serve->answer, SERVE_GREETING);
 }

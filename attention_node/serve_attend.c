@@ -205,13 +205,9 @@ static bool pack_answer(struct serve *serve, const Longspan__Data *place,
     data.n_heads = place->n_heads;
     data.body_case = LONGSPAN__DATA__BODY_ATTEND_REPLY;
     data.attend_reply = reply;
-    void *header;
     struct error error = {0};
     frames_clear(&serve->answer);
-    enum status status =
-        frames_add(&serve->answer, longspan__data__get_packed_size(&data), &header, &error);
-    if (status == STATUS_OK)
-        longspan__data__pack(&data, header);
+    enum status status = frames_add_message(&serve->answer, &data.base, &error);
     if (status == STATUS_OK && bytes > 0)
         status = frame_buffer_add(partials, 0, bytes, &serve->answer, &error);
     if (status == STATUS_OK)

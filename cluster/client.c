@@ -33,20 +33,10 @@ struct client {
     struct arena arena;
 };
 
-static enum status send_control(struct client *client, Longspan__Control *control,
+static enum status send_control(struct client *client, const Longspan__Control *control,
                                 struct error *error)
 {
-    struct frames frames;
-    void *data = NULL;
-    frames_init(&frames);
-    const size_t size = longspan__control__get_packed_size(control);
-    enum status status = frames_add(&frames, size, &data, error);
-    if (status == STATUS_OK) {
-        longspan__control__pack(control, data);
-        status = frames_send(client->socket, &frames, clock_us() + PING_US, error);
-    }
-    frames_clear(&frames);
-    return status;
+    return frames_send_message(client->socket, &control->base, clock_us() + PING_US, error);
 }
 
 static enum status send_request(struct client *client, const struct client_request *asked,
@@ -216,8 +206,7 @@ void client_ping(struct client *client)
     control.body_case = LONGSPAN__CONTROL__BODY_PING;
     control.ping = &ping;
     client->next_ping_us = now + PING_US;
-    struct error ignored; /* a full queue shows in the silence */
-    send_control(client, &control, &ignored);
+    send_control(client, &control, NULL); /* a full queue shows in the silence */
 }
 
 static enum status check_deadlines(struct client *client, struct error *error)

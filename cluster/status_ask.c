@@ -30,17 +30,7 @@ static enum status send_question(struct wire_socket *socket, uint64_t deadline_u
     request.request = QUESTION;
     control.body_case = LONGSPAN__CONTROL__BODY_STATUS_REQUEST;
     control.status_request = &request;
-    struct frames frames;
-    void *data = NULL;
-    frames_init(&frames);
-    enum status status =
-        frames_add(&frames, longspan__control__get_packed_size(&control), &data, error);
-    if (status == STATUS_OK) {
-        longspan__control__pack(&control, data);
-        status = frames_send(socket, &frames, deadline_us, error);
-    }
-    frames_clear(&frames);
-    return status;
+    return frames_send_message(socket, &control.base, deadline_us, error);
 }
 
 /* What the connection says: nobody listens there, or a wrong key, which shows as handshakes that

@@ -24,11 +24,8 @@ enum status control_send(struct control *control, const struct frames_peer *peer
                          struct error *error)
 {
     struct frames *out = &control->out;
-    void *data = NULL;
     frames_clear(out);
-    enum status status = frames_add(out, longspan__control__get_packed_size(message), &data, error);
-    if (status == STATUS_OK)
-        longspan__control__pack(message, data);
+    enum status status = frames_add_message(out, &message->base, error);
     if (status == STATUS_OK && tensor != NULL)
         status = frames_add_copy(out, tensor, tensor_bytes, error);
     if (status == STATUS_OK) {

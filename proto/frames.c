@@ -134,6 +134,17 @@ enum status frames_add_copy(struct frames *frames, const void *data, size_t size
     return status;
 }
 
+enum status frames_add_message(struct frames *frames, const ProtobufCMessage *message,
+                               struct error *error)
+{
+    void *packed = NULL;
+    const enum status status =
+        frames_add(frames, protobuf_c_message_get_packed_size(message), &packed, error);
+    if (status == STATUS_OK)
+        protobuf_c_message_pack(message, packed);
+    return status;
+}
+
 enum status frames_add_borrowed(struct frames *frames, void *data, size_t size,
                                 void (*release)(void *data, void *hint), void *hint,
                                 struct error *error)
@@ -407,4 +418,16 @@ enum status frames_send(struct wire_socket *socket, struct frames *frames, uint6
         return send_failed(socket, frames, code, error);
     frames_clear(frames); /* the parts are ZeroMQ's now, what is left is empty */
     return STATUS_OK;
+}
+
+enum status frames_send_message(struct wire_socket *socket, const ProtobufCMessage *message,
+                                uint64_t deadline_us, struct error *error)
+{
+    struct frames frames;
+    frames_init(&frames);
+    enum status status = frames_add_message(&frames, message, error);
+    if (status == STATUS_OK)
+        status = frames_send(socket, &frames, deadline_us, error);
+    frames_clear(&frames);
+    return status;
 }

@@ -14,6 +14,7 @@
 #include "proto/wire_socket.h"
 #include "sys/status.h"
 
+#include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -54,6 +55,10 @@ enum status frames_add(struct frames *frames, size_t size, void **data, struct e
 enum status frames_add_copy(struct frames *frames, const void *data, size_t size,
                             struct error *error);
 
+/* Adds a message of longspan.proto: give &header->base. Fails like frames_add. */
+enum status frames_add_message(struct frames *frames, const ProtobufCMessage *message,
+                               struct error *error);
+
 /* Adds the caller's memory without a copy. Once done with it ZeroMQ calls release(data, hint), from
  * any thread; also after a failure to send. Not called when this function fails. */
 enum status frames_add_borrowed(struct frames *frames, void *data, size_t size,
@@ -80,5 +85,10 @@ enum status frames_receive(struct wire_socket *socket, struct frames *frames, ui
  * max_message_bytes. STATUS_CANCELLED, STATUS_IO. */
 enum status frames_send(struct wire_socket *socket, struct frames *frames, uint64_t deadline_us,
                         struct error *error);
+
+/* Sends a message of longspan.proto alone, of a DEALER. Fails like frames_add and frames_send; what
+ * could not be sent is dropped. */
+enum status frames_send_message(struct wire_socket *socket, const ProtobufCMessage *message,
+                                uint64_t deadline_us, struct error *error);
 
 #endif

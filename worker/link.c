@@ -99,15 +99,10 @@ void link_set_loaded(struct link *link, uint64_t n_loaded, uint64_t n_all)
 static enum status send(struct link *link, const Longspan__Control *control, const void *tensors,
                         size_t tensor_bytes, uint64_t deadline_us, struct error *error)
 {
-    void *header;
     frames_clear(&link->sent);
-    enum status status =
-        frames_add(&link->sent, longspan__control__get_packed_size(control), &header, error);
-    if (status == STATUS_OK) {
-        longspan__control__pack(control, header);
-        if (tensor_bytes > 0)
-            status = frames_add_copy(&link->sent, tensors, tensor_bytes, error);
-    }
+    enum status status = frames_add_message(&link->sent, &control->base, error);
+    if (status == STATUS_OK && tensor_bytes > 0)
+        status = frames_add_copy(&link->sent, tensors, tensor_bytes, error);
     if (status == STATUS_OK)
         status = frames_send(link->socket, &link->sent, deadline_us, error);
     frames_clear(&link->sent);

@@ -112,11 +112,11 @@ uint32_t bridge_queued(const struct bridge *bridge)
 
 /* ---- messages out ---------------------------------------------------------------------------- */
 
-static enum status send_bytes(struct bridge *b, const void *bytes, size_t n, struct error *error)
+static enum status send_request(struct bridge *b, const struct errand *errand, struct error *error)
 {
     struct frames frames;
     frames_init(&frames);
-    enum status status = frames_add_copy(&frames, bytes, n, error);
+    enum status status = frames_add_copy(&frames, errand->message, errand->n_bytes, error);
     if (status == STATUS_OK)
         status = frames_send(b->socket, &frames, clock_us() + PING_US, error);
     frames_clear(&frames);
@@ -126,16 +126,7 @@ static enum status send_bytes(struct bridge *b, const void *bytes, size_t n, str
 static enum status send_control(struct bridge *b, const Longspan__Control *control,
                                 struct error *error)
 {
-    uint8_t small[256];
-    const size_t n = longspan__control__get_packed_size(control);
-    uint8_t *bytes = n <= sizeof(small) ? small : malloc(n);
-    if (bytes == NULL)
-        return error_set(error, STATUS_NO_MEMORY, "no memory for a message of %zu bytes", n);
-    longspan__control__pack(control, bytes);
-    const enum status status = send_bytes(b, bytes, n, error);
-    if (bytes != small)
-        free(bytes);
-    return status;
+    return frames_send_message(b->socket, &control->base, clock_us() + PING_US, error);
 }
 
 static void send_cancel(struct bridge *b, const struct errand *errand)
@@ -207,26 +198,25 @@ static void lose(struct bridge *b, struct errand **link, enum status status, con
 }
 
 /* One that is being read is lost when the desk is done with it. */
-static void lose_unread(struct bridge *b, struct errand **link, enum status status,
-                        const char *text)
+static void lose_unread(struct bridge *b, struct errand **link, const char *text)
 {
     atomic_store(&(*link)->stop, true);
     if (desk_take_back(b->desk, *link))
-        lose(b, link, status, text);
+        lose(b, link, STATUS_CANCELLED, text);
 }
 
-static void lose_number(struct bridge *b, uint64_t number, enum status status, const char *text)
+static void lose_number(struct bridge *b, uint64_t number, const char *text)
 {
     struct errand **link = find(&b->unread, number);
     if (*link != NULL) {
-        lose_unread(b, link, status, text);
+        lose_unread(b, link, text);
         return;
     }
     link = find(&b->running, number);
     if (*link == NULL)
         link = find(&b->queue, number);
     if (*link != NULL)
-        lose(b, link, status, text);
+        lose(b, link, STATUS_CANCELLED, text);
 }
 
 /* Readable, or rather over, when the client hangs up. The entry of an earlier request on the same
@@ -308,7 +298,7 @@ static void take_abandoned(struct bridge *b)
     b->n_abandoned = b->abandoned_capacity = 0;
     pthread_mutex_unlock(&b->lock);
     for (size_t i = 0; i < n; i++)
-        lose_number(b, numbers[i], STATUS_CANCELLED, "the client has gone");
+        lose_number(b, numbers[i], "the client has gone");
     free(numbers);
 }
 
@@ -317,7 +307,7 @@ static void take_gone(struct bridge *b)
     struct epoll_event events[MOST_GONE];
     const int n = epoll_wait(b->watched, events, MOST_GONE, 0);
     for (int i = 0; i < n; i++)
-        lose_number(b, events[i].data.u64, STATUS_CANCELLED, "the client has gone");
+        lose_number(b, events[i].data.u64, "the client has gone");
 }
 
 /* Sends what has a place. */
@@ -326,7 +316,7 @@ static void start_queued(struct bridge *b)
     while (b->queue != NULL && atomic_load(&b->n_running) < b->limits.running) {
         struct errand *errand = b->queue;
         struct error error;
-        const enum status status = send_bytes(b, errand->message, errand->n_bytes, &error);
+        const enum status status = send_request(b, errand, &error);
         if (status != STATUS_OK) {
             lose(b, &b->queue, status, error.text);
             continue;
@@ -382,7 +372,7 @@ static void lose_all(struct bridge *b)
 {
     for (struct errand *e = b->unread, *next; e != NULL; e = next) {
         next = e->next;
-        lose_number(b, e->number, STATUS_CANCELLED, "the server is shutting down");
+        lose_number(b, e->number, "the server is shutting down");
     }
     while (b->running != NULL)
         lose(b, &b->running, STATUS_CANCELLED, "the server is shutting down");

@@ -167,23 +167,13 @@ static void ask(struct status_source *s)
 {
     Longspan__StatusRequest request = LONGSPAN__STATUS_REQUEST__INIT;
     Longspan__Control control = LONGSPAN__CONTROL__INIT;
-    struct frames frames;
     struct error error;
-    void *data = NULL;
     request.request = ++s->n_asked;
     control.body_case = LONGSPAN__CONTROL__BODY_STATUS_REQUEST;
     control.status_request = &request;
     s->deadline_us = clock_us() + s->wait_us;
-    frames_init(&frames);
-    enum status status =
-        frames_add(&frames, longspan__control__get_packed_size(&control), &data, &error);
-    if (status == STATUS_OK) {
-        longspan__control__pack(&control, data);
-        status = frames_send(s->socket, &frames, s->deadline_us, &error);
-    }
-    frames_clear(&frames);
-    s->asked = status == STATUS_OK;
-    if (status != STATUS_OK)
+    s->asked = frames_send_message(s->socket, &control.base, s->deadline_us, &error) == STATUS_OK;
+    if (!s->asked)
         fail_all(s, &error);
 }
 

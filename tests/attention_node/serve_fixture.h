@@ -145,11 +145,8 @@ static inline Longspan__Data good_data(void)
 static inline void put_header(struct fixture *f, const char *peer, const Longspan__Data *data)
 {
     struct frames *inbox = serve_inbox(f->serve);
-    void *header;
     frames_clear(inbox);
-    assert_int_equal(frames_add(inbox, longspan__data__get_packed_size(data), &header, NULL),
-                     STATUS_OK);
-    longspan__data__pack(data, header);
+    assert_int_equal(frames_add_message(inbox, &data->base, NULL), STATUS_OK);
     frames_set_peer(inbox, peer, strlen(peer));
 }
 

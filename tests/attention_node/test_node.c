@@ -138,10 +138,7 @@ static const Longspan__Control *expect(struct fixture *f, Longspan__Control__Bod
 
 static void answer(struct fixture *f, const Longspan__Control *control)
 {
-    void *header;
-    assert_int_equal(
-        frames_add(&f->out, longspan__control__get_packed_size(control), &header, NULL), STATUS_OK);
-    longspan__control__pack(control, header);
+    assert_int_equal(frames_add_message(&f->out, &control->base, NULL), STATUS_OK);
     frames_reply_to(&f->out, &f->in);
     assert_int_equal(frames_send(f->control, &f->out, clock_us() + 1000000, NULL), STATUS_OK);
 }

@@ -180,11 +180,8 @@ void rig_send_bytes(struct rig *rig, struct rig_actor *actor, const void *bytes,
 void rig_send(struct rig *rig, struct rig_actor *actor, const Longspan__Control *message,
               const void *tensor, size_t tensor_bytes)
 {
-    void *data = NULL;
     frames_clear(&rig->out);
-    assert_int_equal(
-        frames_add(&rig->out, longspan__control__get_packed_size(message), &data, NULL), STATUS_OK);
-    longspan__control__pack(message, data);
+    assert_int_equal(frames_add_message(&rig->out, &message->base, NULL), STATUS_OK);
     if (tensor != NULL)
         assert_int_equal(frames_add_copy(&rig->out, tensor, tensor_bytes, NULL), STATUS_OK);
     send_out(rig, actor);

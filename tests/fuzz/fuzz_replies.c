@@ -75,26 +75,23 @@ static void answer_hello(void)
 {
     Longspan__Data data = LONGSPAN__DATA__INIT;
     Longspan__HelloReply hello = LONGSPAN__HELLO_REPLY__INIT;
-    uint8_t bytes[256];
     hello.node = REPLY_NODE;
     data.job = REPLY_JOB;
     data.body_case = LONGSPAN__DATA__BODY_HELLO_REPLY;
     data.hello_reply = &hello;
-    frames_add_copy(&reply, bytes, longspan__data__pack(&data, bytes), NULL);
+    frames_add_message(&reply, &data.base, NULL);
 }
 
 /* A header of the input, with the number of the query that it answers where its kind says so. */
 static void add_header(const struct fuzz_piece *piece, uint64_t query)
 {
     Longspan__Data *data = longspan__data__unpack(NULL, piece->n, piece->data);
-    void *packed;
     if (piece->kind % KINDS != 0 || data == NULL ||
         data->body_case != LONGSPAN__DATA__BODY_ATTEND_REPLY) {
         frames_add_copy(&reply, piece->data, piece->n, NULL);
     } else {
         data->attend_reply->query = query;
-        if (frames_add(&reply, longspan__data__get_packed_size(data), &packed, NULL) == STATUS_OK)
-            longspan__data__pack(data, packed);
+        frames_add_message(&reply, &data->base, NULL);
     }
     if (data != NULL)
         longspan__data__free_unpacked(data, NULL);

@@ -1,4 +1,5 @@
 /* test_frames.c - whole messages, in order, within bounds and deadlines; to peers that exist. */
+#include "proto/longspan.pb-c.h"
 #include "tests/proto/wire_fixture.h"
 
 #include <stdatomic.h>
@@ -78,6 +79,31 @@ static void test_messages_arrive_whole_over_ipc(void **state)
 static void test_messages_arrive_whole_over_tcp(void **state)
 {
     exchange(*state, "tcp://127.0.0.1:*");
+}
+
+static void test_a_message_is_packed_into_one_frame(void **state)
+{
+    const struct wire_fixture *f = *state;
+    struct pair pair = open_pair(f, f->ipc);
+    struct frames frames = {0};
+    Longspan__Ping ping = LONGSPAN__PING__INIT;
+    Longspan__Control control = LONGSPAN__CONTROL__INIT;
+    char name[] = "worker";
+    ping.name = name;
+    control.body_case = LONGSPAN__CONTROL__BODY_PING;
+    control.ping = &ping;
+    assert_int_equal(frames_send_message(pair.dealer, &control.base, soon(PATIENCE_US), NULL),
+                     STATUS_OK);
+    assert_received(pair.router, &frames);
+    assert_int_equal(frames.n, 1);
+    Longspan__Control *heard =
+        longspan__control__unpack(NULL, frames_size(&frames, 0), frames_data(&frames, 0));
+    assert_non_null(heard);
+    assert_int_equal(heard->body_case, LONGSPAN__CONTROL__BODY_PING);
+    assert_string_equal(heard->ping->name, "worker");
+    longspan__control__free_unpacked(heard, NULL);
+    frames_clear(&frames);
+    close_pair(&pair);
 }
 
 static void test_small_frames_are_aligned(void **state)
@@ -484,6 +510,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WIRE_TEST(test_messages_arrive_whole_over_ipc),
         WIRE_TEST(test_messages_arrive_whole_over_tcp),
+        WIRE_TEST(test_a_message_is_packed_into_one_frame),
         WIRE_TEST(test_small_frames_are_aligned),
         WIRE_TEST(test_a_receive_ends_at_its_deadline),
         WIRE_TEST(test_an_oversized_message_is_refused_and_gone),

@@ -116,11 +116,8 @@ static int close_play(void **state)
 static void answer(struct stage_play *p, Longspan__Control *control)
 {
     struct error error;
-    void *data;
     frames_reply_to(&p->out, &p->in);
-    fixture_ok(frames_add(&p->out, longspan__control__get_packed_size(control), &data, &error),
-               &error);
-    longspan__control__pack(control, data);
+    fixture_ok(frames_add_message(&p->out, &control->base, &error), &error);
     fixture_ok(frames_send(p->socket, &p->out, clock_us() + PATIENCE_US, &error), &error);
 }
 
