@@ -13,6 +13,7 @@
 #include "proto/longspan.pb-c.h"
 #include "sys/file.h"
 #include "tests/cmocka.h"
+#include "tests/coordinator/byte_vocabulary.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +25,6 @@ enum {
     RIG_SEQUENCES = 32,
     RIG_PROMPTS = 8,
     RIG_SCORES = 1 << 14, /* of a prompt */
-    RIG_VOCAB = 259,
     RIG_LAYERS = 4,
     RIG_FFN = 64,
     RIG_KV_BYTES = 2 * RIG_LAYERS * 2 * 8 * 2, /* of one token, f16 */
@@ -68,7 +68,6 @@ struct rig_actor {
     uint64_t loaded_bytes, load_bytes; /* rank: in its pings; load_bytes > 0: is never ready */
     /* what it has seen */
     char refusal[1024], left[1024];
-    uint32_t refusal_status;
     bool set_up;
     uint64_t told_loaded, told_load; /* in the last pong */
     uint32_t n_steps, n_reserves, n_frees, n_pongs, max_rows_seen;

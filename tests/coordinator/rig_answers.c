@@ -61,7 +61,7 @@ static void make_row(const struct rig *rig, const int32_t *tokens, uint32_t n_to
                      int32_t *ids, float *logits, float *row)
 {
     const int32_t best = n_tokens == rig->ends_at ? 2 : rig_next(tokens, n_tokens);
-    for (uint32_t i = 0; i < RIG_VOCAB; i++)
+    for (uint32_t i = 0; i < BYTE_VOCABULARY; i++)
         row[i] = logit_of(best, (int32_t)i);
     ids[0] = best;
     logits[0] = 10.0f;
@@ -82,7 +82,7 @@ float rig_score(const int32_t *tokens, uint32_t n)
 static void make_scores(const struct rig *rig, const struct rig_sequence *s,
                         const Longspan__Segment *segment, Longspan__Scores *scores)
 {
-    float row[RIG_VOCAB];
+    float row[BYTE_VOCABULARY];
     longspan__scores__init(scores);
     const size_t n = segment->n_next, n_top = segment->n_top;
     scores->logits = calloc(n, sizeof(*scores->logits));
@@ -115,8 +115,8 @@ static void report(struct rig *rig, struct rig_actor *rank, const Longspan__Step
     static Longspan__Scores *score_list[16];
     static Longspan__Candidates results[16];
     static Longspan__Candidates *list[16];
-    static int32_t ids[16][RIG_VOCAB];
-    static float logits[16][RIG_VOCAB], rows[16][RIG_VOCAB];
+    static int32_t ids[16][BYTE_VOCABULARY];
+    static float logits[16][BYTE_VOCABULARY], rows[16][BYTE_VOCABULARY];
     const bool brings_results = rank->index + 1 == rig->options.workers; /* tensor 1 */
     Longspan__StepDone done = LONGSPAN__STEP_DONE__INIT;
     size_t n_rows = 0;
@@ -338,7 +338,7 @@ static void take_event(struct rig *rig, struct rig_actor *client, const Longspan
         prompt->logprob = event->token->logprob;
         append_text(prompt, &event->token->text);
         if (rig->in.n > 1) {
-            assert_int_equal(frames_size(&rig->in, 1), RIG_VOCAB * sizeof(float));
+            assert_int_equal(frames_size(&rig->in, 1), BYTE_VOCABULARY * sizeof(float));
             client->n_rows++;
         }
         break;
@@ -393,7 +393,6 @@ static void handle_message(struct rig *rig, struct rig_actor *actor,
         break;
     case LONGSPAN__CONTROL__BODY_REFUSAL:
         snprintf(actor->refusal, sizeof(actor->refusal), "%s", message->refusal->text);
-        actor->refusal_status = message->refusal->status;
         break;
     case LONGSPAN__CONTROL__BODY_LEAVE:
         snprintf(actor->left, sizeof(actor->left), "%s", message->leave->reason);

@@ -1,5 +1,4 @@
-/* tests/coordinator/rig_model.h - the smallest llama model with a byte vocabulary. Part of rig.h.
- */
+/* tests/coordinator/rig_model.h - the smallest llama model with a byte vocabulary. Part of rig.h. */
 #ifndef LONGSPAN_TESTS_COORDINATOR_RIG_MODEL_H
 #define LONGSPAN_TESTS_COORDINATOR_RIG_MODEL_H
 
@@ -9,31 +8,7 @@
 #include "model/gguf_writer.h"
 #include "model/hparams.h"
 #include "model/weights.h"
-
-static inline void rig_write_vocabulary(struct gguf_writer *w, struct error *e)
-{
-    static char names[RIG_VOCAB][8];
-    struct model_string tokens[RIG_VOCAB];
-    float scores[RIG_VOCAB] = {0};
-    int32_t types[RIG_VOCAB] = {2, 3, 3}; /* unknown, control, control */
-    for (int i = 0; i < RIG_VOCAB; i++) {
-        static const char *const special[] = {"<unk>", "<s>", "</s>"};
-        if (i >= 3)
-            types[i] = 6; /* byte */
-        if (i < 3)
-            snprintf(names[i], sizeof(names[i]), "%s", special[i]);
-        else
-            snprintf(names[i], sizeof(names[i]), "<0x%02X>", (unsigned)(i - 3));
-        tokens[i] = (struct model_string){names[i], strlen(names[i])};
-    }
-    gguf_writer_add_string(w, "tokenizer.ggml.model", "llama", e);
-    gguf_writer_add_strings(w, "tokenizer.ggml.tokens", tokens, RIG_VOCAB, e);
-    gguf_writer_add_array(w, "tokenizer.ggml.scores", GGUF_VALUE_F32, scores, RIG_VOCAB, e);
-    gguf_writer_add_array(w, "tokenizer.ggml.token_type", GGUF_VALUE_I32, types, RIG_VOCAB, e);
-    gguf_writer_add_u32(w, "tokenizer.ggml.bos_token_id", 1, e);
-    gguf_writer_add_u32(w, "tokenizer.ggml.eos_token_id", 2, e);
-    gguf_writer_add_bool(w, "tokenizer.ggml.add_space_prefix", false, e);
-}
+#include "tests/coordinator/byte_vocabulary.h"
 
 /* n_experts 0: none. */
 static inline void rig_write_model_of(const char *path, uint32_t n_experts)
@@ -47,7 +22,7 @@ static inline void rig_write_model_of(const char *path, uint32_t n_experts)
                               .ffn_expert = n_experts > 0 ? RIG_FFN : 0,
                               .n_experts = n_experts,
                               .n_experts_used = n_experts > 0,
-                              .vocab = RIG_VOCAB,
+                              .vocab = BYTE_VOCABULARY,
                               .rope_dims = 8};
     static const uint8_t zeros[1 << 16];
     struct gguf_writer *w = NULL;
@@ -69,7 +44,7 @@ static inline void rig_write_model_of(const char *path, uint32_t n_experts)
     gguf_writer_add_u32(w, "llama.attention.head_count_kv", h.n_kv_heads, &e);
     gguf_writer_add_u32(w, "llama.rope.dimension_count", h.rope_dims, &e);
     gguf_writer_add_f32(w, "llama.attention.layer_norm_rms_epsilon", 1e-5f, &e);
-    rig_write_vocabulary(w, &e);
+    byte_vocabulary_write(w, &e);
     for (int pass = 0; pass < 2; pass++)
         for (uint32_t layer = 0; layer < h.n_layers; layer++)
             for (int id = layer == 0 ? 0 : WEIGHTS_FIRST_OF_LAYER; id < WEIGHTS_COUNT; id++) {

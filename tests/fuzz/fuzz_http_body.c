@@ -45,10 +45,8 @@ static bool render(void *context, const json_t *body, const json_t *tools, char 
 /* The coordinator says no only to a schema, which is worked out there. */
 static void check_taken(const struct generate_request *request)
 {
-    const struct request_limits limits = {.tokenizer = tokenizer,
-                                          .vocab = BYTE_TOKENIZER_VOCAB,
-                                          .max_tokens = CONTEXT,
-                                          .n_holders = 1};
+    const struct request_limits limits = {
+        .tokenizer = tokenizer, .vocab = BYTE_VOCABULARY, .max_tokens = CONTEXT, .n_holders = 1};
     const struct frames_peer peer = {.n = 1};
     uint8_t *bytes = NULL;
     size_t n_bytes = 0;
@@ -80,7 +78,7 @@ static void check_bounds(const struct generate_request *request)
         const struct generate_prompt *prompt = &request->prompts[i];
         FUZZ_CHECK(prompt->n_ids > 0 && prompt->n_ids <= CONTEXT);
         for (size_t t = 0; t < prompt->n_ids; t++)
-            FUZZ_CHECK(prompt->ids[t] >= 0 && prompt->ids[t] < BYTE_TOKENIZER_VOCAB);
+            FUZZ_CHECK(prompt->ids[t] >= 0 && prompt->ids[t] < BYTE_VOCABULARY);
     }
 }
 
@@ -94,7 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     if (n == 0)
         return 0;
     const struct generate_limits limits = {.tokenizer = tokenizer,
-                                           .vocab = BYTE_TOKENIZER_VOCAB,
+                                           .vocab = BYTE_VOCABULARY,
                                            .context = CONTEXT,
                                            .names = {"ours", "ours.gguf"},
                                            .render = render};

@@ -5,14 +5,14 @@
 #include "tests/coordinator/http/byte_tokenizer.h"
 #include "tests/fuzz/pieces.h"
 
-enum { MOST_TOKENS = 200, WORDS = BYTE_TOKENIZER_VOCAB / 32 + 1 };
+enum { MOST_TOKENS = 200, WORDS = BYTE_VOCABULARY / 32 + 1 };
 
 /* The `which`-th (in turn) token that the mask has. */
 static int32_t choose(const uint32_t *mask, uint32_t which)
 {
-    int32_t allowed[BYTE_TOKENIZER_VOCAB];
+    int32_t allowed[BYTE_VOCABULARY];
     uint32_t n = 0;
-    for (int32_t id = 0; id < BYTE_TOKENIZER_VOCAB; id++)
+    for (int32_t id = 0; id < BYTE_VOCABULARY; id++)
         if (mask[id / 32] >> (id % 32) & 1)
             allowed[n++] = id;
     FUZZ_CHECK(n > 0);

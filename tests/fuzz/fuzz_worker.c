@@ -11,7 +11,7 @@
 #include "tests/fuzz/worker_job.h"
 #include "worker/engine.h"
 
-_Static_assert((int)WORKER_LAYERS == (int)RIG_LAYERS && (int)WORKER_VOCAB == (int)RIG_VOCAB &&
+_Static_assert((int)WORKER_LAYERS == (int)RIG_LAYERS && (int)WORKER_VOCAB == (int)BYTE_VOCABULARY &&
                    (int)WORKER_FFN == (int)RIG_FFN,
                "the model is the rig's");
 

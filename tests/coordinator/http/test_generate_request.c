@@ -31,7 +31,7 @@ static bool read_as(enum generate_kind kind, const struct tokenizer *tokenizer, 
     if (body == NULL)
         fail_msg("%s: %s", text, where.text);
     const struct generate_limits limits = {.tokenizer = tokenizer,
-                                           .vocab = BYTE_TOKENIZER_VOCAB,
+                                           .vocab = BYTE_VOCABULARY,
                                            .context = CONTEXT,
                                            .prompt_tokens = 60,
                                            .names = {"ours", "ours.gguf"},
