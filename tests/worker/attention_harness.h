@@ -42,7 +42,8 @@ enum {
     MAX_NODES = 3,
     MAX_ROWS = 1024,
     MAX_TOKENS = 8192,
-    NODE_PAGES = 400
+    NODE_PAGES = 400,
+    INCARNATION = 1 /* of every sequence */
 };
 static const uint64_t JOB = UINT64_C(0x1234567890abcdef);
 static const float SCALE = 0.176776695f; /* 1 / sqrt(32) */
@@ -88,12 +89,8 @@ struct cluster {
 static inline void cluster_send(struct cluster *cluster, struct harness_node *node,
                                 const Longspan__Control *control)
 {
-    void *header;
     frames_clear(&cluster->out);
-    assert_int_equal(
-        frames_add(&cluster->out, longspan__control__get_packed_size(control), &header, NULL),
-        STATUS_OK);
-    longspan__control__pack(control, header);
+    assert_int_equal(frames_add_message(&cluster->out, &control->base, NULL), STATUS_OK);
     frames_reply_to(&cluster->out, &node->peer);
     assert_int_equal(frames_send(cluster->control, &cluster->out, clock_us() + 5000000, NULL),
                      STATUS_OK);
@@ -117,10 +114,9 @@ static inline struct harness_node *cluster_joined(struct cluster *cluster)
 }
 
 /* The next message of that kind, in cluster->last; others are dropped. NULL: none in time. */
-static inline struct harness_node *cluster_receive(struct cluster *cluster, int kind,
-                                                   uint64_t timeout_ms)
+static inline struct harness_node *cluster_receive(struct cluster *cluster, int kind)
 {
-    const uint64_t deadline = clock_us() + timeout_ms * 1000;
+    const uint64_t deadline = clock_us() + 60000000;
     while (frames_receive(cluster->control, &cluster->in, deadline, NULL) == STATUS_OK) {
         arena_reset(&cluster->arena);
         cluster->last = longspan__control__unpack(
@@ -162,20 +158,20 @@ static inline Longspan__NodeSetup cluster_setup_message(const struct cluster *cl
 static inline void cluster_set_up(struct cluster *cluster, struct harness_node *node)
 {
     while (!node->joined)
-        assert_non_null(cluster_receive(cluster, LONGSPAN__CONTROL__BODY_NODE_JOIN, 60000));
+        assert_non_null(cluster_receive(cluster, LONGSPAN__CONTROL__BODY_NODE_JOIN));
     Longspan__NodeSetup setup = cluster_setup_message(cluster);
     Longspan__Control control = LONGSPAN__CONTROL__INIT;
     control.body_case = LONGSPAN__CONTROL__BODY_NODE_SETUP;
     control.node_setup = &setup;
     cluster_send(cluster, node, &control);
-    assert_ptr_equal(cluster_receive(cluster, LONGSPAN__CONTROL__BODY_NODE_READY, 60000), node);
+    assert_ptr_equal(cluster_receive(cluster, LONGSPAN__CONTROL__BODY_NODE_READY), node);
     assert_null(cluster->last->node_ready->failure);
     assert_true(cluster->last->node_ready->capacity_bytes > 0);
 }
 
 static inline void cluster_reserve(struct cluster *cluster, uint32_t index, uint64_t sequence,
-                                   uint32_t incarnation, const struct attention_span *spans,
-                                   uint32_t n_spans, uint32_t shared_tokens)
+                                   const struct attention_span *spans, uint32_t n_spans,
+                                   uint32_t shared_tokens)
 {
     Longspan__Span messages[64], *pointers[64];
     Longspan__Reserve reserve = LONGSPAN__RESERVE__INIT;
@@ -195,26 +191,25 @@ static inline void cluster_reserve(struct cluster *cluster, uint32_t index, uint
     reserve.job = JOB;
     reserve.request = ++cluster->n_requests;
     reserve.sequence = sequence;
-    reserve.incarnation = incarnation;
+    reserve.incarnation = INCARNATION;
     reserve.shared_tokens = shared_tokens;
     control.body_case = LONGSPAN__CONTROL__BODY_RESERVE;
     control.reserve = &reserve;
     cluster_send(cluster, &cluster->nodes[index], &control);
-    assert_non_null(cluster_receive(cluster, LONGSPAN__CONTROL__BODY_RESERVE_REPLY, 60000));
+    assert_non_null(cluster_receive(cluster, LONGSPAN__CONTROL__BODY_RESERVE_REPLY));
     assert_int_equal(cluster->last->reserve_reply->request, reserve.request);
     if (cluster->last->reserve_reply->failure != NULL)
         fail_msg("%s", cluster->last->reserve_reply->failure->text);
 }
 
 /* Tells the nodes that the sequence is closed, but for its first keep_tokens. */
-static inline void cluster_keep(struct cluster *cluster, uint64_t sequence, uint32_t incarnation,
-                                uint32_t keep_tokens)
+static inline void cluster_keep(struct cluster *cluster, uint64_t sequence, uint32_t keep_tokens)
 {
     Longspan__Free message = LONGSPAN__FREE__INIT;
     Longspan__Control control = LONGSPAN__CONTROL__INIT;
     message.job = JOB;
     message.sequence = sequence;
-    message.incarnation = incarnation;
+    message.incarnation = INCARNATION;
     message.keep_tokens = keep_tokens;
     control.body_case = LONGSPAN__CONTROL__BODY_FREE;
     control.free = &message;
@@ -223,9 +218,9 @@ static inline void cluster_keep(struct cluster *cluster, uint64_t sequence, uint
             cluster_send(cluster, &cluster->nodes[i], &control);
 }
 
-static inline void cluster_free(struct cluster *cluster, uint64_t sequence, uint32_t incarnation)
+static inline void cluster_free(struct cluster *cluster, uint64_t sequence)
 {
-    cluster_keep(cluster, sequence, incarnation, 0);
+    cluster_keep(cluster, sequence, 0);
 }
 
 /* ---- nodes ---- */
@@ -329,15 +324,16 @@ static inline void cluster_start_on(struct cluster *cluster, uint32_t n_nodes, e
         cluster_set_up(cluster, &cluster->nodes[i]);
 }
 
-static inline void cluster_start_with(struct cluster *cluster, uint32_t n_nodes, enum kv_type type,
+/* With KV of f16. */
+static inline void cluster_start_with(struct cluster *cluster, uint32_t n_nodes,
                                       bool nodes_zeromq_only)
 {
-    cluster_start_on(cluster, n_nodes, type, nodes_zeromq_only, (struct harness_devices){0}, 0);
+    cluster_start_on(cluster, n_nodes, KV_F16, nodes_zeromq_only, (struct harness_devices){0}, 0);
 }
 
-static inline void cluster_start(struct cluster *cluster, uint32_t n_nodes, enum kv_type type)
+static inline void cluster_start(struct cluster *cluster, uint32_t n_nodes)
 {
-    cluster_start_with(cluster, n_nodes, type, false);
+    cluster_start_with(cluster, n_nodes, false);
 }
 
 static inline void cluster_stop(struct cluster *cluster)

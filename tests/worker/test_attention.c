@@ -40,7 +40,7 @@ static void run_sequence(struct cluster *cluster, struct attention *attention, u
     struct attention_span spans[64];
     const uint32_t n_spans = deal(spans, n_tokens, stripe, n_holders);
     for (uint32_t i = 0; i < n_remote; i++)
-        cluster_reserve(cluster, i, sequence, 1, spans, n_spans, 0);
+        cluster_reserve(cluster, i, sequence, spans, n_spans, 0);
     for (uint32_t position = 0; position < n_tokens;) {
         const uint32_t left = n_tokens - position, n = chunk < left ? chunk : left;
         const struct attention_segment segment = {.sequence = sequence,
@@ -104,7 +104,7 @@ static void same_bits_on(enum kv_type type, uint32_t window, size_t each,
             else /* all are prefixes of one text */
                 check_same_bits(reference, result, cases[c].n_tokens, LONGEST, layout->name);
             attention_drop(attention, sequence, 1, 0);
-            cluster_free(&cluster, sequence, 1);
+            cluster_free(&cluster, sequence);
         }
         attention_close(attention);
     }
@@ -179,7 +179,7 @@ static void test_batch_mates_change_nothing(void **state)
     struct text texts[N];
     struct attention_span spans[N][16];
     uint32_t n_spans[N], position[N] = {0};
-    cluster_start(&cluster, 2, KV_F16);
+    cluster_start(&cluster, 2);
     assert_int_equal(cluster_attention(&cluster, 2, false, NULL, &attention, NULL), STATUS_OK);
     for (uint32_t i = 0; i < N; i++) {
         alone[i] = new_result();
@@ -188,7 +188,7 @@ static void test_batch_mates_change_nothing(void **state)
         run_sequence(&cluster, attention, i, &texts[i], lengths[i], 512, 256, 2, 2, alone[i]);
         n_spans[i] = deal(spans[i], lengths[i], 256, 2);
         for (uint32_t node = 0; node < 2; node++)
-            cluster_reserve(&cluster, node, 50 + i, 1, spans[i], n_spans[i], 0);
+            cluster_reserve(&cluster, node, 50 + i, spans[i], n_spans[i], 0);
     }
     for (uint32_t step = 0, left = N; left > 0; step++) {
         struct attention_segment segments[N];
@@ -240,7 +240,7 @@ static void run_needed(struct cluster *cluster, struct attention *attention, uin
     for (uint32_t i = 0; i < 2; i++) {
         n_spans[i] = deal(spans[i], LONGEST, 256, n_holders);
         for (uint32_t node = 0; node < layout->n_nodes; node++)
-            cluster_reserve(cluster, node, sequence + i, 1, spans[i], n_spans[i], 0);
+            cluster_reserve(cluster, node, sequence + i, spans[i], n_spans[i], 0);
     }
     for (; position[0] < LONGEST; n_chunks++) {
         struct attention_segment segments[2];
@@ -315,7 +315,7 @@ static struct attention_traffic traffic_of(struct cluster *cluster, uint64_t seq
     float *results[] = {NULL};
     const uint32_t n_spans = deal(spans, n_tokens, 256, 1);
     assert_int_equal(cluster_attention(cluster, 1, false, NULL, &attention, NULL), STATUS_OK);
-    cluster_reserve(cluster, 0, sequence, 1, spans, n_spans, 0);
+    cluster_reserve(cluster, 0, sequence, spans, n_spans, 0);
     for (uint32_t position = 0; position < n_tokens; position += 256) {
         const struct attention_segment segment = {.sequence = sequence,
                                                   .incarnation = 1,
@@ -336,7 +336,7 @@ static void test_holders_are_not_asked_about_rows_that_nobody_needs(void **state
 {
     enum { N = 1024, ASKED = N - 256 }; /* the first chunk has no tiles at the node before it */
     struct cluster cluster;
-    cluster_start(&cluster, 1, KV_F16);
+    cluster_start(&cluster, 1);
     cluster.last_stage = true;
     const struct attention_traffic all = traffic_of(&cluster, 1, N, 256),
                                    one = traffic_of(&cluster, 2, N, 1),
@@ -368,11 +368,11 @@ static void forks_equal_fresh_prefill(uint32_t window, struct harness_devices de
         const uint32_t n_spans = deal(spans, 900, 256, 3);
         if (shared == 512) { /* the parent is forgotten, and its pages are kept */
             attention_drop(attention, 1, 1, shared);
-            cluster_keep(&cluster, 1, 1, shared);
+            cluster_keep(&cluster, 1, shared);
         }
         run_sequence(&cluster, attention, sequence + 1, &child, 900, 300, 256, 2, 3, fresh);
         for (uint32_t node = 0; node < 2; node++)
-            cluster_reserve(&cluster, node, sequence, 1, spans, n_spans, shared);
+            cluster_reserve(&cluster, node, sequence, spans, n_spans, shared);
         memcpy(forked, fresh, sizeof(float) * N_LAYERS * LONGEST * Q_ROW);
         for (uint32_t position = shared; position < 900; position += 100) {
             const struct attention_segment segment = {
@@ -396,7 +396,7 @@ static void forks_equal_fresh_prefill(uint32_t window, struct harness_devices de
     }
     /* The parent may go before its children. */
     attention_drop(attention, 1, 1, 0);
-    cluster_free(&cluster, 1, 1);
+    cluster_free(&cluster, 1);
     struct attention_segment next = {
         .sequence = 522, .incarnation = 1, .position = 900, .n_tokens = 1};
     const struct text child = {.text = 78, .parent = 77, .shared = 513};
@@ -431,7 +431,7 @@ static void test_bad_segments_fail_alone(void **state)
     struct attention_span spans[4] = {{0, {0, 512}}};
     const struct attention_span wrong[] = {{0, {0, 100}}}, foreign[] = {{9, {0, 256}}};
     const struct text texts[] = {{.text = 1}, {.text = 2}, {.text = 3}, {.text = 4}, {.text = 5}};
-    cluster_start(&cluster, 0, KV_F16);
+    cluster_start(&cluster, 0);
     assert_int_equal(cluster_attention(&cluster, 0, true, NULL, &attention, NULL), STATUS_OK);
     run_sequence(&cluster, attention, 1, &texts[0], 300, 512, 512, 0, 1, result);
     const struct attention_segment segments[] = {
@@ -496,7 +496,7 @@ static void test_traffic_counts_kv_once(void **state)
     struct attention *attention;
     float *result = new_result();
     const struct text text = {.text = 1};
-    cluster_start(&cluster, 2, KV_F16);
+    cluster_start(&cluster, 2);
     assert_int_equal(cluster_attention(&cluster, 2, false, NULL, &attention, NULL), STATUS_OK);
     run_sequence(&cluster, attention, 1, &text, 768, 64, 256, 2, 2, result);
     struct attention_traffic traffic[2];

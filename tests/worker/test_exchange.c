@@ -50,7 +50,7 @@ static void start_bench(struct bench *bench, bool rank_zeromq_only, bool node_ze
     memset(bench, 0, sizeof(*bench));
     bench->reference = new_result();
     bench->result = new_result();
-    cluster_start_with(&bench->cluster, 1, KV_F16, node_zeromq_only);
+    cluster_start_with(&bench->cluster, 1, node_zeromq_only);
     assert_int_equal(cluster_attention(&bench->cluster, 0, true, NULL, &local, NULL), STATUS_OK);
     for (uint32_t position = 0; position < TOKENS; position += CHUNK)
         step(bench, local, position, bench->reference);
@@ -59,7 +59,7 @@ static void start_bench(struct bench *bench, bool rank_zeromq_only, bool node_ze
     bench->cluster.retry_ms = RETRY_MS;
     bench->cluster.zeromq_only = rank_zeromq_only;
     bench->relay = relay_start(&bench->cluster, 0, 1);
-    cluster_reserve(&bench->cluster, 0, 1, 1, &span, 1, 0);
+    cluster_reserve(&bench->cluster, 0, 1, &span, 1, 0);
     const char *endpoint = bench->relay->endpoint;
     if (cluster_attention(&bench->cluster, 1, false, &endpoint, &bench->attention, &error) !=
         STATUS_OK)

@@ -42,7 +42,7 @@ static const struct error *run(struct bench *bench, struct attention *attention,
     const uint32_t start = parent > 0 ? 256 : 0;
     for (uint32_t i = 0; i < n_nodes; i++)
         if (bench->cluster.nodes[i].running)
-            cluster_reserve(&bench->cluster, i, sequence, 1, spans, n_spans, start);
+            cluster_reserve(&bench->cluster, i, sequence, spans, n_spans, start);
     for (uint32_t position = start, n; position < TOKENS; position += n) {
         n = position == 120 ? 1 : CHUNK; /* a decode step too */
         n = n < TOKENS - position ? n : TOKENS - position;
@@ -79,7 +79,7 @@ static void start_bench(struct bench *bench, uint32_t n_nodes, bool relays, uint
     memset(bench, 0, sizeof(*bench));
     bench->reference = new_result();
     bench->result = new_result();
-    cluster_start(&bench->cluster, n_nodes, KV_F16);
+    cluster_start(&bench->cluster, n_nodes);
     assert_int_equal(cluster_attention(&bench->cluster, 0, true, NULL, &local, NULL), STATUS_OK);
     float *reference = bench->reference;
     bench->reference = bench->result; /* compares the run with itself */
@@ -132,7 +132,7 @@ static void expect_repaired(struct bench *bench, const char *what,
         fail_msg("%s: did not happen", what);
     set_both(bench, &(struct relay_faults){0});
     attention_drop(bench->attention, bench->n_sequences, 1, 0);
-    cluster_free(&bench->cluster, bench->n_sequences, 1);
+    cluster_free(&bench->cluster, bench->n_sequences);
 }
 
 static void test_appends_lost_repeated_reordered_delayed(void **state)
@@ -224,7 +224,7 @@ static void test_chaos_is_right_or_names_the_holder(void **state)
             fail_msg("an error that names nobody: %s", error->text);
         n_right += error == NULL;
         attention_drop(bench.attention, bench.n_sequences, 1, 0);
-        cluster_free(&bench.cluster, bench.n_sequences, 1);
+        cluster_free(&bench.cluster, bench.n_sequences);
     }
     assert_true(n_right > 0);
     stop_bench(&bench);
@@ -270,7 +270,7 @@ static void test_silent_holder_is_named_in_time_and_forgiven(void **state)
         clock_sleep_us(10000); /* until its answer to a Hello is here */
         error = run(&bench, bench.attention, 2, 0, bench.result);
         attention_drop(bench.attention, bench.n_sequences, 1, 0);
-        cluster_free(&bench.cluster, bench.n_sequences, 1);
+        cluster_free(&bench.cluster, bench.n_sequences);
     }
     assert_null(error);
     stop_bench(&bench);
@@ -283,9 +283,9 @@ static void test_dead_node_fails_its_segments_only(void **state)
     struct attention_span both[8], one[] = {{0, {0, 768}}};
     const uint32_t n_both = deal(both, 2);
     start_bench(&bench, 2, false, GIVE_UP_MS);
-    cluster_reserve(&bench.cluster, 0, 1, 1, both, n_both, 0);
-    cluster_reserve(&bench.cluster, 1, 1, 1, both, n_both, 0);
-    cluster_reserve(&bench.cluster, 0, 2, 1, one, 1, 0);
+    cluster_reserve(&bench.cluster, 0, 1, both, n_both, 0);
+    cluster_reserve(&bench.cluster, 1, 1, both, n_both, 0);
+    cluster_reserve(&bench.cluster, 0, 2, one, 1, 0);
     const struct text texts[] = {the_text, the_text};
     float *results[] = {bench.result, bench.result};
     struct attention_segment segments[] = {
@@ -349,7 +349,7 @@ static void test_open_names_who_is_absent(void **state)
     struct attention *attention = NULL;
     struct error error = {0};
     char absent[160];
-    cluster_start(&cluster, 2, KV_F16);
+    cluster_start(&cluster, 2);
     cluster.timeout_ms = 300;
     cluster.retry_ms = 50;
     snprintf(absent, sizeof(absent), "ipc://%s/nobody.sock", cluster.directory);
