@@ -422,7 +422,8 @@ layers: ## check who includes whom, and that every README names its folder's sou
 TO     := $(DESTDIR)$(PREFIX)
 ROLES  := coordinator worker attention_node
 SHARED := $(wildcard cluster/*.yaml cluster/deploy/*) cluster/grafana.json
-# Where shells look for what completes command lines. The programs print it: a cross-built one where it runs.
+# What the programs print of themselves, a cross-built one where it runs: manual pages, and what completes command lines.
+MANUAL := share/man/man1
 SHELLS := bash zsh fish
 COMPLETION_bash := share/bash-completion/completions/longspan
 COMPLETION_zsh  := share/zsh/site-functions/_longspan
@@ -439,14 +440,16 @@ install: all ## install under PREFIX (/usr/local)
 	install $(addprefix $(BIN)/,$(ROLES)) $(TO)/libexec/longspan/
 	install -m 644 $(SHARED) $(TO)/share/longspan/
 ifeq ($(CROSS),)
+	install -d $(TO)/$(MANUAL)
+	cluster/manual.sh $(BIN) $(TO)/$(MANUAL)
 	$(foreach name,$(SHELLS),$(call completion,$(name)))
 else
-	@echo "left out: what longspan completion prints for shells, on the machine where it runs"
+	@echo "left out, for the machine where the programs run: cluster/manual.sh, longspan completion"
 endif
 
 uninstall: ## remove what install puts under PREFIX, and nothing else
 	rm -f $(TO)/bin/longspan $(addprefix $(TO)/libexec/longspan/,$(ROLES)) $(addprefix $(TO)/share/longspan/,$(notdir $(SHARED)))
-	rm -f $(foreach name,$(SHELLS),$(TO)/$(COMPLETION_$(name)))
+	rm -f $(foreach name,$(SHELLS),$(TO)/$(COMPLETION_$(name))) $(TO)/$(MANUAL)/longspan.1 $(TO)/$(MANUAL)/longspan-*.1
 	for folder in $(TO)/libexec/longspan $(TO)/share/longspan; do [ ! -d $$folder ] || rmdir --ignore-fail-on-non-empty $$folder; done
 
 format: ## clang-format every source in place

@@ -150,9 +150,9 @@ int completion_main(int argc, char **argv)
             "~/.config/fish/config.fish\n"};
     const struct option table[] = {
         {.kind = OPTION_SECTION, .help = "Shells"},
-        {.kind = OPTION_COMMAND, .name = "bash", .help = "version 4 and later"},
-        {.kind = OPTION_COMMAND, .name = "zsh", .help = "with compinit"},
-        {.kind = OPTION_COMMAND, .name = "fish", .help = "version 3 and later"},
+        {.kind = OPTION_WORD, .name = "bash", .help = "version 4 and later"},
+        {.kind = OPTION_WORD, .name = "zsh", .help = "with compinit"},
+        {.kind = OPTION_WORD, .name = "fish", .help = "version 3 and later"},
         {.kind = OPTION_SECTION, .help = "Options"},
         options_help(&help),
         {.kind = 0}};

@@ -57,7 +57,7 @@ void front_door_print_help(FILE *out, enum options_form form)
         .environment = shared_options_environment};
     const struct option heading[] = {{.kind = OPTION_SECTION, .help = "Commands"}, {.kind = 0}};
     const struct option others[] = {
-        {.kind = OPTION_COMMAND,
+        {.kind = OPTION_WORD,
          .name = "help",
          .help = "print this help, or that of the command whose name follows"},
         {.kind = OPTION_SECTION, .help = "Options"},

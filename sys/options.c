@@ -12,9 +12,14 @@
 
 enum { LONGEST_NAME = 40, LEAST_BEGINNING = 3, FAR = LONGEST_NAME + 1 };
 
+bool options_form_is_word(const struct option *entry)
+{
+    return entry->kind == OPTION_WORD || entry->kind == OPTION_COMMAND;
+}
+
 bool options_form_is_option(const struct option *entry)
 {
-    return entry->kind != OPTION_SECTION && entry->kind != OPTION_COMMAND;
+    return entry->kind != OPTION_SECTION && !options_form_is_word(entry);
 }
 
 bool options_form_has_value(const struct option *option)
@@ -194,6 +199,7 @@ static enum status set_value(const struct option *option, const char *text, stru
     case OPTION_LIST:
         return add_to_list(shown, option->value, option->name, text, error);
     case OPTION_SECTION:
+    case OPTION_WORD:
     case OPTION_COMMAND:
     case OPTION_HELP:
     case OPTION_FLAG:

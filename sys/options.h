@@ -27,8 +27,9 @@
 
 enum option_kind {
     OPTION_SECTION = 1, /* no option: `help` is a heading of the help text */
-    OPTION_COMMAND,     /* no option: `name` is a word that may come first; options_parse does not
+    OPTION_WORD,        /* no option: `name` is a word that may come first; options_parse does not
                          * look for it */
+    OPTION_COMMAND,     /* the same: one that has options and a manual page of its own */
     OPTION_HELP,        /* enum options_form: options_help makes it */
     OPTION_FLAG,        /* bool: true when given; takes no value */
     OPTION_COUNT,       /* uint32_t: how often it was given; takes no value */

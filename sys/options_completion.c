@@ -104,7 +104,7 @@ static void print_bash(FILE *out, const struct option_usage *usage, const struct
     fprintf(out, "    '%s')\n        files='%s'\n        commands='", usage->command,
             usage->takes_files ? "FILE" : "");
     for (const struct option *entry = table; entry->kind != 0; entry++)
-        if (entry->kind == OPTION_COMMAND) {
+        if (options_form_is_word(entry)) {
             fprintf(out, "%s%s", space, entry->name);
             space = " ";
         }
@@ -175,7 +175,7 @@ static void print_zsh(FILE *out, const struct option_usage *usage, const struct 
     for (const struct option *entry = table; entry->kind != 0; entry++) {
         if (is_listed(entry))
             zsh_option(out, entry);
-        commands = commands || entry->kind == OPTION_COMMAND;
+        commands = commands || options_form_is_word(entry);
     }
     if (commands)
         fputs(" \\\n        '1: :->commands' '*:: :->words'", out);
@@ -184,7 +184,7 @@ static void print_zsh(FILE *out, const struct option_usage *usage, const struct 
     if (commands) {
         fputs("\n    case $state in\n    commands)\n        commands=(", out);
         for (const struct option *entry = table; entry->kind != 0; entry++)
-            if (entry->kind == OPTION_COMMAND) {
+            if (options_form_is_word(entry)) {
                 fprintf(out, "\n            '%s:", entry->name);
                 print_quoted(out, entry->help, "", true);
                 fputc('\'', out);
@@ -235,7 +235,7 @@ static void print_fish(FILE *out, const struct option_usage *usage, const struct
 {
     fprintf(out, "\nset -ga __longspan_commands '%s'\n", usage->command);
     for (; table->kind != 0; table++) {
-        if (table->kind == OPTION_COMMAND) {
+        if (options_form_is_word(table)) {
             fish_begin(out, usage);
             fprintf(out, " -a %s", table->name);
             fish_explained(out, table->help);

@@ -5,7 +5,8 @@
 
 #include "sys/options.h"
 
-/* Neither a heading nor a command. */
+/* A word that may come first; neither such a one nor a heading. */
+bool options_form_is_word(const struct option *entry);
 bool options_form_is_option(const struct option *entry);
 bool options_form_has_value(const struct option *option);
 

@@ -70,7 +70,7 @@ static char *name_of(const struct option *option)
     FILE *out = open_memstream(&name, &size);
     if (out == NULL)
         return NULL;
-    if (option->kind == OPTION_COMMAND)
+    if (options_form_is_word(option))
         fprintf(out, "  %s", option->name);
     else if (option->letter != 0)
         fprintf(out, "  -%c, --%s", option->letter, option->name);
@@ -101,7 +101,7 @@ static size_t command_column(const struct option *table)
 {
     size_t longest = 0;
     for (; table->kind != 0; table++)
-        if (table->kind == OPTION_COMMAND && strlen(table->name) > longest)
+        if (options_form_is_word(table) && strlen(table->name) > longest)
             longest = strlen(table->name);
     return longest + 4;
 }
@@ -117,7 +117,7 @@ static void print_text(FILE *out, const struct option_usage *usage, const struct
         if (option->kind == OPTION_SECTION)
             fprintf(out, "\n%s:\n", option->help);
         else if (option->help != NULL)
-            print_entry(out, option, option->kind == OPTION_COMMAND ? column : TEXT_COLUMN);
+            print_entry(out, option, options_form_is_word(option) ? column : TEXT_COLUMN);
     if (usage->notes != NULL) {
         fputc('\n', out);
         print_lines(out, usage->notes);

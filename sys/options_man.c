@@ -28,6 +28,14 @@ static void print_byte(FILE *out, char byte)
         fputc(byte, out);
 }
 
+static size_t n_escaped(const char *text, size_t length)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < length; i++)
+        n += text[i] == '\\' || text[i] == '-';
+    return n;
+}
+
 /* A line that began with one of these would be a macro. */
 static void print_word(FILE *out, const char *word, size_t length, bool begins_line)
 {
@@ -48,7 +56,8 @@ static void print_filled_from(FILE *out, size_t column, const char *text, size_t
         const size_t left = (size_t)(end - text), used = length < left ? length : left;
         if (used == 0)
             break;
-        if (column > 0 && column + 1 + used > COLUMNS) {
+        const size_t width = used + n_escaped(text, used);
+        if (column > 0 && column + 1 + width > COLUMNS) {
             fputc('\n', out);
             column = 0;
         } else if (!first) {
@@ -56,7 +65,7 @@ static void print_filled_from(FILE *out, size_t column, const char *text, size_t
         }
         first = false;
         print_word(out, text, used, column == 0);
-        column += used + 1;
+        column += width + 1;
         text += used;
     }
     fputc('\n', out);

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 
-from longspan_test import BIN, ROOT, Tap, call, folder, longspan
+from longspan_test import BIN, ROOT, Tap, call, folder, longspan, program
 
 SHELLS = {"bash": "share/bash-completion/completions/longspan", "zsh": "share/zsh/site-functions/_longspan",
           "fish": "share/fish/vendor_completions.d/longspan.fish"}
@@ -16,8 +16,7 @@ def commands(*words):
     """All command lines that have a --help, each without `longspan`."""
     found = [words]
     for name in longspan(*words, "--help=commands").out.split():
-        if (words, name) != ((), "help") and words != ("completion",):
-            found += commands(*words, name)
+        found += commands(*words, name)
     return found
 
 
@@ -91,6 +90,36 @@ def test_scripts(tap, path):
     tap.check(wrong.code == 2 and "bash|zsh|fish" in wrong.err, "another shell is refused", wrong)
 
 
+SECTIONS = ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "SEE ALSO"]
+
+
+def test_manual(tap, path):
+    """Pages in `path`, of all that have a --help."""
+    programs = {"-".join(("longspan",) + words): (program("longspan"), *words) for words in commands()}
+    programs |= {f"longspan-{role}": (program(role),) for role in ("coordinator", "worker", "attention_node")}
+    tap.check(sorted(os.listdir(path)) == sorted(f"{name}.1" for name in programs), "a page for each command and role", os.listdir(path))
+    for name, words in programs.items():
+        page = open(f"{path}/{name}.1", encoding="utf-8").read()
+        told = call(*words, "--help").out
+        wanted = SECTIONS + ["EXAMPLES"] * ("\nExamples:\n" in told)
+        wanted += ["ENVIRONMENT"] * (words[1:2] in (("run",), ("chat",), ("serve",), ("plan",)) or name.endswith(("longspan", "worker", "_node")))
+        lacking = [section for section in wanted if f"\n.SH {section}\n" not in page]
+        plain = re.sub(r"\\f[BIR]", "", page).replace("\\-", "-")
+        lacking += [option for option in options_of(told) if not re.search(rf"^(-., )?--{option}( |$)", plain, re.MULTILINE)]
+        lacking += [other for other in re.findall(r"^\.BR (\S+) \(1\)", plain, re.MULTILINE) if other not in programs]
+        for command, known in (("mandoc", ["-Tlint"]), ("man", ["--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"])):
+            if shutil.which(command) is not None:
+                checked = call(command, *known, f"{path}/{name}.1", timeout=60, env={"LC_ALL": "C.UTF-8"})
+                lacking += [f"{command}: {checked.err}{'' if command == 'man' else checked.out}"] * (
+                    checked.code != 0 or checked.err != "" or (command == "mandoc" and checked.out != ""))
+        tap.check(not lacking, f"man {name} says what --help says", lacking)
+    documented = open(f"{ROOT}/docs/operations.md", encoding="utf-8").read()
+    page = open(f"{path}/longspan.1", encoding="utf-8").read()
+    variables = re.findall(r"^\.B (\w+)$", page.split(".SH ENVIRONMENT")[1].split(".SH")[0], re.MULTILINE)
+    listed = re.findall(r"^\| `([A-Z_]+)` \|", documented, re.MULTILINE)
+    tap.check(variables and variables == listed, "docs/operations.md lists the same environment variables", f"{variables}, {listed}")
+
+
 def installed(root):
     return sorted(os.path.relpath(os.path.join(folder, name), root) for folder, _, names in os.walk(root) for name in names)
 
@@ -110,6 +139,8 @@ def main():
         done = make("install", root)
         files = installed(f"{root}/usr") if done.code == 0 else []
         tap.check(set(SHELLS.values()) < set(files), "make install puts a script where each shell looks", f"{done}\n{files}")
+        if done.code == 0:
+            test_manual(tap, f"{root}/usr/share/man/man1")
         done = make("uninstall", root)
         tap.check(done.code == 0 and installed(root) == [], "make uninstall leaves nothing", f"{done}\n{installed(root)}")
     tap.finish()

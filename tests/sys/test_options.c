@@ -276,7 +276,9 @@ static char *printed(enum options_form form)
     enum options_form help;
     struct settings s = {0};
     const struct option commands[] = {
-        {.kind = OPTION_COMMAND, .name = "probe", .help = "it's [one] more"}, {.kind = 0}};
+        {.kind = OPTION_COMMAND, .name = "probe", .help = "it's [one] more"},
+        {.kind = OPTION_WORD, .name = "help", .help = "this"},
+        {.kind = 0}};
     const struct option last[] = {options_help(&help),
                                   {.name = "store",
                                    .kind = OPTION_TEXT,
@@ -326,7 +328,7 @@ static void test_a_manual_page_says_what_the_help_says(void **state)
         ".SH NAME\nlongspan\\-run \\- Runs a model\n",
         ".SH SYNOPSIS\n.B longspan run\n[OPTION...]\n",
         ".SH DESCRIPTION\nRuns a model: really. More.\n",
-        ".TP\n\\fBprobe\\fR\n",
+        ".TP\n\\fBprobe\\fR\nit's [one] more\n.TP\n\\fBhelp\\fR\n",
         ".SS Machine\n",
         ".TP\n\\fB\\-p\\fR, \\fB\\-\\-prompt\\fR \\fITEXT\\fR\na prompt (may be repeated)\n",
         "\\fB\\-\\-kv\\-type\\fR \\fIf16|f32\\fR\nhow keys and values are kept (default: f16)\n",
@@ -344,7 +346,7 @@ static void test_a_manual_page_says_what_the_help_says(void **state)
 static void test_shells_are_told_what_options_take(void **state)
 {
     static const char *const bash[] = {"    'longspan run')\n        files='FILE'\n",
-                                       "commands='probe'\n        options='--model --kv-type ",
+                                       "commands='probe help'\n        options='--model --kv-type ",
                                        "\n        -m | --model) value=FILE ;;\n",
                                        "\n        --kv-type) value='f16 f32' ;;\n",
                                        "\n        -p | --prompt) value=ANY ;;\n",
