@@ -3,6 +3,7 @@
 #include "cluster/logits_file.h"
 
 #include "sys/array.h"
+#include "sys/file.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -55,7 +56,7 @@ enum status logits_file_create(struct logits_file **file, const char *path, uint
     snprintf(made->temporary, sizeof(made->temporary), "%s.tmp-%d", path, (int)getpid());
     made->out = made->rows == NULL ? NULL : fopen(made->temporary, "wb");
     if (made->out == NULL) {
-        const enum status status = io_failure(made, error);
+        const enum status status = file_not_made(path, errno, error);
         logits_file_destroy(made);
         return status;
     }

@@ -12,8 +12,8 @@
 
 struct logits_file; /* opaque */
 
-/* The caller ends *file with logits_file_finish or logits_file_destroy. STATUS_IO: it cannot be
- * created. STATUS_NO_MEMORY. */
+/* The caller ends *file with logits_file_finish or logits_file_destroy. Fails like
+ * file_not_made, or STATUS_NO_MEMORY. */
 enum status logits_file_create(struct logits_file **file, const char *path, uint32_t n_prompts,
                                struct error *error);
 

@@ -2,6 +2,7 @@
 #include "cluster/trace_files.h"
 
 #include "cluster/trace_table.h"
+#include "sys/file.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -139,8 +140,7 @@ enum status trace_files_join(const struct trace_files *files, FILE *table, const
 {
     struct whole whole = {.out = fopen(files->path, "we")};
     if (whole.out == NULL)
-        return error_set(error, STATUS_IO, "trace: %s cannot be written: %s", files->path,
-                         strerror(errno));
+        return file_not_made(files->path, errno, error);
     enum status status = trace_table_create(&whole.table, error);
     if (status == STATUS_OK)
         status = join_all(&whole, files, log, error);

@@ -6,6 +6,7 @@
 #include "model/gguf.h"
 #include "model/string_table.h"
 #include "sys/array.h"
+#include "sys/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -133,8 +134,7 @@ enum status gguf_writer_create(struct gguf_writer **writer, const char *path, st
     }
     w->file = open_temporary(w);
     if (w->file == NULL) {
-        const enum status status = error_set(error, STATUS_IO, "%s: cannot create %s: %s", path,
-                                             w->temporary, strerror(errno));
+        const enum status status = file_not_made(path, errno, error);
         gguf_writer_destroy(w);
         return status;
     }

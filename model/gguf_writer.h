@@ -25,8 +25,8 @@
 struct gguf_writer; /* opaque */
 
 /* Opens the temporary file. The caller ends *writer with gguf_writer_finish or gguf_writer_destroy.
- * STATUS_INVALID: a folder or a device is there, whose place the file would take. STATUS_IO: the
- * file cannot be created. STATUS_NO_MEMORY. */
+ * STATUS_INVALID: a folder or a device is there, whose place the file would take. Else as
+ * file_not_made, or STATUS_NO_MEMORY. */
 enum status gguf_writer_create(struct gguf_writer **writer, const char *path, struct error *error);
 
 /* Removes the temporary file and frees. NULL is fine. */

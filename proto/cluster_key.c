@@ -1,6 +1,8 @@
 /* cluster_key.c - see cluster_key.h. The file is judged by its open descriptor, not by its name. */
 #include "proto/cluster_key.h"
 
+#include "sys/file.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -45,7 +47,7 @@ enum status cluster_key_generate(const char *path, struct error *error)
                          "%s exists: a key is not overwritten; remove it first, or name a new file",
                          path);
     if (fd < 0)
-        return error_set(error, STATUS_IO, "cannot write %s: %s", path, strerror(errno));
+        return file_not_made(path, errno, error);
 
     int length = 0;
     if (zmq_curve_keypair(key.public_text, key.secret_text) == 0)

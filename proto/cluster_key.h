@@ -21,7 +21,7 @@ struct cluster_key {
 };
 
 /* Writes a new key to a new file, mode 0600. STATUS_INVALID: the file exists, it is not
- * overwritten. STATUS_UNSUPPORTED: libzmq was built without CURVE. STATUS_IO. */
+ * overwritten. STATUS_UNSUPPORTED: libzmq was built without CURVE. As file_not_made. */
 enum status cluster_key_generate(const char *path, struct error *error);
 
 /* STATUS_NOT_FOUND: no such file. STATUS_INVALID: others than its owner may read or write it, not a

@@ -102,6 +102,28 @@ static bool write_all(int fd, const char *data, size_t size)
     return true;
 }
 
+enum status file_not_made(const char *path, int reason, struct error *error)
+{
+    switch (reason) {
+    case ENOENT:
+    case ENOTDIR:
+        return error_set(error, STATUS_INVALID,
+                         "cannot write %s: its folder does not exist: make it, or name another",
+                         path);
+    case EACCES:
+    case EPERM:
+    case EROFS:
+    case EISDIR:
+    case ELOOP:
+    case ENAMETOOLONG:
+        return error_set(error, STATUS_INVALID, "cannot write %s: %s: name another file", path,
+                         strerror(reason));
+    default:
+        return error_set(error, STATUS_IO, "cannot write %s: %s", path,
+                         strerror(reason != 0 ? reason : EIO));
+    }
+}
+
 /* A new file beside `path`, open for writing, whose name is `temporary`. */
 static enum status open_beside(int *fd, char temporary[FILE_PATH_BYTES], const char *path,
                                unsigned mode, struct error *error)
@@ -119,8 +141,7 @@ static enum status open_beside(int *fd, char temporary[FILE_PATH_BYTES], const c
         return error_set(error, STATUS_INVALID, "cannot write a file with a name of %zu bytes",
                          strlen(path));
     *fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)mode);
-    return *fd >= 0 ? STATUS_OK
-                    : error_set(error, STATUS_IO, "cannot write %s: %s", path, strerror(errno));
+    return *fd >= 0 ? STATUS_OK : file_not_made(path, errno, error);
 }
 
 enum status file_try_write(const char *path, struct error *error)

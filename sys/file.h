@@ -26,8 +26,12 @@ enum status file_read(const char *path, uint64_t max_bytes, char **data, size_t 
 enum status file_write(const char *path, const void *data, size_t size, unsigned mode,
                        struct error *error);
 
+/* Why a file that somebody named could not be made, of an errno. STATUS_INVALID: another name is
+ * needed, such as one in a folder that exists; STATUS_IO: there is no room, or the disk fails. */
+enum status file_not_made(const char *path, int reason, struct error *error);
+
 /* Could file_write write it, as things are? For who has much to lose at the end. Nothing is left.
- * STATUS_INVALID: also a directory. STATUS_IO. */
+ * STATUS_INVALID: also a directory, and as file_not_made. STATUS_IO. */
 enum status file_try_write(const char *path, struct error *error);
 
 /* What can still be written in a directory; UINT64_MAX where its disk does not tell (ramfs, tmpfs without

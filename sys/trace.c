@@ -1,6 +1,7 @@
 /* trace.c - one array of spans per track; text is made of them when all is over. */
 #include "sys/trace.h"
 
+#include "sys/file.h"
 #include "sys/memory.h"
 
 #include <errno.h>
@@ -54,7 +55,7 @@ enum status trace_create(struct trace **trace, const char *path, const char *pro
     if ((t->file = fopen(path, "we")) == NULL) {
         const int code = errno;
         trace_destroy(t);
-        return error_set(error, STATUS_IO, "trace: %s cannot be written: %s", path, strerror(code));
+        return file_not_made(path, code, error);
     }
     copy_name(t->process, sizeof(t->process), process);
     t->round_trip_ns = UINT64_MAX;

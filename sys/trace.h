@@ -51,7 +51,8 @@ struct trace_track {
 
 /* The file is created at once, so that a path that cannot be written is told before any work; path
  * NULL: no trace, *trace is NULL, which every function here takes. `process` is what a viewer
- * shows, cut to 63 bytes. The caller ends *trace with trace_destroy. STATUS_IO.
+ * shows, cut to 63 bytes. The caller ends *trace with trace_destroy. Fails like
+ * file_not_made.
  * STATUS_NO_MEMORY. */
 enum status trace_create(struct trace **trace, const char *path, const char *process,
                          struct error *error);

@@ -67,7 +67,7 @@ def several_files(tap, path, good):
         os.rename(part(2, n), f"{path}/elsewhere.gguf")
         expect(tap, "a missing part", run(part(1, n)), 2, "part-00002-of-00003.gguf", "part 2 of 3 is missing")
         expect(tap, "a part under another name", run(f"{path}/elsewhere.gguf"), 2, "elsewhere.gguf", "-00001-of-00003.gguf")
-    expect(tap, "split into no folder", longspan("model", "split", good, f"{path}/absent/part"), 4, "absent/part")
+    expect(tap, "split into no folder", longspan("model", "split", good, f"{path}/absent/part"), 2, "absent/part", "its folder does not exist")
 
     directory = f"{path}/directory"
     os.mkdir(directory)
@@ -87,6 +87,8 @@ def options(tap, path, good):
     def run(*more, prompt=("-p", "hello"), **kw):
         return longspan("run", "-m", good, *prompt, "-n", 2, *more, timeout=60, **kw)
     expect(tap, "a prompt longer than --ctx", run("--ctx", 1024, prompt=("-f", text)), 2, "3001", "1024")
+    for option in ("--dump-logits", "--trace"):
+        expect(tap, f"{option} in no folder", run(option, f"{path}/absent/out"), 2, "absent/out", "its folder does not exist")
     expect(tap, "a missing prompt file", run(prompt=("-f", f"{path}/nothing")), 2, f"{path}/nothing")
     expect(tap, "no prompt", run(prompt=()), 2, "-p")
     expect(tap, "an empty prompt", run(prompt=("-p", "")), 2, "-p is empty: there is nothing to continue")

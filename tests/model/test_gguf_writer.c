@@ -248,7 +248,7 @@ static void test_failures_stick_and_leave_no_file(void **state)
     gguf_writer_destroy(NULL);
     assert_int_equal(files_in_folder(), before);
     assert_int_equal(gguf_writer_create(&w, fixture_path("no/such/folder.gguf"), &error),
-                     STATUS_IO);
+                     STATUS_INVALID);
     assert_int_equal(files_in_folder(), before);
 }
 

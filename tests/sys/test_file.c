@@ -86,7 +86,7 @@ static void test_a_failed_write_leaves_the_old_file(void **state)
     char inside[FILE_PATH_BYTES + 32];
     assert_int_equal(file_write(path, "old", 3, 0600, NULL), STATUS_OK);
     snprintf(inside, sizeof(inside), "%s/x", path); /* "directory" is a file */
-    assert_int_equal(file_write(inside, "new", 3, 0600, &error), STATUS_IO);
+    assert_int_equal(file_write(inside, "new", 3, 0600, &error), STATUS_INVALID);
     assert_non_null(strstr(error.text, inside));
 
     /* The target is a directory that is not empty: rename fails after the write. */
@@ -118,7 +118,8 @@ static void test_what_could_be_written_is_told_before(void **state)
     snprintf(inside, sizeof(inside), "%s/x", path);
     assert_int_equal(file_try_write(path, &error), STATUS_OK);
     assert_int_equal(count_entries(directory), 0);
-    assert_int_equal(file_try_write(inside, &error), STATUS_IO);
+    assert_int_equal(file_try_write(inside, &error), STATUS_INVALID);
+    assert_non_null(strstr(error.text, "its folder does not exist"));
     assert_non_null(strstr(error.text, inside));
     assert_int_equal(file_try_write(directory, &error), STATUS_INVALID);
     assert_int_equal(file_try_write("/dev/null", &error), STATUS_INVALID);

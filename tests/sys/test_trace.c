@@ -85,7 +85,7 @@ static void test_a_path_that_cannot_be_written_is_told_at_once(void **state)
 {
     struct trace *trace = NULL;
     struct error error;
-    assert_int_equal(trace_create(&trace, "/nowhere/trace", "worker", &error), STATUS_IO);
+    assert_int_equal(trace_create(&trace, "/nowhere/trace", "worker", &error), STATUS_INVALID);
     assert_non_null(strstr(error.text, "/nowhere/trace"));
     assert_null(trace);
 }
