@@ -30,9 +30,10 @@ enum status answer_text_end(const struct answer_text *text, struct error *error)
     return standard_output_flush(error);
 }
 
-void answer_text_break_off(const struct answer_text *text)
+void answer_text_break_off(struct answer_text *text)
 {
     struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
     if (text->shown && !text->ends_in_newline && poll(&out, 1, 0) > 0)
         (void)!write(STDOUT_FILENO, "\n", 1);
+    text->ends_in_newline = true;
 }

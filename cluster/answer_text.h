@@ -20,7 +20,8 @@ enum status answer_text_show(struct answer_text *text, struct ask *ask, const ch
 /* What is complete ends in a newline, also where it is empty. STATUS_IO. */
 enum status answer_text_end(const struct answer_text *text, struct error *error);
 
-/* What failed does where something was shown, unless nobody reads: never waits. */
-void answer_text_break_off(const struct answer_text *text);
+/* What failed does where something was shown, unless nobody reads: never waits. Once: before others
+ * have a word on the same terminal (ask.h), or else at the end. */
+void answer_text_break_off(struct answer_text *text);
 
 #endif

@@ -1,6 +1,7 @@
 /* ask.c - the loop: what the coordinator says, what the processes do. */
 #include "cluster/ask.h"
 
+#include "cluster/answer_text.h"
 #include "cluster/death.h"
 #include "cluster/launch.h"
 #include "cluster/standard_output.h"
@@ -84,13 +85,10 @@ static void show_progress(struct ask *ask)
 static enum status explain_death(struct ask *ask, const struct launch_death *death,
                                  const struct error *said, struct error *error)
 {
-    char how[DEATH_WORDS_BYTES];
-    ask->exit_code = death_explain(death, how);
     progress_clear(ask->progress);
-    fputs(death->tail, stderr);
-    return said->text[0] != '\0'
-               ? error_set(error, STATUS_FAILED, "%s: %s; %s", death->label, how, said->text)
-               : error_set(error, STATUS_FAILED, "%s: %s", death->label, how);
+    if (ask->text != NULL)
+        answer_text_break_off(ask->text);
+    return death_report(death, said->text, &ask->exit_code, error);
 }
 
 /* Something failed: a process died, or the coordinator said so in `said` (empty: it has not yet).

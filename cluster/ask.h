@@ -26,6 +26,8 @@ struct ask_event {
     size_t row_bytes;
 };
 
+struct answer_text;
+
 struct ask {
     struct session *session;   /* open */
     struct result *result;     /* opened for as many prompts as the request has */
@@ -34,6 +36,8 @@ struct ask {
     /* Sees every event after the result took it; NULL: nobody does. A failure ends the request. */
     enum status (*take)(void *context, const struct ask_event *event, struct error *error);
     void *context;
+    struct answer_text *text; /* what `take` shows: broken off before a dead process has its words.
+                               * NULL: nothing is shown */
     int exit_code; /* set where it is not the status's: 128 + signal, or that of a process */
 
     /* private */

@@ -187,7 +187,8 @@ static enum status ask(struct chat *chat, const int32_t *ids, uint32_t n_ids, st
                              .result = &chat->result,
                              .progress = &chat->progress,
                              .take = take,
-                             .context = chat};
+                             .context = chat,
+                             .text = &chat->text};
     status = ask_run(&chat->ask, &request, &options->place, error);
     chat->exit_code = chat->ask.exit_code;
     if (status == STATUS_OK)
@@ -297,7 +298,7 @@ static enum status wait_for_input(struct chat *chat, struct error *error)
             return ask_ended_by_signal(&chat->ask, error);
         if (launch_first_death(launch, &death)) {
             leave_prompt(chat);
-            return death_report(&death, &chat->exit_code, error);
+            return death_report(&death, "", &chat->exit_code, error);
         }
         if (poll(items, 2, -1) > 0 && items[0].revents != 0)
             return STATUS_OK;

@@ -42,10 +42,38 @@ int death_explain(const struct launch_death *death, char words[DEATH_WORDS_BYTES
                                 : STATUS_FAILED);
 }
 
-enum status death_report(const struct launch_death *death, int *exit_code, struct error *error)
+/* The last line of what it said, without its newline. */
+static const char *last_line(const char *text, size_t *length)
 {
+    const char *line = text;
+    for (const char *next = text; *next != '\0';) {
+        line = next;
+        *length = strcspn(line, "\n");
+        next = line + *length + (line[*length] == '\n');
+    }
+    return line;
+}
+
+enum status death_report(const struct launch_death *death, const char *more, int *exit_code,
+                         struct error *error)
+{
+    static const char mark[] = ": error: ";
     char how[DEATH_WORDS_BYTES];
     *exit_code = death_explain(death, how);
-    fputs(death->tail, stderr);
-    return error_set(error, STATUS_FAILED, "%s: %s", death->label, how);
+    const bool ours = *exit_code == death->code;
+    if (ours && death->tail[0] == '\0' && strstr(death->said, mark) != NULL)
+        return error_set(error, STATUS_FAILED, "%s", more);
+    size_t length = 0;
+    const char *last = last_line(death->tail, &length), *why = strstr(last, mark);
+    if (why != NULL && strstr(last, more) != NULL)
+        more = ""; /* it was told the same */
+    const char *between = more[0] != '\0' ? "; " : "";
+    if (!ours || why == NULL || length + strlen(more) + sizeof(mark) > sizeof(error->text)) {
+        fputs(death->tail, stderr);
+        return error_set(error, STATUS_FAILED, "%s: %s%s%s", death->label, how, between, more);
+    }
+    fwrite(death->tail, 1, (size_t)(last - death->tail), stderr);
+    const char *text = why + sizeof(mark) - 1;
+    return error_set(error, STATUS_FAILED, "%.*s: %.*s%s%s", (int)(why - last), last,
+                     (int)(last + length - text), text, between, more);
 }

@@ -12,8 +12,11 @@ enum { DEATH_WORDS_BYTES = 512 };
  * it is one of our programs', 3 where it could not be started or reached, 4 otherwise. */
 int death_explain(const struct launch_death *death, char words[DEATH_WORDS_BYTES]);
 
-/* The same as a failure: prints its last lines on standard error, and says who and how.
- * STATUS_FAILED. */
-enum status death_report(const struct launch_death *death, int *exit_code, struct error *error);
+/* The same as a failure: prints its last lines on standard error, and says who and how, and `more`,
+ * which others said of it ("": nothing). One of our programs that ended because of an error has
+ * said why: that is the failure then, or nothing (a text that is empty) where it was shown as it
+ * came. STATUS_FAILED. */
+enum status death_report(const struct launch_death *death, const char *more, int *exit_code,
+                         struct error *error);
 
 #endif

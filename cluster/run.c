@@ -81,7 +81,8 @@ static enum status ask(struct run *run, struct error *error)
                             .progress = &run->progress,
                             .texts_at_end = !run->streaming,
                             .take = take,
-                            .context = run};
+                            .context = run,
+                            .text = &run->text};
     const enum status status = ask_run(&run->ask, &request, &options->place, error);
     free(prompts);
     return status;

@@ -51,7 +51,7 @@ static enum status watch(const struct session *session, int *exit_code, struct e
     if (launch_n_signals(launch) > 0)
         return STATUS_OK;
     wait_for_last_words(session);
-    return death_report(&death, exit_code, error);
+    return death_report(&death, "", exit_code, error);
 }
 
 /* The coordinator ends when its requests have: workers that it sent away may be gone before. */
@@ -71,7 +71,7 @@ static enum status drain(const struct session *session, int *exit_code, struct e
     if (death.code == SIGNAL_EXIT + SIGTERM) /* it had not begun: it waited for a pipe, say */
         return STATUS_OK;
     return launch_first_death(launch, &death) && death.code != 0
-               ? death_report(&death, exit_code, error)
+               ? death_report(&death, "", exit_code, error)
                : STATUS_OK;
 }
 

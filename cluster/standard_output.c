@@ -36,6 +36,6 @@ bool standard_output_is_unread(void)
 
 void standard_output_log_failure(const struct log *log, const struct error *error)
 {
-    if (!standard_output_is_unread())
+    if (error->text[0] != '\0' && !standard_output_is_unread())
         log_error(log, "%s", error->text);
 }

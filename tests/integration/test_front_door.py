@@ -471,6 +471,19 @@ def test_a_closed_output_ends_it():
     nothing_is_left()
 
 
+def test_last_words_begin_a_line():
+    """Of a process that dies while an answer is shown on the same terminal."""
+    process = subprocess.Popen([LONGSPAN, "run", "-m", "random.gguf", "-p", "x", "-n", "5000", "--ignore-eos", "--ctx", "6000"],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               env=place.environment, cwd=place.folder)
+    shown = process.stdout.read(30)
+    os.kill(next(pid for pid, name in place.processes().items() if name == "coordinator"), signal.SIGKILL)
+    shown += process.communicate(timeout=30)[0]
+    check(process.returncode == 4 and b"\ncoordinator: " in shown, shown[-1000:])
+    check(re.search(rb"[^\n](coordinator|longspan run): ", shown.replace(b"error: coordinator: ", b"")) is None, shown[-1000:])
+    nothing_is_left()
+
+
 def test_a_reader_who_has_seen_enough_is_no_failure():
     """As `| head`: no word about it, and the exit code that SIGPIPE gives."""
     for words in (("help",), ("model", "inspect", "random.gguf"), ("model", "inspect", "--json", "random.gguf"),
