@@ -59,14 +59,21 @@ enum status listen_open(int *descriptor, const char *text, bool has_keys,
     const bool all = strcmp(address.host, "*") == 0;
     const int code = getaddrinfo(all ? NULL : address.host, port, &hints, &list);
     if (code != 0)
-        return error_set(error, STATUS_UNREACHABLE, "--http %.200s: %s", text, gai_strerror(code));
+        return error_set(error, STATUS_UNREACHABLE,
+                         "cannot listen at %.200s: %s: give an address of this machine, or * for "
+                         "every one",
+                         text, gai_strerror(code));
     int reason = 0;
     const int fd = open_first(list, &reason);
     freeaddrinfo(list);
     if (fd < 0)
         return error_set(error, STATUS_UNREACHABLE, "cannot listen at %.200s: %s%s", text,
                          strerror(reason),
-                         reason == EADDRINUSE ? "; choose another port (--port)" : "");
+                         reason == EADDRINUSE      ? ": choose another port"
+                         : reason == EADDRNOTAVAIL ? ": give an address of this machine, or * for "
+                                                     "every one"
+                         : reason == EACCES        ? ": ports below 1024 may be root's alone"
+                                                   : "");
     show(fd, &address, shown);
     *descriptor = fd;
     return STATUS_OK;

@@ -294,6 +294,14 @@ def check_failures(tap, path, model):
     with Server(path, model, "--attention-nodes", 1, name="busy") as server:
         result = longspan("serve", "-m", model, "--port", server.port)
         tap.check(result.code == 3 and "choose another port" in result.err, "a port in use is said so", result)
+        keys = f"{path}/keys-of-nobody"
+        with open(keys, "w", encoding="ascii") as file:
+            file.write("sk-nobody\n")
+        for host in ("nosuch.invalid", "192.0.2.7"):  # has no address; is no address of this machine
+            result = longspan("serve", "-m", model, "--host", host, "--api-key-file", keys)
+            tap.check(result.code == 3 and f"cannot listen at {host}:8080: " in result.err and "--http" not in result.err
+                      and "give an address of this machine" in result.err and "exit status" not in result.err,
+                      f"--host {host}: why nobody can listen there is told, once", result)
         found = subprocess.run(["pgrep", "-P", str(server.process.pid), "-f", "attention_node"], stdout=subprocess.PIPE, check=False)
         with server.connect() as connection:
             data = json.dumps({"prompt": "a", "max_tokens": 4000, "ignore_eos": True, "stream": True}).encode()
