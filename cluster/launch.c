@@ -182,8 +182,11 @@ enum status launch_start(struct launch *launch, const char *label, char *const *
         close_if_open(&input[1]);
         close_if_open(&talk[0]);
         close_if_open(&output[0]);
-        return error_set(error, STATUS_UNREACHABLE, "%s: cannot start %s: %s", label, words[0],
-                         strerror(code));
+        return error_set(error, STATUS_UNREACHABLE, "%s: cannot start %s: %s%s", label, words[0],
+                         strerror(code),
+                         code == EAGAIN ? ": more processes and threads must be allowed (ulimit "
+                                          "-u, TasksMax= of systemd, the container's pids limit)"
+                                        : "");
     }
     struct child *child = &launch->children[launch->n++];
     *child = (struct child){

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -116,6 +117,32 @@ static void test_what_cannot_be_started_is_said_at_once(void **state)
     struct launch_death death;
     assert_false(launch_first_death(launch, &death));
     launch_destroy(launch);
+}
+
+/* As an ordinary user, who may start nothing more. The exit code of a child that tries. */
+static int start_one_too_many(void)
+{
+    const struct rlimit none = {0, 0};
+    if ((geteuid() == 0 && setuid(65534) != 0) || setrlimit(RLIMIT_NPROC, &none) != 0)
+        return 77;
+    struct launch *launch = create();
+    char program[] = "true";
+    char *const words[] = {program, NULL};
+    struct error error;
+    const enum status status = launch_start(launch, "role", words, 0, &error);
+    return status == STATUS_UNREACHABLE && strstr(error.text, "ulimit -u") != NULL ? 0 : 1;
+}
+
+static void test_too_many_processes_have_a_remedy(void **state)
+{
+    int status;
+    const pid_t child = fork();
+    if (child == 0)
+        _exit(start_one_too_many());
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        skip();
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
 /* No child of ours is left, by the kernel's word. */
@@ -309,6 +336,7 @@ int main(void)
         cmocka_unit_test(test_a_flood_of_words_keeps_its_end),
         cmocka_unit_test(test_one_long_line_without_an_end),
         cmocka_unit_test(test_what_cannot_be_started_is_said_at_once),
+        cmocka_unit_test(test_too_many_processes_have_a_remedy),
         cmocka_unit_test(test_the_end_takes_everybody_even_the_stubborn_and_their_children),
         cmocka_unit_test(test_a_gentle_end_lets_a_follower_leave_by_itself),
         cmocka_unit_test(test_who_is_told_first_ends_before_the_others),
