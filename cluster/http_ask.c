@@ -73,6 +73,8 @@ static enum status transfer(struct text_buffer *body, const char *address,
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &code);
     curl_easy_cleanup(curl);
     curl_slist_free_all(headers);
+    if (question->nobody != NULL)
+        *question->nobody = result == CURLE_COULDNT_CONNECT;
     enum status status = STATUS_OK;
     if (result != CURLE_OK)
         status = error_set(error, STATUS_UNREACHABLE, "%s: %s: is the server running there?",

@@ -15,6 +15,7 @@ struct http_question {
     const char *api_key;    /* NULL: none is sent */
     const char *body;       /* JSON, for a POST; NULL: a GET */
     uint32_t timeout_s;
+    bool *nobody; /* NULL, or: set to whether no server listens there */
 };
 
 /* The JSON object that is answered, of 64 MiB at most; json_decref it. STATUS_INVALID: no http or

@@ -40,11 +40,14 @@ static enum status check(const struct asked *asked, struct error *error)
                          error);
 }
 
-static enum status ask_url(const struct asked *asked, const char *url, json_t **json,
+static enum status ask_url(const struct asked *asked, const char *url, json_t **json, bool *nobody,
                            struct error *error)
 {
-    const struct http_question question = {
-        .url = url, .path = "/cluster", .api_key = asked->api_key, .timeout_s = asked->timeout_s};
+    const struct http_question question = {.url = url,
+                                           .path = "/cluster",
+                                           .api_key = asked->api_key,
+                                           .timeout_s = asked->timeout_s,
+                                           .nobody = nobody};
     return http_ask(json, &question, error);
 }
 
@@ -59,28 +62,27 @@ static enum status ask_coordinator(const struct asked *asked, const char *coordi
  * hand, when nobody says otherwise. */
 static enum status ask_here(const struct asked *asked, json_t **json, struct error *error)
 {
-    bool nobody = false;
+    bool no_server = false, nobody = false;
     struct error other = {0};
-    const enum status served = ask_url(asked, DEFAULT_URL, json, error);
+    const enum status served = ask_url(asked, DEFAULT_URL, json, &no_server, error);
     if (served == STATUS_OK ||
         ask_coordinator(asked, DEFAULT_COORDINATOR, json, &nobody, &other) == STATUS_OK)
         return STATUS_OK;
-    if (served == STATUS_UNREACHABLE && nobody)
+    if (no_server && nobody)
         return error_set(error, served,
                          "no cluster answers at " DEFAULT_URL " or " DEFAULT_COORDINATOR
                          ": is one running? --url or --coordinator says where");
     if (nobody)
         return served;
-    return served == STATUS_UNREACHABLE
-               ? error_set(error, other.status, "%s", other.text)
-               : error_set(error, served, "%.400s; %.600s", error->text, other.text);
+    return no_server ? error_set(error, other.status, "%s", other.text)
+                     : error_set(error, served, "%.400s; %.600s", error->text, other.text);
 }
 
 static enum status print_once(const struct asked *asked, struct error *error)
 {
     json_t *json = NULL;
     bool nobody;
-    enum status status = asked->url != NULL ? ask_url(asked, asked->url, &json, error)
+    enum status status = asked->url != NULL ? ask_url(asked, asked->url, &json, &nobody, error)
                          : asked->coordinator != NULL
                              ? ask_coordinator(asked, asked->coordinator, &json, &nobody, error)
                              : ask_here(asked, &json, error);

@@ -117,6 +117,11 @@ with socket.create_server(("127.0.0.1", 5600)):
     both = call(*own_python, "http")
     tap.check(both.code == 4 and "8080/cluster answers 501" in both.err and "127.0.0.1:5600 did not answer" in both.err,
               "beside what an HTTP server answers", both)
+    silent = call(*own_network, """ip link set lo up && exec "$0" -c "
+import socket, subprocess, sys
+with socket.create_server((\'127.0.0.1\', 8080)):
+    sys.exit(subprocess.run([sys.argv[1], \'status\', \'--timeout\', \'1\']).returncode)" "$1\"""", sys.executable, program("longspan"))
+    tap.check(silent.code == 3 and "8080/cluster: Timeout" in silent.err, "that an HTTP server there does not answer is told", silent)
     server_there = f"""ip link set lo up
         "$0" serve -q -m {model} --threads 1 --kv-memory 16MiB & for i in $(seq 300); do "$0" status && break; sleep 0.1; done
         kill $!; wait $!"""
