@@ -1,6 +1,7 @@
 /* http_ask.c - see http_ask.h; libcurl does the work. */
 #include "cluster/http_ask.h"
 
+#include "proto/server_options.h"
 #include "sys/file.h"
 #include "sys/text_buffer.h"
 
@@ -116,6 +117,13 @@ enum status http_ask_key(const char *file, char **key, struct error *error)
 {
     char *data = NULL;
     size_t size;
+    if (file == NULL) {
+        const char *variable = server_options_api_key();
+        *key = variable != NULL ? strdup(variable) : NULL;
+        return variable == NULL || *key != NULL
+                   ? STATUS_OK
+                   : error_set(error, STATUS_NO_MEMORY, "no memory for an API key");
+    }
     const enum status status = file_read(file, KEY_FILE_BYTES, &data, &size, error);
     if (status != STATUS_OK)
         return status;

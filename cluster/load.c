@@ -261,9 +261,7 @@ static enum status work(struct load *load, struct error *error)
     const struct load_options *options = &load->options;
     bool answered = false;
     load->show_progress = !options->quiet && isatty(2);
-    enum status status = options->api_key_file != NULL
-                             ? http_ask_key(options->api_key_file, &load->api_key, error)
-                             : STATUS_OK;
+    enum status status = http_ask_key(options->api_key_file, &load->api_key, error);
     if (status == STATUS_OK && options->csv != NULL)
         status = file_try_write(options->csv, error);
     if (status == STATUS_OK && options->json != NULL)

@@ -1,6 +1,8 @@
 /* load_options.c - see load_options.h. */
 #include "cluster/load_options.h"
 
+#include "proto/server_options.h"
+#include "proto/shared_options.h"
 #include "sys/parse.h"
 
 #include <stdio.h>
@@ -28,6 +30,7 @@ static void add_server(struct option_table *table, struct load_options *o)
                                       .kind = OPTION_TEXT,
                                       .value = &o->api_key_file,
                                       .argument = "FILE",
+                                      .otherwise = SERVER_OPTIONS_API_KEY,
                                       .help = "the key is its first line"},
                                      {.name = "model",
                                       .letter = 'm',
@@ -208,7 +211,8 @@ void load_options_print_help(enum options_form form)
             "  longspan bench serve --rate 0 --prompts questions.txt --output 64 --json "
             "result.json\n",
         .exit_codes = "0, also when requests failed; 2 bad usage; 3 nobody answers there; 4 no "
-                      "request was answered."};
+                      "request was answered.",
+        .environment = shared_options_client_environment};
     fill_table(table, &options, &words);
     options_print_help(stdout, form, &usage, table);
     free(traces);

@@ -39,7 +39,7 @@ static void fill_table(struct option table[PLACE_OPTIONS_TABLE], struct serve_op
          .argument = "ADDRESS",
          .fallback = "127.0.0.1",
          .help = "where to listen; * is every interface. An address that other hosts reach needs "
-                 "--api-key-file"},
+                 "--api-key-file or " SERVER_OPTIONS_API_KEY},
         {.name = "port",
          .kind = OPTION_U32,
          .value = &o->port,
@@ -112,8 +112,9 @@ enum status serve_options_read(struct serve_options *options, int argc, char **a
     options->place.coordinator_words = options->words;
     options->place.coordinator_shown = !options->place.quiet;
     struct address address;
-    return address_check_http(options->address, passed.text[SERVER_OPTION_API_KEY_FILE] != NULL,
-                              &address, error);
+    const bool has_keys =
+        passed.text[SERVER_OPTION_API_KEY_FILE] != NULL || server_options_api_key() != NULL;
+    return address_check_http(options->address, has_keys, &address, error);
 }
 
 void serve_options_print_help(enum options_form form)

@@ -6,6 +6,7 @@
 #include "cluster/status_ask.h"
 #include "cluster/status_report.h"
 #include "proto/address.h"
+#include "proto/server_options.h"
 #include "proto/shared_options.h"
 #include "sys/clock.h"
 #include "sys/log.h"
@@ -101,9 +102,7 @@ static enum status print_once(const struct asked *asked, struct error *error)
 
 static enum status work(struct asked *asked, struct error *error)
 {
-    enum status status = STATUS_OK;
-    if (asked->api_key_file != NULL)
-        status = http_ask_key(asked->api_key_file, &asked->api_key, error);
+    enum status status = http_ask_key(asked->api_key_file, &asked->api_key, error);
     if (status == STATUS_OK && asked->key_file != NULL)
         status = cluster_key_read(asked->key_file, &asked->key, error);
     while (status == STATUS_OK) {
@@ -121,7 +120,8 @@ static const struct option_usage usage = {
     "longspan status", "[OPTION...]",
     "Shows which processes a running cluster has, what each holds, how full the KV holders are, "
     "what moved between workers and attention nodes, and which prompts wait or run.",
-    .exit_codes = "0; 2 bad usage; 3 nobody answers there; 4 the answer is a failure."};
+    .exit_codes = "0; 2 bad usage; 3 nobody answers there; 4 the answer is a failure.",
+    .environment = shared_options_client_environment};
 
 enum { N_OPTIONS = 12 };
 
@@ -146,6 +146,7 @@ static void fill_table(struct option table[N_OPTIONS], struct asked *asked)
          .kind = OPTION_TEXT,
          .value = &asked->api_key_file,
          .argument = "FILE",
+         .otherwise = SERVER_OPTIONS_API_KEY,
          .help = "for the HTTP server: the key is its first line"},
         {.kind = OPTION_SECTION, .help = "Output"},
         {.name = "json",

@@ -281,10 +281,11 @@ static enum status settle(struct command_line *line, struct error *error)
     o->lost_ms = strncmp(o->listen, "ipc://", 6) == 0 ? LOST_IPC_MS : LOST_TCP_MS;
     o->silence_ms = SILENCE_MS;
     o->step_timeout_ms = (line->step_s > 0 ? line->step_s : 10 * line->timeout_s) * 1000;
+    o->http.api_key = server_options_api_key();
     if (o->http.address != NULL) {
         struct address address;
-        const enum status status =
-            address_check_http(o->http.address, o->http.api_key_file != NULL, &address, error);
+        const bool has_keys = o->http.api_key_file != NULL || o->http.api_key != NULL;
+        const enum status status = address_check_http(o->http.address, has_keys, &address, error);
         if (status != STATUS_OK)
             return status;
     }

@@ -2,6 +2,8 @@
  * abstract sockets, wild-card files) slips past the rule of trust. */
 #include "proto/address.h"
 
+#include "proto/server_options.h"
+
 #include "sys/parse.h"
 
 #include <arpa/inet.h>
@@ -142,7 +144,7 @@ enum status address_check_http(const char *text, bool has_keys, struct address *
     if (!parsed.is_local && !has_keys)
         return error_set(error, STATUS_INVALID,
                          "HTTP at %.200s can be reached from other hosts: give --api-key-file FILE "
-                         "(one key a line)",
+                         "(one key a line), or a key in " SERVER_OPTIONS_API_KEY,
                          text);
     *address = parsed;
     return STATUS_OK;

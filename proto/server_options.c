@@ -1,12 +1,15 @@
 /* server_options.c - see server_options.h. */
 #include "proto/server_options.h"
 
+#include <stdlib.h>
+
 const struct option server_options[SERVER_OPTIONS] = {
     [SERVER_OPTION_API_KEY_FILE] = {.name = "api-key-file",
                                     .kind = OPTION_TEXT,
                                     .argument = "FILE",
                                     .help = "admit only clients that send one of these keys, one "
-                                            "per line"},
+                                            "per line; without it, that of the environment "
+                                            "(" SERVER_OPTIONS_API_KEY "), if there is one"},
     [SERVER_OPTION_MODEL_NAME] = {.name = "model-name",
                                   .kind = OPTION_TEXT,
                                   .argument = "NAME",
@@ -84,3 +87,9 @@ const struct option server_options[SERVER_OPTIONS] = {
                              .help = "seconds that running requests have after SIGTERM; a second "
                                      "one ends them at once"},
 };
+
+const char *server_options_api_key(void)
+{
+    const char *key = getenv(SERVER_OPTIONS_API_KEY);
+    return key != NULL && key[0] != '\0' ? key : NULL;
+}

@@ -27,4 +27,9 @@ enum server_option {
 
 extern const struct option server_options[SERVER_OPTIONS];
 
+/* The key of the environment, LONGSPAN_API_KEY: where there is no --api-key-file, a server admits it
+ * and a client sends it. NULL: there is none, or it is empty. */
+#define SERVER_OPTIONS_API_KEY "LONGSPAN_API_KEY"
+const char *server_options_api_key(void);
+
 #endif

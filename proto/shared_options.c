@@ -1,11 +1,17 @@
 /* shared_options.c - see shared_options.h. */
 #include "proto/shared_options.h"
 
+#include "proto/server_options.h"
+
 #include <stddef.h>
 
 static const char *const pins[] = {"auto", "none", NULL};
 static const char *const exchanges[] = {"auto", "zeromq", NULL};
 
+#define API_KEY                                                                                    \
+    SERVER_OPTIONS_API_KEY, "the key of the HTTP server where there is no --api-key-file: serve "  \
+                            "and coordinator admit it, status and bench serve send it"
+const char *const shared_options_client_environment[] = {API_KEY, NULL};
 const char *const shared_options_environment[] = {
     "TMPDIR",
     "where sockets, and files that do not outlive a program, go; without it /tmp",
@@ -14,6 +20,7 @@ const char *const shared_options_environment[] = {
     "LONGSPAN_KERNELS",
     "the variant of the kernels where options and cluster say auto: scalar, avx2, avx512, bf16; on "
     "64-bit ARM scalar, neon, dotprod",
+    API_KEY,
     "LONGSPAN_SPIN_US",
     "how long a waiting lane spins before it yields, in microseconds",
     "LONGSPAN_RECORD",

@@ -25,6 +25,9 @@ struct option shared_options_exchange(const char **exchange);
 /* Variables that count for every program of a cluster: for option_usage. */
 extern const char *const shared_options_environment[];
 
+/* Of it, what counts for a client of the HTTP server. */
+extern const char *const shared_options_client_environment[];
+
 /* --version. */
 struct option shared_options_version(bool *version);
 

@@ -8,6 +8,7 @@
 struct http_options {
     const char *address;       /* HOST:PORT to listen at; NULL: no HTTP */
     const char *api_key_file;  /* needed where other hosts can connect */
+    const char *api_key;       /* the same, without a file: the environment's */
     const char *cors;          /* origin whose pages may use it, or *; NULL: none but our own */
     const char *model_name;    /* as clients call it; NULL: the file's name */
     const char *chat_template; /* a name or a file; NULL: the model's own */

@@ -54,26 +54,32 @@ static enum status add_lines(struct keys *keys, const char *text, const char *pa
                        : error_set(error, STATUS_INVALID, "%s: no key: one a line", path);
 }
 
-enum status keys_read(struct keys **keys, const char *path, struct error *error)
+enum status keys_parse(struct keys **keys, const char *text, const char *name, struct error *error)
 {
-    char *text = NULL;
-    size_t size = 0, lines = 1;
-    enum status status = file_read(path, MOST_FILE_BYTES, &text, &size, error);
-    if (status != STATUS_OK)
-        return status;
-    for (size_t i = 0; i < size; i++)
-        lines += text[i] == '\n';
+    size_t lines = 1;
+    for (const char *c = text; *c != '\0'; c++)
+        lines += *c == '\n';
     struct keys *made = calloc(1, sizeof(*made) + lines * SHA256_BYTES);
     if (made == NULL)
-        status = error_set(error, STATUS_NO_MEMORY, "no memory for %zu keys", lines);
-    else
-        status = add_lines(made, text, path, error);
-    explicit_bzero(text, size);
-    free(text);
+        return error_set(error, STATUS_NO_MEMORY, "no memory for %zu keys", lines);
+    const enum status status = add_lines(made, text, name, error);
     if (status == STATUS_OK)
         *keys = made;
     else
         free(made);
+    return status;
+}
+
+enum status keys_read(struct keys **keys, const char *path, struct error *error)
+{
+    char *text = NULL;
+    size_t size = 0;
+    enum status status = file_read(path, MOST_FILE_BYTES, &text, &size, error);
+    if (status != STATUS_OK)
+        return status;
+    status = keys_parse(keys, text, path, error);
+    explicit_bzero(text, size);
+    free(text);
     return status;
 }
 

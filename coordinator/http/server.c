@@ -9,6 +9,7 @@
 #include "coordinator/http/routes.h"
 #include "coordinator/http/status_source.h"
 #include "model/model_name.h"
+#include "proto/server_options.h"
 #include "sys/clock.h"
 #include "sys/descriptors.h"
 #include "sys/random.h"
@@ -397,6 +398,8 @@ enum status server_open(struct server **server, const struct http_options *optio
     enum status status = check_cors(options->cors, error);
     if (status == STATUS_OK && options->api_key_file != NULL)
         status = keys_read(&site->keys, options->api_key_file, error);
+    else if (status == STATUS_OK && options->api_key != NULL)
+        status = keys_parse(&site->keys, options->api_key, SERVER_OPTIONS_API_KEY, error);
     if (status == STATUS_OK)
         status = open_templates(site, model, error);
     if (status == STATUS_OK)

@@ -61,12 +61,24 @@ static void test_files_without_keys_are_refused(void **state)
     assert_null(keys);
 }
 
+static void test_a_text_has_keys_too(void **state)
+{
+    struct keys *keys = NULL;
+    struct error error;
+    assert_int_equal(keys_parse(&keys, "two words", "VARIABLE", &error), STATUS_INVALID);
+    assert_non_null(strstr(error.text, "VARIABLE:1: "));
+    assert_int_equal(keys_parse(&keys, "sk-one", "VARIABLE", &error), STATUS_OK);
+    assert_true(keys_admit(keys, "Bearer sk-one") && !keys_admit(keys, "Bearer sk-two"));
+    keys_destroy(keys);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_only_whole_keys_are_admitted),
         cmocka_unit_test(test_without_keys_anybody_is),
         cmocka_unit_test(test_files_without_keys_are_refused),
+        cmocka_unit_test(test_a_text_has_keys_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
