@@ -12,6 +12,7 @@
 #include "model/weights.h"
 #include "plan/defaults.h"
 #include "sys/descriptors.h"
+#include "sys/file.h"
 #include "sys/size.h"
 #include "sys/topology.h"
 
@@ -169,6 +170,8 @@ enum status session_open(struct session *session, const struct place_options *op
     }
     if (status == STATUS_OK)
         status = plan_read(&plan, options, error);
+    if (status == STATUS_OK && options->trace != NULL)
+        status = file_try_write(options->trace, error); /* where the parts are joined */
     if (status == STATUS_OK)
         status = descriptors_check(error);
     if (status == STATUS_OK)

@@ -192,10 +192,13 @@ def test_bad_files_are_refused_before_anything_starts():
                   ("-m", "retrieval.gguf", "-f", "empty"),
                   ("-m", "retrieval.gguf", "-p", "x", "--cluster", "nowhere.yaml"),
                   ("-m", "retrieval.gguf", "-p", "x", "--cluster", "text.txt"),
+                  ("-m", "retrieval.gguf", "-p", "x", "--trace", "nowhere/trace"),
+                  ("-m", "retrieval.gguf", "-p", "x", "--dump-logits", "nowhere/logits"),
                   ("-m", "retrieval.gguf", "-p", "x", "--cluster-key", "text.txt")):
         done = place.run("run", *words)
         check(done.returncode == 2, words, done)
         check(done.stderr.count(b"\n") == 1, words, "is not one line:", done.stderr)
+        check(done.stderr.startswith(b"longspan run: error: "), words, "was seen by what was started:", done.stderr)
     check(place.leftovers() == [], place.leftovers())
 
 
