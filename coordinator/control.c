@@ -4,19 +4,46 @@
 #include "sys/clock.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* A message that waits for room. */
+struct control_owed {
+    struct control_owed *next; /* all of one peer lie together */
+    struct frames_peer peer;
+    size_t n_bytes;
+    uint8_t bytes[]; /* a packed Control */
+};
 
 void control_open(struct control *control, struct wire_socket *socket)
 {
     control->socket = socket;
     frames_init(&control->out);
     arena_init(&control->arena, 0);
+    control->owed = NULL;
 }
 
 void control_close(struct control *control)
 {
+    for (struct control_owed *owed; (owed = control->owed) != NULL;) {
+        control->owed = owed->next;
+        free(owed);
+    }
     frames_clear(&control->out);
     arena_destroy(&control->arena);
+}
+
+/* What is in control->out, which is empty afterwards. */
+static enum status send_out(struct control *control, const struct frames_peer *peer,
+                            struct error *error)
+{
+    frames_set_peer(&control->out, peer->bytes, peer->n);
+    const enum status status = frames_send(control->socket, &control->out, 0, error);
+    frames_clear(&control->out);
+    return status == STATUS_TIMEOUT
+               ? error_set(error, STATUS_EXHAUSTED,
+                           "the queue of messages to a peer is full: it does not read them")
+               : status;
 }
 
 enum status control_send(struct control *control, const struct frames_peer *peer,
@@ -28,15 +55,10 @@ enum status control_send(struct control *control, const struct frames_peer *peer
     enum status status = frames_add_message(out, &message->base, error);
     if (status == STATUS_OK && tensor != NULL)
         status = frames_add_copy(out, tensor, tensor_bytes, error);
-    if (status == STATUS_OK) {
-        frames_set_peer(out, peer->bytes, peer->n);
-        status = frames_send(control->socket, out, 0, error);
-    }
+    if (status == STATUS_OK)
+        status = send_out(control, peer, error);
     frames_clear(out);
     arena_reset(&control->arena);
-    if (status == STATUS_TIMEOUT)
-        status = error_set(error, STATUS_EXHAUSTED,
-                           "the queue of messages to a peer is full: it does not read them");
     return status;
 }
 
@@ -76,6 +98,55 @@ void control_send_leave(struct control *control, const struct frames_peer *peer,
     control_send(control, peer, &message, NULL, 0, NULL);
 }
 
+/* ---- what is owed ---------------------------------------------------------------------------- */
+
+/* Whether a message could not go now and may go later. */
+static bool may_go_later(enum status status)
+{
+    return status == STATUS_EXHAUSTED || status == STATUS_NO_MEMORY;
+}
+
+/* Without memory it is not owed. */
+static void owe(struct control *control, const struct frames_peer *peer,
+                const Longspan__Control *message)
+{
+    struct control_owed **link = &control->owed;
+    uint32_t n = 0;
+    while (*link != NULL && !frames_same_peer(&(*link)->peer, peer))
+        link = &(*link)->next;
+    for (; *link != NULL && frames_same_peer(&(*link)->peer, peer); n++)
+        link = &(*link)->next;
+    const size_t n_bytes = longspan__control__get_packed_size(message);
+    struct control_owed *owed = n < CONTROL_MOST_OWED ? malloc(sizeof(*owed) + n_bytes) : NULL;
+    if (owed == NULL)
+        return;
+    owed->next = *link;
+    owed->peer = *peer;
+    owed->n_bytes = n_bytes;
+    longspan__control__pack(message, owed->bytes);
+    *link = owed;
+}
+
+void control_send_owed(struct control *control)
+{
+    const struct frames_peer *full = NULL; /* the last one whose queue still is */
+    for (struct control_owed **link = &control->owed; *link != NULL;) {
+        struct control_owed *owed = *link;
+        enum status status = STATUS_EXHAUSTED;
+        if (full == NULL || !frames_same_peer(full, &owed->peer))
+            status = frames_add_copy(&control->out, owed->bytes, owed->n_bytes, NULL);
+        if (status == STATUS_OK)
+            status = send_out(control, &owed->peer, NULL);
+        if (may_go_later(status)) {
+            full = &owed->peer;
+            link = &owed->next;
+        } else {
+            *link = owed->next;
+            free(owed);
+        }
+    }
+}
+
 void control_send_event_failure(struct control *control, const struct frames_peer *peer,
                                 uint64_t request, enum status status, const char *text)
 {
@@ -89,7 +160,8 @@ void control_send_event_failure(struct control *control, const struct frames_pee
     Longspan__Control message = LONGSPAN__CONTROL__INIT;
     message.body_case = LONGSPAN__CONTROL__BODY_RUN_EVENT;
     message.run_event = &event;
-    control_send(control, peer, &message, NULL, 0, NULL);
+    if (may_go_later(control_send(control, peer, &message, NULL, 0, NULL)))
+        owe(control, peer, &message);
 }
 
 void control_copy_text(char *text, size_t size, const char *from)

@@ -2,7 +2,9 @@
  *
  * A message is built on the stack, with its arrays in control.arena, and is packed into one frame;
  * a tensor may follow as another. Sending never waits: the socket's queues are large, and a peer
- * that does not empty its own is to be given up, not to be waited for. */
+ * that does not empty its own is to be given up, not to be waited for. Only the failure of a request
+ * is owed to a client whose queue is full, and goes when there is room: it may read again, and would
+ * wait for the end of its request for ever. */
 #ifndef LONGSPAN_COORDINATOR_CONTROL_H
 #define LONGSPAN_COORDINATOR_CONTROL_H
 
@@ -13,10 +15,13 @@
 
 #include <stddef.h>
 
+enum { CONTROL_MOST_OWED = 512 }; /* to one client: more than it can have requests here */
+
 struct control {
     struct wire_socket *socket;
     struct frames out;
     struct arena arena; /* for building; control_send resets it */
+    struct control_owed *owed;
 };
 
 /* `socket` stays the caller's. The struct must not move afterwards. */
@@ -44,6 +49,10 @@ void control_send_leave(struct control *control, const struct frames_peer *peer,
                         const char *reason);
 void control_send_event_failure(struct control *control, const struct frames_peer *peer,
                                 uint64_t request, enum status status, const char *text);
+
+/* Sends what is owed, as far as queues have room again; what is owed to those who are gone is
+ * forgotten. */
+void control_send_owed(struct control *control);
 
 /* A text of a peer for our own messages and logs: NULL becomes "", and it is cut. */
 void control_copy_text(char *text, size_t size, const char *from);

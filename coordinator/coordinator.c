@@ -350,6 +350,7 @@ static enum status tick(struct coordinator *c, struct error *error)
         return STATUS_OK;
     c->next_tick_us = now_us + TICK_US;
     look_at_descriptors(c);
+    control_send_owed(&c->control);
     serving_drop_silent(&c->early, &c->control, now_us);
     const bool stepping = c->serving != NULL && serving_stepping(c->serving);
     enum status status = cluster_tick(&c->cluster, now_us, stepping, error);

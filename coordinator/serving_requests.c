@@ -77,8 +77,8 @@ void serving_fail(struct serving *s, struct request *request, enum status status
     end_request(s, request);
 }
 
-/* After an event could not be sent. Where the event was at fault, too large or without memory, a
- * short message may still arrive: else the client would wait for ever. */
+/* After an event could not be sent. Where it was too large or without memory, a short message may
+ * still arrive; where the queue is full, later. Else the client would wait for ever. */
 void serving_lose_client(struct serving *s, struct request *request, const struct error *why)
 {
     log_info(s->log, "%s is cancelled: its client cannot be told anything: %s", request->label,
