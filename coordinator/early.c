@@ -8,9 +8,12 @@ enum status early_add(struct early *early, const struct frames_peer *client, uin
                       const void *bytes, size_t n_bytes, uint64_t now_us, const char *what,
                       struct error *error)
 {
-    if (early->n == EARLY_MAX_REQUESTS)
-        return error_set(error, STATUS_EXHAUSTED, "%d requests wait for %s already: try later",
-                         EARLY_MAX_REQUESTS, what);
+    if (early->n == EARLY_MAX_REQUESTS ||
+        (early->n > 0 && early->n_bytes + n_bytes > EARLY_MAX_BYTES))
+        return error_set(error, STATUS_EXHAUSTED,
+                         "%u requests wait for %s already, and there is no room for one of %zu "
+                         "bytes: try later",
+                         early->n, what, n_bytes);
     struct early_request *request = malloc(sizeof(*request) + n_bytes);
     if (request == NULL)
         return error_set(error, STATUS_NO_MEMORY, "no memory for a request of %zu bytes", n_bytes);
@@ -25,6 +28,7 @@ enum status early_add(struct early *early, const struct frames_peer *client, uin
         end = &(*end)->next;
     *end = request;
     early->n++;
+    early->n_bytes += n_bytes;
     return STATUS_OK;
 }
 
@@ -34,6 +38,7 @@ struct early_request *early_take(struct early *early)
     if (request != NULL) {
         early->first = request->next;
         early->n--;
+        early->n_bytes -= request->n_bytes;
     }
     return request;
 }
@@ -50,6 +55,7 @@ static void drop(struct early *early, struct early_request **link)
     struct early_request *request = *link;
     *link = request->next;
     early->n--;
+    early->n_bytes -= request->n_bytes;
     free(request);
 }
 

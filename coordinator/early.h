@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 enum { EARLY_MAX_REQUESTS = 64 };
+#define EARLY_MAX_BYTES ((size_t)256 << 20) /* of all; one is kept whatever it has */
 
 struct early_request {
     struct early_request *next;
@@ -22,10 +23,11 @@ struct early_request {
 struct early {
     struct early_request *first;
     uint32_t n;
+    size_t n_bytes;
 };
 
-/* Copies the message. `what`: they wait for. STATUS_EXHAUSTED: EARLY_MAX_REQUESTS are waiting.
- * STATUS_NO_MEMORY. */
+/* Copies the message. `what`: they wait for. STATUS_EXHAUSTED: EARLY_MAX_REQUESTS are waiting, or it
+ * would be more than EARLY_MAX_BYTES with them. STATUS_NO_MEMORY. */
 enum status early_add(struct early *early, const struct frames_peer *client, uint64_t number,
                       const void *bytes, size_t n_bytes, uint64_t now_us, const char *what,
                       struct error *error);

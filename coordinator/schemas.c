@@ -12,6 +12,7 @@
 
 /* What is remembered beyond what somebody waits for. */
 enum { MOST_KNOWN = 16, MOST_BYTES = 16 << 20 };
+enum { MOST_ASKED_BYTES = 64 << 20 }; /* of those that are asked for; one may have more */
 
 struct schema {
     struct schema *next;
@@ -170,8 +171,27 @@ static struct schema *find_locked(const struct schemas *s, const char *text)
     return NULL;
 }
 
+static enum status check_room_locked(const struct schemas *s, const char *text, struct error *error)
+{
+    size_t n = 0, bytes = strlen(text);
+    for (const struct schema *one = s->list; one != NULL; one = one->next)
+        if (one->state != SCHEMA_SETTLED) {
+            n++;
+            bytes += strlen(one->text);
+        }
+    return n == 0 || (n < SCHEMAS_MOST_ASKED && bytes <= MOST_ASKED_BYTES)
+               ? STATUS_OK
+               : error_set(error, STATUS_EXHAUSTED,
+                           "%zu JSON schemas are still to be worked out, with this one %zu bytes: "
+                           "try later",
+                           n, bytes);
+}
+
 static enum status ask_locked(struct schemas *s, const char *text, struct error *error)
 {
+    const enum status status = check_room_locked(s, text, error);
+    if (status != STATUS_OK)
+        return status;
     struct schema *schema = calloc(1, sizeof(*schema));
     if (schema == NULL || (schema->text = strdup(text)) == NULL) {
         free(schema);

@@ -14,6 +14,8 @@
 
 struct schemas; /* opaque */
 
+enum { SCHEMAS_MOST_ASKED = 64 }; /* that are not worked out, or not settled */
+
 /* The tokenizer is borrowed. STATUS_NO_MEMORY. */
 enum status schemas_create(struct schemas **schemas, const struct tokenizer *tokenizer,
                            struct error *error);
@@ -23,7 +25,8 @@ void schemas_destroy(struct schemas *schemas);
 /* `text`: a schema in JSON; "": any object. *first: the answers' constraints are made of it by
  * constraint_again, and end before schemas_destroy; borrowed until the next call. NULL: it is not
  * worked out yet. A failure says why there is none: as constraint_create and vocabulary_create, or
- * text that is no JSON. */
+ * text that is no JSON. STATUS_EXHAUSTED: too many are asked for already, and this is not one of
+ * them: whoever asked may have gone, which nobody tells here. */
 enum status schemas_find(struct schemas *schemas, const char *text, const struct constraint **first,
                          struct error *error);
 

@@ -37,8 +37,38 @@ static void test_a_silent_client_is_named(void **state)
     free(left);
 }
 
+/* Clients may ask before the cluster is ready: what they sent is bounded as a whole. */
+static void test_many_bytes_are_refused(void **state)
+{
+    const size_t half = EARLY_MAX_BYTES / 2;
+    void *bytes = calloc(1, EARLY_MAX_BYTES + 1);
+    struct early early = {0};
+    struct error error;
+    (void)state;
+    assert_non_null(bytes);
+    for (uint64_t n = 1; n <= 2; n++)
+        assert_int_equal(early_add(&early, &ours, n, bytes, half, 1000, "something", NULL),
+                         STATUS_OK);
+    assert_int_equal(early_add(&early, &theirs, 3, bytes, 1, 1000, "something", &error),
+                     STATUS_EXHAUSTED);
+    assert_non_null(strstr(error.text, "2 requests wait for something already"));
+    early_drop(&early, &ours, false, 1);
+    add(&early, &theirs, 3);
+    for (struct early_request *request; (request = early_take(&early)) != NULL;)
+        free(request);
+    assert_int_equal(early_add(&early, &ours, 4, bytes, EARLY_MAX_BYTES + 1, 1000, "", NULL),
+                     STATUS_OK); /* one is kept whatever it has */
+    assert_int_equal(early_add(&early, &theirs, 5, bytes, 1, 1000, "", NULL), STATUS_EXHAUSTED);
+    early_drop(&early, &ours, true, 0);
+    assert_null(early_take(&early));
+    free(bytes);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_a_silent_client_is_named)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_silent_client_is_named),
+        cmocka_unit_test(test_many_bytes_are_refused),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

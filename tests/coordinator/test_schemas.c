@@ -73,10 +73,31 @@ static void test_why_there_is_none_is_remembered(void **state)
     schemas_destroy(schemas);
 }
 
+/* Who asks and goes leaves a schema behind. */
+static void test_too_many_at_once_are_refused(void **state)
+{
+    struct schemas *schemas = open_schemas(*state);
+    const struct constraint *first;
+    struct error error;
+    char text[64];
+    int n_waits;
+    for (int i = 0; i < SCHEMAS_MOST_ASKED; i++) {
+        snprintf(text, sizeof(text), "{\"const\":%d}", i);
+        assert_int_equal(schemas_find(schemas, text, &first, &error), STATUS_OK);
+    }
+    assert_int_equal(schemas_find(schemas, "{\"const\":\"more\"}", &first, &error),
+                     STATUS_EXHAUSTED);
+    assert_non_null(strstr(error.text, "64 JSON schemas"));
+    assert_int_equal(ask(schemas, text, &first, &n_waits, &error), STATUS_OK); /* the last one */
+    schemas_settle(schemas);
+    assert_int_equal(ask(schemas, "{\"const\":\"more\"}", &first, &n_waits, &error), STATUS_OK);
+    schemas_destroy(schemas);
+}
+
 /* Many more than are remembered, all asked for before any is waited for. */
 static void test_many_wait_for_theirs(void **state)
 {
-    enum { N = 100 };
+    enum { N = SCHEMAS_MOST_ASKED };
     struct schemas *schemas = open_schemas(*state);
     const struct constraint *first;
     struct error error;
@@ -108,6 +129,7 @@ int main(void)
         cmocka_unit_test(test_a_schema_is_worked_out_once),
         cmocka_unit_test(test_why_there_is_none_is_remembered),
         cmocka_unit_test(test_many_wait_for_theirs),
+        cmocka_unit_test(test_too_many_at_once_are_refused),
     };
     return cmocka_run_group_tests(tests, byte_tokenizer_open, byte_tokenizer_close);
 }
