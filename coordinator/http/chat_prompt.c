@@ -5,8 +5,9 @@
 #include "coordinator/http/site.h"
 #include "model/chat/chat_templates.h"
 
-bool chat_prompt_render(void *context, const json_t *body, const json_t *tools, char **text,
-                        size_t *n_bytes, struct api_error *error)
+bool chat_prompt_render(void *context, const json_t *body, const json_t *tools,
+                        const atomic_bool *stop, char **text, size_t *n_bytes,
+                        struct api_error *error)
 {
     const struct site *site = context;
     const json_t *extra = fields_get(body, "chat_template_kwargs");
@@ -19,8 +20,8 @@ bool chat_prompt_render(void *context, const json_t *body, const json_t *tools, 
         return false;
     struct error why;
     const enum status status =
-        chat_templates_render(site->templates, json_object_get(body, "messages"), tools, extra,
-                              prompt, text, n_bytes, &why);
+        chat_templates_render_until(site->templates, json_object_get(body, "messages"), tools,
+                                    extra, prompt, stop, text, n_bytes, &why);
     switch (status) {
     case STATUS_OK:
         return true;

@@ -282,7 +282,7 @@ static bool read_chat(struct generate_request *r, const json_t *body,
     char *text = NULL;
     size_t n_bytes = 0;
     const json_t *tools = r->tools.mode != TOOL_NONE ? fields_get(body, "tools") : NULL;
-    if (!limits->render(limits->render_context, body, tools, &text, &n_bytes, error))
+    if (!limits->render(limits->render_context, body, tools, limits->stop, &text, &n_bytes, error))
         return false;
     struct error why;
     r->prompts = calloc(1, sizeof(*r->prompts));

@@ -76,8 +76,8 @@ struct generate_limits {
     /* The prompt of a chat: renders `body`, already known to be an object with an array of
      * messages, and the tools that the model is to be told of (NULL: none). *text is the
      * caller's. */
-    bool (*render)(void *context, const json_t *body, const json_t *tools, char **text,
-                   size_t *n_bytes, struct api_error *error);
+    bool (*render)(void *context, const json_t *body, const json_t *tools, const atomic_bool *stop,
+                   char **text, size_t *n_bytes, struct api_error *error);
     void *render_context;
     const atomic_bool *stop; /* once it is set, the request is wanted no more; NULL: it is */
 };

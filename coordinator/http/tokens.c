@@ -40,7 +40,7 @@ static bool tokenize_chat(struct site *site, const json_t *body, const atomic_bo
     bool good = tool_choice_read(&choice, body, &callable, error);
     if (good) {
         const json_t *tools = choice.mode != TOOL_NONE ? fields_get(body, "tools") : NULL;
-        good = chat_prompt_render(site, body, tools, &text, &n_bytes, error) &&
+        good = chat_prompt_render(site, body, tools, stop, &text, &n_bytes, error) &&
                tokenize_text(site, text, n_bytes, TOKENIZER_PARSE_SPECIAL, stop, answer, error);
     }
     tool_choice_free(&choice);

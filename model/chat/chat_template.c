@@ -170,6 +170,15 @@ enum status chat_template_render(const struct chat_template *t, const json_t *me
                                  bool add_generation_prompt, char **text, size_t *bytes,
                                  struct error *error)
 {
+    return chat_template_render_until(t, messages, tools, extra, add_generation_prompt, NULL, text,
+                                      bytes, error);
+}
+
+enum status chat_template_render_until(const struct chat_template *t, const json_t *messages,
+                                       const json_t *tools, const json_t *extra,
+                                       bool add_generation_prompt, const atomic_bool *stop,
+                                       char **text, size_t *bytes, struct error *error)
+{
     struct error why = {.status = STATUS_OK};
     const size_t input = json_bytes(messages, JINJA_MAX_NESTING) +
                          json_bytes(tools, JINJA_MAX_NESTING) +
@@ -181,6 +190,7 @@ enum status chat_template_render(const struct chat_template *t, const json_t *me
                             .scope = &variables,
                             .output = &output,
                             .max_steps = JINJA_MAX_STEPS + input,
+                            .stop = stop,
                             .error = &why};
     define_all(&run, t, messages, tools, extra, add_generation_prompt);
     run.scope = &scope;

@@ -16,6 +16,7 @@
 #include "sys/status.h"
 
 #include <jansson.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -46,5 +47,12 @@ enum status chat_template_render(const struct chat_template *chat_template, cons
                                  const json_t *tools, const json_t *extra,
                                  bool add_generation_prompt, char **text, size_t *bytes,
                                  struct error *error);
+
+/* The same, until another thread sets *stop: STATUS_CANCELLED soon after. NULL: nobody will. */
+enum status chat_template_render_until(const struct chat_template *chat_template,
+                                       const json_t *messages, const json_t *tools,
+                                       const json_t *extra, bool add_generation_prompt,
+                                       const atomic_bool *stop, char **text, size_t *bytes,
+                                       struct error *error);
 
 #endif

@@ -26,6 +26,11 @@ struct jinja_value jinja_fail(struct jinja_run *run, const char *format, ...)
 bool jinja_step(struct jinja_run *run, size_t n)
 {
     run->steps += 1 + n / 64;
+    if (run->stop != NULL && atomic_load_explicit(run->stop, memory_order_relaxed) &&
+        !run->failed) {
+        error_set(run->error, STATUS_CANCELLED, "it was told to stop");
+        run->failed = true;
+    }
     if (run->steps > run->max_steps && !run->failed)
         jinja_fail(run, "the template does not come to an end");
     return !run->failed;

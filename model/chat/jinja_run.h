@@ -10,6 +10,8 @@
 #include "model/chat/jinja_syntax.h"
 #include "sys/status.h"
 
+#include <stdatomic.h>
+
 enum {
     JINJA_MAX_CALLS = 40,     /* macros inside each other */
     JINJA_MAX_LEVELS = 900,   /* of the walk through trees, macros included */
@@ -42,6 +44,7 @@ struct jinja_run {
     struct jinja_output *output;
     enum jinja_signal signal; /* break or continue, until its loop has seen it */
     uint64_t steps, max_steps;
+    const atomic_bool *stop; /* set by another thread: it fails at its next step; NULL: never */
     unsigned levels, calls;
     uint32_t line; /* of the statement that runs */
     bool failed;
@@ -79,7 +82,8 @@ struct jinja_bound {
 struct jinja_value jinja_fail(struct jinja_run *run, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* False: the limit of steps is reached, or something failed before. */
+/* False: the limit of steps is reached, it was told to stop (STATUS_CANCELLED), or something failed
+ * before. */
 bool jinja_step(struct jinja_run *run, size_t n);
 
 /* Memory of the rendering; NULL: the run has failed. Steps are counted. */

@@ -27,8 +27,8 @@ static void open_once(void)
 }
 
 /* As chat_prompt.c does it. */
-static bool render(void *context, const json_t *body, const json_t *tools, char **text,
-                   size_t *n_bytes, struct api_error *error)
+static bool render(void *context, const json_t *body, const json_t *tools, const atomic_bool *stop,
+                   char **text, size_t *n_bytes, struct api_error *error)
 {
     json_t *messages = NULL;
     struct error why;

@@ -12,8 +12,8 @@
 enum { CONTEXT = 100 };
 
 /* A chat is the texts of its messages. */
-static bool render(void *context, const json_t *body, const json_t *tools, char **text,
-                   size_t *n_bytes, struct api_error *error)
+static bool render(void *context, const json_t *body, const json_t *tools, const atomic_bool *stop,
+                   char **text, size_t *n_bytes, struct api_error *error)
 {
     const json_t *messages = json_object_get(body, "messages");
     *text = calloc(1, 1024);

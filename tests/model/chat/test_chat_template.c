@@ -339,6 +339,30 @@ static void test_too_many_variables_are_refused(void **state)
     json_decref(extra);
 }
 
+/* Who reads it on a thread of his own may be told that nobody waits any more. */
+static void test_a_rendering_can_be_stopped(void **state)
+{
+    static const char source[] = "{% for i in range(1000) %}{{ i }}{% endfor %}";
+    struct chat_template *t = NULL;
+    json_t *messages = json_of("[]");
+    struct error error;
+    char *text = NULL;
+    size_t n_bytes = 0;
+    atomic_bool stop = true;
+    assert_int_equal(chat_template_create(&t, source, strlen(source), NULL, NULL, NULL), STATUS_OK);
+    assert_int_equal(
+        chat_template_render_until(t, messages, NULL, NULL, false, &stop, &text, &n_bytes, &error),
+        STATUS_CANCELLED);
+    assert_null(text);
+    stop = false;
+    assert_int_equal(
+        chat_template_render_until(t, messages, NULL, NULL, false, &stop, &text, &n_bytes, NULL),
+        STATUS_OK);
+    free(text);
+    chat_template_destroy(t);
+    json_decref(messages);
+}
+
 /* Any cut of a template is a template or is refused. */
 static void test_every_prefix_is_handled(void **state)
 {
@@ -499,6 +523,7 @@ int main(void)
         cmocka_unit_test(test_many_elifs_are_no_depth),
         cmocka_unit_test(test_hostile_messages_are_refused),
         cmocka_unit_test(test_too_many_variables_are_refused),
+        cmocka_unit_test(test_a_rendering_can_be_stopped),
         cmocka_unit_test(test_every_prefix_is_handled),
         cmocka_unit_test(test_the_date_is_todays),
         cmocka_unit_test(test_extra_variables_win),
