@@ -11,7 +11,8 @@
 #include <stdint.h>
 
 /* `group`: query heads per KV head, 1 or 2 (always 2 KV heads of 32 dims, 4 layers, hidden 128).
- * The same bytes in every run and on every machine. STATUS_INVALID: another group. STATUS_IO. */
+ * The same bytes in every run and on every machine. STATUS_INVALID: another group;
+ * and, as STATUS_IO, as gguf_writer_create. */
 enum status make_retrieval(const char *path, uint32_t group, struct error *error);
 
 #endif

@@ -21,8 +21,8 @@ enum status file_read(const char *path, uint64_t max_bytes, char **data, size_t 
 
 /* Writes `path` so that a reader, and a crash, finds the old file or the whole new one: a temporary
  * file beside it, synced, then renamed. `mode` as in open(2), less the umask.
- * STATUS_INVALID: a device, a pipe or a socket is there, whose place the file would take.
- * STATUS_IO: with the kernel's reason; no temporary file is left. */
+ * STATUS_INVALID: a device, a pipe or a socket is there, whose place the file would take; and as
+ * file_not_made. STATUS_IO: with the kernel's reason; no temporary file is left. */
 enum status file_write(const char *path, const void *data, size_t size, unsigned mode,
                        struct error *error);
 

@@ -49,7 +49,7 @@ void table_text(struct table *table, const char *value);
 void table_number(struct table *table, double value);
 
 /* Writes what is there; a path that is NULL is left out. Memory that ran out while cells were added
- * is told here: STATUS_NO_MEMORY. STATUS_IO. */
+ * is told here: STATUS_NO_MEMORY. STATUS_INVALID, STATUS_IO: as file_write. */
 enum status table_save(const struct table *table, const char *csv_path, const char *json_path,
                        struct error *error);
 
