@@ -392,8 +392,8 @@ sanitized: all tests
 TSAN_TESTS = $(filter $(BUILD)/tests/sys/% $(addprefix $(BUILD)/tests/kernels/attention/test_,attend kv_holder) \
     $(BUILD)/tests/proto/% $(BUILD)/tests/attention_node/% $(BUILD)/tests/kernels/cpu/% $(BUILD)/tests/kernels/test_candidates \
     $(addprefix $(BUILD)/tests/worker/test_,attention exchange fill forward load load_progress needed_rows wire) \
-    $(BUILD)/tests/coordinator/http/test_bridge $(BUILD)/tests/coordinator/http/test_status_source \
-    $(BUILD)/tests/coordinator/http/test_door $(addprefix $(BUILD)/tests/coordinator/test_,schemas texts) \
+    $(addprefix $(BUILD)/tests/coordinator/http/test_,bridge desk door status_source) \
+    $(addprefix $(BUILD)/tests/coordinator/test_,schemas texts) \
     $(BUILD)/tests/cluster/test_quantize $(BUILD)/tests/cluster/test_make_random,$(TESTS))
 sanitized-threads: $(TSAN_TESTS)
 	@$(SANITIZER_ENV) tests/run.sh --jobs $(TEST_JOBS) $(TSAN_TESTS)
