@@ -5,7 +5,6 @@
 #include "attention_node/serve_state.h"
 
 #include "kernels/attention/kv_window.h"
-#include "kernels/attention/partial.h"
 #include "sys/clock.h"
 
 #include <inttypes.h>

@@ -2,7 +2,6 @@
 #include "attention_node/store_page.h"
 
 #include "attention_node/store_files.h"
-#include "kernels/attention/tile.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -20,7 +20,6 @@
 #include "sys/clock.h"
 #include "sys/log.h"
 
-#include <inttypes.h>
 #include <jansson.h>
 #include <poll.h>
 #include <signal.h>

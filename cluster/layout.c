@@ -6,7 +6,6 @@
 #include "sys/memory.h"
 #include "sys/topology.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

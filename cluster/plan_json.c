@@ -6,7 +6,6 @@
 #include "kernels/kernels.h"
 #include "sys/size.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -12,7 +12,6 @@
 #include "sys/log.h"
 #include "sys/options.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

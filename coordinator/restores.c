@@ -3,7 +3,6 @@
 
 #include "kernels/attention/kv_holder.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 

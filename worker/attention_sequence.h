@@ -6,7 +6,6 @@
 #ifndef LONGSPAN_WORKER_ATTENTION_SEQUENCE_H
 #define LONGSPAN_WORKER_ATTENTION_SEQUENCE_H
 
-#include "kernels/attention/tree.h"
 #include "sys/status.h"
 #include "worker/attention.h"
 

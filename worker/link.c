@@ -7,7 +7,6 @@
 #include "sys/clock.h"
 #include "sys/memory.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <unistd.h>
 

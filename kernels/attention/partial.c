@@ -7,8 +7,6 @@
 
 #include "kernels/attention/tile.h"
 
-#include <assert.h>
-
 void partial_clear(float *partial, size_t n_rows, size_t head_dim)
 {
     tile_partial_clear(tile_partial_at(partial, n_rows, head_dim, 0), n_rows, head_dim);

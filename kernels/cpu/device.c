@@ -5,7 +5,6 @@
 #include "kernels/cpu/panel.h"
 #include "kernels/matrix_cut.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>

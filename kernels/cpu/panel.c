@@ -3,7 +3,6 @@
 #include "kernels/cpu/panel.h"
 
 #include "kernels/quant/block32.h"
-#include "kernels/quant/half.h"
 #include "kernels/quant/superblock.h"
 
 #include <assert.h>

@@ -3,7 +3,6 @@
 
 #include "tests/cmocka.h"
 
-#include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 

@@ -6,7 +6,6 @@
 
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static struct schemas *open_schemas(const struct tokenizer *tokenizer)

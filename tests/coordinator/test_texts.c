@@ -7,7 +7,6 @@
 #include "tests/coordinator/http/byte_tokenizer.h"
 
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
