@@ -195,22 +195,6 @@ enum status kv_holder_check_host(const char *option, uint64_t bytes, uint32_t n,
                      size_format(kv_holder_share(available) / n / MEBIBYTE * MEBIBYTE, fits));
 }
 
-uint64_t kv_holder_bytes(const struct kv_holder_shape *shape, uint64_t n_tokens)
-{
-    const uint64_t n_pages = n_tokens / PAGE_TOKENS + (n_tokens % PAGE_TOKENS != 0);
-    const uint64_t page_bytes =
-        shape->n_kv_heads * (uint64_t)PAGE_TILES * tile_bytes(shape->type, shape->head_dim);
-    uint64_t sum = 0, bytes;
-    for (uint32_t i = 0; i < shape->n_layers; i++) {
-        const uint32_t window = shape->windows != NULL ? shape->windows[i] : 0;
-        const uint64_t most = window > 0 ? kv_window_pages(window, shape->chunk) : UINT64_MAX;
-        if (__builtin_mul_overflow(n_pages < most ? n_pages : most, page_bytes, &bytes) ||
-            __builtin_add_overflow(sum, bytes, &sum))
-            return UINT64_MAX;
-    }
-    return sum;
-}
-
 void kv_holder_memory(const struct kv_holder *holder, void **base, size_t *bytes)
 {
     kv_pool_memory(holder->pool, base, bytes);

@@ -72,10 +72,6 @@ enum status kv_holder_create(struct kv_holder **holder, const struct kernels *ke
                              uint64_t memory_bytes, struct error *error);
 void kv_holder_destroy(struct kv_holder *holder);
 
-/* Bytes that a sequence of `n_tokens` tokens (whole pages) needs in all layers and heads of the
- * shape. */
-uint64_t kv_holder_bytes(const struct kv_holder_shape *shape, uint64_t n_tokens);
-
 /* Opens a sequence with its spans (ascending, disjoint), or adds spans to an open one (tokens that
  * it has already are ignored), and reserves their pages in all layers and heads, in those with a
  * window as many as are needed at a time. `shared_tokens`: a fork will bring the pages below that

@@ -67,16 +67,11 @@ static inline void forget_answers(struct fixture *f)
 static inline void open_serve(struct fixture *f, const struct kernels *kernels,
                               struct device *device, uint32_t keep_after_us)
 {
-    const struct kv_holder_shape shape = {.type = KV_F32,
-                                          .head_dim = HEAD_DIM,
-                                          .first_layer = LAYER,
-                                          .n_layers = N_LAYERS,
-                                          .first_kv_head = HEAD,
-                                          .n_kv_heads = N_HEADS};
+    const uint64_t page_bytes =
+        (uint64_t)N_LAYERS * N_HEADS * PAGE_TILES * tile_bytes(KV_F32, HEAD_DIM);
     const struct serve_config config = {.name = "mem01",
                                         .node = NODE,
-                                        .memory_bytes =
-                                            kv_holder_bytes(&shape, PAGE_TOKENS) * N_PAGES,
+                                        .memory_bytes = page_bytes * N_PAGES,
                                         .pool = f->pool,
                                         .kernels = kernels,
                                         .device = device,

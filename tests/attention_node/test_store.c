@@ -246,8 +246,7 @@ static void test_bounded_by_bytes(void **state)
     struct fixture *f = *state;
     const uint8_t *added, *gone;
     size_t n_added, n_gone;
-    const uint64_t file_bytes =
-        HEADER_BYTES + N_PLANES * kv_holder_bytes(&job.shape, PAGE_TOKENS) / N_PLANES;
+    const uint64_t file_bytes = HEADER_BYTES + N_PLANES * PAGE_BYTES;
     open_store(f, 2 * file_bytes, &job);
     keep(f);
     assert_int_equal(n_stored(f), 2); /* the last two */

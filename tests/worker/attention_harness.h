@@ -225,14 +225,11 @@ static inline void cluster_free(struct cluster *cluster, uint64_t sequence)
 
 /* ---- nodes ---- */
 
-static inline struct kv_holder_shape cluster_shape(const struct cluster *cluster)
+/* For NODE_PAGES pages in all layers and heads. */
+static inline uint64_t cluster_kv_bytes(const struct cluster *cluster)
 {
-    return (struct kv_holder_shape){.type = cluster->type,
-                                    .head_dim = HEAD_DIM,
-                                    .first_layer = FIRST_LAYER,
-                                    .n_layers = N_LAYERS,
-                                    .first_kv_head = FIRST_HEAD,
-                                    .n_kv_heads = N_HEADS};
+    return (uint64_t)NODE_PAGES * N_LAYERS * N_HEADS * PAGE_TILES *
+           tile_bytes(cluster->type, HEAD_DIM);
 }
 
 static inline void *harness_node_main(void *argument)
@@ -256,16 +253,14 @@ static inline void harness_node_config(struct cluster *cluster, struct harness_n
     node->cluster = cluster;
     snprintf(node->name, sizeof(node->name), "node%u", index);
     assert_int_equal(pipe(node->stop), 0);
-    const struct kv_holder_shape shape = cluster_shape(cluster);
-    node->config =
-        (struct node_config){.coordinator = cluster->address,
-                             .name = node->name,
-                             .memory_bytes = kv_holder_bytes(&shape, PAGE_TOKENS) * NODE_PAGES,
-                             .n_threads = 1 + index % 2,
-                             .kernels = kernels != NULL ? kernels : harness_auto(),
-                             .bytes_per_s = 1e9,
-                             .silence_ms = 600000,
-                             .stop = node->stop[0]};
+    node->config = (struct node_config){.coordinator = cluster->address,
+                                        .name = node->name,
+                                        .memory_bytes = cluster_kv_bytes(cluster),
+                                        .n_threads = 1 + index % 2,
+                                        .kernels = kernels != NULL ? kernels : harness_auto(),
+                                        .bytes_per_s = 1e9,
+                                        .silence_ms = 600000,
+                                        .stop = node->stop[0]};
     frames_init(&node->peer);
 }
 
@@ -366,7 +361,6 @@ static inline enum status cluster_attention(struct cluster *cluster, uint32_t n_
                                             struct attention **attention, struct error *error)
 {
     struct attention_holder holders[MAX_NODES + 1];
-    const struct kv_holder_shape shape = cluster_shape(cluster);
     for (uint32_t i = 0; i < n_nodes; i++)
         holders[i] = (struct attention_holder){
             cluster->nodes[i].name, endpoints != NULL ? endpoints[i] : cluster->nodes[i].endpoint,
@@ -387,8 +381,7 @@ static inline enum status cluster_attention(struct cluster *cluster, uint32_t n_
                                             .max_tokens = MAX_TOKENS,
                                             .holders = holders,
                                             .n_holders = n_nodes + local,
-                                            .local_kv_bytes =
-                                                kv_holder_bytes(&shape, PAGE_TOKENS) * NODE_PAGES,
+                                            .local_kv_bytes = cluster_kv_bytes(cluster),
                                             .timeout_ms = cluster->timeout_ms,
                                             .retry_ms = cluster->retry_ms,
                                             .kernels = cluster->kernels,
