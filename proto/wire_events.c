@@ -17,6 +17,8 @@
 enum {
     /* A listener that ends while we shake hands hangs up too; three times in a row is a key. */
     UNEXPLAINED_FAILURES = 3,
+    LOOK_MS = 1000,
+    AWAY_US = 2000000, /* between two looks: this process was stopped */
     REPORTED_EVENTS = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
                       ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
                       ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CONNECT_RETRIED
@@ -127,6 +129,7 @@ bool wire_handshake_refused(const struct wire_event *event, unsigned *n_failures
 enum status wire_socket_await(struct wire_socket *socket, uint64_t deadline_us, struct error *error)
 {
     unsigned n_failures = 0;
+    uint64_t looked_us = clock_us();
     for (;;) {
         struct wire_event event;
         while (wire_socket_event(socket, &event)) {
@@ -137,7 +140,10 @@ enum status wire_socket_await(struct wire_socket *socket, uint64_t deadline_us, 
                                  "%s (%s): handshake failed: wrong or missing --cluster-key",
                                  socket->name, socket->endpoint);
         }
-        const uint64_t now = clock_us();
+        const uint64_t now = clock_us(), away_us = now - looked_us;
+        looked_us = now;
+        if (away_us > AWAY_US && deadline_us < UINT64_MAX - away_us)
+            deadline_us += away_us;
         if (now >= deadline_us) {
             char advice[ADDRESS_ADVICE_BYTES];
             return error_set(error, STATUS_UNREACHABLE, "nobody answers at %s (%s): %s",
@@ -146,7 +152,7 @@ enum status wire_socket_await(struct wire_socket *socket, uint64_t deadline_us, 
         }
         const uint64_t left_ms = (deadline_us - now + 999) / 1000;
         zmq_pollitem_t item = {.socket = socket->monitor, .events = ZMQ_POLLIN};
-        if (zmq_poll(&item, 1, left_ms > 1000 ? 1000 : (long)left_ms) < 0 && errno != EINTR)
+        if (zmq_poll(&item, 1, left_ms > LOOK_MS ? LOOK_MS : (long)left_ms) < 0 && errno != EINTR)
             return error_set(error, STATUS_CANCELLED, "%s: %s", socket->name, zmq_strerror(errno));
     }
 }

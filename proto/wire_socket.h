@@ -96,7 +96,8 @@ const char *wire_event_text(const struct wire_event *event, char text[512]);
  * *n_failures: 0 at first, then the callee's. */
 bool wire_handshake_refused(const struct wire_event *event, unsigned *n_failures);
 
-/* Of a connecting socket: waits until the peer is there. Takes events away, up to that.
+/* Of a connecting socket: waits until the peer is there. Takes events away, up to that. Time in which
+ * this process was itself stopped, for seconds, does not bring the deadline nearer.
  * STATUS_UNREACHABLE: nobody listens there until the deadline, or the handshake failed (then
  * at once: time does not mend a key). The text says which. */
 enum status wire_socket_await(struct wire_socket *socket, uint64_t deadline_us,

@@ -60,16 +60,17 @@ static enum status await_answer(const struct join *join, struct link_message *me
                                 const struct join_card *cards, struct error *error)
 {
     const uint32_t n = group_ranks(join->group);
-    enum status status = link_await(join->link, join->deadline_us, error);
+    enum status status = link_await(join->link, clock_us() + join->patience_us, error);
     if (status != STATUS_OK)
         return status;
     log_info(join->log, "connected to the coordinator at %s, %u rank%s", join->coordinator, n,
              n == 1 ? "" : "s");
+    const uint64_t deadline_us = clock_us() + join->patience_us;
     bool heard = false;
     uint64_t next_join_us = 0;
     for (;;) {
         const uint64_t now = clock_us();
-        if (!heard && now >= join->deadline_us)
+        if (!heard && now >= deadline_us)
             return error_set(error, STATUS_UNREACHABLE,
                              "somebody listens at %s, but does not answer as a coordinator",
                              join->coordinator);

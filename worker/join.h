@@ -31,7 +31,7 @@ struct join {
     struct group *group;
     struct link *link; /* NULL is fine where the rank's card has an error */
     const char *coordinator;
-    uint64_t deadline_us; /* until the coordinator must have been reached, and have answered */
+    uint64_t patience_us; /* to reach the coordinator; and then for its first answer */
     const struct log *log;
 };
 

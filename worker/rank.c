@@ -171,7 +171,7 @@ static void fill_card(struct rank *rank, struct join_card *card)
 /* The answer of the coordinator, the same on all ranks: a setup, or the end of the job. */
 static enum status join(struct rank *rank, Longspan__Control **answer, struct error *error)
 {
-    const uint64_t deadline_us = clock_us() + rank->options->join_timeout_s * (uint64_t)1000000;
+    const uint64_t patience_us = rank->options->join_timeout_s * (uint64_t)1000000;
     uint32_t n_lanes;
     enum status status = group_lanes(rank->group, &n_lanes, &rank->local, error);
     if (status != STATUS_OK)
@@ -186,7 +186,7 @@ static enum status join(struct rank *rank, Longspan__Control **answer, struct er
     const struct join joining = {.group = rank->group,
                                  .link = rank->link,
                                  .coordinator = rank->options->coordinator,
-                                 .deadline_us = deadline_us,
+                                 .patience_us = patience_us,
                                  .log = &rank->log};
     status = join_cluster(answer, &joining, &card, error);
     if (status != STATUS_OK || (*answer)->body_case != LONGSPAN__CONTROL__BODY_WORKER_SETUP)
@@ -194,9 +194,7 @@ static enum status join(struct rank *rank, Longspan__Control **answer, struct er
 
     /* Rank 0 has reached the coordinator; from now on all must. */
     struct error own = {.status = STATUS_OK};
-    if (rank->number > 0 &&
-        link_await(rank->link, clock_us() + rank->options->join_timeout_s * (uint64_t)1000000,
-                   &own) == STATUS_OK)
+    if (rank->number > 0 && link_await(rank->link, clock_us() + patience_us, &own) == STATUS_OK)
         own.status = STATUS_OK;
     uint32_t worst = own.status;
     status = group_largest(rank->group, &worst, error);

@@ -5,9 +5,11 @@
 #include "sys/descriptors.h"
 
 #include <arpa/inet.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct cluster_key new_key(const struct wire_fixture *f, const char *name)
@@ -209,6 +211,46 @@ static void test_nobody_there_is_said_differently(void **state)
     assert_int_equal(wire_socket_await(socket, soon(PATIENCE_US), &error), STATUS_OK);
     wire_socket_close(socket);
     wire_socket_close(late);
+}
+
+enum { PAUSE_US = 3200000, PAUSED_PATIENCE_US = 2900000 };
+
+/* In a process of its own: 0, if somebody listens at the endpoint in time. */
+static int await_there(const char *endpoint, int began)
+{
+    struct wire_context *context = context_with(NULL);
+    struct wire_socket *socket = open_socket(
+        context, (struct wire_socket_options){.kind = WIRE_DEALER, .endpoint = endpoint});
+    (void)!write(began, "x", 1);
+    const enum status status = wire_socket_await(socket, soon(PAUSED_PATIENCE_US), NULL);
+    wire_socket_close(socket);
+    wire_context_destroy(context);
+    return status == STATUS_OK ? 0 : 1;
+}
+
+/* As all of a machine may be, for longer than the deadline was away. */
+static void test_who_was_stopped_goes_on_waiting(void **state)
+{
+    const struct wire_fixture *f = *state;
+    int began[2], code;
+    char byte;
+    assert_int_equal(pipe(began), 0);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(await_there(f->ipc, began[1]));
+    assert_int_equal(read(began[0], &byte, 1), 1);
+    clock_sleep_us(6 * SHORT_US); /* it waits */
+    assert_int_equal(kill(child, SIGSTOP), 0);
+    clock_sleep_us(PAUSE_US);
+    assert_int_equal(kill(child, SIGCONT), 0);
+    clock_sleep_us(4 * SHORT_US); /* it looks at its deadline, and nobody is there yet */
+    struct end late = listener(NULL, f->ipc);
+    assert_int_equal(waitpid(child, &code, 0), child);
+    assert_true(WIFEXITED(code) && WEXITSTATUS(code) == 0);
+    close_end(&late);
+    close(began[0]);
+    close(began[1]);
 }
 
 static void test_a_restarted_listener_is_found_again(void **state)
@@ -508,6 +550,7 @@ int main(void)
         WIRE_TEST(test_a_wrong_or_missing_key_gets_nothing_in),
         WIRE_TEST(test_another_pair_with_our_public_key_is_denied),
         WIRE_TEST(test_nobody_there_is_said_differently),
+        WIRE_TEST(test_who_was_stopped_goes_on_waiting),
         WIRE_TEST(test_a_restarted_listener_is_found_again),
         WIRE_TEST(test_a_taken_over_identity_reaches_the_new_peer),
         WIRE_TEST(test_what_cannot_be_opened),
