@@ -11,7 +11,7 @@
 #define VECI  __m256i
 #define LANES 8
 
-enum { MAX_ROWS = 6, BLOCK_ROWS = 6 };
+enum { MAX_ROWS = 6, BLOCK_ROWS = 6, N_REGISTERS = 16 };
 #define EACH_ROWS(half)                                                                            \
     ROWS_OF(1, half)                                                                               \
     ROWS_OF(2, half) ROWS_OF(3, half) ROWS_OF(4, half) ROWS_OF(5, half) ROWS_OF(6, half)
@@ -187,7 +187,7 @@ static inline __attribute__((always_inline)) int scores_tokens(const int rows)
 
 static inline __attribute__((always_inline)) int q8_scores_tokens(const int rows)
 {
-    return rows == 1 ? 4 : rows <= 4 ? 2 : 1;
+    return rows == 1 ? 4 : rows == 2 ? 2 : 1;
 }
 
 static inline __attribute__((always_inline)) int values_dims(const int rows)

@@ -11,7 +11,7 @@
 #define VECI  __m512i
 #define LANES 16
 
-enum { MAX_ROWS = 8, BLOCK_ROWS = 6 };
+enum { MAX_ROWS = 8, BLOCK_ROWS = 6, N_REGISTERS = 32 };
 #define EACH_ROWS(half)                                                                            \
     ROWS_OF(1, half)                                                                               \
     ROWS_OF(2, half)                                                                               \

@@ -13,7 +13,7 @@
 #define VECI  int32x4_t
 #define LANES 4
 
-enum { MAX_ROWS = 6, BLOCK_ROWS = 6 };
+enum { MAX_ROWS = 6, BLOCK_ROWS = 6, N_REGISTERS = 32 };
 #define EACH_ROWS(half)                                                                            \
     ROWS_OF(1, half)                                                                               \
     ROWS_OF(2, half) ROWS_OF(3, half) ROWS_OF(4, half) ROWS_OF(5, half) ROWS_OF(6, half)

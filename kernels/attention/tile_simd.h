@@ -6,6 +6,7 @@
  *     values_dims(R)     vectors of dimensions that R rows sweep together in p v
  *     MAX_ROWS           the largest R of decode, and EACH_ROWS(half): ROWS_OF(1, half) and so on
  *     BLOCK_ROWS         the R of prefill
+ *     N_REGISTERS        of vectors
  *
  * Every sum of the evaluation order (tile.h) runs inside one vector lane, so vectors and blocking
  * change no bit; what is left is to keep both multipliers busy (tile_simd_rows.h), and to fetch the

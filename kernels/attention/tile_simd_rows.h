@@ -89,6 +89,8 @@ INLINE void scores_block(const int R, const int T, const enum kind kind, const f
             }
         }
     }
+    if (R * T + T + 2 > N_REGISTERS - 1)
+        __asm__("" : "+m"(scale)); /* it takes no register in the loop */
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 16
@@ -202,16 +204,30 @@ INLINE void values_block(const int R, const int C, const enum kind kind, const f
     for (uint32_t t = first; t < last; t++, element += v_stride) {
         if (kind != WIDE)
             fetch_in_loop(fetch, C * LANES * (int)(kind == DIRECT_Q8 ? 2 : kind_bytes(kind)), t);
-        VEC column[VECS];
+        if (R < C && R * C + C + 1 > N_REGISTERS) { /* the columns do not fit beside the sums */
+            VEC weight[MAX_ROWS];
 #pragma GCC unroll 16
-        for (int c = 0; c < C; c++)
-            column[c] = load_wide(v, element + c * LANES, kind);
+            for (int r = 0; r < R; r++)
+                weight[r] = vec_set1(p[(size_t)r * TILE_TOKENS + t]);
 #pragma GCC unroll 16
-        for (int r = 0; r < R; r++) {
-            const VEC weight = vec_set1(p[(size_t)r * TILE_TOKENS + t]);
+            for (int c = 0; c < C; c++) {
+                const VEC column = load_wide(v, element + c * LANES, kind);
+#pragma GCC unroll 16
+                for (int r = 0; r < R; r++)
+                    sum[r][c] = vec_fma(weight[r], column, sum[r][c]);
+            }
+        } else {
+            VEC column[VECS];
 #pragma GCC unroll 16
             for (int c = 0; c < C; c++)
-                sum[r][c] = vec_fma(weight, column[c], sum[r][c]);
+                column[c] = load_wide(v, element + c * LANES, kind);
+#pragma GCC unroll 16
+            for (int r = 0; r < R; r++) {
+                const VEC weight = vec_set1(p[(size_t)r * TILE_TOKENS + t]);
+#pragma GCC unroll 16
+                for (int c = 0; c < C; c++)
+                    sum[r][c] = vec_fma(weight, column[c], sum[r][c]);
+            }
         }
     }
 #pragma GCC unroll 16
