@@ -17,29 +17,51 @@ static const char all_exit_codes[] =
     "0 success; 2 bad usage or a bad input file; 3 something could not be started or reached; 4 "
     "failed while running.";
 
-/* One byte of a text, so that it is itself. */
+/* What stands for a byte that man(7) takes for something else, or typesets as something else: in a
+ * terminal of UTF-8 groff makes of ' a quotation mark that no shell knows. NULL: it is itself. */
+static const char *escape(char byte)
+{
+    switch (byte) {
+    case '\\':
+        return "\\e";
+    case '-':
+        return "\\-";
+    case '\'':
+        return "\\(aq";
+    case '`':
+        return "\\(ga";
+    case '~':
+        return "\\(ti";
+    case '^':
+        return "\\(ha";
+    default:
+        return NULL;
+    }
+}
+
 static void print_byte(FILE *out, char byte)
 {
-    if (byte == '\\')
-        fputs("\\e", out);
-    else if (byte == '-')
-        fputs("\\-", out);
+    const char *name = escape(byte);
+    if (name != NULL)
+        fputs(name, out);
     else
         fputc(byte, out);
 }
 
-static size_t n_escaped(const char *text, size_t length)
+static size_t escaped_width(const char *text, size_t length)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < length; i++)
-        n += text[i] == '\\' || text[i] == '-';
-    return n;
+    size_t width = 0;
+    for (size_t i = 0; i < length; i++) {
+        const char *name = escape(text[i]);
+        width += name != NULL ? strlen(name) : 1;
+    }
+    return width;
 }
 
-/* A line that began with one of these would be a macro. */
+/* A line that began with a full stop would be a macro. */
 static void print_word(FILE *out, const char *word, size_t length, bool begins_line)
 {
-    if (begins_line && (*word == '.' || *word == '\''))
+    if (begins_line && *word == '.')
         fputs("\\&", out);
     for (size_t i = 0; i < length; i++)
         print_byte(out, word[i]);
@@ -56,7 +78,7 @@ static void print_filled_from(FILE *out, size_t column, const char *text, size_t
         const size_t left = (size_t)(end - text), used = length < left ? length : left;
         if (used == 0)
             break;
-        const size_t width = used + n_escaped(text, used);
+        const size_t width = escaped_width(text, used);
         if (column > 0 && column + 1 + width > COLUMNS) {
             fputc('\n', out);
             column = 0;
@@ -151,7 +173,9 @@ static void print_head(FILE *out, const struct option_usage *usage)
     print_page(out, usage->command, length);
     fputs(" \\- ", out);
     print_filled_from(out, sizeof(front) + 2 * length, about, title_length(about));
-    fprintf(out, ".SH SYNOPSIS\n.B %s\n", usage->command);
+    fputs(".SH SYNOPSIS\n.B ", out);
+    print_word(out, usage->command, length, false);
+    fputc('\n', out);
     if (usage->words[0] != '\0')
         print_filled(out, usage->words, strlen(usage->words));
     fputs(".SH DESCRIPTION\n", out);

@@ -106,6 +106,7 @@ def test_manual(tap, path):
         lacking = [section for section in wanted if f"\n.SH {section}\n" not in page]
         plain = re.sub(r"\\f[BIR]", "", page).replace("\\-", "-")
         lacking += [option for option in options_of(told) if not re.search(rf"^(-., )?--{option}( |$)", plain, re.MULTILINE)]
+        lacking += re.findall(r"^\.B .*[^\\]-.*$", page, re.MULTILINE)  # typeset, no hyphen that shells know
         lacking += [other for other in re.findall(r"^\.BR (\S+) \(1\)", plain, re.MULTILINE) if other not in programs]
         for command, known in (("mandoc", ["-Tlint"]), ("man", ["--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"])):
             if shutil.which(command) is not None:

@@ -296,7 +296,7 @@ static char *printed(enum options_form form)
                                        .words = "[OPTION...]",
                                        .about = "Runs a model: really. More.",
                                        .notes = "A note.\n  left-as it is\n",
-                                       .examples = "  longspan run --json\n",
+                                       .examples = "  longspan run --json '~/^`'\n",
                                        .environment = environment,
                                        .takes_files = true};
     char *text = NULL;
@@ -328,16 +328,16 @@ static void test_a_manual_page_says_what_the_help_says(void **state)
         ".SH NAME\nlongspan\\-run \\- Runs a model\n",
         ".SH SYNOPSIS\n.B longspan run\n[OPTION...]\n",
         ".SH DESCRIPTION\nRuns a model: really. More.\n",
-        ".TP\n\\fBprobe\\fR\nit's [one] more\n.TP\n\\fBhelp\\fR\n",
+        ".TP\n\\fBprobe\\fR\nit\\(aqs [one] more\n.TP\n\\fBhelp\\fR\n",
         ".SS Machine\n",
         ".TP\n\\fB\\-p\\fR, \\fB\\-\\-prompt\\fR \\fITEXT\\fR\na prompt (may be repeated)\n",
         "\\fB\\-\\-kv\\-type\\fR \\fIf16|f32\\fR\nhow keys and values are kept (default: f16)\n",
-        "a \\e and 'quotes'",
+        "a \\e and \\(aqquotes\\(aq",
         "\n\\&.begins",
         ".SH NOTES\nA note.\n.nf\n  left\\-as it is\n.fi\n",
         ".SH EXIT STATUS\n0 success; 2 ",
         ".SH ENVIRONMENT\n.TP\n.B TMPDIR\nwhere files go\n",
-        ".SH EXAMPLES\n.nf\n  longspan run \\-\\-json\n.fi\n",
+        ".SH EXAMPLES\n.nf\n  longspan run \\-\\-json \\(aq\\(ti/\\(ha\\(ga\\(aq\n.fi\n",
         ".SH SEE ALSO\n.BR longspan (1) ,\n.BR longspan\\-run\\-probe (1)\n",
         NULL};
     check_parts(OPTIONS_MAN, parts);
