@@ -14,8 +14,9 @@ struct shell {
     const char *name, *first, *last; /* the script, but for the tables between */
 };
 
-/* bash takes = out of words. A word may be the value of the option before it; else it is an option,
- * or the name of a command as long as only such stand before it, or of a file. */
+/* bash takes = and : out of words; what follows a colon is nothing that we know. A word may be the
+ * value of the option before it; else it is an option, or the name of a command as long as only
+ * such stand before it, or of a file. */
 static const char bash_first[] =
     "# bash completion for longspan, printed by: longspan completion bash\n"
     "\n"
@@ -31,10 +32,10 @@ static const char bash_last[] =
     "_longspan()\n"
     "{\n"
     "    local commands options files value command=longspan at=1\n"
-    "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}\n"
+    "    local word=$2 before=$3\n"
     "    COMPREPLY=()\n"
-    "    if [[ $word == = ]]; then\n"
-    "        word=''\n"
+    "    if [[ $before == : || ${COMP_WORDS[COMP_CWORD]} == : ]]; then\n"
+    "        return\n"
     "    elif [[ $before == = ]]; then\n"
     "        before=${COMP_WORDS[COMP_CWORD - 2]}\n"
     "    fi\n"
@@ -42,7 +43,7 @@ static const char bash_last[] =
     "        at=2\n"
     "    fi\n"
     "    for ((; at < COMP_CWORD; at++)); do\n"
-    "        _longspan_table \"$command\"\n"
+    "        _longspan_table \"$command\" ''\n"
     "        [[ \" $commands \" == *\" ${COMP_WORDS[at]} \"* ]] || break\n"
     "        command+=\" ${COMP_WORDS[at]}\"\n"
     "    done\n"
@@ -60,11 +61,9 @@ static const char bash_last[] =
     "    esac\n"
     "    mapfile -t COMPREPLY < <(compgen -W \"$commands\" -- \"$word\")\n"
     "    if [[ -n $files ]]; then\n"
-    "        local found\n"
     "        compopt -o filenames 2>/dev/null\n"
     "        [[ $files == DIR ]] && files=-d || files=-f\n"
-    "        mapfile -t found < <(compgen \"$files\" -- \"$word\")\n"
-    "        COMPREPLY+=(\"${found[@]}\")\n"
+    "        mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen \"$files\" -- \"$word\")\n"
     "    fi\n"
     "}\n"
     "\n"

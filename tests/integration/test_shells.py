@@ -25,8 +25,9 @@ def options_of(text):
 
 
 def complete(script, path, *words):
-    """What bash proposes for the last of these words; it takes = out of them."""
-    code = 'source "$0"; COMP_WORDS=(longspan "$@") COMP_CWORD=$#; _longspan; printf "%s\\n" "${COMPREPLY[@]}"'
+    """What bash, also one that refuses unset variables, proposes for the last of these words; it takes = and : out of them."""
+    code = ('set -u; source "$0"; COMP_WORDS=(longspan "$@") COMP_CWORD=$# word=${!#}; '
+            '_longspan longspan "${word#[=:]}" "${COMP_WORDS[COMP_CWORD - 1]}"; printf "%s\\n" "${COMPREPLY[@]-}"')
     done = subprocess.run(["bash", "--norc", "-c", code, script, *words], cwd=path, capture_output=True, timeout=60, text=True)
     return done.stdout.split() if done.returncode == 0 and not done.stderr else [done.stderr]
 
@@ -48,6 +49,9 @@ def test_bash(tap, script, path):
                           (("run", "--prefix-cache", "="), ["on", "off"]),
                           (("run", "--kernels", "bf"), ["bf16"]),
                           (("run", "--device", "cu"), ["cuda"]),
+                          (("run", "--device", "cuda", ":"), []),
+                          (("run", "--device", "cuda", ":", "1"), []),
+                          (("run", "-m", "nothing"), []),
                           (("run", "--pin", "--kv-t"), []),  # a value of --pin
                           (("run", "-p", "model", "in"), []),  # `model` is no command here
                           (("run", "-n", ""), []),
