@@ -98,7 +98,7 @@ enum status client_open(struct client **client, const char *address, const struc
     const uint64_t now = clock_us();
     made->reach_us = reach_us;
     made->reach_deadline_us = now + reach_us;
-    made->last_heard_us = now;
+    made->last_heard_us = made->looked_us = now;
     const struct wire_context_options context_options = {.key = key,
                                                          .insecure_network = insecure_network};
     const struct wire_socket_options socket_options = {
@@ -212,10 +212,11 @@ void client_ping(struct client *client)
 static enum status check_deadlines(struct client *client, struct error *error)
 {
     const uint64_t now = clock_us();
-    const uint64_t away = client->looked_us != 0 ? now - client->looked_us : 0;
+    const uint64_t away = now - client->looked_us;
     char advice[ADDRESS_ADVICE_BYTES];
     client->looked_us = now;
     if (away > AWAY_US) { /* whether it was silent then cannot be told */
+        client->reach_deadline_us += away - AWAY_US;
         client->last_heard_us += away - AWAY_US;
         if (client->last_heard_us > now) /* it was heard meanwhile */
             client->last_heard_us = now;

@@ -4,9 +4,10 @@
  * things, and calls client_progress when something may have come, at least five times a second.
  *
  * Deadlines: the coordinator must be there within `reach_us`; then it answers pings, and one that
- * has been silent for CLIENT_SILENCE_S is given up. A connection that ends, ends the request: the
- * coordinator names clients by their connection. How long the work itself takes is bounded by
- * the coordinator's deadlines for its workers and nodes. */
+ * has been silent for CLIENT_SILENCE_S is given up. Of a time in which we were stopped, a second
+ * counts. A connection that ends, ends the request: the coordinator names clients by their
+ * connection. How long the work itself takes is bounded by the coordinator's deadlines for its
+ * workers and nodes. */
 #ifndef LONGSPAN_CLUSTER_CLIENT_H
 #define LONGSPAN_CLUSTER_CLIENT_H
 
