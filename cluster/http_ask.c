@@ -115,25 +115,27 @@ enum status http_ask(json_t **answer, const struct http_question *question, stru
 
 enum status http_ask_key(const char *file, char **key, struct error *error)
 {
+    const char *variable = file == NULL ? server_options_api_key() : NULL;
     char *data = NULL;
     size_t size;
-    if (file == NULL) {
-        const char *variable = server_options_api_key();
-        *key = variable != NULL ? strdup(variable) : NULL;
-        return variable == NULL || *key != NULL
-                   ? STATUS_OK
-                   : error_set(error, STATUS_NO_MEMORY, "no memory for an API key");
+    if (file != NULL) {
+        const enum status status = file_read(file, KEY_FILE_BYTES, &data, &size, error);
+        if (status != STATUS_OK)
+            return status;
+    } else if (variable == NULL) {
+        *key = NULL;
+        return STATUS_OK;
+    } else if ((data = strdup(variable)) == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "no memory for an API key");
     }
-    const enum status status = file_read(file, KEY_FILE_BYTES, &data, &size, error);
-    if (status != STATUS_OK)
-        return status;
     const size_t skip = strspn(data, " \t");
     const size_t n = strcspn(data + skip, " \t\r\n");
     memmove(data, data + skip, n);
     data[n] = '\0';
     if (n == 0) {
         free(data);
-        return error_set(error, STATUS_INVALID, "%s: its first line has no API key", file);
+        return error_set(error, STATUS_INVALID, "%s: its first line has no API key",
+                         file != NULL ? file : SERVER_OPTIONS_API_KEY);
     }
     *key = data;
     return STATUS_OK;

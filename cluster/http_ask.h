@@ -32,8 +32,8 @@ enum status http_ask_address(char address[HTTP_ASK_URL_BYTES], const char *url, 
  * none is, or no memory. For curl_slist_free_all. */
 struct curl_slist *http_ask_headers(const char *api_key, bool json);
 
-/* The first line of a file with API keys, without blanks; file NULL: the environment's key, or NULL
- * where there is none. STATUS_IO, STATUS_INVALID (it is empty), STATUS_NO_MEMORY; the caller frees
+/* The first line of a file with API keys, without blanks; file NULL: that of the environment's, or
+ * NULL where there are none. STATUS_IO, STATUS_INVALID (it is empty), STATUS_NO_MEMORY; the caller frees
  * *key. */
 enum status http_ask_key(const char *file, char **key, struct error *error);
 

@@ -246,8 +246,9 @@ def check_keys(tap, path, model):
         replies = [server.post("/v1/completions", asked, headers={"Authorization": f"Bearer {key}"}).status
                    for key in ("sk-of-the-environment", "sk-first")]
         tap.check(replies == [200, 401], "a key of the environment is as good as a file's", replies)
-        told = [longspan("status", "--url", server.url(), env=env).code for env in (variable, {"LONGSPAN_API_KEY": ""}, {})]
-        tap.check(told == [0, 4, 4], "longspan status sends the one of its environment", told)
+        told = [longspan("status", "--url", server.url(), env={"LONGSPAN_API_KEY": key}).code
+                for key in ("sk-of-the-environment", " sk-of-the-environment\r\n", "sk-first", "")]
+        tap.check(told == [0, 0, 4, 4], "longspan status sends the one of its environment", told)
     result = longspan("serve", "-m", f"{path}/absent.gguf", "--host", "*", "--port", 0)
     tap.check(result.code == 2 and "--api-key-file" in result.err, "an address for everybody needs keys, before anything else", result)
     with open(keys, "w", encoding="ascii") as file:
