@@ -19,6 +19,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BIN = os.path.abspath(os.environ.get("LONGSPAN_BIN", os.path.join(ROOT, "build/release/bin")))
 SLOW = 6 if os.environ.get("LONGSPAN_SANITIZED") else 1  # sanitizers: deadlines stretch
 SHARED = os.path.join(os.path.dirname(ROOT), "shared")
+# What decides how programs behave, and is a matter of who runs the tests.
+os.environ.pop("LONGSPAN_API_KEY", None)
 # For Popen: a signal reaches a program with all that it starts. Not a session for each: where sched_autogroup is on (sched(7)), each
 # is scheduled as a whole, and Linux 6.18 was seen to let one wait for seconds, ready to run, while another was busy.
 OWN_GROUP = {"process_group": 0} if sys.version_info >= (3, 11) else {"start_new_session": True}
