@@ -17,8 +17,8 @@ static const char all_exit_codes[] =
     "0 success; 2 bad usage or a bad input file; 3 something could not be started or reached; 4 "
     "failed while running.";
 
-/* What stands for a byte that man(7) takes for something else, or typesets as something else: in a
- * terminal of UTF-8 groff makes of ' a quotation mark that no shell knows. NULL: it is itself. */
+/* What stands for a byte that man(7) takes for something else, or that is typeset as something else:
+ * since groff 1.23 a ' is a quotation mark that no shell knows. NULL: it is itself. */
 static const char *escape(char byte)
 {
     switch (byte) {
