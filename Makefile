@@ -422,6 +422,9 @@ layers: ## check who includes whom, and that every README names its folder's sou
 TO     := $(DESTDIR)$(PREFIX)
 ROLES  := coordinator worker attention_node
 SHARED := $(wildcard cluster/*.yaml cluster/deploy/*) cluster/grafana.json
+ifneq ($(and $(filter install uninstall,$(MAKECMDGOALS)),$(word 2,$(TO))),)
+$(error DESTDIR and PREFIX make "$(TO)", with a blank in it: name another folder)
+endif
 # What the programs print of themselves, a cross-built one where it runs: manual pages, and what completes command lines.
 MANUAL := share/man/man1
 SHELLS := bash zsh fish

@@ -7,9 +7,10 @@ bin=$1 folder=$2
 
 # page [COMMAND [SUBCOMMAND]]: that page, and those of its commands.
 page() {
-    local words=(longspan "$@") command
+    local words=(longspan "$@") commands command
     "$bin/longspan" "$@" --help=man >"$folder/$(IFS=- && echo "${words[*]}").1"
-    for command in $("$bin/longspan" "$@" --help=commands); do
+    commands=$("$bin/longspan" "$@" --help=commands)
+    for command in $commands; do
         page "$@" "$command"
     done
 }

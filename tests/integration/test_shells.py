@@ -148,6 +148,10 @@ def main():
             test_manual(tap, f"{root}/usr/share/man/man1")
         done = make("uninstall", root)
         tap.check(done.code == 0 and installed(root) == [], "make uninstall leaves nothing", f"{done}\n{installed(root)}")
+        for target in ("install", "uninstall"):
+            done = make(target, f"{root}/two words")
+            tap.check(done.code == 2 and "a blank" in done.err and not os.path.exists(f"{root}/two"),
+                      f"make {target} takes no folder with a blank in its name", done)
     tap.finish()
 
 
