@@ -2,11 +2,14 @@
 """What shells and `man` know of the programs: completion scripts and manual pages say what --help says, and
 `make install` puts them where they are looked for."""
 import os
+import pty
 import re
 import shutil
+import signal
 import subprocess
+import threading
 
-from longspan_test import BIN, ROOT, Tap, call, folder, longspan, program
+from longspan_test import BIN, ROOT, Tap, call, folder, longspan, program, wait_until
 
 SHELLS = {"bash": "share/bash-completion/completions/longspan", "zsh": "share/zsh/site-functions/_longspan",
           "fish": "share/fish/vendor_completions.d/longspan.fish"}
@@ -69,6 +72,53 @@ def test_bash(tap, script, path):
                   f"{found}, not {listed}")
 
 
+ZSHRC = """
+autoload -U compinit; compinit -u -D; source $ZDOTDIR/script.zsh
+complete_and_tell() { zle complete-word; print -r -- "$BUFFER" >>$ZDOTDIR/told; BUFFER='' }
+zle -N complete_and_tell; bindkey '^I' complete_and_tell
+zle-line-init() { print ready >>$ZDOTDIR/told }
+zle -N zle-line-init
+"""
+
+
+def test_zsh(tap, path):
+    """A zsh in a terminal, where nothing but its line editor calls completion functions."""
+    with open(f"{path}/.zshrc", "w", encoding="utf-8") as file:
+        file.write(ZSHRC)
+    for name in ("told", "model.gguf"):
+        open(f"{path}/{name}", "w").close()
+
+    def told():
+        return open(f"{path}/told", encoding="utf-8").read().splitlines()
+
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(path)
+        os.execvpe("zsh", ["zsh", "-d", "-i"], {**os.environ, "ZDOTDIR": path, "TERM": "dumb", "LC_ALL": "C"})
+    threading.Thread(target=drain, args=(terminal,), daemon=True).start()
+    wait_until(lambda: told() == ["ready"], 60)
+    for line, wanted in (("longspan keyg", "longspan keygen "), ("longspan model in", "longspan model inspect "),
+                         ("longspan help bench ser", "longspan help bench serve "), ("longspan run --kv-type=q", "longspan run --kv-type=q8_0 "),
+                         ("longspan run -m mod", "longspan run -m model.gguf "), ("longspan run -p mod", "longspan run -p mod"),
+                         ("longspan model inspect mod", "longspan model inspect model.gguf "), ("longspan bench serve --le", "longspan bench serve --lengths=")):
+        n = len(told())
+        os.write(terminal, f"{line}\t".encode())
+        wait_until(lambda: len(told()) > n, 60)
+        if not tap.check(told()[n:] == [wanted], f"zsh: {line}", f"{told()}, not {wanted}"):
+            break
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(terminal)
+
+
+def drain(terminal):
+    try:
+        while os.read(terminal, 4096):
+            pass
+    except OSError:
+        pass
+
+
 def test_scripts(tap, path):
     for shell in SHELLS:
         script = f"{path}/script.{shell}"
@@ -90,6 +140,12 @@ def test_scripts(tap, path):
             done = call("fish", "--no-config", "-c", f"source {path}/script.fish; complete -C '{line}'", timeout=60)
             found = [reply.split("\t")[0] for reply in done.out.splitlines()]
             tap.check(found == wanted, f"fish: {line}", done)
+    if shutil.which("zsh") is None:
+        tap.skip("zsh: commands, sub-commands, words of an option, files", "zsh is not installed")
+    else:
+        with folder() as place:
+            shutil.copy(f"{path}/script.zsh", place)
+            test_zsh(tap, place)
     wrong = longspan("completion", "tcsh")
     tap.check(wrong.code == 2 and "bash|zsh|fish" in wrong.err, "another shell is refused", wrong)
 
