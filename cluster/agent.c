@@ -297,11 +297,10 @@ int agent_main(int argc, char **argv)
     const struct option_usage usage = {
         .command = "longspan agent",
         .words = "",
-        .about = "What `longspan run --cluster` and `serve` start through ssh on the other "
-                 "machines of a "
-                 "cluster: it checks what is there, takes the cluster key and weights that are "
-                 "pushed, and "
-                 "ends with its standard input. Nothing to be typed by hand."};
+        .about =
+            "What `longspan run --cluster` and `serve` start through ssh on the other machines of "
+            "a cluster: it checks what is there, takes the cluster key and weights that are "
+            "pushed, and ends with its standard input. Nothing to be typed by hand."};
     const struct option table[] = {
         {.kind = OPTION_SECTION, .help = "Options"}, options_help(&help), {.kind = 0}};
     if (options_parse(table, argc, argv, NULL, &error) != STATUS_OK) {
