@@ -21,6 +21,7 @@ struct schema {
     struct constraint *first; /* NULL: `error` says why */
     struct error error;
     uint64_t used;
+    uint64_t asked; /* for the last time before it was worked out */
 };
 
 struct schemas {
@@ -31,7 +32,7 @@ struct schemas {
     bool started, ending;
     int bell;
     struct schema *list;
-    uint64_t clock;                /* of uses */
+    uint64_t clock, worked;        /* of uses; when schemas_worked was last true */
     struct vocabulary *vocabulary; /* the thread's to make; then all constraints have it */
 };
 
@@ -197,7 +198,7 @@ static enum status ask_locked(struct schemas *s, const char *text, struct error 
         free(schema);
         return error_set(error, STATUS_NO_MEMORY, "no memory for a JSON schema");
     }
-    schema->used = ++s->clock;
+    schema->used = schema->asked = ++s->clock;
     schema->next = s->list;
     s->list = schema;
     pthread_cond_signal(&s->asked);
@@ -219,6 +220,8 @@ enum status schemas_find(struct schemas *s, const char *text, const struct const
         *first = schema->first;
         if (schema->first == NULL)
             status = error_set(error, schema->error.status, "%s", schema->error.text);
+    } else {
+        schema->asked = ++s->clock;
     }
     pthread_mutex_unlock(&s->lock);
     return status;
@@ -229,17 +232,30 @@ int schemas_descriptor(const struct schemas *schemas)
     return schemas->bell;
 }
 
-bool schemas_worked(struct schemas *schemas)
+bool schemas_worked(struct schemas *s)
 {
     uint64_t n;
-    return read(schemas->bell, &n, sizeof(n)) == sizeof(n);
+    const bool any = read(s->bell, &n, sizeof(n)) == sizeof(n);
+    if (any)
+        s->worked = ++s->clock;
+    return any;
 }
 
+/* Who was told since then that a schema is not worked out asks again after the next one. */
 void schemas_settle(struct schemas *s)
 {
     pthread_mutex_lock(&s->lock);
-    for (struct schema *one = s->list; one != NULL; one = one->next)
-        if (one->state == SCHEMA_WORKED)
+    for (struct schema **link = &s->list; *link != NULL;) {
+        struct schema *one = *link;
+        const bool waits = one->asked > s->worked;
+        if (one->state == SCHEMA_WORKED && !waits)
             one->state = SCHEMA_SETTLED;
+        if (one->state == SCHEMA_ASKED && !waits) {
+            *link = one->next;
+            free_schema(one);
+        } else {
+            link = &one->next;
+        }
+    }
     pthread_mutex_unlock(&s->lock);
 }

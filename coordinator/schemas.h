@@ -26,15 +26,15 @@ void schemas_destroy(struct schemas *schemas);
  * constraint_again, and end before schemas_destroy; borrowed until the next call. NULL: it is not
  * worked out yet. A failure says why there is none: as constraint_create and vocabulary_create, or
  * text that is no JSON. STATUS_EXHAUSTED: too many are asked for already, and this is not one of
- * them: whoever asked may have gone, which nobody tells here. */
+ * them. */
 enum status schemas_find(struct schemas *schemas, const char *text, const struct constraint **first,
                          struct error *error);
 
 /* Can be read when some have been worked out since the last schemas_settle. */
 int schemas_descriptor(const struct schemas *schemas);
 
-/* Whoever waits for one that has been worked out has asked again, or will not: false where none has
- * been. */
+/* False: none has been worked out since the last time. Else whoever waits for any asks again, and
+ * then they are settled: what nobody asked for again is forgotten, if it is not under way. */
 bool schemas_worked(struct schemas *schemas);
 void schemas_settle(struct schemas *schemas);
 

@@ -72,7 +72,6 @@ static void test_why_there_is_none_is_remembered(void **state)
     schemas_destroy(schemas);
 }
 
-/* Who asks and goes leaves a schema behind. */
 static void test_too_many_at_once_are_refused(void **state)
 {
     struct schemas *schemas = open_schemas(*state);
@@ -90,6 +89,35 @@ static void test_too_many_at_once_are_refused(void **state)
     assert_int_equal(ask(schemas, text, &first, &n_waits, &error), STATUS_OK); /* the last one */
     schemas_settle(schemas);
     assert_int_equal(ask(schemas, "{\"const\":\"more\"}", &first, &n_waits, &error), STATUS_OK);
+    schemas_destroy(schemas);
+}
+
+/* Each takes a while: of 64, the first is worked out long before the others. */
+static void test_who_asked_and_went_leaves_no_work(void **state)
+{
+    struct schemas *schemas = open_schemas(*state);
+    const struct constraint *first;
+    struct error error;
+    for (int i = 0; i < SCHEMAS_MOST_ASKED; i++) {
+        enum { WORDS = 4000 };
+        static char text[64 + WORDS * 16];
+        int n = snprintf(text, sizeof(text), "{\"enum\":[%d", i);
+        for (int word = 0; word < WORDS; word++)
+            n += snprintf(text + n, sizeof(text) - (size_t)n, ",\"word %d\"", word);
+        snprintf(text + n, sizeof(text) - (size_t)n, "]}");
+        assert_int_equal(schemas_find(schemas, text, &first, &error), STATUS_OK);
+    }
+    struct pollfd bell = {.fd = schemas_descriptor(schemas), .events = POLLIN};
+    assert_int_equal(poll(&bell, 1, 20000), 1);
+    assert_true(schemas_worked(schemas));
+    assert_int_equal(schemas_find(schemas, "{\"const\":\"ours\"}", &first, &error),
+                     STATUS_EXHAUSTED);
+    schemas_settle(schemas); /* nobody has asked again */
+    for (int i = 0; i < SCHEMAS_MOST_ASKED - 1; i++) {
+        char text[64];
+        snprintf(text, sizeof(text), "{\"const\":%d}", i);
+        assert_int_equal(schemas_find(schemas, text, &first, &error), STATUS_OK);
+    }
     schemas_destroy(schemas);
 }
 
@@ -129,6 +157,7 @@ int main(void)
         cmocka_unit_test(test_why_there_is_none_is_remembered),
         cmocka_unit_test(test_many_wait_for_theirs),
         cmocka_unit_test(test_too_many_at_once_are_refused),
+        cmocka_unit_test(test_who_asked_and_went_leaves_no_work),
     };
     return cmocka_run_group_tests(tests, byte_tokenizer_open, byte_tokenizer_close);
 }
