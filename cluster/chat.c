@@ -134,7 +134,7 @@ static enum status prompt_ids(const struct chat *chat, int32_t **ids, size_t *n_
     char *text = NULL;
     size_t n_bytes = 0;
     enum status status = chat_templates_render(chat->templates, chat->messages, NULL, NULL, true,
-                                               &text, &n_bytes, error);
+                                               NULL, &text, &n_bytes, error);
     if (status == STATUS_OK)
         status = tokenizer_encode(chat->tokenizer, text, n_bytes, TOKENIZER_PARSE_SPECIAL, ids,
                                   n_ids, error);

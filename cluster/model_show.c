@@ -163,7 +163,7 @@ static enum status render_chat(const struct chat_templates *templates, const cha
     status = chat_templates_render(
         templates, json_is_array(body) ? body : json_object_get(body, "messages"),
         json_object_get(body, "tools"), json_object_get(body, "chat_template_kwargs"),
-        generate == NULL || json_is_true(generate), &text, &n_bytes, error);
+        generate == NULL || json_is_true(generate), NULL, &text, &n_bytes, error);
     if (status == STATUS_OK)
         fwrite(text, 1, n_bytes, stdout);
     free(text);

@@ -20,8 +20,8 @@ bool chat_prompt_render(void *context, const json_t *body, const json_t *tools,
         return false;
     struct error why;
     const enum status status =
-        chat_templates_render_until(site->templates, json_object_get(body, "messages"), tools,
-                                    extra, prompt, stop, text, n_bytes, &why);
+        chat_templates_render(site->templates, json_object_get(body, "messages"), tools, extra,
+                              prompt, stop, text, n_bytes, &why);
     switch (status) {
     case STATUS_OK:
         return true;

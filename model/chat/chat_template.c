@@ -167,17 +167,8 @@ static void define_all(struct jinja_run *run, const struct chat_template *t, con
 
 enum status chat_template_render(const struct chat_template *t, const json_t *messages,
                                  const json_t *tools, const json_t *extra,
-                                 bool add_generation_prompt, char **text, size_t *bytes,
-                                 struct error *error)
-{
-    return chat_template_render_until(t, messages, tools, extra, add_generation_prompt, NULL, text,
-                                      bytes, error);
-}
-
-enum status chat_template_render_until(const struct chat_template *t, const json_t *messages,
-                                       const json_t *tools, const json_t *extra,
-                                       bool add_generation_prompt, const atomic_bool *stop,
-                                       char **text, size_t *bytes, struct error *error)
+                                 bool add_generation_prompt, const atomic_bool *stop, char **text,
+                                 size_t *bytes, struct error *error)
 {
     struct error why = {.status = STATUS_OK};
     const size_t input = json_bytes(messages, JINJA_MAX_NESTING) +

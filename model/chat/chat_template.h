@@ -42,17 +42,11 @@ bool chat_template_knows_developer(const struct chat_template *chat_template);
  * the caller frees it.
  * The text is to be tokenized with its special tokens, and without a second BOS.
  * STATUS_INVALID: the template refuses the messages (raise_exception), or fails on them, or goes
- * over a limit; the text says what and in which line. STATUS_NO_MEMORY. */
+ * over a limit; the text says what and in which line. STATUS_CANCELLED: another thread has set *stop
+ * (NULL: none will). STATUS_NO_MEMORY. */
 enum status chat_template_render(const struct chat_template *chat_template, const json_t *messages,
                                  const json_t *tools, const json_t *extra,
-                                 bool add_generation_prompt, char **text, size_t *bytes,
-                                 struct error *error);
-
-/* The same, until another thread sets *stop: STATUS_CANCELLED soon after. NULL: nobody will. */
-enum status chat_template_render_until(const struct chat_template *chat_template,
-                                       const json_t *messages, const json_t *tools,
-                                       const json_t *extra, bool add_generation_prompt,
-                                       const atomic_bool *stop, char **text, size_t *bytes,
-                                       struct error *error);
+                                 bool add_generation_prompt, const atomic_bool *stop, char **text,
+                                 size_t *bytes, struct error *error);
 
 #endif

@@ -129,18 +129,8 @@ const char *chat_templates_refusal(const struct chat_templates *templates)
 
 enum status chat_templates_render(const struct chat_templates *templates, const json_t *messages,
                                   const json_t *tools, const json_t *extra,
-                                  bool add_generation_prompt, char **text, size_t *bytes,
-                                  struct error *error)
-{
-    return chat_templates_render_until(templates, messages, tools, extra, add_generation_prompt,
-                                       NULL, text, bytes, error);
-}
-
-enum status chat_templates_render_until(const struct chat_templates *templates,
-                                        const json_t *messages, const json_t *tools,
-                                        const json_t *extra, bool add_generation_prompt,
-                                        const atomic_bool *stop, char **text, size_t *bytes,
-                                        struct error *error)
+                                  bool add_generation_prompt, const atomic_bool *stop, char **text,
+                                  size_t *bytes, struct error *error)
 {
     json_t *prepared = NULL;
     if (templates->usual == NULL)
@@ -152,8 +142,8 @@ enum status chat_templates_render_until(const struct chat_templates *templates,
                                                chat_template_knows_developer(chat_template), error);
     if (status != STATUS_OK)
         return status;
-    status = chat_template_render_until(chat_template, prepared, has_tools ? tools : NULL, extra,
-                                        add_generation_prompt, stop, text, bytes, error);
+    status = chat_template_render(chat_template, prepared, has_tools ? tools : NULL, extra,
+                                  add_generation_prompt, stop, text, bytes, error);
     json_decref(prepared);
     return status;
 }

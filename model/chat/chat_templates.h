@@ -45,14 +45,7 @@ const char *chat_templates_refusal(const struct chat_templates *templates);
  * STATUS_UNSUPPORTED: the refusal. */
 enum status chat_templates_render(const struct chat_templates *templates, const json_t *messages,
                                   const json_t *tools, const json_t *extra,
-                                  bool add_generation_prompt, char **text, size_t *bytes,
-                                  struct error *error);
-
-/* The same, as chat_template_render_until. */
-enum status chat_templates_render_until(const struct chat_templates *templates,
-                                        const json_t *messages, const json_t *tools,
-                                        const json_t *extra, bool add_generation_prompt,
-                                        const atomic_bool *stop, char **text, size_t *bytes,
-                                        struct error *error);
+                                  bool add_generation_prompt, const atomic_bool *stop, char **text,
+                                  size_t *bytes, struct error *error);
 
 #endif

@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     }
     char *text;
     size_t n_text;
-    if (chat_template_render(chat_template, list, NULL, NULL, true, &text, &n_text, &error) ==
+    if (chat_template_render(chat_template, list, NULL, NULL, true, NULL, &text, &n_text, &error) ==
         STATUS_OK) {
         FUZZ_CHECK(text[n_text] == '\0');
         free(text);

@@ -36,8 +36,8 @@ static bool render(void *context, const json_t *body, const json_t *tools, const
     enum status status =
         chat_messages_prepare(&messages, json_object_get(body, "messages"), false, &why);
     if (status == STATUS_OK)
-        status =
-            chat_template_render(chat_template, messages, tools, NULL, true, text, n_bytes, &why);
+        status = chat_template_render(chat_template, messages, tools, NULL, true, stop, text,
+                                      n_bytes, &why);
     json_decref(messages);
     return status == STATUS_OK || api_error_from(error, status, why.text);
 }

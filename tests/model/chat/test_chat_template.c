@@ -39,7 +39,7 @@ static enum status render(const char *source, const char *messages_json, char **
     *text = NULL;
     enum status status = chat_template_create(&t, source, strlen(source), "<s>", "</s>", &error);
     if (status == STATUS_OK)
-        status = chat_template_render(t, messages, tools, NULL, true, text, &n_bytes, &error);
+        status = chat_template_render(t, messages, tools, NULL, true, NULL, text, &n_bytes, &error);
     if (status == STATUS_OK)
         assert_int_equal(strlen(*text), n_bytes);
     else
@@ -332,8 +332,9 @@ static void test_too_many_variables_are_refused(void **state)
     char *text = NULL;
     size_t n_bytes = 0;
     assert_int_equal(chat_template_create(&t, "x", 1, NULL, NULL, NULL), STATUS_OK);
-    assert_int_equal(chat_template_render(t, messages, NULL, extra, false, &text, &n_bytes, NULL),
-                     STATUS_INVALID);
+    assert_int_equal(
+        chat_template_render(t, messages, NULL, extra, false, NULL, &text, &n_bytes, NULL),
+        STATUS_INVALID);
     chat_template_destroy(t);
     json_decref(messages);
     json_decref(extra);
@@ -351,12 +352,12 @@ static void test_a_rendering_can_be_stopped(void **state)
     atomic_bool stop = true;
     assert_int_equal(chat_template_create(&t, source, strlen(source), NULL, NULL, NULL), STATUS_OK);
     assert_int_equal(
-        chat_template_render_until(t, messages, NULL, NULL, false, &stop, &text, &n_bytes, &error),
+        chat_template_render(t, messages, NULL, NULL, false, &stop, &text, &n_bytes, &error),
         STATUS_CANCELLED);
     assert_null(text);
     stop = false;
     assert_int_equal(
-        chat_template_render_until(t, messages, NULL, NULL, false, &stop, &text, &n_bytes, NULL),
+        chat_template_render(t, messages, NULL, NULL, false, &stop, &text, &n_bytes, NULL),
         STATUS_OK);
     free(text);
     chat_template_destroy(t);
@@ -399,8 +400,9 @@ static void test_extra_variables_win(void **state)
     size_t n_bytes = 0;
     assert_int_equal(chat_template_create(&t, source, strlen(source), "<s>", NULL, NULL),
                      STATUS_OK);
-    assert_int_equal(chat_template_render(t, messages, NULL, extra, false, &text, &n_bytes, NULL),
-                     STATUS_OK);
+    assert_int_equal(
+        chat_template_render(t, messages, NULL, extra, false, NULL, &text, &n_bytes, NULL),
+        STATUS_OK);
     assert_string_equal(text, "FalseBFalse");
     free(text);
     chat_template_destroy(t);
