@@ -189,7 +189,8 @@ static void print_zsh(FILE *out, const struct option_usage *usage, const struct 
                 print_quoted(out, entry->help, "", true);
                 fputc('\'', out);
             }
-        fputs(")\n        _describe command commands\n        ;;\n    words) _call_function - ",
+        fputs(")\n        (( CURRENT > 2 )) || _describe command commands\n        ;;\n    words) "
+              "_call_function - ",
               out);
         zsh_function(out, usage->command);
         fputs("_$line[1] ;;\n    esac", out);

@@ -99,6 +99,7 @@ def test_zsh(tap, path):
     wait_until(lambda: told() == ["ready"], 60)
     for line, wanted in (("longspan keyg", "longspan keygen "), ("longspan model in", "longspan model inspect "),
                          ("longspan help bench ser", "longspan help bench serve "), ("longspan run --kv-type=q", "longspan run --kv-type=q8_0 "),
+                         ("longspan bench -m x ser", "longspan bench -m x ser"),  # a command comes first
                          ("longspan run -m mod", "longspan run -m model.gguf "), ("longspan run -p mod", "longspan run -p mod"),
                          ("longspan model inspect mod", "longspan model inspect model.gguf "), ("longspan bench serve --le", "longspan bench serve --lengths=")):
         n = len(told())
