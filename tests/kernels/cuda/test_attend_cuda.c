@@ -5,8 +5,7 @@
 #include "kernels/cuda/device.h"
 #include "tests/cmocka.h"
 #include "tests/kernels/attention/attend_cases.h"
-
-#include <stdio.h>
+#include "tests/kernels/cuda/gpu.h"
 
 static void test_tiles_give_back_what_was_written(void **state)
 {
@@ -309,17 +308,9 @@ int main(void)
         cmocka_unit_test(test_same_bits_for_any_pipeline),
         cmocka_unit_test(test_a_recorded_launch_serves_later_calls),
     };
-    struct error error = {0};
-    if (kernels_cuda.count(&error) == 0) {
-        fprintf(stderr, "skipped: %s\n", error.text);
-        return 77;
-    }
     place.kernels = &kernels_cuda;
     place.head_dim = 64;
-    if (kernels_cuda.open(&place.device, NULL, 0, &error) != STATUS_OK) {
-        fprintf(stderr, "%s\n", error.text);
-        return 1;
-    }
+    place.device = gpu_open();
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     kernels_cuda.close(place.device);
     return failed;

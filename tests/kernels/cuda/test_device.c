@@ -1,8 +1,8 @@
 /* test_device.c - what waits until finish, and indices. Skips without a GPU. */
 #include "kernels/cuda/device.h"
 #include "tests/cmocka.h"
+#include "tests/kernels/cuda/gpu.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,15 +70,7 @@ int main(void)
         cmocka_unit_test(test_a_failure_is_told_once),
         cmocka_unit_test(test_indices_come_whole),
     };
-    struct error error = {0};
-    if (kernels_cuda.count(&error) == 0) {
-        fprintf(stderr, "skipped: %s\n", error.text);
-        return 77;
-    }
-    if (kernels_cuda.open(&device, NULL, 0, &error) != STATUS_OK) {
-        fprintf(stderr, "%s\n", error.text);
-        return 1;
-    }
+    device = gpu_open();
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     kernels_cuda.close(device);
     return failed;

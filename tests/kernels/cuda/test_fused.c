@@ -2,6 +2,7 @@
  * GPU. */
 #include "kernels/cuda/product.h"
 #include "tests/cmocka.h"
+#include "tests/kernels/cuda/gpu.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,12 +129,8 @@ int main(void)
         cmocka_unit_test(test_what_does_not_belong_together_is_apart),
     };
     struct error error = {0};
-    if (kernels_cuda.count(&error) == 0) {
-        fprintf(stderr, "skipped: %s\n", error.text);
-        return 77;
-    }
-    if (kernels_cuda.open(&device, NULL, 0, &error) != STATUS_OK ||
-        kernels_cuda.workspace_reserve(device, ROWS, MOST, &error) != STATUS_OK) {
+    device = gpu_open();
+    if (kernels_cuda.workspace_reserve(device, ROWS, MOST, &error) != STATUS_OK) {
         fprintf(stderr, "%s\n", error.text);
         return 1;
     }

@@ -2,8 +2,7 @@
  * says so and skips. */
 #include "kernels/attention/cuda/attend_variants.h"
 #include "tests/cmocka.h"
-
-#include <stdio.h>
+#include "tests/kernels/cuda/gpu.h"
 
 static struct device *device;
 
@@ -80,15 +79,7 @@ int main(void)
         cmocka_unit_test(test_pipelines_are_as_deep_as_their_blocks_leave_room_for),
         cmocka_unit_test(test_prompts_have_their_kernel_on_every_gpu),
     };
-    struct error error = {0};
-    if (kernels_cuda.count(&error) == 0) {
-        fprintf(stderr, "skipped: %s\n", error.text);
-        return 77;
-    }
-    if (kernels_cuda.open(&device, NULL, 0, &error) != STATUS_OK) {
-        fprintf(stderr, "%s\n", error.text);
-        return 1;
-    }
+    device = gpu_open();
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     kernels_cuda.close(device);
     return failed;
