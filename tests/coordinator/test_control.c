@@ -80,38 +80,58 @@ static void fill(struct pair *p)
     }
 }
 
-static void test_what_a_full_queue_kept_from_a_client_comes_later(void **state)
+static void fail_requests(struct pair *p, uint64_t n)
 {
-    struct pair *p = *state;
-    fill(p);
-    for (uint64_t number = FIRST; number < FIRST + 2; number++)
+    for (uint64_t number = FIRST; number < FIRST + n; number++)
         control_send_event_failure(&p->control, &p->peer, number, STATUS_TIMEOUT, "too late");
+}
+
+/* How many failures the client reads, which are in order, until nothing is owed and nothing comes; it
+ * waits for `least`. */
+static uint64_t read_failures(struct pair *p, uint64_t least)
+{
     const uint64_t deadline = clock_us() + PATIENCE_US;
-    uint64_t next = FIRST;
-    while (next < FIRST + 2 || p->control.owed != NULL) {
+    uint64_t n = 0;
+    for (;;) {
         assert_true(clock_us() < deadline);
         control_send_owed(&p->control);
-        if (frames_receive(p->dealer, &p->in, clock_us() + LOOK_US, NULL) != STATUS_OK)
+        if (frames_receive(p->dealer, &p->in, clock_us() + LOOK_US, NULL) != STATUS_OK) {
+            if (n >= least && p->control.owed == NULL)
+                return n;
             continue;
+        }
         Longspan__Control *message =
             longspan__control__unpack(NULL, frames_size(&p->in, 0), frames_data(&p->in, 0));
         assert_non_null(message);
         if (message->body_case == LONGSPAN__CONTROL__BODY_RUN_EVENT) {
-            assert_true(message->run_event->request == next++);
+            assert_true(message->run_event->request == FIRST + n++);
             assert_string_equal(message->run_event->failure->text, "too late");
         }
         longspan__control__free_unpacked(message, NULL);
     }
-    control_send_owed(&p->control); /* once is enough */
-    assert_int_equal(frames_receive(p->dealer, &p->in, clock_us() + LOOK_US, NULL), STATUS_TIMEOUT);
+}
+
+static void test_what_a_full_queue_kept_from_a_client_comes_later(void **state)
+{
+    struct pair *p = *state;
+    fill(p);
+    fail_requests(p, 2);
+    assert_true(read_failures(p, 2) == 2);
+}
+
+static void test_what_is_owed_is_bounded(void **state)
+{
+    struct pair *p = *state;
+    fill(p);
+    fail_requests(p, 2 * CONTROL_MOST_OWED);
+    assert_true(read_failures(p, CONTROL_MOST_OWED) < 2 * CONTROL_MOST_OWED);
 }
 
 static void test_those_who_are_gone_are_owed_nothing(void **state)
 {
     struct pair *p = *state;
     fill(p);
-    for (uint64_t number = 0; number < 2 * CONTROL_MOST_OWED; number++)
-        control_send_event_failure(&p->control, &p->peer, number, STATUS_TIMEOUT, "too late");
+    fail_requests(p, 2);
     assert_non_null(p->control.owed);
     wire_socket_close(p->dealer);
     p->dealer = NULL;
@@ -129,6 +149,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_what_a_full_queue_kept_from_a_client_comes_later,
                                         open_pair, close_pair),
+        cmocka_unit_test_setup_teardown(test_what_is_owed_is_bounded, open_pair, close_pair),
         cmocka_unit_test_setup_teardown(test_those_who_are_gone_are_owed_nothing, open_pair,
                                         close_pair),
     };
