@@ -310,10 +310,17 @@ static void take_gone(struct bridge *b)
         lose_number(b, events[i].data.u64, "the client has gone");
 }
 
-/* Sends what has a place. */
+static bool may_start(const struct bridge *b)
+{
+    return b->queue != NULL && atomic_load(&b->n_running) < b->limits.running;
+}
+
+/* Sends what has a place, for about a second where the loop is slow to take it: pings, and events of
+ * those that run, come between. */
 static void start_queued(struct bridge *b)
 {
-    while (b->queue != NULL && atomic_load(&b->n_running) < b->limits.running) {
+    const uint64_t end_us = clock_us() + PING_US;
+    while (may_start(b) && clock_us() < end_us) {
         struct errand *errand = b->queue;
         struct error error;
         const enum status status = send_request(b, errand, &error);
@@ -386,7 +393,9 @@ static void *run(void *closure)
     for (;;) {
         struct wire_poll_item items[] = {
             {.socket = b->socket}, {.descriptor = b->bell}, {.descriptor = b->watched}};
-        const uint64_t deadline = b->running != NULL ? b->next_ping_us : clock_us() + LONG_US;
+        const uint64_t deadline = may_start(b)         ? 0
+                                  : b->running != NULL ? b->next_ping_us
+                                                       : clock_us() + LONG_US;
         wire_poll(items, 3, 0, deadline, NULL);
         if (items[1].readable) {
             uint64_t count;
