@@ -17,6 +17,7 @@ enum { MOST_ASKED_BYTES = 64 << 20 }; /* of those that are asked for; one may ha
 struct schema {
     struct schema *next;
     char *text;
+    size_t bytes; /* of it */
     enum { SCHEMA_ASKED, SCHEMA_UNDER_WAY, SCHEMA_WORKED, SCHEMA_SETTLED } state;
     struct constraint *first; /* NULL: `error` says why */
     struct error error;
@@ -152,7 +153,7 @@ static void forget_locked(struct schemas *s)
             if ((*link)->state != SCHEMA_SETTLED)
                 continue;
             n++;
-            bytes += strlen((*link)->text);
+            bytes += (*link)->bytes;
             if (oldest == NULL || (*link)->used < (*oldest)->used)
                 oldest = link;
         }
@@ -172,13 +173,13 @@ static struct schema *find_locked(const struct schemas *s, const char *text)
     return NULL;
 }
 
-static enum status check_room_locked(const struct schemas *s, const char *text, struct error *error)
+static enum status check_room_locked(const struct schemas *s, size_t bytes, struct error *error)
 {
-    size_t n = 0, bytes = strlen(text);
+    size_t n = 0;
     for (const struct schema *one = s->list; one != NULL; one = one->next)
         if (one->state != SCHEMA_SETTLED) {
             n++;
-            bytes += strlen(one->text);
+            bytes += one->bytes;
         }
     return n == 0 || (n < SCHEMAS_MOST_ASKED && bytes <= MOST_ASKED_BYTES)
                ? STATUS_OK
@@ -190,7 +191,8 @@ static enum status check_room_locked(const struct schemas *s, const char *text, 
 
 static enum status ask_locked(struct schemas *s, const char *text, struct error *error)
 {
-    const enum status status = check_room_locked(s, text, error);
+    const size_t bytes = strlen(text);
+    const enum status status = check_room_locked(s, bytes, error);
     if (status != STATUS_OK)
         return status;
     struct schema *schema = calloc(1, sizeof(*schema));
@@ -198,6 +200,7 @@ static enum status ask_locked(struct schemas *s, const char *text, struct error 
         free(schema);
         return error_set(error, STATUS_NO_MEMORY, "no memory for a JSON schema");
     }
+    schema->bytes = bytes;
     schema->used = schema->asked = ++s->clock;
     schema->next = s->list;
     s->list = schema;
